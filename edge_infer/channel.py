@@ -1,0 +1,198 @@
+"""One end of a ``SOCK_SEQPACKET`` pair that the supervisor made: typed records in, typed records out.
+
+The engine has no ``socket`` module; a channel needs only a file descriptor, ``os.read`` and ``os.write``. Open files
+travel with a record by ``SCM_RIGHTS``; receiving them goes through libc, because the engine may not import ``socket``.
+A record longer than one packet is split and put together again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import struct
+from collections import deque
+from typing import Any, Final
+
+from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.errors import WireError
+
+PACKET: Final = 60_000
+"""Bytes of one packet; with its bookkeeping it fits the kernel's default socket buffer three times."""
+LONGEST: Final = 16 << 20
+"""A record that is longer is a fault of the sender."""
+MOST_FILES: Final = 4
+_LAST, _MORE = b"\0", b"\1"
+
+
+class _Vector(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _Message(ctypes.Structure):  # struct msghdr of Linux, all architectures of glibc and musl on little-endian boards
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint32),
+        ("vectors", ctypes.POINTER(_Vector)),
+        ("vector_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+_CONTROL_HEADER: Final = struct.Struct("@Nii")  # length, level, type
+_SOL_SOCKET, _SCM_RIGHTS, _MSG_CMSG_CLOEXEC = 1, 1, 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.recvmsg.argtypes = (ctypes.c_int, ctypes.POINTER(_Message), ctypes.c_int)
+_libc.recvmsg.restype = ctypes.c_ssize_t
+_libc.sendmsg.argtypes = (ctypes.c_int, ctypes.POINTER(_Message), ctypes.c_int)
+_libc.sendmsg.restype = ctypes.c_ssize_t
+_MSG_NOSIGNAL = 0x4000
+
+
+class ChannelClosedError(WireError):
+    """The other end is gone."""
+
+
+class Channel:
+    """Records of the types in ``accepts`` come out of `receive`; `send` takes any record.
+
+    Not thread-safe: one thread receives, and one (perhaps another) sends. Owns the file descriptor.
+    """
+
+    def __init__(self, fd: int, accepts: tuple[type[Any], ...]) -> None:
+        self.fd = fd
+        self._accepts = {kind.__name__: kind for kind in accepts}
+        self._parts: list[bytes] = []
+        self._files: deque[int] = deque()
+        self._unsent: deque[bytes] = deque()
+        os.set_blocking(fd, False)
+        os.set_inheritable(fd, False)
+
+    def fileno(self) -> int:
+        """For select and poll."""
+        return self.fd
+
+    def send(self, record: object, files: tuple[int, ...] = ()) -> bool:
+        """Sends now or not at all; False when the other end does not keep up. Raises `ChannelClosedError`.
+
+        What was begun is finished first: after a False in the middle of a long record the rest goes out with the
+        next call, so records never mix.
+        """
+        if not self.flush():
+            return False
+        data = dumps({type(record).__name__: encode(record)})
+        parts = [data[start : start + PACKET] for start in range(0, len(data), PACKET)]
+        packets = [*(_MORE + part for part in parts[:-1]), _LAST + parts[-1]]
+        if not self._write(packets[0], files):
+            return False
+        self._unsent.extend(packets[1:])
+        self.flush()
+        return True
+
+    def flush(self) -> bool:
+        """Sends what is left of a long record; True when nothing is left."""
+        while self._unsent:
+            if not self._write(self._unsent[0], ()):
+                return False
+            self._unsent.popleft()
+        return True
+
+    def send_within(self, record: object, timeout: float, files: tuple[int, ...] = ()) -> bool:
+        """Like `send`, but waits up to ``timeout`` seconds for room."""
+        if not self.send(record, files):
+            select.select([], [self.fd], [], timeout)
+            return self.send(record, files)
+        if self._unsent:
+            select.select([], [self.fd], [], timeout)
+            return self.flush()
+        return True
+
+    def receive(self) -> Any | None:
+        """The next record, or None when there is none now. Raises `ChannelClosedError`, `WireError`."""
+        while (packet := self._read()) is not None:
+            self._parts.append(packet[1:])
+            if sum(map(len, self._parts)) > LONGEST:
+                self._parts.clear()
+                raise WireError(f"a record of more than {LONGEST} bytes")
+            if packet[:1] == _LAST:
+                data = b"".join(self._parts)
+                self._parts.clear()
+                return self._parse(data)
+        return None
+
+    def wait(self, timeout: float) -> Any | None:
+        """The next record, waiting for it up to ``timeout`` seconds."""
+        record = self.receive()
+        if record is None and select.select([self.fd], [], [], timeout)[0]:
+            record = self.receive()
+        return record
+
+    def take_file(self) -> int:
+        """The open file that came with the last record; the caller owns it now."""
+        if not self._files:
+            raise WireError("no open file came with the record")
+        return self._files.popleft()
+
+    def close(self) -> None:
+        """Closes this end and every file that nobody took; may be called twice."""
+        while self._files:
+            os.close(self._files.popleft())
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def _parse(self, data: bytes) -> Any:
+        value = loads(data)
+        if not isinstance(value, dict) or len(value) != 1:
+            raise WireError("a record is an object with one key, its type")
+        ((name, body),) = value.items()
+        kind = self._accepts.get(name)
+        if kind is None:
+            raise WireError(f"records of type {name!r} may not come this way")
+        return decode(kind, body)
+
+    def _write(self, packet: bytes, files: tuple[int, ...]) -> bool:
+        buffer = ctypes.create_string_buffer(packet, len(packet))
+        message = _Message(vectors=ctypes.pointer(_Vector(ctypes.addressof(buffer), len(packet))), vector_count=1)
+        if files:
+            rights = struct.pack(f"@{len(files)}i", *files)
+            control = _CONTROL_HEADER.pack(_CONTROL_HEADER.size + len(rights), _SOL_SOCKET, _SCM_RIGHTS) + rights
+            control_buffer = ctypes.create_string_buffer(control, len(control))
+            message.control, message.control_length = ctypes.addressof(control_buffer), len(control)
+        if _libc.sendmsg(self.fd, ctypes.byref(message), _MSG_NOSIGNAL) >= 0:
+            return True
+        return self._failed()
+
+    def _read(self) -> bytes | None:
+        buffer = ctypes.create_string_buffer(PACKET + 64)
+        control = ctypes.create_string_buffer(_CONTROL_HEADER.size + 4 * MOST_FILES + 8)
+        message = _Message(
+            vectors=ctypes.pointer(_Vector(ctypes.addressof(buffer), len(buffer))),
+            vector_count=1,
+            control=ctypes.addressof(control),
+            control_length=len(control),
+        )
+        size = _libc.recvmsg(self.fd, ctypes.byref(message), _MSG_CMSG_CLOEXEC)
+        if size == 0:
+            raise ChannelClosedError("the other end is gone")
+        if size < 0:
+            self._failed()
+            return None
+        if message.control_length >= _CONTROL_HEADER.size:
+            length, level, kind = _CONTROL_HEADER.unpack_from(control.raw)
+            if (level, kind) == (_SOL_SOCKET, _SCM_RIGHTS):
+                count = (length - _CONTROL_HEADER.size) // 4
+                self._files.extend(struct.unpack_from(f"@{count}i", control.raw, _CONTROL_HEADER.size))
+        return buffer.raw[:size]
+
+    def _failed(self) -> bool:
+        """False when the call only has to be made again later."""
+        error = ctypes.get_errno()
+        try:
+            raise OSError(error, os.strerror(error))
+        except (BlockingIOError, InterruptedError):
+            return False
+        except (BrokenPipeError, ConnectionResetError) as closed:
+            raise ChannelClosedError("the other end is gone") from closed

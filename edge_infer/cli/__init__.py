@@ -1,0 +1,72 @@
+"""The command line: one command, one file; it parses, calls and prints.
+
+A command is a module in `COMMANDS` with ``add(parser)``, which declares its arguments, and ``run(args) -> int``.
+Only the module of the command that was given is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Final
+
+from edge_infer import __version__
+from edge_infer.errors import EdgeInferError
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "run": "the daemon, in the foreground",
+    "reload": "asks the running daemon to read its configuration now",
+    "check": "validates a configuration and every model it names",
+    "infer": "runs one model on pictures and prints what it finds",
+    "inspect": "explains a model file and what would be done with it",
+    "status": "what the running daemon does now",
+    "watch": "a subscriber in the terminal",
+    "doctor": "what this board offers and lacks",
+    "cameras": "capture devices, and one picture of a configured source",
+    "schema": "JSON Schema of the configuration and of every payload",
+}
+"""Name and purpose; the module is ``edge_infer.cli.<name>``."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; exits with 0 done, 1 ran and failed, 2 wrong usage or configuration, 3 start-up failed."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name = next((word for word in words if not word.startswith("-")), None)
+    try:
+        return _dispatch(_parser(name), words)
+    except EdgeInferError as error:
+        print(f"edge-infer: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the reader of a pipe has gone; say nothing more
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(name: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-infer",
+        description="Runs quantized TFLite models on cameras and publishes only compact results over MQTT.",
+        epilog="example: edge-infer check -c /etc/edge-infer/config.yaml",
+    )
+    parser.add_argument("--version", action="version", version=f"edge-infer {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command, purpose in COMMANDS.items():
+        child = commands.add_parser(
+            command, help=purpose, description=purpose, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if command == name:
+            import_module(f"edge_infer.cli.{command}").add(child)
+    return parser
+
+
+def _dispatch(parser: argparse.ArgumentParser, words: list[str]) -> int:
+    args = parser.parse_args(words)
+    code: int = import_module(f"edge_infer.cli.{args.command}").run(args)
+    return code

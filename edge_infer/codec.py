@@ -1,0 +1,300 @@
+"""Frozen dataclasses to JSON and back, strictly: the closed schema that every wall checks with.
+
+The annotations of a record are its schema. ``decode`` accepts exactly what they say (no unknown key, no missing key,
+no number that is not finite) and `schema` prints the same definition as JSON Schema, so that what is documented is
+what is enforced. This is a module of our own because the publisher must not load pydantic (22 MB of memory a room).
+
+Rules: ``None`` is written as ``null``; ``ABSENT`` leaves the key out; a trailing underscore of a field name is not
+part of the key (``class_`` is ``"class"``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from edge_infer.errors import WireError
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    JsonValue = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
+else:
+    JsonValue = Any  # as a field type: whatever a JSON text can hold, taken as it is
+
+
+class Absent(enum.Enum):
+    """The type of `ABSENT`."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+"""A field with this value has no key on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Limits of a string: at most ``most`` characters, and a regular expression for the whole of it."""
+
+    pattern: str = ""
+    most: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Limits of a number, both included."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The most items of a list or keys of a mapping."""
+
+    most: int
+
+
+DEFAULT_TEXT: Final = Text()
+
+
+def dumps(value: JsonValue) -> bytes:
+    """Compact UTF-8 JSON; refuses NaN and infinity, which JSON does not know."""
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise WireError(f"a value has no JSON form: {error}") from error
+
+
+def loads(data: bytes) -> JsonValue:
+    """The value of a JSON text; raises `WireError` for anything else."""
+    try:
+        value: JsonValue = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"not JSON: {error}") from error
+    return value
+
+
+def encode(record: object) -> JsonValue:
+    """The JSON value of a record."""
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        pairs = ((key, getattr(record, name)) for name, key in _keys(type(record)))
+        return {key: encode(value) for key, value in pairs if value is not ABSENT}
+    if isinstance(record, (list, tuple)):
+        return [encode(item) for item in record]
+    if isinstance(record, Mapping):
+        return {str(key): encode(value) for key, value in record.items()}
+    if record is None or isinstance(record, (bool, int, float, str)):
+        return record
+    raise WireError(f"{type(record).__name__} has no JSON form")
+
+
+def decode(kind: type[T], value: JsonValue, where: str = "") -> T:
+    """The record of type ``kind`` that ``value`` spells out; raises `WireError` naming the key that does not fit."""
+    result: T = _decode(kind, value, where or kind.__name__)
+    return result
+
+
+@cache
+def _keys(kind: type[Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((field.name, field.name.rstrip("_")) for field in dataclasses.fields(kind))
+
+
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _decode(kind: Any, value: Any, where: str, limits: tuple[Any, ...] = ()) -> Any:
+    if kind is Any:
+        return value
+    if dataclasses.is_dataclass(kind):
+        return _decode_record(kind, value, where)
+    origin = get_origin(kind)
+    if origin is Annotated:
+        kind, *own = get_args(kind)
+        origin, limits = get_origin(kind), (*own, *limits)
+    if origin in (Union, types.UnionType):
+        return _decode_union(kind, value, where, limits)
+    if origin is Literal:
+        options = get_args(kind)
+        if not any(value == option and type(value) is type(option) for option in options):
+            raise WireError(f"{where}: {value!r} is not one of {', '.join(map(repr, options))}")
+        return value
+    if origin is tuple:
+        return _decode_tuple(kind, value, where, limits)
+    if origin is not None and issubclass(origin, Mapping):
+        return _decode_mapping(kind, value, where, limits)
+    return _decode_plain(kind, value, where, limits)
+
+
+def _decode_record(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise WireError(f"{where}: expected an object, not {type(value).__name__}")
+    hints, found = _hints(kind), {}
+    rest = dict(value)
+    for field in dataclasses.fields(kind):
+        key = field.name.rstrip("_")
+        if key in rest:
+            found[field.name] = _decode(hints[field.name], rest.pop(key), f"{where}.{key}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise WireError(f"{where}: key {key!r} is missing")
+    if rest:
+        raise WireError(f"{where}: unknown key {next(iter(rest))!r}")
+    try:
+        return kind(**found)
+    except ValueError as error:
+        raise WireError(f"{where}: {error}") from error
+
+
+def _decode_union(kind: Any, value: Any, where: str, limits: tuple[Any, ...]) -> Any:
+    options = [option for option in get_args(kind) if option is not Absent]
+    if value is None:
+        if type(None) in options:
+            return None
+        raise WireError(f"{where}: null is not allowed")
+    options = [option for option in options if option is not type(None)]
+    reasons = []
+    for option in options:
+        try:
+            return _decode(option, value, where, limits)
+        except WireError as error:
+            reasons.append(str(error))
+    raise WireError(reasons[0] if len(reasons) == 1 else f"{where}: fits none of its forms: " + "; ".join(reasons))
+
+
+def _decode_tuple(kind: Any, value: Any, where: str, limits: tuple[Any, ...]) -> Any:
+    if not isinstance(value, list):
+        raise WireError(f"{where}: expected a list, not {type(value).__name__}")
+    items = get_args(kind)
+    if len(items) == 2 and items[1] is Ellipsis:
+        _check_size(len(value), where, limits)
+        return tuple(_decode(items[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if len(items) != len(value):
+        raise WireError(f"{where}: expected {len(items)} items, not {len(value)}")
+    pairs = zip(items, value, strict=True)
+    return tuple(_decode(item, part, f"{where}[{index}]") for index, (item, part) in enumerate(pairs))
+
+
+def _decode_mapping(kind: Any, value: Any, where: str, limits: tuple[Any, ...]) -> Any:
+    if not isinstance(value, dict):
+        raise WireError(f"{where}: expected an object, not {type(value).__name__}")
+    _check_size(len(value), where, limits)
+    key_kind, item_kind = get_args(kind)
+    return {
+        _decode(key_kind, key, f"{where} key"): _decode(item_kind, item, f"{where}.{key}")
+        for key, item in value.items()
+    }
+
+
+def _check_size(size: int, where: str, limits: tuple[Any, ...]) -> None:
+    for limit in limits:
+        if isinstance(limit, Size) and size > limit.most:
+            raise WireError(f"{where}: {size} items are more than {limit.most}")
+
+
+def _decode_plain(kind: Any, value: Any, where: str, limits: tuple[Any, ...]) -> Any:
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise WireError(f"{where}: expected {kind.__name__}, not {type(value).__name__}")
+    if kind is float and not math.isfinite(value):
+        raise WireError(f"{where}: {value} is not finite")
+    if kind is str:
+        _check_text(value, where, next((limit for limit in limits if isinstance(limit, Text)), DEFAULT_TEXT))
+    for limit in limits:
+        if isinstance(limit, Range) and not limit.low <= value <= limit.high:
+            raise WireError(f"{where}: {value} is not within {limit.low:g}..{limit.high:g}")
+    return value
+
+
+def _check_text(value: str, where: str, limit: Text) -> None:
+    if len(value) > limit.most:
+        raise WireError(f"{where}: {len(value)} characters are more than {limit.most}")
+    if limit.pattern and not re.fullmatch(limit.pattern, value):
+        raise WireError(f"{where}: {value!r} does not match {limit.pattern}")
+
+
+def schema(kind: type[Any], title: str = "") -> dict[str, JsonValue]:
+    """The JSON Schema (draft 2020-12) of a record type, from the definition that `decode` enforces."""
+    body = _schema(kind, ())
+    assert isinstance(body, dict)
+    described: dict[str, JsonValue] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": title or kind.__name__,
+        "description": (kind.__doc__ or "").strip().splitlines()[0],
+    }
+    return {**described, **body}
+
+
+def _schema(kind: Any, limits: tuple[Any, ...]) -> JsonValue:
+    if kind is Any:
+        return True
+    if dataclasses.is_dataclass(kind):
+        return _schema_record(kind)
+    origin = get_origin(kind)
+    if origin is Annotated:
+        inner, *more = get_args(kind)
+        return _schema(inner, tuple(more))
+    if origin in (Union, types.UnionType):
+        options = [_schema(option, limits) for option in get_args(kind) if option is not Absent]
+        return options[0] if len(options) == 1 else {"anyOf": options}
+    if origin is Literal:
+        return {"enum": list(get_args(kind))}
+    if origin is tuple:
+        return _schema_tuple(get_args(kind), limits)
+    if origin is not None and issubclass(origin, Mapping):
+        key_kind, item_kind = get_args(kind)
+        found: dict[str, JsonValue] = {"type": "object", "additionalProperties": _schema(item_kind, ())}
+        found["propertyNames"] = _schema(key_kind, ())
+        return found | _size_schema("maxProperties", limits)
+    return _schema_plain(kind, limits)
+
+
+def _size_schema(key: str, limits: tuple[Any, ...]) -> dict[str, JsonValue]:
+    bounds: list[JsonValue] = [limit.most for limit in limits if isinstance(limit, Size)]
+    return {key: bounds[0]} if bounds else {}
+
+
+def _schema_record(kind: Any) -> JsonValue:
+    hints = _hints(kind)
+    required: list[JsonValue] = []
+    properties: dict[str, JsonValue] = {}
+    for field in dataclasses.fields(kind):
+        key = field.name.rstrip("_")
+        properties[key] = _schema(hints[field.name], ())
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            required.append(key)
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _schema_tuple(items: tuple[Any, ...], limits: tuple[Any, ...]) -> JsonValue:
+    if len(items) == 2 and items[1] is Ellipsis:
+        found: dict[str, JsonValue] = {"type": "array", "items": _schema(items[0], ())}
+        return found | _size_schema("maxItems", limits)
+    count = len(items)
+    return {"type": "array", "prefixItems": [_schema(item, ()) for item in items], "minItems": count, "maxItems": count}
+
+
+def _schema_plain(kind: Any, limits: tuple[Any, ...]) -> JsonValue:
+    names = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+    found: dict[str, JsonValue] = {"type": names[kind]}
+    for limit in (*limits, *(() if kind is not str or limits else (DEFAULT_TEXT,))):
+        if isinstance(limit, Text):
+            found["maxLength"] = limit.most
+            if limit.pattern:
+                found["pattern"] = f"^(?:{limit.pattern})$"
+        if isinstance(limit, Range):
+            found |= {
+                key: bound for key, bound in (("minimum", limit.low), ("maximum", limit.high)) if math.isfinite(bound)
+            }
+    return found

@@ -1,0 +1,154 @@
+"""What the rooms get of a configuration: small frozen records, already checked, with absolute paths.
+
+No pydantic and no YAML behind this door. A plan crosses to the rooms as JSON and is compared by value, so that a
+reload restarts only what changed. Secrets are never in it: only the paths of the files that hold them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edge_infer.codec import JsonValue
+from edge_infer.messages import Task
+
+Color = Literal["rgb", "bgr", "gray"]
+Resize = Literal["stretch", "letterbox"]
+Rotation = Literal[0, 90, 180, 270]
+Flip = Literal["horizontal", "vertical"]
+Publish = Literal["change", "every", "off", "interval"]
+Polygon = tuple[tuple[float, float], ...]
+"""Corners as fractions of the frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPlan:
+    """Files of a TLS connection; without ``ca_file`` the system's authorities hold."""
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MqttPlan:
+    """How to reach the broker. ``topic`` is ``<prefix>/<device>``, below which everything is published."""
+
+    host: str
+    port: int
+    tls: TlsPlan | None
+    username: str | None
+    password_file: str | None
+    topic: str
+    qos: Literal[0, 1]
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputPlan:
+    """How a frame becomes the model's input tensor.
+
+    ``real = (value_of_0..255 - mean) / std`` for each colour channel, and the tensor's own quantization applies to
+    ``real``; ``None`` for both: where the tensor says how it is quantized that alone holds (see
+    ``engine/preprocess/image.py``).
+    """
+
+    color: Color = "rgb"
+    resize: Resize = "stretch"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderPlan:
+    """A decoder by name, with its parameters from the manifest."""
+
+    kind: str
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NmsPlan:
+    """Non-maximum suppression: boxes of one label that overlap more than ``iou`` are one; at most ``max`` remain."""
+
+    iou: float = 0.5
+    max: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """One model, resolved: the bytes (a copy under its digest), and how to feed and read it."""
+
+    name: str
+    title: str
+    version: str | None
+    sha256: str
+    path: str
+    task: Task
+    decoder: DecoderPlan
+    labels: tuple[str, ...]
+    input: InputPlan
+    threshold: float
+    nms: NmsPlan
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """One source. ``options`` are the keys of its kind, decoded into its own record by the class that opens it."""
+
+    name: str
+    kind: str
+    options: Mapping[str, JsonValue]
+    fps: float | None = None
+    rotate: Rotation = 0
+    flip: Flip | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PipelinePlan:
+    """One source, one model, and what to do with the outcome. Durations in seconds."""
+
+    name: str
+    source: str
+    model: ModelPlan
+    threshold: float
+    fps: float | None = None
+    labels: tuple[str, ...] | None = None
+    top_k: int = 5
+    max_payload: int = 1024
+    threads: int = 1
+    mask: tuple[Polygon, ...] = ()
+    publish: Publish = "change"
+    interval: float = 0.0
+    heartbeat: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole configuration. ``digest`` is the SHA-256 of the file's bytes."""
+
+    digest: str
+    device: str
+    state_dir: str
+    mqtt: MqttPlan
+    sources: tuple[SourcePlan, ...]
+    pipelines: tuple[PipelinePlan, ...]
+
+    def models(self) -> tuple[ModelPlan, ...]:
+        """The models in use, each once, by name."""
+        return tuple({pipeline.model.name: pipeline.model for pipeline in self.pipelines}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a configuration: where, what, and what would be right."""
+
+    file: str
+    line: int
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        """``FILE:LINE: path.to.key: what is wrong and what would be right``."""
+        return f"{self.file}:{self.line}: {self.path + ': ' if self.path else ''}{self.text}"

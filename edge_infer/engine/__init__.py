@@ -1,0 +1,1 @@
+"""The room that sees every frame and has no network."""

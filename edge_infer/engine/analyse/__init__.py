@@ -1,0 +1,1 @@
+"""From boxes and scores to what is said about a frame."""

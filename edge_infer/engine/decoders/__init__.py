@@ -1,0 +1,71 @@
+"""Families of models: one family, one file, one line in `DECODERS`.
+
+A decoder *must* be a class with
+
+- ``task``: the task it decodes for (a class attribute);
+- ``recognise(inputs, outputs) -> str | None`` (a static method): the reason in words why a model with these tensors
+  is of this family, or None; it *must not* say yes where the shapes leave another reading open;
+- ``__init__(layout: Layout)``: finds its outputs by name, shape and dtype and raises `ModelError` when they do not fit;
+- ``__call__(tensors) -> Candidates``: a pure function from the raw output arrays, in the order of
+  ``layout.outputs``, to candidates; it *must not* keep or return a view of a tensor, and *may* leave out what is below
+  ``layout.threshold``.
+
+Other packages add theirs through the entry point group ``edge_infer.decoders``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Protocol
+
+from numpy.typing import NDArray
+
+from edge_infer.codec import JsonValue
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.records import Candidates
+from edge_infer.messages import Task
+from edge_infer.tables import lookup, names
+
+GROUP: Final = "edge_infer.decoders"
+DECODERS: Final[Mapping[str, str]] = {
+    "classification": "edge_infer.engine.decoders.classification:Classification",
+    "ssd_postprocess": "edge_infer.engine.decoders.ssd_postprocess:SsdPostprocess",
+    "yolov8": "edge_infer.engine.decoders.yolov8:Yolov8",
+    "blazeface": "edge_infer.engine.decoders.blazeface:BlazeFace",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a decoder is built from: the model's tensors, the number of labels (0: unknown), parameters, threshold."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    labels: int
+    threshold: float
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+class Decoder(Protocol):
+    """The contract of a family; see the module's text."""
+
+    task: ClassVar[Task]
+
+    def __init__(self, layout: Layout) -> None: ...
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Candidates: ...
+
+    @staticmethod
+    def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None: ...
+
+
+def decoder(name: str) -> type[Decoder]:
+    """The class of a family by name; raises `ConfigError` for an unknown one."""
+    found: type[Decoder] = lookup(DECODERS, GROUP, name)
+    return found
+
+
+def decoder_names() -> tuple[str, ...]:
+    """All families, built in and from other packages."""
+    return names(DECODERS, GROUP)

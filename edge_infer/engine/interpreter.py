@@ -1,0 +1,145 @@
+"""The only module that knows ``ai_edge_litert`` and ``tflite_runtime``; everything else knows `Interpreter`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module, metadata
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.errors import ModelError, StartError
+
+BACKENDS: Final = (("ai_edge_litert.interpreter", "ai-edge-litert"), ("tflite_runtime.interpreter", "tflite-runtime"))
+"""Module and distribution, best first."""
+# The smallest valid model: one subgraph with one float32[1] tensor that is input and output. A runtime is tried by
+# constructing it, because tflite-runtime 2.14 imports under NumPy 2 and fails only then.
+_SMALLEST: Final = bytes.fromhex(
+    "1800000054464c3300000e001800140010000c00080004000e00000014000000280000002c00000098000000030000000200"
+    "00001000000004000000fcffffff0400040004000000000000000000000001000000100000000c00140010000c0008000400"
+    "0c00000010000000100000001400000018000000000000000100000000000000010000000000000001000000100000000c00"
+    "10000c000000080004000c0000000c000000010000000c0000000100000078000000010000000100000000000000"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One input or output: ``real = scale * (stored - zero_point)``; both are empty without quantization."""
+
+    name: str
+    index: int
+    shape: tuple[int, ...]
+    dtype: str
+    scale: tuple[float, ...] = ()
+    zero_point: tuple[int, ...] = ()
+
+    @property
+    def quantized(self) -> bool:
+        """Whether stored values have to be scaled to become real ones."""
+        return bool(self.scale)
+
+    def dequantize(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Real values of stored ones; per-tensor parameters only, as inputs and outputs have. Always a new array."""
+        if not self.quantized:
+            return np.array(values, np.float32)
+        real = values.astype(np.float32)
+        real -= np.float32(self.zero_point[0])
+        real *= np.float32(self.scale[0])
+        return real
+
+
+class Interpreter:
+    """A model, allocated and ready. It is used by one thread only."""
+
+    def __init__(self, model: str | bytes, threads: int = 1) -> None:
+        """Loads a file by path (mapped, not copied) or by content; raises `ModelError` with the runtime's reason."""
+        source = {"model_path": model} if isinstance(model, str) else {"model_content": model}
+        try:
+            self._runtime = backend().Interpreter(num_threads=threads, **source)
+            self._runtime.allocate_tensors()
+        except (ValueError, RuntimeError, TypeError) as error:
+            raise ModelError(f"the runtime ({backend_name()}) cannot load it: {_reason(error)}") from error
+        self.inputs = tuple(_tensor(detail) for detail in self._runtime.get_input_details())
+        self.outputs = tuple(_tensor(detail) for detail in self._runtime.get_output_details())
+        # A held view of a tensor makes the next invoke raise, so what is kept are the functions that make views.
+        self._views: tuple[Callable[[], NDArray[Any]], ...] = tuple(
+            self._runtime.tensor(tensor.index) for tensor in self.outputs
+        )
+        self._input_views: tuple[Callable[[], NDArray[Any]], ...] = tuple(
+            self._runtime.tensor(tensor.index) for tensor in self.inputs
+        )
+
+    def input(self, position: int = 0) -> NDArray[Any]:
+        """A view of an input tensor, to be written into and dropped before `invoke`."""
+        return self._input_views[position]()
+
+    def invoke(self) -> list[NDArray[Any]]:
+        """Runs the model; the outputs are views that have to be dropped before the next call."""
+        try:
+            self._runtime.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"the model failed while running: {_reason(error)}") from error
+        return [view() for view in self._views]
+
+    def operators(self) -> list[str]:
+        """The operators of the graph as the runtime names them, in order of execution."""
+        return [str(detail["op_name"]) for detail in self._runtime._get_ops_details()]  # noqa: SLF001 - no public way
+
+    def close(self) -> None:
+        """Lets go of the model; may be called twice."""
+        self._views = self._input_views = ()
+        self._runtime = None
+
+
+def backend() -> ModuleType:
+    """The runtime module of this machine; raises `StartError` naming what to install."""
+    return _backend()[0]
+
+
+def backend_name() -> str:
+    """Name and version of the runtime, as ``ai-edge-litert 2.3.0``."""
+    return _backend()[1]
+
+
+@cache
+def _backend() -> tuple[ModuleType, str]:
+    problems = []
+    for module_name, distribution in BACKENDS:
+        try:
+            module = import_module(module_name)
+            module.Interpreter(model_content=_SMALLEST, num_threads=1).allocate_tensors()
+        except ImportError as error:
+            problems.append(f"{distribution}: {error}")
+        except Exception as error:  # noqa: BLE001 - a runtime that does not fit this NumPy fails in many ways
+            problems.append(f"{distribution} is installed but does not work here: {_reason(error)}")
+        else:
+            return module, f"{distribution} {metadata.version(distribution)}"
+    raise StartError(
+        "no interpreter for TFLite models works here ("
+        + "; ".join(problems)
+        + "). Install one: pip install ai-edge-litert (64-bit), or pip install tflite-runtime 'numpy<2' "
+        "(32-bit Arm, Python 3.11 or older)"
+    )
+
+
+def _tensor(detail: Mapping[str, Any]) -> Tensor:
+    parameters = detail["quantization_parameters"]
+    scales = tuple(float(scale) for scale in parameters["scales"])
+    zeros = tuple(int(zero) for zero in parameters["zero_points"])
+    return Tensor(
+        name=str(detail["name"]),
+        index=int(detail["index"]),
+        shape=tuple(int(size) for size in detail["shape"]),
+        dtype=np.dtype(detail["dtype"]).name,
+        scale=scales if any(scales) else (),
+        zero_point=zeros if any(scales) else (),
+    )
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

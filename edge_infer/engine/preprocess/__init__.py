@@ -1,0 +1,1 @@
+"""From a frame to the input tensor of a model."""

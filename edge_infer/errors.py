@@ -1,0 +1,39 @@
+"""Everything that can go wrong, in one small tree: fatal at start, or to be retried while running."""
+
+from __future__ import annotations
+
+
+class EdgeInferError(Exception):
+    """The root. Its text is for the operator: what is wrong, where, and what would be right."""
+
+    exit_code = 1
+
+
+class ConfigError(EdgeInferError, ValueError):
+    """The command line or the configuration is wrong."""
+
+    exit_code = 2
+
+
+class StartError(EdgeInferError, OSError):
+    """The daemon cannot start here: no state directory, no credentials file, another daemon, no usable model."""
+
+    exit_code = 3
+
+
+class ModelError(EdgeInferError, ValueError):
+    """A model file, its manifest or its labels cannot be used; fatal for the pipelines that name it."""
+
+    exit_code = 3
+
+
+class InputError(EdgeInferError, ValueError):
+    """A picture, clip or other input of a one-shot command cannot be read."""
+
+
+class SourceError(EdgeInferError, OSError):
+    """A camera, stream or file gives no frames now; retried while the daemon runs."""
+
+
+class WireError(EdgeInferError, ValueError):
+    """A record does not fit the closed schema of what may cross between two rooms, or leave the device."""

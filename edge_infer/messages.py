@@ -1,0 +1,266 @@
+"""Everything that leaves the device: one frozen record a topic, with one wire form.
+
+The publisher decodes and checks each of them twice; ``edge-infer schema NAME`` prints the same definitions as JSON
+Schema. Coordinates are fractions of the source frame, x to the right, y down. Payloads only ever gain fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Annotated, Final, Literal
+
+from edge_infer.codec import ABSENT, Absent, Range, Size, Text
+
+NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+RESERVED_NAMES: Final = frozenset({"status", "info", "config", "model", "health", "command"})
+"""Names that a pipeline may not have: they are topics of the device itself."""
+
+Name = Annotated[str, Text(NAME_PATTERN, 64)]
+Timestamp = Annotated[str, Text(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", 24)]
+Boot = Annotated[str, Text(r"[0-9a-f]{6,32}", 32)]
+ShortSha = Annotated[str, Text(r"[0-9a-f]{8}", 8)]
+Digest = Annotated[str, Text(r"[0-9a-f]{64}", 64)]
+Label = Annotated[str, Text(most=128)]
+Title = Annotated[str, Text(most=160)]
+Sentence = Annotated[str, Text(most=500)]
+Score = Annotated[float, Range(0, 1)]
+Fraction = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(0, 2**53)]
+Number = Annotated[int, Range(1, 2**53)]
+FractionBox = tuple[Fraction, Fraction, Fraction, Fraction]
+Task = Literal["classification", "detection"]
+Reason = Literal[
+    "starting",
+    "source_lost",
+    "source_frozen",
+    "source_ended",
+    "model_changed",
+    "engine_failed",
+    "stopped",
+    "config_changed",
+]
+SourceState = Literal["starting", "ok", "lost", "frozen", "black", "ended"]
+ModelState = Literal["active", "staging", "probation", "rejected", "rolled_back"]
+
+
+def timestamp(wall: float) -> str:
+    """UTC with milliseconds, as every payload carries it; ``wall`` is seconds since the epoch."""
+    moment = datetime.fromtimestamp(wall, tz=timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredLabel:
+    """One class of a classification."""
+
+    label: Label
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedObject:
+    """One object: its label, score and box ``[xmin, ymin, xmax, ymax]``."""
+
+    label: Label
+    score: Score
+    box: FractionBox
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one frame became. The key is (device, pipeline, boot, seq): gaps and duplicates show."""
+
+    v: Literal[1]
+    ts: Timestamp
+    boot: Boot
+    seq: Number
+    model: Title
+    sha: ShortSha
+    task: Task
+    ms: Annotated[float, Range(0, 1e9)] | Absent = ABSENT
+    classes: Annotated[tuple[ScoredLabel, ...], Size(100)] | Absent = ABSENT
+    objects: Annotated[tuple[DetectedObject, ...], Size(1000)] | Absent = ABSENT
+    more: Number | Absent = ABSENT
+    clock: Literal["unsynced"] | Absent = ABSENT
+    replay: Literal[True] | Absent = ABSENT
+
+    def __post_init__(self) -> None:
+        """Raises ValueError unless the record carries the outcome of its task and no other."""
+        carried = {"classification": self.classes, "detection": self.objects}
+        if [task for task, outcome in carried.items() if outcome is not ABSENT] != [self.task]:
+            raise ValueError(f"a {self.task} result carries the outcome of its task and no other")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What holds now, by labels and counts; null, with a reason, while nothing is known."""
+
+    v: Literal[1]
+    ts: Timestamp
+    boot: Boot
+    model: Title
+    sha: ShortSha | Literal[""]
+    counts: Annotated[Mapping[Label, Count], Size(1000)] | Absent | None = ABSENT
+    class_: Label | Absent | None = ABSENT
+    reason: Reason | Absent = ABSENT
+    more: Number | Absent = ABSENT
+    clock: Literal["unsynced"] | Absent = ABSENT
+
+    def __post_init__(self) -> None:
+        """Raises ValueError unless exactly one of counts and class is there, and a reason only with null."""
+        if (self.counts is ABSENT) == (self.class_ is ABSENT):
+            raise ValueError("a state carries either counts or a class")
+        if self.reason is not ABSENT and (self.counts or self.class_) not in (None, ABSENT):
+            raise ValueError("a reason belongs to a state that is null")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that began, changed or ended."""
+
+    v: Literal[1]
+    ts: Timestamp
+    boot: Boot
+    seq: Number
+    type: Literal["appear", "leave", "enter", "exit", "loiter", "cross", "start", "end"]
+    label: Label | Absent = ABSENT
+    id: Number | Absent = ABSENT
+    zone: Name | Absent = ABSENT
+    line: Name | Absent = ABSENT
+    direction: Literal["left", "right"] | Absent = ABSENT
+    score: Score | Absent = ABSENT
+    box: FractionBox | Absent = ABSENT
+    since: Timestamp | Absent = ABSENT
+    reason: Reason | Absent = ABSENT
+    clock: Literal["unsynced"] | Absent = ABSENT
+    replay: Literal[True] | Absent = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds from capture to outcome over the last health interval."""
+
+    p50: Annotated[float, Range(0)]
+    p95: Annotated[float, Range(0)]
+    p99: Annotated[float, Range(0)]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineHealth:
+    """How one pipeline did since the last health message; ``dropped`` and ``produced`` count from the boot."""
+
+    fps: Annotated[float, Range(0)]
+    latency_ms: Latency | None
+    dropped: Count
+    produced: Count
+    error: Sentence | Absent = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHealth:
+    """How one source does; ``fps`` is what it delivers."""
+
+    state: SourceState
+    fps: Annotated[float, Range(0)]
+    error: Sentence | Absent = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxHealth:
+    """The account of delivery: ``lost`` counts by reason, ``degraded`` is true while nothing can be kept on disk."""
+
+    pending: Count
+    bytes: Count
+    delivered: Count
+    lost: Annotated[Mapping[Name, Count], Size(32)]
+    degraded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EgressHealth:
+    """Messages that the publisher refused because they did not fit the closed schema."""
+
+    rejected: Count
+
+
+@dataclass(frozen=True, slots=True)
+class BoardHealth:
+    """CPU load 0..1, memory in use 0..1, degrees Celsius, firmware throttling; null where the board does not tell."""
+
+    cpu: Fraction | None
+    memory: Fraction | None
+    temperature: float | None
+    throttled: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the device does, every 30 s."""
+
+    v: Literal[1]
+    ts: Timestamp
+    boot: Boot
+    pipelines: Annotated[Mapping[Name, PipelineHealth], Size(256)]
+    sources: Annotated[Mapping[Name, SourceHealth], Size(256)]
+    outbox: OutboxHealth
+    egress: EgressHealth
+    board: BoardHealth
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineInfo:
+    """Which source and model a pipeline joins, and the digest of the file."""
+
+    source: Name
+    model: Title
+    sha: ShortSha
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What runs here: versions, board, configuration digest, sandbox self-test, pipelines and their models."""
+
+    v: Literal[1]
+    ts: Timestamp
+    boot: Boot
+    versions: Annotated[Mapping[Annotated[str, Text(most=64)], Annotated[str, Text(most=128)]], Size(32)]
+    board: Sentence
+    config: Digest
+    sandbox: Annotated[Mapping[Annotated[str, Text(most=64)], Sentence], Size(64)]
+    pipelines: Annotated[Mapping[Name, PipelineInfo], Size(256)]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigStatus:
+    """Whether the last configuration that was read is in force; ``digest`` is of that file, whatever became of it."""
+
+    state: Literal["applied", "rejected"]
+    digest: Digest
+    ts: Timestamp
+    errors: Annotated[tuple[Sentence, ...], Size(100)] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """Which file serves under the name of a configured model."""
+
+    state: ModelState
+    version: Annotated[str, Text(most=64)] | None
+    sha: ShortSha | None
+    reason: Sentence | Absent = ABSENT
+    previous: ShortSha | Absent = ABSENT
+    candidate: ShortSha | Absent = ABSENT
+
+
+PAYLOADS: Final[Mapping[str, type]] = {
+    "result": Result,
+    "event": Event,
+    "state": State,
+    "health": Health,
+    "info": Info,
+    "config-status": ConfigStatus,
+    "model": ModelStatus,
+}
+"""What ``edge-infer schema NAME`` prints, by name (``config`` is the schema of the configuration file)."""

@@ -1,0 +1,1 @@
+"""The room that has the network and never sees a frame."""

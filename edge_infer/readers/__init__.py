@@ -1,0 +1,1 @@
+"""One source, one small killable process that owns its device."""

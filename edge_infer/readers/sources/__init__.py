@@ -1,0 +1,94 @@
+"""Kinds of sources: one kind, one file, one line in `SOURCES`.
+
+A source *must* be a class with
+
+- ``live``: true when it belongs into a reader (a device, connection or child process); a file is read in the engine;
+- ``network``: true when it needs inet sockets (a class attribute, or a property of the instance's options);
+- ``Options``: a frozen dataclass, the keys of this kind as `SourcePlan.options` spells them, checked by the codec;
+- ``__init__(options)``: cheap, opens nothing;
+- ``__enter__`` that opens within about 10 s or raises `SourceError` with the remedy, and ``close()`` that is idempotent
+  and safe after a half-open (``__exit__`` calls it);
+- ``read() -> Picture | None``: waits for the next frame; None when there will be no more; raises `SourceError` when the
+  source is gone, after which it is closed and opened again (with back-off, by the caller).
+
+Pixels *may* be a view that holds until the next ``read``. Rotation, flipping and the frame rate limit are the caller's.
+Other packages add kinds through the entry point group ``edge_infer.sources``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+
+from edge_infer.codec import decode
+from edge_infer.config.plan import Color, SourcePlan
+from edge_infer.engine.frame import Pixels
+from edge_infer.tables import lookup, names
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+GROUP: Final = "edge_infer.sources"
+SOURCES: Final[Mapping[str, str]] = {
+    "v4l2": "edge_infer.readers.sources.v4l2:V4l2Source",
+    "rtsp": "edge_infer.readers.sources.rtsp:RtspSource",
+    "http": "edge_infer.readers.sources.http:HttpSource",
+    "exec": "edge_infer.readers.sources.exec:ExecSource",
+    "video": "edge_infer.readers.sources.video:VideoSource",
+    "images": "edge_infer.readers.sources.images:ImagesSource",
+    "synthetic": "edge_infer.readers.sources.synthetic:SyntheticSource",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a source read: pixels ``[height, width(, 3)]`` and capture times in seconds (epoch and monotonic)."""
+
+    pixels: Pixels
+    color: Color
+    wall: float
+    monotonic: float
+
+
+class Source(Protocol):
+    """The contract of a kind; see the module's text.
+
+    ``lossless`` is true for a file that is read as fast as it goes, of which no frame may be dropped; otherwise
+    ``read`` keeps to the source's own pace and the newest frame counts.
+    """
+
+    live: ClassVar[bool]
+    network: bool
+    lossless: bool
+
+    def __init__(self, options: Any) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def read(self) -> Picture | None: ...
+
+    def close(self) -> None: ...
+
+
+def source_class(kind: str) -> Any:
+    """The class of a kind; raises `ConfigError` for an unknown one."""
+    return lookup(SOURCES, GROUP, kind)
+
+
+def source_kinds() -> tuple[str, ...]:
+    """All kinds, built in and from other packages."""
+    return names(SOURCES, GROUP)
+
+
+def open_source(plan: SourcePlan) -> Source:
+    """The source of a plan, not yet opened; raises `WireError` when its options do not fit."""
+    found = source_class(plan.kind)
+    options = decode(found.Options, dict(plan.options), f"sources.{plan.name}")
+    source: Source = found(options)
+    return source

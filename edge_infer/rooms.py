@@ -1,0 +1,194 @@
+"""What the rooms say to each other: one frozen record a message, checked on both sides.
+
+engine -> publisher: `Handover`, `StateUpdate`; back: `PublisherHello`, `Acked`.
+engine -> supervisor: `EngineReport`, `GrabDone`; back: `ApplyPlan`, `AttachReader`, `Grab`, `Stop`.
+publisher -> supervisor: `PublisherReport`; back: `ApplyPlan`, `Announce`, `EngineReport`, `EngineDown`, `Stop`.
+reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `ReaderTrouble`; back: `ReaderHello`, `SlotFree`.
+reader -> supervisor: `ReaderReport`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from edge_infer.codec import JsonValue, Text
+from edge_infer.config.plan import Color, Plan
+from edge_infer.messages import (
+    Boot,
+    Count,
+    Event,
+    ModelStatus,
+    Name,
+    OutboxHealth,
+    PipelineHealth,
+    Reason,
+    Result,
+    Sentence,
+    SourceHealth,
+    State,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """A numbered message that has to arrive: kept by the engine until `Acked`."""
+
+    pipeline: Name
+    message: Result | Event
+
+
+@dataclass(frozen=True, slots=True)
+class StateUpdate:
+    """The newest state of a pipeline; only the last one counts."""
+
+    pipeline: Name
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherHello:
+    """A publisher has started: say again what was not acknowledged, and every state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """The broker has (or the disk holds) all numbered messages of this pipeline and boot up to ``seq``."""
+
+    pipeline: Name
+    boot: Boot
+    kind: Literal["result", "event"]
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyPlan:
+    """The configuration that holds from now on."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class AttachReader:
+    """The socket that comes with this message leads to the reader of ``source``."""
+
+    source: Name
+
+
+@dataclass(frozen=True, slots=True)
+class Grab:
+    """Write one picture of ``source`` as PNG into the file that comes with this message."""
+
+    source: Name
+
+
+@dataclass(frozen=True, slots=True)
+class GrabDone:
+    """What became of a `Grab`; ``error`` is empty when the picture was written."""
+
+    source: Name
+    error: Annotated[str, Text(most=500)] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Finish what is under way and end."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """How the engine does, once a second: proof of progress and what health and status are made of.
+
+    ``stuck`` names pipelines whose thread has been inside one frame for longer than 10 s.
+    """
+
+    boot: Boot
+    digest: str
+    pipelines: Mapping[Name, PipelineHealth]
+    sources: Mapping[Name, SourceHealth]
+    models: Mapping[Name, ModelStatus]
+    stuck: tuple[Name, ...] = ()
+    runtime: Annotated[str, Text(most=128)] = ""
+    sandbox: Mapping[Annotated[str, Text(most=64)], Sentence] = field(default_factory=dict)
+    kept: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDown:
+    """The engine has died: what it last said no longer holds."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """A retained payload of the device itself, by topic below ``<prefix>/<device>/``."""
+
+    topic: Annotated[str, Text(r"info|config|model/[A-Za-z0-9][A-Za-z0-9_-]{0,63}", 80)]
+    payload: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherReport:
+    """How the publisher does, once a second; ``broker`` is a sentence for the operator."""
+
+    connected: bool
+    broker: Sentence
+    outbox: OutboxHealth
+    rejected: Count
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderHello:
+    """An engine has attached: send the memory again, and all slots are free."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFormat:
+    """The memory that comes with this message holds ``slots`` frames of this shape, one after the other."""
+
+    slots: int
+    height: int
+    width: int
+    color: Color
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReady:
+    """A frame lies in ``slot``, which belongs to the engine until `SlotFree`.
+
+    ``wall`` and ``monotonic`` are capture times in seconds; ``number`` counts captured frames from 1, so gaps are
+    frames that no slot was free for; ``repeated`` is true when the frame is bit-equal to the one before.
+    """
+
+    slot: int
+    number: int
+    wall: float
+    monotonic: float
+    repeated: bool
+    black: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SlotFree:
+    """The engine has done with ``slot``."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderTrouble:
+    """The device gives no frames and the reader tries again; or, with ``ended``, there will be no more."""
+
+    text: Sentence
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderReport:
+    """The reader's proof of progress, once a second: how long the current call into the device has taken."""
+
+    busy: float
+    frames: Count
+    error: Annotated[str, Text(most=500)] = ""
