@@ -62,9 +62,10 @@ class InputPlan:
 
 @dataclass(frozen=True, slots=True)
 class DecoderPlan:
-    """A decoder by name, with its parameters from the manifest."""
+    """A decoder by name, the ``module:Class`` behind it, and its parameters from the manifest."""
 
     kind: str
+    target: str
     options: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
@@ -95,10 +96,16 @@ class ModelPlan:
 
 @dataclass(frozen=True, slots=True)
 class SourcePlan:
-    """One source. ``options`` are the keys of its kind, decoded into its own record by the class that opens it."""
+    """One source. ``options`` are the keys of its kind, decoded into its own record by ``target``, which opens it.
+
+    ``live`` sources get a reader of their own, and only ``network`` ones may open inet sockets there.
+    """
 
     name: str
     kind: str
+    target: str
+    live: bool
+    network: bool
     options: Mapping[str, JsonValue]
     fps: float | None = None
     rotate: Rotation = 0

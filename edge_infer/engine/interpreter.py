@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module, metadata
+from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
@@ -117,7 +117,8 @@ def _backend() -> tuple[ModuleType, str]:
         except Exception as error:  # noqa: BLE001 - a runtime that does not fit this NumPy fails in many ways
             problems.append(f"{distribution} is installed but does not work here: {_reason(error)}")
         else:
-            return module, f"{distribution} {metadata.version(distribution)}"
+            package = import_module(module_name.partition(".")[0])  # importlib.metadata would load socket
+            return module, f"{distribution} {getattr(package, '__version__', '')}".rstrip()
     raise StartError(
         "no interpreter for TFLite models works here ("
         + "; ".join(problems)

@@ -25,7 +25,7 @@ from edge_infer.codec import JsonValue
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.records import Candidates
 from edge_infer.messages import Task
-from edge_infer.tables import lookup, names
+from edge_infer.tables import load, names, target
 
 GROUP: Final = "edge_infer.decoders"
 DECODERS: Final[Mapping[str, str]] = {
@@ -60,10 +60,15 @@ class Decoder(Protocol):
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None: ...
 
 
-def decoder(name: str) -> type[Decoder]:
-    """The class of a family by name; raises `ConfigError` for an unknown one."""
-    found: type[Decoder] = lookup(DECODERS, GROUP, name)
+def decoder_class(target: str) -> type[Decoder]:
+    """The class behind ``module:Class``, as `DecoderPlan.target` names it."""
+    found: type[Decoder] = load(target)
     return found
+
+
+def decoder_target(name: str) -> str:
+    """Where the family ``name`` lives; raises `ConfigError` for an unknown one."""
+    return target(DECODERS, GROUP, name)
 
 
 def decoder_names() -> tuple[str, ...]:

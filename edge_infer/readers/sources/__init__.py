@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from edge_infer.codec import decode
 from edge_infer.config.plan import Color, SourcePlan
 from edge_infer.engine.frame import Pixels
-from edge_infer.tables import lookup, names
+from edge_infer.tables import load, names, target
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -76,9 +76,14 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-def source_class(kind: str) -> Any:
-    """The class of a kind; raises `ConfigError` for an unknown one."""
-    return lookup(SOURCES, GROUP, kind)
+def source_class(target: str) -> Any:
+    """The class behind ``module:Class``, as `SourcePlan.target` names it."""
+    return load(target)
+
+
+def source_target(kind: str) -> str:
+    """Where a kind lives; raises `ConfigError` for an unknown one."""
+    return target(SOURCES, GROUP, kind)
 
 
 def source_kinds() -> tuple[str, ...]:
@@ -86,9 +91,9 @@ def source_kinds() -> tuple[str, ...]:
     return names(SOURCES, GROUP)
 
 
-def open_source(plan: SourcePlan) -> Source:
+def make_source(plan: SourcePlan) -> Source:
     """The source of a plan, not yet opened; raises `WireError` when its options do not fit."""
-    found = source_class(plan.kind)
+    found = source_class(plan.target)
     options = decode(found.Options, dict(plan.options), f"sources.{plan.name}")
     source: Source = found(options)
     return source
