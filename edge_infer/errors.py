@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+ModelKey = Literal["file", "labels", "sha256", "threshold", "task", "decoder"]
+
 
 class EdgeInferError(Exception):
     """The root. Its text is for the operator: what is wrong, where, and what would be right."""
@@ -22,9 +26,16 @@ class StartError(EdgeInferError, OSError):
 
 
 class ModelError(EdgeInferError, ValueError):
-    """A model file, its manifest or its labels cannot be used; fatal for the pipelines that name it."""
+    """A model file, its manifest or its labels cannot be used; fatal for the pipelines that name it.
+
+    ``key`` is the key of the model's entry in the configuration that the fault belongs to.
+    """
 
     exit_code = 3
+
+    def __init__(self, text: str, *, key: ModelKey = "file") -> None:
+        super().__init__(text)
+        self.key = key
 
 
 class InputError(EdgeInferError, ValueError):
