@@ -55,6 +55,11 @@ class ChannelClosedError(WireError):
     """The other end is gone."""
 
 
+def pack(record: object) -> bytes:
+    """The bytes of a record, as `Channel.send_packed` takes them."""
+    return dumps({type(record).__name__: encode(record)})
+
+
 class Channel:
     """Records of the types in ``accepts`` come out of `receive`; `send` takes any record.
 
@@ -80,9 +85,12 @@ class Channel:
         What was begun is finished first: after a False in the middle of a long record the rest goes out with the
         next call, so records never mix.
         """
+        return self.send_packed(pack(record), files)
+
+    def send_packed(self, data: bytes, files: tuple[int, ...] = ()) -> bool:
+        """`send` for a record that `pack` has already turned into bytes."""
         if not self.flush():
             return False
-        data = dumps({type(record).__name__: encode(record)})
         parts = [data[start : start + PACKET] for start in range(0, len(data), PACKET)]
         packets = [*(_MORE + part for part in parts[:-1]), _LAST + parts[-1]]
         if not self._write(packets[0], files):
