@@ -3,9 +3,12 @@
 A decoder *must* be a class with
 
 - ``task``: the task it decodes for (a class attribute);
+- ``input``: how models of this family are usually fed, used where neither the manifest nor the metadata in the file nor
+  the input tensor's quantization says otherwise (a class attribute);
 - ``recognise(inputs, outputs) -> str | None`` (a static method): the reason in words why a model with these tensors
   is of this family, or None; it *must not* say yes where the shapes leave another reading open;
 - ``__init__(layout: Layout)``: finds its outputs by name, shape and dtype and raises `ModelError` when they do not fit;
+- ``classes``: how many classes its outputs tell apart, 0 where they do not say; the labels are checked against it;
 - ``__call__(tensors) -> Candidates``: a pure function from the raw output arrays, in the order of
   ``layout.outputs``, to candidates; it *must not* keep or return a view of a tensor, and *may* leave out what is below
   ``layout.threshold``.
@@ -22,6 +25,7 @@ from typing import Any, ClassVar, Final, Protocol
 from numpy.typing import NDArray
 
 from edge_infer.codec import JsonValue
+from edge_infer.config.plan import InputPlan
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.records import Candidates
 from edge_infer.messages import Task
@@ -51,6 +55,8 @@ class Decoder(Protocol):
     """The contract of a family; see the module's text."""
 
     task: ClassVar[Task]
+    input: ClassVar[InputPlan]
+    classes: int
 
     def __init__(self, layout: Layout) -> None: ...
 
