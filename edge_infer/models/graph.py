@@ -1,0 +1,199 @@
+"""What a TFLite file says about itself, read without a runtime: tensors, operators, metadata buffers.
+
+Schema: ``tensorflow/compiler/mlir/lite/schema/schema.fbs`` of TensorFlow; fields are addressed by their position there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from edge_infer.errors import ModelError
+from edge_infer.models.flatbuffer import Table
+from edge_infer.models.operators import CUSTOM, builtin_name
+
+IDENTIFIER: Final = b"TFL3"
+_DTYPES: Final = (
+    "float32 float16 int32 uint8 int64 string bool int16 complex64 int8 float64 complex128 uint64 resource variant "
+    "uint32 uint16 int4 bfloat16 int2 uint4"
+)
+DTYPES: Final = tuple(_DTYPES.split())
+"""Element types by their number in a file."""
+_PASSES_ON: Final = frozenset({"RESHAPE", "QUANTIZE", "DEQUANTIZE", "SQUEEZE"})
+
+
+@dataclass(frozen=True, slots=True)
+class GraphTensor:
+    """A tensor of the main graph; ``scale`` and ``zero_point`` may be one a channel of ``dimension``.
+
+    ``constant`` is true for weights, whose values lie in the file.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    dimension: int
+    constant: bool
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether every channel has a scale of its own."""
+        return len(self.scale) > 1
+
+    def fault(self) -> str | None:
+        """Why a runtime refuses the quantization parameters of this tensor, or None."""
+        if not self.per_channel or not self.shape:
+            return None
+        if not 0 <= self.dimension < len(self.shape):
+            return (
+                f"tensor {self.index} ({self.name}) has a quantization dimension of {self.dimension}, which its shape "
+                f"{list(self.shape)} does not have"
+            )
+        if len(self.scale) != self.shape[self.dimension]:
+            return (
+                f"tensor {self.index} ({self.name}) has {len(self.scale)} scales for "
+                f"{self.shape[self.dimension]} channels"
+            )
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One step of the main graph. ``custom`` operators have a name of their own; the others are TFLite's."""
+
+    name: str
+    custom: bool
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A TFLite file as read; the first subgraph is the main one."""
+
+    description: str
+    tensors: tuple[GraphTensor, ...]
+    inputs: tuple[GraphTensor, ...]
+    outputs: tuple[GraphTensor, ...]
+    operators: tuple[Operator, ...]
+    subgraphs: int
+    metadata: Mapping[str, bytes]
+
+    @classmethod
+    def read(cls, data: bytes) -> Graph:
+        """Reads the bytes of a file; raises `ModelError` for anything that is not a whole TFLite model."""
+        if data[4:8] != IDENTIFIER:
+            raise ModelError(f"it is not a TFLite model: {_looks_like(data)}")
+        model = Table.root(data, IDENTIFIER)
+        buffers = model.tables(4)
+        subgraphs = model.tables(2)
+        if not subgraphs:
+            raise ModelError("the file is damaged: it has no graph")
+        main = subgraphs[0]
+        filled = [_filled(buffer) for buffer in buffers]
+        tensors = tuple(_tensor(index, table, filled) for index, table in enumerate(main.tables(0)))
+        return cls(
+            description=model.text(3),
+            tensors=tensors,
+            inputs=_pick(tensors, main.numbers(1, "i")),
+            outputs=_pick(tensors, main.numbers(2, "i")),
+            operators=_operators(main, model.tables(1)),
+            subgraphs=len(subgraphs),
+            metadata=_metadata(model, buffers),
+        )
+
+    def counts(self) -> list[tuple[str, int]]:
+        """Operators by name, the most frequent first."""
+        return Counter(operator.name for operator in self.operators).most_common()
+
+    def custom(self) -> tuple[str, ...]:
+        """Names of custom operators, each once."""
+        return tuple(dict.fromkeys(operator.name for operator in self.operators if operator.custom))
+
+    def faults(self) -> tuple[str, ...]:
+        """Everything about the tensors that a runtime refuses."""
+        return tuple(fault for tensor in self.tensors if (fault := tensor.fault()))
+
+    def weights(self) -> tuple[GraphTensor, ...]:
+        """The constant tensors that hold most of a model: those of two dimensions and more."""
+        return tuple(tensor for tensor in self.tensors if tensor.constant and len(tensor.shape) > 1)
+
+    def made_by(self, tensor: GraphTensor) -> Operator | None:
+        """The operator that computes a tensor, seen through those that only change its form; None for an input."""
+        makers = {index: operator for operator in self.operators for index in operator.outputs}
+        found = makers.get(tensor.index)
+        for _ in range(len(_PASSES_ON)):  # a chain of them is short, and a hostile file may have a circle
+            if found is None or found.name not in _PASSES_ON or not found.inputs:
+                break
+            found = makers.get(found.inputs[0], found)
+        return found
+
+
+def _looks_like(data: bytes) -> str:
+    if not data:
+        return "the file is empty"
+    if data[:4] == b"PK\3\4":
+        return "it is a zip archive (a saved model or a package of one?)"
+    if data[:8] == b"\x89HDF\r\n\x1a\n":
+        return "it is a Keras/HDF5 file; convert it with TFLiteConverter first"
+    if data.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
+    if all(byte >= 32 or byte in b"\t\r\n" for byte in data[:64]):
+        return f"it is text and starts with {data[:32].decode('utf-8', 'replace')!r}"
+    return f"bytes 4 to 8 are {data[4:8]!r} instead of {IDENTIFIER!r}"
+
+
+def _filled(buffer: Table) -> bool:
+    return buffer.length(0) > 0 or buffer.number(2, "Q") > 0  # files beyond 2 GB keep data behind the flatbuffer
+
+
+def _tensor(index: int, table: Table, filled: list[bool]) -> GraphTensor:
+    kind, buffer = table.number(1, "b"), table.number(2, "I")
+    quantization = table.table(4)
+    return GraphTensor(
+        index=index,
+        name=table.text(3),
+        shape=tuple(table.numbers(0, "i")),
+        dtype=DTYPES[kind] if 0 <= kind < len(DTYPES) else f"type {kind}",
+        scale=tuple(quantization.numbers(2, "f")) if quantization else (),
+        zero_point=tuple(quantization.numbers(3, "q")) if quantization else (),
+        dimension=quantization.number(6, "i") if quantization else 0,
+        constant=buffer < len(filled) and filled[buffer],
+    )
+
+
+def _pick(tensors: tuple[GraphTensor, ...], indices: tuple[int, ...]) -> tuple[GraphTensor, ...]:
+    for index in indices:
+        if not 0 <= index < len(tensors):
+            raise ModelError(f"the file is damaged: it names tensor {index} of {len(tensors)}")
+    return tuple(tensors[index] for index in indices)
+
+
+def _operators(graph: Table, codes: tuple[Table, ...]) -> tuple[Operator, ...]:
+    # Older files have the number in a byte, newer ones in the fourth field as well; the larger one holds.
+    numbers = [max(code.number(0, "b"), code.number(3, "i")) for code in codes]
+    names = [
+        code.text(1) if number == CUSTOM else builtin_name(number) for code, number in zip(codes, numbers, strict=True)
+    ]
+    found = []
+    for table in graph.tables(3):
+        code = table.number(0, "I")
+        if code >= len(codes):
+            raise ModelError(f"the file is damaged: it names operator {code} of {len(codes)}")
+        operator = Operator(names[code], numbers[code] == CUSTOM, table.numbers(1, "i"), table.numbers(2, "i"))
+        found.append(operator)
+    return tuple(found)
+
+
+def _metadata(model: Table, buffers: tuple[Table, ...]) -> dict[str, bytes]:
+    found = {}
+    for entry in model.tables(6):
+        buffer = entry.number(1, "I")
+        if buffer < len(buffers):
+            found[entry.text(0)] = buffers[buffer].content(0)
+    return found

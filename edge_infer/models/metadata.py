@@ -1,0 +1,221 @@
+"""What the maker of a model wrote into the file: TFLite metadata, and Ultralytics' own.
+
+TFLite metadata is a flatbuffer in the buffer ``TFLITE_METADATA`` (schema: ``metadata_schema.fbs`` of tflite-support;
+fields are addressed by their position there) and a zip archive appended to the file with the label files it names.
+Ultralytics appends an archive with ``temp_meta.txt`` (a Python literal) or ``metadata.json``.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from edge_infer.errors import ModelError
+from edge_infer.models.flatbuffer import Table
+from edge_infer.models.labels import check_labels, parse_labels
+
+BUFFER: Final = "TFLITE_METADATA"
+IDENTIFIER: Final = b"M001"
+LARGEST_ENTRY: Final = 4 << 20
+MOST_ENTRIES: Final = 1000
+ULTRALYTICS: Final = ("temp_meta.txt", "metadata.json", "TFLITE_ULTRALYTICS_METADATA.json")
+_IMAGE, _NORMALIZATION, _AXIS_LABELS, _VALUE_LABELS = 2, 1, 2, 3
+# What zipfile raises for bytes that are no archive, beside its own error: it unpacks and seeks before it checks.
+_ZIP_ERRORS: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    ValueError,
+    OSError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    KeyError,
+    OverflowError,
+    struct.error,
+)
+_COLORS: Final = {1: "rgb", 2: "gray"}
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """``real = (value of 0..255 - mean) / std``, one number or one a channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """All that was found; empty where the file says nothing. ``task`` is Ultralytics' word for it.
+
+    ``labels_from`` names the entry the labels were read from, ``labels_fault`` says why they cannot be used (which only
+    matters where no others are given), ``entries`` lists what the appended archive holds.
+    """
+
+    name: str = ""
+    version: str = ""
+    description: str = ""
+    author: str = ""
+    licence: str = ""
+    labels: tuple[str, ...] = ()
+    labels_from: str = ""
+    labels_fault: str = ""
+    normalization: Normalization | None = None
+    color: str | None = None
+    ultralytics: bool = False
+    task: str = ""
+    entries: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_metadata(data: bytes, buffers: Mapping[str, bytes]) -> Metadata:
+    """What a file says, given its bytes and the metadata buffers of its graph; raises `ModelError` when damaged."""
+    archive = _archive(data)
+    entries = tuple(archive.namelist()) if archive else ()
+    if archive and (name := next((entry for entry in ULTRALYTICS if entry in entries), None)):
+        return _ultralytics(_entry(archive, name), name, entries)
+    if BUFFER in buffers:
+        return _tflite(Table.root(buffers[BUFFER], IDENTIFIER), archive, entries)
+    return Metadata(entries=entries)
+
+
+def _archive(data: bytes) -> zipfile.ZipFile | None:
+    if b"PK\5\6" not in data[-(1 << 16) - 22 :]:
+        return None
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        if len(archive.infolist()) > MOST_ENTRIES:
+            raise ModelError(f"the archive inside the file has more than {MOST_ENTRIES} entries")
+    except _ZIP_ERRORS as error:
+        raise ModelError(f"the archive at the end of the file is damaged: {error}") from error
+    return archive
+
+
+def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        with archive.open(name) as stream:
+            content = stream.read(LARGEST_ENTRY + 1)
+    except _ZIP_ERRORS as error:
+        raise ModelError(f"{name} inside the file cannot be read: {error}") from error
+    if len(content) > LARGEST_ENTRY:
+        raise ModelError(f"{name} inside the file is larger than {LARGEST_ENTRY} bytes")
+    return content
+
+
+def _tflite(model: Table, archive: zipfile.ZipFile | None, entries: tuple[str, ...]) -> Metadata:
+    graphs = model.tables(3)
+    inputs = graphs[0].tables(2) if graphs else ()
+    outputs = graphs[0].tables(3) if graphs else ()
+    name = next((name for output in outputs for name in _label_files(output)), "")
+    labels, fault = _labels(archive, name) if archive and name in entries else ((), "")
+    return Metadata(
+        name=model.text(0),
+        version=model.text(2),
+        description=model.text(1),
+        author=model.text(4),
+        licence=model.text(5),
+        labels=labels,
+        labels_from=name if labels or fault else "",
+        labels_fault=fault,
+        normalization=_normalization(inputs[0]) if inputs else None,
+        color=_color(inputs[0]) if inputs else None,
+        entries=entries,
+        facts=_tensor_facts(inputs, outputs),
+    )
+
+
+def _labels(archive: zipfile.ZipFile, name: str) -> tuple[tuple[str, ...], str]:
+    try:
+        return parse_labels(_entry(archive, name), f"{name} inside the file"), ""
+    except ModelError as error:
+        return (), str(error)
+
+
+def _label_files(tensor: Table) -> list[str]:
+    files = tensor.tables(6)
+    return [file.text(0) for file in files if file.number(2, "b") in (_AXIS_LABELS, _VALUE_LABELS)]
+
+
+def _normalization(tensor: Table) -> Normalization | None:
+    for unit in tensor.tables(4):
+        options = unit.table(1)
+        if unit.number(0, "B") == _NORMALIZATION and options:
+            mean, std = options.numbers(0, "f"), options.numbers(1, "f")
+            return Normalization(tuple(mean), tuple(std)) if mean and std else None
+    return None
+
+
+def _color(tensor: Table) -> str | None:
+    content = tensor.table(3)
+    properties = content.table(1) if content else None
+    if content is None or properties is None or content.number(0, "B") != _IMAGE:
+        return None
+    return _COLORS.get(properties.number(0, "b"))
+
+
+def _tensor_facts(inputs: tuple[Table, ...], outputs: tuple[Table, ...]) -> dict[str, str]:
+    pairs = [
+        (kind, index, table)
+        for kind, found in (("input", inputs), ("output", outputs))
+        for index, table in enumerate(found)
+    ]
+    return {f"{kind} {index}": text for kind, index, table in pairs if (text := _described(table))}
+
+
+def _described(tensor: Table) -> str:
+    return ": ".join(text for text in (tensor.text(0), tensor.text(1)) if text)
+
+
+def _ultralytics(content: bytes, name: str, entries: tuple[str, ...]) -> Metadata:
+    facts = _mapping(content, name)
+    labels, fault = _names(facts["names"], name) if "names" in facts else ((), "")
+    return Metadata(
+        name="Ultralytics",
+        version=str(facts.get("version", "")),
+        description=str(facts.get("description", "")),
+        author=str(facts.get("author", "")),
+        licence=str(facts.get("license", "")),
+        labels=labels,
+        labels_from=name if labels or fault else "",
+        labels_fault=fault,
+        ultralytics=True,
+        task=str(facts.get("task", "")),
+        entries=entries,
+        facts={key: str(facts[key]) for key in ("imgsz", "stride") if key in facts},
+    )
+
+
+def _mapping(content: bytes, name: str) -> dict[str, Any]:
+    try:
+        text = content.decode()
+        facts = json.loads(text) if name.endswith(".json") else ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ModelError(f"{name} inside the file cannot be read: {type(error).__name__}") from error
+    if not isinstance(facts, dict):
+        raise ModelError(f"{name} inside the file is not a mapping")
+    return {str(key): value for key, value in facts.items()}
+
+
+def _names(names: Any, name: str) -> tuple[tuple[str, ...], str]:
+    """Labels by class id, and what is wrong with them; JSON makes the ids text."""
+    where = f"{name} inside the file"
+    if not isinstance(names, (list, dict)):
+        return (), f"{where}: names is neither a list nor a mapping"
+    pairs = enumerate(names) if isinstance(names, list) else names.items()
+    by_id = {str(key): str(label) for key, label in pairs}
+    ids = [str(number) for number in range(len(by_id))]
+    if set(ids) != set(by_id):
+        return (), f"{where}: names do not count from 0 to {len(by_id) - 1}"
+    try:
+        return check_labels(tuple(by_id[number] for number in ids), where), ""
+    except ModelError as error:
+        return (), str(error)
