@@ -1,4 +1,4 @@
-"""The kernel's own calls, by name, through ctypes: the numbers that each kind of processor gives them."""
+"""The kernel's own calls, by name, through ctypes. The numbers are those of ``asm/unistd*.h`` of Linux 6.12."""
 
 from __future__ import annotations
 

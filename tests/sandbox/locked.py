@@ -1,0 +1,32 @@
+"""Runs code in a fresh process that locked itself as one of the rooms, and gives back what it printed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(room: str, code: str, *, network: bool = False, before: str = "") -> str:
+    """What ``code`` printed; it finds ``walls``, the outcome of the lock. ``before`` runs ahead of the lock."""
+    script = f"{before}\nfrom edge_infer.sandbox import lock\nwalls = lock({room!r}, network={network})\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+ATTEMPT = """
+import errno
+def attempt(what):
+    try:
+        what()
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+    else:
+        print("allowed")
+"""
+"""Code that prints how the kernel answered to a call."""

@@ -1,0 +1,232 @@
+"""Each room, locked for real in a process of its own, tries what it must not and what it has to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox.locked import ATTEMPT, ROOT, run
+
+ROOMS = ("engine", "probe", "reader", "publisher")
+FORBIDDEN_TO_ALL = {
+    "ptrace": "kernel.call(number['ptrace'], 16, 1, 0, 0)",
+    "process_vm_readv": "kernel.call(number['process_vm_readv'], 1, 0, 1, 0, 1, 0)",
+    "process_vm_writev": "kernel.call(number['process_vm_writev'], 1, 0, 1, 0, 1, 0)",
+    "pidfd_getfd": "kernel.call(number['pidfd_getfd'], os.pidfd_open(os.getppid()), 0, 0)",
+    "io_uring_setup": "kernel.call(number['io_uring_setup'], 1, 0)",
+}
+CALLS = ATTEMPT + "import os\nfrom edge_infer.sandbox import kernel\nnumber = kernel.machine().numbers\n"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_wall_of_every_room_holds_here(room: str) -> None:
+    walls = run(room, "print(*(f'{wall}: {text}' for wall, text in walls.items()), sep='\\n')").splitlines()
+    assert [wall for wall in walls if not wall.endswith(": enforced")] == []
+    own = {"engine": "no_network", "probe": "no_network", "reader": "no_network", "publisher": "no_camera"}[room]
+    assert f"{own}: enforced" in walls
+
+
+@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("call", FORBIDDEN_TO_ALL)
+def test_no_room_may_look_into_other_processes(room: str, call: str) -> None:
+    assert run(room, f"{CALLS}attempt(lambda: {FORBIDDEN_TO_ALL[call]})") == "EPERM"
+
+
+@pytest.mark.parametrize(
+    ("room", "network", "allowed"),
+    [
+        ("engine", False, ()),
+        ("probe", False, ()),
+        ("reader", False, ("AF_UNIX", "AF_NETLINK")),
+        ("reader", True, ("AF_UNIX", "AF_NETLINK", "AF_INET", "AF_INET6")),
+        ("publisher", False, ("AF_UNIX", "AF_NETLINK", "AF_INET", "AF_INET6")),
+    ],
+)
+def test_sockets_are_for_those_who_need_them(room: str, network: bool, allowed: tuple[str, ...]) -> None:
+    code = ATTEMPT + (
+        "import socket\n"
+        "for family in ('AF_UNIX', 'AF_NETLINK', 'AF_INET', 'AF_INET6', 'AF_PACKET'):\n"
+        "    print(family, end=' ')\n"
+        "    attempt(lambda: socket.socket(getattr(socket, family), socket.SOCK_DGRAM).close())\n"
+    )
+    answers = dict(line.split() for line in run(room, code, network=network, before="import socket").splitlines())
+    for family in ("AF_UNIX", "AF_NETLINK", "AF_INET", "AF_INET6"):
+        if family == "AF_INET6" and family in allowed and answers[family] == "EAFNOSUPPORT":
+            continue  # a kernel without IPv6
+        assert answers[family] == ("allowed" if family in allowed else "EPERM"), family
+    if room != "publisher":
+        assert answers["AF_PACKET"] == "EPERM"
+
+
+def test_the_engine_cannot_use_a_socket_that_it_had_before_to_reach_out() -> None:
+    before = "import socket\nmade = socket.socket(socket.AF_INET, socket.SOCK_STREAM)"
+    code = ATTEMPT + "attempt(lambda: made.connect(('127.0.0.1', 9)))\nattempt(lambda: made.bind(('127.0.0.1', 0)))"
+    assert run("engine", code, before=before).split() == ["EPERM", "EPERM"]
+
+
+def test_inherited_channels_go_on_working_with_files() -> None:
+    before = (
+        "import os, socket\n"
+        "here, there = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))\n"
+    )
+    code = (
+        "from edge_infer.channel import Channel\n"
+        "from edge_infer.rooms import AttachReader\n"
+        "one, other = Channel(here, (AttachReader,)), Channel(there, (AttachReader,))\n"
+        "read, write = os.pipe()\n"
+        "os.write(write, b'frame')\n"
+        "assert one.send(AttachReader('door'), (read,))\n"
+        "print(other.wait(5).source, os.read(other.take_file(), 9).decode())\n"
+    )
+    assert run("engine", code, before=before) == "door frame"
+
+
+def test_the_filter_holds_for_threads_that_ran_before_it() -> None:
+    before = (
+        "import queue, socket, threading\n"
+        "work, done = queue.Queue(), queue.Queue()\n"
+        "def loop():\n"
+        "    while (task := work.get()) is not None:\n"
+        "        try:\n"
+        "            task().close()\n"
+        "            done.put('allowed')\n"
+        "        except OSError as error:\n"
+        "            done.put(str(error.errno))\n"
+        "threads = [threading.Thread(target=loop) for _ in range(3)]\n"
+        "for thread in threads: thread.start()\n"
+        "for _ in threads: work.put(socket.socket)\n"
+        "print(*(done.get(timeout=10) for _ in threads))\n"
+    )
+    code = (
+        "for _ in threads: work.put(socket.socket)\n"
+        "print(*(done.get(timeout=10) for _ in threads))\n"
+        "for _ in threads: work.put(None)\n"
+    )
+    assert run("engine", code, before=before).splitlines() == ["allowed allowed allowed", "1 1 1"]
+
+
+def test_children_stay_locked_in() -> None:
+    code = (
+        "import subprocess, sys\n"
+        "print(subprocess.run([sys.executable, '-c', 'import socket; socket.socket()'], capture_output=True,"
+        " text=True).stderr.strip().splitlines()[-1])\n"
+    )
+    assert run("engine", code).startswith("PermissionError")
+
+
+def test_the_publisher_cannot_ask_a_camera_but_other_ioctls_work() -> None:
+    code = CALLS + (
+        "import fcntl, array\n"
+        "read, write = os.pipe()\n"
+        "os.write(write, b'abc')\n"
+        "waiting = array.array('i', [0])\n"
+        "fcntl.ioctl(read, 0x541B, waiting)\n"  # FIONREAD
+        "print(waiting[0])\n"
+        "for request in (0x80685600, 0xC0585609, 0x40045612):\n"  # QUERYCAP, QUERYBUF, STREAMON
+        "    attempt(lambda: kernel.call(number['ioctl'], read, request, 0))\n"
+    )
+    assert run("publisher", code).split() == ["3", "EPERM", "EPERM", "EPERM"]
+    assert run("reader", CALLS + "attempt(lambda: kernel.call(number['ioctl'], 0, 0x80685600, 0))") != "EPERM"
+
+
+def test_root_keeps_no_capability() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has capabilities to drop")
+    code = "print(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('Cap')))"
+    assert {int(value, 16) for value in run("engine", code).split()} == {0}
+
+
+def test_root_keeps_reading_where_the_program_lies_in_a_private_home(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has capabilities to drop")
+    private = tmp_path / "home"
+    private.mkdir(mode=0o700)
+    (private / "later.py").write_text("print('imported')\n")
+    os.chown(private, 65534, 65534)
+    code = (
+        "print(walls['no_capabilities'])\nimport later\nimport subprocess, sys\nprint(open('/proc/self/status').read())"
+    )
+    told, imported, *status = run("engine", code, before=f"import sys\nsys.path.append({str(private)!r})").splitlines()
+    assert told == "not enforced: CAP_DAC_READ_SEARCH is left"
+    assert imported == "imported"
+    sets = {line.split()[0]: int(line.split()[1], 16) for line in status if line.startswith("Cap")}
+    assert sets == {"CapInh:": 0, "CapPrm:": 4, "CapEff:": 4, "CapBnd:": 4, "CapAmb:": 0}
+
+
+@pytest.fixture(scope="module")
+def ordinary() -> Iterator[tuple[list[str], Path]]:
+    """The start of a command that runs Python as an ordinary user, and a folder where this user can import us."""
+    python = [os.path.realpath(sys.executable)]
+    if os.geteuid() == 0:
+        python = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", *python]
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        shutil.copytree(ROOT / "edge_infer", Path(folder) / "edge_infer", ignore=shutil.ignore_patterns("__pycache__"))
+        yield python, Path(folder)
+
+
+def _attacked(room: str, ordinary: tuple[list[str], Path]) -> set[str]:
+    """How the kernel answers to another process of the same user; ``room`` is empty for one that is not locked."""
+    python, folder = ordinary
+    lock = f"from edge_infer.sandbox import lock; lock({room!r})" if room else ""
+    code = f"{lock}\nprint('ready', flush=True)\ninput()"
+    with subprocess.Popen(
+        [*python, "-c", code], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as victim:
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == "ready\n"
+        attack = CALLS + (
+            f"pid = {victim.pid}\n"
+            "attempt(lambda: open(f'/proc/{pid}/mem', 'rb').close())\n"
+            "attempt(lambda: os.listdir(f'/proc/{pid}/fd'))\n"
+            "attempt(lambda: open(f'/proc/{pid}/environ', 'rb').read())\n"
+            "attempt(lambda: kernel.call(number['pidfd_getfd'], os.pidfd_open(pid), 0, 0))\n"
+        )
+        done = subprocess.run(
+            [*python, "-c", attack], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        )
+        victim.communicate("\n", timeout=30)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_others_of_the_same_user_cannot_look_into_a_room(room: str, ordinary: tuple[list[str], Path]) -> None:
+    assert _attacked(room, ordinary) == {"EACCES", "EPERM"}
+
+
+def test_the_same_attack_succeeds_without_the_lock(ordinary: tuple[list[str], Path]) -> None:
+    yama = Path("/proc/sys/kernel/yama/ptrace_scope")
+    if yama.exists() and yama.read_text().strip() != "0":
+        pytest.skip("this kernel's Yama protects processes that are not locked as well")
+    assert _attacked("", ordinary) == {"allowed"}
+
+
+def test_a_crash_leaves_no_core() -> None:
+    lock = "from edge_infer.sandbox import lock; lock('engine')"
+    victim = subprocess.Popen([sys.executable, "-c", f"{lock}\nimport os; os.abort()"], cwd=ROOT)
+    _, status = os.waitpid(victim.pid, 0)
+    victim.returncode = -os.WTERMSIG(status)  # so that nobody waits for it again
+    assert os.WIFSIGNALED(status)
+    assert not os.WCOREDUMP(status)
+
+
+def test_models_videos_and_programs_run_in_the_locked_engine(assets: Path) -> None:
+    code = (
+        "import subprocess, cv2, numpy as np\n"
+        "from edge_infer.engine.interpreter import Interpreter\n"
+        f"model = Interpreter({str(assets / 'models/mobilenet_v2_1.0_224_quant.tflite')!r}, threads=2)\n"
+        "print(len(model.invoke()))\n"
+        f"clip = cv2.VideoCapture({str(assets / 'video/carphone_pristine.mp4')!r})\n"
+        "print(sum(1 for _ in iter(lambda: clip.read()[0], False)))\n"
+        "print(np.linalg.svd(np.eye(200))[1].sum())\n"
+        "print(subprocess.run(['echo', 'child'], capture_output=True, text=True, check=True).stdout.strip())\n"
+    )
+    assert run("engine", code).split() == ["1", "120", "200.0", "child"]
