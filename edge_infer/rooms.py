@@ -146,8 +146,12 @@ class ReaderHello:
 
 @dataclass(frozen=True, slots=True)
 class FrameFormat:
-    """The memory that comes with this message holds ``slots`` frames of this shape, one after the other."""
+    """The memory that comes with this message holds ``slots`` frames of this shape, one after the other.
 
+    ``memory`` names it in what follows, so that a `SlotFree` for an earlier memory frees nothing in this one.
+    """
+
+    memory: Count
     slots: int
     height: int
     width: int
@@ -156,12 +160,13 @@ class FrameFormat:
 
 @dataclass(frozen=True, slots=True)
 class FrameReady:
-    """A frame lies in ``slot``, which belongs to the engine until `SlotFree`.
+    """A frame lies in ``slot`` of ``memory``, which belongs to the engine until `SlotFree`.
 
     ``wall`` and ``monotonic`` are capture times in seconds; ``number`` counts captured frames from 1, so gaps are
-    frames that no slot was free for; ``repeated`` is true when the frame is bit-equal to the one before.
+    frames that no slot was free for; ``repeated`` is true when the frame is bit-equal to the one sent before it.
     """
 
+    memory: Count
     slot: int
     number: int
     wall: float
@@ -172,8 +177,9 @@ class FrameReady:
 
 @dataclass(frozen=True, slots=True)
 class SlotFree:
-    """The engine has done with ``slot``."""
+    """The engine has done with ``slot`` of ``memory``."""
 
+    memory: Count
     slot: int
 
 

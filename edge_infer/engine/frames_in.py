@@ -1,0 +1,173 @@
+"""The engine's end of a reader: the newest frame in shared memory, borrowed one at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import select
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from edge_infer.channel import Channel, ChannelClosedError
+from edge_infer.engine.frame import Frame, Pixels
+from edge_infer.errors import WireError
+from edge_infer.rooms import FrameFormat, FrameReady, ReaderHello, ReaderTrouble, SlotFree
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+FROM_READER: Final = (FrameFormat, FrameReady, ReaderTrouble)
+"""What the engine's end of a frames channel accepts."""
+LARGEST_SIDE: Final = 16_384
+MOST_SLOTS: Final = 16
+
+
+class FrameReceiver:
+    """Borrows the newest frame of a reader; owns the channel, which accepts `FROM_READER`.
+
+    At most one slot is held: the frame that `receive` returned last, until the next one comes. `skipped` counts frames
+    that were captured and never returned here. A reader that was restarted goes on in the same channel; the numbers
+    of its frames continue those of its predecessor.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.skipped = 0
+        self._channel = channel
+        self._greeted = False
+        self._format: FrameFormat | None = None
+        self._memory: Pixels | None = None
+        self._held: FrameReady | None = None
+        self._last: int | None = None
+        self._base = 0
+        self._free: deque[SlotFree] = deque()
+        self._trouble: ReaderTrouble | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def wait(self, timeout: float) -> bool:
+        """Waits up to ``timeout`` seconds until `receive` has something to say; takes nothing."""
+        if not self._greeted:
+            self._greet()
+        return self._trouble is not None or bool(select.select([self._channel.fd], [], [], timeout)[0])
+
+    def receive(self, timeout: float = 0.0) -> FrameReady | ReaderTrouble | None:
+        """What is new within ``timeout`` seconds; of several frames the newest, which is then held.
+
+        Raises `ChannelClosedError` when both the reader and the supervisor are gone. Whatever else a reader does
+        wrong comes out as a `ReaderTrouble`.
+        """
+        if not self._greeted:
+            self._greet()
+        self._tell_free()
+        if self._trouble is not None:
+            trouble, self._trouble = self._trouble, None
+            return trouble
+        try:
+            return self._newest(timeout)
+        except ChannelClosedError:
+            raise
+        except (WireError, OSError) as error:
+            return ReaderTrouble(f"the reader said something impossible: {error}"[:500])
+
+    def copy(self) -> Frame:
+        """The held frame with pixels of its own; raises `WireError` when none is held."""
+        if self._held is None or self._memory is None or self._format is None:
+            raise WireError("no frame is held")
+        held = self._held
+        return Frame(self._memory[held.slot].copy(), self._format.color, held.wall, held.monotonic, held.number)
+
+    def release(self) -> None:
+        """Gives the held slot back early; may be called at any time."""
+        if self._held is not None:
+            self._free.append(SlotFree(self._held.memory, self._held.slot))
+            self._held = None
+            self._tell_free()
+
+    def close(self) -> None:
+        """Forgets the memory and closes the channel; may be called twice."""
+        self._held, self._memory, self._format = None, None, None
+        self._channel.close()
+
+    def _greet(self) -> None:
+        """What is queued was meant for an engine before this one: its frames are old."""
+        while (record := self._channel.receive()) is not None:
+            if isinstance(record, FrameFormat):
+                os.close(self._channel.take_file())
+        self._greeted = self._channel.send(ReaderHello())
+
+    def _tell_free(self) -> None:
+        while self._free and self._channel.send(self._free[0]):
+            self._free.popleft()
+
+    def _newest(self, timeout: float) -> FrameReady | ReaderTrouble | None:
+        newest: FrameReady | None = None
+        trouble: ReaderTrouble | None = None
+        record = self._channel.wait(timeout)
+        while record is not None:
+            if isinstance(record, ReaderTrouble):
+                trouble = record
+            elif isinstance(record, FrameFormat):
+                newest = None
+                self._map(record)
+            elif self._format is not None and record.memory == self._format.memory:
+                newest, trouble = self._take(record, newest), None
+            record = self._channel.receive()
+        self._tell_free()
+        if newest is None:
+            return trouble
+        self._trouble = trouble
+        return newest
+
+    def _take(self, ready: FrameReady, before: FrameReady | None) -> FrameReady:
+        """Holds a frame instead of the one held so far; ``before`` was never returned to anybody."""
+        assert self._format is not None
+        if not 0 <= ready.slot < self._format.slots:
+            raise WireError(f"slot {ready.slot} of {self._format.slots}")
+        if self._held is not None:
+            self._free.append(SlotFree(self._held.memory, self._held.slot))
+        if self._last is not None and self._base + ready.number <= self._last:
+            self._base = self._last  # a new reader counts from 1 again
+        number = self._base + ready.number
+        if self._last is not None:
+            self.skipped += number - self._last - 1 + (before is not None)
+        self._last = number
+        repeated = ready.repeated and (before is None or before.repeated)
+        self._held = replace(ready, number=number, repeated=repeated)
+        return self._held
+
+    def _map(self, wanted: FrameFormat) -> None:
+        """The reader's new memory, after a look at what a hostile one could do: shrink it while it is being read."""
+        fd = self._channel.take_file()
+        self._held, self._format, self._memory = None, None, None
+        try:
+            shape = frame_shape(wanted)
+            size = int(np.prod(shape))
+            seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+            if not seals & fcntl.F_SEAL_SHRINK or os.fstat(fd).st_size < size:
+                raise WireError("its memory is too small or can shrink")
+            block = mmap.mmap(fd, size, prot=mmap.PROT_READ)
+        finally:
+            os.close(fd)
+        self._memory = np.frombuffer(block, np.uint8).reshape(shape)
+        self._format = wanted
+
+
+def frame_shape(wanted: FrameFormat) -> tuple[int, ...]:
+    """Shape of the whole memory: ``[slots, height, width(, 3)]``; raises `WireError` for an impossible one."""
+    sides = (wanted.height, wanted.width)
+    if not 1 <= wanted.slots <= MOST_SLOTS or not all(1 <= side <= LARGEST_SIDE for side in sides):
+        raise WireError(f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels")
+    channels = () if wanted.color == "gray" else (3,)
+    return (wanted.slots, *sides, *channels)

@@ -1,0 +1,145 @@
+"""The reader's end: frames go once into shared memory, each into a slot that nobody looks at."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import secrets
+from typing import Final
+
+import numpy as np
+
+from edge_infer.channel import Channel
+from edge_infer.engine.frame import Pixels
+from edge_infer.engine.frames_in import frame_shape
+from edge_infer.errors import SourceError, WireError
+from edge_infer.readers.orient import Orientation
+from edge_infer.readers.sources import Picture
+from edge_infer.rooms import FrameFormat, FrameReady, ReaderHello, ReaderTrouble, SlotFree
+
+TO_READER: Final = (ReaderHello, SlotFree)
+"""What the reader's end of a frames channel accepts."""
+SLOTS: Final = 3
+DARK: Final = 32
+"""A frame is black when 98 % of a sparse sample of its values are darker than this, of 255 (as FFmpeg's blackframe)."""
+
+
+class SlotWriter:
+    """Puts pictures into slots and tells the engine; one thread only. `frames` counts the captured ones.
+
+    Memory is made for each frame format and for each engine that says hello, and never written again after the next
+    one was made. The slot of the newest frame is not written either: the frame after it is compared with it.
+    """
+
+    def __init__(self, channel: Channel, orientation: Orientation) -> None:
+        self.frames = 0
+        self.greetings = 0
+        self._channel = channel
+        self._orientation = orientation
+        self._format: FrameFormat | None = None
+        self._told = False
+        self._fd = -1
+        self._memory: Pixels | None = None
+        self._free: set[int] = set()
+        self._newest: int | None = None
+
+    def poll(self) -> None:
+        """Takes in what the engine has said; raises `ChannelClosedError`."""
+        while (record := self._channel.receive()) is not None:
+            if isinstance(record, ReaderHello):
+                self.greetings += 1
+                self._forget()
+            elif self._format is not None and record.memory == self._format.memory and 0 <= record.slot < SLOTS:
+                self._free.add(record.slot)
+
+    def write(self, picture: Picture) -> bool:
+        """Hands one picture to the engine; False when it was dropped because the engine holds every slot."""
+        self.frames += 1
+        self.poll()
+        memory = self._memory_for(picture)
+        slot = next((slot for slot in self._free if slot != self._newest), None)
+        if slot is None or not self._tell_format():
+            return False
+        self._orientation.apply(picture.pixels, memory[slot])
+        repeated = self._newest is not None and same(memory[slot], memory[self._newest])
+        assert self._format is not None
+        ready = FrameReady(
+            memory=self._format.memory,
+            slot=slot,
+            number=self.frames,
+            wall=picture.wall,
+            monotonic=picture.monotonic,
+            repeated=repeated,
+            black=is_black(memory[slot]),
+        )
+        if not self._channel.send(ready):
+            return False
+        self._free.discard(slot)
+        self._newest = slot
+        return True
+
+    def trouble(self, text: str, *, ended: bool = False) -> bool:
+        """Tells the engine why no frames come."""
+        return self._channel.send(ReaderTrouble(text[:500], ended))
+
+    def close(self) -> None:
+        """Lets go of the memory and the channel; may be called twice."""
+        self._forget()
+        self._channel.close()
+
+    def _forget(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._format, self._memory, self._told = -1, None, None, False
+
+    def _memory_for(self, picture: Picture) -> Pixels:
+        height, width = self._orientation.shape(picture.pixels.shape)[:2]
+        held = self._format
+        if self._memory is not None and held is not None:
+            if (held.height, held.width, held.color) == (height, width, picture.color):
+                return self._memory
+            self._forget()
+        wanted = FrameFormat(secrets.randbits(48), SLOTS, height, width, picture.color)
+        try:
+            self._fd, self._memory = make_memory(wanted)
+        except (WireError, OSError) as error:
+            raise SourceError(f"no memory for frames of {width}x{height} pixels: {error}") from error
+        self._format, self._free, self._newest = wanted, set(range(SLOTS)), None
+        return self._memory
+
+    def _tell_format(self) -> bool:
+        if not self._told:
+            assert self._format is not None
+            self._told = self._channel.send(self._format, files=(self._fd,))
+        return self._told
+
+
+def make_memory(wanted: FrameFormat) -> tuple[int, Pixels]:
+    """A sealed memfd that cannot change its size, and its slots ``[slots, height, width(, 3)]``."""
+    shape = frame_shape(wanted)
+    size = int(np.prod(shape))
+    fd = os.memfd_create("edge-infer-frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, size)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        return fd, np.frombuffer(mmap.mmap(fd, size), np.uint8).reshape(shape)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def same(left: Pixels, right: Pixels) -> bool:
+    """Bit-equal, told apart by a few pixels wherever they differ there: a live camera's noise costs next to nothing."""
+    return np.array_equal(left[::61, ::53], right[::61, ::53]) and np.array_equal(_words(left), _words(right))
+
+
+def is_black(pixels: Pixels) -> bool:
+    """At least 98 % of every sixteenth pixel in both directions darker than `DARK`."""
+    sample = pixels[::16, ::16]
+    return bool(np.count_nonzero(sample >= DARK) * 50 <= sample.size)
+
+
+def _words(pixels: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64 | np.uint8]]:
+    flat = pixels.reshape(-1)
+    return flat.view(np.uint64) if flat.size % 8 == 0 and flat.flags.c_contiguous else flat
