@@ -1,6 +1,6 @@
 """What the rooms say to each other: one frozen record a message, checked on both sides.
 
-engine -> publisher: `Handover`, `StateUpdate`; back: `PublisherHello`, `Acked`.
+engine -> publisher: `EngineHello`, `Handover`, `StateUpdate`; back: `PublisherHello`, `Acked`.
 engine -> supervisor: `EngineReport`, `GrabDone`; back: `ApplyPlan`, `AttachReader`, `Grab`, `Stop`.
 publisher -> supervisor: `PublisherReport`; back: `ApplyPlan`, `Announce`, `EngineReport`, `EngineDown`, `Stop`.
 reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `ReaderTrouble`; back: `ReaderHello`, `SlotFree`.
@@ -50,6 +50,19 @@ class StateUpdate:
 @dataclass(frozen=True, slots=True)
 class PublisherHello:
     """A publisher has started: say again what was not acknowledged, and every state."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHello:
+    """Answers `PublisherHello`: from here on everything above these numbers comes again, in order, by pipeline.
+
+    ``results`` and ``events`` are the highest numbers of this boot that a publisher has said to be safe (0 or no key:
+    none). What was read before this answer will be said again; a number that is left out after it is lost.
+    """
+
+    boot: Boot
+    results: Mapping[Name, Count] = field(default_factory=dict)
+    events: Mapping[Name, Count] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
