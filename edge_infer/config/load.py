@@ -1,0 +1,184 @@
+"""Reads a YAML file into a `Section`: all of its problems at once, each with file, line, path and remedy.
+
+For the configuration and for manifests. PyYAML only parses here: it keeps the last of two equal keys, reads ``12:30``
+as 750 and ``on`` as true, so that words become values in `edge_infer.config.words`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from edge_infer.config.fields import TOLD, in_words
+from edge_infer.config.nodes import Group, Listing, Node, Scalar, YamlError, compose
+from edge_infer.config.plan import Problem
+from edge_infer.config.words import Expanded, expand, resolve
+
+M = TypeVar("M", bound=BaseModel)
+Steps: TypeAlias = tuple[str | int, ...]
+"""The way to a value: keys, and positions in lists."""
+
+LARGEST: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A YAML file as it was read: its digest, its values, and what is wrong with it so far.
+
+    ``value`` is None when nothing can be said about its keys.
+    """
+
+    file: str
+    digest: str
+    root: Node | None
+    value: Any
+    problems: tuple[Problem, ...] = ()
+
+    def problem(self, steps: Steps, text: str) -> Problem:
+        """A problem with the value there."""
+        return Problem(self.file, self.line(steps), spell(steps), text)
+
+    def line(self, steps: Steps) -> int:
+        """The line of a value, or, where it is missing, of what should have it."""
+        line, node = (self.root.line if self.root else 1), self.root
+        for step in steps:
+            if isinstance(node, Group) and isinstance(step, str) and step in node.pairs:
+                line, node = node.pairs[step]
+                line = node.line if isinstance(node, Scalar) and node.text else line
+            elif isinstance(node, Listing) and isinstance(step, int) and step < len(node.items):
+                node = node.items[step]
+                line = node.line
+            else:
+                break
+        return line
+
+
+def spell(steps: Steps) -> str:
+    """``pipelines.door.mask[0][2]``."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+
+
+def load_yaml(path: Path, model: type[M]) -> tuple[M | None, tuple[Problem, ...]]:
+    """The record that a YAML file spells out, or everything that is wrong with it. Variables are not filled in."""
+    document = read_document(path)
+    value, problems = validate(document, model)
+    return (None if problems else value), problems
+
+
+def validate(document: Document, model: type[M]) -> tuple[M | None, tuple[Problem, ...]]:
+    """The record of a document's value if that fits, and all problems of the document, by line."""
+    if document.value is None:
+        return None, document.problems
+    try:
+        return model.model_validate(document.value), document.problems
+    except ValidationError as error:
+        found = [_problem(document, detail) for detail in error.errors(include_url=False)]
+    known = {problem.path for problem in document.problems}
+    return None, in_order([*document.problems, *(problem for problem in found if problem.path not in known)])
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """By line, each once."""
+    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: (problem.file, problem.line)))
+
+
+def _problem(document: Document, detail: Any) -> Problem:
+    steps = tuple(step for step in detail["loc"] if step != "[key]")
+    return document.problem(steps, detail["msg"] if detail["type"] == TOLD else in_words(detail))
+
+
+def read_document(path: Path, environment: Mapping[str, str] | None = None) -> Document:
+    """Reads a file; with an ``environment``, ``${NAME}`` in texts is filled in. Never raises for what is in it."""
+    data = b""
+    try:
+        data = _read(path)
+        root = _top(compose(_decode(data)))
+    except YamlError as error:
+        problem = Problem(str(path), error.line, "", str(error))
+        return Document(str(path), hashlib.sha256(data).hexdigest(), None, None, (problem,))
+    reading = _Reading(str(path), environment)
+    value = reading.value(root, ())
+    return Document(str(path), hashlib.sha256(data).hexdigest(), root, value, tuple(reading.problems))
+
+
+def _top(root: Node | None) -> Group:
+    if root is None:
+        raise YamlError(1, "the file is empty")
+    if not isinstance(root, Group):
+        raise YamlError(
+            root.line, "expected keys with a colon at the beginning of the line, not a single value or list"
+        )
+    return root
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a regular file of bearable size; raises `YamlError`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hang us
+    except (OSError, ValueError) as error:
+        raise YamlError(1, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise YamlError(1, "is not a regular file")
+        try:
+            data = file.read(LARGEST + 1)
+        except OSError as error:
+            raise YamlError(1, f"cannot be read: {error.strerror}") from error
+    if len(data) > LARGEST:
+        raise YamlError(1, f"is larger than {LARGEST >> 20} MiB; this cannot be the right file")
+    return data
+
+
+def _decode(data: bytes) -> str:
+    """The text of a whole text file; raises `YamlError`."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise YamlError(line, f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8 text") from error
+    if "\0" in text:
+        raise YamlError(text.count("\n", 0, text.index("\0")) + 1, "a zero byte; this is not a text file")
+    if text and not text.endswith("\n"):
+        raise YamlError(
+            text.count("\n") + 1, "the last line does not end: the file is cut off (end it with a new line)"
+        )
+    return text
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One walk over the nodes of a file, which turns them into values and collects what is wrong on the way."""
+
+    file: str
+    environment: Mapping[str, str] | None
+    problems: list[Problem] = field(default_factory=list)
+
+    def value(self, node: Node, steps: Steps) -> Any:
+        """The value of a node: dict, list, text, `Written` number, bool or None."""
+        if isinstance(node, Listing):
+            return [self.value(item, (*steps, index)) for index, item in enumerate(node.items)]
+        if isinstance(node, Group):
+            for name, line, first in node.repeated:
+                text = f"is there twice (first in line {first}); remove one of them"
+                self.problems.append(Problem(self.file, line, spell((*steps, name)), text))
+            return {name: self.value(inner, (*steps, name)) for name, (_, inner) in node.pairs.items()}
+        try:
+            return self.word(node)
+        except ValueError as error:
+            self.problems.append(Problem(self.file, node.line, spell(steps), str(error)))
+            return node.text
+
+    def word(self, node: Scalar) -> Any:
+        """The value of a word; raises ValueError where a variable cannot be filled in."""
+        if self.environment is None or "${" not in node.text:
+            return resolve(node.text) if node.plain else node.text
+        filled = Expanded(expand(node.text, self.environment))
+        filled.written = node.text
+        return resolve(filled, node.text) if node.plain else filled

@@ -1,0 +1,203 @@
+"""A YAML text as a tree that knows its lines, within bounds that no file can exceed.
+
+Built from the parser's events without recursion: neither deep nesting nor an anchor that multiplies itself costs more
+than a message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import yaml
+
+DEEPEST: Final = 20
+MOST_NODES: Final = 50_000
+PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml where PyYAML was built with it: 1 MiB of YAML takes the other one half a minute on a small board."""
+
+
+class YamlError(ValueError):
+    """The text is not YAML as it is used here; ``line`` counts from 1."""
+
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(text)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A word or text; ``plain`` when it is not in quotes."""
+
+    line: int
+    text: str
+    plain: bool
+    size: int = 1
+
+
+@dataclass(slots=True)
+class Listing:
+    """A list; ``size`` counts the nodes below, each as often as anchors repeat it."""
+
+    line: int
+    items: list[Node] = field(default_factory=list)
+    size: int = 1
+
+    def add(self, node: Node) -> None:
+        """One item more."""
+        self.items.append(node)
+
+
+@dataclass(slots=True)
+class Group:
+    """Keys and their values. ``repeated`` has the further occurrences of a key: name, line, line of the first."""
+
+    line: int
+    pairs: dict[str, tuple[int, Node]] = field(default_factory=dict)
+    repeated: list[tuple[str, int, int]] = field(default_factory=list)
+    size: int = 1
+    key: Scalar | None = None
+
+    def add(self, node: Node) -> None:
+        """A key or, after a key, its value."""
+        if self.key is None:
+            self.key = _key(node)
+            return
+        name, line = self.key.text, self.key.line
+        if name in self.pairs:
+            self.repeated.append((name, line, self.pairs[name][0]))
+        else:
+            self.pairs[name] = (line, node)
+        self.key = None
+
+
+Node = Scalar | Listing | Group
+
+
+def compose(text: str, parser: type[Any] = PARSER) -> Node | None:
+    """The tree of a text with one document, None for an empty one; raises `YamlError`."""
+    loader = parser(text)
+    try:
+        return _compose(_events(loader))
+    except yaml.MarkedYAMLError as error:
+        raise _said(error, text) from error
+    except (yaml.YAMLError, ValueError) as error:  # a character that YAML does not allow
+        if isinstance(error, YamlError):
+            raise
+        raise YamlError(_bad_character(text), "a character that a text file does not have") from error
+    finally:
+        loader.dispose()
+
+
+def _events(loader: Any) -> Iterator[Any]:
+    while loader.check_event():
+        yield loader.get_event()
+
+
+def _compose(events: Iterator[Any]) -> Node | None:
+    root: Node | None = None
+    stack: list[Listing | Group] = []
+    anchors: dict[str, Node | None] = {}
+    opened: list[str | None] = []
+    documents = 0
+    for event in events:
+        line = event.start_mark.line + 1
+        node: Node | None = None
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise YamlError(line, "a second document begins here (---); there can be one only")
+        elif isinstance(event, yaml.AliasEvent):
+            node = _aliased(event.anchor, anchors, line)
+        elif isinstance(event, yaml.ScalarEvent):
+            node = Scalar(line, event.value, event.style is None or event.style == "")
+            _untagged(event, line)
+            _remember(anchors, event.anchor, node)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            _untagged(event, line)
+            stack.append(Group(line) if isinstance(event, yaml.MappingStartEvent) else Listing(line))
+            opened.append(event.anchor)
+            anchors.update({event.anchor: None} if event.anchor else {})
+            if len(stack) > DEEPEST:
+                raise YamlError(line, f"nested deeper than {DEEPEST} levels; nothing here needs that")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            node = stack.pop()
+            _remember(anchors, opened.pop(), node)
+        if node is not None:
+            if not stack:
+                root = node
+                continue
+            stack[-1].size += node.size
+            if stack[-1].size > MOST_NODES:
+                raise YamlError(
+                    node.line, f"more than {MOST_NODES} values (repeated ones counted); nothing here needs that"
+                )
+            stack[-1].add(node)
+    return root
+
+
+def _remember(anchors: dict[str, Node | None], anchor: str | None, node: Node) -> None:
+    if anchor:
+        anchors[anchor] = node
+
+
+def _aliased(anchor: str | None, anchors: dict[str, Node | None], line: int) -> Node:
+    node = anchors.get(anchor or "")
+    if node is None:
+        what = "repeats itself within itself" if anchor in anchors else "refers to nothing above"
+        raise YamlError(line, f"*{anchor} {what}; write &{anchor} before the value that is to be repeated")
+    return node
+
+
+def _untagged(event: Any, line: int) -> None:
+    if event.tag is not None and event.tag != "!":
+        raise YamlError(
+            line, "tags (words that begin with !) are not used here; put the text in quotes if it begins with !"
+        )
+
+
+def _key(node: Node) -> Scalar:
+    if not isinstance(node, Scalar):
+        raise YamlError(node.line, "a list or group stands where a key should be; texts with { or [ need quotes")
+    return node
+
+
+def _bad_character(text: str) -> int:
+    """The line of the first character that YAML does not allow."""
+    found = re.search("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
+    return text.count("\n", 0, found.start()) + 1 if found else 1
+
+
+def _said(error: yaml.MarkedYAMLError, text: str) -> YamlError:
+    """The parser's complaint in words of ours; the parser's own may quote the text."""
+    mark = error.problem_mark or error.context_mark
+    line = mark.line if mark else 0
+    lines = text.splitlines()
+    before = lines[line][: mark.column + 1] if mark and line < len(lines) else ""
+    problem = error.problem or ""
+    if "\t" in before and not before.strip():
+        return YamlError(line + 1, "a tab at the beginning of the line; YAML wants spaces there")
+    if line >= len(lines) and error.context_mark is not None:
+        return YamlError(error.context_mark.line + 1, "what begins here does not end: a quote or bracket is missing")
+    for words, told in SAID.items():
+        if words in problem:
+            return YamlError(line + 1, told)
+    return YamlError(line + 1, "this cannot be read as YAML; compare indentation, colons, quotes and brackets")
+
+
+SAID: Final = {
+    "mapping values are not allowed": "a second colon, or wrong indentation; a text with a colon needs quotes",
+    "could not find expected ':'": "a key without a colon; write key: value",
+    "did not find expected key": "wrong indentation, or a comma, bracket or colon is missing above or here",
+    "expected <block end>": "wrong indentation: this line belongs to nothing above it",
+    "did not find expected '-' indicator": "wrong indentation: a list goes on with - in the same column",
+    "cannot start any token": "a character that cannot begin a value; put the text in quotes",
+    "found unexpected end of stream": "a quote is missing",
+    "unknown escape character": "a backslash in double quotes begins an escape; use single quotes",
+    "duplicate anchor": "an anchor (&) of this name was there before",
+    "did not find expected ',' or": "a comma or closing bracket is missing",
+    "expected ',' or": "a comma or closing bracket is missing",
+}
+"""Parts of the messages of PyYAML and libyaml."""

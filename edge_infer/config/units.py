@@ -1,0 +1,46 @@
+"""Durations, sizes in bytes and picture sizes, as people write them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+NUMBER: Final = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
+
+
+def parse_duration(value: str | float) -> float:
+    """Seconds of ``500ms``, ``10s``, ``5m``, ``2h``, ``7d`` or of a plain number; raises ValueError for all else."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    found = re.fullmatch(rf"({NUMBER})(ms|s|m|h|d)", value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("a duration is a number of seconds, or a number with its unit: 500ms, 10s, 5m, 2h, 7d")
+    return round(float(found[1]) * SECONDS[found[2]], 9)
+
+
+def parse_size(value: str | int) -> int:
+    """Bytes of ``64M``, ``256K``, ``1G`` (powers of 1,024) or of a plain number; raises ValueError for all else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    found = re.fullmatch(rf"({NUMBER})([KMG]?)", value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("a size is a number of bytes, or a number with its unit: 256K, 64M, 1G")
+    return int(float(found[1]) * BYTES[found[2]])
+
+
+def parse_pixels(value: str) -> tuple[int, int]:
+    """Width and height of ``640x480``; raises ValueError for all else."""
+    found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("a picture size is WIDTHxHEIGHT in pixels: 640x480")
+    return int(found[1]), int(found[2])
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text that `parse_duration` reads as these seconds."""
+    for unit, factor in reversed(SECONDS.items()):
+        if seconds >= factor and round(seconds / factor, 6).is_integer():
+            return f"{round(seconds / factor)}{unit}"
+    return f"{seconds:g}"

@@ -1,0 +1,95 @@
+"""What a plain word in a YAML file is, by the core schema of YAML 1.2, with the text that was written kept.
+
+``on``, ``yes``, ``12:30`` and ``0o17`` in PyYAML's hands become something else (it reads YAML 1.1). Here a word is
+null, true, false or a number only where YAML 1.2 says so, and a number still knows how it was written, so that a field
+that wants text gets ``007`` and not ``7``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+INTEGER: Final = re.compile(r"[-+]?[0-9]{1,100}|0o[0-7]{1,100}|0x[0-9a-fA-F]{1,100}")
+REAL: Final = re.compile(r"[-+]?(?:\.[0-9]{1,100}|[0-9]{1,100}(?:\.[0-9]{0,100})?)(?:[eE][-+]?[0-9]{1,10})?")
+SPECIAL: Final = re.compile(r"([-+]?)\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+BOOLEAN: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
+VARIABLE: Final = re.compile(r"\$?\$\{([^}]*)\}?")
+
+
+class Written:
+    """A number that remembers its text, and what a message may show of it; `WrittenInt` and `WrittenFloat` are."""
+
+    text: str
+    written: str
+
+
+class WrittenInt(int, Written):
+    """A whole number as it was written."""
+
+
+class WrittenFloat(float, Written):
+    """A number as it was written."""
+
+
+class Expanded(str):
+    """A text with environment variables filled in; messages show what was ``written`` instead."""
+
+    __slots__ = ("written",)
+    written: str
+
+
+def resolve(word: str, written: str | None = None) -> Any:
+    """The value of a plain (unquoted) word; ``written`` is the word before variables were filled in."""
+    if word in NULL:
+        return None
+    if word in BOOLEAN:
+        return BOOLEAN[word]
+    found: WrittenInt | WrittenFloat
+    if INTEGER.fullmatch(word):
+        found = WrittenInt(int(word, 0) if word[:2] in ("0o", "0x") else int(word))
+    elif REAL.fullmatch(word):
+        found = WrittenFloat(word)
+    elif SPECIAL.fullmatch(word):
+        found = WrittenFloat(word.replace(".", "", 1))
+    else:
+        return word
+    found.text, found.written = word, word if written is None else written
+    return found
+
+
+def expand(word: str, environment: Mapping[str, str]) -> str:
+    """The text with ``${NAME}`` replaced (``$${`` stands for ``${``); raises ValueError for what cannot be."""
+
+    def replaced(found: re.Match[str]) -> str:
+        if found[0].startswith("$$"):
+            return found[0][1:]
+        name = found[1]
+        if not found[0].endswith("}") or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(
+                "${ begins the name of an environment variable: ${NAME}; for the characters themselves write $${"
+            )
+        if name not in environment:
+            raise ValueError(f"the environment variable {name} is not set")
+        return environment[name]
+
+    return VARIABLE.sub(replaced, word)
+
+
+def in_quotes(value: str) -> bool:
+    """True for a text that would be a number without its quotes."""
+    return isinstance(resolve(value), Written)
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: short, and never what an environment variable holds."""
+    if isinstance(value, (Expanded, Written)):
+        return value.written
+    if isinstance(value, str):
+        return f'"{value[:40]}…"' if len(value) > 40 else f'"{value}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    names = {list: "a list", dict: "a group of keys", type(None): "nothing"}
+    return names.get(type(value)) or repr(value)
