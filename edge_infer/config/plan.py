@@ -52,12 +52,15 @@ class InputPlan:
     ``real = (value_of_0..255 - mean) / std`` for each colour channel, and the tensor's own quantization applies to
     ``real``; ``None`` for both: where the tensor says how it is quantized that alone holds (see
     ``engine/preprocess/image.py``).
+
+    ``border`` is the brightness (0..255) of the bars beside a letterboxed picture; the family of the model knows it.
     """
 
     color: Color = "rgb"
     resize: Resize = "stretch"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    border: int = 0
 
 
 @dataclass(frozen=True, slots=True)

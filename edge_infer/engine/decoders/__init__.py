@@ -5,6 +5,7 @@ A decoder *must* be a class with
 - ``task``: the task it decodes for (a class attribute);
 - ``input``: how models of this family are usually fed, used where neither the manifest nor the metadata in the file nor
   the input tensor's quantization says otherwise (a class attribute);
+- ``nms``: how overlapping boxes of this family are usually merged, where the manifest says nothing (a class attribute);
 - ``recognise(inputs, outputs) -> str | None`` (a static method): the reason in words why a model with these tensors
   is of this family, or None; it *must not* say yes where the shapes leave another reading open;
 - ``__init__(layout: Layout)``: finds its outputs by name, shape and dtype and raises `ModelError` when they do not fit;
@@ -25,7 +26,7 @@ from typing import Any, ClassVar, Final, Protocol
 from numpy.typing import NDArray
 
 from edge_infer.codec import JsonValue
-from edge_infer.config.plan import InputPlan
+from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.records import Candidates
 from edge_infer.messages import Task
@@ -56,6 +57,7 @@ class Decoder(Protocol):
 
     task: ClassVar[Task]
     input: ClassVar[InputPlan]
+    nms: ClassVar[NmsPlan]
     classes: int
 
     def __init__(self, layout: Layout) -> None: ...
