@@ -152,13 +152,29 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a configuration: where, what, and what would be right."""
+    """One thing wrong with a configuration: where, what, and what would be right.
+
+    ``outside``: the file itself is right, but something that it names (a model, a credentials file) cannot be used.
+    """
 
     file: str
     line: int
     path: str
     text: str
+    outside: bool = False
 
     def __str__(self) -> str:
         """``FILE:LINE: path.to.key: what is wrong and what would be right``."""
         return f"{self.file}:{self.line}: {self.path + ': ' if self.path else ''}{self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What became of a configuration file: the plan, or everything that is wrong with it.
+
+    ``digest`` is the SHA-256 of the file's bytes, of nothing where there is no file.
+    """
+
+    digest: str
+    plan: Plan | None
+    problems: tuple[Problem, ...] = ()
