@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_infer.codec import JsonValue, dumps
+from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.errors import EdgeInferError, StartError
+from edge_infer.supervisor.statedir import hinted
 
 log = logging.getLogger(__name__)
 
 SOCKET_NAME: Final = "control.sock"
+SYSTEM_SOCKET: Final = Path("/run/edge-infer") / SOCKET_NAME
+"""Where the daemon of the unit listens (``RuntimeDirectory=edge-infer``)."""
 LONGEST: Final = 1 << 20
 """Bytes of a request or an answer."""
 
@@ -30,6 +34,16 @@ class NotRunningError(EdgeInferError, ConnectionError):
 def socket_path(state_dir: str | Path) -> Path:
     """Where the daemon of this state directory listens: ``$RUNTIME_DIRECTORY``, or the state directory itself."""
     return Path(os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or state_dir) / SOCKET_NAME
+
+
+def find_socket(config: Path) -> Path:
+    """The control socket of the daemon that runs this configuration, even one that is broken now.
+
+    The first that is there of: ``$RUNTIME_DIRECTORY``, the state directory that the file names, ``/run/edge-infer``.
+    """
+    own = socket_path(hinted(config))
+    candidates = (own, SYSTEM_SOCKET) if config == DEFAULT_CONFIG else (own,)
+    return next((path for path in candidates if path.exists()), candidates[-1])
 
 
 def ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...] = (), timeout: float = 150.0) -> Any:

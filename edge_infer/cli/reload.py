@@ -1,0 +1,28 @@
+"""``edge-infer reload``: asks the running daemon to read its configuration now, and waits for the outcome."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.supervisor.control import ask, find_socket
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
+    parser.epilog = "example: edge-infer reload -c /etc/edge-infer/config.yaml"
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 applied, 2 rejected, 1 when no daemon answers."""
+    answer = ask(find_socket(args.config), {"do": "reload"})
+    if answer.get("state") == "applied":
+        print(f"applied {answer['digest'][:8]}")
+        return 0
+    for error in answer.get("errors") or [answer.get("error", "rejected")]:
+        print(error, file=sys.stderr)
+    print("edge-infer: the configuration is rejected; what ran goes on", file=sys.stderr)
+    return 2

@@ -1,0 +1,72 @@
+"""``edge-infer status``: what the running daemon does now."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from edge_infer.codec import ABSENT, decode
+from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.supervisor.control import ask, find_socket
+from edge_infer.supervisor.status import Status
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.epilog = "example: edge-infer status --json"
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when a daemon answered, else 1."""
+    answer = ask(find_socket(args.config), {"do": "status"}, timeout=10.0)
+    if args.json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_lines(decode(Status, answer))))
+    return 0
+
+
+def _lines(status: Status) -> list[str]:
+    config = status.config
+    lines = [f"edge-infer {status.version}, up {_duration(status.uptime)}, {status.runtime or 'no engine yet'}"]
+    lines.append(f"broker    {'ok  ' if status.broker.connected else 'DOWN'}  {status.broker.text}")
+    if status.outbox is not None:
+        lost = ", ".join(f"{count} {reason}" for reason, count in status.outbox.lost.items()) or "none"
+        lines.append(
+            f"outbox    {status.outbox.delivered} delivered, {status.outbox.pending} pending "
+            f"({status.outbox.bytes} bytes), lost: {lost}"
+        )
+    if config is not None:
+        lines.append(f"config    {config.state} {config.digest[:8]} at {config.ts}")
+        lines += [f"          {error}" for error in config.errors]
+    for name, source in status.sources.items():
+        error = f"  {source.error}" if source.error is not ABSENT else ""
+        lines.append(f"source    {name}: {source.state}, {source.fps:g} fps{error}")
+    for name, pipeline in status.pipelines.items():
+        latency = f", p95 {pipeline.latency_ms.p95:g} ms" if pipeline.latency_ms else ""
+        error = f"  {pipeline.error}" if pipeline.error is not ABSENT else ""
+        lines.append(
+            f"pipeline  {name}: {pipeline.fps:g} fps{latency}, {pipeline.produced} results, "
+            f"{pipeline.dropped} frames dropped{error}"
+        )
+    for name, model in status.models.items():
+        reason = f"  {model.reason}" if model.reason is not ABSENT else ""
+        lines.append(f"model     {name}: {model.state} {model.version or ''} {model.sha or ''}{reason}".rstrip())
+    for name, room in status.rooms.items():
+        state = f"pid {room.pid}, up {_duration(room.uptime)}" if room.pid else "is being started"
+        lines.append(f"room      {name}: {state}, {room.restarts} restarts")
+    if status.last_error is not None:
+        lines.append(f"last error at {status.last_error.ts}: {status.last_error.text}")
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,41 @@
+"""``python -m edge_infer.engine``: started by the supervisor, which passes the channels as open files."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from edge_infer.channel import Channel
+from edge_infer.logs import configure
+from edge_infer.rooms import Acked, ApplyPlan, AttachReader, Grab, PublisherHello, Stop
+from edge_infer.sandbox import lock
+
+
+def main() -> int:
+    """Locks the room before anything else is loaded, then runs the engine; 0 after an orderly end."""
+    parser = argparse.ArgumentParser(prog="edge-infer engine")
+    parser.add_argument("--control", type=int, required=True)
+    parser.add_argument("--results", type=int, required=True)
+    parser.add_argument("--log-level", default="info")
+    args = parser.parse_args()
+    configure("engine", args.log_level)
+    sandbox = lock("engine")
+    sys.setswitchinterval(0.0005)  # a worker back from invoke() must not wait 5 ms for another Python thread
+    import cv2
+
+    cv2.setNumThreads(1)  # the cores belong to the models; OpenCV's pool costs more than it gives at these sizes
+    from edge_infer.engine.process import Engine
+
+    control = Channel(args.control, (ApplyPlan, AttachReader, Grab, Stop))
+    results = Channel(args.results, (PublisherHello, Acked))
+    try:
+        Engine(control, results, sandbox).run()
+    except Exception:  # the outermost loop: the supervisor starts a new engine
+        logging.getLogger(__name__).exception("the engine ends because of a fault of its own")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""How a source and a pipeline do, from what was seen of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import numpy as np
+
+from edge_infer.codec import ABSENT
+from edge_infer.messages import Latency, PipelineHealth, Reason, SourceHealth, SourceState
+
+LOST_AFTER: Final = 5.0
+LOST_INTERVALS: Final = 10
+FROZEN_AFTER: Final = 10.0
+BLACK_AFTER: Final = 2.0
+"""Seconds of black frames in a row before a source is called black: one dark frame of a switching camera is none."""
+WINDOW: Final = 30.0
+"""Seconds that rates and latencies are taken over."""
+
+
+class SourceWatch:
+    """Decides what state a source is in. Times are seconds of the monotonic clock, given by the caller."""
+
+    def __init__(self, now: float) -> None:
+        self.error = ""
+        self.ended = False
+        self._seen = False
+        self._last = now
+        self._interval = 0.0
+        self._changed = now
+        self._bright = now
+        self._times: deque[float] = deque(maxlen=512)
+
+    def frame(self, now: float, *, repeated: bool = False, black: bool = False) -> None:
+        """A frame arrived; ``repeated``: bit-equal to the one before."""
+        if self._seen:
+            self._interval += (now - self._last - self._interval) * 0.2
+        if not repeated:
+            self._changed = now
+        if not black:
+            self._bright = now
+        self._seen, self._last, self.error, self.ended = True, now, "", False
+        self._times.append(now)
+
+    def trouble(self, text: str) -> None:
+        """The reader gave a reason why there are no frames."""
+        self.error = text
+
+    def end(self) -> None:
+        """There will be no more frames."""
+        self.ended = True
+
+    def state(self, now: float) -> SourceState:
+        """The state as the contract defines it: lost after 5 s or ten intervals, frozen after 10 s of equal frames."""
+        if self.ended:
+            return "ended"
+        if now - self._last > max(LOST_AFTER, LOST_INTERVALS * self._interval):
+            return "lost"
+        if not self._seen:
+            return "starting"
+        if now - self._changed > max(FROZEN_AFTER, LOST_INTERVALS * self._interval):
+            return "frozen"
+        return "black" if now - self._bright > BLACK_AFTER else "ok"
+
+    def blocked(self, now: float) -> Reason | None:
+        """Why nothing can be said about this source now; None when its frames hold."""
+        reasons: dict[SourceState, Reason] = {
+            "ended": "source_ended",
+            "lost": "source_lost",
+            "frozen": "source_frozen",
+            "starting": "starting",
+        }
+        return reasons.get(self.state(now))
+
+    def health(self, now: float) -> SourceHealth:
+        """What the health message says of this source."""
+        return SourceHealth(self.state(now), rate(self._times, now), self.error[:500] or ABSENT)
+
+
+class PipelineWatch:
+    """Counts what a pipeline did; written by its thread, read by another."""
+
+    def __init__(self, now: float) -> None:
+        self.error = ""
+        self.dropped = 0
+        self.busy_since = 0.0
+        self._started = now
+        self._runs: deque[tuple[float, float]] = deque(maxlen=2048)
+
+    def done(self, now: float, milliseconds: float) -> None:
+        """One frame became an outcome, ``milliseconds`` after its capture."""
+        self._runs.append((now, milliseconds))
+
+    def health(self, now: float, produced: int) -> PipelineHealth:
+        """What the health message says of this pipeline; ``produced`` is the highest number it gave."""
+        recent = [run for run in list(self._runs) if now - run[0] <= WINDOW]
+        fps = rate([moment for moment, _ in recent], now)
+        latency = _latency([milliseconds for _, milliseconds in recent])
+        return PipelineHealth(fps, latency, self.dropped, produced, self.error[:500] or ABSENT)
+
+
+def rate(times: deque[float] | list[float], now: float) -> float:
+    """Events a second over the last `WINDOW`, from their times; 0 for fewer than two or when they have ceased."""
+    recent = [moment for moment in list(times) if now - moment <= WINDOW]
+    if len(recent) < 2 or recent[-1] <= recent[0]:
+        return 0.0
+    interval = (recent[-1] - recent[0]) / (len(recent) - 1)
+    return round(1.0 / interval, 2) if now - recent[-1] < max(LOST_AFTER, 2 * interval) else 0.0
+
+
+def _latency(milliseconds: list[float]) -> Latency | None:
+    if not milliseconds:
+        return None
+    p50, p95, p99 = (round(float(value), 1) for value in np.percentile(milliseconds, (50, 95, 99)))
+    return Latency(p50, p95, p99)

@@ -1,0 +1,125 @@
+"""Where outcomes leave the engine: numbered here, kept until the publisher has them safe, never waited for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from edge_infer.channel import Channel, pack
+from edge_infer.messages import Result, State
+from edge_infer.rooms import Acked, EngineHello, Handover, StateUpdate
+
+log = logging.getLogger(__name__)
+
+KEEP: Final = 1 << 20
+"""Bytes of numbered messages that are kept for a publisher that may need them again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    pipeline: str
+    seq: int
+    data: bytes
+
+
+class Outlet:
+    """The engine's end of the results channel; any thread may call it.
+
+    Numbers grow by one with every result of a pipeline, over every reload. A publisher that does not keep up or is
+    dead costs nothing but the oldest of what is kept, once that exceeds `KEEP`; the gap in the numbers tells.
+    """
+
+    def __init__(self, channel: Channel, boot: str) -> None:
+        self.boot = boot
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._numbers: dict[str, int] = {}
+        self._acked: dict[str, int] = {}
+        self._kept: deque[_Kept] = deque()
+        self._kept_bytes = 0
+        self._sent = 0  # how many of the kept, from the oldest, have been written to the channel
+        self._greet = False
+        self._states: dict[str, State] = {}
+        self._unsaid: dict[str, State] = {}
+
+    def hand_over(self, pipeline: str, make: Callable[[int], Result]) -> int:
+        """Numbers a result, which ``make`` builds from its number, and sends it as soon as there is room."""
+        with self._lock:
+            seq = self._numbers.get(pipeline, 0) + 1
+            data = pack(Handover(pipeline, make(seq)))
+            self._numbers[pipeline] = seq
+            self._kept.append(_Kept(pipeline, seq, data))
+            self._kept_bytes += len(data)
+            self._trim()
+            self._flush()
+            return seq
+
+    def state(self, pipeline: str, state: State) -> None:
+        """The newest state of a pipeline; an older one that was not sent yet is forgotten."""
+        with self._lock:
+            self._states[pipeline] = self._unsaid[pipeline] = state
+            self._flush()
+
+    def forget(self, pipeline: str) -> None:
+        """The pipeline is gone: its state is not said again."""
+        with self._lock:
+            self._states.pop(pipeline, None)
+            self._unsaid.pop(pipeline, None)
+
+    def again(self) -> None:
+        """A new publisher knows nothing: everything kept and every state goes out again."""
+        with self._lock:
+            self._sent = 0
+            self._greet = True
+            self._unsaid = dict(self._states)
+            self._flush()
+
+    def acked(self, acked: Acked) -> None:
+        """The publisher has everything of this pipeline up to a number safe."""
+        if acked.boot != self.boot:
+            return
+        with self._lock:
+            self._acked[acked.pipeline] = max(acked.seq, self._acked.get(acked.pipeline, 0))
+            while self._kept and self._kept[0].seq <= self._acked.get(self._kept[0].pipeline, 0):
+                self._drop_oldest()
+
+    def flush(self) -> bool:
+        """Sends what there is room for; True when nothing waits."""
+        with self._lock:
+            return self._flush()
+
+    @property
+    def kept(self) -> int:
+        """How many numbered messages the publisher has not yet said to be safe."""
+        return len(self._kept)
+
+    def numbered(self, pipeline: str) -> int:
+        """The highest number given in this pipeline."""
+        return self._numbers.get(pipeline, 0)
+
+    def _trim(self) -> None:
+        while self._kept_bytes > KEEP:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self._kept_bytes -= len(self._kept.popleft().data)
+        self._sent = max(0, self._sent - 1)
+
+    def _flush(self) -> bool:
+        if self._greet:
+            if not self._channel.send(EngineHello(self.boot, dict(self._acked))):
+                return False
+            self._greet = False
+        while self._sent < len(self._kept):
+            if not self._channel.send_packed(self._kept[self._sent].data):
+                return False
+            self._sent += 1
+        for pipeline, state in list(self._unsaid.items()):
+            if not self._channel.send(StateUpdate(pipeline, state)):
+                return False
+            del self._unsaid[pipeline]
+        return self._channel.flush()

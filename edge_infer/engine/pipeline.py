@@ -1,0 +1,148 @@
+"""One source, one model, one outcome a frame: the flow, readable at a glance.
+
+capture -> preprocess -> infer -> decode -> postprocess -> outcome -> publish
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final
+
+from edge_infer.codec import ABSENT
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.feed import TICK, Feed
+from edge_infer.engine.frame import Frame
+from edge_infer.engine.health import PipelineWatch
+from edge_infer.engine.mask import Mask
+from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.outcome import Composer, Outcome
+from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.publication import Publication
+from edge_infer.errors import EdgeInferError
+from edge_infer.messages import ModelStatus, PipelineHealth, Reason
+
+log = logging.getLogger(__name__)
+
+FAILURE_PAUSE: Final = 1.0
+"""Seconds to wait after a frame that could not be processed, so that a broken model does not eat the board."""
+
+
+class Pipeline:
+    """A worker thread that turns the frames of a feed into results and states."""
+
+    def __init__(self, plan: PipelinePlan, feed: Feed, outlet: Outlet) -> None:
+        self.plan = plan
+        self.feed = feed
+        self._outlet = outlet
+        self._cursor = feed.attach()
+        self._mask = Mask(plan.mask)
+        self._compose = Composer(plan, outlet.boot)
+        self._publication = Publication(plan)
+        self._watch = PipelineWatch(time.monotonic())
+        self._nothing: Reason | None = None
+        self._serving = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"pipeline-{plan.name}", daemon=True)
+
+    def start(self) -> None:
+        """Loads the model and begins, in a thread of its own."""
+        self._say_nothing("starting")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends after the frame that is under way; may be called twice."""
+        self._stop.set()
+        self.feed.detach(self._cursor)
+        if self._thread.is_alive():
+            self._thread.join(2.0)
+        if self._thread.is_alive():
+            log.warning("pipeline %s: its thread did not stop", self.plan.name)
+
+    def step(self, model: LoadedModel, frame: Frame) -> None:
+        """What happens to one captured frame."""
+        visible = self._mask(frame)
+        transform = model.preprocess(visible, model.interpreter.input())
+        tensors = model.interpreter.invoke()
+        candidates = model.decode(tensors)
+        findings = model.postprocess(candidates, transform)
+        outcome = self._compose(findings, frame, time.monotonic())
+        self._publish(outcome)
+
+    def health(self) -> PipelineHealth:
+        """What the health message says of this pipeline."""
+        self._watch.dropped = self._cursor.dropped
+        return self._watch.health(time.monotonic(), self._outlet.numbered(self.plan.name))
+
+    def model_status(self) -> ModelStatus:
+        """What serves under the name of this pipeline's model."""
+        model = self.plan.model
+        if self._serving:
+            return ModelStatus("active", model.version, model.sha256[:8])
+        reason = self._watch.error or ABSENT
+        return ModelStatus("rejected" if self._watch.error else "staging", None, None, reason, ABSENT, model.sha256[:8])
+
+    def busy(self) -> float:
+        """Seconds that the frame under way has taken so far; 0 between frames."""
+        since = self._watch.busy_since
+        return time.monotonic() - since if since else 0.0
+
+    def _run(self) -> None:
+        try:
+            with LoadedModel(self.plan) as model:
+                self._serving = True
+                log.info("pipeline %s: %s serves on %s", self.plan.name, self.plan.model.title, self.plan.source)
+                self._serve(model)
+        except EdgeInferError as error:
+            log.error("pipeline %s: %s", self.plan.name, error)  # noqa: TRY400 - the operator needs the sentence
+            self._watch.error = str(error)
+            self._say_nothing("engine_failed")
+        finally:
+            self._serving = False
+
+    def _serve(self, model: LoadedModel) -> None:
+        due = 0.0
+        while not self._stop.is_set():
+            if reason := self.feed.blocked():
+                self._say_nothing(reason)
+            if self.plan.fps is not None and (wait := due - time.monotonic()) > 0:
+                self._stop.wait(min(wait, TICK))
+                self.feed.rest(self._cursor)
+                continue
+            frame = self.feed.next(self._cursor, TICK)
+            if frame is None or self.feed.blocked():
+                continue
+            due = max(due, frame.monotonic) + (1.0 / self.plan.fps if self.plan.fps else 0.0)
+            self._try(model, frame)
+
+    def _try(self, model: LoadedModel, frame: Frame) -> None:
+        self._watch.busy_since = time.monotonic()
+        try:
+            self.step(model, frame)
+        except EdgeInferError as error:
+            if str(error) != self._watch.error:
+                log.error("pipeline %s: %s", self.plan.name, error)  # noqa: TRY400 - the operator needs the sentence
+            self._watch.error = str(error)
+            self._stop.wait(FAILURE_PAUSE)
+        else:
+            self._watch.error = ""
+            self._watch.done(time.monotonic(), (time.monotonic() - frame.monotonic) * 1000.0)
+        finally:
+            self._watch.busy_since = 0.0
+
+    def _publish(self, outcome: Outcome) -> None:
+        now = time.monotonic()
+        self._nothing = None
+        if self._publication.state_due(outcome.essence, now):
+            self._outlet.state(self.plan.name, outcome.state())
+        if self._publication.result_due(outcome.essence, now):
+            self._outlet.hand_over(self.plan.name, outcome.result)
+
+    def _say_nothing(self, reason: Reason) -> None:
+        """The state is null, said once for a reason and again every minute."""
+        if reason != self._nothing:
+            self._publication.reset()
+        self._nothing = reason
+        if self._publication.state_due(reason, time.monotonic()):
+            self._outlet.state(self.plan.name, self._compose.nothing(reason))

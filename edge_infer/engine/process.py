@@ -1,0 +1,194 @@
+"""The engine's process: its main thread obeys the supervisor, its other threads capture and infer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import select
+import stat
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import cv2
+
+from edge_infer.channel import Channel, ChannelClosedError
+from edge_infer.config.plan import Plan, SourcePlan
+from edge_infer.engine.feed import Capture, Feed, ReaderCapture, local_capture
+from edge_infer.engine.frames_in import FROM_READER
+from edge_infer.engine.interpreter import backend_name
+from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.pipeline import Pipeline
+from edge_infer.errors import EdgeInferError
+from edge_infer.messages import ModelStatus
+from edge_infer.rooms import (
+    Acked,
+    ApplyPlan,
+    AttachReader,
+    EngineReport,
+    Grab,
+    GrabDone,
+    PublisherHello,
+    Stop,
+)
+
+log = logging.getLogger(__name__)
+
+REPORT_EVERY: Final = 1.0
+STUCK_AFTER: Final = 10.0
+"""Seconds inside one frame after which a pipeline is said to be stuck."""
+LAST_WORDS: Final = 1.5
+"""Seconds that the engine takes at the end to hand over what it numbered."""
+
+
+class Engine:
+    """Feeds and pipelines as the newest plan wants them; `run` is the main thread."""
+
+    def __init__(self, control: Channel, results: Channel, sandbox: dict[str, str]) -> None:
+        self._control = control
+        self._results = results
+        self._sandbox = sandbox
+        self._boot = secrets.token_hex(6)
+        self._outlet = Outlet(results, self._boot)
+        self._plan: Plan | None = None
+        self._feeds: dict[str, Feed] = {}
+        self._pipelines: dict[str, Pipeline] = {}
+        self._readers: dict[str, Channel] = {}
+        self._stopping = False
+
+    def run(self) -> None:
+        """Obeys until told to stop or until the supervisor is gone."""
+        report_at = 0.0
+        try:
+            while not self._stopping:
+                if time.monotonic() >= report_at:
+                    report_at = time.monotonic() + REPORT_EVERY
+                    self._control.send(self._report())
+                self._wait(report_at)
+                self._obey()
+                self._listen()
+        except ChannelClosedError:
+            log.warning("the supervisor is gone; the engine ends")
+        finally:
+            self._close()
+
+    def _wait(self, until: float) -> None:
+        unsent = not self._outlet.flush()
+        writable = [self._results.fd] if unsent else []
+        timeout = max(0.0, until - time.monotonic())
+        select.select([self._control.fd, self._results.fd], writable, [], timeout)
+
+    def _obey(self) -> None:
+        while (order := self._control.receive()) is not None:
+            if isinstance(order, ApplyPlan):
+                self._apply(order.plan)
+            elif isinstance(order, AttachReader):
+                self._attach(order.source)
+            elif isinstance(order, Grab):
+                self._control.send(GrabDone(order.source, self._grab(order.source)))
+            elif isinstance(order, Stop):
+                self._stopping = True
+
+    def _listen(self) -> None:
+        while (word := self._results.receive()) is not None:
+            if isinstance(word, PublisherHello):
+                self._outlet.again()
+            elif isinstance(word, Acked):
+                self._outlet.acked(word)
+
+    def _attach(self, source: str) -> None:
+        channel = Channel(self._control.take_file(), FROM_READER)
+        if old := self._readers.pop(source, None):
+            old.close()
+        self._readers[source] = channel
+
+    def _apply(self, plan: Plan) -> None:
+        """Only what changed restarts: a pipeline when itself or its source changed, a feed when its source did."""
+        wanted = {source.name: source for source in plan.sources}
+        kept_feeds = {
+            name: feed
+            for name, feed in self._feeds.items()
+            if wanted.get(name) == feed.plan and name not in self._readers
+        }
+        pipelines = {pipeline.name: pipeline for pipeline in plan.pipelines}
+        kept = {
+            name: pipeline
+            for name, pipeline in self._pipelines.items()
+            if pipelines.get(name) == pipeline.plan and kept_feeds.get(pipeline.plan.source) is pipeline.feed
+        }
+        self._end(self._pipelines[name] for name in self._pipelines.keys() - kept.keys())
+        self._end(self._feeds[name] for name in self._feeds.keys() - kept_feeds.keys())
+        for name in self._pipelines.keys() - pipelines.keys():
+            self._outlet.forget(name)
+        feeds = {name: kept_feeds.get(name) or Feed(source) for name, source in wanted.items()}
+        fresh = {name: Pipeline(p, feeds[p.source], self._outlet) for name, p in pipelines.items() if name not in kept}
+        self._plan, self._feeds, self._pipelines = plan, feeds, {**kept, **fresh}
+        for pipeline in fresh.values():
+            pipeline.start()
+        for name in feeds.keys() - kept_feeds.keys():
+            self._start_feed(feeds[name])
+
+    def _start_feed(self, feed: Feed) -> None:
+        try:
+            feed.start(self._capture(feed.plan))
+        except EdgeInferError as error:
+            feed.trouble(str(error), ended=True)
+
+    def _capture(self, plan: SourcePlan) -> Capture:
+        if plan.live:
+            return ReaderCapture(self._readers.pop(plan.name))
+        return local_capture(plan)
+
+    def _end(self, parts: Iterable[Pipeline | Feed]) -> None:
+        for part in list(parts):
+            part.close()
+
+    def _grab(self, source: str) -> str:
+        """Writes a picture into the file that came with the order; why not, in words, or nothing."""
+        file = self._control.take_file()
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                return "the file to write into is not a regular file"
+            feed = self._feeds.get(source)
+            frame = feed.newest() if feed else None
+            if feed is None or frame is None:
+                return f"source {source} has given no frame yet" if feed else f"there is no source {source!r}"
+            pixels = frame.pixels if frame.color != "rgb" else cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
+            data = cv2.imencode(".png", pixels)[1].tobytes()
+            written = 0
+            while written < len(data):
+                written += os.write(file, data[written:])
+        except OSError as error:
+            return f"cannot write the picture: {error}"
+        finally:
+            os.close(file)
+        return ""
+
+    def _report(self) -> EngineReport:
+        models: dict[str, ModelStatus] = {}
+        for pipeline in self._pipelines.values():
+            status = pipeline.model_status()
+            if status.state != "active" or pipeline.plan.model.name not in models:
+                models[pipeline.plan.model.name] = status
+        return EngineReport(
+            boot=self._boot,
+            digest=self._plan.digest if self._plan else "",
+            pipelines={name: pipeline.health() for name, pipeline in self._pipelines.items()},
+            sources={name: feed.health() for name, feed in self._feeds.items()},
+            models=models,
+            stuck=tuple(name for name, pipeline in self._pipelines.items() if pipeline.busy() > STUCK_AFTER),
+            runtime=backend_name(),
+            sandbox=self._sandbox,
+            kept=self._outlet.kept,
+        )
+
+    def _close(self) -> None:
+        self._end(self._pipelines.values())
+        self._end(self._feeds.values())
+        deadline = time.monotonic() + LAST_WORDS
+        try:
+            while not self._outlet.flush() and (left := deadline - time.monotonic()) > 0:
+                select.select([], [self._results.fd], [], left)
+        except ChannelClosedError:
+            log.warning("nobody is left to take %d results", self._outlet.kept)

@@ -1,0 +1,114 @@
+"""Reading a configuration, in a child: a file that others wrote cannot crash or fatten the supervisor."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.config.plan import Compiled, Plan, Problem
+from edge_infer.errors import StartError, WireError
+from edge_infer.supervisor.children import death
+
+log = logging.getLogger(__name__)
+
+DEADLINE: Final = 120.0
+"""Seconds that validating a configuration and trying every model of it may take."""
+LONGEST: Final = 16 << 20
+APPLIED: Final = "applied.json"
+
+
+class Compilation:
+    """One run of ``edge_infer.config.compile`` over a file; wait on `fileno`, then `finished`."""
+
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._output = bytearray()
+        self._deadline = time.monotonic() + DEADLINE
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "edge_infer.config.compile", str(config), "--store"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+        )
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+
+    def fileno(self) -> int:
+        """Readable when there is more to take in."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def finished(self) -> Compiled | None:
+        """The outcome once it is there; a child that crashed or hung is a problem of the file."""
+        if time.monotonic() > self._deadline:
+            self.close()
+            return self._failed(f"reading it took longer than {DEADLINE:.0f} s")
+        if not self._drain():
+            return None
+        status = self._process.wait(5.0)
+        self.close()
+        try:
+            return decode(Compiled, loads(bytes(self._output)))
+        except WireError as error:
+            log.debug("the outcome of the compilation: %s", error)
+            return self._failed(f"the process that reads it {death(status)}")
+
+    def close(self) -> None:
+        """Ends the child; may be called twice."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(5.0)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _drain(self) -> bool:
+        """Takes in what is there; True at the end."""
+        while True:
+            try:
+                part = os.read(self.fileno(), 65536)
+            except BlockingIOError:
+                return False
+            self._output += part
+            if not part or len(self._output) > LONGEST:
+                return True
+
+    def _failed(self, why: str) -> Compiled:
+        try:
+            digest = hashlib.sha256(self._config.read_bytes()).hexdigest()
+        except OSError:
+            digest = hashlib.sha256(b"").hexdigest()
+        return Compiled(digest, None, (Problem(str(self._config), 1, "", why),))
+
+
+def remember(plan: Plan) -> None:
+    """Keeps the plan as the last one that was applied; raises `StartError` when the state directory is not writable."""
+    path = Path(plan.state_dir) / APPLIED
+    fresh = path.with_suffix(".new")
+    try:
+        with fresh.open("wb") as file:
+            file.write(dumps(encode(plan)))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        raise StartError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def remembered(state_dir: Path) -> Plan | None:
+    """The last plan that was applied, if there is one that this version understands."""
+    path = state_dir / APPLIED
+    try:
+        return decode(Plan, loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, WireError) as error:
+        log.warning("%s cannot be used: %s", path, error)
+        return None

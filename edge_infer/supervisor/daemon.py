@@ -1,0 +1,134 @@
+"""The daemon: start-up, main loop, shutdown. It obeys signals, the control socket and systemd."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import select
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from edge_infer import __version__
+from edge_infer.codec import encode
+from edge_infer.config.plan import Plan
+from edge_infer.messages import Info, PipelineInfo, timestamp
+from edge_infer.rooms import EngineReport
+from edge_infer.supervisor.board import board_name
+from edge_infer.supervisor.control import ControlSocket, Request, socket_path
+from edge_infer.supervisor.grabs import Grabs
+from edge_infer.supervisor.house import House
+from edge_infer.supervisor.notify import Notifier
+from edge_infer.supervisor.reload import Reload
+from edge_infer.supervisor.signals import Signals
+from edge_infer.supervisor.statedir import locked
+from edge_infer.supervisor.status import compose, headline
+
+log = logging.getLogger(__name__)
+
+READY_AFTER: Final = 15.0
+"""Seconds after which the start counts as done even without a word from the engine: it is being started again then."""
+STATUS_EVERY: Final = 5.0
+
+
+class Daemon:
+    """One configuration file, one house. `run` is the whole life."""
+
+    def __init__(self, config: Path, log_level: str) -> None:
+        self._notifier = Notifier(os.environ)
+        self._signals = Signals()
+        self._house = House(log_level)
+        self._reload = Reload(config, self._house)
+        self._grabs = Grabs(self._house)
+        self._since = time.monotonic()
+        self._ready = False
+        self._said_info = ("", "")
+        self._status_at = self._watchdog_at = 0.0
+
+    def run(self) -> int:
+        """Start-up, main loop, shutdown; the exit code. Raises `ConfigError` and `StartError` before it has begun."""
+        with ExitStack() as stack:
+            stack.enter_context(self._signals)
+            plan, compiled = self._reload.read_first(self._signals)
+            stack.enter_context(locked(Path(plan.state_dir)))
+            control = stack.enter_context(ControlSocket(socket_path(plan.state_dir), self._handle))
+            stack.callback(self._house.close)
+            stack.callback(self._reload.close)
+            stack.callback(self._grabs.close)
+            self._reload.start(plan, compiled)
+            while not self._signals.stop:
+                self._turn(control)
+            log.info("stopping")
+            self._notifier.stopping()
+            orderly = self._house.close()
+        return 0 if orderly else 1
+
+    def _turn(self, control: ControlSocket) -> None:
+        files = [self._signals.fileno(), *control.files(), *self._house.files(), *self._reload.files()]
+        timeout = max(0.0, min(1.0, self._house.next_due() - time.monotonic()))
+        readable = set(select.select(files, [], [], timeout)[0])
+        self._house.serve()
+        for file in readable.intersection(control.files()):
+            control.serve(file)
+        if self._signals.take_reload():
+            self._reload.begin()
+        self._reload.go_on()
+        self._grabs.go_on()
+        self._announce()
+        self._tell_systemd()
+
+    def _handle(self, request: Request) -> None:
+        wanted = request.body.get("do")
+        if wanted == "reload":
+            self._reload.begin(request)
+        elif wanted == "status":
+            request.answer(encode(compose(self._house, self._reload.status, self._since)))
+        elif wanted == "grab":
+            self._grabs.begin(request)
+        else:
+            request.answer({"error": f"edge-infer {__version__} does not know the request {wanted!r}"})
+
+    def _announce(self) -> None:
+        """Says what runs here, once the engine runs it."""
+        report, plan = self._house.heard.engine, self._reload.plan
+        if report is None or plan is None or report.digest != plan.digest:
+            return
+        if self._said_info != (report.boot, plan.digest):
+            self._said_info = (report.boot, plan.digest)
+            self._house.announce("info", _info(report, plan))
+        for name, status in report.models.items():
+            self._house.announce(f"model/{name}", status)
+
+    def _tell_systemd(self) -> None:
+        now = time.monotonic()
+        if now >= self._status_at:
+            self._status_at = now + STATUS_EVERY
+            line = headline(compose(self._house, self._reload.status, self._since))
+            if self._ready:
+                self._notifier.status(line)
+            elif self._house.heard.engine is not None or now - self._since > READY_AFTER:
+                self._ready = True
+                self._notifier.ready(line)
+            else:
+                self._status_at = now + 0.1
+        interval = self._notifier.watchdog_interval()
+        if interval is not None and now >= self._watchdog_at and self._house.alive():
+            self._watchdog_at = now + interval / 2
+            self._notifier.watchdog()
+
+
+def _info(report: EngineReport, plan: Plan) -> Info:
+    versions = {
+        "edge-infer": __version__,
+        "runtime": report.runtime,
+        "python": platform.python_version(),
+        "kernel": platform.release()[:128],
+    }
+    pipelines = {
+        pipeline.name: PipelineInfo(pipeline.source, pipeline.model.title, pipeline.model.sha256[:8])
+        for pipeline in plan.pipelines
+    }
+    now = timestamp(time.time())
+    return Info(1, now, report.boot, versions, board_name(), plan.digest, report.sandbox, pipelines)

@@ -1,0 +1,53 @@
+"""Pictures that were asked for over the control socket and are still to come from the engine."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from edge_infer.rooms import GrabDone
+from edge_infer.supervisor.control import Request
+from edge_infer.supervisor.house import House
+
+WITHIN: Final = 10.0
+"""Seconds that the engine may take for one picture."""
+
+
+class Grabs:
+    """The engine writes into the file that came with the request; no pixel passes through here."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._waiting: list[tuple[float, str, Request]] = []
+
+    def begin(self, request: Request) -> None:
+        """Hands a request on, or answers it with the reason why not."""
+        source = request.body.get("source")
+        if not isinstance(source, str) or not request.files:
+            request.answer({"error": "a picture needs the name of a source and a file to write into"})
+        elif not self._house.grab(source, request.files[0]):
+            request.answer({"error": "the engine does not run now; try again in a moment"})
+        else:
+            self._waiting.append((time.monotonic() + WITHIN, source, request))
+
+    def go_on(self) -> None:
+        """Answers what the engine has done, and what it has left undone for too long."""
+        for done in self._house.take_grabs():
+            self._finish(done)
+        now = time.monotonic()
+        for entry in [entry for entry in self._waiting if entry[0] < now]:
+            self._waiting.remove(entry)
+            entry[2].answer({"error": f"the engine did not answer within {WITHIN:.0f} s"})
+
+    def close(self) -> None:
+        """Hangs up on everybody who still waits."""
+        for _, _, request in self._waiting:
+            request.close()
+        self._waiting.clear()
+
+    def _finish(self, done: GrabDone) -> None:
+        for entry in self._waiting:
+            if entry[1] == done.source:
+                self._waiting.remove(entry)
+                entry[2].answer({"error": done.error} if done.error else {"ok": True})
+                return

@@ -1,0 +1,268 @@
+"""The rooms and readers of a plan: started, wired to each other, watched, restarted; and what they last said."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from edge_infer.codec import dumps, encode
+from edge_infer.config.plan import Plan, SourcePlan
+from edge_infer.messages import timestamp
+from edge_infer.rooms import (
+    Announce,
+    ApplyPlan,
+    AttachReader,
+    EngineDown,
+    EngineReport,
+    Grab,
+    GrabDone,
+    PublisherReport,
+    ReaderReport,
+    Stop,
+)
+from edge_infer.supervisor.children import Child, Recipe, death, pair
+
+log = logging.getLogger(__name__)
+
+ENGINE_SILENT: Final = 10.0
+PUBLISHER_SILENT: Final = 15.0
+READER_SILENT: Final = 10.0
+READER_BUSY: Final = 8.0
+"""Seconds that one call into a device may take before its reader is killed."""
+STARTING: Final = 30.0
+"""Seconds that a child may take to say its first word: a cold SD card is slow."""
+ENGINE_STOP, READER_STOP, PUBLISHER_STOP = 1.6, 0.3, 2.8
+
+
+@dataclass(slots=True)
+class _Reader:
+    """A live source: its reader, and both ends of the way to the engine, which outlive either process."""
+
+    plan: SourcePlan
+    child: Child
+    engine_end: int
+    reader_end: int
+    last: ReaderReport | None = None
+
+    def close(self) -> None:
+        for end in (self.engine_end, self.reader_end):
+            os.close(end)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """The last thing that went wrong."""
+
+    ts: str
+    text: str
+
+
+@dataclass(slots=True)
+class Heard:
+    """What the rooms last said."""
+
+    engine: EngineReport | None = None
+    publisher: PublisherReport | None = None
+    announced: dict[str, Announce] = field(default_factory=dict)
+    trouble: Trouble | None = None
+
+
+class House:
+    """Owns every child and every way between two of them."""
+
+    def __init__(self, log_level: str) -> None:
+        self.heard = Heard()
+        self._grabs: list[GrabDone] = []
+        self._plan: Plan | None = None
+        self._level = ("--log-level", log_level)
+        self._results = pair()  # both ends stay open here: what is under way survives the death of either room
+        engine_end, publisher_end = self._results
+        self.engine = Child(
+            Recipe(
+                "engine",
+                "edge_infer.engine",
+                ("--results", str(engine_end), *self._level),
+                (EngineReport, GrabDone),
+                (engine_end,),
+            )
+        )
+        self.publisher = Child(
+            Recipe(
+                "publisher",
+                "edge_infer.publisher",
+                ("--results", str(publisher_end), *self._level),
+                (PublisherReport,),
+                (publisher_end,),
+            )
+        )
+        self._readers: dict[str, _Reader] = {}
+
+    def apply(self, plan: Plan) -> None:
+        """Makes the plan hold: the publisher first, because it must know the labels before results come."""
+        before, self._plan = self._plan, plan
+        self._change_readers(plan)
+        for child in (self.publisher, self.engine):
+            if child.pid is None and before is None:
+                child.start()
+                self._brief(child)
+            else:
+                child.tell(ApplyPlan(plan))
+
+    def announce(self, topic: str, payload: object) -> None:
+        """A retained payload of the device, said again to every new publisher; the same one is not said twice."""
+        word = Announce(topic, encode(payload))
+        if self.heard.announced.get(topic) != word:
+            self.heard.announced[topic] = word
+            self.publisher.tell(word)
+
+    def grab(self, source: str, file: int) -> bool:
+        """Asks the engine for a picture; False when there is no engine now."""
+        return self.engine.tell(Grab(source), (file,))
+
+    def take_grabs(self) -> list[GrabDone]:
+        """The pictures that the engine has finished since the last call."""
+        done, self._grabs = self._grabs, []
+        return done
+
+    def note(self, text: str) -> None:
+        """Remembers the last thing that went wrong, for ``status``."""
+        self.heard.trouble = Trouble(timestamp(time.time()), text[:500])
+
+    def files(self) -> list[int]:
+        """The descriptors to wait on."""
+        return [file for child in self._children() for file in child.files()]
+
+    def serve(self) -> None:
+        """Hears every child, and buries and restarts those that have ended."""
+        for word in self.engine.hear():
+            if isinstance(word, GrabDone):
+                self._grabs.append(word)
+            else:
+                self.heard.engine = word
+                self.publisher.tell(word)
+        for word in self.publisher.hear():
+            self.heard.publisher = word
+        for reader in self._readers.values():
+            for word in reader.child.hear():
+                reader.last = word
+        self._kill_the_hung()
+        for child in self._children():
+            if (status := child.ended()) is not None:
+                self._mourn(child, status)
+            if child.pid is None and time.monotonic() >= child.due and self._plan is not None:
+                child.start()
+                self._brief(child)
+
+    def next_due(self) -> float:
+        """When `serve` has to be called at the latest, on the monotonic clock."""
+        return min((child.due for child in self._children() if child.pid is None), default=time.monotonic() + 1.0)
+
+    def alive(self) -> bool:
+        """Whether frames and results make progress, as far as it is in this house's power: the watchdog's food."""
+        heard = self.heard.engine
+        return (
+            self.engine.heard > 0.0
+            and time.monotonic() - self.engine.heard < 2 * STARTING
+            and time.monotonic() - self.publisher.heard < 2 * STARTING
+            and not (heard is not None and heard.stuck)
+        )
+
+    def readers(self) -> dict[str, Child]:
+        """The readers by source."""
+        return {name: reader.child for name, reader in self._readers.items()}
+
+    def close(self) -> bool:
+        """Stops everything in the order of the flow; False when something had to be killed. May be called twice."""
+        orderly = True
+        for reader in self._readers.values():
+            reader.child.kill(signal.SIGTERM)
+        self.engine.tell(Stop())
+        orderly &= self.engine.stop(ENGINE_STOP)
+        for reader in self._readers.values():
+            orderly &= reader.child.stop(READER_STOP)
+            reader.close()
+        self._readers.clear()
+        self.publisher.tell(Stop())
+        orderly &= self.publisher.stop(PUBLISHER_STOP)
+        for end in self._results:
+            if end >= 0:
+                os.close(end)
+        self._results = (-1, -1)
+        return orderly
+
+    def _children(self) -> list[Child]:
+        return [self.engine, self.publisher, *(reader.child for reader in self._readers.values())]
+
+    def _brief(self, child: Child) -> None:
+        """Tells a new child what holds."""
+        if self._plan is None:
+            return
+        if child is self.engine:
+            for name, reader in self._readers.items():
+                child.tell(AttachReader(name), (reader.engine_end,))
+            child.tell(ApplyPlan(self._plan))
+        elif child is self.publisher:
+            child.tell(ApplyPlan(self._plan))
+            for word in self.heard.announced.values():
+                child.tell(word)
+            if self.heard.engine is not None:
+                child.tell(self.heard.engine)
+
+    def _mourn(self, child: Child, status: int) -> None:
+        text = f"{child.recipe.name} {death(status)}"
+        log.error("%s; it is started again", text)
+        self.note(text)
+        if child is self.engine:
+            self.heard.engine = None
+            self.publisher.tell(EngineDown("engine_failed"))
+        elif child is self.publisher:
+            self.heard.publisher = None
+
+    def _kill_the_hung(self) -> None:
+        for child, patience in ((self.engine, ENGINE_SILENT), (self.publisher, PUBLISHER_SILENT)):
+            first_word = child.heard == child.started
+            if child.pid is not None and child.silent() > (STARTING if first_word else patience):
+                self._kill(child, f"said nothing for {child.silent():.0f} s")
+        heard = self.heard.engine
+        if self.engine.pid is not None and heard is not None and heard.stuck:
+            self._kill(self.engine, f"is stuck in {', '.join(heard.stuck)}")
+            self.heard.engine = None
+        for reader in self._readers.values():
+            if reader.child.pid is None:
+                continue
+            if reader.last is not None and reader.last.busy > READER_BUSY:
+                self._kill(reader.child, f"has waited {reader.last.busy:.0f} s for its device")
+            elif reader.child.silent() > (STARTING if reader.last is None else READER_SILENT):
+                self._kill(reader.child, f"said nothing for {reader.child.silent():.0f} s")
+            else:
+                continue
+            reader.last = None
+
+    def _kill(self, child: Child, why: str) -> None:
+        log.error("%s %s and is killed", child.recipe.name, why)
+        self.note(f"{child.recipe.name} {why} and was killed")
+        child.kill()
+
+    def _change_readers(self, plan: Plan) -> None:
+        wanted = {source.name: source for source in plan.sources if source.live}
+        for name, reader in list(self._readers.items()):
+            if wanted.get(name) != reader.plan:
+                reader.child.kill(signal.SIGTERM)
+                reader.child.stop(READER_STOP)
+                reader.close()
+                del self._readers[name]
+        for name, source in wanted.items():
+            if name not in self._readers:
+                self._readers[name] = reader = self._new_reader(source)
+                reader.child.start()
+                self.engine.tell(AttachReader(name), (reader.engine_end,))
+
+    def _new_reader(self, source: SourcePlan) -> _Reader:
+        engine_end, reader_end = pair()
+        arguments = ("--frames", str(reader_end), "--source", dumps(encode(source)).decode(), *self._level)
+        recipe = Recipe(f"reader {source.name}", "edge_infer.readers", arguments, (ReaderReport,), (reader_end,))
+        return _Reader(source, Child(recipe), engine_end, reader_end)

@@ -1,0 +1,133 @@
+"""Which configuration holds: the first one, and every later one, applied or rejected as a whole."""
+
+from __future__ import annotations
+
+import logging
+import select
+import time
+from pathlib import Path
+
+from edge_infer.codec import encode
+from edge_infer.config.plan import Compiled, Plan, Problem
+from edge_infer.errors import ConfigError, StartError
+from edge_infer.messages import ConfigStatus, timestamp
+from edge_infer.supervisor.compilation import Compilation, remember, remembered
+from edge_infer.supervisor.control import Request
+from edge_infer.supervisor.house import House
+from edge_infer.supervisor.signals import Signals
+from edge_infer.supervisor.statedir import hinted
+
+log = logging.getLogger(__name__)
+
+MOST_ERRORS = 100
+
+
+class Reload:
+    """Reads the file in a child, on request; what holds changes only when the whole file is good."""
+
+    def __init__(self, config: Path, house: House) -> None:
+        self.plan: Plan | None = None
+        self.status: ConfigStatus | None = None
+        self._config = config
+        self._house = house
+        self._compilation: Compilation | None = None
+        self._changed_meanwhile = False
+        self._waiting: list[Request] = []
+
+    def read_first(self, signals: Signals) -> tuple[Plan, Compiled]:
+        """The plan to start with: the file's own or, said loudly, the last one that was applied here.
+
+        Raises `ConfigError` when there is neither, or `StartError` when only what lies outside the file is missing.
+        """
+        compilation = Compilation(self._config)
+        while (compiled := compilation.finished()) is None:
+            select.select([compilation.fileno(), signals.fileno()], [], [], 1.0)
+            if signals.stop:
+                compilation.close()
+                raise StartError("stopped before the configuration was read")
+        if compiled.plan is not None:
+            return compiled.plan, compiled
+        plan = remembered(hinted(self._config))
+        if plan is not None:
+            return plan, compiled
+        for problem in compiled.problems:
+            log.error("%s", problem)
+        failure = StartError if all(problem.outside for problem in compiled.problems) else ConfigError
+        raise failure(f"{self._config} cannot be used, and no earlier configuration was ever applied here")
+
+    def start(self, plan: Plan, compiled: Compiled) -> None:
+        """Applies the first plan."""
+        if compiled.plan is None:
+            self._reject(compiled.digest, compiled.problems)
+            log.error("%s is REJECTED; the configuration that was applied last runs instead", self._config)
+            self.plan = plan
+            self._house.apply(plan)
+        else:
+            self._apply(plan)
+
+    def begin(self, request: Request | None = None) -> None:
+        """Reads the file now; whoever asked gets the outcome."""
+        if request is not None:
+            self._waiting.append(request)
+        if self._compilation is not None:
+            self._changed_meanwhile = True
+            return
+        log.info("reading %s", self._config)
+        self._compilation = Compilation(self._config)
+
+    def files(self) -> list[int]:
+        """The descriptors to wait on while a file is being read."""
+        return [] if self._compilation is None else [self._compilation.fileno()]
+
+    def go_on(self) -> None:
+        """Decides once the file has been read."""
+        if self._compilation is None or (compiled := self._compilation.finished()) is None:
+            return
+        self._compilation = None
+        if self._changed_meanwhile:
+            self._changed_meanwhile = False
+            self.begin()
+            return
+        self._decide(compiled)
+        assert self.status is not None
+        for request in self._waiting:
+            request.answer(encode(self.status))
+        self._waiting.clear()
+
+    def close(self) -> None:
+        """Gives up what is under way; may be called twice."""
+        if self._compilation is not None:
+            self._compilation.close()
+            self._compilation = None
+        for request in self._waiting:
+            request.close()
+        self._waiting.clear()
+
+    def _decide(self, compiled: Compiled) -> None:
+        plan = compiled.plan
+        if plan is None:
+            self._reject(compiled.digest, compiled.problems)
+        elif self.plan is not None and plan.state_dir != self.plan.state_dir:
+            text = "cannot change while the daemon runs; restart it instead"
+            self._reject(compiled.digest, (Problem(str(self._config), 1, "device.state_dir", text),))
+        else:
+            self._apply(plan)
+
+    def _apply(self, plan: Plan) -> None:
+        remember(plan)
+        self.plan = plan
+        self._house.apply(plan)
+        log.info("configuration %s is applied", plan.digest[:8])
+        self._say(ConfigStatus("applied", plan.digest, timestamp(time.time())))
+
+    def _reject(self, digest: str, problems: tuple[Problem, ...]) -> None:
+        for problem in problems:
+            log.error("%s", problem)
+        log.error("the configuration is rejected%s", "; what ran goes on" if self.plan else "")
+        self._house.note(str(problems[0]) if problems else "the configuration is rejected")
+        errors = tuple(str(problem)[:500] for problem in problems[:MOST_ERRORS])
+        self._say(ConfigStatus("rejected", digest, timestamp(time.time()), errors))
+
+    def _say(self, status: ConfigStatus) -> None:
+        self.status = status
+        self._house.announce("config", status)

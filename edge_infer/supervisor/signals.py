@@ -1,0 +1,56 @@
+"""Signals as something to wait on: SIGTERM and SIGINT stop, SIGHUP reloads."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+from typing import Any
+
+
+class Signals:
+    """Between enter and exit the process's signals end up here, in the main thread's own time."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self._reload = False
+        self._reading, self._writing = -1, -1
+        self._before: dict[signal.Signals, Any] = {}
+        self._wakeup = -1
+
+    def __enter__(self) -> Signals:
+        """Takes over the three signals."""
+        self._reading, self._writing = os.pipe()
+        for end in (self._reading, self._writing):
+            os.set_blocking(end, False)
+        self._wakeup = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Gives them back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        for end in (self._reading, self._writing):
+            os.close(end)
+
+    def fileno(self) -> int:
+        """Readable after a signal; `take_reload` empties it."""
+        return self._reading
+
+    def take_reload(self) -> bool:
+        """Whether a reload was asked for since the last call."""
+        try:
+            os.read(self._reading, 4096)
+        except BlockingIOError:
+            return False
+        asked, self._reload = self._reload, False
+        return asked
+
+    def _take(self, number: int, _: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._reload = True
+        else:
+            self.stop = True

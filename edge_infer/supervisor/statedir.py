@@ -1,0 +1,53 @@
+"""The state directory: one daemon at a time, found even when the configuration is broken."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from edge_infer.config.places import default_state_dir
+from edge_infer.errors import StartError
+
+LOCK: Final = "lock"
+
+
+@contextmanager
+def locked(state_dir: Path) -> Iterator[None]:
+    """Holds the state directory, making it when it is not there; raises `StartError` for a second daemon."""
+    try:
+        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        file = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise StartError(
+            f"the state directory {state_dir} cannot be used: {error.strerror or error}; make it writable for this "
+            "user or name another one under device.state_dir"
+        ) from error
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(file, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise StartError(
+                f"another edge-infer (pid {holder}) uses {state_dir}; stop it, "
+                "or give this one a device.state_dir of its own"
+            ) from error
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(file)
+
+
+def hinted(config: Path) -> Path:
+    """The state directory that a configuration seems to name, even one that is broken; else the default."""
+    try:
+        text = config.read_text(encoding="utf-8", errors="replace")[:65536]
+    except OSError:
+        return default_state_dir()
+    found = re.search(r"^\s*(?:device:\s*\{.*?)?state_dir:\s*[\"']?([^\"'#,}\n]+)", text, re.MULTILINE)
+    return config.parent / os.path.expandvars(found[1].strip()) if found else default_state_dir()

@@ -1,0 +1,84 @@
+"""What ``edge-infer status`` shows: rooms, sources, pipelines, broker, configuration, the last error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge_infer import __version__
+from edge_infer.messages import ConfigStatus, ModelStatus, OutboxHealth, PipelineHealth, SourceHealth
+from edge_infer.supervisor.children import Child
+from edge_infer.supervisor.house import House, Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class RoomStatus:
+    """One child process; ``pid`` is null while it is being started again."""
+
+    pid: int | None
+    restarts: int
+    uptime: float
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatus:
+    """The connection, in a sentence."""
+
+    connected: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole answer."""
+
+    version: str
+    uptime: float
+    boot: str | None
+    runtime: str | None
+    rooms: Mapping[str, RoomStatus]
+    sources: Mapping[str, SourceHealth]
+    pipelines: Mapping[str, PipelineHealth]
+    models: Mapping[str, ModelStatus]
+    broker: BrokerStatus
+    outbox: OutboxHealth | None
+    config: ConfigStatus | None
+    last_error: Trouble | None
+
+
+def compose(house: House, config: ConfigStatus | None, since: float) -> Status:
+    """The status now; ``since`` is when the daemon started, on the monotonic clock."""
+    engine, publisher = house.heard.engine, house.heard.publisher
+    rooms = {"engine": house.engine, "publisher": house.publisher}
+    rooms |= {f"reader {name}": child for name, child in house.readers().items()}
+    return Status(
+        version=__version__,
+        uptime=round(time.monotonic() - since, 1),
+        boot=engine.boot if engine else None,
+        runtime=engine.runtime if engine else None,
+        rooms={name: _room(child) for name, child in rooms.items()},
+        sources=engine.sources if engine else {},
+        pipelines=engine.pipelines if engine else {},
+        models=engine.models if engine else {},
+        broker=BrokerStatus(publisher.connected, publisher.broker) if publisher else BrokerStatus(False, "starting"),
+        outbox=publisher.outbox if publisher else None,
+        config=config,
+        last_error=house.heard.trouble,
+    )
+
+
+def headline(status: Status) -> str:
+    """One line for ``systemctl status``."""
+    serving = sum(1 for model in status.models.values() if model.state == "active")
+    ok = sum(1 for source in status.sources.values() if source.state in {"ok", "black"})
+    config = f", configuration {status.config.state}" if status.config else ""
+    return (
+        f"{serving}/{len(status.models)} models serve, {ok}/{len(status.sources)} sources ok, "
+        f"broker: {status.broker.text}{config}"
+    )
+
+
+def _room(child: Child) -> RoomStatus:
+    uptime = round(time.monotonic() - child.started, 1) if child.pid else 0.0
+    return RoomStatus(child.pid, max(0, child.restarts), uptime)
