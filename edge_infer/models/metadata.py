@@ -11,6 +11,7 @@ import ast
 import io
 import json
 import lzma
+import math
 import struct
 import zipfile
 import zlib
@@ -150,7 +151,11 @@ def _normalization(tensor: Table) -> Normalization | None:
         options = unit.table(1)
         if unit.number(0, "B") == _NORMALIZATION and options:
             mean, std = options.numbers(0, "f"), options.numbers(1, "f")
-            return Normalization(tuple(mean), tuple(std)) if mean and std else None
+            if not mean or not std:
+                return None
+            if not all(map(math.isfinite, (*mean, *std))) or not all(value > 0 for value in std):
+                raise ModelError("the metadata in the file is damaged: its normalization divides by 0 or less")
+            return Normalization(tuple(mean), tuple(std))
     return None
 
 

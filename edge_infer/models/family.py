@@ -1,0 +1,121 @@
+"""Which decoder reads a model: the one that is named, or the only one that recognises its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from edge_infer.codec import JsonValue
+from edge_infer.engine.decoders import Decoder, decoder_class, decoder_names, decoder_target
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.errors import ConfigError, ModelError, ModelKey
+from edge_infer.messages import Task
+from edge_infer.models.manifest import TASKS, Manifest
+from edge_infer.models.metadata import Metadata
+from edge_infer.models.request import ModelRequest
+
+ULTRALYTICS_TASKS: Final[Mapping[str, str]] = {
+    "detect": "detection",
+    "classify": "classification",
+    "pose": "pose",
+    "segment": "segmentation",
+    "obb": "detection of rotated boxes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The chosen decoder and why it was chosen."""
+
+    name: str
+    target: str
+    decoder: type[Decoder]
+    task: Task
+    task_why: str
+    why: str
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What goes into a model and comes out of it."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+def choose_family(request: ModelRequest, manifest: Manifest, metadata: Metadata, signature: Signature) -> Family:
+    """The family of a model; raises `ModelError` when none or several are possible, or when what is said disagrees."""
+    task, task_why = _task(request, manifest, metadata)
+    if request.decoder is not None:
+        return _named(request.decoder, "asked for", {}, task, task_why)
+    if manifest.decoder is not None:
+        return _named(manifest.decoder.kind, "manifest", manifest.decoder.options, task, task_why)
+    return _recognised(task, task_why, signature)
+
+
+def _task(request: ModelRequest, manifest: Manifest, metadata: Metadata) -> tuple[Task | None, str]:
+    if request.task is not None:
+        return request.task, "asked for"
+    if manifest.task is not None:
+        return manifest.task, "manifest"
+    if not metadata.task:
+        return None, ""
+    word = ULTRALYTICS_TASKS.get(metadata.task, metadata.task)
+    for task in TASKS:
+        if task == word:
+            return task, f"metadata in the file: task {metadata.task}"
+    raise ModelError(f"its metadata says that it is for {word}; known so far: {', '.join(TASKS)}")
+
+
+def _named(name: str, said_by: str, options: Mapping[str, JsonValue], task: Task | None, task_why: str) -> Family:
+    try:
+        target = decoder_target(name)
+    except ConfigError as error:
+        known = ", ".join(decoder_names())
+        raise ModelError(f"decoder {name!r} ({said_by}) is not known; known: {known}", key="decoder") from error
+    decoder = decoder_class(target)
+    if task is not None and decoder.task != task:
+        raise ModelError(
+            f"decoder {name} ({said_by}) is for {decoder.task}, but the task is {task} ({task_why})", key=_key(said_by)
+        )
+    return Family(name, target, decoder, decoder.task, task_why or f"decoder {name}", said_by, options)
+
+
+def _key(said_by: str) -> ModelKey:
+    return "decoder" if said_by == "asked for" else "file"
+
+
+def _recognised(task: Task | None, task_why: str, signature: Signature) -> Family:
+    found = []
+    for name in decoder_names():
+        target = decoder_target(name)
+        decoder = decoder_class(target)
+        reason = decoder.recognise(signature.inputs, signature.outputs)
+        if reason is not None and task in (None, decoder.task):
+            found.append(Family(name, target, decoder, decoder.task, task_why or f"decoder {name}", reason))
+    if len(found) == 1:
+        return found[0]
+    seen = "inputs " + described(signature.inputs) + "; outputs " + described(signature.outputs)
+    if found:
+        readings = "; or ".join(f"{family.name} ({family.why})" for family in found)
+        raise ModelError(
+            f"its tensors leave several readings: {readings}. Say which with decoder: {found[0].name} in a manifest "
+            f"beside the file (or --decoder). It has {seen}"
+        )
+    for_task = f" for {task} ({task_why})" if task else ""
+    raise ModelError(
+        f"no decoder{for_task} recognises it yet; families known: {', '.join(decoder_names())}. It has {seen}. If it "
+        "is of one of them, say so with decoder: NAME in a manifest beside the file (or --decoder)"
+    )
+
+
+def described(tensors: tuple[Tensor, ...]) -> str:
+    """Tensors in a few words, for errors."""
+    shown = [f"{tensor.name} {_shape(tensor)}" for tensor in tensors[:8]]
+    return ", ".join(shown) + (", …" if len(tensors) > 8 else "")
+
+
+def _shape(tensor: Any) -> str:
+    return f"{'x'.join(map(str, tensor.shape)) or 'scalar'} {tensor.dtype}"

@@ -1,0 +1,43 @@
+"""Files that are read whole and once, so that what is checked is what is used."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from edge_infer.errors import ModelError, ModelKey
+
+LARGEST_MODEL: Final = 1 << 30
+
+
+def read_whole(path: Path, most: int, *, key: ModelKey = "file") -> bytes:
+    """The bytes of a regular file; raises `ModelError` for anything else, and for more than ``most`` bytes."""
+    try:
+        # A named pipe must not block the open.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # noqa: PTH123
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ModelError(f"{path} is {_kind(status.st_mode)}, not a file", key=key)
+            if status.st_size > most:
+                raise ModelError(f"{path} has {status.st_size} bytes; more than {most} are not read", key=key)
+            data = stream.read(most + 1)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}", key=key) from error
+    if len(data) > most:
+        raise ModelError(f"{path} has grown beyond {most} bytes while it was read", key=key)
+    return data
+
+
+def inside(folder: Path, name: str, *, key: ModelKey = "file") -> Path:
+    """The path of ``name`` in a package's folder; raises `ModelError` when a link leads out of it."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ModelError(f"{path} leads out of the folder of the manifest", key=key)
+    return path
+
+
+def _kind(mode: int) -> str:
+    names = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return names.get(stat.S_IFMT(mode), "a device")

@@ -1,0 +1,166 @@
+"""The manifest of a model package: what its maker says about a file, checked against the file by `resolve`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from edge_infer.codec import JsonValue
+from edge_infer.config.fields import (
+    Kind,
+    Label,
+    Section,
+    choice,
+    duration,
+    integer,
+    number,
+    size,
+    text,
+    written_as_is,
+    wrong,
+)
+from edge_infer.config.plan import Color, Resize
+from edge_infer.messages import NAME_PATTERN, Task
+
+VERSION: Final = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
+TASKS: Final[tuple[Task, ...]] = ("classification", "detection")
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderChoice:
+    """A family by name, and its parameters."""
+
+    kind: str
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+def _decoder(value: Any) -> DecoderChoice:
+    if isinstance(value, str) and value:
+        return DecoderChoice(value)
+    if isinstance(value, dict) and isinstance(value.get("kind"), str):
+        options = {key: written_as_is(option) for key, option in value.items() if key != "kind"}
+        return DecoderChoice(value["kind"], options)
+    raise ValueError(wrong("the name of a decoder, or {kind: NAME, …} with its parameters", value))
+
+
+def _inside(value: Any) -> str:
+    """A path within the package's folder: a manifest does not point at other files of the machine."""
+    found = value.text if hasattr(value, "text") else value
+    if not isinstance(found, str) or not found:
+        raise ValueError(wrong("the name of a file beside the manifest", value))
+    if found.startswith("/") or ".." in found.split("/") or not found.isprintable():
+        raise ValueError(f"expected a file in the manifest's own folder, not {found!r}")
+    return found
+
+
+def _beside(value: Any) -> str:
+    """The name of a file in the manifest's own folder."""
+    found = _inside(value)
+    if "/" in found:
+        raise ValueError(f"expected a file in the same folder as the manifest, not {found!r}")
+    return found
+
+
+def _labels(value: Any) -> str | tuple[str, ...]:
+    if not isinstance(value, list):
+        return _inside(value)
+    return tuple(_label(item) for item in value)
+
+
+def _label(value: Any) -> str:
+    parse = next(kind.parse for kind in Label.__metadata__ if isinstance(kind, Kind))  # type: ignore[attr-defined]
+    return str(parse(value))
+
+
+def _channels(value: Any) -> tuple[float, ...]:
+    """One number for all colour channels, or one for each."""
+    items = value if isinstance(value, list) else [value]
+    if not 1 <= len(items) <= 4:
+        raise ValueError("expected a number, or a list with one number for each colour channel")
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, (int, float)) or not math.isfinite(item):
+            raise ValueError(wrong("a number, or a list with one number for each colour channel", value))
+    return tuple(float(item) for item in items)
+
+
+def _divisors(value: Any) -> tuple[float, ...]:
+    found = _channels(value)
+    if not all(divisor > 0 for divisor in found):
+        raise ValueError(wrong("numbers above 0, because values are divided by them", value))
+    return found
+
+
+def _box(value: Any) -> tuple[float, float, float, float]:
+    expected = "a box [xmin, ymin, xmax, ymax] in fractions of the picture"
+    if not isinstance(value, list) or len(value) != 4:
+        raise ValueError(wrong(expected, value))
+    if any(isinstance(side, bool) or not isinstance(side, (int, float)) or not 0 <= side <= 1 for side in value):
+        raise ValueError(wrong(expected, value))
+    xmin, ymin, xmax, ymax = (float(side) for side in value)
+    if xmin >= xmax or ymin >= ymax:
+        raise ValueError(f"expected {expected}, with xmin < xmax and ymin < ymax")
+    return xmin, ymin, xmax, ymax
+
+
+_FILE: Final = Kind(_inside, {"type": "string"})
+
+
+class InputSection(Section):
+    """How a frame becomes the input tensor; what is left out comes from the file, then from the family's habit."""
+
+    color: Annotated[Color | None, choice("rgb", "bgr", "gray")] = None
+    resize: Annotated[Resize | None, choice("stretch", "letterbox")] = None
+    mean: Annotated[tuple[float, ...] | None, Kind(_channels)] = None
+    std: Annotated[tuple[float, ...] | None, Kind(_divisors)] = None
+
+
+class NmsSection(Section):
+    """Non-maximum suppression."""
+
+    iou: Annotated[float, number(0, 1)] = 0.5
+    max: Annotated[int, integer(1, 1000)] = 100
+
+
+class Expectation(Section):
+    """One thing that must be found in a golden input; ``box`` for detectors, which overlaps with at least ``iou``."""
+
+    label: Label
+    box: Annotated[tuple[float, float, float, float] | None, Kind(_box)] = None
+    iou: Annotated[float, number(0, 1)] = 0.5
+
+
+class Golden(Section):
+    """A picture and all that the model has to find in it, above its threshold; an empty list: nothing."""
+
+    input: Annotated[str, _FILE]
+    expect: list[Expectation]
+
+
+class Budget(Section):
+    """What the model may cost on this board; the probe measures it."""
+
+    latency: Annotated[float | None, duration("1ms", "1h")] = None
+    memory: Annotated[int | None, size(1 << 20, 1 << 40)] = None
+
+
+class Manifest(Section):
+    """A ``manifest.yaml`` of a package, or ``X.yaml`` beside ``X.tflite``."""
+
+    name: Annotated[str | None, text("a name of letters, digits, _ and -", NAME_PATTERN)] = None
+    version: Annotated[str | None, text("a version such as 1.0.0", VERSION)] = None
+    file: Annotated[str | None, Kind(_beside, {"type": "string"})] = None
+    sha256: Annotated[str | None, text("64 hexadecimal digits, as sha256sum prints them", r"[0-9a-fA-F]{64}")] = None
+    task: Annotated[Task | None, choice(*TASKS)] = None
+    decoder: Annotated[DecoderChoice | None, Kind(_decoder)] = None
+    labels: Annotated[str | tuple[str, ...] | None, Kind(_labels)] = None
+    input: InputSection = Field(default_factory=InputSection)
+    threshold: Annotated[float | None, number(0, 1)] = None
+    nms: NmsSection = Field(default_factory=NmsSection)
+    licence: Annotated[str | None, text("the licence of the model", most=1024)] = None
+    source: Annotated[str | None, text("where the model comes from", r"[^\x00]+", most=8192)] = None
+    golden: list[Golden] = Field(default_factory=list)
+    budget: Budget = Field(default_factory=Budget)

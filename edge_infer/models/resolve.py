@@ -1,0 +1,211 @@
+"""From a request to a model that can be loaded: what is read from where, what wins, and what does not fit.
+
+The order is: request, manifest, metadata inside the file, the tensors where they leave one reading. The runtime is
+used (to learn the real shapes), so a file that nobody vouches for is resolved by `edge_infer.models.probe` in a child.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_infer.config.plan import DecoderPlan, ModelPlan, NmsPlan
+from edge_infer.engine.decoders import Decoder, Layout
+from edge_infer.engine.interpreter import Interpreter, backend_name
+from edge_infer.errors import ModelError, ModelKey
+from edge_infer.models.family import Signature, choose_family
+from edge_infer.models.feeding import choose_feeding
+from edge_infer.models.files import LARGEST_MODEL, inside, read_whole
+from edge_infer.models.graph import Graph
+from edge_infer.models.labels import LARGEST as LARGEST_LABELS
+from edge_infer.models.labels import check_labels, parse_labels
+from edge_infer.models.metadata import Metadata, read_metadata
+from edge_infer.models.package import Package, find_package
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolution import Reason, Resolution
+from edge_infer.models.store import keep
+
+DEFAULT_THRESHOLD: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model file, read once: its package, bytes, digest, and what the bytes say by themselves."""
+
+    package: Package
+    data: bytes
+    sha256: str
+    graph: Graph
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The label of every class id, who says so, and which key of the configuration to change."""
+
+    names: tuple[str, ...]
+    why: str
+    key: ModelKey
+
+
+def resolve(request: ModelRequest, store: Path | None = None) -> ModelPlan:
+    """The plan of a model; raises `ModelError`. With a ``store`` the plan names a copy there under the digest."""
+    return examine(request, store).plan
+
+
+def examine(request: ModelRequest, store: Path | None = None) -> Resolution:
+    """Like `resolve`, with the reason for every part of the plan."""
+    opened = open_model(request)
+    manifest, metadata = opened.package.manifest, opened.metadata
+    signature = _signature(opened)
+    family = choose_family(request, manifest, metadata, signature)
+    feeding = choose_feeding(manifest.input, metadata, signature.inputs[0], family)
+    threshold, threshold_why = _threshold(request, opened.package)
+    labels = _labels(request, opened)
+    layout = Layout(signature.inputs, signature.outputs, len(labels.names), threshold, family.options)
+    decoder = family.decoder(layout)
+    labels = _check_count(labels, decoder, opened.graph)
+    plan = ModelPlan(
+        name=request.name,
+        title=opened.package.title,
+        version=manifest.version,
+        sha256=opened.sha256,
+        path=str(keep(opened.data, opened.sha256, store) if store else opened.package.file),
+        task=family.task,
+        decoder=DecoderPlan(family.name, family.target, family.options),
+        labels=labels.names,
+        input=feeding.plan,
+        threshold=threshold,
+        nms=NmsPlan(manifest.nms.iou, manifest.nms.max),
+    )
+    reasons = (
+        Reason("task", family.task, family.task_why),
+        Reason("decoder", family.name, family.why),
+        Reason("labels", _in_short(labels.names), labels.why),
+        *feeding.reasons,
+        Reason("threshold", f"{threshold:g}", threshold_why),
+    )
+    return Resolution(plan, reasons, feeding.notes)
+
+
+def open_model(request: ModelRequest) -> Opened:
+    """Reads a model without the runtime; raises `ModelError` for a damaged file or a digest that differs."""
+    package = find_package(Path(request.file))
+    data = read_whole(package.file, LARGEST_MODEL)
+    sha256 = hashlib.sha256(data).hexdigest()
+    _check_digest(sha256, request.sha256, "the configuration", "sha256")
+    _check_digest(sha256, package.manifest.sha256, str(package.manifest_path), "file")
+    try:
+        graph = Graph.read(data)
+        return Opened(package, data, sha256, graph, read_metadata(data, graph.metadata))
+    except ModelError as error:
+        raise ModelError(f"{package.file}: {error}") from error
+
+
+def _check_digest(found: str, wanted: str | None, where: str, key: ModelKey) -> None:
+    if wanted is not None and wanted.lower() != found:
+        raise ModelError(f"the file's SHA-256 is {found}, but {where} wants {wanted.lower()}", key=key)
+
+
+def _signature(opened: Opened) -> Signature:
+    """The tensors as the runtime sees them: files leave the shapes of some outputs open."""
+    try:
+        interpreter = Interpreter(opened.data)
+    except ModelError as error:
+        raise ModelError(f"{opened.package.file}: {why_refused(opened.graph, str(error))}") from error
+    try:
+        return Signature(interpreter.inputs, interpreter.outputs)
+    finally:
+        interpreter.close()
+
+
+def why_refused(graph: Graph, reason: str) -> str:
+    """The runtime's reason in words: it does not name tensors, and operators only sometimes."""
+    faults = graph.faults()
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        return f"{backend_name()} refuses it: {faults[0]}{more}; convert the model again with a current converter"
+    flex = [name for name in graph.custom() if name.startswith("Flex")]
+    if flex:
+        return (
+            f"it needs TensorFlow's own operators ({', '.join(flex)}), which a board does not have; convert it with "
+            "TFLITE_BUILTINS only"
+        )
+    if graph.custom():
+        return f"{reason}; it has custom operators: {', '.join(graph.custom())}"
+    return reason
+
+
+def _threshold(request: ModelRequest, package: Package) -> tuple[float, str]:
+    if request.threshold is not None:
+        if not 0 <= request.threshold <= 1:
+            raise ModelError(f"threshold {request.threshold:g} is not between 0 and 1", key="threshold")
+        return request.threshold, "asked for"
+    if package.manifest.threshold is not None:
+        return package.manifest.threshold, "manifest"
+    return DEFAULT_THRESHOLD, "default"
+
+
+def _labels(request: ModelRequest, opened: Opened) -> Labels:
+    """Labels of the first that has some: request, manifest, metadata; empty where nobody has."""
+    package, metadata = opened.package, opened.metadata
+    if request.labels is not None:
+        return Labels(check_labels(request.labels, "labels"), "asked for", "labels")
+    if request.labels_file is not None:
+        return Labels(_label_file(Path(request.labels_file), "labels"), f"asked for: {request.labels_file}", "labels")
+    said = package.manifest.labels
+    if isinstance(said, str):
+        return Labels(_label_file(inside(package.folder, said), "file"), f"manifest: {said}", "file")
+    if said is not None:
+        return Labels(check_labels(said, f"{package.manifest_path}: labels"), "manifest", "file")
+    if metadata.labels_fault:
+        raise ModelError(f"{metadata.labels_fault}; give labels of your own", key="labels")
+    if metadata.labels:
+        return Labels(metadata.labels, f"{metadata.labels_from} inside the file", "labels")
+    return Labels((), "nobody names the classes, so they go by number; give labels: FILE", "labels")
+
+
+def _label_file(path: Path, key: ModelKey) -> tuple[str, ...]:
+    try:
+        return parse_labels(read_whole(path, LARGEST_LABELS, key=key), str(path))
+    except ModelError as error:
+        raise ModelError(str(error), key=key) from error
+
+
+def _check_count(labels: Labels, decoder: Decoder, graph: Graph) -> Labels:
+    """The labels, if there is one for each class; numbers where there are none."""
+    possible = (decoder.classes,) if decoder.classes else _classes_before_postprocess(graph)
+    if not labels.names:
+        return Labels(tuple(map(str, range(possible[0] if possible else 0))), labels.why, labels.key)
+    if possible and len(labels.names) not in possible:
+        expected = " or ".join(map(str, possible))
+        raise ModelError(
+            f"{len(labels.names)} labels ({labels.why}) for {expected} classes{_hint(len(labels.names), possible)}",
+            key=labels.key,
+        )
+    return labels
+
+
+def _classes_before_postprocess(graph: Graph) -> tuple[int, ...]:
+    """Class counts that an SSD with its own post-processing can have: its scores may begin with a background class."""
+    for operator in graph.operators:
+        if operator.name == "TFLite_Detection_PostProcess" and len(operator.inputs) > 1:
+            index = operator.inputs[1]
+            shape = graph.tensors[index].shape if 0 <= index < len(graph.tensors) else ()
+            return (shape[-1] - 1, shape[-1]) if len(shape) > 1 and shape[-1] > 1 else ()
+    return ()
+
+
+def _hint(labels: int, possible: tuple[int, ...]) -> str:
+    if labels == min(possible) - 1:
+        return "; if the first class is the background, add a line background at the top"
+    if labels == max(possible) + 1:
+        return "; if the first label is a background that this model does not have, take it out"
+    return ""
+
+
+def _in_short(labels: tuple[str, ...]) -> str:
+    shown = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
+    return f"{len(labels)}: {shown}" if labels else "none"
