@@ -1,0 +1,109 @@
+# Sourced by the scripts beside it: finds a Python, makes a virtual environment, installs into it, and explains what
+# it cannot do. Progress goes to standard error, so that standard output stays data.
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+    printf '\n%s\n' "$1" >&2
+    shift
+    for line in "$@"; do printf '    %s\n' "$line" >&2; done
+    exit 3
+}
+
+can_apt() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+# apt_install PACKAGE...: installs the distribution's packages, as root only. 1 if that failed, and says why.
+apt_install() {
+    local log
+    log=$(mktemp)
+    say "Installing from the distribution: $*"
+    if { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"; } \
+        >"$log" 2>&1 </dev/null; then
+        rm -f "$log"
+        return 0
+    fi
+    say "apt-get failed:"
+    tail -n 5 "$log" | sed 's/^/    /' >&2
+    rm -f "$log"
+    return 1
+}
+
+# find_python: prints the first Python of 3.10 or later. PYTHON in the environment goes first.
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            return 0
+        fi
+    done
+    return 1
+}
+
+# base_python: prints a Python that can make virtual environments; installs what is missing as root, else names it.
+base_python() {
+    local python package
+    python=$(find_python) || {
+        if can_apt && apt_install python3 python3-venv; then python=$(find_python); fi
+        [ -n "$python" ] || fail "Python 3.10 or later is needed. On Debian, Ubuntu and Raspberry Pi OS:" \
+            "sudo apt install python3 python3-venv"
+    }
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        package=python3-venv
+        [ "$python" = /usr/bin/python3 ] || package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+        { can_apt && apt_install "$package" && "$python" -c 'import ensurepip, venv' 2>/dev/null; } ||
+            fail "$python has no venv module. Install it, then run this again:" "sudo apt install $package"
+    fi
+    printf '%s\n' "$python"
+}
+
+# make_venv DIRECTORY: a virtual environment there, unless a working one is.
+make_venv() {
+    local python
+    "$1/bin/python" -c 'import pip' 2>/dev/null && return 0
+    python=$(base_python) || exit $?
+    say "Making a virtual environment in $1 with $("$python" --version)"
+    rm -rf "$1"
+    "$python" -m venv "$1" || fail "The virtual environment could not be made in $1 (see above)."
+}
+
+# pip_install VENV ARGUMENT...: pip with one short line a package instead of a wall of text.
+pip_install() {
+    local venv=$1 log status
+    shift
+    log=$(mktemp)
+    "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off "$@" 2>&1 </dev/null |
+        tee "$log" | awk '/^ *Downloading [^ ]+\.whl/ { sub(/-(cp|py)[0-9].*whl/, "", $2); n = split($2, part, "/");
+            print "    " part[n] " " $3 $4 " " $5; fflush() }' | sed 's/  *$//' >&2
+    status=${PIPESTATUS[0]}
+    if [ "$status" != 0 ]; then
+        say "pip failed:"
+        grep -E '^(ERROR|error|  error)|Could not|No matching|Temporary failure|No space' "$log" | tail -n 8 |
+            sed 's/^/    /' >&2
+        rm -f "$log"
+        fail "The packages could not be installed. Is the package index reachable, and is there room on the disk?" \
+            "$venv/bin/python -m pip install $*"
+    fi
+    rm -f "$log"
+}
+
+# install_once VENV NAME FILE ARGUMENT...: pip_install, unless NAME was installed into this VENV before, with the same
+# FILE (which lists what is needed), the same Python and in the same place.
+install_once() {
+    local venv=$1 stamp=$1/installed-$2 list=$3 key
+    shift 3
+    key=$({ "$venv/bin/python" --version; printf '%s\n' "$venv"; cat "$list"; } | sha256sum)
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$key" ] && return 0
+    say "Installing what is needed into ${venv##*/} (once; on a small board this takes some minutes)"
+    pip_install "$venv" "$@"
+    printf '%s\n' "$key" >"$stamp"
+}
+
+# install_product ROOT [EXTRA]: this checkout, editable, in ROOT/.venv.
+install_product() {
+    local root=$1 extra=${2:-}
+    make_venv "$root/.venv"
+    # The development environment has all that the plain one has.
+    [ -n "$extra" ] || [ ! -f "$root/.venv/installed-dev" ] || extra=dev
+    install_once "$root/.venv" "${extra:-plain}" "$root/pyproject.toml" --editable "$root${extra:+[$extra]}"
+}
