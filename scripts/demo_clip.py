@@ -144,7 +144,8 @@ def wall() -> Image:
     """The scene, BGR: a plain wall, lighter at the top, and the framed pictures."""
     width, height = WALL
     light = np.linspace(1.0, 0.75, height)[:, np.newaxis, np.newaxis]
-    scene: Image = np.broadcast_to(light * (196, 205, 208), (height, width, 3)).astype(np.uint8)
+    scene: Image = np.empty((height, width, 3), np.uint8)
+    scene[:] = light * (196, 205, 208)
     for hung in PICTURES:
         xmin, ymin, xmax, ymax = hung.part
         part = material.picture(hung.picture)[ymin:ymax, xmin:xmax]
