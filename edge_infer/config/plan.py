@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from edge_infer.codec import JsonValue
+from edge_infer.codec import JsonValue, Text
 from edge_infer.messages import Task
 
 Color = Literal["rgb", "bgr", "gray"]
@@ -88,7 +88,7 @@ class ModelPlan:
     title: str
     version: str | None
     sha256: str
-    path: str
+    path: Annotated[str, Text(most=4096)]
     task: Task
     decoder: DecoderPlan
     labels: tuple[str, ...]

@@ -32,7 +32,7 @@ def choose_feeding(said: InputSection, metadata: Metadata, tensor: Tensor, famil
     resize, resize_why = _resize(said, metadata, family)
     normalization, why = _normalization(said, metadata, tensor, family)
     mean, std = (normalization.mean, normalization.std) if normalization else (None, None)
-    plan = InputPlan(color, resize, mean, std)
+    plan = InputPlan(color, resize, mean, std, family.decoder.input.border)
     reasons = (
         Reason("colour", color, color_why),
         Reason("resize", resize, resize_why),

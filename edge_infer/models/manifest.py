@@ -119,10 +119,10 @@ class InputSection(Section):
 
 
 class NmsSection(Section):
-    """Non-maximum suppression."""
+    """Non-maximum suppression; what is left out is as usual for the family."""
 
-    iou: Annotated[float, number(0, 1)] = 0.5
-    max: Annotated[int, integer(1, 1000)] = 100
+    iou: Annotated[float | None, number(0, 1)] = None
+    max: Annotated[int | None, integer(1, 1000)] = None
 
 
 class Expectation(Section):

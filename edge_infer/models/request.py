@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from edge_infer.codec import Text
 from edge_infer.messages import Task
+
+AbsolutePath = Annotated[str, Text(most=4096)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +19,9 @@ class ModelRequest:
     """
 
     name: str
-    file: str
+    file: AbsolutePath
     labels: tuple[str, ...] | None = None
-    labels_file: str | None = None
+    labels_file: AbsolutePath | None = None
     sha256: str | None = None
     threshold: float | None = None
     task: Task | None = None

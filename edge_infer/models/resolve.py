@@ -21,6 +21,7 @@ from edge_infer.models.files import LARGEST_MODEL, inside, read_whole
 from edge_infer.models.graph import Graph
 from edge_infer.models.labels import LARGEST as LARGEST_LABELS
 from edge_infer.models.labels import check_labels, parse_labels
+from edge_infer.models.manifest import NmsSection
 from edge_infer.models.metadata import Metadata, read_metadata
 from edge_infer.models.package import Package, find_package
 from edge_infer.models.request import ModelRequest
@@ -78,7 +79,7 @@ def examine(request: ModelRequest, store: Path | None = None) -> Resolution:
         labels=labels.names,
         input=feeding.plan,
         threshold=threshold,
-        nms=NmsPlan(manifest.nms.iou, manifest.nms.max),
+        nms=_nms(manifest.nms, family.decoder.nms),
     )
     reasons = (
         Reason("task", family.task, family.task_why),
@@ -165,6 +166,11 @@ def _labels(request: ModelRequest, opened: Opened) -> Labels:
     if metadata.labels:
         return Labels(metadata.labels, f"{metadata.labels_from} inside the file", "labels")
     return Labels((), "nobody names the classes, so they go by number; give labels: FILE", "labels")
+
+
+def _nms(said: NmsSection, usual: NmsPlan) -> NmsPlan:
+    iou = usual.iou if said.iou is None else said.iou
+    return NmsPlan(iou, usual.max if said.max is None else said.max)
 
 
 def _label_file(path: Path, key: ModelKey) -> tuple[str, ...]:

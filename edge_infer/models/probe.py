@@ -1,0 +1,168 @@
+"""Tries models in a short-lived child, because a damaged file can crash, hang or fatten whoever loads it.
+
+One child tries several models, one after the other; after a crash the next model gets a new one. What the child
+imports is not imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.config.plan import ModelPlan
+from edge_infer.errors import ModelError, StartError, WireError
+from edge_infer.models.order import Answer, Order
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolution import Resolution
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+TIMEOUT: Final = 60.0
+"""Seconds for one model: loading YOLOv5n takes 26 ms on a desktop and some ten times that on a small board."""
+STARTUP: Final = 30.0
+"""Seconds more for a child's first model: a slow card reads NumPy, OpenCV and the runtime for the first time."""
+LONGEST: Final = 16 << 20
+CHATTER: Final = 4000
+
+
+def probe(request: ModelRequest, store: Path | None = None, timeout: float = TIMEOUT) -> ModelPlan:
+    """The plan of a model that loads, runs and finds what its manifest promises; raises `ModelError`, `StartError`."""
+    return examine_safely(request, store, timeout).plan
+
+
+def probe_all(
+    requests: Sequence[ModelRequest], store: Path | None = None, timeout: float = TIMEOUT
+) -> list[ModelPlan | ModelError]:
+    """`probe` for several models, in their order; each is a plan or what is wrong with it. Raises `StartError`."""
+    with Probe(store, timeout) as child:
+        return [child.outcome(request) for request in requests]
+
+
+def examine_safely(request: ModelRequest, store: Path | None = None, timeout: float = TIMEOUT) -> Resolution:
+    """Like `probe`, with the reasons."""
+    with Probe(store, timeout) as child:
+        return child.examine(request)
+
+
+class Probe:
+    """A child that tries models; it starts with the first one and is started again after a crash."""
+
+    def __init__(self, store: Path | None = None, timeout: float = TIMEOUT) -> None:
+        self._store = str(store) if store else None
+        self._timeout = timeout
+        self._process: subprocess.Popen[bytes] | None = None
+        self._chatter = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def outcome(self, request: ModelRequest) -> ModelPlan | ModelError:
+        """The plan of a model, or what is wrong with it; raises `StartError` when no model can be tried here."""
+        try:
+            return self.examine(request).plan
+        except ModelError as error:
+            return error
+
+    def examine(self, request: ModelRequest) -> Resolution:
+        """The resolution of a model that works here; raises `ModelError`, `StartError`."""
+        answer = self._ask(Order(request, self._store, self._timeout))
+        if answer.machine:
+            raise StartError(answer.error)
+        if answer.resolution is None:
+            raise ModelError(answer.error, key=answer.key)
+        return answer.resolution
+
+    def close(self) -> None:
+        """Ends the child; may be called twice."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+    def _ask(self, order: Order) -> Answer:
+        deadline = time.monotonic() + order.seconds + (STARTUP if self._process is None else 0.0)
+        process = self._process = self._process or _start()
+        assert process.stdin is not None
+        try:
+            process.stdin.write(dumps(encode(order)) + b"\n")
+            process.stdin.flush()
+            line = self._line(process, deadline)
+            return decode(Answer, loads(line))
+        except (BrokenPipeError, EOFError):
+            text = self._why_gone(process)
+        except TimeoutError:
+            text = f"the model did not finish within {order.seconds:.0f} s; it is damaged or too large for this board"
+        except WireError as error:
+            text = f"the process that tried the model gave no answer that makes sense: {error}"
+        self.close()
+        return Answer(error=f"{order.request.file}: {text}")
+
+    def _line(self, process: subprocess.Popen[bytes], deadline: float) -> bytes:
+        """The next line of the child's answers; what it says on standard error is kept for an explanation."""
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = bytearray()
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            selector.register(process.stderr, selectors.EVENT_READ)
+            while not line.endswith(b"\n"):
+                ready = selector.select(max(0.0, deadline - time.monotonic()))
+                if not ready:
+                    raise TimeoutError
+                for key, _ in ready:
+                    part = os.read(key.fd, 1 << 16)
+                    if key.fileobj is process.stderr:
+                        self._chatter = (self._chatter + part)[-CHATTER:]
+                        if not part:
+                            selector.unregister(process.stderr)
+                        continue
+                    line += part
+                    if not part or len(line) > LONGEST:
+                        raise EOFError
+        return bytes(line)
+
+    def _why_gone(self, process: subprocess.Popen[bytes]) -> str:
+        try:
+            status = process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            return "the process that tried the model closed its answers"
+        last = self._chatter.decode("utf-8", "replace").strip().splitlines()
+        said = f" Its last words: {last[-1][:200]}" if last else ""
+        if status >= 0:
+            return f"the process that tried the model ended with code {status}.{said}"
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        if -status == signal.SIGXCPU:
+            return "the model computes without end; it is damaged or too large for this board"
+        if -status == signal.SIGKILL:
+            return "the process that tried the model was killed; this board has too little memory for it"
+        return f"the model crashed the interpreter ({name}); it is damaged or needs a newer runtime.{said}"
+
+
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "edge_infer.models.prober"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "PYTHONSAFEPATH": "1"},
+    )

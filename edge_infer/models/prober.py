@@ -1,0 +1,80 @@
+"""The child of `edge_infer.models.probe`: orders come in on standard input, answers go out on standard output."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.errors import EdgeInferError, ModelError
+from edge_infer.models.order import Answer, Order
+from edge_infer.sandbox import lock
+
+log = logging.getLogger(__name__)
+
+ROOM: Final = 768 << 20
+"""Bytes of address space for a model beyond what is mapped after all imports (which is mostly never touched).
+
+YOLOv5n at 640x640, the largest of a public collection of 27, takes 39 MB more.
+"""
+PER_BYTE: Final = 4
+"""Bytes of address space for each byte of a model file: its content, a copy in the runtime, and packed weights."""
+
+
+def main() -> int:
+    """Answers orders until there are no more."""
+    lock("probe")
+    answers = _answers()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    for line in sys.stdin.buffer:
+        answer = _answer(decode(Order, loads(line)))
+        answers.write(dumps(encode(answer)) + b"\n")
+        answers.flush()
+    return 0
+
+
+def _answers() -> BinaryIO:
+    """The real standard output; whatever the runtime writes there from now on goes to standard error."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(private, "wb")
+
+
+def _answer(order: Order) -> Answer:
+    from edge_infer.models.trial import try_model  # heavy, and only after the locks
+
+    store = Path(order.store) if order.store else None
+    _limit(order)
+    try:
+        return Answer(try_model(order.request, store))
+    except ModelError as error:
+        return Answer(error=str(error)[:4000], key=error.key)
+    except EdgeInferError as error:
+        return Answer(error=str(error)[:4000], machine=True)
+    except MemoryError:
+        return Answer(error=f"{order.request.file}: the model needs more memory than a model may have here")
+    except Exception as error:
+        log.exception("trying %s", order.request.file)
+        return Answer(error=f"{order.request.file}: {type(error).__name__}: {error}"[:4000])
+
+
+def _limit(order: Order) -> None:
+    """Bounds memory and computing time; the parent's clock bounds everything else."""
+    try:
+        size = Path(order.request.file).stat().st_size
+    except OSError:
+        size = 0
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + ROOM + PER_BYTE * size, resource.RLIM_INFINITY))
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    spent = usage.ru_utime + usage.ru_stime
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(spent + order.seconds), resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
