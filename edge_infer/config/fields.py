@@ -34,7 +34,7 @@ class ProblemAtError(ValueError):
         self.path = path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
     """One kind of value: ``parse`` makes it of what YAML gave or raises ValueError; ``json`` is its JSON Schema."""
 
@@ -48,7 +48,7 @@ class Kind:
         return dict(self.json)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Short:
     """A shorter way to write a section or list: ``convert`` makes the long form of it, or hands back what it got."""
 
@@ -313,9 +313,9 @@ def written_as_is(value: Any) -> Any:
     return value
 
 
-Name = Annotated[
-    str, text("a name of letters, digits, _ and - (at most 64, the first a letter or digit)", NAME_PATTERN)
-]
-Path = Annotated[str, text("the path of a file", most=4096)]
+NAME: Final = text("a name of letters, digits, _ and - (at most 64, the first a letter or digit)", NAME_PATTERN, 10_000)
+PATH: Final = text("the path of a file", most=4096)
+Name = Annotated[str, NAME]
+Path = Annotated[str, PATH]
 Label = Annotated[str, text("a label", most=128)]
 Anything = Annotated[Any, Kind(written_as_is)]

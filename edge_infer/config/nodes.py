@@ -78,14 +78,15 @@ Node = Scalar | Listing | Group
 
 def compose(text: str, parser: type[Any] = PARSER) -> Node | None:
     """The tree of a text with one document, None for an empty one; raises `YamlError`."""
-    loader = parser(text)
+    try:
+        loader = parser(text)
+    except yaml.YAMLError as error:
+        raise YamlError(_bad_character(text), "a character that a text file does not have") from error
     try:
         return _compose(_events(loader))
     except yaml.MarkedYAMLError as error:
         raise _said(error, text) from error
-    except (yaml.YAMLError, ValueError) as error:  # a character that YAML does not allow
-        if isinstance(error, YamlError):
-            raise
+    except yaml.YAMLError as error:
         raise YamlError(_bad_character(text), "a character that a text file does not have") from error
     finally:
         loader.dispose()
@@ -172,32 +173,35 @@ def _bad_character(text: str) -> int:
 
 def _said(error: yaml.MarkedYAMLError, text: str) -> YamlError:
     """The parser's complaint in words of ours; the parser's own may quote the text."""
-    mark = error.problem_mark or error.context_mark
-    line = mark.line if mark else 0
+    mark, start = error.problem_mark, error.context_mark
+    noticed = mark.line if mark else 0
+    begun = start.line if start else noticed
     lines = text.splitlines()
-    before = lines[line][: mark.column + 1] if mark and line < len(lines) else ""
-    problem = error.problem or ""
+    before = lines[noticed][: mark.column + 1] if mark and noticed < len(lines) else ""
     if "\t" in before and not before.strip():
-        return YamlError(line + 1, "a tab at the beginning of the line; YAML wants spaces there")
-    if line >= len(lines) and error.context_mark is not None:
-        return YamlError(error.context_mark.line + 1, "what begins here does not end: a quote or bracket is missing")
-    for words, told in SAID.items():
-        if words in problem:
-            return YamlError(line + 1, told)
-    return YamlError(line + 1, "this cannot be read as YAML; compare indentation, colons, quotes and brackets")
+        return YamlError(noticed + 1, "a tab at the beginning of the line; YAML wants spaces there")
+    problem, context = error.problem or "", error.context or ""
+    if "flow" in context and begun != noticed:
+        return YamlError(begun + 1, f"a comma or a closing bracket is missing (noticed in line {noticed + 1})")
+    if "unexpected end of stream" in problem:
+        return YamlError(begun + 1, "the quote that begins here does not end")
+    if "could not find expected ':'" in problem:
+        return YamlError(begun + 1, "a key without a colon; write key: value")
+    told = next((told for words, told in SAID.items() if words in problem), OTHERWISE)
+    return YamlError(noticed + 1, told)
 
 
+OTHERWISE: Final = "this cannot be read as YAML; compare indentation, colons, quotes and brackets"
 SAID: Final = {
+    "exceeded maximum nesting depth": f"nested deeper than {DEEPEST} levels; nothing here needs that",
     "mapping values are not allowed": "a second colon, or wrong indentation; a text with a colon needs quotes",
-    "could not find expected ':'": "a key without a colon; write key: value",
-    "did not find expected key": "wrong indentation, or a comma, bracket or colon is missing above or here",
-    "expected <block end>": "wrong indentation: this line belongs to nothing above it",
-    "did not find expected '-' indicator": "wrong indentation: a list goes on with - in the same column",
+    "did not find expected key": "wrong indentation, or something is missing at the end of the line before",
+    "expected <block end>": "wrong indentation, or something is missing at the end of the line before",
+    "did not find expected '-' indicator": "wrong indentation, or something is missing at the end of the line before",
     "cannot start any token": "a character that cannot begin a value; put the text in quotes",
-    "found unexpected end of stream": "a quote is missing",
     "unknown escape character": "a backslash in double quotes begins an escape; use single quotes",
     "duplicate anchor": "an anchor (&) of this name was there before",
-    "did not find expected ',' or": "a comma or closing bracket is missing",
-    "expected ',' or": "a comma or closing bracket is missing",
+    "did not find expected ',' or": "a comma or a closing bracket is missing",
+    "expected ',' or": "a comma or a closing bracket is missing",
 }
-"""Parts of the messages of PyYAML and libyaml."""
+"""Parts of the messages of PyYAML and libyaml, and what they mean."""

@@ -1,19 +1,29 @@
-"""Where things lie by default; importable by every room."""
+"""Where things lie when nobody says otherwise."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 DEFAULT_CONFIG: Final = Path("/etc/edge-infer/config.yaml")
+ROOT_STATE: Final = Path("/var/lib/edge-infer")
 
 
-def default_state_dir() -> Path:
-    """``$STATE_DIRECTORY`` of the unit, for root the system's place, else the user's own."""
-    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+def default_state_dir(environment: Mapping[str, str] = os.environ, uid: int | None = None) -> Path:
+    """``$STATE_DIRECTORY`` (systemd), for root ``/var/lib/edge-infer``, else ``$XDG_STATE_HOME/edge-infer``."""
+    given = environment.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)
-    if os.geteuid() == 0:
-        return Path("/var/lib/edge-infer")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "edge-infer"
+    if (os.geteuid() if uid is None else uid) == 0:
+        return ROOT_STATE
+    home = environment.get("XDG_STATE_HOME") or Path(environment.get("HOME") or Path.home(), ".local", "state")
+    return Path(home, "edge-infer")
+
+
+def default_device_id(host: str | None = None) -> str:
+    """The host name up to its first dot, with ``-`` for what a name may not have."""
+    found = re.sub(r"[^A-Za-z0-9_-]", "-", (os.uname().nodename if host is None else host).split(".")[0])
+    return found.lstrip("-_")[:64] or "edge"

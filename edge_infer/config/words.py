@@ -91,5 +91,7 @@ def shown(value: Any) -> str:
         return f'"{value[:40]}…"' if len(value) > 40 else f'"{value}"'
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list) and len(value) <= 4 and not any(isinstance(item, (list, dict)) for item in value):
+        return f"[{', '.join(map(shown, value))}]"
     names = {list: "a list", dict: "a group of keys", type(None): "nothing"}
     return names.get(type(value)) or repr(value)

@@ -1,0 +1,359 @@
+"""The configuration file, key by key: what it may hold, what each key means and what holds without it.
+
+One class a section; ``edge-infer schema config`` and the tables of ``docs/configure.md`` are made of it. Only keys that
+do something are here: an unknown key is an error, so nobody relies on one that is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, model_validator
+
+from edge_infer.config.fields import (
+    NAME,
+    PATH,
+    Kind,
+    Name,
+    ProblemAtError,
+    Section,
+    Short,
+    choice,
+    duration,
+    integer,
+    number,
+    polygon_point,
+    size,
+    suggestion,
+    text,
+    unknown,
+    wrong,
+)
+from edge_infer.config.plan import Color, Publish, Resize
+from edge_infer.config.sources import AnySource
+from edge_infer.messages import NAME_PATTERN, RESERVED_NAMES
+
+USE_PATTERN: Final = rf"{NAME_PATTERN}@[A-Za-z0-9][A-Za-z0-9._+-]{{0,63}}"
+PREFIX_PATTERN: Final = r"(?!\$)[^\x00-\x1f\x7f+#/]+(?:/[^\x00-\x1f\x7f+#/]+)*"
+
+
+def _section_or_nothing(value: Any) -> Any:
+    """A key with only comments below it is a section of which nothing is set."""
+    return {} if value is None else value
+
+
+OR_NOTHING: Final = Short(_section_or_nothing, {"type": "null"})
+
+
+def _host(value: Any) -> str:
+    """A host name or address; the port has a key of its own."""
+    if isinstance(value, str) and ("://" in value or (value.count(":") == 1 and "[" not in value)):
+        raise ValueError("expected a host name or address alone; the port belongs to port:, encryption to tls:")
+    found: str = text("a host name or address", r"[^\s/@]+", 253).parse(value)
+    return found
+
+
+def _tls(value: Any) -> Any:
+    """``true``: encrypted, with the system's authorities; ``false``: not encrypted."""
+    if isinstance(value, bool):
+        return {} if value else None
+    if not isinstance(value, (dict, Tls)):
+        raise ValueError(wrong("true, false, or the keys ca_file, cert_file, key_file", value))  # noqa: TRY004
+    return value
+
+
+class Device(Section):
+    """This box."""
+
+    id: Annotated[str | None, NAME, Field(examples=["gate-3"])] = None
+    """Name of this box in topics; without it the host name up to its first dot (other characters become `-`)."""
+    state_dir: Annotated[str | None, PATH, Field(examples=["/var/lib/edge-infer"])] = None
+    """Folder of what must outlive a restart; without it `$STATE_DIRECTORY`, for root `/var/lib/edge-infer`, else
+    `$XDG_STATE_HOME/edge-infer`."""
+
+
+class Tls(Section):
+    """Files of an encrypted connection."""
+
+    ca_file: Annotated[str | None, PATH, Field(examples=["ca.pem"])] = None
+    """Certificates of the authorities to trust; without it those of the system."""
+    cert_file: Annotated[str | None, PATH, Field(examples=["device.pem"])] = None
+    """Certificate by which this device shows who it is."""
+    key_file: Annotated[str | None, PATH, Field(examples=["device.key"])] = None
+    """Private key of `cert_file`; without it the key is in `cert_file`."""
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Tls:
+        if self.key_file and not self.cert_file:
+            raise ProblemAtError(("key_file",), "needs cert_file, the certificate that this key belongs to")
+        return self
+
+
+class Mqtt(Section):
+    """The broker."""
+
+    host: Annotated[str, Kind(_host, {"type": "string"}), Field(examples=["broker.lan"])] = "127.0.0.1"
+    """Host name or address of the broker."""
+    port: Annotated[int | None, integer(1, 65535), Field(examples=[8883])] = None
+    """Port of the broker; without it 1883, with `tls` 8883."""
+    tls: Annotated[Tls | None, Short(_tls, {"type": "boolean"}), Field(examples=[True])] = None
+    """Encrypt: `true` trusts the authorities of the system, a group of keys names files."""
+    username: Annotated[str | None, text("a user name"), Field(examples=["edge"])] = None
+    """User name at the broker."""
+    password_file: Annotated[str | None, PATH, Field(examples=["mqtt.pass"])] = None
+    """File that holds the password and nothing else."""
+    prefix: Annotated[
+        str, text("topic levels such as site/edge, without +, #, a leading $ or empty levels", PREFIX_PATTERN, 200)
+    ] = "edge-infer"
+    """First part of every topic."""
+    qos: Annotated[Literal[0, 1], choice(0, 1)] = 1
+    """MQTT quality of service; with 0, delivered means written to the socket."""
+    client_id: Annotated[str | None, text("a client id", most=128), Field(examples=["edge-infer-gate-3"])] = None
+    """Name of this client at the broker, one for each device; without it `edge-infer-<device id>`."""
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Mqtt:
+        if self.password_file and self.username is None:
+            raise ProblemAtError(("password_file",), "needs username, the user that this password belongs to")
+        return self
+
+
+def _labels_or_file(value: Any) -> str | tuple[str, ...]:
+    """The path of a file with one label a line, or the labels themselves."""
+    if isinstance(value, str):
+        return str(value)
+    return _labels(value, "the path of a file with one label a line, or a list of labels")
+
+
+def _labels(value: Any, expected: str = "a list of labels such as [person, dog]") -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(wrong(expected, value) if value != [] else f"expected {expected}; this one is empty")
+    found, kind = [], text("a label", most=128)
+    for index, item in enumerate(value):
+        try:
+            found.append(kind.parse(item))
+        except ValueError as error:
+            raise ProblemAtError((index,), str(error)) from error
+    return tuple(found)
+
+
+LABEL_LIST: Final = {"type": "array", "minItems": 1, "items": {"type": ["string", "number"]}}
+
+
+class Model(Section):
+    """A model: a file, or a package in the model store."""
+
+    file: Annotated[str | None, PATH, Field(examples=["models/person.tflite"])] = None
+    """A `.tflite` file; a manifest beside it (`person.yaml`) is read too."""
+    use: Annotated[
+        str | None, text("NAME@VERSION of a package in the model store", USE_PATTERN), Field(examples=["face@1.0.0"])
+    ] = None
+    """A package in the model store, in `<state_dir>/models/<name>/<version>/`."""
+    sha256: Annotated[
+        str | None,
+        text("64 hexadecimal digits, as sha256sum prints them", "[0-9a-fA-F]{64}"),
+        Field(examples=["3fa9…"]),
+    ] = None
+    """Only a file with this digest may serve; without it, what lies there when the configuration is applied."""
+    labels: Annotated[
+        str | tuple[str, ...] | None,
+        Kind(_labels_or_file, {"anyOf": [{"type": "string"}, LABEL_LIST]}),
+        Field(examples=["models/coco.txt"]),
+    ] = None
+    """File with one label a line, or a list; without it those of the manifest, then those inside the model file."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Model:
+        if (self.file is None) == (self.use is None):
+            raise ValueError("needs either file (a .tflite file) or use (NAME@VERSION of a package), and not both")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Publishing:
+    """When results are published; ``interval`` in seconds with mode ``interval``."""
+
+    mode: Publish
+    interval: float = 0.0
+
+
+def _publishing(value: Any) -> Publishing:
+    """``change``, ``every``, ``off`` or ``{interval: 5s}``."""
+    expected = "one of change, every, off, or {interval: 5s}"
+    if not isinstance(value, dict):
+        modes: dict[Any, Publish] = {"change": "change", "every": "every", "off": "off"}
+        if isinstance(value, str) and value in modes:
+            return Publishing(modes[value])
+        raise ValueError(wrong(expected, value))
+    for key in value:
+        if key != "interval":
+            raise ProblemAtError((key,), unknown(key, ["interval"]))
+    if not value:
+        raise ValueError(wrong(expected, value))
+    try:
+        return Publishing("interval", INTERVAL.parse(value["interval"]))
+    except ValueError as error:
+        raise ProblemAtError(("interval",), str(error)) from error
+
+
+INTERVAL: Final = duration("100ms", "7d")
+PUBLISH_JSON: Final = {
+    "anyOf": [
+        {"enum": ["change", "every", "off"]},
+        {
+            "type": "object",
+            "properties": {"interval": dict(INTERVAL.json)},
+            "required": ["interval"],
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
+def _threads(value: Any) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 64:
+        raise ValueError(wrong("auto or a whole number between 1 and 64", value))
+    return int(value)
+
+
+def _polygons(value: Any) -> Any:
+    """A list of polygons; a single one without the outer brackets is a common slip."""
+    if not isinstance(value, list) or not 1 <= len(value) <= 100:
+        raise ValueError(wrong("a list of 1 to 100 polygons such as [[[0, 0], [0.3, 0], [0.3, 1]]]", value))
+    first = value[0]
+    if isinstance(first, list) and first and not any(isinstance(part, list) for part in first):
+        raise ValueError("expected a list of polygons; put this one polygon into one more pair of brackets")
+    return value
+
+
+def _polygon(value: Any) -> tuple[tuple[float, float], ...]:
+    """At least three corners around an area."""
+    if not isinstance(value, list) or not 3 <= len(value) <= 100:
+        count = f"{len(value)} points" if isinstance(value, list) else wrong("", value).partition("not ")[2]
+        raise ValueError(f"expected a polygon of 3 to 100 points [x, y], not {count}")
+    corners = []
+    for index, item in enumerate(value):
+        try:
+            corners.append(polygon_point(item))
+        except ValueError as error:
+            raise ProblemAtError((index,), str(error)) from error
+    following = [*corners[1:], corners[0]]
+    area = sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in zip(corners, following, strict=True)) / 2
+    if abs(area) < 1e-6:
+        raise ValueError("this polygon has no area; give its corners in order, all the way around")
+    return tuple(corners)
+
+
+POINT_JSON: Final = {
+    "type": "array",
+    "items": {"type": "number", "minimum": 0, "maximum": 1},
+    "minItems": 2,
+    "maxItems": 2,
+}
+POLYGON: Final = Kind(_polygon, {"type": "array", "minItems": 3, "maxItems": 100, "items": POINT_JSON})
+
+
+class Preprocess(Section):
+    """How a frame becomes the input of the model, where the manifest is to be overruled."""
+
+    resize: Annotated[Resize | None, choice("stretch", "letterbox"), Field(examples=["letterbox"])] = None
+    """`stretch` to the input's shape, or `letterbox`: keep the shape and fill the borders; without it as the manifest
+    says."""
+    color: Annotated[Color | None, choice("rgb", "bgr", "gray"), Field(examples=["rgb"])] = None
+    """Order of the colours; without it as the manifest says."""
+
+
+class Nms(Section):
+    """Non-maximum suppression, where the manifest is to be overruled."""
+
+    iou: Annotated[float | None, number(0, 1), Field(examples=[0.5])] = None
+    """Boxes of one label that overlap more than this are one object; without it as the manifest says (0.5)."""
+    max: Annotated[int | None, integer(1, 1000), Field(examples=[100])] = None
+    """The most objects that remain; without it as the manifest says (100)."""
+
+
+class Pipeline(Section):
+    """One source, one model, and what to do with the outcome."""
+
+    source: Annotated[Name, Field(examples=["door"])]
+    """Name under `sources`."""
+    model: Annotated[Name, Field(examples=["people"])]
+    """Name under `models`."""
+    fps: Annotated[float | None, number(0.001, 1000), Field(examples=[5])] = None
+    """At most so many frames a second; without it as fast as source and board allow."""
+    threshold: Annotated[float | None, number(0, 1), Field(examples=[0.6])] = None
+    """The least score that counts; without it as the manifest says."""
+    labels: Annotated[tuple[str, ...] | None, Kind(_labels, LABEL_LIST), Field(examples=[["person"]])] = None
+    """Keep only these labels; without it all."""
+    top_k: Annotated[int, integer(1, 100)] = 5
+    """With classification: at most so many labels in a result."""
+    max_payload: Annotated[int, size(512, 16384)] = 1024
+    """The most bytes of one result; what does not fit is cut from the lowest score and counted in `more`."""
+    threads: Annotated[
+        int | Literal["auto"], Kind(_threads, {"anyOf": [{"const": "auto"}, dict(integer(1, 64).json)]})
+    ] = "auto"
+    """Threads of the interpreter; `auto` is one, which is right where pipelines share the processor."""
+    mask: Annotated[
+        list[Annotated[tuple[tuple[float, float], ...], POLYGON]] | None,
+        Short(_polygons),
+        Field(examples=[[[[0, 0], [0.3, 0], [0.3, 1], [0, 1]]]]),
+    ] = None
+    """Polygons that are blacked out before inference: lists of points `[x, y]` in fractions of the frame."""
+    publish: Annotated[Publishing, Kind(_publishing, PUBLISH_JSON)] = Publishing("change")
+    """When a result is published: `change` (of labels, their counts or the class), `every`, `off`, or at an
+    `{interval: 5s}`."""
+    heartbeat: Annotated[float, duration("1s", "1d")] = 60.0
+    """With `publish: change`: the state again, and a result, at least this often."""
+    preprocess: Preprocess = Preprocess()
+    """Overrules the manifest's way from frame to input."""
+    nms: Nms = Nms()
+    """Overrules the manifest's non-maximum suppression."""
+
+
+def _pipeline_name(value: Any) -> str:
+    found: str = NAME.parse(value)
+    if found in RESERVED_NAMES:
+        raise ValueError(f"a pipeline may not have this name, which is a topic of the device; nor {_others(found)}")
+    return found
+
+
+def _others(name: str) -> str:
+    return ", ".join(sorted(RESERVED_NAMES - {name}))
+
+
+PipelineName = Annotated[str, Kind(_pipeline_name, {"type": "string", "pattern": f"^{NAME_PATTERN}$"})]
+
+
+class Config(Section):
+    """The whole file. Each section may be left out."""
+
+    device: Annotated[Device, OR_NOTHING] = Device()
+    """This box."""
+    mqtt: Annotated[Mqtt, OR_NOTHING] = Mqtt()
+    """The broker."""
+    models: Annotated[dict[Name, Model], OR_NOTHING] = Field(default_factory=dict)
+    """Models by name."""
+    sources: Annotated[dict[Name, AnySource], OR_NOTHING] = Field(default_factory=dict)
+    """Sources by name."""
+    pipelines: Annotated[dict[PipelineName, Pipeline], OR_NOTHING] = Field(default_factory=dict)
+    """Pipelines by name; the name is the topic below the device's."""
+
+
+def dangling(value: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
+    """References to sources and models that are not there: where, and a sentence. ``value`` may have any faults."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    for name, pipeline in _group(value.get("pipelines")).items():
+        for key, section in (("source", "sources"), ("model", "models")):
+            referred, known = _group(pipeline).get(key), _group(value.get(section))
+            if isinstance(referred, str) and referred not in known:
+                sentence = f'there is no "{referred}" under {section}; {suggestion(referred, known)}'
+                found.append((("pipelines", name, key), sentence))
+    return found
+
+
+def _group(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
