@@ -196,13 +196,14 @@ class LocalCapture:
     def __init__(self, source: Source, orientation: Orientation) -> None:
         self._source = source
         self._orientation = orientation
+        self._number = 0
 
     def run(self, feed: Feed) -> None:
         """Opens the source again, after a pause, whenever it fails."""
-        number, pause = 0, 0.5
+        pause = 0.5
         while not feed.stopping:
             try:
-                number = self._read_all(feed, number)
+                self._read_all(feed)
             except SourceError as error:
                 feed.trouble(str(error))
                 feed.pause(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
@@ -213,7 +214,7 @@ class LocalCapture:
             else:
                 return
 
-    def _read_all(self, feed: Feed, number: int) -> int:
+    def _read_all(self, feed: Feed) -> None:
         with self._source as source:
             feed.lossless = source.lossless
             while not feed.stopping:
@@ -221,11 +222,10 @@ class LocalCapture:
                 if picture is None:
                     feed.trouble("", ended=True)
                     break
-                number += 1
+                self._number += 1
                 pixels = self._orientation.copy(picture.pixels)
-                frame = Frame(pixels, picture.color, picture.wall, picture.monotonic, number)
-                feed.offer(number, lambda frame=frame: frame)  # type: ignore[misc]
-        return number
+                frame = Frame(pixels, picture.color, picture.wall, picture.monotonic, self._number)
+                feed.offer(self._number, lambda frame=frame: frame)  # type: ignore[misc]
 
 
 def local_capture(plan: SourcePlan) -> LocalCapture:

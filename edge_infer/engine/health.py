@@ -59,9 +59,9 @@ class SourceWatch:
             return "lost"
         if not self._seen:
             return "starting"
-        if now - self._changed > max(FROZEN_AFTER, LOST_INTERVALS * self._interval):
+        if self._last - self._changed > max(FROZEN_AFTER, LOST_INTERVALS * self._interval):
             return "frozen"
-        return "black" if now - self._bright > BLACK_AFTER else "ok"
+        return "black" if self._last - self._bright > BLACK_AFTER else "ok"
 
     def blocked(self, now: float) -> Reason | None:
         """Why nothing can be said about this source now; None when its frames hold."""

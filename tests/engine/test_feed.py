@@ -1,0 +1,132 @@
+"""The newest frame for all pipelines: nothing queues, drops are counted, a lossless source drops none."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+
+from edge_infer.config.plan import SourcePlan
+from edge_infer.engine.feed import Feed, LocalCapture
+from edge_infer.engine.frame import Frame
+from edge_infer.errors import SourceError
+from edge_infer.readers.orient import Orientation
+from edge_infer.readers.sources import Picture
+
+PLAN = SourcePlan("cam", "fake", "", live=False, network=False, options={})
+
+
+def frame(number: int) -> Frame:
+    return Frame(np.full((2, 3, 3), number, np.uint8), "bgr", 0.0, time.monotonic(), number)
+
+
+class Film:
+    """A source of so many pictures, each filled with its number; it fails before those in ``failing``, once each."""
+
+    live = False
+    network = False
+
+    def __init__(self, count: int, *, lossless: bool, failing: tuple[int, ...] = ()) -> None:
+        self.lossless = lossless
+        self.opened = 0
+        self._count, self._next, self._failing = count, 1, set(failing)
+
+    def __enter__(self) -> Film:
+        self.opened += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        pass
+
+    def read(self) -> Picture | None:
+        if self._next in self._failing:
+            self._failing.remove(self._next)
+            raise SourceError("the film has torn")
+        if self._next > self._count:
+            return None
+        pixels = np.full((2, 3, 3), self._next, np.uint8)
+        self._next += 1
+        return Picture(pixels, "bgr", 0.0, time.monotonic())
+
+
+def read_all(feed: Feed, cursor: object, seen: list[int]) -> None:
+    deadline = time.monotonic() + 10.0
+    while feed.blocked() != "source_ended" and time.monotonic() < deadline:
+        if (got := feed.next(cursor, 0.05)) is not None:  # type: ignore[arg-type]
+            seen.append(int(got.pixels[0, 0, 0]))
+
+
+def test_a_lossless_source_gives_every_frame_to_every_pipeline() -> None:
+    feed = Feed(PLAN)
+    seen: list[list[int]] = [[], []]
+    threads = [threading.Thread(target=read_all, args=(feed, feed.attach(), numbers)) for numbers in seen]
+    feed.start(LocalCapture(Film(40, lossless=True), Orientation()))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20.0)
+    feed.close()
+    assert seen == [list(range(1, 41))] * 2
+
+
+def test_a_live_source_hands_over_the_newest_and_counts_the_rest() -> None:
+    feed = Feed(PLAN)
+    cursor = feed.attach()
+    for number in (1, 2, 3):
+        feed.offer(number, lambda number=number: frame(number))  # type: ignore[misc]
+    got = feed.next(cursor, 0.0)
+    assert got is not None
+    assert got.number == 3
+    assert cursor.dropped == 2
+    assert feed.next(cursor, 0.0) is None
+
+
+def test_what_a_resting_pipeline_did_not_want_is_not_dropped() -> None:
+    feed = Feed(PLAN)
+    cursor = feed.attach()
+    feed.offer(1, lambda: frame(1))
+    feed.rest(cursor)
+    feed.offer(2, lambda: frame(2))
+    assert feed.next(cursor, 0.0) is not None
+    assert cursor.dropped == 0
+
+
+def test_a_frame_is_copied_once_for_all_and_only_when_wanted() -> None:
+    feed = Feed(PLAN)
+    cursors = [feed.attach(), feed.attach()]
+    copies: list[int] = []
+
+    def take() -> Frame:
+        copies.append(1)
+        return frame(1)
+
+    feed.offer(1, take)
+    assert copies == []
+    first, second = (feed.next(cursor, 0.0) for cursor in cursors)
+    assert first is second
+    assert copies == [1]
+
+
+def test_a_source_that_fails_is_opened_again_and_says_why() -> None:
+    feed = Feed(PLAN)
+    film = Film(6, lossless=True, failing=(4,))
+    seen: list[int] = []
+    cursor = feed.attach()
+    feed.start(LocalCapture(film, Orientation()))
+    read_all(feed, cursor, seen)
+    feed.close()
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert film.opened == 2
+
+
+def test_closing_a_lossless_feed_does_not_wait_for_pipelines() -> None:
+    feed = Feed(PLAN)
+    feed.attach()
+    feed.start(LocalCapture(Film(1000, lossless=True), Orientation()))
+    feed.close()
+    feed.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "capture-cam"]

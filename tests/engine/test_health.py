@@ -1,0 +1,82 @@
+"""States of a source and rates of a pipeline, on a clock that the test turns."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_infer.codec import ABSENT
+from edge_infer.engine.health import PipelineWatch, SourceWatch, rate
+
+
+def fed(watch: SourceWatch, start: float, count: int, interval: float, *, repeated: bool = False) -> float:
+    for index in range(count):
+        watch.frame(start + index * interval, repeated=repeated)
+    return start + (count - 1) * interval
+
+
+def test_a_source_is_lost_after_five_seconds_without_a_frame() -> None:
+    watch = SourceWatch(100.0)
+    assert watch.state(104.0) == "starting"
+    assert watch.state(105.1) == "lost"
+    last = fed(watch, 110.0, 20, 0.1)
+    assert watch.state(last + 4.9) == "ok"
+    assert watch.state(last + 5.1) == "lost"
+    assert watch.blocked(last + 5.1) == "source_lost"
+
+
+def test_a_slow_source_is_lost_after_ten_of_its_intervals() -> None:
+    watch = SourceWatch(0.0)
+    last = fed(watch, 0.0, 60, 4.0)
+    assert watch.state(last + 35.0) == "ok"
+    assert watch.state(last + 41.0) == "lost"
+
+
+def test_bit_equal_frames_for_ten_seconds_are_frozen_and_a_new_one_is_not() -> None:
+    watch = SourceWatch(0.0)
+    watch.frame(0.0)
+    last = fed(watch, 0.1, 101, 0.1, repeated=True)
+    assert watch.state(last) == "frozen"
+    assert watch.blocked(last) == "source_frozen"
+    watch.frame(last + 0.1)
+    assert watch.state(last + 0.1) == "ok"
+
+
+def test_black_is_told_but_blocks_nothing() -> None:
+    watch = SourceWatch(0.0)
+    for index in range(30):
+        watch.frame(index * 0.1, black=True)
+    assert watch.state(2.9) == "black"
+    assert watch.blocked(2.9) is None
+
+
+def test_trouble_is_told_until_a_frame_comes() -> None:
+    watch = SourceWatch(0.0)
+    watch.trouble("no route to the camera")
+    assert watch.health(1.0).error == "no route to the camera"
+    watch.frame(2.0)
+    assert watch.health(2.0).error is ABSENT
+
+
+def test_an_ended_source_says_so_for_good() -> None:
+    watch = SourceWatch(0.0)
+    watch.frame(0.0)
+    watch.end()
+    assert watch.state(100.0) == "ended"
+    assert watch.blocked(100.0) == "source_ended"
+
+
+def test_rates_count_what_came_and_cease_with_it() -> None:
+    times = [index * 0.2 for index in range(51)]
+    assert rate(times, 10.0) == pytest.approx(5.0)
+    assert rate(times, 16.0) == 0.0
+    assert rate([1.0], 1.0) == 0.0
+
+
+def test_latency_percentiles_are_of_the_last_half_minute() -> None:
+    watch = PipelineWatch(0.0)
+    watch.done(1.0, 900.0)
+    for index in range(100):
+        watch.done(40.0 + index * 0.01, float(index))
+    latency = watch.health(41.0, 101).latency_ms
+    assert latency is not None
+    assert (latency.p50, latency.p95, latency.p99) == (49.5, 94.0, 98.0)

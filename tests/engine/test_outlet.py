@@ -1,0 +1,111 @@
+"""What the engine numbers is kept until it is safe, and nobody is waited for."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from edge_infer.channel import Channel
+from edge_infer.engine import outlet as module
+from edge_infer.engine.outlet import Outlet
+from edge_infer.messages import DetectedObject, Result, State
+from edge_infer.rooms import Acked, EngineHello, Handover, StateUpdate
+
+BOOT = "abcdef"
+STAMP = "2026-11-25T08:45:12.345Z"
+
+
+def numbered(label: str = "face") -> Callable[[int], Result]:
+    def make(seq: int) -> Result:
+        found = (DetectedObject(label, 0.9, (0.0, 0.0, 0.5, 0.5)),)
+        return Result(1, STAMP, BOOT, seq, "m@1", "0" * 8, "detection", 1.0, objects=found)
+
+    return make
+
+
+def state(count: int) -> State:
+    return State(1, STAMP, BOOT, "m@1", "0" * 8, counts={"face": count})
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Outlet, Channel]]:
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours = Channel(left.detach(), ())
+    theirs = Channel(right.detach(), (Handover, StateUpdate, EngineHello))
+    yield Outlet(ours, BOOT), theirs
+    ours.close()
+    theirs.close()
+
+
+def drain(channel: Channel) -> list[object]:
+    records: list[object] = []
+    while (record := channel.receive()) is not None:
+        records.append(record)
+    return records
+
+
+def numbers(records: list[object], pipeline: str) -> list[int]:
+    return [r.message.seq for r in records if isinstance(r, Handover) and r.pipeline == pipeline]
+
+
+def test_each_pipeline_counts_on_its_own_from_one(ends: tuple[Outlet, Channel]) -> None:
+    outlet, channel = ends
+    for name in ("door", "yard", "door"):
+        outlet.hand_over(name, numbered())
+    records = drain(channel)
+    assert numbers(records, "door") == [1, 2]
+    assert numbers(records, "yard") == [1]
+
+
+def test_a_new_publisher_gets_what_was_not_acknowledged_and_every_state(ends: tuple[Outlet, Channel]) -> None:
+    outlet, channel = ends
+    for _ in range(4):
+        outlet.hand_over("door", numbered())
+    outlet.state("door", state(1))
+    drain(channel)
+    outlet.acked(Acked("door", BOOT, "result", 2))
+    outlet.again()
+    records = drain(channel)
+    assert records[0] == EngineHello(BOOT, {"door": 2})
+    assert numbers(records, "door") == [3, 4]
+    assert records[-1] == StateUpdate("door", state(1))
+
+
+def test_an_acknowledgement_of_another_boot_frees_nothing(ends: tuple[Outlet, Channel]) -> None:
+    outlet, _ = ends
+    outlet.hand_over("door", numbered())
+    outlet.acked(Acked("door", "fedcba", "result", 9))
+    assert outlet.kept == 1
+    outlet.acked(Acked("door", BOOT, "result", 1))
+    assert outlet.kept == 0
+
+
+def test_a_publisher_that_does_not_listen_costs_the_oldest_and_no_time(
+    ends: tuple[Outlet, Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outlet, channel = ends
+    monkeypatch.setattr(module, "KEEP", 50_000)
+    for _ in range(5_000):
+        outlet.hand_over("door", numbered("x" * 100))
+    outlet.state("door", state(1))
+    outlet.state("door", state(2))
+    seen: list[object] = []
+    while part := drain(channel):
+        seen += part
+        outlet.flush()
+    got = numbers(seen, "door")
+    assert got == sorted(got)
+    assert got[-1] == 5_000
+    assert len(got) < 5_000  # the gap tells of what was dropped
+    assert [r for r in seen if isinstance(r, StateUpdate)] == [StateUpdate("door", state(2))]
+
+
+def test_a_forgotten_pipeline_is_not_spoken_of_again(ends: tuple[Outlet, Channel]) -> None:
+    outlet, channel = ends
+    outlet.state("door", state(1))
+    drain(channel)
+    outlet.forget("door")
+    outlet.again()
+    assert drain(channel) == [EngineHello(BOOT)]

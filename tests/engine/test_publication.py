@@ -1,0 +1,56 @@
+"""All forms of ``publish`` and ``heartbeat``, on a clock that the test turns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, Publish
+from edge_infer.engine.publication import Essence, Publication
+
+MODEL = ModelPlan(
+    "m", "m@1", "1", "0" * 64, "/m", "detection", DecoderPlan("d", "m:D"), ("face",), InputPlan(), 0.5, NmsPlan()
+)
+PLAN = PipelinePlan("door", "cam", MODEL, 0.5)
+NONE: Essence = ()
+ONE: Essence = (("face", 1),)
+TWO: Essence = (("face", 2),)
+
+
+def said(publish: Publish, essences: list[Essence], step: float = 1.0, **more: float) -> list[int]:
+    """At which of the frames, one every ``step`` seconds, a result is published."""
+    publication = Publication(replace(PLAN, publish=publish, **more))  # type: ignore[arg-type]
+    return [index for index, essence in enumerate(essences) if publication.result_due(essence, 100.0 + index * step)]
+
+
+def test_change_says_the_first_outcome_and_each_that_differs() -> None:
+    assert said("change", [NONE, NONE, ONE, ONE, TWO, ONE, ONE]) == [0, 2, 4, 5]
+
+
+def test_change_says_a_result_again_at_the_heartbeat() -> None:
+    assert said("change", [ONE] * 65, heartbeat=30.0) == [0, 30, 60]
+
+
+def test_every_says_each_frame_and_off_says_none() -> None:
+    assert said("every", [ONE] * 4) == [0, 1, 2, 3]
+    assert said("off", [NONE, ONE, TWO] * 40) == []
+
+
+def test_interval_says_the_newest_at_most_that_often() -> None:
+    assert said("interval", [ONE, TWO] * 8, step=0.5, interval=2.0) == [0, 4, 8, 12]
+
+
+@pytest.mark.parametrize("publish", ["change", "every", "off", "interval"])
+def test_the_state_is_said_on_change_and_once_a_minute(publish: Publish) -> None:
+    publication = Publication(replace(PLAN, publish=publish, interval=5.0, heartbeat=600.0))
+    due = [index for index in range(130) if publication.state_due(ONE if index < 90 else TWO, float(index))]
+    assert due == [0, 60, 90]
+
+
+def test_after_a_reset_the_same_outcome_is_news() -> None:
+    publication = Publication(PLAN)
+    assert publication.result_due(ONE, 1.0)
+    assert not publication.result_due(ONE, 2.0)
+    publication.reset()
+    assert publication.result_due(ONE, 3.0)
