@@ -1,0 +1,48 @@
+"""``python -m edge_infer.readers``: one live source, started by the supervisor, which passes the channels as files."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import os
+import signal
+import sys
+from typing import Final
+
+from edge_infer.codec import decode, loads
+from edge_infer.config.plan import SourcePlan
+from edge_infer.logs import configure
+from edge_infer.readers.environment import prepare
+from edge_infer.sandbox import lock
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def main() -> int:
+    """Locks the room before anything else is loaded, then reads the source; 0 after an orderly end."""
+    parser = argparse.ArgumentParser(prog="edge-infer reader")
+    parser.add_argument("--control", type=int, required=True)
+    parser.add_argument("--frames", type=int, required=True)
+    parser.add_argument("--source", required=True, help="a SourcePlan as JSON")
+    parser.add_argument("--log-level", default="info")
+    args = parser.parse_args()
+    plan = decode(SourcePlan, loads(args.source.encode()))
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    configure(f"reader {plan.name}", args.log_level)
+    prepare(os.environ)
+    lock("reader", network=plan.network)
+    import cv2
+
+    cv2.setNumThreads(1)  # the cores belong to the models
+    from edge_infer.readers.process import run
+
+    try:
+        return run(plan, args.control, args.frames)
+    except Exception:  # the outermost loop: the supervisor starts a new reader
+        logging.getLogger(__name__).exception("the reader ends because of a fault of its own")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""What has to be in the environment before OpenCV and the resolver are first used."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Final
+
+_SETTINGS: Final = {
+    "OPENCV_LOG_LEVEL": "SILENT",  # it and FFmpeg would print the address with its password
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",
+    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "5",  # seconds; the default of 10 would look like a hang
+    "OPENCV_IO_MAX_IMAGE_PIXELS": str(1 << 26),  # a small file can claim to be a picture that fills the memory
+    "RES_OPTIONS": "timeout:2 attempts:1",  # so that a dead name server ends as an error and not as a hang
+}
+
+
+def prepare(environment: MutableMapping[str, str]) -> None:
+    """Sets it in ``environment``; has no effect on what has been loaded already."""
+    environment.update(_SETTINGS)
+    environment.pop("OPENCV_FFMPEG_DEBUG", None)

@@ -1,0 +1,63 @@
+"""A capture device that needs no hardware, for tests of what cameras do: also of your own code around a source."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
+
+import numpy as np
+
+from edge_infer.engine.frame import Pixels
+
+Act = Literal["frame", "same", "black", "fail", "unplug", "hang"]
+
+
+class FakeCapture:
+    """Does what ``script`` says, one word a frame, the last word for ever; stands in for ``cv2.VideoCapture``.
+
+    ``frame`` is a new picture, ``same`` the one before it again, ``black`` a black one, ``fail`` gives none, ``unplug``
+    raises ENODEV, and ``hang`` blocks until `release`.
+    """
+
+    def __init__(self, script: Sequence[Act], *, width: int = 64, height: int = 48, opens: bool = True) -> None:
+        self.settings: dict[int, float] = {}
+        self._steps: Final[Iterator[Act]] = iter(script)
+        self._act: Act = "fail"
+        self._opens = opens
+        self._released = threading.Event()
+        self._random = np.random.default_rng(1)
+        self._pixels: Pixels = np.zeros((height, width, 3), np.uint8)
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return self._opens and not self._released.is_set()
+
+    def set(self, prop: int, value: float) -> bool:
+        self.settings[prop] = value
+        return True
+
+    def get(self, prop: int) -> float:
+        return self.settings.get(prop, 0.0)
+
+    def grab(self) -> bool:
+        """One step of the script; False for no frame."""
+        self._act = next(self._steps, self._act)
+        if self._act == "unplug":
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        if self._act == "hang":
+            self._released.wait()
+        return self._act in ("frame", "same", "black")
+
+    def retrieve(self) -> tuple[bool, Pixels]:
+        """The picture of the last `grab`."""
+        if self._act == "frame":
+            self._pixels = self._random.integers(0, 256, self._pixels.shape, dtype=np.uint8)
+        elif self._act == "black":
+            self._pixels = np.zeros_like(self._pixels)
+        return True, self._pixels
+
+    def release(self) -> None:
+        """Lets a `grab` that hangs go on; may be called twice."""
+        self._released.set()

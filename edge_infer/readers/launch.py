@@ -1,0 +1,30 @@
+"""Run as a script: ties a command to the life of the reader that started it, and becomes that command.
+
+A script of its own because a fork with code of ours between fork and exec is not safe beside threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """``launch.py PARENT COMMAND [ARGUMENT…]``; ends with 127 and a sentence when there is no such command."""
+    parent, command = int(sys.argv[1]), sys.argv[2:]
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the reader ignores it, and that would be inherited
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - no shell, by design
+    except OSError as error:
+        sys.exit(f"{command[0]}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The reader's process: its main thread reads the source, a second one proves to the supervisor how long that takes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from edge_infer.channel import Channel, ChannelClosedError
+from edge_infer.config.plan import SourcePlan
+from edge_infer.errors import EdgeInferError, WireError
+from edge_infer.readers.orient import Orientation
+from edge_infer.readers.pacer import Pacer
+from edge_infer.readers.slots import TO_READER, SlotWriter
+from edge_infer.readers.sources import Source, make_source
+from edge_infer.rooms import ReaderReport
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 5.0
+CALM: Final = 10.0
+"""Seconds that a source has to last, with frames, for earlier failures to be forgiven."""
+TICK: Final = 0.1
+"""Seconds between two looks at the channels while there is nothing to read."""
+LAST_MOMENT: Final = 0.2
+"""Seconds that the source gets to close after SIGTERM; what hangs is left to the kernel."""
+
+
+class Progress:
+    """What the reader does now, for its supervisor: written by the reading thread, read by the reporting one."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.error = ""
+        self._until: float | None = None
+
+    @contextmanager
+    def call(self, patience: float = 0.0) -> Iterator[None]:
+        """Inside it the reader is in the hands of a device, which may take ``patience`` seconds by its nature."""
+        self._until = time.monotonic() + patience
+        try:
+            yield
+        finally:
+            self._until = None
+
+    def report(self) -> ReaderReport:
+        """How things are at this moment."""
+        until = self._until
+        busy = 0.0 if until is None else max(0.0, time.monotonic() - until)
+        return ReaderReport(busy=round(busy, 3), frames=self.frames, error=self.error)
+
+
+class Reader:
+    """Opens the source, hands on its frames and opens it again when it fails, until stopped."""
+
+    def __init__(self, plan: SourcePlan, writer: SlotWriter, progress: Progress, stop: threading.Event) -> None:
+        self._plan = plan
+        self._writer = writer
+        self._progress = progress
+        self._stop = stop
+        self._pacer = Pacer(plan.fps)
+        self._failures = 0
+        self._frames_before = 0
+
+    def run(self) -> None:
+        """Returns when stopped; raises `ChannelClosedError` when nobody is left to read for."""
+        while not self._stop.is_set():
+            began = time.monotonic()
+            try:
+                self._read_all(make_source(self._plan))
+            except ChannelClosedError:
+                raise
+            except EdgeInferError as error:
+                self._retry(str(error), began)
+            except Exception as error:  # whatever a driver, a decoder or a plug-in throws, the source is tried again
+                log.exception("the source failed in a way that it should not")
+                self._retry(f"unexpected {type(error).__name__}: {error}", began)
+
+    def _read_all(self, source: Source) -> None:
+        progress = self._progress
+        patience = float(getattr(source, "patience", 0.0))
+        try:
+            with progress.call():
+                source.__enter__()
+            while not self._stop.is_set():
+                with progress.call(patience):
+                    picture = source.read()
+                if picture is None:
+                    break
+                progress.error = ""
+                if self._pacer.due(picture.monotonic):
+                    self._writer.write(picture)
+                    progress.frames = self._writer.frames
+        finally:
+            with progress.call():
+                source.close()
+        self._rest("the source has ended", ended=True)
+
+    def _retry(self, text: str, began: float) -> None:
+        """Waits before the next attempt, counted from the start of the last: one that timed out has waited enough."""
+        lasted = time.monotonic() - began
+        if lasted > CALM and self._progress.frames > self._frames_before:
+            self._failures = 0
+        self._frames_before = self._progress.frames
+        pause = min(FIRST_PAUSE * 2 ** min(self._failures, 8), LONGEST_PAUSE)
+        self._failures += 1
+        log.debug("no frames: %s", text)
+        wait = max(pause - lasted, FIRST_PAUSE) * random.uniform(0.6, 1.0)  # noqa: S311 - jitter, no secret
+        self._rest(text, until=time.monotonic() + wait)
+
+    def _rest(self, text: str, *, ended: bool = False, until: float = float("inf")) -> None:
+        """Says why no frames come, to each engine that asks, until it is time or the reader is stopped."""
+        self._progress.error = text[:500]
+        told = -1
+        while not self._stop.is_set() and time.monotonic() < until:
+            self._writer.poll()
+            if told != self._writer.greetings and self._writer.trouble(text, ended=ended):
+                told = self._writer.greetings
+            self._stop.wait(TICK)
+
+
+class Reporter(threading.Thread):
+    """Reports once a second and sees to it that the process ends on time, whatever the reading thread is stuck in."""
+
+    def __init__(self, control: Channel, signals: int, progress: Progress, stop: threading.Event) -> None:
+        super().__init__(name="report", daemon=True)
+        self._control = control
+        self._signals = signals
+        self._progress = progress
+        self._stopping = stop
+
+    def run(self) -> None:
+        """Ends the process at once when the supervisor is gone, and shortly after SIGTERM."""
+        due = 0.0
+        while not self._stopping.is_set():
+            if time.monotonic() >= due:
+                due = time.monotonic() + 1.0
+                self._say()
+            ready, _, _ = select.select([self._control.fd, self._signals], [], [], max(0.0, due - time.monotonic()))
+            if self._control.fd in ready:
+                self._hear()
+            if self._signals in ready:
+                self._stopping.set()
+        time.sleep(LAST_MOMENT)  # the end of the reading thread ends the process earlier
+        os._exit(0)
+
+    def _say(self) -> None:
+        try:
+            self._control.send(self._progress.report())
+        except ChannelClosedError:
+            os._exit(0)
+
+    def _hear(self) -> None:
+        try:
+            self._control.receive()
+        except ChannelClosedError:
+            os._exit(0)
+        except WireError as error:
+            log.warning("the supervisor said something that a reader does not know: %s", error)
+
+
+def run(plan: SourcePlan, control_fd: int, frames_fd: int) -> int:
+    """Reads one source until SIGTERM or until the supervisor is gone; returns the exit code."""
+    stop, progress = threading.Event(), Progress()
+    signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which stops the others in order
+    writer = SlotWriter(Channel(frames_fd, TO_READER), Orientation(plan.rotate, plan.flip))
+    Reporter(Channel(control_fd, ()), signals, progress, stop).start()
+    try:
+        Reader(plan, writer, progress, stop).run()
+    except ChannelClosedError:
+        log.info("nobody is left to read for")
+    finally:
+        writer.close()
+    return 0

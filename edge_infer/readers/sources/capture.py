@@ -1,0 +1,46 @@
+"""What OpenCV's ``VideoCapture`` offers, as far as sources use it, and one frame of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Protocol
+
+import cv2
+
+from edge_infer.readers.sources import Picture
+
+log = logging.getLogger(__name__)
+
+
+class Capture(Protocol):
+    """A ``cv2.VideoCapture``, or a fake one."""
+
+    def isOpened(self) -> bool: ...  # noqa: N802 - OpenCV's name
+
+    def set(self, prop: int, value: float, /) -> bool: ...
+
+    def get(self, prop: int, /) -> float: ...
+
+    def grab(self) -> bool: ...
+
+    def retrieve(self) -> tuple[bool, Any]: ...
+
+    def release(self) -> None: ...
+
+
+def next_picture(capture: Capture) -> Picture | None:
+    """The next frame, stamped before it is converted; None when there is none or it cannot be decoded."""
+    try:
+        if not capture.grab():
+            return None
+        wall, monotonic = time.time(), time.monotonic()
+        good, pixels = capture.retrieve()
+    except (OSError, cv2.error) as error:
+        log.debug("no frame: %s", error)
+        return None
+    if not good or pixels is None or pixels.size == 0:
+        return None
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    return Picture(pixels, "gray" if pixels.ndim == 2 else "bgr", wall, monotonic)

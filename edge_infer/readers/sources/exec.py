@@ -1,0 +1,181 @@
+"""Raw frames from the standard output of a command: CSI cameras, GStreamer, whatever prints pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
+
+import cv2
+import numpy as np
+
+from edge_infer.engine.frame import Pixels
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Picture
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SILENCE: Final = 7.0
+"""Seconds without one whole frame after which the command is started anew."""
+LAST_WORDS: Final = 400
+"""Characters of the command's standard error that are shown to the operator."""
+_PIPE: Final = 1 << 20
+_LAUNCH: Final = Path(__file__).parents[1] / "launch.py"
+Layout = Literal["rgb24", "bgr24", "gray", "yuv420", "nv12"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecOptions:
+    """``format`` is FFmpeg's name of the pixel format; every frame has exactly ``width`` x ``height`` pixels."""
+
+    command: tuple[str, ...]
+    width: int
+    height: int
+    format: Layout = "rgb24"
+    network: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.command:
+            raise ValueError("command is empty; expected a list such as [rpicam-vid, -t, 0, …]")
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"size {self.width}x{self.height} is none; expected for example 640x480")
+        if self.format in ("yuv420", "nv12") and (self.width % 2 or self.height % 2):
+            raise ValueError(f"size {self.width}x{self.height} must be even for format {self.format}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the bytes of one frame."""
+        if self.format in ("rgb24", "bgr24"):
+            return (self.height, self.width, 3)
+        return (self.height * 3 // 2 if self.format in ("yuv420", "nv12") else self.height, self.width)
+
+
+class ExecSource:
+    """Frames that a child process prints; it is killed with the source, and with the reader."""
+
+    live: ClassVar[bool] = True
+    network: bool = False
+    lossless: bool = False
+    Options = ExecOptions
+
+    def __init__(self, options: ExecOptions) -> None:
+        self.network = options.network
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self._raw = np.zeros(options.shape, np.uint8)
+        self._pixels = np.zeros((options.height, options.width, 3), np.uint8)
+        self._words = ""
+
+    def __enter__(self) -> Self:
+        name = self._options.command[0]
+        if shutil.which(name) is None:
+            raise SourceError(f"the command {name} is not there; install it or give its whole path")
+        self._words = ""
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), *self._options.command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        with contextlib.suppress(OSError):  # beyond the user's limit for pipes; the default size works too
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)  # fewer turns for each frame
+        os.set_blocking(self._process.stdout.fileno(), False)
+        os.set_blocking(self._process.stderr.fileno(), False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self) -> Picture | None:
+        """The next whole frame; raises `SourceError` when the command ends, whatever its exit code, or hangs."""
+        self._fill()
+        wall, monotonic = time.time(), time.monotonic()
+        return Picture(self._convert(), _COLORS.get(self._options.format, "bgr"), wall, monotonic)
+
+    def close(self) -> None:
+        """Kills the command and what it started in its session; may be called twice."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:  # not yet reaped, so the number is still its own
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    def _fill(self) -> None:
+        """Reads one frame's bytes into place, and what the command complains about meanwhile."""
+        process = self._process
+        if process is None or process.stdout is None or process.stderr is None:
+            raise SourceError("the command is not running")
+        output, errors = process.stdout.fileno(), process.stderr.fileno()
+        left = self._raw.data.cast("B")
+        watched, deadline = [output, errors], time.monotonic() + SILENCE
+        while left:
+            ready, _, _ = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))
+            if errors in ready and not self._listen(errors):
+                watched.remove(errors)
+            if output in ready:
+                size = os.readv(output, [left])
+                if size == 0:
+                    raise SourceError(self._obituary(process, len(left)))
+                left = left[size:]
+            if time.monotonic() >= deadline:
+                got = self._raw.size - len(left)
+                raise SourceError(self._said(f"printed {got} of a frame's {self._raw.size} bytes in {SILENCE:g} s"))
+
+    def _listen(self, errors: int) -> bool:
+        try:
+            data = os.read(errors, 65536)
+        except BlockingIOError:
+            return True
+        self._words = (self._words + data.decode("utf-8", "replace"))[-4 * LAST_WORDS :]
+        return bool(data)
+
+    def _obituary(self, process: subprocess.Popen[bytes], missing: int) -> str:
+        assert process.stderr is not None
+        deadline = time.monotonic() + 1.0
+        while (left := deadline - time.monotonic()) > 0 and select.select([process.stderr], [], [], left)[0]:
+            if not self._listen(process.stderr.fileno()):
+                break
+        try:
+            status = process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return self._said("closed its output")
+        part = f" in the middle of a frame (is the size {self._options.width}x{self._options.height} right?)"
+        ended = f"ended with exit code {status}" if status >= 0 else f"was killed by signal {-status}"
+        return self._said(ended + (part if missing < self._raw.size else ""))
+
+    def _said(self, text: str) -> str:
+        words = " / ".join(line.strip() for line in self._words.splitlines() if line.strip())[-LAST_WORDS:]
+        return f"the command {self._options.command[0]} {text}" + (f"; it said: {words}" if words else "")
+
+    def _convert(self) -> Pixels:
+        code = _CONVERSIONS.get(self._options.format)
+        if code is None:
+            return self._raw
+        cv2.cvtColor(self._raw, code, dst=self._pixels)
+        return self._pixels
+
+
+_COLORS: Final[dict[str, Literal["rgb", "gray"]]] = {"rgb24": "rgb", "gray": "gray"}
+_CONVERSIONS: Final = {"yuv420": cv2.COLOR_YUV2BGR_I420, "nv12": cv2.COLOR_YUV2BGR_NV12}

@@ -1,0 +1,228 @@
+"""A network camera that speaks HTTP: a Motion JPEG stream, or a snapshot every so often."""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass
+from email.message import Message
+from http.client import HTTPException, HTTPResponse
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, ClassVar, Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import urljoin, urlsplit
+
+import cv2
+import numpy as np
+
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Picture
+from edge_infer.readers.sources.address import read_secret, shown
+from edge_infer.readers.sources.mjpeg import MOST_PICTURE, MjpegParser
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+TIMEOUT: Final = 5.0
+"""Seconds for one answer of the camera, and for one whole picture."""
+CHUNK: Final = 1 << 16
+MOST_BACKLOG: Final = 8 << 20
+"""Bytes that are looked through for a newer picture before one is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """``snapshot``: seconds between two pictures that are fetched one by one; None for a Motion JPEG stream."""
+
+    url: str
+    username: str | None = None
+    password_file: str | None = None
+    snapshot: float | None = None
+
+
+class HttpSource:
+    """Pictures of one URL; of several that are there already, the newest."""
+
+    live: ClassVar[bool] = True
+    network: bool = True
+    lossless: bool = False
+    Options = HttpOptions
+
+    def __init__(self, options: HttpOptions) -> None:
+        self.patience = (options.snapshot or 0.0) + TIMEOUT
+        """Seconds that a `read` may take: the wait for the next snapshot is no hang."""
+        self._options = options
+        self._shown = shown(options.url)
+        self._closed = threading.Event()
+        self._opener: urllib.request.OpenerDirector | None = None
+        self._response: HTTPResponse | None = None
+        self._parser = MjpegParser("")
+        self._due = 0.0
+
+    def __enter__(self) -> Self:
+        options = self._options
+        password = read_secret(options.password_file) if options.password_file is not None else ""
+        self._closed.clear()
+        self._opener = make_opener(options.url, options.username, password)
+        self._due = time.monotonic()
+        if options.snapshot is None:
+            self._response = self._get()
+            self._parser = MjpegParser(self._boundary(self._response))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self) -> Picture | None:
+        """The next picture; raises `SourceError` when there is none in time."""
+        return self._read_snapshot() if self._options.snapshot is not None else self._read_stream()
+
+    def close(self) -> None:
+        """Hangs up; may be called twice, and by another thread to end the wait for a snapshot."""
+        self._closed.set()
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def _get(self) -> HTTPResponse:
+        assert self._opener is not None
+        try:
+            response: HTTPResponse = self._opener.open(self._options.url, timeout=TIMEOUT)
+        except HTTPError as error:
+            error.close()
+            raise SourceError(f"{self._shown} answers {error.code}: {self._remedy(error.code)}") from error
+        except URLError as error:
+            raise SourceError(f"{self._shown} cannot be reached: {error.reason}") from error
+        except (OSError, HTTPException, ValueError) as error:
+            raise SourceError(f"{self._shown} cannot be reached: {error or type(error).__name__}") from error
+        return response
+
+    def _remedy(self, code: int) -> str:
+        if code in (401, 403):
+            named = self._options.username is not None
+            return "user name or password are wrong" if named else "it wants a username and a password_file"
+        return "check the path of the url" if code == 404 else "the camera refuses the request"
+
+    def _boundary(self, response: HTTPResponse) -> str:
+        kind = response.headers.get_content_type()
+        boundary = response.headers.get_param("boundary")
+        if kind.startswith("multipart/") and isinstance(boundary, str) and boundary.strip('"- '):
+            return boundary
+        self.close()
+        if kind.startswith("image/"):
+            raise SourceError(f"{self._shown} sends single pictures; set `snapshot: 1s` to fetch one every second")
+        raise SourceError(f"{self._shown} sends {kind}; expected a Motion JPEG stream (multipart/x-mixed-replace)")
+
+    def _read_stream(self) -> Picture:
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            data = self._newest_jpeg()
+            if data is not None:
+                wall, monotonic = time.time(), time.monotonic()
+                pixels = decode_picture(data)
+                if pixels is not None:
+                    return Picture(pixels, "bgr", wall, monotonic)
+                self._parser.broken += 1
+        raise SourceError(
+            f"{self._shown} sent no whole JPEG picture for {TIMEOUT:g} s ({self._parser.broken} broken ones so far)"
+        )
+
+    def _newest_jpeg(self) -> bytes | None:
+        """Reads once, and on as long as there is something to read at once; the last picture in it."""
+        newest, size = None, 0
+        while size < MOST_BACKLOG:
+            data = self._read_some()
+            size += len(data)
+            newest = next(reversed(self._parser.feed(data)), newest)
+            if self._response is None or not select.select([self._response], [], [], 0)[0]:
+                break
+        return newest
+
+    def _read_some(self) -> bytes:
+        if self._response is None:
+            raise SourceError(f"{self._shown} is closed")
+        try:
+            data = self._response.read1(CHUNK)
+        except (OSError, HTTPException, ValueError) as error:
+            raise SourceError(f"{self._shown} broke off: {error or type(error).__name__}") from error
+        if not data:
+            raise SourceError(f"{self._shown} ended the stream")
+        return data
+
+    def _read_snapshot(self) -> Picture | None:
+        assert self._options.snapshot is not None
+        if self._closed.wait(max(0.0, self._due - time.monotonic())):
+            return None
+        self._due = max(self._due + self._options.snapshot, time.monotonic())
+        self._response = self._get()
+        wall, monotonic = time.time(), time.monotonic()
+        data, deadline = bytearray(), time.monotonic() + TIMEOUT
+        try:
+            while part := self._response.read1(CHUNK):
+                data += part
+                if len(data) > MOST_PICTURE or time.monotonic() > deadline:
+                    raise SourceError(f"{self._shown} sent more than a picture: {len(data)} bytes in {TIMEOUT:g} s")
+        except (OSError, HTTPException, ValueError) as error:
+            if isinstance(error, SourceError):
+                raise
+            raise SourceError(f"{self._shown} broke off: {error or type(error).__name__}") from error
+        finally:
+            self._response.close()
+            self._response = None
+        pixels = decode_picture(bytes(data))
+        if pixels is None:
+            raise SourceError(f"{self._shown} sent {len(data)} bytes that are no picture")
+        return Picture(pixels, "bgr", wall, monotonic)
+
+
+def decode_picture(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
+    """The picture in a file's bytes, blue first; None when there is none in it."""
+    try:
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # too large, or broken in a way that the decoder did not expect
+        return None
+    return None if found is None else np.asarray(found, np.uint8)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a few, but none that would give the password to whoever listens."""
+
+    max_repeats = 2
+    max_redirections = 5
+
+    def redirect_request(  # noqa: PLR0917 - the signature is urllib's
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: Message,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if req.type == "https" and urlsplit(newurl).scheme != "https":
+            raise URLError("it redirects from https to an address without encryption")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # typeshed's own
+
+
+def make_opener(url: str, username: str | None, password: str) -> urllib.request.OpenerDirector:
+    """HTTP and HTTPS only, no proxy of the environment, basic or digest authentication towards this host only."""
+    opener = urllib.request.OpenerDirector()
+    handlers: list[urllib.request.BaseHandler] = [
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+        _Redirects(),
+    ]
+    if username is not None:
+        secrets = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+        secrets.add_password(None, urljoin(url, "/"), username, password)
+        handlers += [urllib.request.HTTPDigestAuthHandler(secrets), urllib.request.HTTPBasicAuthHandler(secrets)]
+    for handler in handlers:
+        opener.add_handler(handler)
+    return opener

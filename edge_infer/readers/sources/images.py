@@ -1,0 +1,142 @@
+"""Pictures in a folder, one after the other."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import re
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import cv2
+import numpy as np
+
+from edge_infer.engine.frame import Pixels
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Picture
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+log = logging.getLogger(__name__)
+
+SUFFIXES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""What is taken for a picture in a folder; a glob takes everything that it matches."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesOptions:
+    """``path`` is a folder or a glob; with ``realtime`` a picture comes every ``every`` seconds."""
+
+    path: str
+    loop: bool = False
+    realtime: bool = False
+    every: float = 1.0
+
+
+class ImagesSource:
+    """Pictures by name in natural order (2 before 10); `skipped` counts those that could not be read."""
+
+    live: ClassVar[bool] = False
+    network: bool = False
+    Options = ImagesOptions
+
+    def __init__(self, options: ImagesOptions) -> None:
+        self.lossless = not options.realtime
+        self.skipped = 0
+        self._options = options
+        self._closed = threading.Event()
+        self._paths: list[Path] = []
+        self._next = 0
+        self._good = False
+        self._due = 0.0
+
+    def __enter__(self) -> Self:
+        self._closed.clear()
+        self._start_over()
+        self._due = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self) -> Picture | None:
+        """The next picture that can be read, when it is due; None after the last."""
+        while not self._closed.is_set():
+            if self._next == len(self._paths):
+                if not self._good:
+                    raise SourceError(f"none of the {len(self._paths)} files of {self._options.path} is a picture")
+                if not self._options.loop:
+                    return None
+                self._start_over()
+            path = self._paths[self._next]
+            self._next += 1
+            pixels = self._load(path)
+            if pixels is not None:
+                return Picture(pixels, "bgr", time.time(), time.monotonic()) if self._wait() else None
+        return None
+
+    def close(self) -> None:
+        """Ends a wait in another thread; may be called twice."""
+        self._closed.set()
+
+    def _start_over(self) -> None:
+        """Looks again at what is there: a folder may have grown."""
+        self._paths, self._next, self._good = find_pictures(self._options.path), 0, False
+        if not self._paths:
+            raise SourceError(
+                f"{self._options.path} holds no picture; expected a folder of pictures, or a pattern like x/*.png"
+            )
+
+    def _load(self, path: Path) -> Pixels | None:
+        try:
+            pixels = read_picture(path)
+        except SourceError as error:
+            self.skipped += 1
+            log.warning("skipped: %s", error)
+            return None
+        self._good = True
+        return pixels
+
+    def _wait(self) -> bool:
+        """Waits until the next picture is due; False when closed meanwhile."""
+        if not self._options.realtime:
+            return True
+        closed = self._closed.wait(max(0.0, self._due - time.monotonic()))
+        self._due = max(self._due + self._options.every, time.monotonic())
+        return not closed
+
+
+def find_pictures(path: str) -> list[Path]:
+    """The files of a folder that look like pictures, or those that a glob matches, in natural order."""
+    folder = Path(path)
+    if folder.is_dir():
+        found = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES]
+    else:
+        found = [Path(name) for name in glob.glob(path, recursive=True)]  # noqa: PTH207 - patterns are absolute
+    return sorted((file for file in found if file.is_file()), key=natural)
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """A key that sorts numbers in names by their value."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def read_picture(path: Path) -> Pixels:
+    """A picture, blue first, upright by its EXIF data; raises `SourceError`."""
+    try:
+        data = path.read_bytes()
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    except cv2.error as error:
+        raise SourceError(f"{path} is no picture that can be used: {error.err}") from error
+    if pixels is None:
+        raise SourceError(f"{path} is no picture, or cut off")
+    return np.asarray(pixels, np.uint8)

@@ -1,0 +1,98 @@
+"""A network camera that speaks RTSP, through OpenCV's FFmpeg."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
+
+import cv2
+
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Picture
+from edge_infer.readers.sources.address import read_secret, shown, with_credentials
+from edge_infer.readers.sources.capture import Capture, next_picture
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+OPEN_TIMEOUT: Final = 6.0
+READ_TIMEOUT: Final = 5.0
+"""Seconds; both below what a supervisor takes for a hang."""
+
+
+@dataclass(frozen=True, slots=True)
+class RtspOptions:
+    """``url`` has no password in it; that is the first line of ``password_file``."""
+
+    url: str
+    username: str | None = None
+    password_file: str | None = None
+    transport: Literal["tcp", "udp"] = "tcp"
+
+
+def open_stream(url: str) -> Capture:
+    """OpenCV's capture of a stream, which gives up in time."""
+    capture: Capture = cv2.VideoCapture(
+        url,
+        cv2.CAP_FFMPEG,
+        [
+            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(OPEN_TIMEOUT * 1000)),
+            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(READ_TIMEOUT * 1000)),
+        ],
+    )
+    return capture
+
+
+class RtspSource:
+    """Frames of one stream; it may change its size in mid-flight."""
+
+    live: ClassVar[bool] = True
+    network: bool = True
+    lossless: bool = False
+    Options = RtspOptions
+
+    def __init__(self, options: RtspOptions, factory: Callable[[str], Capture] = open_stream) -> None:
+        self._options = options
+        self._factory = factory
+        self._capture: Capture | None = None
+
+    def __enter__(self) -> Self:
+        options = self._options
+        password = read_secret(options.password_file) if options.password_file is not None else None
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;{options.transport}"
+        began = time.monotonic()
+        self._capture = self._factory(with_credentials(options.url, options.username, password))
+        if not self._capture.isOpened():
+            self.close()
+            took = time.monotonic() - began
+            why = (
+                "it does not answer"
+                if took > OPEN_TIMEOUT * 0.9
+                else "address, path or password are wrong, or it is off"
+            )
+            raise SourceError(f"{shown(options.url)} cannot be opened: {why}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self) -> Picture | None:
+        """The next frame; raises `SourceError` when the stream breaks off."""
+        picture = next_picture(self._capture) if self._capture is not None else None
+        if picture is None:
+            raise SourceError(
+                f"{shown(self._options.url)} gives no more frames: broken off, or silent for {READ_TIMEOUT:g} s"
+            )
+        return picture
+
+    def close(self) -> None:
+        """Hangs up; may be called twice."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None

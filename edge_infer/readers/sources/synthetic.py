@@ -1,0 +1,190 @@
+"""Frames out of nothing: shapes or pictures that move about, the same ones for the same seed, with known truth.
+
+A tool for trying a configuration without a camera, and for tests: `SyntheticSource.truth` says what is to be found.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import cv2
+import numpy as np
+
+from edge_infer.engine.frame import Pixels
+from edge_infer.errors import SourceError
+from edge_infer.messages import FractionBox
+from edge_infer.readers.sources import Picture
+from edge_infer.readers.sources.images import read_picture
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SHAPES: Final = ("circle", "square", "triangle")
+LARGEST: Final = 0.5
+"""Of the frame's sides: what moves about is not larger."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticOptions:
+    """``images`` are files of pictures that move about in place of the shapes, in turn."""
+
+    width: int = 640
+    height: int = 480
+    seed: int = 0
+    objects: int = 3
+    images: tuple[str, ...] = ()
+    realtime: bool = True
+    fps: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.width < 16 or self.height < 16:
+            raise ValueError(f"size {self.width}x{self.height} is too small; expected at least 16x16")
+        if self.objects < 0 or self.fps <= 0:
+            raise ValueError("objects and fps must not be negative, and fps not 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One object: its picture and mask, where it was in frame 0 and how far it goes each frame, in pixels."""
+
+    label: str
+    pixels: Pixels
+    mask: Pixels
+    start: tuple[float, float]
+    speed: tuple[float, float]
+
+
+class SyntheticSource:
+    """Objects that go straight on and bounce off the frame's edges; frames are numbered from 1 and never end."""
+
+    live: ClassVar[bool] = False
+    network: bool = False
+    Options = SyntheticOptions
+
+    def __init__(self, options: SyntheticOptions) -> None:
+        self.lossless = not options.realtime
+        self._options = options
+        self._closed = threading.Event()
+        self._things: tuple[Thing, ...] | None = None
+        self._background: Pixels | None = None
+        self._number = 0
+        self._due = 0.0
+
+    def __enter__(self) -> Self:
+        self._closed.clear()
+        self._cast()
+        self._number, self._due = 0, time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self) -> Picture | None:
+        """The next frame, when it is due; None when closed meanwhile."""
+        if self._options.realtime:
+            if self._closed.wait(max(0.0, self._due - time.monotonic())):
+                return None
+            self._due = max(self._due + 1 / self._options.fps, time.monotonic())
+        self._number += 1
+        wall, monotonic = time.time(), time.monotonic()
+        return Picture(self.frame(self._number), "bgr", wall, monotonic)
+
+    def close(self) -> None:
+        """Ends a wait in another thread; may be called twice."""
+        self._closed.set()
+
+    def frame(self, number: int) -> Pixels:
+        """The pixels of frame ``number``; later objects cover earlier ones."""
+        things = self._cast()
+        assert self._background is not None
+        pixels: Pixels = self._background.copy()
+        for thing in things:
+            x, y = self._place(thing, number)
+            height, width = thing.mask.shape
+            np.copyto(pixels[y : y + height, x : x + width], thing.pixels, where=thing.mask[:, :, None] > 0)
+        return pixels
+
+    def truth(self, number: int) -> list[tuple[str, FractionBox]]:
+        """What is to be seen in frame ``number``: labels and boxes as fractions, covered ones too."""
+        return [(thing.label, self._box(thing, number)) for thing in self._cast()]
+
+    def _box(self, thing: Thing, number: int) -> FractionBox:
+        x, y = self._place(thing, number)
+        height, width = thing.mask.shape
+        across, down = self._options.width, self._options.height
+        return (x / across, y / down, (x + width) / across, (y + height) / down)
+
+    def _place(self, thing: Thing, number: int) -> tuple[int, int]:
+        height, width = thing.mask.shape
+        room = (self._options.width - width, self._options.height - height)
+        steps = zip(thing.start, thing.speed, room, strict=True)
+        x, y = (bounce(start + speed * number, most) for start, speed, most in steps)
+        return x, y
+
+    def _cast(self) -> tuple[Thing, ...]:
+        """The objects, made once."""
+        if self._things is None:
+            options, random = self._options, np.random.default_rng(self._options.seed)
+            noise = random.integers(90, 140, (options.height // 8 + 1, options.width // 8 + 1, 3), dtype=np.uint8)
+            background = cv2.resize(noise, (options.width, options.height), interpolation=cv2.INTER_LINEAR)
+            self._background = np.asarray(background, np.uint8)
+            self._things = tuple(self._make(index, random) for index in range(options.objects))
+        return self._things
+
+    def _make(self, index: int, random: np.random.Generator) -> Thing:
+        options = self._options
+        if options.images:
+            label, pixels, mask = load_cutout(
+                options.images[index % len(options.images)], options.width, options.height
+            )
+        else:
+            label = SHAPES[index % len(SHAPES)]
+            side = max(4, int(min(options.width, options.height) * random.uniform(0.12, 0.3)))
+            pixels, mask = draw_shape(label, side, random)
+        start = (float(random.uniform(0, options.width)), float(random.uniform(0, options.height)))
+        speed = (
+            float(random.uniform(0.004, 0.02) * options.width * random.choice((-1, 1))),
+            float(random.uniform(0.004, 0.02) * options.height * random.choice((-1, 1))),
+        )
+        return Thing(label, pixels, mask, start, speed)
+
+
+def bounce(position: float, most: int) -> int:
+    """Where a point that runs along a line of ``most`` pixels is, when it turns round at both ends."""
+    if most <= 0:
+        return 0
+    rest = position % (2 * most)
+    return min(most, round(rest if rest <= most else 2 * most - rest))
+
+
+def draw_shape(label: str, side: int, random: np.random.Generator) -> tuple[Pixels, Pixels]:
+    """A shape that fills ``side`` x ``side`` pixels, in a strong colour; pixels and mask."""
+    mask = np.zeros((side, side), np.uint8)
+    if label == "circle":
+        middle = (side - 1) / 2
+        down, across = np.mgrid[:side, :side]
+        mask[(down - middle) ** 2 + (across - middle) ** 2 <= (side / 2) ** 2] = 255
+    elif label == "square":
+        mask[:] = 255
+    else:
+        cv2.fillConvexPoly(mask, np.array([[side // 2, 0], [side - 1, side - 1], [0, side - 1]], np.int32), 255)
+    color = random.permutation(np.array([20, 235, int(random.integers(20, 236))], np.uint8))
+    return np.broadcast_to(color, (side, side, 3)).copy(), mask
+
+
+def load_cutout(file: str, width: int, height: int) -> tuple[str, Pixels, Pixels]:
+    """A picture to move about, at most half the frame's size: the file's name without its suffix, pixels, mask."""
+    pixels = read_picture(Path(file))
+    scale = min(1.0, LARGEST * width / pixels.shape[1], LARGEST * height / pixels.shape[0])
+    size = (max(1, int(pixels.shape[1] * scale)), max(1, int(pixels.shape[0] * scale)))
+    if min(size) < 2:
+        raise SourceError(f"the picture {file} is too narrow to be moved about")
+    small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return Path(file).stem, small, np.full(small.shape[:2], 255, np.uint8)

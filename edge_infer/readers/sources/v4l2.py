@@ -1,0 +1,124 @@
+"""A camera at a V4L2 device: USB cameras, capture cards, and what the kernel offers as ``/dev/video*``."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar
+
+import cv2
+
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Picture
+from edge_infer.readers.sources.capture import Capture, next_picture
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class V4l2Options:
+    """``format`` is a FOURCC such as MJPG or YUYV; what is None is left to the driver."""
+
+    device: str
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.format is not None and len(self.format) != 4:
+            raise ValueError(f"format {self.format!r} has not four characters, as MJPG or YUYV have")
+
+
+def open_device(device: str) -> Capture:
+    """OpenCV's capture of a V4L2 device."""
+    capture: Capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
+    return capture
+
+
+class V4l2Source:
+    """Frames of one device, newest first: the driver keeps one buffer. ``factory`` opens the hardware."""
+
+    live: ClassVar[bool] = True
+    network: bool = False
+    lossless: bool = False
+    Options = V4l2Options
+
+    def __init__(self, options: V4l2Options, factory: Callable[[str], Capture] = open_device) -> None:
+        self._options = options
+        self._factory = factory
+        self._capture: Capture | None = None
+
+    def __enter__(self) -> Self:
+        device = self._options.device
+        self._check(device)
+        self._capture = self._factory(device)
+        if not self._capture.isOpened():
+            self.close()
+            raise SourceError(
+                f"{device} cannot be opened as a camera: another program uses it or it is no capture device; "
+                "`edge-infer cameras` lists those that are"
+            )
+        self._set_up(self._capture)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self) -> Picture | None:
+        """The next frame; raises `SourceError` when the camera gives none."""
+        picture = next_picture(self._capture) if self._capture is not None else None
+        if picture is None:
+            raise SourceError(f"{self._options.device} gives no frames: unplugged, or silent for 5 s")
+        return picture
+
+    def close(self) -> None:
+        """Lets go of the device; may be called twice."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def _check(self, device: str) -> None:
+        """Says what OpenCV does not: why a device cannot be opened."""
+        if self._factory is not open_device:
+            return
+        try:
+            os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK))
+        except FileNotFoundError as error:
+            raise SourceError(
+                f"{device} does not exist: no camera is plugged in there; see `edge-infer cameras`"
+            ) from error
+        except PermissionError as error:
+            raise SourceError(
+                f"no permission to open {device}: the daemon's user must be in the group `video`"
+            ) from error
+        except OSError as error:
+            why = "another program uses it" if error.errno == errno.EBUSY else os.strerror(error.errno or 0)
+            raise SourceError(f"{device} cannot be opened: {why}") from error
+
+    def _set_up(self, capture: Capture) -> None:
+        options = self._options
+        if options.format is not None:  # first: the sizes and rates that a camera offers depend on it
+            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*options.format))
+        wanted = (
+            ("width", cv2.CAP_PROP_FRAME_WIDTH, options.width),
+            ("height", cv2.CAP_PROP_FRAME_HEIGHT, options.height),
+            ("fps", cv2.CAP_PROP_FPS, options.fps),
+        )
+        for _, prop, value in wanted:
+            if value is not None:
+                capture.set(prop, float(value))
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1.0)
+        for name, prop, value in wanted:
+            given = capture.get(prop)
+            if value is not None and given and abs(given - value) > 0.5:
+                log.warning("%s: asked for a %s of %g, the camera gives %g", options.device, name, value, given)

@@ -1,0 +1,142 @@
+"""A video file, played at its own pace like a camera or read as fast as it goes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import cv2
+
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Picture
+from edge_infer.readers.sources.capture import Capture, next_picture
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+log = logging.getLogger(__name__)
+
+USUAL_FPS: Final = 25.0
+"""Where a file does not say."""
+MOST_LATE: Final = 1.0
+"""Seconds that a slow consumer may lag behind; beyond it the clock is set back instead of skipping for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoOptions:
+    """``realtime`` plays at the frame rate of the file and skips like a live source; otherwise nothing is dropped."""
+
+    file: str
+    loop: bool = False
+    realtime: bool = True
+
+
+def open_file(path: str) -> Capture:
+    """OpenCV's capture of a file."""
+    return cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+
+
+class VideoSource:
+    """Frames of one clip, from the start after each opening."""
+
+    live: ClassVar[bool] = False
+    network: bool = False
+    Options = VideoOptions
+
+    def __init__(self, options: VideoOptions, factory: Callable[[str], Capture] = open_file) -> None:
+        self.lossless = not options.realtime
+        self._options = options
+        self._factory = factory
+        self._closed = threading.Event()
+        self._capture: Capture | None = None
+        self._read = 0
+        self._fps = USUAL_FPS
+        self._start = 0.0
+
+    def __enter__(self) -> Self:
+        self._closed.clear()
+        self._rewind()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self) -> Picture | None:
+        """The next frame, or the newest one that is due; None after the last."""
+        picture = self._next()
+        if picture is None and self._options.loop and self._read > 0 and not self._closed.is_set():
+            self._tell_end()
+            self._rewind()
+            picture = self._next()
+        if picture is None and not self._closed.is_set():
+            if self._read == 0:
+                raise SourceError(f"{self._options.file} holds no readable frame; it is cut off, damaged or no video")
+            self._tell_end()
+        return picture
+
+    def close(self) -> None:
+        """Closes the file; may be called twice, and ends a wait in another thread."""
+        self._closed.set()
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            capture.release()
+
+    def _rewind(self) -> None:
+        """Opens the file anew, because seeking to its start fails with some formats."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+        path = Path(self._options.file)
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            raise SourceError(f"the video {path} cannot be opened: {error.strerror}") from error
+        capture = self._factory(str(path.absolute()))  # absolute: FFmpeg takes some relative names for protocols
+        if not capture.isOpened():
+            capture.release()
+            raise SourceError(f"{path} is no video that can be read here; it is cut off, damaged or of another kind")
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        self._fps = fps if 0.1 <= fps <= 1000 else USUAL_FPS
+        self._capture, self._read, self._start = capture, 0, time.monotonic()
+
+    def _next(self) -> Picture | None:
+        if self._capture is None:
+            return None
+        if self._options.realtime and not self._wait():
+            return None
+        picture = next_picture(self._capture)
+        self._read += picture is not None
+        return picture
+
+    def _wait(self) -> bool:
+        """Skips what is past and waits for what comes; False when closed or at the end meanwhile."""
+        assert self._capture is not None
+        late = time.monotonic() - self._start - self._position()
+        if late > MOST_LATE:
+            self._start += late
+        while time.monotonic() - self._start - self._position() > 1 / self._fps:
+            if not self._capture.grab():
+                return False
+            self._read += 1
+        return not self._closed.wait(max(0.0, self._start + self._position() - time.monotonic()))
+
+    def _position(self) -> float:
+        """When the next frame is due, in seconds from the first."""
+        return self._read / self._fps
+
+    def _tell_end(self) -> None:
+        """A file that was cut off ends early without an error."""
+        promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) if self._capture is not None else 0.0
+        if self._read + 1 < promised < 1e9:
+            log.warning(
+                "%s ends after %d of %d frames; it seems to be cut off", self._options.file, self._read, promised
+            )
