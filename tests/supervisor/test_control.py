@@ -1,0 +1,111 @@
+"""The control socket against clients that are polite, slow, rude or gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_infer.errors import EdgeInferError
+from edge_infer.supervisor.control import LONGEST, ControlSocket, NotRunningError, Request, ask
+
+
+@contextmanager
+def serving(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """A daemon that answers every request with what it was asked, and writes into a file that came along."""
+    seen: list[dict[str, Any]] = []
+
+    def handle(request: Request) -> None:
+        seen.append(dict(request.body))
+        for file in request.files:
+            os.write(file, b"written")
+        request.answer({"asked": request.body.get("do")})
+
+    stop = threading.Event()
+
+    def loop(control: ControlSocket) -> None:
+        while not stop.is_set():
+            for fd in select.select(control.files(), [], [], 0.05)[0]:
+                control.serve(fd)
+
+    with ControlSocket(path, handle) as control:
+        thread = threading.Thread(target=loop, args=(control,))
+        thread.start()
+        try:
+            yield seen
+        finally:
+            stop.set()
+            thread.join(10)
+
+
+def test_a_request_is_answered_and_the_socket_is_for_the_group_only(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with serving(path):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        assert ask(path, {"do": "status"}) == {"asked": "status"}
+    assert not path.exists()
+
+
+def test_a_file_travels_with_a_request(tmp_path: Path) -> None:
+    target = tmp_path / "picture"
+    with serving(tmp_path / "control.sock"), target.open("wb") as file:
+        ask(tmp_path / "control.sock", {"do": "grab"}, (file.fileno(),))
+    assert target.read_bytes() == b"written"
+
+
+def test_clients_that_say_nothing_nonsense_or_too_much_disturb_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with serving(path) as seen:
+        idle = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+        for client in idle:
+            client.connect(str(path))
+            client.send(b'{"do":')
+        rude = socket.socket(socket.AF_UNIX)
+        rude.connect(str(path))
+        rude.sendall(b"\xff\0 not json\n")
+        assert json.loads(rude.recv(1000)) == {"asked": None}
+        endless = socket.socket(socket.AF_UNIX)
+        endless.connect(str(path))
+        endless.settimeout(10)
+        with pytest.raises(OSError, match=r"(?i)broken pipe|reset"):
+            endless.sendall(b"x" * (LONGEST + 1_000_000))
+        assert ask(path, {"do": "status"}, timeout=10) == {"asked": "status"}
+        for client in (*idle, rude, endless):
+            client.close()
+        assert seen[-1] == {"do": "status"}
+
+
+def test_a_left_over_socket_is_replaced_and_a_missing_daemon_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(path))
+    left.close()
+    with pytest.raises(NotRunningError, match=r"control\.sock.*edge-infer run"):
+        ask(path, {"do": "status"})
+    with serving(path):
+        assert ask(path, {"do": "status"}) == {"asked": "status"}
+
+
+def test_a_daemon_that_hangs_up_is_told(tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "control.sock"))
+    listener.listen()
+
+    def hang_up() -> None:
+        listener.accept()[0].close()
+
+    thread = threading.Thread(target=hang_up)
+    thread.start()
+    with pytest.raises(EdgeInferError, match=r"hung up|did not answer"):
+        ask(tmp_path / "control.sock", {"do": "status"}, timeout=10)
+    thread.join(10)
+    listener.close()

@@ -1,0 +1,63 @@
+"""One daemon a state directory, and a directory that is found even through a broken configuration."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_infer.config.places import default_state_dir
+from edge_infer.errors import StartError
+from edge_infer.supervisor.statedir import hinted, locked
+
+HOLD = """
+import pathlib, sys
+from edge_infer.supervisor.statedir import locked
+with locked(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_daemon_is_told_who_the_first_is(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdin is not None
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(StartError, match=rf"pid {first.pid}\b.*device\.state_dir"), locked(tmp_path):
+            pass
+        first.kill()
+        first.wait(10)
+        with locked(tmp_path):  # a killed daemon leaves nothing behind that would bar the next
+            assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_directory_that_cannot_be_made_names_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartError, match=r"file/state.*device\.state_dir"), locked(tmp_path / "file" / "state"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("device:\n  state_dir: /srv/state\n", "/srv/state"),
+        ("device: {id: gate-3, state_dir: '/srv/my state'}\n", "/srv/my state"),
+        ('device:\n  state_dir: "state"  # here\nmqtt: [broken\n', "<config>/state"),
+        ("device:\n  # state_dir: /no\n  id: a\n", "<default>"),
+        ("\0\1\2", "<default>"),
+    ],
+)
+def test_the_directory_is_found_in_good_and_broken_files(tmp_path: Path, text: str, expected: str) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    places = {"<config>/state": tmp_path / "state", "<default>": default_state_dir()}
+    assert hinted(config) == places.get(expected, Path(expected))
+
+
+def test_without_a_file_the_default_is_meant(tmp_path: Path) -> None:
+    assert hinted(tmp_path / "none.yaml") == default_state_dir()
