@@ -1,0 +1,39 @@
+"""``python -m edge_infer.publisher``: started by the supervisor, which passes the channels as open files."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from edge_infer.channel import Channel
+from edge_infer.logs import configure
+from edge_infer.sandbox import lock
+
+
+def main() -> int:
+    """Locks the room before anything else is loaded, then publishes; 0 after an orderly end."""
+    parser = argparse.ArgumentParser(prog="edge-infer publisher")
+    parser.add_argument("--control", type=int, required=True)
+    parser.add_argument("--results", type=int, required=True)
+    parser.add_argument("--log-level", default="info")
+    args = parser.parse_args()
+    configure("publisher", args.log_level)
+    lock("publisher")
+    from edge_infer.publisher.board import Board
+    from edge_infer.publisher.outbox import MemoryOutbox
+    from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
+
+    control = Channel(args.control, FROM_SUPERVISOR)
+    results = Channel(args.results, FROM_ENGINE)
+    try:
+        with MemoryOutbox() as outbox:
+            Publisher(control, results, outbox, Board()).run()
+    except Exception:  # the outermost loop: the supervisor starts a new publisher
+        logging.getLogger(__name__).exception("the publisher ends because of a fault of its own")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""One attempt to reach the broker, in a thread of its own: names, connections and handshakes may hang."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from paho.mqtt.enums import MQTTProtocolVersion
+
+from edge_infer.config.plan import MqttPlan
+from edge_infer.publisher.client import OneWayClient, dial, hang_up
+
+
+class Attempt:
+    """Dials in the background. Readable once there is an outcome; may be abandoned, and keeps no process alive."""
+
+    def __init__(self, plan: MqttPlan, protocol: MQTTProtocolVersion) -> None:
+        self._plan = plan
+        self._protocol = protocol
+        self._lock = threading.Lock()
+        self._abandoned = False
+        self._client: OneWayClient | None = None
+        self._error: OSError | ValueError | None = None
+        self._readable, self._writable = os.pipe()
+        threading.Thread(target=self._run, name="dial", daemon=True).start()
+
+    def fileno(self) -> int:
+        """For select: readable when it is done."""
+        return self._readable
+
+    def outcome(self) -> OneWayClient | OSError | ValueError | None:
+        """The client, which the caller owns now, or the fault; None while it goes on."""
+        with self._lock:
+            client, self._client = self._client, None
+            return client or self._error
+
+    def close(self) -> None:
+        """Abandons it; what it still gets it closes itself. May be called twice."""
+        with self._lock:
+            self._abandoned = True
+            client, self._client = self._client, None
+        if client:
+            hang_up(client)
+        if self._readable >= 0:
+            os.close(self._readable)
+            self._readable = -1
+
+    def _run(self) -> None:
+        client, error = None, None
+        try:
+            client = dial(self._plan, self._protocol)
+        except (OSError, ValueError) as fault:
+            error = fault
+        with self._lock:
+            self._error = error
+            if not self._abandoned:
+                self._client = client
+            elif client:
+                hang_up(client)
+        os.close(self._writable)  # the end of the pipe makes the other end readable

@@ -1,0 +1,108 @@
+"""Everything that has to go out, in its order: what is retained first, then events, then results."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_infer.publisher.backoff import Backoff
+from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.outbox import Entry, Outbox
+from edge_infer.publisher.rarely import Rarely
+from edge_infer.publisher.retained import Retained
+from edge_infer.publisher.topics import Place
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message on its way: ``entry`` is None for a retained one."""
+
+    place: Place
+    payload: bytes
+    entry: Entry | None
+
+
+@dataclass(slots=True)
+class _Denial:
+    reason: str
+    until: float
+    backoff: Backoff
+
+
+class Cargo:
+    """Gives out messages and learns what became of them. A topic that the broker denies waits, the others go on."""
+
+    def __init__(
+        self, retained: Retained, outbox: Outbox, egress: Egress, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.retained = retained
+        self.outbox = outbox
+        self._egress = egress
+        self._clock = clock
+        self._denials: dict[Place, _Denial] = {}
+        self._rarely = Rarely(clock=clock)
+
+    def begin(self) -> None:
+        """A new connection: everything retained anew, and nothing counts as denied before it is tried."""
+        self._denials.clear()
+        self.retained.again()
+
+    def next(self, most: int) -> Outgoing | None:
+        """The next message, checked once more; ``most`` bytes are what the broker takes."""
+        held = {place for place, denial in self._denials.items() if denial.until > self._clock()}
+        while value := self.retained.next(held):
+            place, payload = value
+            checked = self._egress.release(place, payload)
+            if checked is not None and len(checked) <= most:
+                return Outgoing(place, checked, None)
+            self.retained.forget(place)
+            self._tell_too_large(place, checked, most)
+        while entry := self.outbox.next(held):
+            checked = self._egress.release(entry.place, entry.payload, late=entry.late)
+            if checked is not None and len(checked) <= most:
+                return Outgoing(entry.place, checked, entry)
+            self.outbox.drop(entry, "rejected" if checked is None else "too_large")
+            self._tell_too_large(entry.place, checked, most)
+        return None
+
+    def acked(self, message: Outgoing) -> None:
+        """The broker has it."""
+        self._denials.pop(message.place, None)
+        if message.entry:
+            self.outbox.acked(message.entry)
+        else:
+            self.retained.acked(message.place, message.payload)
+
+    def denied(self, message: Outgoing, reason: str) -> None:
+        """The broker does not accept it on this topic: it waits, longer each time, and nothing is lost."""
+        denial = self._denials.setdefault(message.place, _Denial(reason, 0.0, Backoff()))
+        if denial.until <= self._clock():  # others of this topic that were under way do not count as new attempts
+            denial.reason, denial.until = reason, self._clock() + denial.backoff.failed(refused=True)
+        if message.entry:
+            self.outbox.again(message.entry)
+        else:
+            self.retained.missed(message.place)
+
+    def interrupted(self) -> None:
+        """The connection is gone: what was under way waits again."""
+        self.outbox.rewind()
+
+    def denials(self) -> dict[Place, str]:
+        """Places that the broker denies, and why."""
+        return {place: denial.reason for place, denial in self._denials.items()}
+
+    @property
+    def empty(self) -> bool:
+        """Nothing waits and nothing is under way."""
+        return not self.retained.waiting and not self.outbox.account().pending
+
+    def _tell_too_large(self, place: Place, checked: bytes | None, most: int) -> None:
+        if checked is not None and self._rarely.due(place):
+            log.warning(
+                "a message of %d bytes for %s is not sent: the broker takes at most %d (its max_packet_size)",
+                len(checked), place.topic("…"), most,
+            )  # fmt: skip

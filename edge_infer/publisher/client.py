@@ -1,0 +1,114 @@
+"""A paho client as this publisher needs it: it only speaks, and it carries no more than the window."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from typing import Any, Final
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge_infer.config.plan import MqttPlan, TlsPlan
+from edge_infer.credentials import broker_password
+from edge_infer.errors import StartError
+from edge_infer.publisher.topics import OFFLINE, STATUS
+
+WINDOW: Final = 20
+"""Messages under way at once."""
+KEEPALIVE: Final = 30
+CONNECT_TIMEOUT: Final = 5.0
+MOST_RECEIVED: Final = 16384
+"""Bytes of one packet from the broker. It has nothing to tell us but short acknowledgements."""
+
+
+class FloodError(ConnectionError):
+    """The broker sends what nobody asked for."""
+
+
+class _Ear(logging.Logger):
+    """paho tells why it closes a connection only to its logger, as an exception among the arguments."""
+
+    fault: OSError | None = None
+
+    def log(self, level: int, msg: object, *args: object, **_kwargs: Any) -> None:  # noqa: ARG002
+        """Remembers the newest fault; formats nothing, because paho logs each packet."""
+        if level >= logging.ERROR:
+            self.fault = next((arg for arg in args if isinstance(arg, OSError)), self.fault)
+
+
+class OneWayClient(Client):
+    """A client that subscribes to nothing and ends a connection on which it is sent messages or long packets.
+
+    The two methods are internal to paho; without them a hostile broker could fill the memory (a packet may have
+    256 MiB, and messages with QoS 2 are stored). A test with a flooding broker guards them.
+    """
+
+    def __init__(self, client_id: str, protocol: MQTTProtocolVersion) -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol, reconnect_on_failure=False
+        )
+        self._ear = _Ear("paho")
+        self.enable_logger(self._ear)
+
+    @property
+    def fault(self) -> OSError | None:
+        """Why the connection ended, where the operating system or TLS said so."""
+        return self._ear.fault
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > MOST_RECEIVED:
+            raise FloodError(f"it sent a packet of {bufsize} bytes, which is no MQTT for us")
+        return super()._sock_recv(bufsize)
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        self._ear.fault = FloodError("it sent us messages, though we subscribe to nothing")
+        return MQTTErrorCode.MQTT_ERR_PROTOCOL
+
+
+def dial(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
+    """Connects, which may take seconds, and sends the CONNECT packet with the will; the answer is still to come.
+
+    Raises OSError, `StartError` for files that cannot be used.
+    """
+    client = OneWayClient(plan.client_id, protocol)
+    client.connect_timeout = CONNECT_TIMEOUT
+    client.max_inflight_messages = client.max_queued_messages = WINDOW
+    if plan.username is not None:
+        client.username_pw_set(plan.username, broker_password(plan))
+    if plan.tls is not None:
+        client.tls_set_context(_tls(plan.tls))
+    client.will_set(STATUS.topic(plan.topic), OFFLINE, qos=1, retain=True)
+    properties = None
+    if protocol == MQTTProtocolVersion.MQTTv5:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = MOST_RECEIVED
+        properties.ReceiveMaximum = 1
+    client.connect(plan.host, plan.port, KEEPALIVE, properties=properties)
+    return client
+
+
+def hang_up(client: Client) -> None:
+    """Closes the socket without a word: the broker publishes the will."""
+    if sock := client.socket():
+        sock.close()
+
+
+def _tls(plan: TlsPlan) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=plan.ca_file)
+    except OSError as error:
+        raise StartError(f"mqtt.tls.ca_file {plan.ca_file} cannot be used: {error.strerror or error}") from error
+    if plan.cert_file is not None:
+        try:
+            context.load_cert_chain(plan.cert_file, plan.key_file, password=_no_password)
+        except (OSError, ValueError) as error:
+            files = " and ".join(name for name in (plan.cert_file, plan.key_file) if name)
+            raise StartError(f"mqtt.tls.cert_file and key_file ({files}) cannot be used: {error}") from error
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted; a daemon has nobody to ask for the password")

@@ -1,0 +1,145 @@
+"""The guard at the only exit: a message is checked when it is taken and, as bytes, again when it is sent."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from edge_infer.codec import ABSENT, JsonValue, decode, dumps, encode, loads
+from edge_infer.config.plan import Plan
+from edge_infer.errors import WireError
+from edge_infer.messages import Event, Result, State
+from edge_infer.publisher.rarely import Rarely
+from edge_infer.publisher.topics import OFFLINE, ONLINE, Place
+
+log = logging.getLogger(__name__)
+
+MOST_DIGESTS: Final = 256
+"""Files whose labels are remembered: what was taken before a switch may leave after it."""
+
+
+class Egress:
+    """Refuses whatever does not fit the closed schema, the labels of the model that made it, or the size.
+
+    Labels are keyed by the digest of the file; labels and sizes of plans that held before stay known, because what
+    their pipelines said may still wait.
+    """
+
+    def __init__(self) -> None:
+        self.rejected = 0
+        self._labels: dict[str, frozenset[str]] = {}
+        self._titles: dict[str, frozenset[str]] = {}
+        self._limits: dict[str, int] = {}
+        self._rarely = Rarely()
+
+    def apply(self, plan: Plan) -> None:
+        """Learns the labels of the models, before any message that uses them."""
+        for pipeline in plan.pipelines:
+            model = pipeline.model
+            sha = model.sha256[:8]
+            self._labels[sha] = self._labels.pop(sha, frozenset()) | set(model.labels)
+            self._titles[sha] = self._titles.pop(sha, frozenset()) | {model.title}
+            self._limits[pipeline.name] = pipeline.max_payload
+        for sha in list(self._labels)[:-MOST_DIGESTS]:
+            del self._labels[sha], self._titles[sha]
+
+    def admit(self, place: Place, record: object) -> bytes | None:
+        """The payload of a message that was just taken; None, counted and told, when it may not leave."""
+        try:
+            value = encode(record)
+            self._check(place, value)
+            return self._sized(place, dumps(value))
+        except WireError as error:
+            self._reject(place, error)
+            return None
+
+    def release(self, place: Place, payload: bytes, *, late: bool = False) -> bytes | None:
+        """The bytes that may be sent now; None, counted and told, when they may not leave.
+
+        With ``late`` the message says so itself (``replay``); to make room for that, the outcome with the lowest
+        score may have to go.
+        """
+        try:
+            if place.rule.record is None:
+                return self._status(payload)
+            if not payload and place.rule.retained:
+                return payload  # clears a retained topic
+            record = self._check(place, loads(payload))
+            if late and isinstance(record, (Result, Event)):
+                payload = self._replayed(record, self._limit(place))
+            return self._sized(place, payload)
+        except WireError as error:
+            self._reject(place, error)
+            return None
+
+    def _status(self, payload: bytes) -> bytes:
+        if payload not in (ONLINE, OFFLINE):
+            raise WireError(f"the status is 'online' or 'offline', not {payload[:32]!r}")
+        return payload
+
+    def _check(self, place: Place, value: JsonValue) -> Any:
+        assert place.rule.record is not None
+        record = decode(place.rule.record, value)
+        if place.kind in ("result", "event", "state") and place.name not in self._limits:
+            raise WireError(f"{place.name!r} is no pipeline of the configuration")
+        if isinstance(record, Result):
+            self._check_model(record.sha, record.model)
+            found = record.objects if record.classes is ABSENT else record.classes
+            assert found is not ABSENT
+            self._check_labels((item.label for item in found), self._labels[record.sha])
+        elif isinstance(record, State):
+            self._check_state(record)
+        elif isinstance(record, Event) and record.label is not ABSENT:
+            self._check_labels((record.label,), frozenset().union(*self._labels.values()))
+        return record
+
+    def _check_state(self, record: State) -> None:
+        if record.sha:
+            self._check_model(record.sha, record.model)
+        known = self._labels.get(record.sha, frozenset())
+        if isinstance(record.counts, Mapping):
+            self._check_labels(record.counts, known)
+        if isinstance(record.class_, str):
+            self._check_labels((record.class_,), known)
+
+    def _check_model(self, sha: str, title: str) -> None:
+        if sha not in self._labels:
+            raise WireError(f"{sha} is the digest of no model of the configuration")
+        if title not in self._titles[sha]:
+            raise WireError(f"{title!r} is not the title of the model {sha}")
+
+    def _check_labels(self, found: Iterable[str], known: frozenset[str]) -> None:
+        for label in found:
+            if label not in known:
+                raise WireError(f"{label!r} is not among the labels of the model")
+
+    def _limit(self, place: Place) -> int:
+        return max(place.rule.limit, self._limits.get(place.name, 0)) if place.kind != "model" else place.rule.limit
+
+    def _sized(self, place: Place, payload: bytes) -> bytes:
+        if len(payload) > self._limit(place):
+            raise WireError(f"{len(payload)} bytes are more than {self._limit(place)}")
+        return payload
+
+    def _replayed(self, record: Result | Event, limit: int) -> bytes:
+        record = dataclasses.replace(record, replay=True)
+        payload = dumps(encode(record))
+        while len(payload) > limit and isinstance(record, Result) and (record.objects, record.classes).count(()) == 0:
+            record = _shorter(record)
+            payload = dumps(encode(record))
+        return payload
+
+    def _reject(self, place: Place, error: WireError) -> None:
+        self.rejected += 1
+        if self._rarely.due(place):
+            log.warning("a message for %s is not published: %s (told once a minute)", place.topic("…"), error)
+
+
+def _shorter(record: Result) -> Result:
+    more = 1 + (0 if record.more is ABSENT else record.more)
+    if record.objects is not ABSENT:
+        return dataclasses.replace(record, objects=record.objects[:-1], more=more)
+    assert record.classes is not ABSENT
+    return dataclasses.replace(record, classes=record.classes[:-1], more=more)

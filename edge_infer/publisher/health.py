@@ -1,0 +1,49 @@
+"""The health of the device, put together from what the engine, the outbox, the guard and the board say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from edge_infer.messages import EgressHealth, Health, OutboxHealth, timestamp
+from edge_infer.publisher.board import Board
+from edge_infer.publisher.states import NO_BOOT
+from edge_infer.rooms import EngineReport
+
+EVERY: Final = 30.0
+
+
+class HealthClock:
+    """Knows the newest report of the engine and when health is due: soon after a connection, then every 30 s."""
+
+    def __init__(self, board: Board, clock: Callable[[], float] = time.monotonic) -> None:
+        self.report: EngineReport | None = None
+        self._board = board
+        self._clock = clock
+        self._due = clock() + EVERY
+
+    def connected(self) -> None:
+        """A new connection: subscribers wait for a first message."""
+        self._due = min(self._due, self._clock() + 1.0)
+
+    def due(self) -> bool:
+        """Whether it is time; the answer yes is remembered."""
+        if self._clock() < self._due:
+            return False
+        self._due = self._clock() + EVERY
+        return True
+
+    def compose(self, outbox: OutboxHealth, rejected: int) -> Health:
+        """Without an engine there are no pipelines and sources to speak of."""
+        report = self.report
+        return Health(
+            v=1,
+            ts=timestamp(time.time()),
+            boot=report.boot if report else NO_BOOT,
+            pipelines=report.pipelines if report else {},
+            sources=report.sources if report else {},
+            outbox=outbox,
+            egress=EgressHealth(rejected),
+            board=self._board.read(),
+        )

@@ -1,0 +1,308 @@
+"""The connection to the broker: one paho client at a time, owned by the one thread that calls `Link.step`."""
+
+from __future__ import annotations
+
+import logging
+import select
+import ssl
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_infer.config.plan import MqttPlan
+from edge_infer.messages import timestamp
+from edge_infer.publisher.attempt import Attempt
+from edge_infer.publisher.backoff import Backoff
+from edge_infer.publisher.cargo import Cargo, Outgoing
+from edge_infer.publisher.client import WINDOW, FloodError, OneWayClient, hang_up
+from edge_infer.publisher.rarely import Rarely
+from edge_infer.publisher.topics import OFFLINE, ONLINE, RULES, STATUS, Kind
+from edge_infer.publisher.trouble import Trouble, address, denial, explain, refusal
+
+log = logging.getLogger(__name__)
+
+V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
+_NAMES: Final = {V5: "MQTT 5", V311: "MQTT 3.1.1"}
+_NO_LIMIT: Final = 1 << 28
+_MOST_READS: Final = 200
+"""Reads within a second that bring nothing we wait for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds: until an attempt is abandoned, until the broker has to answer CONNECT, until it has to acknowledge a
+    message, and of connection after which earlier failures are forgiven."""
+
+    dialling: float = 12.0
+    greeting: float = 10.0
+    acknowledging: float = 20.0
+    stable: float = 10.0
+
+
+class Link:
+    """Connects, stays connected and carries the cargo; tells in a sentence how it stands. Never blocks in `step`."""
+
+    def __init__(self, plan: MqttPlan, cargo: Cargo, patience: Patience | None = None) -> None:
+        self.plan = plan
+        self._cargo = cargo
+        self._patience = patience or Patience()
+        self._version = V5
+        self._backoff = Backoff()
+        self._rarely = Rarely()
+        self._attempt: Attempt | None = None
+        self._client: OneWayClient | None = None
+        self._up = False
+        self._leaving = False
+        self._idle = False
+        self._ended: Trouble | None = None
+        self._since = 0.0
+        self._retry_at = 0.0
+        self._under_way: dict[int, tuple[Outgoing, float]] = {}
+        self._window, self._qos, self._most = WINDOW, int(plan.qos), _NO_LIMIT
+        self._reads, self._reads_since = 0, 0.0
+        self._sentence = f"not yet connected to {address(plan)}"
+
+    @property
+    def up(self) -> bool:
+        """The broker has accepted this connection."""
+        return self._up
+
+    @property
+    def connected(self) -> bool:
+        """The broker has accepted this connection and everything on it."""
+        return self._up and not self._cargo.denials()
+
+    @property
+    def sentence(self) -> str:
+        """How it stands, for the operator."""
+        if not self._up:
+            return self._sentence
+        denials = list(self._cargo.denials().values())
+        return f"{self._sentence}, but {denials[0]}" if denials else self._sentence
+
+    def files(self) -> tuple[list[int], list[int]]:
+        """What to wait for: readable and writable."""
+        if self._attempt:
+            return [self._attempt.fileno()], []
+        sock = self._client.socket() if self._client else None
+        if self._client is None or sock is None:
+            return [], []
+        return [sock.fileno()], [sock.fileno()] if self._client.want_write() else []
+
+    def due(self) -> float:
+        """Seconds until `step` has something to do without a file being ready, at most one."""
+        if self._attempt or self._client:
+            return 1.0
+        return min(1.0, max(0.0, self._retry_at - time.monotonic()))
+
+    def step(self) -> None:
+        """Does whatever can be done now."""
+        now = time.monotonic()
+        if self._attempt:
+            self._await(self._attempt, now)
+        elif self._client is None and now >= self._retry_at and not self._leaving:
+            self._attempt, self._since = Attempt(self.plan, self._version), now
+        if self._client:
+            self._exchange(self._client, now)
+
+    def finish(self, deadline: float) -> bool:
+        """Sends what waits, then ``offline``, and says goodbye; True when the broker acknowledged that in time.
+
+        Without an acknowledgement the socket is closed without a word, so that the broker publishes the will.
+        """
+        self._leaving = True
+        self._run(deadline - 0.5)
+        if self._up:
+            self._cargo.retained.set(STATUS, OFFLINE)
+            self._idle = False
+            self._run(deadline - 0.1)
+        told = self._up and self._idle
+        if told and self._client:
+            self._client.disconnect()
+            while self._client.want_write() and time.monotonic() < deadline:
+                select.select([], self.files()[1], [], 0.05)
+                self._client.loop_write()
+        self.close()
+        return told
+
+    def close(self) -> None:
+        """Gives up the connection as it is; may be called twice."""
+        if self._attempt:
+            self._attempt.close()
+            self._attempt = None
+        if self._client:
+            hang_up(self._client)
+            self._client = None
+        if self._under_way or self._up:
+            self._cargo.interrupted()
+        self._under_way.clear()
+        self._up = False
+
+    def _run(self, deadline: float) -> None:
+        while (left := deadline - time.monotonic()) > 0 and (self._client or self._attempt) and not self._idle:
+            readable, writable = self.files()
+            select.select(readable, writable, [], min(left, 0.1))
+            self.step()
+
+    def _await(self, attempt: Attempt, now: float) -> None:
+        outcome = attempt.outcome()
+        if isinstance(outcome, OneWayClient):
+            attempt.close()
+            self._attempt = None
+            self._adopt(outcome, now)
+        elif outcome is not None:
+            self._fail(explain(outcome, self.plan, timestamp(time.time())))
+        elif now - self._since > self._patience.dialling:
+            self._fail(explain(TimeoutError(), self.plan, ""))
+
+    def _adopt(self, client: OneWayClient, now: float) -> None:
+        client.on_connect = self._on_connect
+        client.on_publish = self._on_publish
+        client.on_disconnect = self._on_disconnect
+        self._client, self._ended, self._since, self._idle = client, None, now, False
+
+    def _exchange(self, client: OneWayClient, now: float) -> None:
+        self._read(client, now)
+        client.loop_misc()
+        if self._up and self._ended is None:
+            self._send(client, now)
+        if client.want_write():
+            client.loop_write()
+        if self._ended is None:
+            self._ended = self._impatient(now)
+        if self._ended is None and client.socket() is None:
+            self._ended = Trouble(f"the connection to {address(self.plan)} ended")
+        if self._ended is not None:
+            self._fail(self._ended)
+
+    def _read(self, client: OneWayClient, now: float) -> None:
+        sock = client.socket()
+        if sock is None or not select.select([sock], [], [], 0)[0]:
+            return
+        if now - self._reads_since > 1.0:
+            self._reads, self._reads_since = 0, now
+        for _ in range(50):
+            self._reads += 1
+            client.loop_read()
+            sock = client.socket()
+            if not isinstance(sock, ssl.SSLSocket) or not sock.pending():  # select does not see what TLS has buffered
+                break
+
+    def _send(self, client: OneWayClient, now: float) -> None:
+        while len(self._under_way) < self._window and not client.want_write():
+            message = self._cargo.next(self._most)
+            if message is None:
+                self._idle = not self._under_way
+                return
+            rule = message.place.rule
+            properties = _properties(message.place.kind) if self._version == V5 and message.payload else None
+            topic = message.place.topic(self.plan.topic)
+            info = client.publish(topic, message.payload, self._qos, rule.retained, properties)
+            if self._qos == 0 and info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS and info.is_published():
+                self._cargo.acked(message)
+            else:
+                self._under_way[info.mid] = (message, now)
+
+    def _impatient(self, now: float) -> Trouble | None:
+        where, patience = address(self.plan), self._patience
+        if not self._up and now - self._since > patience.greeting:
+            return Trouble(f"{where} accepts connections and says nothing: is an MQTT broker there, does it hang?")
+        if self._under_way and now - next(iter(self._under_way.values()))[1] > patience.acknowledging:
+            return Trouble(
+                f"the broker {where} has acknowledged nothing for {patience.acknowledging:.0f} s: does it hang?"
+            )
+        if self._reads > _MOST_READS:
+            return Trouble(f"the broker {where} floods us with what nobody asked for: check mqtt.host", refused=True)
+        return None
+
+    def _on_connect(
+        self, _client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            self._ended = refusal(reason.value, reason.getName(), self.plan)
+            return
+        self._up, self._since, self._reads = True, time.monotonic(), 0
+        self._window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
+        self._qos = min(int(self.plan.qos), getattr(properties, "MaximumQoS", 1))
+        self._most = getattr(properties, "MaximumPacketSize", _NO_LIMIT) - _ROOM
+        self._sentence = f"connected to {address(self.plan)} ({_NAMES[self._version]})"
+        log.info("%s", self._sentence)
+        if not self._leaving:
+            self._cargo.retained.set(STATUS, ONLINE)
+        self._cargo.begin()
+
+    def _on_publish(self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties) -> None:
+        message, _ = self._under_way.pop(mid, (None, 0.0))
+        if message is None:
+            return  # QoS 0, written before `publish` returned
+        self._reads = 0
+        if not reason.is_failure:
+            self._cargo.acked(message)
+            return
+        text = denial(reason.value, reason.getName(), message.place.topic(self.plan.topic), self.plan)
+        self._cargo.denied(message, text)
+        if self._rarely.due(message.place):
+            log.warning("%s (told once a minute; its messages wait)", text)
+
+    def _on_disconnect(
+        self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        if self._ended is not None or self._client is None:
+            return
+        where = address(self.plan)
+        if flags.is_disconnect_packet_from_server:
+            self._ended = refusal(reason.value, reason.getName(), self.plan)
+        elif isinstance(self._client.fault, FloodError):
+            self._ended = Trouble(f"the broker {where} floods us: {self._client.fault}: check mqtt.host", refused=True)
+        elif self._client.fault is not None:
+            self._ended = explain(self._client.fault, self.plan, timestamp(time.time()))
+        elif not self._up:
+            text = f"{where} closes the connection without an answer: is an MQTT broker there?"
+            self._ended = Trouble(text, other_version=True)
+        elif reason.getName() == "Keep alive timeout":
+            self._ended = Trouble(f"the broker {where} does not answer any more")
+        else:
+            self._ended = Trouble(f"the broker {where} closed the connection")
+
+    def _fail(self, trouble: Trouble) -> None:
+        now = time.monotonic()
+        if self._up and now - self._since >= self._patience.stable:
+            self._backoff.reset()
+        elif self._up and not trouble.refused:
+            trouble = Trouble(
+                f"{trouble.text} soon after it was made; if this goes on: does another client use the client id "
+                f"{self.plan.client_id!r}?",
+            )
+        self.close()
+        self._ended = None
+        self._sentence = trouble.text
+        if trouble.other_version:
+            self._version = V311 if self._version == V5 else V5
+            log.info("%s; the next attempt speaks %s", trouble.text, _NAMES[self._version])
+        pause = self._backoff.failed(refused=trouble.refused and not trouble.other_version)
+        self._retry_at = now + pause
+        if self._rarely.due(trouble.text):
+            log.warning("%s (next attempt in %.1f s; told once a minute)", trouble.text, pause)
+
+
+_ROOM: Final = 512
+"""Bytes of a packet beside its payload: topic and properties."""
+
+
+def _properties(kind: Kind) -> Properties | None:
+    """What MQTT 5 says about a payload of this kind; topic aliases never: on a resent message they loop for ever."""
+    rule = RULES[kind]
+    if rule.record is None:
+        return None
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.ContentType = "application/json"
+    properties.PayloadFormatIndicator = 1
+    if rule.expiry is not None:
+        properties.MessageExpiryInterval = rule.expiry
+    return properties

@@ -1,0 +1,231 @@
+"""The publisher's process: takes from the engine, obeys the supervisor, and carries to the broker; one thread."""
+
+from __future__ import annotations
+
+import logging
+import select
+import time
+from typing import Final
+
+from edge_infer.channel import Channel, ChannelClosedError
+from edge_infer.config.plan import Plan
+from edge_infer.errors import WireError
+from edge_infer.messages import Event
+from edge_infer.publisher.board import Board
+from edge_infer.publisher.cargo import Cargo
+from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.health import HealthClock
+from edge_infer.publisher.intake import Series
+from edge_infer.publisher.mqtt import Link
+from edge_infer.publisher.outbox import Outbox
+from edge_infer.publisher.rarely import Rarely
+from edge_infer.publisher.retained import Retained
+from edge_infer.publisher.states import States
+from edge_infer.publisher.topics import HEALTH, STATUS, Place, announced
+from edge_infer.rooms import (
+    Announce,
+    ApplyPlan,
+    EngineDown,
+    EngineHello,
+    EngineReport,
+    Handover,
+    PublisherHello,
+    PublisherReport,
+    StateUpdate,
+    Stop,
+)
+
+log = logging.getLogger(__name__)
+
+FROM_SUPERVISOR: Final = (ApplyPlan, Announce, EngineReport, EngineDown, Stop)
+FROM_ENGINE: Final = (EngineHello, Handover, StateUpdate)
+REPORT_EVERY: Final = 1.0
+STATE_AGAIN: Final = 60.0
+"""Seconds after which a state is said again; a broker forgets it after 180."""
+LAST_WORDS: Final = 2.0
+"""Seconds to publish what can be published at the end."""
+MOVE: Final = 1.0
+"""Seconds to say goodbye to a broker that is left for another."""
+
+
+class Publisher:
+    """`run` is the whole life of the process."""
+
+    def __init__(self, control: Channel, results: Channel, outbox: Outbox, board: Board) -> None:
+        self._control = control
+        self._results = results
+        self._outbox = outbox
+        self._egress = Egress()
+        self._retained = Retained()
+        self._cargo = Cargo(self._retained, outbox, self._egress)
+        self._states = States(self._retained, self._egress)
+        self._health = HealthClock(board)
+        self._link: Link | None = None
+        self._early: list[Handover] = []
+        self._greeted = False
+        self._stopping = False
+        self._engine_gone = False
+        self._rarely = Rarely()
+
+    def run(self) -> None:
+        """Works until told to stop or until the supervisor is gone; then says so to the subscribers and ends."""
+        report_at = 0.0
+        while not self._stopping:
+            was_up = self._link is not None and self._link.up
+            if time.monotonic() >= report_at:
+                report_at = time.monotonic() + REPORT_EVERY
+                self._report()
+            self._wait(report_at)
+            self._obey()
+            self._take()
+            if self._link:
+                self._link.step()
+                if self._link.up and not was_up:
+                    self._health.connected()
+            self._say_health()
+            self._acknowledge()
+        self._end()
+
+    def _wait(self, until: float) -> None:
+        timeout = max(0.0, until - time.monotonic())
+        readable, writable = self._link.files() if self._link else ([], [])
+        if self._link:
+            timeout = min(timeout, self._link.due())
+            if not self._engine_gone:
+                readable = [*readable, self._results.fd]
+        select.select([*readable, self._control.fd], writable, [], timeout)
+
+    def _obey(self) -> None:
+        """The supervisor is heard before the engine: labels come before the results that use them."""
+        while (order := self._hear(self._control)) is not None:
+            if isinstance(order, ApplyPlan):
+                self._apply(order.plan)
+            elif isinstance(order, Announce):
+                place = announced(order.topic)
+                if payload := self._egress.admit(place, order.payload):
+                    self._retained.set(place, payload)
+            elif isinstance(order, EngineReport):
+                self._health.report = order
+                self._states.boot = order.boot
+            elif isinstance(order, EngineDown):
+                self._take()
+                self._engine_down(order)
+            elif isinstance(order, Stop):
+                self._stopping = True
+
+    def _apply(self, plan: Plan) -> None:
+        self._egress.apply(plan)
+        self._states.apply(plan)
+        if self._link is None:
+            self._link = Link(plan.mqtt, self._cargo)
+            self._results.send(PublisherHello())
+        elif self._link.plan != plan.mqtt:
+            self._move(self._link, plan)
+
+    def _move(self, link: Link, plan: Plan) -> None:
+        """Another broker, or another name there: the old one is left tidy, and what waits goes to the new one."""
+        log.info("the mqtt section has changed: reconnecting")
+        values = self._retained.values()
+        if link.plan.topic != plan.mqtt.topic:
+            for place in values.keys() - {STATUS}:
+                self._retained.clear(place)
+        link.finish(time.monotonic() + MOVE)
+        self._retained.restore(values)
+        self._link = Link(plan.mqtt, self._cargo)
+
+    def _engine_down(self, down: EngineDown) -> None:
+        self._health.report = None
+        self._states.all_null(down.reason)
+        if not self._greeted and not self._engine_gone:  # it may have died with our greeting: the next one gets another
+            self._results.send(PublisherHello())
+
+    def _take(self) -> None:
+        if self._link is None or self._engine_gone:
+            return  # without labels nothing can be checked; it waits in the channel
+        while (message := self._hear(self._results)) is not None:
+            if isinstance(message, EngineHello):
+                self._greet(message)
+            elif isinstance(message, StateUpdate):
+                self._states.update(message.pipeline, message.state)
+            elif isinstance(message, Handover):
+                if self._greeted:
+                    self._put(message)
+                else:
+                    self._early.append(message)
+
+    def _greet(self, hello: EngineHello) -> None:
+        """What came before this answer and is of its boot comes again; of an engine that died, it is all there is."""
+        self._greeted = True
+        self._outbox.hello(hello)
+        early, self._early = self._early, []
+        for message in early:
+            if message.message.boot != hello.boot:
+                self._put(message)
+
+    def _put(self, handover: Handover) -> None:
+        message = handover.message
+        series = Series(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
+        payload = self._egress.admit(Place(series.kind, series.pipeline), message)
+        if payload is None:
+            self._outbox.lose(series, message.seq, "rejected")
+        else:
+            late = self._link is None or not self._link.up
+            self._outbox.put(series, message.seq, payload, late=late)
+
+    def _acknowledge(self) -> None:
+        """Tells the engine what it need not keep; what finds no room is told the next time."""
+        try:
+            for acked in self._outbox.safe():
+                if self._engine_gone or not self._results.send(acked):
+                    return
+                self._outbox.told(acked)
+        except ChannelClosedError:
+            self._engine_gone = True
+
+    def _say_health(self) -> None:
+        self._retained.refresh("state", STATE_AGAIN)
+        if self._health.due():
+            health = self._health.compose(self._outbox.account(), self._egress.rejected)
+            if payload := self._egress.admit(HEALTH, health):
+                self._retained.set(HEALTH, payload)
+
+    def _report(self) -> None:
+        connected, sentence = False, "no configuration yet"
+        if self._link:
+            connected, sentence = self._link.connected, self._link.sentence
+        report = PublisherReport(connected, sentence[:500], self._outbox.account(), self._egress.rejected)
+        try:
+            self._control.send(report)
+        except ChannelClosedError:
+            self._stopping = True
+
+    def _hear(self, channel: Channel) -> object | None:
+        """The next record; the end of a channel and what does not fit it are handled here."""
+        while True:
+            try:
+                return channel.receive()
+            except ChannelClosedError:
+                if channel is self._control:
+                    log.warning("the supervisor is gone; the publisher ends")
+                    self._stopping = True
+                else:
+                    self._engine_gone = True
+                return None
+            except WireError as error:
+                self._egress.rejected += 1
+                if self._rarely.due(channel):
+                    log.warning("a message that does not fit is not taken: %s (told once a minute)", error)
+
+    def _end(self) -> None:
+        deadline = time.monotonic() + LAST_WORDS
+        self._take()
+        for handover in self._early:
+            self._put(handover)
+        self._states.all_null("stopped")
+        if self._link is None:
+            return
+        if not self._link.finish(deadline):
+            log.warning("the broker did not hear the end from us: %s", self._link.sentence)
+        self._acknowledge()
+        if pending := self._outbox.account().pending:
+            log.warning("%d messages were not delivered", pending)

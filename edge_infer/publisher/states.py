@@ -1,0 +1,66 @@
+"""The states of the pipelines while the engine cannot say them: null, with the reason."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from edge_infer.codec import ABSENT
+from edge_infer.config.plan import PipelinePlan, Plan
+from edge_infer.messages import Reason, State, timestamp
+from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.retained import Retained
+from edge_infer.publisher.topics import Place
+
+NO_BOOT: Final = "000000"
+"""The boot of what is said before any engine has started."""
+
+
+class States:
+    """Keeps the retained state of every pipeline in step with the configuration and the life of the engine."""
+
+    def __init__(self, retained: Retained, egress: Egress) -> None:
+        self._retained = retained
+        self._egress = egress
+        self._pipelines: dict[str, PipelinePlan] = {}
+        self.boot = NO_BOOT
+
+    def apply(self, plan: Plan) -> None:
+        """New pipelines are ``starting``; topics of pipelines and models that are gone are cleared."""
+        pipelines = {pipeline.name: pipeline for pipeline in plan.pipelines}
+        models = {model.name for model in plan.models()}
+        for place in self._retained.places():
+            gone = pipelines if place.kind == "state" else models if place.kind == "model" else {place.name}
+            if place.name not in gone:
+                self._retained.clear(place)
+        self._pipelines = pipelines
+        for name in pipelines:
+            if Place("state", name) not in self._retained:
+                self._say(name, "starting")
+
+    def update(self, pipeline: str, state: State) -> None:
+        """What the engine says; a pipeline that is gone says nothing more."""
+        place = Place("state", pipeline)
+        if pipeline in self._pipelines and (payload := self._egress.admit(place, state)):
+            self.boot = state.boot
+            self._retained.set(place, payload)
+
+    def all_null(self, reason: Reason) -> None:
+        """What the engine said last no longer holds."""
+        for name in self._pipelines:
+            self._say(name, reason)
+
+    def _say(self, name: str, reason: Reason) -> None:
+        model = self._pipelines[name].model
+        state = State(
+            v=1,
+            ts=timestamp(time.time()),
+            boot=self.boot,
+            model=model.title,
+            sha=model.sha256[:8],
+            counts=None if model.task == "detection" else ABSENT,
+            class_=None if model.task != "detection" else ABSENT,
+            reason=reason,
+        )
+        if payload := self._egress.admit(Place("state", name), state):
+            self._retained.set(Place("state", name), payload)
