@@ -1,0 +1,50 @@
+"""What decoders share: comparing stored scores with a threshold, and boxes that are fit to be handed on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.records import Array, Boxes
+
+
+def stored(tensor: Tensor, real: float) -> float:
+    """The stored value, not rounded, that stands for a real one: thresholds are compared before dequantizing."""
+    return real / tensor.scale[0] + tensor.zero_point[0] if tensor.quantized else real
+
+
+def logit(score: float) -> float:
+    """The value whose sigmoid is ``score``; infinite at 0 and 1."""
+    if score <= 0.0 or score >= 1.0:
+        return -math.inf if score <= 0.0 else math.inf
+    return math.log(score / (1.0 - score))
+
+
+def sigmoid(values: Array) -> Array:
+    """1 / (1 + e^-x) without overflow: the exponent is cut at 80, beyond which float32 sees no difference. NaN stays."""
+    powers: Array = np.exp(-np.clip(values, -80.0, 80.0))
+    return np.reciprocal(powers + np.float32(1.0))
+
+
+def sound_boxes(boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], *, merged: bool = False) -> Boxes:
+    """Candidates without those that are not finite, which are counted, and those without an area; scores in 0..1."""
+    finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+    good = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return Boxes(
+        boxes=boxes[good].astype(np.float32),
+        scores=np.clip(scores[good], 0.0, 1.0).astype(np.float32),
+        classes=classes[good].astype(np.int32),
+        merged=merged,
+        nonfinite=int(np.count_nonzero(~finite)),
+    )
+
+
+def corners(centered: Array) -> Array:
+    """Boxes ``[n, 4]`` as xmin, ymin, xmax, ymax from rows ``[4, n]`` of centre x, centre y, width and height."""
+    centers, halves = centered[:2], centered[2:] / np.float32(2.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out later, and counted
+        return np.concatenate((centers - halves, centers + halves)).T

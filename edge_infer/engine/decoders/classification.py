@@ -1,0 +1,133 @@
+"""One score a class: MobileNet, EfficientNet, ResNet and whatever else ends in one row of numbers.
+
+What the numbers are is not visible in their shape. In order:
+
+- the manifest says: ``decoder: {kind: classification, activation: none | softmax | sigmoid}``, where ``none`` means
+  that the model has already made scores of 0..1 of them;
+- a quantized output that can hold 0..1 and nothing else (scale 1/256, as TFLite gives softmax and sigmoid) holds
+  scores;
+- a float output that is within 0..1 and sums to 1 holds scores, looked at each time. Anything else is refused.
+
+An output of 1,001 classes with 1,000 labels has ImageNet's background first, which has no label. An output of one
+number with two labels is the score of the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.engine.decoders import Layout
+from edge_infer.engine.decoders.candidates import sigmoid
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.records import Array, Classes
+from edge_infer.errors import ModelError
+from edge_infer.messages import Task
+
+Activation = Literal["none", "softmax", "sigmoid"]
+IMAGENET: Final = 1000
+REMEDY: Final = (
+    "say what they are, in the manifest: `decoder: {kind: classification, activation: softmax}` (sigmoid, or none "
+    "where the model has already made scores of 0..1)"
+)
+
+
+class Classification:
+    """Scores by class from the one output of a classifier."""
+
+    task: ClassVar[Task] = "classification"
+    input: ClassVar[InputPlan] = InputPlan()
+    nms: ClassVar[NmsPlan] = NmsPlan()
+
+    def __init__(self, layout: Layout) -> None:
+        """Raises `ModelError` unless there is one output of one row, and it is known what its numbers are."""
+        if len(layout.outputs) != 1 or not _is_row(layout.outputs[0]):
+            shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
+            raise ModelError(f"a classifier has one output of the shape [1, classes], not {shapes}", key="decoder")
+        self._output = layout.outputs[0]
+        self._activation = _activation(layout, self._output)
+        count = int(np.prod(self._output.shape))
+        self._background = count == IMAGENET + 1 and layout.labels == IMAGENET
+        self._pair = count == 1 and layout.labels == 2
+        self.classes = count - 1 if self._background else count + 1 if self._pair else count
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Classes:
+        """Scores of all classes, below the threshold too; one that is not finite counts and becomes 0."""
+        real = self._output.dequantize(tensors[0].reshape(-1))
+        finite = np.isfinite(real)
+        nonfinite = int(real.size - np.count_nonzero(finite))
+        scores = self._scores(real) if nonfinite == 0 else np.zeros_like(real)
+        if self._background:
+            scores = scores[1:]
+        elif self._pair:
+            scores = np.concatenate((1.0 - scores, scores))
+        return Classes(scores, nonfinite)
+
+    def _scores(self, real: Array) -> Array:
+        if self._activation == "softmax":
+            powers: Array = np.exp(real - real.max())
+            return np.divide(powers, powers.sum())
+        if self._activation == "sigmoid":
+            return sigmoid(real)
+        if self._activation is None and not _are_scores(real):
+            raise ModelError(
+                f"its float output {self._output.name} holds numbers of {real.min():g} to {real.max():g} that sum to "
+                f"{real.sum():g}, so they are no scores yet; {REMEDY}",
+                key="decoder",
+            )
+        return np.clip(real, 0.0, 1.0)
+
+    @staticmethod
+    def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
+        """A colour picture in, one row of scores out. One channel could be a spectrogram, a float row an embedding."""
+        if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3:
+            return None
+        if not _is_row(outputs[0]) or np.prod(outputs[0].shape) < 2 or not _holds_scores(outputs[0]):
+            return None
+        return f"one picture in, one row of {int(np.prod(outputs[0].shape))} scores of 0..1 out"
+
+
+def _is_row(tensor: Tensor) -> bool:
+    return len(tensor.shape) >= 1 and int(np.prod(tensor.shape)) == tensor.shape[-1] > 0
+
+
+def _activation(layout: Layout, output: Tensor) -> Activation | None:
+    """What has to be done to the numbers; None for a float output that has to prove itself."""
+    said = layout.options.get("activation")
+    if said is not None:
+        found: Activation | None = next((known for known in get_args(Activation) if known == said), None)
+        if found is None:
+            raise ModelError(
+                f"the manifest's `decoder: activation` is {said!r}; right is none, softmax or sigmoid", key="decoder"
+            )
+        return found
+    if _holds_scores(output):
+        return "none"
+    if output.quantized:
+        raise ModelError(
+            f"its output {output.name} (scale {output.scale[0]:g}, zero point {output.zero_point[0]}) holds more than "
+            f"0..1, so they are no scores yet; {REMEDY}",
+            key="decoder",
+        )
+    if np.dtype(output.dtype).kind != "f":
+        raise ModelError(
+            f"its output {output.name} is of {output.dtype} without quantization parameters", key="decoder"
+        )
+    return None
+
+
+def _holds_scores(output: Tensor) -> bool:
+    """Whether a quantized tensor can hold 0..1, within two steps, and nothing else."""
+    if not output.quantized:
+        return False
+    limits, scale, zero = np.iinfo(output.dtype), output.scale[0], output.zero_point[0]
+    low, high = scale * (int(limits.min) - zero), scale * (int(limits.max) - zero)
+    return abs(low) <= scale and abs(high - 1.0) <= 2.0 * scale
+
+
+def _are_scores(real: Array) -> bool:
+    return bool(real.min() >= -1e-3 and real.max() <= 1.001 and abs(float(real.sum()) - 1.0) <= 0.01)

@@ -1,0 +1,114 @@
+"""SSD and EfficientDet with the operator ``TFLite_Detection_PostProcess``, which decodes and merges inside the model.
+
+Its four outputs are boxes ``[1, n, 4]`` (ymin, xmin, ymax, xmax in fractions of the input), class ids ``[1, n]`` from 0
+without a background, scores ``[1, n]`` and a count ``[1]`` beyond which the others hold rubbish. Class ids and scores
+look alike, and their places differ by exporter, so names decide: ``TFLite_Detection_PostProcess``, ``:1``, ``:2``,
+``:3`` (TensorFlow 1) or ``StatefulPartitionedCall:3`` to ``:0`` (TensorFlow 2). Where names say nothing the manifest can:
+``decoder: {kind: ssd_postprocess, classes: NAME, scores: NAME}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.engine.decoders import Layout
+from edge_infer.engine.decoders.candidates import sound_boxes
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.records import Boxes
+from edge_infer.errors import ModelError
+from edge_infer.messages import Task
+
+NAMES: Final = (
+    ("TFLite_Detection_PostProcess:1", "TFLite_Detection_PostProcess:2"),
+    ("StatefulPartitionedCall:2", "StatefulPartitionedCall:1"),
+)
+"""Names of class ids and scores, by exporter."""
+
+
+class SsdPostprocess:
+    """Boxes that the model has decoded and merged itself."""
+
+    task: ClassVar[Task] = "detection"
+    input: ClassVar[InputPlan] = InputPlan(mean=(127.5,), std=(127.5,))
+    nms: ClassVar[NmsPlan] = NmsPlan()
+    classes = 0
+
+    def __init__(self, layout: Layout) -> None:
+        """Raises `ModelError` unless the four outputs are there and it is known which is which."""
+        self._outputs = layout.outputs
+        self._threshold = layout.threshold
+        self._boxes, self._count, alike = _by_shape(layout.outputs)
+        names = _names(layout, alike)
+        position = {layout.outputs[index].name: index for index in alike}
+        self._classes, self._scores = position[names[0]], position[names[1]]
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
+        """At most as many candidates as the model counts, without those below the threshold."""
+        boxes, classes, scores, count = (
+            self._outputs[index].dequantize(tensors[index])
+            for index in (self._boxes, self._classes, self._scores, self._count)
+        )
+        boxes, classes, scores = boxes.reshape(-1, 4), classes.reshape(-1), scores.reshape(-1)
+        counted = float(count.reshape(-1)[0])
+        most = int(np.clip(round(counted), 0, scores.size)) if np.isfinite(counted) else scores.size
+        kept = ~(scores[:most] < self._threshold)  # so that NaN stays, and is counted
+        boxes, classes, scores = boxes[:most][kept], classes[:most][kept], scores[:most][kept]
+        scores = np.where(np.isfinite(classes), scores, np.nan)
+        with np.errstate(invalid="ignore"):
+            numbers = np.rint(np.nan_to_num(np.clip(classes, -1, 1e6))).astype(np.int32)
+        return sound_boxes(boxes[:, [1, 0, 3, 2]], scores, numbers, merged=True)
+
+    @staticmethod
+    def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
+        """The four shapes with the names of a known exporter."""
+        del inputs
+        try:
+            alike = _by_shape(outputs)[2]
+        except ModelError:
+            return None
+        found = _known_names(tuple(outputs[index].name for index in alike))
+        return f"boxes, classes, scores and count of a detection post-process ({found[1]} …)" if found else None
+
+
+def _by_shape(outputs: tuple[Tensor, ...]) -> tuple[int, int, list[int]]:
+    """Indices of the boxes, of the count and of the two that look alike."""
+    boxes = [index for index, output in enumerate(outputs) if len(output.shape) == 3 and output.shape[2] == 4]
+    count = [index for index, output in enumerate(outputs) if output.shape in ((1,), ())]
+    most = outputs[boxes[0]].shape[1] if len(boxes) == 1 else -1
+    alike = [index for index, output in enumerate(outputs) if output.shape == (1, most)]
+    if len(outputs) != 4 or len(count) != 1 or len(alike) != 2:
+        shapes = ", ".join(str(list(output.shape)) for output in outputs)
+        raise ModelError(
+            f"a detection post-process has the outputs [1, n, 4], [1, n], [1, n] and [1], not {shapes}", key="decoder"
+        )
+    return boxes[0], count[0], alike
+
+
+def _names(layout: Layout, alike: list[int]) -> tuple[str, str]:
+    """Names of the class ids and the scores."""
+    there = tuple(layout.outputs[index].name for index in alike)
+    said = (layout.options.get("classes"), layout.options.get("scores"))
+    if said != (None, None):
+        for option, name in zip(("classes", "scores"), said, strict=True):
+            if name not in there:
+                raise ModelError(
+                    f"the manifest's `decoder: {option}` is {name!r}; right is one of {', '.join(there)}", key="decoder"
+                )
+        return str(said[0]), str(said[1])
+    found = _known_names(there)
+    if found is None:
+        raise ModelError(
+            f"its outputs {there[0]} and {there[1]} look alike, and their names are of no known exporter; say which is "
+            "which, in the manifest: `decoder: {kind: ssd_postprocess, classes: NAME, scores: NAME}`",
+            key="decoder",
+        )
+    return found
+
+
+def _known_names(there: tuple[str, ...]) -> tuple[str, str] | None:
+    return next((pair for pair in NAMES if set(pair) == set(there)), None)

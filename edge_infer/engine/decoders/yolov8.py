@@ -1,0 +1,124 @@
+"""YOLOv8 and YOLO11 detection heads as Ultralytics exports them, without non-maximum suppression.
+
+One output ``[1, 4 + classes, n]`` or ``[1, n, 4 + classes]``: centre x, centre y, width, height, then scores that are
+already sigmoid. ``n`` is the number of cells of strides 8, 16 and 32. Boxes are in fractions of the input, or in its
+pixels: a quantized tensor that can hold no more than 4 holds fractions; a float one is looked at, since the centres
+of its cells cover the whole input, so in pixels they reach far beyond 4. The manifest may say
+``decoder: {kind: yolov8, boxes: fractions | pixels}``.
+
+Source: https://docs.ultralytics.com/modes/export/ (format), ``ultralytics/nn/modules/head.py`` (layout).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.engine.decoders import Layout
+from edge_infer.engine.decoders.candidates import corners, sound_boxes, stored
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.records import Array, Boxes
+from edge_infer.errors import ModelError
+from edge_infer.messages import Task
+
+STRIDES: Final = (8, 16, 32)
+LARGEST_FRACTION: Final = 4.0
+POSE: Final = 4 + 1 + 17 * 3
+"""Rows of a pose head, which looks like a detector of 52 classes."""
+
+
+class Yolov8:
+    """Candidates above the threshold, of the best class of each cell."""
+
+    task: ClassVar[Task] = "detection"
+    input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(255.0,), border=114)
+    nms: ClassVar[NmsPlan] = NmsPlan()
+
+    def __init__(self, layout: Layout) -> None:
+        """Raises `ModelError` unless the output is such a head and it is known which of its sides are the cells."""
+        if len(layout.outputs) != 1 or len(layout.outputs[0].shape) != 3 or layout.outputs[0].shape[0] != 1:
+            shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
+            raise ModelError(f"a YOLOv8 head is one output [1, 4 + classes, n], not {shapes}", key="decoder")
+        self._output = layout.outputs[0]
+        self._size = layout.inputs[0].shape[2], layout.inputs[0].shape[1]
+        rows, columns = self._output.shape[1:]
+        self._cells_first = _cells_first(self._output, cells(layout.inputs), layout.labels)
+        self.classes = (columns if self._cells_first else rows) - 4
+        if self.classes < 1:
+            raise ModelError(f"its output {self._output.name} leaves no room for classes", key="decoder")
+        self._threshold = stored(self._output, layout.threshold)
+        self._pixels = _boxes_in_pixels(layout, self._output)
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
+        """One candidate a cell at most."""
+        head = tensors[0][0].T if self._cells_first else tensors[0][0]
+        best = head[4:].max(axis=0)
+        kept = np.flatnonzero(~(best < self._threshold))  # so that NaN stays, and is counted
+        classes = head[4:, kept].argmax(axis=0)
+        boxes = self._output.dequantize(head[:4, kept])
+        return sound_boxes(corners(boxes / self._unit(head)), self._output.dequantize(best[kept]), classes)
+
+    def _unit(self, head: NDArray[Any]) -> Array:
+        """What the four rows have to be divided by to be fractions, ``[4, 1]``."""
+        pixels = self._pixels
+        if pixels is None:
+            centers = head[0][np.isfinite(head[0])]
+            pixels = bool(centers.size and centers.max() > LARGEST_FRACTION)
+        unit = (*self._size, *self._size) if pixels else (1, 1, 1, 1)
+        return np.array(unit, np.float32).reshape(4, 1)
+
+    @staticmethod
+    def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
+        """One side of the output is the number of cells for this input, and the other is not a pose head's."""
+        if len(outputs) != 1 or len(outputs[0].shape) != 3 or outputs[0].shape[0] != 1:
+            return None
+        expected = cells(inputs)
+        sides = list(outputs[0].shape[1:])
+        if expected == 0 or sides.count(expected) != 1:
+            return None
+        rows = sides[1 - sides.index(expected)]
+        if rows < 5 or rows == POSE:
+            return None
+        return f"4 + {rows - 4} numbers for each of the {expected} cells of strides 8, 16 and 32"
+
+
+def cells(inputs: tuple[Tensor, ...]) -> int:
+    """The number of cells of all strides for an image input; 0 where the strides do not divide it."""
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3:
+        return 0
+    height, width = inputs[0].shape[1:3]
+    if height % STRIDES[-1] or width % STRIDES[-1]:
+        return 0
+    return sum((height // stride) * (width // stride) for stride in STRIDES)
+
+
+def _cells_first(output: Tensor, expected: int, labels: int) -> bool:
+    """Whether the output is ``[1, n, 4 + classes]``."""
+    rows, columns = output.shape[1:]
+    if (rows == expected) != (columns == expected):
+        return rows == expected
+    if labels and (rows == 4 + labels) != (columns == 4 + labels):
+        return columns == 4 + labels
+    raise ModelError(
+        f"its output {output.name} has the shape {list(output.shape)}, of which no side is the {expected} cells of its "
+        f"input or 4 + the number of labels ({labels}); is it a YOLOv8 head, and are the labels complete?",
+        key="decoder",
+    )
+
+
+def _boxes_in_pixels(layout: Layout, output: Tensor) -> bool | None:
+    """Whether boxes are in pixels of the input; None where only the numbers can tell."""
+    said = layout.options.get("boxes")
+    if said is not None:
+        if said not in ("fractions", "pixels"):
+            raise ModelError(
+                f"the manifest's `decoder: boxes` is {said!r}; right is fractions or pixels", key="decoder"
+            )
+        return said == "pixels"
+    if not output.quantized:
+        return None
+    return output.scale[0] * (int(np.iinfo(output.dtype).max) - output.zero_point[0]) > LARGEST_FRACTION
