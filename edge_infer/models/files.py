@@ -15,16 +15,23 @@ LARGEST_MODEL: Final = 1 << 30
 def read_whole(path: Path, most: int, *, key: ModelKey = "file") -> bytes:
     """The bytes of a regular file; raises `ModelError` for anything else, and for more than ``most`` bytes."""
     try:
-        # A named pipe must not block the open.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # noqa: PTH123
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ModelError(f"{path} is {_kind(status.st_mode)}, not a file", key=key)
-            if status.st_size > most:
-                raise ModelError(f"{path} has {status.st_size} bytes; more than {most} are not read", key=key)
-            data = stream.read(most + 1)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a named pipe must not block the open
+        try:
+            return _read(handle, path, most, key)
+        finally:
+            os.close(handle)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}", key=key) from error
+
+
+def _read(handle: int, path: Path, most: int, key: ModelKey) -> bytes:
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"{path} is {_kind(status.st_mode)}, not a file", key=key)
+    if status.st_size > most:
+        raise ModelError(f"{path} has {status.st_size} bytes; more than {most} are not read", key=key)
+    with open(handle, "rb", closefd=False) as stream:
+        data = stream.read(most + 1)
     if len(data) > most:
         raise ModelError(f"{path} has grown beyond {most} bytes while it was read", key=key)
     return data
