@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from edge_infer.codec import JsonValue, Text
-from edge_infer.messages import Task
+from edge_infer.messages import Label, Task
 
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "letterbox"]
 Rotation = Literal[0, 90, 180, 270]
 Flip = Literal["horizontal", "vertical"]
 Publish = Literal["change", "every", "off", "interval"]
+FilePath = Annotated[str, Text(most=8192)]
 Polygon = tuple[tuple[float, float], ...]
 """Corners as fractions of the frame."""
 
@@ -26,9 +27,9 @@ Polygon = tuple[tuple[float, float], ...]
 class TlsPlan:
     """Files of a TLS connection; without ``ca_file`` the system's authorities hold."""
 
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
+    ca_file: FilePath | None = None
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class MqttPlan:
     port: int
     tls: TlsPlan | None
     username: str | None
-    password_file: str | None
+    password_file: FilePath | None
     topic: str
     qos: Literal[0, 1]
     client_id: str
@@ -91,7 +92,7 @@ class ModelPlan:
     path: Annotated[str, Text(most=4096)]
     task: Task
     decoder: DecoderPlan
-    labels: tuple[str, ...]
+    labels: tuple[Label, ...]
     input: InputPlan
     threshold: float
     nms: NmsPlan
@@ -124,7 +125,7 @@ class PipelinePlan:
     model: ModelPlan
     threshold: float
     fps: float | None = None
-    labels: tuple[str, ...] | None = None
+    labels: tuple[Label, ...] | None = None
     top_k: int = 5
     max_payload: int = 1024
     threads: int = 1
@@ -140,7 +141,7 @@ class Plan:
 
     digest: str
     device: str
-    state_dir: str
+    state_dir: FilePath
     mqtt: MqttPlan
     sources: tuple[SourcePlan, ...]
     pipelines: tuple[PipelinePlan, ...]
@@ -157,10 +158,10 @@ class Problem:
     ``outside``: the file itself is right, but something that it names (a model, a credentials file) cannot be used.
     """
 
-    file: str
+    file: FilePath
     line: int
-    path: str
-    text: str
+    path: Annotated[str, Text(most=2048)]
+    text: Annotated[str, Text(most=4096)]
     outside: bool = False
 
     def __str__(self) -> str:
@@ -172,9 +173,11 @@ class Problem:
 class Compiled:
     """What became of a configuration file: the plan, or everything that is wrong with it.
 
-    ``digest`` is the SHA-256 of the file's bytes, of nothing where there is no file.
+    ``digest`` is the SHA-256 of the file's bytes, of nothing where there is no file. ``warnings`` are what the
+    operator should know and what stops nothing.
     """
 
     digest: str
     plan: Plan | None
     problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()

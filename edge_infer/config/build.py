@@ -1,0 +1,213 @@
+"""From the sections of a valid configuration to the plan: absolute paths, resolved models, overrides merged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from edge_infer.codec import JsonValue, decode
+from edge_infer.config.fields import suggestion, unknown
+from edge_infer.config.load import Document, Steps
+from edge_infer.config.named import NamedFiles
+from edge_infer.config.places import default_device_id, default_state_dir
+from edge_infer.config.plan import ModelPlan, MqttPlan, PipelinePlan, Problem, SourcePlan, TlsPlan
+from edge_infer.config.schema import Config, Model, Mqtt, Nms, Pipeline
+from edge_infer.config.sources import OtherSource, SourceSection
+from edge_infer.errors import ConfigError, WireError
+from edge_infer.models.request import ModelRequest
+from edge_infer.readers.sources import source_class, source_target
+
+COMMON: Final = frozenset({"kind", "fps", "rotate", "flip"})
+"""Keys of a source that are not options of its kind."""
+
+
+@dataclass(slots=True)
+class Builder:
+    """Makes the parts of a plan and collects what is wrong with them beyond their form."""
+
+    document: Document
+    files: NamedFiles
+    problems: list[Problem] = field(default_factory=list)
+
+    def device(self, config: Config) -> str:
+        """The name of this box."""
+        return config.device.id or default_device_id()
+
+    def state_dir(self, config: Config) -> str:
+        """The absolute path of the state directory."""
+        return self.files.absolute(config.device.state_dir or str(default_state_dir()))
+
+    def mqtt(self, section: Mqtt, device: str) -> MqttPlan:
+        """The broker, with everything that follows from other keys filled in."""
+        secret = section.password_file
+        return MqttPlan(
+            host=section.host,
+            port=section.port or (1883 if section.tls is None else 8883),
+            tls=self._tls(section),
+            username=section.username,
+            password_file=self.files.secret(("mqtt", "password_file"), secret) if secret else None,
+            topic=f"{section.prefix}/{device}",
+            qos=section.qos,
+            client_id=section.client_id or f"edge-infer-{device}",
+        )
+
+    def _tls(self, section: Mqtt) -> TlsPlan | None:
+        tls, steps = section.tls, ("mqtt", "tls")
+        if tls is None:
+            return None
+        authorities = self.files.authorities((*steps, "ca_file"), tls.ca_file) if tls.ca_file else None
+        cert, key = self.files.identity(steps, tls.cert_file, tls.key_file) if tls.cert_file else (None, None)
+        return TlsPlan(authorities, cert, key)
+
+    def request(self, name: str, model: Model, state_dir: str) -> ModelRequest:
+        """What to resolve a model from: its file, or the folder of its package."""
+        if model.file is not None:
+            file = self.files.absolute(model.file)
+        else:
+            package, _, version = (model.use or "").partition("@")
+            file = str(Path(state_dir, "models", package, version))
+        from_file = isinstance(model.labels, str)
+        return ModelRequest(
+            name=name,
+            file=file,
+            labels=model.labels if isinstance(model.labels, tuple) else None,
+            labels_file=self.files.absolute(str(model.labels)) if from_file else None,
+            sha256=model.sha256.lower() if model.sha256 else None,
+        )
+
+    def source(self, name: str, section: SourceSection) -> SourcePlan | None:
+        """The plan of a source; None where something is wrong with it."""
+        steps: Steps = ("sources", name)
+        kind: str = getattr(section, "kind", "")
+        try:
+            target = source_target(kind)
+            found = source_class(target)
+        except ConfigError as error:
+            self.problems.append(self.document.problem((*steps, "kind"), str(error)))
+            return None
+        options = self._options(steps, section)
+        known = {item.name: item for item in dataclasses.fields(found.Options)}
+        if "fps" in known and section.fps is not None:
+            options["fps"] = section.fps
+        if isinstance(section, OtherSource) and not self._keys_fit(steps, options, known):
+            return None
+        instance = self._instance(steps, found, options)
+        if instance is None:
+            return None
+        return SourcePlan(
+            name, kind, target, instance.live, instance.network, options, section.fps, section.rotate, section.flip
+        )
+
+    def _options(self, steps: Steps, section: SourceSection) -> dict[str, JsonValue]:
+        """The keys of the kind as its ``Options`` spell them."""
+        if isinstance(section, OtherSource):
+            return dict(section.model_extra or {})
+        options: dict[str, Any] = {}
+        for key, value in section:
+            if key in COMMON or value is None:
+                continue
+            if key == "size":
+                options["width"], options["height"] = value
+            elif key == "url":
+                options |= _without_user(value)
+            else:
+                options[key] = self._option((*steps, key), key, value)
+        if "password_file" in options and not options.get("username"):
+            options["username"] = ""
+        return options
+
+    def _option(self, steps: Steps, key: str, value: Any) -> Any:
+        """One option; a path in it becomes absolute, and what it names must be there."""
+        if key == "password_file":
+            return self.files.secret(steps, value)
+        if key == "file":
+            return self.files.file(steps, value)
+        if key == "path":
+            return self.files.pictures(steps, value)
+        if key == "images":
+            return [self.files.file((*steps, index), image) for index, image in enumerate(value)]
+        if key == "command":
+            return [self.files.program((*steps, 0), value[0]), *value[1:]]
+        return value
+
+    def _keys_fit(self, steps: Steps, options: Mapping[str, Any], known: Mapping[str, dataclasses.Field[Any]]) -> bool:
+        before = len(self.problems)
+        for key in options:
+            if key not in known:
+                self.problems.append(self.document.problem((*steps, key), unknown(key, known)))
+        for key, item in known.items():
+            required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+            if required and key not in options:
+                self.problems.append(self.document.problem((*steps, key), "is missing"))
+        return len(self.problems) == before
+
+    def _instance(self, steps: Steps, found: Any, options: Mapping[str, JsonValue]) -> Any:
+        where = ".".join(map(str, steps))
+        try:
+            return found(decode(found.Options, dict(options), where))
+        except WireError as error:
+            key, _, text = str(error).removeprefix(where).partition(": ")
+            below = tuple(key.strip(".").split(".")) if key else ()
+            self.problems.append(self.document.problem((*steps, *below), text))
+            return None
+
+    def pipeline(self, name: str, section: Pipeline, model: ModelPlan) -> PipelinePlan:
+        """The plan of a pipeline, with what it overrules in its model."""
+        steps: Steps = ("pipelines", name)
+        self._check_labels(steps, section, model)
+        self._check_task(steps, section, model)
+        threshold = model.threshold if section.threshold is None else section.threshold
+        resize, color = section.preprocess.resize, section.preprocess.color
+        if color and (color == "gray") != (model.input.color == "gray"):
+            text = f"the model's input is {model.input.color}: it has {'one channel' if color != 'gray' else 'colours'}"
+            self.problems.append(self.document.problem((*steps, "preprocess", "color"), text))
+        merged = replace(
+            model,
+            threshold=threshold,
+            input=replace(model.input, resize=resize or model.input.resize, color=color or model.input.color),
+            nms=_merged_nms(section.nms, model),
+        )
+        return PipelinePlan(
+            name=name,
+            source=section.source,
+            model=merged,
+            threshold=threshold,
+            fps=section.fps,
+            labels=section.labels,
+            top_k=section.top_k,
+            max_payload=section.max_payload,
+            threads=1 if section.threads == "auto" else section.threads,
+            mask=tuple(section.mask or ()),
+            publish=section.publish.mode,
+            interval=section.publish.interval,
+            heartbeat=section.heartbeat,
+        )
+
+    def _check_labels(self, steps: Steps, section: Pipeline, model: ModelPlan) -> None:
+        for index, label in enumerate(section.labels or ()):
+            if label not in model.labels:
+                text = f'the model has no label "{label}"; {suggestion(label, model.labels)}'
+                self.problems.append(self.document.problem((*steps, "labels", index), text))
+
+    def _check_task(self, steps: Steps, section: Pipeline, model: ModelPlan) -> None:
+        """A key that would do nothing is refused."""
+        for key, task in (("top_k", "classification"), ("nms", "detection")):
+            if key in section.model_fields_set and model.task != task:
+                text = f"belongs to models of task {task}; {model.title} is one of task {model.task}"
+                self.problems.append(self.document.problem((*steps, key), text))
+
+
+def _merged_nms(section: Nms, model: ModelPlan) -> Any:
+    iou = model.nms.iou if section.iou is None else section.iou
+    return replace(model.nms, iou=iou, max=section.max or model.nms.max)
+
+
+def _without_user(url: str) -> dict[str, JsonValue]:
+    """The address without a user in it, and that user."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    return {"url": urlunsplit(parts._replace(netloc=host)), **({"username": unquote(user)} if at else {})}

@@ -1,0 +1,149 @@
+"""From a configuration file to a plan: its form, its references, every file it names and every model tried.
+
+``python -m edge_infer.config.compile FILE [--store]`` prints one JSON object, a `Compiled`, and ends with 0 or 2. The
+supervisor runs it as a child, so that it loads neither pydantic nor a YAML parser and no file can crash it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_infer.codec import dumps, encode
+from edge_infer.config.build import Builder
+from edge_infer.config.load import Document, Steps, in_order, read_document, spell, validate
+from edge_infer.config.named import NamedFiles
+from edge_infer.config.plan import Compiled, ModelPlan, PipelinePlan, Plan, Problem, SourcePlan
+from edge_infer.config.schema import Config, dangling
+from edge_infer.errors import ModelError, StartError
+
+NAMED_SECTIONS = ("models", "sources", "pipelines")
+
+
+def compile_config(path: Path, *, store: bool = False, environment: Mapping[str, str] = os.environ) -> Compiled:
+    """The plan of a configuration file, or all of its problems.
+
+    With ``store`` the models are copied to ``<state_dir>/blobs`` under their digests, and the plan names the copies;
+    without it nothing is written anywhere.
+    """
+    document = read_document(path, environment)
+    config, found = validate(document, Config)
+    if document.value is None:
+        return Compiled(document.digest, None, found)
+    known = {problem.path for problem in found}
+    problems = [*found, *(problem for problem in _dangling(document) if problem.path not in known)]
+    sound = config or _sound_part(document, problems)
+    if sound is None:
+        return Compiled(document.digest, None, in_order(problems))
+    files = NamedFiles(document)
+    plan = _Compilation(document, Builder(document, files), problems).plan(sound, store=store)
+    everything = in_order([*problems, *files.problems])
+    return Compiled(document.digest, None if everything else plan, everything, in_order(files.warnings))
+
+
+def _dangling(document: Document) -> list[Problem]:
+    return [document.problem(steps, text) for steps, text in dangling(document.value)]
+
+
+def _sound_part(document: Document, problems: Sequence[Problem]) -> Config | None:
+    """The configuration without the entries that are faulty, so that the others are looked at all the same."""
+    paths = [problem.path for problem in problems]
+    value: dict[str, Any] = {}
+    for section, body in document.value.items():
+        if section not in Config.model_fields:
+            continue
+        if section in NAMED_SECTIONS and isinstance(body, dict) and section not in paths:
+            value[section] = {name: item for name, item in body.items() if not _touched(paths, (section, name))}
+        elif not _touched(paths, (section,)):
+            value[section] = body
+    clean = Document(document.file, document.digest, document.root, value)
+    return validate(clean, Config)[0]
+
+
+def _touched(paths: Sequence[str], steps: Steps) -> bool:
+    """Whether one of the paths is or lies below the place."""
+    place = spell(steps)
+    return any(path == place or path.startswith((f"{place}.", f"{place}[")) for path in paths)
+
+
+class _Compilation:
+    """One run over the sound part of a configuration; adds to ``problems``."""
+
+    def __init__(self, document: Document, builder: Builder, problems: list[Problem]) -> None:
+        self._document = document
+        self._build = builder
+        self._problems = problems
+
+    def plan(self, config: Config, *, store: bool) -> Plan | None:
+        """The whole plan; None when something of it could not be made."""
+        faulty = bool(self._problems)
+        device, state_dir = self._build.device(config), self._build.state_dir(config)
+        mqtt = self._build.mqtt(config.mqtt, device)
+        sources = [self._build.source(name, section) for name, section in config.sources.items()]
+        keep = Path(state_dir, "blobs") if store and not faulty else None
+        models = self._models(config, state_dir, keep)
+        pipelines = self._pipelines(config, models)
+        self._problems += self._build.problems
+        if self._problems:
+            return None
+        usable: list[SourcePlan] = [source for source in sources if source is not None]
+        return Plan(self._document.digest, device, state_dir, mqtt, tuple(usable), tuple(pipelines))
+
+    def _models(self, config: Config, state_dir: str, keep: Path | None) -> dict[str, ModelPlan]:
+        """The models that can be used, by name."""
+        from edge_infer.models.probe import probe_all
+
+        requests = [
+            self._build.request(name, model, state_dir)
+            for name, model in config.models.items()
+            if model.use is None or not _touched([problem.path for problem in self._problems], ("device",))
+        ]
+        try:
+            outcomes = probe_all(requests, keep) if requests else []
+        except StartError as error:
+            self._outside(("models",), str(error))
+            return {}
+        found = {}
+        for request, outcome in zip(requests, outcomes, strict=True):
+            if isinstance(outcome, ModelError):
+                self._refused(request.name, config, outcome)
+            else:
+                found[request.name] = outcome
+        return found
+
+    def _refused(self, name: str, config: Config, error: ModelError) -> None:
+        """A manifest's problems come as several lines; each is a problem of its own."""
+        key = "use" if error.key == "file" and config.models[name].use else error.key
+        steps: Steps = ("models", name, key) if key in config.models[name].model_fields_set else ("models", name)
+        for line in str(error).splitlines():
+            self._outside(steps, line)
+
+    def _outside(self, steps: Steps, text: str) -> None:
+        place = self._document.problem(steps, text)
+        self._problems.append(Problem(place.file, place.line, place.path, text[:4000], outside=True))
+
+    def _pipelines(self, config: Config, models: Mapping[str, ModelPlan]) -> list[PipelinePlan]:
+        return [
+            self._build.pipeline(name, section, models[section.model])
+            for name, section in config.pipelines.items()
+            if section.model in models
+        ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The child: prints a `Compiled` as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m edge_infer.config.compile")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--store", action="store_true", help="copy the models in use to <state_dir>/blobs")
+    args = parser.parse_args(arguments)
+    compiled = compile_config(args.file, store=args.store)
+    sys.stdout.buffer.write(dumps(encode(compiled)) + b"\n")
+    return 2 if compiled.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Files and programs that a configuration names: do they exist, and can they be used by this user?
+
+Nothing here opens a camera or a connection. A secret is looked at only for being there. No message repeats it or the
+value of its key, where somebody may have written the password itself.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import pwd
+import shutil
+import ssl
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_infer.config.load import Document, Steps
+from edge_infer.config.plan import Problem
+
+MOST_SECRET = 4096
+
+
+@dataclass(slots=True)
+class NamedFiles:
+    """Looks at the files that a document names; what is wrong with them lies outside the document."""
+
+    document: Document
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths begin: the folder of the configuration."""
+        return Path(self.document.file).absolute().parent
+
+    def absolute(self, path: str) -> str:
+        """The path as the rooms get it."""
+        return str(self.folder / path)
+
+    def file(self, steps: Steps, path: str) -> str:
+        """A file that must be there; hands back its absolute path."""
+        found = self.absolute(path)
+        self._open(steps, found, found)
+        return found
+
+    def secret(self, steps: Steps, path: str) -> str:
+        """A file that holds a password in its first line."""
+        found = self.absolute(path)
+        data = self._open(steps, found, "this file")
+        if data is None:
+            return found
+        if not data.splitlines() or not data.splitlines()[0].strip():
+            self._wrong(steps, "this file is empty; its first line should be the password")
+        elif Path(found).stat().st_mode & stat.S_IROTH:
+            text = "this file can be read by everybody on this machine; chmod 640 or 600 it"
+            self.warnings.append(self.document.problem(steps, text))
+        return found
+
+    def authorities(self, steps: Steps, path: str) -> str:
+        """A file of certificates to trust."""
+        found = self.file(steps, path)
+        try:
+            if os.access(found, os.R_OK):
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(found)
+        except ssl.SSLError:
+            self._wrong(steps, f"{found} holds no certificate that can be read; it should be in PEM form")
+        return found
+
+    def identity(self, steps: Steps, cert_file: str, key_file: str | None) -> tuple[str, str | None]:
+        """A certificate of this device and its private key, which must belong together."""
+        cert = self.file((*steps, "cert_file"), cert_file)
+        key = self.file((*steps, "key_file"), key_file) if key_file else None
+        last = (*steps, "key_file" if key else "cert_file")
+        if not all(os.access(path, os.R_OK) for path in (cert, key or cert)):
+            return cert, key
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password=lambda: b"-")
+        except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                self._wrong(last, "this key does not belong to the certificate in cert_file")
+            else:
+                self._wrong(last, "no certificate with an unencrypted private key in PEM form can be read here")
+        return cert, key
+
+    def pictures(self, steps: Steps, path: str) -> str:
+        """A folder, or a pattern that matches at least one file."""
+        found = self.absolute(path)
+        if Path(found).is_dir():
+            if not os.access(found, os.R_OK | os.X_OK):
+                self._wrong(steps, f"the folder {found} cannot be read by {_user()}")
+        elif not glob.glob(found):  # noqa: PTH207 - an absolute pattern
+            self._wrong(steps, f"there is neither a folder {found} nor a file of which this is the pattern")
+        return found
+
+    def program(self, steps: Steps, name: str) -> str:
+        """A program by path, or by name in ``PATH``."""
+        found = self.absolute(name) if "/" in name else name
+        if shutil.which(found) is None:
+            where = "" if "/" in name else " in the folders of PATH"
+            self._wrong(steps, f"there is no program {found}{where}; install it, or give its whole path")
+        return found
+
+    def _open(self, steps: Steps, path: str, shown: str) -> bytes | None:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            with os.fdopen(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    self._wrong(steps, f"{shown} is not a regular file")
+                    return None
+                return file.read(MOST_SECRET)
+        except PermissionError:
+            self._wrong(steps, f"{shown} cannot be read by {_user()}; the daemon's user must be able to")
+        except FileNotFoundError:
+            where = "" if shown == path else f"; relative paths begin at {self.folder}"
+            self._wrong(steps, f"{shown} does not exist{where}")
+        except (OSError, ValueError) as error:
+            self._wrong(steps, f"{shown} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}")
+        return None
+
+    def _wrong(self, steps: Steps, text: str) -> None:
+        problem = self.document.problem(steps, text)
+        self.problems.append(Problem(problem.file, problem.line, problem.path, text, outside=True))
+
+
+def _user() -> str:
+    try:
+        return f"user {pwd.getpwuid(os.geteuid()).pw_name}"
+    except KeyError:
+        return f"user {os.geteuid()}"
