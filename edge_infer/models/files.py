@@ -31,9 +31,9 @@ def _read(handle: int, path: Path, most: int, key: ModelKey) -> bytes:
     if status.st_size > most:
         raise ModelError(f"{path} has {status.st_size} bytes; more than {most} are not read", key=key)
     with open(handle, "rb", closefd=False) as stream:
-        data = stream.read(most + 1)
-    if len(data) > most:
-        raise ModelError(f"{path} has grown beyond {most} bytes while it was read", key=key)
+        data = stream.read(status.st_size + 1)
+    if len(data) != status.st_size:
+        raise ModelError(f"{path} has changed while it was read; try again when it is written", key=key)
     return data
 
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from edge_infer.config.plan import Color
 from edge_infer.errors import ModelError
 from edge_infer.models.flatbuffer import Table
 from edge_infer.models.labels import check_labels, parse_labels
@@ -43,7 +44,7 @@ _ZIP_ERRORS: Final = (
     OverflowError,
     struct.error,
 )
-_COLORS: Final = {1: "rgb", 2: "gray"}
+_COLORS: Final[Mapping[int, Color]] = {1: "rgb", 2: "gray"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Metadata:
     labels_from: str = ""
     labels_fault: str = ""
     normalization: Normalization | None = None
-    color: str | None = None
+    color: Color | None = None
     ultralytics: bool = False
     task: str = ""
     entries: tuple[str, ...] = ()
@@ -159,7 +160,7 @@ def _normalization(tensor: Table) -> Normalization | None:
     return None
 
 
-def _color(tensor: Table) -> str | None:
+def _color(tensor: Table) -> Color | None:
     content = tensor.table(3)
     properties = content.table(1) if content else None
     if content is None or properties is None or content.number(0, "B") != _IMAGE:

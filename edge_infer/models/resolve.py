@@ -59,6 +59,13 @@ def resolve(request: ModelRequest, store: Path | None = None) -> ModelPlan:
 def examine(request: ModelRequest, store: Path | None = None) -> Resolution:
     """Like `resolve`, with the reason for every part of the plan."""
     opened = open_model(request)
+    try:
+        return _resolution(request, opened, store)
+    except ModelError as error:
+        raise ModelError(f"{opened.package.file}: {error}", key=error.key) from error
+
+
+def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Resolution:
     manifest, metadata = opened.package.manifest, opened.metadata
     signature = _signature(opened)
     family = choose_family(request, manifest, metadata, signature)
@@ -96,18 +103,18 @@ def open_model(request: ModelRequest) -> Opened:
     package = find_package(Path(request.file))
     data = read_whole(package.file, LARGEST_MODEL)
     sha256 = hashlib.sha256(data).hexdigest()
-    _check_digest(sha256, request.sha256, "the configuration", "sha256")
-    _check_digest(sha256, package.manifest.sha256, str(package.manifest_path), "file")
     try:
+        _check_digest(sha256, request.sha256, "the configuration", "sha256")
+        _check_digest(sha256, package.manifest.sha256, str(package.manifest_path), "file")
         graph = Graph.read(data)
         return Opened(package, data, sha256, graph, read_metadata(data, graph.metadata))
     except ModelError as error:
-        raise ModelError(f"{package.file}: {error}") from error
+        raise ModelError(f"{package.file}: {error}", key=error.key) from error
 
 
 def _check_digest(found: str, wanted: str | None, where: str, key: ModelKey) -> None:
     if wanted is not None and wanted.lower() != found:
-        raise ModelError(f"the file's SHA-256 is {found}, but {where} wants {wanted.lower()}", key=key)
+        raise ModelError(f"its SHA-256 is {found}, but {where} wants {wanted.lower()}", key=key)
 
 
 def _signature(opened: Opened) -> Signature:
@@ -115,7 +122,7 @@ def _signature(opened: Opened) -> Signature:
     try:
         interpreter = Interpreter(opened.data)
     except ModelError as error:
-        raise ModelError(f"{opened.package.file}: {why_refused(opened.graph, str(error))}") from error
+        raise ModelError(why_refused(opened.graph, str(error))) from error
     try:
         return Signature(interpreter.inputs, interpreter.outputs)
     finally:
@@ -213,5 +220,5 @@ def _hint(labels: int, possible: tuple[int, ...]) -> str:
 
 
 def _in_short(labels: tuple[str, ...]) -> str:
-    shown = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
+    shown = "; ".join(labels[:5]) + ("; …" if len(labels) > 5 else "")
     return f"{len(labels)}: {shown}" if labels else "none"
