@@ -3,8 +3,8 @@
 Outputs are regressions ``[1, n, 16]`` and score logits ``[1, n, 1]``; short-range files often have them in two parts
 of 512 and 384 (16 x 16 cells of 2 and 8 x 8 of 6), in any order, so they are matched by shape. Of 16 numbers the first
 four are centre x, centre y, width and height in pixels of the input, the centre relative to that of the anchor's cell;
-six keypoints follow. Source: "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs" (arXiv:1907.05047) and MediaPipe's
-``face_detection`` graphs.
+six keypoints follow. Source: "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs" (arXiv:1907.05047) and
+MediaPipe's ``face_detection`` graphs.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class BlazeFace:
             places.append(kept + start)
             start += raw.size
         width, height = self._size
-        relative: Array = np.concatenate(regressions) / np.array((width, height, width, height), np.float32)
+        relative: Array = np.concatenate(regressions)
+        relative /= np.array((width, height, width, height), np.float32)
         relative[:, :2] += self._anchors[np.concatenate(places)]
         return sound_boxes(corners(relative.T), sigmoid(np.concatenate(logits)), np.zeros(len(relative), np.int32))
 

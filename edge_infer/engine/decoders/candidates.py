@@ -25,9 +25,10 @@ def logit(score: float) -> float:
 
 
 def sigmoid(values: Array) -> Array:
-    """1 / (1 + e^-x) without overflow: the exponent is cut at 80, beyond which float32 sees no difference. NaN stays."""
-    powers: Array = np.exp(-np.clip(values, -80.0, 80.0))
-    return np.reciprocal(powers + np.float32(1.0))
+    """1 / (1 + e^-x) without overflow, beyond 80 float32 sees no difference; NaN for what is not finite."""
+    result: Array = np.reciprocal(np.exp(-np.clip(values, -80.0, 80.0)) + np.float32(1.0))
+    result[~np.isfinite(values)] = np.nan
+    return result
 
 
 def sound_boxes(boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], *, merged: bool = False) -> Boxes:
@@ -47,4 +48,5 @@ def corners(centered: Array) -> Array:
     """Boxes ``[n, 4]`` as xmin, ymin, xmax, ymax from rows ``[4, n]`` of centre x, centre y, width and height."""
     centers, halves = centered[:2], centered[2:] / np.float32(2.0)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out later, and counted
-        return np.concatenate((centers - halves, centers + halves)).T
+        boxes: Array = np.concatenate((centers - halves, centers + halves)).T
+    return boxes

@@ -70,7 +70,8 @@ class Classification:
     def _scores(self, real: Array) -> Array:
         if self._activation == "softmax":
             powers: Array = np.exp(real - real.max())
-            return np.divide(powers, powers.sum())
+            powers /= powers.sum()
+            return powers
         if self._activation == "sigmoid":
             return sigmoid(real)
         if self._activation is None and not _are_scores(real):

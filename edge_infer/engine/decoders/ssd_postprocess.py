@@ -3,8 +3,8 @@
 Its four outputs are boxes ``[1, n, 4]`` (ymin, xmin, ymax, xmax in fractions of the input), class ids ``[1, n]`` from 0
 without a background, scores ``[1, n]`` and a count ``[1]`` beyond which the others hold rubbish. Class ids and scores
 look alike, and their places differ by exporter, so names decide: ``TFLite_Detection_PostProcess``, ``:1``, ``:2``,
-``:3`` (TensorFlow 1) or ``StatefulPartitionedCall:3`` to ``:0`` (TensorFlow 2). Where names say nothing the manifest can:
-``decoder: {kind: ssd_postprocess, classes: NAME, scores: NAME}``.
+``:3`` (TensorFlow 1) or ``StatefulPartitionedCall:3`` to ``:0`` (TensorFlow 2). Where names say nothing the manifest
+can: ``decoder: {kind: ssd_postprocess, classes: NAME, scores: NAME}``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,99 @@
+"""A model, ready: how a frame goes into it, how it runs, and what its outputs mean."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from edge_infer.config.plan import ModelPlan, PipelinePlan
+from edge_infer.engine.decoders import Decoder, Layout, decoder_class
+from edge_infer.engine.frame import Frame
+from edge_infer.engine.interpreter import Interpreter
+from edge_infer.engine.postprocess import Findings, Postprocess
+from edge_infer.engine.preprocess.image import ImagePreprocess
+from edge_infer.errors import ModelError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_BLOCK: Final = 1 << 20
+_WARM_UP: Final = (64, 48)
+"""Width and height of the gray frame that a model is warmed with."""
+
+
+class LoadedModel:
+    """What a pipeline needs of its model; a context manager, used by one thread.
+
+    ``preprocess(frame, interpreter.input())`` gives the transform, ``interpreter.invoke()`` the tensors,
+    ``decode(tensors)`` the candidates and ``postprocess(candidates, transform)`` the findings.
+    """
+
+    interpreter: Interpreter
+    preprocess: ImagePreprocess
+    decode: Decoder
+    postprocess: Postprocess
+
+    def __init__(self, plan: PipelinePlan) -> None:
+        self._plan = plan
+
+    def __enter__(self) -> Self:
+        """Loads and warms it; raises `ModelError` naming the model and its file."""
+        model = self._plan.model
+        try:
+            check_digest(model)
+            self.interpreter = Interpreter(model.path, self._plan.threads)
+            self._build(model)
+            self._warm()
+        except ModelError as error:
+            self.close()
+            raise ModelError(f"model {model.name} ({model.path}): {error}", key=error.key) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the model; may be called twice, and after a failed start."""
+        if hasattr(self, "interpreter"):
+            self.interpreter.close()
+
+    def find(self, frame: Frame) -> Findings:
+        """All steps for one frame, for those who do not look between them."""
+        transform = self.preprocess(frame, self.interpreter.input())
+        candidates = self.decode(self.interpreter.invoke())
+        return self.postprocess(candidates, transform)
+
+    def _build(self, model: ModelPlan) -> None:
+        inputs, outputs = self.interpreter.inputs, self.interpreter.outputs
+        if len(inputs) != 1:
+            raise ModelError(f"it has {len(inputs)} inputs; a model of pictures has one")
+        self.preprocess = ImagePreprocess(model.input, inputs[0])
+        layout = Layout(inputs, outputs, len(model.labels), self._plan.threshold, model.decoder.options)
+        self.decode = decoder_class(model.decoder.target)(layout)
+        self.postprocess = Postprocess(self._plan)
+
+    def _warm(self) -> None:
+        """The first run is the slowest, and shows whether the outputs are what the decoder takes them for."""
+        width, height = _WARM_UP
+        self.find(Frame(np.full((height, width, 3), 128, np.uint8), "bgr", 0.0, 0.0, 1))
+
+
+def check_digest(model: ModelPlan) -> None:
+    """Raises `ModelError` unless the file's bytes are those that were resolved."""
+    digest = hashlib.sha256()
+    try:
+        with Path(model.path).open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise ModelError(f"it cannot be read: {error.strerror or error}") from error
+    if digest.hexdigest() != model.sha256:
+        raise ModelError(
+            f"its SHA-256 is {digest.hexdigest()[:16]}…, not {model.sha256[:16]}…: the file has changed", key="sha256"
+        )

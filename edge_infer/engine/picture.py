@@ -1,0 +1,71 @@
+"""One picture from a file."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from edge_infer.engine.frame import Pixels
+from edge_infer.errors import InputError
+
+LARGEST: Final = 64 << 20
+"""Bytes of a file; a larger one is no picture for these models."""
+_BITFIELDS: Final = 3
+
+
+def read_picture(path: str) -> Pixels:
+    """The pixels as blue, green, red, upright; raises `InputError` that begins with the path."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except IsADirectoryError as error:
+        raise InputError(
+            f"{path}: this is a folder; name the pictures in it, as in {path.rstrip('/')}/*.jpg"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    if not data:
+        raise InputError(f"{path}: the file is empty")
+    if len(data) > LARGEST:
+        raise InputError(f"{path}: the file is larger than {LARGEST >> 20} MB; make it smaller first")
+    pixels = decode_picture(data)
+    if pixels is None:
+        raise InputError(
+            f"{path}: not a picture that can be read (JPEG, PNG, BMP, WebP, TIFF, PNM), or damaged, or far too large"
+        )
+    return pixels
+
+
+def decode_picture(data: bytes) -> Pixels | None:
+    """The pixels of a whole file as blue, green, red; None where it is no picture."""
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # raised for sizes beyond what OpenCV allows
+        return None
+    return _bitfield_bitmap(data) if pixels is None else np.asarray(pixels, np.uint8)
+
+
+def _bitfield_bitmap(data: bytes) -> Pixels | None:
+    """A BMP of 16 bits a pixel with masks, as microcontroller cameras write it and OpenCV does not read it."""
+    if len(data) < 66 or data[:2] != b"BM":
+        return None
+    start, width, height, bits, kind = struct.unpack_from("<10xI4xii2xHI", data)
+    masks = struct.unpack_from("<3I", data, 54)
+    rows, stride = abs(height), (width * 2 + 3) // 4 * 4
+    if bits != 16 or kind != _BITFIELDS or width <= 0 or rows == 0 or start + rows * stride > len(data):
+        return None
+    if not all(0 < mask < 1 << 16 for mask in masks):
+        return None
+    words = np.frombuffer(data, "<u2", rows * stride // 2, start).reshape(rows, -1)[:, :width].astype(np.uint32)
+    planes = [_eight_bits(words, mask) for mask in reversed(masks)]
+    pixels = np.stack(planes, axis=2)
+    return pixels if height < 0 else pixels[::-1].copy()
+
+
+def _eight_bits(words: np.ndarray[tuple[int, ...], np.dtype[np.uint32]], mask: int) -> Pixels:
+    lowest = mask & -mask
+    return ((words & mask) // lowest * 255 // (mask // lowest)).astype(np.uint8)
