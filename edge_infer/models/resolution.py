@@ -21,9 +21,25 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorFacts:
+    """An input or output; ``scale`` and ``zero_point`` are empty without quantization."""
+
+    name: Words
+    shape: tuple[int, ...]
+    dtype: str
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Resolution:
-    """A model, ready to be loaded, and how it came about; ``notes`` are what the operator should know."""
+    """A model, ready to be loaded, and how it came about; ``notes`` are what the operator should know.
+
+    ``inputs`` and ``outputs`` are as the runtime has them: a file may leave shapes open.
+    """
 
     plan: ModelPlan
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
     reasons: tuple[Reason, ...]
     notes: tuple[Words, ...] = ()

@@ -13,7 +13,7 @@ from typing import Final
 
 from edge_infer.config.plan import DecoderPlan, ModelPlan, NmsPlan
 from edge_infer.engine.decoders import Decoder, Layout
-from edge_infer.engine.interpreter import Interpreter, backend_name
+from edge_infer.engine.interpreter import Interpreter, Tensor, backend_name
 from edge_infer.errors import ModelError, ModelKey
 from edge_infer.models.family import Signature, choose_family
 from edge_infer.models.feeding import choose_feeding
@@ -25,7 +25,7 @@ from edge_infer.models.manifest import NmsSection
 from edge_infer.models.metadata import Metadata, read_metadata
 from edge_infer.models.package import Package, find_package
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolution import Reason, Resolution
+from edge_infer.models.resolution import Reason, Resolution, TensorFacts
 from edge_infer.models.store import keep
 
 DEFAULT_THRESHOLD: Final = 0.5
@@ -95,7 +95,7 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
         *feeding.reasons,
         Reason("threshold", f"{threshold:g}", threshold_why),
     )
-    return Resolution(plan, reasons, feeding.notes)
+    return Resolution(plan, _facts(signature.inputs), _facts(signature.outputs), reasons, feeding.notes)
 
 
 def open_model(request: ModelRequest) -> Opened:
@@ -127,6 +127,10 @@ def _signature(opened: Opened) -> Signature:
         return Signature(interpreter.inputs, interpreter.outputs)
     finally:
         interpreter.close()
+
+
+def _facts(tensors: tuple[Tensor, ...]) -> tuple[TensorFacts, ...]:
+    return tuple(TensorFacts(each.name, each.shape, each.dtype, each.scale, each.zero_point) for each in tensors)
 
 
 def why_refused(graph: Graph, reason: str) -> str:
@@ -220,5 +224,6 @@ def _hint(labels: int, possible: tuple[int, ...]) -> str:
 
 
 def _in_short(labels: tuple[str, ...]) -> str:
-    shown = "; ".join(labels[:5]) + ("; …" if len(labels) > 5 else "")
+    shown = "; ".join(label if len(label) <= 20 else label[:19] + "…" for label in labels[:3])
+    shown += "; …" if len(labels) > 3 else ""
     return f"{len(labels)}: {shown}" if labels else "none"

@@ -1,0 +1,128 @@
+"""``edge-infer inspect``: explains a model file and what would be done with it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from edge_infer.codec import encode
+from edge_infer.errors import ModelError
+from edge_infer.models.report import Report, report
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolution import TensorFacts
+
+WIDTH: Final = 100
+GAP: Final = "  "
+GLUE: Final = "\u00a0"
+"""A space that no line is broken at."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a .tflite file, or the folder of a model package")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.epilog = "example: edge-infer inspect models/face-detect/1.0.0"
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 for a model that can be used, 1 for one that cannot; what can be said about it is printed all the same."""
+    path = args.model.absolute()
+    try:
+        found = report(ModelRequest(path.stem, str(path)))
+    except ModelError as error:
+        if args.json:
+            print(json.dumps({"file": str(path), "error": str(error)}, ensure_ascii=False))
+        print(f"edge-infer: {_clean(str(error))}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps(encode(found), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_lines(found)))
+    if found.error:
+        sys.stdout.flush()
+        print(f"edge-infer: {_clean(found.error)}", file=sys.stderr)
+    return 1 if found.error else 0
+
+
+def _lines(found: Report) -> Iterable[str]:
+    yield from _table(_about(found))
+    yield from _section("inputs", _tensors(found.inputs))
+    yield from _section("outputs", _tensors(found.outputs))
+    yield from _section("operators", [_operators(found)])
+    yield from _section("said in the file" + (" and the manifest" if found.manifest else ""), found.metadata.items())
+    if found.resolution is not None:
+        plan = found.resolution.plan
+        rows = [(reason.what, reason.value, reason.why) for reason in found.resolution.reasons]
+        yield from _section(f"would run as {plan.title}", rows)
+    elif found.labels:
+        yield from _section("labels", [(str(len(found.labels)), "; ".join(found.labels[:5]))])
+    yield from _section("notes", [(f"- {warning}",) for warning in found.warnings])
+
+
+def _about(found: Report) -> list[tuple[str, str]]:
+    rows = [("file", found.file), ("size", f"{found.bytes:,} bytes"), ("sha256", found.sha256)]
+    if found.manifest:
+        rows.append(("manifest", found.manifest))
+    if found.description:
+        rows.append(("description", found.description))
+    rows.append(("weights", found.weights))
+    if found.subgraphs > 1:
+        rows.append(("subgraphs", str(found.subgraphs)))
+    return rows
+
+
+def _tensors(tensors: Sequence[TensorFacts]) -> list[tuple[str, ...]]:
+    return [(_short(tensor.name), _shape(tensor), tensor.dtype, _quantization(tensor)) for tensor in tensors]
+
+
+def _shape(tensor: TensorFacts) -> str:
+    return "x".join(map(str, tensor.shape)) or "open"
+
+
+def _quantization(tensor: TensorFacts) -> str:
+    if not any(tensor.scale):
+        return ""
+    if len(tensor.scale) > 1:
+        return f"{len(tensor.scale)} scales"
+    return f"scale {tensor.scale[0]:.6g}, zero point {tensor.zero_point[0] if tensor.zero_point else 0}"
+
+
+def _operators(found: Report) -> tuple[str, str]:
+    custom = set(found.custom_operators)
+    counts = [f"{count}{GLUE}{name}{' (custom)' if name in custom else ''}" for name, count in found.operators.items()]
+    return str(sum(found.operators.values())), ", ".join(counts)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else "…" + text[-59:]
+
+
+def _section(title: str, rows: Iterable[Sequence[str]]) -> Iterable[str]:
+    rows = list(rows)
+    if rows:
+        yield ""
+        yield title
+        yield from (GAP + line for line in _table(rows))
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """Columns side by side; the last one is wrapped."""
+    clean = [[_clean(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in clean if len(row) > column) for column in range(len(clean[0]) - 1)]
+    for row in clean:
+        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)]
+        lead = "".join(cell + GAP for cell in cells)
+        indent = len(lead) or len(GAP)
+        wrapped = textwrap.wrap(row[-1], max(40, WIDTH - len(lead)), break_on_hyphens=False) or [""]
+        yield (lead + wrapped[0]).rstrip().replace(GLUE, " ")
+        yield from (" " * indent + line.replace(GLUE, " ") for line in wrapped[1:])
+
+
+def _clean(text: str) -> str:
+    """Without what would move the cursor: a file that others wrote does not write to the terminal."""
+    return "".join(letter if letter.isprintable() or letter == GLUE else " " for letter in text)
