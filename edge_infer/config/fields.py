@@ -16,9 +16,10 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
-from edge_infer.config.units import parse_duration, parse_pixels, parse_size
+from edge_infer.config.units import format_duration, parse_duration, parse_pixels, parse_size
 from edge_infer.config.words import Written, in_quotes, shown
 from edge_infer.messages import NAME_PATTERN
 
@@ -36,10 +37,14 @@ class ProblemAtError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """One kind of value: ``parse`` makes it of what YAML gave or raises ValueError; ``json`` is its JSON Schema."""
+    """One kind of value: ``parse`` makes it of what YAML gave or raises ValueError; ``json`` is its JSON Schema.
+
+    ``write`` is the way back: how a default is written in a file.
+    """
 
     parse: Callable[[Any], Any]
     json: Mapping[str, Any] = field(default_factory=dict)
+    write: Callable[[Any], Any] = lambda value: value
 
     def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(self.parse)
@@ -59,14 +64,28 @@ class Short:
         return core_schema.no_info_before_validator_function(self.convert, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        inner = handler(schema["schema"])
-        return inner if self.json is None else {"anyOf": [dict(self.json), inner]}
+        inner = handler(schema)
+        options = [option for option in inner.get("anyOf", [inner]) if option != {"type": "null"}]
+        options += [] if self.json is None else [dict(self.json)]
+        return options[0] if len(options) == 1 else {"anyOf": options}
 
 
 class Section(BaseModel):
     """A mapping of the file with fixed keys; any other key is an error that suggests the right one."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        found: dict[str, Any] = handler(schema)
+        properties = handler.resolve_ref_schema(found).get("properties", {})
+        for key, item in cls.model_fields.items():
+            properties[key].pop("title", None)
+            properties[key].pop("default", None)
+            default = written_default(item)
+            properties[key] |= {} if default is None else {"default": default}
+            properties[key] |= {"description": " ".join((item.description or "").split())} if item.description else {}
+        return found
 
     @model_validator(mode="wrap")
     @classmethod
@@ -86,8 +105,8 @@ class Section(BaseModel):
         if len(path) == 1 and error["type"] == "extra_forbidden":
             text = unknown(str(path[0]), cls.model_fields)
         elif len(path) == 1 and error["type"] == "missing":
-            example = (cls.model_fields[str(path[0])].examples or [None])[0]
-            text = "is missing" + ("" if example is None else f"; for example {path[0]}: {example}")
+            examples = cls.model_fields[str(path[0])].examples
+            text = "is missing" + (f"; for example {path[0]}: {as_yaml(examples[0])}" if examples else "")
         elif error["type"] == "value_error":
             cause = error["ctx"]["error"]
             path += getattr(cause, "path", ())
@@ -96,6 +115,22 @@ class Section(BaseModel):
             text = in_words(error)
         kind = PydanticCustomError(TOLD, "{text}", {"text": text or error["msg"]})
         return InitErrorDetails(type=kind, loc=path, input=None)  # no input: it shows up in tracebacks
+
+
+def written_default(item: FieldInfo) -> Any:
+    """What a file would say to get the default of a field; None where leaving the key out is the only way."""
+    default = item.get_default(call_default_factory=True)
+    if item.is_required() or default is None or default == () or isinstance(default, (Section, dict)):
+        return None
+    kind = next((kind for kind in item.metadata if isinstance(kind, Kind)), None)
+    return kind.write(default) if kind else default
+
+
+def as_yaml(value: Any) -> str:
+    """A value in one line of YAML, where words need no quotes."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(as_yaml, value))}]"
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
 
 
 def in_words(error: Mapping[str, Any]) -> str:
@@ -228,7 +263,8 @@ def duration(low: str, high: str) -> Kind:
         return found
 
     json = [{"type": "number", "minimum": parse_duration(low), "maximum": parse_duration(high)}]
-    return Kind(parse, {"anyOf": [*json, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"}]})
+    written = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"}
+    return Kind(parse, {"anyOf": [*json, written]}, format_duration)
 
 
 def size(low: int, high: int) -> Kind:
@@ -261,7 +297,7 @@ def pixels() -> Kind:
             raise ValueError(wrong(expected, value))
         return found
 
-    return Kind(parse, {"type": "string", "pattern": "^[0-9]+x[0-9]+$"})
+    return Kind(parse, {"type": "string", "pattern": "^[0-9]+x[0-9]+$"}, lambda found: f"{found[0]}x{found[1]}")
 
 
 def url(*schemes: str) -> Kind:

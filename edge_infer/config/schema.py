@@ -154,7 +154,7 @@ class Model(Section):
     sha256: Annotated[
         str | None,
         text("64 hexadecimal digits, as sha256sum prints them", "[0-9a-fA-F]{64}"),
-        Field(examples=["3fa9…"]),
+        Field(examples=["3fa9" * 16]),
     ] = None
     """Only a file with this digest may serve; without it, what lies there when the configuration is applied."""
     labels: Annotated[
@@ -303,7 +303,7 @@ class Pipeline(Section):
         Field(examples=[[[[0, 0], [0.3, 0], [0.3, 1], [0, 1]]]]),
     ] = None
     """Polygons that are blacked out before inference: lists of points `[x, y]` in fractions of the frame."""
-    publish: Annotated[Publishing, Kind(_publishing, PUBLISH_JSON)] = Publishing("change")
+    publish: Annotated[Publishing, Kind(_publishing, PUBLISH_JSON, lambda found: found.mode)] = Publishing("change")
     """When a result is published: `change` (of labels, their counts or the class), `every`, `off`, or at an
     `{interval: 5s}`."""
     heartbeat: Annotated[float, duration("1s", "1d")] = 60.0

@@ -106,7 +106,7 @@ class Exec(SourceSection):
     command: Annotated[
         tuple[str, ...],
         Kind(_command, {"type": "array", "minItems": 1, "items": {"type": ["string", "number"]}}),
-        Field(examples=["[rpicam-vid, -t, 0, --codec, yuv420, -o, -]"]),
+        Field(examples=[["rpicam-vid", "-t", "0", "--codec", "yuv420", "-o", "-"]]),
     ]
     """The program and its arguments, as a list; no shell is involved."""
     network: Annotated[bool, flag()] = False

@@ -39,8 +39,8 @@ def parse_pixels(value: str) -> tuple[int, int]:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text that `parse_duration` reads as these seconds."""
-    for unit, factor in reversed(SECONDS.items()):
-        if seconds >= factor and round(seconds / factor, 6).is_integer():
+    """A short text that `parse_duration` reads as these seconds; ``60s`` rather than ``1m``."""
+    for unit, factor, least in (("d", 86400, 86400), ("h", 3600, 3600), ("m", 60, 120), ("s", 1, 1), ("ms", 0.001, 0)):
+        if seconds >= least and round(seconds / factor, 6).is_integer():
             return f"{round(seconds / factor)}{unit}"
     return f"{seconds:g}"

@@ -73,6 +73,8 @@ def expand(word: str, environment: Mapping[str, str]) -> str:
             )
         if name not in environment:
             raise ValueError(f"the environment variable {name} is not set")
+        if not environment[name].isprintable():
+            raise ValueError(f"the environment variable {name} holds characters that cannot be printed")
         return environment[name]
 
     return VARIABLE.sub(replaced, word)
