@@ -73,13 +73,7 @@ def dial(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
 
     Raises OSError, `StartError` for files that cannot be used.
     """
-    client = OneWayClient(plan.client_id, protocol)
-    client.connect_timeout = CONNECT_TIMEOUT
-    client.max_inflight_messages = client.max_queued_messages = WINDOW
-    if plan.username is not None:
-        client.username_pw_set(plan.username, broker_password(plan))
-    if plan.tls is not None:
-        client.tls_set_context(_tls(plan.tls))
+    client = prepare(plan, protocol)
     client.will_set(STATUS.topic(plan.topic), OFFLINE, qos=1, retain=True)
     properties = None
     if protocol == MQTTProtocolVersion.MQTTv5:
@@ -87,6 +81,18 @@ def dial(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
         properties.MaximumPacketSize = MOST_RECEIVED
         properties.ReceiveMaximum = 1
     client.connect(plan.host, plan.port, KEEPALIVE, properties=properties)
+    return client
+
+
+def prepare(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
+    """A client with the credentials of the plan and no will, not connected; raises `StartError`."""
+    client = OneWayClient(plan.client_id, protocol)
+    client.connect_timeout = CONNECT_TIMEOUT
+    client.max_inflight_messages = client.max_queued_messages = WINDOW
+    if plan.username is not None:
+        client.username_pw_set(plan.username, broker_password(plan))
+    if plan.tls is not None:
+        client.tls_set_context(_tls(plan.tls))
     return client
 
 
