@@ -1,0 +1,31 @@
+"""``edge-infer doctor``: what this board offers and lacks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.errors import ConfigError
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default {DEFAULT_CONFIG}, if it is there")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.epilog = "example: edge-infer doctor"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints a line a finding; 1 when one of them keeps the daemon from working, else 0."""
+    from edge_infer.doctor import examine
+
+    if args.config and not args.config.exists():
+        raise ConfigError(f"{args.config} does not exist")
+    failed = False
+    for finding in examine(args.config or DEFAULT_CONFIG):
+        print(json.dumps(asdict(finding)) if args.json else finding, flush=True)
+        failed = failed or finding.level == "fail"
+    return 1 if failed else 0

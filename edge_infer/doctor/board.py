@@ -1,0 +1,117 @@
+"""The board itself: model, memory, system, temperature, clock. ``root`` holds ``proc`` and ``sys``."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+from edge_infer.doctor.finding import Finding, ok, warn
+from edge_infer.publisher.board import Board
+from edge_infer.supervisor.board import board_name
+
+_SMALL_MEMORY: Final = 400 << 20
+_HOT: Final = 75.0
+_TIME_ERROR: Final = 5
+"""What adjtimex(2) returns while the clock is not synchronised."""
+_MADE: Final = 1764000000
+"""Seconds since the epoch at a moment in November 2025: no clock that is right shows less."""
+
+
+def board(root: Path) -> Iterator[Finding]:
+    """Every fact about the board."""
+    yield ok("board", board_name(root))
+    yield memory(root)
+    yield system()
+    yield from temperature(root)
+    yield clock(root, synchronised(root))
+
+
+def memory(root: Path) -> Finding:
+    """What this process may use: the board's memory or, where it is less, the limit of its control group."""
+    total = _number(root / "proc/meminfo", "MemTotal:") * 1024
+    limit = _group_limit(root)
+    fact = f"{total >> 20} MiB" + (f", limited to {limit >> 20} MiB by its control group" if limit else "")
+    if 0 < min(total, limit or total) < _SMALL_MEMORY:
+        return warn("memory", fact, "use one small quantized model, or a board with more memory")
+    return ok("memory", fact)
+
+
+def system() -> Finding:
+    """The system and its Python: a 32-bit system on a 64-bit kernel looks like a 64-bit one to pip."""
+    bits, machine = 8 * struct.calcsize("P"), os.uname().machine
+    fact = f"{bits}-bit {machine}, Linux {os.uname().release}, Python {sys.version.split()[0]} ({sys.executable})"
+    if bits == 32 and machine == "aarch64":
+        return warn(
+            "system",
+            f"{fact}; a 32-bit system on a 64-bit kernel",
+            "install the 64-bit system, which is faster, or upgrade with: sudo linux32 deploy/install",
+        )
+    return ok("system", fact)
+
+
+def temperature(root: Path) -> Iterator[Finding]:
+    """The hottest zone, and what the firmware of a Raspberry Pi does about it; nothing where the board is silent."""
+    health = Board(root).read()
+    if health.throttled:
+        yield warn(
+            "power",
+            "the firmware slows the board down now: too hot, or too little voltage",
+            "cool it, change the supply",
+        )
+    if health.temperature is None:
+        return
+    fact = f"{health.temperature:.0f} °C"
+    yield ok("temperature", fact) if health.temperature < _HOT else warn("temperature", fact, "cool the board")
+
+
+def clock(root: Path, synced: bool | None) -> Finding:
+    """Whether time stamps can be believed, now and right after the next start."""
+    battery = "with" if any((root / "sys/class/rtc").glob("rtc*")) else "without"
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    remedy = "start a time service: timedatectl set-ntp true"
+    if time.time() < _MADE:
+        return warn("clock", f"{now} is wrong, TLS fails until it is set", remedy)
+    if synced is None:
+        return ok("clock", f"{now}, {battery} a battery clock; whether it is synchronised the kernel does not say")
+    if not synced:
+        return warn("clock", f"{now}, not synchronised, {battery} a battery clock", remedy)
+    return ok("clock", f"{now}, synchronised, {battery} a battery clock")
+
+
+def synchronised(root: Path) -> bool | None:
+    """Whether a time service keeps the clock right; None when the kernel does not say."""
+    if (root / "run/systemd/timesync/synchronized").exists():
+        return True
+    # All zero means "only read"; struct timex has less than 256 bytes on every machine.
+    state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(256))
+    return None if state < 0 else state != _TIME_ERROR
+
+
+def _group_limit(root: Path) -> int | None:
+    """The smallest limit on the way from this process's control group (version 2) to the top."""
+    group = next((line[3:] for line in _text(root / "proc/self/cgroup").splitlines() if line.startswith("0::")), "/")
+    folder, top = root / "sys/fs/cgroup" / group.lstrip("/"), root / "sys/fs/cgroup"
+    found = []
+    while folder != top and folder.is_relative_to(top):
+        found.append(_text(folder / "memory.max").strip())
+        folder = folder.parent
+    return min((int(value) for value in found if value.isdecimal()), default=None)
+
+
+def _number(path: Path, key: str) -> int:
+    line = next((line for line in _text(path).splitlines() if line.startswith(key)), "")
+    return int(line.split()[1]) if line else 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,36 @@
+"""The state directory and the disk below it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+from edge_infer.doctor.finding import Finding, fail, ok, warn
+
+_LITTLE: Final = 200 << 20
+"""Bytes below which an outbox and a second version of a model may not fit."""
+
+
+def storage(state_dir: Path) -> Finding:
+    """Whether state can be kept there, and how much."""
+    place = next(folder for folder in (state_dir, *state_dir.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    fact = f"{state_dir}, {free >> 20} MiB free"
+    if os.statvfs(place).f_flag & os.ST_RDONLY:
+        return fail("state", f"{fact}, on a file system that is read-only", "remount it, or set device.state_dir")
+    if free < _LITTLE:
+        return warn("state", fact, "make room on the disk")
+    if place == state_dir and not os.access(place, os.W_OK | os.X_OK):
+        return ok("state", f"{fact}; it belongs to {_owner(place)}, this user cannot write there")
+    if place != state_dir and not os.access(place, os.W_OK | os.X_OK):
+        return ok("state", f"{fact}; it is not there yet and this user cannot make it")
+    return ok("state", fact)
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:
+        return f"user {path.stat().st_uid}"
