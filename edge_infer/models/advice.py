@@ -53,7 +53,7 @@ def _form(graph: Graph) -> str:
 def _speed(graph: Graph) -> list[str]:
     kind, tensors = _main_kind(graph)
     if kind in FLOATS:
-        return [f"a {kind} model: quantized to int8 it would be about a quarter of the size and several times faster"]
+        return [f"a {kind} model: quantized to int8 it would be smaller, and several times faster on small boards"]
     if "dynamic range" in _form(graph):
         return ["only its weights are quantized: with full integer quantization it would be faster on small boards"]
     if kind == "uint8" and not any(tensor.per_channel for tensor in tensors):

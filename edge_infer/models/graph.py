@@ -144,7 +144,7 @@ def _looks_like(data: bytes) -> str:
     if data.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
     if all(byte >= 32 or byte in b"\t\r\n" for byte in data[:64]):
-        return f"it is text and starts with {data[:32].decode('utf-8', 'replace')!r}"
+        return "it is a text file"
     return f"bytes 4 to 8 are {data[4:8]!r} instead of {IDENTIFIER!r}"
 
 

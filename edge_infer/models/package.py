@@ -42,6 +42,8 @@ def find_package(path: Path) -> Package:
     The manifest is ``X.yaml`` beside ``X.tflite``, or a ``manifest.yaml`` there whose ``file`` is that file.
     """
     if path.is_dir():
+        if not (path / MANIFEST).exists():
+            raise ModelError(f"{path} is a folder without a {MANIFEST}; name a .tflite file or the folder of a package")
         manifest = _read(path / MANIFEST)
         if manifest.file is None:
             raise ModelError(f"{path / MANIFEST}: file: is missing; for example file: model.tflite")

@@ -58,7 +58,11 @@ def resolve(request: ModelRequest, store: Path | None = None) -> ModelPlan:
 
 def examine(request: ModelRequest, store: Path | None = None) -> Resolution:
     """Like `resolve`, with the reason for every part of the plan."""
-    opened = open_model(request)
+    return conclude(request, open_model(request), store)
+
+
+def conclude(request: ModelRequest, opened: Opened, store: Path | None = None) -> Resolution:
+    """`examine` for a model that is open already."""
     try:
         return _resolution(request, opened, store)
     except ModelError as error:
