@@ -22,6 +22,7 @@ from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.publication import Publication
 from edge_infer.errors import EdgeInferError
 from edge_infer.messages import ModelStatus, PipelineHealth, Reason
+from edge_infer.readers.pacer import Pacer
 
 log = logging.getLogger(__name__)
 
@@ -102,19 +103,18 @@ class Pipeline:
             self._serving = False
 
     def _serve(self, model: LoadedModel) -> None:
-        due = 0.0
+        pacer = Pacer(self.plan.fps)
         while not self._stop.is_set():
             if reason := self.feed.blocked():
                 self._say_nothing(reason)
-            if self.plan.fps is not None and (wait := due - time.monotonic()) > 0:
-                self._stop.wait(min(wait, TICK))
+            if rest := pacer.left(time.monotonic()):
+                self._stop.wait(min(rest, TICK))
                 self.feed.rest(self._cursor)
                 continue
             frame = self.feed.next(self._cursor, TICK)
-            if frame is None or self.feed.blocked():
-                continue
-            due = max(due, frame.monotonic) + (1.0 / self.plan.fps if self.plan.fps else 0.0)
-            self._try(model, frame)
+            if frame is not None and not self.feed.blocked():
+                pacer.due(time.monotonic())
+                self._try(model, frame)
 
     def _try(self, model: LoadedModel, frame: Frame) -> None:
         self._watch.busy_since = time.monotonic()

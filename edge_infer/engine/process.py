@@ -62,7 +62,7 @@ class Engine:
         report_at = 0.0
         try:
             while not self._stopping:
-                if time.monotonic() >= report_at:
+                if self._plan is not None and time.monotonic() >= report_at:
                     report_at = time.monotonic() + REPORT_EVERY
                     self._control.send(self._report())
                 self._wait(report_at)
@@ -76,7 +76,7 @@ class Engine:
     def _wait(self, until: float) -> None:
         unsent = not self._outlet.flush()
         writable = [self._results.fd] if unsent else []
-        timeout = max(0.0, until - time.monotonic())
+        timeout = max(0.0, until - time.monotonic()) if self._plan is not None else REPORT_EVERY
         select.select([self._control.fd, self._results.fd], writable, [], timeout)
 
     def _obey(self) -> None:

@@ -20,3 +20,7 @@ class Pacer:
             return False
         self._next = now + self._interval if self._next is None else max(self._next + self._interval, now)
         return True
+
+    def left(self, now: float) -> float:
+        """Seconds until a frame is due; 0 when one is."""
+        return 0.0 if self._next is None else max(0.0, self._next - now)
