@@ -95,7 +95,7 @@ class Graph:
         if not subgraphs:
             raise ModelError("the file is damaged: it has no graph")
         main = subgraphs[0]
-        filled = [_filled(buffer) for buffer in buffers]
+        filled = [_filled(buffer, len(data)) for buffer in buffers]
         tensors = tuple(_tensor(index, table, filled) for index, table in enumerate(main.tables(0)))
         return cls(
             description=model.text(3),
@@ -148,8 +148,12 @@ def _looks_like(data: bytes) -> str:
     return f"bytes 4 to 8 are {data[4:8]!r} instead of {IDENTIFIER!r}"
 
 
-def _filled(buffer: Table) -> bool:
-    return buffer.length(0) > 0 or buffer.number(2, "Q") > 0  # files beyond 2 GB keep data behind the flatbuffer
+def _filled(buffer: Table, end: int) -> bool:
+    """Whether a buffer has content: in itself, or (newer converters) behind the flatbuffer."""
+    start, size = buffer.number(1, "Q"), buffer.number(2, "Q")
+    if start > 1 and start + size > end:
+        raise ModelError(f"the file is damaged or cut off: it has {end} bytes, and weights up to byte {start + size}")
+    return buffer.length(0) > 0 or size > 0
 
 
 def _tensor(index: int, table: Table, filled: list[bool]) -> GraphTensor:
