@@ -68,8 +68,9 @@ class _Canvas:
         cv2.putText(self._picture, _plain(text), place, FONT, self._scale, ink, self._weight, cv2.LINE_AA)
 
     def _size(self, text: str) -> tuple[int, int]:
-        """Width and height of a text with its background."""
-        (width, height), below = cv2.getTextSize(_plain(text), FONT, self._scale, self._weight)
+        """Width and height of a text with its background; the height is the same for every text."""
+        width = cv2.getTextSize(_plain(text), FONT, self._scale, self._weight)[0][0]
+        (_, height), below = cv2.getTextSize("Ag", FONT, self._scale, self._weight)
         return width + 2 * _MARGIN, height + below + 2 * _MARGIN
 
 

@@ -1,0 +1,132 @@
+"""``edge-infer infer``: one model on pictures, one JSON object a picture."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, get_args
+
+from edge_infer.codec import dumps, encode
+from edge_infer.config.plan import ModelPlan, PipelinePlan
+from edge_infer.errors import ConfigError, InputError
+from edge_infer.messages import Task
+from edge_infer.models.request import ModelRequest
+
+if TYPE_CHECKING:
+    from edge_infer.engine.frame import Frame
+    from edge_infer.engine.model import LoadedModel
+    from edge_infer.engine.postprocess import Findings
+
+MOST_PIXELS: Final = 1 << 26
+"""A picture of more is refused before it is unpacked: it would not fit into a small board's memory."""
+QUALITY: Final = 92
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.epilog = "example: edge-infer infer models/face-detect/1.0.0 door.jpg --annotate /tmp/seen"
+    parser.add_argument("model", metavar="MODEL", help="a .tflite file or the folder of a model package")
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="pictures")
+    parser.add_argument("--labels", metavar="F", help="file with one label a line, instead of the model's own")
+    parser.add_argument("--threshold", metavar="X", type=_score, help="lowest score, 0 to 1")
+    parser.add_argument("--task", metavar="T", choices=get_args(Task), help=" or ".join(get_args(Task)))
+    parser.add_argument("--decoder", metavar="D", help="family of the model, where the file does not tell")
+    parser.add_argument("--annotate", metavar="DIR", type=Path, help="write pictures with the outcome drawn in there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints one line of JSON a picture; 1 if a picture could not be read, the others are done all the same."""
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
+    if args.annotate:
+        _make_folder(args.annotate)
+    model = _resolve(args)
+
+    from edge_infer.engine.model import LoadedModel
+
+    plan = PipelinePlan("infer", "infer", model, model.threshold)
+    with LoadedModel(plan) as loaded:
+        return _run_all(plan, loaded, args.inputs, args.annotate)
+
+
+def _resolve(args: argparse.Namespace) -> ModelPlan:
+    from edge_infer.models.probe import probe
+
+    file = Path(args.model).absolute()
+    request = ModelRequest(
+        name=file.stem,
+        file=str(file),
+        labels_file=str(Path(args.labels).absolute()) if args.labels else None,
+        threshold=args.threshold,
+        task=args.task,
+        decoder=args.decoder,
+    )
+    return probe(request)
+
+
+def _run_all(plan: PipelinePlan, model: LoadedModel, inputs: Iterable[str], folder: Path | None) -> int:
+    from edge_infer.engine.frame import Frame
+    from edge_infer.engine.outcome import Composer
+    from edge_infer.engine.picture import read_picture
+
+    compose = Composer(plan, secrets.token_hex(3))
+    failed = done = 0
+    drawn: set[Path] = set()
+    for path in inputs:
+        try:
+            frame = Frame(read_picture(path), "bgr", time.time(), time.monotonic(), done + 1)
+        except InputError as error:
+            print(f"edge-infer: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        done += 1
+        findings = model.find(frame)
+        result = encode(compose(findings, frame, time.monotonic()).result(done))
+        assert isinstance(result, dict)
+        print(dumps({"input": path, **result}).decode(), flush=True)
+        if folder:
+            _draw(frame, findings, _free_name(folder, Path(path).stem, drawn))
+    return 1 if failed else 0
+
+
+def _draw(frame: Frame, findings: Findings, path: Path) -> None:
+    import cv2
+
+    from edge_infer.engine.annotate import annotate
+
+    encoded = cv2.imencode(".jpg", annotate(frame.pixels, findings), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+    try:
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise InputError(f"{path}: the annotated picture cannot be written: {error.strerror or error}") from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--annotate {folder}: cannot be used as a folder: {error.strerror or error}") from error
+
+
+def _free_name(folder: Path, stem: str, used: set[Path]) -> Path:
+    """``STEM.jpg``, or ``STEM-2.jpg`` where another input of this run has that name."""
+    path, number = folder / f"{stem}.jpg", 1
+    while path in used:
+        number += 1
+        path = folder / f"{stem}-{number}.jpg"
+    used.add(path)
+    return path
+
+
+def _score(text: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = -1.0
+    if not 0.0 <= score <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return score
