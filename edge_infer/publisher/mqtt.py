@@ -116,7 +116,7 @@ class Link:
 
         Without an acknowledgement the socket is closed without a word, so that the broker publishes the will.
         """
-        self._leaving = True
+        self._leaving, self._idle = True, False
         self._run(deadline - 0.5)
         if self._up:
             self._cargo.retained.set(STATUS, OFFLINE)

@@ -113,6 +113,10 @@ def explain(error: BaseException, plan: MqttPlan, now: str) -> Trouble:
         return _explain_tls(error, where)
     if isinstance(error, socket.gaierror):
         return Trouble(f"the name {plan.host!r} is not known ({error.strerror}): check mqtt.host and the name server")
+    if isinstance(error, TimeoutError) and "handshake" in str(error):
+        return Trouble(
+            f"no TLS with {where}: no answer to the handshake: does it speak TLS on this port?", refused=True
+        )
     if isinstance(error, TimeoutError):
         return Trouble(f"no answer from {where} in time: check mqtt.host, mqtt.port and the network")
     if isinstance(error, ConnectionRefusedError):

@@ -1,0 +1,147 @@
+"""The publisher's process, driven over its channels as the supervisor and the engine do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from edge_infer.channel import Channel
+from edge_infer.config.plan import Plan
+from edge_infer.messages import Event, Result
+from edge_infer.rooms import (
+    Acked,
+    ApplyPlan,
+    EngineHello,
+    Handover,
+    PublisherHello,
+    PublisherReport,
+    Stop,
+)
+from tests.broker import DEADLINE, eventually
+from tests.publisher.samples import BOOT
+
+
+def pair() -> tuple[int, int]:
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return left.detach(), right.detach()
+
+
+class Room:
+    """Plays supervisor and engine; the results channel outlives the process, as in the daemon."""
+
+    def __init__(self) -> None:
+        ours, self._theirs = pair()
+        self.engine = Channel(ours, (PublisherHello, Acked))
+        self.control: Channel | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self.report: PublisherReport | None = None
+        self.sentences: list[str] = []
+        self.acked: dict[tuple[str, str, str], int] = {}
+        self.greet = True
+        self.hellos = 0
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+
+    def __enter__(self) -> Room:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(DEADLINE)
+        if self.control:
+            self.control.close()
+        self.engine.close()
+        os.close(self._theirs)
+        self._log.close()
+
+    def start(self, plan: Plan | None = None) -> Room:
+        """Starts the process and gives it its configuration."""
+        if self.control:
+            self.control.close()
+        ours, theirs = pair()
+        words = [sys.executable, "-m", "edge_infer.publisher", "--control", str(theirs), "--results", str(self._theirs)]
+        self.process = subprocess.Popen(words, pass_fds=(theirs, self._theirs), stderr=self._log)
+        os.close(theirs)
+        self.control = Channel(ours, (PublisherReport,))
+        self.report = None
+        if plan:
+            self.tell(ApplyPlan(plan))
+        return self
+
+    def tell(self, record: object) -> None:
+        assert self.control is not None
+        assert self.control.send_within(record, 5.0)
+
+    def hand_over(self, message: Result | Event, pipeline: str = "door") -> None:
+        self.say(Handover(pipeline, message))
+
+    def say(self, record: object) -> None:
+        """What the engine says; it waits for room here, because the test wants it to arrive."""
+        end = time.monotonic() + DEADLINE
+        while not self.engine.send(record):
+            assert time.monotonic() < end, "the publisher takes nothing"
+            self.listen()
+            time.sleep(0.01)
+
+    def listen(self) -> None:
+        """Reads what the process says to both; answers its greeting as an engine does."""
+        while self.control is not None and (report := self._receive(self.control)) is not None:
+            self.report = report
+            self.sentences.append(report.broker)
+        while (word := self.engine.receive()) is not None:
+            if isinstance(word, Acked):
+                self.acked[word.pipeline, word.boot, word.kind] = word.seq
+            else:
+                self.hellos += 1
+                if self.greet:
+                    safe = {key[0]: seq for key, seq in self.acked.items() if key[1:] == (BOOT, "result")}
+                    self.engine.send(EngineHello(BOOT, safe))
+
+    def _receive(self, channel: Channel) -> Any:
+        try:
+            return channel.receive()
+        except ValueError:
+            return None
+
+    def wait(self, condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
+        def fits() -> Any:
+            self.listen()
+            return condition()
+
+        return eventually(fits, lambda: f"{what}; it said: {self.sentences[-3:]}; log: {self.log()[-2000:]}", deadline)
+
+    def wait_told(self, part: str, deadline: float = DEADLINE) -> str:
+        """The first sentence about the broker that has ``part`` in it."""
+        found: str = self.wait(
+            lambda: next((text for text in self.sentences if part in text), ""), f"sentence with {part!r}", deadline
+        )
+        return found
+
+    def wait_connected(self, deadline: float = DEADLINE) -> None:
+        self.wait(lambda: self.report and self.report.connected, "connection", deadline)
+
+    def wait_acked(self, seq: int, pipeline: str = "door", boot: str = BOOT) -> None:
+        self.wait(lambda: self.acked.get((pipeline, boot, "result"), 0) >= seq, f"acknowledgement of {seq}")
+
+    def stop(self) -> int:
+        """Stops it as the supervisor does; its exit code."""
+        assert self.process is not None
+        self.tell(Stop())
+        return self.process.wait(DEADLINE)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+        if number == signal.SIGKILL:
+            self.process.wait(DEADLINE)
+
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read().decode()

@@ -1,0 +1,257 @@
+"""What a subscriber gets: birth, retained topics, results in order, the end; and what a fault does to it."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from edge_infer.codec import decode, encode
+from edge_infer.messages import PAYLOADS, ConfigStatus, Health, ModelStatus
+from edge_infer.rooms import Announce, ApplyPlan, EngineDown, EngineHello, StateUpdate
+from tests.broker import Broker, Subscriber
+from tests.publisher.room import Room
+from tests.publisher.samples import BOOT, SHA, TS, P, engine_report, model_plan, mqtt_plan, plan, result, state
+
+
+def test_birth_states_and_results_of_a_quiet_day(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.wait_connected()
+        assert subscriber.wait(f"{P}/status").payload == b"online"
+        starting = subscriber.wait(f"{P}/door/state").value
+        assert (starting["counts"], starting["reason"], starting["sha"]) == (None, "starting", SHA[:8])
+        room.say(StateUpdate("door", state(2)))
+        told = subscriber.wait(f"{P}/door/state", lambda heard: heard.value["counts"] == {"face": 2})
+        assert told.properties.MessageExpiryInterval in range(170, 181)
+        assert told.properties.ContentType == "application/json"
+        for seq in range(1, 101):
+            room.hand_over(result(seq))
+        room.wait_acked(100)
+        heard = [decode(PAYLOADS["result"], one.value) for one in subscriber.on(f"{P}/door/result")]
+        assert heard == [result(seq) for seq in range(1, 101)]
+        assert room.stop() == 0
+        assert subscriber.wait(f"{P}/status", lambda heard: heard.payload == b"offline")
+        assert subscriber.heard[-1].topic == f"{P}/status"
+        assert subscriber.on(f"{P}/door/state")[-1].value["reason"] == "stopped"
+
+
+def test_health_follows_the_connection(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.tell(engine_report())
+        health = decode(Health, subscriber.wait(f"{P}/health").value)
+        assert health.boot == BOOT
+        assert health.pipelines["door"].produced == 7
+        assert health.sources["cam"].state == "ok"
+        assert health.outbox.lost == {}
+        assert health.board.memory is not None
+
+
+def test_everything_retained_is_said_anew_on_each_connect(tmp_path: Path, room: Room) -> None:
+    with Broker(tmp_path) as broker:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.tell(Announce("config", encode(ConfigStatus("applied", "0" * 64, TS))))
+        room.tell(Announce("model/faces", encode(ModelStatus("active", "1.0.0", SHA[:8]))))
+        room.tell(engine_report())
+        room.say(StateUpdate("door", state(1)))
+        room.wait_connected()
+        with Subscriber(broker.port) as subscriber:
+            subscriber.wait(f"{P}/health")
+        broker.stop(signal.SIGKILL)
+        room.wait(lambda: room.report and not room.report.connected, "end of the connection")
+        broker.start()  # an empty one: nothing was saved
+        with Subscriber(broker.port) as subscriber:
+            topics = ("status", "config", "model/faces", "door/state", "health")
+            found = {topic: subscriber.wait(f"{P}/{topic}") for topic in topics}
+        assert found["door/state"].value["counts"] == {"face": 1}
+        assert found["status"].payload == b"online"
+
+
+def test_what_waited_over_an_outage_comes_in_order_and_says_so(tmp_path: Path, room: Room) -> None:
+    with Broker(tmp_path) as broker:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.wait_connected()
+        room.hand_over(result(1))
+        room.wait_acked(1)
+        broker.stop()
+        room.wait(lambda: room.report and not room.report.connected, "end of the connection")
+        for seq in range(2, 52):
+            room.hand_over(result(seq))
+        room.wait(lambda: room.report and room.report.outbox.pending == 50, "50 waiting")
+        broker.start()
+        with Subscriber(broker.port) as subscriber:
+            room.wait_acked(51)
+            room.hand_over(result(52))
+            subscriber.wait(f"{P}/door/result", lambda heard: heard.value["seq"] == 52)
+            heard = [one.value for one in subscriber.on(f"{P}/door/result")]
+    seqs = [value["seq"] for value in heard]
+    assert seqs == sorted(seqs)
+    assert all(value.get("replay") is True for value in heard if value["seq"] < 52)
+    assert "replay" not in heard[-1]
+    assert room.report
+    assert room.report.outbox.lost == {}
+
+
+def test_a_killed_publisher_leaves_its_will_and_a_new_one_goes_on(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.wait_connected()
+        for seq in range(1, 6):
+            room.hand_over(result(seq))
+        room.wait_acked(5)
+        room.kill()
+        subscriber.wait(f"{P}/status", lambda heard: heard.payload == b"offline")
+        for seq in (6, 7, 8):
+            room.hand_over(result(seq))  # lies in the channel
+        room.greet = False
+        room.start(plan(mqtt_plan(broker.port)))
+        room.wait(lambda: room.hellos == 2, "greeting")
+        room.hand_over(result(9))  # said before the engine read the greeting
+        room.say(EngineHello(BOOT, {"door": 5}))
+        for seq in range(6, 11):
+            room.hand_over(result(seq))
+        room.wait_acked(10)
+        assert [one.value["seq"] for one in subscriber.on(f"{P}/door/result")] == list(range(1, 11))
+        assert room.report
+        assert room.report.outbox.lost == {}
+
+
+def test_results_of_an_engine_that_died_with_the_publisher_are_taken(broker: Broker, room: Room) -> None:
+    for seq in (1, 2, 3):
+        room.hand_over(result(seq, boot="aaaaaa"))
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.wait_acked(3, boot="aaaaaa")
+        assert [one.value["boot"] for one in subscriber.on(f"{P}/door/result")] == ["aaaaaa"] * 3
+
+
+def test_an_engine_that_died_with_the_greeting_is_not_waited_for(broker: Broker, room: Room) -> None:
+    room.greet = False
+    room.start(plan(mqtt_plan(broker.port)))
+    room.wait(lambda: room.hellos == 1, "greeting")
+    room.greet = True
+    room.tell(EngineDown("engine_failed"))
+    room.hand_over(result(1))
+    room.wait(lambda: room.hellos == 2, "second greeting")
+    room.hand_over(result(1))
+    room.wait_acked(1)
+
+
+def test_gaps_are_counted_and_repetitions_are_not_sent(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.wait_connected()
+        for seq in (1, 2, 2, 1, 7, 7, 8):
+            room.hand_over(result(seq))
+        room.wait_acked(8)
+        room.wait(lambda: room.report and room.report.outbox.lost == {"handover": 4}, "four missed numbers")
+        assert [one.value["seq"] for one in subscriber.on(f"{P}/door/result")] == [1, 2, 7, 8]
+
+
+def test_what_does_not_fit_the_schema_or_the_labels_is_never_sent(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.wait_connected()
+        room.hand_over(result(1, label="secret"))
+        room.hand_over(result(2, sha="deadbeef"))
+        room.hand_over(result(3, model="other@1"))
+        room.hand_over(result(4), pipeline="unknown")
+        room.hand_over(result(4, objects=40))
+        room.hand_over(result(5))
+        room.wait_acked(5)
+        room.wait(lambda: room.report and room.report.rejected == 5, "five rejects")
+        assert room.report
+        assert room.report.outbox.lost["rejected"] == 5
+        assert [one.value["seq"] for one in subscriber.on(f"{P}/door/result")] == [5]
+        assert not subscriber.on(f"{P}/unknown/result")
+    assert "'secret' is not among the labels" in room.log()
+
+
+def test_a_full_outbox_counts_what_it_drops(room: Room) -> None:
+    room.start(plan(mqtt_plan(1)))  # nothing listens there
+    room.wait(lambda: room.hellos, "greeting")
+    room.listen()
+    for seq in range(1, 10_001):
+        room.hand_over(result(seq))
+    full = room.wait(lambda: room.report and room.report.outbox.lost.get("full") and room.report.outbox, "loss")
+    room.wait(
+        lambda: room.report and room.report.outbox.pending + room.report.outbox.lost["full"] == 10_000,
+        "an even account",
+    )
+    assert full.bytes <= 4 << 20
+    room.wait(lambda: room.acked.get(("door", BOOT, "result"), 0) > 0, "settling of what was lost")
+
+
+def test_an_engine_that_dies_leaves_no_stale_state(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.say(StateUpdate("door", state(2)))
+        subscriber.wait(f"{P}/door/state", lambda heard: heard.value["counts"] == {"face": 2})
+        room.tell(EngineDown("engine_failed"))
+        failed = subscriber.wait(f"{P}/door/state", lambda heard: heard.value.get("reason") == "engine_failed")
+        assert failed.value["counts"] is None
+        assert failed.value["boot"] == BOOT
+
+
+def test_topics_of_what_is_gone_are_cleared(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port), pipelines=("door", "yard")))
+        room.tell(Announce("model/faces", encode(ModelStatus("active", "1.0.0", SHA[:8]))))
+        subscriber.wait(f"{P}/yard/state")
+        subscriber.wait(f"{P}/model/faces")
+        room.tell(ApplyPlan(plan(mqtt_plan(broker.port), model=model_plan("others", sha="f" * 64))))
+        subscriber.wait(f"{P}/yard/state", lambda heard: heard.payload == b"")
+        subscriber.wait(f"{P}/model/faces", lambda heard: heard.payload == b"")
+        assert len(subscriber.on(f"{P}/status")) == 1, "the connection was kept"
+    with Subscriber(broker.port) as later:
+        later.wait(f"{P}/door/state")
+        assert not later.on(f"{P}/yard/state")
+
+
+def test_another_name_at_the_broker_leaves_the_old_one_tidy(broker: Broker, room: Room) -> None:
+    moved = mqtt_plan(broker.port, topic="site/gate-3", client_id="other")
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        subscriber.wait(f"{P}/door/state")
+        room.tell(ApplyPlan(plan(moved)))
+        assert subscriber.wait("site/gate-3/status").payload == b"online"
+        assert subscriber.wait("site/gate-3/door/state").value["reason"] == "starting"
+        room.wait(lambda: room.hellos, "greeting")
+        room.hand_over(result(1))
+        room.wait_acked(1)
+        subscriber.wait("site/gate-3/door/result")
+    with Subscriber(broker.port) as later:
+        later.wait("site/gate-3/door/state")
+        left = {heard.topic: heard.payload for heard in later.heard if heard.topic.startswith(P)}
+    assert left == {f"{P}/status": b"offline"}
+
+
+def test_without_qos_a_message_counts_as_delivered_when_written(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port, qos=0)))
+        room.wait_connected()
+        for seq in range(1, 51):
+            room.hand_over(result(seq))
+        room.wait_acked(50)
+        subscriber.wait(f"{P}/door/result", lambda heard: heard.value["seq"] == 50)
+        assert room.stop() == 0
+        subscriber.wait(f"{P}/status", lambda heard: heard.payload == b"offline")
+
+
+def test_the_end_of_the_supervisor_is_the_end(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.wait_connected()
+        assert room.control
+        assert room.process
+        room.control.close()
+        room.control = None
+        assert room.process.wait(3.0) == 0
+        subscriber.wait(f"{P}/status", lambda heard: heard.payload == b"offline")
+        assert subscriber.on(f"{P}/door/state")[-1].value["reason"] == "stopped"
+
+
+def test_a_stop_before_any_configuration_is_quick(room: Room) -> None:
+    room.start()
+    room.wait(lambda: room.report, "report")
+    assert room.stop() == 0
