@@ -20,7 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints a line a finding; 1 when one of them keeps the daemon from working, else 0."""
-    from edge_infer.doctor import examine
+    from edge_infer.doctor.examination import examine
 
     if args.config and not args.config.exists():
         raise ConfigError(f"{args.config} does not exist")

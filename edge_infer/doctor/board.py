@@ -35,10 +35,11 @@ def board(root: Path) -> Iterator[Finding]:
 
 def memory(root: Path) -> Finding:
     """What this process may use: the board's memory or, where it is less, the limit of its control group."""
-    total = _number(root / "proc/meminfo", "MemTotal:") * 1024
-    limit = _group_limit(root)
+    total, limit = _number(root / "proc/meminfo", "MemTotal:") * 1024, _group_limit(root)
+    if not total:
+        return ok("memory", "/proc/meminfo does not say how much")
     fact = f"{total >> 20} MiB" + (f", limited to {limit >> 20} MiB by its control group" if limit else "")
-    if 0 < min(total, limit or total) < _SMALL_MEMORY:
+    if min(total, limit or total) < _SMALL_MEMORY:
         return warn("memory", fact, "use one small quantized model, or a board with more memory")
     return ok("memory", fact)
 

@@ -19,15 +19,32 @@ SHIPPED: Final = Path("face-detect/1.0.0/face_full_range_int8.tflite")
 def runtime(root: Path, model: Path | None) -> Iterator[Finding]:
     """Which runtime works here and how fast; ``root`` holds ``proc``."""
     if not (root / "proc/cpuinfo").exists():
-        yield fail(
-            "processor",
-            "there is no /proc/cpuinfo here, so the runtime does not know the processor and may be 60 times slower",
-            "remove ProcSubset=pid from the unit, or mount all of /proc",
-        )
+        yield _no_processor("there is no /proc/cpuinfo here")
+    elif _unit_hides_processor(root):
+        yield _no_processor("ProcSubset=pid hides /proc/cpuinfo from the service")
     if model is None:
         yield warn("runtime", "not timed: the model that comes along is not here", "run deploy/install again")
         return
     yield timed(model)
+
+
+def _no_processor(why: str) -> Finding:
+    return fail(
+        "processor",
+        f"{why}, so the runtime does not know the processor and is up to 60 times slower",
+        "remove ProcSubset=pid from the unit and its drop-ins (systemctl edit edge-infer), mount all of /proc",
+    )
+
+
+def _unit_hides_processor(root: Path) -> bool:
+    if not (root / "run/systemd/system").exists():
+        return False
+    words = ["systemctl", "show", "--property=ProcSubset", "--value", "edge-infer.service"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.stdout.strip() == "pid"
 
 
 def shipped_model(state_dir: Path) -> Path | None:

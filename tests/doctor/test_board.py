@@ -1,0 +1,126 @@
+"""Facts of boards, read from folders laid out like ``/proc``, ``/sys`` and ``/dev`` of the real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_infer.doctor import board, devices, runtime, storage
+from edge_infer.doctor.finding import fail, ok, warn
+
+
+@pytest.fixture
+def pi(tmp_path: Path) -> Path:
+    """A Raspberry Pi Zero 2 W with a USB camera and a Coral accelerator, too hot."""
+    files = {
+        "proc/device-tree/model": "Raspberry Pi Zero 2 W Rev 1.0\0",
+        "proc/meminfo": "MemTotal:         438272 kB\nMemAvailable:     200000 kB\n",
+        "proc/self/cgroup": "0::/system.slice/edge-infer.service\n",
+        "proc/cpuinfo": "",
+        "sys/fs/cgroup/system.slice/memory.max": "max\n",
+        "sys/fs/cgroup/system.slice/edge-infer.service/memory.max": "268435456\n",
+        "sys/class/thermal/thermal_zone0/temp": "81234\n",
+        "sys/devices/platform/soc/soc:firmware/get_throttled": "50005\n",
+        "sys/class/video4linux/video10/name": "bcm2835-codec-decode\n",
+        "sys/class/video4linux/video0/name": "HD Webcam C270\n",
+        "sys/bus/usb/devices/1-1/idVendor": "1a6e\n",
+        "sys/bus/usb/devices/1-1/idProduct": "089a\n",
+        "dev/video0": "",
+        "dev/video10": "",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_a_small_hot_board_tells_so(pi: Path) -> None:
+    found = {finding.what: finding for finding in board.board(pi)}
+    assert found["board"].fact.startswith("Raspberry Pi Zero 2 W Rev 1.0, ")
+    assert found["memory"] == warn(
+        "memory",
+        "428 MiB, limited to 256 MiB by its control group",
+        "use one small quantized model, or a board with more memory",
+    )
+    assert found["temperature"] == warn("temperature", "81 °C", "cool the board")
+    assert found["power"].level == "warn"
+
+
+def test_an_empty_root_is_survived(tmp_path: Path) -> None:
+    levels = {finding.what: finding.level for finding in board.board(tmp_path)}
+    assert levels["memory"] == "ok"
+    assert "temperature" not in levels
+
+
+@pytest.mark.parametrize(
+    ("synced", "level", "text"),
+    [(True, "ok", "synchronised, without"), (False, "warn", "not synchronised"), (None, "ok", "does not say")],
+)
+def test_a_clock_that_nobody_keeps_is_told(tmp_path: Path, synced: bool | None, level: str, text: str) -> None:
+    found = board.clock(tmp_path, synced)
+    assert found.level == level
+    assert text in found.fact
+
+
+def test_a_battery_clock_and_a_time_service_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "sys/class/rtc/rtc0").mkdir(parents=True)
+    (tmp_path / "run/systemd/timesync").mkdir(parents=True)
+    (tmp_path / "run/systemd/timesync/synchronized").touch()
+    assert board.synchronised(tmp_path) is True
+    assert "with a battery clock" in board.clock(tmp_path, True).fact
+    assert board.synchronised(Path("/nonexistent")) in (True, False, None)  # the kernel of this machine answers
+
+
+def test_cameras_are_listed_in_order_by_name(pi: Path) -> None:
+    assert list(devices.cameras(pi)) == [
+        ok("cameras", "/dev/video0 (HD Webcam C270), /dev/video10 (bcm2835-codec-decode)")
+    ]
+
+
+def test_no_camera_is_a_warning_with_the_ways_that_are_left(tmp_path: Path) -> None:
+    (found,) = devices.cameras(tmp_path)
+    assert found.level == "warn"
+    assert "kind: exec" in found.remedy
+
+
+def test_accelerators_are_named_and_nothing_is_promised(pi: Path, tmp_path: Path) -> None:
+    assert devices.accelerators(pi) == ok("accelerators", "Edge TPU (USB) (models run on the processor)")
+    assert devices.accelerators(tmp_path / "none") == ok("accelerators", "none")
+
+
+@pytest.mark.parametrize(
+    ("child", "level", "text"),
+    [
+        ({"runtime": "ai-edge-litert 2.3.0", "fast": 10.0, "slow": 41.0}, "ok", "4.1 times faster"),
+        ({"runtime": "ai-edge-litert 2.3.0", "fast": 230.0, "slow": 229.0}, "warn", "brings nothing"),
+        ({"error": "no interpreter works here (a). Install one: pip install b"}, "fail", "no interpreter works here"),
+    ],
+)
+def test_the_fast_path_is_judged_by_its_gain(child: dict[str, str | float], level: str, text: str) -> None:
+    found = runtime.verdict(child)
+    assert found.level == level
+    assert text in found.fact
+    assert bool(found.remedy) == (level != "ok")
+
+
+def test_a_runtime_that_dies_is_a_failure_and_not_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_text("this is no model")
+    assert runtime.timed(tmp_path / "model.tflite").level == "fail"
+
+
+def test_a_system_without_cpuinfo_fails(tmp_path: Path) -> None:
+    assert [finding.level for finding in runtime.runtime(tmp_path, None)] == ["fail", "warn"]
+
+
+def test_a_state_directory_that_is_not_there_yet_is_fine(tmp_path: Path) -> None:
+    found = storage.storage(tmp_path / "a/b")
+    assert found.level == "ok"
+    assert "MiB free" in found.fact
+    assert storage.storage(Path("/proc/none")).what == "state"
+
+
+def test_a_finding_reads_as_a_line() -> None:
+    assert str(fail("state", "full", "make room")) == "fail  state: full; make room"
+    assert str(ok("board", "Pi")) == "ok    board: Pi"
