@@ -124,13 +124,16 @@ def _read(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hang us
     except (OSError, ValueError) as error:
         raise YamlError(1, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise YamlError(1, "is not a regular file")
-        try:
-            data = file.read(LARGEST + 1)
-        except OSError as error:
-            raise YamlError(1, f"cannot be read: {error.strerror}") from error
+        data = b""
+        while len(data) <= LARGEST and (part := os.read(descriptor, LARGEST)):
+            data += part
+    except OSError as error:
+        raise YamlError(1, f"cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
     if len(data) > LARGEST:
         raise YamlError(1, f"is larger than {LARGEST >> 20} MiB; this cannot be the right file")
     return data

@@ -14,11 +14,12 @@ import ssl
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from edge_infer.config.load import Document, Steps
 from edge_infer.config.plan import Problem
 
-MOST_SECRET = 4096
+MOST_SECRET: Final = 4096
 
 
 @dataclass(slots=True)
@@ -104,11 +105,12 @@ class NamedFiles:
     def _open(self, steps: Steps, path: str, shown: str) -> bytes | None:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            with os.fdopen(descriptor, "rb") as file:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    self._wrong(steps, f"{shown} is not a regular file")
-                    return None
-                return file.read(MOST_SECRET)
+            try:
+                if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    return os.read(descriptor, MOST_SECRET)
+                self._wrong(steps, f"{shown} is not a regular file")
+            finally:
+                os.close(descriptor)
         except PermissionError:
             self._wrong(steps, f"{shown} cannot be read by {_user()}; the daemon's user must be able to")
         except FileNotFoundError:

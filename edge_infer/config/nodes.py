@@ -181,6 +181,8 @@ def _said(error: yaml.MarkedYAMLError, text: str) -> YamlError:
     if "\t" in before and not before.strip():
         return YamlError(noticed + 1, "a tab at the beginning of the line; YAML wants spaces there")
     problem, context = error.problem or "", error.context or ""
+    if "flow" in context and "${" in before:
+        return YamlError(noticed + 1, "a text with ${NAME} needs quotes where it stands within brackets")
     if "flow" in context and begun != noticed:
         return YamlError(begun + 1, f"a comma or a closing bracket is missing (noticed in line {noticed + 1})")
     if "unexpected end of stream" in problem:
@@ -188,16 +190,28 @@ def _said(error: yaml.MarkedYAMLError, text: str) -> YamlError:
     if "could not find expected ':'" in problem:
         return YamlError(begun + 1, "a key without a colon; write key: value")
     told = next((told for words, told in SAID.items() if words in problem), OTHERWISE)
+    if told == INDENTATION and (line := _without_colon(lines, noticed)) is not None:
+        return YamlError(line + 1, "a key without a colon; write key: value")
     return YamlError(noticed + 1, told)
 
 
+def _without_colon(lines: list[str], noticed: int) -> int | None:
+    """The line above the one where the parser noticed something, if that has a word where a key should be."""
+    for index in range(noticed - 1, -1, -1):
+        words = re.sub(r"(^|\s)#.*", "", lines[index]).strip()
+        if words:
+            return index if ":" not in words and words[0] not in "-[{&*\"'" and words[-1] not in ",]}" else None
+    return None
+
+
+INDENTATION: Final = "wrong indentation, or something is missing at the end of the line before"
 OTHERWISE: Final = "this cannot be read as YAML; compare indentation, colons, quotes and brackets"
 SAID: Final = {
     "exceeded maximum nesting depth": f"nested deeper than {DEEPEST} levels; nothing here needs that",
     "mapping values are not allowed": "a second colon, or wrong indentation; a text with a colon needs quotes",
-    "did not find expected key": "wrong indentation, or something is missing at the end of the line before",
-    "expected <block end>": "wrong indentation, or something is missing at the end of the line before",
-    "did not find expected '-' indicator": "wrong indentation, or something is missing at the end of the line before",
+    "did not find expected key": INDENTATION,
+    "expected <block end>": INDENTATION,
+    "did not find expected '-' indicator": INDENTATION,
     "cannot start any token": "a character that cannot begin a value; put the text in quotes",
     "unknown escape character": "a backslash in double quotes begins an escape; use single quotes",
     "duplicate anchor": "an anchor (&) of this name was there before",

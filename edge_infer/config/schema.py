@@ -325,7 +325,8 @@ def _others(name: str) -> str:
     return ", ".join(sorted(RESERVED_NAMES - {name}))
 
 
-PipelineName = Annotated[str, Kind(_pipeline_name, {"type": "string", "pattern": f"^{NAME_PATTERN}$"})]
+_FREE: Final = rf"^(?!(?:{'|'.join(sorted(RESERVED_NAMES))})$)(?:{NAME_PATTERN})$"
+PipelineName = Annotated[str, Kind(_pipeline_name, {"type": "string", "pattern": _FREE})]
 
 
 class Config(Section):

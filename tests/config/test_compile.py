@@ -1,0 +1,331 @@
+"""Configurations that are right become plans; what lies outside the file is checked with it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.config.compile import compile_config
+from edge_infer.config.load import read_document, validate
+from edge_infer.config.places import default_device_id, default_state_dir
+from edge_infer.config.plan import Compiled, NmsPlan, Plan, SourcePlan
+from edge_infer.config.schema import Config
+
+SHIPPED = Path(__file__).parents[2] / "models"
+MODEL = SHIPPED / "face-detect" / "1.0.0"
+
+GOOD = """\
+device: {id: gate-3, state_dir: state}
+mqtt:
+  host: broker.lan
+  username: edge
+  password_file: mqtt.pass
+  prefix: site/edge
+models:
+  faces: {file: models/face-detect/1.0.0/face_full_range_int8.tflite}
+  packed: {use: face-detect@1.0.0}
+sources:
+  door: {kind: v4l2, device: /dev/video0, size: 640x480, fps: 15, rotate: 90, flip: vertical}
+  yard: {kind: rtsp, url: "rtsp://cam/stream", password_file: cam.pass}
+  user: {kind: rtsp, url: "rtsp://a%20b@cam:8554/stream?x=1", transport: udp}
+  page: {kind: http, url: "http://cam/snap.jpg", snapshot: 5s}
+  pipe: {kind: exec, command: [cat, 0777, on], size: 64x48, format: nv12}
+  clip: {kind: video, file: models/demo/faces.mp4, loop: true}
+  folder: {kind: images, path: models/face-detect/1.0.0/golden, every: 500ms}
+  shapes: {kind: synthetic, size: 320x240, seed: 7, fps: 5}
+pipelines:
+  door-faces:
+    source: door
+    model: faces
+    fps: 5
+    threshold: 0.6
+    labels: [face]
+    mask: [[[0, 0], [0.3, 0], [0.3, 1], [0, 1]]]
+    publish: {interval: 5s}
+    heartbeat: 2m
+    max_payload: 2K
+    threads: 2
+    preprocess: {resize: stretch}
+    nms: {iou: 0.4}
+  plain: {source: shapes, model: packed}
+"""
+
+Make = Callable[[str], Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Writes a configuration into a folder with the shipped models, credentials and a store with one package."""
+    (tmp_path / "models").symlink_to(SHIPPED)
+    for name in ("mqtt.pass", "cam.pass"):
+        (tmp_path / name).write_text("hunter2\n")
+        (tmp_path / name).chmod(0o600)
+    shutil.copytree(MODEL, tmp_path / "state" / "models" / "face-detect" / "1.0.0")
+
+    def written(text: str) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(text)
+        return path
+
+    return written
+
+
+def plan_of(path: Path) -> Plan:
+    compiled = compile_config(path)
+    assert compiled.problems == ()
+    assert compiled.plan is not None
+    return compiled.plan
+
+
+def sources_of(plan: Plan) -> dict[str, SourcePlan]:
+    return {source.name: source for source in plan.sources}
+
+
+def test_the_whole_becomes_a_plan(make: Make, tmp_path: Path) -> None:
+    plan = plan_of(make(GOOD))
+    assert (plan.device, plan.state_dir) == ("gate-3", str(tmp_path / "state"))
+    assert (plan.mqtt.port, plan.mqtt.topic, plan.mqtt.client_id) == (1883, "site/edge/gate-3", "edge-infer-gate-3")
+    assert plan.mqtt.password_file == str(tmp_path / "mqtt.pass")
+    first, second = plan.pipelines
+    assert (first.fps, first.threshold, first.labels, first.max_payload, first.threads) == (5, 0.6, ("face",), 2048, 2)
+    assert (first.publish, first.interval, first.heartbeat) == ("interval", 5.0, 120.0)
+    assert first.mask == (((0, 0), (0.3, 0), (0.3, 1), (0, 1)),)
+    assert (first.model.input.resize, first.model.nms, first.model.threshold) == ("stretch", NmsPlan(0.4, 100), 0.6)
+    assert (second.publish, second.heartbeat, second.threshold, second.top_k) == ("change", 60.0, 0.5, 5)
+    assert (second.model.input.resize, second.model.title) == ("letterbox", "face-detect@1.0.0")
+    assert second.model.path == str(tmp_path / "state/models/face-detect/1.0.0/face_full_range_int8.tflite")
+
+
+def test_sources_get_the_options_of_their_kind(make: Make, tmp_path: Path) -> None:
+    sources = sources_of(plan_of(make(GOOD)))
+    door = sources["door"]
+    assert (door.fps, door.rotate, door.flip, door.live, door.network) == (15, 90, "vertical", True, False)
+    assert door.options == {"device": "/dev/video0", "width": 640, "height": 480, "fps": 15}
+    assert sources["yard"].network
+    assert sources["yard"].options["password_file"] == str(tmp_path / "cam.pass")
+    assert sources["user"].options == {
+        "url": "rtsp://cam:8554/stream?x=1",
+        "username": "a b",
+        "transport": "udp",
+    }
+    assert sources["page"].options["snapshot"] == 5.0
+    assert sources["pipe"].options["command"] == ["cat", "0777", "on"]
+    assert not sources["clip"].live
+    assert sources["clip"].options["file"] == str(tmp_path / "models/demo/faces.mp4")
+    assert sources["folder"].options["every"] == 0.5
+    assert sources["shapes"].options["seed"] == 7
+
+
+def test_a_plan_crosses_a_wall_and_comes_back_the_same(make: Make) -> None:
+    compiled = compile_config(make(GOOD))
+    assert decode(Compiled, loads(dumps(encode(compiled)))) == compiled
+
+
+def test_secrets_are_nowhere(make: Make, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+    caplog.set_level(logging.DEBUG)
+    path = make(GOOD)
+    compiled = compile_config(path)
+    config, _ = validate(read_document(path, os.environ), Config)
+    seen = [repr(compiled), str(encode(compiled)), repr(config), caplog.text, *capfd.readouterr()]
+    assert not any("hunter2" in text for text in seen)
+
+
+def test_the_least_configuration(make: Make) -> None:
+    plan = plan_of(make("mqtt:\n  # host: broker.lan\n"))
+    assert (plan.mqtt.host, plan.mqtt.port, plan.mqtt.tls) == ("127.0.0.1", 1883, None)
+    assert (plan.device, plan.pipelines) == (default_device_id(), ())
+    assert plan.state_dir == str(default_state_dir())
+
+
+def test_tls_changes_the_default_port(make: Make) -> None:
+    plan = plan_of(make("mqtt: {tls: true}\n"))
+    assert plan.mqtt.port == 8883
+    assert plan.mqtt.tls is not None
+    assert plan_of(make("mqtt: {tls: false}\n")).mqtt.tls is None
+
+
+def test_environment_variables_are_filled_in(make: Make) -> None:
+    path = make("mqtt:\n  host: ${BROKER}\n  port: ${PORT}\n")
+    compiled = compile_config(path, environment={"BROKER": "b.lan", "PORT": "1234"})
+    assert compiled.plan is not None
+    assert (compiled.plan.mqtt.host, compiled.plan.mqtt.port) == ("b.lan", 1234)
+    wrong = compile_config(path, environment={"BROKER": "b.lan", "PORT": "hunter2"})
+    assert [str(problem) for problem in wrong.problems] == [
+        f"{path}:3: mqtt.port: expected a whole number between 1 and 65535, not ${{PORT}}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "fragment"),
+    [
+        (("labels: [face]", "labels: [fase]"), "pipelines.door-faces.labels[0]", 'did you mean "face"'),
+        (("threads: 2", "top_k: 3"), "pipelines.door-faces.top_k", "classification"),
+        (("{resize: stretch}", "{color: gray}"), "pipelines.door-faces.preprocess.color", "colours"),
+    ],
+)
+def test_pipelines_are_checked_against_their_model(
+    change: tuple[str, str], path: str, fragment: str, make: Make
+) -> None:
+    (problem,) = compile_config(make(GOOD.replace(*change))).problems
+    assert problem.path == path
+    assert fragment in problem.text
+    assert not problem.outside
+
+
+def test_what_is_missing_lies_outside_the_file(make: Make, tmp_path: Path) -> None:
+    path = make(GOOD)
+    (tmp_path / "mqtt.pass").unlink()
+    (tmp_path / "cam.pass").write_text("\n")
+    shutil.rmtree(tmp_path / "state")
+    problems = compile_config(path).problems
+    assert [(problem.line, problem.path) for problem in problems] == [
+        (5, "mqtt.password_file"),
+        (9, "models.packed.use"),
+        (12, "sources.yard.password_file"),
+    ]
+    assert all(problem.outside for problem in problems)
+    assert "mqtt.pass" not in problems[0].text, "somebody may have written the password itself there"
+
+
+def test_faults_of_a_manifest_are_told_with_their_lines(make: Make, tmp_path: Path) -> None:
+    manifest = tmp_path / "state/models/face-detect/1.0.0/manifest.yaml"
+    manifest.write_text(manifest.read_text().replace("threshold: 0.5", "treshold: 0.5").replace("rgb", "red"))
+    problems = compile_config(make(GOOD)).problems
+    assert {problem.path for problem in problems} == {"models.packed.use"}
+    assert [str(manifest) in problem.text for problem in problems] == [True, True]
+    assert any('did you mean "threshold"' in problem.text for problem in problems)
+
+
+def test_a_secret_for_everybody_is_a_warning(make: Make, tmp_path: Path) -> None:
+    path = make(GOOD)
+    (tmp_path / "mqtt.pass").chmod(0o644)
+    compiled = compile_config(path)
+    assert compiled.plan is not None
+    (warning,) = compiled.warnings
+    assert (warning.path, warning.line) == ("mqtt.password_file", 5)
+    assert "chmod" in warning.text
+
+
+def test_certificates_are_opened(make: Make, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-days", "1"),
+                *("-keyout", f"{tmp_path}/{name}.key", "-out", f"{tmp_path}/{name}.pem"),
+            ],
+            check=True,
+            capture_output=True,
+        )
+    (tmp_path / "text").write_text("no certificate\n")
+
+    def told(tls: str) -> list[str]:
+        return [problem.path for problem in compile_config(make(f"mqtt: {{tls: {{{tls}}}}}\n")).problems]
+
+    assert told("ca_file: a.pem, cert_file: a.pem, key_file: a.key") == []
+    assert told("ca_file: text") == ["mqtt.tls.ca_file"]
+    assert told("cert_file: a.pem, key_file: b.key") == ["mqtt.tls.key_file"]
+    assert told("cert_file: a.pem") == ["mqtt.tls.cert_file"]
+    assert told("ca_file: none, cert_file: none.pem, key_file: a.key") == ["mqtt.tls.ca_file", "mqtt.tls.cert_file"]
+
+
+def test_check_writes_nothing_and_the_daemon_keeps_copies(make: Make, tmp_path: Path) -> None:
+    path = make(GOOD)
+    before = sorted(tmp_path.rglob("*"))
+    plan_of(path)
+    assert sorted(tmp_path.rglob("*")) == before
+    kept = compile_config(path, store=True).plan
+    assert kept is not None
+    for model in kept.models():
+        assert Path(model.path) == tmp_path / "state" / "blobs" / f"{model.sha256}.tflite"
+        assert Path(model.path).is_file()
+
+
+def test_the_child_prints_one_object(make: Make, tmp_path: Path) -> None:
+    def child(path: Path) -> tuple[int, Compiled]:
+        command = [sys.executable, "-m", "edge_infer.config.compile", str(path)]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+        return done.returncode, decode(Compiled, loads(done.stdout))
+
+    code, compiled = child(make(GOOD))
+    assert (code, compiled) == (0, compile_config(tmp_path / "config.yaml"))
+    code, compiled = child(make("mqtt: {prot: 1}\n"))
+    assert (code, compiled.plan, len(compiled.problems)) == (2, None, 1)
+    code, compiled = child(tmp_path / "none.yaml")
+    assert (code, compiled.plan, len(compiled.problems)) == (2, None, 1)
+
+
+PLUGIN = """\
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Options:
+    channel: int
+    mode: str = "fast"
+
+
+class Thermal:
+    live = True
+    network = False
+    lossless = False
+    Options = Options
+
+    def __init__(self, options):
+        self.options = options
+"""
+
+
+def test_kinds_of_other_packages(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "site"
+    info = site / "thermal-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "thermal_camera.py").write_text(PLUGIN)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thermal\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edge_infer.sources]\nthermal = thermal_camera:Thermal\n")
+    monkeypatch.syspath_prepend(str(site))
+    (source,) = plan_of(make("sources:\n  t: {kind: thermal, channel: 2, fps: 3, rotate: 180}\n")).sources
+    assert (source.options, source.fps, source.rotate, source.live) == ({"channel": 2}, 3, 180, True)
+    assert source.target == "thermal_camera:Thermal"
+    told = compile_config(make("sources:\n  a: {kind: thermal, chanel: 2}\n  b: {kind: thermal, channel: x}\n"))
+    assert [(problem.line, problem.path) for problem in told.problems] == [
+        (2, "sources.a.chanel"),
+        (2, "sources.a.channel"),
+        (3, "sources.b.channel"),
+    ]
+    assert 'did you mean "channel"' in told.problems[0].text
+
+
+@pytest.mark.parametrize(
+    ("environment", "uid", "expected"),
+    [
+        ({"STATE_DIRECTORY": "/run/x:/run/y"}, 0, "/run/x"),
+        ({"XDG_STATE_HOME": "/home/a/.state"}, 0, "/var/lib/edge-infer"),
+        ({"XDG_STATE_HOME": "/home/a/.state"}, 1000, "/home/a/.state/edge-infer"),
+        ({"HOME": "/home/a"}, 1000, "/home/a/.local/state/edge-infer"),
+    ],
+)
+def test_the_default_state_directory(environment: dict[str, str], uid: int, expected: str) -> None:
+    assert str(default_state_dir(environment, uid)) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "name"), [("gate-3.lan", "gate-3"), ("a b", "a-b"), ("-x", "x"), ("ü", "edge"), ("q" * 99, "q" * 64)]
+)
+def test_the_default_device_id(host: str, name: str) -> None:
+    assert default_device_id(host) == name
+
+
+def test_the_digest_is_of_the_bytes_whatever_they_are(make: Make) -> None:
+    path = make("mqtt: {prot: 1}\n")
+    digest = subprocess.run(["sha256sum", str(path)], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert compile_config(path).digest == digest
+    assert json.loads(dumps(encode(compile_config(path))))["digest"] == digest

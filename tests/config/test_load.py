@@ -1,0 +1,129 @@
+"""Files that are no YAML, or too much of it: one clear line, quickly, with either of PyYAML's parsers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from edge_infer.config import load
+from edge_infer.config.fields import Label, Section
+from edge_infer.config.load import load_yaml, read_document
+from edge_infer.config.nodes import compose
+
+BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"a%d: &a%d [%s]\n" % (level, level, b", ".join([b"*a%d" % (level - 1)] * 10)) for level in range(1, 30)
+)
+PARSERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if hasattr(yaml, "CSafeLoader") else [])]
+
+Write = Callable[[bytes], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def written(data: bytes) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_bytes(data)
+        return path
+
+    return written
+
+
+FILES = {
+    "empty": (b"", 1, "empty"),
+    "comments only": (b"# nothing\n\n", 1, "empty"),
+    "cut off": (b"mqtt:\n  host: bro", 2, "cut off"),
+    "cut off in a comment": (b"mqtt: {}\n# x", 2, "cut off"),
+    "Latin-1": (b"mqtt:\n  host: caf\xe9\n", 2, "0xe9 is not UTF-8"),
+    "UTF-16": ("mqtt: {}\n".encode("utf-16"), 1, "not UTF-8"),
+    "a zero byte": (b"mqtt:\n  host: a\0b\n", 2, "zero byte"),
+    "a control character": (b"mqtt:\n  host: a\x1bb\n", 2, "character that a text file does not have"),
+    "a model": (b"\x1c\0\0\0TFL3" + bytes(range(256)) * 50, 2, "not UTF-8"),
+    "a PNG picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), 1, "not UTF-8"),
+    "huge": (b"mqtt: {}\n" * 200_000, 1, "larger than 1 MiB"),
+    "lists in lists": (b"a: " + b"[" * 200_000 + b"\n", 1, "nested deeper"),
+    "groups in groups": (b"a: " + b"{a: " * 100_000 + b"\n", 1, "nested deeper"),
+    "dashes": (b"- " * 100_000 + b"\n", 1, "nested deeper"),
+    "indentation": (b"".join(b" " * level + b"a:\n" for level in range(1000)), 21, "nested deeper"),
+    "an alias bomb": (BOMB, 4, "more than 50000 values"),
+    "very many values": (b"a: [" + b"1," * 300_000 + b"1]\n", 1, "more than 50000 values"),
+}
+
+
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: str(parser.__name__))
+@pytest.mark.parametrize("name", FILES)
+def test_files_that_are_none(name: str, parser: Any, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, line, fragment = FILES[name]
+    monkeypatch.setattr(load, "compose", lambda text: compose(text, parser))
+    document = read_document(write(data), os.environ)
+    (problem,) = document.problems
+    assert fragment in problem.text
+    assert problem.line == line
+    assert document.value is None
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, fragment in (("none", "No such file"), ("pipe", "not a regular file"), ("folder", "not a regular file")):
+        (problem,) = read_document(tmp_path / name).problems
+        assert fragment in problem.text
+
+
+def test_words_are_read_by_yaml_1_2(write: Write) -> None:
+    document = read_document(write(b"a: [on, 12:30, 0777, 'no', yes, 1.50]\n"), {})
+    assert document.problems == ()
+    assert document.value["a"] == ["on", "12:30", 777, "no", "yes", 1.5]
+    assert [getattr(item, "text", item) for item in document.value["a"]] == ["on", "12:30", "0777", "no", "yes", "1.50"]
+
+
+def test_windows_files_and_byte_order_marks_are_read(write: Write) -> None:
+    document = read_document(write(b"\xef\xbb\xbfmqtt:\r\n  host: a\r\n"), {})
+    assert document.value == {"mqtt": {"host": "a"}}
+
+
+def test_anchors_may_repeat_values(write: Write) -> None:
+    document = read_document(write(b"a: &x [1, 2]\nb: *x\nc: [*x, *x]\n"), {})
+    assert document.value["c"] == [[1, 2], [1, 2]]
+
+
+def test_without_an_environment_variables_stay_as_they_are(write: Write) -> None:
+    assert read_document(write(b"a: ${HOME}\n")).value == {"a": "${HOME}"}
+
+
+def test_a_plain_variable_may_be_a_number_and_one_in_quotes_is_text(write: Write) -> None:
+    document = read_document(write(b"a: ${P}\nb: '${P}'\n"), {"P": "8883"})
+    assert document.value["a"] == 8883
+    assert document.value["b"] == "8883"
+
+
+class Note(Section):
+    """A section of this test."""
+
+    text: Label
+    level: int = 0
+    share: float = 0.0
+    words: list[str] = []  # noqa: RUF012
+
+
+def test_any_section_can_be_loaded(write: Write) -> None:
+    note, problems = load_yaml(write(b"text: 1.0\nshare: 1\nwords: [a]\n"), Note)
+    assert problems == ()
+    assert note is not None
+    assert (note.text, note.share, note.words) == ("1.0", 1.0, ["a"])
+    assert type(note.text) is str
+
+
+def test_errors_of_plain_types_are_sentences_too(write: Write) -> None:
+    note, problems = load_yaml(write(b"text: a\nlevel: x\nshare: '1'\nwords:\n  - a\n  - 5\nmore: 1\n"), Note)
+    assert note is None
+    assert [(problem.line, problem.path, problem.text) for problem in problems] == [
+        (2, "level", 'expected a whole number, not "x"'),
+        (3, "share", 'expected a number, not "1" (without quotes)'),
+        (6, "words[1]", "expected a text, not 5"),
+        (7, "more", "is not known here; known: text, level, share, words"),
+    ]

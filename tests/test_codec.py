@@ -1,0 +1,219 @@
+"""The closed schema: what is written is read back, all else is refused, and JSON Schema says the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from edge_infer.codec import ABSENT, Absent, JsonValue, Range, Size, Text, decode, dumps, encode, loads, schema
+from edge_infer.errors import WireError
+from edge_infer.messages import PAYLOADS
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """A record within a record."""
+
+    word: Annotated[str, Text(r"[a-z]+", 5)]
+    share: Annotated[float, Range(0, 1)] = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    """One of everything."""
+
+    number: Annotated[int, Range(1, 10)]
+    flag: bool
+    mode: Literal["a", "b", 1]
+    pair: tuple[float, float]
+    many: Annotated[tuple[Inner, ...], Size(2)]
+    named: Annotated[Mapping[Annotated[str, Text(r"[a-z]", 1)], int], Size(2)]
+    class_: str | Absent = ABSENT
+    maybe: int | None = None
+    either: Inner | Literal["none"] | None = None
+    anything: JsonValue = None
+
+
+SMALL: dict[str, Any] = {
+    "number": 1, "flag": True, "mode": "a", "pair": [0, 1.5], "many": [{"word": "x"}], "named": {"k": 3}
+}  # fmt: skip
+
+
+def test_there_and_back() -> None:
+    record = Outer(2, False, 1, (0.0, 1.0), (Inner("a"), Inner("b", 1.0)), {"k": 1}, "c", None, Inner("e"), {"x": [1]})
+    value = loads(dumps(encode(record)))
+    assert decode(Outer, value) == record
+    assert isinstance(value, dict)
+    assert value["class"] == "c"
+    assert value["maybe"] is None
+
+
+def test_what_is_absent_has_no_key_and_defaults_fill_in() -> None:
+    record = decode(Outer, SMALL)
+    assert record.class_ is ABSENT
+    assert record.pair == (0.0, 1.5)
+    assert type(record.pair[0]) is float
+    assert record.many == (Inner("x", 0.5),)
+    found = encode(record)
+    assert isinstance(found, dict)
+    assert "class" not in found
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"extra": 1}, "unknown key 'extra'"),
+        ({"number": None}, "expected int"),
+        ({"number": 11}, "not within 1..10"),
+        ({"number": 1.0}, "expected int, not float"),
+        ({"number": True}, "expected int, not bool"),
+        ({"number": "1"}, "expected int, not str"),
+        ({"flag": 1}, "expected bool"),
+        ({"mode": True}, "not one of"),
+        ({"mode": "c"}, "not one of"),
+        ({"pair": [1]}, "expected 2 items, not 1"),
+        ({"pair": [1, "2"]}, r"pair\[1\]"),
+        ({"pair": [1, math.nan]}, "not finite"),
+        ({"pair": [1, math.inf]}, "not finite"),
+        ({"pair": {"0": 1}}, "expected a list"),
+        ({"many": [{"word": "x"}] * 3}, "3 items are more than 2"),
+        ({"many": [{"word": "X"}]}, r"many\[0\].word: 'X' does not match"),
+        ({"many": [{"word": "x\n"}]}, "does not match"),
+        ({"many": [{"word": "abcdef"}]}, "6 characters are more than 5"),
+        ({"many": [{"share": 0.5}]}, "key 'word' is missing"),
+        ({"many": [{"word": "x", "share": 1.1}]}, "not within"),
+        ({"many": ["x"]}, "expected an object"),
+        ({"named": {"kk": 1}}, "named key"),
+        ({"named": {"a": 1, "b": 2, "c": 3}}, "3 items are more than 2"),
+        ({"named": []}, "expected an object"),
+        ({"class": None}, "null is not allowed"),
+        ({"class_": "x"}, "unknown key 'class_'"),
+        ({"class": "x" * 257}, "257 characters"),
+        ({"either": "some"}, "fits none of its forms"),
+    ],
+)
+def test_strictness(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(WireError, match=reason):
+        decode(Outer, {**SMALL, **change})
+    if "missing" not in reason and "finite" not in reason:  # NaN is no JSON, so JSON Schema has no word on it
+        exceptions = change in ({"number": 1.0}, {"many": [{"word": "x\n"}]})  # 1.0 is an integer there, $ allows \n
+        assert exceptions or not Draft202012Validator(schema(Outer)).is_valid({**SMALL, **change})
+
+
+@pytest.mark.parametrize("key", ["number", "flag", "mode", "pair", "many", "named"])
+def test_a_missing_key(key: str) -> None:
+    rest = {name: value for name, value in SMALL.items() if name != key}
+    with pytest.raises(WireError, match=f"key '{key}' is missing"):
+        decode(Outer, rest)
+    assert not Draft202012Validator(schema(Outer)).is_valid(rest)
+
+
+def test_what_has_no_json_form() -> None:
+    for value in (b"bytes", {1, 2}, 1j, object()):
+        with pytest.raises(WireError, match="no JSON form"):
+            encode(value)
+    for number in (math.nan, math.inf):
+        with pytest.raises(WireError, match="no JSON form"):
+            dumps(number)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 100_000, b"{'a': 1}", b"nul"])
+def test_what_is_no_json(data: bytes) -> None:
+    with pytest.raises(WireError, match="not JSON"):
+        loads(data)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 12)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text("ab_1", max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner, max_size=3),
+    max_leaves=8,
+)
+NEAR = st.fixed_dictionaries(
+    {
+        "number": st.integers(0, 11) | JSON,
+        "flag": st.booleans() | JSON,
+        "mode": st.sampled_from(["a", "b", 1, "c", True]),
+        "pair": st.lists(st.floats(0, 1) | st.integers(0, 1), min_size=1, max_size=3) | JSON,
+        "many": st.lists(
+            st.fixed_dictionaries({"word": st.text("aB", max_size=6)}, optional={"share": st.floats(-1, 2)})
+        ),
+        "named": st.dictionaries(st.text("ab", max_size=2), st.integers() | st.none(), max_size=3),
+    },
+    optional={
+        "class": st.text("x", max_size=3) | st.none(),
+        "maybe": JSON,
+        "either": JSON,
+        "anything": JSON,
+        "extra": JSON,
+    },
+)
+VALIDATOR = Draft202012Validator(schema(Outer))
+
+
+def strict(value: Any) -> bool:
+    """Whether a value has no whole number that is written as a float, which JSON Schema takes for an integer."""
+    if isinstance(value, float):
+        return not value.is_integer()
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(map(strict, parts))
+
+
+@settings(max_examples=500, deadline=None)
+@given(NEAR)
+def test_json_schema_accepts_what_decode_accepts(value: dict[str, Any]) -> None:
+    try:
+        decode(Outer, value)
+        accepted = True
+    except WireError:
+        accepted = False
+    if accepted or strict(value):
+        assert VALIDATOR.is_valid(value) == accepted
+
+
+def test_schemas_of_all_payloads() -> None:
+    for name, kind in PAYLOADS.items():
+        found = schema(kind, name)
+        Draft202012Validator.check_schema(found)
+        assert found["title"] == name
+        assert found["description"]
+        assert found["additionalProperties"] is False
+
+
+RESULT: dict[str, Any] = {
+    "v": 1,
+    "ts": "2026-11-25T08:45:12.345Z",
+    "boot": "9f2c1a",
+    "seq": 4711,
+    "model": "face-detect@1.0.0",
+    "sha": "eac9143a",
+    "task": "detection",
+    "ms": 12.3,
+    "objects": [{"label": "face", "score": 0.914, "box": [0.412, 0.201, 0.533, 0.404]}],
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"v": 2}, {"ts": "2026-11-25"}, {"seq": 0}, {"task": "pose"}, {"frame": "…"}, {"replay": False}),
+        *({"objects": [{"label": "a", "score": 2, "box": [0, 0, 1, 1]}]}, {"sha": "EAC9143A"}),
+    ],
+)
+def test_a_result_says_what_its_schema_says(change: dict[str, Any]) -> None:
+    validator = Draft202012Validator(schema(PAYLOADS["result"]))
+    assert validator.is_valid(RESULT)
+    assert encode(decode(PAYLOADS["result"], RESULT)) == RESULT
+    assert not validator.is_valid({**RESULT, **change})
+    with pytest.raises(WireError):
+        decode(PAYLOADS["result"], {**RESULT, **change})
