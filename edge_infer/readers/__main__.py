@@ -29,6 +29,8 @@ def main() -> int:
     args = parser.parse_args()
     plan = decode(SourcePlan, loads(args.source.encode()))
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # A source may take over the descriptor that native code writes to; our own lines must not go with it.
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
     configure(f"reader {plan.name}", args.log_level)
     prepare(os.environ)
     lock("reader", network=plan.network)

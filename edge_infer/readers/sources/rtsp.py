@@ -15,13 +15,14 @@ from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
 from edge_infer.readers.sources.address import read_secret, shown, with_credentials
 from edge_infer.readers.sources.capture import Capture, next_picture
+from edge_infer.readers.sources.decoder_log import DecoderLog
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 OPEN_TIMEOUT: Final = 6.0
-READ_TIMEOUT: Final = 5.0
-"""Seconds; both below what a supervisor takes for a hang."""
+READ_TIMEOUT: Final = 2.4
+"""Seconds. FFmpeg asks a silent camera three times, so a read takes up to 7.2 s: below what is taken for a hang."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def open_stream(url: str) -> Capture:
 
 
 class RtspSource:
-    """Frames of one stream; it may change its size in mid-flight."""
+    """Frames of one stream; when it changes its size in mid-flight, the next opening has the new one."""
 
     live: ClassVar[bool] = True
     network: bool = True
@@ -59,12 +60,14 @@ class RtspSource:
         self._options = options
         self._factory = factory
         self._capture: Capture | None = None
+        self._log = DecoderLog()
 
     def __enter__(self) -> Self:
         options = self._options
         password = read_secret(options.password_file) if options.password_file is not None else None
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;{options.transport}"
         began = time.monotonic()
+        self._log.open(os.environ)
         self._capture = self._factory(with_credentials(options.url, options.username, password))
         if not self._capture.isOpened():
             self.close()
@@ -83,12 +86,13 @@ class RtspSource:
         self.close()
 
     def read(self) -> Picture | None:
-        """The next frame; raises `SourceError` when the stream breaks off."""
+        """The next frame; raises `SourceError` when the stream breaks off, or has to be opened anew in another size."""
         picture = next_picture(self._capture) if self._capture is not None else None
         if picture is None:
-            raise SourceError(
-                f"{shown(self._options.url)} gives no more frames: broken off, or silent for {READ_TIMEOUT:g} s"
-            )
+            reason = f"broken off, or silent for {3 * READ_TIMEOUT:.0f} s"
+            raise SourceError(f"{shown(self._options.url)} gives no more frames: {reason}")
+        if (size := self._log.new_size()) is not None:
+            raise SourceError(f"{shown(self._options.url)} has changed its size to {size} and is opened anew")
         return picture
 
     def close(self) -> None:
@@ -96,3 +100,4 @@ class RtspSource:
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+        self._log.close()

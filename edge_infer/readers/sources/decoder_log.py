@@ -1,0 +1,65 @@
+"""What FFmpeg says: kept from the journal, because of addresses, and read for one thing only.
+
+OpenCV tells nobody when a stream changes its size: version 5 squeezes the new pictures into the old size, and version
+4 gives damaged ones. The decoder's log is the only place where the change shows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+from collections.abc import MutableMapping
+from typing import Final
+
+_VERBOSE: Final = "40"
+_SIZE: Final = re.compile(r"Reinit context to (\d+)x(\d+)")
+_STREAMS: Final = (1, 2)
+"""OpenCV 5 writes FFmpeg's lines to standard output, version 4 to standard error."""
+
+
+class DecoderLog:
+    """Takes over standard output and error between `open` and `close`; Python's own must be another file."""
+
+    def __init__(self) -> None:
+        self._flush = ctypes.CDLL(None).fflush
+        self._saved: tuple[int, ...] = ()
+        self._pipe = -1
+        self._rest = ""
+        self._size: str | None = None
+
+    def open(self, environment: MutableMapping[str, str]) -> None:
+        """Must come before OpenCV first uses FFmpeg in this process, which reads its log level only once."""
+        environment["OPENCV_FFMPEG_LOGLEVEL"] = _VERBOSE
+        self._flush(None)
+        self._pipe, end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # what does not fit into it is lost, and waits never
+        self._saved = tuple(os.dup(stream) for stream in _STREAMS)
+        for stream in _STREAMS:
+            os.dup2(end, stream)
+        os.close(end)
+        self._size, self._rest = None, ""
+
+    def new_size(self) -> str | None:
+        """The size that the stream has changed to, ``WIDTHxHEIGHT``, told once; None when it has not."""
+        self._flush(None)  # into a pipe, the C library writes only when its buffer is full
+        text = self._rest
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self._pipe, 65536):
+                text += data.decode("utf-8", "replace")
+        text, _, self._rest = text.rpartition("\n")
+        before = self._size
+        for width, height in _SIZE.findall(text):
+            self._size = f"{width}x{height}"
+        return self._size if before is not None and self._size != before else None
+
+    def close(self) -> None:
+        """Gives both streams back; may be called twice."""
+        if not self._saved:
+            return
+        self._flush(None)
+        for stream, saved in zip(_STREAMS, self._saved, strict=True):
+            os.dup2(saved, stream)
+            os.close(saved)
+        os.close(self._pipe)
+        self._saved, self._pipe = (), -1

@@ -1,0 +1,181 @@
+"""A real reader process, held from both sides as the supervisor and the engine would hold it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from typing_extensions import Self
+
+from edge_infer.channel import Channel
+from edge_infer.codec import JsonValue, dumps, encode
+from edge_infer.config.plan import Flip, Rotation, SourcePlan
+from edge_infer.engine.frame import Frame
+from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
+from edge_infer.readers.sources import source_class, source_target
+from edge_infer.rooms import FrameReady, ReaderReport, ReaderTrouble
+
+DEADLINE = 30.0
+T = TypeVar("T")
+
+
+def until(found: Callable[[], T | None], what: str, deadline: float = DEADLINE) -> T:
+    """The first thing that ``found`` returns; fails when that takes too long."""
+    end = time.monotonic() + deadline
+    while time.monotonic() < end:
+        if (value := found()) is not None:
+            return value
+    raise AssertionError(f"waited {deadline:g} s for {what}")
+
+
+def make_plan(
+    kind: str,
+    options: Mapping[str, JsonValue],
+    *,
+    fps: float | None = None,
+    rotate: Rotation = 0,
+    flip: Flip | None = None,
+    target: str = "",
+    network: bool | None = None,
+) -> SourcePlan:
+    """The plan of one source, as the configuration would make it."""
+    target = target or source_target(kind)
+    return SourcePlan(
+        name="cam",
+        kind=kind,
+        target=target,
+        live=True,
+        network=bool(source_class(target).network) if network is None else network,
+        options=options,
+        fps=fps,
+        rotate=rotate,
+        flip=flip,
+    )
+
+
+def parent_of(pid: int) -> int | None:
+    """The parent of a process, or None when it is gone or only waits to be reaped."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in ("Z", "X") else int(fields[1])
+
+
+def children_of(pid: int) -> list[int]:
+    """The living children of a process."""
+    every = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    return [child for child in every if parent_of(child) == pid]
+
+
+class Rig:
+    """Starts the reader on entering and kills it on leaving; ``receiver`` is the engine's end."""
+
+    def __init__(self, plan: SourcePlan, folder: Path) -> None:
+        self.plan = plan
+        self.log = folder / "reader.log"
+        self._ends = tuple(end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        self.receiver = self.new_engine()
+        self.control: Channel | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        self.receiver.close()
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                os.close(end)
+
+    def new_engine(self) -> FrameReceiver:
+        """What a restarted engine has: the same end of the same channel, and no memory of what was."""
+        self.receiver = FrameReceiver(Channel(os.dup(self._ends[0]), FROM_READER))
+        return self.receiver
+
+    def start(self) -> None:
+        """A new reader on the same channel."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control = Channel(ours.detach(), (ReaderReport,))
+        command = [sys.executable, "-m", "edge_infer.readers", "--control", str(theirs.fileno())]
+        command += [
+            "--frames",
+            str(self._ends[1]),
+            "--source",
+            dumps(encode(self.plan)).decode(),
+            "--log-level",
+            "debug",
+        ]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, pass_fds=(theirs.fileno(), self._ends[1]), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        theirs.close()
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
+        """Ends the reader and returns its exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        status = self.process.wait(DEADLINE)
+        if self.control is not None:
+            self.control.close()
+        return status
+
+    def ready(self, accept: Callable[[FrameReady], bool] = lambda _: True, deadline: float = DEADLINE) -> FrameReady:
+        """The next frame that is accepted, held."""
+
+        def look() -> FrameReady | None:
+            word = self.receiver.receive(0.2)
+            return word if isinstance(word, FrameReady) and accept(word) else None
+
+        return until(look, f"a frame; the reader said: {self.log.read_text()[-2000:]}", deadline)
+
+    def frame(self, accept: Callable[[Frame], bool] = lambda _: True, deadline: float = DEADLINE) -> Frame:
+        """The next frame whose pixels are accepted."""
+
+        def look() -> Frame | None:
+            if not isinstance(self.receiver.receive(0.2), FrameReady):
+                return None
+            frame = self.receiver.copy()
+            return frame if accept(frame) else None
+
+        return until(look, f"a frame; the reader said: {self.log.read_text()[-2000:]}", deadline)
+
+    def trouble(self, word: str = "", deadline: float = DEADLINE) -> ReaderTrouble:
+        """The next trouble whose text has ``word`` in it."""
+
+        def look() -> ReaderTrouble | None:
+            said = self.receiver.receive(0.2)
+            return said if isinstance(said, ReaderTrouble) and word in said.text else None
+
+        return until(look, f"trouble with {word!r}", deadline)
+
+    def report(self, accept: Callable[[ReaderReport], bool] = lambda _: True) -> ReaderReport:
+        """The next report that is accepted."""
+        assert self.control is not None
+        control = self.control
+
+        def look() -> ReaderReport | None:
+            report = control.wait(0.2)
+            return report if isinstance(report, ReaderReport) and accept(report) else None
+
+        return until(look, "a report")

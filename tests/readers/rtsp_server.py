@@ -1,0 +1,64 @@
+"""A real RTSP camera for tests, run by the system's Python: ``rtsp_server.py PORT [USER PASSWORD]``.
+
+Prints ``ready``; a line ``WIDTH HEIGHT`` on standard input changes the size of the running stream.
+"""
+
+import sys
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+
+LAUNCH = (
+    "( videotestsrc is-live=true pattern=ball ! capsfilter name=size caps={caps} ! videoconvert"
+    " ! video/x-raw,format=I420 ! x264enc tune=zerolatency key-int-max=10 ! rtph264pay name=pay0 config-interval=-1 )"
+)
+factory, medias = GstRtspServer.RTSPMediaFactory(), []
+
+
+def caps(width, height):
+    return f"video/x-raw,width={width},height={height},framerate=15/1"
+
+
+def obey(channel, _condition):
+    line = channel.readline()
+    if not line:
+        return False
+    width, height = line.split()
+    factory.set_launch(LAUNCH.format(caps=caps(width, height)))
+    for media in medias:
+        media.get_element().get_by_name("size").set_property("caps", Gst.Caps.from_string(caps(width, height)))
+    return True
+
+
+def protect(server, user, password):
+    auth, token = GstRtspServer.RTSPAuth(), GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", "viewer")
+    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+    server.set_auth(auth)
+    permissions = GstRtspServer.RTSPPermissions()
+    for permission in ("media.factory.access", "media.factory.construct"):
+        permissions.add_permission_for_role("viewer", permission, True)
+    factory.set_permissions(permissions)
+
+
+def main():
+    Gst.init(None)
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(sys.argv[1])
+    factory.set_launch(LAUNCH.format(caps=caps(320, 240)))
+    factory.connect("media-configure", lambda _factory, media: medias.append(media))
+    if len(sys.argv) > 3:
+        protect(server, sys.argv[2], sys.argv[3])
+    server.get_mount_points().add_factory("/cam", factory)
+    if not server.attach(None):
+        sys.exit("the port is taken")
+    GLib.io_add_watch(sys.stdin, GLib.IO_IN | GLib.IO_HUP, obey)
+    print("ready", flush=True)
+    GLib.MainLoop().run()
+
+
+main()
