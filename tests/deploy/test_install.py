@@ -1,0 +1,174 @@
+"""``deploy/install``, the true script: into a root of its own, and live on a copy of this system."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "deploy/install"
+PYTHON = os.path.realpath(sys.executable)
+
+
+def install(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the script to its end."""
+    return subprocess.run(
+        [str(SCRIPT), *words],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file system with edge-infer in it."""
+    root = tmp_path_factory.mktemp("image")
+    done = install("--root", str(root), "--python", PYTHON)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "systemd does not run here" in done.stdout
+    return root
+
+
+def versions(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / "opt/edge-infer/versions").iterdir())
+
+
+def edge_infer(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The installed program; its own script names the Python of the image, which is not there yet."""
+    python = root / "opt/edge-infer/current/bin/python"
+    return subprocess.run(
+        [str(python), "-I", "-m", "edge_infer", *words], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_the_program_lies_where_the_unit_looks_for_it(image: Path) -> None:
+    unit = (image / "etc/systemd/system/edge-infer.service").read_text()
+    assert "ExecStart=/opt/edge-infer/bin/edge-infer run -c /etc/edge-infer/config.yaml" in unit
+    script = image / "opt/edge-infer/bin/edge-infer"
+    assert script.resolve().read_text().startswith("#!/opt/edge-infer/versions/")
+    assert str((image / "usr/local/bin/edge-infer").readlink()) == "/opt/edge-infer/bin/edge-infer"
+    assert edge_infer(image, "--version").stdout.startswith("edge-infer ")
+    scripts = [path for path in (image / "opt/edge-infer/current/bin").iterdir() if not path.is_symlink()]
+    assert [path.name for path in scripts if str(image) in path.read_text(errors="replace")] == []
+
+
+def test_the_configuration_works_until_it_is_edited(image: Path, tmp_path: Path) -> None:
+    text = (image / "etc/edge-infer/config.yaml").read_text()
+    assert text.startswith("# yaml-language-server: $schema=/opt/edge-infer/share/config.schema.json\n")
+    assert (image / "opt/edge-infer/share/config.schema.json").stat().st_size > 1000
+    moved = tmp_path / "config.yaml"
+    moved.write_text(text.replace("/opt/", f"{image}/opt/").replace("/var/lib/", f"{image}/var/lib/"))
+    done = edge_infer(image, "check", "-c", str(moved))
+    assert done.returncode == 0, done.stdout
+
+
+def test_an_upgrade_keeps_configuration_and_state_and_leaves_one_version(image: Path) -> None:
+    config, state = image / "etc/edge-infer/config.yaml", image / "var/lib/edge-infer/kept"
+    config.write_text("# mine\n")
+    state.write_text("mine")
+    manifest = image / "var/lib/edge-infer/models/face-detect/1.0.0/manifest.yaml"
+    manifest.write_text(manifest.read_text() + "# seen\n")
+    before = versions(image)
+    done = install("--upgrade", "--root", str(image), "--python", PYTHON)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(versions(image)) == 1
+    assert versions(image) != before
+    assert (config.read_text(), state.read_text()) == ("# mine\n", "mine")
+    assert manifest.read_text().endswith("# seen\n")
+    assert edge_infer(image, "--version").returncode == 0
+
+
+def test_a_failed_upgrade_leaves_what_works(image: Path) -> None:
+    before = versions(image)
+    done = install(
+        "--root", str(image), "--python", PYTHON, PIP_NO_INDEX="1", PIP_FIND_LINKS="", PIP_CONFIG_FILE="/dev/null"
+    )
+    assert done.returncode == 1
+    assert "cannot be installed" in done.stderr
+    assert versions(image) == before
+    assert edge_infer(image, "--version").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["--sideways"], 2, "unknown argument --sideways"),
+        (["--prefix", "opt"], 2, "absolute path"),
+        (["--prefix", "/"], 2, "absolute path"),
+        (["--prefix"], 2, "needs a value"),
+        (["--purge"], 2, "--remove"),
+        (["--root", "/nowhere", "--python", "/nowhere/python3"], 3, "apt install python3 python3-venv"),
+        (["--upgrade", "--root", "/nowhere", "--python", PYTHON], 3, "nothing is installed"),
+    ],
+)
+def test_a_wrong_command_line_says_what_would_be_right(words: list[str], code: int, text: str) -> None:
+    done = install(*words)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert text in done.stderr
+
+
+def test_its_help_shows_an_example() -> None:
+    done = install("-h")
+    assert done.returncode == 0
+    assert "example: sudo deploy/install" in done.stdout
+
+
+def test_removal_keeps_what_is_yours_and_purge_does_not(image: Path) -> None:
+    assert install("--remove", "--root", str(image)).returncode == 0
+    left = {str(path.relative_to(image)) for path in image.rglob("*") if path.is_file()}
+    assert all(name.startswith(("etc/edge-infer/", "var/lib/edge-infer/")) for name in left), left
+    assert "etc/edge-infer/config.yaml" in left
+    assert install("--remove", "--purge", "--root", str(image)).returncode == 0
+    assert [path for path in image.rglob("*") if not path.is_dir()] == []
+    assert install("--remove", "--root", str(image)).returncode == 0  # nothing left to remove is no fault
+
+
+@pytest.fixture
+def copy_of_this_system(tmp_path: Path) -> list[str]:
+    """The start of a command that runs in a copy of this system, in which everything may be changed."""
+    script = tmp_path / "enter"
+    script.write_text(
+        "set -e\n"
+        f"mount -t tmpfs none {tmp_path}\n"
+        f"mkdir {tmp_path}/upper {tmp_path}/work {tmp_path}/root\n"
+        f"mount -t overlay none -o lowerdir=/,upperdir={tmp_path}/upper,workdir={tmp_path}/work {tmp_path}/root\n"
+        f"mount -t tmpfs none {tmp_path}/root/opt\n"
+        f"for place in /proc /sys /dev; do mount --rbind $place {tmp_path}/root$place; done\n"
+        f"mount --bind {ROOT} {tmp_path}/root{ROOT}\n"
+        f'exec chroot {tmp_path}/root "$@"\n'
+    )
+    enter = ["unshare", "--mount", "--propagation", "private", "sh", str(script)]
+    if os.geteuid() != 0 or subprocess.run([*enter, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("only root, where mounts are allowed, can install on a copy of this system")
+    return enter
+
+
+def test_live_it_makes_a_user_that_owns_the_state_and_can_run_the_program(copy_of_this_system: list[str]) -> None:
+    python = next(path for path in ("/usr/bin/python3", PYTHON) if Path(path).exists())
+    commands = f"""
+set -ex
+export PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin
+{SCRIPT} --python {python} --prefix /opt/edge
+id -Gn edge-infer | grep -w video
+test "$(stat -c %U:%a /var/lib/edge-infer)" = edge-infer:750
+test "$(stat -c %U /var/lib/edge-infer/models/face-detect/1.0.0/manifest.yaml)" = edge-infer
+runuser -u edge-infer -- edge-infer check
+grep ExecStart=/opt/edge/bin/edge-infer /etc/systemd/system/edge-infer.service
+echo 'nonsense: true' > /etc/edge-infer/config.yaml
+{SCRIPT} --python {python} --prefix /opt/edge --upgrade
+grep nonsense /etc/edge-infer/config.yaml
+{SCRIPT} --remove --prefix /opt/edge --purge
+test ! -e /opt/edge -a ! -e /etc/edge-infer -a ! -e /var/lib/edge-infer -a ! -e /usr/local/bin/edge-infer
+! getent passwd edge-infer
+"""
+    done = subprocess.run(
+        [*copy_of_this_system, "bash", "-c", commands], capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
