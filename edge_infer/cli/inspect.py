@@ -65,15 +65,21 @@ def _lines(found: Report) -> Iterable[str]:
 
 
 def _about(found: Report) -> list[tuple[str, str]]:
-    rows = [("file", found.file), ("size", f"{found.bytes:,} bytes"), ("sha256", found.sha256)]
+    rows = [("file", _near(found.file)), ("size", f"{found.bytes:,} bytes"), ("sha256", found.sha256)]
     if found.manifest:
-        rows.append(("manifest", found.manifest))
+        rows.append(("manifest", _near(found.manifest)))
     if found.description:
         rows.append(("description", found.description))
     rows.append(("weights", found.weights))
     if found.subgraphs > 1:
         rows.append(("subgraphs", str(found.subgraphs)))
     return rows
+
+
+def _near(path: str) -> str:
+    """Short for what lies below the working directory."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def _tensors(tensors: Sequence[TensorFacts]) -> list[tuple[str, ...]]:

@@ -101,12 +101,8 @@ class Probe:
     def _ask(self, order: Order) -> Answer:
         deadline = time.monotonic() + order.seconds + (STARTUP if self._process is None else 0.0)
         process = self._process = self._process or _start()
-        assert process.stdin is not None
         try:
-            process.stdin.write(dumps(encode(order)) + b"\n")
-            process.stdin.flush()
-            line = self._line(process, deadline)
-            return decode(Answer, loads(line))
+            return decode(Answer, loads(self._exchange(process, dumps(encode(order)) + b"\n", deadline)))
         except (BrokenPipeError, EOFError):
             text = self._why_gone(process)
         except TimeoutError:
@@ -116,29 +112,36 @@ class Probe:
         self.close()
         return Answer(error=f"{order.request.file}: {text}")
 
-    def _line(self, process: subprocess.Popen[bytes], deadline: float) -> bytes:
-        """The next line of the child's answers; what it says on standard error is kept for an explanation."""
+    def _exchange(self, process: subprocess.Popen[bytes], order: bytes, deadline: float) -> bytes:
+        """Writes an order and reads the line of the answer; what comes on standard error is kept for explanations."""
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        line = bytearray()
+        answer = bytearray()
         with selectors.DefaultSelector() as selector:
+            selector.register(process.stdin, selectors.EVENT_WRITE)
             selector.register(process.stdout, selectors.EVENT_READ)
             selector.register(process.stderr, selectors.EVENT_READ)
-            while not line.endswith(b"\n"):
+            while not answer.endswith(b"\n"):
                 ready = selector.select(max(0.0, deadline - time.monotonic()))
                 if not ready:
                     raise TimeoutError
                 for key, _ in ready:
-                    part = os.read(key.fd, 1 << 16)
-                    if key.fileobj is process.stderr:
-                        self._chatter = (self._chatter + part)[-CHATTER:]
-                        if not part:
-                            selector.unregister(process.stderr)
-                        continue
-                    line += part
-                    if not part or len(line) > LONGEST:
-                        raise EOFError
-        return bytes(line)
+                    if key.fileobj is process.stdin:
+                        order = order[os.write(key.fd, order) :]
+                        finished = not order
+                    else:
+                        part = os.read(key.fd, 1 << 16)
+                        finished = not part
+                        if key.fileobj is process.stdout:
+                            answer += part
+                        else:
+                            self._chatter = (self._chatter + part)[-CHATTER:]
+                    if finished:
+                        selector.unregister(key.fileobj)
+                if process.stdout not in selector.get_map() or len(answer) > LONGEST:
+                    raise EOFError
+        return bytes(answer)
 
     def _why_gone(self, process: subprocess.Popen[bytes]) -> str:
         try:
@@ -158,11 +161,15 @@ class Probe:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "edge_infer.models.prober"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        bufsize=0,
         start_new_session=True,
         env={**os.environ, "PYTHONSAFEPATH": "1"},
     )
+    assert process.stdin is not None
+    os.set_blocking(process.stdin.fileno(), False)
+    return process

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import math
 import os
 import resource
+import signal
 import sys
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -15,6 +17,7 @@ from edge_infer.errors import EdgeInferError, ModelError
 from edge_infer.models.order import Answer, Order
 from edge_infer.sandbox import lock
 
+_PR_SET_PDEATHSIG: Final = 1
 log = logging.getLogger(__name__)
 
 ROOM: Final = 768 << 20
@@ -27,7 +30,8 @@ PER_BYTE: Final = 4
 
 
 def main() -> int:
-    """Answers orders until there are no more."""
+    """Answers orders until there are no more, or until the parent dies."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     lock("probe")
     answers = _answers()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

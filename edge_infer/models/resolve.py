@@ -97,6 +97,7 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
         Reason("decoder", family.name, family.why),
         Reason("labels", _in_short(labels.names), labels.why),
         *feeding.reasons,
+        *(_overlaps(plan.nms, manifest.nms, family.name) if family.task == "detection" else ()),
         Reason("threshold", f"{threshold:g}", threshold_why),
     )
     return Resolution(plan, _facts(signature.inputs), _facts(signature.outputs), reasons, feeding.notes)
@@ -186,6 +187,11 @@ def _labels(request: ModelRequest, opened: Opened) -> Labels:
 def _nms(said: NmsSection, usual: NmsPlan) -> NmsPlan:
     iou = usual.iou if said.iou is None else said.iou
     return NmsPlan(iou, usual.max if said.max is None else said.max)
+
+
+def _overlaps(nms: NmsPlan, said: NmsSection, family: str) -> tuple[Reason, ...]:
+    why = f"as {family} models usually are" if said.iou is None and said.max is None else "manifest"
+    return (Reason("overlaps", f"merged above an IoU of {nms.iou:g}, at most {nms.max} boxes", why),)
 
 
 def _label_file(path: Path, key: ModelKey) -> tuple[str, ...]:

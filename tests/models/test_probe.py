@@ -189,6 +189,12 @@ def test_without_a_runtime_it_is_the_machine_that_lacks_something(
         probe(ModelRequest("m", str(assets / "models" / FACES)))
 
 
+def test_a_large_order_passes(assets: Path) -> None:
+    labels = tuple(f"class {number:0100d}" for number in range(15_000))
+    with pytest.raises(ModelError, match=r"15000 labels .* for 1 classes"):
+        probe(ModelRequest("m", str(assets / "models" / FACES), labels=labels))
+
+
 def test_a_store_that_cannot_be_written_is_the_machines_fault(assets: Path, tmp_path: Path) -> None:
     (tmp_path / "store").write_text("in the way")
     with pytest.raises(StartError, match=r"model store .* cannot be written"):
