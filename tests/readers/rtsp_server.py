@@ -4,6 +4,7 @@ Prints ``ready``; a line ``WIDTH HEIGHT`` on standard input changes the size of 
 """
 
 import sys
+from typing import Any
 
 import gi
 
@@ -18,22 +19,22 @@ LAUNCH = (
 factory, medias = GstRtspServer.RTSPMediaFactory(), []
 
 
-def caps(width, height):
+def caps(width: int, height: int) -> str:
     return f"video/x-raw,width={width},height={height},framerate=15/1"
 
 
-def obey(channel, _condition):
+def obey(channel: Any, _condition: Any) -> bool:
     line = channel.readline()
     if not line:
         return False
-    width, height = line.split()
+    width, height = map(int, line.split())
     factory.set_launch(LAUNCH.format(caps=caps(width, height)))
     for media in medias:
         media.get_element().get_by_name("size").set_property("caps", Gst.Caps.from_string(caps(width, height)))
     return True
 
 
-def protect(server, user, password):
+def protect(server: Any, user: str, password: str) -> None:
     auth, token = GstRtspServer.RTSPAuth(), GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")
     auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
@@ -44,7 +45,7 @@ def protect(server, user, password):
     factory.set_permissions(permissions)
 
 
-def main():
+def main() -> None:
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")

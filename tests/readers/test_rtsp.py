@@ -1,0 +1,110 @@
+"""A real RTSP camera: found, lost, hung, restarted, resized; and servers that are none."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from pathlib import Path
+
+from edge_infer.readers.sources.address import shown, with_credentials
+from tests.readers.conftest import RtspCamera, free_port
+from tests.readers.rig import Rig, make_plan
+
+BACK = 10.0
+"""Seconds from a camera's return to its first frame: the promise of the product, and the one deadline that is tested."""
+
+
+def test_frames_come_and_only_the_newest_is_held(rtsp_camera: RtspCamera, tmp_path: Path) -> None:
+    with Rig(make_plan("rtsp", {"url": rtsp_camera.url}), tmp_path) as rig:
+        first = rig.frame()
+        later = rig.frame()
+        assert first.size == (320, 240)
+        assert first.color == "bgr"
+        assert later.number > first.number
+        assert later.monotonic > first.monotonic
+        assert rig.report(lambda report: report.frames > 0).error == ""
+
+
+def test_a_stream_that_is_turned_in_mid_flight_has_its_new_size(rtsp_camera: RtspCamera, tmp_path: Path) -> None:
+    with Rig(make_plan("rtsp", {"url": rtsp_camera.url}), tmp_path) as rig:
+        rig.frame()
+        rtsp_camera.resize(240, 320)
+        assert rig.frame(lambda frame: frame.size == (240, 320)).size == (240, 320)
+
+
+def test_a_killed_camera_is_found_again(rtsp_camera: RtspCamera, tmp_path: Path) -> None:
+    with Rig(make_plan("rtsp", {"url": rtsp_camera.url}), tmp_path) as rig:
+        rig.frame()
+        rtsp_camera.kill()
+        rig.trouble("gives no more frames")
+        assert "cannot be opened" in rig.trouble("cannot be opened").text
+        rig.trouble("cannot be opened")
+        rtsp_camera.start()
+        rig.frame(deadline=BACK)
+
+
+def test_a_camera_that_hangs_is_given_up_and_found_again(rtsp_camera: RtspCamera, tmp_path: Path) -> None:
+    with Rig(make_plan("rtsp", {"url": rtsp_camera.url}), tmp_path) as rig:
+        rig.frame()
+        rtsp_camera.signal(signal.SIGSTOP)
+        rig.trouble("silent")
+        assert "does not answer" in rig.trouble("cannot be opened").text
+        rtsp_camera.signal(signal.SIGCONT)
+        rig.frame(deadline=BACK)
+
+
+def test_a_server_that_accepts_and_says_nothing_is_no_hang(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"rtsp://127.0.0.1:{server.getsockname()[1]}/cam"
+        with Rig(make_plan("rtsp", {"url": url}), tmp_path) as rig:
+            assert rig.report(lambda report: report.busy > 1.5).frames == 0
+            assert "does not answer" in rig.trouble().text
+
+
+def test_a_server_of_garbage_is_no_camera(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(bytes(range(256)) * 64)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with Rig(make_plan("rtsp", {"url": f"rtsp://127.0.0.1:{server.getsockname()[1]}/cam"}), tmp_path) as rig:
+            assert "cannot be opened" in rig.trouble().text
+        thread.join()
+
+
+def test_a_password_opens_the_camera_and_is_never_told(gstreamer: None, tmp_path: Path) -> None:
+    secret = "s3cr:t @/?#ü"
+    (tmp_path / "right").write_text(secret + "\n")
+    (tmp_path / "wrong").write_text("hunter2-unique\n")
+    with RtspCamera("viewer", secret) as camera:
+        options = {"url": camera.url, "username": "viewer", "password_file": str(tmp_path / "right")}
+        with Rig(make_plan("rtsp", options), tmp_path) as rig:
+            rig.frame()
+            camera.kill()
+            rig.trouble("cannot be opened")
+            camera.start()
+            rig.frame(deadline=BACK)
+        with Rig(make_plan("rtsp", {**options, "password_file": str(tmp_path / "wrong")}), tmp_path) as rig:
+            text = rig.trouble().text
+        said = (tmp_path / "reader.log").read_text()
+        for word in ("s3cr", "hunter2", "%40"):
+            assert word not in said + text
+
+
+def test_without_a_password_file_the_remedy_is_told(tmp_path: Path) -> None:
+    url = f"rtsp://127.0.0.1:{free_port()}/cam"
+    missing = tmp_path / "none"
+    with Rig(make_plan("rtsp", {"url": url, "username": "viewer", "password_file": str(missing)}), tmp_path) as rig:
+        assert str(missing) in rig.trouble("password file").text
+
+
+def test_credentials_are_escaped_and_addresses_shown_without_them() -> None:
+    url = with_credentials("rtsp://cam:554/a?b=c", "me@x", "p:/?#@%")
+    assert url == "rtsp://me%40x:p%3A%2F%3F%23%40%25@cam:554/a?b=c"
+    assert shown(url) == "rtsp://cam:554/a"
+    assert with_credentials("rtsp://[::1]/a", None, None) == "rtsp://[::1]/a"
