@@ -92,7 +92,7 @@ def prepare(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
     if plan.username is not None:
         client.username_pw_set(plan.username, broker_password(plan))
     if plan.tls is not None:
-        client.tls_set_context(_tls(plan.tls))
+        client.tls_set_context(tls_context(plan.tls))
     return client
 
 
@@ -102,7 +102,8 @@ def hang_up(client: Client) -> None:
         sock.close()
 
 
-def _tls(plan: TlsPlan) -> ssl.SSLContext:
+def tls_context(plan: TlsPlan) -> ssl.SSLContext:
+    """How the broker proves who it is, and how we do; raises `StartError` for files that cannot be used."""
     try:
         context = ssl.create_default_context(cafile=plan.ca_file)
     except OSError as error:

@@ -23,7 +23,7 @@ from edge_infer.publisher.cargo import Cargo, Outgoing
 from edge_infer.publisher.client import WINDOW, FloodError, OneWayClient, hang_up
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.topics import OFFLINE, ONLINE, RULES, STATUS, Kind
-from edge_infer.publisher.trouble import Trouble, address, denial, explain, refusal
+from edge_infer.publisher.trouble import Trouble, address, closed, denial, explain, refusal
 
 log = logging.getLogger(__name__)
 
@@ -260,15 +260,15 @@ class Link:
             self._ended = refusal(reason.value, reason.getName(), self.plan)
         elif isinstance(self._client.fault, FloodError):
             self._ended = Trouble(f"the broker {where} floods us: {self._client.fault}: check mqtt.host", refused=True)
-        elif self._client.fault is not None:
+        elif self._client.fault is not None and not self._up:
             self._ended = explain(self._client.fault, self.plan, timestamp(time.time()))
         elif not self._up:
-            text = f"{where} closes the connection without an answer: is an MQTT broker there?"
-            self._ended = Trouble(text, other_version=True)
+            self._ended = closed(self.plan)
         elif reason.getName() == "Keep alive timeout":
             self._ended = Trouble(f"the broker {where} does not answer any more")
         else:
-            self._ended = Trouble(f"the broker {where} closed the connection")
+            why = f" ({self._client.fault})" if self._client.fault else ""
+            self._ended = Trouble(f"the broker {where} closed the connection{why}")
 
     def _fail(self, trouble: Trouble) -> None:
         now = time.monotonic()

@@ -99,6 +99,15 @@ def denial(code: int, name: str, topic: str, plan: MqttPlan) -> str:
     return f"the broker does not accept messages on {topic}: {name.lower()} (reason 0x{code:02X})"
 
 
+def closed(plan: MqttPlan) -> Trouble:
+    """The other end closed the connection before it accepted us, and gave no reason."""
+    where = address(plan)
+    if plan.tls is not None:
+        text = "it closes the connection: does it speak TLS on this port, does it want another mqtt.tls.cert_file?"
+        return Trouble(f"no TLS with {where}: {text}", refused=True)
+    return Trouble(f"{where} closes the connection without an answer: is an MQTT broker there?", other_version=True)
+
+
 def explain(error: BaseException, plan: MqttPlan, now: str) -> Trouble:
     """The fault that ended an attempt or a connection; ``now`` is this device's idea of the time."""
     where = address(plan)
@@ -109,6 +118,8 @@ def explain(error: BaseException, plan: MqttPlan, now: str) -> Trouble:
             error.verify_code, f"the broker's certificate is not accepted: {error.verify_message}"
         )
         return Trouble(f"no TLS with {where}: " + known.format(host=plan.host, now=now), refused=True)
+    if isinstance(error, ssl.SSLEOFError):
+        return closed(plan)
     if isinstance(error, ssl.SSLError):
         return _explain_tls(error, where)
     if isinstance(error, socket.gaierror):
@@ -121,6 +132,8 @@ def explain(error: BaseException, plan: MqttPlan, now: str) -> Trouble:
         return Trouble(f"no answer from {where} in time: check mqtt.host, mqtt.port and the network")
     if isinstance(error, ConnectionRefusedError):
         return Trouble(f"nothing listens on {where}: start the broker, or check mqtt.host and mqtt.port")
+    if isinstance(error, (ConnectionResetError, BrokenPipeError)):
+        return closed(plan)
     if isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN):
         return Trouble(f"{where} is not reachable ({error.strerror}): check the network")
     if isinstance(error, OSError):
@@ -133,6 +146,4 @@ def _explain_tls(error: ssl.SSLError, where: str) -> Trouble:
     for alert, text in _ALERTS.items():
         if alert in reason:
             return Trouble(f"no TLS with {where}: {text}", refused=True)
-    if isinstance(error, ssl.SSLEOFError):
-        return Trouble(f"no TLS with {where}: it closed the connection: does it speak TLS on this port?", refused=True)
     return Trouble(f"no TLS with {where}: {reason.replace('_', ' ').lower() or error}", refused=True)

@@ -1,0 +1,136 @@
+"""What a subscriber receives, one line a message: for a result a strip of the picture with what was found in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from edge_infer.codec import ABSENT, decode
+from edge_infer.errors import WireError
+from edge_infer.messages import PAYLOADS, ConfigStatus, Event, Health, Info, ModelStatus, Result, State
+
+WIDTH: Final = 40
+"""Columns of a strip: the width of the picture, whatever it is in pixels."""
+_COLORS: Final[Mapping[str, str]] = {"good": "32", "bad": "31", "dim": "2", "name": "36", "warn": "33"}
+
+
+class Painter:
+    """Turns messages into lines, with ``color`` for a terminal, which nothing that comes from the broker can steer."""
+
+    def __init__(self, *, color: bool) -> None:
+        self._color = color
+
+    def line(self, topic: str, payload: bytes) -> str:
+        """One message; a payload that is none of ours is shown as it is."""
+        name, _, kind = topic.rpartition("/")
+        if kind == "status":
+            good = payload == b"online"
+            return self._line(name, self._paint(_plain(payload.decode(errors="replace")), "good" if good else "bad"))
+        if not payload:
+            return self._line(topic, self._paint("cleared", "dim"))
+        try:
+            record = decode(_record(topic), json.loads(payload))
+        except (WireError, ValueError):
+            return self._line(topic, _plain(payload[:200].decode(errors="replace")))
+        return self._line(name.rpartition("/")[2] if kind in ("result", "state", "event") else kind, self._say(record))
+
+    def _line(self, name: str, text: str) -> str:
+        return f"{self._paint(f'{_plain(name):<14}', 'name')} {text}"
+
+    def _paint(self, text: str, color: str) -> str:
+        return f"\x1b[{_COLORS[color]}m{text}\x1b[0m" if self._color else text
+
+    def _say(self, record: Any) -> str:
+        if isinstance(record, Result):
+            return self._result(record)
+        if isinstance(record, State):
+            return self._state(record)
+        if isinstance(record, Health):
+            return self._paint(_health(record), "dim")
+        if isinstance(record, ConfigStatus):
+            text = f"configuration {record.digest[:8]} {record.state}"
+            return self._paint(text, "dim") if record.state == "applied" else self._paint(_errors(text, record), "bad")
+        return self._paint(_plain(_SENTENCES[type(record)](record)), "dim")
+
+    def _result(self, result: Result) -> str:
+        if result.objects is not ABSENT:
+            found = [f"{item.label} {item.score:.2f}" for item in result.objects]
+            picture = f"|{strip(result)}| "
+        else:
+            assert result.classes is not ABSENT
+            found, picture = [f"{item.label} {item.score:.2f}" for item in result.classes], ""
+        more = f" and {result.more} more" if result.more is not ABSENT else ""
+        head = self._paint(f"{result.ts[11:23]} #{result.seq:<5}", "dim")
+        tail = self._paint(f"  {result.ms:.0f} ms" if result.ms is not ABSENT else "", "dim")
+        late = self._paint("  late", "warn") if result.replay is not ABSENT else ""
+        return f"{head} {picture}{_plain(', '.join(found) or 'nothing')}{more}{tail}{late}"
+
+    def _state(self, state: State) -> str:
+        if isinstance(state.counts, Mapping):
+            text = ", ".join(f"{count} {label}" for label, count in state.counts.items()) or "nothing"
+        elif isinstance(state.class_, str):
+            text = state.class_
+        else:
+            reason = "" if state.reason is ABSENT else f": {state.reason.replace('_', ' ')}"
+            return self._paint(f"now: unknown{reason}", "warn")
+        return self._paint(f"now: {_plain(text)}", "good")
+
+
+def strip(result: Result, width: int = WIDTH) -> str:
+    """The picture from left to right; an object fills its extent with the first letter of its label, best on top."""
+    columns = ["."] * width
+    for item in reversed(() if result.objects is ABSENT else result.objects):
+        left, right = (min(int(x * width), width - 1) for x in (item.box[0], item.box[2]))
+        columns[left : right + 1] = (_plain(item.label) or "?")[0] * (right + 1 - left)
+    return "".join(columns)
+
+
+def _record(topic: str) -> type[Any]:
+    words = topic.split("/")
+    names = {"config": "config-status"}
+    return PAYLOADS["model"] if words[-2:-1] == ["model"] else PAYLOADS.get(names.get(words[-1], words[-1]), Result)
+
+
+def _plain(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _errors(text: str, status: ConfigStatus) -> str:
+    return _plain(": ".join([text, *status.errors[:1]])) + (
+        f" (and {len(status.errors) - 1} more)" if len(status.errors) > 1 else ""
+    )
+
+
+def _health(health: Health) -> str:
+    parts = []
+    for name, pipeline in health.pipelines.items():
+        latency = f", p95 {pipeline.latency_ms.p95:.0f} ms" if pipeline.latency_ms else ""
+        parts.append(f"{name} {pipeline.fps:g} fps{latency}")
+    parts += [f"{name} {source.state}" for name, source in health.sources.items()]
+    lost = sum(health.outbox.lost.values())
+    parts.append(f"{health.outbox.delivered} delivered, {health.outbox.pending} pending, {lost} lost")
+    board = health.board
+    figures = (("cpu", board.cpu, 100, " %"), ("memory", board.memory, 100, " %"), ("", board.temperature, 1, " °C"))
+    parts.append(
+        ", ".join(f"{name} {value * by:.0f}{unit}".strip() for name, value, by, unit in figures if value is not None)
+    )
+    return _plain("; ".join(part for part in parts if part)) + ("; throttled" if board.throttled else "")
+
+
+def _event(event: Event) -> str:
+    words = (event.type, event.label, event.zone, event.line, event.direction, event.reason)
+    return f"event: {' '.join(word for word in words if isinstance(word, str))}"
+
+
+def _info(info: Info) -> str:
+    pipelines = ", ".join(f"{name}: {item.model} on {item.source}" for name, item in info.pipelines.items())
+    return f"{info.board}; {pipelines}"
+
+
+def _model(status: ModelStatus) -> str:
+    reason = "" if status.reason is ABSENT else f": {status.reason}"
+    return f"{status.state} {status.version or ''} {status.sha or ''}{reason}"
+
+
+_SENTENCES: Final[Mapping[type[Any], Any]] = {Event: _event, Info: _info, ModelStatus: _model}

@@ -1,0 +1,160 @@
+"""``edge-infer watch``: a subscriber in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+
+from edge_infer.cli.strip import Painter
+from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.config.plan import MqttPlan, TlsPlan
+from edge_infer.credentials import broker_password
+from edge_infer.errors import ConfigError, EdgeInferError
+from edge_infer.messages import timestamp
+from edge_infer.publisher.client import CONNECT_TIMEOUT, KEEPALIVE, tls_context
+from edge_infer.publisher.trouble import explain, refusal
+
+AGAIN: Final = 1.0
+"""Seconds between attempts to get a lost connection back."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("-c", "--config", type=Path, help=f"take the broker from this file (default: {DEFAULT_CONFIG})")
+    parser.add_argument("--host", help="a broker, instead of the configured one")
+    parser.add_argument("--port", type=int, help="default: 1883, 8883 with --ca-file")
+    parser.add_argument("--username")
+    parser.add_argument("--password-file", help="a file with the password in it")
+    parser.add_argument("--ca-file", help="connect with TLS and trust this authority")
+    parser.add_argument("--topic", help="default: everything of the configured device, with --host edge-infer/#")
+    parser.add_argument("--seconds", type=float, help="end after this time; exit code 1 if nothing was received")
+    parser.add_argument("--json", action="store_true", help='lines {"topic":…,"payload":…}')
+    parser.epilog = "example: edge-infer watch --host broker.lan --topic 'edge-infer/+/+/result'"
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when something was received or nobody set a time, else 1."""
+    plan = _from_arguments(args) if args.host else _from_file(args.config or DEFAULT_CONFIG)
+    topic = args.topic or ("edge-infer/#" if args.host else f"{plan.topic}/#")
+    watcher = Watcher(plan, topic, json_lines=args.json, color=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    watcher.watch(args.seconds)
+    if args.seconds is not None and not watcher.received:
+        print(f"nothing was received on {topic} in {args.seconds:g} s", file=sys.stderr)
+        return 1
+    return 0
+
+
+class Watcher:
+    """Subscribes and prints until the time is over; a lost connection is told and made again."""
+
+    def __init__(self, plan: MqttPlan, topic: str, *, json_lines: bool, color: bool) -> None:
+        self.received = 0
+        self._plan = plan
+        self._topic = topic
+        self._json = json_lines
+        self._painter = Painter(color=color)
+        self._refused: EdgeInferError | None = None
+
+    def watch(self, seconds: float | None) -> None:
+        """Raises `EdgeInferError` when the broker cannot be reached or refuses at the start."""
+        end = time.monotonic() + seconds if seconds is not None else float("inf")
+        client = self._connect()
+        try:
+            while (left := end - time.monotonic()) > 0:
+                if client.loop(min(left, 0.5)) == MQTTErrorCode.MQTT_ERR_SUCCESS:
+                    continue
+                if self._refused:
+                    raise self._refused
+                print("the connection is lost; trying again", file=sys.stderr)
+                client = self._connect_again(end) or client
+        finally:
+            client.disconnect()
+
+    def _connect(self) -> Client:
+        plan = self._plan
+        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311, reconnect_on_failure=False)
+        client.connect_timeout = CONNECT_TIMEOUT
+        client.on_connect = self._on_connect
+        client.on_message = self._on_message
+        if plan.username is not None:
+            client.username_pw_set(plan.username, broker_password(plan))
+        if plan.tls is not None:
+            client.tls_set_context(tls_context(plan.tls))
+        try:
+            client.connect(plan.host, plan.port, KEEPALIVE)
+        except OSError as error:
+            if isinstance(error, EdgeInferError):
+                raise
+            raise EdgeInferError(explain(error, plan, timestamp(time.time())).text) from error
+        return client
+
+    def _connect_again(self, end: float) -> Client | None:
+        while time.monotonic() < end:
+            time.sleep(min(AGAIN, max(0.0, end - time.monotonic())))
+            try:
+                return self._connect()
+            except EdgeInferError as error:
+                print(error, file=sys.stderr)
+        return None
+
+    def _on_connect(self, client: Client, _data: Any, _flags: ConnectFlags, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            self._refused = EdgeInferError(refusal(reason.value, reason.getName(), self._plan).text)
+            return
+        client.subscribe(self._topic, qos=1)
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        self.received += 1
+        print(self._line(message.topic, bytes(message.payload)), flush=True)
+
+    def _line(self, topic: str, payload: bytes) -> str:
+        if not self._json:
+            return self._painter.line(topic, payload)
+        return json.dumps({"topic": topic, "payload": _value(payload)}, separators=(",", ":"), ensure_ascii=False)
+
+
+def _value(payload: bytes) -> Any:
+    """The JSON value, or the text of a payload that is plain text; null when it clears a topic."""
+    if not payload:
+        return None
+    try:
+        return json.loads(payload)
+    except ValueError:
+        return payload.decode(errors="replace")
+
+
+def _from_arguments(args: argparse.Namespace) -> MqttPlan:
+    if args.config:
+        raise ConfigError("the broker is either that of -c or that of --host, not both")
+    return MqttPlan(
+        host=args.host,
+        port=args.port or (8883 if args.ca_file else 1883),
+        tls=TlsPlan(args.ca_file) if args.ca_file else None,
+        username=args.username,
+        password_file=args.password_file,
+        topic="edge-infer",
+        qos=1,
+        client_id="",
+    )
+
+
+def _from_file(path: Path) -> MqttPlan:
+    from edge_infer.config.build import Builder
+    from edge_infer.config.load import read_document, validate
+    from edge_infer.config.named import NamedFiles
+    from edge_infer.config.schema import Config
+
+    document = read_document(path)
+    config, problems = validate(document, Config)
+    if config is None:
+        raise ConfigError("\n".join(map(str, problems)))
+    builder = Builder(document, NamedFiles(document))
+    return builder.mqtt(config.mqtt, builder.device(config))
