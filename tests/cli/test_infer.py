@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from edge_infer.codec import decode
+from edge_infer.messages import Result
+
+FACES = "derived_blazeface_full_range_192_int8.tflite"
+
+
+def infer(*words: object) -> tuple[int, list[dict[str, Any]], str]:
+    """Exit code, the objects on standard output and the text on standard error."""
+    command = [sys.executable, "-m", "edge_infer", "infer", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    path = tmp_path / "labels.txt"
+    path.write_text("face\n")
+    return path
+
+
+def test_one_result_a_picture_with_its_input(assets: Path, labels: Path) -> None:
+    pictures = [assets / "images" / name for name in ("astronaut.png", "cat.bmp")]
+    code, found, _ = infer(assets / "models" / FACES, *pictures, "--labels", labels)
+    assert code == 0
+    assert [item.pop("input") for item in found] == list(map(str, pictures))
+    results = [decode(Result, item) for item in found]
+    assert [len(result.objects or ()) for result in results] == [1, 0]  # type: ignore[arg-type]
+    assert [result.seq for result in results] == [1, 2]
+    assert found[0]["objects"][0]["label"] == "face"
+    assert found[0]["sha"] == "eac9143a"
+
+
+def test_wrong_pictures_are_told_and_the_others_are_done(assets: Path, labels: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.jpg"
+    wrong.write_text("nothing to see")
+    good = assets / "images" / "astronaut.png"
+    code, found, errors = infer(assets / "models" / FACES, tmp_path / "gone.png", wrong, good, "--labels", labels)
+    assert code == 1
+    assert [item["input"] for item in found] == [str(good)]
+    told = [line for line in errors.splitlines() if line.startswith("edge-infer: ")]
+    assert [line.split(": ")[1] for line in told] == [str(tmp_path / "gone.png"), str(wrong)]
+
+
+def test_annotated_pictures_are_written_even_for_equal_names(assets: Path, labels: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "astronaut.png"
+    copy.write_bytes((assets / "images" / "astronaut.png").read_bytes())
+    folder = tmp_path / "seen" / "today"
+    words = (assets / "models" / FACES, assets / "images" / "astronaut.png", copy, "--labels", labels)
+    assert infer(*words, "--annotate", folder)[0] == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["astronaut-2.jpg", "astronaut.jpg"]
+    drawn, plain = cv2.imread(str(folder / "astronaut.jpg")), cv2.imread(str(copy))
+    assert drawn.shape == plain.shape
+    assert cv2.absdiff(drawn, plain).max() > 100
+
+
+def test_classes_with_labels_from_a_file(assets: Path) -> None:
+    model = assets / "models" / "mobilenet_v2_1.0_224_quant.tflite"
+    burger = assets / "images" / "burger.jpg"
+    code, found, _ = infer(model, burger, "--labels", assets / "labels" / "imagenet_labels.txt", "--threshold", "0.01")
+    assert code == 0
+    assert found[0]["classes"][0]["label"] == "cheeseburger"
+    assert 1 <= len(found[0]["classes"]) <= 5
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--threshold", "1.5"), 2, "'1.5' is not a number from 0 to 1"),
+        (("--task", "poetry"), 2, "invalid choice"),
+        (("--decoder", "yolov8"), 3, "a YOLOv8 head is one output"),
+        (("--decoder", "nonsense"), 3, "known: classification"),
+        (("--labels", "/nowhere/labels.txt"), 3, "/nowhere/labels.txt cannot be read"),
+        (("--annotate", "/proc/nowhere"), 2, "--annotate /proc/nowhere: cannot be used as a folder"),
+    ],
+)
+def test_wrong_usage_is_told(assets: Path, words: tuple[str, ...], code: int, said: str) -> None:
+    found = infer(assets / "models" / FACES, assets / "images" / "astronaut.png", *words)
+    assert found[:2] == (code, [])
+    assert said in found[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("models/person_detect.tflite", "quantization dimension of 3"),
+        ("models/keras_lstm_mnist_ptq.tflite", "no decoder recognises it"),
+        ("ASSETS.md", "not a TFLite model"),
+        ("models/gone.tflite", "cannot be read"),
+    ],
+)
+def test_models_that_cannot_be_used_are_told_in_one_line(assets: Path, name: str, said: str) -> None:
+    code, found, errors = infer(assets / name, assets / "images" / "astronaut.png")
+    assert (code, found) == (3, [])
+    told = [line for line in errors.splitlines() if line.startswith("edge-infer: ")]
+    assert len(told) == 1
+    assert said in told[0]

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_infer.codec import ABSENT, decode, dumps, encode, loads
+from edge_infer.engine.frame import Frame
+from edge_infer.engine.outcome import MARKS, Composer, Outcome
+from edge_infer.engine.postprocess import Classification, Detections, Findings, Found, Scored
+from edge_infer.messages import Result, State, Task
+from tests.engine.plans import pipeline
+
+FRAME = Frame(np.zeros((100, 200, 3), np.uint8), "bgr", 1_700_000_000.25, 50.0, 1)
+
+
+def outcome(findings: Findings, task: Task = "detection", max_payload: int = 1024) -> Outcome:
+    return Composer(pipeline(task, max_payload=max_payload), "9f2c1a")(findings, FRAME, 50.0123)
+
+
+def objects(*labels: str) -> Detections:
+    return Detections(
+        tuple(Found(label, 0, 0.9 - index / 100, (1, 2, 3.3, 4)) for index, label in enumerate(labels)), (200, 100)
+    )
+
+
+def test_detection_in_fractions_and_rounded() -> None:
+    found = Detections((Found("cat", 0, 0.91449, (20.123456, 0, 200, 50)),), (200, 100))
+    assert loads(dumps(encode(outcome(found).result(7)))) == {
+        "v": 1, "ts": "2023-11-14T22:13:20.250Z", "boot": "9f2c1a", "seq": 7, "model": "pets@1.0.0", "sha": "abababab",
+        "task": "detection", "ms": 12.3, "objects": [{"label": "cat", "score": 0.914, "box": [0.1006, 0.0, 1.0, 0.5]}],
+    }  # fmt: skip
+
+
+def test_classification() -> None:
+    result = outcome(Classification((Scored("dog", 1, 0.7), Scored("cat", 0, 0.2))), "classification").result(1)
+    assert encode(result.classes) == [{"label": "dog", "score": 0.7}, {"label": "cat", "score": 0.2}]
+    assert result.objects is ABSENT
+    assert result.more is ABSENT
+
+
+def test_state_counts_by_label_sorted_by_name() -> None:
+    made = outcome(objects("dog", "cat", "dog"))
+    assert made.essence == (("cat", 1), ("dog", 2))
+    assert encode(made.state()) == {
+        "v": 1, "ts": "2023-11-14T22:13:20.250Z", "boot": "9f2c1a", "model": "pets@1.0.0", "sha": "abababab",
+        "counts": {"cat": 1, "dog": 2},
+    }  # fmt: skip
+    assert list(made.state().counts or ()) == ["cat", "dog"]
+    assert outcome(objects()).state().counts == {}
+    assert outcome(objects()).essence == ()
+
+
+def test_state_of_a_classification_is_the_best_class_or_null() -> None:
+    best = outcome(Classification((Scored("dog", 1, 0.7),)), "classification")
+    assert (best.essence, best.state().class_) == ("dog", "dog")
+    nothing = outcome(Classification(()), "classification")
+    assert (nothing.essence, nothing.state().class_) == (None, None)
+    assert '"class":null' in dumps(encode(nothing.state())).decode()
+
+
+@pytest.mark.parametrize(("task", "key"), [("detection", "counts"), ("classification", "class")])
+def test_nothing_is_known(task: Task, key: str) -> None:
+    state = encode(Composer(pipeline(task), "9f2c1a").nothing("source_lost"))
+    assert isinstance(state, dict)
+    assert (state[key], state["reason"]) == (None, "source_lost")
+
+
+def test_what_does_not_fit_is_cut_from_the_lowest_score_and_counted() -> None:
+    made = outcome(objects(*["cat"] * 40))
+    result = made.result(1)
+    assert isinstance(result.objects, tuple)
+    assert len(result.objects) + (result.more if isinstance(result.more, int) else 0) == 40
+    assert result.objects[0].score == 0.9
+    size = len(dumps(encode(result)))
+    one_more = len(dumps(encode(result.objects[0]))) + 1
+    assert size + MARKS <= 1024 < size + MARKS + one_more
+    assert made.state().counts == {"cat": 40}, "the state counts what the result had no room for"
+
+
+LABELS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=128)
+
+
+@given(st.lists(LABELS, max_size=60), st.integers(400, 2000), st.integers(1, 2**40))
+def test_payloads_keep_to_the_limit_and_the_schema(labels: list[str], most: int, seq: int) -> None:
+    made = outcome(objects(*labels), max_payload=most)
+    result = made.result(seq)
+    payload = dumps(encode(result))
+    assert len(payload) + MARKS <= most
+    assert decode(Result, loads(payload)) == result
+    assert isinstance(result.objects, tuple)
+    assert len(result.objects) + (0 if result.more is ABSENT else result.more) == len(labels)  # type: ignore[operator]
+    state = dumps(encode(made.state()))
+    assert len(state) + MARKS <= most
+    assert decode(State, loads(state)) == made.state()
+
+
+@given(st.lists(st.tuples(*[st.floats(-10, 300)] * 4), max_size=10))
+def test_fractions_are_fractions(boxes: list[tuple[float, float, float, float]]) -> None:
+    found = Detections(tuple(Found("cat", 0, 0.5, box) for box in boxes), (200, 100))
+    result = outcome(found, max_payload=5000).result(1)
+    assert isinstance(result.objects, tuple)
+    assert all(0 <= side <= 1 and side == round(side, 4) for item in result.objects for side in item.box)

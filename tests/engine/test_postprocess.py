@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from edge_infer.engine.geometry import Transform
+from edge_infer.engine.postprocess import Classification, Detections, Postprocess
+from edge_infer.engine.records import Boxes, Classes
+from tests.engine.plans import pipeline
+
+LETTERBOX = Transform.fit((200, 100), (100, 100), "letterbox")
+STRETCH = Transform.fit((200, 100), (100, 100), "stretch")
+
+
+def boxes(*rows: tuple[float, float, float, float, float, int], merged: bool = False, nonfinite: int = 0) -> Boxes:
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return Boxes(table[:, :4], table[:, 4], table[:, 5].astype(np.int32), merged, nonfinite)
+
+
+def found(post: Postprocess, candidates: Boxes, transform: Transform = STRETCH) -> list[tuple[str, float]]:
+    findings = post(candidates, transform)
+    assert isinstance(findings, Detections)
+    return [(item.label, round(item.score, 3)) for item in findings.objects]
+
+
+def test_best_first_without_overlaps_of_one_class() -> None:
+    candidates = boxes(
+        (0.1, 0.1, 0.5, 0.5, 0.6, 0), (0.1, 0.1, 0.5, 0.52, 0.9, 0), (0.1, 0.1, 0.5, 0.5, 0.7, 1), (0, 0, 1, 1, 0.4, 2)
+    )
+    assert found(Postprocess(pipeline()), candidates) == [("cat", 0.9), ("dog", 0.7)]
+
+
+def test_what_the_model_merged_is_not_merged_again() -> None:
+    candidates = boxes((0.1, 0.1, 0.5, 0.5, 0.6, 0), (0.1, 0.1, 0.5, 0.52, 0.9, 0), merged=True)
+    assert found(Postprocess(pipeline()), candidates) == [("cat", 0.9), ("cat", 0.6)]
+
+
+def test_only_wanted_labels_even_if_two_classes_share_one() -> None:
+    candidates = boxes((0, 0, 0.2, 0.2, 0.9, 0), (0.5, 0.5, 0.6, 0.6, 0.8, 1), (0.7, 0.7, 0.9, 0.9, 0.7, 2))
+    plan = pipeline(labels=("dog",))
+    assert found(Postprocess(plan), candidates) == [("dog", 0.8)]
+    shared = pipeline(names=("dog", "cat", "dog"), labels=("dog",))
+    assert found(Postprocess(shared), candidates) == [("dog", 0.9), ("dog", 0.7)]
+
+
+def test_boxes_come_back_in_pixels_of_the_source_and_bars_are_nowhere() -> None:
+    candidates = boxes((0.25, 0.25, 0.75, 0.75, 0.9, 0), (0.1, 0.0, 0.3, 0.2, 0.8, 1))
+    findings = Postprocess(pipeline())(candidates, LETTERBOX)
+    assert isinstance(findings, Detections)
+    assert [item.label for item in findings.objects] == ["cat"], "the second box lies in the bar"
+    assert findings.objects[0].box == pytest.approx((50, 0, 150, 100))
+    assert findings.source == (200, 100)
+
+
+def test_classes_without_a_label_are_left_out_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    post = Postprocess(pipeline())
+    candidates = boxes((0, 0, 0.5, 0.5, 0.9, 7), (0, 0, 0.5, 0.5, 0.8, 1))
+    with caplog.at_level(logging.WARNING):
+        assert found(post, candidates) == [("dog", 0.8)]
+        assert found(post, candidates) == [("dog", 0.8)]
+    assert len(caplog.records) == 1
+    assert "pipeline door: the model found class 7, but it has 3 labels, counted from 0" in caplog.text
+
+
+def test_outputs_that_are_no_numbers_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    post = Postprocess(pipeline())
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            found(post, boxes((0, 0, 1, 1, 0.9, 0), nonfinite=4))
+    assert len(caplog.records) == 1
+    assert "4 outputs that are no numbers" in caplog.text
+
+
+def test_classification_is_cut_to_the_best() -> None:
+    post = Postprocess(pipeline("classification", threshold=0.1, top_k=2))
+    findings = post(Classes(np.array([0.2, 0.05, 0.75], np.float32)), STRETCH)
+    assert isinstance(findings, Classification)
+    assert [(item.label, item.class_id) for item in findings.classes] == [("face", 2), ("cat", 0)]
+    nothing = Postprocess(pipeline("classification"))(Classes(np.zeros(3, np.float32)), STRETCH)
+    assert nothing == Classification(())
+
+
+def test_nothing_found() -> None:
+    assert Postprocess(pipeline())(boxes(), STRETCH) == Detections((), (200, 100))
