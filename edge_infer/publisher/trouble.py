@@ -142,8 +142,7 @@ def explain(error: BaseException, plan: MqttPlan, now: str) -> Trouble:
 
 
 def _explain_tls(error: ssl.SSLError, where: str) -> Trouble:
-    reason = error.reason or ""
     for alert, text in _ALERTS.items():
-        if alert in reason:
+        if alert in str(error):
             return Trouble(f"no TLS with {where}: {text}", refused=True)
-    return Trouble(f"no TLS with {where}: {reason.replace('_', ' ').lower() or error}", refused=True)
+    return Trouble(f"no TLS with {where}: {error}", refused=True)

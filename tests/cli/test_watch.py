@@ -1,0 +1,138 @@
+"""A subscriber in the terminal: lines for people, JSON lines for programs, and an exit code that means something."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge_infer.cli.strip import Painter, strip
+from edge_infer.codec import dumps, encode
+from edge_infer.messages import (
+    BoardHealth,
+    ConfigStatus,
+    DetectedObject,
+    EgressHealth,
+    Event,
+    Health,
+    OutboxHealth,
+    Result,
+    ScoredLabel,
+    SourceHealth,
+    State,
+)
+from tests.broker import Broker
+
+TS, BOOT, SHA = "2026-11-25T08:45:12.345Z", "9f2c1a", "eac9143a"
+P = "edge-infer/gate-3"
+FACE = DetectedObject("face", 0.91, (0.0, 0.1, 0.5, 0.9))
+RESULT = Result(1, TS, BOOT, 7, "m@1", SHA, "detection", ms=12.3, objects=(FACE,))
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path) as running:
+        yield running
+
+
+def say(port: int, topic: str, payload: bytes) -> None:
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    client.publish(topic, payload, qos=1, retain=True).wait_for_publish(10)
+    client.disconnect()
+    client.loop_stop()
+
+
+def watch(*words: object, seconds: float = 1) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge_infer", "watch", *map(str, words), "--seconds", str(seconds)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_lines_for_people(broker: Broker) -> None:
+    say(broker.port, f"{P}/status", b"online")
+    say(broker.port, f"{P}/door/result", dumps(encode(RESULT)))
+    done = watch("--host", "127.0.0.1", "--port", broker.port)
+    assert done.returncode == 0
+    assert "online" in done.stdout
+    assert "face 0.91" in done.stdout
+    assert "\x1b" not in done.stdout, "colour is for terminals"
+
+
+def test_json_lines_for_programs(broker: Broker) -> None:
+    say(broker.port, f"{P}/status", b"online")
+    say(broker.port, f"{P}/door/result", dumps(encode(RESULT)))
+    done = watch("--host", "127.0.0.1", "--port", broker.port, "--topic", f"{P}/+/result", "--json")
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line) == {"topic": f"{P}/door/result", "payload": encode(RESULT)}
+
+
+def test_the_broker_of_a_configuration(broker: Broker, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"device: {{id: gate-3}}\nmqtt: {{host: 127.0.0.1, port: {broker.port}}}\n")
+    say(broker.port, f"{P}/status", b"online")
+    say(broker.port, "edge-infer/other/status", b"online")
+    assert len(watch("-c", config, "--json").stdout.splitlines()) == 1
+
+
+def test_nothing_received_is_a_failure(broker: Broker) -> None:
+    done = watch("--host", "127.0.0.1", "--port", broker.port, "--topic", "quiet")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nothing was received on quiet" in done.stderr
+
+
+def test_a_broker_that_is_absent_or_refuses_is_told(tmp_path: Path) -> None:
+    assert "nothing listens on 127.0.0.1:9" in watch("--host", "127.0.0.1", "--port", 9).stderr
+    (tmp_path / "passwords").touch()
+    with Broker(tmp_path, f"password_file {tmp_path}/passwords", "allow_anonymous false") as broker:
+        done = watch("--host", "127.0.0.1", "--port", broker.port, seconds=5)
+    assert done.returncode == 1
+    assert "not authorised" in done.stderr
+
+
+def test_a_strip_is_the_picture_from_left_to_right() -> None:
+    right = DetectedObject("mask", 0.5, (0.45, 0.0, 1.0, 1.0))
+    both = Result(1, TS, BOOT, 7, "m@1", SHA, "detection", objects=(FACE, right))
+    assert strip(both, 10) == "ffffffmmmm"
+    assert strip(Result(1, TS, BOOT, 7, "m@1", SHA, "detection", objects=()), 10) == "." * 10
+
+
+@pytest.mark.parametrize(
+    ("topic", "record", "part"),
+    [
+        ("door/result", RESULT, "face 0.91  12 ms"),
+        ("door/result", Result(1, TS, BOOT, 7, "m@1", SHA, "detection", objects=(), replay=True), "nothing  late"),
+        (
+            "door/result",
+            Result(1, TS, BOOT, 7, "m@1", SHA, "classification", classes=(ScoredLabel("cat", 0.8),), more=2),
+            "cat 0.80 and 2 more",
+        ),
+        ("door/state", State(1, TS, BOOT, "m@1", SHA, counts={"face": 2}), "now: 2 face"),
+        ("door/state", State(1, TS, BOOT, "m@1", SHA, counts=None, reason="source_lost"), "now: unknown: source lost"),
+        ("door/state", State(1, TS, BOOT, "m@1", SHA, class_="cat"), "now: cat"),
+        ("door/event", Event(1, TS, BOOT, 1, "enter", label="person", zone="drive"), "event: enter person drive"),
+        ("config", ConfigStatus("rejected", "0" * 64, TS, ("a.yaml:1: x", "y")), "rejected: a.yaml:1: x (and 1 more)"),
+        (
+            "health",
+            Health(
+                1, TS, BOOT, {}, {"cam": SourceHealth("lost", 0)}, OutboxHealth(3, 9, 5, {"full": 2}, degraded=False),
+                EgressHealth(0), BoardHealth(0.25, None, 55.0, throttled=True),
+            ),
+            "cam lost; 5 delivered, 3 pending, 2 lost; cpu 25 %, 55 °C; throttled",
+        ),
+    ],
+)  # fmt: skip
+def test_every_kind_has_a_line(topic: str, record: object, part: str) -> None:
+    assert part in Painter(color=False).line(f"{P}/{topic}", dumps(encode(record)))
+
+
+@pytest.mark.parametrize("payload", [b"\x1b[2J{", b'{"v":9}', b"\xff\xfe", b""])
+def test_what_is_none_of_ours_cannot_steer_the_terminal(payload: bytes) -> None:
+    line = Painter(color=False).line(f"{P}/door/result", payload)
+    assert line.isprintable()

@@ -1,0 +1,88 @@
+"""The guard: what is in the schema passes byte for byte, everything else is counted and stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.messages import Event, Result, State
+from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.topics import OFFLINE, STATUS, Place
+from tests.publisher.samples import BOOT, SHA, TS, model_plan, mqtt_plan, plan, result, state
+
+RESULT = Place("result", "door")
+STATE = Place("state", "door")
+
+
+def guard() -> Egress:
+    egress = Egress()
+    egress.apply(plan(mqtt_plan(1883)))
+    return egress
+
+
+def test_what_fits_passes_twice() -> None:
+    egress = guard()
+    for place, record in ((RESULT, result(1)), (STATE, state(2)), (Place("event", "door"), event("face"))):
+        payload = egress.admit(place, record)
+        assert payload == dumps(encode(record))
+        assert egress.release(place, payload) == payload
+    assert egress.rejected == 0
+
+
+def event(label: str) -> Event:
+    return Event(1, TS, BOOT, 1, "appear", label=label)
+
+
+@pytest.mark.parametrize(
+    ("place", "record"),
+    [
+        (RESULT, result(1, label="cat")),
+        (RESULT, result(1, sha="00000000")),
+        (RESULT, result(1, model="faces@2.0.0")),
+        (RESULT, result(1, objects=30)),
+        (Place("result", "attic"), result(1)),
+        (STATE, State(1, TS, BOOT, "faces@1.0.0", SHA[:8], counts={"cat": 1})),
+        (STATE, State(1, TS, BOOT, "faces@1.0.0", SHA[:8], class_="cat")),
+        (Place("event", "door"), event("cat")),
+        (Place("info"), {"v": 1, "secret": "x"}),
+        (Place("config"), {"state": "applied"}),
+        (RESULT, state(1)),
+    ],
+)
+def test_what_does_not_fit_is_counted(place: Place, record: Any) -> None:
+    egress = guard()
+    assert egress.admit(place, record) is None
+    assert egress.release(place, dumps(encode(record))) is None
+    assert egress.rejected == 2
+
+
+def test_labels_of_a_model_that_was_switched_stay_known() -> None:
+    egress = guard()
+    egress.apply(plan(mqtt_plan(1883), model=model_plan("cats", labels=("cat",), sha="c" * 64)))
+    assert egress.admit(RESULT, result(1))
+    assert egress.admit(RESULT, result(1, model="cats@1.0.0", sha="c" * 8, label="cat"))
+    assert egress.admit(RESULT, result(1, label="cat")) is None, "labels belong to their file"
+
+
+def test_late_ones_say_so_and_still_fit() -> None:
+    egress = guard()
+    large = result(123456, objects=16)
+    payload = egress.admit(RESULT, large)
+    assert payload
+    assert 1010 < len(payload) <= 1024
+    late = egress.release(RESULT, payload, late=True)
+    assert late
+    assert len(late) <= 1024
+    said = decode(Result, loads(late))
+    assert (said.replay, said.more, len(said.objects or ())) == (True, 1, 15)
+
+
+@given(st.binary(max_size=2000))
+def test_no_bytes_pass_by_chance(payload: bytes) -> None:
+    egress = guard()
+    assert egress.release(RESULT, payload) is None
+    assert egress.release(STATUS, payload) in (None, b"online", OFFLINE)

@@ -1,0 +1,122 @@
+"""The outbox keeps order and account; whatever happens, produced = delivered + pending + lost."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_infer.publisher.intake import Series
+from edge_infer.publisher.outbox import OVERHEAD, Entry, MemoryOutbox
+from edge_infer.publisher.topics import Place
+from edge_infer.rooms import Acked, EngineHello
+
+DOOR, EVENTS, YARD = (
+    Series("door", "aaaaaa", "result"),
+    Series("door", "aaaaaa", "event"),
+    Series("yard", "aaaaaa", "result"),
+)
+
+
+def filled(*numbered: tuple[Series, int]) -> MemoryOutbox:
+    outbox = MemoryOutbox()
+    for series, seq in numbered:
+        assert outbox.put(series, seq, b"{}", late=False)
+    return outbox
+
+
+def drain(outbox: MemoryOutbox, *held: Place) -> list[Entry]:
+    found = []
+    while entry := outbox.next(held):
+        found.append(entry)
+    return found
+
+
+def test_events_go_first_and_each_lane_in_order() -> None:
+    outbox = filled((DOOR, 1), (EVENTS, 1), (YARD, 1), (DOOR, 2), (EVENTS, 2))
+    order = [(entry.series.pipeline, entry.series.kind, entry.seq) for entry in drain(outbox)]
+    assert order == [
+        ("door", "event", 1), ("door", "event", 2), ("door", "result", 1), ("yard", "result", 1), ("door", "result", 2),
+    ]  # fmt: skip
+
+
+def test_a_held_place_does_not_hold_the_others() -> None:
+    outbox = filled((DOOR, 1), (YARD, 1), (DOOR, 2))
+    assert [entry.series for entry in drain(outbox, Place("result", "door"))] == [YARD]
+    assert [entry.seq for entry in drain(outbox)] == [1, 2]
+
+
+def test_what_comes_back_is_late_and_in_its_place() -> None:
+    outbox = filled((DOOR, 1), (DOOR, 2), (DOOR, 3))
+    first, second = outbox.next(()), outbox.next(())
+    assert first
+    assert second
+    outbox.acked(first)
+    outbox.rewind()
+    assert [(entry.seq, entry.late) for entry in drain(outbox)] == [(2, True), (3, False)]
+
+
+def test_safe_is_what_is_settled_without_a_gap() -> None:
+    outbox = filled((DOOR, 1), (DOOR, 2), (DOOR, 3))
+    entries = drain(outbox)
+    outbox.acked(entries[2])
+    assert outbox.safe() == []
+    outbox.acked(entries[0])
+    assert outbox.safe() == [Acked("door", "aaaaaa", "result", 1)]
+    outbox.told(outbox.safe()[0])
+    assert outbox.safe() == []
+    outbox.drop(entries[1], "rejected")
+    assert outbox.safe() == [Acked("door", "aaaaaa", "result", 3)]
+
+
+def test_a_new_publisher_counts_from_what_the_engine_says_is_safe() -> None:
+    outbox = MemoryOutbox()
+    outbox.hello(EngineHello("aaaaaa", {"door": 7}))
+    assert not outbox.put(DOOR, 7, b"{}", late=False)
+    assert outbox.put(DOOR, 10, b"{}", late=False)
+    assert outbox.account().lost == {"handover": 2}
+    outbox.put(Series("door", "bbbbbb", "result"), 2, b"{}", late=False)
+    assert outbox.account().lost == {"handover": 3}
+
+
+def test_the_oldest_give_way_and_are_counted() -> None:
+    outbox = MemoryOutbox(limit=10 * (OVERHEAD + 2))
+    for seq in range(1, 26):
+        outbox.put(DOOR, seq, b"{}", late=False)
+    account = outbox.account()
+    assert (account.pending, account.lost) == (10, {"full": 15})
+    assert [entry.seq for entry in drain(outbox)] == list(range(16, 26))
+    assert outbox.safe() == [Acked("door", "aaaaaa", "result", 15)]
+
+
+@given(
+    st.lists(st.sampled_from(["put", "skip", "repeat", "next", "ack", "again", "drop", "lose", "rewind"]), max_size=200)
+)
+def test_the_account_is_even_over_any_history(steps: list[str]) -> None:
+    outbox, seq, out = MemoryOutbox(limit=20 * (OVERHEAD + 2)), 0, []
+    for step in steps:
+        if step == "put":
+            seq += 1
+            assert outbox.put(DOOR, seq, b"{}", late=False)
+        elif step == "skip":
+            seq += 2
+            outbox.put(DOOR, seq, b"{}", late=False)
+        elif step == "repeat" and seq:
+            assert not outbox.put(DOOR, seq, b"{}", late=False)
+        elif step == "lose":
+            seq += 1
+            outbox.lose(DOOR, seq, "rejected")
+        elif step == "next" and (entry := outbox.next(())):
+            out.append(entry)
+        elif step == "rewind":
+            outbox.rewind()
+            out.clear()
+        elif out:
+            entry = out.pop(0)
+            {"ack": outbox.acked, "again": outbox.again, "drop": lambda e: outbox.drop(e, "rejected")}.get(
+                step, out.append
+            )(entry)
+        account = outbox.account()
+        assert account.delivered + account.pending + sum(account.lost.values()) == seq
+        assert account.bytes == account.pending * (OVERHEAD + 2)
+    seqs = [entry.seq for entry in drain(outbox)]
+    assert seqs == sorted(seqs)

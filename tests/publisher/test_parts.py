@@ -1,0 +1,186 @@
+"""The small parts: back-off, retained values, the board, and sentences that name the remedy."""
+
+from __future__ import annotations
+
+import random
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from edge_infer.credentials import broker_password
+from edge_infer.errors import StartError
+from edge_infer.publisher.attempt import Attempt
+from edge_infer.publisher.backoff import Backoff
+from edge_infer.publisher.board import Board
+from edge_infer.publisher.mqtt import V5
+from edge_infer.publisher.rarely import Rarely
+from edge_infer.publisher.retained import Retained
+from edge_infer.publisher.topics import ONLINE, RULES, STATUS, Place, announced
+from edge_infer.publisher.trouble import denial, explain, refusal
+from tests.broker import eventually
+from tests.publisher import servers
+from tests.publisher.samples import mqtt_plan
+
+
+def test_backoff_grows_within_its_bounds_and_starts_again() -> None:
+    backoff = Backoff(random.Random(7))
+    passing = [backoff.failed() for _ in range(200)]
+    assert all(0.25 <= pause <= 5.0 for pause in passing)
+    assert passing[0] <= 0.5
+    refused = [backoff.failed(refused=True) for _ in range(200)]
+    assert all(2.5 <= pause <= 30.0 for pause in refused)
+    assert refused[0] <= 5.0
+    assert max(refused) > 20.0
+    backoff.reset()
+    assert backoff.failed() <= 0.5
+
+
+def test_retained_values_do_not_queue_and_the_birth_is_first() -> None:
+    retained = Retained()
+    for count in (b"1", b"2"):
+        retained.set(Place("state", "door"), count)
+    retained.set(Place("health"), b"h")
+    retained.set(STATUS, ONLINE)
+    order = []
+    while value := retained.next(()):
+        order.append(value)
+    assert order == [(STATUS, ONLINE), (Place("state", "door"), b"2"), (Place("health"), b"h")]
+    retained.again()
+    assert retained.next(()) == (STATUS, ONLINE)
+
+
+def test_a_cleared_topic_is_said_until_it_is_heard() -> None:
+    retained, place = Retained(), Place("state", "door")
+    retained.set(place, b"1")
+    retained.clear(place)
+    assert retained.next(()) == (place, b"")
+    retained.again()
+    assert retained.next(()) == (place, b"")
+    retained.acked(place, b"")
+    retained.again()
+    assert retained.next(()) is None
+
+
+def test_a_state_that_was_not_said_for_long_is_said_again() -> None:
+    now = [0.0]
+    retained = Retained(clock=lambda: now[0])
+    retained.set(Place("state", "door"), b"1")
+    retained.set(Place("info"), b"i")
+    while retained.next(()):
+        now[0] += 1
+    now[0] = 100.0
+    retained.refresh("state", 60.0)
+    assert retained.next(()) == (Place("state", "door"), b"1")
+    assert retained.next(()) is None
+
+
+def test_topics_are_those_of_the_contract() -> None:
+    base = "edge-infer/gate-3"
+    assert [Place(kind).topic(base) for kind in ("status", "info", "config", "health")] == [
+        f"{base}/{kind}" for kind in ("status", "info", "config", "health")
+    ]
+    assert Place("result", "door").topic(base) == f"{base}/door/result"
+    assert announced("model/faces") == Place("model", "faces")
+    assert announced("model/faces").topic(base) == f"{base}/model/faces"
+    assert [kind for kind, rule in RULES.items() if not rule.retained] == ["event", "result"]
+
+
+def write(root: Path, name: str, text: str) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text)
+
+
+def test_a_board_tells_what_it_has(tmp_path: Path) -> None:
+    write(tmp_path, "proc/stat", "cpu  100 0 100 800 0 0 0 0 0 0\n")
+    board = Board(tmp_path)
+    write(tmp_path, "proc/stat", "cpu  150 0 150 900 0 0 0 0 0 0\n")
+    write(tmp_path, "proc/meminfo", "MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 400 kB\n")
+    write(tmp_path, "sys/class/thermal/thermal_zone0/temp", "48312\n")
+    write(tmp_path, "sys/class/thermal/thermal_zone1/temp", "off\n")
+    write(tmp_path, "sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n")
+    health = board.read()
+    assert (health.cpu, health.memory, health.temperature, health.throttled) == (0.5, 0.6, 48.3, True)
+    write(tmp_path, "sys/devices/platform/soc/soc:firmware/get_throttled", "50000\n")
+    assert board.read().throttled is False
+
+
+def test_a_board_that_tells_nothing(tmp_path: Path) -> None:
+    health = Board(tmp_path).read()
+    assert (health.cpu, health.memory, health.temperature, health.throttled) == (None, None, None, None)
+
+
+def test_log_lines_are_limited() -> None:
+    now = [0.0]
+    rarely = Rarely(60.0, clock=lambda: now[0])
+    assert [rarely.due("a"), rarely.due("a"), rarely.due("b")] == [True, False, True]
+    now[0] = 61.0
+    assert rarely.due("a")
+
+
+@pytest.mark.parametrize(
+    ("error", "part"),
+    [
+        (ConnectionRefusedError(), "start the broker, or check mqtt.host and mqtt.port"),
+        (TimeoutError("timed out"), "check mqtt.host, mqtt.port and the network"),
+        (OSError(113, "No route to host"), "not reachable (No route to host)"),
+        (socket.gaierror(-2, "Name or service not known"), "check mqtt.host and the name server"),
+        (OSError(5, "Input/output error"), "failed: Input/output error"),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "no TLS with"),
+        (StartError("mqtt.password_file /x cannot be read: No such file"), "mqtt.password_file /x"),
+    ],
+)
+def test_every_fault_has_a_sentence(error: BaseException, part: str) -> None:
+    assert part in explain(error, mqtt_plan(1883), "now").text
+
+
+@pytest.mark.parametrize("code", range(0x80, 0xA3))
+def test_every_refusal_has_a_sentence(code: int) -> None:
+    trouble = refusal(code, "Some name", mqtt_plan(1883))
+    assert "the broker 127.0.0.1:1883 refuses us: " in trouble.text
+    assert "{" not in trouble.text
+    assert len(denial(code, "Some name", "a/b", mqtt_plan(1883))) < 500
+
+
+def test_a_password_file(tmp_path: Path) -> None:
+    file = tmp_path / "mqtt.pass"
+    wanted = mqtt_plan(1883, password_file=str(file))
+    assert broker_password(mqtt_plan(1883)) is None
+    file.write_text("with space \n")
+    assert broker_password(wanted) == "with space "
+    for content in (b"", b"\n", b"\xff\xfe", b"x" * 5000):
+        file.write_bytes(content)
+        with pytest.raises(StartError, match=str(file)):
+            broker_password(wanted)
+    file.unlink()
+    with pytest.raises(StartError, match="cannot be read: No such file"):
+        broker_password(wanted)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_an_attempt_that_is_abandoned_leaves_nothing_open() -> None:
+    before = open_files()
+    with servers.Server(servers.silent) as server:
+        attempt = Attempt(mqtt_plan(server.port), V5)
+        attempt.close()
+        attempt.close()
+        eventually(lambda: "dial" not in {thread.name for thread in threading.enumerate()}, "end of the thread")
+    eventually(lambda: open_files() <= before, "closed files")
+
+
+def test_the_publisher_loads_nothing_that_knows_frames() -> None:
+    code = (
+        "import sys, edge_infer.publisher.__main__, edge_infer.publisher.process, edge_infer.publisher.outbox;"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "'paho'" in done.stdout
+    for name in ("numpy", "cv2", "pydantic", "yaml", "ai_edge_litert", "tflite_runtime"):
+        assert f"'{name}'" not in done.stdout
