@@ -95,16 +95,20 @@ class Section(BaseModel):
         try:
             return handler(value)
         except ValidationError as error:
-            details = [cls._detail(detail) for detail in error.errors(include_url=False)]
+            errors = error.errors(include_url=False)
+            extra = [str(found["loc"][0]) for found in errors if _is(found, "extra_forbidden")]
+            meant = {close for key in extra for close in difflib.get_close_matches(key, cls.model_fields, 1)}
+            told = [found for found in errors if not (_is(found, "missing") and found["loc"][0] in meant)]
+            details = [cls._detail(found) for found in told]  # a misspelt key is not missing as well
             raise ValidationError.from_exception_data(cls.__name__, details) from None
 
     @classmethod
     def _detail(cls, error: Any) -> InitErrorDetails:
         """The error with a sentence of ours; an error of a section further down already has one."""
         path, text = error["loc"], None
-        if len(path) == 1 and error["type"] == "extra_forbidden":
+        if _is(error, "extra_forbidden"):
             text = unknown(str(path[0]), cls.model_fields)
-        elif len(path) == 1 and error["type"] == "missing":
+        elif _is(error, "missing"):
             examples = cls.model_fields[str(path[0])].examples
             text = "is missing" + (f"; for example {path[0]}: {as_yaml(examples[0])}" if examples else "")
         elif error["type"] == "value_error":
@@ -115,6 +119,11 @@ class Section(BaseModel):
             text = in_words(error)
         kind = PydanticCustomError(TOLD, "{text}", {"text": text or error["msg"]})
         return InitErrorDetails(type=kind, loc=path, input=None)  # no input: it shows up in tracebacks
+
+
+def _is(error: Any, kind: str) -> bool:
+    """Whether an error is of this type and about a key of the section itself."""
+    return error["type"] == kind and len(error["loc"]) == 1
 
 
 def written_default(item: FieldInfo) -> Any:

@@ -46,13 +46,13 @@ class NamedFiles:
         return found
 
     def secret(self, steps: Steps, path: str) -> str:
-        """A file that holds a password in its first line."""
+        """A file that holds a password."""
         found = self.absolute(path)
         data = self._open(steps, found, "this file")
         if data is None:
             return found
         if not data.splitlines() or not data.splitlines()[0].strip():
-            self._wrong(steps, "this file is empty; its first line should be the password")
+            self._wrong(steps, "this file is empty; it should hold the password")
         elif Path(found).stat().st_mode & stat.S_IROTH:
             text = "this file can be read by everybody on this machine; chmod 640 or 600 it"
             self.warnings.append(self.document.problem(steps, text))

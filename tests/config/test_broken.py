@@ -106,6 +106,9 @@ BROKEN = {
     "a kind that is none": "sources:\n  s: {kind: [v4l2]} #! sources.s.kind: expected\n",
     "a source that is a word": "sources:\n  s: /dev/video0 #! sources.s: kind: v4l2\n",
     "no device": "sources:\n  s: {kind: v4l2} #! sources.s.device: /dev/video0\n",
+    "a misspelt key is not missing as well": (
+        'sources:\n  s:\n    kind: v4l2\n    devise: /dev/video0 #! sources.s.devise: did you mean "device"\n'
+    ),
     "a device by number": "sources:\n  s: {kind: v4l2, device: 0} #! sources.s.device: /dev/video0, not 0\n",
     "a key of another kind": "sources:\n  s: {kind: v4l2, device: /d, url: x} #! sources.s.url: is not known here\n",
     "picture sizes": "sources:\n  s: {kind: synthetic, size: 640*480} #! sources.s.size: 640x480\n"

@@ -1,0 +1,42 @@
+"""The tables of docs/configure.md, made of the schema: ``python -m tests.config.reference`` prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic.fields import FieldInfo
+
+from edge_infer.config.fields import Section, as_yaml, written_default
+from edge_infer.config.schema import Device, Model, Mqtt, Nms, Pipeline, Preprocess, Tls
+from edge_infer.config.sources import BUILT_IN, SourceSection
+
+SECTIONS: dict[str, type[Section]] = {
+    "device": Device,
+    "mqtt": Mqtt,
+    "mqtt.tls": Tls,
+    "models.NAME": Model,
+    "pipelines.NAME": Pipeline,
+    "pipelines.NAME.preprocess": Preprocess,
+    "pipelines.NAME.nms": Nms,
+    "sources.NAME": SourceSection,
+    **BUILT_IN,
+}
+
+
+def tables() -> Iterator[tuple[str, str]]:
+    """The name of every section and its table."""
+    for name, section in SECTIONS.items():
+        common = SourceSection.model_fields if name in BUILT_IN else {}
+        rows = [row(key, item) for key, item in section.model_fields.items() if key not in {*common, "kind"}]
+        yield name, "\n".join(["| key | default | meaning |", "|---|---|---|", *rows])
+
+
+def row(key: str, item: FieldInfo) -> str:
+    default = written_default(item)
+    shown = "required" if item.is_required() else "" if default is None else f"`{as_yaml(default)}`"
+    return f"| `{key}` | {shown} | {' '.join((item.description or '').split()).replace('|', chr(92) + '|')} |"
+
+
+if __name__ == "__main__":
+    for title, table in tables():
+        print(f"{title}\n\n{table}\n")
