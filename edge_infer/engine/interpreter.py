@@ -61,10 +61,10 @@ class Interpreter:
         try:
             self._runtime = backend().Interpreter(num_threads=threads, **source)
             self._runtime.allocate_tensors()
-        except (ValueError, RuntimeError, TypeError) as error:
+            self.inputs = tuple(_tensor(detail) for detail in self._runtime.get_input_details())
+            self.outputs = tuple(_tensor(detail) for detail in self._runtime.get_output_details())
+        except (ValueError, RuntimeError, TypeError) as error:  # a name that is not UTF-8 is a ValueError, too
             raise ModelError(f"the runtime ({backend_name()}) cannot load it: {_reason(error)}") from error
-        self.inputs = tuple(_tensor(detail) for detail in self._runtime.get_input_details())
-        self.outputs = tuple(_tensor(detail) for detail in self._runtime.get_output_details())
         # A held view of a tensor makes the next invoke raise, so what is kept are the functions that make views.
         self._views: tuple[Callable[[], NDArray[Any]], ...] = tuple(
             self._runtime.tensor(tensor.index) for tensor in self.outputs

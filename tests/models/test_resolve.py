@@ -260,3 +260,11 @@ def test_a_custom_operator_that_the_runtime_lacks_is_named(tmp_path: Path, asset
     path.write_bytes(data.replace(b"TFLite_Detection_PostProcess\0", b"Vendors_Own_Secret_Operator_\0"))
     with pytest.raises(ModelError, match="custom operators: Vendors_Own_Secret_Operator_"):
         resolve(ModelRequest("m", str(path)))
+
+
+def test_a_tensor_name_that_is_no_text_is_a_damaged_file(tmp_path: Path, assets: Path) -> None:
+    data = (assets / "models" / PERSON).read_bytes()
+    path = tmp_path / "model.tflite"
+    path.write_bytes(data.replace(b"input_1_int8", b"input_\xff_int8"))
+    with pytest.raises(ModelError, match="cannot load it: 'utf-8' codec"):
+        resolve(ModelRequest("m", str(path)))
