@@ -10,12 +10,13 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from edge_infer.codec import JsonValue, decode
-from edge_infer.config.fields import suggestion, unknown
 from edge_infer.config.load import Document, Steps
 from edge_infer.config.named import NamedFiles
+from edge_infer.config.pipelines import Nms, Pipeline
 from edge_infer.config.places import default_device_id, default_state_dir
 from edge_infer.config.plan import ModelPlan, MqttPlan, PipelinePlan, Problem, SourcePlan, TlsPlan
-from edge_infer.config.schema import Config, Model, Mqtt, Nms, Pipeline
+from edge_infer.config.schema import Config, Model, Mqtt
+from edge_infer.config.sentences import suggestion, unknown
 from edge_infer.config.sources import OtherSource, SourceSection
 from edge_infer.errors import ConfigError, WireError
 from edge_infer.models.request import ModelRequest

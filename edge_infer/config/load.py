@@ -16,9 +16,10 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from edge_infer.config.fields import TOLD, in_words
 from edge_infer.config.nodes import Group, Listing, Node, Scalar, YamlError, compose
 from edge_infer.config.plan import Problem
+from edge_infer.config.section import TOLD
+from edge_infer.config.sentences import in_words
 from edge_infer.config.words import Expanded, expand, resolve
 
 M = TypeVar("M", bound=BaseModel)

@@ -7,7 +7,6 @@ do something are here: an unknown key is an error, so nobody relies on one that 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
@@ -17,21 +16,13 @@ from edge_infer.config.fields import (
     PATH,
     Kind,
     Name,
-    ProblemAtError,
-    Section,
-    Short,
     choice,
-    duration,
     integer,
-    number,
-    polygon_point,
-    size,
-    suggestion,
     text,
-    unknown,
-    wrong,
 )
-from edge_infer.config.plan import Color, Publish, Resize
+from edge_infer.config.pipelines import LABEL_LIST, Pipeline, parse_labels
+from edge_infer.config.section import Section, Short
+from edge_infer.config.sentences import ProblemAtError, suggestion, wrong
 from edge_infer.config.sources import AnySource
 from edge_infer.messages import NAME_PATTERN, RESERVED_NAMES
 
@@ -124,22 +115,7 @@ def _labels_or_file(value: Any) -> str | tuple[str, ...]:
     """The path of a file with one label a line, or the labels themselves."""
     if isinstance(value, str):
         return str(value)
-    return _labels(value, "the path of a file with one label a line, or a list of labels")
-
-
-def _labels(value: Any, expected: str = "a list of labels such as [person, dog]") -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
-        raise ValueError(wrong(expected, value) if value != [] else f"expected {expected}; this one is empty")
-    found, kind = [], text("a label", most=128)
-    for index, item in enumerate(value):
-        try:
-            found.append(kind.parse(item))
-        except ValueError as error:
-            raise ProblemAtError((index,), str(error)) from error
-    return tuple(found)
-
-
-LABEL_LIST: Final = {"type": "array", "minItems": 1, "items": {"type": ["string", "number"]}}
+    return parse_labels(value, "the path of a file with one label a line, or a list of labels")
 
 
 class Model(Section):
@@ -169,149 +145,6 @@ class Model(Section):
         if (self.file is None) == (self.use is None):
             raise ValueError("needs either file (a .tflite file) or use (NAME@VERSION of a package), and not both")
         return self
-
-
-@dataclass(frozen=True, slots=True)
-class Publishing:
-    """When results are published; ``interval`` in seconds with mode ``interval``."""
-
-    mode: Publish
-    interval: float = 0.0
-
-
-def _publishing(value: Any) -> Publishing:
-    """``change``, ``every``, ``off`` or ``{interval: 5s}``."""
-    expected = "one of change, every, off, or {interval: 5s}"
-    if not isinstance(value, dict):
-        modes: dict[Any, Publish] = {"change": "change", "every": "every", "off": "off"}
-        if isinstance(value, str) and value in modes:
-            return Publishing(modes[value])
-        raise ValueError(wrong(expected, value))
-    for key in value:
-        if key != "interval":
-            raise ProblemAtError((key,), unknown(key, ["interval"]))
-    if not value:
-        raise ValueError(wrong(expected, value))
-    try:
-        return Publishing("interval", INTERVAL.parse(value["interval"]))
-    except ValueError as error:
-        raise ProblemAtError(("interval",), str(error)) from error
-
-
-INTERVAL: Final = duration("100ms", "7d")
-PUBLISH_JSON: Final = {
-    "anyOf": [
-        {"enum": ["change", "every", "off"]},
-        {
-            "type": "object",
-            "properties": {"interval": dict(INTERVAL.json)},
-            "required": ["interval"],
-            "additionalProperties": False,
-        },
-    ]
-}
-
-
-def _threads(value: Any) -> int | Literal["auto"]:
-    if value == "auto":
-        return "auto"
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 64:
-        raise ValueError(wrong("auto or a whole number between 1 and 64", value))
-    return int(value)
-
-
-def _polygons(value: Any) -> Any:
-    """A list of polygons; a single one without the outer brackets is a common slip."""
-    if not isinstance(value, list) or not 1 <= len(value) <= 100:
-        raise ValueError(wrong("a list of 1 to 100 polygons such as [[[0, 0], [0.3, 0], [0.3, 1]]]", value))
-    first = value[0]
-    if isinstance(first, list) and first and not any(isinstance(part, list) for part in first):
-        raise ValueError("expected a list of polygons; put this one polygon into one more pair of brackets")
-    return value
-
-
-def _polygon(value: Any) -> tuple[tuple[float, float], ...]:
-    """At least three corners around an area."""
-    if not isinstance(value, list) or not 3 <= len(value) <= 100:
-        count = f"{len(value)} points" if isinstance(value, list) else wrong("", value).partition("not ")[2]
-        raise ValueError(f"expected a polygon of 3 to 100 points [x, y], not {count}")
-    corners = []
-    for index, item in enumerate(value):
-        try:
-            corners.append(polygon_point(item))
-        except ValueError as error:
-            raise ProblemAtError((index,), str(error)) from error
-    following = [*corners[1:], corners[0]]
-    area = sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in zip(corners, following, strict=True)) / 2
-    if abs(area) < 1e-6:
-        raise ValueError("this polygon has no area; give its corners in order, all the way around")
-    return tuple(corners)
-
-
-POINT_JSON: Final = {
-    "type": "array",
-    "items": {"type": "number", "minimum": 0, "maximum": 1},
-    "minItems": 2,
-    "maxItems": 2,
-}
-POLYGON: Final = Kind(_polygon, {"type": "array", "minItems": 3, "maxItems": 100, "items": POINT_JSON})
-
-
-class Preprocess(Section):
-    """How a frame becomes the input of the model, where the manifest is to be overruled."""
-
-    resize: Annotated[Resize | None, choice("stretch", "letterbox"), Field(examples=["letterbox"])] = None
-    """`stretch` to the input's shape, or `letterbox`: keep the shape and fill the borders; without it as the manifest
-    says."""
-    color: Annotated[Color | None, choice("rgb", "bgr", "gray"), Field(examples=["rgb"])] = None
-    """Order of the colours; without it as the manifest says."""
-
-
-class Nms(Section):
-    """Non-maximum suppression, where the manifest is to be overruled."""
-
-    iou: Annotated[float | None, number(0, 1), Field(examples=[0.5])] = None
-    """Boxes of one label that overlap more than this are one object; without it as the manifest says (0.5)."""
-    max: Annotated[int | None, integer(1, 1000), Field(examples=[100])] = None
-    """The most objects that remain; without it as the manifest says (100)."""
-
-
-class Pipeline(Section):
-    """One source, one model, and what to do with the outcome."""
-
-    source: Annotated[Name, Field(examples=["door"])]
-    """Name under `sources`."""
-    model: Annotated[Name, Field(examples=["people"])]
-    """Name under `models`."""
-    fps: Annotated[float | None, number(0.001, 1000), Field(examples=[5])] = None
-    """At most so many frames a second; without it as fast as source and board allow."""
-    threshold: Annotated[float | None, number(0, 1), Field(examples=[0.6])] = None
-    """The least score that counts; without it as the manifest says."""
-    labels: Annotated[tuple[str, ...] | None, Kind(_labels, LABEL_LIST), Field(examples=[["person"]])] = None
-    """Keep only these labels; without it all."""
-    top_k: Annotated[int, integer(1, 100)] = 5
-    """With classification: at most so many labels in a result."""
-    max_payload: Annotated[int, size(512, 16384)] = 1024
-    """The most bytes of one result; what does not fit is cut from the lowest score and counted in `more`."""
-    threads: Annotated[
-        int | Literal["auto"], Kind(_threads, {"anyOf": [{"const": "auto"}, dict(integer(1, 64).json)]})
-    ] = "auto"
-    """Threads of the interpreter; `auto` is one, which is right where pipelines share the processor."""
-    mask: Annotated[
-        list[Annotated[tuple[tuple[float, float], ...], POLYGON]] | None,
-        Short(_polygons),
-        Field(examples=[[[[0, 0], [0.3, 0], [0.3, 1], [0, 1]]]]),
-    ] = None
-    """Polygons that are blacked out before inference: lists of points `[x, y]` in fractions of the frame."""
-    publish: Annotated[Publishing, Kind(_publishing, PUBLISH_JSON, lambda found: found.mode)] = Publishing("change")
-    """When a result is published: `change` (of labels, their counts or the class), `every`, `off`, or at an
-    `{interval: 5s}`."""
-    heartbeat: Annotated[float, duration("1s", "1d")] = 60.0
-    """With `publish: change`: the state again, and a result, at least this often."""
-    preprocess: Preprocess = Preprocess()
-    """Overrules the manifest's way from frame to input."""
-    nms: Nms = Nms()
-    """Overrules the manifest's non-maximum suppression."""
 
 
 def _pipeline_name(value: Any) -> str:

@@ -10,21 +10,19 @@ from edge_infer.config.fields import (
     PATH,
     Kind,
     Path,
-    ProblemAtError,
-    Section,
     choice,
     duration,
     flag,
     integer,
     number,
     pixels,
-    suggestion,
     text,
     url,
     written_as_is,
-    wrong,
 )
 from edge_infer.config.plan import Flip, Rotation
+from edge_infer.config.section import Section
+from edge_infer.config.sentences import ProblemAtError, suggestion, wrong
 from edge_infer.readers.sources import source_kinds
 
 FOURCC: Final = text("a pixel format of four characters such as MJPG or YUYV", r"[A-Za-z0-9 ]{4}")

@@ -10,20 +10,10 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from edge_infer.codec import JsonValue
-from edge_infer.config.fields import (
-    Kind,
-    Label,
-    Section,
-    choice,
-    duration,
-    integer,
-    number,
-    size,
-    text,
-    written_as_is,
-    wrong,
-)
+from edge_infer.config.fields import Kind, Label, choice, duration, integer, number, size, text, written_as_is
 from edge_infer.config.plan import Color, Resize
+from edge_infer.config.section import Section
+from edge_infer.config.sentences import wrong
 from edge_infer.messages import NAME_PATTERN, Task
 
 VERSION: Final = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from pydantic.fields import FieldInfo
 
-from edge_infer.config.fields import Section, as_yaml, written_default
-from edge_infer.config.schema import Device, Model, Mqtt, Nms, Pipeline, Preprocess, Tls
+from edge_infer.config.pipelines import Nms, Pipeline, Preprocess
+from edge_infer.config.schema import Device, Model, Mqtt, Tls
+from edge_infer.config.section import Section, written_default
+from edge_infer.config.sentences import as_yaml
 from edge_infer.config.sources import BUILT_IN, SourceSection
 
 SECTIONS: dict[str, type[Section]] = {

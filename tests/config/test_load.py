@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from edge_infer.config import load
-from edge_infer.config.fields import Label, Section
+from edge_infer.config.fields import Label
 from edge_infer.config.load import load_yaml, read_document
 from edge_infer.config.nodes import compose
+from edge_infer.config.section import Section
 
 BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
     b"a%d: &a%d [%s]\n" % (level, level, b", ".join([b"*a%d" % (level - 1)] * 10)) for level in range(1, 30)
