@@ -17,6 +17,8 @@ from edge_infer.messages import DetectedObject, FractionBox, Reason, Result, Sco
 MOST_OBJECTS: Final = 1000
 MOST_CLASSES: Final = 100
 """What the closed schema takes at most, however many bytes are allowed."""
+LARGEST_STATE: Final = 1024
+"""Bytes of a state, whatever ``max_payload`` allows a result."""
 MARKS: Final = len(',"clock":"unsynced","replay":true')
 """Bytes that are left free for marks that the way to the broker may add."""
 
@@ -47,7 +49,7 @@ class Outcome:
         return self._classification(seq, self.findings)
 
     def state(self) -> State:
-        """What holds now: the number of objects by label, or the best class."""
+        """What holds now: the number of objects by label, the most frequent where not all fit, or the best class."""
         model = self.plan.model
         base = State(1, self.ts, self.boot, model.title, model.sha256[:8], class_=None)
         if isinstance(self.findings, Classification):
@@ -55,7 +57,7 @@ class Outcome:
             return replace(base, class_=label if isinstance(label, str) else None)
         counts = Counter(item.label for item in self.findings.objects)
         base = replace(base, class_=ABSENT, counts={})
-        budget = self.plan.max_payload - MARKS - len(dumps(encode(base)))
+        budget = LARGEST_STATE - MARKS - len(dumps(encode(base)))
         kept = _fitting([len(dumps({label: number})) - 1 for label, number in counts.most_common()], budget)
         chosen = dict(sorted(counts.most_common(kept)))
         return replace(base, counts=chosen, more=len(counts) - kept or ABSENT)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edge_infer.codec import ABSENT, decode, dumps, encode, loads
 from edge_infer.engine.frame import Frame
-from edge_infer.engine.outcome import MARKS, Composer, Outcome
+from edge_infer.engine.outcome import LARGEST_STATE, MARKS, Composer, Outcome
 from edge_infer.engine.postprocess import Classification, Detections, Findings, Found, Scored
 from edge_infer.messages import Result, State, Task
 from tests.engine.plans import pipeline
@@ -92,7 +92,7 @@ def test_payloads_keep_to_the_limit_and_the_schema(labels: list[str], most: int,
     assert isinstance(result.objects, tuple)
     assert len(result.objects) + (0 if result.more is ABSENT else result.more) == len(labels)  # type: ignore[operator]
     state = dumps(encode(made.state()))
-    assert len(state) + MARKS <= most
+    assert len(state) + MARKS <= LARGEST_STATE
     assert decode(State, loads(state)) == made.state()
 
 
@@ -102,3 +102,12 @@ def test_fractions_are_fractions(boxes: list[tuple[float, float, float, float]])
     result = outcome(found, max_payload=5000).result(1)
     assert isinstance(result.objects, tuple)
     assert all(0 <= side <= 1 and side == round(side, 4) for item in result.objects for side in item.box)
+
+
+def test_state_of_many_labels_keeps_the_most_frequent() -> None:
+    names = [f"class number {number}" for number in range(60)]
+    state = outcome(objects(*names, *["zebra"] * 3)).state()
+    assert isinstance(state.counts, dict)
+    assert state.counts["zebra"] == 3
+    assert state.more == 61 - len(state.counts)
+    assert list(state.counts) == sorted(state.counts)
