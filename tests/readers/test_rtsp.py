@@ -12,7 +12,7 @@ from tests.readers.conftest import RtspCamera, free_port
 from tests.readers.rig import Rig, make_plan
 
 BACK = 10.0
-"""Seconds from a camera's return to its first frame: the promise of the product, and the one deadline that is tested."""
+"""Seconds from a camera's return to its first frame, as promised: the one deadline that is itself under test."""
 
 
 def test_frames_come_and_only_the_newest_is_held(rtsp_camera: RtspCamera, tmp_path: Path) -> None:

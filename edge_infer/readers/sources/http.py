@@ -6,11 +6,12 @@ import select
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, ClassVar, Final
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
 
@@ -135,7 +136,12 @@ class HttpSource:
         """Reads once, and on as long as there is something to read at once; the last picture in it."""
         newest, size = None, 0
         while size < MOST_BACKLOG:
-            data = self._read_some()
+            try:
+                data = self._read_some()
+            except SourceError:
+                if newest is None:
+                    raise
+                break  # the picture first; the next read says it again
             size += len(data)
             newest = next(reversed(self._parser.feed(data)), newest)
             if self._response is None or not select.select([self._response], [], [], 0)[0]:
@@ -204,8 +210,31 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         if req.type == "https" and urlsplit(newurl).scheme != "https":
+            fp.close()
             raise URLError("it redirects from https to an address without encryption")
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # typeshed's own
+
+
+class _Digest(urllib.request.HTTPDigestAuthHandler):
+    def http_error_401(self, req: Any, fp: Any, *rest: Any) -> Any:
+        return _again(super().http_error_401, req, fp, *rest)
+
+
+class _Basic(urllib.request.HTTPBasicAuthHandler):
+    def http_error_401(self, req: Any, fp: Any, *rest: Any) -> Any:
+        return _again(super().http_error_401, req, fp, *rest)
+
+
+def _again(retry: Callable[..., Any], req: Any, fp: Any, *rest: Any) -> Any:
+    """Tries again with the password and hangs up the first attempt, which urllib leaves open."""
+    try:
+        answer = retry(req, fp, *rest)
+    except Exception:
+        fp.close()
+        raise
+    if answer is not None:
+        fp.close()
+    return answer
 
 
 def make_opener(url: str, username: str | None, password: str) -> urllib.request.OpenerDirector:
@@ -222,7 +251,7 @@ def make_opener(url: str, username: str | None, password: str) -> urllib.request
     if username is not None:
         secrets = urllib.request.HTTPPasswordMgrWithDefaultRealm()
         secrets.add_password(None, urljoin(url, "/"), username, password)
-        handlers += [urllib.request.HTTPDigestAuthHandler(secrets), urllib.request.HTTPBasicAuthHandler(secrets)]
+        handlers += [_Digest(secrets), _Basic(secrets)]
     for handler in handlers:
         opener.add_handler(handler)
     return opener

@@ -1,0 +1,271 @@
+"""HTTP cameras of the standard library: good ones, broken ones, slow ones, and ones that want a password."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources.http import HttpOptions, HttpSource
+from edge_infer.readers.sources.mjpeg import MOST_PICTURE, MjpegParser
+from tests.readers.conftest import free_port
+from tests.readers.rig import Rig, make_plan
+
+USER, PASSWORD = "viewer", "s3cret-word"
+
+
+def jpeg(value: int, width: int = 64, height: int = 48) -> bytes:
+    """A picture all of one gray."""
+    return cv2.imencode(".jpg", np.full((height, width, 3), value, np.uint8))[1].tobytes()
+
+
+def part(body: bytes, *, length: int | None = None, boundary: bytes = b"frame") -> bytes:
+    """One part of a stream; ``length`` None leaves the Content-Length out."""
+    header = b"--" + boundary + b"\r\nContent-Type: image/jpeg\r\n"
+    if length is not None:
+        header += b"Content-Length: %d\r\n" % length
+    return header + b"\r\n" + body + b"\r\n"
+
+
+class Camera(ThreadingHTTPServer):
+    """Serves ``body`` as a stream, or as a picture at /picture; ``auth`` is none, basic or digest."""
+
+    daemon_threads = True
+
+    def __init__(self, body: Callable[[], Iterator[bytes]], kind: str, auth: str) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.body = body
+        self.kind = kind
+        self.auth = auth
+        self.over = threading.Event()
+        self.requests = 0
+        self.url = f"http://127.0.0.1:{self.server_port}/stream"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Camera
+
+    def do_GET(self) -> None:
+        self.server.requests += 1
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/stream")
+            self.end_headers()
+        elif self.path == "/round":
+            self.send_response(302)
+            self.send_header("Location", "/round")
+            self.end_headers()
+        elif self.path == "/missing":
+            self.send_error(404)
+        elif not self._welcome():
+            self.send_response(401)
+            challenge = {"basic": 'Basic realm="cam"', "digest": 'Digest realm="cam", nonce="abc", qop="auth"'}
+            self.send_header("WWW-Authenticate", challenge[self.server.auth])
+            self.end_headers()
+        else:
+            self.send_response(200)
+            self.send_header("Content-Type", self.server.kind)
+            self.end_headers()
+            self._send()
+
+    def _send(self) -> None:
+        try:
+            for data in self.server.body():
+                self.wfile.write(data)
+                self.wfile.flush()
+        except OSError:
+            pass  # the reader hung up, as it may
+
+    def _welcome(self) -> bool:
+        given = self.headers.get("Authorization", "")
+        if self.server.auth == "basic":
+            return given == "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        if self.server.auth == "digest" and given.startswith("Digest "):
+            words = dict(item.strip().split("=", 1) for item in given[7:].split(","))
+            value = {key: word.strip('"') for key, word in words.items()}
+            one = hashlib.md5(f"{USER}:cam:{PASSWORD}".encode()).hexdigest()
+            two = hashlib.md5(f"GET:{self.path}".encode()).hexdigest()
+            text = f"{one}:abc:{value['nc']}:{value['cnonce']}:auth:{two}"
+            return value["response"] == hashlib.md5(text.encode()).hexdigest()
+        return self.server.auth == "none"
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def camera(
+    body: Callable[[], Iterator[bytes]], kind: str = "multipart/x-mixed-replace; boundary=frame", auth: str = "none"
+) -> Iterator[Camera]:
+    with Camera(body, kind, auth) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.over.set()
+            server.shutdown()
+            thread.join()
+
+
+def stream(server_over: threading.Event | None = None, *, first: int = 10) -> Iterator[bytes]:
+    """Endless brighter pictures, twenty a second."""
+    value, pause = first, server_over or threading.Event()
+    while not pause.wait(0.05):
+        body = jpeg(value % 256)
+        yield part(body, length=len(body))
+        value += 10
+
+
+def read_one(url: str, **options: object) -> int:
+    """The gray of the first picture."""
+    with HttpSource(HttpOptions(url, **options)) as source:  # type: ignore[arg-type]
+        picture = source.read()
+        assert picture is not None
+        return int(picture.pixels.mean())
+
+
+def test_a_stream_is_read_by_a_reader(tmp_path: Path) -> None:
+    with camera(stream) as server, Rig(make_plan("http", {"url": server.url}), tmp_path) as rig:
+        first, later = rig.frame(), rig.frame()
+        assert first.size == (64, 48)
+        assert later.number > first.number
+        assert not np.array_equal(first.pixels, later.pixels)
+
+
+@pytest.mark.parametrize("auth", ["basic", "digest"])
+def test_a_password_is_used_and_a_wrong_one_named(auth: str, tmp_path: Path) -> None:
+    (tmp_path / "pass").write_text(PASSWORD + "\n")
+    (tmp_path / "wrong").write_text("nonsense\n")
+    with camera(lambda: iter([part(jpeg(90), length=None), part(jpeg(90))]), auth=auth) as server:
+        assert read_one(server.url, username=USER, password_file=str(tmp_path / "pass")) == 90
+        with pytest.raises(SourceError, match="user name or password are wrong") as wrong:
+            read_one(server.url, username=USER, password_file=str(tmp_path / "wrong"))
+        with pytest.raises(SourceError, match="wants a username and a password_file"):
+            read_one(server.url)
+        assert "nonsense" not in str(wrong.value)
+
+
+def test_redirections_are_followed_but_not_for_ever() -> None:
+    with camera(stream) as server:
+        assert read_one(server.url.replace("/stream", "/moved")) >= 8
+        with pytest.raises(SourceError, match="answers 302"):
+            read_one(server.url.replace("/stream", "/round"))
+        with pytest.raises(SourceError, match="404: check the path"):
+            read_one(server.url.replace("/stream", "/missing"))
+
+
+def test_what_is_no_stream_says_what_to_change() -> None:
+    with camera(lambda: iter([jpeg(1)]), kind="image/jpeg") as server, pytest.raises(SourceError, match="snapshot: 1s"):
+        read_one(server.url)
+    with camera(lambda: iter([b"<html>"]), kind="text/html") as server, pytest.raises(SourceError, match="text/html"):
+        read_one(server.url)
+    with pytest.raises(SourceError, match=r"cannot be reached: .*refused"):
+        read_one(f"http://127.0.0.1:{free_port()}/")
+
+
+def test_garbage_without_end_is_given_up(tmp_path: Path) -> None:
+    def garbage() -> Iterator[bytes]:
+        random = np.random.default_rng(1)
+        while True:
+            yield random.bytes(50_000)
+
+    with camera(garbage) as server, Rig(make_plan("http", {"url": server.url}), tmp_path) as rig:
+        assert "no whole JPEG picture" in rig.trouble().text
+
+
+def test_broken_parts_are_skipped_and_a_slow_camera_is_waited_for() -> None:
+    def body() -> Iterator[bytes]:
+        whole = jpeg(200)
+        yield b"garbage before anything\r\n"
+        yield part(whole[: len(whole) // 2], length=len(whole))
+        yield part(b"\xff\xd8 no picture at all \xff\xd9")
+        yield part(b"")
+        for byte in part(whole, length=len(whole)):
+            yield bytes([byte])
+        yield part(whole)
+
+    with camera(body) as server:
+        assert read_one(server.url) == 200
+
+
+def test_of_many_pictures_that_are_there_the_newest_is_taken() -> None:
+    sent = threading.Event()
+
+    def body() -> Iterator[bytes]:
+        yield part(jpeg(5))
+        yield b"".join(part(jpeg(value)) for value in range(10, 200, 10)) + b"--frame"
+        sent.set()
+
+    with camera(body) as server, HttpSource(HttpOptions(server.url)) as source:
+        assert sent.wait(10)
+        picture = source.read()
+        assert picture is not None
+        assert int(picture.pixels.mean()) == 190
+
+
+def test_snapshots_come_one_by_one(tmp_path: Path) -> None:
+    values = iter(range(20, 250, 10))
+    with (
+        camera(lambda: iter([jpeg(next(values))]), kind="image/jpeg") as server,
+        Rig(make_plan("http", {"url": server.url, "snapshot": 0.1}), tmp_path) as rig,
+    ):
+        assert rig.frame(lambda frame: frame.number >= 3).pixels.mean() >= 40
+        assert server.requests >= 3
+
+
+def test_a_snapshot_that_is_none_says_so() -> None:
+    with camera(lambda: iter([b"busy"]), kind="image/jpeg") as server, pytest.raises(SourceError, match="no picture"):
+        read_one(server.url, snapshot=1.0)
+
+
+def test_waiting_for_a_snapshot_is_no_hang_and_ends_with_the_source() -> None:
+    with camera(lambda: iter([jpeg(1)]), kind="image/jpeg") as server:
+        source = HttpSource(HttpOptions(server.url, snapshot=3600.0))
+        assert source.patience > 3600
+        with source:
+            assert source.read() is not None
+            threading.Timer(0.1, source.close).start()
+            assert source.read() is None
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_the_parser_finds_the_same_pictures_however_the_bytes_are_cut(size: int) -> None:
+    pictures = [jpeg(value) for value in (10, 20, 30)]
+    data = b"noise" + part(pictures[0], length=len(pictures[0])) + part(pictures[1]) + part(b"text") + part(pictures[2])
+    data += b"--frame--"
+    parser, found = MjpegParser("--frame"), []
+    for start in range(0, len(data), size):
+        found += parser.feed(data[start : start + size])
+    assert found == pictures
+    assert parser.broken == 1
+
+
+def test_a_part_without_end_is_thrown_away() -> None:
+    parser = MjpegParser('"frame"')
+    whole = jpeg(10)
+    assert parser.feed(b"--frame\r\n\r\n" + bytes(MOST_PICTURE)) == []
+    assert parser.feed(bytes(10)) == []
+    assert parser.broken == 1
+    assert parser.feed(part(whole) + b"--frame") == [whole]
+
+
+def test_a_header_without_end_is_thrown_away() -> None:
+    parser, whole = MjpegParser("frame"), jpeg(10)
+    assert parser.feed(b"--frame\r\n" + b"x" * 20_000) == []
+    assert parser.feed(b"\r\n" + part(whole, length=len(whole))) == [whole]
+
+
+def test_a_length_that_lies_costs_one_picture() -> None:
+    parser, whole = MjpegParser("frame"), jpeg(10)
+    assert parser.feed(part(whole, length=len(whole) + 5000) + part(whole, length=3) + part(whole)) == [whole]
+    assert parser.feed(b"--frame") == [whole]
