@@ -178,3 +178,26 @@ def test_scaling_is_close_to_the_antialiased_filter(size: tuple[int, int]) -> No
     plain = np.sqrt(np.square(cv2.resize(pixels, (96, 96)) - wanted).mean())
     assert error < 6
     assert error <= plain + 0.5
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("color", ["bgr", "gray"])
+def test_scaled_into_a_part_of_the_tensor_every_type_holds_the_same_picture(
+    quantization: str, channels: int, color: Color
+) -> None:
+    """Places that are no whole rows of the tensor, where OpenCV could silently write elsewhere."""
+    picture = frame(random_picture(90, 200, 1 if color == "gray" else 3), color)
+    size = (40, 40)
+    plain = np.zeros((1, 40, 40, channels), np.uint8)
+    bytes_plan = InputPlan("rgb", "letterbox", border=7)
+    fit = ImagePreprocess(bytes_plan, tensor("bytes", size, channels))(picture, plain)
+    assert (fit.left, fit.width) == (11, 18)
+    found = tensor(quantization, size, channels)
+    plan = InputPlan("rgb", "letterbox", tuple(range(90, 90 + channels)), (3.0,), border=7)
+    into = np.zeros(found.shape, found.dtype)
+    ImagePreprocess(plan, found)(picture, into)
+    table = encoding(plan, found, channels)
+    for channel in range(channels):
+        assert (into[0, ..., channel] == table[plain[0, ..., channel], channel]).all()
+    assert plain[0, :, 11:29].std() > 5
