@@ -95,11 +95,6 @@ class Cargo:
         """Places that the broker denies, and why."""
         return {place: denial.reason for place, denial in self._denials.items()}
 
-    @property
-    def empty(self) -> bool:
-        """Nothing waits and nothing is under way."""
-        return not self.retained.waiting and not self.outbox.account().pending
-
     def _tell_too_large(self, place: Place, checked: bytes | None, most: int) -> None:
         if checked is not None and self._rarely.due(place):
             log.warning(

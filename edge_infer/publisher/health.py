@@ -12,6 +12,9 @@ from edge_infer.publisher.states import NO_BOOT
 from edge_infer.rooms import EngineReport
 
 EVERY: Final = 30.0
+FIRST: Final = 1.0
+ENGINE: Final = 10.0
+"""Seconds that the first health message waits for the engine to say something."""
 
 
 class HealthClock:
@@ -22,14 +25,15 @@ class HealthClock:
         self._board = board
         self._clock = clock
         self._due = clock() + EVERY
+        self._wait_until = clock() + ENGINE
 
     def connected(self) -> None:
         """A new connection: subscribers wait for a first message."""
-        self._due = min(self._due, self._clock() + 1.0)
+        self._due = min(self._due, self._clock() + FIRST)
 
     def due(self) -> bool:
         """Whether it is time; the answer yes is remembered."""
-        if self._clock() < self._due:
+        if self._clock() < self._due or (self.report is None and self._clock() < self._wait_until):
             return False
         self._due = self._clock() + EVERY
         return True

@@ -6,7 +6,7 @@ import logging
 import select
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
@@ -32,6 +32,9 @@ _NAMES: Final = {V5: "MQTT 5", V311: "MQTT 3.1.1"}
 _NO_LIMIT: Final = 1 << 28
 _MOST_READS: Final = 200
 """Reads within a second that bring nothing we wait for."""
+
+_SUSPICIOUS: Final = 3
+"""Connections in a row that lived shortly: with MQTT 3.1.1 a broker does not say that the client id was taken over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Link:
         self._under_way: dict[int, tuple[Outgoing, float]] = {}
         self._window, self._qos, self._most = WINDOW, int(plan.qos), _NO_LIMIT
         self._reads, self._reads_since = 0, 0.0
+        self._short = 0
         self._sentence = f"not yet connected to {address(plan)}"
 
     @property
@@ -157,7 +161,7 @@ class Link:
             self._attempt = None
             self._adopt(outcome, now)
         elif outcome is not None:
-            self._fail(explain(outcome, self.plan, timestamp(time.time())))
+            self._fail(explain(outcome, self.plan, timestamp(time.time())[:16]))
         elif now - self._since > self._patience.dialling:
             self._fail(explain(TimeoutError(), self.plan, ""))
 
@@ -261,7 +265,7 @@ class Link:
         elif isinstance(self._client.fault, FloodError):
             self._ended = Trouble(f"the broker {where} floods us: {self._client.fault}: check mqtt.host", refused=True)
         elif self._client.fault is not None and not self._up:
-            self._ended = explain(self._client.fault, self.plan, timestamp(time.time()))
+            self._ended = explain(self._client.fault, self.plan, timestamp(time.time())[:16])
         elif not self._up:
             self._ended = closed(self.plan)
         elif reason.getName() == "Keep alive timeout":
@@ -274,11 +278,12 @@ class Link:
         now = time.monotonic()
         if self._up and now - self._since >= self._patience.stable:
             self._backoff.reset()
-        elif self._up and not trouble.refused:
-            trouble = Trouble(
-                f"{trouble.text} soon after it was made; if this goes on: does another client use the client id "
-                f"{self.plan.client_id!r}?",
-            )
+            self._short = 0
+        elif self._up:
+            self._short += 1
+        if self._short >= _SUSPICIOUS and not trouble.refused:
+            whose = f"does another client use the client id {self.plan.client_id!r}?"
+            trouble = replace(trouble, text=f"{trouble.text}, again soon after it was made: {whose}")
         self.close()
         self._ended = None
         self._sentence = trouble.text

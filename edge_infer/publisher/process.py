@@ -16,6 +16,7 @@ from edge_infer.publisher.cargo import Cargo
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.health import HealthClock
 from edge_infer.publisher.intake import Series
+from edge_infer.publisher.memory import TopicMemory
 from edge_infer.publisher.mqtt import Link
 from edge_infer.publisher.outbox import Outbox
 from edge_infer.publisher.rarely import Rarely
@@ -23,6 +24,7 @@ from edge_infer.publisher.retained import Retained
 from edge_infer.publisher.states import States
 from edge_infer.publisher.topics import HEALTH, STATUS, Place, announced
 from edge_infer.rooms import (
+    Acked,
     Announce,
     ApplyPlan,
     EngineDown,
@@ -44,6 +46,8 @@ STATE_AGAIN: Final = 60.0
 """Seconds after which a state is said again; a broker forgets it after 180."""
 LAST_WORDS: Final = 2.0
 """Seconds to publish what can be published at the end."""
+MOST_AT_ONCE: Final = 500
+"""Messages taken from the engine before the broker has its turn."""
 MOVE: Final = 1.0
 """Seconds to say goodbye to a broker that is left for another."""
 
@@ -59,10 +63,12 @@ class Publisher:
         self._retained = Retained()
         self._cargo = Cargo(self._retained, outbox, self._egress)
         self._states = States(self._retained, self._egress)
+        self._memory = TopicMemory()
         self._health = HealthClock(board)
+        self._plan: Plan | None = None
         self._link: Link | None = None
         self._early: list[Handover] = []
-        self._greeted = False
+        self._greeting_due = self._greeted = False
         self._stopping = False
         self._engine_gone = False
         self._rarely = Rarely()
@@ -83,7 +89,7 @@ class Publisher:
                 if self._link.up and not was_up:
                     self._health.connected()
             self._say_health()
-            self._acknowledge()
+            self._speak()
         self._end()
 
     def _wait(self, until: float) -> None:
@@ -115,10 +121,12 @@ class Publisher:
 
     def _apply(self, plan: Plan) -> None:
         self._egress.apply(plan)
-        self._states.apply(plan)
+        self._states.apply(plan, self._memory.load(plan))
+        self._plan = plan
+        self._memory.save(plan, self._retained.clearing())
         if self._link is None:
             self._link = Link(plan.mqtt, self._cargo)
-            self._results.send(PublisherHello())
+            self._greeting_due = True
         elif self._link.plan != plan.mqtt:
             self._move(self._link, plan)
 
@@ -128,7 +136,7 @@ class Publisher:
         values = self._retained.values()
         if link.plan.topic != plan.mqtt.topic:
             for place in values.keys() - {STATUS}:
-                self._retained.clear(place)
+                self._retained.set(place, b"")
         link.finish(time.monotonic() + MOVE)
         self._retained.restore(values)
         self._link = Link(plan.mqtt, self._cargo)
@@ -136,13 +144,15 @@ class Publisher:
     def _engine_down(self, down: EngineDown) -> None:
         self._health.report = None
         self._states.all_null(down.reason)
-        if not self._greeted and not self._engine_gone:  # it may have died with our greeting: the next one gets another
-            self._results.send(PublisherHello())
+        self._greeting_due = not self._greeted  # it may have died with our greeting: the next one gets another
 
     def _take(self) -> None:
         if self._link is None or self._engine_gone:
             return  # without labels nothing can be checked; it waits in the channel
-        while (message := self._hear(self._results)) is not None:
+        for _ in range(MOST_AT_ONCE):
+            message = self._hear(self._results)
+            if message is None:
+                return
             if isinstance(message, EngineHello):
                 self._greet(message)
             elif isinstance(message, StateUpdate):
@@ -172,19 +182,27 @@ class Publisher:
             late = self._link is None or not self._link.up
             self._outbox.put(series, message.seq, payload, late=late)
 
-    def _acknowledge(self) -> None:
-        """Tells the engine what it need not keep; what finds no room is told the next time."""
+    def _speak(self) -> None:
+        """Tells the engine that we are here and what it need not keep; what finds no room is told the next time."""
+        if self._greeting_due and self._tell_engine(PublisherHello()):
+            self._greeting_due = False
+        for acked in self._outbox.safe():
+            if not self._tell_engine(acked):
+                return
+            self._outbox.told(acked)
+
+    def _tell_engine(self, word: PublisherHello | Acked) -> bool:
         try:
-            for acked in self._outbox.safe():
-                if self._engine_gone or not self._results.send(acked):
-                    return
-                self._outbox.told(acked)
+            return not self._engine_gone and self._results.send(word)
         except ChannelClosedError:
             self._engine_gone = True
+            return False
 
     def _say_health(self) -> None:
         self._retained.refresh("state", STATE_AGAIN)
         if self._health.due():
+            if self._plan:
+                self._memory.save(self._plan, self._retained.clearing())
             health = self._health.compose(self._outbox.account(), self._egress.rejected)
             if payload := self._egress.admit(HEALTH, health):
                 self._retained.set(HEALTH, payload)
@@ -222,10 +240,11 @@ class Publisher:
         for handover in self._early:
             self._put(handover)
         self._states.all_null("stopped")
-        if self._link is None:
+        if self._link is None or self._plan is None:
             return
         if not self._link.finish(deadline):
             log.warning("the broker did not hear the end from us: %s", self._link.sentence)
-        self._acknowledge()
+        self._speak()
+        self._memory.save(self._plan, self._retained.clearing())
         if pending := self._outbox.account().pending:
             log.warning("%d messages were not delivered", pending)

@@ -12,7 +12,8 @@ _ORDER: Final = tuple(RULES)
 
 
 class Retained:
-    """Values do not queue: a newer one replaces what was not sent yet. An empty value clears the topic."""
+    """Values do not queue: a newer one replaces what was not sent yet. An empty value clears the topic
+    and is forgotten once the broker has heard it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -27,6 +28,10 @@ class Retained:
         """Every topic that has a value, or has to be cleared."""
         return tuple(self._values)
 
+    def clearing(self) -> tuple[Place, ...]:
+        """Topics that the broker has yet to forget."""
+        return tuple(place for place, payload in self._values.items() if not payload)
+
     def values(self) -> dict[Place, bytes]:
         """A copy, for `restore`."""
         return dict(self._values)
@@ -39,11 +44,6 @@ class Retained:
         """The newest value; sent even when it is the same, because a heartbeat is news too."""
         self._values[place] = payload
         self._due.add(place)
-
-    def clear(self, place: Place) -> None:
-        """The pipeline or model is gone."""
-        if place in self._values:
-            self.set(place, b"")
 
     def again(self) -> None:
         """A new connection: everything is said anew."""
@@ -81,8 +81,3 @@ class Retained:
         self._values.pop(place, None)
         self._said.pop(place, None)
         self._due.discard(place)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether something has yet to be sent."""
-        return bool(self._due)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from edge_infer.codec import ABSENT
@@ -25,14 +26,14 @@ class States:
         self._pipelines: dict[str, PipelinePlan] = {}
         self.boot = NO_BOOT
 
-    def apply(self, plan: Plan) -> None:
-        """New pipelines are ``starting``; topics of pipelines and models that are gone are cleared."""
+    def apply(self, plan: Plan, earlier: Iterable[Place] = ()) -> None:
+        """New pipelines are ``starting``; topics of what is gone are cleared, those of ``earlier`` processes too."""
         pipelines = {pipeline.name: pipeline for pipeline in plan.pipelines}
         models = {model.name for model in plan.models()}
-        for place in self._retained.places():
-            gone = pipelines if place.kind == "state" else models if place.kind == "model" else {place.name}
-            if place.name not in gone:
-                self._retained.clear(place)
+        for place in {*self._retained.places(), *earlier}:
+            stays = pipelines if place.kind == "state" else models if place.kind == "model" else {place.name}
+            if place.name not in stays:
+                self._retained.set(place, b"")
         self._pipelines = pipelines
         for name in pipelines:
             if Place("state", name) not in self._retained:

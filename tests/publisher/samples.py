@@ -36,12 +36,17 @@ def model_plan(name: str = "faces", labels: tuple[str, ...] = ("face", "mask"), 
     )  # fmt: skip
 
 
-def plan(mqtt: MqttPlan, pipelines: tuple[str, ...] = ("door",), model: ModelPlan | None = None) -> Plan:
+def plan(
+    mqtt: MqttPlan,
+    pipelines: tuple[str, ...] = ("door",),
+    model: ModelPlan | None = None,
+    state_dir: str = "/proc/nowhere",
+) -> Plan:
     model = model or model_plan()
     return Plan(
         digest="0" * 64,
         device="gate-3",
-        state_dir="/nowhere",
+        state_dir=state_dir,
         mqtt=mqtt,
         sources=(SourcePlan("cam", "synthetic", "m:C", live=False, network=False, options={}),),
         pipelines=tuple(PipelinePlan(name, "cam", model, 0.5) for name in pipelines),

@@ -208,6 +208,28 @@ def test_topics_of_what_is_gone_are_cleared(broker: Broker, room: Room) -> None:
         assert not later.on(f"{P}/yard/state")
 
 
+def test_topics_of_what_was_removed_while_nothing_ran_are_cleared(tmp_path: Path, broker: Broker, room: Room) -> None:
+    before = plan(mqtt_plan(broker.port), pipelines=("door", "yard"), state_dir=str(tmp_path))
+    after = plan(mqtt_plan(broker.port), state_dir=str(tmp_path))
+    room.start(before)
+    room.wait_connected()
+    assert room.stop() == 0
+    broker.stop()
+    room.start(after)  # the broker does not hear of it
+    room.wait_told("nothing listens")
+    assert room.stop() == 0
+    broker.start()
+    with Subscriber(broker.port) as subscriber:
+        room.start(before).wait_connected()
+        assert room.stop() == 0
+        room.start(after).wait_connected()
+        subscriber.wait(f"{P}/yard/state", lambda heard: heard.payload == b"")
+        assert room.stop() == 0
+    assert (
+        tmp_path / "topics.json"
+    ).read_text() == '{"topic":"edge-infer/gate-3","places":[["model","faces"],["state","door"]]}'
+
+
 def test_another_name_at_the_broker_leaves_the_old_one_tidy(broker: Broker, room: Room) -> None:
     moved = mqtt_plan(broker.port, topic="site/gate-3", client_id="other")
     with Subscriber(broker.port) as subscriber:

@@ -70,7 +70,7 @@ def test_labels_of_a_model_that_was_switched_stay_known() -> None:
 
 def test_late_ones_say_so_and_still_fit() -> None:
     egress = guard()
-    large = result(123456, objects=16)
+    large = result(12345678, objects=16)
     payload = egress.admit(RESULT, large)
     assert payload
     assert 1010 < len(payload) <= 1024

@@ -57,7 +57,7 @@ def test_retained_values_do_not_queue_and_the_birth_is_first() -> None:
 def test_a_cleared_topic_is_said_until_it_is_heard() -> None:
     retained, place = Retained(), Place("state", "door")
     retained.set(place, b"1")
-    retained.clear(place)
+    retained.set(place, b"")
     assert retained.next(()) == (place, b"")
     retained.again()
     assert retained.next(()) == (place, b"")

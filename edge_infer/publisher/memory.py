@@ -1,0 +1,72 @@
+"""Which retained topics a broker has from us, remembered over restarts, so that those of what is gone are cleared."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from edge_infer.codec import Size, decode, dumps, encode, loads
+from edge_infer.config.plan import Plan
+from edge_infer.errors import WireError
+from edge_infer.messages import Name
+from edge_infer.publisher.topics import Place
+
+log = logging.getLogger(__name__)
+
+FILE: Final = "topics.json"
+MOST_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Names of pipelines with a state and of models with a status, below ``topic``."""
+
+    topic: str
+    places: Annotated[tuple[tuple[Literal["state", "model"], Name], ...], Size(10_000)]
+
+
+class TopicMemory:
+    """A small file in the state directory, written when the names change and never otherwise."""
+
+    def __init__(self) -> None:
+        self._known: Remembered | None = None
+
+    def load(self, plan: Plan) -> tuple[Place, ...]:
+        """What was published below the same topic by processes before this one."""
+        if self._known is None:
+            self._known = self._read(Path(plan.state_dir, FILE))
+        if self._known is None or self._known.topic != plan.mqtt.topic:
+            return ()
+        return tuple(Place(kind, name) for kind, name in self._known.places)
+
+    def save(self, plan: Plan, clearing: Iterable[Place]) -> None:
+        """Remembers the names of this plan and what is not cleared yet; does without where it cannot write."""
+        names = [("state", pipeline.name) for pipeline in plan.pipelines]
+        names += [("model", model.name) for model in plan.models()]
+        names += [(place.kind, place.name) for place in clearing]
+        new = decode(Remembered, {"topic": plan.mqtt.topic, "places": encode(sorted(names))})
+        if new == self._known:
+            return
+        self._known = new
+        path = Path(plan.state_dir, FILE)
+        try:
+            path.with_suffix(".new").write_bytes(dumps(encode(new)))
+            path.with_suffix(".new").replace(path)
+        except OSError as error:
+            log.warning(
+                "%s cannot be written (%s): topics of pipelines that are removed while the daemon is stopped stay",
+                path, error.strerror,
+            )  # fmt: skip
+
+    def _read(self, path: Path) -> Remembered | None:
+        try:
+            with path.open("rb") as file:
+                return decode(Remembered, loads(file.read(MOST_BYTES)))
+        except FileNotFoundError:
+            return None
+        except (OSError, WireError) as error:
+            log.warning("%s cannot be read, topics of removed pipelines may stay at the broker: %s", path, error)
+            return None
