@@ -1,0 +1,81 @@
+"""A live source for tests of the reader itself: frames that carry their own checksum, and what else is wanted."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from dataclasses import dataclass
+from types import TracebackType
+from typing import ClassVar
+
+import numpy as np
+from typing_extensions import Self
+
+from edge_infer.engine.frame import Pixels
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Picture
+
+TARGET = "tests.readers.paced:PacedSource"
+
+
+@dataclass(frozen=True, slots=True)
+class PacedOptions:
+    """``act`` is what happens at frame ``at``: end, fail, hang, crash, resize, throw; before it frames differ."""
+
+    act: str = ""
+    at: int = 1_000_000
+    width: int = 160
+    height: int = 120
+    pause: float = 0.0
+
+
+def checksum(pixels: Pixels) -> int:
+    """Of everything but the first four bytes, which hold it."""
+    return zlib.crc32(pixels.reshape(-1)[4:])
+
+
+def sealed_with_checksum(pixels: Pixels) -> bool:
+    return int(pixels.reshape(-1)[:4].copy().view(np.uint32)[0]) == checksum(pixels)
+
+
+class PacedSource:
+    live: ClassVar[bool] = True
+    network: bool = False
+    lossless: bool = False
+    Options = PacedOptions
+
+    def __init__(self, options: PacedOptions) -> None:
+        self._options = options
+        self._random = np.random.default_rng()
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self) -> Picture | None:
+        self._count += 1
+        options = self._options
+        height, width = options.height, options.width
+        if self._count >= options.at:
+            if options.act == "end":
+                return None
+            if options.act == "fail":
+                raise SourceError("the lens fell off")
+            if options.act == "throw":
+                raise RuntimeError("a fault of a plug-in")
+            if options.act == "hang":
+                time.sleep(3600)
+            if options.act == "resize":
+                height, width = width, height
+        time.sleep(options.pause)
+        pixels = self._random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        pixels.reshape(-1)[:4] = np.array([checksum(pixels)], np.uint32).view(np.uint8)
+        return Picture(pixels, "bgr", time.time(), time.monotonic())
+
+    def close(self) -> None:
+        """Nothing is open."""

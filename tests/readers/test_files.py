@@ -1,0 +1,176 @@
+"""Sources that the engine reads itself: clips, folders of pictures, and frames out of nothing."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Source
+from edge_infer.readers.sources.images import ImagesOptions, ImagesSource, find_pictures
+from edge_infer.readers.sources.synthetic import SyntheticOptions, SyntheticSource, bounce
+from edge_infer.readers.sources.video import VideoOptions, VideoSource
+
+CLIP_FRAMES = 160
+
+
+def count(source: Source) -> int:
+    with source as opened:
+        return sum(1 for _ in iter(opened.read, None))
+
+
+def test_a_clip_is_read_to_its_end_with_no_frame_dropped(assets: Path) -> None:
+    source = VideoSource(VideoOptions(str(assets / "video" / "vtest_first160.avi"), realtime=False))
+    assert source.lossless
+    assert count(source) == CLIP_FRAMES
+    assert count(source) == CLIP_FRAMES  # the same source, opened again
+
+
+def test_a_loop_begins_again(assets: Path) -> None:
+    with VideoSource(VideoOptions(str(assets / "video" / "vtest_first160.avi"), realtime=False, loop=True)) as source:
+        first = source.read()
+        assert first is not None
+        kept = first.pixels.copy()
+        for _ in range(CLIP_FRAMES):
+            again = source.read()
+        assert again is not None
+        assert np.array_equal(again.pixels, kept)
+
+
+def test_realtime_keeps_the_pace_and_skips_for_a_slow_consumer(assets: Path) -> None:
+    path = str(assets / "video" / "vtest_first160.avi")
+    fps = cv2.VideoCapture(path).get(cv2.CAP_PROP_FPS)
+    with VideoSource(VideoOptions(path)) as source:
+        assert not source.lossless
+        started = time.monotonic()
+        seen = 0
+        while source.read() is not None:
+            seen += 1
+            time.sleep(0.25)
+        took = time.monotonic() - started
+    assert seen < CLIP_FRAMES / 2
+    assert took > (CLIP_FRAMES - 1) / fps * 0.9
+
+
+@pytest.mark.parametrize(("name", "share"), [("vtest_first160.avi", 0.5), ("vtest_first160.avi", 0.1)])
+def test_a_clip_that_is_cut_off_gives_what_there_is(
+    name: str, share: float, assets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = (assets / "video" / name).read_bytes()
+    cut = tmp_path / name
+    cut.write_bytes(data[: int(len(data) * share)])
+    seen = count(VideoSource(VideoOptions(str(cut), realtime=False)))
+    assert 0 < seen < CLIP_FRAMES * (share + 0.2)
+
+
+@pytest.mark.parametrize("keep", [0, 100, 100_000])
+def test_a_file_without_a_frame_says_so(keep: int, assets: Path, tmp_path: Path) -> None:
+    """An MP4 file whose index at the end is missing, or less."""
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes((assets / "video" / "carphone_pristine.mp4").read_bytes()[:keep])
+    with pytest.raises(SourceError, match=r"cut\.mp4 .*cut off"):
+        count(VideoSource(VideoOptions(str(cut), realtime=False)))
+
+
+def test_no_video_at_all(assets: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be opened: No such file"):
+        count(VideoSource(VideoOptions(str(tmp_path / "none.mp4"))))
+    with pytest.raises(SourceError, match="cannot be opened: Is a directory"):
+        count(VideoSource(VideoOptions(str(tmp_path))))
+    text = tmp_path / "text.mp4"
+    text.write_text("no video at all\n" * 1000)
+    with pytest.raises(SourceError, match="no video that can be read here"):
+        count(VideoSource(VideoOptions(str(text), loop=True)))
+
+
+def test_pictures_come_in_natural_order(assets: Path, tmp_path: Path) -> None:
+    for name in ("10.png", "2.png", "1.png"):
+        cv2.imwrite(str(tmp_path / name), np.full((8, 8, 3), int(name[:-4]), np.uint8))
+    (tmp_path / "notes.txt").write_text("not a picture")
+    assert [path.name for path in find_pictures(str(tmp_path))] == ["1.png", "2.png", "10.png"]
+    assert [path.name for path in find_pictures(str(tmp_path / "1*.png"))] == ["1.png", "10.png"]
+    with ImagesSource(ImagesOptions(str(tmp_path), loop=True)) as source:
+        values = [int(picture.pixels[0, 0, 0]) for _ in range(7) if (picture := source.read()) is not None]
+    assert values == [1, 2, 10, 1, 2, 10, 1]
+
+
+def test_what_is_no_picture_is_skipped_and_counted(
+    assets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copyfile(assets / "images" / "table.jpg", tmp_path / "b.jpg")
+    (tmp_path / "a.jpg").write_bytes(b"text")
+    (tmp_path / "c.png").write_bytes((assets / "images" / "astronaut.png").read_bytes()[:50])
+    (tmp_path / "d.png").write_bytes(b"")
+    source = ImagesSource(ImagesOptions(str(tmp_path)))
+    assert count(source) == 1
+    assert source.skipped == 3
+    assert sum("is no picture" in record.message for record in caplog.records) == 3
+    assert all(record.levelno == logging.WARNING for record in caplog.records)
+
+
+def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="holds no picture"):
+        count(ImagesSource(ImagesOptions(str(tmp_path))))
+    (tmp_path / "a.jpg").write_bytes(b"text")
+    with pytest.raises(SourceError, match="none of the 1 files"):
+        count(ImagesSource(ImagesOptions(str(tmp_path), loop=True)))
+
+
+def test_a_wait_ends_when_the_source_is_closed(assets: Path) -> None:
+    options = ImagesOptions(str(assets / "images"), realtime=True, every=3600.0)
+    with ImagesSource(options) as source:
+        assert not source.lossless
+        assert source.read() is not None
+        threading.Timer(0.1, source.close).start()
+        assert source.read() is None
+
+
+def test_synthetic_frames_are_the_same_for_the_same_seed() -> None:
+    options = SyntheticOptions(width=320, height=240, seed=5, realtime=False)
+    with SyntheticSource(options) as one, SyntheticSource(options) as two:
+        pairs = [(one.read(), two.read()) for _ in range(5)]
+    assert all(left and right and np.array_equal(left.pixels, right.pixels) for left, right in pairs)
+    assert not np.array_equal(SyntheticSource(SyntheticOptions(seed=6)).frame(1), SyntheticSource(options).frame(1))
+    assert one.lossless
+
+
+@pytest.mark.parametrize("number", [1, 57, 100_000])
+def test_the_truth_is_what_is_drawn(number: int) -> None:
+    """With one object, the pixels that differ from the background are in its box and touch all four sides."""
+    with_one = SyntheticSource(SyntheticOptions(objects=1, seed=3))
+    without = SyntheticSource(SyntheticOptions(objects=0, seed=3))
+    ((label, box),) = with_one.truth(number)
+    assert label == "circle"
+    rows, columns = np.nonzero((with_one.frame(number) != without.frame(number)).any(axis=2))
+    drawn = (columns.min() / 640, rows.min() / 480, (columns.max() + 1) / 640, (rows.max() + 1) / 480)
+    assert np.allclose(drawn, box, atol=2 / 480)
+    assert 0 <= box[0] < box[2] <= 1
+    assert 0 <= box[1] < box[3] <= 1
+
+
+def test_pictures_can_be_moved_about(assets: Path) -> None:
+    files = (str(assets / "images" / "astronaut.png"), str(assets / "images" / "zidane.jpg"))
+    source = SyntheticSource(SyntheticOptions(width=400, height=300, objects=3, images=files, realtime=False))
+    assert [label for label, _ in source.truth(1)] == ["astronaut", "zidane", "astronaut"]
+    assert source.frame(1).shape == (300, 400, 3)
+    with pytest.raises(SourceError, match="cannot be read"):
+        SyntheticSource(SyntheticOptions(images=("/nowhere/x.png",))).frame(1)
+
+
+def test_a_bounce_stays_inside() -> None:
+    assert [bounce(position, 3) for position in (-1, 0, 1, 3, 4, 6, 7)] == [1, 0, 1, 3, 2, 0, 1]
+    assert bounce(5, 0) == 0
+
+
+def test_synthetic_options_that_make_no_sense() -> None:
+    with pytest.raises(ValueError, match="too small"):
+        SyntheticOptions(width=2)
+    with pytest.raises(ValueError, match="must not be negative"):
+        SyntheticOptions(fps=0.0)

@@ -1,0 +1,256 @@
+"""Slots, seals and the comparison of frames, without a process between the two ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_infer.channel import Channel
+from edge_infer.config.plan import Color
+from edge_infer.engine.frame import Pixels
+from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
+from edge_infer.errors import SourceError, WireError
+from edge_infer.readers.orient import Orientation
+from edge_infer.readers.pacer import Pacer
+from edge_infer.readers.slots import SLOTS, TO_READER, SlotWriter, is_black, make_memory, same
+from edge_infer.readers.sources import Picture
+from edge_infer.rooms import FrameFormat, FrameReady, ReaderHello, ReaderTrouble, SlotFree
+
+
+def picture(value: int, height: int = 48, width: int = 64, color: Color = "bgr") -> Picture:
+    shape = (height, width) if color == "gray" else (height, width, 3)
+    return Picture(np.full(shape, value, np.uint8), color, 1000.0 + value, 1.0 + value)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[SlotWriter, FrameReceiver, Channel]]:
+    """A writer, a receiver, and the writer's bare channel to do wrong with."""
+    left, right = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    raw = Channel(os.dup(left), TO_READER)
+    writer, receiver = SlotWriter(Channel(left, TO_READER), Orientation()), FrameReceiver(Channel(right, FROM_READER))
+    receiver.wait(0.0)  # says hello
+    yield writer, receiver, raw
+    for end in (writer, receiver, raw):
+        end.close()
+        end.close()
+
+
+def taken(receiver: FrameReceiver) -> FrameReady:
+    event = receiver.receive(1.0)
+    assert isinstance(event, FrameReady)
+    return event
+
+
+def test_a_frame_crosses_with_times_and_number(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    assert writer.write(picture(7))
+    assert receiver.wait(1.0)
+    event = taken(receiver)
+    frame = receiver.copy()
+    assert (event.number, event.repeated, event.black) == (1, False, True)
+    assert (frame.wall, frame.monotonic, frame.color, frame.size) == (1007.0, 8.0, "bgr", (64, 48))
+    assert (frame.pixels == 7).all()
+    assert receiver.receive() is None
+
+
+def test_frames_are_dropped_and_counted_while_every_slot_is_held(
+    ends: tuple[SlotWriter, FrameReceiver, Channel],
+) -> None:
+    writer, receiver, _ = ends
+    assert [writer.write(picture(value)) for value in range(5)] == [True, True, True, False, False]
+    assert taken(receiver).number == 3
+    assert receiver.skipped == 2
+    assert writer.write(picture(50))
+    assert taken(receiver).number == 6
+    assert receiver.skipped == 4
+    assert (receiver.copy().pixels == 50).all()
+
+
+def test_a_release_for_old_memory_frees_nothing(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    writer.write(picture(1))
+    old = taken(receiver)
+    for value in (2, 3, 4):
+        assert writer.write(picture(value, 64, 48))
+    for slot in range(SLOTS):
+        receiver._channel.send(SlotFree(old.memory, slot))
+    assert not writer.write(picture(5, 64, 48))
+    assert taken(receiver).number == 4
+    assert receiver.copy().size == (48, 64)
+
+
+def test_gray_and_colour_follow_each_other(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    for color in ("gray", "rgb", "gray"):
+        writer.write(picture(9, color=color))
+        taken(receiver)
+        assert receiver.copy().color == color
+        assert receiver.copy().pixels.ndim == (2 if color == "gray" else 3)
+
+
+def test_repeated_frames_are_known_across_those_that_were_skipped(
+    ends: tuple[SlotWriter, FrameReceiver, Channel],
+) -> None:
+    writer, receiver, _ = ends
+    writer.write(picture(100))
+    assert not taken(receiver).repeated
+    writer.write(picture(100))
+    assert taken(receiver).repeated
+    writer.write(picture(101))
+    writer.write(picture(101))
+    assert not taken(receiver).repeated
+
+
+def test_trouble_and_frames_keep_their_order(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    writer.trouble("gone")
+    writer.write(picture(1))
+    assert taken(receiver).number == 1
+    assert receiver.receive() is None
+    writer.write(picture(2))
+    writer.trouble("gone again")
+    assert taken(receiver).number == 2
+    assert receiver.wait(0.0)
+    assert receiver.receive() == ReaderTrouble("gone again")
+
+
+def test_a_slot_can_be_given_back_early(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    writer.write(picture(1))
+    taken(receiver)
+    receiver.release()
+    receiver.release()
+    with pytest.raises(WireError, match="no frame is held"):
+        receiver.copy()
+    assert writer.write(picture(2))
+    assert writer.write(picture(3))
+    assert taken(receiver).number == 3
+
+
+def test_memory_cannot_change_its_size() -> None:
+    fd, memory = make_memory(FrameFormat(1, SLOTS, 48, 64, "bgr"))
+    assert memory.shape == (SLOTS, 48, 64, 3)
+    for size in (0, 1, memory.size + 1):
+        with pytest.raises(PermissionError):
+            os.ftruncate(fd, size)
+    with pytest.raises(PermissionError):
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    os.close(fd)
+
+
+def unsealed(size: int) -> int:
+    fd = os.memfd_create("hostile")
+    os.ftruncate(fd, size)
+    return fd
+
+
+@pytest.mark.parametrize(
+    ("wanted", "size"),
+    [
+        (FrameFormat(1, 3, 48, 64, "bgr"), 48 * 64 * 9),
+        (FrameFormat(1, 0, 48, 64, "bgr"), 4096),
+        (FrameFormat(1, 3, -1, 64, "bgr"), 4096),
+        (FrameFormat(1, 3, 100_000, 100_000, "bgr"), 4096),
+    ],
+)
+def test_a_hostile_reader_is_told_and_not_mapped(
+    ends: tuple[SlotWriter, FrameReceiver, Channel], wanted: FrameFormat, size: int
+) -> None:
+    writer, receiver, raw = ends
+    fd = unsealed(size)
+    raw.send(wanted, files=(fd,))
+    os.close(fd)
+    event = receiver.receive(1.0)
+    assert isinstance(event, ReaderTrouble)
+    assert "impossible" in event.text
+    writer.write(picture(3))
+    assert taken(receiver).number == 1
+
+
+def test_a_slot_that_is_none_is_told(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, raw = ends
+    writer.write(picture(3))
+    memory = taken(receiver).memory
+    raw.send(FrameReady(memory, 99, 2, 0.0, 0.0, repeated=False, black=False))
+    raw.send(ReaderHello())
+    assert isinstance(receiver.receive(1.0), ReaderTrouble)
+    assert isinstance(receiver.receive(1.0), ReaderTrouble)
+
+
+def test_the_receiver_can_read_but_not_write(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    writer.write(picture(3))
+    taken(receiver)
+    assert receiver._memory is not None
+    assert not receiver._memory.flags.writeable
+
+
+def test_an_impossible_frame_is_a_trouble_of_the_source(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, _, _ = ends
+    with pytest.raises(SourceError, match="no memory for frames of 20000x1 pixels"):
+        writer.write(picture(3, 1, 20_000))
+
+
+@pytest.mark.parametrize("shape", [(48, 64, 3), (47, 63, 3), (48, 64), (1, 1)])
+def test_sameness_is_of_every_byte(shape: tuple[int, ...]) -> None:
+    left: Pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    right = left.copy()
+    assert same(left, right)
+    for place in (0, left.size // 2, left.size - 1):
+        right.reshape(-1)[place] ^= 1
+        assert not same(left, right)
+        right.reshape(-1)[place] ^= 1
+
+
+def test_black_is_dark_nearly_everywhere() -> None:
+    pixels: Pixels = np.random.default_rng(1).integers(0, 32, (480, 640, 3), dtype=np.uint8)
+    assert is_black(pixels)
+    pixels[:8] = 255
+    assert not is_black(pixels) or pixels[::16, ::16].max() < 32
+    pixels[:48] = 255
+    assert not is_black(pixels)
+
+
+@pytest.mark.parametrize("rotate", [0, 90, 180, 270])
+@pytest.mark.parametrize("flip", [None, "horizontal", "vertical"])
+@pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7)])
+def test_rotation_is_clockwise_and_comes_before_mirroring(
+    rotate: int, flip: str | None, shape: tuple[int, ...]
+) -> None:
+    pixels: Pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    wanted = np.rot90(pixels, -rotate // 90)
+    wanted = wanted[:, ::-1] if flip == "horizontal" else wanted[::-1] if flip == "vertical" else wanted
+    turned = Orientation(rotate, flip).copy(pixels)  # type: ignore[arg-type]
+    assert (turned == wanted).all()
+    assert not np.shares_memory(turned, pixels)
+
+
+@pytest.mark.parametrize(("source", "limit", "passed"), [(30, 5, 50), (30, 30, 300), (10, 30, 100), (30, 20, 200)])
+def test_a_rate_limit_holds_on_average(source: int, limit: int, passed: int) -> None:
+    """Ten seconds of a source whose frames come up to 5 ms late."""
+    jitter = np.random.default_rng(1).uniform(0, 0.005, source * 10)
+    pacer = Pacer(float(limit))
+    count = sum(pacer.due(index / source + late) for index, late in enumerate(jitter))
+    assert passed * 0.97 <= count <= passed + 1
+
+
+def test_no_limit_lets_everything_pass() -> None:
+    pacer = Pacer(None)
+    assert all(pacer.due(float(now)) for now in (0, 0, 1, 1))
+
+
+def test_memory_of_earlier_formats_is_let_go(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for index in range(50):
+        writer.write(picture(1, 16 + index % 2))
+        taken(receiver)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 4
+    maps = Path("/proc/self/maps").read_text().count("edge-infer-frames")
+    assert maps <= 4
