@@ -15,14 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from demo_picture import message_line
+from edge_infer.cli.strip import Painter
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MODEL: Final = ROOT / "models" / "face-detect" / "1.0.0" / "face_full_range_int8.tflite"
@@ -31,7 +31,10 @@ EDGE_INFER: Final = (sys.executable, "-m", "edge_infer")
 BROKER_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 8.0
 LAST_SECONDS: Final = 1.0
-NEXT: Final = """
+CLOSING: Final = """
+{count} results were received. The last one as it came, topic and payload:
+{last}
+
 Where to go next:
   README.md              a configuration of ten lines, for a camera of your own
   docs/install.md        install it as a service on a board
@@ -87,60 +90,84 @@ class Child:
                 self.process.wait()
 
 
+class Subscription:
+    """The lines of the subscriber; the beginning of one that is not complete yet is kept."""
+
+    def __init__(self, watch: Child) -> None:
+        self._watch = watch
+        self._kept = b""
+
+    def lines(self, needed: tuple[Child, ...], stop: Stop, end: float) -> Generator[str, None, None]:
+        """Those that come until ``end``, a signal, or (raising `DemoError`) the death of a process."""
+        pipe = self._watch.process.stdout
+        assert pipe is not None
+        with selectors.DefaultSelector() as ready:
+            ready.register(pipe, selectors.EVENT_READ)
+            while not stop.asked and (left := end - time.monotonic()) > 0:
+                for child in (self._watch, *needed):
+                    child.check()
+                if ready.select(min(left, 0.2)):
+                    *whole, self._kept = (self._kept + os.read(pipe.fileno(), 1 << 16)).split(b"\n")
+                    yield from (line.decode() for line in whole)
+
+
 def main() -> int:
-    """0 if results were received, else 1."""
+    """0 if results were received; ends with 1 and the reason if none were."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds; else Ctrl-C ends it")
     parser.add_argument("--json", action="store_true", help='print nothing but {"topic":…,"payload":…} lines')
     parser.add_argument("--broker", required=True, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    stop, results = Stop(), 0
+    stop = Stop()
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not know every letter
+    painter = Painter(color=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    count, last = 0, ""
     try:
-        for line in messages(stop, args.broker, args.seconds):
-            message = json.loads(line)
-            results += message["topic"].endswith("/result")
-            print(line if args.json else message_line(message["topic"], message["payload"]), flush=True)
+        with closing(messages(stop, args.broker, args.seconds)) as lines:
+            for line in lines:
+                message = json.loads(line)
+                if message["topic"].endswith("/result"):
+                    count, last = count + 1, line
+                print(line if args.json else painter.line(message["topic"], raw(message["payload"])), flush=True)
     except DemoError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
+        sys.exit(f"\n{error}")
     except BrokenPipeError:  # whoever read this has gone; the interpreter shall not stumble over it at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    print(f"\n{results} results received." + ("" if args.json else f"\n{NEXT}"), file=sys.stderr)
-    return 0 if results else 1
+        return 0
+    if not args.json:
+        print(CLOSING.format(count=count, last=last), file=sys.stderr)
+    return 0
 
 
-def messages(stop: Stop, broker: str, seconds: float | None) -> Iterator[str]:
+def raw(payload: Any) -> bytes:
+    """A payload as it came from the broker: JSON, plain text, or nothing when it cleared a topic."""
+    if payload is None:
+        return b""
+    return (payload if isinstance(payload, str) else json.dumps(payload)).encode()
+
+
+def messages(stop: Stop, broker: str, seconds: float | None) -> Generator[str, None, None]:
     """What the subscriber receives, as JSON lines, from the start of everything to the daemon's farewell."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-infer-demo-")))
         port = start_broker(stack, broker, folder)
         address = ("--host", "127.0.0.1", "--port", str(port))
-        watch = start(stack, "subscriber", [*EDGE_INFER, "watch", *address, "--json"], folder)
+        received = Subscription(start(stack, "subscriber", [*EDGE_INFER, "watch", *address, "--json"], folder))
         config = folder / "config.yaml"
         config.write_text(configuration(port, folder), encoding="utf-8")
         daemon = start(stack, "daemon", [*EDGE_INFER, "run", "-c", str(config)], folder)
         print(f"Broker: {broker} at 127.0.0.1:{port}. Ctrl-C ends the demo.\n", file=sys.stderr)
         end = time.monotonic() + seconds if seconds is not None else float("inf")
+        came = False
         try:
-            yield from received(watch, (daemon,), stop, end)
+            for line in received.lines((daemon,), stop, end):
+                came = came or '/result"' in line
+                yield line
         finally:
             daemon.stop()
-        yield from received(watch, (), Stop(), time.monotonic() + LAST_SECONDS)
-
-
-def received(watch: Child, needed: tuple[Child, ...], stop: Stop, end: float) -> Iterator[str]:
-    """Lines of the subscriber until ``end``, a signal, or (raising `DemoError`) the death of a process."""
-    pipe = watch.process.stdout
-    assert pipe is not None
-    kept = b""
-    with selectors.DefaultSelector() as ready:
-        ready.register(pipe, selectors.EVENT_READ)
-        while not stop.asked and (left := end - time.monotonic()) > 0:
-            for child in (watch, *needed):
-                child.check()
-            if ready.select(min(left, 0.2)):
-                *lines, kept = (kept + os.read(pipe.fileno(), 1 << 16)).split(b"\n")
-                yield from (line.decode() for line in lines)
+        yield from received.lines((), Stop(), time.monotonic() + LAST_SECONDS)
+        if not came:
+            raise DemoError(f"No result was received. The daemon said:\n{daemon.last_words()}")
 
 
 def start(stack: ExitStack, name: str, command: list[str], folder: Path) -> Child:
@@ -154,7 +181,7 @@ def start(stack: ExitStack, name: str, command: list[str], folder: Path) -> Chil
             stderr=diagnostics,
             start_new_session=True,
             cwd=folder,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUTF8": "1"},
         )
     child = Child(name, process, log)
     stack.callback(child.stop)
@@ -165,9 +192,7 @@ def start_broker(stack: ExitStack, program: str, folder: Path) -> int:
     """The port on which it listens. A port that somebody else took in between costs another attempt."""
     for attempt in range(1, 4):
         port = free_port()
-        config = folder / f"broker-{attempt}.conf"
-        config.write_text(broker_configuration(program, port), encoding="utf-8")
-        broker = start(stack, "broker", [program, "-c", str(config)], folder)
+        broker = start(stack, "broker", broker_command(program, port, folder / f"broker-{attempt}.conf"), folder)
         end = time.monotonic() + BROKER_SECONDS
         while broker.process.poll() is None and time.monotonic() < end:
             with socket.socket() as probe:
@@ -186,14 +211,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def broker_configuration(program: str, port: int) -> str:
-    """For mosquitto, or for the broker from the package index."""
-    if Path(program).name == "mosquitto":
-        return f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
-    return (
-        f"listeners: {{default: {{type: tcp, bind: '127.0.0.1:{port}'}}}}\n"
-        "plugins: {amqtt.plugins.authentication.AnonymousAuthPlugin: {allow_anonymous: true}}\n"
-    )
+def broker_command(program: str, port: int, config: Path) -> list[str]:
+    """mosquitto with a configuration of its own, or, given a Python that has amqtt, the broker beside this file."""
+    if Path(program).name.startswith("python"):
+        return [program, str(ROOT / "scripts" / "demo_broker.py"), str(port)]
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n", encoding="utf-8")
+    return [program, "-c", str(config)]
 
 
 def configuration(port: int, folder: Path) -> str:

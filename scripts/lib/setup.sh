@@ -99,11 +99,10 @@ install_once() {
     printf '%s\n' "$key" >"$stamp"
 }
 
-# install_product ROOT [EXTRA]: this checkout, editable, in ROOT/.venv.
+# install_product ROOT [EXTRA]: this checkout, editable, in ROOT/.venv; one with development tools has all of it.
 install_product() {
     local root=$1 extra=${2:-}
     make_venv "$root/.venv"
-    # The development environment has all that the plain one has.
     [ -n "$extra" ] || [ ! -f "$root/.venv/installed-dev" ] || extra=dev
     install_once "$root/.venv" "${extra:-plain}" "$root/pyproject.toml" --editable "$root${extra:+[$extra]}"
 }
