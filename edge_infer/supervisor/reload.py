@@ -63,7 +63,7 @@ class Reload:
             self.plan = plan
             self._house.apply(plan)
         else:
-            self._apply(plan)
+            self._apply(compiled, plan)
 
     def begin(self, request: Request | None = None) -> None:
         """Reads the file now; whoever asked gets the outcome."""
@@ -111,9 +111,11 @@ class Reload:
             text = "cannot change while the daemon runs; restart it instead"
             self._reject(compiled.digest, (Problem(str(self._config), 1, "device.state_dir", text),))
         else:
-            self._apply(plan)
+            self._apply(compiled, plan)
 
-    def _apply(self, plan: Plan) -> None:
+    def _apply(self, compiled: Compiled, plan: Plan) -> None:
+        for warning in compiled.warnings:
+            log.warning("%s", warning)
         remember(plan)
         self.plan = plan
         self._house.apply(plan)
