@@ -118,7 +118,12 @@ class Channel:
         return True
 
     def receive(self) -> Any | None:
-        """The next record, or None when there is none now. Raises `ChannelClosedError`, `WireError`."""
+        """The next record, or None when there is none now. Raises `ChannelClosedError`, `WireError`.
+
+        Files that came with the record before it and that nobody took are closed: they cannot pile up.
+        """
+        if not self._parts:
+            self._close_files()
         while (packet := self._read()) is not None:
             self._parts.append(packet[1:])
             if sum(map(len, self._parts)) > LONGEST:
@@ -145,11 +150,14 @@ class Channel:
 
     def close(self) -> None:
         """Closes this end and every file that nobody took; may be called twice."""
-        while self._files:
-            os.close(self._files.popleft())
+        self._close_files()
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def _close_files(self) -> None:
+        while self._files:
+            os.close(self._files.popleft())
 
     def _parse(self, data: bytes) -> Any:
         value = loads(data)
