@@ -31,16 +31,17 @@ def settings(path: Path) -> Settings:
     return _settings(document, config)
 
 
-def configuration(path: Path) -> Iterator[Finding]:
-    """Whether the daemon could run with the file."""
+def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
+    """Whether the daemon could run with the file and the models in the state directory."""
     if not path.exists():
         yield warn("configuration", f"there is no {path}, so defaults are examined", "name yours with -c FILE")
-    elif not os.access(path, os.R_OK):
-        yield warn("configuration", f"this user may not read {path}", "run it as root: sudo edge-infer doctor")
+    elif closed := [place for place in (path, state_dir) if place.exists() and not os.access(place, os.R_OK)]:
+        yield warn("configuration", f"not checked: this user may not read {closed[0]}", "run: sudo edge-infer doctor")
     else:
         compiled = compile_config(path)
         if compiled.plan is None:
-            fact = f"{len(compiled.problems)} of its lines are wrong, first {compiled.problems[0]}"
+            count = len(compiled.problems)
+            fact = f"{count} problem{'' if count == 1 else 's'}, first {compiled.problems[0]}"
             yield fail("configuration", fact, f"see all of them: edge-infer check -c {path}")
         else:
             count = len(compiled.plan.pipelines)

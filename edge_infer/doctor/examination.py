@@ -23,7 +23,7 @@ def examine(config: Path, root: Path = Path("/")) -> Iterator[Finding]:
     yield storage(found.state_dir)
     yield from cameras(root)
     yield accelerators(root)
-    yield from configuration(config)
+    yield from configuration(config, found.state_dir)
     yield from runtime(root, shipped_model(found.state_dir))
     yield from sandbox()
     yield broker(found.mqtt)

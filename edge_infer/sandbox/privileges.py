@@ -42,8 +42,8 @@ def forbid_dumping() -> None:
     kernel.prctl(_SET_DUMPABLE, 0)
 
 
-def drop_capabilities() -> None:
-    """Gives up all capabilities, for this process and what it starts.
+def drop_capabilities(keep: int = 0) -> None:
+    """Gives up all capabilities but ``keep`` (one bit each), for this process and what it starts.
 
     One exception: root keeps ``CAP_DAC_READ_SEARCH`` where this program itself lies in folders that only the capability
     lets root read, as in the private home of the user who installed it.
@@ -53,7 +53,7 @@ def drop_capabilities() -> None:
     _clear_inherited()
     kept = _sets()
     _set_effective(0)
-    keep = 0 if _program_readable() else READ_SEARCH
+    keep |= 0 if _program_readable() else READ_SEARCH
     if kept[0] & 1 << _SETPCAP:
         _set_effective(1 << _SETPCAP)
         _drop_bounding(keep)

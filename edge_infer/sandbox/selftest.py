@@ -77,8 +77,9 @@ def _refused(number: int, arguments: tuple[int, ...]) -> bool:
 
 def _capabilities() -> str:
     left = privileges.capabilities()
-    names = "CAP_DAC_READ_SEARCH" if left == privileges.READ_SEARCH else f"{left:#x}"
-    return _state(not left, f"{names} is left")
+    if left == privileges.READ_SEARCH:
+        return f"{ENFORCED} but for CAP_DAC_READ_SEARCH"
+    return _state(not left, f"{left:#x} is left")
 
 
 def _state(holds: bool, otherwise: str) -> str:
