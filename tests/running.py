@@ -17,15 +17,15 @@ MODEL = ROOT / "models" / "face-detect" / "1.0.0" / "face_full_range_int8.tflite
 CLIP = ROOT / "models" / "demo" / "faces.mp4"
 
 
-def config(port: int) -> str:
-    """A configuration that publishes every outcome of the shipped clip to a broker on this port."""
+def config(port: int, source: str = f"{{kind: video, file: {CLIP}, loop: true}}") -> str:
+    """A configuration that publishes every outcome of a source, the shipped clip, to a broker on this port."""
     return f"""\
 device: {{id: box, state_dir: state}}
 mqtt: {{host: 127.0.0.1, port: {port}}}
 models:
   faces: {{file: {MODEL}}}
 sources:
-  cam: {{kind: video, file: {CLIP}, loop: true}}
+  cam: {source}
 pipelines:
   faces: {{source: cam, model: faces, publish: every, fps: 10}}
 """

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.broker import Broker, Heard, Subscriber, eventually, free_port
+from tests.readers.conftest import RtspCamera
 from tests.running import Daemon, alive, config
 
 P = "edge-infer/box"
@@ -138,7 +139,30 @@ def supervisor_kills(folder: Path, repeat: int) -> Figure:
     return Figure("supervisor killed -> last child gone", tuple(seconds), 3.0)
 
 
-FAULTS = (engine_kills, publisher_kills, late_brokers, ends, supervisor_kills)
+def lost_cameras(folder: Path, repeat: int) -> Figure:
+    """A network camera dies until its state is null, comes back, and from then until its next result."""
+    seconds = []
+    with ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
+        camera = stack.enter_context(RtspCamera())
+        broker = stack.enter_context(Broker(folder))
+        subscriber = stack.enter_context(Subscriber(broker.port))
+        text = config(broker.port, f"{{kind: rtsp, url: '{camera.url}'}}")
+        daemon = stack.enter_context(Daemon(folder, text))
+        daemon.wait_serving()
+        for _ in range(repeat):
+            after(subscriber, f"{P}/faces/result", time.monotonic())
+            camera.kill()
+            moment = time.monotonic()
+            lost = after(subscriber, f"{P}/faces/state", moment, lambda heard: heard.value["counts"] is None)
+            assert lost.value["reason"] == "source_lost"
+            camera.start()
+            moment = time.monotonic()
+            seconds.append(after(subscriber, f"{P}/faces/result", moment).at - moment)
+    return Figure("camera is back -> next result", tuple(seconds), 10.0)
+
+
+FAULTS = (engine_kills, publisher_kills, late_brokers, ends, supervisor_kills, lost_cameras)
 
 
 def _numbers(subscriber: Subscriber) -> set[int]:

@@ -10,6 +10,7 @@ import pytest
 from tests.faults.rooms import FAULTS, Figure
 
 
+@pytest.mark.usefixtures("gstreamer")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_daemon_comes_through(fault: Callable[[Path, int], Figure], tmp_path: Path) -> None:
     assert len(fault(tmp_path / "place", 2).seconds) == 2
