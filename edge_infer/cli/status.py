@@ -54,7 +54,8 @@ def _lines(status: Status) -> list[str]:
         )
     for name, model in status.models.items():
         reason = f"  {model.reason}" if model.reason is not ABSENT else ""
-        lines.append(f"model     {name}: {model.state} {model.version or ''} {model.sha or ''}{reason}".rstrip())
+        words = (model.state, model.version, model.sha)
+        lines.append(f"model     {name}: {' '.join(word for word in words if word)}{reason}")
     for name, room in status.rooms.items():
         state = f"pid {room.pid}, up {_duration(room.uptime)}" if room.pid else "is being started"
         lines.append(f"room      {name}: {state}, {room.restarts} restarts")
