@@ -18,7 +18,8 @@ from edge_infer.engine.health import SourceWatch
 from edge_infer.errors import EdgeInferError, SourceError
 from edge_infer.messages import Reason, SourceHealth
 from edge_infer.readers.orient import Orientation
-from edge_infer.readers.sources import Source, make_source
+from edge_infer.readers.pacer import Pacer
+from edge_infer.readers.sources import Source, interrupt, make_source
 from edge_infer.rooms import FrameReady, ReaderTrouble
 
 log = logging.getLogger(__name__)
@@ -53,10 +54,12 @@ class Feed:
         self._number = 0
         self._take: Callable[[], Frame] | None = None
         self._frame: Frame | None = None
+        self._capture: Capture | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, capture: Capture) -> None:
         """Begins to capture in a thread of its own."""
+        self._capture = capture
         self._thread = threading.Thread(target=capture.run, args=(self,), name=f"capture-{self.plan.name}", daemon=True)
         self._thread.start()
 
@@ -66,6 +69,8 @@ class Feed:
         with self._changed:
             self._changed.notify_all()
         if self._thread is not None:
+            if self._capture is not None:
+                self._capture.interrupt()
             self._thread.join(2.0)
             if self._thread.is_alive():
                 log.warning("source %s: its capture thread did not stop", self.plan.name)
@@ -160,9 +165,14 @@ class Feed:
 
 
 class Capture(Protocol):
-    """Where a feed's frames come from; ``run`` is its thread and ends soon after ``feed.stopping``."""
+    """Where a feed's frames come from; ``run`` is its thread and ends soon after ``feed.stopping``.
+
+    ``interrupt``, called by another thread, ends a wait that may be long.
+    """
 
     def run(self, feed: Feed) -> None: ...
+
+    def interrupt(self) -> None: ...
 
 
 class ReaderCapture:
@@ -170,6 +180,9 @@ class ReaderCapture:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+
+    def interrupt(self) -> None:
+        """It never waits for long."""
 
     def run(self, feed: Feed) -> None:
         """Takes the newest frame's token; pixels stay where they are until a pipeline wants them."""
@@ -191,12 +204,20 @@ class ReaderCapture:
 
 
 class LocalCapture:
-    """Frames of a file, a folder or a generator, read in the engine."""
+    """Frames of a file, a folder or a generator, read in the engine, at most ``fps`` a second.
 
-    def __init__(self, source: Source, orientation: Orientation) -> None:
+    A lossless source waits for its turn; of another one the frames in between are left out.
+    """
+
+    def __init__(self, source: Source, orientation: Orientation, fps: float | None = None) -> None:
         self._source = source
         self._orientation = orientation
+        self._pacer = Pacer(fps)
         self._number = 0
+
+    def interrupt(self) -> None:
+        """Ends a wait for the next picture."""
+        interrupt(self._source)
 
     def run(self, feed: Feed) -> None:
         """Opens the source again, after a pause, whenever it fails."""
@@ -220,8 +241,13 @@ class LocalCapture:
             while not feed.stopping:
                 picture = source.read()
                 if picture is None:
-                    feed.trouble("", ended=True)
+                    if not feed.stopping:
+                        feed.trouble("", ended=True)
                     break
+                if source.lossless:
+                    feed.pause(self._pacer.delay(time.monotonic()))
+                if not self._pacer.due(time.monotonic()) and not source.lossless:
+                    continue
                 self._number += 1
                 pixels = self._orientation.copy(picture.pixels)
                 frame = Frame(pixels, picture.color, picture.wall, picture.monotonic, self._number)
@@ -230,4 +256,4 @@ class LocalCapture:
 
 def local_capture(plan: SourcePlan) -> LocalCapture:
     """The capture of a source that the engine may read itself."""
-    return LocalCapture(make_source(plan), Orientation(plan.rotate, plan.flip))
+    return LocalCapture(make_source(plan), Orientation(plan.rotate, plan.flip), plan.fps)

@@ -24,3 +24,7 @@ class Pacer:
     def left(self, now: float) -> float:
         """Seconds until a frame is due; 0 when one is."""
         return 0.0 if self._next is None else max(0.0, self._next - now)
+
+    def delay(self, now: float) -> float:
+        """Seconds from ``now`` until the next frame is due."""
+        return 0.0 if self._next is None else max(0.0, self._next - now)

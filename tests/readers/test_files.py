@@ -123,12 +123,12 @@ def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
         count(ImagesSource(ImagesOptions(str(tmp_path), loop=True)))
 
 
-def test_a_wait_ends_when_the_source_is_closed(assets: Path) -> None:
+def test_a_wait_ends_when_it_is_interrupted(assets: Path) -> None:
     options = ImagesOptions(str(assets / "images"), realtime=True, every=3600.0)
     with ImagesSource(options) as source:
         assert not source.lossless
         assert source.read() is not None
-        threading.Timer(0.1, source.close).start()
+        threading.Timer(0.1, source.interrupt).start()
         assert source.read() is None
 
 

@@ -228,13 +228,13 @@ def test_a_snapshot_that_is_none_says_so() -> None:
         read_one(server.url, snapshot=1.0)
 
 
-def test_waiting_for_a_snapshot_is_no_hang_and_ends_with_the_source() -> None:
+def test_waiting_for_a_snapshot_is_no_hang_and_can_be_interrupted() -> None:
     with camera(lambda: iter([jpeg(1)]), kind="image/jpeg") as server:
         source = HttpSource(HttpOptions(server.url, snapshot=3600.0))
         assert source.patience > 3600
         with source:
             assert source.read() is not None
-            threading.Timer(0.1, source.close).start()
+            threading.Timer(0.1, source.interrupt).start()
             assert source.read() is None
 
 

@@ -11,6 +11,12 @@ A source *must* be a class with
 - ``read() -> Picture | None``: waits for the next frame; None when there will be no more; raises `SourceError` when the
   source is gone, after which it is closed and opened again (with back-off, by the caller).
 
+It *may* have
+
+- ``interrupt()``: called by another thread, it makes a `read` that waits for its turn return None at once;
+- ``patience``: seconds that a `read` may take by the nature of the source, such as the wait for the next snapshot;
+  without it a `read` of more than some 8 s is a hang, and its reader is killed.
+
 Pixels *may* be a view that holds until the next ``read``. Rotation, flipping and the frame rate limit are the caller's.
 Other packages add kinds through the entry point group ``edge_infer.sources``.
 """
@@ -97,3 +103,10 @@ def make_source(plan: SourcePlan) -> Source:
     options = decode(found.Options, dict(plan.options), f"sources.{plan.name}")
     source: Source = found(options)
     return source
+
+
+def interrupt(source: Source) -> None:
+    """Ends the wait of a source that can be interrupted."""
+    end = getattr(source, "interrupt", None)
+    if end is not None:
+        end()

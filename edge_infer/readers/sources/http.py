@@ -82,8 +82,12 @@ class HttpSource:
         """The next picture; raises `SourceError` when there is none in time."""
         return self._read_snapshot() if self._options.snapshot is not None else self._read_stream()
 
+    def interrupt(self) -> None:
+        """Ends the wait for a snapshot in another thread."""
+        self._closed.set()
+
     def close(self) -> None:
-        """Hangs up; may be called twice, and by another thread to end the wait for a snapshot."""
+        """Hangs up; may be called twice."""
         self._closed.set()
         if self._response is not None:
             self._response.close()

@@ -82,8 +82,12 @@ class ImagesSource:
                 return Picture(pixels, "bgr", time.time(), time.monotonic()) if self._wait() else None
         return None
 
+    def interrupt(self) -> None:
+        """Ends a wait in another thread."""
+        self._closed.set()
+
     def close(self) -> None:
-        """Ends a wait in another thread; may be called twice."""
+        """Ends it; may be called twice."""
         self._closed.set()
 
     def _start_over(self) -> None:

@@ -96,8 +96,12 @@ class SyntheticSource:
         wall, monotonic = time.time(), time.monotonic()
         return Picture(self.frame(self._number), "bgr", wall, monotonic)
 
+    def interrupt(self) -> None:
+        """Ends a wait in another thread."""
+        self._closed.set()
+
     def close(self) -> None:
-        """Ends a wait in another thread; may be called twice."""
+        """Ends it; may be called twice."""
         self._closed.set()
 
     def frame(self, number: int) -> Pixels:

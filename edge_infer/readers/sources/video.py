@@ -82,8 +82,12 @@ class VideoSource:
             self._tell_end()
         return picture
 
+    def interrupt(self) -> None:
+        """Ends a wait in another thread."""
+        self._closed.set()
+
     def close(self) -> None:
-        """Closes the file; may be called twice, and ends a wait in another thread."""
+        """Closes the file; may be called twice."""
         self._closed.set()
         capture, self._capture = self._capture, None
         if capture is not None:

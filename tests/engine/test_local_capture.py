@@ -1,0 +1,61 @@
+"""Sources that the engine reads itself: their rate limit, and how fast they let go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_infer.codec import JsonValue
+from edge_infer.config.plan import SourcePlan
+from edge_infer.engine.feed import Feed, local_capture
+from edge_infer.readers.sources import source_target
+
+
+def plan_of(kind: str, options: Mapping[str, JsonValue], fps: float | None = None) -> SourcePlan:
+    return SourcePlan("cam", kind, source_target(kind), live=False, network=False, options=options, fps=fps)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(6):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), number, np.uint8))
+    return tmp_path
+
+
+def test_a_lossless_source_waits_for_its_turn_and_loses_nothing(folder: Path) -> None:
+    feed = Feed(plan_of("images", {"path": str(folder)}, fps=20.0))
+    cursor = feed.attach()
+    feed.start(local_capture(feed.plan))
+    frames = [frame for _ in range(6) if (frame := feed.next(cursor, 10.0)) is not None]
+    feed.close()
+    assert [int(frame.pixels[0, 0, 0]) for frame in frames] == [0, 1, 2, 3, 4, 5]
+    assert cursor.dropped == 0
+    assert frames[5].monotonic - frames[0].monotonic > 3.5 / 20  # each is read while the one before waits
+
+
+def test_frames_beyond_the_limit_are_left_out_and_not_counted(assets: Path) -> None:
+    file = str(assets / "video" / "vtest_first160.avi")
+    feed = Feed(plan_of("video", {"file": file, "realtime": True}, fps=4.0))
+    cursor = feed.attach()
+    feed.start(local_capture(feed.plan))
+    frames = [frame for _ in range(5) if (frame := feed.next(cursor, 10.0)) is not None]
+    feed.close()
+    assert [frame.number for frame in frames] == [1, 2, 3, 4, 5]
+    assert frames[4].monotonic - frames[0].monotonic > 3 / 4
+    assert cursor.dropped == 0
+
+
+def test_a_source_that_waits_for_hours_lets_go_at_once(folder: Path) -> None:
+    feed = Feed(plan_of("images", {"path": str(folder), "realtime": True, "every": 3600.0}))
+    cursor = feed.attach()
+    feed.start(local_capture(feed.plan))
+    assert feed.next(cursor, 10.0) is not None
+    thread = feed._thread
+    assert thread is not None
+    feed.close()
+    assert not thread.is_alive()
+    assert feed.health().state != "ended"
