@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
-from edge_infer.codec import ABSENT, JsonValue, decode, dumps, encode, loads
+from edge_infer.codec import ABSENT, decode, dumps, encode, loads
 from edge_infer.config.plan import Plan
 from edge_infer.errors import WireError
 from edge_infer.messages import Event, Result, State
@@ -46,11 +46,15 @@ class Egress:
             del self._labels[sha], self._titles[sha]
 
     def admit(self, place: Place, record: object) -> bytes | None:
-        """The payload of a message that was just taken; None, counted and told, when it may not leave."""
+        """The payload of a message that was just taken; None, counted and told, when it may not leave.
+
+        A record of the right type has been decoded from a channel, and so fits the schema; JSON has yet to.
+        """
         try:
-            value = encode(record)
-            self._check(place, value)
-            return self._sized(place, dumps(value))
+            assert place.rule.record is not None
+            checked = record if isinstance(record, place.rule.record) else decode(place.rule.record, encode(record))
+            self._check(place, checked)
+            return self._sized(place, dumps(encode(checked)))
         except WireError as error:
             self._reject(place, error)
             return None
@@ -66,7 +70,8 @@ class Egress:
                 return self._status(payload)
             if not payload and place.rule.retained:
                 return payload  # clears a retained topic
-            record = self._check(place, loads(payload))
+            record = decode(place.rule.record, loads(payload))
+            self._check(place, record)
             if late and isinstance(record, (Result, Event)):
                 payload = self._replayed(record, self._limit(place))
             return self._sized(place, payload)
@@ -79,9 +84,8 @@ class Egress:
             raise WireError(f"the status is 'online' or 'offline', not {payload[:32]!r}")
         return payload
 
-    def _check(self, place: Place, value: JsonValue) -> Any:
-        assert place.rule.record is not None
-        record = decode(place.rule.record, value)
+    def _check(self, place: Place, record: object) -> None:
+        """What the schema cannot know: pipelines, models and their labels."""
         if place.kind in ("result", "event", "state") and place.name not in self._limits:
             raise WireError(f"{place.name!r} is no pipeline of the configuration")
         if isinstance(record, Result):
@@ -93,7 +97,6 @@ class Egress:
             self._check_state(record)
         elif isinstance(record, Event) and record.label is not ABSENT:
             self._check_labels((record.label,), frozenset().union(*self._labels.values()))
-        return record
 
     def _check_state(self, record: State) -> None:
         if record.sha:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import select
 import time
+from collections import deque
 from typing import Final
 
 from edge_infer.channel import Channel, ChannelClosedError
@@ -48,6 +49,8 @@ LAST_WORDS: Final = 2.0
 """Seconds to publish what can be published at the end."""
 MOST_AT_ONCE: Final = 500
 """Messages taken from the engine before the broker has its turn."""
+MOST_EARLY: Final = 10_000
+"""Messages that are kept until the engine has answered our greeting; the oldest of them come again."""
 MOVE: Final = 1.0
 """Seconds to say goodbye to a broker that is left for another."""
 
@@ -67,7 +70,7 @@ class Publisher:
         self._health = HealthClock(board)
         self._plan: Plan | None = None
         self._link: Link | None = None
-        self._early: list[Handover] = []
+        self._early: deque[Handover] = deque(maxlen=MOST_EARLY)
         self._greeting_due = self._greeted = False
         self._stopping = False
         self._engine_gone = False
@@ -114,7 +117,7 @@ class Publisher:
                 self._health.report = order
                 self._states.boot = order.boot
             elif isinstance(order, EngineDown):
-                self._take()
+                self._take(MOST_EARLY)
                 self._engine_down(order)
             elif isinstance(order, Stop):
                 self._stopping = True
@@ -146,10 +149,10 @@ class Publisher:
         self._states.all_null(down.reason)
         self._greeting_due = not self._greeted  # it may have died with our greeting: the next one gets another
 
-    def _take(self) -> None:
+    def _take(self, most: int = MOST_AT_ONCE) -> None:
         if self._link is None or self._engine_gone:
             return  # without labels nothing can be checked; it waits in the channel
-        for _ in range(MOST_AT_ONCE):
+        for _ in range(most):
             message = self._hear(self._results)
             if message is None:
                 return
@@ -167,10 +170,10 @@ class Publisher:
         """What came before this answer and is of its boot comes again; of an engine that died, it is all there is."""
         self._greeted = True
         self._outbox.hello(hello)
-        early, self._early = self._early, []
-        for message in early:
+        for message in self._early:
             if message.message.boot != hello.boot:
                 self._put(message)
+        self._early.clear()
 
     def _put(self, handover: Handover) -> None:
         message = handover.message
@@ -236,7 +239,7 @@ class Publisher:
 
     def _end(self) -> None:
         deadline = time.monotonic() + LAST_WORDS
-        self._take()
+        self._take(MOST_EARLY)
         for handover in self._early:
             self._put(handover)
         self._states.all_null("stopped")
