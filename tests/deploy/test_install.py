@@ -1,4 +1,4 @@
-"""``deploy/install``, the true script: into a root of its own, and live on a copy of this system."""
+"""``deploy/install``, the true script, into a root of its own."""
 
 from __future__ import annotations
 
@@ -128,47 +128,3 @@ def test_removal_keeps_what_is_yours_and_purge_does_not(image: Path) -> None:
     assert install("--remove", "--purge", "--root", str(image)).returncode == 0
     assert [path for path in image.rglob("*") if not path.is_dir()] == []
     assert install("--remove", "--root", str(image)).returncode == 0  # nothing left to remove is no fault
-
-
-@pytest.fixture
-def copy_of_this_system(tmp_path: Path) -> list[str]:
-    """The start of a command that runs in a copy of this system, in which everything may be changed."""
-    script = tmp_path / "enter"
-    script.write_text(
-        "set -e\n"
-        f"mount -t tmpfs none {tmp_path}\n"
-        f"mkdir {tmp_path}/upper {tmp_path}/work {tmp_path}/root\n"
-        f"mount -t overlay none -o lowerdir=/,upperdir={tmp_path}/upper,workdir={tmp_path}/work {tmp_path}/root\n"
-        f"mount -t tmpfs none {tmp_path}/root/opt\n"
-        f"for place in /proc /sys /dev; do mount --rbind $place {tmp_path}/root$place; done\n"
-        f"mount --bind {ROOT} {tmp_path}/root{ROOT}\n"
-        f'exec chroot {tmp_path}/root "$@"\n'
-    )
-    enter = ["unshare", "--mount", "--propagation", "private", "sh", str(script)]
-    if os.geteuid() != 0 or subprocess.run([*enter, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("only root, where mounts are allowed, can install on a copy of this system")
-    return enter
-
-
-def test_live_it_makes_a_user_that_owns_the_state_and_can_run_the_program(copy_of_this_system: list[str]) -> None:
-    python = next(path for path in ("/usr/bin/python3", PYTHON) if Path(path).exists())
-    commands = f"""
-set -ex
-export PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin
-{SCRIPT} --python {python} --prefix /opt/edge
-id -Gn edge-infer | grep -w video
-test "$(stat -c %U:%a /var/lib/edge-infer)" = edge-infer:750
-test "$(stat -c %U /var/lib/edge-infer/models/face-detect/1.0.0/manifest.yaml)" = edge-infer
-runuser -u edge-infer -- edge-infer check
-grep ExecStart=/opt/edge/bin/edge-infer /etc/systemd/system/edge-infer.service
-echo 'nonsense: true' > /etc/edge-infer/config.yaml
-{SCRIPT} --python {python} --prefix /opt/edge --upgrade
-grep nonsense /etc/edge-infer/config.yaml
-{SCRIPT} --remove --prefix /opt/edge --purge
-test ! -e /opt/edge -a ! -e /etc/edge-infer -a ! -e /var/lib/edge-infer -a ! -e /usr/local/bin/edge-infer
-! getent passwd edge-infer
-"""
-    done = subprocess.run(
-        [*copy_of_this_system, "bash", "-c", commands], capture_output=True, text=True, timeout=900, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
