@@ -1,0 +1,93 @@
+"""``edge-infer cameras``: what is plugged in, and one picture of a configured source."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_infer.cli import main
+from edge_infer.grab import draw_grid
+from tests.broker import eventually
+from tests.readers.conftest import free_port
+from tests.running import Daemon, config
+
+SYNTHETIC = "{kind: synthetic, size: 320x240, objects: 0, rotate: 90}"
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(config(free_port(), SYNTHETIC))
+    return path
+
+
+def test_a_source_is_opened_directly_where_no_daemon_runs(
+    configured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    out = configured.with_name("cam.png")
+    assert main(["cameras", "--grab", "cam", "-o", str(out), "-c", str(configured)]) == 0
+    assert cv2.imread(str(out)).shape == (320, 240, 3)  # turned, as the pipelines see it
+    assert "no daemon runs" in capsys.readouterr().err
+
+
+def test_the_grid_has_a_line_at_every_tenth() -> None:
+    pixels = np.full((400, 600, 3), 128, np.uint8)
+    draw_grid(pixels)
+    for step in range(1, 10):
+        assert (pixels[:, 60 * step] == 255).mean() > 0.8
+        assert (pixels[40 * step] == 255).mean() > 0.8
+    assert (pixels[20, 590] == 128).all()
+
+
+def test_the_running_daemon_gives_the_picture_of_its_reader(tmp_path: Path) -> None:
+    script = "import sys, time\nwhile True: sys.stdout.buffer.write(bytes([9, 99, 199]) * 3072); time.sleep(0.05)"
+    (tmp_path / "camera.py").write_text(script)
+    source = f"{{kind: exec, command: [{sys.executable}, {tmp_path / 'camera.py'}], size: 64x48, format: rgb24}}"
+    with Daemon(tmp_path, config(free_port(), source)) as daemon:
+        eventually(lambda: daemon.status().get("sources", {}).get("cam", {}).get("fps"), "frames", 60.0)
+        done = daemon.command("cameras", "--grab", "cam", "-o", "cam.png")
+        assert (done.returncode, "from the running daemon" in done.stderr) == (0, True), done.stderr
+        pixels = cv2.imread(str(tmp_path / "cam.png"))
+        assert pixels.shape == (48, 64, 3)
+        assert (pixels == (199, 99, 9)).all()
+        assert daemon.command("cameras", "--grab", "cam", "-o", "grid.jpg", "--grid").returncode == 0
+        assert cv2.imread(str(tmp_path / "grid.jpg")).max() > 240
+        unknown = daemon.command("cameras", "--grab", "cat", "-o", "cat.png")
+        assert (unknown.returncode, "'cat'" in unknown.stderr) == (1, True)
+        assert not (tmp_path / "cat.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--grab", "cam"], "--grab needs -o FILE"),
+        (["--grid"], "go with --grab"),
+        (["--grab", "cam", "-o", "x.gif"], "must end in .png or .jpg"),
+        (["--grab", "cat", "-o", "x.png"], "has no source 'cat'; it has cam"),
+    ],
+)
+def test_wrong_arguments_are_told(
+    words: list[str],
+    said: str,
+    configured: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.chdir(configured.parent)
+    assert main(["cameras", *words, "-c", str(configured)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_told(
+    configured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    out = configured.parent / "none" / "cam.png"
+    assert main(["cameras", "--grab", "cam", "-o", str(out), "-c", str(configured)]) == 1
+    assert "cannot be written: No such file" in capsys.readouterr().err
