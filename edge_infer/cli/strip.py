@@ -71,9 +71,10 @@ class Painter:
             text = ", ".join(f"{count} {label}" for label, count in state.counts.items()) or "nothing"
         elif isinstance(state.class_, str):
             text = state.class_
+        elif state.reason is ABSENT:
+            text = "nothing"
         else:
-            reason = "" if state.reason is ABSENT else f": {state.reason.replace('_', ' ')}"
-            return self._paint(f"now: unknown{reason}", "warn")
+            return self._paint(f"now: unknown: {state.reason.replace('_', ' ')}", "warn")
         return self._paint(f"now: {_plain(text)}", "good")
 
 

@@ -116,6 +116,7 @@ def test_a_strip_is_the_picture_from_left_to_right() -> None:
         ("door/state", State(1, TS, BOOT, "m@1", SHA, counts={"face": 2}), "now: 2 face"),
         ("door/state", State(1, TS, BOOT, "m@1", SHA, counts=None, reason="source_lost"), "now: unknown: source lost"),
         ("door/state", State(1, TS, BOOT, "m@1", SHA, class_="cat"), "now: cat"),
+        ("door/state", State(1, TS, BOOT, "m@1", SHA, class_=None), "now: nothing"),
         ("door/event", Event(1, TS, BOOT, 1, "enter", label="person", zone="drive"), "event: enter person drive"),
         ("config", ConfigStatus("rejected", "0" * 64, TS, ("a.yaml:1: x", "y")), "rejected: a.yaml:1: x (and 1 more)"),
         (
