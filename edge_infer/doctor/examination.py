@@ -12,6 +12,7 @@ from edge_infer.doctor.finding import Finding
 from edge_infer.doctor.runtime import runtime, shipped_model
 from edge_infer.doctor.storage import storage
 from edge_infer.doctor.walls import sandbox
+from edge_infer.readers.devices import capture_devices
 
 
 def examine(config: Path, root: Path = Path("/")) -> Iterator[Finding]:
@@ -21,7 +22,7 @@ def examine(config: Path, root: Path = Path("/")) -> Iterator[Finding]:
     found = settings(config)
     yield from board(root)
     yield storage(found.state_dir)
-    yield from cameras(root)
+    yield from cameras(capture_devices(root / "dev"))
     yield accelerators(root)
     yield from configuration(config, found.state_dir)
     yield from runtime(root, shipped_model(found.state_dir))

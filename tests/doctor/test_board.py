@@ -8,11 +8,12 @@ import pytest
 
 from edge_infer.doctor import board, devices, runtime, storage
 from edge_infer.doctor.finding import fail, ok, warn
+from edge_infer.readers.devices import Device
 
 
 @pytest.fixture
 def pi(tmp_path: Path) -> Path:
-    """A Raspberry Pi Zero 2 W with a USB camera and a Coral accelerator, too hot."""
+    """A Raspberry Pi Zero 2 W with a Coral accelerator, too hot."""
     files = {
         "proc/device-tree/model": "Raspberry Pi Zero 2 W Rev 1.0\0",
         "proc/meminfo": "MemTotal:         438272 kB\nMemAvailable:     200000 kB\n",
@@ -22,12 +23,8 @@ def pi(tmp_path: Path) -> Path:
         "sys/fs/cgroup/system.slice/edge-infer.service/memory.max": "268435456\n",
         "sys/class/thermal/thermal_zone0/temp": "81234\n",
         "sys/devices/platform/soc/soc:firmware/get_throttled": "50005\n",
-        "sys/class/video4linux/video10/name": "bcm2835-codec-decode\n",
-        "sys/class/video4linux/video0/name": "HD Webcam C270\n",
         "sys/bus/usb/devices/1-1/idVendor": "1a6e\n",
         "sys/bus/usb/devices/1-1/idProduct": "089a\n",
-        "dev/video0": "",
-        "dev/video10": "",
     }
     for name, text in files.items():
         path = tmp_path / name
@@ -73,14 +70,16 @@ def test_a_battery_clock_and_a_time_service_are_seen(tmp_path: Path) -> None:
     assert board.synchronised(Path("/nonexistent")) in (True, False, None)  # the kernel of this machine answers
 
 
-def test_cameras_are_listed_in_order_by_name(pi: Path) -> None:
-    assert list(devices.cameras(pi)) == [
-        ok("cameras", "/dev/video0 (HD Webcam C270), /dev/video10 (bcm2835-codec-decode)")
+def test_cameras_are_listed_by_name_and_what_is_the_matter_with_others() -> None:
+    closed = Device("/dev/video1", problem="cannot be opened: Permission denied; add your user to the group `video`")
+    assert list(devices.cameras([Device("/dev/video0", "HD Webcam C270"), closed])) == [
+        ok("cameras", "/dev/video0 (HD Webcam C270)"),
+        warn("cameras", "/dev/video1 cannot be opened: Permission denied", "add your user to the group `video`"),
     ]
 
 
-def test_no_camera_is_a_warning_with_the_ways_that_are_left(tmp_path: Path) -> None:
-    (found,) = devices.cameras(tmp_path)
+def test_no_camera_is_a_warning_with_the_ways_that_are_left() -> None:
+    (found,) = devices.cameras([])
     assert found.level == "warn"
     assert "kind: exec" in found.remedy
 
