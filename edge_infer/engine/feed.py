@@ -63,11 +63,15 @@ class Feed:
         self._thread = threading.Thread(target=capture.run, args=(self,), name=f"capture-{self.plan.name}", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Stops capturing; may be called twice."""
+    def stop(self) -> None:
+        """Begins to stop capturing."""
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Waits until capturing has stopped; may be called twice."""
+        self.stop()
         if self._thread is not None:
             if self._capture is not None:
                 self._capture.interrupt()

@@ -52,10 +52,14 @@ class Pipeline:
         self._say_nothing("starting")
         self._thread.start()
 
-    def close(self) -> None:
-        """Ends after the frame that is under way; may be called twice."""
+    def stop(self) -> None:
+        """Begins to end, after the frame that is under way."""
         self._stop.set()
         self.feed.detach(self._cursor)
+
+    def close(self) -> None:
+        """Waits for the end; may be called twice."""
+        self.stop()
         if self._thread.is_alive():
             self._thread.join(2.0)
         if self._thread.is_alive():

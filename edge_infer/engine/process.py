@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 REPORT_EVERY: Final = 1.0
 STUCK_AFTER: Final = 10.0
 """Seconds inside one frame after which a pipeline is said to be stuck."""
-LAST_WORDS: Final = 1.5
+LAST_WORDS: Final = 0.8
 """Seconds that the engine takes at the end to hand over what it numbered."""
 
 
@@ -141,7 +141,10 @@ class Engine:
         return local_capture(plan)
 
     def _end(self, parts: Iterable[Pipeline | Feed]) -> None:
-        for part in list(parts):
+        ending = list(parts)
+        for part in ending:  # all at once, so that slow ones are waited for together
+            part.stop()
+        for part in ending:
             part.close()
 
     def _grab(self, source: str) -> str:

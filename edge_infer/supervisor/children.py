@@ -19,7 +19,7 @@ from edge_infer.channel import Channel, ChannelClosedError
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.25
-LONGEST_PAUSE: Final = 30.0
+LONGEST_PAUSE: Final = 10.0
 CALM: Final = 60.0
 """Seconds of life after which earlier deaths are forgiven."""
 

@@ -178,6 +178,9 @@ class House:
     def close(self) -> bool:
         """Stops everything in the order of the flow; False when something had to be killed. May be called twice."""
         orderly = True
+        if self.publisher.pid is None and self._plan is not None:
+            self.publisher.start()  # it died a moment ago; somebody has to take the last results and say goodbye
+            self._brief(self.publisher)
         for reader in self._readers.values():
             reader.child.kill(signal.SIGTERM)
         self.engine.tell(Stop())
@@ -188,6 +191,7 @@ class House:
         self._readers.clear()
         self.publisher.tell(Stop())
         orderly &= self.publisher.stop(PUBLISHER_STOP)
+        self._plan = None
         for end in self._results:
             if end >= 0:
                 os.close(end)

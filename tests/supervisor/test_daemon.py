@@ -154,6 +154,24 @@ def test_a_stopped_publisher_does_not_stop_inference_and_nothing_is_lost(
     assert daemon.pids()["engine"] == rooms["engine"]
 
 
+def test_a_stop_while_the_publisher_is_down_loses_nothing_and_says_goodbye(
+    daemon: Daemon, subscriber: Subscriber
+) -> None:
+    subscriber.wait(f"{P}/faces/result")
+    for _ in range(5):  # until its back-off is long
+        publisher = eventually(lambda: daemon.pids().get("publisher"), "publisher")
+        os.kill(publisher, signal.SIGKILL)
+        eventually(lambda p=publisher: daemon.pids().get("publisher") != p, "end of the publisher")
+    produced = eventually(lambda: daemon.status()["pipelines"].get("faces"), "report")["produced"]
+    moment = time.monotonic()
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait(20) == 0
+    subscriber.wait(f"{P}/faces/result", lambda heard: heard.value["seq"] >= produced)
+    numbers = {heard.value["seq"] for heard in subscriber.on(f"{P}/faces/result")}
+    assert numbers >= set(range(min(numbers), produced + 1))
+    subscriber.wait(f"{P}/status", lambda heard: heard.at > moment and heard.payload == b"offline")
+
+
 def test_a_live_source_lives_in_a_reader_that_may_die(tmp_path: Path, broker: Broker, subscriber: Subscriber) -> None:
     camera = tmp_path / "camera.py"
     camera.write_text(
