@@ -30,7 +30,7 @@ CALM: Final = 10.0
 """Seconds that a source has to last, with frames, for earlier failures to be forgiven."""
 TICK: Final = 0.1
 """Seconds between two looks at the channels while there is nothing to read."""
-LAST_MOMENT: Final = 0.2
+LAST_MOMENT: Final = 0.1
 """Seconds that the source gets to close after SIGTERM; what hangs is left to the kernel."""
 
 
