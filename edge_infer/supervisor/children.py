@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 10.0
+"""Seconds between two starts of a child that dies again and again, unless its recipe says less."""
 CALM: Final = 60.0
 """Seconds of life after which earlier deaths are forgiven."""
 
@@ -33,6 +34,7 @@ class Recipe:
     arguments: tuple[str, ...]
     accepts: tuple[type[Any], ...]
     inherits: tuple[int, ...] = ()
+    longest_pause: float = LONGEST_PAUSE
 
 
 def pair() -> tuple[int, int]:
@@ -115,7 +117,7 @@ class Child:
         if self._process is None or (status := self._process.poll()) is None:
             return None
         lived = time.monotonic() - self.started
-        self._pause = 0.0 if lived > CALM else min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+        self._pause = 0.0 if lived > CALM else min(max(self._pause * 2, FIRST_PAUSE), self.recipe.longest_pause)
         self.due = time.monotonic() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
         self._close()
         return status

@@ -33,6 +33,8 @@ PUBLISHER_SILENT: Final = 15.0
 READER_SILENT: Final = 10.0
 READER_BUSY: Final = 8.0
 """Seconds that one call into a device may take before its reader is killed."""
+READER_PAUSE: Final = 2.0
+"""Seconds between two starts of a reader at most: a camera that is back gives results within 10 s."""
 STARTING: Final = 30.0
 """Seconds that a child may take to say its first word: a cold SD card is slow."""
 ENGINE_STOP, READER_STOP, PUBLISHER_STOP = 1.6, 0.3, 2.8
@@ -268,5 +270,7 @@ class House:
     def _new_reader(self, source: SourcePlan) -> _Reader:
         engine_end, reader_end = pair()
         arguments = ("--frames", str(reader_end), "--source", dumps(encode(source)).decode(), *self._level)
-        recipe = Recipe(f"reader {source.name}", "edge_infer.readers", arguments, (ReaderReport,), (reader_end,))
+        recipe = Recipe(
+            f"reader {source.name}", "edge_infer.readers", arguments, (ReaderReport,), (reader_end,), READER_PAUSE
+        )
         return _Reader(source, Child(recipe), engine_end, reader_end)
