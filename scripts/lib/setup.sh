@@ -48,10 +48,10 @@ base_python() {
         [ -n "$python" ] || fail "Python 3.10 or later is needed. On Debian, Ubuntu and Raspberry Pi OS:" \
             "sudo apt install python3 python3-venv"
     }
-    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    if ! "$python" -c 'from ensurepip import bootstrap; import venv' 2>/dev/null; then
         package=python3-venv
         [ "$python" = /usr/bin/python3 ] || package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
-        { can_apt && apt_install "$package" && "$python" -c 'import ensurepip, venv' 2>/dev/null; } ||
+        { can_apt && apt_install "$package" && "$python" -c 'from ensurepip import bootstrap; import venv' 2>/dev/null; } ||
             fail "$python has no venv module. Install it, then run this again:" "sudo apt install $package"
     fi
     printf '%s\n' "$python"
@@ -69,20 +69,20 @@ make_venv() {
 
 # pip_install VENV ARGUMENT...: pip with one short line a package instead of a wall of text.
 pip_install() {
-    local venv=$1 log status
+    local venv=$1 log
     shift
     log=$(mktemp)
-    "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off "$@" 2>&1 </dev/null |
-        tee "$log" | awk '/^ *Downloading [^ ]+\.whl/ { sub(/-(cp|py)[0-9].*whl/, "", $2); n = split($2, part, "/");
-            print "    " part[n] " " $3 $4 " " $5; fflush() }' | sed 's/  *$//' >&2
-    status=${PIPESTATUS[0]}
-    if [ "$status" != 0 ]; then
+    if ! (
+        set -o pipefail
+        "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off "$@" 2>&1 </dev/null |
+            tee "$log" | awk '/^ *Downloading [^ ]+\.whl/ { sub(/-(cp|py)[0-9].*whl/, "", $2); n = split($2, part, "/");
+                print "    " part[n] " " $3 $4; fflush() }' >&2
+    ); then
         say "pip failed:"
-        grep -E '^(ERROR|error|  error)|Could not|No matching|Temporary failure|No space' "$log" | tail -n 8 |
-            sed 's/^/    /' >&2
+        grep -E '^(ERROR|error|  error)|No matching|Temporary failure|No space' "$log" | tail -n 8 | sed 's/^/    /' >&2
         rm -f "$log"
         fail "The packages could not be installed. Is the package index reachable, and is there room on the disk?" \
-            "$venv/bin/python -m pip install $*"
+            "$(printf '%q ' "$venv/bin/python" -m pip install "$@")"
     fi
     rm -f "$log"
 }
