@@ -220,7 +220,7 @@ def _decode_plain(kind: Any, value: Any, where: str, limits: tuple[Any, ...]) ->
 def _check_text(value: str, where: str, limit: Text) -> None:
     if len(value) > limit.most:
         raise WireError(f"{where}: {len(value)} characters are more than {limit.most}")
-    if limit.pattern and not re.fullmatch(limit.pattern, value):
+    if limit.pattern and not re.fullmatch(limit.pattern, value, re.ASCII):  # JSON Schema's \d are ten digits
         raise WireError(f"{where}: {value!r} does not match {limit.pattern}")
 
 

@@ -107,6 +107,20 @@ def test_strictness(change: dict[str, Any], reason: str) -> None:
         assert exceptions or not Draft202012Validator(schema(Outer)).is_valid({**SMALL, **change})
 
 
+def test_digits_are_the_ten_of_json_schema() -> None:
+    moment: dict[str, Any] = {
+        "v": 1,
+        "ts": "2026-11-25T08:45:12.345Z",
+        "boot": "9f2c1a",
+        "model": "m",
+        "sha": "eac9143a",
+        "counts": {},
+    }
+    assert decode(PAYLOADS["state"], moment) is not None
+    with pytest.raises(WireError, match="does not match"):
+        decode(PAYLOADS["state"], moment | {"ts": "\N{ARABIC-INDIC DIGIT TWO}026-11-25T08:45:12.345Z"})
+
+
 @pytest.mark.parametrize("key", ["number", "flag", "mode", "pair", "many", "named"])
 def test_a_missing_key(key: str) -> None:
     rest = {name: value for name, value in SMALL.items() if name != key}

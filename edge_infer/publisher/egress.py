@@ -62,8 +62,9 @@ class Egress:
     def release(self, place: Place, payload: bytes, *, late: bool = False) -> bytes | None:
         """The bytes that may be sent now; None, counted and told, when they may not leave.
 
-        With ``late`` the message says so itself (``replay``); to make room for that, the outcome with the lowest
-        score may have to go.
+        They are written anew from what was understood, so that spaces and repeated keys carry nothing. With ``late``
+        the message says so itself (``replay``); to make room for that, the outcome with the lowest score may have to
+        go.
         """
         try:
             if place.rule.record is None:
@@ -73,8 +74,8 @@ class Egress:
             record = decode(place.rule.record, loads(payload))
             self._check(place, record)
             if late and isinstance(record, (Result, Event)):
-                payload = self._replayed(record, self._limit(place))
-            return self._sized(place, payload)
+                return self._sized(place, self._replayed(record, self._limit(place)))
+            return self._sized(place, dumps(encode(record)))
         except WireError as error:
             self._reject(place, error)
             return None
@@ -99,9 +100,8 @@ class Egress:
             self._check_labels((record.label,), frozenset().union(*self._labels.values()))
 
     def _check_state(self, record: State) -> None:
-        if record.sha:
-            self._check_model(record.sha, record.model)
-        known = self._labels.get(record.sha, frozenset())
+        self._check_model(record.sha, record.model)
+        known = self._labels[record.sha]
         if isinstance(record.counts, Mapping):
             self._check_labels(record.counts, known)
         if isinstance(record.class_, str):

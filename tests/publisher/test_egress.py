@@ -47,6 +47,7 @@ def event(label: str) -> Event:
         (Place("result", "attic"), result(1)),
         (STATE, State(1, TS, BOOT, "faces@1.0.0", SHA[:8], counts={"cat": 1})),
         (STATE, State(1, TS, BOOT, "faces@1.0.0", SHA[:8], class_="cat")),
+        (STATE, State(1, TS, BOOT, "any text at all", "", counts=None, reason="starting")),
         (Place("event", "door"), event("cat")),
         (Place("info"), {"v": 1, "secret": "x"}),
         (Place("config"), {"state": "applied"}),
@@ -58,6 +59,17 @@ def test_what_does_not_fit_is_counted(place: Place, record: Any) -> None:
     assert egress.admit(place, record) is None
     assert egress.release(place, dumps(encode(record))) is None
     assert egress.rejected == 2
+
+
+def test_spelling_carries_nothing() -> None:
+    egress = guard()
+    payload = egress.admit(STATE, state(2))
+    assert payload
+    spaced = payload.replace(b',"', b' , "')
+    twice = payload.replace(b'"v":1', b'"v":1,"model":"anything","v":1')
+    assert spaced != payload
+    assert egress.release(STATE, spaced) == payload
+    assert egress.release(STATE, twice) == payload
 
 
 def test_labels_of_a_model_that_was_switched_stay_known() -> None:
