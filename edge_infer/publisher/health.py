@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Final, TypeVar
 
-from edge_infer.messages import EgressHealth, Health, OutboxHealth, timestamp
+from edge_infer.codec import ABSENT
+from edge_infer.config.plan import PipelinePlan, Plan, SourcePlan
+from edge_infer.messages import EgressHealth, Health, OutboxHealth, PipelineHealth, SourceHealth, timestamp
 from edge_infer.publisher.board import Board
 from edge_infer.publisher.states import NO_BOOT
 from edge_infer.rooms import EngineReport
+
+Facts = TypeVar("Facts", PipelineHealth, SourceHealth)
 
 EVERY: Final = 30.0
 FIRST: Final = 1.0
@@ -38,16 +43,22 @@ class HealthClock:
         self._due = self._clock() + EVERY
         return True
 
-    def compose(self, outbox: OutboxHealth, rejected: int) -> Health:
+    def compose(self, plan: Plan, outbox: OutboxHealth, rejected: int) -> Health:
         """Without an engine there are no pipelines and sources to speak of."""
         report = self.report
         return Health(
             v=1,
             ts=timestamp(time.time()),
             boot=report.boot if report else NO_BOOT,
-            pipelines=report.pipelines if report else {},
-            sources=report.sources if report else {},
+            pipelines=_numbers(report.pipelines, plan.pipelines) if report else {},
+            sources=_numbers(report.sources, plan.sources) if report else {},
             outbox=outbox,
             egress=EgressHealth(rejected),
             board=self._board.read(),
         )
+
+
+def _numbers(said: Mapping[str, Facts], known: Iterable[PipelinePlan | SourcePlan]) -> dict[str, Facts]:
+    """What may leave of the engine's words: configured names and numbers. Its sentences are for ``status``."""
+    names = {item.name for item in known}
+    return {name: replace(facts, error=ABSENT) for name, facts in said.items() if name in names}

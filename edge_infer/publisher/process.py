@@ -203,10 +203,9 @@ class Publisher:
 
     def _say_health(self) -> None:
         self._retained.refresh("state", STATE_AGAIN)
-        if self._health.due():
-            if self._plan:
-                self._memory.save(self._plan, self._retained.clearing())
-            health = self._health.compose(self._outbox.account(), self._egress.rejected)
+        if self._plan and self._health.due():
+            self._memory.save(self._plan, self._retained.clearing())
+            health = self._health.compose(self._plan, self._outbox.account(), self._egress.rejected)
             if payload := self._egress.admit(HEALTH, health):
                 self._retained.set(HEALTH, payload)
 

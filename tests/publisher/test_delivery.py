@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 from edge_infer.codec import decode, encode
-from edge_infer.messages import PAYLOADS, ConfigStatus, Health, ModelStatus
+from edge_infer.messages import PAYLOADS, ConfigStatus, Health, ModelStatus, SourceHealth
 from edge_infer.rooms import Announce, ApplyPlan, EngineDown, EngineHello, StateUpdate
 from tests.broker import Broker, Subscriber
 from tests.publisher.room import Room
@@ -45,6 +46,18 @@ def test_health_follows_the_connection(broker: Broker, room: Room) -> None:
         assert health.sources["cam"].state == "ok"
         assert health.outbox.lost == {}
         assert health.board.memory is not None
+
+
+def test_what_an_engine_writes_into_its_report_does_not_leave(broker: Broker, room: Room) -> None:
+    report, text = engine_report(), "aW1hZ2U="
+    door = replace(report.pipelines["door"], error=text)
+    report = replace(report, pipelines={"door": door, text[:6]: door}, sources={"cam": SourceHealth("lost", 0, text)})
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.tell(report)
+        health = subscriber.wait(f"{P}/health")
+        assert (list(health.value["pipelines"]), health.value["sources"]["cam"]["state"]) == (["door"], "lost")
+        assert text[:6].encode() not in health.payload
 
 
 def test_everything_retained_is_said_anew_on_each_connect(tmp_path: Path, room: Room) -> None:
