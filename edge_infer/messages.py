@@ -7,9 +7,9 @@ Schema. Coordinates are fractions of the source frame, x to the right, y down. P
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from edge_infer.codec import ABSENT, Absent, Range, Size, Text
 
@@ -30,7 +30,7 @@ Fraction = Annotated[float, Range(0, 1)]
 Count = Annotated[int, Range(0, 2**53)]
 Number = Annotated[int, Range(1, 2**53)]
 FractionBox = tuple[Fraction, Fraction, Fraction, Fraction]
-Task = Literal["classification", "detection"]
+Task = Literal["classification", "detection", "pose", "segmentation", "anomaly", "regression"]
 Reason = Literal[
     "starting",
     "source_lost",
@@ -61,11 +61,51 @@ class ScoredLabel:
 
 @dataclass(frozen=True, slots=True)
 class DetectedObject:
-    """One object: its label, score and box ``[xmin, ymin, xmax, ymax]``."""
+    """One object: its label, score and box ``[xmin, ymin, xmax, ymax]``; ``share`` of the box that it fills."""
 
     label: Label
     score: Score
     box: FractionBox
+    share: Fraction | Absent = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """One body: keypoints ``[x, y, score]`` in the order of the manifest."""
+
+    score: Score
+    points: Annotated[tuple[tuple[Fraction, Fraction, Score], ...], Size(256)]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A label and the share of the frame that it fills."""
+
+    label: Label
+    share: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """How far a frame is from what is normal, and from where on that counts."""
+
+    score: Annotated[float, Range(0)]
+    threshold: Annotated[float, Range(0)]
+    state: Literal["normal", "anomalous"]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A measured value; null, and marked, when the model said what cannot be."""
+
+    name: Label
+    value: float | None
+    unit: Annotated[str, Text(most=32)]
+    implausible: Literal[True] | Absent = ABSENT
+
+
+def _declared(values: tuple[Value, ...] | Absent | None) -> list[str]:
+    return [word for value in values for word in (value.name, value.unit)] if isinstance(values, tuple) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +122,41 @@ class Result:
     ms: Annotated[float, Range(0, 1e9)] | Absent = ABSENT
     classes: Annotated[tuple[ScoredLabel, ...], Size(100)] | Absent = ABSENT
     objects: Annotated[tuple[DetectedObject, ...], Size(1000)] | Absent = ABSENT
+    poses: Annotated[tuple[Pose, ...], Size(100)] | Absent = ABSENT
+    segments: Annotated[tuple[Segment, ...], Size(256)] | Absent = ABSENT
+    anomaly: Anomaly | Absent = ABSENT
+    values: Annotated[tuple[Value, ...], Size(100)] | Absent = ABSENT
     more: Number | Absent = ABSENT
     clock: Literal["unsynced"] | Absent = ABSENT
     replay: Literal[True] | Absent = ABSENT
 
     def __post_init__(self) -> None:
         """Raises ValueError unless the record carries the outcome of its task and no other."""
-        carried = {"classification": self.classes, "detection": self.objects}
+        carried = {
+            "classification": self.classes,
+            "detection": self.objects,
+            "pose": self.poses,
+            "segmentation": self.segments,
+            "anomaly": self.anomaly,
+            "regression": self.values,
+        }
         if [task for task, outcome in carried.items() if outcome is not ABSENT] != [self.task]:
             raise ValueError(f"a {self.task} result carries the outcome of its task and no other")
+
+    def words(self) -> list[str]:
+        """Every text in the outcome: labels, names and units, which the model or its manifest declares."""
+        lists = (self.classes, self.objects, self.segments)
+        return [item.label for items in lists if items is not ABSENT for item in items] + _declared(self.values)
+
+    def shorter(self) -> Result | None:
+        """The same without the last item of its list, counted in ``more``; None when there is nothing to leave out."""
+        more = 1 + (0 if self.more is ABSENT else self.more)
+        for key in ("classes", "objects", "poses", "segments"):
+            items = getattr(self, key)
+            if isinstance(items, tuple) and items:
+                changes: dict[str, Any] = {key: items[:-1], "more": more}
+                return replace(self, **changes)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +170,25 @@ class State:
     sha: ShortSha | Literal[""]
     counts: Annotated[Mapping[Label, Count], Size(1000)] | Absent | None = ABSENT
     class_: Label | Absent | None = ABSENT
+    anomaly: Anomaly | Absent | None = ABSENT
+    values: Annotated[tuple[Value, ...], Size(100)] | Absent | None = ABSENT
     reason: Reason | Absent = ABSENT
     more: Number | Absent = ABSENT
     clock: Literal["unsynced"] | Absent = ABSENT
 
     def __post_init__(self) -> None:
-        """Raises ValueError unless exactly one of counts and class is there, and a reason only with null."""
-        if (self.counts is ABSENT) == (self.class_ is ABSENT):
-            raise ValueError("a state carries either counts or a class")
-        if self.reason is not ABSENT and (self.counts or self.class_) not in (None, ABSENT):
+        """Raises ValueError unless exactly one outcome is there, and a reason only with null."""
+        carried = [said for said in (self.counts, self.class_, self.anomaly, self.values) if said is not ABSENT]
+        if len(carried) != 1:
+            raise ValueError("a state carries one of counts, class, anomaly and values")
+        if self.reason is not ABSENT and carried[0] is not None:
             raise ValueError("a reason belongs to a state that is null")
+
+    def words(self) -> list[str]:
+        """Every text in the outcome: labels, names and units, which the model or its manifest declares."""
+        counted = list(self.counts) if isinstance(self.counts, Mapping) else []
+        chosen = [self.class_] if isinstance(self.class_, str) else []
+        return counted + chosen + _declared(self.values)
 
 
 @dataclass(frozen=True, slots=True)

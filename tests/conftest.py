@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,7 @@ def assets() -> Path:
     if not folder:
         pytest.skip("EDGE_INFER_ASSETS is not set: it names the folder of public test models and pictures")
     return Path(folder)
+
+
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # timing is never a test
+settings.load_profile("here")

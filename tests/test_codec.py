@@ -220,7 +220,7 @@ RESULT: dict[str, Any] = {
 @pytest.mark.parametrize(
     "change",
     [
-        *({"v": 2}, {"ts": "2026-11-25"}, {"seq": 0}, {"task": "pose"}, {"frame": "…"}, {"replay": False}),
+        *({"v": 2}, {"ts": "2026-11-25"}, {"seq": 0}, {"task": "painting"}, {"frame": "…"}, {"replay": False}),
         *({"objects": [{"label": "a", "score": 2, "box": [0, 0, 1, 1]}]}, {"sha": "EAC9143A"}),
     ],
 )

@@ -16,7 +16,7 @@ from edge_infer.codec import JsonValue
 from edge_infer.config.plan import ModelPlan, PipelinePlan, SourcePlan
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.postprocess import Detections
+from edge_infer.engine.tasks.detection import Detections
 from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
 from edge_infer.readers.sources import make_source, source_target

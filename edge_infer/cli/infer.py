@@ -20,7 +20,7 @@ from edge_infer.models.request import ModelRequest
 if TYPE_CHECKING:
     from edge_infer.engine.frame import Frame
     from edge_infer.engine.model import LoadedModel
-    from edge_infer.engine.postprocess import Findings
+    from edge_infer.engine.tasks import Findings
 
 MOST_PIXELS: Final = 1 << 26
 """A picture of more is refused before it is unpacked: it would not fit into a small board's memory."""

@@ -82,6 +82,22 @@ class NmsPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ValuePlan:
+    """One value of a regression: ``scale`` times the model's number; ``step`` is what counts as a change.
+
+    Outside ``min`` and ``max``, or changing faster than ``max_rate`` a second, it is implausible.
+    """
+
+    name: str
+    unit: str = ""
+    scale: float = 1.0
+    step: float = 0.0
+    min: float | None = None
+    max: float | None = None
+    max_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelPlan:
     """One model, resolved: the bytes (a copy under its digest), and how to feed and read it."""
 
@@ -96,6 +112,7 @@ class ModelPlan:
     input: InputPlan
     threshold: float
     nms: NmsPlan
+    values: tuple[ValuePlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

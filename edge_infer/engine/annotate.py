@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 
 from edge_infer.engine.frame import Pixels
-from edge_infer.engine.postprocess import Classification, Findings, Found
+from edge_infer.engine.tasks import Findings
+from edge_infer.engine.tasks.classification import Classification
+from edge_infer.engine.tasks.detection import Detections, Found
 
 SMALLEST: Final = 480
 """Longer side in pixels to which a small picture is enlarged, so that its text can be read."""
@@ -30,7 +32,7 @@ def annotate(pixels: Pixels, findings: Findings) -> Pixels:
             canvas.line(row, f"{item.label} {item.score:.2f}", _color(item.class_id))
         if not findings.classes:
             canvas.line(0, "nothing above the threshold", (90, 90, 90))
-    else:
+    elif isinstance(findings, Detections):
         for found in reversed(findings.objects):  # the best on top
             canvas.box(found, factor)
     return picture

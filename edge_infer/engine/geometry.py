@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,6 +46,20 @@ class Transform:
         np.maximum(pixels, 0.0, out=pixels)
         return np.minimum(pixels, self._repeat(self.source), out=pixels)
 
+    def points_to_source(self, points: ArrayLike) -> Float64Boxes:
+        """Points ``[n, 2]`` in fractions of the input as float pixels of the source frame, not clipped."""
+        pixels = np.asarray(points, np.float64).reshape(-1, 2) * self.input
+        pixels -= (self.left, self.top)
+        pixels *= self._scale()[:2]
+        return pixels
+
+    def inside(self, picture: NDArray[Any]) -> NDArray[Any]:
+        """The part of a map ``[height, width]`` over the whole input that shows the frame: no letterbox bars."""
+        down, across = picture.shape[0] / self.input[1], picture.shape[1] / self.input[0]
+        rows = slice(round(self.top * down), max(round((self.top + self.height) * down), 1))
+        columns = slice(round(self.left * across), max(round((self.left + self.width) * across), 1))
+        return picture[rows, columns]
+
     def to_input(self, boxes: ArrayLike) -> Float64Boxes:
         """Boxes in pixels of the source frame as fractions of the input."""
         pixels = np.asarray(boxes, np.float64).reshape(-1, 4) / self._scale()
@@ -60,3 +74,7 @@ class Transform:
     @staticmethod
     def _repeat(pair: tuple[float, float]) -> NDArray[np.float64]:
         return np.array((*pair, *pair), np.float64)
+
+
+NO_PLACE: Final = Transform((1, 1), (1, 1), 0, 0, 1, 1)
+"""For inputs that are no pictures: what they give has no place in a frame."""

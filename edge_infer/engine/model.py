@@ -13,8 +13,8 @@ from edge_infer.config.plan import ModelPlan, PipelinePlan
 from edge_infer.engine.decoders import Decoder, Layout, decoder_class
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.interpreter import Interpreter
-from edge_infer.engine.postprocess import Findings, Postprocess
 from edge_infer.engine.preprocess.image import ImagePreprocess
+from edge_infer.engine.tasks import Findings, TaskOf, task_class
 from edge_infer.errors import ModelError
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ class LoadedModel:
     """What a pipeline needs of its model; a context manager, used by one thread.
 
     ``preprocess(frame, interpreter.input())`` gives the transform, ``interpreter.invoke()`` the tensors,
-    ``decode(tensors)`` the candidates and ``postprocess(candidates, transform)`` the findings.
+    ``decode(tensors)`` the candidates and ``postprocess(candidates, transform, moment)`` the findings.
     """
 
     interpreter: Interpreter
     preprocess: ImagePreprocess
     decode: Decoder
-    postprocess: Postprocess
+    postprocess: TaskOf
 
     def __init__(self, plan: PipelinePlan) -> None:
         self._plan = plan
@@ -67,7 +67,7 @@ class LoadedModel:
         """All steps for one frame, for those who do not look between them."""
         transform = self.preprocess(frame, self.interpreter.input())
         candidates = self.decode(self.interpreter.invoke())
-        return self.postprocess(candidates, transform)
+        return self.postprocess(candidates, transform, frame.monotonic)
 
     def _build(self, model: ModelPlan) -> None:
         inputs, outputs = self.interpreter.inputs, self.interpreter.outputs
@@ -76,7 +76,7 @@ class LoadedModel:
         self.preprocess = ImagePreprocess(model.input, inputs[0])
         layout = Layout(inputs, outputs, len(model.labels), self._plan.threshold, model.decoder.options)
         self.decode = decoder_class(model.decoder.target)(layout)
-        self.postprocess = Postprocess(self._plan)
+        self.postprocess = task_class(model.task)(self._plan)
 
     def _warm(self) -> None:
         """The first run is the slowest, and shows whether the outputs are what the decoder takes them for."""

@@ -71,7 +71,7 @@ class Pipeline:
         transform = model.preprocess(visible, model.interpreter.input())
         tensors = model.interpreter.invoke()
         candidates = model.decode(tensors)
-        findings = model.postprocess(candidates, transform)
+        findings = model.postprocess(candidates, transform, frame.monotonic)
         outcome = self._compose(findings, frame, time.monotonic())
         self._publish(outcome)
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Final, TypeAlias
+from typing import Final
 
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.tasks import Essence
 
 STATE_AGAIN: Final = 60.0
 """Seconds after which a state is said again at the latest; a subscriber's copy expires after 180."""
-
-Essence: TypeAlias = tuple[tuple[str, int], ...] | str | None
-"""What a change is measured by: counts by label, or the class."""
 
 
 class Publication:

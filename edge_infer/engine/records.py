@@ -18,7 +18,8 @@ class Boxes:
     ``boxes`` is ``[n, 4]`` as xmin, ymin, xmax, ymax in fractions of the model's input (letterbox borders included);
     ``scores`` is ``[n]`` in 0..1 and ``classes`` ``[n]`` with class ids from 0 that index the labels. ``merged`` is
     true when the model has already suppressed overlapping boxes itself. All values are finite; ``nonfinite`` counts
-    the candidates that were left out because the model said NaN or infinity, which a sound one never does.
+    the candidates that were left out because the model said NaN or infinity, which a sound one never does. ``shares``,
+    ``[n]`` in 0..1, is how much of each box its object fills, where the model tells.
     """
 
     boxes: Array
@@ -26,6 +27,7 @@ class Boxes:
     classes: NDArray[np.int32]
     merged: bool = False
     nonfinite: int = 0
+    shares: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +38,42 @@ class Classes:
     nonfinite: int = 0
 
 
-Candidates: TypeAlias = Boxes | Classes
-"""Whatever a decoder returns; `edge_infer.engine.outcome` has one way to go on for each."""
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """Candidate poses: ``points`` is ``[n, k, 3]`` as x, y in fractions of the model's input and score in 0..1.
+
+    ``scores`` is ``[n]``; ``boxes``, ``[n, 4]``, merges overlapping ones where the model tells, as in `Boxes`.
+    """
+
+    points: Array
+    scores: Array
+    boxes: Array | None = None
+    nonfinite: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """What each pixel of the model's input shows: ``classes`` is ``[height, width]`` with class ids."""
+
+    classes: NDArray[np.int32]
+    nonfinite: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """How far from normal one frame is, not below 0; NaN where the model said what is no number."""
+
+    score: float
+    nonfinite: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Real values of a regression, ``[values]``, in the order of the manifest; NaN where the model said no number."""
+
+    values: Array
+    nonfinite: int = 0
+
+
+Candidates: TypeAlias = Boxes | Classes | Bodies | Regions | Distance | Numbers
+"""Whatever a decoder returns; `edge_infer.engine.tasks` has one way to go on for each."""

@@ -13,7 +13,9 @@ from edge_infer.config.plan import ModelPlan, PipelinePlan
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.picture import read_picture
-from edge_infer.engine.postprocess import Detections, Findings
+from edge_infer.engine.tasks import Findings
+from edge_infer.engine.tasks.classification import Classification
+from edge_infer.engine.tasks.detection import Detections
 from edge_infer.errors import InputError, ModelError
 from edge_infer.models.files import inside
 from edge_infer.models.manifest import Budget, Expectation, Golden
@@ -102,8 +104,10 @@ def _check_one(model: LoadedModel, golden: Golden, opened: Opened) -> None:
 
 def _seen(findings: Findings) -> list[tuple[str, Box | None]]:
     """Labels, and boxes in fractions of the picture."""
-    if not isinstance(findings, Detections):
+    if isinstance(findings, Classification):
         return [(scored.label, None) for scored in findings.classes]
+    if not isinstance(findings, Detections):
+        return []
     width, height = findings.source
     return [
         (found.label, (found.box[0] / width, found.box[1] / height, found.box[2] / width, found.box[3] / height))

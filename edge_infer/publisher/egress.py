@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from edge_infer.codec import ABSENT, decode, dumps, encode, loads
@@ -39,7 +39,8 @@ class Egress:
         for pipeline in plan.pipelines:
             model = pipeline.model
             sha = model.sha256[:8]
-            self._labels[sha] = self._labels.pop(sha, frozenset()) | set(model.labels)
+            declared = {word for value in model.values for word in (value.name, value.unit)}
+            self._labels[sha] = self._labels.pop(sha, frozenset()) | set(model.labels) | declared
             self._titles[sha] = self._titles.pop(sha, frozenset()) | {model.title}
             self._limits[pipeline.name] = pipeline.max_payload
         for sha in list(self._labels)[:-MOST_DIGESTS]:
@@ -89,23 +90,11 @@ class Egress:
         """What the schema cannot know: pipelines, models and their labels."""
         if place.kind in ("result", "event", "state") and place.name not in self._limits:
             raise WireError(f"{place.name!r} is no pipeline of the configuration")
-        if isinstance(record, Result):
+        if isinstance(record, (Result, State)):
             self._check_model(record.sha, record.model)
-            found = record.objects if record.classes is ABSENT else record.classes
-            assert found is not ABSENT
-            self._check_labels((item.label for item in found), self._labels[record.sha])
-        elif isinstance(record, State):
-            self._check_state(record)
+            self._check_labels(record.words(), self._labels[record.sha])
         elif isinstance(record, Event) and record.label is not ABSENT:
             self._check_labels((record.label,), frozenset().union(*self._labels.values()))
-
-    def _check_state(self, record: State) -> None:
-        self._check_model(record.sha, record.model)
-        known = self._labels[record.sha]
-        if isinstance(record.counts, Mapping):
-            self._check_labels(record.counts, known)
-        if isinstance(record.class_, str):
-            self._check_labels((record.class_,), known)
 
     def _check_model(self, sha: str, title: str) -> None:
         if sha not in self._labels:
@@ -129,8 +118,8 @@ class Egress:
     def _replayed(self, record: Result | Event, limit: int) -> bytes:
         record = dataclasses.replace(record, replay=True)
         payload = dumps(encode(record))
-        while len(payload) > limit and isinstance(record, Result) and (record.objects, record.classes).count(()) == 0:
-            record = _shorter(record)
+        while len(payload) > limit and isinstance(record, Result) and (shorter := record.shorter()):
+            record = shorter
             payload = dumps(encode(record))
         return payload
 
@@ -138,11 +127,3 @@ class Egress:
         self.rejected += 1
         if self._rarely.due(place):
             log.warning("a message for %s is not published: %s (told once a minute)", place.topic("…"), error)
-
-
-def _shorter(record: Result) -> Result:
-    more = 1 + (0 if record.more is ABSENT else record.more)
-    if record.objects is not ABSENT:
-        return dataclasses.replace(record, objects=record.objects[:-1], more=more)
-    assert record.classes is not ABSENT
-    return dataclasses.replace(record, classes=record.classes[:-1], more=more)

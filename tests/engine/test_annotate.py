@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from edge_infer.engine.annotate import annotate
-from edge_infer.engine.postprocess import Classification, Detections, Findings, Found, Scored
+from edge_infer.engine.tasks import Findings
+from edge_infer.engine.tasks.classification import Classification, Scored
+from edge_infer.engine.tasks.detection import Detections, Found
 
 BOX = Found("face of somebody", 0, 0.87, (2.0, 3.0, 20.0, 22.0))
 EDGE = Found("größer", 7, 0.5, (-5.0, 0.0, 1.0, 900.0))

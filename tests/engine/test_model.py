@@ -13,7 +13,8 @@ from edge_infer.engine.decoders import DECODERS
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.picture import read_picture
-from edge_infer.engine.postprocess import Classification, Detections
+from edge_infer.engine.tasks.classification import Classification
+from edge_infer.engine.tasks.detection import Detections
 from edge_infer.errors import ModelError
 
 FACES = "derived_blazeface_full_range_192_int8.tflite"
@@ -48,7 +49,7 @@ def test_steps_one_by_one_frame_after_frame(faces: LoadedModel, assets: Path) ->
         tensors = faces.interpreter.invoke()
         candidates = faces.decode(tensors)
         del tensors
-        findings = faces.postprocess(candidates, transform)
+        findings = faces.postprocess(candidates, transform, 0.0)
         assert isinstance(findings, Detections)
         assert findings.source == frame.size
         counts.append(len(findings.objects))

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from edge_infer.codec import ABSENT, decode, dumps, encode, loads
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.outcome import LARGEST_STATE, MARKS, Composer, Outcome
-from edge_infer.engine.postprocess import Classification, Detections, Findings, Found, Scored
+from edge_infer.engine.tasks import Findings
+from edge_infer.engine.tasks.classification import Classification, Scored
+from edge_infer.engine.tasks.detection import Detections, Found
 from edge_infer.messages import Result, State, Task
 from tests.engine.plans import pipeline
 

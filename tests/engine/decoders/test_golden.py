@@ -14,8 +14,8 @@ from edge_infer.engine.decoders.classification import Classification
 from edge_infer.engine.decoders.ssd_postprocess import SsdPostprocess
 from edge_infer.engine.geometry import Transform
 from edge_infer.engine.interpreter import Tensor
-from edge_infer.engine.postprocess import Detections, Found, Postprocess
 from edge_infer.engine.records import Candidates
+from edge_infer.engine.tasks.detection import Detections, DetectionTask, Found
 from tests.engine.plans import pipeline
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -40,7 +40,7 @@ def layout(size: int, outputs: tuple[Tensor, ...], labels: int, threshold: float
 
 
 def objects(candidates: Candidates, transform: Transform, threshold: float) -> tuple[Found, ...]:
-    findings = Postprocess(pipeline(names=(), threshold=threshold))(candidates, transform)
+    findings = DetectionTask(pipeline(names=(), threshold=threshold))(candidates, transform, 0.0)
     assert isinstance(findings, Detections)
     return findings.objects
 

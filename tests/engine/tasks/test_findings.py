@@ -5,9 +5,12 @@ import logging
 import numpy as np
 import pytest
 
+from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.geometry import Transform
-from edge_infer.engine.postprocess import Classification, Detections, Postprocess
 from edge_infer.engine.records import Boxes, Classes
+from edge_infer.engine.tasks import TaskOf, task_class
+from edge_infer.engine.tasks.classification import Classification
+from edge_infer.engine.tasks.detection import Detections
 from tests.engine.plans import pipeline
 
 LETTERBOX = Transform.fit((200, 100), (100, 100), "letterbox")
@@ -19,8 +22,12 @@ def boxes(*rows: tuple[float, float, float, float, float, int], merged: bool = F
     return Boxes(table[:, :4], table[:, 4], table[:, 5].astype(np.int32), merged, nonfinite)
 
 
-def found(post: Postprocess, candidates: Boxes, transform: Transform = STRETCH) -> list[tuple[str, float]]:
-    findings = post(candidates, transform)
+def made(plan: PipelinePlan) -> TaskOf:
+    return task_class(plan.model.task)(plan)
+
+
+def found(post: TaskOf, candidates: Boxes, transform: Transform = STRETCH) -> list[tuple[str, float]]:
+    findings = post(candidates, transform, 0.0)
     assert isinstance(findings, Detections)
     return [(item.label, round(item.score, 3)) for item in findings.objects]
 
@@ -29,25 +36,25 @@ def test_best_first_without_overlaps_of_one_class() -> None:
     candidates = boxes(
         (0.1, 0.1, 0.5, 0.5, 0.6, 0), (0.1, 0.1, 0.5, 0.52, 0.9, 0), (0.1, 0.1, 0.5, 0.5, 0.7, 1), (0, 0, 1, 1, 0.4, 2)
     )
-    assert found(Postprocess(pipeline()), candidates) == [("cat", 0.9), ("dog", 0.7)]
+    assert found(made(pipeline()), candidates) == [("cat", 0.9), ("dog", 0.7)]
 
 
 def test_what_the_model_merged_is_not_merged_again() -> None:
     candidates = boxes((0.1, 0.1, 0.5, 0.5, 0.6, 0), (0.1, 0.1, 0.5, 0.52, 0.9, 0), merged=True)
-    assert found(Postprocess(pipeline()), candidates) == [("cat", 0.9), ("cat", 0.6)]
+    assert found(made(pipeline()), candidates) == [("cat", 0.9), ("cat", 0.6)]
 
 
 def test_only_wanted_labels_even_if_two_classes_share_one() -> None:
     candidates = boxes((0, 0, 0.2, 0.2, 0.9, 0), (0.5, 0.5, 0.6, 0.6, 0.8, 1), (0.7, 0.7, 0.9, 0.9, 0.7, 2))
     plan = pipeline(labels=("dog",))
-    assert found(Postprocess(plan), candidates) == [("dog", 0.8)]
+    assert found(made(plan), candidates) == [("dog", 0.8)]
     shared = pipeline(names=("dog", "cat", "dog"), labels=("dog",))
-    assert found(Postprocess(shared), candidates) == [("dog", 0.9), ("dog", 0.7)]
+    assert found(made(shared), candidates) == [("dog", 0.9), ("dog", 0.7)]
 
 
 def test_boxes_come_back_in_pixels_of_the_source_and_bars_are_nowhere() -> None:
     candidates = boxes((0.25, 0.25, 0.75, 0.75, 0.9, 0), (0.1, 0.0, 0.3, 0.2, 0.8, 1))
-    findings = Postprocess(pipeline())(candidates, LETTERBOX)
+    findings = made(pipeline())(candidates, LETTERBOX, 0.0)
     assert isinstance(findings, Detections)
     assert [item.label for item in findings.objects] == ["cat"], "the second box lies in the bar"
     assert findings.objects[0].box == pytest.approx((50, 0, 150, 100))
@@ -55,7 +62,7 @@ def test_boxes_come_back_in_pixels_of_the_source_and_bars_are_nowhere() -> None:
 
 
 def test_classes_without_a_label_are_left_out_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    post = Postprocess(pipeline())
+    post = made(pipeline())
     candidates = boxes((0, 0, 0.5, 0.5, 0.9, 7), (0, 0, 0.5, 0.5, 0.8, 1))
     with caplog.at_level(logging.WARNING):
         assert found(post, candidates) == [("dog", 0.8)]
@@ -65,7 +72,7 @@ def test_classes_without_a_label_are_left_out_and_told_once(caplog: pytest.LogCa
 
 
 def test_outputs_that_are_no_numbers_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    post = Postprocess(pipeline())
+    post = made(pipeline())
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             found(post, boxes((0, 0, 1, 1, 0.9, 0), nonfinite=4))
@@ -74,13 +81,13 @@ def test_outputs_that_are_no_numbers_are_told_once(caplog: pytest.LogCaptureFixt
 
 
 def test_classification_is_cut_to_the_best() -> None:
-    post = Postprocess(pipeline("classification", threshold=0.1, top_k=2))
-    findings = post(Classes(np.array([0.2, 0.05, 0.75], np.float32)), STRETCH)
+    post = made(pipeline("classification", threshold=0.1, top_k=2))
+    findings = post(Classes(np.array([0.2, 0.05, 0.75], np.float32)), STRETCH, 0.0)
     assert isinstance(findings, Classification)
     assert [(item.label, item.class_id) for item in findings.classes] == [("face", 2), ("cat", 0)]
-    nothing = Postprocess(pipeline("classification"))(Classes(np.zeros(3, np.float32)), STRETCH)
+    nothing = made(pipeline("classification"))(Classes(np.zeros(3, np.float32)), STRETCH, 0.0)
     assert nothing == Classification(())
 
 
 def test_nothing_found() -> None:
-    assert Postprocess(pipeline())(boxes(), STRETCH) == Detections((), (200, 100))
+    assert made(pipeline())(boxes(), STRETCH, 0.0) == Detections((), (200, 100))

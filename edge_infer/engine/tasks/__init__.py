@@ -1,0 +1,111 @@
+"""Tasks of models: one task, one file, one line in `TASKS`.
+
+A task *must* be a class with
+
+- ``__init__(plan: PipelinePlan)``;
+- ``__call__(candidates, transform, moment) -> Findings``: threshold, labels, merging, and the way back to the source
+  frame; ``moment`` is the frame's capture time on the monotonic clock;
+- ``unknown``: the keys of a state, each with None, while nothing is known (a class attribute).
+
+What it returns *must* follow `Findings`: it knows how to say itself on the wire within a number of bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
+
+from edge_infer.codec import ABSENT, Absent, dumps, encode
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.geometry import Transform
+from edge_infer.messages import Result, State, Task
+from edge_infer.tables import load
+
+TASKS: Final[Mapping[Task, str]] = {
+    "classification": "edge_infer.engine.tasks.classification:ClassificationTask",
+    "detection": "edge_infer.engine.tasks.detection:DetectionTask",
+    "pose": "edge_infer.engine.tasks.pose:PoseTask",
+    "segmentation": "edge_infer.engine.tasks.segmentation:SegmentationTask",
+    "anomaly": "edge_infer.engine.tasks.anomaly:AnomalyTask",
+    "regression": "edge_infer.engine.tasks.regression:RegressionTask",
+}
+
+Item = TypeVar("Item")
+Essence: TypeAlias = tuple[Any, ...] | str | None
+"""What a change is measured by: counts by label, the class, the anomaly's state, values in steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What every payload of a pipeline begins with."""
+
+    ts: str
+    boot: str
+    model: str
+    sha: str
+    ms: float | Absent = ABSENT
+
+    def result(self, seq: int, task: Task, **outcome: Any) -> Result:
+        """A result with the outcome of its task."""
+        return Result(1, self.ts, self.boot, seq, self.model, self.sha, task, self.ms, **outcome)
+
+    def state(self, **outcome: Any) -> State:
+        """A state with the outcome of its task."""
+        return State(1, self.ts, self.boot, self.model, self.sha, **outcome)
+
+
+class Findings(Protocol):
+    """What was found in one frame. ``room`` is the most bytes that the payload may have."""
+
+    @property
+    def essence(self) -> Essence:
+        """What a change is measured by."""
+
+    def result(self, head: Head, seq: int, room: int) -> Result:
+        """The result: what does not fit is cut from the lowest score and counted in ``more``."""
+
+    def state(self, head: Head, room: int) -> State:
+        """What holds now."""
+
+
+class TaskOf(Protocol):
+    """The contract of a task; see the module's text."""
+
+    unknown: ClassVar[Mapping[str, None]]
+
+    def __init__(self, plan: PipelinePlan) -> None: ...
+
+    def __call__(self, candidates: Any, transform: Transform, moment: float) -> Findings: ...
+
+
+def task_class(task: Task) -> type[TaskOf]:
+    """The class of a task."""
+    found: type[TaskOf] = load(TASKS[task])
+    return found
+
+
+def fitted(
+    make: Callable[[tuple[Item, ...], int | Absent], Result], items: tuple[Item, ...], room: int, most: int
+) -> Result:
+    """What ``make`` makes of as many of the items, best first, as fit, and of the number of the others (``more``)."""
+    sizes = [len(dumps(encode(item))) + 1 for item in items]
+    kept = min(most, fitting(sizes, room - len(dumps(encode(make((), ABSENT))))))
+    return make(items[:kept], len(items) - kept or ABSENT)
+
+
+def fitting(sizes: list[int], room: int) -> int:
+    """How many items of these sizes, a comma each included, fit; room is kept for ``more`` unless all do."""
+    if sum(sizes) <= room:
+        return len(sizes)
+    room -= len(f',"more":{len(sizes)}')
+    for count, size in enumerate(sizes):
+        room -= size
+        if room < 0:
+            return count
+    return len(sizes)
+
+
+def fraction(value: float) -> float:
+    """A coordinate or share as the wire has it: within 0..1, four decimals."""
+    return round(min(1.0, max(0.0, value)), 4)

@@ -1,0 +1,70 @@
+"""What a whole frame shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.geometry import Transform
+from edge_infer.engine.records import Classes
+from edge_infer.engine.tasks import Essence, Head, fitted
+from edge_infer.engine.tasks.named import Named
+from edge_infer.messages import Result, ScoredLabel, State
+
+MOST: Final = 100
+"""What the closed schema takes at most, however many bytes are allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One class of a classification."""
+
+    label: str
+    class_id: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The classes of one frame above the threshold, the best first, at most ``top_k``."""
+
+    classes: tuple[Scored, ...]
+
+    @property
+    def essence(self) -> Essence:
+        """The best class; None when none reached the threshold."""
+        return self.classes[0].label if self.classes else None
+
+    def result(self, head: Head, seq: int, room: int) -> Result:
+        """The classes."""
+        items = tuple(ScoredLabel(item.label, round(item.score, 3)) for item in self.classes)
+        return fitted(lambda kept, more: head.result(seq, "classification", classes=kept, more=more), items, room, MOST)
+
+    def state(self, head: Head, room: int) -> State:
+        """The best class, or null without a reason: looked, and nothing reached the threshold."""
+        del room  # one label always fits
+        return head.state(class_=self.classes[0].label if self.classes else None)
+
+
+class ClassificationTask:
+    """Threshold, labels, and the best few."""
+
+    unknown: ClassVar[Mapping[str, None]] = {"class_": None}
+
+    def __init__(self, plan: PipelinePlan) -> None:
+        self._named = Named(plan)
+        self._threshold = plan.threshold
+        self._top_k = plan.top_k
+
+    def __call__(self, found: Classes, _: Transform, _moment: float) -> Classification:
+        """The classes of one frame, best first."""
+        self._named.warn_of(found.nonfinite)
+        numbers = np.arange(found.scores.size)
+        kept = np.flatnonzero((found.scores >= self._threshold) & self._named.wanted(numbers))
+        kept = kept[np.argsort(-found.scores[kept], kind="stable")][: self._top_k]
+        rows = zip(kept.tolist(), found.scores[kept].tolist(), strict=True)
+        return Classification(tuple(Scored(self._named.label(number), number, score) for number, score in rows))

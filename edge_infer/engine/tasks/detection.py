@@ -1,0 +1,101 @@
+"""Objects and where they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+
+from edge_infer.codec import ABSENT, dumps, encode
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.analyse.nms import nms
+from edge_infer.engine.geometry import Transform
+from edge_infer.engine.records import Boxes
+from edge_infer.engine.tasks import Essence, Head, fitted, fitting, fraction
+from edge_infer.engine.tasks.named import Named
+from edge_infer.messages import DetectedObject, Result, State
+
+MOST: Final = 1000
+"""What the closed schema takes at most, however many bytes are allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One object; ``box`` is xmin, ymin, xmax, ymax in float pixels of the source frame."""
+
+    label: str
+    class_id: int
+    score: float
+    box: tuple[float, float, float, float]
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The objects of one frame, the best first. ``source`` is its width and height in pixels."""
+
+    objects: tuple[Found, ...]
+    source: tuple[int, int]
+
+    @property
+    def essence(self) -> Essence:
+        """Counts by label."""
+        return tuple(sorted(Counter(item.label for item in self.objects).items()))
+
+    def result(self, head: Head, seq: int, room: int) -> Result:
+        """The objects in fractions of the frame."""
+        items = tuple(self._wire(item) for item in self.objects)
+        return fitted(lambda kept, more: head.result(seq, "detection", objects=kept, more=more), items, room, MOST)
+
+    def state(self, head: Head, room: int) -> State:
+        """How many there are by label, the most frequent where not all fit."""
+        return count_state(head, [item.label for item in self.objects], room)
+
+    def _wire(self, item: Found) -> DetectedObject:
+        width, height = self.source
+        xmin, ymin, xmax, ymax = item.box
+        box = fraction(xmin / width), fraction(ymin / height), fraction(xmax / width), fraction(ymax / height)
+        share = ABSENT if item.share is None else fraction(item.share)
+        return DetectedObject(item.label, round(item.score, 3), box, share)
+
+
+def count_state(head: Head, labels: list[str], room: int) -> State:
+    """A state of counts by label, sorted by name; the rarest are cut where not all fit, and counted in ``more``."""
+    counts = Counter(labels)
+    room -= len(dumps(encode(head.state(counts={}))))
+    kept = fitting([len(dumps({label: number})) - 1 for label, number in counts.most_common()], room)
+    chosen = dict(sorted(counts.most_common(kept)))
+    return head.state(counts=chosen, more=len(counts) - kept or ABSENT)
+
+
+class DetectionTask:
+    """Threshold, labels, merging of overlapping boxes, and the way back to the source frame."""
+
+    unknown: ClassVar[Mapping[str, None]] = {"counts": None}
+
+    def __init__(self, plan: PipelinePlan) -> None:
+        self._named = Named(plan)
+        self._threshold = plan.threshold
+        self._nms = plan.model.nms
+
+    def __call__(self, found: Boxes, transform: Transform, _moment: float) -> Detections:
+        """The objects of one frame, best first."""
+        self._named.warn_of(found.nonfinite)
+        kept = np.flatnonzero((found.scores >= self._threshold) & self._named.wanted(found.classes))
+        if found.merged:
+            kept = kept[np.argsort(-found.scores[kept], kind="stable")][: self._nms.max]
+        else:
+            kept = kept[nms(found.boxes[kept], found.scores[kept], found.classes[kept], self._nms.iou, self._nms.max)]
+        boxes = transform.to_source(found.boxes[kept])
+        visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        kept, boxes = kept[visible], boxes[visible]
+        shares = [None] * len(kept) if found.shares is None else found.shares[kept].tolist()
+        # tolist converts all at once: float() of every number costs ten times as much
+        rows = zip(found.classes[kept].tolist(), found.scores[kept].tolist(), boxes.tolist(), shares, strict=True)
+        objects = tuple(
+            Found(self._named.label(number), number, score, tuple(box), share) for number, score, box, share in rows
+        )
+        return Detections(objects, transform.source)

@@ -1,0 +1,55 @@
+"""Class ids and the labels that a pipeline wants to hear of."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import PipelinePlan
+
+log = logging.getLogger(__name__)
+
+
+class Named:
+    """Which class ids have a label that is wanted, and what it is. Without labels the id itself is the label."""
+
+    def __init__(self, plan: PipelinePlan) -> None:
+        self._pipeline = plan.name
+        self._labels = plan.model.labels
+        self._wanted = None
+        if plan.labels is not None:
+            self._wanted = [number for number, label in enumerate(self._labels) if label in plan.labels]
+        self._warned_label = self._warned_finite = False
+
+    def wanted(self, classes: NDArray[Any]) -> NDArray[np.bool_]:
+        """True where a class is to be reported. One without a label cannot be published, so it is left out."""
+        named: NDArray[np.bool_] = classes >= 0
+        if self._labels:
+            named &= classes < len(self._labels)
+        if not self._warned_label and not named.all():
+            self._warned_label = True
+            log.warning(
+                "pipeline %s: the model found class %d, but it has %d labels, counted from 0; such objects are left "
+                "out. Are the labels those of this model?",
+                self._pipeline,
+                classes[~named][0],
+                len(self._labels),
+            )
+        return named if self._wanted is None else named & np.isin(classes, self._wanted)
+
+    def label(self, number: int) -> str:
+        """The label of a class id."""
+        return self._labels[number] if self._labels else str(number)
+
+    def warn_of(self, nonfinite: int) -> None:
+        """Tells once that the model gave outputs that are no numbers."""
+        if nonfinite and not self._warned_finite:
+            self._warned_finite = True
+            log.warning(
+                "pipeline %s: the model gave %d outputs that are no numbers; they are left out. Is the file damaged?",
+                self._pipeline,
+                nonfinite,
+            )

@@ -1,0 +1,84 @@
+"""Bodies and their keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.analyse.nms import nms
+from edge_infer.engine.geometry import Transform
+from edge_infer.engine.records import Bodies
+from edge_infer.engine.tasks import Essence, Head, fitted, fraction
+from edge_infer.engine.tasks.detection import count_state
+from edge_infer.engine.tasks.named import Named
+from edge_infer.messages import Pose, Result, State
+
+MOST: Final = 100
+"""What the closed schema takes at most, however many bytes are allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One pose; ``points`` are x, y in float pixels of the source frame, and score."""
+
+    score: float
+    points: tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Poses:
+    """The bodies of one frame, the best first. ``source`` is its width and height in pixels."""
+
+    bodies: tuple[Body, ...]
+    source: tuple[int, int]
+    label: str
+
+    @property
+    def essence(self) -> Essence:
+        """How many there are."""
+        return ((self.label, len(self.bodies)),) if self.bodies else ()
+
+    def result(self, head: Head, seq: int, room: int) -> Result:
+        """The poses in fractions of the frame; a point outside it lies on its edge."""
+        items = tuple(Pose(round(body.score, 3), self._points(body)) for body in self.bodies)
+        return fitted(lambda kept, more: head.result(seq, "pose", poses=kept, more=more), items, room, MOST)
+
+    def state(self, head: Head, room: int) -> State:
+        """How many there are."""
+        return count_state(head, [self.label] * len(self.bodies), room)
+
+    def _points(self, body: Body) -> tuple[tuple[float, float, float], ...]:
+        width, height = self.source
+        return tuple((fraction(x / width), fraction(y / height), round(score, 3)) for x, y, score in body.points)
+
+
+class PoseTask:
+    """Threshold, merging, and the way back to the source frame."""
+
+    unknown: ClassVar[Mapping[str, None]] = {"counts": None}
+
+    def __init__(self, plan: PipelinePlan) -> None:
+        self._named = Named(plan)
+        self._threshold = plan.threshold
+        self._nms = plan.model.nms
+        self._label = plan.model.labels[0] if plan.model.labels else "0"
+
+    def __call__(self, found: Bodies, transform: Transform, _moment: float) -> Poses:
+        """The bodies of one frame, best first."""
+        self._named.warn_of(found.nonfinite)
+        kept = np.flatnonzero(found.scores >= self._threshold)
+        if found.boxes is None:
+            kept = kept[np.argsort(-found.scores[kept], kind="stable")][: self._nms.max]
+        else:
+            same = np.zeros(len(kept), np.int32)
+            kept = kept[nms(found.boxes[kept], found.scores[kept], same, self._nms.iou, self._nms.max)]
+        bodies = []
+        for score, points in zip(found.scores[kept].tolist(), found.points[kept], strict=True):
+            places = transform.points_to_source(points[:, :2]).tolist()
+            rows = zip(places, points[:, 2].tolist(), strict=True)
+            bodies.append(Body(score, tuple((x, y, seen) for (x, y), seen in rows)))
+        return Poses(tuple(bodies), transform.source, self._label)

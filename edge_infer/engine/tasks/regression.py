@@ -1,0 +1,94 @@
+"""Measured values, held against what is plausible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from edge_infer.codec import ABSENT
+from edge_infer.config.plan import PipelinePlan, ValuePlan
+from edge_infer.engine.geometry import Transform
+from edge_infer.engine.records import Numbers
+from edge_infer.engine.tasks import Essence, Head
+from edge_infer.messages import Result, State, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One value; None is implausible."""
+
+    plan: ValuePlan
+    value: float | None
+
+    def wire(self) -> Value:
+        """With as many decimals as its step has, six at most."""
+        if self.value is None:
+            return Value(self.plan.name, None, self.plan.unit, implausible=True)
+        return Value(self.plan.name, round(self.value, _decimals(self.plan.step)), self.plan.unit, ABSENT)
+
+    def steps(self) -> float | int | None:
+        """The value in whole steps; a change of this is a change."""
+        if self.value is None or not self.plan.step:
+            return self.value
+        return round(self.value / self.plan.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The values of one frame."""
+
+    values: tuple[Measured, ...]
+
+    @property
+    def essence(self) -> Essence:
+        """The values in steps."""
+        return tuple(item.steps() for item in self.values)
+
+    def result(self, head: Head, seq: int, room: int) -> Result:
+        """The values; a manifest declares no more than fit."""
+        del room
+        return head.result(seq, "regression", values=tuple(item.wire() for item in self.values))
+
+    def state(self, head: Head, room: int) -> State:
+        """The same."""
+        del room
+        return head.state(values=tuple(item.wire() for item in self.values))
+
+
+class RegressionTask:
+    """Scale, bounds and rate of change."""
+
+    unknown: ClassVar[Mapping[str, None]] = {"values": None}
+
+    def __init__(self, plan: PipelinePlan) -> None:
+        self._values = plan.model.values
+        self._last: dict[str, tuple[float, float]] = {}
+
+    def __call__(self, found: Numbers, _: Transform, moment: float) -> Measurement:
+        """The values of one frame; what cannot be is None."""
+        pairs = zip(self._values, found.values.tolist(), strict=True)
+        return Measurement(
+            tuple(Measured(plan, self._plausible(plan, number * plan.scale, moment)) for plan, number in pairs)
+        )
+
+    def _plausible(self, plan: ValuePlan, value: float, now: float) -> float | None:
+        """The value, unless it lies outside its bounds or came too fast since the last plausible one."""
+        if not math.isfinite(value):
+            return None
+        if (plan.min is not None and value < plan.min) or (plan.max is not None and value > plan.max):
+            return None
+        if plan.max_rate is not None and plan.name in self._last:
+            before, then = self._last[plan.name]
+            if abs(value - before) > plan.max_rate * max(now - then, 0.0):
+                return None
+        self._last[plan.name] = (value, now)
+        return value
+
+
+def _decimals(step: float) -> int:
+    """Decimals that a step needs: 2 for 0.25, 0 for 5; six without a step."""
+    if not step:
+        return 6
+    return next((count for count in range(6) if math.isclose(step, round(step, count), rel_tol=1e-6)), 6)

@@ -1,0 +1,71 @@
+"""How much of the frame each label fills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.geometry import Transform
+from edge_infer.engine.records import Regions
+from edge_infer.engine.tasks import Essence, Head, fitted, fraction
+from edge_infer.engine.tasks.detection import count_state
+from edge_infer.engine.tasks.named import Named
+from edge_infer.messages import Result, Segment, State
+
+MOST: Final = 256
+"""What the closed schema takes at most, however many bytes are allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A label and the share of the frame that it fills."""
+
+    label: str
+    class_id: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """The labels of one frame whose share reaches the threshold, the largest first."""
+
+    segments: tuple[Filled, ...]
+
+    @property
+    def essence(self) -> Essence:
+        """Which labels there are."""
+        return tuple(sorted((item.label, 1) for item in self.segments))
+
+    def result(self, head: Head, seq: int, room: int) -> Result:
+        """The shares."""
+        items = tuple(Segment(item.label, fraction(item.share)) for item in self.segments)
+        return fitted(lambda kept, more: head.result(seq, "segmentation", segments=kept, more=more), items, room, MOST)
+
+    def state(self, head: Head, room: int) -> State:
+        """Which labels there are, each counted once."""
+        return count_state(head, [item.label for item in self.segments], room)
+
+
+class SegmentationTask:
+    """Shares of the frame, without what the letterbox added, from the threshold on."""
+
+    unknown: ClassVar[Mapping[str, None]] = {"counts": None}
+
+    def __init__(self, plan: PipelinePlan) -> None:
+        self._named = Named(plan)
+        self._threshold = plan.threshold
+
+    def __call__(self, found: Regions, transform: Transform, _moment: float) -> Segmentation:
+        """The labels of one frame, largest share first."""
+        self._named.warn_of(found.nonfinite)
+        inside = transform.inside(found.classes)
+        numbers, counts = np.unique(inside, return_counts=True)
+        shares = counts / inside.size
+        kept = np.flatnonzero((shares >= self._threshold) & self._named.wanted(numbers))
+        kept = kept[np.argsort(-shares[kept], kind="stable")]
+        rows = zip(numbers[kept].tolist(), shares[kept].tolist(), strict=True)
+        return Segmentation(tuple(Filled(self._named.label(number), number, share) for number, share in rows))
