@@ -32,6 +32,7 @@ class Egress:
         self._labels: dict[str, frozenset[str]] = {}
         self._titles: dict[str, frozenset[str]] = {}
         self._limits: dict[str, int] = {}
+        self._models: set[str] = set()
         self._rarely = Rarely()
 
     def apply(self, plan: Plan) -> None:
@@ -43,6 +44,7 @@ class Egress:
             self._labels[sha] = self._labels.pop(sha, frozenset()) | set(model.labels) | declared
             self._titles[sha] = self._titles.pop(sha, frozenset()) | {model.title}
             self._limits[pipeline.name] = pipeline.max_payload
+            self._models.add(model.name)
         for sha in list(self._labels)[:-MOST_DIGESTS]:
             del self._labels[sha], self._titles[sha]
 
@@ -90,6 +92,8 @@ class Egress:
         """What the schema cannot know: pipelines, models and their labels."""
         if place.kind in ("result", "event", "state") and place.name not in self._limits:
             raise WireError(f"{place.name!r} is no pipeline of the configuration")
+        if place.kind == "model" and place.name not in self._models:
+            raise WireError(f"{place.name!r} is no model of the configuration")
         if isinstance(record, (Result, State)):
             self._check_model(record.sha, record.model)
             self._check_labels(record.words(), self._labels[record.sha])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_infer.codec import decode, dumps, encode, loads
-from edge_infer.messages import Event, Result, State
+from edge_infer.messages import Event, ModelStatus, Result, State
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.topics import OFFLINE, STATUS, Place
 from tests.publisher.samples import BOOT, SHA, TS, model_plan, mqtt_plan, plan, result, state
@@ -49,6 +49,7 @@ def event(label: str) -> Event:
         (STATE, State(1, TS, BOOT, "faces@1.0.0", SHA[:8], class_="cat")),
         (STATE, State(1, TS, BOOT, "any text at all", "", counts=None, reason="starting")),
         (Place("event", "door"), event("cat")),
+        (Place("model", "aW1hZ2U"), ModelStatus("active", "1.0.0", SHA[:8])),
         (Place("info"), {"v": 1, "secret": "x"}),
         (Place("config"), {"state": "applied"}),
         (RESULT, state(1)),
