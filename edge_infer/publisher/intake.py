@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from edge_infer.rooms import Acked, EngineHello
 
 NumberedKind = Literal["result", "event"]
+
+MOST_SERIES: Final = 1024
+"""Series that are remembered: pipelines, boots and kinds that an honest engine has are far fewer."""
+MOST_MISSED: Final = 2**53
+"""What a count in a message can say."""
 
 
 class Series(NamedTuple):
@@ -60,7 +65,7 @@ class Intake:
             track = self._tracks[series] = _Track(0, 0)
         if seq <= track.highest:
             return False
-        self.missed += seq - track.highest - 1
+        self.missed = min(self.missed + seq - track.highest - 1, MOST_MISSED)
         track.highest = seq
         track.open[seq] = None
         return True
@@ -83,7 +88,8 @@ class Intake:
         self._tracks[Series(acked.pipeline, acked.boot, acked.kind)].told = acked.seq
 
     def _forget_settled(self, newer: Series) -> None:
-        """A new boot of a pipeline: earlier ones say nothing more."""
+        """A new boot of a pipeline: earlier ones say nothing more. Names without end come from no honest engine."""
+        full = len(self._tracks) >= MOST_SERIES
         for series, track in list(self._tracks.items()):
-            if (series.pipeline, series.kind) == (newer.pipeline, newer.kind) and not track.open:
+            if (full or (series.pipeline, series.kind) == (newer.pipeline, newer.kind)) and not track.open:
                 del self._tracks[series]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.publisher.intake import Series
+from edge_infer.codec import decode, encode
+from edge_infer.messages import OutboxHealth
+from edge_infer.publisher.intake import MOST_SERIES, Series
 from edge_infer.publisher.outbox import OVERHEAD, Entry, MemoryOutbox
 from edge_infer.publisher.topics import Place
 from edge_infer.rooms import Acked, EngineHello
@@ -76,6 +78,23 @@ def test_a_new_publisher_counts_from_what_the_engine_says_is_safe() -> None:
     assert outbox.account().lost == {"handover": 2}
     outbox.put(Series("door", "bbbbbb", "result"), 2, b"{}", late=False)
     assert outbox.account().lost == {"handover": 3}
+
+
+def test_names_without_end_take_no_memory_without_end() -> None:
+    outbox = MemoryOutbox()
+    outbox.put(DOOR, 1, b"{}", late=False)
+    for number in range(3 * MOST_SERIES):
+        outbox.lose(Series(f"p{number}", "aaaaaa", "result"), 1, "rejected")
+    assert len(outbox.safe()) <= MOST_SERIES
+    assert not outbox.put(DOOR, 1, b"{}", late=False), "what waits is not forgotten"
+    assert outbox.account().lost == {"rejected": 3 * MOST_SERIES}
+
+
+def test_numbers_that_leap_leave_an_account_that_can_be_told() -> None:
+    outbox = MemoryOutbox()
+    for boot in ("aaaaaa", "bbbbbb"):
+        outbox.put(Series("door", boot, "result"), 2**53, b"{}", late=False)
+    assert decode(OutboxHealth, encode(outbox.account())).lost == {"handover": 2**53}
 
 
 def test_the_oldest_give_way_and_are_counted() -> None:
