@@ -52,21 +52,26 @@ class Cargo:
         self.retained.again()
 
     def next(self, most: int) -> Outgoing | None:
-        """The next message, checked once more; ``most`` bytes are what the broker takes."""
+        """The next message, checked once more; ``most`` bytes of payload and of topic below the device's are taken.
+
+        A retained value that is too large stays: another connection may take it.
+        """
         held = {place for place, denial in self._denials.items() if denial.until > self._clock()}
         while value := self.retained.next(held):
             place, payload = value
             checked = self._egress.release(place, payload)
-            if checked is not None and len(checked) <= most:
+            if checked is None:
+                self.retained.forget(place)
+            elif self._fits(place, checked, most):
                 return Outgoing(place, checked, None)
-            self.retained.forget(place)
-            self._tell_too_large(place, checked, most)
         while entry := self.outbox.next(held):
             checked = self._egress.release(entry.place, entry.payload, late=entry.late)
-            if checked is not None and len(checked) <= most:
+            if checked is None:
+                self.outbox.drop(entry, "rejected")
+            elif self._fits(entry.place, checked, most):
                 return Outgoing(entry.place, checked, entry)
-            self.outbox.drop(entry, "rejected" if checked is None else "too_large")
-            self._tell_too_large(entry.place, checked, most)
+            else:
+                self.outbox.drop(entry, "too_large")
         return None
 
     def acked(self, message: Outgoing) -> None:
@@ -95,9 +100,12 @@ class Cargo:
         """Places that the broker denies, and why."""
         return {place: denial.reason for place, denial in self._denials.items()}
 
-    def _tell_too_large(self, place: Place, checked: bytes | None, most: int) -> None:
-        if checked is not None and self._rarely.due(place):
+    def _fits(self, place: Place, payload: bytes, most: int) -> bool:
+        size = len(payload) + len(place.topic(""))
+        if size > most and self._rarely.due(place):
             log.warning(
-                "a message of %d bytes for %s is not sent: the broker takes at most %d (its max_packet_size)",
-                len(checked), place.topic("…"), most,
+                "a message for %s is not sent: it is %d bytes larger than the broker takes; raise its max_packet_size "
+                "(told once a minute)",
+                place.topic("…"), size - most,
             )  # fmt: skip
+        return size <= most

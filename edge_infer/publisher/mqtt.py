@@ -234,7 +234,7 @@ class Link:
         self._up, self._since, self._reads = True, time.monotonic(), 0
         self._window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
         self._qos = min(int(self.plan.qos), getattr(properties, "MaximumQoS", 1))
-        self._most = getattr(properties, "MaximumPacketSize", _NO_LIMIT) - _ROOM
+        self._most = getattr(properties, "MaximumPacketSize", _NO_LIMIT) - len(self.plan.topic.encode()) - _ROOM
         self._sentence = f"connected to {address(self.plan)} ({_NAMES[self._version]})"
         log.info("%s", self._sentence)
         if not self._leaving:
@@ -296,8 +296,8 @@ class Link:
             log.warning("%s (next attempt in %.1f s; told once a minute)", trouble.text, pause)
 
 
-_ROOM: Final = 512
-"""Bytes of a packet beside its payload: topic and properties."""
+_ROOM: Final = 40
+"""The most bytes of a packet beside its payload and topic: header 5, two lengths 4, number 2, properties 28."""
 
 
 def _properties(kind: Kind) -> Properties | None:

@@ -13,11 +13,13 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge_infer.rooms import Stop
+from edge_infer.codec import decode, encode
+from edge_infer.messages import ConfigStatus
+from edge_infer.rooms import Announce, Stop
 from tests.broker import Broker, Subscriber, free_port
 from tests.publisher import servers
 from tests.publisher.room import Room
-from tests.publisher.samples import P, mqtt_plan, plan, result
+from tests.publisher.samples import TS, P, mqtt_plan, plan, result
 
 CONNACK = bytes([0x20, 3, 0, 0, 0])
 
@@ -84,6 +86,27 @@ def test_a_denied_topic_waits_and_the_others_go_on(tmp_path: Path, room: Room) -
         room.wait_acked(2)
         assert [heard.value["seq"] for heard in subscriber.on(f"{P}/door/result")] == [1, 2]
         room.wait_connected()
+
+
+def test_a_broker_that_takes_only_small_packets(tmp_path: Path, room: Room) -> None:
+    errors = tuple(f"{number}: {'x' * 400}" for number in range(10))
+    large = ConfigStatus("rejected", "0" * 64, TS, errors)
+    with Broker(tmp_path, "max_packet_size 400") as small:
+        with Subscriber(small.port) as subscriber:
+            room.start(plan(mqtt_plan(small.port)))
+            room.tell(Announce("config", encode(large)))
+            room.wait_connected()
+            assert subscriber.wait(f"{P}/status").payload == b"online"
+            room.hand_over(result(1))
+            room.hand_over(result(2, objects=8))
+            room.wait_acked(2)
+            room.wait(lambda: room.report and room.report.outbox.lost == {"too_large": 1}, "counted loss")
+            subscriber.wait(f"{P}/door/result", lambda heard: heard.value["seq"] == 1)
+            assert len(subscriber.on(f"{P}/door/result")) == 1
+            assert not subscriber.on(f"{P}/config")
+        assert "max_packet_size" in room.log()
+    with Broker(tmp_path, port=small.port), Subscriber(small.port) as subscriber:  # its operator has read that
+        assert decode(ConfigStatus, subscriber.wait(f"{P}/config").value) == large
 
 
 @pytest.mark.parametrize(
