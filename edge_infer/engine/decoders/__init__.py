@@ -36,7 +36,14 @@ GROUP: Final = "edge_infer.decoders"
 DECODERS: Final[Mapping[str, str]] = {
     "classification": "edge_infer.engine.decoders.classification:Classification",
     "ssd_postprocess": "edge_infer.engine.decoders.ssd_postprocess:SsdPostprocess",
+    "ssd": "edge_infer.engine.decoders.ssd:Ssd",
+    "efficientdet": "edge_infer.engine.decoders.efficientdet:EfficientDet",
     "yolov8": "edge_infer.engine.decoders.yolov8:Yolov8",
+    "yolov5": "edge_infer.engine.decoders.yolov5:Yolov5",
+    "yolox": "edge_infer.engine.decoders.yolox:Yolox",
+    "yolo_grid": "edge_infer.engine.decoders.yolo_grid:YoloGrid",
+    "centernet": "edge_infer.engine.decoders.centernet:CenterNet",
+    "fomo": "edge_infer.engine.decoders.fomo:Fomo",
     "blazeface": "edge_infer.engine.decoders.blazeface:BlazeFace",
 }
 

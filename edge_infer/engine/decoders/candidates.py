@@ -31,6 +31,32 @@ def sigmoid(values: Array) -> Array:
     return result
 
 
+def holds_scores(output: Tensor) -> bool:
+    """Whether a quantized tensor can hold 0..1, within two steps, and nothing else."""
+    if not output.quantized:
+        return False
+    scale = output.scale[0]
+    low, high = span(output)
+    return abs(low) <= scale and abs(high - 1.0) <= 2.0 * scale
+
+
+def span(output: Tensor) -> tuple[float, float]:
+    """The least and the greatest real value that a quantized tensor can hold."""
+    limits, scale, zero = np.iinfo(output.dtype), output.scale[0], output.zero_point[0]
+    return scale * (int(limits.min) - zero), scale * (int(limits.max) - zero)
+
+
+def best_classes(scores: NDArray[Any], limit: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The rows of stored ``scores`` ``[n, classes]`` with something not below ``limit``, and their best class each.
+
+    NaN is not below, so that it can be counted. Comparing first and looking at few rows takes a tenth of the time of a
+    maximum over every row.
+    """
+    hits = np.flatnonzero(~(scores < limit)) // scores.shape[1]
+    rows = hits[np.flatnonzero(np.diff(hits, prepend=-1))]
+    return rows, scores[rows].argmax(axis=1)
+
+
 def sound_boxes(boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], *, merged: bool = False) -> Boxes:
     """Candidates without those that are not finite, which are counted, and those without an area; scores in 0..1."""
     finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.decoders import Layout
-from edge_infer.engine.decoders.candidates import sigmoid
+from edge_infer.engine.decoders.candidates import holds_scores, sigmoid
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.records import Array, Classes
 from edge_infer.errors import ModelError
@@ -87,7 +87,7 @@ class Classification:
         """A colour picture in, one row of scores out. One channel could be a spectrogram, a float row an embedding."""
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3:
             return None
-        if not _is_row(outputs[0]) or np.prod(outputs[0].shape) < 2 or not _holds_scores(outputs[0]):
+        if not _is_row(outputs[0]) or np.prod(outputs[0].shape) < 2 or not holds_scores(outputs[0]):
             return None
         return f"one picture in, one row of {int(np.prod(outputs[0].shape))} scores of 0..1 out"
 
@@ -106,7 +106,7 @@ def _activation(layout: Layout, output: Tensor) -> Activation | None:
                 f"the manifest's `decoder: activation` is {said!r}; right is none, softmax or sigmoid", key="decoder"
             )
         return found
-    if _holds_scores(output):
+    if holds_scores(output):
         return "none"
     if output.quantized:
         raise ModelError(
@@ -119,15 +119,6 @@ def _activation(layout: Layout, output: Tensor) -> Activation | None:
             f"its output {output.name} is of {output.dtype} without quantization parameters", key="decoder"
         )
     return None
-
-
-def _holds_scores(output: Tensor) -> bool:
-    """Whether a quantized tensor can hold 0..1, within two steps, and nothing else."""
-    if not output.quantized:
-        return False
-    limits, scale, zero = np.iinfo(output.dtype), output.scale[0], output.zero_point[0]
-    low, high = scale * (int(limits.min) - zero), scale * (int(limits.max) - zero)
-    return abs(low) <= scale and abs(high - 1.0) <= 2.0 * scale
 
 
 def _are_scores(real: Array) -> bool:

@@ -2,9 +2,7 @@
 
 One output ``[1, 4 + classes, n]`` or ``[1, n, 4 + classes]``: centre x, centre y, width, height, then scores that are
 already sigmoid. ``n`` is the number of cells of strides 8, 16 and 32. Boxes are in fractions of the input, or in its
-pixels: a quantized tensor that can hold no more than 4 holds fractions; a float one is looked at, since the centres
-of its cells cover the whole input, so in pixels they reach far beyond 4. The manifest may say
-``decoder: {kind: yolov8, boxes: fractions | pixels}``.
+pixels (`Units`). The manifest may say ``decoder: {kind: yolov8, boxes: fractions | pixels}``.
 
 Source: https://docs.ultralytics.com/modes/export/ (format), ``ultralytics/nn/modules/head.py`` (layout).
 """
@@ -20,13 +18,13 @@ from numpy.typing import NDArray
 from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import corners, sound_boxes, stored
+from edge_infer.engine.decoders.units import Units
 from edge_infer.engine.interpreter import Tensor
-from edge_infer.engine.records import Array, Boxes
+from edge_infer.engine.records import Boxes
 from edge_infer.errors import ModelError
 from edge_infer.messages import Task
 
 STRIDES: Final = (8, 16, 32)
-LARGEST_FRACTION: Final = 4.0
 POSE: Final = 4 + 1 + 17 * 3
 """Rows of a pose head, which looks like a detector of 52 classes."""
 
@@ -44,14 +42,13 @@ class Yolov8:
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
             raise ModelError(f"a YOLOv8 head is one output [1, 4 + classes, n], not {shapes}", key="decoder")
         self._output = layout.outputs[0]
-        self._size = layout.inputs[0].shape[2], layout.inputs[0].shape[1]
         rows, columns = self._output.shape[1:]
         self._cells_first = _cells_first(self._output, cells(layout.inputs), layout.labels)
         self.classes = (columns if self._cells_first else rows) - 4
         if self.classes < 1:
             raise ModelError(f"its output {self._output.name} leaves no room for classes", key="decoder")
         self._threshold = stored(self._output, layout.threshold)
-        self._pixels = _boxes_in_pixels(layout, self._output)
+        self._units = Units.of(layout, self._output)
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
         """One candidate a cell at most."""
@@ -60,16 +57,7 @@ class Yolov8:
         kept = np.flatnonzero(~(best < self._threshold))  # so that NaN stays, and is counted
         classes = head[4:, kept].argmax(axis=0)
         boxes = self._output.dequantize(head[:4, kept])
-        return sound_boxes(corners(boxes / self._unit(head)), self._output.dequantize(best[kept]), classes)
-
-    def _unit(self, head: NDArray[Any]) -> Array:
-        """What the four rows have to be divided by to be fractions, ``[4, 1]``."""
-        pixels = self._pixels
-        if pixels is None:
-            centers = head[0][np.isfinite(head[0])]
-            pixels = bool(centers.size and centers.max() > LARGEST_FRACTION)
-        unit = (*self._size, *self._size) if pixels else (1, 1, 1, 1)
-        return np.array(unit, np.float32).reshape(4, 1)
+        return sound_boxes(corners(boxes / self._units.of_all(head[0])), self._output.dequantize(best[kept]), classes)
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
@@ -108,17 +96,3 @@ def _cells_first(output: Tensor, expected: int, labels: int) -> bool:
         f"input or 4 + the number of labels ({labels}); is it a YOLOv8 head, and are the labels complete?",
         key="decoder",
     )
-
-
-def _boxes_in_pixels(layout: Layout, output: Tensor) -> bool | None:
-    """Whether boxes are in pixels of the input; None where only the numbers can tell."""
-    said = layout.options.get("boxes")
-    if said is not None:
-        if said not in ("fractions", "pixels"):
-            raise ModelError(
-                f"the manifest's `decoder: boxes` is {said!r}; right is fractions or pixels", key="decoder"
-            )
-        return said == "pixels"
-    if not output.quantized:
-        return None
-    return output.scale[0] * (int(np.iinfo(output.dtype).max) - output.zero_point[0]) > LARGEST_FRACTION

@@ -1,0 +1,195 @@
+"""EfficientDet and EfficientDet-Lite, with and without non-maximum suppression inside.
+
+With it, the outputs are those of the operator ``TFLite_Detection_PostProcess`` (see `SsdPostprocess`, which recognises
+them, too). Without, they are classes (scores or logits, see `Scores`) and boxes for each anchor: one pair ``[1, n,
+classes]`` and ``[1, n, 4]``, or a pair ``[1, rows, columns, 9 x classes]`` and ``[1, rows, columns, 9 x 4]`` for each
+level. Levels 3 to 7 halve the input, rounding up; each cell has nine anchors of ``anchor_scale x cell x 2^(0, 1/3,
+2/3)`` and of aspects 1, 2 and 1/2. Of the four numbers y and x move the centre in sizes of the anchor, and h and w are
+logarithms of its growth.
+
+How large the smallest anchor is cannot be seen, so the manifest says it: ``decoder: {kind: efficientdet, anchor_scale:
+4}`` (3 for Lite0 to Lite2 of TensorFlow's Model Maker, 5 for D7).
+
+Source: "EfficientDet: Scalable and Efficient Object Detection" (arXiv:1911.09070), "Focal Loss for Dense Object
+Detection" (arXiv:1708.02002) for anchors and box coding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.engine.decoders import Layout
+from edge_infer.engine.decoders.candidates import best_classes, corners, sound_boxes
+from edge_infer.engine.decoders.options import Options
+from edge_infer.engine.decoders.scores import Scores
+from edge_infer.engine.decoders.ssd_postprocess import SsdPostprocess
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.records import Array, Boxes
+from edge_infer.errors import ModelError
+from edge_infer.messages import Task
+
+LEVELS: Final = range(3, 8)
+OCTAVES: Final = 3
+ASPECTS: Final = (1.0, 2.0, 0.5)
+EACH: Final = OCTAVES * len(ASPECTS)
+"""Anchors a cell."""
+Pair = tuple[int, int]
+"""Positions of the classes and the boxes of one level."""
+
+
+class EfficientDet:
+    """Candidates above the threshold, of the best class of each anchor."""
+
+    task: ClassVar[Task] = "detection"
+    input: ClassVar[InputPlan] = InputPlan(resize="letterbox")
+    nms: ClassVar[NmsPlan] = NmsPlan()
+
+    def __init__(self, layout: Layout) -> None:
+        """Raises `ModelError` unless the outputs fit the levels of the input and the anchors are known."""
+        self.classes = 0
+        self._inside = SsdPostprocess(layout) if _has_nms(layout.outputs) else None
+        if self._inside is not None:
+            return
+        options = Options(layout, "efficientdet", "anchor_scale", "activation")
+        self._outputs, self._threshold = layout.outputs, layout.threshold
+        self._pairs = _pairs(layout.inputs, layout.outputs)
+        self.classes = _classes(layout.outputs, self._pairs)
+        self._scores = [Scores.of(layout.outputs[classes], options) for classes, _ in self._pairs]
+        scale = options.number("anchor_scale", 0.1, 100.0)
+        if scale is None:
+            raise ModelError(
+                "the size of an EfficientDet's anchors is not in the file; say it, in the manifest: `decoder: {kind: "
+                "efficientdet, anchor_scale: 4}` (3 for Lite0 to Lite2, 5 for D7)",
+                key="decoder",
+            )
+        self._anchors = _anchors(_size(layout.inputs), scale)
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
+        """One candidate an anchor at most."""
+        if self._inside is not None:
+            return self._inside(tensors)
+        boxes, scores, found, start = [], [], [], 0
+        for (first, second), reading in zip(self._pairs, self._seen(tensors), strict=True):
+            head = tensors[first].reshape(-1, self.classes)
+            kept, classes = best_classes(head, reading.limit(self._threshold))
+            moves = self._outputs[second].dequantize(tensors[second].reshape(-1, 4)[kept])
+            boxes.append(_decoded(moves.T, self._anchors[:, kept + start]))
+            scores.append(reading.real(head[kept, classes]))
+            found.append(classes)
+            start += len(head)
+        return sound_boxes(np.concatenate(boxes), np.concatenate(scores), np.concatenate(found))
+
+    def _seen(self, tensors: Sequence[NDArray[Any]]) -> list[Scores]:
+        """How the classes of each level become scores: if the numbers of one are logits, those of all are."""
+        seen = [scores.seen(tensors[pair[0]]) for scores, pair in zip(self._scores, self._pairs, strict=True)]
+        logits = any(one.logits for one in seen)
+        return [Scores(one.output, logits) for one in seen]
+
+    @staticmethod
+    def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
+        """Nine anchors for each cell of this input's levels; with NMS inside it is a post-process like others."""
+        try:
+            pairs = _pairs(inputs, outputs)
+            classes = _classes(outputs, pairs)
+        except ModelError:
+            return None
+        anchors = EACH * sum(rows * columns for rows, columns in _levels(_size(inputs)))
+        return f"{classes} classes and 4 sides for each of {anchors} anchors, nine a cell of five levels"
+
+
+def _has_nms(outputs: tuple[Tensor, ...]) -> bool:
+    return len(outputs) == 4 and any(output.shape in ((1,), ()) for output in outputs)
+
+
+def _size(inputs: tuple[Tensor, ...]) -> tuple[int, int]:
+    """Height and width of the picture."""
+    return inputs[0].shape[1], inputs[0].shape[2]
+
+
+def _levels(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Rows and columns of each level, for an input of some height and width."""
+    found = []
+    for level in range(1, LEVELS[-1] + 1):
+        size = (size[0] + 1) // 2, (size[1] + 1) // 2
+        if level in LEVELS:
+            found.append(size)
+    return found
+
+
+def _pairs(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> list[Pair]:
+    """The outputs by level, or the one pair of all; raises `ModelError` when they do not fit."""
+    if len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].shape[3] == 3:
+        levels = _levels(_size(inputs))
+        whole = EACH * sum(rows * columns for rows, columns in levels)
+        wanted = [(1, whole)] if len(outputs) == 2 else [(1, *level) for level in levels]
+        width = 4 if len(outputs) == 2 else 4 * EACH
+        found = [_pair(outputs, shape, width) for shape in wanted]
+        pairs = [pair for pair in found if pair is not None]
+        if len(pairs) == len(wanted) and 2 * len(pairs) == len(outputs):
+            return pairs
+        right = f" (here n = {whole}, the first level {levels[0][0]} x {levels[0][1]})"
+    else:
+        right = ""
+    shapes = ", ".join(str(list(output.shape)) for output in outputs)
+    raise ModelError(
+        "an EfficientDet has the four outputs of a post-process, or [1, n, classes] and [1, n, 4], or [1, rows, "
+        f"columns, 9 x classes] and [1, rows, columns, 36] for each of five levels{right}, not {shapes}",
+        key="decoder",
+    )
+
+
+def _pair(outputs: tuple[Tensor, ...], shape: tuple[int, ...], width: int) -> Pair | None:
+    """Classes and boxes of one level, told apart by their width; by name where that is the same."""
+    found = [index for index, output in enumerate(outputs) if output.shape[:-1] == shape]
+    boxes = [index for index in found if outputs[index].shape[-1] == width]
+    if len(boxes) == 2:
+        boxes = [index for index in boxes if "box" in outputs[index].name.lower()]
+    if len(found) != 2 or len(boxes) != 1:
+        return None
+    return next(index for index in found if index != boxes[0]), boxes[0]
+
+
+def _classes(outputs: tuple[Tensor, ...], pairs: list[Pair]) -> int:
+    """The number of classes, the same on all levels."""
+    each = 1 if len(pairs) == 1 else EACH
+    widths = {outputs[classes].shape[-1] for classes, _ in pairs}
+    width = min(widths)
+    if len(widths) != 1 or width % each:
+        raise ModelError(
+            f"the outputs of an EfficientDet's levels differ in their classes: {sorted(widths)}", key="decoder"
+        )
+    return width // each
+
+
+def _anchors(size: tuple[int, int], scale: float) -> Array:
+    """Centre x, y, width and height in fractions of the input, ``[4, n]``: by level, row, column, octave, aspect."""
+    parts = []
+    octaves = scale * 2.0 ** (np.arange(OCTAVES)[:, np.newaxis] / OCTAVES)
+    wide, tall = (octaves * np.sqrt(ASPECTS)).reshape(-1), (octaves / np.sqrt(ASPECTS)).reshape(-1)
+    for rows, columns in _levels(size):
+        y, x = np.mgrid[0:rows, 0:columns] + 0.5
+        cells = rows * columns
+        parts.append(
+            np.stack(
+                (
+                    np.repeat(x.reshape(-1) / columns, EACH),
+                    np.repeat(y.reshape(-1) / rows, EACH),
+                    np.tile(wide / columns, cells),
+                    np.tile(tall / rows, cells),
+                )
+            )
+        )
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _decoded(moves: Array, anchors: Array) -> Array:
+    """Boxes ``[n, 4]`` of rows y, x, h, w ``[4, n]`` and anchors ``[4, n]``."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out later, and counted
+        centers = anchors[:2] + moves[[1, 0]] * anchors[2:]
+        sizes = anchors[2:] * np.exp(moves[[3, 2]])
+        return corners(np.concatenate((centers, sizes)))

@@ -1,0 +1,63 @@
+"""The parameters that a manifest gives a decoder: ``decoder: {kind: NAME, …}``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from edge_infer.codec import JsonValue
+from edge_infer.engine.decoders import Layout
+from edge_infer.errors import ModelError
+
+
+class Options:
+    """The parameters of one decoder. Every method raises `ModelError`, saying what would be right."""
+
+    def __init__(self, layout: Layout, kind: str, *known: str) -> None:
+        unknown = [name for name in layout.options if name not in known]
+        if unknown:
+            right = ", ".join(known) if known else "none"
+            raise ModelError(
+                f"the manifest's `decoder` has the parameter {unknown[0]!r}; {kind} knows: {right}", key="decoder"
+            )
+        self._options = layout.options
+        self._names = [output.name for output in layout.outputs]
+
+    def get(self, name: str) -> JsonValue:
+        """As it was written, None if it was not."""
+        return self._options.get(name)
+
+    def choice(self, name: str, allowed: Sequence[str]) -> str | None:
+        """One of several words."""
+        said = self.get(name)
+        if said is None or said in allowed:
+            return None if said is None else str(said)
+        raise wrong(name, said, " or ".join((", ".join(allowed[:-1]), allowed[-1])))
+
+    def output(self, name: str) -> int | None:
+        """The position of an output that is given by its name."""
+        said = self.get(name)
+        if said is None:
+            return None
+        if said not in self._names:
+            raise wrong(name, said, "one of " + ", ".join(self._names))
+        return self._names.index(str(said))
+
+    def number(self, name: str, low: float, high: float) -> float | None:
+        """A number of ``low`` to ``high``."""
+        said = self.get(name)
+        return None if said is None else number(name, said, low, high)
+
+
+def number(name: str, said: JsonValue, low: float, high: float) -> float:
+    """``said`` as a number of ``low`` to ``high``; raises `ModelError`."""
+    if isinstance(said, bool) or not isinstance(said, (int, float)) or not math.isfinite(said):
+        raise wrong(name, said, f"a number of {low:g} to {high:g}")
+    if not low <= said <= high:
+        raise wrong(name, said, f"a number of {low:g} to {high:g}")
+    return float(said)
+
+
+def wrong(name: str, said: JsonValue, right: str) -> ModelError:
+    """The error for a parameter that cannot be used."""
+    return ModelError(f"the manifest's `decoder: {name}` is {said!r}; right is {right}", key="decoder")

@@ -1,0 +1,139 @@
+"""SSD as its heads give it, without post-process: scores, offsets and anchors are three outputs.
+
+Scores ``[1, n, 1 + classes]`` are a softmax with the background first; anchors ``[1, n, 4]`` are boxes xmin, ymin,
+xmax, ymax in fractions of the input; offsets ``[1, n, 4]`` move their sides, in widths and heights of the anchor:
+``side = anchor + offset x anchor size``. Offsets and anchors have one shape. A name that says ``anchor`` (or ``prior``)
+tells them apart; TensorFlow 2 often leaves only ``StatefulPartitionedCall:0`` of it (the names of its signature are not
+those of its tensors), and then the numbers do, each time: every anchor is a box with a width and a height, and offsets,
+around 0, are that by chance only. The manifest may say ``decoder: {kind: ssd, anchors: NAME, scores: NAME}``.
+
+Source: "SSD: Single Shot MultiBox Detector" (arXiv:1512.02325), with corners in place of centre and size, as in the
+detectors for microcontrollers that Keras exports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.engine.decoders import Layout
+from edge_infer.engine.decoders.candidates import best_classes, sound_boxes, stored
+from edge_infer.engine.decoders.options import Options, wrong
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.records import Boxes
+from edge_infer.errors import ModelError
+from edge_infer.messages import Task
+
+ANCHORS: Final = ("anchor", "prior")
+SCORES: Final = ("class", "score", "softmax")
+"""Parts of names by which outputs are known."""
+
+
+class Ssd:
+    """Candidates above the threshold, of the best class of each anchor."""
+
+    task: ClassVar[Task] = "detection"
+    input: ClassVar[InputPlan] = InputPlan(mean=(127.5,), std=(127.5,))
+    nms: ClassVar[NmsPlan] = NmsPlan()
+
+    def __init__(self, layout: Layout) -> None:
+        """Raises `ModelError` unless the three outputs are there and it is known which are the scores."""
+        options = Options(layout, "ssd", "anchors", "scores")
+        self._outputs = layout.outputs
+        if not _fit(layout.outputs):
+            shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
+            raise ModelError(
+                "an SSD without post-process has the outputs [1, n, 1 + classes], [1, n, 4] and [1, n, 4], not "
+                f"{shapes}",
+                key="decoder",
+            )
+        self._scores = _scores(layout.outputs, options)
+        self._pair = tuple(index for index in range(3) if index != self._scores)
+        self._anchors = _anchors(layout.outputs, self._pair, options)
+        self.classes = layout.outputs[self._scores].shape[2] - 1
+        self._limit = stored(layout.outputs[self._scores], layout.threshold)
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
+        """One candidate an anchor at most."""
+        first = self._anchors if self._anchors is not None else self._by_numbers(tensors)
+        second = self._pair[1 - self._pair.index(first)]
+        objects = tensors[self._scores][0, :, 1:]
+        kept, classes = best_classes(objects, self._limit)
+        scores = self._outputs[self._scores].dequantize(objects[kept, classes])
+        anchors = self._outputs[first].dequantize(tensors[first][0, kept])
+        offsets = self._outputs[second].dequantize(tensors[second][0, kept])
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out later, and counted
+            sizes = anchors[:, 2:] - anchors[:, :2]
+            boxes = anchors + offsets * np.concatenate((sizes, sizes), axis=1)
+        return sound_boxes(boxes, scores, classes)
+
+    def _by_numbers(self, tensors: Sequence[NDArray[Any]]) -> int:
+        """Which of the two is a list of boxes; raises `ModelError` if both are, or neither."""
+        found = [index for index in self._pair if _are_boxes(tensors[index][0])]
+        if len(found) == 1:
+            return found[0]
+        one, other = (self._outputs[index].name for index in self._pair)
+        raise ModelError(
+            f"its outputs {one} and {other} are anchors and offsets, but neither their names nor their numbers tell "
+            "which is which; say it, in the manifest: `decoder: {kind: ssd, anchors: NAME}`",
+            key="decoder",
+        )
+
+    @staticmethod
+    def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
+        """A colour picture in; three outputs for the same anchors, of which two have four numbers each."""
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3 or not _fit(outputs):
+            return None
+        found = [output for output in outputs if output.shape[2] != 4] or _named(outputs, SCORES)
+        if len(found) != 1:
+            return None
+        return f"{found[0].shape[2]} scores, 4 offsets and 4 sides for each of {found[0].shape[1]} anchors"
+
+
+def _fit(outputs: tuple[Tensor, ...]) -> bool:
+    if len(outputs) != 3 or any(len(output.shape) != 3 or output.shape[0] != 1 for output in outputs):
+        return False
+    last = [output.shape[2] for output in outputs]
+    return len({output.shape[1] for output in outputs}) == 1 and last.count(4) >= 2 and min(last) >= 2
+
+
+def _named(outputs: tuple[Tensor, ...], parts: tuple[str, ...]) -> list[Tensor]:
+    return [output for output in outputs if any(part in output.name.lower() for part in parts)]
+
+
+def _scores(outputs: tuple[Tensor, ...], options: Options) -> int:
+    """The position of the scores: by shape, unless there are three classes and a background."""
+    said = options.output("scores")
+    other = [index for index, output in enumerate(outputs) if output.shape[2] != 4]
+    if said is not None:
+        if other and said != other[0]:
+            raise wrong("scores", outputs[said].name, f"{outputs[other[0]].name}, whose shape is no other's")
+        return said
+    found = [outputs[index] for index in other] or _named(outputs, SCORES)
+    if len(found) != 1:
+        raise ModelError(
+            "its three outputs have one shape, and their names do not tell which holds the scores; say it, in the "
+            "manifest: `decoder: {kind: ssd, scores: NAME, anchors: NAME}`",
+            key="decoder",
+        )
+    return outputs.index(found[0])
+
+
+def _anchors(outputs: tuple[Tensor, ...], pair: tuple[int, ...], options: Options) -> int | None:
+    """The position of the anchors; None where only the numbers can tell."""
+    said = options.output("anchors")
+    if said is not None:
+        if said not in pair:
+            raise wrong("anchors", outputs[said].name, " or ".join(outputs[index].name for index in pair))
+        return said
+    found = _named(tuple(outputs[index] for index in pair), ANCHORS)
+    return outputs.index(found[0]) if len(found) == 1 else None
+
+
+def _are_boxes(stored_boxes: NDArray[Any]) -> bool:
+    """Whether each row has a width and a height. Stored values have the order of real ones."""
+    return bool((stored_boxes[:, 2:] > stored_boxes[:, :2]).all())

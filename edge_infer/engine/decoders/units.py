@@ -1,0 +1,50 @@
+"""Whether the boxes of an output are in fractions of the input or in its pixels.
+
+The manifest may say ``boxes: fractions | pixels``; a quantized tensor that can hold no more than 4 holds fractions; a
+float one is looked at each time, since the centres of its cells cover the whole input, so in pixels they reach far
+beyond 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.engine.decoders import Layout
+from edge_infer.engine.decoders.candidates import span
+from edge_infer.engine.decoders.options import wrong
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.records import Array
+
+LARGEST_FRACTION: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """The unit of x and y: ``size`` is width and height of the input in pixels, ``pixels`` None if numbers tell."""
+
+    size: tuple[int, int]
+    pixels: bool | None
+
+    @staticmethod
+    def of(layout: Layout, output: Tensor) -> Units:
+        """Raises `ModelError` for a unit that is not known."""
+        size = layout.inputs[0].shape[2], layout.inputs[0].shape[1]
+        said = layout.options.get("boxes")
+        if said not in (None, "fractions", "pixels"):
+            raise wrong("boxes", said, "fractions or pixels")
+        if said is not None:
+            return Units(size, said == "pixels")
+        return Units(size, span(output)[1] > LARGEST_FRACTION if output.quantized else None)
+
+    def of_all(self, centers: NDArray[Any]) -> Array:
+        """What rows x, y, w, h have to be divided by to be fractions, ``[4, 1]``; ``centers`` are all centres x."""
+        pixels = self.pixels
+        if pixels is None:
+            finite = centers[np.isfinite(centers)]
+            pixels = bool(finite.size and finite.max() > LARGEST_FRACTION)
+        unit = (*self.size, *self.size) if pixels else (1, 1, 1, 1)
+        return np.array(unit, np.float32).reshape(4, 1)
