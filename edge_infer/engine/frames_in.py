@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import logging
+import math
 import mmap
 import os
 import select
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_infer.channel import Channel, ChannelClosedError
+from edge_infer.config.plan import Color
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.errors import WireError
 from edge_infer.rooms import FrameFormat, FrameReady, ReaderHello, ReaderTrouble, SlotFree
@@ -22,10 +25,16 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+log = logging.getLogger(__name__)
+
 FROM_READER: Final = (FrameFormat, FrameReady, ReaderTrouble)
 """What the engine's end of a frames channel accepts."""
 LARGEST_SIDE: Final = 16_384
 MOST_SLOTS: Final = 16
+MOST_AT_ONCE: Final = 64
+"""Records of a reader that are looked at in one call: more than it can say of its slots in between."""
+MOST_QUEUED: Final = 1000
+"""Records that a channel can hold at most."""
 
 
 class FrameReceiver:
@@ -43,6 +52,8 @@ class FrameReceiver:
         self._format: FrameFormat | None = None
         self._memory: Pixels | None = None
         self._held: FrameReady | None = None
+        self._pixels: Pixels | None = None  # of the held frame: its memory outlives the reader that made it
+        self._color: Color = "bgr"
         self._last: int | None = None
         self._base = 0
         self._free: deque[SlotFree] = deque()
@@ -83,28 +94,33 @@ class FrameReceiver:
 
     def copy(self) -> Frame:
         """The held frame with pixels of its own; raises `WireError` when none is held."""
-        if self._held is None or self._memory is None or self._format is None:
-            raise WireError("no frame is held")
         held = self._held
-        return Frame(self._memory[held.slot].copy(), self._format.color, held.wall, held.monotonic, held.number)
+        if held is None or self._pixels is None:
+            raise WireError("no frame is held")
+        return Frame(self._pixels.copy(), self._color, held.wall, held.monotonic, held.number)
 
     def release(self) -> None:
         """Gives the held slot back early; may be called at any time."""
         if self._held is not None:
             self._free.append(SlotFree(self._held.memory, self._held.slot))
-            self._held = None
+            self._held = self._pixels = None
             self._tell_free()
 
     def close(self) -> None:
         """Forgets the memory and closes the channel; may be called twice."""
-        self._held, self._memory, self._format = None, None, None
+        self._held, self._pixels, self._memory, self._format = None, None, None, None
         self._channel.close()
 
     def _greet(self) -> None:
         """What is queued was meant for an engine before this one: its frames are old."""
-        while (record := self._channel.receive()) is not None:
-            if isinstance(record, FrameFormat):
-                os.close(self._channel.take_file())
+        for _ in range(MOST_QUEUED):
+            try:
+                if self._channel.receive() is None:
+                    break
+            except ChannelClosedError:
+                raise
+            except (WireError, OSError) as error:
+                log.debug("left over from before: %s", error)
         self._greeted = self._channel.send(ReaderHello())
 
     def _tell_free(self) -> None:
@@ -114,7 +130,7 @@ class FrameReceiver:
     def _newest(self, timeout: float) -> FrameReady | ReaderTrouble | None:
         newest: FrameReady | None = None
         trouble: ReaderTrouble | None = None
-        record = self._channel.wait(timeout)
+        record, seen = self._channel.wait(timeout), 1
         while record is not None:
             if isinstance(record, ReaderTrouble):
                 trouble = record
@@ -123,7 +139,8 @@ class FrameReceiver:
                 self._map(record)
             elif self._format is not None and record.memory == self._format.memory:
                 newest, trouble = self._take(record, newest), None
-            record = self._channel.receive()
+            seen += 1
+            record = self._channel.receive() if seen < MOST_AT_ONCE else None
         self._tell_free()
         if newest is None:
             return trouble
@@ -137,6 +154,8 @@ class FrameReceiver:
             raise WireError(f"slot {ready.slot} of {self._format.slots}")
         if self._held is not None:
             self._free.append(SlotFree(self._held.memory, self._held.slot))
+        assert self._memory is not None
+        self._pixels, self._color = self._memory[ready.slot], self._format.color
         if self._last is not None and self._base + ready.number <= self._last:
             self._base = self._last  # a new reader counts from 1 again
         number = self._base + ready.number
@@ -150,10 +169,10 @@ class FrameReceiver:
     def _map(self, wanted: FrameFormat) -> None:
         """The reader's new memory, after a look at what a hostile one could do: shrink it while it is being read."""
         fd = self._channel.take_file()
-        self._held, self._format, self._memory = None, None, None
+        self._format, self._memory = None, None
         try:
             shape = frame_shape(wanted)
-            size = int(np.prod(shape))
+            size = math.prod(shape)  # np.prod wraps around on a 32-bit board
             seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
             if not seals & fcntl.F_SEAL_SHRINK or os.fstat(fd).st_size < size:
                 raise WireError("its memory is too small or can shrink")
