@@ -87,6 +87,7 @@ class Feed:
         with self._changed:
             cursor = Cursor(self._number)
             self._cursors.append(cursor)
+            self._changed.notify_all()
             return cursor
 
     def detach(self, cursor: Cursor) -> None:
@@ -146,7 +147,7 @@ class Feed:
             self._watch.frame(time.monotonic(), repeated=repeated, black=black)
             self._changed.notify_all()
             if self.lossless:
-                self._changed.wait_for(lambda: self.stopping or all(c.last >= number for c in self._cursors))
+                self._changed.wait_for(lambda: self.stopping or self._taken(number))
 
     def trouble(self, text: str, *, ended: bool = False) -> None:
         """The source gives no frames, or, with ``ended``, never will again."""
@@ -161,6 +162,10 @@ class Feed:
     def exclusively(self) -> threading.Condition:
         """While this is held nobody copies a frame."""
         return self._changed
+
+    def _taken(self, number: int) -> bool:
+        """Whether everybody has this frame; where nobody wants any, a lossless source waits for somebody who does."""
+        return bool(self._cursors) and all(cursor.last >= number for cursor in self._cursors)
 
     def _pixels(self) -> Frame | None:
         if self._frame is None and self._take is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from typing import Final
 
 from edge_infer.codec import ABSENT
@@ -85,7 +86,7 @@ class Pipeline:
         model = self.plan.model
         if self._serving:
             return ModelStatus("active", model.version, model.sha256[:8])
-        reason = self._watch.error or ABSENT
+        reason = self._watch.error[:500] or ABSENT
         return ModelStatus("rejected" if self._watch.error else "staging", None, None, reason, ABSENT, model.sha256[:8])
 
     def busy(self) -> float:
@@ -99,35 +100,34 @@ class Pipeline:
                 self._serving = True
                 log.info("pipeline %s: %s serves on %s", self.plan.name, self.plan.model.title, self.plan.source)
                 self._serve(model)
-        except EdgeInferError as error:
-            log.error("pipeline %s: %s", self.plan.name, error)  # noqa: TRY400 - the operator needs the sentence
-            self._watch.error = str(error)
-            self._say_nothing("engine_failed")
+        except Exception as error:  # the outermost loop of this thread: the other pipelines go on
+            self._failed(error)
         finally:
             self._serving = False
+            self.feed.detach(self._cursor)
 
     def _serve(self, model: LoadedModel) -> None:
         pacer = Pacer(self.plan.fps)
         while not self._stop.is_set():
-            if reason := self.feed.blocked():
-                self._say_nothing(reason)
+            frame = None
             if rest := pacer.left(time.monotonic()):
                 self._stop.wait(min(rest, TICK))
                 self.feed.rest(self._cursor)
-                continue
-            frame = self.feed.next(self._cursor, TICK)
-            if frame is not None and not self.feed.blocked():
+            else:
+                frame = self.feed.next(self._cursor, TICK)
+            reason = self.feed.blocked()
+            if frame is not None and reason in (None, "source_ended"):  # the last frame of a source counts too
                 pacer.due(time.monotonic())
                 self._try(model, frame)
+            elif reason:
+                self._say_nothing(reason)
 
     def _try(self, model: LoadedModel, frame: Frame) -> None:
         self._watch.busy_since = time.monotonic()
         try:
             self.step(model, frame)
-        except EdgeInferError as error:
-            if str(error) != self._watch.error:
-                log.error("pipeline %s: %s", self.plan.name, error)  # noqa: TRY400 - the operator needs the sentence
-            self._watch.error = str(error)
+        except Exception as error:  # whatever a model or a plug-in throws, the next frame may be a better one
+            self._failed(error)
             self._stop.wait(FAILURE_PAUSE)
         else:
             self._watch.error = ""
@@ -135,7 +135,19 @@ class Pipeline:
         finally:
             self._watch.busy_since = 0.0
 
+    def _failed(self, error: Exception) -> None:
+        """Says what went wrong, each thing once; what was said of the scene no longer holds."""
+        own = isinstance(error, EdgeInferError)
+        text = str(error) if own else f"unexpected {type(error).__name__}: {error}"
+        if text != self._watch.error:
+            log.error("pipeline %s: %s", self.plan.name, text, exc_info=None if own else error)
+        traceback.clear_frames(error.__traceback__)  # a tensor that is held there would make the next invoke fail
+        self._watch.error = text
+        self._say_nothing("engine_failed")
+
     def _publish(self, outcome: Outcome) -> None:
+        if self._stop.is_set():
+            return  # a slow frame of a pipeline that is gone or was replaced
         now = time.monotonic()
         self._nothing = None
         if self._publication.state_due(outcome.essence, now):
@@ -145,6 +157,8 @@ class Pipeline:
 
     def _say_nothing(self, reason: Reason) -> None:
         """The state is null, said once for a reason and again every minute."""
+        if self._stop.is_set():
+            return
         if reason != self._nothing:
             self._publication.reset()
         self._nothing = reason

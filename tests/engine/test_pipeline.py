@@ -1,0 +1,192 @@
+"""A pipeline's thread against models and plug-ins that fail, slow ones, and sources that end."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_infer.channel import Channel
+from edge_infer.config.plan import DecoderPlan, PipelinePlan, SourcePlan
+from edge_infer.engine.decoders.blazeface import BlazeFace
+from edge_infer.engine.feed import Cursor, Feed, local_capture
+from edge_infer.engine.frame import Frame
+from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.pipeline import Pipeline
+from edge_infer.engine.records import Candidates
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolve import resolve
+from edge_infer.readers.sources import source_target
+from edge_infer.rooms import Handover, StateUpdate
+from tests.broker import eventually
+from tests.running import MODEL
+
+
+class Moody(BlazeFace):
+    """A decoder of another package, with a fault in it: the third to the fifth call fail."""
+
+    calls = 0
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Candidates:
+        self.calls += 1
+        if 3 <= self.calls <= 5:
+            raise IndexError("a fault of a plug-in")
+        return super().__call__(tensors)
+
+
+class Unbuilt(BlazeFace):
+    """A decoder of another package that cannot even be made."""
+
+    def __init__(self, *_: object) -> None:
+        raise TypeError("a fault of a plug-in")
+
+
+class Slow(BlazeFace):
+    """As a large model on a small board."""
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Candidates:
+        time.sleep(3.0)
+        return super().__call__(tensors)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Outlet, Channel]]:
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateUpdate))
+    yield Outlet(ours, "abcdef"), theirs
+    ours.close()
+    theirs.close()
+
+
+def pipeline_plan(decoder: type = BlazeFace) -> PipelinePlan:
+    model = resolve(ModelRequest("faces", str(MODEL)))
+    target = f"{decoder.__module__}:{decoder.__name__}"
+    model = replace(model, decoder=DecoderPlan(decoder.__name__, target, model.decoder.options))
+    return PipelinePlan("door", "cam", model, 0.5, publish="every")
+
+
+def images(folder: Path, count: int, **options: Any) -> Feed:
+    for number in range(count):
+        cv2.imwrite(str(folder / f"{number:03}.png"), np.full((48, 64, 3), number, np.uint8))
+    return Feed(SourcePlan("cam", "images", source_target("images"), live=False, network=False,
+                           options={"path": str(folder), **options}))  # fmt: skip
+
+
+def heard(channel: Channel, records: list[Any]) -> list[Any]:
+    """Everything that the pipeline has said so far."""
+    while (record := channel.receive()) is not None:
+        records.append(record)
+    return records
+
+
+def reasons(records: list[Any]) -> list[object]:
+    return [record.state.reason for record in records if isinstance(record, StateUpdate)]
+
+
+def test_a_fault_in_a_decoder_makes_the_state_null_and_passes(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+    outlet, channel = ends
+    feed, records = images(tmp_path, 8), list[Any]()
+    pipeline = Pipeline(pipeline_plan(Moody), feed, outlet)
+    pipeline.start()
+    feed.start(local_capture(feed.plan))
+    eventually(lambda: "source_ended" in reasons(heard(channel, records)), "end of the source", 20)
+    pipeline.close()
+    feed.close()
+    assert "engine_failed" in reasons(records)
+    assert [record.message.seq for record in records if isinstance(record, Handover)][-1] == 5
+
+
+def test_a_decoder_that_cannot_be_made_is_told(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+    outlet, channel = ends
+    feed, records = images(tmp_path, 1), list[Any]()
+    pipeline = Pipeline(pipeline_plan(Unbuilt), feed, outlet)
+    pipeline.start()
+    eventually(lambda: "engine_failed" in reasons(heard(channel, records)), "state")
+    assert "a fault of a plug-in" in str(pipeline.model_status().reason)
+    pipeline.close()
+
+
+def test_a_model_that_cannot_be_loaded_holds_up_no_other_pipeline(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+    outlet, channel = ends
+    feed, records = images(tmp_path, 5), list[Any]()
+    broken = pipeline_plan()
+    broken = replace(broken, name="yard", model=replace(broken.model, path="/nowhere"))
+    pipelines = [Pipeline(plan, feed, outlet) for plan in (broken, pipeline_plan())]
+    for pipeline in pipelines:
+        pipeline.start()
+    feed.start(local_capture(feed.plan))
+    eventually(lambda: outlet.numbered("door") == 5, "five results")
+    eventually(lambda: "source_ended" in reasons(heard(channel, records)), "end of the source")
+    for pipeline in pipelines:
+        pipeline.close()
+    feed.close()
+
+
+class Ending(Feed):
+    """Ends between handing over its last frame, the second, and the next question."""
+
+    def next(self, cursor: Cursor, timeout: float) -> Frame | None:
+        frame = super().next(cursor, timeout)
+        if frame is not None and frame.number == 2:
+            self.trouble("", ended=True)
+        return frame
+
+
+def test_the_last_frame_of_a_source_counts_too(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+    outlet, channel = ends
+    feed, records = Ending(images(tmp_path, 2).plan), list[Any]()
+    pipeline = Pipeline(pipeline_plan(), feed, outlet)
+    pipeline.start()
+    feed.start(local_capture(feed.plan))
+    eventually(lambda: "source_ended" in reasons(heard(channel, records)), "end of the source")
+    pipeline.close()
+    feed.close()
+    assert len([record for record in records if isinstance(record, Handover)]) == 2
+
+
+def test_a_lossless_source_that_nobody_wants_waits(tmp_path: Path) -> None:
+    feed = images(tmp_path, 5)
+    feed.start(local_capture(feed.plan))
+    eventually(lambda: feed.health().state == "ok", "first frame")
+    cursor = feed.attach()
+    assert feed.blocked() is None
+    seen = [frame.number for _ in range(4) if (frame := feed.next(cursor, 5.0)) is not None]
+    feed.close()
+    assert seen == [2, 3, 4, 5]
+
+
+def test_a_pipeline_that_was_ended_says_nothing_more(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+    outlet, channel = ends
+    feed, records = images(tmp_path, 2), list[Any]()
+    pipeline = Pipeline(pipeline_plan(Slow), feed, outlet)
+    pipeline.start()
+    feed.start(local_capture(feed.plan))
+    eventually(lambda: pipeline.busy() > 0, "a frame under way", 20)
+    pipeline.stop()
+    heard(channel, records).clear()
+    eventually(lambda: pipeline.busy() == 0, "end of the frame")
+    pipeline.close()
+    feed.close()
+    assert heard(channel, records) == []
+
+
+def test_a_long_reason_fits_the_wire(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+    outlet, channel = ends
+    plan = pipeline_plan()
+    plan = replace(plan, model=replace(plan.model, path="/nowhere" * 300))
+    pipeline = Pipeline(plan, images(tmp_path, 1), outlet)
+    pipeline.start()
+    records = list[Any]()
+    eventually(lambda: "engine_failed" in reasons(heard(channel, records)), "state")
+    reason = pipeline.model_status().reason
+    pipeline.close()
+    assert isinstance(reason, str)
+    assert len(reason) <= 500
