@@ -236,13 +236,16 @@ class LocalCapture:
                 self._read_all(feed)
             except SourceError as error:
                 feed.trouble(str(error))
-                feed.pause(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
-                pause = min(pause * 2, RETRY_MOST)
             except EdgeInferError as error:
                 feed.trouble(str(error), ended=True)
                 return
+            except Exception as error:  # whatever a decoder or a plug-in throws, the source is tried again
+                log.debug("source %s failed in a way that it should not", feed.plan.name, exc_info=True)
+                feed.trouble(f"unexpected {type(error).__name__}: {error}")
             else:
                 return
+            feed.pause(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+            pause = min(pause * 2, RETRY_MOST)
 
     def _read_all(self, feed: Feed) -> None:
         with self._source as source:

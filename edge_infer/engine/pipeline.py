@@ -100,7 +100,7 @@ class Pipeline:
                 self._serving = True
                 log.info("pipeline %s: %s serves on %s", self.plan.name, self.plan.model.title, self.plan.source)
                 self._serve(model)
-        except Exception as error:  # the outermost loop of this thread: the other pipelines go on
+        except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: the other pipelines go on
             self._failed(error)
         finally:
             self._serving = False
@@ -126,7 +126,7 @@ class Pipeline:
         self._watch.busy_since = time.monotonic()
         try:
             self.step(model, frame)
-        except Exception as error:  # whatever a model or a plug-in throws, the next frame may be a better one
+        except Exception as error:  # noqa: BLE001 - whatever a plug-in throws, the next frame may be a better one
             self._failed(error)
             self._stop.wait(FAILURE_PAUSE)
         else:

@@ -6,6 +6,7 @@ import threading
 import time
 
 import numpy as np
+import pytest
 
 from edge_infer.config.plan import SourcePlan
 from edge_infer.engine.feed import Feed, LocalCapture
@@ -27,10 +28,13 @@ class Film:
     live = False
     network = False
 
-    def __init__(self, count: int, *, lossless: bool, failing: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, count: int, *, lossless: bool, failing: tuple[int, ...] = (), error: type[Exception] = SourceError
+    ) -> None:
         self.lossless = lossless
         self.opened = 0
         self._count, self._next, self._failing = count, 1, set(failing)
+        self._error = error
 
     def __enter__(self) -> Film:
         self.opened += 1
@@ -45,7 +49,7 @@ class Film:
     def read(self) -> Picture | None:
         if self._next in self._failing:
             self._failing.remove(self._next)
-            raise SourceError("the film has torn")
+            raise self._error("the film has torn")
         if self._next > self._count:
             return None
         pixels = np.full((2, 3, 3), self._next, np.uint8)
@@ -111,9 +115,12 @@ def test_a_frame_is_copied_once_for_all_and_only_when_wanted() -> None:
     assert copies == [1]
 
 
-def test_a_source_that_fails_is_opened_again_and_says_why() -> None:
+@pytest.mark.parametrize("error", [SourceError, ZeroDivisionError])  # the second: a fault of a plug-in
+def test_a_source_that_fails_is_opened_again_and_says_why(
+    error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
     feed = Feed(PLAN)
-    film = Film(6, lossless=True, failing=(4,))
+    film = Film(6, lossless=True, failing=(4,), error=error)
     seen: list[int] = []
     cursor = feed.attach()
     feed.start(LocalCapture(film, Orientation()))
@@ -121,6 +128,7 @@ def test_a_source_that_fails_is_opened_again_and_says_why() -> None:
     feed.close()
     assert seen == [1, 2, 3, 4, 5, 6]
     assert film.opened == 2
+    assert "the film has torn" in caplog.text
 
 
 def test_closing_a_lossless_feed_does_not_wait_for_pipelines() -> None:
