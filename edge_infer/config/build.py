@@ -14,10 +14,20 @@ from edge_infer.config.load import Document, Steps
 from edge_infer.config.named import NamedFiles
 from edge_infer.config.pipelines import Nms, Pipeline
 from edge_infer.config.places import default_device_id, default_state_dir
-from edge_infer.config.plan import ModelPlan, MqttPlan, PipelinePlan, Problem, SourcePlan, TlsPlan
+from edge_infer.config.plan import (
+    InputPlan,
+    ModelInput,
+    ModelPlan,
+    MqttPlan,
+    PipelinePlan,
+    Problem,
+    SourcePlan,
+    TlsPlan,
+)
 from edge_infer.config.schema import Config, Model, Mqtt
 from edge_infer.config.sentences import suggestion, unknown
 from edge_infer.config.sources import OtherSource, SourceSection
+from edge_infer.config.words import shown
 from edge_infer.errors import ConfigError, WireError
 from edge_infer.models.request import ModelRequest
 from edge_infer.readers.sources import source_class, source_target
@@ -100,7 +110,17 @@ class Builder:
         if instance is None:
             return None
         return SourcePlan(
-            name, kind, target, instance.live, instance.network, options, section.fps, section.rotate, section.flip
+            name=name,
+            kind=kind,
+            target=target,
+            live=instance.live,
+            network=instance.network,
+            options=options,
+            fps=section.fps,
+            rotate=section.rotate,
+            flip=section.flip,
+            gives=instance.gives,
+            noisy=instance.noisy,
         )
 
     def _options(self, steps: Steps, section: SourceSection) -> dict[str, JsonValue]:
@@ -156,20 +176,29 @@ class Builder:
             self.problems.append(self.document.problem((*steps, *below), text))
             return None
 
+    def _merged_input(self, steps: Steps, section: Pipeline, plan: ModelInput) -> ModelInput:
+        """How the model is fed, with what the pipeline overrules."""
+        resize, color = section.preprocess.resize, section.preprocess.color
+        if not isinstance(plan, InputPlan):
+            if resize or color:
+                text = "the model takes no pictures, so there is nothing to resize or colour; remove this key"
+                self.problems.append(self.document.problem((*steps, "preprocess"), text))
+            return plan
+        if color and (color == "gray") != (plan.color == "gray"):
+            text = f"the model's input is {plan.color}: it has {'one channel' if color != 'gray' else 'colours'}"
+            self.problems.append(self.document.problem((*steps, "preprocess", "color"), text))
+        return replace(plan, resize=resize or plan.resize, color=color or plan.color)
+
     def pipeline(self, name: str, section: Pipeline, model: ModelPlan) -> PipelinePlan:
         """The plan of a pipeline, with what it overrules in its model."""
         steps: Steps = ("pipelines", name)
         self._check_labels(steps, section, model)
         self._check_task(steps, section, model)
         threshold = model.threshold if section.threshold is None else section.threshold
-        resize, color = section.preprocess.resize, section.preprocess.color
-        if color and (color == "gray") != (model.input.color == "gray"):
-            text = f"the model's input is {model.input.color}: it has {'one channel' if color != 'gray' else 'colours'}"
-            self.problems.append(self.document.problem((*steps, "preprocess", "color"), text))
         merged = replace(
             model,
             threshold=threshold,
-            input=replace(model.input, resize=resize or model.input.resize, color=color or model.input.color),
+            input=self._merged_input(steps, section, model.input),
             nms=_merged_nms(section.nms, model),
         )
         return PipelinePlan(
@@ -191,7 +220,8 @@ class Builder:
     def _check_labels(self, steps: Steps, section: Pipeline, model: ModelPlan) -> None:
         for index, label in enumerate(section.labels or ()):
             if label not in model.labels:
-                text = f'the model has no label "{label}"; {suggestion(label, model.labels)}'
+                written = shown(self.document.value["pipelines"][steps[1]]["labels"][index])
+                text = f"the model has no label {written}; {suggestion(label, model.labels)}"
                 self.problems.append(self.document.problem((*steps, "labels", index), text))
 
     def _check_task(self, steps: Steps, section: Pipeline, model: ModelPlan) -> None:

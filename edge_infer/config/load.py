@@ -20,7 +20,7 @@ from edge_infer.config.nodes import Group, Listing, Node, Scalar, YamlError, com
 from edge_infer.config.plan import Problem
 from edge_infer.config.section import TOLD
 from edge_infer.config.sentences import in_words
-from edge_infer.config.words import Expanded, expand, resolve
+from edge_infer.config.words import Expanded, expand, plain, resolve
 
 M = TypeVar("M", bound=BaseModel)
 Steps: TypeAlias = tuple[str | int, ...]
@@ -63,7 +63,7 @@ class Document:
 
 def spell(steps: Steps) -> str:
     """``pipelines.door.mask[0][2]``."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{plain(step, 64)}" for step in steps).lstrip(".")
 
 
 def load_yaml(path: Path, model: type[M]) -> tuple[M | None, tuple[Problem, ...]]:

@@ -6,6 +6,7 @@ do something are here: an unknown key is an error, so nobody relies on one that 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -24,6 +25,7 @@ from edge_infer.config.pipelines import LABEL_LIST, Pipeline, parse_labels
 from edge_infer.config.section import Section, Short
 from edge_infer.config.sentences import ProblemAtError, suggestion, wrong
 from edge_infer.config.sources import AnySource
+from edge_infer.config.words import shown
 from edge_infer.messages import NAME_PATTERN, RESERVED_NAMES
 
 USE_PATTERN: Final = rf"{NAME_PATTERN}@[A-Za-z0-9][A-Za-z0-9._+-]{{0,63}}"
@@ -178,13 +180,18 @@ class Config(Section):
 
 
 def dangling(value: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
-    """References to sources and models that are not there: where, and a sentence. ``value`` may have any faults."""
+    """References to sources and models that are not there: where, and a sentence. ``value`` may have any faults.
+
+    A section that is there under a misspelt name is not missing as well.
+    """
     found: list[tuple[tuple[str, ...], str]] = []
+    extra = value.keys() - Config.model_fields.keys()
+    meant = {close for key in extra for close in difflib.get_close_matches(key, Config.model_fields, 1)}
     for name, pipeline in _group(value.get("pipelines")).items():
         for key, section in (("source", "sources"), ("model", "models")):
             referred, known = _group(pipeline).get(key), _group(value.get(section))
-            if isinstance(referred, str) and referred not in known:
-                sentence = f'there is no "{referred}" under {section}; {suggestion(referred, known)}'
+            if isinstance(referred, str) and referred not in known and (known or section not in meant):
+                sentence = f"there is no {shown(referred)} under {section}; {suggestion(referred, known)}"
                 found.append((("pipelines", name, key), sentence))
     return found
 

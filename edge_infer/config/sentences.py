@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edge_infer.config.words import in_quotes, shown
+from edge_infer.config.words import in_quotes, plain, shown
 
 
 class ProblemAtError(ValueError):
@@ -59,7 +59,7 @@ def wrong(expected: str, value: Any) -> str:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`` did you mean "x"?`` or what there is to choose from."""
-    names = [str(name) for name in known]
+    names = [plain(str(name), 128) for name in known]
     close = difflib.get_close_matches(word, names, 1, 0.6)
     if close:
         return f'did you mean "{close[0]}"?'

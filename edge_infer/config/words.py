@@ -85,12 +85,18 @@ def in_quotes(value: str) -> bool:
     return isinstance(resolve(value), Written)
 
 
+def plain(word: str, most: int = 40) -> str:
+    """A text of the file as a message shows it: short, in one line, and without what would steer a terminal."""
+    short = word if len(word) <= most else f"{word[:most]}…"
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in short)
+
+
 def shown(value: Any) -> str:
     """A value as a message shows it: short, and never what an environment variable holds."""
     if isinstance(value, (Expanded, Written)):
         return value.written
     if isinstance(value, str):
-        return f'"{value[:40]}…"' if len(value) > 40 else f'"{value}"'
+        return f'"{plain(value)}"'
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list) and len(value) <= 4 and not any(isinstance(item, (list, dict)) for item in value):

@@ -37,6 +37,11 @@ BROKEN = {
     "a single word": "mqtt #! : keys with a colon\n",
     # keys
     "a misspelt section": 'sorces: {} #! sorces: did you mean "sources"\n',
+    "a misspelt section is not missing as well": (
+        'source: {s: {kind: synthetic}} #! source: did you mean "sources"\n'
+        "models: {m: {}} #! models.m: file\n"
+        "pipelines: {p: {source: s, model: m}}\n"
+    ),
     "a misspelt key": 'mqtt:\n  pasword_file: x #! mqtt.pasword_file: did you mean "password_file"\n',
     "a password": 'mqtt:\n  password: hunter2 #! mqtt.password: did you mean "password_file"\n',
     "keys of later work": (

@@ -7,6 +7,11 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli import main
+from edge_infer.codec import decode, encode
+from edge_infer.config.compile import compile_config
+from edge_infer.config.plan import Compiled
+
+MODEL = Path(__file__).parents[2] / "models/face-detect/1.0.0/face_full_range_int8.tflite"
 
 
 def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,3 +45,48 @@ def test_a_warning_is_no_problem(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert out == ""
     assert err.startswith(f"warning: {path}:1: mqtt.password_file: ")
     assert "hunter2" not in err
+
+
+def test_no_text_of_a_file_breaks_a_line_or_steers_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        '"a\\nb\\e[31m": 1\n'
+        'mqtt: {host: "a\\nb"}\n'
+        'sources: {"c\\rd": {kind: synthetic}, s: {kind: "\\e[2J"}}\n'
+        "pipelines: {p: {source: x, model: m}}\n"
+    )
+    assert main(["check", "-c", str(path)]) == 2
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    assert all(line.startswith(f"{path}:") for line in out.splitlines())
+    assert f"{path}:1: a\\nb\\x1b[31m: is not known here" in out
+    assert f'{path}:2: mqtt.host: expected a host name or address, not "a\\nb"' in out
+
+
+def test_what_an_environment_variable_holds_is_shown_nowhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"models: {{faces: {{file: {MODEL}}}}}\n"
+        "sources: {s: {kind: synthetic}}\n"
+        "pipelines:\n"
+        '  a: {source: "${SECRET}", model: "${SECRET}"}\n'
+        '  b: {source: s, model: faces, labels: [face, "${SECRET}"]}\n'
+    )
+    assert main(["check", "-c", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert "hunter2" not in captured.out + captured.err
+    assert "pipelines.a.source: there is no ${SECRET} under sources" in captured.out
+    assert "pipelines.b.labels[1]: the model has no label ${SECRET}" in captured.out
+
+
+def test_what_is_wrong_always_fits_through_the_door_to_the_daemon(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f'? "{"k" * 3000}"\n: 1\n')
+    compiled = compile_config(path)
+    assert decode(Compiled, encode(compiled)) == compiled
+    assert str(compiled.problems[0]).endswith("…: is not known here; known: device, mqtt, models, sources, pipelines")
