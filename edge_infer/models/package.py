@@ -41,6 +41,13 @@ def find_package(path: Path) -> Package:
 
     The manifest is ``X.yaml`` beside ``X.tflite``, or a ``manifest.yaml`` there whose ``file`` is that file.
     """
+    try:
+        return _find(path)
+    except OSError as error:  # the folder is closed to this user, or its disk is broken
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _find(path: Path) -> Package:
     if path.is_dir():
         if not (path / MANIFEST).exists():
             raise ModelError(f"{path} is a folder without a {MANIFEST}; name a .tflite file or the folder of a package")

@@ -19,8 +19,19 @@ def keep(data: bytes, sha256: str, store: Path) -> Path:
         if not _holds(path, sha256):
             _write(path, data)
     except OSError as error:
-        raise StartError(f"the model store {store} cannot be written: {error.strerror}") from error
+        hint = _hint(store) if isinstance(error, PermissionError) else ""
+        raise StartError(f"the model store {store} cannot be written: {error.strerror}{hint}") from error
     return path
+
+
+def _hint(store: Path) -> str:
+    """Who may write there: models are written without the powers of root, which may then be the wrong user itself."""
+    try:
+        folder = store if store.exists() else store.parent
+        owner = folder.owner()
+    except (OSError, KeyError):
+        return ""
+    return f"; {folder} belongs to {owner}, so run it as that user: runuser -u {owner} -- edge-infer run …"
 
 
 def _holds(path: Path, sha256: str) -> bool:

@@ -26,7 +26,7 @@ LONGEST: Final = 1 << 20
 
 
 class NotRunningError(EdgeInferError, ConnectionError):
-    """No daemon listens on the control socket."""
+    """No daemon listens on the control socket, or not to this user."""
 
     exit_code = 1
 
@@ -43,7 +43,14 @@ def find_socket(config: Path) -> Path:
     """
     own = socket_path(hinted(config))
     candidates = (own, SYSTEM_SOCKET) if config == DEFAULT_CONFIG else (own,)
-    return next((path for path in candidates if path.exists()), candidates[-1])
+    return next((path for path in candidates if _may_be_there(path)), candidates[-1])
+
+
+def _may_be_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # its folder is closed to this user: connecting says so
+        return True
 
 
 def ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...] = (), timeout: float = 150.0) -> Any:
@@ -52,6 +59,8 @@ def ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...] = (
         connection.settimeout(timeout)
         try:
             connection.connect(str(path))
+        except PermissionError as error:
+            raise NotRunningError(f"this user may not ask the daemon on {path}; ask as root, with sudo") from error
         except OSError as error:
             raise NotRunningError(
                 f"no daemon answers on {path} ({error.strerror or error}); start it with: edge-infer run"

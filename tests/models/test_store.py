@@ -10,6 +10,7 @@ import pytest
 
 from edge_infer.errors import ModelError, StartError
 from edge_infer.models.files import inside, read_whole
+from edge_infer.models.package import find_package
 from edge_infer.models.store import keep
 
 DATA = b"a model" * 1000
@@ -36,6 +37,19 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("in the way")
     with pytest.raises(StartError, match=f"model store {tmp_path}/models cannot be written"):
         keep(DATA, DIGEST, tmp_path / "models")
+
+
+def test_a_store_of_somebody_else_names_whose_it_is(closed: Path) -> None:
+    with pytest.raises(StartError, match="Permission denied"):
+        keep(DATA, DIGEST, closed / "blobs")
+    if os.getuid() == 0:  # and is nobody while the test runs
+        with pytest.raises(StartError, match=r"etc belongs to root, so run it as that user: runuser -u root"):
+            keep(DATA, DIGEST, Path("/etc/blobs"))
+
+
+def test_a_package_that_may_not_be_read_is_refused_in_words(closed: Path) -> None:
+    with pytest.raises(ModelError, match=r"closed/face/1\.0\.0 cannot be read: Permission denied$"):
+        find_package(closed / "face/1.0.0")
 
 
 def test_only_regular_files_of_bearable_size_are_read(tmp_path: Path) -> None:

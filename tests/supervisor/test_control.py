@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.errors import EdgeInferError
-from edge_infer.supervisor.control import LONGEST, ControlSocket, NotRunningError, Request, ask
+from edge_infer.supervisor.control import LONGEST, ControlSocket, NotRunningError, Request, ask, find_socket
 
 
 @contextmanager
@@ -109,3 +110,11 @@ def test_a_daemon_that_hangs_up_is_told(tmp_path: Path) -> None:
         ask(tmp_path / "control.sock", {"do": "status"}, timeout=10)
     thread.join(10)
     listener.close()
+
+
+def test_a_user_who_may_not_ask_is_told_who_may(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(closed))
+    path = find_socket(DEFAULT_CONFIG)
+    assert path == closed / "control.sock"
+    with pytest.raises(NotRunningError, match=r"may not ask the daemon on .*closed/control\.sock; ask as root"):
+        ask(path, {"do": "status"})
