@@ -12,6 +12,7 @@ from edge_infer.codec import Size, decode, dumps, encode, loads
 from edge_infer.config.plan import Plan
 from edge_infer.errors import WireError
 from edge_infer.messages import Name
+from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.topics import Place
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class TopicMemory:
 
     def __init__(self) -> None:
         self._known: Remembered | None = None
+        self._rarely = Rarely(3600.0)
 
     def load(self, plan: Plan) -> tuple[Place, ...]:
         """What was published below the same topic by processes before this one."""
@@ -43,23 +45,25 @@ class TopicMemory:
         return tuple(Place(kind, name) for kind, name in self._known.places)
 
     def save(self, plan: Plan, clearing: Iterable[Place]) -> None:
-        """Remembers the names of this plan and what is not cleared yet; does without where it cannot write."""
+        """Remembers the names of this plan and what is not cleared yet; where it cannot write, the next time."""
         names = [("state", pipeline.name) for pipeline in plan.pipelines]
         names += [("model", model.name) for model in plan.models()]
         names += [(place.kind, place.name) for place in clearing]
         new = decode(Remembered, {"topic": plan.mqtt.topic, "places": encode(sorted(names))})
         if new == self._known:
             return
-        self._known = new
         path = Path(plan.state_dir, FILE)
         try:
             path.with_suffix(".new").write_bytes(dumps(encode(new)))
             path.with_suffix(".new").replace(path)
         except OSError as error:
-            log.warning(
-                "%s cannot be written (%s): topics of pipelines that are removed while the daemon is stopped stay",
-                path, error.strerror,
-            )  # fmt: skip
+            if self._rarely.due(path):
+                log.warning(
+                    "%s cannot be written (%s): topics of pipelines that are removed while the daemon is stopped stay",
+                    path, error.strerror,
+                )  # fmt: skip
+        else:
+            self._known = new
 
     def _read(self, path: Path) -> Remembered | None:
         try:

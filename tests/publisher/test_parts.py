@@ -17,6 +17,7 @@ from edge_infer.errors import StartError
 from edge_infer.publisher.attempt import Attempt
 from edge_infer.publisher.backoff import Backoff
 from edge_infer.publisher.board import Board
+from edge_infer.publisher.memory import TopicMemory
 from edge_infer.publisher.mqtt import V5
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.retained import Retained
@@ -24,7 +25,7 @@ from edge_infer.publisher.topics import ONLINE, RULES, STATUS, Place, announced
 from edge_infer.publisher.trouble import denial, explain, refusal
 from tests.broker import eventually
 from tests.publisher import servers
-from tests.publisher.samples import mqtt_plan
+from tests.publisher.samples import mqtt_plan, plan
 
 
 def test_backoff_grows_within_its_bounds_and_starts_again() -> None:
@@ -112,6 +113,17 @@ def test_a_board_tells_what_it_has(tmp_path: Path) -> None:
 def test_a_board_that_tells_nothing(tmp_path: Path) -> None:
     health = Board(tmp_path).read()
     assert (health.cpu, health.memory, health.temperature, health.throttled) == (None, None, None, None)
+
+
+def test_names_are_remembered_as_soon_as_the_disk_takes_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wanted = plan(mqtt_plan(1883), pipelines=("door", "yard"), state_dir=str(tmp_path / "full"))
+    memory = TopicMemory()
+    memory.save(wanted, ())
+    memory.save(wanted, ())
+    assert [record.message.partition(" cannot")[0] for record in caplog.records] == [f"{tmp_path}/full/topics.json"]
+    (tmp_path / "full").mkdir()
+    memory.save(wanted, ())
+    assert Place("state", "yard") in TopicMemory().load(wanted)
 
 
 def test_log_lines_are_limited() -> None:
