@@ -14,7 +14,7 @@ from edge_infer.config.plan import SourcePlan
 from edge_infer.engine.frame import Pixels
 from edge_infer.errors import ConfigError, EdgeInferError, InputError, SourceError
 from edge_infer.readers.orient import Orientation
-from edge_infer.readers.sources import make_source
+from edge_infer.readers.sources import Picture, make_source
 from edge_infer.supervisor.control import NotRunningError, ask, find_socket
 
 TRIES: Final = 3
@@ -58,7 +58,7 @@ def _directly(config: Path, source: str) -> Pixels:
     with make_source(plan) as opened:
         for _ in range(TRIES):  # the first pictures of many cameras are dark
             picture = opened.read() or picture
-    if picture is None:
+    if not isinstance(picture, Picture):
         raise SourceError(f"source {source} gave no picture")
     pixels = Orientation(plan.rotate, plan.flip).copy(picture.pixels)
     if picture.color == "bgr":

@@ -3,7 +3,8 @@
 engine -> publisher: `EngineHello`, `Handover`, `StateUpdate`; back: `PublisherHello`, `Acked`.
 engine -> supervisor: `EngineReport`, `GrabDone`; back: `ApplyPlan`, `AttachReader`, `Grab`, `Stop`.
 publisher -> supervisor: `PublisherReport`; back: `ApplyPlan`, `Announce`, `EngineReport`, `EngineDown`, `Stop`.
-reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `ReaderTrouble`; back: `ReaderHello`, `SlotFree`.
+reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `ReaderTrouble`; back:
+`ReaderHello`, `SlotFree`.
 reader -> supervisor: `ReaderReport`.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from edge_infer.codec import JsonValue, Text
+from edge_infer.codec import JsonValue, Range, Text
 from edge_infer.config.plan import Color, Plan
 from edge_infer.messages import (
     Boot,
@@ -194,6 +195,33 @@ class SlotFree:
 
     memory: Count
     slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesReady:
+    """A stretch of a signal: ``values`` are ``n x channels`` float32, little-endian, in base64.
+
+    ``number`` counts what was captured from 1; a missing number is a gap, and so is ``gap``.
+    """
+
+    number: int
+    wall: float
+    monotonic: float
+    rate: float
+    channels: Annotated[int, Range(1, 4096)]
+    values: Annotated[str, Text(most=4 << 20)]
+    gap: bool
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LineReady:
+    """A line of text."""
+
+    number: int
+    wall: float
+    monotonic: float
+    text: Annotated[str, Text(most=65536)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from edge_infer.codec import JsonValue, Text
 from edge_infer.messages import Label, Task
@@ -17,6 +17,8 @@ Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "letterbox"]
 Rotation = Literal[0, 90, 180, 270]
 Flip = Literal["horizontal", "vertical"]
+Gives = Literal["image", "samples", "text"]
+"""What a source gives and a model takes."""
 Publish = Literal["change", "every", "off", "interval"]
 FilePath = Annotated[str, Text(most=8192)]
 Polygon = tuple[tuple[float, float], ...]
@@ -57,11 +59,47 @@ class InputPlan:
     ``border`` is the brightness (0..255) of the bars beside a letterboxed picture; the family of the model knows it.
     """
 
+    takes: ClassVar[Gives] = "image"
+
     color: Color = "rgb"
     resize: Resize = "stretch"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     border: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SignalPlan:
+    """How a signal becomes the input tensor; durations in seconds, frequencies in Hz (see `preprocess/signal.py`)."""
+
+    takes: ClassVar[Gives] = "samples"
+
+    features: Literal["waveform", "mfcc", "log_mel", "micro", "spectrum", "raw"]
+    rate: float
+    window: float | None = None
+    hop: float | None = None
+    stride: float | None = None
+    bins: int | None = None
+    low: float | None = None
+    high: float | None = None
+    scale: float = 1.0
+    filter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextPlan:
+    """How a line of text becomes the input tensor; ``vocabulary`` is the path of a file (see `preprocess/text.py`)."""
+
+    takes: ClassVar[Gives] = "text"
+
+    tokenizer: Literal["regex", "wordpiece"]
+    vocabulary: str
+    length: int
+    pattern: str | None = None
+
+
+ModelInput = InputPlan | SignalPlan | TextPlan
+"""How whatever a source gives becomes the model's input tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +147,7 @@ class ModelPlan:
     task: Task
     decoder: DecoderPlan
     labels: tuple[Label, ...]
-    input: InputPlan
+    input: ModelInput
     threshold: float
     nms: NmsPlan
     values: tuple[ValuePlan, ...] = ()
@@ -119,7 +157,8 @@ class ModelPlan:
 class SourcePlan:
     """One source. ``options`` are the keys of its kind, decoded into its own record by ``target``, which opens it.
 
-    ``live`` sources get a reader of their own, and only ``network`` ones may open inet sockets there.
+    ``live`` sources get a reader of their own, and only ``network`` ones may open inet sockets there. Two equal
+    readings in a row of a ``noisy`` source show that it is stuck.
     """
 
     name: str
@@ -131,6 +170,8 @@ class SourcePlan:
     fps: float | None = None
     rotate: Rotation = 0
     flip: Flip | None = None
+    gives: Gives = "image"
+    noisy: bool = True
 
 
 @dataclass(frozen=True, slots=True)

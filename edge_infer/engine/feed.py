@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
-from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.config.plan import SourcePlan
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.frames_in import FrameReceiver
+from edge_infer.engine.frame import Captured
 from edge_infer.engine.health import SourceWatch
-from edge_infer.errors import EdgeInferError, SourceError
 from edge_infer.messages import Reason, SourceHealth
-from edge_infer.readers.orient import Orientation
-from edge_infer.readers.pacer import Pacer
-from edge_infer.readers.sources import Source, interrupt, make_source
-from edge_infer.rooms import FrameReady, ReaderTrouble
+
+if TYPE_CHECKING:
+    from edge_infer.engine.capture import Capture
 
 log = logging.getLogger(__name__)
 
-RETRY_MOST: Final = 5.0
 TICK: Final = 0.2
 """Seconds after which every wait looks whether it has to stop."""
 
 
 @dataclass(slots=True)
 class Cursor:
-    """How far one pipeline is in a feed: the last frame it took and how many it missed."""
+    """How far one pipeline is: the last frame it took, how many it missed, and what waits for it in a stream."""
 
     last: int = 0
     dropped: int = 0
+    waiting: deque[Captured] = field(default_factory=deque)
 
 
 class Feed:
@@ -47,13 +43,13 @@ class Feed:
     def __init__(self, plan: SourcePlan) -> None:
         self.plan = plan
         self.lossless = False
-        self._watch = SourceWatch(time.monotonic())
+        self._watch = SourceWatch(time.monotonic(), noisy=plan.noisy, quiet=plan.gives == "text")
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._cursors: list[Cursor] = []
         self._number = 0
-        self._take: Callable[[], Frame] | None = None
-        self._frame: Frame | None = None
+        self._take: Callable[[], Captured] | None = None
+        self._frame: Captured | None = None
         self._capture: Capture | None = None
         self._thread: threading.Thread | None = None
 
@@ -97,7 +93,7 @@ class Feed:
                 self._cursors.remove(cursor)
             self._changed.notify_all()
 
-    def next(self, cursor: Cursor, timeout: float) -> Frame | None:
+    def next(self, cursor: Cursor, timeout: float) -> Captured | None:
         """The newest frame that this cursor has not seen, waiting for it up to ``timeout`` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._number > cursor.last and self._take is not None, timeout):
@@ -108,13 +104,14 @@ class Feed:
             self._changed.notify_all()
             return frame
 
-    def rest(self, cursor: Cursor) -> None:
-        """What came while the pipeline did not want a frame is not counted as dropped."""
+    def rest(self, cursor: Cursor) -> bool:
+        """Whether a pipeline that wants no frame yet may wait; what comes meanwhile is not counted as dropped."""
         with self._changed:
             if not self.lossless:
                 cursor.last = self._number
+            return True
 
-    def newest(self) -> Frame | None:
+    def newest(self) -> Captured | None:
         """The newest frame, whoever has seen it."""
         with self._changed:
             return self._pixels()
@@ -140,7 +137,7 @@ class Feed:
         """Waits, or less when the feed is closed."""
         self._stop.wait(seconds)
 
-    def offer(self, number: int, take: Callable[[], Frame], *, repeated: bool = False, black: bool = False) -> None:
+    def offer(self, number: int, take: Callable[[], Captured], *, repeated: bool = False, black: bool = False) -> None:
         """A new frame: ``take`` copies it and is called at most once, before the next offer."""
         with self._changed:
             self._number, self._take, self._frame = number, take, None
@@ -167,105 +164,7 @@ class Feed:
         """Whether everybody has this frame; where nobody wants any, a lossless source waits for somebody who does."""
         return bool(self._cursors) and all(cursor.last >= number for cursor in self._cursors)
 
-    def _pixels(self) -> Frame | None:
+    def _pixels(self) -> Captured | None:
         if self._frame is None and self._take is not None:
             self._frame = self._take()
         return self._frame
-
-
-class Capture(Protocol):
-    """Where a feed's frames come from; ``run`` is its thread and ends soon after ``feed.stopping``.
-
-    ``interrupt``, called by another thread, ends a wait that may be long.
-    """
-
-    def run(self, feed: Feed) -> None: ...
-
-    def interrupt(self) -> None: ...
-
-
-class ReaderCapture:
-    """Frames of a live source, from the shared memory of its reader. Owns the channel."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def interrupt(self) -> None:
-        """It never waits for long."""
-
-    def run(self, feed: Feed) -> None:
-        """Takes the newest frame's token; pixels stay where they are until a pipeline wants them."""
-        try:
-            with FrameReceiver(self._channel) as receiver:
-                while not feed.stopping:
-                    receiver.wait(TICK)
-                    with feed.exclusively():
-                        self._take(receiver, feed)
-        except ChannelClosedError:
-            feed.trouble("its reader is gone")
-
-    def _take(self, receiver: FrameReceiver, feed: Feed) -> None:
-        event = receiver.receive()
-        if isinstance(event, FrameReady):
-            feed.offer(event.number, receiver.copy, repeated=event.repeated, black=event.black)
-        elif isinstance(event, ReaderTrouble):
-            feed.trouble(event.text, ended=event.ended)
-
-
-class LocalCapture:
-    """Frames of a file, a folder or a generator, read in the engine, at most ``fps`` a second.
-
-    A lossless source waits for its turn; of another one the frames in between are left out.
-    """
-
-    def __init__(self, source: Source, orientation: Orientation, fps: float | None = None) -> None:
-        self._source = source
-        self._orientation = orientation
-        self._pacer = Pacer(fps)
-        self._number = 0
-
-    def interrupt(self) -> None:
-        """Ends a wait for the next picture."""
-        interrupt(self._source)
-
-    def run(self, feed: Feed) -> None:
-        """Opens the source again, after a pause, whenever it fails."""
-        pause = 0.5
-        while not feed.stopping:
-            try:
-                self._read_all(feed)
-            except SourceError as error:
-                feed.trouble(str(error))
-            except EdgeInferError as error:
-                feed.trouble(str(error), ended=True)
-                return
-            except Exception as error:  # whatever a decoder or a plug-in throws, the source is tried again
-                log.debug("source %s failed in a way that it should not", feed.plan.name, exc_info=True)
-                feed.trouble(f"unexpected {type(error).__name__}: {error}")
-            else:
-                return
-            feed.pause(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
-            pause = min(pause * 2, RETRY_MOST)
-
-    def _read_all(self, feed: Feed) -> None:
-        with self._source as source:
-            feed.lossless = source.lossless
-            while not feed.stopping:
-                picture = source.read()
-                if picture is None:
-                    if not feed.stopping:
-                        feed.trouble("", ended=True)
-                    break
-                if source.lossless:
-                    feed.pause(self._pacer.delay(time.monotonic()))
-                if not self._pacer.due(time.monotonic()) and not source.lossless:
-                    continue
-                self._number += 1
-                pixels = self._orientation.copy(picture.pixels)
-                frame = Frame(pixels, picture.color, picture.wall, picture.monotonic, self._number)
-                feed.offer(self._number, lambda frame=frame: frame)  # type: ignore[misc]
-
-
-def local_capture(plan: SourcePlan) -> LocalCapture:
-    """The capture of a source that the engine may read itself."""
-    return LocalCapture(make_source(plan), Orientation(plan.rotate, plan.flip), plan.fps)

@@ -1,9 +1,9 @@
-"""One capture: an image with its capture time."""
+"""One capture with its time: an image, a stretch of samples, or a line of text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from edge_infer.config.plan import Color
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """``[height, width, 3]`` or, for gray, ``[height, width]``."""
+
+Signal: TypeAlias = NDArray[np.float32]
+"""``[n, channels]``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,40 @@ class Frame:
     monotonic: float
     number: int
 
+    gap: ClassVar[bool] = False
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
         return self.pixels.shape[1], self.pixels.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """A stretch of a signal: ``values`` is ``[n, channels]``, ``rate`` samples a second.
+
+    The times are those of the last sample; ``number`` counts the stretches of the source, from 1. ``gap`` is true when
+    samples are missing between the stretch before and this one, so what was gathered before is worth nothing now.
+    """
+
+    values: Signal
+    rate: float
+    wall: float
+    monotonic: float
+    number: int
+    gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of text, without its end; ``number`` counts the lines of the source, from 1."""
+
+    text: str
+    wall: float
+    monotonic: float
+    number: int
+    gap: ClassVar[bool] = False
+
+
+Captured: TypeAlias = Frame | Samples | Line
+"""Whatever a source gives; which of the three is said by its class (``gives``)."""

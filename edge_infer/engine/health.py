@@ -22,9 +22,12 @@ WINDOW: Final = 30.0
 class SourceWatch:
     """Decides what state a source is in. Times are seconds of the monotonic clock, given by the caller."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, *, noisy: bool = True, quiet: bool = False) -> None:
+        """``noisy``: equal frames show that it is stuck; ``quiet``: it may be silent for as long as it likes."""
         self.error = ""
         self.ended = False
+        self._noisy = noisy
+        self._quiet = quiet
         self._seen = False
         self._last = now
         self._interval = 0.0
@@ -36,7 +39,7 @@ class SourceWatch:
         """A frame arrived; ``repeated``: bit-equal to the one before."""
         if self._seen:
             self._interval += (now - self._last - self._interval) * 0.2
-        if not repeated:
+        if not (repeated and self._noisy):
             self._changed = now
         if not black:
             self._bright = now
@@ -55,9 +58,10 @@ class SourceWatch:
         """The state as the contract defines it: lost after 5 s or ten intervals, frozen after 10 s of equal frames."""
         if self.ended:
             return "ended"
-        if now - self._last > max(LOST_AFTER, LOST_INTERVALS * self._interval):
+        silent = now - self._last > max(LOST_AFTER, LOST_INTERVALS * self._interval)
+        if silent and not (self._quiet and not self.error):
             return "lost"
-        if not self._seen:
+        if not self._seen and not self._quiet:
             return "starting"
         if self._last - self._changed > max(FROZEN_AFTER, LOST_INTERVALS * self._interval):
             return "frozen"

@@ -85,6 +85,10 @@ class Interpreter:
             raise ModelError(f"the model failed while running: {_reason(error)}") from error
         return [view() for view in self._views]
 
+    def forget(self) -> None:
+        """Sets what a model remembers from one run to the next back to its beginning."""
+        self._runtime.reset_all_variables()
+
     def operators(self) -> list[str]:
         """The operators of the graph as the runtime names them, in order of execution."""
         return [str(detail["op_name"]) for detail in self._runtime._get_ops_details()]  # noqa: SLF001 - no public way

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.config.plan import Polygon
-from edge_infer.engine.frame import Frame
+from edge_infer.engine.frame import Captured, Frame
 
 
 class Mask:
@@ -20,9 +20,9 @@ class Mask:
         self._size = (0, 0)
         self._corners: list[NDArray[np.int32]] = []
 
-    def __call__(self, frame: Frame) -> Frame:
-        """The frame with every polygon filled with zeros; without polygons the very same frame."""
-        if not self._polygons:
+    def __call__(self, frame: Captured) -> Captured:
+        """The frame with every polygon filled with zeros; without polygons, or for no picture, the very same frame."""
+        if not self._polygons or not isinstance(frame, Frame):
             return frame
         if frame.size != self._size:
             self._size = frame.size

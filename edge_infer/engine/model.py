@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from edge_infer.config.plan import ModelPlan, PipelinePlan
 from edge_infer.engine.decoders import Decoder, Layout, decoder_class
-from edge_infer.engine.frame import Frame
+from edge_infer.engine.frame import Captured
 from edge_infer.engine.interpreter import Interpreter
-from edge_infer.engine.preprocess.image import ImagePreprocess
+from edge_infer.engine.preprocess import Preprocess, preprocess_for
 from edge_infer.engine.tasks import Findings, TaskOf, task_class
 from edge_infer.errors import ModelError
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _BLOCK: Final = 1 << 20
-_WARM_UP: Final = (64, 48)
-"""Width and height of the gray frame that a model is warmed with."""
 
 
 class LoadedModel:
@@ -33,7 +30,7 @@ class LoadedModel:
     """
 
     interpreter: Interpreter
-    preprocess: ImagePreprocess
+    preprocess: Preprocess
     decode: Decoder
     postprocess: TaskOf
 
@@ -63,7 +60,13 @@ class LoadedModel:
         if hasattr(self, "interpreter"):
             self.interpreter.close()
 
-    def find(self, frame: Frame) -> Findings:
+    def frames(self, taken: Captured) -> Iterable[Captured]:
+        """What goes into the model now that ``taken`` has come: a picture at once, samples when a window is whole."""
+        if taken.gap:
+            self.interpreter.forget()
+        return self.preprocess.frames(taken)
+
+    def find(self, frame: Captured) -> Findings:
         """All steps for one frame, for those who do not look between them."""
         transform = self.preprocess(frame, self.interpreter.input())
         candidates = self.decode(self.interpreter.invoke())
@@ -73,15 +76,15 @@ class LoadedModel:
         inputs, outputs = self.interpreter.inputs, self.interpreter.outputs
         if len(inputs) != 1:
             raise ModelError(f"it has {len(inputs)} inputs; a model of pictures has one")
-        self.preprocess = ImagePreprocess(model.input, inputs[0])
+        self.preprocess = preprocess_for(model.input, inputs[0])
         layout = Layout(inputs, outputs, len(model.labels), self._plan.threshold, model.decoder.options)
         self.decode = decoder_class(model.decoder.target)(layout)
         self.postprocess = task_class(model.task)(self._plan)
 
     def _warm(self) -> None:
         """The first run is the slowest, and shows whether the outputs are what the decoder takes them for."""
-        width, height = _WARM_UP
-        self.find(Frame(np.full((height, width, 3), 128, np.uint8), "bgr", 0.0, 0.0, 1))
+        self.find(self.preprocess.example())
+        self.interpreter.forget()
 
 
 def check_digest(model: ModelPlan) -> None:

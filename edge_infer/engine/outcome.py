@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.frame import Frame
+from edge_infer.engine.frame import Captured
 from edge_infer.engine.tasks import Essence, Findings, Head, task_class
 from edge_infer.messages import Reason, Result, State, timestamp
 
@@ -47,7 +47,7 @@ class Composer:
         self._room = plan.max_payload - MARKS
         self._unknown = task_class(plan.model.task).unknown
 
-    def __call__(self, findings: Findings, frame: Frame, now: float) -> Outcome:
+    def __call__(self, findings: Findings, frame: Captured, now: float) -> Outcome:
         """The outcome of a frame, at ``now`` seconds of the monotonic clock."""
         milliseconds = max(0.0, round((now - frame.monotonic) * 1000.0, 1))
         return Outcome(replace(self._head, ts=timestamp(frame.wall), ms=milliseconds), findings, self._room)

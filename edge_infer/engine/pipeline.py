@@ -14,7 +14,7 @@ from typing import Final
 from edge_infer.codec import ABSENT
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.feed import TICK, Feed
-from edge_infer.engine.frame import Frame
+from edge_infer.engine.frame import Captured
 from edge_infer.engine.health import PipelineWatch
 from edge_infer.engine.mask import Mask
 from edge_infer.engine.model import LoadedModel
@@ -66,7 +66,7 @@ class Pipeline:
         if self._thread.is_alive():
             log.warning("pipeline %s: its thread did not stop", self.plan.name)
 
-    def step(self, model: LoadedModel, frame: Frame) -> None:
+    def step(self, model: LoadedModel, frame: Captured) -> None:
         """What happens to one captured frame."""
         visible = self._mask(frame)
         transform = model.preprocess(visible, model.interpreter.input())
@@ -109,20 +109,20 @@ class Pipeline:
     def _serve(self, model: LoadedModel) -> None:
         pacer = Pacer(self.plan.fps)
         while not self._stop.is_set():
-            frame = None
-            if rest := pacer.left(time.monotonic()):
+            taken = None
+            if (rest := pacer.left(time.monotonic())) and self.feed.rest(self._cursor):
                 self._stop.wait(min(rest, TICK))
-                self.feed.rest(self._cursor)
             else:
-                frame = self.feed.next(self._cursor, TICK)
+                taken = self.feed.next(self._cursor, TICK)
             reason = self.feed.blocked()
-            if frame is not None and reason in (None, "source_ended"):  # the last frame of a source counts too
-                pacer.due(time.monotonic())
-                self._try(model, frame)
+            if taken is not None and reason in (None, "source_ended"):  # the last frame of a source counts too
+                for frame in model.frames(taken):
+                    if pacer.due(time.monotonic()):
+                        self._try(model, frame)
             elif reason:
                 self._say_nothing(reason)
 
-    def _try(self, model: LoadedModel, frame: Frame) -> None:
+    def _try(self, model: LoadedModel, frame: Captured) -> None:
         self._watch.busy_since = time.monotonic()
         try:
             self.step(model, frame)

@@ -14,12 +14,14 @@ from typing import Final
 import cv2
 
 from edge_infer.channel import Channel, ChannelClosedError
-from edge_infer.config.plan import Plan, SourcePlan
-from edge_infer.engine.feed import Capture, Feed, ReaderCapture, local_capture
-from edge_infer.engine.frames_in import FROM_READER
+from edge_infer.config.plan import Plan
+from edge_infer.engine.capture import local_capture, reader_capture
+from edge_infer.engine.feed import Feed
+from edge_infer.engine.frame import Frame
 from edge_infer.engine.interpreter import backend_name
 from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.pipeline import Pipeline
+from edge_infer.engine.stream import make_feed
 from edge_infer.errors import EdgeInferError
 from edge_infer.messages import ModelStatus
 from edge_infer.rooms import (
@@ -54,7 +56,7 @@ class Engine:
         self._plan: Plan | None = None
         self._feeds: dict[str, Feed] = {}
         self._pipelines: dict[str, Pipeline] = {}
-        self._readers: dict[str, Channel] = {}
+        self._readers: dict[str, int] = {}  # ways to readers that no feed has taken yet
         self._stopping = False
 
     def run(self) -> None:
@@ -98,10 +100,9 @@ class Engine:
                 self._outlet.acked(word)
 
     def _attach(self, source: str) -> None:
-        channel = Channel(self._control.take_file(), FROM_READER)
-        if old := self._readers.pop(source, None):
-            old.close()
-        self._readers[source] = channel
+        if source in self._readers:
+            os.close(self._readers.pop(source))
+        self._readers[source] = self._control.take_file()
 
     def _apply(self, plan: Plan) -> None:
         """Only what changed restarts: a pipeline when itself or its source changed, a feed when its source did."""
@@ -121,7 +122,7 @@ class Engine:
         self._end(self._feeds[name] for name in self._feeds.keys() - kept_feeds.keys())
         for name in self._pipelines.keys() - pipelines.keys():
             self._outlet.forget(name)
-        feeds = {name: kept_feeds.get(name) or Feed(source) for name, source in wanted.items()}
+        feeds = {name: kept_feeds.get(name) or make_feed(source) for name, source in wanted.items()}
         fresh = {name: Pipeline(p, feeds[p.source], self._outlet) for name, p in pipelines.items() if name not in kept}
         self._plan, self._feeds, self._pipelines = plan, feeds, {**kept, **fresh}
         for pipeline in fresh.values():
@@ -131,14 +132,12 @@ class Engine:
 
     def _start_feed(self, feed: Feed) -> None:
         try:
-            feed.start(self._capture(feed.plan))
+            if feed.plan.live:
+                feed.start(reader_capture(feed.plan, self._readers.pop(feed.plan.name)))
+            else:
+                feed.start(local_capture(feed.plan))
         except EdgeInferError as error:
             feed.trouble(str(error), ended=True)
-
-    def _capture(self, plan: SourcePlan) -> Capture:
-        if plan.live:
-            return ReaderCapture(self._readers.pop(plan.name))
-        return local_capture(plan)
 
     def _end(self, parts: Iterable[Pipeline | Feed]) -> None:
         ending = list(parts)
@@ -157,6 +156,8 @@ class Engine:
             frame = feed.newest() if feed else None
             if feed is None or frame is None:
                 return f"source {source} has given no frame yet" if feed else f"there is no source {source!r}"
+            if not isinstance(frame, Frame):
+                return f"source {source} gives no pictures"
             pixels = frame.pixels if frame.color != "rgb" else cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
             data = cv2.imencode(".png", pixels)[1].tobytes()
             written = 0
@@ -189,6 +190,9 @@ class Engine:
     def _close(self) -> None:
         self._end(self._pipelines.values())
         self._end(self._feeds.values())
+        for way in self._readers.values():
+            os.close(way)
+        self._readers.clear()
         deadline = time.monotonic() + LAST_WORDS
         try:
             while not self._outlet.flush() and (left := deadline - time.monotonic()) > 0:

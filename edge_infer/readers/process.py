@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final, Protocol
 
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.config.plan import SourcePlan
@@ -19,7 +19,8 @@ from edge_infer.errors import EdgeInferError, WireError
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
 from edge_infer.readers.slots import TO_READER, SlotWriter
-from edge_infer.readers.sources import Source, make_source
+from edge_infer.readers.sources import Picture, Source, make_source
+from edge_infer.readers.stream import StreamWriter
 from edge_infer.rooms import ReaderReport
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,21 @@ TICK: Final = 0.1
 """Seconds between two looks at the channels while there is nothing to read."""
 LAST_MOMENT: Final = 0.1
 """Seconds that the source gets to close after SIGTERM; what hangs is left to the kernel."""
+
+
+class Writer(Protocol):
+    """Where a reader puts what it read; `SlotWriter` for pictures, `StreamWriter` for samples and lines."""
+
+    frames: int
+    greetings: int
+
+    def poll(self) -> None: ...
+
+    def write(self, reading: Any) -> bool: ...
+
+    def trouble(self, text: str, *, ended: bool = False) -> bool: ...
+
+    def close(self) -> None: ...
 
 
 class Progress:
@@ -61,7 +77,7 @@ class Progress:
 class Reader:
     """Opens the source, hands on its frames and opens it again when it fails, until stopped."""
 
-    def __init__(self, plan: SourcePlan, writer: SlotWriter, progress: Progress, stop: threading.Event) -> None:
+    def __init__(self, plan: SourcePlan, writer: Writer, progress: Progress, stop: threading.Event) -> None:
         self._plan = plan
         self._writer = writer
         self._progress = progress
@@ -92,12 +108,12 @@ class Reader:
                 source.__enter__()
             while not self._stop.is_set():
                 with progress.call(patience):
-                    picture = source.read()
-                if picture is None:
+                    reading = source.read()
+                if reading is None:
                     break
                 progress.error = ""
-                if self._pacer.due(picture.monotonic):
-                    self._writer.write(picture)
+                if self._pacer.due(reading.monotonic) or not isinstance(reading, Picture):
+                    self._writer.write(reading)
                     progress.frames = self._writer.frames
         finally:
             with progress.call():
@@ -174,7 +190,9 @@ def run(plan: SourcePlan, control_fd: int, frames_fd: int) -> int:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which stops the others in order
-    writer = SlotWriter(Channel(frames_fd, TO_READER), Orientation(plan.rotate, plan.flip))
+    channel = Channel(frames_fd, TO_READER)
+    pictures = plan.gives == "image"
+    writer = SlotWriter(channel, Orientation(plan.rotate, plan.flip)) if pictures else StreamWriter(channel)
     Reporter(Channel(control_fd, ()), signals, progress, stop).start()
     try:
         Reader(plan, writer, progress, stop).run()

@@ -274,6 +274,8 @@ class Options:
 
 
 class Thermal:
+    gives = "image"
+    noisy = True
     live = True
     network = False
     lossless = False

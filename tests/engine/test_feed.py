@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edge_infer.config.plan import SourcePlan
-from edge_infer.engine.feed import Feed, LocalCapture
+from edge_infer.engine.capture import LocalCapture
+from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Frame
 from edge_infer.errors import SourceError
 from edge_infer.readers.orient import Orientation
@@ -93,7 +94,7 @@ def test_what_a_resting_pipeline_did_not_want_is_not_dropped() -> None:
     feed = Feed(PLAN)
     cursor = feed.attach()
     feed.offer(1, lambda: frame(1))
-    feed.rest(cursor)
+    assert feed.rest(cursor)
     feed.offer(2, lambda: frame(2))
     assert feed.next(cursor, 0.0) is not None
     assert cursor.dropped == 0

@@ -14,7 +14,8 @@ import pytest
 
 from edge_infer.channel import Channel
 from edge_infer.config.plan import SourcePlan
-from edge_infer.engine.feed import Feed, ReaderCapture
+from edge_infer.engine.capture import ReaderCapture
+from edge_infer.engine.feed import Feed
 from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.slots import TO_READER, SlotWriter, make_memory

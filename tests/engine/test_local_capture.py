@@ -11,7 +11,8 @@ import pytest
 
 from edge_infer.codec import JsonValue
 from edge_infer.config.plan import SourcePlan
-from edge_infer.engine.feed import Feed, local_capture
+from edge_infer.engine.capture import local_capture
+from edge_infer.engine.feed import Feed
 from edge_infer.readers.sources import source_target
 
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from edge_infer.channel import Channel
 from edge_infer.config.plan import DecoderPlan, PipelinePlan, SourcePlan
+from edge_infer.engine.capture import local_capture
 from edge_infer.engine.decoders.blazeface import BlazeFace
-from edge_infer.engine.feed import Cursor, Feed, local_capture
+from edge_infer.engine.feed import Cursor, Feed
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.pipeline import Pipeline

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from typing_extensions import Self
 
+from edge_infer.config.plan import Gives
 from edge_infer.engine.frame import Pixels
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
@@ -39,6 +40,8 @@ def sealed_with_checksum(pixels: Pixels) -> bool:
 
 
 class PacedSource:
+    gives: ClassVar[Gives] = "image"
+    noisy: ClassVar[bool] = True
     live: ClassVar[bool] = True
     network: bool = False
     lossless: bool = False

@@ -28,6 +28,8 @@ CONVERSIONS: Final = {
     ("gray", "rgb"): cv2.COLOR_GRAY2RGB,
     ("gray", "bgr"): cv2.COLOR_GRAY2BGR,
 }
+EXAMPLE: Final = (64, 48)
+"""Width and height of the picture that a model is warmed with."""
 _LUT_TYPES: Final = ("uint8", "int8", "int16", "float32")
 """What ``cv2.LUT`` writes; NumPy's ``take`` is right for the others, at two to three times the time."""
 
@@ -50,6 +52,15 @@ class ImagePreprocess:
         self._store = _Store(self._table)
         self._border = self._table[plan.border]
         self._format: tuple[tuple[int, int], Color] | None = None
+
+    def frames(self, taken: Frame) -> tuple[Frame, ...]:
+        """A picture goes in as it comes."""
+        return (taken,)
+
+    def example(self) -> Frame:
+        """A gray picture."""
+        width, height = EXAMPLE
+        return Frame(np.full((height, width, 3), 128, np.uint8), "bgr", 0.0, 0.0, 1)
 
     def __call__(self, frame: Frame, into: Values) -> Transform:
         """Fills ``into``, a view of the whole input tensor; the way back from its fractions is returned."""

@@ -2,14 +2,17 @@
 
 A source *must* be a class with
 
+- ``gives``: what it reads, ``image`` (`Picture`), ``samples`` (`Block`) or ``text`` (`Words`) (a class attribute);
+- ``noisy``: true when two equal readings in a row show that the device is stuck, as with cameras and microphones (a
+  class attribute);
 - ``live``: true when it belongs into a reader (a device, connection or child process); a file is read in the engine;
 - ``network``: true when it needs inet sockets (a class attribute, or a property of the instance's options);
 - ``Options``: a frozen dataclass, the keys of this kind as `SourcePlan.options` spells them, checked by the codec;
 - ``__init__(options)``: cheap, opens nothing;
 - ``__enter__`` that opens within about 10 s or raises `SourceError` with the remedy, and ``close()`` that is idempotent
   and safe after a half-open (``__exit__`` calls it);
-- ``read() -> Picture | None``: waits for the next frame; None when there will be no more; raises `SourceError` when the
-  source is gone, after which it is closed and opened again (with back-off, by the caller).
+- ``read() -> Picture | Block | Words | None``: waits for the next one; None when there will be no more; raises
+  `SourceError` when the source is gone, after which it is closed and opened again (with back-off, by the caller).
 
 It *may* have
 
@@ -26,11 +29,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
 from edge_infer.codec import decode
-from edge_infer.config.plan import Color, SourcePlan
-from edge_infer.engine.frame import Pixels
+from edge_infer.config.plan import Color, Gives, SourcePlan
+from edge_infer.engine.frame import Pixels, Signal
 from edge_infer.tables import load, names, target
 
 if TYPE_CHECKING:
@@ -58,6 +61,32 @@ class Picture:
     monotonic: float
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a source read: ``values`` ``[n, channels]`` at ``rate`` a second, and the times of the last sample.
+
+    ``gap``: samples were lost before this block (an overrun of the device, a restart).
+    """
+
+    values: Signal
+    rate: float
+    wall: float
+    monotonic: float
+    gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a source read: one line of text and when it came."""
+
+    text: str
+    wall: float
+    monotonic: float
+
+
+Reading: TypeAlias = Picture | Block | Words
+
+
 class Source(Protocol):
     """The contract of a kind; see the module's text.
 
@@ -65,6 +94,8 @@ class Source(Protocol):
     ``read`` keeps to the source's own pace and the newest frame counts.
     """
 
+    gives: ClassVar[Gives]
+    noisy: ClassVar[bool]
     live: ClassVar[bool]
     network: bool
     lossless: bool
@@ -77,7 +108,7 @@ class Source(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def read(self) -> Picture | None: ...
+    def read(self) -> Reading | None: ...
 
     def close(self) -> None: ...
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 import cv2
 import numpy as np
 
+from edge_infer.config.plan import Gives
 from edge_infer.engine.frame import Pixels
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
@@ -64,6 +65,8 @@ class ExecOptions:
 class ExecSource:
     """Frames that a child process prints; it is killed with the source, and with the reader."""
 
+    gives: ClassVar[Gives] = "image"
+    noisy: ClassVar[bool] = True
     live: ClassVar[bool] = True
     network: bool = False
     lossless: bool = False

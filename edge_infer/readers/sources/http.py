@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import cv2
 import numpy as np
 
+from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
 from edge_infer.readers.sources.address import read_secret, shown
@@ -46,6 +47,8 @@ class HttpOptions:
 class HttpSource:
     """Pictures of one URL; of several that are there already, the newest."""
 
+    gives: ClassVar[Gives] = "image"
+    noisy: ClassVar[bool] = True
     live: ClassVar[bool] = True
     network: bool = True
     lossless: bool = False

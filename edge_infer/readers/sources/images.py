@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import cv2
 import numpy as np
 
+from edge_infer.config.plan import Gives
 from edge_infer.engine.frame import Pixels
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
@@ -41,6 +42,8 @@ class ImagesOptions:
 class ImagesSource:
     """Pictures by name in natural order (2 before 10); `skipped` counts those that could not be read."""
 
+    gives: ClassVar[Gives] = "image"
+    noisy: ClassVar[bool] = True
     live: ClassVar[bool] = False
     network: bool = False
     Options = ImagesOptions

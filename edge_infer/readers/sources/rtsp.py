@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import cv2
 
+from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
 from edge_infer.readers.sources.address import read_secret, shown, with_credentials
@@ -51,6 +52,8 @@ def open_stream(url: str) -> Capture:
 class RtspSource:
     """Frames of one stream; when it changes its size in mid-flight, the next opening has the new one."""
 
+    gives: ClassVar[Gives] = "image"
+    noisy: ClassVar[bool] = True
     live: ClassVar[bool] = True
     network: bool = True
     lossless: bool = False

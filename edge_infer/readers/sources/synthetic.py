@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import cv2
 import numpy as np
 
+from edge_infer.config.plan import Gives
 from edge_infer.engine.frame import Pixels
 from edge_infer.errors import SourceError
 from edge_infer.messages import FractionBox
@@ -62,6 +63,8 @@ class Thing:
 class SyntheticSource:
     """Objects that go straight on and bounce off the frame's edges; frames are numbered from 1 and never end."""
 
+    gives: ClassVar[Gives] = "image"
+    noisy: ClassVar[bool] = True
     live: ClassVar[bool] = False
     network: bool = False
     Options = SyntheticOptions

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import cv2
 
+from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
 from edge_infer.readers.sources.capture import Capture, next_picture
@@ -46,6 +47,8 @@ def open_device(device: str) -> Capture:
 class V4l2Source:
     """Frames of one device, newest first: the driver keeps one buffer. ``factory`` opens the hardware."""
 
+    gives: ClassVar[Gives] = "image"
+    noisy: ClassVar[bool] = True
     live: ClassVar[bool] = True
     network: bool = False
     lossless: bool = False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import cv2
 
+from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
 from edge_infer.readers.sources.capture import Capture, next_picture
@@ -45,6 +46,8 @@ def open_file(path: str) -> Capture:
 class VideoSource:
     """Frames of one clip, from the start after each opening."""
 
+    gives: ClassVar[Gives] = "image"
+    noisy: ClassVar[bool] = True
     live: ClassVar[bool] = False
     network: bool = False
     Options = VideoOptions

@@ -1,0 +1,190 @@
+"""Where the frames of a feed come from: the reader of a live source, or a file that the engine reads itself."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import random
+import time
+from typing import Final, Protocol
+
+import numpy as np
+
+from edge_infer.channel import Channel, ChannelClosedError
+from edge_infer.config.plan import SourcePlan
+from edge_infer.engine.feed import TICK, Feed
+from edge_infer.engine.frame import Captured, Frame, Line, Samples
+from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
+from edge_infer.errors import EdgeInferError, SourceError, WireError
+from edge_infer.readers.orient import Orientation
+from edge_infer.readers.pacer import Pacer
+from edge_infer.readers.sources import Block, Picture, Reading, Source, interrupt, make_source
+from edge_infer.rooms import FrameReady, LineReady, ReaderHello, ReaderTrouble, SamplesReady
+
+log = logging.getLogger(__name__)
+
+RETRY_MOST: Final = 5.0
+FROM_STREAM: Final = (SamplesReady, LineReady, ReaderTrouble)
+"""What the engine's end of the channel of a signal or of text accepts."""
+
+
+class Capture(Protocol):
+    """Where a feed's frames come from; ``run`` is its thread and ends soon after ``feed.stopping``.
+
+    ``interrupt``, called by another thread, ends a wait that may be long.
+    """
+
+    def run(self, feed: Feed) -> None: ...
+
+    def interrupt(self) -> None: ...
+
+
+class ReaderCapture:
+    """Pictures of a live source, from the shared memory of its reader. Owns the channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def interrupt(self) -> None:
+        """It never waits for long."""
+
+    def run(self, feed: Feed) -> None:
+        """Takes the newest frame's token; pixels stay where they are until a pipeline wants them."""
+        try:
+            with FrameReceiver(self._channel) as receiver:
+                while not feed.stopping:
+                    receiver.wait(TICK)
+                    with feed.exclusively():
+                        self._take(receiver, feed)
+        except ChannelClosedError:
+            feed.trouble("its reader is gone")
+
+    def _take(self, receiver: FrameReceiver, feed: Feed) -> None:
+        event = receiver.receive()
+        if isinstance(event, FrameReady):
+            feed.offer(event.number, receiver.copy, repeated=event.repeated, black=event.black)
+        elif isinstance(event, ReaderTrouble):
+            feed.trouble(event.text, ended=event.ended)
+
+
+class StreamCapture:
+    """Samples or lines of a live source, from its reader. Owns the channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._number = 0
+        self._last = 0
+
+    def interrupt(self) -> None:
+        """It never waits for long."""
+
+    def run(self, feed: Feed) -> None:
+        """Takes everything, in order."""
+        try:
+            self._channel.send(ReaderHello())
+            while not feed.stopping:
+                self._take(feed)
+        except ChannelClosedError:
+            feed.trouble("its reader is gone")
+        finally:
+            self._channel.close()
+
+    def _take(self, feed: Feed) -> None:
+        try:
+            event = self._channel.wait(TICK)
+            if isinstance(event, (SamplesReady, LineReady)):
+                gap = event.number != self._last + 1  # also when a new reader counts from 1 again
+                self._number += event.number - self._last if event.number > self._last else 1
+                self._last = event.number
+                item = _received(event, self._number, gap=gap)
+                feed.offer(self._number, lambda: item, repeated=isinstance(event, SamplesReady) and event.repeated)
+            elif isinstance(event, ReaderTrouble):
+                feed.trouble(event.text, ended=event.ended)
+        except ChannelClosedError:
+            raise
+        except (WireError, ValueError) as error:
+            feed.trouble(f"the reader said something impossible: {error}"[:500])
+
+
+class LocalCapture:
+    """Frames of a file, a folder or a generator, read in the engine, at most ``fps`` a second.
+
+    A lossless source waits for its turn; of another one the pictures in between are left out. Samples and lines are
+    never left out.
+    """
+
+    def __init__(self, source: Source, orientation: Orientation, fps: float | None = None) -> None:
+        self._source = source
+        self._orientation = orientation
+        self._pacer = Pacer(fps)
+        self._number = 0
+
+    def interrupt(self) -> None:
+        """Ends a wait for the next picture."""
+        interrupt(self._source)
+
+    def run(self, feed: Feed) -> None:
+        """Opens the source again, after a pause, whenever it fails."""
+        pause = 0.5
+        while not feed.stopping:
+            try:
+                self._read_all(feed)
+            except SourceError as error:
+                feed.trouble(str(error))
+            except EdgeInferError as error:
+                feed.trouble(str(error), ended=True)
+                return
+            except Exception as error:  # whatever a decoder or a plug-in throws, the source is tried again
+                log.debug("source %s failed in a way that it should not", feed.plan.name, exc_info=True)
+                feed.trouble(f"unexpected {type(error).__name__}: {error}")
+            else:
+                return
+            feed.pause(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+            pause = min(pause * 2, RETRY_MOST)
+
+    def _read_all(self, feed: Feed) -> None:
+        with self._source as source:
+            feed.lossless = source.lossless
+            while not feed.stopping:
+                reading = source.read()
+                if reading is None:
+                    if not feed.stopping:
+                        feed.trouble("", ended=True)
+                    break
+                if self._wanted(reading, feed, lossless=source.lossless):
+                    self._number += 1
+                    item = self._captured(reading)
+                    feed.offer(self._number, lambda item=item: item)  # type: ignore[misc]
+
+    def _wanted(self, reading: Reading, feed: Feed, *, lossless: bool) -> bool:
+        if lossless:
+            feed.pause(self._pacer.delay(time.monotonic()))
+        return self._pacer.due(time.monotonic()) or lossless or not isinstance(reading, Picture)
+
+    def _captured(self, reading: Reading) -> Captured:
+        if isinstance(reading, Picture):
+            pixels = self._orientation.copy(reading.pixels)
+            return Frame(pixels, reading.color, reading.wall, reading.monotonic, self._number)
+        if isinstance(reading, Block):
+            gap = reading.gap or self._number == 1
+            return Samples(reading.values, reading.rate, reading.wall, reading.monotonic, self._number, gap)
+        return Line(reading.text, reading.wall, reading.monotonic, self._number)
+
+
+def _received(event: SamplesReady | LineReady, number: int, *, gap: bool) -> Captured:
+    if isinstance(event, LineReady):
+        return Line(event.text, event.wall, event.monotonic, number)
+    values = np.frombuffer(base64.b64decode(event.values, validate=True), "<f4").reshape(-1, event.channels)
+    return Samples(values, event.rate, event.wall, event.monotonic, number, gap or event.gap)
+
+
+def reader_capture(plan: SourcePlan, fd: int) -> Capture:
+    """The capture of a live source over the way to its reader, which it owns from now on."""
+    if plan.gives == "image":
+        return ReaderCapture(Channel(fd, FROM_READER))
+    return StreamCapture(Channel(fd, FROM_STREAM))
+
+
+def local_capture(plan: SourcePlan) -> Capture:
+    """The capture of a source that the engine may read itself."""
+    return LocalCapture(make_source(plan), Orientation(plan.rotate, plan.flip), plan.fps)

@@ -1,0 +1,167 @@
+"""Samples and lines: everything, in order, to every pipeline; what is lost shows as a gap."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from edge_infer.channel import Channel
+from edge_infer.config.plan import SourcePlan
+from edge_infer.engine.capture import LocalCapture, reader_capture
+from edge_infer.engine.feed import Cursor, Feed
+from edge_infer.engine.frame import Captured, Line, Samples
+from edge_infer.engine.stream import MOST, Stream, make_feed
+from edge_infer.readers.orient import Orientation
+from edge_infer.readers.slots import TO_READER
+from edge_infer.readers.sources import Block, Reading, Words
+from edge_infer.readers.stream import StreamWriter
+from tests.broker import eventually
+
+SIGNAL = SourcePlan("mic", "fake", "", live=True, network=False, options={}, gives="samples")
+TEXT = SourcePlan("log", "fake", "", live=True, network=False, options={}, gives="text")
+
+
+def samples(number: int) -> Samples:
+    return Samples(np.full((4, 2), number, np.float32), 100.0, 0.0, time.monotonic(), number)
+
+
+def offer(feed: Feed, *numbers: int) -> None:
+    for number in numbers:
+        feed.offer(number, lambda number=number: samples(number))  # type: ignore[misc]
+
+
+def drain(feed: Feed, cursor: Cursor) -> list[Captured]:
+    taken = []
+    while (item := feed.next(cursor, 0.0)) is not None:
+        taken.append(item)
+    return taken
+
+
+def test_every_pipeline_gets_everything_in_order() -> None:
+    feed = make_feed(SIGNAL)
+    cursors = [feed.attach(), feed.attach()]
+    offer(feed, 1, 2, 3)
+    assert [[item.number for item in drain(feed, cursor)] for cursor in cursors] == [[1, 2, 3]] * 2
+    assert not feed.rest(cursors[0])
+
+
+def test_a_pipeline_that_falls_behind_begins_anew_and_knows_it() -> None:
+    feed = Stream(SIGNAL)
+    slow = feed.attach()
+    offer(feed, *range(1, MOST + 3))
+    taken = drain(feed, slow)
+    assert [(item.number, item.gap) for item in taken] == [(MOST + 1, True), (MOST + 2, False)]
+    assert slow.dropped == MOST
+
+
+class Tape:
+    """A source of so many blocks or lines."""
+
+    live = noisy = network = False
+    lossless = True
+
+    def __init__(self, *readings: Reading) -> None:
+        self._left = list(readings)
+
+    def __enter__(self) -> Tape:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        pass
+
+    def read(self) -> Reading | None:
+        return self._left.pop(0) if self._left else None
+
+
+def test_a_file_of_samples_waits_for_the_slowest_pipeline() -> None:
+    blocks = [Block(np.full((4, 1), number, np.float32), 100.0, 0.0, 0.0) for number in range(200)]
+    feed = make_feed(SIGNAL)
+    cursor = feed.attach()
+    feed.start(LocalCapture(Tape(*blocks), Orientation()))  # type: ignore[arg-type]
+    taken: list[Captured] = []
+    eventually(lambda: taken.extend(drain(feed, cursor)) or len(taken) == 200, "end of the tape")
+    feed.close()
+    assert [float(item.values[0, 0]) for item in taken if isinstance(item, Samples)] == list(range(200))
+    assert [item.gap for item in taken] == [True] + [False] * 199
+
+
+@pytest.fixture
+def way() -> Iterator[tuple[int, StreamWriter]]:
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    writer = StreamWriter(Channel(right.detach(), TO_READER))
+    yield left.detach(), writer
+    writer.close()
+
+
+def test_what_a_reader_says_arrives_as_it_was(way: tuple[int, StreamWriter]) -> None:
+    fd, writer = way
+    feed = make_feed(SIGNAL)
+    cursor = feed.attach()
+    feed.start(reader_capture(SIGNAL, fd))
+    values = np.array([[1.5, -2.25], [3e-7, 4e9], [0.0, -0.0]], np.float32)
+    assert writer.write(Block(values, 16_000.0, 12.5, 3.5))
+    taken = feed.next(cursor, 10.0)
+    assert isinstance(taken, Samples)
+    assert np.array_equal(taken.values, values)
+    assert (taken.rate, taken.wall, taken.monotonic, taken.gap) == (16_000.0, 12.5, 3.5, False)
+    assert writer.write(Block(values, 16_000.0, 13.0, 4.0, gap=True))
+    taken = feed.next(cursor, 10.0)
+    assert taken is not None
+    assert taken.gap
+    feed.close()
+
+
+def test_a_reader_that_is_not_heard_drops_and_the_gap_shows(way: tuple[int, StreamWriter]) -> None:
+    fd, writer = way
+    block = Block(np.zeros((2_000, 1), np.float32), 16_000.0, 0.0, 0.0)
+    sent = 0
+    while writer.write(block):
+        sent += 1
+    feed = make_feed(SIGNAL)
+    cursor = feed.attach()
+    feed.start(reader_capture(SIGNAL, fd))
+    eventually(lambda: len(cursor.waiting) == sent, "what was sent")
+    eventually(lambda: writer.write(block), "room")
+    taken: list[Captured] = []
+    eventually(lambda: taken.extend(drain(feed, cursor)) or len(taken) == sent + 1, "the rest")
+    assert [item.gap for item in taken] == [False] * sent + [True]
+    assert taken[-1].number == writer.frames
+    feed.close()
+
+
+def test_lines_arrive_and_a_quiet_source_of_text_is_not_lost(way: tuple[int, StreamWriter]) -> None:
+    fd, writer = way
+    feed = make_feed(TEXT)
+    cursor = feed.attach()
+    feed.start(reader_capture(TEXT, fd))
+    assert feed.blocked() is None
+    assert writer.write(Words("Ein Grüß Gott", 1.0, 2.0))
+    taken = feed.next(cursor, 10.0)
+    assert isinstance(taken, Line)
+    assert taken.text == "Ein Grüß Gott"
+    assert writer.trouble("the pipe is broken")
+    eventually(lambda: feed.health().error == "the pipe is broken", "trouble")
+    feed.close()
+
+
+def test_nonsense_of_a_reader_is_told_and_survived() -> None:
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    feed = make_feed(SIGNAL)
+    cursor = feed.attach()
+    feed.start(reader_capture(SIGNAL, left.detach()))
+    right.send(b'\0{"SamplesReady":{"number":1,"values":"!!!!"}}')
+    eventually(lambda: "impossible" in str(feed.health().error), "word of nonsense")
+    writer = StreamWriter(Channel(right.detach(), TO_READER))
+    assert writer.write(Block(np.zeros((2, 1), np.float32), 1.0, 0.0, 0.0))
+    assert feed.next(cursor, 10.0) is not None
+    feed.close()
+    writer.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "capture-mic"]
