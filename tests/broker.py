@@ -147,6 +147,11 @@ class Subscriber:
         """What came on this topic."""
         return [heard for heard in list(self.heard) if heard.topic == topic]
 
+    def first(self, count: int, topic: str) -> list[Heard]:
+        """Everything on this topic once ``count`` messages have come: the broker acknowledges before it delivers."""
+        eventually(lambda: len(self.on(topic)) >= count, f"{count} messages on {topic}")
+        return self.on(topic)
+
     def last(self, topic: str) -> Heard | None:
         """The newest on this topic."""
         return next(iter(reversed(self.on(topic))), None)

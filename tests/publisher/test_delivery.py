@@ -28,7 +28,7 @@ def test_birth_states_and_results_of_a_quiet_day(broker: Broker, room: Room) -> 
         for seq in range(1, 101):
             room.hand_over(result(seq))
         room.wait_acked(100)
-        heard = [decode(PAYLOADS["result"], one.value) for one in subscriber.on(f"{P}/door/result")]
+        heard = [decode(PAYLOADS["result"], one.value) for one in subscriber.first(100, f"{P}/door/result")]
         assert heard == [result(seq) for seq in range(1, 101)]
         assert room.stop() == 0
         assert subscriber.wait(f"{P}/status", lambda heard: heard.payload == b"offline")
@@ -124,7 +124,7 @@ def test_a_killed_publisher_leaves_its_will_and_a_new_one_goes_on(broker: Broker
         for seq in range(6, 11):
             room.hand_over(result(seq))
         room.wait_acked(10)
-        assert [one.value["seq"] for one in subscriber.on(f"{P}/door/result")] == list(range(1, 11))
+        assert [one.value["seq"] for one in subscriber.first(10, f"{P}/door/result")] == list(range(1, 11))
         assert room.report
         assert room.report.outbox.lost == {}
 
@@ -135,7 +135,7 @@ def test_results_of_an_engine_that_died_with_the_publisher_are_taken(broker: Bro
     with Subscriber(broker.port) as subscriber:
         room.start(plan(mqtt_plan(broker.port)))
         room.wait_acked(3, boot="aaaaaa")
-        assert [one.value["boot"] for one in subscriber.on(f"{P}/door/result")] == ["aaaaaa"] * 3
+        assert [one.value["boot"] for one in subscriber.first(3, f"{P}/door/result")] == ["aaaaaa"] * 3
 
 
 def test_an_engine_that_died_with_the_greeting_is_not_waited_for(broker: Broker, room: Room) -> None:
@@ -158,7 +158,7 @@ def test_gaps_are_counted_and_repetitions_are_not_sent(broker: Broker, room: Roo
             room.hand_over(result(seq))
         room.wait_acked(8)
         room.wait(lambda: room.report and room.report.outbox.lost == {"handover": 4}, "four missed numbers")
-        assert [one.value["seq"] for one in subscriber.on(f"{P}/door/result")] == [1, 2, 7, 8]
+        assert [one.value["seq"] for one in subscriber.first(4, f"{P}/door/result")] == [1, 2, 7, 8]
 
 
 def test_what_does_not_fit_the_schema_or_the_labels_is_never_sent(broker: Broker, room: Room) -> None:
