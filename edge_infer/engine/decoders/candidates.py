@@ -46,18 +46,29 @@ def span(output: Tensor) -> tuple[float, float]:
     return scale * (int(limits.min) - zero), scale * (int(limits.max) - zero)
 
 
-def best_classes(scores: NDArray[Any], limit: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The rows of stored ``scores`` ``[n, classes]`` with something not below ``limit``, and their best class each.
+def best_classes(
+    scores: NDArray[Any], limit: float, *, background: bool = False
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The rows of stored ``scores`` ``[n, classes]`` with something not below ``limit``, and the best class of each.
 
-    NaN is not below, so that it can be counted. Comparing first and looking at few rows takes a tenth of the time of a
-    maximum over every row.
+    NaN is not below, so that it can be counted. With a ``background`` the first column is no class, and classes count
+    from the next. Comparing all first and looking at few rows takes a third of the time of a maximum over each row.
     """
-    hits = np.flatnonzero(~(scores < limit)) // scores.shape[1]
+    below = scores < limit
+    below[:, : int(background)] = True
+    hits = np.flatnonzero(np.logical_not(below, out=below)) // scores.shape[1]
     rows = hits[np.flatnonzero(np.diff(hits, prepend=-1))]
-    return rows, scores[rows].argmax(axis=1)
+    return rows, scores[rows, int(background) :].argmax(axis=1)
 
 
-def sound_boxes(boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], *, merged: bool = False) -> Boxes:
+def sound_boxes(
+    boxes: NDArray[Any],
+    scores: NDArray[Any],
+    classes: NDArray[Any],
+    *,
+    merged: bool = False,
+    shares: Array | None = None,
+) -> Boxes:
     """Candidates without those that are not finite, which are counted, and those without an area; scores in 0..1."""
     finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
     good = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
@@ -67,6 +78,7 @@ def sound_boxes(boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any]
         classes=classes[good].astype(np.int32),
         merged=merged,
         nonfinite=int(np.count_nonzero(~finite)),
+        shares=None if shares is None else shares[good],
     )
 
 

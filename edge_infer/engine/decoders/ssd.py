@@ -61,9 +61,9 @@ class Ssd:
         """One candidate an anchor at most."""
         first = self._anchors if self._anchors is not None else self._by_numbers(tensors)
         second = self._pair[1 - self._pair.index(first)]
-        objects = tensors[self._scores][0, :, 1:]
-        kept, classes = best_classes(objects, self._limit)
-        scores = self._outputs[self._scores].dequantize(objects[kept, classes])
+        head = tensors[self._scores][0]
+        kept, classes = best_classes(head, self._limit, background=True)
+        scores = self._outputs[self._scores].dequantize(head[kept, 1 + classes])
         anchors = self._outputs[first].dequantize(tensors[first][0, kept])
         offsets = self._outputs[second].dequantize(tensors[second][0, kept])
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out later, and counted
@@ -134,6 +134,6 @@ def _anchors(outputs: tuple[Tensor, ...], pair: tuple[int, ...], options: Option
     return outputs.index(found[0]) if len(found) == 1 else None
 
 
-def _are_boxes(stored_boxes: NDArray[Any]) -> bool:
+def _are_boxes(rows: NDArray[Any]) -> bool:
     """Whether each row has a width and a height. Stored values have the order of real ones."""
-    return bool((stored_boxes[:, 2:] > stored_boxes[:, :2]).all())
+    return bool((rows[:, 2] > rows[:, 0]).all() and (rows[:, 3] > rows[:, 1]).all())
