@@ -45,6 +45,11 @@ DECODERS: Final[Mapping[str, str]] = {
     "centernet": "edge_infer.engine.decoders.centernet:CenterNet",
     "fomo": "edge_infer.engine.decoders.fomo:Fomo",
     "blazeface": "edge_infer.engine.decoders.blazeface:BlazeFace",
+    "yolov8_segment": "edge_infer.engine.decoders.yolov8_segment:Yolov8Segment",
+    "yolov8_pose": "edge_infer.engine.decoders.yolov8_pose:Yolov8Pose",
+    "movenet": "edge_infer.engine.decoders.movenet:MoveNet",
+    "heatmap_pose": "edge_infer.engine.decoders.heatmap_pose:HeatmapPose",
+    "segmentation": "edge_infer.engine.decoders.segmentation:Segmentation",
 }
 
 

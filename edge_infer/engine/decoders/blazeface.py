@@ -19,6 +19,7 @@ from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import corners, logit, sigmoid, sound_boxes, stored
 from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array, Boxes
 from edge_infer.errors import ModelError
 from edge_infer.messages import Task
@@ -49,7 +50,7 @@ class BlazeFace:
             )
         grid, self._parts = found
         self._outputs = layout.outputs
-        self._size = layout.inputs[0].shape[2], layout.inputs[0].shape[1]
+        self._size = image_size(layout.inputs)
         self._anchors = _anchors(grid)
         threshold = logit(layout.threshold)
         self._thresholds = [stored(layout.outputs[scores], threshold) for _, scores in self._parts]

@@ -29,6 +29,7 @@ from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.decoders.scores import Scores
 from edge_infer.engine.decoders.ssd_postprocess import SsdPostprocess
 from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array, Boxes
 from edge_infer.errors import ModelError
 from edge_infer.messages import Task
@@ -108,7 +109,8 @@ def _has_nms(outputs: tuple[Tensor, ...]) -> bool:
 
 def _size(inputs: tuple[Tensor, ...]) -> tuple[int, int]:
     """Height and width of the picture."""
-    return inputs[0].shape[1], inputs[0].shape[2]
+    width, height = image_size(inputs)
+    return height, width
 
 
 def _levels(size: tuple[int, int]) -> list[tuple[int, int]]:
@@ -123,7 +125,7 @@ def _levels(size: tuple[int, int]) -> list[tuple[int, int]]:
 
 def _pairs(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> list[Pair]:
     """The outputs by level, or the one pair of all; raises `ModelError` when they do not fit."""
-    if len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].shape[3] == 3:
+    if image_size(inputs) != (0, 0):
         levels = _levels(_size(inputs))
         whole = EACH * sum(rows * columns for rows, columns in levels)
         wanted = [(1, whole)] if len(outputs) == 2 else [(1, *level) for level in levels]

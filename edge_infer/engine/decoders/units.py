@@ -17,6 +17,7 @@ from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import span
 from edge_infer.engine.decoders.options import wrong
 from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array
 
 LARGEST_FRACTION: Final = 4.0
@@ -32,7 +33,7 @@ class Units:
     @staticmethod
     def of(layout: Layout, output: Tensor) -> Units:
         """Raises `ModelError` for a unit that is not known."""
-        size = layout.inputs[0].shape[2], layout.inputs[0].shape[1]
+        size = image_size(layout.inputs)
         said = layout.options.get("boxes")
         if said not in (None, "fractions", "pixels"):
             raise wrong("boxes", said, "fractions or pixels")

@@ -20,6 +20,7 @@ from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import corners, sound_boxes, stored
 from edge_infer.engine.decoders.units import Units
 from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Boxes
 from edge_infer.errors import ModelError
 from edge_infer.messages import Task
@@ -76,9 +77,7 @@ class Yolov8:
 
 def cells(inputs: tuple[Tensor, ...]) -> int:
     """The number of cells of all strides for an image input; 0 where the strides do not divide it."""
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3:
-        return 0
-    height, width = inputs[0].shape[1:3]
+    width, height = image_size(inputs)
     if height % STRIDES[-1] or width % STRIDES[-1]:
         return 0
     return sum((height // stride) * (width // stride) for stride in STRIDES)

@@ -22,6 +22,7 @@ from edge_infer.engine.decoders.objectness import COLUMNS, pick
 from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.decoders.yolov8 import STRIDES, cells
 from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array, Boxes
 from edge_infer.errors import ModelError
 from edge_infer.messages import Task
@@ -45,7 +46,8 @@ class Yolox:
         self._output = layout.outputs[0]
         self._threshold = layout.threshold
         self.classes = self._output.shape[2] - COLUMNS
-        self._corners, self._sizes = _grid(layout.inputs[0].shape[1], layout.inputs[0].shape[2])
+        width, height = image_size(layout.inputs)
+        self._corners, self._sizes = _grid(height, width)
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
         """One candidate a cell at most."""

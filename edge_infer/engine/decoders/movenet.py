@@ -1,0 +1,77 @@
+"""MoveNet: single pose ``[1, 1, 17, 3]``, or up to six bodies ``[1, 6, 56]``.
+
+A keypoint is y, x and score, in fractions of the input; in the multi-pose model 17 of them are followed by the box
+(ymin, xmin, ymax, xmax) and the score of the body, and it has already left out bodies that it saw twice. The
+single-pose model has no score of the body: it is the mean of those of the keypoints. The uint8 input has no
+quantization parameters: brightness goes in as it is.
+
+Source: the model cards at https://www.kaggle.com/models/google/movenet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.engine.decoders import Layout
+from edge_infer.engine.decoders.bodies import sound_bodies
+from edge_infer.engine.decoders.options import Options
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.records import Bodies
+from edge_infer.errors import ModelError
+from edge_infer.messages import Task
+
+POINTS: Final = 17
+SINGLE: Final = (1, 1, POINTS, 3)
+MULTI: Final = POINTS * 3 + 5
+
+
+class MoveNet:
+    """All bodies that the model tells of; the threshold is the task's."""
+
+    task: ClassVar[Task] = "pose"
+    input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(1.0,))
+    nms: ClassVar[NmsPlan] = NmsPlan()
+    classes = 1
+
+    def __init__(self, layout: Layout) -> None:
+        """Raises `ModelError` unless the output is that of one of the two models."""
+        Options(layout, "movenet")
+        if not _fits(layout.outputs):
+            shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
+            raise ModelError(
+                f"MoveNet has one output, [1, 1, 17, 3] (one body) or [1, bodies, 56] (several), not {shapes}",
+                key="decoder",
+            )
+        self._output = layout.outputs[0]
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Bodies:
+        """One body, or those of the multi-pose model; free places of it have a score near 0."""
+        real = self._output.dequantize(tensors[0])
+        if real.shape == SINGLE:
+            points = real.reshape(1, POINTS, 3)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out, and counted
+                scores = points[:, :, 2].mean(axis=1)
+        else:
+            points, scores = real[0, :, : POINTS * 3].reshape(-1, POINTS, 3), real[0, :, -1]
+        return sound_bodies(points[:, :, [1, 0, 2]], scores)
+
+    @staticmethod
+    def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
+        """The shape of the output; 17 keypoints are nobody else's."""
+        if len(inputs) != 1 or not _fits(outputs):
+            return None
+        if outputs[0].shape == SINGLE:
+            return "17 keypoints of y, x and score"
+        return f"up to {outputs[0].shape[1]} bodies of 17 keypoints, a box and a score"
+
+
+def _fits(outputs: tuple[Tensor, ...]) -> bool:
+    if len(outputs) != 1:
+        return False
+    shape = outputs[0].shape
+    return shape == SINGLE or (len(shape) == 3 and shape[0] == 1 and shape[2] == MULTI and shape[1] <= POINTS)

@@ -1,0 +1,101 @@
+"""YOLOv8 and YOLO11 pose heads as Ultralytics exports them, without non-maximum suppression.
+
+One output ``[1, 4 + classes + k * 3, n]`` or ``[1, n, …]``: the box as in `yolov8`, scores that are already sigmoid,
+then k keypoints of x, y and visibility (sigmoid, too), or of x and y alone, in the unit of the boxes. There is one
+class, unless labels say otherwise. The manifest may say ``decoder: {kind: yolov8_pose, keypoints: 17, boxes:
+fractions | pixels}``.
+
+Source: https://docs.ultralytics.com/tasks/pose/ (models), ``ultralytics/nn/modules/head.py`` (layout).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.engine.decoders import Layout
+from edge_infer.engine.decoders.bodies import sound_bodies
+from edge_infer.engine.decoders.candidates import corners, stored
+from edge_infer.engine.decoders.options import Options
+from edge_infer.engine.decoders.units import Units
+from edge_infer.engine.decoders.yolov8 import POSE, cells
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.records import Array, Bodies
+from edge_infer.errors import ModelError
+from edge_infer.messages import Task
+
+BOX: Final = 4
+
+
+class Yolov8Pose:
+    """Bodies above the threshold, of the best class of each cell."""
+
+    task: ClassVar[Task] = "pose"
+    input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(255.0,), border=114)
+    nms: ClassVar[NmsPlan] = NmsPlan()
+
+    def __init__(self, layout: Layout) -> None:
+        """Raises `ModelError` unless the output is such a head and it is known where its keypoints begin."""
+        options = Options(layout, "yolov8_pose", "keypoints", "boxes")
+        shape = layout.outputs[0].shape if len(layout.outputs) == 1 else ()
+        expected = cells(layout.inputs)
+        if len(shape) != 3 or shape[0] != 1 or shape[1:].count(expected) != 1:
+            shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
+            raise ModelError(
+                f"a YOLOv8 pose head is one output of the {expected} cells of its input, each of 4 + classes + "
+                f"keypoints x 3 numbers, not {shapes}",
+                key="decoder",
+            )
+        self._output = layout.outputs[0]
+        self._cells_first = shape[1] == expected
+        rows = shape[2] if self._cells_first else shape[1]
+        self.classes, self._points, self._numbers = _parts(rows, layout.labels or 1, options)
+        self._threshold = stored(self._output, layout.threshold)
+        self._units = Units.of(layout, self._output)
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Bodies:
+        """One body a cell at most, with its box to merge by."""
+        head = tensors[0][0].T if self._cells_first else tensors[0][0]
+        best = head[BOX : BOX + self.classes].max(axis=0)
+        kept = np.flatnonzero(~(best < self._threshold))  # so that NaN stays, and is counted
+        real = self._output.dequantize(head[:, kept])
+        boxes = corners(real[:BOX] / self._units.of_all(head[0]))
+        scores = self._output.dequantize(best[kept])
+        return sound_bodies(self._keypoints(head, real, scores), scores, boxes)
+
+    def _keypoints(self, head: NDArray[Any], real: Array, scores: Array) -> Array:
+        """``[n, k, 3]``; without visibilities every point has the score of its body."""
+        start = BOX + self.classes
+        unit = self._units.of_all(head[start])[:2]  # of their own: exporters divided boxes by the size before points
+        found = real[start:].reshape(self._points, self._numbers, -1)
+        seen = found[:, 2:] if self._numbers == 3 else np.broadcast_to(scores, (self._points, 1, scores.size))
+        points: Array = np.concatenate((found[:, :2] / unit, seen), axis=1).transpose(2, 0, 1)
+        return points
+
+    @staticmethod
+    def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
+        """One side of the output is the number of cells for this input, the other that of a body of 17 keypoints."""
+        expected = cells(inputs)
+        if expected == 0 or len(outputs) != 1 or sorted(outputs[0].shape) != sorted((1, POSE, expected)):
+            return None
+        return f"a box, a score and 17 keypoints for each of the {expected} cells of strides 8, 16 and 32"
+
+
+def _parts(rows: int, classes: int, options: Options) -> tuple[int, int, int]:
+    """Classes, keypoints and numbers a keypoint of so many rows; raises `ModelError` if they do not add up."""
+    rest = rows - BOX - classes
+    said = options.number("keypoints", 1, 256)
+    for numbers in (3, 2):
+        points = rest // numbers if said is None else int(said)
+        if points > 0 and rest == points * numbers and (said is not None or numbers == 3):
+            return classes, points, numbers
+    wanted = "k" if said is None else f"{said:g}"
+    raise ModelError(
+        f"it has {rows} numbers a cell, which are not 4 + {classes} (classes) + {wanted} keypoints of 3 numbers; are "
+        "the labels complete? `decoder: {kind: yolov8_pose, keypoints: N}` says how many keypoints there are",
+        key="decoder",
+    )

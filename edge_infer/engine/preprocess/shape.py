@@ -1,0 +1,48 @@
+"""What shape of input tensor is a picture: channels last, ``[1, height, width, channels]``, or first (NCHW)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.errors import ModelError
+
+CHANNELS: Final = (1, 3)
+
+
+def image_shape(tensor: Tensor) -> tuple[int, int, int]:
+    """Height, width and channels of an image input; raises `ModelError` for any other tensor."""
+    shape = tensor.shape
+    if len(shape) == 4 and shape[0] == 1 and min(shape) > 0:
+        if shape[1:3] == (1, 1) and shape[3] in CHANNELS:
+            raise ModelError(
+                f"its input {tensor.name} has the shape {list(shape)}: height and width were left open; export the "
+                "model again with an input of a fixed size"
+            )
+        if shape[3] in CHANNELS:
+            return shape[1], shape[2], shape[3]
+        if shape[1] in CHANNELS:
+            return shape[2], shape[3], shape[1]
+    hint = ""
+    if len(shape) == 4 and shape[3] in CHANNELS:
+        hint = f"; this one wants {shape[0]} pictures at once: convert the model for a batch of 1"
+    raise ModelError(
+        f"its input {tensor.name} has the shape {list(shape)}; a picture needs [1, height, width, 1 or 3] or "
+        f"[1, 1 or 3, height, width]{hint}"
+    )
+
+
+def channels_first(tensor: Tensor) -> bool:
+    """Whether an image input is ``[1, channels, height, width]``."""
+    return len(tensor.shape) == 4 and tensor.shape[3] not in CHANNELS and tensor.shape[1] in CHANNELS
+
+
+def image_size(inputs: tuple[Tensor, ...]) -> tuple[int, int]:
+    """Width and height of the one picture that goes in; (0, 0) where that is not what the inputs are."""
+    if len(inputs) != 1:
+        return 0, 0
+    try:
+        height, width, _ = image_shape(inputs[0])
+    except ModelError:
+        return 0, 0
+    return width, height
