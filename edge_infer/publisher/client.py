@@ -108,6 +108,10 @@ def tls_context(plan: TlsPlan) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=plan.ca_file)
     except OSError as error:
         raise StartError(f"mqtt.tls.ca_file {plan.ca_file} cannot be used: {error.strerror or error}") from error
+    if plan.ca_file is not None:
+        # Python 3.13 began to refuse authorities without a key usage, as openssl makes them by default. Chain, name
+        # and validity are checked as before.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if plan.cert_file is not None:
         try:
             context.load_cert_chain(plan.cert_file, plan.key_file, password=_no_password)
