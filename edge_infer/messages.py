@@ -167,7 +167,7 @@ class State:
     ts: Timestamp
     boot: Boot
     model: Title
-    sha: ShortSha | Literal[""]
+    sha: ShortSha
     counts: Annotated[Mapping[Label, Count], Size(1000)] | Absent | None = ABSENT
     class_: Label | Absent | None = ABSENT
     anomaly: Anomaly | Absent | None = ABSENT

@@ -24,6 +24,7 @@ from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.retained import Retained
 from edge_infer.publisher.states import States
 from edge_infer.publisher.topics import HEALTH, STATUS, Place, announced
+from edge_infer.publisher.trouble import address
 from edge_infer.rooms import (
     Acked,
     Announce,
@@ -140,7 +141,12 @@ class Publisher:
         if link.plan.topic != plan.mqtt.topic:
             for place in values.keys() - {STATUS}:
                 self._retained.set(place, b"")
-        link.finish(time.monotonic() + MOVE)
+        if not link.finish(time.monotonic() + MOVE) and link.plan.topic != plan.mqtt.topic:
+            log.warning(
+                "what is retained below %s/# stays at %s; clear it with mosquitto_sub -h %s -p %d --remove-retained "
+                "-t '%s/#' -W 5",
+                link.plan.topic, address(link.plan), link.plan.host, link.plan.port, link.plan.topic,
+            )  # fmt: skip
         self._retained.restore(values)
         self._link = Link(plan.mqtt, self._cargo)
 
@@ -234,7 +240,7 @@ class Publisher:
             except WireError as error:
                 self._egress.rejected += 1
                 if self._rarely.due(channel):
-                    log.warning("a message that does not fit is not taken: %s (told once a minute)", error)
+                    log.warning("a message that does not fit is not taken: %.300s (told once a minute)", error)
 
     def _end(self) -> None:
         deadline = time.monotonic() + LAST_WORDS

@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_infer.codec import decode, encode
 from edge_infer.messages import PAYLOADS, ConfigStatus, Health, ModelStatus, SourceHealth
 from edge_infer.rooms import Announce, ApplyPlan, EngineDown, EngineHello, StateUpdate
-from tests.broker import Broker, Subscriber
+from tests.broker import Broker, Subscriber, free_port
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, SHA, TS, P, engine_report, model_plan, mqtt_plan, plan, result, state
 
@@ -259,6 +259,15 @@ def test_another_name_at_the_broker_leaves_the_old_one_tidy(broker: Broker, room
         later.wait("site/gate-3/door/state")
         left = {heard.topic: heard.payload for heard in later.heard if heard.topic.startswith(P)}
     assert left == {f"{P}/status": b"offline"}
+
+
+def test_topics_that_stay_behind_at_a_broker_that_is_away_are_told(room: Room) -> None:
+    port = free_port()
+    room.start(plan(mqtt_plan(port)))
+    room.wait_told("nothing listens")
+    room.tell(ApplyPlan(plan(mqtt_plan(port, topic="site/gate-3"))))
+    room.wait(lambda: f"{P}/# stays" in room.log(), "warning")
+    assert f"--remove-retained -t '{P}/#'" in room.log()
 
 
 def test_without_qos_a_message_counts_as_delivered_when_written(broker: Broker, room: Room) -> None:
