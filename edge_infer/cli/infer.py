@@ -29,7 +29,7 @@ QUALITY: Final = 92
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.epilog = "example: edge-infer infer models/face-detect/1.0.0 door.jpg --annotate /tmp/seen"
+    parser.epilog = "example: edge-infer infer models/face-detect/1.0.0 models/face-detect/1.0.0/golden/astronaut.png"
     parser.add_argument("model", metavar="MODEL", help="a .tflite file or the folder of a model package")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help="pictures")
     parser.add_argument("--labels", metavar="F", help="file with one label a line, instead of the model's own")

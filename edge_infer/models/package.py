@@ -42,7 +42,10 @@ def find_package(path: Path) -> Package:
     The manifest is ``X.yaml`` beside ``X.tflite``, or a ``manifest.yaml`` there whose ``file`` is that file.
     """
     try:
+        path.stat()
         return _find(path)
+    except FileNotFoundError as error:
+        raise ModelError(f"there is no {path}; name a .tflite file or the folder of a package") from error
     except OSError as error:  # the folder is closed to this user, or its disk is broken
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
 
