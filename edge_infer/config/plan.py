@@ -14,7 +14,7 @@ from edge_infer.codec import JsonValue, Text
 from edge_infer.messages import Label, Task
 
 Color = Literal["rgb", "bgr", "gray"]
-Resize = Literal["stretch", "letterbox"]
+Resize = Literal["stretch", "letterbox", "crop"]
 Rotation = Literal[0, 90, 180, 270]
 Flip = Literal["horizontal", "vertical"]
 Gives = Literal["image", "samples", "text"]
@@ -57,6 +57,8 @@ class InputPlan:
     ``engine/preprocess/image.py``).
 
     ``border`` is the brightness (0..255) of the bars beside a letterboxed picture; the family of the model knows it.
+    With ``tiles`` (columns, rows) the frame goes in one part after the other; ``overlap`` is the share of a tile that
+    its neighbour shows, too.
     """
 
     takes: ClassVar[Gives] = "image"
@@ -66,6 +68,8 @@ class InputPlan:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     border: int = 0
+    tiles: tuple[int, int] = (1, 1)
+    overlap: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.config.plan import Color
+from edge_infer.engine.geometry import Region
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """``[height, width, 3]`` or, for gray, ``[height, width]``."""
@@ -22,7 +23,7 @@ class Frame:
     """An image of ``color`` channel order. It is shared by pipelines, so nobody writes into ``pixels``.
 
     ``wall`` is seconds since the epoch and ``monotonic`` seconds of the monotonic clock, both at capture; ``number``
-    counts the frames that the source captured, from 1.
+    counts the frames that the source captured, from 1. ``region`` is the part of it that is looked at; None: all.
     """
 
     pixels: Pixels
@@ -30,6 +31,7 @@ class Frame:
     wall: float
     monotonic: float
     number: int
+    region: Region | None = None
 
     gap: ClassVar[bool] = False
 

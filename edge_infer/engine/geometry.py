@@ -15,34 +15,68 @@ Float64Boxes: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Transform:
-    """The whole source frame became ``width`` x ``height`` pixels at (``left``, ``top``) of the model's input.
+class Region:
+    """A part of a frame, in its whole pixels."""
 
-    Both are whole numbers, as they were really used, so the way back has no rounding error of its own.
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
+    def of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A view of this part of a picture."""
+        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def centre(self, size: tuple[int, int]) -> Region:
+        """The largest part around the middle that has the shape of ``size`` (width, height), to the pixel."""
+        scale = min(self.width / size[0], self.height / size[1])
+        width = min(self.width, max(1, round(size[0] * scale)))
+        height = min(self.height, max(1, round(size[1] * scale)))
+        return Region(self.left + (self.width - width) // 2, self.top + (self.height - height) // 2, width, height)
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """A ``region`` of the source frame became ``width`` x ``height`` pixels at (``left``, ``top``) of the input.
+
+    All are whole numbers, as they were really used, so the way back has no rounding error of its own.
     """
 
     source: tuple[int, int]
     input: tuple[int, int]
+    region: Region
     left: int
     top: int
     width: int
     height: int
 
     @classmethod
-    def fit(cls, source: tuple[int, int], size: tuple[int, int], resize: Resize) -> Transform:
-        """How a frame of ``source`` (width, height) goes into an input of ``size``: stretched, or whole and centred."""
-        if resize == "stretch":
-            return cls(source, size, 0, 0, *size)
-        scale = min(size[0] / source[0], size[1] / source[1])
-        width = min(size[0], max(1, round(source[0] * scale)))
-        height = min(size[1], max(1, round(source[1] * scale)))
-        return cls(source, size, (size[0] - width) // 2, (size[1] - height) // 2, width, height)
+    def fit(
+        cls, source: tuple[int, int], size: tuple[int, int], resize: Resize, region: Region | None = None
+    ) -> Transform:
+        """How a frame of ``source`` (width, height), or a region of it, goes into an input of ``size``.
+
+        It is stretched, or goes in whole and centred, or what is around its middle fills the input.
+        """
+        region = region or Region(0, 0, *source)
+        if resize == "letterbox":
+            scale = min(size[0] / region.width, size[1] / region.height)
+            width = min(size[0], max(1, round(region.width * scale)))
+            height = min(size[1], max(1, round(region.height * scale)))
+            return cls(source, size, region, (size[0] - width) // 2, (size[1] - height) // 2, width, height)
+        return cls(source, size, region.centre(size) if resize == "crop" else region, 0, 0, *size)
 
     def to_source(self, boxes: ArrayLike) -> Float64Boxes:
         """Boxes in fractions of the input as float pixels of the source frame, clipped to it."""
         pixels = np.asarray(boxes, np.float64).reshape(-1, 4) * self._repeat(self.input)
         pixels -= self._repeat((self.left, self.top))
         pixels *= self._scale()
+        pixels += self._repeat((self.region.left, self.region.top))
         np.maximum(pixels, 0.0, out=pixels)
         return np.minimum(pixels, self._repeat(self.source), out=pixels)
 
@@ -51,10 +85,11 @@ class Transform:
         pixels = np.asarray(points, np.float64).reshape(-1, 2) * self.input
         pixels -= (self.left, self.top)
         pixels *= self._scale()[:2]
+        pixels += (self.region.left, self.region.top)
         return pixels
 
     def inside(self, picture: NDArray[Any]) -> NDArray[Any]:
-        """The part of a map ``[height, width]`` over the whole input that shows the frame: no letterbox bars."""
+        """The part of a map ``[height, width]`` over the whole input that shows the frame, without letterbox bars."""
         down, across = picture.shape[0] / self.input[1], picture.shape[1] / self.input[0]
         rows = slice(round(self.top * down), max(round((self.top + self.height) * down), 1))
         columns = slice(round(self.left * across), max(round((self.left + self.width) * across), 1))
@@ -62,19 +97,20 @@ class Transform:
 
     def to_input(self, boxes: ArrayLike) -> Float64Boxes:
         """Boxes in pixels of the source frame as fractions of the input."""
-        pixels = np.asarray(boxes, np.float64).reshape(-1, 4) / self._scale()
+        pixels = np.asarray(boxes, np.float64).reshape(-1, 4) - self._repeat((self.region.left, self.region.top))
+        pixels /= self._scale()
         pixels += self._repeat((self.left, self.top))
         pixels /= self._repeat(self.input)
         return pixels
 
     def _scale(self) -> NDArray[np.float64]:
         """Source pixels for one pixel of the input."""
-        return self._repeat((self.source[0] / self.width, self.source[1] / self.height))
+        return self._repeat((self.region.width / self.width, self.region.height / self.height))
 
     @staticmethod
     def _repeat(pair: tuple[float, float]) -> NDArray[np.float64]:
         return np.array((*pair, *pair), np.float64)
 
 
-NO_PLACE: Final = Transform((1, 1), (1, 1), 0, 0, 1, 1)
+NO_PLACE: Final = Transform.fit((1, 1), (1, 1), "stretch")
 """For inputs that are no pictures: what they give has no place in a frame."""

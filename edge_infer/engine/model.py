@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from edge_infer.config.plan import ModelPlan, PipelinePlan
+from edge_infer.config.plan import InputPlan, ModelPlan, PipelinePlan
 from edge_infer.engine.decoders import Decoder, Layout, decoder_class
-from edge_infer.engine.frame import Captured
+from edge_infer.engine.frame import Captured, Frame
+from edge_infer.engine.geometry import Transform
 from edge_infer.engine.interpreter import Interpreter
 from edge_infer.engine.preprocess import Preprocess, preprocess_for
+from edge_infer.engine.preprocess.tiles import Tiles
+from edge_infer.engine.records import Boxes, Candidates
 from edge_infer.engine.tasks import Findings, TaskOf, task_class
 from edge_infer.errors import ModelError
 
@@ -21,12 +24,16 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 1 << 20
 
+Look: TypeAlias = tuple[Candidates, Transform]
+"""What was found in one part of a frame, and where that part lies."""
+
 
 class LoadedModel:
     """What a pipeline needs of its model; a context manager, used by one thread.
 
-    ``preprocess(frame, interpreter.input())`` gives the transform, ``interpreter.invoke()`` the tensors,
-    ``decode(tensors)`` the candidates and ``postprocess(candidates, transform, moment)`` the findings.
+    For each of ``parts(frame)`` ``preprocess(part, interpreter.input())`` gives the transform, ``interpreter.invoke()``
+    the tensors and ``decode(tensors)`` the candidates; ``join`` makes one of them, and ``postprocess(candidates,
+    transform, moment)`` the findings.
     """
 
     interpreter: Interpreter
@@ -66,11 +73,23 @@ class LoadedModel:
             self.interpreter.forget()
         return self.preprocess.frames(taken)
 
+    def parts(self, frame: Captured) -> tuple[Captured, ...]:
+        """What the model looks at, one after the other: all of a frame, or its tiles."""
+        return self._tiles(frame) if self._tiles and isinstance(frame, Frame) else (frame,)
+
+    def join(self, looks: Sequence[Look]) -> Look:
+        """The candidates of all parts of a frame as those of one, and its transform."""
+        if self._tiles is None:
+            return looks[0]
+        return self._tiles.joined([(found, place) for found, place in looks if isinstance(found, Boxes)])
+
     def find(self, frame: Captured) -> Findings:
         """All steps for one frame, for those who do not look between them."""
-        transform = self.preprocess(frame, self.interpreter.input())
-        candidates = self.decode(self.interpreter.invoke())
-        return self.postprocess(candidates, transform, frame.monotonic)
+        looks: list[Look] = []
+        for part in self.parts(frame):
+            transform = self.preprocess(part, self.interpreter.input())
+            looks.append((self.decode(self.interpreter.invoke()), transform))
+        return self.postprocess(*self.join(looks), frame.monotonic)
 
     def _build(self, model: ModelPlan) -> None:
         inputs, outputs = self.interpreter.inputs, self.interpreter.outputs
@@ -80,6 +99,11 @@ class LoadedModel:
         layout = Layout(inputs, outputs, len(model.labels), self._plan.threshold, model.decoder.options)
         self.decode = decoder_class(model.decoder.target)(layout)
         self.postprocess = task_class(model.task)(self._plan)
+        self._tiles = None
+        if isinstance(model.input, InputPlan) and model.input.tiles != (1, 1):
+            if model.task != "detection":
+                raise ModelError(f"tiles are for detection, and this model is for {model.task}", key="task")
+            self._tiles = Tiles(model.input, self._plan.threshold)
 
     def _warm(self) -> None:
         """The first run is the slowest, and shows whether the outputs are what the decoder takes them for."""

@@ -69,10 +69,12 @@ class Pipeline:
     def step(self, model: LoadedModel, frame: Captured) -> None:
         """What happens to one captured frame."""
         visible = self._mask(frame)
-        transform = model.preprocess(visible, model.interpreter.input())
-        tensors = model.interpreter.invoke()
-        candidates = model.decode(tensors)
-        findings = model.postprocess(candidates, transform, frame.monotonic)
+        looks = []
+        for part in model.parts(visible):
+            transform = model.preprocess(part, model.interpreter.input())
+            candidates = model.decode(model.interpreter.invoke())  # in one: a held tensor stops the next run
+            looks.append((candidates, transform))
+        findings = model.postprocess(*model.join(looks), frame.monotonic)
         outcome = self._compose(findings, frame, time.monotonic())
         self._publish(outcome)
 

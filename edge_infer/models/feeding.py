@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edge_infer.config.plan import Color, InputPlan, Resize
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.encoding import customary_range, encoding
-from edge_infer.engine.preprocess.image import image_shape
+from edge_infer.engine.preprocess.shape import image_shape
 from edge_infer.errors import ModelError
 from edge_infer.models.family import Family
 from edge_infer.models.manifest import InputSection

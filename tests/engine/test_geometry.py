@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_infer.config.plan import Resize
-from edge_infer.engine.geometry import Transform
+from edge_infer.engine.geometry import Region, Transform
 
 SIZES = st.tuples(st.integers(1, 4096), st.integers(1, 4096))
 INPUTS = st.tuples(st.integers(1, 1024), st.integers(1, 1024))
-RESIZES: st.SearchStrategy[Resize] = st.sampled_from(["stretch", "letterbox"])
+RESIZES: st.SearchStrategy[Resize] = st.sampled_from(["stretch", "letterbox", "crop"])
 UNIT = st.floats(0, 1, allow_nan=False)
 
 
@@ -32,7 +32,32 @@ def test_frame_fills_its_place_and_the_place_is_within_the_input(
     assert 0 <= transform.top <= size[1] - transform.height
     place = (transform.left, transform.top, transform.left + transform.width, transform.top + transform.height)
     fractions = np.array(place) / np.array([*size, *size])
-    assert np.allclose(transform.to_source(fractions), [[0, 0, *source]])
+    shown = transform.region
+    assert resize == "crop" or shown == Region(0, 0, *source)
+    corners = [shown.left, shown.top, shown.left + shown.width, shown.top + shown.height]
+    assert np.allclose(transform.to_source(fractions), [corners])
+
+
+@given(SIZES, INPUTS)
+def test_a_crop_is_the_largest_part_of_the_inputs_shape_around_the_middle(
+    source: tuple[int, int], size: tuple[int, int]
+) -> None:
+    region = Transform.fit(source, size, "crop").region
+    assert region.width == source[0] or region.height == source[1]
+    for whole, start, length in ((source[0], region.left, region.width), (source[1], region.top, region.height)):
+        assert 0 <= start <= whole - length
+        assert abs(2 * start + length - whole) <= 1
+    if min(region.size) > 1:
+        assert abs(region.width * size[1] - region.height * size[0]) <= max(size)
+
+
+@given(SIZES, INPUTS, RESIZES, st.lists(st.tuples(UNIT, UNIT), min_size=1, max_size=5))
+def test_points_go_the_way_of_boxes(
+    source: tuple[int, int], size: tuple[int, int], resize: Resize, points: list[tuple[float, float]]
+) -> None:
+    transform = Transform.fit(source, size, resize)
+    inside = transform.points_to_source(points).clip(0, source)
+    assert np.allclose(inside, transform.to_source([(*point, *point) for point in points])[:, :2])
 
 
 @given(SIZES, INPUTS, st.lists(st.tuples(*[st.floats(-1e6, 1e6)] * 4), min_size=1, max_size=5))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -9,10 +10,12 @@ from numpy.typing import NDArray
 
 from edge_infer.config.plan import Color, InputPlan, Resize
 from edge_infer.engine.frame import Frame, Pixels
+from edge_infer.engine.geometry import Region
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.encoding import encoding
-from edge_infer.engine.preprocess.image import ImagePreprocess, image_shape
+from edge_infer.engine.preprocess.image import ImagePreprocess
 from edge_infer.engine.preprocess.scale import Scaler
+from edge_infer.engine.preprocess.shape import channels_first, image_shape
 from edge_infer.errors import ModelError
 
 QUANTIZATIONS: dict[str, tuple[str, float, int]] = {
@@ -127,7 +130,8 @@ def test_frame_is_left_as_it_is_and_may_be_a_view() -> None:
     ("shape", "words"),
     [
         ((1, 640), "a picture needs [1, height, width, 1 or 3]"),
-        ((1, 3, 224, 224), "channels first (NCHW)"),
+        ((1, 1, 1, 3), "height and width were left open"),
+        ((3, 224, 224), "a picture needs"),
         ((4, 224, 224, 3), "wants 4 pictures at once"),
         ((1, 24, 3, 1), None),
         ((1, 10, 10, 4), "a picture needs"),
@@ -137,10 +141,49 @@ def test_only_images_are_taken(shape: tuple[int, ...], words: str | None) -> Non
     found = Tensor("input", 0, shape, "uint8")
     if words is None:
         assert image_shape(found) == shape[1:]
+        assert not channels_first(found)
         return
     with pytest.raises(ModelError) as caught:
         ImagePreprocess(InputPlan(), found)
     assert words in str(caught.value)
+
+
+def test_channels_first_hold_the_same_picture() -> None:
+    for quantization in QUANTIZATIONS:
+        for channels in (1, 3):
+            last = tensor(quantization, (40, 24), channels)
+            first = replace(last, shape=(1, channels, 24, 40))
+            assert channels_first(first)
+            assert image_shape(first) == (24, 40, channels)
+            plan = InputPlan("rgb", "letterbox", (100.0,), (2.0,), border=7)
+            wanted, into = np.zeros(last.shape, last.dtype), np.zeros(first.shape, first.dtype)
+            picture = frame(random_picture(90, 200))
+            assert ImagePreprocess(plan, last)(picture, wanted) == ImagePreprocess(plan, first)(picture, into)
+            assert (into[0].transpose(1, 2, 0) == wanted[0]).all()
+
+
+def test_crop_shows_what_is_around_the_middle() -> None:
+    found = tensor("bytes", (20, 20))
+    picture = np.zeros((100, 300, 3), np.uint8)
+    picture[:, 100:200] = 90
+    into = np.zeros(found.shape, np.uint8)
+    transform = ImagePreprocess(InputPlan(resize="crop"), found)(frame(picture), into)
+    assert (into == 90).all()
+    assert transform.region == Region(100, 0, 100, 100)
+
+
+def test_a_region_is_all_that_goes_in() -> None:
+    found = tensor("bytes", (20, 10))
+    picture = np.zeros((100, 300, 3), np.uint8)
+    picture[40:60, 30:50], picture[70:90, 200:220] = 90, 180
+    preprocess, into = ImagePreprocess(InputPlan(resize="letterbox", border=7), found), np.zeros(found.shape, np.uint8)
+    for region, brightness in ((Region(30, 40, 20, 20), 90), (Region(200, 70, 20, 20), 180)):
+        transform = preprocess(replace(frame(picture), region=region), into)
+        assert (into[0, :, 5:15] == brightness).all()
+        assert (into[0, :, :5] == 7).all()
+        assert transform.to_source([[0.25, 0.0, 0.75, 1.0]]).tolist() == [
+            [region.left, region.top, region.left + 20, region.top + 20]
+        ]
 
 
 def test_gray_of_a_colour_model_is_refused() -> None:

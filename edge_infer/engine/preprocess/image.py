@@ -17,6 +17,7 @@ from edge_infer.engine.geometry import Transform
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.encoding import encoding
 from edge_infer.engine.preprocess.scale import Scaler
+from edge_infer.engine.preprocess.shape import channels_first, image_shape
 from edge_infer.errors import ModelError
 
 Values: TypeAlias = NDArray[Any]
@@ -38,7 +39,7 @@ class ImagePreprocess:
     """Fills the input tensor with a frame. Buffers are kept, so it belongs to one thread."""
 
     def __init__(self, plan: InputPlan, tensor: Tensor) -> None:
-        """Raises `ModelError` unless the tensor is an image, ``[1, height, width, 1 or 3]``, and its range is known."""
+        """Raises `ModelError` unless the tensor is an image, channels last or first, and its range is known."""
         height, width, channels = image_shape(tensor)
         if plan.color == "gray" and channels != 1:
             raise ModelError(
@@ -51,6 +52,9 @@ class ImagePreprocess:
         self._table = encoding(plan, tensor, channels)
         self._store = _Store(self._table)
         self._border = self._table[plan.border]
+        # Channels first: the picture is made with channels last, as OpenCV has it, and turned at the end.
+        turned = channels_first(tensor)
+        self._upright: Values | None = np.empty((1, height, width, channels), self._table.dtype) if turned else None
         self._format: tuple[tuple[int, int], Color] | None = None
 
     def frames(self, taken: Frame) -> tuple[Frame, ...]:
@@ -64,42 +68,43 @@ class ImagePreprocess:
 
     def __call__(self, frame: Frame, into: Values) -> Transform:
         """Fills ``into``, a view of the whole input tensor; the way back from its fractions is returned."""
-        if (frame.size, frame.color) != self._format:
-            self._prepare(frame)
-        fit = self._fit
-        area = into[0, fit.top : fit.top + fit.height, fit.left : fit.left + fit.width]
+        fit = Transform.fit(frame.size, self._size, self._plan.resize, frame.region)
+        if (fit.region.size, frame.color) != self._format:
+            self._prepare(frame, fit)
+        whole = into if self._upright is None else self._upright
+        area = whole[0, fit.top : fit.top + fit.height, fit.left : fit.left + fit.width]
         if self._color == "gray":
             area = area[:, :, 0]
-        self._scale_and_convert(frame, area)
-        self._fill_border(into[0])
+        self._scale_and_convert(fit.region.of(frame.pixels), area)
+        self._fill_border(whole[0], fit)
+        if self._upright is not None:
+            into[0] = self._upright[0].transpose(2, 0, 1)
         return fit
 
-    def _prepare(self, frame: Frame) -> None:
+    def _prepare(self, frame: Frame, fit: Transform) -> None:
         """The first frame, or the camera changed its size."""
-        self._fit = Transform.fit(frame.size, self._size, self._plan.resize)
-        size = (self._fit.width, self._fit.height)
+        size = (fit.width, fit.height)
         channels = 1 if frame.pixels.ndim == 2 else frame.pixels.shape[2]
-        self._scaler = Scaler(frame.size, size, channels)
+        self._scaler = Scaler(fit.region.size, size, channels)
         self._small: Pixels = np.empty((size[1], size[0], *frame.pixels.shape[2:]), np.uint8)
         self._conversion = CONVERSIONS.get((frame.color, self._color))
         gray = self._color == "gray"
         self._colored: Pixels = np.empty((size[1], size[0]) if gray else (size[1], size[0], 3), np.uint8)
-        self._format = (frame.size, frame.color)
+        self._format = (fit.region.size, frame.color)
 
-    def _scale_and_convert(self, frame: Frame, area: Values) -> None:
+    def _scale_and_convert(self, pixels: Pixels, area: Values) -> None:
         """Every step writes straight into the tensor if it is the last that needs a place of its own."""
         raw = self._store.raw(area)
         colored = self._colored if raw is None else raw
         if self._conversion is None:
-            self._scaler(frame.pixels, colored)
+            self._scaler(pixels, colored)
         else:
-            self._scaler(frame.pixels, self._small)
+            self._scaler(pixels, self._small)
             cv2.cvtColor(self._small, self._conversion, dst=colored)
         self._store(colored, area)
 
-    def _fill_border(self, picture: Values) -> None:
+    def _fill_border(self, picture: Values, fit: Transform) -> None:
         """The bars beside the picture, each time: nothing promises that a runtime leaves its input alone."""
-        fit = self._fit
         if (fit.width, fit.height) != self._size:
             picture[: fit.top] = self._border
             picture[fit.top + fit.height :] = self._border
@@ -139,18 +144,3 @@ class _Store:
             return
         for channel in range(self._table.shape[1]):
             area[..., channel] = self._table[colored[..., channel], channel]
-
-
-def image_shape(tensor: Tensor) -> tuple[int, int, int]:
-    """Height, width and channels of an image input; raises `ModelError` for any other tensor."""
-    shape = tensor.shape
-    if len(shape) == 4 and shape[0] == 1 and shape[3] in (1, 3) and min(shape) > 0:
-        return shape[1], shape[2], shape[3]
-    hint = ""
-    if len(shape) == 4 and shape[1] in (1, 3):
-        hint = "; this one has its colour channels first (NCHW): convert the model to channels last"
-    elif len(shape) == 4 and shape[3] in (1, 3):
-        hint = f"; this one wants {shape[0]} pictures at once: convert the model for a batch of 1"
-    raise ModelError(
-        f"its input {tensor.name} has the shape {list(shape)}; a picture needs [1, height, width, 1 or 3]{hint}"
-    )

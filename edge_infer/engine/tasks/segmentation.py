@@ -63,7 +63,7 @@ class SegmentationTask:
         """The labels of one frame, largest share first."""
         self._named.warn_of(found.nonfinite)
         inside = transform.inside(found.classes)
-        numbers, counts = np.unique(inside, return_counts=True)
+        numbers, counts = np.unique(inside[inside >= 0], return_counts=True)
         shares = counts / inside.size
         kept = np.flatnonzero((shares >= self._threshold) & self._named.wanted(numbers))
         kept = kept[np.argsort(-shares[kept], kind="stable")]
