@@ -1,23 +1,28 @@
 """Making a picture smaller without aliasing, at a price a small board can pay.
 
 Plain bilinear sampling skips most pixels of a large frame, and a quantized detector then sees other things than it
-was trained on: of 24 reference objects of an SSD it found 17, and all 24 with the filter below. The filter is close to
-the antialiased bilinear one of Pillow and ``tf.image.resize(antialias=True)`` (root mean square difference 1 to 3 of
-255, area averaging 2 to 4), at a tenth of the time of ``INTER_AREA``: 1080p to 224 takes 0.55 ms instead of 6.7.
+was trained on: of 24 reference objects of an SSD it found 17, and all 24 with the filters below. They are close to
+the antialiased bilinear one of Pillow and ``tf.image.resize(antialias=True)``, a triangle (root mean square difference
+1 to 4 of 255), at a tenth of the time of ``INTER_AREA``: 1080p to 224 takes 0.55 ms instead of 6.7.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_infer.engine.frame import Pixels
 
+Kernel: TypeAlias = NDArray[np.float32]
+
 PLAIN_UP_TO: Final = 1.3
 """Below this reduction plain bilinear sampling is as close to the antialiased result as anything cheap."""
-HALVE_FROM: Final = 6.0
+BLUR_UP_TO: Final = 2.0
+"""Up to this reduction three taps over the frame are enough: closer than the way for larger ones, in half its time."""
+HALVE_FROM: Final = 5.0
 """From this reduction on the frame is halved first, so that sampling at twice the final size misses few pixels."""
 
 
@@ -29,12 +34,17 @@ class Scaler:
         self._target = target
         self._halves: list[Pixels] = []
         self._double: tuple[Pixels, Pixels] | None = None
+        self._blur: tuple[Kernel, Kernel, Pixels] | None = None
         if max(source[0] / target[0], source[1] / target[1]) <= PLAIN_UP_TO:
             return
         width, height = source
         while min(width / target[0], height / target[1]) >= HALVE_FROM:
             width, height = width // 2, height // 2
             self._halves.append(_picture(width, height, channels))
+        across, down = width / target[0], height / target[1]
+        if max(across, down) <= BLUR_UP_TO:
+            self._blur = _kernel(across), _kernel(down), _picture(width, height, channels)
+            return
         double = (2 * target[0], 2 * target[1])
         self._double = (_picture(*double, channels), _picture(*double, channels))
 
@@ -48,8 +58,21 @@ class Scaler:
             _resize(pixels, double, cv2.INTER_LINEAR)
             cv2.GaussianBlur(double, (3, 3), 0, dst=blurred)  # 1 2 1; with the averaging below, a triangle of 4 samples
             _resize(blurred, into, cv2.INTER_AREA)
-        else:
-            _resize(pixels, into, cv2.INTER_LINEAR)
+            return
+        if self._blur is not None:
+            across, down, blurred = self._blur
+            cv2.sepFilter2D(pixels, -1, across, down, dst=blurred)
+            pixels = blurred
+        _resize(pixels, into, cv2.INTER_LINEAR)
+
+
+def _kernel(reduction: float) -> Kernel:
+    """Three taps that, with the bilinear sampling after them, vary as much as a triangle of this half width.
+
+    The triangle has the variance reduction²/6, sampling 1/6 on average, and taps k, 1 - 2k, k have 2k.
+    """
+    side = max(0.0, (reduction**2 - 1.0) / 12.0)
+    return np.array([side, 1.0 - 2.0 * side, side], np.float32)
 
 
 def _resize(pixels: Pixels, into: Pixels, interpolation: int) -> None:
