@@ -32,6 +32,12 @@ RESOLVED = {
     CIFAR: ("classification", 10, "stretch"),
     PERSON: ("classification", 2, "stretch"),
     YOLO: ("yolov8", 80, "letterbox"),
+    "yolov5n-int8.tflite": ("yolov5", 80, "letterbox"),
+    "ssd_mobilenet_v2_fpnlite_035_224_int8.tflite": ("ssd", 1, "stretch"),
+    "st_ssd_mobilenet_v1_025_192_int8.tflite": ("ssd", 1, "stretch"),
+    "openmv_fomo_face_detection.tflite": ("fomo", 1, "letterbox"),
+    "deeplabv3_mnv2_dm05_pascal_quant.tflite": ("segmentation", 0, "stretch"),
+    "movenet_single_pose_lightning_ptq.tflite": ("movenet", 1, "letterbox"),
 }
 """Decoder, labels and resize without a word from anybody but the file."""
 
