@@ -20,8 +20,10 @@ from edge_infer.credentials import broker_password
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.messages import timestamp
 from edge_infer.publisher.client import CONNECT_TIMEOUT, KEEPALIVE, tls_context
-from edge_infer.publisher.trouble import explain, refusal
+from edge_infer.publisher.trouble import explain, refusal, silent
 
+GREETING: Final = 10.0
+"""Seconds that a broker has to answer."""
 AGAIN: Final = 1.0
 """Seconds between attempts to get a lost connection back."""
 
@@ -62,6 +64,7 @@ class Watcher:
         self._json = json_lines
         self._painter = Painter(color=color)
         self._refused: EdgeInferError | None = None
+        self._silent_at = 0.0
 
     def watch(self, seconds: float | None) -> None:
         """Raises `EdgeInferError` when the broker cannot be reached or refuses at the start."""
@@ -70,6 +73,8 @@ class Watcher:
         try:
             while (left := end - time.monotonic()) > 0:
                 if client.loop(min(left, 0.5)) == MQTTErrorCode.MQTT_ERR_SUCCESS:
+                    if time.monotonic() > self._silent_at:
+                        raise EdgeInferError(silent(self._plan).text)
                     continue
                 if self._refused:
                     raise self._refused
@@ -94,6 +99,7 @@ class Watcher:
             if isinstance(error, EdgeInferError):
                 raise
             raise EdgeInferError(explain(error, plan, timestamp(time.time())).text) from error
+        self._silent_at = time.monotonic() + GREETING
         return client
 
     def _connect_again(self, end: float) -> Client | None:
@@ -109,6 +115,7 @@ class Watcher:
         if reason.is_failure:
             self._refused = EdgeInferError(refusal(reason.value, reason.getName(), self._plan).text)
             return
+        self._silent_at = float("inf")
         client.subscribe(self._topic, qos=1)
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
@@ -147,14 +154,6 @@ def _from_arguments(args: argparse.Namespace) -> MqttPlan:
 
 
 def _from_file(path: Path) -> MqttPlan:
-    from edge_infer.config.build import Builder
-    from edge_infer.config.load import read_document, validate
-    from edge_infer.config.named import NamedFiles
-    from edge_infer.config.schema import Config
+    from edge_infer.config.connection import connection
 
-    document = read_document(path)
-    config, problems = validate(document, Config)
-    if config is None:
-        raise ConfigError("\n".join(map(str, problems)))
-    builder = Builder(document, NamedFiles(document))
-    return builder.mqtt(config.mqtt, builder.device(config))
+    return connection(path).mqtt

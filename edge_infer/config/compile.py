@@ -36,7 +36,7 @@ def compile_config(path: Path, *, store: bool = False, environment: Mapping[str,
         return Compiled(document.digest, None, found)
     known = {problem.path for problem in found}
     problems = [*found, *(problem for problem in _dangling(document) if problem.path not in known)]
-    sound = config or _sound_part(document, problems)
+    sound = config or sound_part(document, problems)
     if sound is None:
         return Compiled(document.digest, None, in_order(problems))
     files = NamedFiles(document)
@@ -49,7 +49,7 @@ def _dangling(document: Document) -> list[Problem]:
     return [document.problem(steps, text) for steps, text in dangling(document.value)]
 
 
-def _sound_part(document: Document, problems: Sequence[Problem]) -> Config | None:
+def sound_part(document: Document, problems: Sequence[Problem]) -> Config | None:
     """The configuration without the entries that are faulty, so that the others are looked at all the same."""
     paths = [problem.path for problem in problems]
     value: dict[str, Any] = {}

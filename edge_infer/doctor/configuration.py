@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from edge_infer.config.build import Builder
 from edge_infer.config.compile import compile_config
-from edge_infer.config.load import Document, read_document, validate
-from edge_infer.config.named import NamedFiles
-from edge_infer.config.plan import MqttPlan
-from edge_infer.config.schema import Config
+from edge_infer.config.connection import Connection, connection, usual_connection
 from edge_infer.doctor.finding import Finding, fail, ok, warn
+from edge_infer.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Where the broker and the state directory are."""
-
-    mqtt: MqttPlan
-    state_dir: Path
-
-
-def settings(path: Path) -> Settings:
-    """Those of the file where it says something valid, else the defaults."""
-    document = read_document(path, os.environ)
-    config = validate(document, Config)[0] or Config.model_construct()
-    return _settings(document, config)
+def settings(path: Path) -> Connection | None:
+    """Those of the file, the usual ones where there is no file; None where it does not say them rightly."""
+    if not path.exists():
+        return usual_connection()
+    try:
+        return connection(path)
+    except ConfigError:
+        return None  # `configuration` tells what is wrong
 
 
 def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
@@ -46,8 +37,3 @@ def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
         else:
             count = len(compiled.plan.pipelines)
             yield ok("configuration", f"{path} is valid, {count} pipeline{'' if count == 1 else 's'}")
-
-
-def _settings(document: Document, config: Config) -> Settings:
-    build = Builder(document, NamedFiles(document))
-    return Settings(build.mqtt(config.mqtt, build.device(config)), Path(build.state_dir(config)))

@@ -23,7 +23,7 @@ from edge_infer.publisher.cargo import Cargo, Outgoing
 from edge_infer.publisher.client import WINDOW, FloodError, OneWayClient, hang_up
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.topics import OFFLINE, ONLINE, RULES, STATUS, Kind
-from edge_infer.publisher.trouble import Trouble, address, closed, denial, explain, refusal
+from edge_infer.publisher.trouble import Trouble, address, closed, denial, explain, refusal, silent
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ class Link:
     def _impatient(self, now: float) -> Trouble | None:
         where, patience = address(self.plan), self._patience
         if not self._up and now - self._since > patience.greeting:
-            return Trouble(f"{where} accepts connections and says nothing: is an MQTT broker there, does it hang?")
+            return silent(self.plan)
         if self._under_way and now - next(iter(self._under_way.values()))[1] > patience.acknowledging:
             return Trouble(
                 f"the broker {where} has acknowledged nothing for {patience.acknowledging:.0f} s: does it hang?"

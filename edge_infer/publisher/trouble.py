@@ -99,6 +99,11 @@ def denial(code: int, name: str, topic: str, plan: MqttPlan) -> str:
     return f"the broker does not accept messages on {topic}: {name.lower()} (reason 0x{code:02X})"
 
 
+def silent(plan: MqttPlan) -> Trouble:
+    """The other end accepted the connection and did not answer CONNECT."""
+    return Trouble(f"{address(plan)} accepts connections and says nothing: is an MQTT broker there, does it hang?")
+
+
 def closed(plan: MqttPlan) -> Trouble:
     """The other end closed the connection before it accepted us, and gave no reason."""
     where = address(plan)

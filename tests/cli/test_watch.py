@@ -28,6 +28,7 @@ from edge_infer.messages import (
     State,
 )
 from tests.broker import Broker
+from tests.publisher import servers
 
 TS, BOOT, SHA = "2026-11-25T08:45:12.345Z", "9f2c1a", "eac9143a"
 P = "edge-infer/gate-3"
@@ -79,6 +80,28 @@ def test_the_broker_of_a_configuration(broker: Broker, tmp_path: Path) -> None:
     say(broker.port, f"{P}/status", b"online")
     say(broker.port, "edge-infer/other/status", b"online")
     assert len(watch("-c", config, "--json").stdout.splitlines()) == 1
+
+
+def test_a_configuration_may_name_the_broker_by_a_variable_and_be_wrong_elsewhere(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER", "127.0.0.1")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"mqtt: {{host: '${{BROKER}}', port: {broker.port}}}\ndevice: {{id: gate-3}}\npipeline: {{}}\n")
+    say(broker.port, f"{P}/status", b"online")
+    assert len(watch("-c", config, "--json").stdout.splitlines()) == 1
+    config.write_text("mqtt: {qos: 2}\npipeline: {}\n")
+    done = watch("-c", config)
+    assert done.returncode == 2
+    assert f"{config}:1: mqtt.qos" in done.stderr
+    assert "pipeline" not in done.stderr
+
+
+def test_a_broker_that_says_nothing_is_told() -> None:
+    with servers.Server(servers.silent) as server:
+        done = watch("--host", "127.0.0.1", "--port", server.port, seconds=20)
+    assert done.returncode == 1
+    assert "accepts connections and says nothing" in done.stderr
 
 
 def test_nothing_received_is_a_failure(broker: Broker) -> None:

@@ -71,6 +71,14 @@ def test_a_broker_that_is_absent_and_a_broken_configuration(tmp_path: Path) -> N
     assert found["configuration"]["level"] == "fail"
     assert f"{path}:6: pipeline:" in found["configuration"]["fact"]
     assert found["broker"]["level"] == "warn"
+    assert found["broker"]["fact"] == f"nothing listens on 127.0.0.1:{port}"
+
+
+def test_a_broker_that_the_configuration_does_not_name_rightly_is_not_guessed(tmp_path: Path) -> None:
+    path = written(tmp_path, 99999)
+    code, found, _ = doctor("-c", str(path))
+    assert code == 1
+    assert found["broker"]["fact"].startswith("not examined")
 
 
 def test_a_file_that_is_not_there_is_a_wrong_command_line(tmp_path: Path) -> None:
