@@ -87,7 +87,8 @@ def _run_all(plan: PipelinePlan, model: LoadedModel, inputs: Iterable[str], fold
         findings = model.find(frame)
         result = encode(compose(findings, frame, time.monotonic()).result(done))
         assert isinstance(result, dict)
-        print(dumps({"input": path, **result}).decode(), flush=True)
+        name = path.encode(errors="backslashreplace").decode()  # a name on disk may be any bytes
+        print(dumps({"input": name, **result}).decode(), flush=True)
         if folder:
             _draw(frame, findings, _free_name(folder, Path(path).stem, drawn))
     return 1 if failed else 0

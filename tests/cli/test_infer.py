@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,14 @@ def test_wrong_pictures_are_told_and_the_others_are_done(assets: Path, labels: P
     assert [item["input"] for item in found] == [str(good)]
     told = [line for line in errors.splitlines() if line.startswith("edge-infer: ")]
     assert [line.split(": ")[1] for line in told] == [str(tmp_path / "gone.png"), str(wrong)]
+
+
+def test_a_picture_whose_name_is_no_text_is_done_like_the_others(assets: Path, labels: Path, tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    Path(os.fsdecode(odd)).write_bytes((assets / "images" / "astronaut.png").read_bytes())
+    code, found, _ = infer(assets / "models" / FACES, os.fsdecode(odd), "--labels", labels)
+    assert code == 0
+    assert [item["input"] for item in found] == [f"{tmp_path}/caf\\udce9.png"]
 
 
 def test_annotated_pictures_are_written_even_for_equal_names(assets: Path, labels: Path, tmp_path: Path) -> None:
