@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
 
     compiled = compile_config(args.config)
     for problem in compiled.problems:
-        print(problem)
+        print(problem, flush=True)  # before the count, which goes to the other stream
     for warning in compiled.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if compiled.plan is None:

@@ -282,7 +282,7 @@ class Link:
         elif self._up:
             self._short += 1
         if self._short >= _SUSPICIOUS and not trouble.refused:
-            whose = f"does another client use the client id {self.plan.client_id!r}?"
+            whose = f"does another client use the client id {self.plan.client_id!r}? give each device its own"
             trouble = replace(trouble, text=f"{trouble.text}, again soon after it was made: {whose}")
         self.close()
         self._ended = None

@@ -184,7 +184,8 @@ def test_another_client_with_the_same_id_is_told(broker: Broker, room: Room) -> 
     other.connect("127.0.0.1", broker.port)
     other.loop_start()
     try:
-        assert "give each device its own" in room.wait_told("took over the client id")
+        told = room.wait_told("client id 'edge-infer-gate-3'")  # not every broker gives the reason; then it is a guess
+        assert "give each device its own" in told
     finally:
         other.disconnect()
         other.loop_stop()
