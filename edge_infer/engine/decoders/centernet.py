@@ -24,6 +24,7 @@ from edge_infer.engine.decoders.candidates import corners, sound_boxes
 from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.decoders.scores import Scores
 from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array, Boxes
 from edge_infer.errors import ModelError
 from edge_infer.messages import Task
@@ -73,7 +74,7 @@ class CenterNet:
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
         """A heatmap and two pairs of numbers a cell, whose names tell which is which."""
-        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3:
+        if image_size(inputs) == (0, 0):
             return None
         try:
             found = _roles(outputs, None)

@@ -22,6 +22,7 @@ from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import holds_scores, sound_boxes, stored
 from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array, Boxes
 from edge_infer.errors import ModelError
 from edge_infer.messages import Task
@@ -77,12 +78,12 @@ class Fomo:
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
         """A map of quantized scores with cells of 8 x 8 pixels."""
-        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (1, 3) or len(outputs) != 1:
+        if len(outputs) != 1:
             return None
         shape = outputs[0].shape
         if len(shape) != 4 or shape[3] < 2 or not holds_scores(outputs[0]):
             return None
-        if (shape[1] * CELL, shape[2] * CELL) != inputs[0].shape[1:3]:
+        if (shape[2] * CELL, shape[1] * CELL) != image_size(inputs):
             return None
         return f"a map of {shape[3]} scores of 0..1 for each {CELL} x {CELL} pixels"
 

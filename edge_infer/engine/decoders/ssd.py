@@ -24,6 +24,7 @@ from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import best_classes, sound_boxes, stored
 from edge_infer.engine.decoders.options import Options, wrong
 from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Boxes
 from edge_infer.errors import ModelError
 from edge_infer.messages import Task
@@ -85,8 +86,8 @@ class Ssd:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """A colour picture in; three outputs for the same anchors, of which two have four numbers each."""
-        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3 or not _fit(outputs):
+        """A picture in; three outputs for the same anchors, of which two have four numbers each."""
+        if image_size(inputs) == (0, 0) or not _fit(outputs):
             return None
         found = [output for output in outputs if output.shape[2] != 4] or _named(outputs, SCORES)
         if len(found) != 1:

@@ -23,6 +23,7 @@ from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.decoders.units import Units
 from edge_infer.engine.decoders.yolov8 import cells
 from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Boxes
 from edge_infer.errors import ModelError
 from edge_infer.messages import Task
@@ -62,7 +63,7 @@ class Yolov5:
         if expected == 0 or not _fits(outputs):
             return None
         found = outputs[0].shape[1]
-        if found not in (ANCHORS * expected, ANCHORS * (expected + _coarsest(inputs[0]))):
+        if found not in (ANCHORS * expected, ANCHORS * (expected + _coarsest(inputs))):
             return None
         return f"5 + {outputs[0].shape[2] - COLUMNS} numbers for each of {found} anchors, three a cell"
 
@@ -73,6 +74,7 @@ def _fits(outputs: tuple[Tensor, ...]) -> bool:
     )
 
 
-def _coarsest(tensor: Tensor) -> int:
+def _coarsest(inputs: tuple[Tensor, ...]) -> int:
     """Cells of stride 64."""
-    return (tensor.shape[1] // 64) * (tensor.shape[2] // 64)
+    width, height = image_size(inputs)
+    return (width // 64) * (height // 64)
