@@ -10,7 +10,7 @@ from typing import Final
 from edge_infer.codec import ABSENT, decode, dumps, encode, loads
 from edge_infer.config.plan import Plan
 from edge_infer.errors import WireError
-from edge_infer.messages import Event, Result, State
+from edge_infer.messages import ConfigStatus, Event, Result, State
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.topics import OFFLINE, ONLINE, Place
 
@@ -57,6 +57,8 @@ class Egress:
             assert place.rule.record is not None
             checked = record if isinstance(record, place.rule.record) else decode(place.rule.record, encode(record))
             self._check(place, checked)
+            if isinstance(checked, ConfigStatus):
+                checked = _told_within(checked, self._limit(place))
             return self._sized(place, dumps(encode(checked)))
         except WireError as error:
             self._reject(place, error)
@@ -131,3 +133,13 @@ class Egress:
         self.rejected += 1
         if self._rarely.due(place):
             log.warning("a message for %s is not published: %s (told once a minute)", place.topic("…"), error)
+
+
+def _told_within(status: ConfigStatus, limit: int) -> ConfigStatus:
+    """The same with as many errors as fit; a rejection is told however many reasons it has."""
+    told, errors = status, status.errors
+    while errors and len(dumps(encode(told))) > limit:
+        errors = errors[:-1]
+        more = f"and {len(status.errors) - len(errors)} more; edge-infer check tells them all"
+        told = dataclasses.replace(status, errors=(*errors, more))
+    return told

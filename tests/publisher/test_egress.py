@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_infer.codec import decode, dumps, encode, loads
-from edge_infer.messages import Event, ModelStatus, Result, State
+from edge_infer.messages import ConfigStatus, Event, ModelStatus, Result, State
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.topics import OFFLINE, STATUS, Place
 from tests.publisher.samples import BOOT, SHA, TS, model_plan, mqtt_plan, plan, result, state
@@ -60,6 +60,18 @@ def test_what_does_not_fit_is_counted(place: Place, record: Any) -> None:
     assert egress.admit(place, record) is None
     assert egress.release(place, dumps(encode(record))) is None
     assert egress.rejected == 2
+
+
+def test_a_rejection_with_many_reasons_is_told_with_those_that_fit() -> None:
+    egress, place = guard(), Place("config")
+    status = ConfigStatus("rejected", "0" * 64, TS, tuple(f"{line}: {'é' * 240}" for line in range(100)))
+    payload = egress.admit(place, status)
+    assert payload
+    assert 15_500 < len(payload) <= 16_384
+    said = decode(ConfigStatus, loads(payload)).errors
+    assert said[:-1] == status.errors[: len(said) - 1]
+    assert said[-1] == f"and {101 - len(said)} more; edge-infer check tells them all"
+    assert egress.release(place, payload) == payload
 
 
 def test_spelling_carries_nothing() -> None:
