@@ -19,6 +19,10 @@ Rotation = Literal[0, 90, 180, 270]
 Flip = Literal["horizontal", "vertical"]
 Gives = Literal["image", "samples", "text"]
 """What a source gives and a model takes."""
+FeatureKind = Literal["waveform", "mfcc", "log_mel", "micro", "spectrum", "raw"]
+Gravity = Literal["remove", "rotate"]
+Mel = Literal["htk", "slaney"]
+Logarithm = Literal["none", "ln", "db"]
 Publish = Literal["change", "every", "off", "interval"]
 FilePath = Annotated[str, Text(most=8192)]
 Polygon = tuple[tuple[float, float], ...]
@@ -73,33 +77,63 @@ class InputPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class FilterPlan:
+    """Filters of a signal before anything else is made of it, frequencies in Hz (see `preprocess/filters.py`)."""
+
+    highpass: float | None = None
+    lowpass: float | None = None
+    gravity: Gravity | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SignalPlan:
-    """How a signal becomes the input tensor; durations in seconds, frequencies in Hz (see `preprocess/signal.py`)."""
+    """How a signal becomes the input tensor; durations in seconds, frequencies in Hz (see `preprocess/signal.py`).
+
+    ``scale`` multiplies the samples, and with ``peak`` those of each window are divided by the largest of them. ``mean``
+    and ``std`` are taken off the features, one for all or one for each value of a frame. Without a ``rate`` samples
+    are taken as they come, without a ``stride`` a window begins half of one after the one before.
+    """
 
     takes: ClassVar[Gives] = "samples"
 
-    features: Literal["waveform", "mfcc", "log_mel", "micro", "spectrum", "raw"]
-    rate: float
+    features: FeatureKind
+    rate: float | None = None
     window: float | None = None
     hop: float | None = None
     stride: float | None = None
+    channels: int = 1
     bins: int | None = None
-    low: float | None = None
+    coefficients: int | None = None
+    low: float = 0.0
     high: float | None = None
+    mel: Mel = "htk"
+    power: Literal[1, 2] = 1
+    log: Logarithm | None = None
+    floor: float = 1e-6
     scale: float = 1.0
-    filter: str | None = None
+    peak: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    filter: FilterPlan = field(default_factory=FilterPlan)
 
 
 @dataclass(frozen=True, slots=True)
 class TextPlan:
-    """How a line of text becomes the input tensor; ``vocabulary`` is the path of a file (see `preprocess/text.py`)."""
+    """How a line of text becomes a row of ``length`` word ids (see `preprocess/text.py`).
+
+    ``vocabulary`` is the path of a file of words, or of a model file inside which ``vocabulary_file`` is one; its bytes
+    have the digest ``vocabulary_sha256``. ``pattern`` is what is between two words, for ``regex`` only.
+    """
 
     takes: ClassVar[Gives] = "text"
 
     tokenizer: Literal["regex", "wordpiece"]
-    vocabulary: str
+    vocabulary: FilePath
+    vocabulary_sha256: str
     length: int
+    vocabulary_file: str | None = None
     pattern: str | None = None
+    lowercase: bool = False
 
 
 ModelInput = InputPlan | SignalPlan | TextPlan

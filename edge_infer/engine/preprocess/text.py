@@ -1,0 +1,77 @@
+"""From a line of text to a row of word ids: the input of text classifiers."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import TextPlan
+from edge_infer.engine.frame import Line
+from edge_infer.engine.geometry import NO_PLACE, Transform
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.vocabulary import Vocabulary, read_vocabulary
+from edge_infer.engine.preprocess.wordpiece import WordPieces
+from edge_infer.engine.preprocess.words import DEFAULT_PATTERN, RegexTokenizer
+from edge_infer.errors import ModelError
+
+LONGEST_TEXT: Final = 1 << 16
+"""Characters of a line that are looked at; no row of ids reaches as far."""
+ID_TYPES: Final = ("int32", "int64", "float32")
+
+
+class Tokenizer(Protocol):
+    """Turns text into at most as many ids as the row has; ``pad`` fills the rest."""
+
+    pad: int
+
+    def __call__(self, text: str) -> list[int]: ...
+
+
+class TextPreprocess:
+    """Fills the input tensor with the ids of a line of text."""
+
+    def __init__(self, plan: TextPlan, tensor: Tensor) -> None:
+        """Raises `ModelError` unless the tensor is a row of ids and the vocabulary can be read."""
+        length = row_length(tensor)
+        if length != plan.length:
+            raise ModelError(
+                f"its input {tensor.name} takes {length} ids, but the manifest says `length: {plan.length}`"
+            )
+        self._tokenizer = make_tokenizer(plan, read_vocabulary(plan))
+
+    def frames(self, taken: Line) -> tuple[Line, ...]:
+        """A line goes in as it comes."""
+        return (taken,)
+
+    def example(self) -> Line:
+        """A line without words."""
+        return Line("", 0.0, 0.0, 1)
+
+    def __call__(self, line: Line, into: NDArray[Any]) -> Transform:
+        """Fills ``into``, a view of the whole input tensor; words that do not fit are left out."""
+        ids = self._tokenizer(line.text[:LONGEST_TEXT])
+        row = into.reshape(-1)  # a view: tensors are contiguous
+        row[: len(ids)] = ids
+        row[len(ids) :] = self._tokenizer.pad
+        return NO_PLACE
+
+
+def make_tokenizer(plan: TextPlan, vocabulary: Vocabulary) -> Tokenizer:
+    """The tokenizer of a plan; raises `ModelError` where vocabulary or pattern do not fit it."""
+    if plan.tokenizer == "wordpiece":
+        return WordPieces(vocabulary, plan.length, lowercase=plan.lowercase)
+    return RegexTokenizer(vocabulary, plan.length, plan.pattern or DEFAULT_PATTERN, lowercase=plan.lowercase)
+
+
+def row_length(tensor: Tensor) -> int:
+    """How many ids go into an input ``[1, length]``; raises `ModelError` for any other."""
+    size = tensor.shape[-1] if tensor.shape else 0
+    if tensor.shape not in ((size,), (1, size)) or size < 1 or tensor.dtype not in ID_TYPES or tensor.quantized:
+        raise ModelError(
+            f"its input {tensor.name} is {list(tensor.shape)} {tensor.dtype}; text needs word ids, [1, length] "
+            f"of {', '.join(ID_TYPES)}"
+        )
+    if size == 1:
+        raise ModelError(f"the length of its input {tensor.name} was left open; export it with a fixed length, say 128")
+    return size
