@@ -32,6 +32,8 @@ from edge_infer.errors import ConfigError, WireError
 from edge_infer.models.request import ModelRequest
 from edge_infer.readers.sources import source_class, source_target
 
+DEFAULT_OVERLAP: Final = 0.1
+"""The share of a tile that its neighbour shows, too."""
 COMMON: Final = frozenset({"kind", "fps", "rotate", "flip"})
 """Keys of a source that are not options of its kind."""
 
@@ -178,7 +180,8 @@ class Builder:
 
     def _merged_input(self, steps: Steps, section: Pipeline, plan: ModelInput) -> ModelInput:
         """How the model is fed, with what the pipeline overrules."""
-        resize, color = section.preprocess.resize, section.preprocess.color
+        said = section.preprocess
+        resize, color = said.resize, said.color
         if not isinstance(plan, InputPlan):
             if resize or color:
                 text = "the model takes no pictures, so there is nothing to resize or colour; remove this key"
@@ -187,6 +190,12 @@ class Builder:
         if color and (color == "gray") != (plan.color == "gray"):
             text = f"the model's input is {plan.color}: it has {'one channel' if color != 'gray' else 'colours'}"
             self.problems.append(self.document.problem((*steps, "preprocess", "color"), text))
+        if said.overlap is not None and said.tiles is None:
+            text = "does nothing without tiles; for example tiles: 2x2"
+            self.problems.append(self.document.problem((*steps, "preprocess", "overlap"), text))
+        if said.tiles:
+            overlap = DEFAULT_OVERLAP if said.overlap is None else said.overlap
+            plan = replace(plan, tiles=said.tiles, overlap=overlap)
         return replace(plan, resize=resize or plan.resize, color=color or plan.color)
 
     def pipeline(self, name: str, section: Pipeline, model: ModelPlan) -> PipelinePlan:
@@ -226,10 +235,14 @@ class Builder:
 
     def _check_task(self, steps: Steps, section: Pipeline, model: ModelPlan) -> None:
         """A key that would do nothing is refused."""
-        for key, task in (("top_k", "classification"), ("nms", "detection")):
-            if key in section.model_fields_set and model.task != task:
-                text = f"belongs to models of task {task}; {model.title} is one of task {model.task}"
-                self.problems.append(self.document.problem((*steps, key), text))
+        for place, given, tasks in (
+            (("top_k",), "top_k" in section.model_fields_set, ("classification",)),
+            (("nms",), "nms" in section.model_fields_set, ("detection", "pose")),
+            (("preprocess", "tiles"), section.preprocess.tiles, ("detection",)),
+        ):
+            if given and model.task not in tasks:
+                text = f"belongs to models of task {' or '.join(tasks)}; {model.title} is one of task {model.task}"
+                self.problems.append(self.document.problem((*steps, *place), text))
 
 
 def _merged_nms(section: Nms, model: ModelPlan) -> Any:

@@ -21,6 +21,7 @@ from edge_infer.config.fields import (
 from edge_infer.config.plan import Color, Publish, Resize
 from edge_infer.config.section import Section, Short
 from edge_infer.config.sentences import ProblemAtError, unknown, wrong
+from edge_infer.config.units import parse_pixels
 
 
 def parse_labels(value: Any, expected: str = "a list of labels such as [person, dog]") -> tuple[str, ...]:
@@ -124,14 +125,36 @@ POINT_JSON: Final = {
 POLYGON: Final = Kind(_polygon, {"type": "array", "minItems": 3, "maxItems": 100, "items": POINT_JSON})
 
 
+MOST_TILES: Final = 16
+
+
+def _tiles(value: Any) -> tuple[int, int]:
+    """Columns and rows of ``2x2``."""
+    try:
+        columns, rows = parse_pixels(value)
+    except ValueError:
+        columns = rows = 0
+    if not 2 <= columns * rows <= MOST_TILES:
+        raise ValueError(wrong(f"COLUMNSxROWS, 2 to {MOST_TILES} tiles in all, such as 2x2", value))
+    return columns, rows
+
+
+TILES: Final = Kind(_tiles, {"type": "string", "pattern": "^[0-9]+x[0-9]+$"}, lambda found: f"{found[0]}x{found[1]}")
+
+
 class Preprocess(Section):
     """How a frame becomes the input of the model, where the manifest is to be overruled."""
 
-    resize: Annotated[Resize | None, choice("stretch", "letterbox"), Field(examples=["letterbox"])] = None
-    """`stretch` to the input's shape, or `letterbox`: keep the shape and fill the borders; without it as the manifest
-    says."""
+    resize: Annotated[Resize | None, choice("stretch", "letterbox", "crop"), Field(examples=["letterbox"])] = None
+    """`stretch` to the input's shape, `letterbox`: keep the shape and fill the borders, or `crop`: keep the shape and
+    take what is around the middle; without it as the manifest says."""
     color: Annotated[Color | None, choice("rgb", "bgr", "gray"), Field(examples=["rgb"])] = None
     """Order of the colours; without it as the manifest says."""
+    tiles: Annotated[tuple[int, int] | None, TILES, Field(examples=["2x2"])] = None
+    """With detection: look at the frame in so many columns and rows of parts, one after the other, and join what is
+    found; without it at the frame as a whole."""
+    overlap: Annotated[float | None, number(0, 0.5), Field(examples=[0.1])] = None
+    """With `tiles`: the share of a tile that its neighbour shows, too; without it 0.1."""
 
 
 class Nms(Section):

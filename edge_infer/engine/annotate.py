@@ -12,26 +12,39 @@ from edge_infer.engine.frame import Pixels
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.classification import Classification
 from edge_infer.engine.tasks.detection import Detections, Found
+from edge_infer.engine.tasks.pose import Body, Poses
+from edge_infer.engine.tasks.segmentation import Segmentation
 
 SMALLEST: Final = 480
 """Longer side in pixels to which a small picture is enlarged, so that its text can be read."""
 FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 GOLDEN_ANGLE: Final = 0.618034
+SEEN: Final = 0.3
+"""The least score of a keypoint that is drawn as seen."""
+BODY: Final = 17
+"""Keypoints of a body as COCO, MoveNet, PoseNet and YOLO have them: face (5), arms (6), legs (6), left before right."""
+BONES: Final = (
+    *((0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10)),
+    *((5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16)),
+)
+FAR: Final = 30_000.0
 _MARGIN: Final = 3
 
 Color = tuple[int, int, int]
 
 
 def annotate(pixels: Pixels, findings: Findings) -> Pixels:
-    """A new picture (blue, green, red) with boxes or the best classes drawn in; a small one is enlarged."""
+    """A new picture (blue, green, red) with boxes, bodies, classes or shares drawn in; a small one is enlarged."""
     factor = max(1, -(-SMALLEST // max(pixels.shape[:2])))
     picture = np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
     canvas = _Canvas(picture)
     if isinstance(findings, Classification):
-        for row, item in enumerate(findings.classes):
-            canvas.line(row, f"{item.label} {item.score:.2f}", _color(item.class_id))
-        if not findings.classes:
-            canvas.line(0, "nothing above the threshold", (90, 90, 90))
+        canvas.table([(f"{item.label} {item.score:.2f}", item.class_id) for item in findings.classes])
+    elif isinstance(findings, Segmentation):
+        canvas.table([(f"{item.label} {item.share:.1%}", item.class_id) for item in findings.segments])
+    elif isinstance(findings, Poses):
+        for number, body in reversed(list(enumerate(findings.bodies))):  # the best on top
+            canvas.body(body, factor, _color(number))
     elif isinstance(findings, Detections):
         for found in reversed(findings.objects):  # the best on top
             canvas.box(found, factor)
@@ -58,7 +71,24 @@ class _Canvas:
         top = ymin - height if ymin >= height else ymin  # inside where there is no room above
         self._text(text, min(xmin, max(0, self._width - width)), min(top, self._height - height), color)
 
-    def line(self, row: int, text: str, color: Color) -> None:
+    def body(self, body: Body, factor: int, color: Color) -> None:
+        """Bones between points that are seen, a full dot for each of these and a ring for the others."""
+        places = [(_place(x * factor), _place(y * factor)) for x, y, _ in body.points]
+        seen = [score >= SEEN for _, _, score in body.points]
+        for start, end in BONES if len(places) == BODY else ():
+            if seen[start] and seen[end]:
+                cv2.line(self._picture, places[start], places[end], color, self._pen, cv2.LINE_AA)
+        for place, solid in zip(places, seen, strict=True):
+            cv2.circle(self._picture, place, 2 * self._pen, color, cv2.FILLED if solid else 1, cv2.LINE_AA)
+
+    def table(self, rows: list[tuple[str, int]]) -> None:
+        """Lines of text, each in the colour of its class."""
+        for row, (text, class_id) in enumerate(rows):
+            self._line(row, text, _color(class_id))
+        if not rows:
+            self._line(0, "nothing above the threshold", (90, 90, 90))
+
+    def _line(self, row: int, text: str, color: Color) -> None:
         self._text(text, _MARGIN, _MARGIN + row * (self._size(text)[1] + _MARGIN), color)
 
     def _text(self, text: str, left: int, top: int, color: Color) -> None:
@@ -74,6 +104,11 @@ class _Canvas:
         width = cv2.getTextSize(_plain(text), FONT, self._scale, self._weight)[0][0]
         (_, height), below = cv2.getTextSize("Ag", FONT, self._scale, self._weight)
         return width + 2 * _MARGIN, height + below + 2 * _MARGIN
+
+
+def _place(pixel: float) -> int:
+    """A coordinate that OpenCV can draw at: points may lie anywhere."""
+    return round(min(max(pixel, -FAR), FAR))
 
 
 def _color(class_id: int) -> Color:

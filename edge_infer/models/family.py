@@ -15,13 +15,16 @@ from edge_infer.models.manifest import TASKS, Manifest
 from edge_infer.models.metadata import Metadata
 from edge_infer.models.request import ModelRequest
 
+METADATA: Final = "metadata in the file"
 ULTRALYTICS_TASKS: Final[Mapping[str, str]] = {
     "detect": "detection",
     "classify": "classification",
     "pose": "pose",
-    "segment": "segmentation",
+    "segment": "detection",
     "obb": "detection of rotated boxes",
 }
+ULTRALYTICS_DECODERS: Final[Mapping[str, str]] = {"pose": "yolov8_pose", "segment": "yolov8_segment"}
+"""Families that the shapes alone do not always tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,9 @@ def choose_family(request: ModelRequest, manifest: Manifest, metadata: Metadata,
         return _named(request.decoder, "asked for", {}, task, task_why)
     if manifest.decoder is not None:
         return _named(manifest.decoder.kind, "manifest", manifest.decoder.options, task, task_why)
+    if metadata.ultralytics and metadata.task in ULTRALYTICS_DECODERS and task_why.startswith(METADATA):
+        options: dict[str, JsonValue] = {"keypoints": metadata.keypoints} if metadata.keypoints else {}
+        return _named(ULTRALYTICS_DECODERS[metadata.task], task_why, options, task, task_why)
     return _recognised(task, task_why, signature)
 
 
@@ -65,7 +71,7 @@ def _task(request: ModelRequest, manifest: Manifest, metadata: Metadata) -> tupl
     word = ULTRALYTICS_TASKS.get(metadata.task, metadata.task)
     for task in TASKS:
         if task == word:
-            return task, f"metadata in the file: task {metadata.task}"
+            return task, f"{METADATA}: task {metadata.task}"
     raise ModelError(f"its metadata says that it is for {word}; known so far: {', '.join(TASKS)}")
 
 

@@ -78,8 +78,8 @@ def _wanted_color(said: InputSection, metadata: Metadata, channels: int, family:
 def _resize(said: InputSection, metadata: Metadata, family: Family) -> tuple[Resize, str]:
     if said.resize is not None:
         return said.resize, "manifest"
-    if metadata.ultralytics and family.task == "detection":
-        return "letterbox", "metadata in the file: Ultralytics letterboxes for detection"
+    if metadata.ultralytics and family.task in ("detection", "pose"):
+        return "letterbox", f"metadata in the file: Ultralytics letterboxes for {family.task}"
     return family.decoder.input.resize, f"as {family.name} models usually are"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from edge_infer.config.sentences import wrong
 from edge_infer.messages import NAME_PATTERN, Task
 
 VERSION: Final = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
-TASKS: Final[tuple[Task, ...]] = ("classification", "detection")
+TASKS: Final[tuple[Task, ...]] = get_args(Task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class InputSection(Section):
     """How a frame becomes the input tensor; what is left out comes from the file, then from the family's habit."""
 
     color: Annotated[Color | None, choice("rgb", "bgr", "gray")] = None
-    resize: Annotated[Resize | None, choice("stretch", "letterbox")] = None
+    resize: Annotated[Resize | None, choice("stretch", "letterbox", "crop")] = None
     mean: Annotated[tuple[float, ...] | None, Kind(_channels)] = None
     std: Annotated[tuple[float, ...] | None, Kind(_divisors)] = None
 

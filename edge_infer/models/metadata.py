@@ -60,7 +60,8 @@ class Metadata:
     """All that was found; empty where the file says nothing. ``task`` is Ultralytics' word for it.
 
     ``labels_from`` names the entry the labels were read from, ``labels_fault`` says why they cannot be used (which only
-    matters where no others are given), ``entries`` lists what the appended archive holds.
+    matters where no others are given), ``entries`` lists what the appended archive holds, ``keypoints`` is how many a
+    body has, 0 where that is not said.
     """
 
     name: str = ""
@@ -75,6 +76,7 @@ class Metadata:
     color: Color | None = None
     ultralytics: bool = False
     task: str = ""
+    keypoints: int = 0
     entries: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
 
@@ -195,9 +197,15 @@ def _ultralytics(content: bytes, name: str, entries: tuple[str, ...]) -> Metadat
         labels_fault=fault,
         ultralytics=True,
         task=str(facts.get("task", "")),
+        keypoints=_keypoints(facts.get("kpt_shape")),
         entries=entries,
         facts={key: str(facts[key]) for key in ("imgsz", "stride") if key in facts},
     )
+
+
+def _keypoints(shape: Any) -> int:
+    """The first of ``[keypoints, numbers]``."""
+    return shape[0] if isinstance(shape, (list, tuple)) and shape and type(shape[0]) is int and shape[0] > 0 else 0
 
 
 def _mapping(content: bytes, name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ used (to learn the real shapes), so a file that nobody vouches for is resolved b
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ from edge_infer.config.plan import DecoderPlan, ModelPlan, NmsPlan
 from edge_infer.engine.decoders import Decoder, Layout
 from edge_infer.engine.interpreter import Interpreter, Tensor, backend_name
 from edge_infer.errors import ModelError, ModelKey
+from edge_infer.messages import Task
 from edge_infer.models.family import Signature, choose_family
 from edge_infer.models.feeding import choose_feeding
 from edge_infer.models.files import LARGEST_MODEL, inside, read_whole
@@ -29,6 +31,8 @@ from edge_infer.models.resolution import Reason, Resolution, TensorFacts
 from edge_infer.models.store import keep
 
 DEFAULT_THRESHOLD: Final = 0.5
+THRESHOLDS: Final[Mapping[Task, float]] = {"pose": 0.3, "segmentation": 0.01}
+"""Defaults of tasks whose scores are no chances: of a body the mean of its keypoints, of a segment its share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
     signature = _signature(opened)
     family = choose_family(request, manifest, metadata, signature)
     feeding = choose_feeding(manifest.input, metadata, signature.inputs[0], family)
-    threshold, threshold_why = _threshold(request, opened.package)
+    threshold, threshold_why = _threshold(request, opened.package, family.task)
     labels = _labels(request, opened)
     layout = Layout(signature.inputs, signature.outputs, len(labels.names), threshold, family.options)
     decoder = family.decoder(layout)
@@ -97,7 +101,7 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
         Reason("decoder", family.name, family.why),
         Reason("labels", _in_short(labels.names), labels.why),
         *feeding.reasons,
-        *(_overlaps(plan.nms, manifest.nms, family.name) if family.task == "detection" else ()),
+        *(_overlaps(plan.nms, manifest.nms, family.name) if family.task in ("detection", "pose") else ()),
         Reason("threshold", f"{threshold:g}", threshold_why),
     )
     return Resolution(plan, _facts(signature.inputs), _facts(signature.outputs), reasons, feeding.notes)
@@ -155,14 +159,14 @@ def why_refused(graph: Graph, reason: str) -> str:
     return reason
 
 
-def _threshold(request: ModelRequest, package: Package) -> tuple[float, str]:
+def _threshold(request: ModelRequest, package: Package, task: Task) -> tuple[float, str]:
     if request.threshold is not None:
         if not 0 <= request.threshold <= 1:
             raise ModelError(f"threshold {request.threshold:g} is not between 0 and 1", key="threshold")
         return request.threshold, "asked for"
     if package.manifest.threshold is not None:
         return package.manifest.threshold, "manifest"
-    return DEFAULT_THRESHOLD, "default"
+    return THRESHOLDS.get(task, DEFAULT_THRESHOLD), "default"
 
 
 def _labels(request: ModelRequest, opened: Opened) -> Labels:
@@ -204,6 +208,8 @@ def _label_file(path: Path, key: ModelKey) -> tuple[str, ...]:
 def _check_count(labels: Labels, decoder: Decoder, graph: Graph) -> Labels:
     """The labels, if there is one for each class; numbers where there are none."""
     possible = (decoder.classes,) if decoder.classes else _classes_before_postprocess(graph)
+    if not labels.names and decoder.task == "pose" and possible == (1,):
+        return Labels(("person",), "nobody names its one class: bodies are persons", labels.key)
     if not labels.names:
         return Labels(tuple(map(str, range(possible[0] if possible else 0))), labels.why, labels.key)
     if possible and len(labels.names) not in possible:

@@ -16,6 +16,8 @@ from edge_infer.engine.picture import read_picture
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.classification import Classification
 from edge_infer.engine.tasks.detection import Detections
+from edge_infer.engine.tasks.pose import Poses
+from edge_infer.engine.tasks.segmentation import Segmentation
 from edge_infer.errors import InputError, ModelError
 from edge_infer.models.files import inside
 from edge_infer.models.manifest import Budget, Expectation, Golden
@@ -106,6 +108,10 @@ def _seen(findings: Findings) -> list[tuple[str, Box | None]]:
     """Labels, and boxes in fractions of the picture."""
     if isinstance(findings, Classification):
         return [(scored.label, None) for scored in findings.classes]
+    if isinstance(findings, Segmentation):
+        return [(filled.label, None) for filled in findings.segments]
+    if isinstance(findings, Poses):
+        return [(findings.label, None) for _ in findings.bodies]
     if not isinstance(findings, Detections):
         return []
     width, height = findings.source

@@ -165,8 +165,12 @@ BROKEN = {
         "  e: {source: s, model: m, publish: {interval: 1ms}} #! pipelines.e.publish.interval: 100ms\n"
     ),
     "preprocessing": f"{ONE}"
-    "    preprocess:\n      resize: crop #! pipelines.p.preprocess.resize: stretch, letterbox\n"
-    "      color: RGB #! pipelines.p.preprocess.color: rgb\n",
+    "    preprocess:\n      resize: fit #! pipelines.p.preprocess.resize: stretch, letterbox, crop\n"
+    "      color: RGB #! pipelines.p.preprocess.color: rgb\n"
+    "      tiles: 2 #! pipelines.p.preprocess.tiles: COLUMNSxROWS, 2 to 16 tiles\n"
+    "      overlap: 10 #! pipelines.p.preprocess.overlap: between 0 and 0.5\n",
+    "tiles": f"{ONE}    preprocess: {{tiles: 5x4}} #! pipelines.p.preprocess.tiles: such as 2x2, not \"5x4\n",
+    "one tile": f"{ONE}    preprocess: {{tiles: 1x1}} #! pipelines.p.preprocess.tiles: 2 to 16 tiles in all\n",
 }
 
 

@@ -17,7 +17,7 @@ from edge_infer.codec import decode, dumps, encode, loads
 from edge_infer.config.compile import compile_config
 from edge_infer.config.load import read_document, validate
 from edge_infer.config.places import default_device_id, default_state_dir
-from edge_infer.config.plan import Compiled, NmsPlan, Plan, SourcePlan
+from edge_infer.config.plan import Compiled, InputPlan, NmsPlan, Plan, SourcePlan
 from edge_infer.config.schema import Config
 
 SHIPPED = Path(__file__).parents[2] / "models"
@@ -170,6 +170,7 @@ def test_environment_variables_are_filled_in(make: Make) -> None:
         (("labels: [face]", "labels: [fase]"), "pipelines.door-faces.labels[0]", 'did you mean "face"'),
         (("threads: 2", "top_k: 3"), "pipelines.door-faces.top_k", "classification"),
         (("{resize: stretch}", "{color: gray}"), "pipelines.door-faces.preprocess.color", "colours"),
+        (("{resize: stretch}", "{overlap: 0.2}"), "pipelines.door-faces.preprocess.overlap", "nothing without tiles"),
     ],
 )
 def test_pipelines_are_checked_against_their_model(
@@ -179,6 +180,30 @@ def test_pipelines_are_checked_against_their_model(
     assert problem.path == path
     assert fragment in problem.text
     assert not problem.outside
+
+
+def test_tiles_are_a_part_of_the_plan(make: Make) -> None:
+    for written, tiles, overlap in (
+        ("{tiles: 3x2, overlap: 0.25}", (3, 2), 0.25),
+        ("{tiles: 2x2}", (2, 2), 0.1),
+        ("{resize: crop}", (1, 1), 0.0),
+    ):
+        plan = plan_of(make(GOOD.replace("{resize: stretch}", written)))
+        found = plan.pipelines[0].model.input
+        assert isinstance(found, InputPlan)
+        assert (found.tiles, found.overlap) == (tiles, overlap)
+        assert decode(Plan, loads(dumps(encode(plan)))) == plan
+
+
+def test_tiles_are_for_detection_only(make: Make, assets: Path) -> None:
+    text = (
+        f"models: {{m: {{file: {assets}/models/movenet_single_pose_lightning_ptq.tflite}}}}\n"
+        "sources: {s: {kind: synthetic}}\npipelines:\n"
+        "  p: {source: s, model: m, preprocess: {tiles: 2x2}, nms: {max: 3}}\n"
+    )
+    (problem,) = compile_config(make(text)).problems
+    assert problem.path == "pipelines.p.preprocess.tiles"
+    assert "belongs to models of task detection; movenet" in problem.text
 
 
 def test_what_is_missing_lies_outside_the_file(make: Make, tmp_path: Path) -> None:
