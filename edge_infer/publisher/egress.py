@@ -43,7 +43,7 @@ class Egress:
             declared = {word for value in model.values for word in (value.name, value.unit)}
             self._labels[sha] = self._labels.pop(sha, frozenset()) | set(model.labels) | declared
             self._titles[sha] = self._titles.pop(sha, frozenset()) | {model.title}
-            self._limits[pipeline.name] = pipeline.max_payload
+            self._limits[pipeline.name] = max(self._limits.get(pipeline.name, 0), pipeline.max_payload)
             self._models.add(model.name)
         for sha in list(self._labels)[:-MOST_DIGESTS]:
             del self._labels[sha], self._titles[sha]
@@ -114,7 +114,7 @@ class Egress:
                 raise WireError(f"{label!r} is not among the labels of the model")
 
     def _limit(self, place: Place) -> int:
-        return max(place.rule.limit, self._limits.get(place.name, 0)) if place.kind != "model" else place.rule.limit
+        return self._limits[place.name] if place.kind == "result" else place.rule.limit
 
     def _sized(self, place: Place, payload: bytes) -> bytes:
         if len(payload) > self._limit(place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,6 +92,25 @@ def test_labels_of_a_model_that_was_switched_stay_known() -> None:
     assert egress.admit(RESULT, result(1))
     assert egress.admit(RESULT, result(1, model="cats@1.0.0", sha="c" * 8, label="cat"))
     assert egress.admit(RESULT, result(1, label="cat")) is None, "labels belong to their file"
+
+
+def sized(egress: Egress, most: int) -> None:
+    made = plan(mqtt_plan(1883))
+    egress.apply(replace(made, pipelines=(replace(made.pipelines[0], max_payload=most),)))
+
+
+def test_each_kind_has_its_limit() -> None:
+    egress = Egress()
+    sized(egress, 512)
+    assert egress.admit(RESULT, result(1, objects=4))
+    assert egress.admit(RESULT, result(1, objects=8)) is None, "max_payload is less than usual"
+    sized(egress, 4096)
+    large = egress.admit(RESULT, result(1, objects=40))
+    assert large
+    many = State(1, TS, BOOT, "faces@1.0.0", SHA[:8], counts={f"{'x' * 60}{number}": 1 for number in range(20)})
+    egress.apply(plan(mqtt_plan(1883), model=model_plan(labels=tuple(many.words()))))
+    assert egress.admit(STATE, many) is None, "max_payload is of results"
+    assert egress.release(RESULT, large) == large, "it was taken when that much was allowed"
 
 
 def test_late_ones_say_so_and_still_fit() -> None:
