@@ -89,9 +89,9 @@ class FilterPlan:
 class SignalPlan:
     """How a signal becomes the input tensor; durations in seconds, frequencies in Hz (see `preprocess/signal.py`).
 
-    ``scale`` multiplies the samples, and with ``peak`` those of each window are divided by the largest of them. ``mean``
-    and ``std`` are taken off the features, one for all or one for each value of a frame. Without a ``rate`` samples
-    are taken as they come, without a ``stride`` a window begins half of one after the one before.
+    ``scale`` multiplies the samples, and with ``peak`` those of each window are divided by the largest of them. For
+    ``mean`` and ``std`` of the features there is one number, or one for each value of a frame. Without a ``rate``
+    samples are taken as they come, without a ``stride`` a window begins half of one after the one before.
     """
 
     takes: ClassVar[Gives] = "samples"

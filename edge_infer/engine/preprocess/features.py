@@ -1,0 +1,163 @@
+"""What is made of one window of rows: frames of features, as many as the input tensor takes.
+
+How many, and how many values each has, is said by the tensor where its shape has both, ``[1, frames, values]`` (any
+axes of 1 among them), and by the manifest where it is flat, ``[1, frames x values]``.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edge_infer.config.plan import SignalPlan
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess import mel, micro
+from edge_infer.engine.preprocess.spectrum import Spectra, bands, logarithm
+from edge_infer.engine.preprocess.window import Rows
+from edge_infer.errors import ModelError
+
+
+class Features(Protocol):
+    """``need`` rows become ``[frames, values]``; ``hop`` rows lie between two frames."""
+
+    need: int
+    frames: int
+    values: int
+    hop: int
+
+    def __call__(self, rows: Rows) -> Rows: ...
+
+
+class Plain:
+    """Rows as they are: a waveform, raw samples, or, of every ``hop``-th row, what the micro front end made."""
+
+    def __init__(self, frames: int, values: int, hop: int = 1) -> None:
+        self.frames, self.values, self.hop = frames, values, hop
+        self.need = (frames - 1) * hop + 1
+
+    def __call__(self, rows: Rows) -> Rows:
+        """Some or all of the rows."""
+        return rows[:: self.hop]
+
+
+class Spectral:
+    """Bands of short-time spectra, their logarithm, and for cepstral coefficients its cosine transform."""
+
+    def __init__(self, plan: SignalPlan, frames: int, values: int, rate: float) -> None:
+        """Raises `ModelError` for bands that do not lie within the spectrum."""
+        length, self.hop = _samples(plan, "window", rate), _samples(plan, "hop", rate) if frames > 1 else 1
+        self.frames, self.values = frames, values
+        self.need = length + (frames - 1) * self.hop
+        self._spectra = Spectra(length, self.hop, true=plan.features == "spectrum")
+        self._bands = _bands(plan, self._spectra.size, rate, values)
+        self._cosines = mel.cosines(self._bands.shape[1], values) if plan.features == "mfcc" else None
+        self._power, self._floor = plan.power, plan.floor
+        self._log = plan.log or ("none" if plan.features == "spectrum" else "ln")
+
+    def __call__(self, rows: Rows) -> Rows:
+        """All channels' bands side by side."""
+        amplitudes = self._spectra(rows)
+        gathered = (amplitudes**2 if self._power == 2 else amplitudes) @ self._bands
+        found = logarithm(gathered.reshape(self.frames, -1), self._log, self._power, self._floor)
+        return found if self._cosines is None else found @ self._cosines
+
+
+def make_features(plan: SignalPlan, tensor: Tensor) -> Features:
+    """The features of a plan that fill a tensor; raises `ModelError` where they do not."""
+    frames, values = _layout(plan, tensor)
+    if plan.features in ("waveform", "raw"):
+        return Plain(frames, values)
+    if plan.rate is None:
+        raise ModelError(f"`features: {plan.features}` needs the `rate` that the model was trained with")
+    if plan.features == "micro":
+        return _micro(plan, frames, values)
+    return Spectral(plan, frames, values, plan.rate)
+
+
+def _layout(plan: SignalPlan, tensor: Tensor) -> tuple[int, int]:
+    """Frames, and values of each."""
+    axes = [size for size in tensor.shape if size != 1] or [1]
+    said = _said_values(plan)
+    if 0 in axes or len(axes) > 2 or (len(tensor.shape) > 1 and tensor.shape[0] != 1):
+        raise ModelError(
+            f"its input {tensor.name} has the shape {list(tensor.shape)}; a signal needs [1, samples], [1, frames, "
+            "values] or the like, with a batch of 1"
+        )
+    if len(axes) == 2:
+        if said is not None and said != axes[1]:
+            raise ModelError(
+                f"its input {tensor.name} {list(tensor.shape)} has {axes[1]} values in each frame, but by its manifest "
+                f"{_VALUES[plan.features]} there are {said}"
+            )
+        return axes[0], axes[1]
+    values = said or 1
+    if plan.features in ("mfcc", "log_mel", "spectrum") and said is None:
+        if plan.hop is not None:
+            key = "coefficients" if plan.features == "mfcc" else "bins"
+            raise ModelError(f"its input {tensor.name} {list(tensor.shape)} is flat; say `{key}`: values of each frame")
+        values = axes[0]
+    if axes[0] % values:
+        raise ModelError(
+            f"its input {tensor.name} {list(tensor.shape)} holds {axes[0]} numbers, which is no whole number of frames "
+            f"of {values} ({_VALUES[plan.features]})"
+        )
+    return axes[0] // values, values
+
+
+_VALUES = {
+    "waveform": "a waveform has one channel",
+    "raw": "(`channels`)",
+    "micro": "(the micro front end gives 40)",
+    "mfcc": "(`coefficients`)",
+    "log_mel": "(`bins`)",
+    "spectrum": "(`bins`, times `channels`)",
+}
+"""What says how many values a frame has."""
+
+
+def _said_values(plan: SignalPlan) -> int | None:
+    if plan.features == "waveform":
+        return 1
+    if plan.features == "raw":
+        return plan.channels if plan.channels > 1 else None
+    if plan.features == "micro":
+        return micro.VALUES
+    if plan.features == "mfcc":
+        return plan.coefficients
+    return plan.bins * plan.channels if plan.bins is not None else None
+
+
+def _micro(plan: SignalPlan, frames: int, values: int) -> Plain:
+    if plan.rate != micro.RATE:
+        raise ModelError(f"`features: micro` works at a `rate` of {micro.RATE}, not {plan.rate:g}")
+    hop = (plan.hop or micro.STEP) / micro.STEP
+    if abs(hop - round(hop)) > 1e-6:
+        raise ModelError(f"`features: micro` has a frame every 10 ms, so `hop` is a multiple of it, not {plan.hop} s")
+    return Plain(frames, values, round(hop))
+
+
+def _samples(plan: SignalPlan, key: str, rate: float) -> int:
+    """A duration of the plan in samples, at least 1."""
+    seconds: float | None = getattr(plan, key)
+    if seconds is None:
+        raise ModelError(f"`features: {plan.features}` needs `{key}`, such as `{key}: 20ms`, as the model was trained")
+    return max(1, round(seconds * rate))
+
+
+def _bands(plan: SignalPlan, size: int, rate: float, values: int) -> Rows:
+    high = rate / 2 if plan.high is None else plan.high
+    if not 0 <= plan.low < high <= rate / 2:
+        raise ModelError(
+            f"its bands go from `low: {plan.low:g}` to `high: {high:g}` Hz; at {rate:g} samples a second there are "
+            f"0 to {rate / 2:g}"
+        )
+    if plan.features == "spectrum":
+        if values % plan.channels:
+            raise ModelError(f"{values} values of a frame are no whole number of bands for {plan.channels} `channels`")
+        return bands(size, rate, values // plan.channels, plan.low, high)
+    if plan.features == "log_mel":
+        return mel.mel_bands(size, rate, values, (plan.low, high), plan.mel)
+    if plan.bins is None:
+        raise ModelError("`features: mfcc` needs `bins`, the number of mel bands, such as `bins: 40`")
+    if values > plan.bins:
+        raise ModelError(f"{values} coefficients cannot be made of {plan.bins} mel bands (`bins`)")
+    return mel.mel_bands(size, rate, plan.bins, (plan.low, high), plan.mel)

@@ -1,0 +1,208 @@
+"""From a signal to a model's input tensor: channels, rate, filters, windows, features, quantization, in this order.
+
+- **Channels**: for sound (``waveform``, ``mfcc``, ``log_mel``, ``micro``) all channels of a source become their mean.
+  For ``raw`` and ``spectrum`` a source has to have as many as the model takes.
+- **Rate**: a source within half a percent of the model's rate is taken as it is, any other is resampled. At a lower
+  rate than the model's everything above its own Nyquist frequency is missing, which is told once.
+- **Windows**: the tensor's shape says how much goes into one inference, ``stride`` how far the next one begins after.
+- **Gaps**: samples that are missing, or are no numbers, end what was gathered and filtered; the next window begins
+  after them and is marked (``gap``), so that a model with a memory forgets, too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import FilterPlan, SignalPlan
+from edge_infer.engine.frame import Samples
+from edge_infer.engine.geometry import NO_PLACE, Transform
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.features import make_features
+from edge_infer.engine.preprocess.filters import make_filters
+from edge_infer.engine.preprocess.micro import STEP, MicroFrontend
+from edge_infer.engine.preprocess.quantize import store
+from edge_infer.engine.preprocess.resample import Resampler
+from edge_infer.engine.preprocess.window import Gatherer, Rows
+from edge_infer.errors import ModelError
+
+log = logging.getLogger(__name__)
+
+SAME_RATE: Final = 0.005
+MIXED: Final = ("waveform", "mfcc", "log_mel", "micro")
+FLOATS: Final = ("float32", "float16")
+INTEGERS: Final = ("uint8", "int8", "int16", "int32")
+
+
+class SignalPreprocess:
+    """Fills the input tensor with one window of a signal. Belongs to one thread."""
+
+    def __init__(self, plan: SignalPlan, tensor: Tensor) -> None:
+        """Raises `ModelError` unless the features fill the tensor."""
+        if tensor.dtype not in FLOATS + INTEGERS:
+            raise ModelError(f"its input {tensor.name} is of {tensor.dtype}; a signal goes into 8-bit, int16 or float")
+        if plan.peak and plan.features == "micro":
+            raise ModelError("`scale: peak` does not go with `features: micro`, which has a gain control of its own")
+        self._plan = plan
+        self._tensor = tensor
+        self._features = make_features(plan, tensor)
+        self._mean = _per_value("mean", plan.mean, self._features.values)
+        self._std = _per_value("std", plan.std, self._features.values)
+        self._channels = self._features.values if plan.features == "raw" else plan.channels
+        self._refused = 0
+        self._fresh = True
+        if plan.rate is None and plan.filter != FilterPlan():
+            raise ModelError("a `filter` needs the `rate` that the model was trained with")
+        self._rate = plan.rate or 1.0
+        self._open(self._rate)  # shows what is missing now, not with the first sample
+
+    @property
+    def frames_of(self) -> tuple[int, int]:
+        """Frames of one inference, and values of each."""
+        return self._features.frames, self._features.values
+
+    @property
+    def rows(self) -> int:
+        """Rows (samples, or steps of the micro front end) that one inference takes."""
+        return self._features.need
+
+    @property
+    def span(self) -> float:
+        """Seconds that one inference takes of the signal; of one without a rate the samples."""
+        return self._features.need / self._row_rate
+
+    @property
+    def turn(self) -> float:
+        """Seconds from one inference to the next that makes every frame new and leaves none out."""
+        return self._features.frames * self._features.hop / self._row_rate
+
+    @property
+    def stride(self) -> float:
+        """Seconds from one inference to the next."""
+        return self._step / self._row_rate
+
+    def frames(self, taken: Samples) -> Iterator[Samples]:
+        """The windows that this stretch makes whole; their times are those of their last sample."""
+        if not self._usable(taken):
+            return iter(())
+        if taken.gap or taken.rate != self._rate:
+            self._open(taken.rate)
+        self._windows.add(self._front(self._mixed(taken)))
+        return self._whole(taken)
+
+    def rest(self, taken: Samples) -> Iterator[Samples]:
+        """The windows that are still whole when nothing comes after ``taken``."""
+        self._windows.add(self._front.rest())
+        return self._whole(taken)
+
+    def example(self) -> Samples:
+        """Silence."""
+        width = self._features.values if self._plan.features in ("raw", "micro") else self._plan.channels
+        rows = np.zeros((self._features.need, width), np.float32)
+        return Samples(rows, self._row_rate, 0.0, 0.0, 1)
+
+    def __call__(self, frame: Samples, into: NDArray[Any]) -> Transform:
+        """Fills ``into`` with the features of a window as `frames` gives it."""
+        rows = np.asarray(frame.values, np.float64)
+        if self._plan.peak:
+            largest = float(np.abs(rows).max())
+            rows = rows / largest if largest > 0 else rows
+        store((self._features(rows) - self._mean) / self._std, self._tensor, into)
+        return NO_PLACE
+
+    def _whole(self, taken: Samples) -> Iterator[Samples]:
+        while (found := self._windows.take()) is not None:
+            window, after = found
+            late = after / self._row_rate
+            fresh, self._fresh = self._fresh, False
+            yield Samples(
+                window.astype(np.float32),
+                self._row_rate,
+                taken.wall - late,
+                taken.monotonic - late,
+                taken.number,
+                fresh,
+            )
+
+    def _open(self, rate: float) -> None:
+        """Begins anew, with a signal of this rate."""
+        if rate != self._rate and self._plan.rate is not None and rate < self._plan.rate * (1 - SAME_RATE):
+            log.warning(
+                "the source gives %g samples a second, the model takes %g: resampled, but what lies above %g Hz is "
+                "missing",
+                rate,
+                self._plan.rate,
+                rate / 2,
+            )
+        self._front = _Front(self._plan, rate)
+        self._rate = rate
+        self._row_rate = 1 / STEP if self._plan.features == "micro" else self._plan.rate or rate
+        half = max(1, self._features.need // 2)
+        self._step = half if self._plan.stride is None else max(1, round(self._plan.stride * self._row_rate))
+        self._windows = Gatherer(self._features.need, self._step)
+        self._fresh = True
+
+    def _usable(self, taken: Samples) -> bool:
+        """Whether the samples are numbers; those that are not are dropped, counted and told, ever more rarely."""
+        if np.isfinite(taken.values).all():
+            return True
+        self._refused += 1
+        self._open(self._rate)
+        if self._refused & (self._refused - 1) == 0:
+            log.warning(
+                "samples that are no numbers are dropped, with what was gathered before them (%d so far)", self._refused
+            )
+        return False
+
+    def _mixed(self, taken: Samples) -> Rows:
+        """Samples in double precision with as many channels as the model takes."""
+        rows = np.asarray(taken.values, np.float64)
+        if rows.shape[1] == self._channels:
+            return rows
+        if self._plan.features in MIXED and rows.shape[1] > 0:
+            return np.asarray(rows.mean(axis=1, keepdims=True), np.float64)
+        raise ModelError(
+            f"the source gives {rows.shape[1]} values at a time and the model takes {self._channels}; choose them with "
+            "the source's `columns` or `channels`"
+        )
+
+
+class _Front:
+    """What happens to samples as they come: scale, rate, filters, and the micro front end."""
+
+    def __init__(self, plan: SignalPlan, rate: float) -> None:
+        wanted = plan.rate or rate
+        self._scale = plan.scale
+        near = abs(rate - wanted) <= SAME_RATE * wanted
+        self._resampler = None if near else Resampler(rate, wanted)
+        self._filters = make_filters(plan.filter, wanted)
+        self._micro = MicroFrontend() if plan.features == "micro" else None
+
+    def __call__(self, rows: Rows) -> Rows:
+        """Rows of the model's own rate."""
+        rows = rows * self._scale
+        return self._behind(self._resampler(rows) if self._resampler else rows)
+
+    def rest(self) -> Rows:
+        """What the resampler still holds."""
+        return self._behind(self._resampler.rest() if self._resampler else np.empty((0, 1)))
+
+    def _behind(self, rows: Rows) -> Rows:
+        for each in self._filters if len(rows) else ():
+            rows = each(rows)
+        return self._micro(rows) if self._micro else rows
+
+
+def _per_value(key: str, said: Iterable[float] | None, values: int) -> Rows:
+    numbers = np.array(tuple(said or ()), np.float64)
+    if not numbers.size:
+        return np.array([0.0 if key == "mean" else 1.0])
+    if numbers.size not in (1, values):
+        raise ModelError(f"the manifest's `input: {key}` has {numbers.size} numbers; right is one, or {values}")
+    if key == "std" and not numbers.all():
+        raise ModelError("the manifest's `input: std` is 0; features are divided by it")
+    return numbers
