@@ -27,9 +27,11 @@ def broker_password(plan: MqttPlan) -> str | None:
     if len(data) > LONGEST:
         raise StartError(f"mqtt.password_file {path} is longer than {LONGEST} bytes: it holds the password and no more")
     try:
-        password = data.decode().removesuffix("\n").removesuffix("\r")
+        password = data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise StartError(f"mqtt.password_file {path} is not UTF-8 text") from error
     if not password:
         raise StartError(f"mqtt.password_file {path} is empty: write the broker's password into it")
+    if "\n" in password:
+        raise StartError(f"mqtt.password_file {path} has several lines: it holds the password and no more")
     return password

@@ -53,6 +53,8 @@ class NamedFiles:
             return found
         if not data.splitlines() or not data.splitlines()[0].strip():
             self._wrong(steps, "this file is empty; it should hold the password")
+        elif b"\n" in data.removesuffix(b"\n"):
+            self._wrong(steps, "this file has several lines; it should hold the password alone")
         elif Path(found).stat().st_mode & stat.S_IROTH:
             text = "this file can be read by everybody on this machine; chmod 640 or 600 it"
             self.warnings.append(self.document.problem(steps, text))

@@ -19,7 +19,7 @@ def parse_labels(data: bytes, where: str) -> tuple[str, ...]:
     Where every line starts with a number, as in ``0  person``, that is the class id, and ids that are left out get the
     id itself as label. ``where`` names the file in errors.
     """
-    lines = [line.strip() for line in _text(data, where).splitlines()]
+    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", _text(data, where))]
     while lines and not lines[-1]:
         lines.pop()
     if not lines:

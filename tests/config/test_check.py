@@ -47,6 +47,18 @@ def test_a_warning_is_no_problem(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "hunter2" not in err
 
 
+def test_a_password_file_with_more_than_the_password_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("mqtt:\n  username: a\n  password_file: secret\n")
+    (tmp_path / "secret").write_text("user\nhunter2\n")
+    (tmp_path / "secret").chmod(0o600)
+    assert main(["check", "-c", str(path)]) == 2
+    out = capsys.readouterr().out
+    assert out == f"{path}:3: mqtt.password_file: this file has several lines; it should hold the password alone\n"
+
+
 def test_no_text_of_a_file_breaks_a_line_or_steers_a_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -164,7 +164,9 @@ def test_a_password_file(tmp_path: Path) -> None:
     assert broker_password(mqtt_plan(1883)) is None
     file.write_text("with space \n")
     assert broker_password(wanted) == "with space "
-    for content in (b"", b"\n", b"\xff\xfe", b"x" * 5000):
+    file.write_bytes(b"\xef\xbb\xbfby Notepad\r\n")
+    assert broker_password(wanted) == "by Notepad"
+    for content in (b"", b"\n", b"\xff\xfe", b"x" * 5000, b"edge\nsecret\n", b"secret\n\n"):
         file.write_bytes(content)
         with pytest.raises(StartError, match=str(file)):
             broker_password(wanted)
