@@ -175,7 +175,10 @@ class ValuePlan:
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
-    """One model, resolved: the bytes (a copy under its digest), and how to feed and read it."""
+    """One model, resolved: the bytes (a copy under its digest), and how to feed and read it.
+
+    ``state`` names outputs and the inputs that they become in the next run.
+    """
 
     name: str
     title: str
@@ -189,6 +192,7 @@ class ModelPlan:
     threshold: float
     nms: NmsPlan
     values: tuple[ValuePlan, ...] = ()
+    state: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -51,20 +51,58 @@ class Tensor:
         real *= np.float32(self.scale[0])
         return real
 
+    def store(self, real: NDArray[Any], into: NDArray[Any]) -> None:
+        """Fills ``into``, a view of this tensor: ``round(real / scale) + zero_point``, half to even, clipped.
+
+        An integer tensor without parameters takes the rounded numbers themselves.
+        """
+        flat = real.reshape(into.shape)
+        if into.dtype.kind == "f":
+            limit = np.finfo(into.dtype).max
+            into[...] = np.clip(flat, -limit, limit)
+            return
+        stored = np.rint(flat / self.scale[0] + self.zero_point[0] if self.quantized else flat)
+        limits = np.iinfo(into.dtype)
+        into[...] = np.clip(stored, limits.min, limits.max)
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """An output that becomes an input of the next run, and the functions that make views of them."""
+
+    output: Tensor
+    input: Tensor
+    output_view: Callable[[], NDArray[Any]]
+    input_view: Callable[[], NDArray[Any]]
+
 
 class Interpreter:
-    """A model, allocated and ready. It is used by one thread only."""
+    """A model, allocated and ready. It is used by one thread only.
 
-    def __init__(self, model: str | bytes, threads: int = 1) -> None:
-        """Loads a file by path (mapped, not copied) or by content; raises `ModelError` with the runtime's reason."""
+    ``inputs`` and ``outputs`` are those that frames go into and decoders read; what is carried from one run to the next
+    is not among them. With ``echo`` the inputs come back behind the outputs, as copies made before the run.
+    """
+
+    echo: bool = False
+
+    def __init__(self, model: str | bytes, threads: int = 1, state: Sequence[tuple[str, str]] = ()) -> None:
+        """Loads a file by path (mapped, not copied) or by content; raises `ModelError` with the runtime's reason.
+
+        ``state`` names outputs and the inputs that they become in the next run; these begin as 0.
+        """
         source = {"model_path": model} if isinstance(model, str) else {"model_content": model}
         try:
             self._runtime = backend().Interpreter(num_threads=threads, **source)
             self._runtime.allocate_tensors()
-            self.inputs = tuple(_tensor(detail) for detail in self._runtime.get_input_details())
-            self.outputs = tuple(_tensor(detail) for detail in self._runtime.get_output_details())
+            inputs = tuple(_tensor(detail) for detail in self._runtime.get_input_details())
+            outputs = tuple(_tensor(detail) for detail in self._runtime.get_output_details())
         except (ValueError, RuntimeError, TypeError) as error:  # a name that is not UTF-8 is a ValueError, too
             raise ModelError(f"the runtime ({backend_name()}) cannot load it: {_reason(error)}") from error
+        pairs = [_pair(output, into, outputs, inputs) for output, into in state]
+        view = self._runtime.tensor
+        self._carried = [_Carried(one, other, view(one.index), view(other.index)) for one, other in pairs]
+        self.inputs = tuple(each for each in inputs if each not in [pair[1] for pair in pairs])
+        self.outputs = tuple(each for each in outputs if each not in [pair[0] for pair in pairs])
         # A held view of a tensor makes the next invoke raise, so what is kept are the functions that make views.
         self._views: tuple[Callable[[], NDArray[Any]], ...] = tuple(
             self._runtime.tensor(tensor.index) for tensor in self.outputs
@@ -72,6 +110,7 @@ class Interpreter:
         self._input_views: tuple[Callable[[], NDArray[Any]], ...] = tuple(
             self._runtime.tensor(tensor.index) for tensor in self.inputs
         )
+        self._empty()
 
     def input(self, position: int = 0) -> NDArray[Any]:
         """A view of an input tensor, to be written into and dropped before `invoke`."""
@@ -79,15 +118,24 @@ class Interpreter:
 
     def invoke(self) -> list[NDArray[Any]]:
         """Runs the model; the outputs are views that have to be dropped before the next call."""
+        given = [view().copy() for view in self._input_views] if self.echo else []
         try:
             self._runtime.invoke()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"the model failed while running: {_reason(error)}") from error
-        return [view() for view in self._views]
+        for each in self._carried:
+            each.input.store(each.output.dequantize(each.output_view()), each.input_view())
+        return [view() for view in self._views] + given
 
     def forget(self) -> None:
         """Sets what a model remembers from one run to the next back to its beginning."""
         self._runtime.reset_all_variables()
+        self._empty()
+
+    def _empty(self) -> None:
+        for each in self._carried:
+            view = each.input_view()
+            each.input.store(np.zeros(view.shape), view)
 
     def operators(self) -> list[str]:
         """The operators of the graph as the runtime names them, in order of execution."""
@@ -96,6 +144,7 @@ class Interpreter:
     def close(self) -> None:
         """Lets go of the model; may be called twice."""
         self._views = self._input_views = ()
+        self._carried = []
         self._runtime = None
 
 
@@ -129,6 +178,18 @@ def _backend() -> tuple[ModuleType, str]:
         + "). Install one: pip install ai-edge-litert (64-bit), or pip install tflite-runtime 'numpy<2' "
         "(32-bit Arm, Python 3.11 or older)"
     )
+
+
+def _pair(output: str, into: str, outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """The tensors of one entry of ``state``."""
+    one = next((tensor for tensor in outputs if tensor.name == output), None)
+    other = next((tensor for tensor in inputs if tensor.name == into), None)
+    if one is None or other is None:
+        made, taken = (", ".join(tensor.name for tensor in tensors) for tensors in (outputs, inputs))
+        raise ModelError(f"`state` is {{OUTPUT: INPUT}}; its outputs are {made}, its inputs {taken}")
+    if one.shape != other.shape:
+        raise ModelError(f"`state`: {output} {list(one.shape)} does not fit into {into} {list(other.shape)}")
+    return one, other
 
 
 def _tensor(detail: Mapping[str, Any]) -> Tensor:

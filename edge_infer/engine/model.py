@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -12,7 +12,7 @@ from edge_infer.config.plan import InputPlan, ModelPlan, PipelinePlan
 from edge_infer.engine.decoders import Decoder, Layout, decoder_class
 from edge_infer.engine.frame import Captured, Frame
 from edge_infer.engine.geometry import Transform
-from edge_infer.engine.interpreter import Interpreter
+from edge_infer.engine.interpreter import Interpreter, Tensor
 from edge_infer.engine.preprocess import Preprocess, preprocess_for
 from edge_infer.engine.preprocess.tiles import Tiles
 from edge_infer.engine.records import Boxes, Candidates
@@ -49,7 +49,7 @@ class LoadedModel:
         model = self._plan.model
         try:
             check_digest(model)
-            self.interpreter = Interpreter(model.path, self._plan.threads)
+            self.interpreter = Interpreter(model.path, self._plan.threads, model.state)
             self._build(model)
             self._warm()
         except ModelError as error:
@@ -67,11 +67,12 @@ class LoadedModel:
         if hasattr(self, "interpreter"):
             self.interpreter.close()
 
-    def frames(self, taken: Captured) -> Iterable[Captured]:
+    def frames(self, taken: Captured) -> Iterator[Captured]:
         """What goes into the model now that ``taken`` has come: a picture at once, samples when a window is whole."""
-        if taken.gap:
-            self.interpreter.forget()
-        return self.preprocess.frames(taken)
+        for frame in self.preprocess.frames(taken):
+            if frame.gap:
+                self.interpreter.forget()
+            yield frame
 
     def parts(self, frame: Captured) -> tuple[Captured, ...]:
         """What the model looks at, one after the other: all of a frame, or its tiles."""
@@ -94,10 +95,12 @@ class LoadedModel:
     def _build(self, model: ModelPlan) -> None:
         inputs, outputs = self.interpreter.inputs, self.interpreter.outputs
         if len(inputs) != 1:
-            raise ModelError(f"it has {len(inputs)} inputs; a model of pictures has one")
+            raise ModelError(several_inputs(inputs))
         self.preprocess = preprocess_for(model.input, inputs[0])
         layout = Layout(inputs, outputs, len(model.labels), self._plan.threshold, model.decoder.options)
-        self.decode = decoder_class(model.decoder.target)(layout)
+        decoder = decoder_class(model.decoder.target)
+        self.decode = decoder(layout)
+        self.interpreter.echo = getattr(decoder, "wants_input", False)
         self.postprocess = task_class(model.task)(self._plan)
         self._tiles = None
         if isinstance(model.input, InputPlan) and model.input.tiles != (1, 1):
@@ -109,6 +112,15 @@ class LoadedModel:
         """The first run is the slowest, and shows whether the outputs are what the decoder takes them for."""
         self.find(self.preprocess.example())
         self.interpreter.forget()
+
+
+def several_inputs(inputs: Sequence[Tensor]) -> str:
+    """What to say of a model that frames alone cannot feed."""
+    names = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in inputs)
+    return (
+        f"it has {len(inputs)} inputs ({names}), and a frame goes into one; what comes out of one run and goes into "
+        "the next is declared in the manifest: `state: {OUTPUT: INPUT}`"
+    )
 
 
 def check_digest(model: ModelPlan) -> None:

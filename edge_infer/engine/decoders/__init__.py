@@ -14,6 +14,12 @@ A decoder *must* be a class with
   ``layout.outputs``, to candidates; it *must not* keep or return a view of a tensor, and *may* leave out what is below
   ``layout.threshold``.
 
+It *may* have
+
+- ``wants_input``: true where the input is part of the outcome; then ``tensors`` has copies of ``layout.inputs`` behind
+  the outputs (a class attribute);
+- ``values``: how many numbers a decoder of regressions gives; the manifest's ``values`` are checked against it.
+
 Other packages add theirs through the entry point group ``edge_infer.decoders``.
 """
 
@@ -50,6 +56,8 @@ DECODERS: Final[Mapping[str, str]] = {
     "movenet": "edge_infer.engine.decoders.movenet:MoveNet",
     "heatmap_pose": "edge_infer.engine.decoders.heatmap_pose:HeatmapPose",
     "segmentation": "edge_infer.engine.decoders.segmentation:Segmentation",
+    "autoencoder": "edge_infer.engine.decoders.autoencoder:Autoencoder",
+    "regression": "edge_infer.engine.decoders.regression:Regression",
 }
 
 

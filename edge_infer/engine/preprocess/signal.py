@@ -25,7 +25,6 @@ from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.features import make_features
 from edge_infer.engine.preprocess.filters import make_filters
 from edge_infer.engine.preprocess.micro import STEP, MicroFrontend
-from edge_infer.engine.preprocess.quantize import store
 from edge_infer.engine.preprocess.resample import Resampler
 from edge_infer.engine.preprocess.window import Gatherer, Rows
 from edge_infer.errors import ModelError
@@ -111,7 +110,7 @@ class SignalPreprocess:
         if self._plan.peak:
             largest = float(np.abs(rows).max())
             rows = rows / largest if largest > 0 else rows
-        store((self._features(rows) - self._mean) / self._std, self._tensor, into)
+        self._tensor.store((self._features(rows) - self._mean) / self._std, into)
         return NO_PLACE
 
     def _whole(self, taken: Samples) -> Iterator[Samples]:
