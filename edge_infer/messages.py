@@ -235,11 +235,12 @@ class PipelineHealth:
 
 @dataclass(frozen=True, slots=True)
 class SourceHealth:
-    """How one source does; ``fps`` is what it delivers."""
+    """How one source does; ``fps`` is what it delivers, ``faults`` what was left out: broken, cut off, or overrun."""
 
     state: SourceState
     fps: Annotated[float, Range(0)]
     error: Sentence | Absent = ABSENT
+    faults: Count | Absent = ABSENT
 
 
 @dataclass(frozen=True, slots=True)

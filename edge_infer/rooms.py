@@ -201,7 +201,8 @@ class SlotFree:
 class SamplesReady:
     """A stretch of a signal: ``values`` are ``n x channels`` float32, little-endian, in base64.
 
-    ``number`` counts what was captured from 1; a missing number is a gap, and so is ``gap``.
+    ``number`` counts what was captured from 1; a missing number is a gap, and so is ``gap``. ``faults`` is how much the
+    reader has left out so far because it could not be used.
     """
 
     number: int
@@ -212,16 +213,18 @@ class SamplesReady:
     values: Annotated[str, Text(most=4 << 20)]
     gap: bool
     repeated: bool
+    faults: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
 class LineReady:
-    """A line of text."""
+    """A line of text; ``faults`` as with samples."""
 
     number: int
     wall: float
     monotonic: float
     text: Annotated[str, Text(most=65536)]
+    faults: Count = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,8 @@ def _lines(status: Status) -> list[str]:
         lines += [f"          {error}" for error in config.errors]
     for name, source in status.sources.items():
         error = f"  {source.error}" if source.error is not ABSENT else ""
-        lines.append(f"source    {name}: {source.state}, {source.fps:g} fps{error}")
+        faults = f", {source.faults} left out" if source.faults is not ABSENT else ""
+        lines.append(f"source    {name}: {source.state}, {source.fps:g} fps{faults}{error}")
     for name, pipeline in status.pipelines.items():
         latency = f", p95 {pipeline.latency_ms.p95:g} ms" if pipeline.latency_ms else ""
         error = f"  {pipeline.error}" if pipeline.error is not ABSENT else ""

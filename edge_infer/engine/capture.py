@@ -18,7 +18,7 @@ from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
 from edge_infer.errors import EdgeInferError, SourceError, WireError
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
-from edge_infer.readers.sources import Block, Picture, Reading, Source, interrupt, make_source
+from edge_infer.readers.sources import Block, Picture, Reading, Source, faults_of, first, interrupt, make_source
 from edge_infer.rooms import FrameReady, LineReady, ReaderHello, ReaderTrouble, SamplesReady
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ class StreamCapture:
         self._channel = channel
         self._number = 0
         self._last = 0
+        self._faults = 0
 
     def interrupt(self) -> None:
         """It never waits for long."""
@@ -94,8 +95,11 @@ class StreamCapture:
             event = self._channel.wait(TICK)
             if isinstance(event, (SamplesReady, LineReady)):
                 gap = event.number != self._last + 1  # also when a new reader counts from 1 again
-                self._number += event.number - self._last if event.number > self._last else 1
-                self._last = event.number
+                step = event.number - self._last if event.number > self._last else 1
+                feed.left_out(step - 1 if self._last else 0)
+                feed.left_out(event.faults - self._faults if event.faults >= self._faults else event.faults)
+                self._number += step
+                self._last, self._faults = event.number, event.faults
                 item = _received(event, self._number, gap=gap)
                 feed.offer(self._number, lambda: item, repeated=isinstance(event, SamplesReady) and event.repeated)
             elif isinstance(event, ReaderTrouble):
@@ -143,17 +147,21 @@ class LocalCapture:
             pause = min(pause * 2, RETRY_MOST)
 
     def _read_all(self, feed: Feed) -> None:
+        fresh = True
         with self._source as source:
             feed.lossless = source.lossless
             while not feed.stopping:
+                before = faults_of(source)
                 reading = source.read()
+                feed.left_out(faults_of(source) - before)
                 if reading is None:
                     if not feed.stopping:
                         feed.trouble("", ended=True)
                     break
                 if self._wanted(reading, feed, lossless=source.lossless):
                     self._number += 1
-                    item = self._captured(reading)
+                    item = self._captured(first(reading) if fresh else reading)
+                    fresh = False
                     feed.offer(self._number, lambda item=item: item)  # type: ignore[misc]
 
     def _wanted(self, reading: Reading, feed: Feed, *, lossless: bool) -> bool:
@@ -166,8 +174,7 @@ class LocalCapture:
             pixels = self._orientation.copy(reading.pixels)
             return Frame(pixels, reading.color, reading.wall, reading.monotonic, self._number)
         if isinstance(reading, Block):
-            gap = reading.gap or self._number == 1
-            return Samples(reading.values, reading.rate, reading.wall, reading.monotonic, self._number, gap)
+            return Samples(reading.values, reading.rate, reading.wall, reading.monotonic, self._number, reading.gap)
         return Line(reading.text, reading.wall, reading.monotonic, self._number)
 
 

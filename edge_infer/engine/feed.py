@@ -156,6 +156,12 @@ class Feed:
                 log.info("source %s has ended", self.plan.name)
                 self._watch.end()
 
+    def left_out(self, count: int) -> None:
+        """So many more readings were broken or lost before they came here."""
+        if count > 0:
+            with self._changed:
+                self._watch.faults += count
+
     def exclusively(self) -> threading.Condition:
         """While this is held nobody copies a frame."""
         return self._changed

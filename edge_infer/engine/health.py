@@ -26,6 +26,7 @@ class SourceWatch:
         """``noisy``: equal frames show that it is stuck; ``quiet``: it may be silent for as long as it likes."""
         self.error = ""
         self.ended = False
+        self.faults = 0
         self._noisy = noisy
         self._quiet = quiet
         self._seen = False
@@ -79,7 +80,8 @@ class SourceWatch:
 
     def health(self, now: float) -> SourceHealth:
         """What the health message says of this source."""
-        return SourceHealth(self.state(now), rate(self._times, now), self.error[:500] or ABSENT)
+        error, faults = self.error[:500] or ABSENT, self.faults or ABSENT
+        return SourceHealth(self.state(now), rate(self._times, now), error, faults)
 
 
 class PipelineWatch:

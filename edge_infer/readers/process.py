@@ -19,7 +19,7 @@ from edge_infer.errors import EdgeInferError, WireError
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
 from edge_infer.readers.slots import TO_READER, SlotWriter
-from edge_infer.readers.sources import Picture, Source, make_source
+from edge_infer.readers.sources import Picture, Source, faults_of, first, make_source
 from edge_infer.readers.stream import StreamWriter
 from edge_infer.rooms import ReaderReport
 
@@ -40,6 +40,7 @@ class Writer(Protocol):
 
     frames: int
     greetings: int
+    faults: int
 
     def poll(self) -> None: ...
 
@@ -101,20 +102,24 @@ class Reader:
                 self._retry(f"unexpected {type(error).__name__}: {error}", began)
 
     def _read_all(self, source: Source) -> None:
-        progress = self._progress
+        progress, writer = self._progress, self._writer
         patience = float(getattr(source, "patience", 0.0))
+        before = writer.faults
         try:
             with progress.call():
                 source.__enter__()
+            fresh = True
             while not self._stop.is_set():
                 with progress.call(patience):
                     reading = source.read()
                 if reading is None:
                     break
                 progress.error = ""
+                writer.faults = before + faults_of(source)
                 if self._pacer.due(reading.monotonic) or not isinstance(reading, Picture):
-                    self._writer.write(reading)
-                    progress.frames = self._writer.frames
+                    writer.write(first(reading) if fresh else reading)
+                    progress.frames = writer.frames
+                fresh = False
         finally:
             with progress.call():
                 source.close()

@@ -35,6 +35,7 @@ class SlotWriter:
     def __init__(self, channel: Channel, orientation: Orientation) -> None:
         self.frames = 0
         self.greetings = 0
+        self.faults = 0
         self._channel = channel
         self._orientation = orientation
         self._format: FrameFormat | None = None

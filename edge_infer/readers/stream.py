@@ -22,6 +22,7 @@ class StreamWriter:
     def __init__(self, channel: Channel) -> None:
         self.frames = 0
         self.greetings = 0
+        self.faults = 0
         self._channel = channel
         self._before: Signal | None = None
 
@@ -37,7 +38,7 @@ class StreamWriter:
         self.poll()
         if isinstance(reading, Words):
             text = reading.text[:LONGEST_LINE]
-            return self._channel.send(LineReady(self.frames, reading.wall, reading.monotonic, text))
+            return self._channel.send(LineReady(self.frames, reading.wall, reading.monotonic, text, self.faults))
         values = np.ascontiguousarray(reading.values, "<f4")
         repeated = self._before is not None and np.array_equal(self._before, values)
         self._before = values.copy()
@@ -50,6 +51,7 @@ class StreamWriter:
             values=base64.b64encode(values.tobytes()).decode("ascii"),
             gap=reading.gap,
             repeated=repeated,
+            faults=self.faults,
         )
         return self._channel.send(ready)
 

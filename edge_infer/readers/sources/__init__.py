@@ -17,23 +17,28 @@ A source *must* be a class with
 It *may* have
 
 - ``interrupt()``: called by another thread, it makes a `read` that waits for its turn return None at once;
+- ``faults``: a `Faults`, which counts what was left out because it was broken, cut off or overrun;
+- ``stdin``: true when it reads the daemon's standard input, which its reader then inherits;
+- ``check()``: a quick look at the file that it names, when a configuration is read; raises `SourceError`;
 - ``patience``: seconds that a `read` may take by the nature of the source, such as the wait for the next snapshot;
   without it a `read` of more than some 8 s is a hang, and its reader is killed.
 
-Pixels *may* be a view that holds until the next ``read``. Rotation, flipping and the frame rate limit are the caller's.
+Pixels *may* be a view that holds until the next ``read``. Rotation, flipping, the frame rate limit, and the gap before
+the first samples after an opening are the caller's.
 Other packages add kinds through the entry point group ``edge_infer.sources``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
 from edge_infer.codec import decode
 from edge_infer.config.plan import Color, Gives, SourcePlan
 from edge_infer.engine.frame import Pixels, Signal
+from edge_infer.readers.sources.faults import Faults
 from edge_infer.tables import load, names, target
 
 if TYPE_CHECKING:
@@ -47,7 +52,15 @@ SOURCES: Final[Mapping[str, str]] = {
     "exec": "edge_infer.readers.sources.exec:ExecSource",
     "video": "edge_infer.readers.sources.video:VideoSource",
     "images": "edge_infer.readers.sources.images:ImagesSource",
+    "picamera2": "edge_infer.readers.sources.picamera2:Picamera2Source",
     "synthetic": "edge_infer.readers.sources.synthetic:SyntheticSource",
+    "audio": "edge_infer.readers.sources.audio:AudioSource",
+    "serial": "edge_infer.readers.sources.serial:SerialSource",
+    "iio": "edge_infer.readers.sources.iio:IioSource",
+    "mqtt": "edge_infer.readers.sources.mqtt:MqttSource",
+    "csv": "edge_infer.readers.sources.csv:CsvSource",
+    "lines": "edge_infer.readers.sources.lines:LinesSource",
+    "system": "edge_infer.readers.sources.system:SystemSource",
 }
 
 
@@ -134,6 +147,17 @@ def make_source(plan: SourcePlan) -> Source:
     options = decode(found.Options, dict(plan.options), f"sources.{plan.name}")
     source: Source = found(options)
     return source
+
+
+def first(reading: Reading) -> Reading:
+    """What a source reads first after it was opened: samples are missing before it."""
+    return replace(reading, gap=True) if isinstance(reading, Block) else reading
+
+
+def faults_of(source: Source) -> int:
+    """How much the source has left out since it was made."""
+    faults: Faults | None = getattr(source, "faults", None)
+    return faults.count if faults is not None else 0
 
 
 def interrupt(source: Source) -> None:

@@ -1,0 +1,58 @@
+"""What the kernel's files tell of the board itself. ``root`` holds ``proc`` and ``sys``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class Load:
+    """How busy all processors were since the last look, as a share of 1; see proc(5)."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._busy, self._all = self._ticks()
+
+    def since_last(self) -> float | None:
+        """None where the kernel does not tell, or no tick has passed."""
+        busy, total = self._ticks()
+        share = (busy - self._busy) / (total - self._all) if total > self._all else None
+        self._busy, self._all = busy, total
+        return None if share is None else round(min(max(share, 0.0), 1.0), 3)
+
+    def _ticks(self) -> tuple[int, int]:
+        words = text_of(self._root / "proc/stat").partition("\n")[0].split()
+        ticks = [int(word) for word in words[1:9]] if words[:1] == ["cpu"] else []
+        idle = sum(ticks[3:5])  # idle and waiting for a disk
+        return sum(ticks) - idle, sum(ticks)
+
+
+def memory_used(root: Path) -> float | None:
+    """The share of the memory that is in use; None where the kernel does not tell."""
+    fields = {}
+    for line in text_of(root / "proc/meminfo").splitlines():
+        name, _, value = line.partition(":")
+        fields[name] = value.split()[:1]
+    try:
+        total, available = (int(fields[name][0]) for name in ("MemTotal", "MemAvailable"))
+        return round(min(max(1 - available / total, 0.0), 1.0), 3)
+    except (KeyError, IndexError, ValueError, ZeroDivisionError):
+        return None
+
+
+def hottest(root: Path) -> float | None:
+    """The hottest zone in degrees Celsius; None without one."""
+    found = []
+    for zone in root.glob("sys/class/thermal/thermal_zone*/temp"):
+        try:
+            found.append(int(zone.read_text()) / 1000)
+        except (OSError, ValueError):
+            continue  # zones of parts that are switched off cannot be read
+    return max((round(value, 1) for value in found if -50 < value < 200), default=None)
+
+
+def text_of(file: Path) -> str:
+    """What a file holds; nothing where it cannot be read."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""

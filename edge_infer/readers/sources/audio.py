@@ -1,0 +1,216 @@
+"""Sound: of a microphone through PortAudio and ALSA, or of a WAV file."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Protocol
+
+import numpy as np
+
+from edge_infer.config.plan import Gives
+from edge_infer.engine.frame import Signal
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Block
+from edge_infer.readers.sources.faults import Faults
+from edge_infer.readers.sources.wav import WavFormat, decode_samples, read_header
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+log = logging.getLogger(__name__)
+
+STRETCH: Final = 0.1
+"""Seconds of sound that are handed on together."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioOptions:
+    """``device`` is PortAudio's name of it, a part of that, or its number; ``rate`` and ``channels`` None: its own.
+
+    With a ``file`` they must be those of the file, but one channel is made of several.
+    """
+
+    device: str | None = None
+    file: str | None = None
+    rate: int | None = None
+    channels: int | None = None
+    loop: bool = False
+    realtime: bool = True
+
+    def __post_init__(self) -> None:
+        if (self.device is None) == (self.file is None):
+            raise ValueError("needs either device (a microphone such as default) or file (a .wav), and not both")
+        if self.device is not None and self.loop:
+            raise ValueError("loop belongs to a file; a device has no end")
+
+
+class Stream(Protocol):
+    """A running recording, as ``sounddevice.InputStream`` is one."""
+
+    samplerate: float
+
+    def start(self) -> None: ...
+
+    def read(self, frames: int) -> tuple[Any, bool]: ...
+
+    def close(self) -> None: ...
+
+
+def open_stream(device: str, rate: int | None, channels: int) -> Stream:
+    """A recording of a device; raises `SourceError`, also when the extra is not installed."""
+    try:
+        sounddevice = importlib.import_module("sounddevice")
+    except ImportError as error:
+        raise SourceError("microphones need the extra `audio`: pip install 'edge-infer[audio]'") from error
+    except OSError as error:
+        raise SourceError("PortAudio is missing: sudo apt install libportaudio2") from error
+    chosen = int(device) if device.isdecimal() else device
+    try:
+        stream: Stream = sounddevice.InputStream(
+            device=chosen, samplerate=rate, channels=channels, dtype="float32", latency="high"
+        )
+    except (sounddevice.PortAudioError, ValueError) as error:
+        names = ", ".join(repr(found["name"]) for found in sounddevice.query_devices() if found["max_input_channels"])
+        raise SourceError(
+            f"{device} cannot record {channels} channels at {rate or 'its'} Hz: {error}; there is {names or 'no input'}"
+        ) from error
+    return stream
+
+
+class AudioSource:
+    """Sound in stretches of 0.1 s. What was lost in overruns is counted in ``faults``, and a gap."""
+
+    gives: ClassVar[Gives] = "samples"
+    network: bool = False
+    Options = AudioOptions
+
+    def __init__(self, options: AudioOptions, factory: Callable[[str, int | None, int], Stream] = open_stream) -> None:
+        self.live = options.device is not None
+        self.noisy = self.live
+        self.lossless = not self.live and not options.realtime
+        self.faults = Faults()
+        self._options = options
+        self._factory = factory
+        self._closed = threading.Event()
+        self._stream: Stream | None = None
+        self._file: BinaryIO | None = None
+        self._form: WavFormat | None = None
+        self._left = 0
+        self._gap = True
+        self._due = 0.0
+
+    def __enter__(self) -> Self:
+        options = self._options
+        self._closed.clear()
+        self._gap, self._due = True, time.monotonic()
+        if options.device is None:
+            self._open_file(str(options.file))
+            return self
+        self._stream = self._factory(options.device, options.rate, options.channels or 1)
+        try:
+            self._stream.start()
+        except Exception as error:
+            self.close()
+            raise SourceError(f"{options.device} does not start to record: {error}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self) -> Block | None:
+        """The next stretch, of a file when it is due; None at its end; raises `SourceError` when the device fails."""
+        return self._recorded() if self._stream is None else self._heard(self._stream)
+
+    def check(self) -> None:
+        """Whether the file can be used; raises `SourceError`."""
+        with self:
+            pass
+
+    def interrupt(self) -> None:
+        """Ends a wait in another thread."""
+        self._closed.set()
+
+    def close(self) -> None:
+        """Lets go of device and file; may be called twice."""
+        self._closed.set()
+        stream, file, self._stream, self._file = self._stream, self._file, None, None
+        if file is not None:
+            file.close()
+        if stream is not None:
+            stream.close()
+
+    def _heard(self, stream: Stream) -> Block:
+        rate = float(stream.samplerate)
+        try:
+            values, lost = stream.read(max(1, round(rate * STRETCH)))
+        except Exception as error:  # PortAudio's error is a class of a package that may not be there
+            raise SourceError(f"{self._options.device} gives no sound: {error}") from error
+        if lost:
+            self.faults.note("sound that was lost because nobody took it in time")
+        gap, self._gap = self._gap or bool(lost), False
+        return Block(np.asarray(values, np.float32), rate, time.time(), time.monotonic(), gap)
+
+    def _open_file(self, name: str) -> None:
+        try:
+            self._file = Path(name).open("rb")  # noqa: SIM115 - close() closes it
+        except OSError as error:
+            raise SourceError(f"{name} cannot be read: {error.strerror}") from error
+        try:
+            form = read_header(self._file, name)
+            self._agree(form, name)
+        except BaseException:
+            self.close()
+            raise
+        if form.truncated:
+            log.warning("%s was cut off: it has %.1f s of sound left", name, form.samples / form.rate)
+        self._form, self._left = form, form.samples
+
+    def _agree(self, form: WavFormat, name: str) -> None:
+        rate, channels = self._options.rate, self._options.channels
+        if rate not in (None, form.rate):
+            raise SourceError(f"{name} has {form.rate} Hz, not the {rate} of `rate`; leave rate out")
+        if channels not in (None, 1, form.channels):
+            raise SourceError(f"{name} has {form.channels} channels, not the {channels} of `channels`; leave it out")
+
+    def _recorded(self) -> Block | None:
+        file, form = self._file, self._form
+        if file is None or form is None:
+            raise SourceError(f"{self._options.file} is not open")
+        if not self._left:
+            if not self._options.loop:
+                return None
+            file.seek(form.start)
+            self._left, self._gap = form.samples, True
+        values = self._decode(file.read(min(self._left, max(1, round(form.rate * STRETCH))) * form.frame), form)
+        if not len(values):
+            raise SourceError(f"{self._options.file} ended early: it has become shorter")
+        self._left -= len(values)
+        if not self._wait(len(values) / form.rate):
+            return None
+        gap, self._gap = self._gap, False
+        return Block(values, float(form.rate), time.time(), time.monotonic(), gap)
+
+    def _decode(self, data: bytes, form: WavFormat) -> Signal:
+        values = decode_samples(data, form)
+        if not np.isfinite(values).all():
+            self.faults.note("samples that are no finite numbers; they are taken for silence")
+            values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        if self._options.channels == 1 and form.channels > 1:
+            values = values.mean(axis=1, keepdims=True, dtype=np.float32)
+        return values
+
+    def _wait(self, seconds: float) -> bool:
+        """Waits until the stretch would have been heard; False when closed meanwhile."""
+        if not self._options.realtime:
+            return True
+        self._due = max(self._due, time.monotonic() - 1.0) + seconds
+        return not self._closed.wait(max(0.0, self._due - time.monotonic()))

@@ -1,0 +1,184 @@
+"""Recorded samples from a CSV file, or live ones that a program writes into a pipe."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import numpy as np
+
+from edge_infer.config.plan import Gives
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Block
+from edge_infer.readers.sources.bytelines import ByteLines, EndOfInputError
+from edge_infer.readers.sources.faults import Faults
+from edge_infer.readers.sources.gather import Gatherer, TextRows, next_block
+from edge_infer.readers.sources.inputs import STDIN, is_live, open_input
+from edge_infer.readers.sources.rows import HeaderError, Row, RowParser
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+STRETCH: Final = 0.1
+"""Seconds of a recording that are handed on together, at least one row."""
+HOPELESS: Final = 1000
+"""Lines in a row that cannot be used: then it is no such file."""
+
+
+@dataclass(frozen=True, slots=True)
+class CsvOptions:
+    """``columns`` by name where the file has a header, else by place; ``rate`` is rows a second."""
+
+    file: str
+    rate: float
+    columns: tuple[str, ...] = ()
+    loop: bool = False
+    realtime: bool = True
+
+    def __post_init__(self) -> None:
+        if self.loop and is_live(self.file) and (self.file == STDIN or Path(self.file).exists()):
+            raise ValueError("loop belongs to a file; a pipe cannot begin again")
+
+
+class CsvSource:
+    """Rows of numbers. A row that cannot be used is left out, counted in ``faults``, and a gap."""
+
+    gives: ClassVar[Gives] = "samples"
+    noisy: ClassVar[bool] = False
+    network: bool = False
+    patience: ClassVar[float] = math.inf  # a pipe may be silent; it waits in select, which nothing can make hang
+    Options = CsvOptions
+
+    def __init__(self, options: CsvOptions) -> None:
+        self.live = is_live(options.file)
+        self.lossless = not self.live and not options.realtime
+        self.stdin = options.file == STDIN
+        self.faults = Faults()
+        self._options = options
+        self._closed = threading.Event()
+        self._fd = -1
+        self._parser = RowParser()
+        self._lines = ByteLines(-1, self.faults)
+        self._gatherer = Gatherer(options.rate)
+        self._gap = True
+        self._due = 0.0
+        self._rows = 0
+
+    def __enter__(self) -> Self:
+        self._fd = open_input(self._options.file)
+        self._closed.clear()
+        self._parser = RowParser(self._options.columns)
+        self._lines = ByteLines(self._fd, self.faults)
+        self._gatherer = Gatherer(self._options.rate)
+        self._gap, self._rows, self._due = True, 0, time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self) -> Block | None:
+        """The next tenth of a second of a recording, when it is due, or what a pipe gave; None at the end."""
+        try:
+            return self._arrived() if self.live else self._recorded()
+        except OSError as error:
+            if isinstance(error, SourceError):
+                raise
+            raise SourceError(f"{self._options.file} cannot be read: {error.strerror}") from error
+
+    def check(self) -> None:
+        """Whether the beginning of the file has the columns; raises `SourceError`."""
+        with self:
+            try:
+                while self._next_row() is None:
+                    pass
+            except EndOfInputError as error:
+                raise self._useless() from error
+
+    def interrupt(self) -> None:
+        """Ends a wait in another thread."""
+        self._closed.set()
+
+    def close(self) -> None:
+        """Lets go of the file; may be called twice."""
+        self._closed.set()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _arrived(self) -> Block | None:
+        try:
+            return next_block(TextRows(self._lines, self._parser), self._gatherer, self.faults)
+        except EndOfInputError:
+            return self._gatherer.take()
+
+    def _recorded(self) -> Block | None:
+        wanted = max(1, min(4096, round(self._options.rate * STRETCH)))
+        rows: list[Row] = []
+        gap, self._gap = self._gap, False
+        while len(rows) < wanted:
+            try:
+                row = self._next_row()
+            except EndOfInputError:
+                if not self._start_over():
+                    break
+                row = None
+            if row is not None:
+                rows.append(row)
+            elif rows:
+                self._gap = True  # what follows does not join on to these
+                break
+            else:
+                gap = True
+        if not rows or not self._wait(len(rows)):
+            return None
+        values = np.array(rows, np.float32)
+        return Block(values, self._options.rate, time.time(), time.monotonic(), gap)
+
+    def _next_row(self) -> Row | None:
+        """The next row, None for one that cannot be used; raises `SourceError` when none can."""
+        while not self._closed.is_set():
+            try:
+                line = self._lines.next()
+                assert line is not None  # without a deadline it waits
+                found = self._parser.rows(line.decode("utf-8", "replace"))
+            except HeaderError as error:
+                raise SourceError(f"{self._options.file}: {error}") from error
+            except ValueError as error:
+                self.faults.note(str(error))
+                if self.faults.since_good >= HOPELESS:
+                    raise self._useless() from error
+                return None
+            if found:
+                self.faults.good()
+                self._rows += 1
+                return found[0]
+        raise EndOfInputError
+
+    def _start_over(self) -> bool:
+        """At the end: whether to begin again."""
+        if not self._rows and not self._closed.is_set():
+            raise self._useless()
+        if not self._options.loop or self._closed.is_set():
+            return False
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        self._lines = ByteLines(self._fd, self.faults)
+        return True
+
+    def _useless(self) -> SourceError:
+        why = f": {self.faults.last}" if self.faults.last else ": it is empty"
+        return SourceError(f"{self._options.file} has no row of numbers that can be used{why}")
+
+    def _wait(self, rows: int) -> bool:
+        """Waits until the rows would have come; False when closed meanwhile."""
+        if not self._options.realtime:
+            return True
+        self._due = max(self._due, time.monotonic() - 1.0) + rows / self._options.rate
+        return not self._closed.wait(max(0.0, self._due - time.monotonic()))

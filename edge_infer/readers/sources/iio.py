@@ -1,0 +1,181 @@
+"""Sensors of the kernel's industrial I/O: accelerometers, gyroscopes, thermometers, analogue inputs; read by sysfs."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import numpy as np
+
+from edge_infer.config.plan import Gives
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Block
+from edge_infer.readers.sources.faults import Faults
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+STRETCH: Final = 0.1
+"""Seconds of a signal that are handed on together, at least one sample."""
+LATE: Final = 0.1
+"""Seconds that reading may lag behind before the samples in between are given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class IioOptions:
+    """``device`` is what the sensor's ``name`` file says, or its folder; ``rate`` is samples a second."""
+
+    device: str
+    channels: tuple[str, ...]
+    rate: float
+    root: str = "/sys/bus/iio/devices"
+
+    def __post_init__(self) -> None:
+        if not self.channels:
+            raise ValueError("channels is empty; expected a list such as [accel_x, accel_y, accel_z]")
+        if not 0 < self.rate <= 10_000:
+            raise ValueError(f"rate {self.rate:g} is none; expected samples a second, at most 10000")
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One file of the sensor, and what makes its number one of the unit: ``(raw + offset) * scale``."""
+
+    file: Path
+    offset: float
+    scale: float
+
+    def read(self) -> float:
+        """The value now; raises OSError when the device is gone, ValueError for what is no number."""
+        return (float(self.file.read_bytes()) + self.offset) * self.scale
+
+
+class IioSource:
+    """Samples at a steady pace. Those that it comes too late for are counted in ``faults``, and a gap."""
+
+    gives: ClassVar[Gives] = "samples"
+    noisy: ClassVar[bool] = False
+    live: ClassVar[bool] = True
+    network: bool = False
+    lossless: bool = False
+    Options = IioOptions
+
+    def __init__(self, options: IioOptions) -> None:
+        self.patience = 1 / options.rate
+        self.faults = Faults()
+        self._options = options
+        self._closed = threading.Event()
+        self._channels: list[Channel] = []
+        self._due = 0.0
+
+    def __enter__(self) -> Self:
+        folder = find_device(Path(self._options.root), self._options.device)
+        try:
+            self._channels = [make_channel(folder, name) for name in self._options.channels]
+        except (OSError, ValueError) as error:
+            if isinstance(error, SourceError):
+                raise
+            raise SourceError(f"{self._options.device} cannot be read: {error}") from error
+        self._closed.clear()
+        self._due = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self) -> Block | None:
+        """The samples of the next tenth of a second, or the next one; raises `SourceError` when the device is gone."""
+        interval = 1 / self._options.rate
+        rows: list[list[float]] = []
+        gap = False
+        wanted = max(1, round(STRETCH * self._options.rate))
+        while len(rows) < wanted:
+            late = time.monotonic() - self._due
+            if late > max(LATE, interval):
+                missed = math.ceil(late / interval)
+                if rows:
+                    break  # they are whole; the gap is that of the next block
+                gap, self._due = True, self._due + missed * interval
+                self.faults.note(f"{missed} samples that there was no time for; a lower rate helps", missed)
+            if self._closed.wait(max(0.0, self._due - time.monotonic())):
+                return None
+            rows.append(self._sample())
+            self._due += interval
+        return Block(np.array(rows, np.float32), self._options.rate, time.time(), time.monotonic(), gap)
+
+    def interrupt(self) -> None:
+        """Ends a wait in another thread."""
+        self._closed.set()
+
+    def close(self) -> None:
+        """Stops reading; may be called twice."""
+        self._closed.set()
+        self._channels = []
+
+    def _sample(self) -> list[float]:
+        try:
+            values = [channel.read() for channel in self._channels]
+        except OSError as error:
+            raise SourceError(f"{self._options.device} cannot be read any more: {error.strerror}") from error
+        except ValueError as error:
+            raise SourceError(f"{self._options.device} gives no number: {error}") from error
+        if not values or not all(map(math.isfinite, values)):
+            raise SourceError(f"{self._options.device} gives {values}, no finite numbers")
+        return values
+
+
+def find_device(root: Path, device: str) -> Path:
+    """The folder of a sensor by its name or by that of the folder; raises `SourceError`."""
+    named: dict[str, list[Path]] = {}
+    for folder in sorted(root.glob("*")):
+        for name in {folder.name, _text(folder / "name"), _text(folder / "label")} - {""}:
+            named.setdefault(name, []).append(folder)
+    found = named.get(device, [])
+    if len(found) > 1:
+        folders = " and ".join(folder.name for folder in found)
+        raise SourceError(f"{len(found)} sensors are called {device}; name one of {folders} as device")
+    if not found:
+        known = ", ".join(sorted(name for name in named if not name.startswith("iio:")))
+        raise SourceError(f"there is no sensor {device} under {root}; there is {known or 'none'}")
+    return found[0]
+
+
+def make_channel(folder: Path, name: str) -> Channel:
+    """A channel by its whole name (``accel_x``), or its end (``x``) where only one ends so; raises `SourceError`."""
+    found = {match[1]: file for file in folder.glob("in_*") if (match := re.fullmatch(_CHANNEL, file.name))}
+    fits = [name] if name in found else [channel for channel in found if channel.endswith(f"_{name}")]
+    if len(fits) != 1:
+        many = f"{' and '.join(sorted(fits))} end in {name}" if fits else f"it has no channel {name}"
+        raise SourceError(f"{_text(folder / 'name')}: {many}; its channels are {', '.join(sorted(found)) or 'none'}")
+    file = found[fits[0]]
+    if file.name.endswith("_input"):
+        return Channel(file, 0.0, 1.0)
+    return Channel(file, _factor(folder, fits[0], "offset", 0.0), _factor(folder, fits[0], "scale", 1.0))
+
+
+_CHANNEL: Final = re.compile(r"in_(.+?)_(?:raw|input)")
+
+
+def _factor(folder: Path, channel: str, what: str, otherwise: float) -> float:
+    """The channel's own, or that of all channels of its type: ``in_accel_x_scale`` or ``in_accel_scale``."""
+    kind = re.match(r"[a-z]+", channel)
+    for name in (channel, channel.rpartition("_")[0], kind[0] if kind else ""):
+        text = _text(folder / f"in_{name}_{what}") if name else ""
+        if text:
+            return float(text)
+    return otherwise
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""

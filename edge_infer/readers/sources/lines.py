@@ -1,0 +1,81 @@
+"""Lines of text out of a pipe, a file or standard input."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar
+
+from edge_infer.config.plan import Gives
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Words
+from edge_infer.readers.sources.bytelines import ByteLines, EndOfInputError
+from edge_infer.readers.sources.faults import Faults
+from edge_infer.readers.sources.inputs import STDIN, is_live, open_input
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True, slots=True)
+class LinesOptions:
+    """``file`` is a path, or ``-`` for the daemon's standard input."""
+
+    file: str
+
+
+class LinesSource:
+    """One line after the other, empty ones left out. What is no UTF-8 in one is replaced, and counted in ``faults``.
+
+    A pipe never ends, whoever writes into it; a file and standard input do.
+    """
+
+    gives: ClassVar[Gives] = "text"
+    noisy: ClassVar[bool] = False
+    network: bool = False
+    patience: ClassVar[float] = math.inf  # it waits in select, which no device can make hang
+    Options = LinesOptions
+
+    def __init__(self, options: LinesOptions) -> None:
+        self.live = is_live(options.file)
+        self.lossless = not self.live
+        self.stdin = options.file == STDIN
+        self.faults = Faults()
+        self._file = options.file
+        self._fd = -1
+        self._lines: ByteLines | None = None
+
+    def __enter__(self) -> Self:
+        self._fd = open_input(self._file)
+        self._lines = ByteLines(self._fd, self.faults)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self) -> Words | None:
+        """The next line; None after the last."""
+        if self._lines is None:
+            raise SourceError(f"{self._file} is not open")
+        try:
+            line = self._lines.next()
+        except EndOfInputError:
+            return None
+        except OSError as error:
+            raise SourceError(f"{self._file} cannot be read: {error.strerror}") from error
+        assert line is not None  # without a deadline it waits
+        text = line.decode("utf-8", "replace").removeprefix("\ufeff")
+        if "\ufffd" in text:
+            self.faults.note("characters of a line that is no UTF-8 text; they are replaced")
+        return Words(text, time.time(), time.monotonic())
+
+    def close(self) -> None:
+        """Lets go of the file; may be called twice."""
+        fd, self._fd, self._lines = self._fd, -1, None
+        if fd >= 0:
+            os.close(fd)

@@ -1,0 +1,203 @@
+"""Samples of a sensor that publishes them to a broker: on this board, or on its network."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import ssl
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+
+from edge_infer.config.plan import Gives, TlsPlan
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Block
+from edge_infer.readers.sources.address import read_secret
+from edge_infer.readers.sources.faults import Faults
+from edge_infer.readers.sources.gather import Gatherer, next_block
+from edge_infer.readers.sources.rows import Row, RowParser
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+TIMEOUT: Final = 5.0
+"""Seconds for the connection, and again for the broker's answers."""
+KEEPALIVE: Final = 15
+LARGEST: Final = 1 << 18
+"""Bytes of one message; a longer one ends the connection, because paho would take 256 MiB."""
+USELESS: Final = 30.0
+"""Seconds of messages that cannot be used before that is a trouble of the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class MqttOptions:
+    """``topic`` names one topic: what several sensors say is no signal."""
+
+    topic: str
+    host: str = "127.0.0.1"
+    port: int | None = None
+    tls: TlsPlan | None = None
+    username: str | None = None
+    password_file: str | None = None
+    columns: tuple[str, ...] = ()
+    rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.topic or any(character in self.topic for character in "+#\0"):
+            raise ValueError(f"topic {self.topic!r} is none; expected one topic without + and #, such as hall/accel")
+        if self.password_file is not None and not self.username:
+            raise ValueError("password_file needs username, the user that this password belongs to")
+
+
+class SensorClient(Client):
+    """A client that only listens, to messages of at most `LARGEST` bytes. ``heard`` are those not yet taken.
+
+    ``_sock_recv`` is internal to paho; a test with an oversized message guards it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311, reconnect_on_failure=False)
+        self.connect_timeout = TIMEOUT
+        self.heard: deque[bytes] = deque()
+        self.oversized = False
+        self.refused = ""
+        self.listening = False
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > LARGEST:
+            self.oversized = True
+            raise ConnectionError("a message that is too long")
+        return super()._sock_recv(bufsize)
+
+
+class MqttSource:
+    """One sample a message, or several in a list: JSON, or lines of CSV. Retained messages are old, and left out."""
+
+    gives: ClassVar[Gives] = "samples"
+    noisy: ClassVar[bool] = False
+    live: ClassVar[bool] = True
+    network: bool = True
+    lossless: bool = False
+    patience: ClassVar[float] = math.inf  # a sensor may be silent; the broker has to answer within the keep-alive
+    Options = MqttOptions
+
+    def __init__(self, options: MqttOptions) -> None:
+        self.faults = Faults()
+        self._options = options
+        self._where = f"{options.host}:{options.port or (8883 if options.tls else 1883)}"
+        self._parser = RowParser(options.columns, "any")
+        self._gatherer = Gatherer(options.rate)
+        self._client: SensorClient | None = None
+
+    def __enter__(self) -> Self:
+        options = self._options
+        client = self._client = SensorClient()
+        client.on_connect, client.on_subscribe, client.on_message = self._connected, self._subscribed, self._message
+        try:
+            if options.username is not None:
+                secret = read_secret(options.password_file) if options.password_file else None
+                client.username_pw_set(options.username, secret)
+            if options.tls is not None:
+                client.tls_set_context(tls_context(options.tls))
+            client.connect(options.host, int(self._where.rpartition(":")[2]), KEEPALIVE)
+            self._wait_for_subscription(client)
+        except (OSError, ValueError) as error:
+            self.close()
+            if isinstance(error, SourceError):
+                raise
+            raise SourceError(f"the broker {self._where} cannot be reached: {error}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self) -> Block | None:
+        """What came within some 0.1 s; raises `SourceError` when the broker is gone or nothing can be used."""
+        while True:
+            block = next_block(self, self._gatherer, self.faults, USELESS)
+            if block is not None:
+                return block
+            if self.faults.since_good:
+                raise SourceError(
+                    f"no message on {self._options.topic} could be used for {USELESS:g} s "
+                    f"({self.faults.since_good} so far); the last was {self.faults.last}"
+                )
+
+    def next(self, deadline: float) -> Sequence[Row]:
+        """The rows of the next message; raises ValueError for one that cannot be used."""
+        client = self._client
+        if client is None:
+            raise SourceError("not connected")
+        if not client.heard:
+            self._turn(client, min(deadline - time.monotonic(), 1.0))
+        if not client.heard:
+            return ()
+        text = client.heard.popleft().decode("utf-8", "replace")
+        return [row for line in self._lines(text) for row in self._parser.rows(line)]
+
+    def close(self) -> None:
+        """Hangs up; may be called twice."""
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(OSError, ValueError):
+                client.disconnect()
+            if sock := client.socket():
+                sock.close()
+
+    def _lines(self, text: str) -> list[str]:
+        """JSON may have line ends in it."""
+        return [text] if text.lstrip()[:1] in ("[", "{") else text.splitlines()
+
+    def _wait_for_subscription(self, client: SensorClient) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while not client.listening:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise SourceError(f"the broker {self._where} does not answer within {TIMEOUT:g} s")
+            self._turn(client, min(left, 0.2))
+
+    def _turn(self, client: SensorClient, timeout: float) -> None:
+        """Lets paho read and write once."""
+        code = client.loop(max(0.0, timeout))
+        if client.refused:
+            raise SourceError(client.refused)
+        if client.oversized:
+            raise SourceError(f"a message on {self._options.topic} has more than {LARGEST} bytes, which is no sample")
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise SourceError(f"the broker {self._where} has closed the connection")
+
+    def _connected(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            named = self._options.username is not None
+            remedy = "are username and password right?" if named else "it may want username and password_file"
+            client.refused = f"the broker {self._where} does not let us in ({reason}): {remedy}"
+        else:
+            client.subscribe(self._options.topic)
+
+    def _subscribed(self, client: Any, _data: Any, _number: int, reasons: Any, _properties: Any) -> None:
+        if any(reason.is_failure for reason in reasons):
+            client.refused = f"the broker {self._where} does not let us read {self._options.topic}"
+        client.listening = True
+
+    def _message(self, client: Any, _data: Any, message: MQTTMessage) -> None:
+        if not message.retain:
+            client.heard.append(message.payload)
+
+
+def tls_context(plan: TlsPlan) -> ssl.SSLContext:
+    """How the broker proves who it is, and how we do; raises `SourceError` for files that cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=plan.ca_file)
+        if plan.cert_file is not None:
+            context.load_cert_chain(plan.cert_file, plan.key_file)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"the files of tls cannot be used: {error}") from error
+    return context

@@ -1,0 +1,107 @@
+"""WAV files: integers of 8, 16, 24 and 32 bits and floats, as the headers say or as much of them as is there.
+
+The format is that of the RIFF specification (Microsoft and IBM, 1991) with WAVE_FORMAT_EXTENSIBLE. The standard library
+has one too, which knows no floats, and no extensible header before Python 3.12.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+import numpy as np
+
+from edge_infer.engine.frame import Signal
+from edge_infer.errors import SourceError
+
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_NAMES: Final = {2: "ADPCM", 6: "A-law", 7: "mu-law", 0x11: "ADPCM", 0x55: "MP3", 0xFF: "AAC"}
+_TYPES: Final = {
+    (_PCM, 8): "u1",
+    (_PCM, 16): "<i2",
+    (_PCM, 24): "u1",
+    (_PCM, 32): "<i4",
+    (_FLOAT, 32): "<f4",
+    (_FLOAT, 64): "<f8",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WavFormat:
+    """What a header says: the numbers of one sample of one channel, and where in the file they are (in bytes)."""
+
+    tag: int
+    bits: int
+    channels: int
+    rate: int
+    start: int
+    size: int
+    truncated: bool
+
+    @property
+    def frame(self) -> int:
+        """Bytes of one sample of all channels."""
+        return self.channels * self.bits // 8
+
+    @property
+    def samples(self) -> int:
+        """How many there are."""
+        return self.size // self.frame
+
+
+def read_header(file: BinaryIO, name: str) -> WavFormat:
+    """The format, with the file at its first sample; raises `SourceError` that says what is wrong with it."""
+    head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        raise SourceError(f"{name} is no WAV file: it begins with {head[:4]!r}")
+    form = b""
+    while len(chunk := file.read(8)) == 8:
+        kind, size = chunk[:4], int.from_bytes(chunk[4:], "little")
+        if kind == b"data":
+            return _format(form, file, size, name)
+        if kind == b"fmt ":
+            form = file.read(min(size, 64))
+            file.seek(max(0, size - 64), os.SEEK_CUR)
+        else:
+            file.seek(size, os.SEEK_CUR)
+        file.seek(size % 2, os.SEEK_CUR)
+    raise SourceError(f"{name} is a WAV file without samples: it was cut off before them")
+
+
+def decode_samples(data: bytes, form: WavFormat) -> Signal:
+    """``[n, channels]``, full scale being 1; bytes after the last whole sample are left out."""
+    data = data[: len(data) // form.frame * form.frame]
+    raw = np.frombuffer(data, _TYPES[form.tag, form.bits])
+    if form.tag == _FLOAT:
+        values: Signal = raw.astype(np.float32)
+    elif form.bits == 8:
+        values = (raw.astype(np.float32) - np.float32(128)) / np.float32(128)
+    elif form.bits == 24:
+        parts = raw.reshape(-1, 3).astype(np.int32)
+        joined = (parts[:, 0] | parts[:, 1] << 8 | parts[:, 2] << 16) << 8 >> 8  # the sign is that of bit 23
+        values = joined.astype(np.float32) / np.float32(2**23)
+    else:
+        values = (raw.astype(np.float64) / 2 ** (form.bits - 1)).astype(np.float32)
+    return values.reshape(-1, form.channels)
+
+
+def _format(form: bytes, file: BinaryIO, size: int, name: str) -> WavFormat:
+    if len(form) < 16:
+        raise SourceError(f"{name} is a broken WAV file: there is no whole format before its samples")
+    tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", form[:16])
+    if tag == _EXTENSIBLE and len(form) >= 26:
+        tag = int.from_bytes(form[24:26], "little")
+    if (tag, bits) not in _TYPES:
+        kind = f"{bits}-bit numbers" if tag in (_PCM, _FLOAT) else _NAMES.get(tag, f"format {tag}")
+        raise SourceError(f"{name} holds {kind}; make plain samples of it: ffmpeg -i {name} -c:a pcm_s16le NEW.wav")
+    if not 1 <= channels <= 64 or not 1 <= rate <= 768_000:
+        raise SourceError(f"{name} is a broken WAV file: it claims {channels} channels at {rate} Hz")
+    start = file.tell()
+    there = max(0, file.seek(0, os.SEEK_END) - start)
+    file.seek(start)
+    whole = WavFormat(tag, bits, channels, rate, start, min(size, there), truncated=size > there)
+    if not whole.samples:
+        raise SourceError(f"{name} is empty: it holds no sample")
+    return whole
