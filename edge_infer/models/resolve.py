@@ -17,10 +17,11 @@ from edge_infer.engine.decoders import Decoder, Layout
 from edge_infer.engine.interpreter import Interpreter, Tensor, backend_name
 from edge_infer.errors import ModelError, ModelKey
 from edge_infer.messages import Task
-from edge_infer.models.family import Signature, choose_family
-from edge_infer.models.feeding import choose_feeding
+from edge_infer.models.family import Family, Signature, choose_family
+from edge_infer.models.feeding import Feeding, choose_feeding
 from edge_infer.models.files import LARGEST_MODEL, inside, read_whole
 from edge_infer.models.graph import Graph
+from edge_infer.models.kinds import kind_of
 from edge_infer.models.labels import LARGEST as LARGEST_LABELS
 from edge_infer.models.labels import check_labels, parse_labels
 from edge_infer.models.manifest import NmsSection
@@ -29,6 +30,7 @@ from edge_infer.models.package import Package, find_package
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolution import Reason, Resolution, TensorFacts
 from edge_infer.models.store import keep
+from edge_infer.models.text import choose_text
 
 DEFAULT_THRESHOLD: Final = 0.5
 THRESHOLDS: Final[Mapping[Task, float]] = {"pose": 0.3, "segmentation": 0.01}
@@ -77,7 +79,7 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
     manifest, metadata = opened.package.manifest, opened.metadata
     signature = _signature(opened)
     family = choose_family(request, manifest, metadata, signature)
-    feeding = choose_feeding(manifest.input, metadata, signature.inputs[0], family)
+    feeding = _feeding(opened, signature, family, store)
     threshold, threshold_why = _threshold(request, opened.package, family.task)
     labels = _labels(request, opened)
     layout = Layout(signature.inputs, signature.outputs, len(labels.names), threshold, family.options)
@@ -101,10 +103,17 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
         Reason("decoder", family.name, family.why),
         Reason("labels", _in_short(labels.names), labels.why),
         *feeding.reasons,
-        *(_overlaps(plan.nms, manifest.nms, family.name) if family.task in ("detection", "pose") else ()),
+        *(_overlaps(plan.nms, manifest.nms, family.name) if family.task == "detection" else ()),
         Reason("threshold", f"{threshold:g}", threshold_why),
     )
     return Resolution(plan, _facts(signature.inputs), _facts(signature.outputs), reasons, feeding.notes)
+
+
+def _feeding(opened: Opened, signature: Signature, family: Family, store: Path | None) -> Feeding:
+    said, metadata = opened.package.manifest.input, opened.metadata
+    if kind_of(said, metadata) == "text":
+        return choose_text(opened.package, opened.data, metadata, signature.inputs[0], store)
+    return choose_feeding(said, metadata, signature.inputs[0], family)
 
 
 def open_model(request: ModelRequest) -> Opened:

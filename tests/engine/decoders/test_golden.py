@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.blazeface import BlazeFace
 from edge_infer.engine.decoders.classification import Classification
+from edge_infer.engine.decoders.movenet import MoveNet
+from edge_infer.engine.decoders.segmentation import Segmentation
 from edge_infer.engine.decoders.ssd_postprocess import SsdPostprocess
 from edge_infer.engine.geometry import Transform
 from edge_infer.engine.interpreter import Tensor
@@ -27,6 +29,8 @@ FACES = (
     Tensor("reshaped_regressor_face_4", 0, (1, 2304, 16), "int8", (0.7547328472137451,), (-41,)),
     Tensor("reshaped_classifier_face_4", 1, (1, 2304, 1), "int8", (0.08001429587602615,), (88,)),
 )
+BODY = (Tensor("StatefulPartitionedCall:0", 0, (1, 1, 17, 3), "float32"),)
+PLACES = (Tensor("ArgMax", 0, (1, 513, 513), "int64"),)
 CLASSES = (Tensor("MobilenetV1/Predictions/Reshape_1", 0, (1, 1001), "uint8", (0.00390625,), (0,)),)
 
 
@@ -62,6 +66,23 @@ def test_blazeface() -> None:
     (face,) = objects(candidates, Transform.fit((512, 512), (192, 192), "letterbox"), 0.5)
     assert face.score == pytest.approx(0.94, abs=0.02)
     assert face.box == pytest.approx((171, 67, 278, 173), abs=4)
+
+
+def test_movenet() -> None:
+    """The points are those of the public reference that comes with the model (knees, ankles and the nose of it)."""
+    bodies = MoveNet(layout(192, BODY, 1, 0.3))(recorded("movenet"))
+    assert bodies.scores == pytest.approx([0.69], abs=0.02)
+    wanted = {0: (0.589, 0.332), 13: (0.577, 0.644), 14: (0.411, 0.672), 15: (0.526, 0.826), 16: (0.328, 0.901)}
+    for point, place in wanted.items():
+        assert bodies.points[0, point, :2] == pytest.approx(place, abs=0.03)
+
+
+def test_segmentation() -> None:
+    """The shares are those of the public map that comes with the picture: background, horse, person."""
+    regions = Segmentation(layout(513, PLACES, 21, 0.01))(recorded("segmentation"))
+    numbers, counts = np.unique(regions.classes, return_counts=True)
+    assert numbers.tolist() == [0, 13, 15]
+    assert counts / regions.classes.size == pytest.approx([0.379, 0.286, 0.335], abs=0.02)
 
 
 def test_classification() -> None:
