@@ -14,6 +14,7 @@ from edge_infer.errors import WireError
 from edge_infer.messages import Name
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.topics import Place
+from edge_infer.publisher.trouble import stays
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ class TopicMemory:
         """What was published below the same topic by processes before this one."""
         if self._known is None:
             self._known = self._read(Path(plan.state_dir, FILE))
+            if self._known and self._known.topic != plan.mqtt.topic:
+                log.warning("%s", stays(self._known.topic, plan.mqtt))
         if self._known is None or self._known.topic != plan.mqtt.topic:
             return ()
         return tuple(Place(kind, name) for kind, name in self._known.places)

@@ -24,7 +24,7 @@ from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.retained import Retained
 from edge_infer.publisher.states import States
 from edge_infer.publisher.topics import HEALTH, STATUS, Place, announced
-from edge_infer.publisher.trouble import address
+from edge_infer.publisher.trouble import stays
 from edge_infer.rooms import (
     Acked,
     Announce,
@@ -142,11 +142,7 @@ class Publisher:
             for place in values.keys() - {STATUS}:
                 self._retained.set(place, b"")
         if not link.finish(time.monotonic() + MOVE) and link.plan.topic != plan.mqtt.topic:
-            log.warning(
-                "what is retained below %s/# stays at %s; clear it with mosquitto_sub -h %s -p %d --remove-retained "
-                "-t '%s/#' -W 5",
-                link.plan.topic, address(link.plan), link.plan.host, link.plan.port, link.plan.topic,
-            )  # fmt: skip
+            log.warning("%s", stays(link.plan.topic, link.plan))
         self._retained.restore(values)
         self._link = Link(plan.mqtt, self._cargo)
 

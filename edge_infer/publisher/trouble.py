@@ -79,6 +79,12 @@ def address(plan: MqttPlan) -> str:
     return f"[{plan.host}]:{plan.port}" if ":" in plan.host else f"{plan.host}:{plan.port}"
 
 
+def stays(topic: str, plan: MqttPlan) -> str:
+    """The device has another name now, and nobody cleared what it said under the old one."""
+    command = f"mosquitto_sub -h {plan.host} -p {plan.port} -W 5 --remove-retained -t '{topic}/#'"
+    return f"what was retained below {topic}/# stays at the broker; clear it with {command}"
+
+
 def refusal(code: int, name: str, plan: MqttPlan) -> Trouble:
     """The broker answered with a reason code that is no success."""
     secret = "mqtt.password_file" if plan.password_file else "mqtt.password_file (not set)"

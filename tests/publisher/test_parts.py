@@ -126,6 +126,17 @@ def test_names_are_remembered_as_soon_as_the_disk_takes_them(tmp_path: Path, cap
     assert Place("state", "yard") in TopicMemory().load(wanted)
 
 
+def test_another_name_after_a_restart_is_told_with_what_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    TopicMemory().save(plan(mqtt_plan(1883), state_dir=str(tmp_path)), ())
+    moved = plan(mqtt_plan(1883, topic="site/gate-3"), state_dir=str(tmp_path))
+    memory = TopicMemory()
+    assert memory.load(moved) == ()
+    memory.save(moved, ())
+    assert memory.load(moved)
+    (told,) = caplog.messages
+    assert "--remove-retained -t 'edge-infer/gate-3/#'" in told
+
+
 def test_log_lines_are_limited() -> None:
     now = [0.0]
     rarely = Rarely(60.0, clock=lambda: now[0])
