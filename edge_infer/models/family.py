@@ -58,7 +58,20 @@ def choose_family(request: ModelRequest, manifest: Manifest, metadata: Metadata,
     if metadata.ultralytics and metadata.task in ULTRALYTICS_DECODERS and task_why.startswith(METADATA):
         options: dict[str, JsonValue] = {"keypoints": metadata.keypoints} if metadata.keypoints else {}
         return _named(ULTRALYTICS_DECODERS[metadata.task], task_why, options, task, task_why)
-    return _recognised(task, task_why, signature)
+    return _recognised(task, task_why, signature) or _labelled(task, task_why, metadata, signature)
+
+
+def _labelled(task: Task | None, task_why: str, metadata: Metadata, signature: Signature) -> Family:
+    """What no shapes tell: a row of numbers with as many labels inside the file is a classification."""
+    if task in (None, "classification") and metadata.labels and _one_for_each(metadata.labels, signature):
+        why = f"one row of numbers, and {len(metadata.labels)} labels for it in {metadata.labels_from} inside the file"
+        return _named("classification", why, {}, "classification", task_why or METADATA)
+    for_task = f" for {task} ({task_why})" if task else ""
+    raise ModelError(
+        f"no decoder{for_task} recognises it yet; families known: {', '.join(decoder_names())}. It has "
+        f"{_seen(signature)}. If it is of one of them, say so with decoder: NAME in a manifest beside the file (or "
+        "--decoder)"
+    )
 
 
 def _task(request: ModelRequest, manifest: Manifest, metadata: Metadata) -> tuple[Task | None, str]:
@@ -93,7 +106,8 @@ def _key(said_by: str) -> ModelKey:
     return "decoder" if said_by == "asked for" else "file"
 
 
-def _recognised(task: Task | None, task_why: str, signature: Signature) -> Family:
+def _recognised(task: Task | None, task_why: str, signature: Signature) -> Family | None:
+    """The family whose decoder recognises the tensors; None where there is none, an error where there are several."""
     found = []
     for name in decoder_names():
         target = decoder_target(name)
@@ -101,20 +115,22 @@ def _recognised(task: Task | None, task_why: str, signature: Signature) -> Famil
         reason = decoder.recognise(signature.inputs, signature.outputs)
         if reason is not None and task in (None, decoder.task):
             found.append(Family(name, target, decoder, decoder.task, task_why or f"decoder {name}", reason))
-    if len(found) == 1:
-        return found[0]
-    seen = "inputs " + described(signature.inputs) + "; outputs " + described(signature.outputs)
-    if found:
+    if len(found) > 1:
         readings = "; or ".join(f"{family.name} ({family.why})" for family in found)
         raise ModelError(
             f"its tensors leave several readings: {readings}. Say which with decoder: {found[0].name} in a manifest "
-            f"beside the file (or --decoder). It has {seen}"
+            f"beside the file (or --decoder). It has {_seen(signature)}"
         )
-    for_task = f" for {task} ({task_why})" if task else ""
-    raise ModelError(
-        f"no decoder{for_task} recognises it yet; families known: {', '.join(decoder_names())}. It has {seen}. If it "
-        "is of one of them, say so with decoder: NAME in a manifest beside the file (or --decoder)"
-    )
+    return found[0] if found else None
+
+
+def _one_for_each(labels: tuple[str, ...], signature: Signature) -> bool:
+    """Whether the only output is a row with a number for each label."""
+    return [output.shape for output in signature.outputs] in ([(len(labels),)], [(1, len(labels))])
+
+
+def _seen(signature: Signature) -> str:
+    return f"inputs {described(signature.inputs)}; outputs {described(signature.outputs)}"
 
 
 def described(tensors: tuple[Tensor, ...]) -> str:

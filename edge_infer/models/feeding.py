@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import Color, InputPlan, Resize
+from edge_infer.config.plan import Color, InputPlan, ModelInput, Resize
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.encoding import customary_range, encoding
 from edge_infer.engine.preprocess.shape import image_shape
@@ -22,7 +22,7 @@ from edge_infer.models.resolution import Reason
 class Feeding:
     """The decision, and the reasons for its parts."""
 
-    plan: InputPlan
+    plan: ModelInput
     reasons: tuple[Reason, ...]
     notes: tuple[str, ...] = ()
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field
 
 from edge_infer.codec import JsonValue
-from edge_infer.config.fields import Kind, Label, choice, duration, integer, number, size, text, written_as_is
+from edge_infer.config.fields import Kind, Label, choice, duration, flag, integer, number, size, text, written_as_is
 from edge_infer.config.plan import Color, Resize
 from edge_infer.config.section import Section
 from edge_infer.config.sentences import wrong
@@ -106,6 +106,11 @@ class InputSection(Section):
     resize: Annotated[Resize | None, choice("stretch", "letterbox", "crop")] = None
     mean: Annotated[tuple[float, ...] | None, Kind(_channels)] = None
     std: Annotated[tuple[float, ...] | None, Kind(_divisors)] = None
+    tokenizer: Annotated[Literal["regex", "wordpiece"] | None, choice("regex", "wordpiece")] = None
+    vocabulary: Annotated[str | None, _FILE] = None
+    length: Annotated[int | None, integer(2, 65536)] = None
+    pattern: Annotated[str | None, text("a regular expression for what is between two words")] = None
+    lowercase: Annotated[bool | None, flag()] = None
 
 
 class NmsSection(Section):

@@ -23,6 +23,7 @@ from edge_infer.config.plan import Color
 from edge_infer.errors import ModelError
 from edge_infer.models.flatbuffer import Table
 from edge_infer.models.labels import check_labels, parse_labels
+from edge_infer.models.tokenizer import SaidTokenizer, said_tokenizer
 
 BUFFER: Final = "TFLITE_METADATA"
 IDENTIFIER: Final = b"M001"
@@ -74,6 +75,7 @@ class Metadata:
     labels_fault: str = ""
     normalization: Normalization | None = None
     color: Color | None = None
+    tokenizer: SaidTokenizer | None = None
     ultralytics: bool = False
     task: str = ""
     keypoints: int = 0
@@ -90,6 +92,14 @@ def read_metadata(data: bytes, buffers: Mapping[str, bytes]) -> Metadata:
     if BUFFER in buffers:
         return _tflite(Table.root(buffers[BUFFER], IDENTIFIER), archive, entries)
     return Metadata(entries=entries)
+
+
+def packed_file(data: bytes, name: str) -> bytes:
+    """A file of the archive at the end of a model's bytes; raises `ModelError`."""
+    archive = _archive(data)
+    if archive is None:
+        raise ModelError(f"the metadata in the file names {name}, but no archive with files is inside")
+    return _entry(archive, name)
 
 
 def _archive(data: bytes) -> zipfile.ZipFile | None:
@@ -132,6 +142,7 @@ def _tflite(model: Table, archive: zipfile.ZipFile | None, entries: tuple[str, .
         labels_fault=fault,
         normalization=_normalization(inputs[0]) if inputs else None,
         color=_color(inputs[0]) if inputs else None,
+        tokenizer=said_tokenizer(graphs[0]) if graphs else None,
         entries=entries,
         facts=_tensor_facts(inputs, outputs),
     )

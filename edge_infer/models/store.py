@@ -11,9 +11,9 @@ from pathlib import Path
 from edge_infer.errors import StartError
 
 
-def keep(data: bytes, sha256: str, store: Path) -> Path:
+def keep(data: bytes, sha256: str, store: Path, ending: str = ".tflite") -> Path:
     """The path of the copy of ``data``, which is written durably unless it is there; raises `StartError`."""
-    path = store / f"{sha256}.tflite"
+    path = store / f"{sha256}{ending}"
     try:
         store.mkdir(parents=True, exist_ok=True)
         if not _holds(path, sha256):

@@ -1,0 +1,35 @@
+"""What goes into a model: pictures, a signal, or text; the manifest's keys or the metadata in the file tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from edge_infer.config.plan import Gives
+from edge_infer.errors import ModelError
+from edge_infer.models.manifest import InputSection
+from edge_infer.models.metadata import Metadata
+
+TELLING: Final[Mapping[str, Gives]] = {"tokenizer": "text"}
+"""Keys of ``input`` that say which kind it is."""
+KEYS: Final[Mapping[Gives, frozenset[str]]] = {
+    "text": frozenset({"tokenizer", "vocabulary", "length", "pattern", "lowercase"}),
+}
+"""Keys that kinds other than pictures have; pictures have all that no other kind has."""
+WORDS: Final[Mapping[Gives, str]] = {"image": "pictures", "samples": "sound and samples", "text": "text"}
+
+
+def kind_of(said: InputSection, metadata: Metadata) -> Gives:
+    """The kind of a model's input; raises `ModelError` for a key of the manifest that another kind has."""
+    found: Gives = next((kind for key, kind in TELLING.items() if getattr(said, key) is not None), "image")
+    if found == "image" and metadata.tokenizer is not None:
+        found = "text"
+    for key in sorted(said.model_fields_set):
+        owners = [kind for kind, keys in KEYS.items() if key in keys] or ["image"]
+        if found not in owners:
+            telling = next((key for key, kind in TELLING.items() if kind == owners[0]), "")
+            hint = f"; a manifest for {WORDS[owners[0]]} says {telling}:, too" if telling else ""
+            raise ModelError(
+                f"input: {key}: is for models of {WORDS[owners[0]]}, but this is one of {WORDS[found]}{hint}"
+            )
+    return found
