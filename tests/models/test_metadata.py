@@ -71,6 +71,14 @@ def test_newer_ultralytics_files_carry_json(assets: Path) -> None:
     data = with_entry(assets / "models" / "vww_96_int8.tflite", "metadata.json", json.dumps(facts).encode())
     found = read_metadata(data, {})
     assert (found.task, found.labels, found.version) == ("classify", ("cat", "dog"), "8.4")
+    assert found.keypoints == 0
+
+
+@pytest.mark.parametrize(("shape", "keypoints"), [([21, 3], 21), ([], 0), (["17"], 0), ([True], 0), (17, 0), ([-1], 0)])
+def test_ultralytics_metadata_counts_keypoints(assets: Path, shape: object, keypoints: int) -> None:
+    facts = {"task": "pose", "names": {"0": "hand"}, "kpt_shape": shape}
+    data = with_entry(assets / "models" / "vww_96_int8.tflite", "metadata.json", json.dumps(facts).encode())
+    assert read_metadata(data, {}).keypoints == keypoints
 
 
 @pytest.mark.parametrize(
