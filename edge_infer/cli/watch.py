@@ -16,10 +16,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from edge_infer.cli.strip import Painter
 from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.config.plan import MqttPlan, TlsPlan
-from edge_infer.credentials import broker_password
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.messages import timestamp
-from edge_infer.publisher.client import CONNECT_TIMEOUT, KEEPALIVE, tls_context
+from edge_infer.publisher.client import KEEPALIVE, equip
 from edge_infer.publisher.trouble import explain, refusal, silent
 
 GREETING: Final = 10.0
@@ -86,13 +85,9 @@ class Watcher:
     def _connect(self) -> Client:
         plan = self._plan
         client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311, reconnect_on_failure=False)
-        client.connect_timeout = CONNECT_TIMEOUT
         client.on_connect = self._on_connect
         client.on_message = self._on_message
-        if plan.username is not None:
-            client.username_pw_set(plan.username, broker_password(plan))
-        if plan.tls is not None:
-            client.tls_set_context(tls_context(plan.tls))
+        equip(client, plan)
         try:
             client.connect(plan.host, plan.port, KEEPALIVE)
         except OSError as error:

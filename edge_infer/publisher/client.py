@@ -87,13 +87,18 @@ def dial(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
 def prepare(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
     """A client with the credentials of the plan and no will, not connected; raises `StartError`."""
     client = OneWayClient(plan.client_id, protocol)
-    client.connect_timeout = CONNECT_TIMEOUT
     client.max_inflight_messages = client.max_queued_messages = WINDOW
+    equip(client, plan)
+    return client
+
+
+def equip(client: Client, plan: MqttPlan) -> None:
+    """Gives any client the credentials of the plan and a bound to its patience; raises `StartError`."""
+    client.connect_timeout = CONNECT_TIMEOUT
     if plan.username is not None:
         client.username_pw_set(plan.username, broker_password(plan))
     if plan.tls is not None:
         client.tls_set_context(tls_context(plan.tls))
-    return client
 
 
 def hang_up(client: Client) -> None:

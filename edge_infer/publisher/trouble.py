@@ -13,7 +13,6 @@ from edge_infer.config.plan import MqttPlan
 from edge_infer.errors import StartError
 
 UNSUPPORTED_VERSION: Final = 0x84
-TAKEN_OVER: Final = 0x8E
 _REFUSALS: Final[Mapping[int, str]] = {
     0x82: "it calls our packets a protocol error: is this an MQTT broker?",
     0x84: "it knows neither MQTT 5 nor 3.1.1",
