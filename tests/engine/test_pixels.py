@@ -53,15 +53,22 @@ def find(model: ModelPlan, pixels: Pixels, threshold: float | None = None) -> Fi
 
 
 @pytest.mark.parametrize(
-    ("resize", "most", "mean"), [("stretch", 0.03, 0.009), ("crop", 0.03, 0.009), ("letterbox", 0.06, 0.011)]
+    ("resize", "most", "mean"),
+    [(None, 0.03, 0.009), ("stretch", 0.04, 0.01), ("crop", 0.04, 0.01), ("letterbox", 0.06, 0.011)],
 )
-def test_movenet_agrees_with_the_reference(assets: Path, resize: Resize, most: float, mean: float) -> None:
-    """The reference was made with a stretched picture; the other ways give the same body in the same place."""
+def test_movenet_agrees_with_the_reference(assets: Path, resize: Resize | None, most: float, mean: float) -> None:
+    """The reference was made with plain bilinear sampling; scaled in our ways the body is in the same place, too.
+
+    Two cells of the heatmap are 0.02 apart, and a quantized model may choose the neighbour.
+    """
     with (assets / "expected" / f"{MOVENET}_reference.csv").open(newline="") as file:
         wanted = np.array([(float(row["keypoint_x"]), float(row["keypoint_y"])) for row in csv.DictReader(file)])
     model = resolve(ModelRequest("m", str(assets / "models" / f"{MOVENET}.tflite")))
     assert (model.decoder.kind, model.labels, model.threshold) == ("movenet", ("person",), 0.3)
-    found = find(fed(model, resize=resize), read_picture(str(assets / "images" / "squat.bmp")))
+    picture = read_picture(str(assets / "images" / "squat.bmp"))
+    if resize is None:
+        picture = cv2.resize(picture, (192, 192)).astype(np.uint8)
+    found = find(fed(model, resize=resize or "stretch"), picture)
     assert isinstance(found, Poses)
     (body,) = found.bodies
     errors = np.abs(np.array(body.points)[:, :2] / found.source - wanted)
