@@ -74,7 +74,14 @@ def _plan_of(config: Path, source: str) -> SourcePlan:
     known = {plan.name: plan for plan in compiled.plan.sources}
     if source not in known:
         raise ConfigError(f"{config} has no source {source!r}; it has {', '.join(sorted(known))}")
-    return known[source]
+    plan = known[source]
+    if plan.gives != "image":
+        pictures = ", ".join(sorted(name for name, other in known.items() if other.gives == "image")) or "none"
+        raise ConfigError(
+            f"source {source} is of kind {plan.kind}, which gives {plan.gives} and no pictures; "
+            f"sources of pictures in {config}: {pictures}"
+        )
+    return plan
 
 
 def draw_grid(pixels: Pixels) -> None:

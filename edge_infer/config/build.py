@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from edge_infer.codec import JsonValue, decode
+from edge_infer.codec import JsonValue, decode, encode
+from edge_infer.config.broker import Tls
 from edge_infer.config.load import Document, Steps
 from edge_infer.config.named import NamedFiles
 from edge_infer.config.pipelines import Nms, Pipeline
 from edge_infer.config.places import default_device_id, default_state_dir
 from edge_infer.config.plan import (
+    Gives,
     InputPlan,
     ModelInput,
     ModelPlan,
@@ -26,9 +28,10 @@ from edge_infer.config.plan import (
 )
 from edge_infer.config.schema import Config, Model, Mqtt
 from edge_infer.config.sentences import suggestion, unknown
-from edge_infer.config.sources import OtherSource, SourceSection
+from edge_infer.config.source import SourceSection
+from edge_infer.config.sources import OtherSource
 from edge_infer.config.words import shown
-from edge_infer.errors import ConfigError, WireError
+from edge_infer.errors import ConfigError, SourceError, WireError
 from edge_infer.models.request import ModelRequest
 from edge_infer.readers.sources import source_class, source_target
 
@@ -36,6 +39,12 @@ DEFAULT_OVERLAP: Final = 0.1
 """The share of a tile that its neighbour shows, too."""
 COMMON: Final = frozenset({"kind", "fps", "rotate", "flip"})
 """Keys of a source that are not options of its kind."""
+KINDS: Final[Mapping[Gives, tuple[str, ...]]] = {
+    "image": ("v4l2", "rtsp", "exec", "video"),
+    "samples": ("audio", "serial", "iio", "csv"),
+    "text": ("lines",),
+}
+"""Some kinds that give it."""
 
 
 @dataclass(slots=True)
@@ -45,6 +54,7 @@ class Builder:
     document: Document
     files: NamedFiles
     problems: list[Problem] = field(default_factory=list)
+    _stdin: str = ""
 
     def device(self, config: Config) -> str:
         """The name of this box."""
@@ -60,7 +70,7 @@ class Builder:
         return MqttPlan(
             host=section.host,
             port=section.port or (1883 if section.tls is None else 8883),
-            tls=self._tls(section),
+            tls=self._tls(section.tls, ("mqtt", "tls")),
             username=section.username,
             password_file=self.files.secret(("mqtt", "password_file"), secret) if secret else None,
             topic=f"{section.prefix}/{device}",
@@ -68,8 +78,7 @@ class Builder:
             client_id=section.client_id or f"edge-infer-{device}",
         )
 
-    def _tls(self, section: Mqtt) -> TlsPlan | None:
-        tls, steps = section.tls, ("mqtt", "tls")
+    def _tls(self, tls: Tls | None, steps: Steps) -> TlsPlan | None:
         if tls is None:
             return None
         authorities = self.files.authorities((*steps, "ca_file"), tls.ca_file) if tls.ca_file else None
@@ -108,9 +117,12 @@ class Builder:
             options["fps"] = section.fps
         if isinstance(section, OtherSource) and not self._keys_fit(steps, options, known):
             return None
+        before = len(self.files.problems)
         instance = self._instance(steps, found, options)
-        if instance is None:
+        if instance is None or not self._suits(steps, section, instance):
             return None
+        if len(self.files.problems) == before:
+            self._look_inside(steps, instance)
         return SourcePlan(
             name=name,
             kind=kind,
@@ -123,7 +135,32 @@ class Builder:
             flip=section.flip,
             gives=instance.gives,
             noisy=instance.noisy,
+            stdin=getattr(instance, "stdin", False),
         )
+
+    def _suits(self, steps: Steps, section: SourceSection, instance: Any) -> bool:
+        """A key that would do nothing is refused, and so is a second source that would wait for the same input."""
+        before = len(self.problems)
+        for key in ("rotate", "flip"):
+            if key in section.model_fields_set and instance.gives != "image":
+                text = f"belongs to sources of pictures; this one gives {instance.gives}; remove this key"
+                self.problems.append(self.document.problem((*steps, key), text))
+        if getattr(instance, "stdin", False):
+            if self._stdin:
+                text = f'standard input can be read only once, and source "{self._stdin}" reads it; use a named pipe'
+                self.problems.append(self.document.problem((*steps, "file"), text))
+            self._stdin = str(steps[1])
+        return len(self.problems) == before
+
+    def _look_inside(self, steps: Steps, instance: Any) -> None:
+        """A file that no sample can come from is refused before it is started with."""
+        check = getattr(instance, "check", None)
+        if check is None or instance.live:
+            return
+        try:
+            check()
+        except SourceError as error:
+            self.files.wrong((*steps, "file"), str(error))
 
     def _options(self, steps: Steps, section: SourceSection) -> dict[str, JsonValue]:
         """The keys of the kind as its ``Options`` spell them."""
@@ -138,17 +175,21 @@ class Builder:
             elif key == "url":
                 options |= _without_user(value)
             else:
-                options[key] = self._option((*steps, key), key, value)
+                options[key] = self._option((*steps, key), key, value, pipes=section.pipes)
         if "password_file" in options and not options.get("username"):
             options["username"] = ""
         return options
 
-    def _option(self, steps: Steps, key: str, value: Any) -> Any:
+    def _option(self, steps: Steps, key: str, value: Any, *, pipes: bool) -> Any:
         """One option; a path in it becomes absolute, and what it names must be there."""
         if key == "password_file":
             return self.files.secret(steps, value)
         if key == "file":
-            return self.files.file(steps, value)
+            return self.files.input(steps, value) if pipes else self.files.file(steps, value)
+        if key == "root":
+            return self.files.absolute(value)
+        if key == "tls":
+            return encode(self._tls(value, steps))
         if key == "path":
             return self.files.pictures(steps, value)
         if key == "images":
@@ -198,9 +239,11 @@ class Builder:
             plan = replace(plan, tiles=said.tiles, overlap=overlap)
         return replace(plan, resize=resize or plan.resize, color=color or plan.color)
 
-    def pipeline(self, name: str, section: Pipeline, model: ModelPlan) -> PipelinePlan:
+    def pipeline(self, name: str, section: Pipeline, model: ModelPlan, sources: Sequence[SourcePlan]) -> PipelinePlan:
         """The plan of a pipeline, with what it overrules in its model."""
         steps: Steps = ("pipelines", name)
+        source = next((source for source in sources if source.name == section.source), None)
+        self._check_source(steps, section, model, source, sources)
         self._check_labels(steps, section, model)
         self._check_task(steps, section, model)
         threshold = model.threshold if section.threshold is None else section.threshold
@@ -215,7 +258,7 @@ class Builder:
             source=section.source,
             model=merged,
             threshold=threshold,
-            fps=section.fps,
+            fps=_slower(section.fps, source),
             labels=section.labels,
             top_k=section.top_k,
             max_payload=section.max_payload,
@@ -225,6 +268,27 @@ class Builder:
             interval=section.publish.interval,
             heartbeat=section.heartbeat,
         )
+
+    def _check_source(
+        self,
+        steps: Steps,
+        section: Pipeline,
+        model: ModelPlan,
+        source: SourcePlan | None,
+        sources: Sequence[SourcePlan],
+    ) -> None:
+        """The source has to give what the model takes."""
+        takes = model.input.takes
+        if source is not None and source.gives != takes:
+            right = [shown(other.name) for other in sources if other.gives == takes]
+            kinds = f"such as {' or '.join(right)}" if right else f"such as one of kind {' or '.join(KINDS[takes])}"
+            text = f"{source.kind} gives {source.gives}, but model {shown(section.model)} takes {takes}"
+            self.problems.append(
+                self.document.problem((*steps, "source"), f"{text}; name a source of {takes} here, {kinds}")
+            )
+        if takes != "image" and section.mask:
+            text = f"the model takes {takes}, of which nothing can be blacked out; remove this key"
+            self.problems.append(self.document.problem((*steps, "mask"), text))
 
     def _check_labels(self, steps: Steps, section: Pipeline, model: ModelPlan) -> None:
         for index, label in enumerate(section.labels or ()):
@@ -248,6 +312,12 @@ class Builder:
 def _merged_nms(section: Nms, model: ModelPlan) -> Any:
     iou = model.nms.iou if section.iou is None else section.iou
     return replace(model.nms, iou=iou, max=section.max or model.nms.max)
+
+
+def _slower(fps: float | None, source: SourcePlan | None) -> float | None:
+    """Of a signal the source leaves nothing out, so its own limit is kept by its pipelines."""
+    limits = [fps, source.fps if source is not None and source.gives != "image" else None]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _without_user(url: str) -> dict[str, JsonValue]:

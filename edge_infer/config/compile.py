@@ -86,11 +86,11 @@ class _Compilation:
         sources = [self._build.source(name, section) for name, section in config.sources.items()]
         keep = Path(state_dir, "blobs") if store and not faulty else None
         models = self._models(config, state_dir, keep)
-        pipelines = self._pipelines(config, models)
+        usable: list[SourcePlan] = [source for source in sources if source is not None]
+        pipelines = self._pipelines(config, models, usable)
         self._problems += self._build.problems
         if self._problems:
             return None
-        usable: list[SourcePlan] = [source for source in sources if source is not None]
         return Plan(self._document.digest, device, state_dir, mqtt, tuple(usable), tuple(pipelines))
 
     def _models(self, config: Config, state_dir: str, keep: Path | None) -> dict[str, ModelPlan]:
@@ -126,9 +126,11 @@ class _Compilation:
         place = self._document.problem(steps, text)
         self._problems.append(Problem(place.file, place.line, place.path, text[:4000], outside=True))
 
-    def _pipelines(self, config: Config, models: Mapping[str, ModelPlan]) -> list[PipelinePlan]:
+    def _pipelines(
+        self, config: Config, models: Mapping[str, ModelPlan], sources: Sequence[SourcePlan]
+    ) -> list[PipelinePlan]:
         return [
-            self._build.pipeline(name, section, models[section.model])
+            self._build.pipeline(name, section, models[section.model], sources)
             for name, section in config.pipelines.items()
             if section.model in models
         ]

@@ -18,6 +18,7 @@ from typing import Final
 
 from edge_infer.config.load import Document, Steps
 from edge_infer.config.plan import Problem
+from edge_infer.readers.sources.inputs import STDIN, is_live
 
 MOST_SECRET: Final = 4096
 
@@ -45,6 +46,18 @@ class NamedFiles:
         self._open(steps, found, found)
         return found
 
+    def input(self, steps: Steps, path: str) -> str:
+        """A file or a named pipe, or ``-``; hands back its absolute path."""
+        if path == STDIN:
+            return path
+        found = self.absolute(path)
+        if is_live(found) and Path(found).exists():
+            if not os.access(found, os.R_OK | os.W_OK):
+                self.wrong(steps, f"the pipe {found} cannot be read and written by {_user()}; both are needed")
+        else:
+            self._open(steps, found, found)
+        return found
+
     def secret(self, steps: Steps, path: str) -> str:
         """A file that holds a password."""
         found = self.absolute(path)
@@ -52,9 +65,9 @@ class NamedFiles:
         if data is None:
             return found
         if not data.splitlines() or not data.splitlines()[0].strip():
-            self._wrong(steps, "this file is empty; it should hold the password")
+            self.wrong(steps, "this file is empty; it should hold the password")
         elif b"\n" in data.removesuffix(b"\n"):
-            self._wrong(steps, "this file has several lines; it should hold the password alone")
+            self.wrong(steps, "this file has several lines; it should hold the password alone")
         elif Path(found).stat().st_mode & stat.S_IROTH:
             text = "this file can be read by everybody on this machine; chmod 640 or 600 it"
             self.warnings.append(self.document.problem(steps, text))
@@ -67,7 +80,7 @@ class NamedFiles:
             if os.access(found, os.R_OK):
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(found)
         except ssl.SSLError:
-            self._wrong(steps, f"{found} holds no certificate that can be read; it should be in PEM form")
+            self.wrong(steps, f"{found} holds no certificate that can be read; it should be in PEM form")
         return found
 
     def identity(self, steps: Steps, cert_file: str, key_file: str | None) -> tuple[str, str | None]:
@@ -81,9 +94,9 @@ class NamedFiles:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password=lambda: b"-")
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
-                self._wrong(last, "this key does not belong to the certificate in cert_file")
+                self.wrong(last, "this key does not belong to the certificate in cert_file")
             else:
-                self._wrong(last, "no certificate with an unencrypted private key in PEM form can be read here")
+                self.wrong(last, "no certificate with an unencrypted private key in PEM form can be read here")
         return cert, key
 
     def pictures(self, steps: Steps, path: str) -> str:
@@ -91,9 +104,9 @@ class NamedFiles:
         found = self.absolute(path)
         if Path(found).is_dir():
             if not os.access(found, os.R_OK | os.X_OK):
-                self._wrong(steps, f"the folder {found} cannot be read by {_user()}")
+                self.wrong(steps, f"the folder {found} cannot be read by {_user()}")
         elif not glob.glob(found):  # noqa: PTH207 - an absolute pattern
-            self._wrong(steps, f"there is neither a folder {found} nor a file of which this is the pattern")
+            self.wrong(steps, f"there is neither a folder {found} nor a file of which this is the pattern")
         return found
 
     def program(self, steps: Steps, name: str) -> str:
@@ -101,7 +114,7 @@ class NamedFiles:
         found = self.absolute(name) if "/" in name else name
         if shutil.which(found) is None:
             where = "" if "/" in name else " in the folders of PATH"
-            self._wrong(steps, f"there is no program {found}{where}; install it, or give its whole path")
+            self.wrong(steps, f"there is no program {found}{where}; install it, or give its whole path")
         return found
 
     def _open(self, steps: Steps, path: str, shown: str) -> bytes | None:
@@ -110,19 +123,20 @@ class NamedFiles:
             try:
                 if stat.S_ISREG(os.fstat(descriptor).st_mode):
                     return os.read(descriptor, MOST_SECRET)
-                self._wrong(steps, f"{shown} is not a regular file")
+                self.wrong(steps, f"{shown} is not a regular file")
             finally:
                 os.close(descriptor)
         except PermissionError:
-            self._wrong(steps, f"{shown} cannot be read by {_user()}; the daemon's user must be able to")
+            self.wrong(steps, f"{shown} cannot be read by {_user()}; the daemon's user must be able to")
         except FileNotFoundError:
             where = "" if shown == path else f"; relative paths begin at {self.folder}"
-            self._wrong(steps, f"{shown} does not exist{where}")
+            self.wrong(steps, f"{shown} does not exist{where}")
         except (OSError, ValueError) as error:
-            self._wrong(steps, f"{shown} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}")
+            self.wrong(steps, f"{shown} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}")
         return None
 
-    def _wrong(self, steps: Steps, text: str) -> None:
+    def wrong(self, steps: Steps, text: str) -> None:
+        """Notes what is wrong with something that the document names."""
         problem = self.document.problem(steps, text)
         self.problems.append(Problem(problem.file, problem.line, problem.path, text, outside=True))
 

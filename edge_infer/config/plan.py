@@ -200,7 +200,7 @@ class SourcePlan:
     """One source. ``options`` are the keys of its kind, decoded into its own record by ``target``, which opens it.
 
     ``live`` sources get a reader of their own, and only ``network`` ones may open inet sockets there. Two equal
-    readings in a row of a ``noisy`` source show that it is stuck.
+    readings in a row of a ``noisy`` source show that it is stuck. The reader of one inherits the daemon's ``stdin``.
     """
 
     name: str
@@ -214,6 +214,7 @@ class SourcePlan:
     flip: Flip | None = None
     gives: Gives = "image"
     noisy: bool = True
+    stdin: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
+from edge_infer.config.broker import HOST, TLS, Tls
 from edge_infer.config.fields import (
     NAME,
     PATH,
@@ -23,7 +24,7 @@ from edge_infer.config.fields import (
 )
 from edge_infer.config.pipelines import LABEL_LIST, Pipeline, parse_labels
 from edge_infer.config.section import Section, Short
-from edge_infer.config.sentences import ProblemAtError, suggestion, wrong
+from edge_infer.config.sentences import ProblemAtError, suggestion
 from edge_infer.config.sources import AnySource
 from edge_infer.config.words import shown
 from edge_infer.messages import NAME_PATTERN, RESERVED_NAMES
@@ -40,23 +41,6 @@ def _section_or_nothing(value: Any) -> Any:
 OR_NOTHING: Final = Short(_section_or_nothing, {"type": "null"})
 
 
-def _host(value: Any) -> str:
-    """A host name or address; the port has a key of its own."""
-    if isinstance(value, str) and ("://" in value or (value.count(":") == 1 and "[" not in value)):
-        raise ValueError("expected a host name or address alone; the port belongs to port:, encryption to tls:")
-    found: str = text("a host name or address", r"[^\s/@]+", 253).parse(value)
-    return found
-
-
-def _tls(value: Any) -> Any:
-    """``true``: encrypted, with the system's authorities; ``false``: not encrypted."""
-    if isinstance(value, bool):
-        return {} if value else None
-    if not isinstance(value, (dict, Tls)):
-        raise ValueError(wrong("true, false, or the keys ca_file, cert_file, key_file", value))  # noqa: TRY004
-    return value
-
-
 class Device(Section):
     """This box."""
 
@@ -67,31 +51,14 @@ class Device(Section):
     `$XDG_STATE_HOME/edge-infer`."""
 
 
-class Tls(Section):
-    """Files of an encrypted connection."""
-
-    ca_file: Annotated[str | None, PATH, Field(examples=["ca.pem"])] = None
-    """Certificates of the authorities to trust; without it those of the system."""
-    cert_file: Annotated[str | None, PATH, Field(examples=["device.pem"])] = None
-    """Certificate by which this device shows who it is."""
-    key_file: Annotated[str | None, PATH, Field(examples=["device.key"])] = None
-    """Private key of `cert_file`; without it the key is in `cert_file`."""
-
-    @model_validator(mode="after")
-    def _belongs_together(self) -> Tls:
-        if self.key_file and not self.cert_file:
-            raise ProblemAtError(("key_file",), "needs cert_file, the certificate that this key belongs to")
-        return self
-
-
 class Mqtt(Section):
     """The broker."""
 
-    host: Annotated[str, Kind(_host, {"type": "string"}), Field(examples=["broker.lan"])] = "127.0.0.1"
+    host: Annotated[str, HOST, Field(examples=["broker.lan"])] = "127.0.0.1"
     """Host name or address of the broker."""
     port: Annotated[int | None, integer(1, 65535), Field(examples=[8883])] = None
     """Port of the broker; without it 1883, with `tls` 8883."""
-    tls: Annotated[Tls | None, Short(_tls, {"type": "boolean"}), Field(examples=[True])] = None
+    tls: Annotated[Tls | None, TLS, Field(examples=[True])] = None
     """Encrypt: `true` trusts the authorities of the system, a group of keys names files."""
     username: Annotated[str | None, text("a user name"), Field(examples=["edge"])] = None
     """User name at the broker."""

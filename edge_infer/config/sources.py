@@ -14,30 +14,18 @@ from edge_infer.config.fields import (
     duration,
     flag,
     integer,
-    number,
     pixels,
     text,
     url,
     written_as_is,
 )
-from edge_infer.config.plan import Flip, Rotation
-from edge_infer.config.section import Section
 from edge_infer.config.sentences import ProblemAtError, suggestion, wrong
+from edge_infer.config.signals import Audio, Csv, Iio, Lines, MqttSensor, Serial, System
+from edge_infer.config.source import SourceSection
 from edge_infer.readers.sources import source_kinds
 
 FOURCC: Final = text("a pixel format of four characters such as MJPG or YUYV", r"[A-Za-z0-9 ]{4}")
 Size = Annotated[tuple[int, int], pixels()]
-
-
-class SourceSection(Section):
-    """What every source takes."""
-
-    fps: Annotated[float | None, number(0.001, 1000), Field(examples=[15])] = None
-    """At most so many frames a second; without it as many as the source gives."""
-    rotate: Annotated[Rotation, choice(0, 90, 180, 270)] = 0
-    """Degrees clockwise by which every frame is turned."""
-    flip: Annotated[Flip | None, choice("horizontal", "vertical"), Field(examples=["horizontal"])] = None
-    """Mirror every frame, after it was turned: `horizontal` swaps left and right."""
 
 
 class V4l2(SourceSection):
@@ -117,6 +105,16 @@ class Exec(SourceSection):
     """Pixel format of the frames that the program writes."""
 
 
+class Picamera2(SourceSection):
+    """A camera at the ribbon connector of a Raspberry Pi, through the picamera2 of its system."""
+
+    kind: Literal["picamera2"]
+    camera: Annotated[int, integer(0, 15)] = 0
+    """Which camera, as `rpicam-hello --list-cameras` counts them."""
+    size: Annotated[Size, Field(examples=["640x480"])] = (640, 480)
+    """Width and height of the frames."""
+
+
 class Video(SourceSection):
     """A video file."""
 
@@ -182,7 +180,15 @@ BUILT_IN: Final[dict[str, type[SourceSection]]] = {
     "exec": Exec,
     "video": Video,
     "images": Images,
+    "picamera2": Picamera2,
     "synthetic": Synthetic,
+    "audio": Audio,
+    "serial": Serial,
+    "iio": Iio,
+    "mqtt": MqttSensor,
+    "csv": Csv,
+    "lines": Lines,
+    "system": System,
 }
 
 
@@ -200,11 +206,26 @@ def _source(value: Any) -> SourceSection:
     raise ProblemAtError(("kind",), f"{wrong('a kind of source', kind)}; {suggestion(str(kind), source_kinds())}")
 
 
+def _in_one(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema with its definitions put where they are referred to: it becomes a part of a larger one."""
+    definitions = {f"#/$defs/{name}": body for name, body in schema.pop("$defs", {}).items()}
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, dict):
+            if part.get("$ref") in definitions:
+                return inlined({**definitions[part["$ref"]], **{key: part[key] for key in part if key != "$ref"}})
+            return {key: inlined(item) for key, item in part.items()}
+        return [inlined(item) for item in part] if isinstance(part, list) else part
+
+    found: dict[str, Any] = inlined(schema)
+    return found
+
+
 class _BySource(Kind):
     """The section of whichever kind a source is of; in JSON Schema one of them all."""
 
     def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
-        sections = [section.model_json_schema() for section in BUILT_IN.values()]
+        sections = [_in_one(section.model_json_schema()) for section in BUILT_IN.values()]
         others = [kind for kind in source_kinds() if kind not in BUILT_IN]
         if others:
             sections.append({"type": "object", "properties": {"kind": {"enum": others}}, "required": ["kind"]})

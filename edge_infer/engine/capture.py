@@ -194,4 +194,5 @@ def reader_capture(plan: SourcePlan, fd: int) -> Capture:
 
 def local_capture(plan: SourcePlan) -> Capture:
     """The capture of a source that the engine may read itself."""
-    return LocalCapture(make_source(plan), Orientation(plan.rotate, plan.flip), plan.fps)
+    fps = plan.fps if plan.gives == "image" else None  # nothing of a signal is left out
+    return LocalCapture(make_source(plan), Orientation(plan.rotate, plan.flip), fps)

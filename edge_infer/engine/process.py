@@ -157,7 +157,7 @@ class Engine:
             if feed is None or frame is None:
                 return f"source {source} has given no frame yet" if feed else f"there is no source {source!r}"
             if not isinstance(frame, Frame):
-                return f"source {source} gives no pictures"
+                return f"it is of kind {feed.plan.kind}, which gives {feed.plan.gives} and no pictures"
             pixels = frame.pixels if frame.color != "rgb" else cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
             data = cv2.imencode(".png", pixels)[1].tobytes()
             written = 0

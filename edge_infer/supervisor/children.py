@@ -35,6 +35,8 @@ class Recipe:
     accepts: tuple[type[Any], ...]
     inherits: tuple[int, ...] = ()
     longest_pause: float = LONGEST_PAUSE
+    stdin: bool = False
+    """Whether it gets what is piped into the daemon."""
 
 
 def pair() -> tuple[int, int]:
@@ -70,7 +72,7 @@ class Child:
         try:
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=None if recipe.stdin else subprocess.DEVNULL,
                 pass_fds=(theirs, *recipe.inherits),
                 start_new_session=True,  # Ctrl-C in a terminal is for the supervisor; it stops the others in order
                 env={**os.environ, "PYTHONSAFEPATH": "1"},

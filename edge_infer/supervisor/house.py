@@ -271,6 +271,12 @@ class House:
         engine_end, reader_end = pair()
         arguments = ("--frames", str(reader_end), "--source", dumps(encode(source)).decode(), *self._level)
         recipe = Recipe(
-            f"reader {source.name}", "edge_infer.readers", arguments, (ReaderReport,), (reader_end,), READER_PAUSE
+            f"reader {source.name}",
+            "edge_infer.readers",
+            arguments,
+            (ReaderReport,),
+            (reader_end,),
+            READER_PAUSE,
+            source.stdin,
         )
         return _Reader(source, Child(recipe), engine_end, reader_end)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 from pydantic.fields import FieldInfo
 
+from edge_infer.config.broker import Tls
 from edge_infer.config.pipelines import Nms, Pipeline, Preprocess
-from edge_infer.config.schema import Device, Model, Mqtt, Tls
+from edge_infer.config.schema import Device, Model, Mqtt
 from edge_infer.config.section import Section, written_default
 from edge_infer.config.sentences import as_yaml
-from edge_infer.config.sources import BUILT_IN, SourceSection
+from edge_infer.config.source import SourceSection
+from edge_infer.config.sources import BUILT_IN
 
 SECTIONS: dict[str, type[Section]] = {
     "device": Device,
@@ -21,14 +23,14 @@ SECTIONS: dict[str, type[Section]] = {
     "pipelines.NAME.preprocess": Preprocess,
     "pipelines.NAME.nms": Nms,
     "sources.NAME": SourceSection,
-    **BUILT_IN,
+    **{f"kind: {kind}": section for kind, section in BUILT_IN.items()},
 }
 
 
 def tables() -> Iterator[tuple[str, str]]:
     """The name of every section and its table."""
     for name, section in SECTIONS.items():
-        common = SourceSection.model_fields if name in BUILT_IN else {}
+        common = SourceSection.model_fields if name.startswith("kind: ") else {}
         rows = [row(key, item) for key, item in section.model_fields.items() if key not in {*common, "kind"}]
         yield name, "\n".join(["| key | default | meaning |", "|---|---|---|", *rows])
 

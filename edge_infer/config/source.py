@@ -1,0 +1,25 @@
+"""What every kind of source takes in a configuration file."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from edge_infer.config.fields import choice, number
+from edge_infer.config.plan import Flip, Rotation
+from edge_infer.config.section import Section
+
+
+class SourceSection(Section):
+    """What every source takes."""
+
+    pipes: ClassVar[bool] = False
+    """Whether ``file`` may also be a named pipe, or ``-`` for standard input."""
+
+    fps: Annotated[float | None, number(0.001, 1000), Field(examples=[15])] = None
+    """At most so many frames (windows, lines) a second into each pipeline; without it as many as the source gives."""
+    rotate: Annotated[Rotation, choice(0, 90, 180, 270)] = 0
+    """Degrees clockwise by which every picture is turned; for cameras, clips and pictures only."""
+    flip: Annotated[Flip | None, choice("horizontal", "vertical"), Field(examples=["horizontal"])] = None
+    """Mirror every picture, after it was turned: `horizontal` swaps left and right."""
