@@ -1,4 +1,4 @@
-"""``edge-infer infer``: one model on pictures, one JSON object a picture."""
+"""``edge-infer infer``: one model on pictures, recordings or text, one JSON object an input."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 MOST_PIXELS: Final = 1 << 26
 """A picture of more is refused before it is unpacked: it would not fit into a small board's memory."""
 QUALITY: Final = 92
+INPUTS: Final = (
+    "pictures; for models of sound and samples .wav, .csv or .npy files; for text files with one input a line"
+)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.epilog = "example: edge-infer infer models/face-detect/1.0.0 models/face-detect/1.0.0/golden/astronaut.png"
     parser.add_argument("model", metavar="MODEL", help="a .tflite file or the folder of a model package")
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="pictures")
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help=INPUTS)
     parser.add_argument("--labels", metavar="F", help="file with one label a line, instead of the model's own")
     parser.add_argument("--threshold", metavar="X", type=_score, help="lowest score, 0 to 1")
     parser.add_argument("--task", metavar="T", choices=get_args(Task), help=" or ".join(get_args(Task)))
@@ -40,11 +43,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints one line of JSON a picture; 1 if a picture could not be read, the others are done all the same."""
+    """Prints one line of JSON an input; 1 if a file could not be read, the others are done all the same."""
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
     if args.annotate:
         _make_folder(args.annotate)
     model = _resolve(args)
+    if args.annotate and model.input.takes != "image":
+        raise ConfigError(f"--annotate draws into pictures, but {model.title} takes {model.input.takes}; leave it out")
 
     from edge_infer.engine.model import LoadedModel
 
@@ -70,27 +75,25 @@ def _resolve(args: argparse.Namespace) -> ModelPlan:
 
 def _run_all(plan: PipelinePlan, model: LoadedModel, inputs: Iterable[str], folder: Path | None) -> int:
     from edge_infer.engine.frame import Frame
+    from edge_infer.engine.inputs import find_in_file
     from edge_infer.engine.outcome import Composer
-    from edge_infer.engine.picture import read_picture
 
     compose = Composer(plan, secrets.token_hex(3))
     failed = done = 0
     drawn: set[Path] = set()
     for path in inputs:
         try:
-            frame = Frame(read_picture(path), "bgr", time.time(), time.monotonic(), done + 1)
+            for found in find_in_file(model, plan.model.input, path):
+                done += 1
+                result = encode(compose(found.findings, found.frame, time.monotonic()).result(done))
+                assert isinstance(result, dict)
+                name = found.name.encode(errors="backslashreplace").decode()  # a name on disk may be any bytes
+                print(dumps({"input": name, **result}).decode(), flush=True)
+                if folder and isinstance(found.frame, Frame):
+                    _draw(found.frame, found.findings, _free_name(folder, Path(path).stem, drawn))
         except InputError as error:
             print(f"edge-infer: {error}", file=sys.stderr)
             failed += 1
-            continue
-        done += 1
-        findings = model.find(frame)
-        result = encode(compose(findings, frame, time.monotonic()).result(done))
-        assert isinstance(result, dict)
-        name = path.encode(errors="backslashreplace").decode()  # a name on disk may be any bytes
-        print(dumps({"input": name, **result}).decode(), flush=True)
-        if folder:
-            _draw(frame, findings, _free_name(folder, Path(path).stem, drawn))
     return 1 if failed else 0
 
 

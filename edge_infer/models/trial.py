@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from edge_infer.config.plan import ModelPlan, PipelinePlan
-from edge_infer.engine.frame import Frame
+from edge_infer.config.plan import ModelInput, ModelPlan, PipelinePlan
+from edge_infer.engine.frame import Captured, Frame
+from edge_infer.engine.inputs import find_in_file
 from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.picture import read_picture
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.classification import Classification
 from edge_infer.engine.tasks.detection import Detections
@@ -39,7 +39,7 @@ def try_model(request: ModelRequest, store: Path | None) -> Resolution:
     found = conclude(request, opened, store)
     budget = opened.package.manifest.budget
     with LoadedModel(_pipeline(found.plan)) as model:
-        _check_time(model, budget, opened)
+        _check_time(model, found.plan.input, budget, opened)
         _check_memory(_resident() - before - len(opened.data), budget, opened)
     if opened.package.manifest.golden:
         _check_golden(request, opened)
@@ -50,17 +50,19 @@ def _pipeline(plan: ModelPlan) -> PipelinePlan:
     return PipelinePlan(name=plan.name, source="trial", model=plan, threshold=plan.threshold)
 
 
-def _check_time(model: LoadedModel, budget: Budget, opened: Opened) -> None:
+def _check_time(model: LoadedModel, taken: ModelInput, budget: Budget, opened: Opened) -> None:
     if budget.latency is None:
         return
-    frame = Frame(np.full(FRAME, 128, np.uint8), "bgr", 0.0, 0.0, 1)
+    frame: Captured = Frame(np.full(FRAME, 128, np.uint8), "bgr", 0.0, 0.0, 1)
+    if taken.takes != "image":
+        frame = model.preprocess.example()
     best = min(_timed(model, frame) for _ in range(RUNS))
     if best > budget.latency:
         took, most = f"{best * 1000:.3g} ms", f"{budget.latency * 1000:g} ms"
         raise ModelError(f"{opened.package.file}: one frame takes {took} here; its budget.latency is {most}")
 
 
-def _timed(model: LoadedModel, frame: Frame) -> float:
+def _timed(model: LoadedModel, frame: Captured) -> float:
     start = time.perf_counter()
     model.find(frame)
     return time.perf_counter() - start
@@ -82,16 +84,15 @@ def _check_golden(request: ModelRequest, opened: Opened) -> None:
     plan = conclude(ModelRequest(request.name, request.file), opened).plan
     with LoadedModel(_pipeline(plan)) as model:
         for golden in opened.package.manifest.golden:
-            _check_one(model, golden, opened)
+            _check_one(model, plan.input, golden, opened)
 
 
-def _check_one(model: LoadedModel, golden: Golden, opened: Opened) -> None:
+def _check_one(model: LoadedModel, taken: ModelInput, golden: Golden, opened: Opened) -> None:
     path = inside(opened.package.folder, golden.input)
     try:
-        pixels = read_picture(str(path))
+        seen = [item for found in find_in_file(model, taken, str(path)) for item in _seen(found.findings)]
     except InputError as error:
         raise ModelError(f"{opened.package.manifest_path}: golden input {error}") from error
-    seen = _seen(model.find(Frame(pixels, "bgr", 0.0, 0.0, 1)))
     if not golden.expect and seen:
         raise ModelError(f"{path}: nothing was to be found in this golden input, but there is {_told(seen)}")
     missing = [wanted for wanted in golden.expect if not any(_is(wanted, label, box) for label, box in seen)]
