@@ -74,7 +74,7 @@ def test_movenet_agrees_with_the_reference(assets: Path, resize: Resize | None, 
     errors = np.abs(np.array(body.points)[:, :2] / found.source - wanted)
     assert errors.max() <= most
     assert errors.mean() <= mean
-    assert body.score > 0.6
+    assert body.score > 0.5
 
 
 @pytest.fixture
