@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from edge_infer.codec import JsonValue, Range, Text
+from edge_infer.codec import JsonValue, Range, Size, Text
 from edge_infer.config.plan import Color, Plan
 from edge_infer.messages import (
     Boot,
@@ -62,8 +62,8 @@ class EngineHello:
     """
 
     boot: Boot
-    results: Mapping[Name, Count] = field(default_factory=dict)
-    events: Mapping[Name, Count] = field(default_factory=dict)
+    results: Annotated[Mapping[Name, Count], Size(256)] = field(default_factory=dict)
+    events: Annotated[Mapping[Name, Count], Size(256)] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,14 +55,14 @@ class Intake:
         )
         for kind, safe in numbers:
             for pipeline, seq in safe.items():
-                self._tracks.setdefault(Series(pipeline, hello.boot, kind), _Track(seq, seq))
+                if (series := Series(pipeline, hello.boot, kind)) not in self._tracks:
+                    self._begin(series, seq)
 
     def take(self, series: Series, seq: int) -> bool:
         """False for what was taken before; what is left out between is counted in ``missed``."""
         track = self._tracks.get(series)
         if track is None:
-            self._forget_settled(series)
-            track = self._tracks[series] = _Track(0, 0)
+            track = self._begin(series, 0)
         if seq <= track.highest:
             return False
         self.missed = min(self.missed + seq - track.highest - 1, MOST_MISSED)
@@ -87,9 +87,11 @@ class Intake:
         """The engine has been told."""
         self._tracks[Series(acked.pipeline, acked.boot, acked.kind)].told = acked.seq
 
-    def _forget_settled(self, newer: Series) -> None:
+    def _begin(self, newer: Series, safe: int) -> _Track:
         """A new boot of a pipeline: earlier ones say nothing more. Names without end come from no honest engine."""
         full = len(self._tracks) >= MOST_SERIES
         for series, track in list(self._tracks.items()):
             if (full or (series.pipeline, series.kind) == (newer.pipeline, newer.kind)) and not track.open:
                 del self._tracks[series]
+        track = self._tracks[newer] = _Track(safe, safe)
+        return track

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_infer.codec import decode, encode
+from edge_infer.errors import WireError
 from edge_infer.messages import OutboxHealth
 from edge_infer.publisher.intake import MOST_SERIES, Series
 from edge_infer.publisher.outbox import OVERHEAD, Entry, MemoryOutbox
@@ -88,6 +90,18 @@ def test_names_without_end_take_no_memory_without_end() -> None:
     assert len(outbox.safe()) <= MOST_SERIES
     assert not outbox.put(DOOR, 1, b"{}", late=False), "what waits is not forgotten"
     assert outbox.account().lost == {"rejected": 3 * MOST_SERIES}
+
+
+def test_greetings_without_end_take_no_memory_without_end() -> None:
+    outbox = MemoryOutbox()
+    for number in range(40):
+        outbox.hello(EngineHello("aaaaaa", {f"p{number}-{name}": 1 for name in range(100)}))
+    assert len(outbox.safe()) == 0
+    outbox.hello(EngineHello("aaaaaa", {"door": 7}))
+    assert not outbox.put(DOOR, 7, b"{}", late=False)
+    assert outbox.put(Series("p0-0", "aaaaaa", "result"), 1, b"{}", late=False), "forgotten"
+    with pytest.raises(WireError, match="more than 256"):
+        decode(EngineHello, encode(EngineHello("aaaaaa", {f"p{name}": 1 for name in range(300)})))
 
 
 def test_numbers_that_leap_leave_an_account_that_can_be_told() -> None:
