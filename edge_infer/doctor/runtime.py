@@ -13,6 +13,10 @@ from edge_infer.doctor.finding import Finding, fail, ok, warn
 
 _PATIENCE: Final = 120.0
 _LEAST_GAIN: Final = 1.2
+_WITHOUT_FAST_PATH: Final = (
+    "this runtime leaves it out for quantized models; on a 64-bit system install ai-edge-litert instead, on a 32-bit "
+    "one there is nothing faster"
+)
 SHIPPED: Final = Path("face-detect/1.0.0/face_full_range_int8.tflite")
 
 
@@ -89,6 +93,8 @@ def verdict(found: dict[str, str | float]) -> Finding:
         return warn(
             "runtime",
             f"{found['runtime']}, {fast:.1f} ms for the face model; its fast path (XNNPACK) brings nothing here",
-            "is /proc/cpuinfo readable, is the runtime made for this processor? Otherwise install another version",
+            _WITHOUT_FAST_PATH
+            if str(found["runtime"]).startswith("tflite-runtime")
+            else "is /proc/cpuinfo readable, is the runtime made for this processor? Otherwise install another version",
         )
     return ok("runtime", fact)

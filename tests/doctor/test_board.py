@@ -94,6 +94,7 @@ def test_accelerators_are_named_and_nothing_is_promised(pi: Path, tmp_path: Path
     [
         ({"runtime": "ai-edge-litert 2.3.0", "fast": 10.0, "slow": 41.0}, "ok", "4.1 times faster"),
         ({"runtime": "ai-edge-litert 2.3.0", "fast": 230.0, "slow": 229.0}, "warn", "brings nothing"),
+        ({"runtime": "tflite-runtime 2.14.0", "fast": 55.0, "slow": 55.0}, "warn", "brings nothing"),
         ({"error": "no interpreter works here (a). Install one: pip install b"}, "fail", "no interpreter works here"),
     ],
 )
@@ -102,6 +103,12 @@ def test_the_fast_path_is_judged_by_its_gain(child: dict[str, str | float], leve
     assert found.level == level
     assert text in found.fact
     assert bool(found.remedy) == (level != "ok")
+
+
+def test_the_older_runtime_is_not_suspected_of_a_fault() -> None:
+    found = runtime.verdict({"runtime": "tflite-runtime 2.14.0", "fast": 55.0, "slow": 55.0})
+    assert "ai-edge-litert" in found.remedy
+    assert "cpuinfo" not in found.remedy
 
 
 def test_a_runtime_that_dies_is_a_failure_and_not_a_crash(tmp_path: Path) -> None:
