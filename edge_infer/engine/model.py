@@ -84,13 +84,17 @@ class LoadedModel:
             return looks[0]
         return self._tiles.joined([(found, place) for found, place in looks if isinstance(found, Boxes)])
 
-    def find(self, frame: Captured) -> Findings:
-        """All steps for one frame, for those who do not look between them."""
+    def look(self, frame: Captured) -> Look:
+        """The candidates of one frame, all its parts joined."""
         looks: list[Look] = []
         for part in self.parts(frame):
             transform = self.preprocess(part, self.interpreter.input())
             looks.append((self.decode(self.interpreter.invoke()), transform))
-        return self.postprocess(*self.join(looks), frame.monotonic)
+        return self.join(looks)
+
+    def find(self, frame: Captured) -> Findings:
+        """All steps for one frame, for those who do not look between them."""
+        return self.postprocess(*self.look(frame), frame.monotonic)
 
     def _build(self, model: ModelPlan) -> None:
         inputs, outputs = self.interpreter.inputs, self.interpreter.outputs

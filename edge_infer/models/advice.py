@@ -70,7 +70,7 @@ def _inputs(graph: Graph) -> list[str]:
 
 
 def _state(graph: Graph) -> list[str]:
-    if any(operator.name == "VAR_HANDLE" for operator in graph.operators):
+    if graph.remembers():
         return ["it keeps state from one run to the next"]
     return []
 

@@ -58,7 +58,14 @@ def choose_family(request: ModelRequest, manifest: Manifest, metadata: Metadata,
     if metadata.ultralytics and metadata.task in ULTRALYTICS_DECODERS and task_why.startswith(METADATA):
         options: dict[str, JsonValue] = {"keypoints": metadata.keypoints} if metadata.keypoints else {}
         return _named(ULTRALYTICS_DECODERS[metadata.task], task_why, options, task, task_why)
-    return _recognised(task, task_why, signature) or _labelled(task, task_why, metadata, signature)
+    found = _recognised(task, task_why, signature) or _only_one(task, task_why)
+    return found or _labelled(task, task_why, metadata, signature)
+
+
+def _only_one(task: Task | None, task_why: str) -> Family | None:
+    """The family of a task that has no other; its decoder looks whether the tensors fit."""
+    names = [name for name in decoder_names() if task and decoder_class(decoder_target(name)).task == task]
+    return _named(names[0], f"the only family for {task}", {}, task, task_why) if len(names) == 1 else None
 
 
 def _labelled(task: Task | None, task_why: str, metadata: Metadata, signature: Signature) -> Family:

@@ -123,6 +123,10 @@ class Graph:
         """The constant tensors that hold most of a model: those of two dimensions and more."""
         return tuple(tensor for tensor in self.tensors if tensor.constant and len(tensor.shape) > 1)
 
+    def remembers(self) -> bool:
+        """Whether it keeps state from one run to the next in variables of its own."""
+        return any(operator.name == "VAR_HANDLE" for operator in self.operators)
+
     def made_by(self, tensor: GraphTensor) -> Operator | None:
         """The operator that computes a tensor, seen through those that only change its form; None for an input."""
         makers = {index: operator for operator in self.operators for index in operator.outputs}

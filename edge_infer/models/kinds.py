@@ -10,12 +10,19 @@ from edge_infer.errors import ModelError
 from edge_infer.models.manifest import InputSection
 from edge_infer.models.metadata import Metadata
 
-TELLING: Final[Mapping[str, Gives]] = {"tokenizer": "text"}
+TELLING: Final[Mapping[str, Gives]] = {"tokenizer": "text", "features": "samples"}
 """Keys of ``input`` that say which kind it is."""
 KEYS: Final[Mapping[Gives, frozenset[str]]] = {
+    "image": frozenset({"color", "resize", "mean", "std"}),
     "text": frozenset({"tokenizer", "vocabulary", "length", "pattern", "lowercase"}),
+    "samples": frozenset(
+        {
+            *("features", "rate", "window", "hop", "stride", "channels", "bins", "coefficients", "low", "high"),
+            *("mel", "power", "log", "floor", "scale", "mean", "std", "filter"),
+        }
+    ),
 }
-"""Keys that kinds other than pictures have; pictures have all that no other kind has."""
+"""Keys that each kind has."""
 WORDS: Final[Mapping[Gives, str]] = {"image": "pictures", "samples": "sound and samples", "text": "text"}
 
 
@@ -24,8 +31,10 @@ def kind_of(said: InputSection, metadata: Metadata) -> Gives:
     found: Gives = next((kind for key, kind in TELLING.items() if getattr(said, key) is not None), "image")
     if found == "image" and metadata.tokenizer is not None:
         found = "text"
+    if found == "image" and metadata.sound is not None:
+        found = "samples"
     for key in sorted(said.model_fields_set):
-        owners = [kind for kind, keys in KEYS.items() if key in keys] or ["image"]
+        owners = [kind for kind, keys in KEYS.items() if key in keys]
         if found not in owners:
             telling = next((key for key, kind in TELLING.items() if kind == owners[0]), "")
             hint = f"; a manifest for {WORDS[owners[0]]} says {telling}:, too" if telling else ""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from edge_infer.codec import JsonValue
 from edge_infer.config.fields import Kind, Label, choice, duration, flag, integer, number, size, text, written_as_is
-from edge_infer.config.plan import Color, Resize
+from edge_infer.config.plan import Color, FeatureKind, FilterPlan, Logarithm, Mel, Resize
 from edge_infer.config.section import Section
 from edge_infer.config.sentences import wrong
 from edge_infer.messages import NAME_PATTERN, Task
@@ -67,9 +67,9 @@ def _label(value: Any) -> str:
 
 
 def _channels(value: Any) -> tuple[float, ...]:
-    """One number for all colour channels, or one for each."""
+    """One number for all colour channels or features of a frame, or one for each."""
     items = value if isinstance(value, list) else [value]
-    if not 1 <= len(items) <= 4:
+    if not 1 <= len(items) <= 4096:
         raise ValueError("expected a number, or a list with one number for each colour channel")
     for item in items:
         if isinstance(item, bool) or not isinstance(item, (int, float)) or not math.isfinite(item):
@@ -82,6 +82,41 @@ def _divisors(value: Any) -> tuple[float, ...]:
     if not all(divisor > 0 for divisor in found):
         raise ValueError(wrong("numbers above 0, because values are divided by them", value))
     return found
+
+
+def _scale(value: Any) -> float | str:
+    """A factor, or ``peak``."""
+    if value == "peak":
+        return "peak"
+    return float(_FACTOR.parse(value))
+
+
+_FACTOR: Final = number(-1e9, 1e9)
+_HERTZ: Final = number(1e-6, 1e6)
+
+
+def _filter(value: Any) -> FilterPlan:
+    """``gravity``, or any of ``{highpass: HZ, lowpass: HZ, gravity: remove | rotate}``."""
+    if value == "gravity":
+        return FilterPlan(gravity="remove")
+    expected = "gravity, or {highpass: HZ, lowpass: HZ, gravity: remove or rotate}"
+    if not isinstance(value, dict) or not value or set(value) - {"highpass", "lowpass", "gravity"}:
+        raise ValueError(wrong(expected, value))
+    gravity = value.get("gravity")
+    if gravity not in (None, "remove", "rotate"):
+        raise ValueError(wrong(expected, value))
+    cuts = {key: float(_HERTZ.parse(value[key])) for key in ("highpass", "lowpass") if key in value}
+    return FilterPlan(**cuts, gravity=None if gravity is None else "rotate" if gravity == "rotate" else "remove")
+
+
+def _state(value: Any) -> tuple[tuple[str, str], ...]:
+    """``{OUTPUT: INPUT}``, by the tensors' names."""
+    expected = "{OUTPUT: INPUT}, with the names of tensors as inspect shows them"
+    if not isinstance(value, dict) or not all(
+        isinstance(name, str) and name for pair in value.items() for name in pair
+    ):
+        raise ValueError(wrong(expected, value))
+    return tuple((str(output), str(into)) for output, into in value.items())
 
 
 def _box(value: Any) -> tuple[float, float, float, float]:
@@ -111,6 +146,34 @@ class InputSection(Section):
     length: Annotated[int | None, integer(2, 65536)] = None
     pattern: Annotated[str | None, text("a regular expression for what is between two words")] = None
     lowercase: Annotated[bool | None, flag()] = None
+    features: Annotated[FeatureKind | None, choice(*get_args(FeatureKind))] = None
+    rate: Annotated[float | None, number(1e-3, 1e6)] = None
+    window: Annotated[float | None, duration("0.01ms", "1h")] = None
+    hop: Annotated[float | None, duration("0.01ms", "1h")] = None
+    stride: Annotated[float | None, duration("0.01ms", "1d")] = None
+    channels: Annotated[int | None, integer(1, 64)] = None
+    bins: Annotated[int | None, integer(1, 4096)] = None
+    coefficients: Annotated[int | None, integer(1, 4096)] = None
+    low: Annotated[float | None, number(0, 1e6)] = None
+    high: Annotated[float | None, number(0, 1e6)] = None
+    mel: Annotated[Mel | None, choice(*get_args(Mel))] = None
+    power: Annotated[Literal[1, 2] | None, choice(1, 2)] = None
+    log: Annotated[Logarithm | None, choice(*get_args(Logarithm))] = None
+    floor: Annotated[float | None, number(1e-30, 1e6)] = None
+    scale: Annotated[float | str | None, Kind(_scale)] = None
+    filter: Annotated[FilterPlan | None, Kind(_filter)] = None
+
+
+class ValueSection(Section):
+    """One number of a regression: what it is called, and what it can be."""
+
+    name: Label
+    unit: Annotated[str, text("a unit such as l or °C", most=32)] = ""
+    scale: Annotated[float, number(-1e12, 1e12)] = 1.0
+    step: Annotated[float, number(0, 1e12)] = 0.0
+    min: Annotated[float | None, number(-1e12, 1e12)] = None
+    max: Annotated[float | None, number(-1e12, 1e12)] = None
+    max_rate: Annotated[float | None, number(0, 1e12)] = None
 
 
 class NmsSection(Section):
@@ -153,8 +216,10 @@ class Manifest(Section):
     decoder: Annotated[DecoderChoice | None, Kind(_decoder)] = None
     labels: Annotated[str | tuple[str, ...] | None, Kind(_labels)] = None
     input: InputSection = Field(default_factory=InputSection)
-    threshold: Annotated[float | None, number(0, 1)] = None
+    threshold: Annotated[float | None, number(0, 1e9)] = None
     nms: NmsSection = Field(default_factory=NmsSection)
+    values: list[ValueSection] = Field(default_factory=list)
+    state: Annotated[tuple[tuple[str, str], ...], Kind(_state)] = ()
     licence: Annotated[str | None, text("the licence of the model", most=1024)] = None
     source: Annotated[str | None, text("where the model comes from", r"[^\x00]+", most=8192)] = None
     golden: list[Golden] = Field(default_factory=list)

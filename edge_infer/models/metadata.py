@@ -30,7 +30,7 @@ IDENTIFIER: Final = b"M001"
 LARGEST_ENTRY: Final = 4 << 20
 MOST_ENTRIES: Final = 1000
 ULTRALYTICS: Final = ("temp_meta.txt", "metadata.json", "TFLITE_ULTRALYTICS_METADATA.json")
-_IMAGE, _NORMALIZATION, _AXIS_LABELS, _VALUE_LABELS = 2, 1, 2, 3
+_IMAGE, _AUDIO, _NORMALIZATION, _AXIS_LABELS, _VALUE_LABELS = 2, 4, 1, 2, 3
 # What zipfile raises for bytes that are no archive, beside its own error: it unpacks and seeks before it checks.
 _ZIP_ERRORS: Final = (
     zipfile.BadZipFile,
@@ -57,6 +57,14 @@ class Normalization:
 
 
 @dataclass(frozen=True, slots=True)
+class Sound:
+    """The input is a waveform of this rate and so many channels, 0 where that is not said."""
+
+    rate: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
 class Metadata:
     """All that was found; empty where the file says nothing. ``task`` is Ultralytics' word for it.
 
@@ -76,6 +84,7 @@ class Metadata:
     normalization: Normalization | None = None
     color: Color | None = None
     tokenizer: SaidTokenizer | None = None
+    sound: Sound | None = None
     ultralytics: bool = False
     task: str = ""
     keypoints: int = 0
@@ -142,6 +151,7 @@ def _tflite(model: Table, archive: zipfile.ZipFile | None, entries: tuple[str, .
         labels_fault=fault,
         normalization=_normalization(inputs[0]) if inputs else None,
         color=_color(inputs[0]) if inputs else None,
+        sound=_sound(inputs[0]) if inputs else None,
         tokenizer=said_tokenizer(graphs[0]) if graphs else None,
         entries=entries,
         facts=_tensor_facts(inputs, outputs),
@@ -179,6 +189,14 @@ def _color(tensor: Table) -> Color | None:
     if content is None or properties is None or content.number(0, "B") != _IMAGE:
         return None
     return _COLORS.get(properties.number(0, "b"))
+
+
+def _sound(tensor: Table) -> Sound | None:
+    content = tensor.table(3)
+    properties = content.table(1) if content else None
+    if content is None or properties is None or content.number(0, "B") != _AUDIO:
+        return None
+    return Sound(properties.number(0, "I"), properties.number(1, "I"))
 
 
 def _tensor_facts(inputs: tuple[Table, ...], outputs: tuple[Table, ...]) -> dict[str, str]:

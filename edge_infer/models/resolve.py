@@ -7,7 +7,6 @@ used (to learn the real shapes), so a file that nobody vouches for is resolved b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 from edge_infer.config.plan import DecoderPlan, ModelPlan, NmsPlan
 from edge_infer.engine.decoders import Decoder, Layout
 from edge_infer.engine.interpreter import Interpreter, Tensor, backend_name
+from edge_infer.engine.model import several_inputs
 from edge_infer.errors import ModelError, ModelKey
 from edge_infer.messages import Task
 from edge_infer.models.family import Family, Signature, choose_family
@@ -29,12 +29,13 @@ from edge_infer.models.metadata import Metadata, read_metadata
 from edge_infer.models.package import Package, find_package
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolution import Reason, Resolution, TensorFacts
+from edge_infer.models.signals import choose_signal
 from edge_infer.models.store import keep
 from edge_infer.models.text import choose_text
+from edge_infer.models.values import choose_threshold, choose_values, with_activation
 
-DEFAULT_THRESHOLD: Final = 0.5
-THRESHOLDS: Final[Mapping[Task, float]] = {"pose": 0.3, "segmentation": 0.01}
-"""Defaults of tasks whose scores are no chances: of a body the mean of its keypoints, of a segment its share."""
+NAMELESS: Final[tuple[Task, ...]] = ("anomaly", "regression")
+"""Tasks whose outcome has no labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +79,16 @@ def conclude(request: ModelRequest, opened: Opened, store: Path | None = None) -
 def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Resolution:
     manifest, metadata = opened.package.manifest, opened.metadata
     signature = _signature(opened)
-    family = choose_family(request, manifest, metadata, signature)
+    if len(signature.inputs) != 1:
+        raise ModelError(several_inputs(signature.inputs))
+    family, scores = with_activation(choose_family(request, manifest, metadata, signature), opened.graph)
     feeding = _feeding(opened, signature, family, store)
-    threshold, threshold_why = _threshold(request, opened.package, family.task)
+    threshold, threshold_why = choose_threshold(request, opened.package, family.task)
     labels = _labels(request, opened)
     layout = Layout(signature.inputs, signature.outputs, len(labels.names), threshold, family.options)
     decoder = family.decoder(layout)
     labels = _check_count(labels, decoder, opened.graph)
+    values, values_why = choose_values(manifest.values, decoder)
     plan = ModelPlan(
         name=request.name,
         title=opened.package.title,
@@ -97,13 +101,16 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
         input=feeding.plan,
         threshold=threshold,
         nms=_nms(manifest.nms, family.decoder.nms),
+        values=values,
+        state=manifest.state,
     )
     reasons = (
         Reason("task", family.task, family.task_why),
         Reason("decoder", family.name, family.why),
-        Reason("labels", _in_short(labels.names), labels.why),
+        *scores,
+        *((Reason("labels", _in_short(labels.names), labels.why),) if family.task not in NAMELESS else values_why),
         *feeding.reasons,
-        *(_overlaps(plan.nms, manifest.nms, family.name) if family.task == "detection" else ()),
+        *(_overlaps(plan.nms, manifest.nms, family.name) if family.task in ("detection", "pose") else ()),
         Reason("threshold", f"{threshold:g}", threshold_why),
     )
     return Resolution(plan, _facts(signature.inputs), _facts(signature.outputs), reasons, feeding.notes)
@@ -111,8 +118,12 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
 
 def _feeding(opened: Opened, signature: Signature, family: Family, store: Path | None) -> Feeding:
     said, metadata = opened.package.manifest.input, opened.metadata
-    if kind_of(said, metadata) == "text":
+    kind = kind_of(said, metadata)
+    if kind == "text":
         return choose_text(opened.package, opened.data, metadata, signature.inputs[0], store)
+    if kind == "samples":
+        remembers = bool(opened.package.manifest.state) or opened.graph.remembers()
+        return choose_signal(said, metadata, signature.inputs[0], remembers=remembers)
     return choose_feeding(said, metadata, signature.inputs[0], family)
 
 
@@ -138,7 +149,7 @@ def _check_digest(found: str, wanted: str | None, where: str, key: ModelKey) -> 
 def _signature(opened: Opened) -> Signature:
     """The tensors as the runtime sees them: files leave the shapes of some outputs open."""
     try:
-        interpreter = Interpreter(opened.data)
+        interpreter = Interpreter(opened.data, state=opened.package.manifest.state)
     except ModelError as error:
         raise ModelError(why_refused(opened.graph, str(error))) from error
     try:
@@ -166,16 +177,6 @@ def why_refused(graph: Graph, reason: str) -> str:
     if graph.custom():
         return f"{reason}; it has custom operators: {', '.join(graph.custom())}"
     return reason
-
-
-def _threshold(request: ModelRequest, package: Package, task: Task) -> tuple[float, str]:
-    if request.threshold is not None:
-        if not 0 <= request.threshold <= 1:
-            raise ModelError(f"threshold {request.threshold:g} is not between 0 and 1", key="threshold")
-        return request.threshold, "asked for"
-    if package.manifest.threshold is not None:
-        return package.manifest.threshold, "manifest"
-    return THRESHOLDS.get(task, DEFAULT_THRESHOLD), "default"
 
 
 def _labels(request: ModelRequest, opened: Opened) -> Labels:

@@ -84,6 +84,13 @@ class SignalPreprocess:
         """Seconds from one inference to the next."""
         return self._step / self._row_rate
 
+    @property
+    def described_need(self) -> str:
+        """How much goes into one inference, for people."""
+        if self._plan.features == "raw":
+            return f"{self._features.need} sample{'' if self._features.need == 1 else 's'}"
+        return f"{self.span:.3g} s"
+
     def frames(self, taken: Samples) -> Iterator[Samples]:
         """The windows that this stretch makes whole; their times are those of their last sample."""
         if not self._usable(taken):

@@ -1,0 +1,78 @@
+"""One outcome for a whole recording: the mean over its windows.
+
+For scores that is how sure the model is that the recording as a whole is of a class, as is customary for audio events;
+a word shows better in a recording that is not much longer than it. For an autoencoder it is the mean squared error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from edge_infer.engine.frame import Captured, Samples
+from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.preprocess.signal import SignalPreprocess
+from edge_infer.engine.records import Candidates, Classes, Distance, Numbers
+from edge_infer.engine.tasks import Findings
+from edge_infer.errors import InputError, ModelError
+
+
+class Average:
+    """The mean of candidates that are added one by one; what they sum up to is all that is held."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum: Candidates | None = None
+
+    def add(self, found: Candidates) -> None:
+        """The outcome of one more window; raises `ModelError` for several of what has no mean, such as boxes."""
+        self.count += 1
+        self._sum = found if self._sum is None else _sum(self._sum, found)
+
+    def mean(self) -> Candidates:
+        """What was added, through its number; one alone is what it is. At least one has to be added before."""
+        assert self._sum is not None
+        return self._sum if self.count == 1 else _share(self._sum, self.count)
+
+
+def _sum(one: Candidates, other: Candidates) -> Candidates:
+    nonfinite = one.nonfinite + other.nonfinite
+    if isinstance(one, Classes) and isinstance(other, Classes):
+        return Classes(one.scores + other.scores, nonfinite)
+    if isinstance(one, Distance) and isinstance(other, Distance):
+        return Distance(one.score + other.score, nonfinite)
+    if isinstance(one, Numbers) and isinstance(other, Numbers):
+        return Numbers(one.values + other.values, nonfinite)
+    raise ModelError("a recording of several windows has one outcome for classifications, anomalies and values only")
+
+
+def _share(total: Candidates, count: int) -> Candidates:
+    if isinstance(total, Classes):
+        return Classes(total.scores / np.float32(count), total.nonfinite)
+    if isinstance(total, Distance):
+        return Distance(total.score / count, total.nonfinite)
+    assert isinstance(total, Numbers)
+    return Numbers(total.values / np.float32(count), total.nonfinite)
+
+
+def find_in_recording(model: LoadedModel, stretches: Iterable[Samples], name: str) -> tuple[Findings, Captured]:
+    """The findings in all windows together, and the last window; raises `InputError` where there is not even one."""
+    preprocess = model.preprocess
+    assert isinstance(preprocess, SignalPreprocess)
+    average = Average()
+    for window in _windows(model, preprocess, stretches):
+        candidates, place = model.look(window)
+        average.add(candidates)
+    if not average.count:
+        raise InputError(f"{name}: it is too short; the model takes {preprocess.described_need} at once")
+    return model.postprocess(average.mean(), place, window.monotonic), window
+
+
+def _windows(model: LoadedModel, preprocess: SignalPreprocess, stretches: Iterable[Samples]) -> Iterator[Captured]:
+    """All windows of a recording, the one that its very end makes whole among them."""
+    last: Samples | None = None
+    for last in stretches:
+        yield from model.frames(last)
+    if last is not None:
+        yield from preprocess.rest(last)

@@ -1,0 +1,71 @@
+"""A recorded signal from a file, as stretches of samples: ``.wav``, ``.csv`` and ``.npy``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from edge_infer.config.plan import SignalPlan, SourcePlan
+from edge_infer.engine.frame import Samples
+from edge_infer.errors import InputError, SourceError
+from edge_infer.readers.sources import Block, make_source, source_target
+
+log = logging.getLogger(__name__)
+
+STRETCH: Final = 1 << 15
+"""Samples that are handed on together."""
+
+
+def read_recording(path: str, plan: SignalPlan) -> Iterator[Samples]:
+    """The stretches of a file, in order; raises `InputError` that begins with the path.
+
+    A WAV file knows its rate, the others are taken to have that of the model.
+    """
+    rate, kind = plan.rate or 1.0, Path(path).suffix.lower()
+    if kind == ".npy":
+        return _array(path, rate)
+    if kind in (".wav", ".csv"):
+        return _through(_source_plan(path, kind, rate), path)
+    raise InputError(f"{path}: the model takes a signal; give it a .wav, .csv or .npy file")
+
+
+def _source_plan(path: str, kind: str, rate: float) -> SourcePlan:
+    """The plan of the source that reads such files in the daemon, too."""
+    name = {".wav": "audio", ".csv": "csv"}[kind]
+    options: dict[str, str | float | bool] = {"file": path, "realtime": False}
+    if kind == ".csv":
+        options["rate"] = rate
+    return SourcePlan("recording", name, source_target(name), live=False, network=False, options=options)
+
+
+def _through(plan: SourcePlan, path: str) -> Iterator[Samples]:
+    try:
+        with make_source(plan) as source:
+            number = 0
+            while isinstance(block := source.read(), Block):
+                number += 1
+                gap = block.gap or number == 1
+                yield Samples(block.values, block.rate, block.wall, block.monotonic, number, gap)
+    except SourceError as error:
+        raise InputError(str(error) if str(error).startswith(path) else f"{path}: {error}") from error
+
+
+def _array(path: str, rate: float) -> Iterator[Samples]:
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: no NumPy array that can be read: {error}") from error
+    if values.ndim not in (1, 2) or values.dtype.kind not in "iufb" or not values.size:
+        raise InputError(
+            f"{path}: it holds an array {list(values.shape)} of {values.dtype}; a signal is [samples] or "
+            "[samples, channels] of numbers"
+        )
+    rows = values.reshape(len(values), -1)
+    for number, start in enumerate(range(0, len(rows), STRETCH), 1):
+        yield Samples(rows[start : start + STRETCH].astype(np.float32), rate, 0.0, 0.0, number, number == 1)

@@ -1,0 +1,86 @@
+"""What the numbers of a model mean: the values of a regression, the threshold, and whether scores are scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from edge_infer.config.plan import ValuePlan
+from edge_infer.engine.decoders import Decoder
+from edge_infer.errors import ModelError
+from edge_infer.messages import Task
+from edge_infer.models.advice import MAKES_SCORES
+from edge_infer.models.family import Family
+from edge_infer.models.graph import Graph
+from edge_infer.models.manifest import ValueSection
+from edge_infer.models.package import Package
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolution import Reason
+
+DEFAULT_THRESHOLD: Final = 0.5
+THRESHOLDS: Final[Mapping[Task, float]] = {"pose": 0.3, "segmentation": 0.01}
+"""Defaults of tasks whose scores are no chances: of a body the mean of its keypoints, of a segment its share."""
+_MOST: Final = 5
+"""Names of values that are shown."""
+
+
+def choose_threshold(request: ModelRequest, package: Package, task: Task) -> tuple[float, str]:
+    """The threshold and who says so; a distance may be any number, and nobody but the maker knows which is too far."""
+    found, why = request.threshold, "asked for"
+    if found is None:
+        found, why = package.manifest.threshold, "manifest"
+    if found is None and task == "anomaly":
+        raise ModelError(
+            "nobody says from which distance on a frame is anomalous: threshold: in the manifest, a little above what "
+            "normal recordings have (edge-infer infer MODEL RECORDING --threshold 0 shows it)",
+            key="threshold",
+        )
+    if found is None:
+        return THRESHOLDS.get(task, DEFAULT_THRESHOLD), "default"
+    if found < 0 or (found > 1 and task != "anomaly"):
+        raise ModelError(f"threshold {found:g} is not between 0 and 1", key="threshold")
+    return found, why
+
+
+def choose_values(said: Sequence[ValueSection], decoder: Decoder) -> tuple[tuple[ValuePlan, ...], tuple[Reason, ...]]:
+    """The values of a regression, and why; none for other tasks. Raises `ModelError` where there are more or fewer."""
+    count: int = getattr(decoder, "values", 0) if decoder.task == "regression" else 0
+    if said and not count:
+        raise ModelError(f"values: are for models of task regression; this one is for {decoder.task}")
+    if not count:
+        return (), ()
+    if not said:
+        names = ["value"] if count == 1 else [f"value{number}" for number in range(1, count + 1)]
+        plans = tuple(map(ValuePlan, names))
+        return plans, (Reason("values", ", ".join(names[:_MOST]), "nobody names them; give values: in the manifest"),)
+    if len(said) != count:
+        raise ModelError(f"the manifest names {len(said)} values; the model gives {count}")
+    plans = tuple(ValuePlan(**dict(section)) for section in said)
+    _check(plans)
+    return plans, (Reason("values", ", ".join(_in_words(plan) for plan in plans[:_MOST]), "manifest"),)
+
+
+def _check(plans: Sequence[ValuePlan]) -> None:
+    for number, plan in enumerate(plans):
+        if any(plan.name == other.name for other in plans[:number]):
+            raise ModelError(f"the manifest names two values {plan.name}")
+        if plan.min is not None and plan.max is not None and plan.min > plan.max:
+            raise ModelError(f"of the value {plan.name} min ({plan.min:g}) is above max ({plan.max:g})")
+
+
+def _in_words(plan: ValuePlan) -> str:
+    unit = f" in {plan.unit}" if plan.unit else ""
+    low, high = ("…" if bound is None else f"{bound:g}" for bound in (plan.min, plan.max))
+    return f"{plan.name}{unit}" + (f" of {low} to {high}" if (low, high) != ("…", "…") else "")
+
+
+def with_activation(family: Family, graph: Graph) -> tuple[Family, tuple[Reason, ...]]:
+    """A classifier whose last operator makes scores needs no word about it in a manifest."""
+    if family.name != "classification" or "activation" in family.options or len(graph.outputs) != 1:
+        return family, ()
+    maker = graph.made_by(graph.outputs[0])
+    if maker is None or maker.name not in MAKES_SCORES - {"LOG_SOFTMAX"}:
+        return family, ()
+    options = {**family.options, "activation": "none"}
+    return replace(family, options=options), (Reason("scores", "as they come", f"its last operator is {maker.name}"),)
