@@ -22,7 +22,8 @@ PACKET: Final = 60_000
 LONGEST: Final = 16 << 20
 """A record that is longer is a fault of the sender."""
 MOST_FILES: Final = 4
-_LAST, _MORE = b"\0", b"\1"
+_WHOLE, _FIRST, _MIDDLE, _LAST = (bytes([mark]) for mark in range(4))
+"""What a packet is of a record: an end may be inherited from a process that died in the middle of one."""
 
 
 class _Vector(ctypes.Structure):
@@ -92,12 +93,18 @@ class Channel:
         if not self.flush():
             return False
         parts = [data[start : start + PACKET] for start in range(0, len(data), PACKET)]
-        packets = [*(_MORE + part for part in parts[:-1]), _LAST + parts[-1]]
+        marks = [_FIRST, *[_MIDDLE] * (len(parts) - 2), _LAST] if len(parts) > 1 else [_WHOLE]
+        packets = [mark + part for mark, part in zip(marks, parts, strict=True)]
         if not self._write(packets[0], files):
             return False
         self._unsent.extend(packets[1:])
         self.flush()
         return True
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something is left of a long record: `flush` when there is room."""
+        return bool(self._unsent)
 
     def flush(self) -> bool:
         """Sends what is left of a long record; True when nothing is left."""
@@ -107,29 +114,24 @@ class Channel:
             self._unsent.popleft()
         return True
 
-    def send_within(self, record: object, timeout: float, files: tuple[int, ...] = ()) -> bool:
-        """Like `send`, but waits up to ``timeout`` seconds for room."""
-        if not self.send(record, files):
-            select.select([], [self.fd], [], timeout)
-            return self.send(record, files)
-        if self._unsent:
-            select.select([], [self.fd], [], timeout)
-            return self.flush()
-        return True
-
     def receive(self) -> Any | None:
         """The next record, or None when there is none now. Raises `ChannelClosedError`, `WireError`.
 
-        Files that came with the record before it and that nobody took are closed: they cannot pile up.
+        Files that came with the record before it and that nobody took are closed: they cannot pile up. Of a record
+        that was begun or ended by a process that died, nothing comes out.
         """
         if not self._parts:
             self._close_files()
         while (packet := self._read()) is not None:
+            if packet[:1] in (_WHOLE, _FIRST):
+                self._parts.clear()
+            elif not self._parts:
+                continue
             self._parts.append(packet[1:])
             if sum(map(len, self._parts)) > LONGEST:
                 self._parts.clear()
                 raise WireError(f"a record of more than {LONGEST} bytes")
-            if packet[:1] == _LAST:
+            if packet[:1] in (_WHOLE, _LAST):
                 data = b"".join(self._parts)
                 self._parts.clear()
                 return self._parse(data)

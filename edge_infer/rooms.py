@@ -130,9 +130,10 @@ class EngineReport:
 
 @dataclass(frozen=True, slots=True)
 class EngineDown:
-    """The engine has died: what it last said no longer holds."""
+    """The engine has died: what it last said no longer holds. ``boot`` is its own, null if it never told."""
 
     reason: Reason
+    boot: Boot | None = None
 
 
 @dataclass(frozen=True, slots=True)

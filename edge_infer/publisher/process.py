@@ -148,7 +148,7 @@ class Publisher:
 
     def _engine_down(self, down: EngineDown) -> None:
         self._health.report = None
-        self._states.all_null(down.reason)
+        self._states.all_null(down.reason, down.boot)
         self._greeting_due = not self._greeted  # it may have died with our greeting: the next one gets another
 
     def _take(self, most: int = MOST_AT_ONCE) -> None:

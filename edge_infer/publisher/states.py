@@ -24,6 +24,7 @@ class States:
         self._retained = retained
         self._egress = egress
         self._pipelines: dict[str, PipelinePlan] = {}
+        self._boots: dict[str, str] = {}
         self.boot = NO_BOOT
 
     def apply(self, plan: Plan, earlier: Iterable[Place] = ()) -> None:
@@ -35,6 +36,7 @@ class States:
             if place.name not in stays:
                 self._retained.set(place, b"")
         self._pipelines = pipelines
+        self._boots = {name: boot for name, boot in self._boots.items() if name in pipelines}
         for name in pipelines:
             if Place("state", name) not in self._retained:
                 self._say(name, "starting")
@@ -43,13 +45,14 @@ class States:
         """What the engine says; a pipeline that is gone says nothing more."""
         place = Place("state", pipeline)
         if pipeline in self._pipelines and (payload := self._egress.admit(place, state)):
-            self.boot = state.boot
+            self.boot = self._boots[pipeline] = state.boot
             self._retained.set(place, payload)
 
-    def all_null(self, reason: Reason) -> None:
-        """What the engine said last no longer holds."""
+    def all_null(self, reason: Reason, boot: str | None = None) -> None:
+        """What the engine said last no longer holds; with ``boot``, unless one after that boot has said it."""
         for name in self._pipelines:
-            self._say(name, reason)
+            if boot is None or self._boots.get(name, boot) == boot:
+                self._say(name, reason)
 
     def _say(self, name: str, reason: Reason) -> None:
         model = self._pipelines[name].model

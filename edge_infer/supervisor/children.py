@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import select
@@ -11,10 +12,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
-from edge_infer.channel import Channel, ChannelClosedError
+from edge_infer.channel import Channel, ChannelClosedError, pack
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,12 @@ LONGEST_PAUSE: Final = 10.0
 """Seconds between two starts of a child that dies again and again, unless its recipe says less."""
 CALM: Final = 60.0
 """Seconds of life after which earlier deaths are forgiven."""
+MOST_UNSENT: Final = 32 << 20
+"""Bytes that wait for a child that does not listen; a plan is at most half of it."""
+LAST_WAIT: Final = 1.0
+"""Seconds that the kernel may take to end a killed process; one that is stuck in a driver takes for ever."""
+MOST_WORDS: Final = 100
+"""Records that are heard from a child before others have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +54,23 @@ def pair() -> tuple[int, int]:
 
 
 class Child:
-    """One child by its recipe. ``heard`` is when it last proved to be alive, on the monotonic clock."""
+    """One child by its recipe. ``heard`` is when it, or one before it, last spoke, on the monotonic clock.
+
+    Nobody waits for it: what it is told goes out as it listens, whenever `tell`, `hear` or `flush` is called.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.channel: Channel | None = None
         self.restarts = -1
-        self.heard = 0.0
+        self.heard = -math.inf
         self.started = 0.0
         self.due = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
         self._pause = 0.0
+        self._killed = False
+        self._unsent: deque[tuple[bytes, tuple[int, ...]]] = deque()
 
     @property
     def pid(self) -> int | None:
@@ -65,9 +78,27 @@ class Child:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Starts the process, a fresh interpreter with only its own imports."""
+        """Starts the process; where the system has no room for one now, it is due again later."""
+        self.started = time.monotonic()
+        try:
+            self._start()
+        except OSError as error:
+            log.error("%s cannot be started: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+            self._close()
+            self._rest()
+            return
+        self._killed = False
+        self.restarts += 1
+        log.info("%s started, pid %d", self.recipe.name, self.pid)
+
+    def _start(self) -> None:
+        """A fresh interpreter with only its own imports."""
         ours, theirs = pair()
         recipe = self.recipe
+        self.channel = Channel(ours, recipe.accepts)
         command = [sys.executable, "-m", recipe.module, "--control", str(theirs), *recipe.arguments]
         try:
             self._process = subprocess.Popen(
@@ -79,11 +110,7 @@ class Child:
             )
         finally:
             os.close(theirs)
-        self.channel = Channel(ours, recipe.accepts)
         self._pidfd = os.pidfd_open(self._process.pid)
-        self.started = self.heard = time.monotonic()
-        self.restarts += 1
-        log.info("%s started, pid %d", recipe.name, self._process.pid)
 
     def files(self) -> list[int]:
         """The descriptors to wait on: readable when the child spoke or ended."""
@@ -91,13 +118,16 @@ class Child:
         return channel + ([self._pidfd] if self._pidfd >= 0 else [])
 
     def hear(self) -> list[Any]:
-        """What the child has said since; a child that breaks the rules of the wire is killed."""
+        """What the child has said since, `MOST_WORDS` at most; one that breaks the rules of the wire is killed."""
+        self.flush()
         words: list[Any] = []
         try:
             while self.channel is not None and (word := self.channel.receive()) is not None:
                 words.append(word)
+                if len(words) >= MOST_WORDS:
+                    break
         except ChannelClosedError:
-            pass  # it is ending; `ended` will tell how
+            self._hang_up()  # it is ending; `ended` will tell how, or `silent` that it hangs
         except ValueError as error:
             log.error("%s says what does not fit: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
             self.kill()
@@ -105,31 +135,55 @@ class Child:
             self.heard = time.monotonic()
         return words
 
-    def tell(self, record: object, files: tuple[int, ...] = (), timeout: float = 1.0) -> bool:
-        """Sends a record; False when the child is gone or does not listen."""
+    def tell(self, record: object, files: tuple[int, ...] = ()) -> bool:
+        """Sends a record, and copies of open files, as soon as the child listens; False when there is no child."""
         if self.channel is None:
             return False
         try:
-            return self.channel.send_within(record, timeout, files)
-        except ChannelClosedError:
+            self._unsent.append((pack(record), tuple(map(os.dup, files))))
+        except OSError as error:
+            log.error("%s is not told: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
             return False
+        self.flush()
+        if sum(len(data) for data, _ in self._unsent) > MOST_UNSENT and not self._killed:
+            log.error("%s does not listen and is killed", self.recipe.name)
+            self.kill()
+        return self.channel is not None
+
+    def flush(self) -> None:
+        """Sends what the child takes now of what it was told."""
+        try:
+            while self.channel is not None and self._unsent and self.channel.send_packed(*self._unsent[0]):
+                self._forget_first()
+            if self.channel is not None:
+                self.channel.flush()
+        except ChannelClosedError:
+            self._hang_up()
+
+    def unsent(self) -> list[int]:
+        """The descriptors to wait on until they are writable: call `flush` then."""
+        return [self.channel.fd] if self.channel is not None and (self._unsent or self.channel.unsent) else []
 
     def ended(self) -> int | None:
         """The exit status once the process is gone (negative: the signal), told once; it is due again later."""
         if self._process is None or (status := self._process.poll()) is None:
             return None
-        lived = time.monotonic() - self.started
-        self._pause = 0.0 if lived > CALM else min(max(self._pause * 2, FIRST_PAUSE), self.recipe.longest_pause)
-        self.due = time.monotonic() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
+        self._rest()
         self._close()
         return status
 
+    @property
+    def spoke(self) -> bool:
+        """Whether it has said a word since its start."""
+        return self.heard > self.started
+
     def silent(self) -> float:
-        """Seconds since the child last said something."""
-        return time.monotonic() - self.heard if self._process else 0.0
+        """Seconds since the child last said something, or since its start; 0 for one that is already being killed."""
+        return 0.0 if self._process is None or self._killed else time.monotonic() - max(self.heard, self.started)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Sends a signal, if it still runs."""
+        self._killed |= number == signal.SIGKILL
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
@@ -137,20 +191,41 @@ class Child:
         """Waits for the end, then kills; False when it had to be killed."""
         if self._process is None:
             return True
-        in_time = True
-        if self._process.poll() is None and not select.select([self._pidfd], [], [], timeout)[0]:
+        deadline = time.monotonic() + timeout
+        while self._process.poll() is None and (left := deadline - time.monotonic()) > 0:
+            self.flush()
+            select.select([self._pidfd], self.unsent(), [], left)
+        in_time = self._process.poll() is not None
+        if not in_time:
             log.error("%s (pid %d) did not stop and is killed", self.recipe.name, self._process.pid)
             self._process.kill()
-            in_time = False
-        self._process.wait(5.0)
+            if not select.select([self._pidfd], [], [], LAST_WAIT)[0]:
+                log.error("%s (pid %d) is stuck in the kernel and is left", self.recipe.name, self._process.pid)
         self._close()
         return in_time
 
-    def _close(self) -> None:
-        self._process = None
+    def _rest(self) -> None:
+        """When it is due again: the later, the more often it has died young."""
+        lived = time.monotonic() - self.started
+        self._pause = 0.0 if lived > CALM else min(max(self._pause * 2, FIRST_PAUSE), self.recipe.longest_pause)
+        self.due = time.monotonic() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
+
+    def _forget_first(self) -> None:
+        for file in self._unsent.popleft()[1]:
+            os.close(file)
+
+    def _hang_up(self) -> None:
+        while self._unsent:
+            self._forget_first()
         if self.channel is not None:
             self.channel.close()
             self.channel = None
+
+    def _close(self) -> None:
+        self._hang_up()
+        if self._process is not None:
+            self._process.poll()
+        self._process = None
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1

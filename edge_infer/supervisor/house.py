@@ -78,6 +78,7 @@ class House:
 
     def __init__(self, log_level: str) -> None:
         self.heard = Heard()
+        self._boot: str | None = None  # of the engine that runs, once it has said so
         self._grabs: list[GrabDone] = []
         self._plan: Plan | None = None
         self._level = ("--log-level", log_level)
@@ -106,6 +107,7 @@ class House:
     def apply(self, plan: Plan) -> None:
         """Makes the plan hold: the publisher first, because it must know the labels before results come."""
         before, self._plan = self._plan, plan
+        self._forget_models(plan)
         self._change_readers(plan)
         for child in (self.publisher, self.engine):
             if child.pid is None and before is None:
@@ -135,8 +137,12 @@ class House:
         self.heard.trouble = Trouble(timestamp(time.time()), text[:500])
 
     def files(self) -> list[int]:
-        """The descriptors to wait on."""
+        """The descriptors to wait on until they are readable."""
         return [file for child in self._children() for file in child.files()]
+
+    def unsent(self) -> list[int]:
+        """The descriptors to wait on until they are writable."""
+        return [file for child in self._children() for file in child.unsent()]
 
     def serve(self) -> None:
         """Hears every child, and buries and restarts those that have ended."""
@@ -144,7 +150,7 @@ class House:
             if isinstance(word, GrabDone):
                 self._grabs.append(word)
             else:
-                self.heard.engine = word
+                self.heard.engine, self._boot = word, word.boot
                 self.publisher.tell(word)
         for word in self.publisher.hear():
             self.heard.publisher = word
@@ -164,14 +170,9 @@ class House:
         return min((child.due for child in self._children() if child.pid is None), default=time.monotonic() + 1.0)
 
     def alive(self) -> bool:
-        """Whether frames and results make progress, as far as it is in this house's power: the watchdog's food."""
-        heard = self.heard.engine
-        return (
-            self.engine.heard > 0.0
-            and time.monotonic() - self.engine.heard < 2 * STARTING
-            and time.monotonic() - self.publisher.heard < 2 * STARTING
-            and not (heard is not None and heard.stuck)
-        )
+        """Whether engine and publisher make progress, the watchdog's food: a mere start of either is none."""
+        stuck = self.heard.engine is not None and self.heard.engine.stuck
+        return time.monotonic() - min(self.engine.heard, self.publisher.heard) < 2 * STARTING and not stuck
 
     def readers(self) -> dict[str, Child]:
         """The readers by source."""
@@ -185,6 +186,10 @@ class House:
             self._brief(self.publisher)
         for reader in self._readers.values():
             reader.child.kill(signal.SIGTERM)
+        if not self.engine.spoke:
+            self.engine.kill(signal.SIGTERM)  # it is still starting, holds nothing, and hears no order for a while
+            if not self.publisher.spoke and self.engine.heard < 0.0:
+                self.publisher.kill(signal.SIGTERM)  # so is this one, and no engine ever gave it anything to say
         self.engine.tell(Stop())
         orderly &= self.engine.stop(ENGINE_STOP)
         for reader in self._readers.values():
@@ -223,30 +228,32 @@ class House:
         log.error("%s; it is started again", text)
         self.note(text)
         if child is self.engine:
-            self.heard.engine = None
-            self.publisher.tell(EngineDown("engine_failed"))
+            self.publisher.tell(EngineDown("engine_failed", self._boot))
+            self.heard.engine, self._boot = None, None
         elif child is self.publisher:
             self.heard.publisher = None
 
     def _kill_the_hung(self) -> None:
         for child, patience in ((self.engine, ENGINE_SILENT), (self.publisher, PUBLISHER_SILENT)):
-            first_word = child.heard == child.started
-            if child.pid is not None and child.silent() > (STARTING if first_word else patience):
+            if child.silent() > (patience if child.spoke else STARTING):
                 self._kill(child, f"said nothing for {child.silent():.0f} s")
         heard = self.heard.engine
-        if self.engine.pid is not None and heard is not None and heard.stuck:
+        if heard is not None and heard.stuck:
             self._kill(self.engine, f"is stuck in {', '.join(heard.stuck)}")
             self.heard.engine = None
         for reader in self._readers.values():
-            if reader.child.pid is None:
-                continue
-            if reader.last is not None and reader.last.busy > READER_BUSY:
-                self._kill(reader.child, f"has waited {reader.last.busy:.0f} s for its device")
-            elif reader.child.silent() > (STARTING if reader.last is None else READER_SILENT):
-                self._kill(reader.child, f"said nothing for {reader.child.silent():.0f} s")
-            else:
-                continue
-            reader.last = None
+            child = reader.child
+            if child.silent() > (READER_SILENT if child.spoke else STARTING):
+                self._kill(child, f"said nothing for {child.silent():.0f} s")
+            elif child.spoke and reader.last is not None and reader.last.busy > READER_BUSY:
+                self._kill(child, f"has waited {reader.last.busy:.0f} s for its device")
+                reader.last = None
+
+    def _forget_models(self, plan: Plan) -> None:
+        """What was said of models that are gone: it is not said again, and is news when they come back."""
+        kept = {"info", "config", *(f"model/{model.name}" for model in plan.models())}
+        for topic in self.heard.announced.keys() - kept:
+            del self.heard.announced[topic]
 
     def _kill(self, child: Child, why: str) -> None:
         log.error("%s %s and is killed", child.recipe.name, why)

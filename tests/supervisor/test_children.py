@@ -1,0 +1,107 @@
+"""One child: what it is told arrives, however slow it is; what cannot be started is tried again."""
+
+from __future__ import annotations
+
+import resource
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_infer.rooms import Announce, GrabDone
+from edge_infer.supervisor.children import MOST_UNSENT, Child, Recipe
+from tests.broker import eventually
+from tests.running import ROOT
+
+Make = Callable[..., Child]
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    children: list[Child] = []
+
+    def make_child(deaf: float = 0.0) -> Child:
+        child = Child(Recipe("listener", "tests.supervisor.listener", ("--deaf", str(deaf)), (GrabDone,)))
+        children.append(child)
+        child.start()
+        return child
+
+    yield make_child
+    for child in children:
+        child.kill()
+        child.stop(5.0)
+
+
+def heard(child: Child, count: int) -> list[str]:
+    words: list[str] = []
+
+    def listen() -> bool:
+        select.select(child.files(), child.unsent(), [], 0.05)
+        words.extend(word.error for word in child.hear())
+        return len(words) >= count
+
+    eventually(listen, f"{count} words", 20)
+    return words
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_long_record_reaches_a_child_that_starts_slowly_and_nobody_waits_for_it(make: Make) -> None:
+    child = make(deaf=1.0)
+    began = time.monotonic()
+    sizes = [2_000_000, 10, 700_000]
+    for size in sizes:
+        assert child.tell(Announce("info", "x" * size))
+    assert time.monotonic() - began < 1.0  # it was told before it listened
+    assert heard(child, 3) == [str(size) for size in sizes]
+    assert child.unsent() == []
+
+
+def test_a_child_that_never_listens_is_killed_before_it_eats_the_memory(make: Make) -> None:
+    child = make(deaf=600.0)
+    for _ in range(MOST_UNSENT // 4_000_000 + 2):
+        child.tell(Announce("info", "x" * 4_000_000))
+    assert eventually(child.ended, "its end") == -signal.SIGKILL
+
+
+def test_files_travel_even_when_the_sender_has_closed_them(make: Make, tmp_path: Path) -> None:
+    child = make(deaf=0.5)
+    before = open_files()
+    child.tell(Announce("info", "x" * 2_000_000))
+    with (tmp_path / "file").open("wb") as file:
+        child.tell(Announce("info", "a file"), (file.fileno(),))
+    assert heard(child, 2) == ["2000000", "6"]
+    assert open_files() == before
+
+
+def test_what_cannot_be_started_now_is_due_later_and_leaks_nothing(make: Make) -> None:
+    child = make()
+    child.kill()
+    eventually(lambda: child.ended() is not None, "its end")
+    before = open_files()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for room in range(8):  # every call that makes a descriptor fails once
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(1, before - 1 + room), hard))
+        try:
+            child.start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if child.pid is not None:
+            break
+        assert child.due > time.monotonic()
+        assert open_files() == before
+    assert room > 0
+
+
+def test_a_child_that_has_not_spoken_has_not_been_heard(make: Make) -> None:
+    child = make(deaf=600.0)
+    assert not child.spoke
+    assert child.silent() < 60.0
+    child.kill()
+    assert eventually(child.ended, "its end") == -signal.SIGKILL
