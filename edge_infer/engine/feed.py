@@ -65,13 +65,13 @@ class Feed:
         with self._changed:
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Waits until capturing has stopped; may be called twice."""
+    def close(self, timeout: float = 2.0) -> None:
+        """Waits up to ``timeout`` seconds until capturing has stopped; may be called twice."""
         self.stop()
         if self._thread is not None:
             if self._capture is not None:
                 self._capture.interrupt()
-            self._thread.join(2.0)
+            self._thread.join(timeout)
             if self._thread.is_alive():
                 log.warning("source %s: its capture thread did not stop", self.plan.name)
             self._thread = None

@@ -38,7 +38,7 @@ class SourceWatch:
 
     def frame(self, now: float, *, repeated: bool = False, black: bool = False) -> None:
         """A frame arrived; ``repeated``: bit-equal to the one before."""
-        if self._seen:
+        if self._seen and not self.error:  # the time that a camera was away is no interval between two frames
             self._interval += (now - self._last - self._interval) * 0.2
         if not (repeated and self._noisy):
             self._changed = now

@@ -80,7 +80,7 @@ class Outlet:
 
     def acked(self, acked: Acked) -> None:
         """The publisher has everything of this pipeline up to a number safe."""
-        if acked.boot != self.boot:
+        if acked.boot != self.boot or acked.pipeline not in self._numbers:
             return
         with self._lock:
             self._acked[acked.pipeline] = max(acked.seq, self._acked.get(acked.pipeline, 0))

@@ -58,11 +58,11 @@ class Pipeline:
         self._stop.set()
         self.feed.detach(self._cursor)
 
-    def close(self) -> None:
-        """Waits for the end; may be called twice."""
+    def close(self, timeout: float = 2.0) -> None:
+        """Waits up to ``timeout`` seconds for the end; may be called twice."""
         self.stop()
         if self._thread.is_alive():
-            self._thread.join(2.0)
+            self._thread.join(timeout)
         if self._thread.is_alive():
             log.warning("pipeline %s: its thread did not stop", self.plan.name)
 

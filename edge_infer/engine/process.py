@@ -22,7 +22,7 @@ from edge_infer.engine.interpreter import backend_name
 from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.stream import make_feed
-from edge_infer.errors import EdgeInferError
+from edge_infer.errors import EdgeInferError, WireError
 from edge_infer.messages import ModelStatus
 from edge_infer.rooms import (
     Acked,
@@ -40,8 +40,10 @@ log = logging.getLogger(__name__)
 REPORT_EVERY: Final = 1.0
 STUCK_AFTER: Final = 10.0
 """Seconds inside one frame after which a pipeline is said to be stuck."""
-LAST_WORDS: Final = 0.8
-"""Seconds that the engine takes at the end to hand over what it numbered."""
+PATIENCE: Final = 2.0
+"""Seconds that threads may take to finish the frame under way; a slower one is left, and says nothing any more."""
+LAST_PATIENCE, LAST_WORDS = 0.4, 0.6
+"""Seconds at the end: for the frames under way, and to hand over what was numbered."""
 
 
 class Engine:
@@ -57,7 +59,7 @@ class Engine:
         self._feeds: dict[str, Feed] = {}
         self._pipelines: dict[str, Pipeline] = {}
         self._readers: dict[str, int] = {}  # ways to readers that no feed has taken yet
-        self._stopping = False
+        self._stopping = self._told_wrong = False
 
     def run(self) -> None:
         """Obeys until told to stop or until the supervisor is gone."""
@@ -93,11 +95,18 @@ class Engine:
                 self._stopping = True
 
     def _listen(self) -> None:
-        while (word := self._results.receive()) is not None:
-            if isinstance(word, PublisherHello):
-                self._outlet.again()
-            elif isinstance(word, Acked):
-                self._outlet.acked(word)
+        try:
+            while (word := self._results.receive()) is not None:
+                if isinstance(word, PublisherHello):
+                    self._outlet.again()
+                elif isinstance(word, Acked):
+                    self._outlet.acked(word)
+        except ChannelClosedError:
+            raise
+        except WireError as error:  # who has the network may be wrong without harm to who sees frames
+            if not self._told_wrong:
+                log.warning("the publisher says what does not fit: %s (told once)", error)
+            self._told_wrong = True
 
     def _attach(self, source: str) -> None:
         if source in self._readers:
@@ -139,12 +148,13 @@ class Engine:
         except EdgeInferError as error:
             feed.trouble(str(error), ended=True)
 
-    def _end(self, parts: Iterable[Pipeline | Feed]) -> None:
+    def _end(self, parts: Iterable[Pipeline | Feed], patience: float = PATIENCE) -> None:
         ending = list(parts)
         for part in ending:  # all at once, so that slow ones are waited for together
             part.stop()
+        deadline = time.monotonic() + patience
         for part in ending:
-            part.close()
+            part.close(max(0.0, deadline - time.monotonic()))
 
     def _grab(self, source: str) -> str:
         """Writes a picture into the file that came with the order; why not, in words, or nothing."""
@@ -163,8 +173,8 @@ class Engine:
             written = 0
             while written < len(data):
                 written += os.write(file, data[written:])
-        except OSError as error:
-            return f"cannot write the picture: {error}"
+        except (OSError, EdgeInferError, cv2.error) as error:
+            return f"cannot write the picture: {error}"[:500]
         finally:
             os.close(file)
         return ""
@@ -188,8 +198,7 @@ class Engine:
         )
 
     def _close(self) -> None:
-        self._end(self._pipelines.values())
-        self._end(self._feeds.values())
+        self._end([*self._pipelines.values(), *self._feeds.values()], LAST_PATIENCE)
         for way in self._readers.values():
             os.close(way)
         self._readers.clear()
