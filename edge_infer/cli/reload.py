@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.errors import EdgeInferError
 from edge_infer.supervisor.control import ask, find_socket
 
 
@@ -19,10 +20,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 applied, 2 rejected, 1 when no daemon answers."""
     answer = ask(find_socket(args.config), {"do": "reload"})
+    if "error" in answer:
+        raise EdgeInferError(answer["error"])
     if answer.get("state") == "applied":
         print(f"applied {answer['digest'][:8]}")
         return 0
-    for error in answer.get("errors") or [answer.get("error", "rejected")]:
+    for error in answer.get("errors", []):
         print(error, file=sys.stderr)
     print("edge-infer: the configuration is rejected; what ran goes on", file=sys.stderr)
     return 2

@@ -7,7 +7,9 @@ supervisor runs it as a child, so that it loads neither pydantic nor a YAML pars
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ from edge_infer.config.plan import Compiled, ModelPlan, PipelinePlan, Plan, Prob
 from edge_infer.config.schema import Config, dangling
 from edge_infer.errors import ModelError, StartError
 
+_PR_SET_PDEATHSIG = 1
 NAMED_SECTIONS = ("models", "sources", "pipelines")
 
 
@@ -142,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--store", action="store_true", help="copy the models in use to <state_dir>/blobs")
     args = parser.parse_args(arguments)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     compiled = compile_config(args.file, store=args.store)
     sys.stdout.buffer.write(dumps(encode(compiled)) + b"\n")
     return 2 if compiled.problems else 0

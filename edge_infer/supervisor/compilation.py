@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,24 +22,32 @@ log = logging.getLogger(__name__)
 
 DEADLINE: Final = 120.0
 """Seconds that validating a configuration and trying every model of it may take."""
+LAST_WAIT: Final = 1.0
+"""Seconds that it may take to end once it has said everything, or was killed."""
 LONGEST: Final = 16 << 20
 APPLIED: Final = "applied.json"
 
 
 class Compilation:
-    """One run of ``edge_infer.config.compile`` over a file; wait on `fileno`, then `finished`."""
+    """One run of ``edge_infer.config.compile`` over a file; wait on `fileno`, then `finished`.
+
+    Raises `StartError` where the system has no room for it.
+    """
 
     def __init__(self, config: Path) -> None:
         self._config = config
         self._output = bytearray()
         self._deadline = time.monotonic() + DEADLINE
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "edge_infer.config.compile", str(config), "--store"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "edge_infer.config.compile", str(config), "--store"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+                env={**os.environ, "PYTHONSAFEPATH": "1"},
+            )
+        except OSError as error:
+            raise StartError(f"no process can be started to read it: {error}") from error
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
 
@@ -50,22 +60,26 @@ class Compilation:
         """The outcome once it is there; a child that crashed or hung is a problem of the file."""
         if time.monotonic() > self._deadline:
             self.close()
-            return self._failed(f"reading it took longer than {DEADLINE:.0f} s")
+            return failed(self._config, f"reading it took longer than {DEADLINE:.0f} s")
         if not self._drain():
             return None
-        status = self._process.wait(5.0)
+        try:
+            status = self._process.wait(LAST_WAIT)
+        except subprocess.TimeoutExpired:  # it said too much, or hangs in its end
+            status = -signal.SIGKILL
         self.close()
         try:
             return decode(Compiled, loads(bytes(self._output)))
         except WireError as error:
             log.debug("the outcome of the compilation: %s", error)
-            return self._failed(f"the process that reads it {death(status)}")
+            return failed(self._config, f"the process that reads it {death(status)}")
 
     def close(self) -> None:
         """Ends the child; may be called twice."""
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait(5.0)
+            with suppress(subprocess.TimeoutExpired):  # stuck in the kernel: nobody can do more
+                self._process.wait(LAST_WAIT)
         if self._process.stdout is not None:
             self._process.stdout.close()
 
@@ -80,12 +94,14 @@ class Compilation:
             if not part or len(self._output) > LONGEST:
                 return True
 
-    def _failed(self, why: str) -> Compiled:
-        try:
-            digest = hashlib.sha256(self._config.read_bytes()).hexdigest()
-        except OSError:
-            digest = hashlib.sha256(b"").hexdigest()
-        return Compiled(digest, None, (Problem(str(self._config), 1, "", why),))
+
+def failed(config: Path, why: str) -> Compiled:
+    """The outcome of a compilation that came to no end."""
+    try:
+        digest = hashlib.sha256(config.read_bytes()).hexdigest()
+    except OSError:
+        digest = hashlib.sha256(b"").hexdigest()
+    return Compiled(digest, None, (Problem(str(config), 1, "", why),))
 
 
 def remember(plan: Plan) -> None:

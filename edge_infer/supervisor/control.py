@@ -23,6 +23,8 @@ SYSTEM_SOCKET: Final = Path("/run/edge-infer") / SOCKET_NAME
 """Where the daemon of the unit listens (``RuntimeDirectory=edge-infer``)."""
 LONGEST: Final = 1 << 20
 """Bytes of a request or an answer."""
+MOST_FILES: Final = 4
+"""Open files that may come with a request."""
 
 
 class NotRunningError(EdgeInferError, ConnectionError):
@@ -71,7 +73,7 @@ def ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...] = (
             answer = _read_line(connection)
         except OSError as error:
             raise EdgeInferError(f"the daemon on {path} did not answer: {error}") from error
-    if not answer:
+    if not answer.endswith(b"\n"):
         raise EdgeInferError(f"the daemon on {path} hung up without an answer; it may be stopping")
     return json.loads(answer)
 
@@ -192,14 +194,14 @@ class _Client:
 
     def read(self) -> Request | None:
         try:
-            data, files, _, _ = socket.recv_fds(self._connection, 65536, 4)
+            data, files, _, _ = socket.recv_fds(self._connection, 65536, MOST_FILES)
         except BlockingIOError:
             return None
         except OSError:
             data, files = b"", []
         self._data += data
         self._files += files
-        if not data or len(self._data) > LONGEST:
+        if not data or len(self._data) > LONGEST or len(self._files) > MOST_FILES:
             self.close()
             return None
         if not self._data.endswith(b"\n"):

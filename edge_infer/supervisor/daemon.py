@@ -44,14 +44,17 @@ class Daemon:
         self._grabs = Grabs(self._house)
         self._since = time.monotonic()
         self._ready = False
-        self._said_info = ("", "")
+        self._said_info: tuple[str, Plan] | None = None
         self._status_at = self._watchdog_at = 0.0
 
     def run(self) -> int:
         """Start-up, main loop, shutdown; the exit code. Raises `ConfigError` and `StartError` before it has begun."""
         with ExitStack() as stack:
             stack.enter_context(self._signals)
-            plan, compiled = self._reload.read_first(self._signals)
+            first = self._reload.read_first(self._signals)
+            if first is None:
+                return 0
+            plan, compiled = first
             stack.enter_context(locked(Path(plan.state_dir)))
             control = stack.enter_context(ControlSocket(socket_path(plan.state_dir), self._handle))
             stack.callback(self._house.close)
@@ -68,7 +71,7 @@ class Daemon:
     def _turn(self, control: ControlSocket) -> None:
         files = [self._signals.fileno(), *control.files(), *self._house.files(), *self._reload.files()]
         timeout = max(0.0, min(1.0, self._house.next_due() - time.monotonic()))
-        readable = set(select.select(files, [], [], timeout)[0])
+        readable = set(select.select(files, self._house.unsent(), [], timeout)[0])
         self._house.serve()
         for file in readable.intersection(control.files()):
             control.serve(file)
@@ -95,8 +98,8 @@ class Daemon:
         report, plan = self._house.heard.engine, self._reload.plan
         if report is None or plan is None or report.digest != plan.digest:
             return
-        if self._said_info != (report.boot, plan.digest):
-            self._said_info = (report.boot, plan.digest)
+        if self._said_info != (report.boot, plan):
+            self._said_info = (report.boot, plan)
             self._house.announce("info", _info(report, plan))
         for name, status in report.models.items():
             self._house.announce(f"model/{name}", status)

@@ -11,6 +11,7 @@ from edge_infer.supervisor.house import House
 
 WITHIN: Final = 10.0
 """Seconds that the engine may take for one picture."""
+MOST_WAITING: Final = 8
 
 
 class Grabs:
@@ -25,6 +26,8 @@ class Grabs:
         source = request.body.get("source")
         if not isinstance(source, str) or not request.files:
             request.answer({"error": "a picture needs the name of a source and a file to write into"})
+        elif len(self._waiting) >= MOST_WAITING:
+            request.answer({"error": f"{MOST_WAITING} pictures are being taken already; try again in a moment"})
         elif not self._house.grab(source, request.files[0]):
             request.answer({"error": "the engine does not run now; try again in a moment"})
         else:

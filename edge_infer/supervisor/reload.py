@@ -6,12 +6,13 @@ import logging
 import select
 import time
 from pathlib import Path
+from typing import Final
 
 from edge_infer.codec import encode
 from edge_infer.config.plan import Compiled, Plan, Problem
 from edge_infer.errors import ConfigError, StartError
 from edge_infer.messages import ConfigStatus, timestamp
-from edge_infer.supervisor.compilation import Compilation, remember, remembered
+from edge_infer.supervisor.compilation import Compilation, failed, remember, remembered
 from edge_infer.supervisor.control import Request
 from edge_infer.supervisor.house import House
 from edge_infer.supervisor.signals import Signals
@@ -19,7 +20,8 @@ from edge_infer.supervisor.statedir import hinted
 
 log = logging.getLogger(__name__)
 
-MOST_ERRORS = 100
+MOST_ERRORS: Final = 100
+MOST_WAITING: Final = 32
 
 
 class Reload:
@@ -31,20 +33,22 @@ class Reload:
         self._config = config
         self._house = house
         self._compilation: Compilation | None = None
-        self._changed_meanwhile = False
+        self._again = False
         self._waiting: list[Request] = []
+        self._later: list[Request] = []
 
-    def read_first(self, signals: Signals) -> tuple[Plan, Compiled]:
-        """The plan to start with: the file's own or, said loudly, the last one that was applied here.
+    def read_first(self, signals: Signals) -> tuple[Plan, Compiled] | None:
+        """The plan to start with: the file's own or, said loudly, the last one applied here; None when stopped.
 
         Raises `ConfigError` when there is neither, or `StartError` when only what lies outside the file is missing.
         """
         compilation = Compilation(self._config)
         while (compiled := compilation.finished()) is None:
             select.select([compilation.fileno(), signals.fileno()], [], [], 1.0)
+            signals.drain()
             if signals.stop:
                 compilation.close()
-                raise StartError("stopped before the configuration was read")
+                return None
         if compiled.plan is not None:
             return compiled.plan, compiled
         plan = remembered(hinted(self._config))
@@ -63,17 +67,20 @@ class Reload:
             self.plan = plan
             self._house.apply(plan)
         else:
+            remember(plan)
             self._apply(compiled, plan)
 
     def begin(self, request: Request | None = None) -> None:
-        """Reads the file now; whoever asked gets the outcome."""
-        if request is not None:
-            self._waiting.append(request)
-        if self._compilation is not None:
-            self._changed_meanwhile = True
-            return
-        log.info("reading %s", self._config)
-        self._compilation = Compilation(self._config)
+        """Reads the file now, or once more when it is being read already; whoever asked gets the outcome."""
+        reading = self._compilation is not None
+        if request is not None and len(self._waiting) + len(self._later) >= MOST_WAITING:
+            request.answer({"error": f"{MOST_WAITING} others wait for a reload already; try again in a moment"})
+        elif request is not None:
+            (self._later if reading else self._waiting).append(request)
+        if reading:
+            self._again = True
+        else:
+            self._read()
 
     def files(self) -> list[int]:
         """The descriptors to wait on while a file is being read."""
@@ -84,26 +91,37 @@ class Reload:
         if self._compilation is None or (compiled := self._compilation.finished()) is None:
             return
         self._compilation = None
-        if self._changed_meanwhile:
-            self._changed_meanwhile = False
-            self.begin()
-            return
         self._decide(compiled)
-        assert self.status is not None
-        for request in self._waiting:
-            request.answer(encode(self.status))
-        self._waiting.clear()
+        if self._again:
+            self._again = False
+            self._waiting, self._later = self._later, []
+            self._read()
 
     def close(self) -> None:
         """Gives up what is under way; may be called twice."""
         if self._compilation is not None:
             self._compilation.close()
             self._compilation = None
-        for request in self._waiting:
+        for request in (*self._waiting, *self._later):
             request.close()
         self._waiting.clear()
+        self._later.clear()
+
+    def _read(self) -> None:
+        log.info("reading %s", self._config)
+        try:
+            self._compilation = Compilation(self._config)
+        except StartError as error:
+            self._decide(failed(self._config, str(error)))
 
     def _decide(self, compiled: Compiled) -> None:
+        self._judge(compiled)
+        assert self.status is not None
+        for request in self._waiting:
+            request.answer(encode(self.status))
+        self._waiting.clear()
+
+    def _judge(self, compiled: Compiled) -> None:
         plan = compiled.plan
         if plan is None:
             self._reject(compiled.digest, compiled.problems)
@@ -111,12 +129,16 @@ class Reload:
             text = "cannot change while the daemon runs; restart it instead"
             self._reject(compiled.digest, (Problem(str(self._config), 1, "device.state_dir", text),))
         else:
+            try:
+                remember(plan)
+            except StartError as error:  # a full or dying disk is no reason to run what the operator has replaced
+                log.error("%s; should the file break, a start finds an older configuration", error)  # noqa: TRY400
+                self._house.note(str(error))
             self._apply(compiled, plan)
 
     def _apply(self, compiled: Compiled, plan: Plan) -> None:
         for warning in compiled.warnings:
             log.warning("%s", warning)
-        remember(plan)
         self.plan = plan
         self._house.apply(plan)
         log.info("configuration %s is applied", plan.digest[:8])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -37,15 +38,17 @@ class Signals:
             os.close(end)
 
     def fileno(self) -> int:
-        """Readable after a signal; `take_reload` empties it."""
+        """Readable after a signal until `drain`."""
         return self._reading
+
+    def drain(self) -> None:
+        """What was readable has been seen."""
+        with suppress(BlockingIOError):
+            os.read(self._reading, 4096)
 
     def take_reload(self) -> bool:
         """Whether a reload was asked for since the last call."""
-        try:
-            os.read(self._reading, 4096)
-        except BlockingIOError:
-            return False
+        self.drain()
         asked, self._reload = self._reload, False
         return asked
 
