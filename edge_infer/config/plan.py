@@ -122,7 +122,8 @@ class TextPlan:
     """How a line of text becomes a row of ``length`` word ids (see `preprocess/text.py`).
 
     ``vocabulary`` is the path of a file of words, or of a model file inside which ``vocabulary_file`` is one; its bytes
-    have the digest ``vocabulary_sha256``. ``pattern`` is what is between two words, for ``regex`` only.
+    have the digest ``vocabulary_sha256``. ``pattern`` is what is between two words, for ``regex`` only. ``mask`` and
+    ``segments`` are the names of further inputs: which ids are of the text (1), and of which text of two (0 for all).
     """
 
     takes: ClassVar[Gives] = "text"
@@ -134,6 +135,8 @@ class TextPlan:
     vocabulary_file: str | None = None
     pattern: str | None = None
     lowercase: bool = False
+    mask: str | None = None
+    segments: str | None = None
 
 
 ModelInput = InputPlan | SignalPlan | TextPlan

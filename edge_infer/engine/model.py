@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from edge_infer.config.plan import InputPlan, ModelPlan, PipelinePlan
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import InputPlan, ModelPlan, PipelinePlan, TextPlan
 from edge_infer.engine.decoders import Decoder, Layout, decoder_class
 from edge_infer.engine.frame import Captured, Frame
 from edge_infer.engine.geometry import Transform
@@ -31,7 +33,7 @@ Look: TypeAlias = tuple[Candidates, Transform]
 class LoadedModel:
     """What a pipeline needs of its model; a context manager, used by one thread.
 
-    For each of ``parts(frame)`` ``preprocess(part, interpreter.input())`` gives the transform, ``interpreter.invoke()``
+    For each of ``parts(frame)`` ``feed(part)`` fills the inputs and gives the transform, ``interpreter.invoke()``
     the tensors and ``decode(tensors)`` the candidates; ``join`` makes one of them, and ``postprocess(candidates,
     transform, moment)`` the findings.
     """
@@ -84,11 +86,18 @@ class LoadedModel:
             return looks[0]
         return self._tiles.joined([(found, place) for found, place in looks if isinstance(found, Boxes)])
 
+    def feed(self, part: Captured) -> Transform:
+        """Fills the inputs; the way back from the fractions of the model's picture is returned."""
+        transform = self.preprocess(part, self.interpreter.input(self._main))
+        for position, values in self._beside:
+            self.interpreter.input(position)[...] = values
+        return transform
+
     def look(self, frame: Captured) -> Look:
         """The candidates of one frame, all its parts joined."""
         looks: list[Look] = []
         for part in self.parts(frame):
-            transform = self.preprocess(part, self.interpreter.input())
+            transform = self.feed(part)
             looks.append((self.decode(self.interpreter.invoke()), transform))
         return self.join(looks)
 
@@ -98,9 +107,14 @@ class LoadedModel:
 
     def _build(self, model: ModelPlan) -> None:
         inputs, outputs = self.interpreter.inputs, self.interpreter.outputs
-        if len(inputs) != 1:
+        others = (model.input.mask, model.input.segments) if isinstance(model.input, TextPlan) else ()
+        mains = [position for position, tensor in enumerate(inputs) if tensor.name not in others]
+        if len(mains) != 1:
             raise ModelError(several_inputs(inputs))
-        self.preprocess = preprocess_for(model.input, inputs[0])
+        self._main = mains[0]
+        self.preprocess = preprocess_for(model.input, inputs[self._main])
+        beside: Mapping[str, NDArray[Any]] = getattr(self.preprocess, "beside", {})
+        self._beside = [(position, beside[each.name]) for position, each in enumerate(inputs) if each.name in beside]
         layout = Layout(inputs, outputs, len(model.labels), self._plan.threshold, model.decoder.options)
         decoder = decoder_class(model.decoder.target)
         self.decode = decoder(layout)

@@ -79,7 +79,7 @@ def conclude(request: ModelRequest, opened: Opened, store: Path | None = None) -
 def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Resolution:
     manifest, metadata = opened.package.manifest, opened.metadata
     signature = _signature(opened)
-    if len(signature.inputs) != 1:
+    if len(signature.inputs) != 1 and kind_of(manifest.input, metadata) != "text":
         raise ModelError(several_inputs(signature.inputs))
     family, scores = with_activation(choose_family(request, manifest, metadata, signature), opened.graph)
     feeding = _feeding(opened, signature, family, store)
@@ -110,7 +110,7 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
         *scores,
         *((Reason("labels", _in_short(labels.names), labels.why),) if family.task not in NAMELESS else values_why),
         *feeding.reasons,
-        *(_overlaps(plan.nms, manifest.nms, family.name) if family.task in ("detection", "pose") else ()),
+        *(_overlaps(plan.nms, manifest.nms, family.name) if family.task == "detection" else ()),
         Reason("threshold", f"{threshold:g}", threshold_why),
     )
     return Resolution(plan, _facts(signature.inputs), _facts(signature.outputs), reasons, feeding.notes)
@@ -120,7 +120,7 @@ def _feeding(opened: Opened, signature: Signature, family: Family, store: Path |
     said, metadata = opened.package.manifest.input, opened.metadata
     kind = kind_of(said, metadata)
     if kind == "text":
-        return choose_text(opened.package, opened.data, metadata, signature.inputs[0], store)
+        return choose_text(opened.package, opened.data, metadata, signature.inputs, store)
     if kind == "samples":
         remembers = bool(opened.package.manifest.state) or opened.graph.remembers()
         return choose_signal(said, metadata, signature.inputs[0], remembers=remembers)
@@ -217,9 +217,11 @@ def _label_file(path: Path, key: ModelKey) -> tuple[str, ...]:
 
 def _check_count(labels: Labels, decoder: Decoder, graph: Graph) -> Labels:
     """The labels, if there is one for each class; numbers where there are none."""
-    possible = (decoder.classes,) if decoder.classes else _classes_before_postprocess(graph)
+    possible = (decoder.classes,) if decoder.classes else _classes_inside(graph)
     if not labels.names and decoder.task == "pose" and possible == (1,):
         return Labels(("person",), "nobody names its one class: bodies are persons", labels.key)
+    if not labels.names and not possible and decoder.task not in NAMELESS:
+        raise ModelError("nothing tells how many classes it has; name them, with labels: FILE", key="labels")
     if not labels.names:
         return Labels(tuple(map(str, range(possible[0] if possible else 0))), labels.why, labels.key)
     if possible and len(labels.names) not in possible:
@@ -231,13 +233,20 @@ def _check_count(labels: Labels, decoder: Decoder, graph: Graph) -> Labels:
     return labels
 
 
-def _classes_before_postprocess(graph: Graph) -> tuple[int, ...]:
-    """Class counts that an SSD with its own post-processing can have: its scores may begin with a background class."""
-    for operator in graph.operators:
-        if operator.name == "TFLite_Detection_PostProcess" and len(operator.inputs) > 1:
-            index = operator.inputs[1]
-            shape = graph.tensors[index].shape if 0 <= index < len(graph.tensors) else ()
-            return (shape[-1] - 1, shape[-1]) if len(shape) > 1 and shape[-1] > 1 else ()
+def _classes_inside(graph: Graph) -> tuple[int, ...]:
+    """Class counts that a model can have whose last step takes the scores in.
+
+    Those of an SSD with its own post-processing may begin with a background class; of an ``ARG_MAX`` all are classes.
+    """
+    for operator in reversed(graph.operators):
+        position = {"TFLite_Detection_PostProcess": 1, "ARG_MAX": 0}.get(operator.name)
+        if position is None or len(operator.inputs) <= position:
+            continue
+        index = operator.inputs[position]
+        shape = graph.tensors[index].shape if 0 <= index < len(graph.tensors) else ()
+        if len(shape) < 2 or shape[-1] < 2:
+            return ()
+        return (shape[-1],) if operator.name == "ARG_MAX" else (shape[-1] - 1, shape[-1])
     return ()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from edge_infer.config.plan import TextPlan
 from edge_infer.engine.interpreter import Tensor
@@ -22,8 +22,10 @@ from edge_infer.models.package import Package
 from edge_infer.models.resolution import Reason
 from edge_infer.models.store import keep
 
-METADATA = "metadata in the file"
+METADATA: Final = "metadata in the file"
 Kind = Literal["regex", "wordpiece"]
+ROLES: Final = (("mask", "mask"), ("segment", "segments"), ("type", "segments"))
+"""What a part of an input's name says that it is for; BERT's are called input_mask, segment_ids, token_type_ids …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +44,23 @@ class _Source:
         return str(keep(self.data, hashlib.sha256(self.data).hexdigest(), store, ".txt")), None
 
 
-def choose_text(package: Package, data: bytes, metadata: Metadata, tensor: Tensor, store: Path | None) -> Feeding:
+def choose_text(
+    package: Package, data: bytes, metadata: Metadata, inputs: tuple[Tensor, ...], store: Path | None
+) -> Feeding:
     """The decision for a model whose bytes are ``data``; raises `ModelError` where something is missing or unfit."""
     said = package.manifest.input
     kind, kind_why = _kind(said, metadata)
     source = _vocabulary(package, data, metadata)
     words = parse_vocabulary(source.data, f"{source.packed} inside the file" if source.packed else str(source.path))
     lowercase, case_why = _lowercase(said, kind, words)
+    tensor, mask, segments = _roles(inputs, metadata)
     length = row_length(tensor)
     if said.length not in (None, length):
         raise ModelError(f"the manifest says input: length: {said.length}, but {tensor.name} takes {length} ids")
     pattern, pattern_why = _pattern(said, kind, metadata)
     path, packed = source.place(store)
     digest = hashlib.sha256(source.data).hexdigest()
-    plan = TextPlan(kind, path, digest, length, packed, pattern, lowercase)
+    plan = TextPlan(kind, path, digest, length, packed, pattern, lowercase, mask, segments)
     make_tokenizer(plan, words)
     reasons = [
         Reason("tokenizer", _in_words(kind, words), kind_why),
@@ -63,9 +68,30 @@ def choose_text(package: Package, data: bytes, metadata: Metadata, tensor: Tenso
         Reason("capitals", "become small letters" if lowercase else "are kept", case_why),
         Reason("length", f"{length} ids, what is beyond is left out", "the input's shape"),
     ]
+    if len(inputs) > 1:
+        roles = ((tensor.name, "ids"), (mask, "mask"), (segments, "segments"))
+        text = ", ".join(f"{name} ({role})" for name, role in roles if name)
+        reasons.append(Reason("inputs", text, "as their names say"))
     if pattern is not None:
         reasons.insert(1, Reason("delimiter", pattern, pattern_why))
     return Feeding(plan, tuple(reasons))
+
+
+def _roles(inputs: tuple[Tensor, ...], metadata: Metadata) -> tuple[Tensor, str | None, str | None]:
+    """The input for ids and the names of those for the mask and the segments, by what they are called."""
+    known = metadata.tokenizer.inputs if metadata.tokenizer else ()
+    names = known if len(known) == len(inputs) and all(known) else tuple(tensor.name for tensor in inputs)
+    found: dict[str, list[Tensor]] = {"ids": [], "mask": [], "segments": []}
+    for name, tensor in zip(names, inputs, strict=True):
+        found[next((role for word, role in ROLES if word in name.lower()), "ids")].append(tensor)
+    ids, masks, segments = found.values()
+    if len(ids) != 1 or len(masks) > 1 or len(segments) > 1 or len({tensor.shape for tensor in inputs}) > 1:
+        shown = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in zip(names, inputs, strict=True))
+        raise ModelError(
+            f"it has the inputs {shown}; a model of text has one for word ids, and at most one of the same shape with "
+            "mask and one with segment or type in its name"
+        )
+    return ids[0], masks[0].name if masks else None, segments[0].name if segments else None
 
 
 def _kind(said: InputSection, metadata: Metadata) -> tuple[Kind, str]:

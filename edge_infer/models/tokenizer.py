@@ -5,7 +5,7 @@ Schema: ``metadata_schema.fbs`` of tflite-support, ``ProcessUnitOptions``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge_infer.models.flatbuffer import Table
@@ -16,18 +16,24 @@ _INPUTS, _INPUT_UNITS, _UNITS_OF_TENSOR = 2, 5, 4
 
 @dataclass(frozen=True, slots=True)
 class SaidTokenizer:
-    """What the metadata says: ``vocabulary`` is a name in the archive, ``pattern`` a regex tokenizer's delimiter."""
+    """What the metadata says: ``vocabulary`` is a name in the archive, ``pattern`` a regex tokenizer's delimiter.
+
+    ``inputs`` are the names of the model's inputs in their order.
+    """
 
     kind: Literal["regex", "wordpiece", "sentencepiece"]
     vocabulary: str
     pattern: str | None = None
+    inputs: tuple[str, ...] = ()
 
 
 def said_tokenizer(graph: Table) -> SaidTokenizer | None:
     """The tokenizer of a graph's metadata; None where it names none."""
-    units = [unit for tensor in graph.tables(_INPUTS) for unit in tensor.tables(_UNITS_OF_TENSOR)]
+    inputs = graph.tables(_INPUTS)
+    units = [unit for tensor in inputs for unit in tensor.tables(_UNITS_OF_TENSOR)]
     found = [_tokenizer(unit) for unit in (*units, *graph.tables(_INPUT_UNITS))]
-    return next((each for each in found if each is not None), None)
+    first = next((each for each in found if each is not None), None)
+    return None if first is None else replace(first, inputs=tuple(tensor.text(0) for tensor in inputs))
 
 
 def _tokenizer(unit: Table) -> SaidTokenizer | None:

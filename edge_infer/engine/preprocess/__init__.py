@@ -25,7 +25,8 @@ class Preprocess(Protocol):
 
     ``frames`` says what goes into the model once something has come: a picture at once, windows of samples when they
     are whole. Calling it writes one of these into a view of the input tensor, and tells where a picture lies in it
-    (`NO_PLACE` for what is none). ``example`` is something to warm the model with.
+    (`NO_PLACE` for what is none). ``example`` is something to warm the model with. It may have ``beside``: for further
+    inputs, by name, arrays to be copied in after each call.
     """
 
     def __init__(self, plan: Any, tensor: Tensor) -> None: ...

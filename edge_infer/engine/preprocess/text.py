@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.config.plan import TextPlan
@@ -39,6 +40,10 @@ class TextPreprocess:
                 f"its input {tensor.name} takes {length} ids, but the manifest says `length: {plan.length}`"
             )
         self._tokenizer = make_tokenizer(plan, read_vocabulary(plan))
+        self._mask = np.zeros(length, np.int32)
+        named = {plan.mask: self._mask, plan.segments: np.zeros(length, np.int32)}
+        self.beside = {name: values for name, values in named.items() if name is not None}
+        """What goes into further inputs, by their names, after each call."""
 
     def frames(self, taken: Line) -> tuple[Line, ...]:
         """A line goes in as it comes."""
@@ -54,6 +59,8 @@ class TextPreprocess:
         row = into.reshape(-1)  # a view: tensors are contiguous
         row[: len(ids)] = ids
         row[len(ids) :] = self._tokenizer.pad
+        self._mask[: len(ids)] = 1
+        self._mask[len(ids) :] = 0
         return NO_PLACE
 
 
