@@ -21,7 +21,10 @@ def locked(state_dir: Path) -> Iterator[None]:
     """Holds the state directory, making it when it is not there; raises `StartError` for a second daemon."""
     try:
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        _check_owner(state_dir)
         file = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except StartError:
+        raise
     except OSError as error:
         raise StartError(
             f"the state directory {state_dir} cannot be used: {error.strerror or error}; make it writable for this "
@@ -41,6 +44,21 @@ def locked(state_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(file)
+
+
+def _check_owner(state_dir: Path) -> None:
+    """Root would lock it, but its rooms, without the powers of root, could not write there."""
+    found = state_dir.stat()
+    if os.geteuid() == 0 != found.st_uid and not found.st_mode & 0o002:
+        try:
+            owner = state_dir.owner()
+            command = f": runuser -u {owner} -- edge-infer run"
+        except KeyError:
+            owner, command = f"user {found.st_uid}", ""
+        raise StartError(
+            f"the state directory {state_dir} belongs to {owner}, and edge-infer writes there without the powers of "
+            f"root; run it as that user{command}"
+        )
 
 
 def hinted(config: Path) -> Path:
