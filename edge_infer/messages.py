@@ -191,6 +191,17 @@ class State:
         return counted + chosen + _declared(self.values)
 
 
+STATE_KEYS: Final[Mapping[Task, str]] = {
+    "classification": "class_",
+    "detection": "counts",
+    "pose": "counts",
+    "segmentation": "counts",
+    "anomaly": "anomaly",
+    "regression": "values",
+}
+"""What a state says for each task, null while nothing is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that began, changed or ended."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
-from edge_infer.codec import ABSENT
 from edge_infer.config.plan import PipelinePlan, Plan
-from edge_infer.messages import Reason, State, timestamp
+from edge_infer.messages import STATE_KEYS, Reason, State, timestamp
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.retained import Retained
 from edge_infer.publisher.topics import Place
@@ -56,15 +55,8 @@ class States:
 
     def _say(self, name: str, reason: Reason) -> None:
         model = self._pipelines[name].model
-        state = State(
-            v=1,
-            ts=timestamp(time.time()),
-            boot=self.boot,
-            model=model.title,
-            sha=model.sha256[:8],
-            counts=None if model.task == "detection" else ABSENT,
-            class_=None if model.task != "detection" else ABSENT,
-            reason=reason,
-        )
+        nothing: dict[str, Any] = {STATE_KEYS[model.task]: None}
+        stamp = timestamp(time.time())
+        state = State(1, stamp, self.boot, model.title, model.sha256[:8], **nothing, reason=reason)
         if payload := self._egress.admit(Place("state", name), state):
             self._retained.set(Place("state", name), payload)
