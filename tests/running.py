@@ -103,6 +103,11 @@ class Daemon:
             return {}
         return answer
 
+    def reload(self) -> dict[str, Any]:
+        """What became of a reload, asked for without the start of another command."""
+        answer: dict[str, Any] = ask(self.folder / "state" / "control.sock", {"do": "reload"}, timeout=60)
+        return answer
+
     def pids(self) -> dict[str, int]:
         """Process ids by room."""
         return {name: room["pid"] for name, room in self.status().get("rooms", {}).items() if room["pid"]}

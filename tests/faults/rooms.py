@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.broker import Broker, Heard, Subscriber, eventually, free_port
+from tests.broker import DEADLINE, Broker, Heard, Subscriber, eventually, free_port
 from tests.readers.conftest import RtspCamera
 from tests.running import Daemon, alive, config
 
@@ -47,9 +47,15 @@ def serving(folder: Path) -> Iterator[tuple[Daemon, Subscriber, Broker]]:
         yield daemon, subscriber, broker
 
 
-def after(subscriber: Subscriber, topic: str, moment: float, fits: Callable[[Heard], bool] = lambda _: True) -> Heard:
+def after(
+    subscriber: Subscriber,
+    topic: str,
+    moment: float,
+    fits: Callable[[Heard], bool] = lambda _: True,
+    deadline: float = DEADLINE,
+) -> Heard:
     """The first message on a topic after a moment."""
-    return subscriber.wait(topic, lambda heard: heard.at > moment and fits(heard))
+    return subscriber.wait(topic, lambda heard: heard.at > moment and fits(heard), deadline=deadline)
 
 
 def engine_kills(folder: Path, repeat: int) -> Figure:
