@@ -31,6 +31,16 @@ def test_a_slow_source_is_lost_after_ten_of_its_intervals() -> None:
     assert watch.state(last + 41.0) == "lost"
 
 
+def test_an_outage_does_not_make_a_fast_source_slow() -> None:
+    watch = SourceWatch(0.0)
+    for tenth in range(1, 20):
+        watch.frame(tenth / 10)
+    watch.trouble("no route to the camera")
+    watch.frame(600.0)  # ten minutes later there is one frame, and then none
+    assert watch.state(604.0) == "ok"
+    assert watch.state(606.0) == "lost"
+
+
 def test_bit_equal_frames_for_ten_seconds_are_frozen_and_a_new_one_is_not() -> None:
     watch = SourceWatch(0.0)
     watch.frame(0.0)
