@@ -19,8 +19,11 @@ from typing_extensions import Self
 from edge_infer.channel import Channel
 from edge_infer.codec import JsonValue, dumps, encode
 from edge_infer.config.plan import Flip, Rotation, SourcePlan
-from edge_infer.engine.frame import Frame
+from edge_infer.engine.capture import reader_capture
+from edge_infer.engine.feed import Feed
+from edge_infer.engine.frame import Captured, Frame, Samples
 from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
+from edge_infer.engine.stream import make_feed
 from edge_infer.readers.sources import source_class, source_target
 from edge_infer.rooms import FrameReady, ReaderReport, ReaderTrouble
 
@@ -59,6 +62,7 @@ def make_plan(
         fps=fps,
         rotate=rotate,
         flip=flip,
+        gives=source_class(target).gives,
     )
 
 
@@ -179,3 +183,43 @@ class Rig:
             return report if isinstance(report, ReaderReport) and accept(report) else None
 
         return until(look, "a report")
+
+
+class StreamRig(Rig):
+    """The same for samples and lines; ``feed`` is the engine's end."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.feed.close()
+        super().__exit__(kind, error, trace)
+
+    def new_engine(self) -> Feed:  # type: ignore[override]
+        self.feed = self.receiver = make_feed(self.plan)  # type: ignore[assignment]
+        self.cursor = self.feed.attach()
+        self.feed.start(reader_capture(self.plan, os.dup(self._ends[0])))
+        return self.feed
+
+    def take(self, accept: Callable[[Captured], bool] = lambda _: True) -> Captured:
+        """The next stretch or line that is accepted."""
+
+        def look() -> Captured | None:
+            taken = self.feed.next(self.cursor, 0.2)
+            return taken if taken is not None and accept(taken) else None
+
+        return until(look, f"something; the reader said: {self.log.read_text()[-2000:]}")
+
+    def rows(self, number: int) -> list[list[float]]:
+        """So many rows of samples, or a few more."""
+        found: list[list[float]] = []
+        while len(found) < number:
+            taken = self.take()
+            assert isinstance(taken, Samples)
+            found += taken.values.tolist()
+        return found
+
+    def error(self, word: str) -> str:
+        """What the feed says once ``word`` is in it."""
+        return until(
+            lambda: text if word in (text := str(self.feed.health().error)) else None, f"trouble with {word!r}"
+        )

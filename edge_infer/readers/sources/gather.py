@@ -98,7 +98,7 @@ class Gatherer:
 
     def take(self) -> Block | None:
         """What has come so far, the oldest first; None when there is nothing, or no rate."""
-        if not self._whole:
+        if not self._whole and self.rate is not None:
             self._finish()
         return self._whole.popleft() if self._whole else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
@@ -13,6 +14,8 @@ Format: TypeAlias = Literal["csv", "json", "any"]
 
 DELIMITERS: Final = (";", ",", "\t")
 """The first of these in a line separates its cells; without any of them spaces do."""
+NAME: Final = r"[^\W\d]"
+"""What a name in a header begins with; anything else is garbage."""
 SHOWN: Final = 60
 
 
@@ -33,6 +36,7 @@ class RowParser:
         self._form = form
         self._places: tuple[int, ...] | None = None
         self._width = len(self.columns)
+        self._begun = False
 
     def rows(self, text: str) -> list[Row]:
         """The rows of one line, none for a header or comment; raises ValueError that says what is wrong with it."""
@@ -52,9 +56,10 @@ class RowParser:
         return row
 
     def _of_csv(self, cells: Sequence[str]) -> Row | None:
-        if not any(map(is_number, cells)) and all(cells):
+        if not any(map(is_number, cells)):
             self._read_header(cells)
             return None
+        self._begun = True
         if self._places is None:
             if self.columns and len(cells) != len(self.columns):
                 raise ValueError(f"{count(len(cells))} where {len(self.columns)} are expected")
@@ -64,8 +69,12 @@ class RowParser:
         return tuple(number(cells[place], self._name(index)) for index, place in enumerate(self._places))
 
     def _read_header(self, cells: Sequence[str]) -> None:
+        """Before the first row; and again, because a sensor repeats it when it is switched on."""
         wanted = self.columns or tuple(cells)
         missing = [name for name in wanted if name not in cells]
+        again = self._begun and (missing or self.header not in (None, tuple(cells)))
+        if again or not all(re.match(NAME, cell) for cell in cells):
+            raise ValueError(f"no numbers in {shown(', '.join(cells))}")
         if missing:
             raise HeaderError(f"no column {' or '.join(missing)} in the header {shown(', '.join(cells))}")
         self.columns = wanted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import struct
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,7 +16,7 @@ from edge_infer.readers.sources.bytelines import ByteLines, EndOfInputError
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.gather import Gatherer, Rows, TextRows, next_block
 from edge_infer.readers.sources.rows import RowParser
-from edge_infer.readers.sources.tty import SPEEDS, open_tty
+from edge_infer.readers.sources.tty import SPEEDS, close_tty, open_tty
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,7 +44,7 @@ class SerialOptions:
         if self.baud not in SPEEDS:
             known = ", ".join(str(speed) for speed in sorted(SPEEDS) if speed >= 1200)
             raise ValueError(f"baud {self.baud} is not known to this system; it knows {known}")
-        if (self.format == "struct") != (self.layout is not None and self.header is not None):
+        if len({self.format == "struct", self.layout is not None, self.header is not None}) > 1:
             raise ValueError(
                 "format: struct, layout and header belong together: layout says what is in a frame (such as <hhh), "
                 "header the bytes that each begins with (such as aa55), to find the next one after a disturbance"
@@ -117,7 +116,7 @@ class SerialSource:
         """Lets go of the device; may be called twice."""
         fd, self._fd, self._rows = self._fd, -1, None
         if fd >= 0:
-            os.close(fd)
+            close_tty(fd)
 
 
 def struct_of(layout: str) -> int:

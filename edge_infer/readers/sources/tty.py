@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -34,9 +35,16 @@ def open_tty(device: str, baud: int) -> int:
         termios.tcsetattr(fd, termios.TCSANOW, _raw(termios.tcgetattr(fd), SPEEDS[baud]))
         termios.tcflush(fd, termios.TCIFLUSH)
     except (OSError, termios.error) as error:
-        os.close(fd)
+        close_tty(fd)
         raise SourceError(f"{device} is no serial device: {error.args[-1]}") from error
     return fd
+
+
+def close_tty(fd: int) -> None:
+    """Gives it free again, also where another program has it open as well."""
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(fd, termios.TIOCNXCL)
+    os.close(fd)
 
 
 def _raw(found: list[int | list[bytes | int]], speed: int) -> list[int | list[bytes | int]]:

@@ -1,0 +1,156 @@
+"""CSV: recorded in a file, or written into a pipe by a real program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from edge_infer.engine.capture import local_capture
+from edge_infer.engine.frame import Samples
+from edge_infer.engine.stream import make_feed
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Block
+from edge_infer.readers.sources.csv import CsvOptions, CsvSource
+from tests.readers.rig import StreamRig, make_plan, until
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "samples.csv"
+    path.write_text("time,x,y\n" + "".join(f"t{number},{number},{-number}\n" for number in range(100)))
+    return path
+
+
+def source(file: Path, **options: object) -> CsvSource:
+    return CsvSource(CsvOptions(str(file), **{"rate": 100.0, "realtime": False, **options}))  # type: ignore[arg-type]
+
+
+def blocks_of(opened: CsvSource) -> list[Block]:
+    with opened:
+        return list(iter(opened.read, None))
+
+
+def values_of(blocks: Iterable[Block]) -> list[float]:
+    return [value for block in blocks for value in block.values[:, 0].tolist()]
+
+
+def test_a_file_is_read_to_its_end_and_loses_nothing(file: Path) -> None:
+    opened = source(file, columns=("y", "x"))
+    assert (opened.live, opened.lossless, opened.stdin) == (False, True, False)
+    blocks = blocks_of(opened)
+    assert values_of(blocks) == [-number for number in range(100)]
+    assert {(block.values.shape, block.rate) for block in blocks} == {((10, 2), 100.0)}
+    assert [block.gap for block in blocks] == [True] + [False] * 9
+    assert len(blocks_of(opened)) == 10  # opened again
+
+
+def test_broken_rows_are_left_out_counted_and_a_gap(file: Path) -> None:
+    file.write_text("1,2\n3,4\n5\n6,\n7,8\n9,ten\n11,12\n")
+    opened = source(file)
+    assert [(block.values[:, 0].tolist(), block.gap) for block in blocks_of(opened)] == [
+        ([1, 3], True),
+        ([7], True),
+        ([11], True),
+    ]
+    assert opened.faults.count == 3
+
+
+def test_a_loop_begins_again_with_a_gap(file: Path) -> None:
+    with source(file, columns=("x",), loop=True) as opened:
+        blocks = [block for _ in range(25) if (block := opened.read()) is not None]
+    assert values_of(blocks) == [number % 100 for number in range(250)]
+    assert [index for index, block in enumerate(blocks) if block.gap] == [0, 10, 20]
+
+
+def test_realtime_keeps_the_pace_and_lets_go_at_once(file: Path) -> None:
+    with source(file, columns=("x",), realtime=True) as opened:
+        began = time.monotonic()
+        assert values_of(block for _ in range(5) if (block := opened.read()) is not None) == list(range(50))
+        assert time.monotonic() - began > 0.45
+    with source(file, columns=("x",), realtime=True, rate=0.001) as opened:
+        threading.Timer(0.1, opened.interrupt).start()
+        assert opened.read() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "word"),
+    [
+        ("x,y\n1,2\n", ("x", "z"), "no column z in the header 'x, y'"),
+        ("1,2\n", ("x", "y", "z"), "no row of numbers that can be used: 2 columns where 3 are expected"),
+        ("time,x\nnoon,1\n", (), "column time holds 'noon', no number"),
+        ("", (), "it is empty"),
+        ("x,y\n", (), "it is empty"),
+        ("\0\1\2" * 100, (), "no row of numbers"),
+        ("1,2,\n" * 2000, (), "column 3 is empty"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why_before_it_is_started_with(
+    file: Path, text: str, columns: tuple[str, ...], word: str
+) -> None:
+    file.write_text(text)
+    with pytest.raises(SourceError, match=word):
+        source(file, columns=columns).check()
+    with pytest.raises(SourceError, match=word):
+        blocks_of(source(file, columns=columns))
+
+
+def test_a_file_that_can_be_used_passes(file: Path) -> None:
+    source(file, columns=("x",)).check()
+    file.write_text("x,y\n,\n1,2\n")  # a sensor that warms up
+    source(file).check()
+
+
+def test_a_pipe_has_no_beginning_to_go_back_to(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("-", str(tmp_path / "pipe")):
+        with pytest.raises(ValueError, match="loop belongs to a file"):
+            CsvOptions(name, 1.0, loop=True)
+
+
+def test_the_engine_reads_a_file(file: Path) -> None:
+    plan = make_plan("csv", {"file": str(file), "rate": 100.0, "columns": ["x"], "realtime": False}, fps=1.0)
+    feed = make_feed(plan)
+    cursor = feed.attach()
+    feed.start(local_capture(plan))
+    found: list[float] = []
+
+    def all_there() -> bool | None:
+        taken = feed.next(cursor, 0.1)
+        found.extend(taken.values[:, 0].tolist() if isinstance(taken, Samples) else [])
+        return len(found) == 100 or None
+
+    until(all_there, "the whole file")
+    assert found == list(range(100))
+    until(lambda: True if feed.health().state == "ended" else None, "its end")
+    feed.close()
+
+
+def test_what_a_program_writes_into_a_pipe_is_read_and_outlives_the_program(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    opened = CsvSource(CsvOptions(str(pipe), 50.0))
+    assert (opened.live, opened.lossless, opened.stdin) == (True, False, False)
+    with StreamRig(make_plan("csv", {"file": str(pipe), "rate": 50.0}), tmp_path) as rig:
+        for number in (1, 2):
+            code = f"print('{number},0\\n{number},1')"
+            with pipe.open("w") as way:
+                subprocess.run([sys.executable, "-c", code], stdout=way, check=True)
+            assert rig.rows(2) == [[number, 0], [number, 1]]
+
+
+def test_standard_input_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "from edge_infer.readers.sources.csv import *\n"
+        "with CsvSource(CsvOptions('-', 10.0)) as source:\n"
+        "    assert source.stdin\n"
+        "    for block in iter(source.read, None): print(block.values.tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input="1,2\n3,4", capture_output=True, text=True, check=True)
+    assert "".join(done.stdout.split("\n")).replace("][", ", ") == "[[1.0, 2.0], [3.0, 4.0]]"

@@ -1,0 +1,75 @@
+"""Lines of text out of files and pipes, and what is no text in them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edge_infer.engine.capture import local_capture
+from edge_infer.engine.frame import Line
+from edge_infer.engine.stream import make_feed
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources.lines import LinesOptions, LinesSource
+from tests.readers.rig import StreamRig, make_plan, until
+
+
+def test_a_file_gives_its_lines_and_ends(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_bytes("\ufeffGr\u00fc\u00dfe\r\n\nzwei".encode() + b"\xff\xfe drei\n" + b"vier")
+    source = LinesSource(LinesOptions(str(file)))
+    assert (source.live, source.lossless, source.stdin) == (False, True, False)
+    with source:
+        assert [words.text for words in iter(source.read, None)] == ["Gr\u00fc\u00dfe", "zwei\ufffd\ufffd drei", "vier"]
+    assert source.faults.count == 1
+    assert "no UTF-8" in source.faults.last
+
+
+def test_the_engine_reads_a_file_and_counts_what_was_broken(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(b"".join(b"line %d\xc3\n" % number for number in range(300)))
+    plan = make_plan("lines", {"file": str(file)})
+    feed = make_feed(plan)
+    cursor = feed.attach()
+    feed.start(local_capture(plan))
+    found = [until(lambda: feed.next(cursor, 0.1), "a line") for _ in range(300)]
+    assert [item.text for item in found if isinstance(item, Line)] == [f"line {number}\ufffd" for number in range(300)]
+    assert feed.health().faults == 300
+    feed.close()
+
+
+def test_a_reader_waits_at_a_pipe_for_as_long_as_it_takes(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with StreamRig(make_plan("lines", {"file": str(pipe)}), tmp_path) as rig:
+        for text in ("first", "after the other end was closed"):
+            rig.report(lambda report: not report.error)
+            assert rig.report().busy == 0.0  # a pipe may be silent
+            with pipe.open("w") as way:
+                way.write(text + "\n")
+            taken = rig.take()
+            assert isinstance(taken, Line)
+            assert taken.text == text
+        assert rig.feed.blocked() is None
+
+
+def test_a_pipe_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    with StreamRig(make_plan("lines", {"file": str(pipe)}), tmp_path) as rig:
+        assert f"mkfifo {pipe}" in rig.error("does not exist")
+        os.mkfifo(pipe)
+        with pipe.open("w") as way:
+            way.write("hello\n")
+            way.flush()
+            taken = rig.take()
+    assert isinstance(taken, Line)
+    assert taken.text == "hello"
+
+
+def test_what_is_no_file_says_so(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SourceError, match="cannot be read: Is a directory"),
+        LinesSource(LinesOptions(str(tmp_path))) as it,
+    ):
+        it.read()

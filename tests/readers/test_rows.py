@@ -1,0 +1,294 @@
+"""Rows out of text and bytes: what sensors send, in one piece, in pieces, and broken."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_infer.readers.sources.binary import BinaryRows
+from edge_infer.readers.sources.bytelines import LONGEST, ByteLines, EndOfInputError
+from edge_infer.readers.sources.faults import Faults
+from edge_infer.readers.sources.gather import ArrivalRate, Gatherer, TextRows, next_block
+from edge_infer.readers.sources.rows import HeaderError, RowParser
+
+
+def parsed(parser: RowParser, *lines: str) -> list[tuple[float, ...]]:
+    return [row for line in lines for row in parser.rows(line)]
+
+
+@pytest.mark.parametrize(
+    "line", ["1,2.5,-3e2", "1;2.5;-3e2", "1\t2.5\t-3e2", " 1  2.5 -3e2 ", '"1", "2.5", "-3e2"', "\ufeff1,2.5,-3e2\r"]
+)
+def test_cells_may_be_separated_by_many_things(line: str) -> None:
+    assert parsed(RowParser(), line) == [(1.0, 2.5, -300.0)]
+
+
+def test_a_header_says_where_the_columns_are() -> None:
+    parser = RowParser(("z", "x"))
+    assert parsed(parser, "# made by me", "time,x,y,z", "2026-11-25T08:45,1,2,3", "", "noon,4,5,6") == [(3, 1), (6, 4)]
+
+
+def test_without_a_header_names_go_by_place_and_without_names_all_is_taken() -> None:
+    assert parsed(RowParser(("x", "y")), "1,2") == [(1, 2)]
+    assert parsed(RowParser(), "a,b", "1,2") == [(1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("line", "columns", "word"),
+    [
+        ("1,2", ("x", "y", "z"), "2 columns where 3 are expected"),
+        ("1,,3", ("x", "y", "z"), "column y is empty"),
+        ("1,two,3", ("x", "y", "z"), "column y holds 'two', no number"),
+        ("1,nan,3", ("x", "y", "z"), "column y holds 'nan', no number"),
+        ("1,1e999,3", (), "column 2 holds '1e999', no number"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_told(line: str, columns: tuple[str, ...], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        RowParser(columns).rows(line)
+
+
+def test_rows_keep_their_width() -> None:
+    parser = RowParser()
+    assert parser.rows("1,2")
+    with pytest.raises(ValueError, match="3 columns where 2 are expected"):
+        parser.rows("1,2,3")
+
+
+def test_a_header_without_a_column_says_what_it_has() -> None:
+    with pytest.raises(HeaderError, match="no column z in the header 'x, y'"):
+        RowParser(("x", "z")).rows("x,y")
+
+
+def test_a_row_shorter_than_the_header_misses_a_column() -> None:
+    parser = RowParser(("y",))
+    parser.rows("x,y")
+    with pytest.raises(ValueError, match="column y is missing"):
+        parser.rows("1")
+
+
+def test_json_in_its_forms() -> None:
+    assert parsed(RowParser(("x", "a.b"), "json"), '{"x": 1, "a": {"b": 2}, "name": "s"}') == [(1, 2)]
+    assert parsed(RowParser((), "json"), '{"x": 1, "on": true, "name": "s"}') == [(1, 1)]
+    assert parsed(RowParser((), "json"), "[1, 2]", "[[3, 4], [5, 6]]") == [(1, 2), (3, 4), (5, 6)]
+    assert parsed(RowParser(("t",), "any"), "21.5", '{"t": 22}', '[{"t": 23}]', "24") == [(21.5,), (22,), (23,), (24,)]
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ('{"x": 1', "no JSON"),
+        ('{"y": 1}', "column x is missing; there are 'y'"),
+        ('{"x": null}', "column x is empty"),
+        ('{"x": [1]}', "no number"),
+        ("[" * 5000, "no JSON"),
+    ],
+)
+def test_what_is_wrong_with_json_is_told(line: str, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        RowParser(("x",), "json").rows(line)
+
+
+@given(st.text(max_size=200), st.sampled_from(["csv", "json", "any"]), st.sampled_from([(), ("x", "y")]))
+def test_any_text_gives_rows_of_finite_numbers_or_a_reason(text: str, form: str, columns: tuple[str, ...]) -> None:
+    try:
+        rows = RowParser(columns, form).rows(text)  # type: ignore[arg-type]
+    except ValueError as error:
+        assert str(error).isprintable()  # noqa: PT017
+    else:
+        assert all(np.isfinite(row).all() for row in rows)
+
+
+class Pipe:
+    """Both ends of a pipe."""
+
+    def __init__(self) -> None:
+        self.end, self.way = os.pipe()
+
+    def __enter__(self) -> Pipe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.end)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        if self.way >= 0:
+            os.close(self.way)
+            self.way = -1
+
+    def say(self, data: bytes) -> None:
+        assert os.write(self.way, data) == len(data)
+
+
+def test_lines_come_in_pieces_and_with_any_ends() -> None:
+    with Pipe() as pipe:
+        lines = ByteLines(pipe.end, Faults())
+        pipe.say(b"on")
+        assert lines.next(time.monotonic()) is None
+        pipe.say(b"e\r")
+        pipe.say(b"\ntwo\n\n\nthree\rfour")
+        assert [lines.next() for _ in range(3)] == [b"one", b"two", b"three"]
+        pipe.hang_up()
+        assert lines.next() == b"four"
+        with pytest.raises(EndOfInputError):
+            lines.next()
+
+
+def test_a_line_that_stops_in_the_middle_is_left_out() -> None:
+    with Pipe() as pipe:
+        faults = Faults()
+        lines = ByteLines(pipe.end, faults, patience=0.05)
+        pipe.say(b"1,2")
+        assert lines.next(time.monotonic() + 0.5) is None
+        pipe.say(b"3,4\n")
+        assert lines.next() == b"3,4"
+        assert (faults.count, faults.last) == (1, "a line of which only 3 bytes came")
+
+
+def test_a_line_without_end_is_left_out_and_takes_no_memory() -> None:
+    with Pipe() as pipe:
+        faults = Faults()
+        lines = ByteLines(pipe.end, faults)
+        for _ in range(40):
+            pipe.say(b"x" * (LONGEST // 8))
+            assert lines.next(time.monotonic()) is None
+            assert len(lines._part) <= LONGEST
+        pipe.say(b"the end\nshort\n")
+        assert lines.next() == b"short"
+        assert faults.count == 1
+
+
+FRAME = struct.Struct("<hh")
+
+
+def frame(x: int, y: int) -> bytes:
+    return b"\xaa\x55" + FRAME.pack(x, y)
+
+
+def all_of(rows: BinaryRows) -> tuple[list[tuple[float, ...]], list[str]]:
+    found: list[tuple[float, ...]] = []
+    faults: list[str] = []
+    while True:
+        try:
+            more = rows.next(time.monotonic())
+        except ValueError as error:
+            faults.append(str(error))
+            continue
+        except EndOfInputError:
+            return found, faults
+        if not more:
+            return found, faults
+        found += more
+
+
+def test_frames_are_found_again_after_a_disturbance() -> None:
+    with Pipe() as pipe:
+        rows = BinaryRows(pipe.end, b"\xaa\x55", FRAME)
+        pipe.say(frame(9, 9)[3:] + frame(1, -2) + frame(3, 4))
+        assert all_of(rows) == ([(1, -2), (3, 4)], [])  # the first was under way before, which is nobody's fault
+        pipe.say(b"\0\1\2" + frame(5, 6)[:4] + frame(7, 8) + frame(9, 10))
+        found, faults = all_of(rows)
+        assert found == [(7, 8), (9, 10)]
+        assert len(faults) == 2
+
+
+def test_a_header_among_the_values_is_no_frame() -> None:
+    with Pipe() as pipe:
+        rows = BinaryRows(pipe.end, b"\xaa\x55", FRAME)
+        (inside,) = struct.unpack("<h", b"\xaa\x55")
+        pipe.say(frame(1, inside)[1:] + frame(2, 3) + frame(4, inside) + frame(inside, 5))
+        assert all_of(rows)[0] == [(2, 3), (4, inside), (inside, 5)]
+
+
+def test_a_frame_that_stops_in_the_middle_is_left_out() -> None:
+    with Pipe() as pipe:
+        rows = BinaryRows(pipe.end, b"\xaa\x55", FRAME)
+        pipe.say(frame(1, 1) + frame(2, 2) + frame(3, 3)[:4])
+        assert all_of(rows)[0] == [(1, 1), (2, 2)]
+        with pytest.raises(ValueError, match="only 4 of 6 bytes"):
+            rows.next(time.monotonic() + 10.0)
+        pipe.say(frame(4, 4) + frame(5, 5))
+        assert all_of(rows) == ([(4, 4), (5, 5)], [])
+
+
+def test_a_single_frame_followed_by_silence_counts() -> None:
+    with Pipe() as pipe:
+        rows = BinaryRows(pipe.end, b"\xaa\x55", FRAME)
+        pipe.say(frame(1, 2))
+        assert rows.next(time.monotonic() + 10.0) == ((1, 2),)
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8))
+def test_any_bytes_are_frames_or_left_out(pieces: list[bytes]) -> None:
+    with Pipe() as pipe:
+        rows = BinaryRows(pipe.end, b"\xaa\x55", struct.Struct("<f"))
+        for piece in pieces:
+            pipe.say(piece)
+            assert all(np.isfinite(row).all() for row in all_of(rows)[0])
+
+
+def test_the_rate_is_measured_and_holds_until_it_is_clearly_another_one() -> None:
+    rate = ArrivalRate()
+    now = 100.0
+    for index in range(200):
+        now += 0.02 + (0.004 if index % 2 else -0.004)
+        assert not rate.add(now)
+    assert rate.rate == pytest.approx(50.0, rel=0.02)
+    held = rate.rate
+    changes = [rate.add(now := now + 0.021) for _ in range(100)]
+    assert (changes.count(True), rate.rate) == (0, held)
+    changes = [rate.add(now := now + 0.1) for _ in range(300)]
+    assert True in changes
+    assert rate.rate == pytest.approx(10.0, rel=0.1)
+
+
+def test_a_sensor_that_speaks_once_a_minute_has_a_rate_too() -> None:
+    gatherer = Gatherer(None)
+    gatherer.add((1.0,), 0.0)
+    assert gatherer.take() is None
+    gatherer.add((2.0,), 60.0)
+    assert gatherer.due(60.0)
+    block = gatherer.take()
+    assert block is not None
+    assert (block.rate, block.values.tolist()) == (pytest.approx(1 / 60, rel=0.01), [[1.0], [2.0]])
+
+
+def test_a_pause_and_a_loss_are_gaps_and_nothing_before_them_is_lost() -> None:
+    gatherer = Gatherer(100.0)
+    gatherer.add((1.0,), 0.0)
+    gatherer.add((2.0,), 0.01)
+    gatherer.gap()
+    gatherer.add((3.0,), 0.02)
+    gatherer.add((4.0,), 5.0)
+    blocks = [gatherer.take(), gatherer.take(), gatherer.take()]
+    assert [(block.values[:, 0].tolist(), block.gap) for block in blocks if block is not None] == [
+        ([1.0, 2.0], False),
+        ([3.0], True),
+        ([4.0], True),
+    ]
+
+
+def test_a_broken_line_is_counted_and_what_follows_has_a_gap() -> None:
+    with Pipe() as pipe:
+        faults = Faults()
+        rows, gatherer = TextRows(ByteLines(pipe.end, faults), RowParser(("x", "y"))), Gatherer(50.0)
+        pipe.say(b"1,2\n3\n4,5\n")
+        first = next_block(rows, gatherer, faults, 5.0)
+        second = next_block(rows, gatherer, faults, 5.0)
+        assert first is not None
+        assert second is not None
+        assert (first.values.tolist(), first.gap, second.values.tolist(), second.gap) == (
+            [[1, 2]],
+            False,
+            [[4, 5]],
+            True,
+        )
+        assert (faults.count, faults.last) == (1, "1 column where 2 are expected")
+        assert next_block(rows, gatherer, faults, 0.05) is None
