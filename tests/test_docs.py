@@ -5,7 +5,9 @@
 - ``console``: lines ``$ edge-infer …`` are run in a folder where the repository's ``models/`` lies and, as
   ``config.yaml``, the last configuration above on the page. They must end with 0, in ``console fails`` with another
   code. Output that is given must be what comes out, ``…`` standing for anything. What needs a daemon, a broker or a
-  camera is only parsed, as is ``edge-infer`` in ``sh`` blocks. Other commands are not run.
+  camera is only parsed, as is ``edge-infer`` in ``sh`` blocks. Other commands are not run. In ``console public`` the
+  public test models lie in that folder, too.
+- ``text NAME``: a file of this name in that folder, for the commands below.
 - ``yaml faulty``: a configuration to show an error with; it is ``config.yaml`` for what comes below.
 - ``json NAME``: a payload that must fit the schema NAME (as in ``edge-infer schema NAME``). Plain ``json`` must be JSON
   and, where it has a version (``"v"``), fit one of the payloads.
@@ -43,13 +45,14 @@ NEEDS_MORE = frozenset({"run", "reload", "status", "watch", "cameras", "doctor"}
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block of a page; ``config`` is the last configuration above it."""
+    """One fenced block of a page; ``config`` is the last configuration above it, ``files`` are text files by name."""
 
     page: Path
     line: int
     info: str
     text: str
     config: str
+    files: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.page.name}:{self.line}"
@@ -58,11 +61,14 @@ class Block:
 def blocks_of(page: Path) -> list[Block]:
     """The fenced blocks of a page in their order."""
     text, found, config = page.read_text(encoding="utf-8"), [], ""
+    files: tuple[tuple[str, str], ...] = ()
     for match in re.finditer(r"^( *)```([^\n]*)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
         body = re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE)
-        block = Block(page, text.count("\n", 0, match.start()) + 1, match[2].strip(), body, config)
+        block = Block(page, text.count("\n", 0, match.start()) + 1, match[2].strip(), body, config, files)
         if block.info in ("yaml", "yaml faulty") and is_config(body):
             config = body
+        if block.info.startswith("text "):
+            files = (*files, (block.info.removeprefix("text "), body))
         found.append(block)
     return found
 
@@ -146,7 +152,12 @@ def runs(command: str) -> bool:
 
 
 @pytest.mark.parametrize("block", [block for block in blocks("console") if runnable(block)], ids=ids)
-def test_console(block: Block, folder: Path) -> None:
+def test_console(block: Block, folder: Path, request: pytest.FixtureRequest) -> None:
+    if "public" in block.info.split():
+        for model in (request.getfixturevalue("assets") / "models").iterdir():
+            (folder / model.name).symlink_to(model)
+    for name, text in block.files:
+        (folder / name).write_text(text, encoding="utf-8")
     if block.config:
         (folder / "config.yaml").write_text(block.config, encoding="utf-8")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

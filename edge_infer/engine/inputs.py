@@ -53,6 +53,8 @@ def read_lines(path: str) -> Iterator[Line]:
     some = False
     try:
         with Path(path).open("rb") as file:
+            if b"\0" in file.peek():
+                raise InputError(f"{path}: this is no text file; the model takes one with an input a line")
             for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
                 if len(line) > LONGEST_LINE or b"\0" in line:
                     raise InputError(f"{path}:{number}: not a line of text; is this a text file?")
