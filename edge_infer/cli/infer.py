@@ -36,7 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .tflite file or the folder of a model package")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help=INPUTS)
     parser.add_argument("--labels", metavar="F", help="file with one label a line, instead of the model's own")
-    parser.add_argument("--threshold", metavar="X", type=_score, help="lowest score, 0 to 1")
+    parser.add_argument("--threshold", metavar="X", type=_score, help="lowest score, 0 to 1; anomalies: distance")
     parser.add_argument("--task", metavar="T", choices=get_args(Task), help=" or ".join(get_args(Task)))
     parser.add_argument("--decoder", metavar="D", help="family of the model, where the file does not tell")
     parser.add_argument("--annotate", metavar="DIR", type=Path, help="write pictures with the outcome drawn in there")
@@ -131,6 +131,6 @@ def _score(text: str) -> float:
         score = float(text)
     except ValueError:
         score = -1.0
-    if not 0.0 <= score <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    if not 0.0 <= score <= 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1, or, for anomalies, 0 or more")
     return score

@@ -299,6 +299,9 @@ class Builder:
 
     def _check_task(self, steps: Steps, section: Pipeline, model: ModelPlan) -> None:
         """A key that would do nothing is refused."""
+        if model.task != "anomaly" and section.threshold is not None and section.threshold > 1:
+            text = f"expected a number between 0 and 1, as scores are, not {section.threshold:g}"
+            self.problems.append(self.document.problem((*steps, "threshold"), text))
         for place, given, tasks in (
             (("top_k",), "top_k" in section.model_fields_set, ("classification",)),
             (("nms",), "nms" in section.model_fields_set, ("detection", "pose")),

@@ -72,6 +72,17 @@ def number(low: float, high: float) -> Kind:
     return Kind(parse, {"type": "number", "minimum": low, "maximum": high})
 
 
+def limit() -> Kind:
+    """A score between 0 and 1. More is let through: the distance of an anomaly may be, and the model tells its task."""
+    score = number(0, 1)
+
+    def parse(value: Any) -> float:
+        plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return float(value) if plain and 1 < value <= 1e9 else float(score.parse(value))
+
+    return Kind(parse, {"type": "number", "minimum": 0, "maximum": 1e9})
+
+
 def integer(low: int, high: int) -> Kind:
     """A whole number between the two, both included."""
     expected = f"a whole number between {low} and {high}"

@@ -13,6 +13,7 @@ from edge_infer.config.fields import (
     choice,
     duration,
     integer,
+    limit,
     number,
     polygon_point,
     size,
@@ -175,8 +176,9 @@ class Pipeline(Section):
     """Name under `models`."""
     fps: Annotated[float | None, number(0.001, 1000), Field(examples=[5])] = None
     """At most so many frames a second; without it as fast as source and board allow."""
-    threshold: Annotated[float | None, number(0, 1), Field(examples=[0.6])] = None
-    """The least score that counts; without it as the manifest says."""
+    threshold: Annotated[float | None, limit(), Field(examples=[0.6])] = None
+    """The least score that counts, or, for anomalies, the distance from which on a frame is one; without it as the
+    manifest says."""
     labels: Annotated[tuple[str, ...] | None, Kind(parse_labels, LABEL_LIST), Field(examples=[["person"]])] = None
     """Keep only these labels; without it all."""
     top_k: Annotated[int, integer(1, 100)] = 5

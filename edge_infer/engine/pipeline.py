@@ -71,7 +71,7 @@ class Pipeline:
         visible = self._mask(frame)
         looks = []
         for part in model.parts(visible):
-            transform = model.preprocess(part, model.interpreter.input())
+            transform = model.feed(part)
             candidates = model.decode(model.interpreter.invoke())  # in one: a held tensor stops the next run
             looks.append((candidates, transform))
         findings = model.postprocess(*model.join(looks), frame.monotonic)
@@ -118,11 +118,19 @@ class Pipeline:
                 taken = self.feed.next(self._cursor, TICK)
             reason = self.feed.blocked()
             if taken is not None and reason in (None, "source_ended"):  # the last frame of a source counts too
-                for frame in model.frames(taken):
-                    if pacer.due(time.monotonic()):
-                        self._try(model, frame)
+                self._use(model, taken, pacer)
             elif reason:
                 self._say_nothing(reason)
+
+    def _use(self, model: LoadedModel, taken: Captured, pacer: Pacer) -> None:
+        """Whatever goes into the model now; samples that cannot be gathered are a fault like one of the model."""
+        try:
+            for frame in model.frames(taken):
+                if pacer.due(time.monotonic()):
+                    self._try(model, frame)
+        except Exception as error:  # noqa: BLE001 - the next stretch may be a better one
+            self._failed(error)
+            self._stop.wait(FAILURE_PAUSE)
 
     def _try(self, model: LoadedModel, frame: Captured) -> None:
         self._watch.busy_since = time.monotonic()

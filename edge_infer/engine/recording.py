@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,8 +13,6 @@ from edge_infer.config.plan import SignalPlan, SourcePlan
 from edge_infer.engine.frame import Samples
 from edge_infer.errors import InputError, SourceError
 from edge_infer.readers.sources import Block, make_source, source_target
-
-log = logging.getLogger(__name__)
 
 STRETCH: Final = 1 << 15
 """Samples that are handed on together."""
@@ -68,4 +66,6 @@ def _array(path: str, rate: float) -> Iterator[Samples]:
         )
     rows = values.reshape(len(values), -1)
     for number, start in enumerate(range(0, len(rows), STRETCH), 1):
-        yield Samples(rows[start : start + STRETCH].astype(np.float32), rate, 0.0, 0.0, number, number == 1)
+        yield Samples(
+            rows[start : start + STRETCH].astype(np.float32), rate, time.time(), time.monotonic(), number, number == 1
+        )

@@ -30,6 +30,11 @@ class Feeding:
 def choose_feeding(said: InputSection, metadata: Metadata, tensor: Tensor, family: Family) -> Feeding:
     """Manifest before metadata before the tensor before the family's habit; raises `ModelError` where nobody says."""
     channels = image_shape(tensor)[2]
+    if len(tensor.shape) == 3 and said.color is None:
+        raise ModelError(
+            f"its input {tensor.name} {list(tensor.shape)} may be a gray picture or a signal; say which in the "
+            "manifest: input: {color: gray}, or input: {features: …}"
+        )
     color, color_why = _color(said, metadata, channels, family)
     resize, resize_why = _resize(said, metadata, family)
     normalization, why = _normalization(said, metadata, tensor, family)

@@ -10,7 +10,19 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import Field
 
 from edge_infer.codec import JsonValue
-from edge_infer.config.fields import Kind, Label, choice, duration, flag, integer, number, size, text, written_as_is
+from edge_infer.config.fields import (
+    Kind,
+    Label,
+    choice,
+    duration,
+    flag,
+    integer,
+    limit,
+    number,
+    size,
+    text,
+    written_as_is,
+)
 from edge_infer.config.plan import Color, FeatureKind, FilterPlan, Logarithm, Mel, Resize
 from edge_infer.config.section import Section
 from edge_infer.config.sentences import wrong
@@ -151,7 +163,7 @@ class InputSection(Section):
     window: Annotated[float | None, duration("0.01ms", "1h")] = None
     hop: Annotated[float | None, duration("0.01ms", "1h")] = None
     stride: Annotated[float | None, duration("0.01ms", "1d")] = None
-    channels: Annotated[int | None, integer(1, 64)] = None
+    channels: Annotated[int | None, integer(1, 4096)] = None
     bins: Annotated[int | None, integer(1, 4096)] = None
     coefficients: Annotated[int | None, integer(1, 4096)] = None
     low: Annotated[float | None, number(0, 1e6)] = None
@@ -216,7 +228,7 @@ class Manifest(Section):
     decoder: Annotated[DecoderChoice | None, Kind(_decoder)] = None
     labels: Annotated[str | tuple[str, ...] | None, Kind(_labels)] = None
     input: InputSection = Field(default_factory=InputSection)
-    threshold: Annotated[float | None, number(0, 1e9)] = None
+    threshold: Annotated[float | None, limit()] = None
     nms: NmsSection = Field(default_factory=NmsSection)
     values: list[ValueSection] = Field(default_factory=list)
     state: Annotated[tuple[tuple[str, str], ...], Kind(_state)] = ()

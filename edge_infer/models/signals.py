@@ -56,11 +56,11 @@ def choose_signal(said: InputSection, metadata: Metadata, tensor: Tensor, *, rem
     preprocess = SignalPreprocess(plan, tensor)
     stride_why = "manifest"
     if plan.stride is None:
-        stride_why = "half of that, where the manifest says no stride"
+        stride_why = "half of it, as the manifest says no stride"
         if remembers:
             plan = replace(plan, stride=preprocess.turn)
             preprocess = SignalPreprocess(plan, tensor)
-            stride_why = "the model remembers, so nothing goes in twice"
+            stride_why = "the model remembers: nothing goes in twice"
     why = "manifest" if said.features else METADATA
     reasons = [Reason("features", _features(plan, preprocess), why)]
     reasons += _front(plan)
@@ -149,5 +149,5 @@ def _at_once(plan: SignalPlan, preprocess: SignalPreprocess) -> str:
 
 def _after(plan: SignalPlan, preprocess: SignalPreprocess) -> str:
     if plan.rate is None and plan.stride is None:
-        return f"{max(1, preprocess.rows // 2)} samples"
+        return f"{preprocess.step} sample{'' if preprocess.step == 1 else 's'}"
     return f"{plan.stride if plan.stride is not None else preprocess.stride:.4g} s"

@@ -85,7 +85,7 @@ def test_classes_with_labels_from_a_file(assets: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--threshold", "1.5"), 2, "'1.5' is not a number from 0 to 1"),
+        (("--threshold", "-1.5"), 2, "'-1.5' is not a number from 0 to 1"),
         (("--task", "poetry"), 2, "invalid choice"),
         (("--decoder", "yolov8"), 3, "a YOLOv8 head is one output"),
         (("--decoder", "nonsense"), 3, "known: classification"),

@@ -67,7 +67,7 @@ BROKEN = {
     "a variable in brackets": "mqtt: {port: ${PORT}} #! : needs quotes\n",
     "numbers out of range": (
         f"{ONE}"
-        "    threshold: 1.01  #! pipelines.p.threshold: between 0 and 1\n"
+        "    threshold: -0.01 #! pipelines.p.threshold: between 0 and 1\n"
         "    fps: 0           #! pipelines.p.fps: 0.001\n"
         "    top_k: 0         #! pipelines.p.top_k: between 1 and 100\n"
         "    max_payload: 2M  #! pipelines.p.max_payload: 16384\n"
@@ -169,7 +169,7 @@ BROKEN = {
     "      color: RGB #! pipelines.p.preprocess.color: rgb\n"
     "      tiles: 2 #! pipelines.p.preprocess.tiles: COLUMNSxROWS, 2 to 16 tiles\n"
     "      overlap: 10 #! pipelines.p.preprocess.overlap: between 0 and 0.5\n",
-    "tiles": f"{ONE}    preprocess: {{tiles: 5x4}} #! pipelines.p.preprocess.tiles: such as 2x2, not \"5x4\n",
+    "tiles": f'{ONE}    preprocess: {{tiles: 5x4}} #! pipelines.p.preprocess.tiles: such as 2x2, not "5x4\n',
     "one tile": f"{ONE}    preprocess: {{tiles: 1x1}} #! pipelines.p.preprocess.tiles: 2 to 16 tiles in all\n",
 }
 

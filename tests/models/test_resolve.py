@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.plan import InputPlan, ModelPlan, NmsPlan, TextPlan
+from edge_infer.config.plan import InputPlan, ModelPlan, NmsPlan
 from edge_infer.errors import ModelError
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import examine, resolve
@@ -37,11 +37,12 @@ RESOLVED = {
     "ssd_mobilenet_v2_fpnlite_035_224_int8.tflite": ("ssd", 1, "stretch"),
     "st_ssd_mobilenet_v1_025_192_int8.tflite": ("ssd", 1, "stretch"),
     "openmv_fomo_face_detection.tflite": ("fomo", 1, "letterbox"),
-    "deeplabv3_mnv2_dm05_pascal_quant.tflite": ("segmentation", 0, "stretch"),
+    "deeplabv3_mnv2_dm05_pascal_quant.tflite": ("segmentation", 21, "stretch"),
     "movenet_single_pose_lightning_ptq.tflite": ("movenet", 1, "letterbox"),
     "nl_classifier_with_regex_tokenizer.tflite": ("classification", 2, "regex"),
+    "yamnet_audio_classifier_with_metadata.tflite": ("classification", 521, "waveform"),
 }
-"""Decoder, labels and resize or tokenizer without a word from anybody but the file."""
+"""Decoder, labels and resize, features or tokenizer without a word from anybody but the file."""
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_every_public_model_is_resolved_or_refused_with_the_reason(assets: Path)
         request = ModelRequest("m", str(path))
         if path.name in RESOLVED:
             plan = resolve(request)
-            how = plan.input.tokenizer if isinstance(plan.input, TextPlan) else plan.input.resize
+            how = getattr(plan.input, {"image": "resize", "samples": "features", "text": "tokenizer"}[plan.input.takes])
             assert (plan.decoder.kind, len(plan.labels), how) == RESOLVED[path.name], path.name
             assert (plan.title, plan.version) == (path.stem, None)
             assert plan.threshold == {"pose": 0.3, "segmentation": 0.01}.get(plan.task, 0.5)
@@ -162,16 +163,18 @@ def test_a_link_to_a_model_is_followed(place: Place, tmp_path: Path) -> None:
         (FACES, "decoder: yolov8\n", "a YOLOv8 head is one output"),
         (FACES, "decoder: yolo9\n", r"decoder 'yolo9' \(manifest\) is not known; known: classification, "),
         (FACES, "decoder: blazeface\ntask: classification\n", "decoder blazeface .* is for detection, but the task is"),
-        (FACES, "task: classification\n", r"no decoder for classification \(manifest\) recognises it"),
+        (FACES, "task: classification\n", "a classifier has one output of the shape"),
         (FACES, "input: {color: gray}\n", r"3 colour channels, so gray \(manifest\) does not fit; right is rgb or bgr"),
         (FACES, "input: {mean: [1, 2], std: 1}\n", "has 2 numbers; right is one, or one for each of the 3"),
         (FACES, "labels: none.txt\n", "none.txt cannot be read: No such file"),
         (FACES, "labels: ../secret.txt\n", "yaml:1: labels: expected a file in the manifest's own folder"),
         (FACES, "file: other.tflite\n", "file: is other.tflite, but it lies beside"),
-        (FACES, "threshold: 2\n", "yaml:1: threshold: expected a number between 0 and 1, not 2"),
+        (FACES, "threshold: 2\n", "threshold 2 is not between 0 and 1"),
         (FACES, "name: a\nname: b\n", "yaml:2: name: is there twice"),
         (FACES, "lables: [face]\n", 'yaml:1: lables: is not known here; did you mean "labels"'),
-        (FACES, "values: []\n", "yaml:1: values: is not known here"),
+        (FACES, "values: [{name: level}]\n", "values: are for models of task regression; this one is for detection"),
+        (FACES, "embedding: []\n", "yaml:1: embedding: is not known here"),
+        (FACES, "threshold: -1\n", "yaml:1: threshold: expected a number between 0 and 1, not -1"),
         (FACES, "labels: [face\n", "yaml:1: "),
         (FACES, "just text\n", "yaml:1: expected keys with a colon"),
         (FACES, "labels: [face]", "yaml:1: the last line does not end"),
@@ -187,7 +190,7 @@ def test_a_manifest_that_does_not_fit_is_refused(place: Place, name: str, manife
 
 
 def test_every_problem_of_a_manifest_is_told_at_once(place: Place) -> None:
-    request = place(FACES, "name: a b\nthreshold: 2\ninput:\n  colour: rgb\ngolden: [{input: x}]\n")
+    request = place(FACES, "name: a b\nthreshold: -2\ninput:\n  colour: rgb\ngolden: [{input: x}]\n")
     with pytest.raises(ModelError) as caught:
         resolve(request)
     lines = str(caught.value).splitlines()

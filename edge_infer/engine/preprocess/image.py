@@ -71,7 +71,7 @@ class ImagePreprocess:
         fit = Transform.fit(frame.size, self._size, self._plan.resize, frame.region)
         if (fit.region.size, frame.color) != self._format:
             self._prepare(frame, fit)
-        whole = into if self._upright is None else self._upright
+        whole = into.reshape(*into.shape[:3], -1) if self._upright is None else self._upright
         area = whole[0, fit.top : fit.top + fit.height, fit.left : fit.left + fit.width]
         if self._color == "gray":
             area = area[:, :, 0]

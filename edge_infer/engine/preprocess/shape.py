@@ -1,4 +1,7 @@
-"""What shape of input tensor is a picture: channels last, ``[1, height, width, channels]``, or first (NCHW)."""
+"""What shape of input tensor is a picture: channels last, ``[1, height, width, channels]``, or first (NCHW).
+
+``[1, height, width]``, for gray pictures, is one too, where a manifest says that it is a picture.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,15 @@ def image_shape(tensor: Tensor) -> tuple[int, int, int]:
             return shape[1], shape[2], shape[3]
         if shape[1] in CHANNELS:
             return shape[2], shape[3], shape[1]
+    if len(shape) == 3 and shape[0] == 1 and min(shape) > 0:
+        return shape[1], shape[2], 1
     hint = ""
     if len(shape) == 4 and shape[3] in CHANNELS:
         hint = f"; this one wants {shape[0]} pictures at once: convert the model for a batch of 1"
     raise ModelError(
         f"its input {tensor.name} has the shape {list(shape)}; a picture needs [1, height, width, 1 or 3] or "
-        f"[1, 1 or 3, height, width]{hint}"
+        f"[1, 1 or 3, height, width]{hint}. If it takes no pictures, a manifest says so: input: {{features: …}} for "
+        "sound and samples, {tokenizer: …} for text"
     )
 
 

@@ -54,6 +54,8 @@ class SignalPreprocess:
         self._channels = self._features.values if plan.features == "raw" else plan.channels
         self._refused = 0
         self._fresh = True
+        self.step = 1
+        """Samples, or steps of the micro front end, from one inference to the next."""
         if plan.rate is None and plan.filter != FilterPlan():
             raise ModelError("a `filter` needs the `rate` that the model was trained with")
         self._rate = plan.rate or 1.0
@@ -63,11 +65,6 @@ class SignalPreprocess:
     def frames_of(self) -> tuple[int, int]:
         """Frames of one inference, and values of each."""
         return self._features.frames, self._features.values
-
-    @property
-    def rows(self) -> int:
-        """Rows (samples, or steps of the micro front end) that one inference takes."""
-        return self._features.need
 
     @property
     def span(self) -> float:
@@ -82,7 +79,7 @@ class SignalPreprocess:
     @property
     def stride(self) -> float:
         """Seconds from one inference to the next."""
-        return self._step / self._row_rate
+        return self.step / self._row_rate
 
     @property
     def described_need(self) -> str:
@@ -148,8 +145,8 @@ class SignalPreprocess:
         self._rate = rate
         self._row_rate = 1 / STEP if self._plan.features == "micro" else self._plan.rate or rate
         half = max(1, self._features.need // 2)
-        self._step = half if self._plan.stride is None else max(1, round(self._plan.stride * self._row_rate))
-        self._windows = Gatherer(self._features.need, self._step)
+        self.step = half if self._plan.stride is None else max(1, round(self._plan.stride * self._row_rate))
+        self._windows = Gatherer(self._features.need, self.step)
         self._fresh = True
 
     def _usable(self, taken: Samples) -> bool:
