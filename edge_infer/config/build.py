@@ -45,6 +45,7 @@ KINDS: Final[Mapping[Gives, tuple[str, ...]]] = {
     "text": ("lines",),
 }
 """Some kinds that give it."""
+WORDS: Final[Mapping[Gives, str]] = {"image": "pictures", "samples": "samples", "text": "text"}
 
 
 @dataclass(slots=True)
@@ -111,13 +112,13 @@ class Builder:
         except ConfigError as error:
             self.problems.append(self.document.problem((*steps, "kind"), str(error)))
             return None
+        before = len(self.files.problems)
         options = self._options(steps, section)
         known = {item.name: item for item in dataclasses.fields(found.Options)}
         if "fps" in known and section.fps is not None:
             options["fps"] = section.fps
         if isinstance(section, OtherSource) and not self._keys_fit(steps, options, known):
             return None
-        before = len(self.files.problems)
         instance = self._instance(steps, found, options)
         if instance is None or not self._suits(steps, section, instance):
             return None
@@ -143,7 +144,7 @@ class Builder:
         before = len(self.problems)
         for key in ("rotate", "flip"):
             if key in section.model_fields_set and instance.gives != "image":
-                text = f"belongs to sources of pictures; this one gives {instance.gives}; remove this key"
+                text = f"belongs to sources of pictures; this one gives {WORDS[instance.gives]}; remove this key"
                 self.problems.append(self.document.problem((*steps, key), text))
         if getattr(instance, "stdin", False):
             if self._stdin:
@@ -160,7 +161,8 @@ class Builder:
         try:
             check()
         except SourceError as error:
-            self.files.wrong((*steps, "file"), str(error))
+            key = "file" if hasattr(instance.Options, "file") else "columns"
+            self.files.wrong((*steps, key), str(error))
 
     def _options(self, steps: Steps, section: SourceSection) -> dict[str, JsonValue]:
         """The keys of the kind as its ``Options`` spell them."""
@@ -196,7 +198,7 @@ class Builder:
             return [self.files.file((*steps, index), image) for index, image in enumerate(value)]
         if key == "command":
             return [self.files.program((*steps, 0), value[0]), *value[1:]]
-        return value
+        return list(value) if isinstance(value, tuple) else value
 
     def _keys_fit(self, steps: Steps, options: Mapping[str, Any], known: Mapping[str, dataclasses.Field[Any]]) -> bool:
         before = len(self.problems)
@@ -280,14 +282,15 @@ class Builder:
         """The source has to give what the model takes."""
         takes = model.input.takes
         if source is not None and source.gives != takes:
-            right = [shown(other.name) for other in sources if other.gives == takes]
-            kinds = f"such as {' or '.join(right)}" if right else f"such as one of kind {' or '.join(KINDS[takes])}"
-            text = f"{source.kind} gives {source.gives}, but model {shown(section.model)} takes {takes}"
-            self.problems.append(
-                self.document.problem((*steps, "source"), f"{text}; name a source of {takes} here, {kinds}")
+            right = [shown(other.name) for other in sources if other.gives == takes][:3]
+            kinds = ", ".join(right) if right else f"one of kind {' or '.join(KINDS[takes])}"
+            text = (
+                f"{source.kind} gives {WORDS[source.gives]}, but model {shown(section.model)} takes {WORDS[takes]}; "
+                f"name a source of {WORDS[takes]} here, such as {kinds}"
             )
+            self.problems.append(self.document.problem((*steps, "source"), text))
         if takes != "image" and section.mask:
-            text = f"the model takes {takes}, of which nothing can be blacked out; remove this key"
+            text = f"the model takes {WORDS[takes]}, of which nothing can be blacked out; remove this key"
             self.problems.append(self.document.problem((*steps, "mask"), text))
 
     def _check_labels(self, steps: Steps, section: Pipeline, model: ModelPlan) -> None:

@@ -95,6 +95,7 @@ class CsvSource:
 
     def check(self) -> None:
         """Whether the beginning of the file has the columns; raises `SourceError`."""
+        self.faults = Faults(quiet=True)  # the error says enough
         with self:
             try:
                 while self._next_row() is None:

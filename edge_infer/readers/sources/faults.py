@@ -15,10 +15,11 @@ QUIET: Final = 60.0
 class Faults:
     """``count`` of everything left out and the ``last`` reason; `since_good` of them came after the last good one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self.count = 0
         self.since_good = 0
         self.last = ""
+        self._quiet = quiet
         self._told_at = -QUIET
 
     def note(self, text: str, number: int = 1) -> None:
@@ -26,7 +27,7 @@ class Faults:
         self.count += number
         self.since_good += number
         self.last = text
-        if time.monotonic() - self._told_at >= QUIET:
+        if not self._quiet and time.monotonic() - self._told_at >= QUIET:
             self._told_at = time.monotonic()
             log.warning("left out: %s (%d so far)", text, self.count)
 

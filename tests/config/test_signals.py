@@ -1,0 +1,178 @@
+"""Sources of samples and text in a configuration: what they become, and what does not go together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import wave
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from edge_infer.config.compile import compile_config
+from edge_infer.config.schema import Config
+
+SOURCES = """\
+sources:
+  mic: {kind: audio, device: 1, rate: 16000}
+  clip: {kind: audio, file: clip.wav, loop: true, fps: 2}
+  port: {kind: serial, device: /dev/ttyUSB0, baud: 9600, format: struct, layout: <hhh, header: aa55, columns: [x, y, z]}
+  shaft: {kind: iio, device: adxl345, channels: [x, y, 3], rate: 100}
+  hall: {kind: mqtt, topic: hall/accel, host: broker.lan, tls: {ca_file: ca.pem}, username: me, password_file: pass}
+  table: {kind: csv, file: table.csv, rate: 2, columns: [b], realtime: false}
+  piped: {kind: csv, file: pipe, rate: 2}
+  words: {kind: lines, file: "-"}
+  board: {kind: system, columns: [memory, cpu], rate: 5}
+  pi: {kind: picamera2, camera: 1, size: 320x240, fps: 5, rotate: 180}
+"""
+MODELS = """\
+models:
+  faces: {file: models/face-detect/1.0.0/face_full_range_int8.tflite}
+  sine: {file: sine.tflite}
+"""
+SHIPPED = Path(__file__).parents[2] / "models"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "models").symlink_to(SHIPPED)
+    with wave.open(str(tmp_path / "clip.wav"), "wb") as clip:
+        clip.setnchannels(1)
+        clip.setsampwidth(2)
+        clip.setframerate(8000)
+        clip.writeframes(b"\1\2" * 800)
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", tmp_path / "ca.pem")
+    (tmp_path / "pass").write_text("hunter2\n")
+    (tmp_path / "pass").chmod(0o600)
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    path = folder / "config.yaml"
+    path.write_text(text)
+    compiled = compile_config(path)
+    assert compiled.warnings == ()
+    return [f"{problem.path}: {problem.text}" for problem in compiled.problems]
+
+
+def test_they_become_plans(folder: Path) -> None:
+    assert problems(folder, SOURCES) == []
+    plan = compile_config(folder / "config.yaml").plan
+    assert plan is not None
+    found = {source.name: source for source in plan.sources}
+    assert {name: (source.gives, source.live, source.network) for name, source in found.items()} == {
+        "mic": ("samples", True, False),
+        "clip": ("samples", False, False),
+        "port": ("samples", True, False),
+        "shaft": ("samples", True, False),
+        "hall": ("samples", True, True),
+        "table": ("samples", False, False),
+        "piped": ("samples", True, False),
+        "words": ("text", True, False),
+        "board": ("samples", False, False),
+        "pi": ("image", True, False),
+    }
+    assert [name for name, source in found.items() if source.noisy] == ["mic", "pi"]
+    assert [name for name, source in found.items() if source.stdin] == ["words"]
+    assert found["mic"].options["device"] == "1"
+    assert found["clip"].options["file"] == str(folder / "clip.wav")
+    assert found["shaft"].options["channels"] == ["x", "y", "3"]
+    assert found["shaft"].options["root"] == "/sys/bus/iio/devices"
+    assert found["hall"].options["tls"] == {"ca_file": str(folder / "ca.pem"), "cert_file": None, "key_file": None}
+    assert found["hall"].options["password_file"] == str(folder / "pass")
+    assert (found["pi"].options["fps"], found["pi"].rotate) == (5, 180)
+
+
+def test_the_schema_knows_them(folder: Path) -> None:
+    schema = Config.model_json_schema()
+    value = {"sources": {"hall": {"kind": "mqtt", "topic": "a", "tls": {"ca_file": "x"}, "columns": ["x"]}}}
+    jsonschema.validate(value, schema)
+    value["sources"]["hall"]["tls"] = {"ca": "x"}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(value, schema)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("{kind: audio}", "s: needs either device"),
+        ("{kind: audio, device: default, realtime: true}", "s.realtime: belongs to a file"),
+        ("{kind: audio, file: none.wav}", "s.file: "),
+        ("{kind: audio, file: table.csv}", "s.file: "),
+        ("{kind: audio, file: clip.wav, rate: 16000}", "s.file: "),
+        ("{kind: serial, device: ttyUSB0}", "s.device: expected the path of a port such as /dev/ttyUSB0"),
+        ("{kind: serial, device: /dev/ttyUSB0, baud: 9601}", "s: baud 9601 is not known to this system"),
+        (
+            "{kind: serial, device: /dev/ttyUSB0, format: struct}",
+            "s: format: struct, layout and header belong together",
+        ),
+        ("{kind: iio, device: imu, channels: x, rate: 9}", "s.channels: expected a list of 1 to 256 names"),
+        ("{kind: iio, device: imu, channels: [x, x], rate: 9}", "s.channels[1]: x is there already"),
+        ("{kind: iio, device: imu, channels: [x]}", "s.rate: is missing; for example rate: 100"),
+        ("{kind: mqtt, topic: a/+/b}", "s.topic: expected one topic, without + and #"),
+        ("{kind: mqtt, topic: a, password_file: pass}", "s.password_file: needs username"),
+        ("{kind: mqtt, topic: a, host: 'b:1883'}", "s.host: expected a host name or address alone"),
+        ("{kind: csv, file: table.csv}", "s.rate: is missing"),
+        ("{kind: csv, file: table.csv, rate: 1, columns: [c]}", "s.file: "),
+        ("{kind: csv, file: clip.wav, rate: 1}", "s.file: "),
+        ("{kind: csv, file: '-', rate: 1, loop: true}", "s: loop belongs to a file"),
+        ("{kind: lines, file: none}", "s.file: "),
+        ("{kind: lines, file: '-', flip: vertical}", "s.flip: belongs to sources of pictures; this one gives text"),
+        ("{kind: system, columns: [cpus]}", 's.columns[0]: expected one of cpu, memory, temperature, not "cpus"; did'),
+        ("{kind: system, rate: 0}", "s.rate: expected a number between"),
+        ("{kind: picamera2, camera: front}", "s.camera: expected a whole number"),
+    ],
+)
+def test_what_is_wrong_with_one_is_told_once(folder: Path, source: str, told: str) -> None:
+    (found,) = problems(folder, f"sources:\n  s: {source}\n")
+    assert found.startswith(f"sources.{told}")
+
+
+def test_what_a_file_holds_is_looked_at(folder: Path) -> None:
+    text = "sources:\n  a: {kind: csv, file: table.csv, rate: 1, columns: [c]}\n  b: {kind: audio, file: table.csv}\n"
+    first, second = problems(folder, text)
+    assert "no column c in the header 'a, b'" in first
+    assert "is no WAV file" in second
+
+
+def test_standard_input_can_be_read_once(folder: Path) -> None:
+    text = "sources:\n  a: {kind: lines, file: '-'}\n  b: {kind: csv, file: '-', rate: 1}\n"
+    assert problems(folder, text) == [
+        'sources.b.file: standard input can be read only once, and source "a" reads it; use a named pipe'
+    ]
+
+
+def test_a_source_gives_what_the_model_takes(folder: Path, assets: Path) -> None:
+    shutil.copy(assets / "models" / "hello_world_int8.tflite", folder / "sine.tflite")
+    (folder / "sine.yaml").write_text("task: regression\ninput: {features: raw}\nvalues: [{name: sine}]\n")
+    pipelines = (
+        "pipelines:\n"
+        "  a: {source: pi, model: sine}\n"
+        "  b: {source: board, model: faces}\n"
+        "  c: {source: words, model: faces}\n"
+        "  d: {source: table, model: sine, mask: [[[0, 0], [1, 0], [1, 1]]]}\n"
+        "  e: {source: table, model: sine, preprocess: {resize: stretch}}\n"
+        "  f: {source: pi, model: faces}\n"
+        "  g: {source: clip, model: sine, fps: 5}\n"
+        "  h: {source: table, model: sine, fps: 5}\n"
+    )
+    assert [problem.partition("; ")[0] for problem in problems(folder, SOURCES + MODELS + pipelines)] == [
+        'pipelines.a.source: picamera2 gives pictures, but model "sine" takes samples',
+        'pipelines.b.source: system gives samples, but model "faces" takes pictures',
+        'pipelines.c.source: lines gives text, but model "faces" takes pictures',
+        "pipelines.d.mask: the model takes samples, of which nothing can be blacked out",
+        "pipelines.e.preprocess: the model takes no pictures, so there is nothing to resize or colour",
+    ]
+    first = problems(folder, SOURCES + MODELS + pipelines)[0]
+    assert first.endswith('name a source of samples here, such as "mic", "clip", "port"')
+    sound = "\n".join(
+        line for line in (SOURCES + MODELS + pipelines).splitlines() if line[2:4] not in ("a:", "b:", "c:", "d:", "e:")
+    )
+    path = folder / "config.yaml"
+    path.write_text(sound + "\n")
+    plan = compile_config(path).plan
+    assert plan is not None
+    assert {pipeline.name: pipeline.fps for pipeline in plan.pipelines} == {"f": None, "g": 2, "h": 5}
