@@ -42,6 +42,10 @@ class InputError(EdgeInferError, ValueError):
     """A picture, clip or other input of a one-shot command cannot be read."""
 
 
+class DownloadError(EdgeInferError, OSError):
+    """A file cannot be fetched, or what came is another one."""
+
+
 class SourceError(EdgeInferError, OSError):
     """A camera, stream or file gives no frames now; retried while the daemon runs."""
 

@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check": "validates a configuration and every model it names",
     "infer": "runs one model on pictures and prints what it finds",
     "inspect": "explains a model file and what would be done with it",
+    "models": "the model store, and public models for it",
     "status": "what the running daemon does now",
     "watch": "a subscriber in the terminal",
     "doctor": "what this board offers and lacks",

@@ -63,6 +63,7 @@ def test_the_configuration_works_until_it_is_edited(image: Path, tmp_path: Path)
     text = (image / "etc/edge-infer/config.yaml").read_text()
     assert text.startswith("# yaml-language-server: $schema=/opt/edge-infer/share/config.schema.json\n")
     assert (image / "opt/edge-infer/share/config.schema.json").stat().st_size > 1000
+    assert (image / "opt/edge-infer/current/share/edge-infer/catalogue.yaml").stat().st_size > 1000
     moved = tmp_path / "config.yaml"
     moved.write_text(text.replace("/opt/", f"{image}/opt/").replace("/var/lib/", f"{image}/var/lib/"))
     done = edge_infer(image, "check", "-c", str(moved))

@@ -1,0 +1,191 @@
+"""``edge-infer models``: the model store, and the catalogue of public models that fills it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.errors import ConfigError
+from edge_infer.supervisor.statedir import hinted
+
+if TYPE_CHECKING:
+    from edge_infer.models.acquire import Arrival
+    from edge_infer.models.catalogue import Offer
+    from edge_infer.models.library import Library, Stored
+
+MIRROR: Final = "EDGE_INFER_MIRROR"
+BAR: Final = 30
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.epilog = "example: edge-infer models pull person-present"
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _action(actions, "list", "packages of the store, and models of the catalogue")
+    show = _action(actions, "show", "one package or model of the catalogue, with all that is known about it")
+    show.add_argument("name", metavar="NAME[@VERSION]")
+    into = _action(actions, "add", "tries a package of yours and copies it into the store")
+    into.add_argument("path", metavar="PATH", type=Path, help="a package's folder, or X.tflite with X.yaml beside it")
+    fetch = _action(actions, "pull", "fetches a model of the catalogue, tries it and puts it into the store")
+    fetch.add_argument("name", metavar="NAME[@VERSION]")
+    fetch.add_argument("--mirror", metavar="URL", default=os.environ.get(MIRROR) or None, help=f"default: ${MIRROR}")
+    fetch.add_argument(
+        "--from", dest="folder", metavar="DIR", type=Path, help="take the file from a folder, without internet"
+    )
+
+
+def _action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str
+) -> argparse.ArgumentParser:
+    child = actions.add_parser(name, help=purpose, description=purpose)
+    child.add_argument(
+        "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"names the store; {DEFAULT_CONFIG}"
+    )
+    return child
+
+
+def run(args: argparse.Namespace) -> int:
+    """Does one action; 0 when it is done."""
+    from edge_infer.models.catalogue import read_catalogue
+    from edge_infer.models.library import Library
+
+    library = Library(hinted(args.config) / "models")
+    if args.action == "list":
+        _print(_table(_rows(library.packages(), read_catalogue().values())))
+    elif args.action == "show":
+        _show(args.name, library)
+    elif args.action == "add":
+        _add(args.path, library)
+    else:
+        _pull(args, library)
+    return 0
+
+
+def _add(path: Path, library: Library) -> None:
+    from edge_infer.models.acquire import add as add_package
+
+    _tell(add_package(path.absolute(), library))
+
+
+def _pull(args: argparse.Namespace, library: Library) -> None:
+    from edge_infer.models.acquire import pull
+    from edge_infer.models.catalogue import choose, read_catalogue
+
+    offer = choose(read_catalogue(), args.name)
+    with _Bar(offer.title) as bar:
+        arrival = pull(offer, library, bar, args.mirror, args.folder.absolute() if args.folder else None)
+    _tell(arrival)
+
+
+def _tell(arrival: Arrival) -> None:
+    state = "is in the store now" if arrival.new else "is in the store already"
+    print(f"edge-infer: {arrival.title} {state}: {arrival.folder}", file=sys.stderr)
+    print(arrival.title)
+
+
+def _rows(stored: Sequence[Stored], offers: Iterable[Offer]) -> Iterable[tuple[str, ...]]:
+    here = {package.title: package for package in stored}
+    for title, package in here.items():
+        manifest = package.manifest
+        if manifest is None:
+            yield title, "broken", "", "", package.problem.splitlines()[0]
+        else:
+            yield title, "here", _size(package), manifest.licence or "", manifest.task or ""
+    for offer in offers:
+        if offer.title not in here:
+            yield offer.title, "pull it", _megabytes(offer.listed.bytes), offer.listed.licence, offer.listed.about
+
+
+def _show(name: str, library: Library) -> None:
+    from edge_infer.models.catalogue import read_catalogue
+
+    packages = library.find(name)
+    offers = [offer for offer in read_catalogue().values() if name in (offer.name, offer.title)]
+    if not packages and not offers:
+        raise ConfigError(
+            f"neither the store nor the catalogue has {name}; edge-infer models list shows what they have"
+        )
+    for package in packages:
+        _print([f"{package.title}: in the store", *_table([("folder", str(package.folder)), *_known(package)])])
+    for offer in offers:
+        listed = offer.listed
+        rows = [
+            ("about", listed.about),
+            ("address", listed.url),
+            ("size", f"{listed.bytes} bytes"),
+            ("sha256", listed.sha256),
+            ("licence", listed.licence),
+            ("source", listed.source),
+            ("example", _example(offer)),
+        ]
+        _print([f"{offer.title}: in the catalogue", *_table(rows), "manifest:", *_indented(offer.manifest())])
+
+
+def _known(package: Stored) -> Iterable[tuple[str, str]]:
+    if package.manifest is None:
+        yield "problem", package.problem
+        return
+    manifest = package.manifest
+    said = {"task": manifest.task, "sha256": manifest.sha256, "licence": manifest.licence, "source": manifest.source}
+    yield from ((key, " ".join(text.split())) for key, text in said.items() if text)
+    yield "use it", f"models: {{NAME: {{use: {package.title}}}}} in the configuration"
+
+
+def _example(offer: Offer) -> str:
+    example = offer.listed.example
+    labels = ", ".join(expected.label for expected in example.expect)
+    return f"{labels} in {example.input}" + (f" of {example.of}" if example.of else "")
+
+
+def _size(package: Stored) -> str:
+    return _megabytes(sum(path.stat().st_size for path in package.folder.rglob("*") if path.is_file()))
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+def _indented(text: str) -> Iterable[str]:
+    return (f"  {line}" for line in text.splitlines())
+
+
+def _table(rows: Iterable[Sequence[str]]) -> Iterable[str]:
+    found = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*found, strict=True)] if found else []
+    for row in found:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _print(lines: Iterable[str]) -> None:
+    """What others wrote does not write to the terminal."""
+    for line in lines:
+        print("".join(letter if letter.isprintable() else " " for letter in line))
+
+
+class _Bar:
+    """How far a download is, on standard error, for people at a terminal."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._shown = ""
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            print(file=sys.stderr)
+
+    def __call__(self, have: int, whole: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        done = "#" * (have * BAR // whole)
+        text = f"\r{self._title} [{done:<{BAR}}] {have * 100 // whole:3} % of {_megabytes(whole)}"
+        if text != self._shown:
+            self._shown = text
+            print(text, end="", file=sys.stderr, flush=True)

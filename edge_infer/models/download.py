@@ -1,0 +1,180 @@
+"""A file from the network that is what it should be, over whatever line there is.
+
+Nothing that a server says of itself is believed: only the bytes count, and whether their number and digest are those of
+the catalogue. What has come so far is kept and continued (RFC 9110, 14: ranges), in this run or in a later one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import logging
+import os
+import re
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from edge_infer import __version__
+from edge_infer.errors import DownloadError
+
+log = logging.getLogger(__name__)
+
+PATIENCE: Final = 30.0
+"""Seconds without a byte after which a connection is given up."""
+PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
+"""Seconds to wait after each attempt in a row that brought nothing."""
+_PART: Final = 1 << 16
+_AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RANGE: Final = re.compile(r"bytes (\d+)-")
+_ADVICE: Final = (
+    "a proxy is set with https_proxy, another server with --mirror, and --from takes a file that is here already"
+)
+
+Progress = Callable[[int, int], None]
+"""Gets the bytes that are here, and those of the whole file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file: where it is published, its size in bytes and its digest."""
+
+    url: str
+    bytes: int
+    sha256: str
+
+
+def download(
+    wanted: Wanted,
+    part: Path,
+    progress: Progress = lambda _have, _all: None,
+    patience: float = PATIENCE,
+    pauses: tuple[float, ...] = PAUSES,
+) -> None:
+    """Fetches a file into ``part``, continuing what is there; raises `DownloadError`, with ``part`` kept or removed.
+
+    Attempts that bring something may be many; after as many in a row as there are ``pauses`` it is given up.
+    """
+    with _opened(part) as stream:
+        fruitless = 0
+        while (have := stream.seek(0, os.SEEK_END)) < wanted.bytes:
+            why = _attempt(wanted, stream, progress, patience)
+            if stream.seek(0, os.SEEK_END) > have:
+                fruitless = 0
+            elif fruitless == len(pauses):
+                raise DownloadError(f"{wanted.url}: {why}; what has come is kept, try again. {_ADVICE}")
+            else:
+                log.info("%s: %s; trying again", wanted.url, why)
+                time.sleep(pauses[fruitless])
+                fruitless += 1
+        _check(wanted, stream, part)
+
+
+def _check(wanted: Wanted, stream: IO[bytes], part: Path) -> None:
+    """The right bytes, or none are kept."""
+    size = stream.seek(0)
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+        size += len(block)
+    if size == wanted.bytes and digest.hexdigest() == wanted.sha256:
+        return
+    part.unlink(missing_ok=True)
+    if size != wanted.bytes:
+        raise DownloadError(f"{wanted.url} has more than the {wanted.bytes} bytes of the catalogue: it is another file")
+    raise DownloadError(
+        f"{wanted.url}: what came has the SHA-256 {digest.hexdigest()}, but the catalogue wants {wanted.sha256}: it is "
+        "another file, or was changed on its way; nothing of it was kept"
+    )
+
+
+@contextmanager
+def _opened(part: Path) -> Iterator[IO[bytes]]:
+    """The file that grows; one process at a time writes it."""
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("a+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield stream
+    except BlockingIOError as error:
+        raise DownloadError(f"another edge-infer is fetching this file into {part}") from error
+    except DownloadError:
+        raise
+    except OSError as error:
+        raise DownloadError(f"{part} cannot be written: {error.strerror or error}") from error
+
+
+def _attempt(wanted: Wanted, stream: IO[bytes], progress: Progress, patience: float) -> str:
+    """Takes what one connection gives; returns why that was not all. Raises `DownloadError` where it is hopeless."""
+    have = stream.seek(0, os.SEEK_END)
+    headers = {"User-Agent": f"edge-infer/{__version__}", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    try:
+        request = urllib.request.Request(wanted.url, headers=headers)  # noqa: S310 - the opener knows HTTP only
+        with _opener().open(request, timeout=patience) as answer:
+            if have and not _continues(answer, have):
+                have = 0
+                stream.truncate(0)
+            return _take(wanted, answer, stream, have, progress)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416:  # what is here is no beginning of what is there
+            stream.truncate(0)
+        elif error.code not in _AGAIN:
+            raise DownloadError(f"{wanted.url}: the server says {error.code} {error.reason}; {_ADVICE}") from error
+        return f"the server says {error.code} {error.reason}"
+    except _WriteError as error:
+        raise DownloadError(f"no room for {wanted.url}: {error.__cause__}") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise DownloadError(f"{wanted.url}: its certificate is not trusted: {reason.verify_message}") from error
+        return f"the connection failed: {reason or type(error).__name__}"
+
+
+class _WriteError(Exception):
+    """The disk, not the network."""
+
+
+def _take(wanted: Wanted, answer: http.client.HTTPResponse, stream: IO[bytes], have: int, progress: Progress) -> str:
+    """Writes what comes, at most one byte more than there should be."""
+    progress(have, wanted.bytes)
+    while have <= wanted.bytes and (block := answer.read1(min(_PART, wanted.bytes + 1 - have))):
+        try:
+            stream.write(block)
+            stream.flush()
+        except OSError as error:
+            raise _WriteError from error
+        have += len(block)
+        progress(min(have, wanted.bytes), wanted.bytes)
+    return f"the connection ended after {have} of {wanted.bytes} bytes"
+
+
+def _continues(answer: http.client.HTTPResponse, have: int) -> bool:
+    """Whether the answer goes on where we are; a server may also begin from the start."""
+    found = _RANGE.match(answer.headers.get("Content-Range", ""))
+    return answer.status == 206 and found is not None and int(found[1]) == have
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """HTTP and HTTPS only, through the proxies that the environment names."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener

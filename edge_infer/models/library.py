@@ -1,0 +1,168 @@
+"""The model store: packages in ``<state_dir>/models/<name>/<version>/``, which appear whole and never change."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_infer.errors import ConfigError, ModelError, StartError
+from edge_infer.models.files import LARGEST_MODEL, inside, read_whole
+from edge_infer.models.manifest import Manifest
+from edge_infer.models.package import MANIFEST, Package, find_package
+
+TEXTS: Final = ("LICENCE", "LICENSE", "NOTICE", "PROVENANCE.md", "README.md")
+"""Files of a package that its manifest does not name and that go with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A package of the store; ``problem`` is why its manifest cannot be read."""
+
+    folder: Path
+    manifest: Manifest | None
+    problem: str = ""
+
+    @property
+    def title(self) -> str:
+        """``name@version``, as `use` of the configuration has it."""
+        return f"{self.folder.parent.name}@{self.folder.name}"
+
+
+class Library:
+    """The packages below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def packages(self) -> list[Stored]:
+        """All of them, by name and version."""
+        try:
+            found = sorted(path.parent for path in self.folder.glob(f"[!.]*/*/{MANIFEST}"))
+        except PermissionError as error:
+            raise StartError(f"{self.folder} cannot be read by this user; try it with sudo") from error
+        return [_stored(folder) for folder in found]
+
+    def find(self, wanted: str) -> list[Stored]:
+        """The packages ``NAME``, or the one ``NAME@VERSION``."""
+        return [stored for stored in self.packages() if wanted in (stored.title, stored.title.partition("@")[0])]
+
+    def has(self, title: str) -> bool:
+        """Whether the package ``NAME@VERSION`` is there."""
+        return self._place(title).exists()
+
+    @contextmanager
+    def incoming(self) -> Iterator[Path]:
+        """A folder to make a package in; what is left in it at the end is removed. Raises `StartError`."""
+        self._check_owner()
+        try:
+            self.folder.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o750, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".incoming-") as folder:
+                package = Path(folder) / "package"
+                package.mkdir()
+                yield package
+        except PermissionError as error:
+            raise StartError(f"{error.filename} cannot be written by this user; run it as the daemon's") from error
+
+    def place(self, package: Path, title: str) -> Path:
+        """Moves a complete package to where ``use: NAME@VERSION`` finds it, durably, and hands back that folder."""
+        target = self._place(title)
+        for path in (*package.rglob("*"), package):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+            _sync(path)
+        target.parent.mkdir(mode=0o755, exist_ok=True)
+        try:
+            package.rename(target)
+        except OSError as error:
+            if not target.exists():
+                raise
+            raise ConfigError(f"{title} has come into the store meanwhile, as {target}") from error
+        _sync(target.parent)
+        _sync(self.folder)
+        return target
+
+    def parts(self) -> Path:
+        """Where files lie that are being fetched."""
+        self._check_owner()
+        return self.folder / ".parts"
+
+    def _place(self, title: str) -> Path:
+        name, _, version = title.partition("@")
+        return self.folder / name / version
+
+    def _check_owner(self) -> None:
+        """Root does not write into the folders of another user, who could lead it elsewhere."""
+        folder = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        found = folder.stat()
+        if os.geteuid() != 0 or found.st_uid == 0:
+            return
+        try:
+            owner = folder.owner()
+        except KeyError:
+            owner = str(found.st_uid)
+        raise StartError(f"{folder} belongs to {owner}; run it as that user: runuser -u {owner} -- edge-infer models …")
+
+
+def gather(path: Path, into: Path) -> str:
+    """Copies a package, and nothing else that lies there, into a folder; its title. Raises `ModelError`."""
+    package = find_package(path)
+    manifest = package.manifest
+    if package.manifest_path is None or manifest.name is None or manifest.version is None:
+        missing = " and ".join(f"{key}:" for key in ("name", "version") if getattr(manifest, key) is None)
+        where = package.manifest_path or package.file.with_suffix(".yaml")
+        raise ModelError(f"{package.file} goes into the store by name and version; say {missing} in {where}")
+    for name in sorted(_named(package)):
+        _copy(inside(package.folder, name), into / name)
+    text = read_whole(package.manifest_path, 1 << 20).decode()
+    if manifest.file is None:
+        text = f"file: {package.file.name}\n{text}"
+    (into / MANIFEST).write_text(text, encoding="utf-8")
+    return f"{manifest.name}@{manifest.version}"
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two packages have the same files with the same bytes."""
+    files = [
+        {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()} for folder in (one, other)
+    ]
+    return files[0].keys() == files[1].keys() and all(
+        path.read_bytes() == files[1][name].read_bytes() for name, path in files[0].items()
+    )
+
+
+def _named(package: Package) -> set[str]:
+    manifest, signature = package.manifest, package.file.name + ".sig"
+    said = {package.file.name, manifest.input.vocabulary, *(golden.input for golden in manifest.golden)}
+    if isinstance(manifest.labels, str):
+        said.add(manifest.labels)
+    beside = {name for name in (*TEXTS, signature) if (package.folder / name).is_file()}
+    return {name for name in said if name} | beside
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    data = read_whole(source, LARGEST_MODEL)
+    try:
+        target.write_bytes(data)
+    except OSError as error:
+        raise StartError(f"{source} cannot be copied into the store: {error.strerror or error}") from error
+
+
+def _stored(folder: Path) -> Stored:
+    try:
+        return Stored(folder, find_package(folder).manifest)
+    except ModelError as error:
+        return Stored(folder, None, str(error))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,75 @@
+"""The catalogue: every entry is whole, and every model of it finds what its example says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from edge_infer.config.plan import PipelinePlan, TextPlan
+from edge_infer.engine.inputs import find_in_file
+from edge_infer.engine.model import LoadedModel
+from edge_infer.errors import ConfigError
+from edge_infer.models.acquire import pull
+from edge_infer.models.catalogue import Offer, choose, read_catalogue
+from edge_infer.models.library import Library
+from edge_infer.models.probe import probe
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.trial import _seen
+
+OFFERS = read_catalogue()
+FREE = ("Apache-2.0", "MIT")
+ENTRY = """models:
+  some-model:
+    version: 1.0.0
+    about: something
+    url: https://host/some.tflite
+    bytes: 10
+    sha256: %s
+    licence: MIT
+    source: somewhere
+    example: {input: a.png, expect: []}
+"""
+
+
+@pytest.mark.parametrize("offer", OFFERS.values(), ids=str)
+def test_a_model_of_the_catalogue_works_and_finds_what_is_said(offer: Offer, assets: Path, tmp_path: Path) -> None:
+    arrival = pull(offer, Library(tmp_path / "models"), folder=assets / "models")
+    plan = probe(ModelRequest(offer.name, str(arrival.folder)))
+    assert (plan.title, plan.sha256) == (offer.title, offer.listed.sha256)
+    example = offer.listed.example
+    if isinstance(plan.input, TextPlan):
+        path = tmp_path / "line.txt"
+        path.write_text(example.input)
+    else:
+        path = next(path for path in assets.glob(f"*/{example.input}"))
+    with LoadedModel(PipelinePlan("p", "s", plan, plan.threshold)) as model:
+        seen = [label for found in find_in_file(model, plan.input, str(path)) for label, _ in _seen(found.findings)]
+    assert {expected.label for expected in example.expect} <= set(seen)
+    assert example.expect
+
+
+def test_entries_are_of_free_models_at_addresses_that_do_not_change() -> None:
+    files = [offer.file for offer in OFFERS.values()]
+    assert len(set(files)) == len(files) >= 8
+    for offer in OFFERS.values():
+        assert offer.listed.licence in FREE
+        assert re.search(r"/[0-9a-f]{40}/|\?generation=\d+$", offer.listed.url), offer.name
+
+
+def test_one_is_chosen_by_name_and_version() -> None:
+    assert choose(OFFERS, "movenet") is choose(OFFERS, "movenet@1.0.0")
+    with pytest.raises(ConfigError, match=r"has movenet@1\.0\.0, not movenet@2\.0"):
+        choose(OFFERS, "movenet@2.0")
+    with pytest.raises(ConfigError, match="the catalogue has no yolo; it has coco-ssd, deeplab"):
+        choose(OFFERS, "yolo")
+
+
+def test_a_catalogue_that_is_wrong_is_told_line_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(ENTRY % ("0" * 64))
+    assert read_catalogue(path)["some-model"].file == "some.tflite"
+    path.write_text((ENTRY % "12").replace("https:", "http:"))
+    with pytest.raises(ConfigError, match=r"c\.yaml:5: .*url.*\n.*c\.yaml:7: .*sha256"):
+        read_catalogue(path)
