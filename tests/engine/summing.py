@@ -1,0 +1,83 @@
+"""Small models written by hand that sum up what goes in, in two ways of remembering it from run to run."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+
+FLOAT, RESOURCE = schema.TensorType.FLOAT32, schema.TensorType.RESOURCE
+ADD, HANDLE = schema.BuiltinOperator.ADD, schema.BuiltinOperator.VAR_HANDLE
+READ, ASSIGN, ONCE = (
+    schema.BuiltinOperator.READ_VARIABLE,
+    schema.BuiltinOperator.ASSIGN_VARIABLE,
+    schema.BuiltinOperator.CALL_ONCE,
+)
+CODES = (ADD, HANDLE, READ, ASSIGN, ONCE)
+
+
+def summing_model() -> bytes:
+    """State outside: ``total = x + before`` and ``twice = total + total``, all float32 [1, 1]."""
+    tensors = [_tensor(name) for name in ("x", "before", "total", "twice")]
+    return _model([_graph(tensors, [0, 1], [2, 3], [_operator(ADD, [0, 1], [2]), _operator(ADD, [2, 2], [3])])])
+
+
+def remembering_model(first: float) -> bytes:
+    """State in a variable that begins as ``first``: ``total = x + variable``, which becomes the variable."""
+    handle, begun = _operator(HANDLE, [], [1]), _operator(ONCE, [], [])
+    begun.builtinOptionsType, begun.builtinOptions = schema.BuiltinOptions.CallOnceOptions, schema.CallOnceOptionsT()
+    begun.builtinOptions.initSubgraphIndex = 1
+    steps = [begun, handle, _operator(READ, [1], [2]), _operator(ADD, [0, 2], [3]), _operator(ASSIGN, [1, 3], [])]
+    tensors = [_tensor("x"), _tensor("handle", RESOURCE), _tensor("variable"), _tensor("total")]
+    main = _graph(tensors, [0], [3], steps)
+    begin = _graph(
+        [_tensor("first", buffer=1), _tensor("handle", RESOURCE)],
+        [],
+        [],
+        [_operator(HANDLE, [], [1]), _operator(ASSIGN, [1, 0], [])],
+    )
+    return _model([main, begin], struct.pack("<f", first))
+
+
+def _model(graphs: list[Any], *constants: bytes) -> bytes:
+    model = schema.ModelT()
+    model.version, model.subgraphs, model.operatorCodes = 3, graphs, [_code(code) for code in CODES]
+    model.buffers = [schema.BufferT() for _ in range(1 + len(constants))]
+    for buffer, data in zip(model.buffers[1:], constants, strict=True):
+        buffer.data = list(data)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _code(number: int) -> Any:
+    code = schema.OperatorCodeT()
+    code.builtinCode, code.deprecatedBuiltinCode = number, min(number, 127)
+    return code
+
+
+def _graph(tensors: list[Any], inputs: list[int], outputs: list[int], operators: list[Any]) -> Any:
+    graph = schema.SubGraphT()
+    graph.tensors, graph.inputs, graph.outputs, graph.operators = tensors, inputs, outputs, operators
+    return graph
+
+
+def _tensor(name: str, kind: int = FLOAT, buffer: int = 0) -> Any:
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.type, tensor.buffer = name, [1, 1] if kind == FLOAT else [], kind, buffer
+    return tensor
+
+
+def _operator(code: int, inputs: list[int], outputs: list[int]) -> Any:
+    operator = schema.OperatorT()
+    operator.opcodeIndex, operator.inputs, operator.outputs = CODES.index(code), inputs, outputs
+    if code == ADD:
+        operator.builtinOptionsType = schema.BuiltinOptions.AddOptions
+        operator.builtinOptions = schema.AddOptionsT()
+    elif code == HANDLE:
+        operator.builtinOptionsType = schema.BuiltinOptions.VarHandleOptions
+        operator.builtinOptions = schema.VarHandleOptionsT()
+        operator.builtinOptions.container, operator.builtinOptions.sharedName = "", "sum"
+    return operator

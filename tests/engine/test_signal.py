@@ -1,0 +1,215 @@
+"""From a source's stretches to input tensors."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_infer.config.plan import FilterPlan, SignalPlan
+from edge_infer.engine.frame import Samples
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.signal import SignalPreprocess
+from edge_infer.errors import ModelError
+from tests.engine.sounds import features_of, stretches, tensor, windows
+
+MFCC = SignalPlan("mfcc", 16000, window=0.03, hop=0.02, bins=40, low=20, high=4000)
+RAW = SignalPlan("raw", 100, stride=0.05)
+KINDS = {
+    "raw": (RAW, tensor(1, 10, 2), 100.0, 2),
+    "raw of another rate": (RAW, tensor(1, 10, 2), 250.0, 2),
+    "filtered": (SignalPlan("raw", 100, filter=FilterPlan(highpass=1.0)), tensor(1, 10, 2), 100.0, 2),
+    "mfcc": (SignalPlan("mfcc", 1000, window=0.03, hop=0.02, bins=13), tensor(1, 4, 5), 800.0, 2),
+    "spectrum": (SignalPlan("spectrum", 1000, window=0.064, channels=2), tensor(1, 60), 1000.0, 2),
+    "micro": (SignalPlan("micro", 16000), tensor(1, 3, 40), 16000.0, 1),
+}
+
+
+def ramp(count: int, channels: int = 1) -> np.ndarray:
+    return np.repeat(np.arange(count, dtype=np.float32)[:, np.newaxis], channels, axis=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=25)
+@given(sizes=st.lists(st.integers(1, 300), max_size=8))
+def test_stretches_of_any_sizes_give_the_same_windows(kind: str, sizes: list[int]) -> None:
+    plan, into, rate, channels = KINDS[kind]
+    values = np.random.default_rng(2).normal(0, 0.2, (1000, channels)).astype(np.float32)
+    whole = windows(SignalPreprocess(plan, into), stretches(values, rate))
+    parts = windows(SignalPreprocess(plan, into), stretches(values, rate, sizes))
+    assert len(whole) == len(parts) > 0
+    for one, other in zip(whole, parts, strict=True):
+        assert np.allclose(one.values, other.values, atol=1e-6)
+        assert (one.gap, one.rate) == (other.gap, other.rate)
+
+
+def test_times_are_those_of_the_last_sample() -> None:
+    preprocess = SignalPreprocess(RAW, tensor(1, 10, 1))
+    (part,) = stretches(ramp(23), 100)
+    found = list(preprocess.frames(part))
+    assert [frame.values[-1, 0] for frame in found] == [9, 14, 19]
+    assert [frame.wall for frame in found] == pytest.approx([100.10, 100.15, 100.20])
+    assert [frame.monotonic for frame in found] == pytest.approx([50.10, 50.15, 50.20])
+    assert [frame.gap for frame in found] == [True, False, False]
+
+
+def test_without_a_stride_windows_overlap_by_half() -> None:
+    assert SignalPreprocess(SignalPlan("waveform", 16000), tensor(1, 15600)).stride == pytest.approx(0.4875)
+    assert SignalPreprocess(SignalPlan("raw"), tensor(1, 1)).step == 1
+    preprocess = SignalPreprocess(MFCC, tensor(1, 49, 10, 1))
+    assert (preprocess.span, preprocess.stride, preprocess.turn) == pytest.approx((0.99, 0.495, 0.98))
+
+
+def test_a_gap_ends_what_was_gathered() -> None:
+    preprocess = SignalPreprocess(RAW, tensor(1, 10, 1))
+    before, after = ramp(9), ramp(12) + 100
+    assert not list(preprocess.frames(Samples(before, 100, 1.0, 1.0, 1, gap=True)))
+    (found,) = preprocess.frames(Samples(after, 100, 2.0, 2.0, 2, gap=True))
+    assert found.gap
+    assert found.values[0, 0] == 100
+
+
+def test_samples_that_are_no_numbers_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    preprocess = SignalPreprocess(RAW, tensor(1, 10, 1))
+    good, bad = ramp(9), np.array([[1.0], [np.nan]], np.float32)
+    with caplog.at_level(logging.WARNING):
+        for number in range(1, 9):
+            assert not list(preprocess.frames(Samples(good, 100, 1.0, 1.0, 2 * number - 1)))
+            assert not list(preprocess.frames(Samples(bad, 100, 1.0, 1.0, 2 * number)))
+    assert [record.args for record in caplog.records] == [(1,), (2,), (4,), (8,)]
+    (found,) = preprocess.frames(Samples(ramp(10), 100, 1.0, 1.0, 18))
+    assert found.gap
+
+
+def test_empty_stretches_change_nothing() -> None:
+    preprocess = SignalPreprocess(RAW, tensor(1, 10, 1))
+    empty = np.empty((0, 1), np.float32)
+    assert not list(preprocess.frames(Samples(empty, 100, 1.0, 1.0, 1, gap=True)))
+    assert not list(preprocess.frames(Samples(ramp(9), 100, 1.0, 1.0, 2)))
+    assert not list(preprocess.frames(Samples(empty, 100, 1.0, 1.0, 3)))
+    assert len(list(preprocess.frames(Samples(ramp(1), 100, 1.0, 1.0, 4)))) == 1
+    assert not list(preprocess.rest(Samples(empty, 100, 1.0, 1.0, 5)))
+
+
+def test_stereo_sound_becomes_its_mean() -> None:
+    plan, into = SignalPlan("waveform", 1000), tensor(1, 100)
+    left = np.random.default_rng(1).normal(size=(100, 1)).astype(np.float32)
+    (one,) = features_of(plan, into, np.hstack([left, left * 3]), 1000)
+    (other,) = features_of(plan, into, left * 2, 1000)
+    assert np.allclose(one, other, atol=1e-6)
+
+
+def test_samples_of_other_widths_are_refused_and_say_what_to_do() -> None:
+    preprocess = SignalPreprocess(RAW, tensor(1, 10, 3))
+    with pytest.raises(ModelError, match=r"gives 2 values at a time and the model takes 3; .*`columns`"):
+        preprocess.frames(Samples(ramp(10, 2), 100, 1.0, 1.0, 1))
+
+
+def test_a_rate_that_is_nearly_right_is_right() -> None:
+    preprocess = SignalPreprocess(RAW, tensor(1, 10, 1))
+    (found,) = preprocess.frames(Samples(ramp(12), 100.3, 1.0, 1.0, 1, gap=True))
+    assert found.values[:, 0].tolist() == list(range(10))
+
+
+def test_a_lower_rate_is_told_once_and_a_change_of_it_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
+    preprocess = SignalPreprocess(SignalPlan("waveform", 16000), tensor(1, 400))
+    with caplog.at_level(logging.WARNING):
+        for number in range(1, 4):
+            list(preprocess.frames(Samples(ramp(150), 8000, 1.0, 1.0, number)))
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "8000 samples a second, the model takes 16000: resampled, but what lies above 4000 Hz is missing" in told
+    (found,) = preprocess.frames(Samples(ramp(400), 16000, 1.0, 1.0, 4))
+    assert found.gap
+    assert found.values[0, 0] == 0
+
+
+def test_without_a_rate_samples_are_taken_as_they_come() -> None:
+    preprocess = SignalPreprocess(SignalPlan("raw", stride=2.0), tensor(1, 4, 1))
+    for rate, begins in ((1.0, [0, 2, 4, 6]), (2.0, [0, 4])):
+        found = list(preprocess.frames(Samples(ramp(10), rate, 1.0, 1.0, 1, gap=True)))
+        assert [frame.values[0, 0] for frame in found] == begins
+        assert found[0].rate == rate
+
+
+@pytest.mark.parametrize(
+    ("into", "stored"),
+    [
+        (tensor(1, 3), [-0.5, 0.25, 4.0]),
+        (tensor(1, 3, dtype="float16"), [-0.5, 0.25, 4.0]),
+        (tensor(1, 3, dtype="int8", scale=0.05, zero=10), [0, 15, 90]),
+        (tensor(1, 3, dtype="uint8", scale=0.02, zero=128), [103, 140, 255]),
+        (tensor(1, 3, dtype="int16", scale=1 / 32768), [-16384, 8192, 32767]),
+        (tensor(1, 3, dtype="int32"), [0, 0, 4]),
+    ],
+)
+def test_features_are_quantized_as_the_tensor_says(into: Tensor, stored: list[float]) -> None:
+    values = np.array([[-0.5], [0.25], [4.0]], np.float32)
+    (found,) = features_of(SignalPlan("raw", 10), into, values, 10)
+    assert found.dtype.name == into.dtype
+    assert found[0].tolist() == stored
+
+
+def test_scale_peak_mean_and_std() -> None:
+    values = np.array([[1.0, 10.0], [-2.0, 40.0]], np.float32)
+
+    def found(**said: object) -> list[list[float]]:
+        plan = SignalPlan("raw", 10, **said)  # type: ignore[arg-type]
+        return features_of(plan, tensor(1, 2, 2), values, 10)[0][0].tolist()
+
+    assert found(scale=0.5) == [[0.5, 5.0], [-1.0, 20.0]]
+    assert found(peak=True) == [pytest.approx([0.025, 0.25]), pytest.approx([-0.05, 1.0])]
+    assert found(mean=(1.0, 20.0), std=(0.5, 10.0)) == [[0.0, -1.0], [-6.0, 2.0]]
+    assert found(mean=(1.0,)) == [[0.0, 9.0], [-3.0, 39.0]]
+
+
+@pytest.mark.parametrize(
+    ("plan", "into", "words"),
+    [
+        (SignalPlan("raw", 10), tensor(1, 3, dtype="complex64"), "is of complex64"),
+        (SignalPlan("micro", 16000, peak=True), tensor(1, 3, 40), "`scale: peak` does not go with"),
+        (SignalPlan("raw", 10, mean=(1.0, 2.0)), tensor(1, 3, 3), "`input: mean` has 2 numbers; right is one, or 3"),
+        (SignalPlan("raw", 10, std=(0.0,)), tensor(1, 3, 3), "`input: std` is 0"),
+        (SignalPlan("raw", filter=FilterPlan(lowpass=3.0)), tensor(1, 3, 3), "a `filter` needs the `rate`"),
+        (SignalPlan("raw", 10, filter=FilterPlan(lowpass=7.0)), tensor(1, 3, 3), "has to lie below 5"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_first_sample(plan: SignalPlan, into: Tensor, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        SignalPreprocess(plan, into)
+
+
+def test_silence_is_no_division_by_nothing() -> None:
+    plan = SignalPlan("mfcc", 16000, window=0.03, hop=0.02, bins=40, peak=True)
+    (found,) = features_of(plan, tensor(1, 4, 10), np.zeros((1440, 1), np.float32), 16000)
+    assert np.isfinite(found).all()
+
+
+def test_without_its_package_the_micro_front_end_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymicro_features", None)
+    with pytest.raises(ModelError, match=r"pip install 'edge-infer\[micro\]'"):
+        SignalPreprocess(SignalPlan("micro", 16000), tensor(1, 3, 40))
+
+
+@pytest.mark.parametrize("kind", ["mfcc", "micro"])
+def test_ten_hours_of_silence_take_no_memory(kind: str) -> None:
+    """What is held after a minute is held after ten hours (of the micro front end, which takes longer, 20 minutes)."""
+    plan = MFCC if kind == "mfcc" else SignalPlan("micro", 16000)
+    into = tensor(1, 49, 10) if kind == "mfcc" else tensor(1, 49, 40)
+    preprocess = SignalPreprocess(plan, into)
+    long, count = np.zeros((16000 * 60, 1), np.float32), 0
+    tracemalloc.start()
+    try:
+        held = []
+        for minute in range(600 if kind == "mfcc" else 20):
+            stretch = Samples(long, 16000, 60.0 * minute, 60.0 * minute, minute + 1)
+            count += sum(1 for _ in preprocess.frames(stretch))
+            held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert max(held[5:]) - held[1] < 200_000
+    assert count > 60 * len(held) * 1.9
