@@ -42,8 +42,9 @@ def alive(pid: int) -> bool:
 class Daemon:
     """``edge-infer run`` as a user starts it, in a folder of its own; killed at the end if it still runs."""
 
-    def __init__(self, folder: Path, text: str) -> None:
+    def __init__(self, folder: Path, text: str, stdin: int = subprocess.DEVNULL) -> None:
         self.folder = folder
+        self._stdin = stdin
         self.config = folder / "config.yaml"
         self.config.write_text(text)
         self.log = folder / "log"
@@ -72,7 +73,7 @@ class Daemon:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "edge_infer", "run", "-c", str(self.config), "--log-level", "debug"],
-                stdin=subprocess.DEVNULL,
+                stdin=self._stdin,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,

@@ -18,7 +18,7 @@ from typing import Final
 
 from edge_infer.config.load import Document, Steps
 from edge_infer.config.plan import Problem
-from edge_infer.readers.sources.inputs import STDIN, is_live
+from edge_infer.readers.sources.inputs import STDIN, is_pipe
 
 MOST_SECRET: Final = 4096
 
@@ -51,7 +51,7 @@ class NamedFiles:
         if path == STDIN:
             return path
         found = self.absolute(path)
-        if is_live(found) and Path(found).exists():
+        if is_pipe(found):
             if not os.access(found, os.R_OK | os.W_OK):
                 self.wrong(steps, f"the pipe {found} cannot be read and written by {_user()}; both are needed")
         else:

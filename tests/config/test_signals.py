@@ -12,6 +12,7 @@ import pytest
 
 from edge_infer.config.compile import compile_config
 from edge_infer.config.schema import Config
+from tests.broker import Certificates
 
 SOURCES = """\
 sources:
@@ -43,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
         clip.setframerate(8000)
         clip.writeframes(b"\1\2" * 800)
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
-    shutil.copy("/etc/ssl/certs/ca-certificates.crt", tmp_path / "ca.pem")
+    assert Certificates(tmp_path).ca == tmp_path / "ca.pem"
     (tmp_path / "pass").write_text("hunter2\n")
     (tmp_path / "pass").chmod(0o600)
     os.mkfifo(tmp_path / "pipe")
@@ -120,6 +121,7 @@ def test_the_schema_knows_them(folder: Path) -> None:
         ("{kind: csv, file: clip.wav, rate: 1}", "s.file: "),
         ("{kind: csv, file: '-', rate: 1, loop: true}", "s: loop belongs to a file"),
         ("{kind: lines, file: none}", "s.file: "),
+        ("{kind: lines, file: models}", "s.file: "),
         ("{kind: lines, file: '-', flip: vertical}", "s.flip: belongs to sources of pictures; this one gives text"),
         ("{kind: system, columns: [cpus]}", 's.columns[0]: expected one of cpu, memory, temperature, not "cpus"; did'),
         ("{kind: system, rate: 0}", "s.rate: expected a number between"),

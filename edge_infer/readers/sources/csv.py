@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -19,7 +18,7 @@ from edge_infer.readers.sources import Block
 from edge_infer.readers.sources.bytelines import ByteLines, EndOfInputError
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.gather import Gatherer, TextRows, next_block
-from edge_infer.readers.sources.inputs import STDIN, is_live, open_input
+from edge_infer.readers.sources.inputs import STDIN, is_live, is_pipe, open_input
 from edge_infer.readers.sources.rows import HeaderError, Row, RowParser
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class CsvOptions:
     realtime: bool = True
 
     def __post_init__(self) -> None:
-        if self.loop and is_live(self.file) and (self.file == STDIN or Path(self.file).exists()):
+        if self.loop and (self.file == STDIN or is_pipe(self.file)):
             raise ValueError("loop belongs to a file; a pipe cannot begin again")
 
 

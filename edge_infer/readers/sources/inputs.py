@@ -19,6 +19,15 @@ def is_live(file: str) -> bool:
         return True
 
 
+def is_pipe(file: str) -> bool:
+    """Whether it is a named pipe, or a device that can be read like one."""
+    try:
+        mode = os.stat(file).st_mode  # noqa: PTH116
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
 def open_input(file: str) -> int:
     """An open descriptor of its own; raises `SourceError`.
 
