@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_infer.config.plan import InputPlan, ModelPlan, PipelinePlan, TextPlan
 from edge_infer.engine.decoders import Decoder, Layout, decoder_class
-from edge_infer.engine.frame import Captured, Frame
+from edge_infer.engine.frame import Captured, Frame, Samples
 from edge_infer.engine.geometry import Transform
 from edge_infer.engine.interpreter import Interpreter, Tensor
 from edge_infer.engine.preprocess import Preprocess, preprocess_for
@@ -71,7 +71,16 @@ class LoadedModel:
 
     def frames(self, taken: Captured) -> Iterator[Captured]:
         """What goes into the model now that ``taken`` has come: a picture at once, samples when a window is whole."""
-        for frame in self.preprocess.frames(taken):
+        yield from self._after_gaps(self.preprocess.frames(taken))
+
+    def rest(self, last: Samples) -> Iterator[Captured]:
+        """What still goes into a model of signals when nothing comes after ``last``."""
+        rest = getattr(self.preprocess, "rest", None)
+        if rest is not None:
+            yield from self._after_gaps(rest(last))
+
+    def _after_gaps(self, frames: Iterable[Captured]) -> Iterator[Captured]:
+        for frame in frames:
             if frame.gap:
                 self.interpreter.forget()
             yield frame
