@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import struct
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,8 @@ _BITFIELDS: Final = 3
 def read_picture(path: str) -> Pixels:
     """The pixels as blue, green, red, upright; raises `InputError` that begins with the path."""
     try:
+        if stat.S_ISFIFO(Path(path).stat().st_mode):  # opening it could wait for ever
+            raise InputError(f"{path}: this is a pipe, not a file")
         with Path(path).open("rb") as file:
             data = file.read(LARGEST + 1)
     except IsADirectoryError as error:

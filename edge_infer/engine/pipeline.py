@@ -17,7 +17,7 @@ from edge_infer.engine.feed import TICK, Feed
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.health import PipelineWatch
 from edge_infer.engine.mask import Mask
-from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.model import LoadedModel, Look
 from edge_infer.engine.outcome import Composer, Outcome
 from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.publication import Publication
@@ -67,16 +67,20 @@ class Pipeline:
             log.warning("pipeline %s: its thread did not stop", self.plan.name)
 
     def step(self, model: LoadedModel, frame: Captured) -> None:
-        """What happens to one captured frame."""
+        """What happens to one captured frame, looked at whole or in tiles."""
         visible = self._mask(frame)
-        looks = []
-        for part in model.parts(visible):
-            transform = model.feed(part)
-            candidates = model.decode(model.interpreter.invoke())  # in one: a held tensor stops the next run
-            looks.append((candidates, transform))
-        findings = model.postprocess(*model.join(looks), frame.monotonic)
+        looks = [self._look(model, part) for part in model.parts(visible)]
+        candidates, transform = model.join(looks)
+        findings = model.postprocess(candidates, transform, frame.monotonic)
         outcome = self._compose(findings, frame, time.monotonic())
         self._publish(outcome)
+
+    def _look(self, model: LoadedModel, part: Captured) -> Look:
+        """What the model sees in a picture, a window of samples or a line."""
+        transform = model.feed(part)  # preprocess
+        tensors = model.interpreter.invoke()  # infer; they must be gone before the next run, and are on return
+        candidates = model.decode(tensors)
+        return candidates, transform
 
     def health(self) -> PipelineHealth:
         """What the health message says of this pipeline."""

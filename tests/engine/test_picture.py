@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -75,3 +76,9 @@ def test_each_fault_is_told_with_its_path(tmp_path: Path) -> None:
             read_picture(str(tmp_path / name))
         assert str(caught.value).startswith(str(tmp_path / name))
         assert words in str(caught.value)
+
+
+def test_a_pipe_that_nobody_writes_into_is_no_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "door.png")
+    with pytest.raises(InputError, match="is a pipe"):
+        read_picture(str(tmp_path / "door.png"))
