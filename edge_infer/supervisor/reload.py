@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import select
 import time
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 MOST_ERRORS: Final = 100
 MOST_WAITING: Final = 32
+DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 class Reload:
@@ -67,7 +69,7 @@ class Reload:
             self.plan = plan
             self._house.apply(plan)
         else:
-            remember(plan)
+            self._remember(plan, starting=True)
             self._apply(compiled, plan)
 
     def begin(self, request: Request | None = None) -> None:
@@ -129,12 +131,19 @@ class Reload:
             text = "cannot change while the daemon runs; restart it instead"
             self._reject(compiled.digest, (Problem(str(self._config), 1, "device.state_dir", text),))
         else:
-            try:
-                remember(plan)
-            except StartError as error:  # a full or dying disk is no reason to run what the operator has replaced
-                log.error("%s; should the file break, a start finds an older configuration", error)  # noqa: TRY400
-                self._house.note(str(error))
+            self._remember(plan, starting=False)
             self._apply(compiled, plan)
+
+    def _remember(self, plan: Plan, *, starting: bool) -> None:
+        """A full or dying disk is no reason to stand still; a directory that was never writable is, at the start."""
+        try:
+            remember(plan)
+        except StartError as error:
+            cause = error.__cause__
+            if starting and not (isinstance(cause, OSError) and cause.errno in DISK_FAULTS):
+                raise
+            log.error("%s; should the file break, a start finds an older configuration", error)  # noqa: TRY400
+            self._house.note(str(error))
 
     def _apply(self, compiled: Compiled, plan: Plan) -> None:
         for warning in compiled.warnings:
@@ -150,6 +159,8 @@ class Reload:
         log.error("the configuration is rejected%s", "; what ran goes on" if self.plan else "")
         self._house.note(str(problems[0]) if problems else "the configuration is rejected")
         errors = tuple(str(problem)[:500] for problem in problems[:MOST_ERRORS])
+        if len(problems) > MOST_ERRORS:
+            errors = (*errors[:-1], f"… and {len(problems) - MOST_ERRORS + 1} more; edge-infer check prints them all")
         self._say(ConfigStatus("rejected", digest, timestamp(time.time()), errors))
 
     def _say(self, status: ConfigStatus) -> None:

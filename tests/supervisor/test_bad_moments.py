@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -221,3 +223,25 @@ def test_a_plan_that_fills_every_buffer_arrives(box: Path, broker: Broker, subsc
         daemon.wait_serving(45)
         subscriber.wait(f"{P}/p13/result", deadline=30)
         assert daemon.status()["rooms"]["engine"]["restarts"] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
+def test_a_box_that_starts_with_a_full_disk_serves(tmp_path: Path, broker: Broker, subscriber: Subscriber) -> None:
+    box = tmp_path / "full"
+    (box / "state").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(box / "state")], check=True)
+    try:
+        with Daemon(box, config(broker.port)) as daemon:
+            daemon.wait_serving()
+            daemon.signal(signal.SIGTERM)
+            assert daemon.wait(20) == 0
+            with suppress(OSError), (box / "state" / "filler").open("wb") as filler:
+                while True:
+                    filler.write(b"x" * 65536)
+                    filler.flush()
+            moment = time.monotonic()
+            daemon.start()
+            daemon.wait_serving()
+            subscriber.wait(f"{P}/faces/result", lambda heard: heard.at > moment)
+    finally:
+        subprocess.run(["umount", str(box / "state")], check=True)
