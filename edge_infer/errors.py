@@ -39,7 +39,7 @@ class ModelError(EdgeInferError, ValueError):
 
 
 class InputError(EdgeInferError, ValueError):
-    """A picture, clip or other input of a one-shot command cannot be read."""
+    """A picture, recording or other input cannot be read, or is not what the model takes."""
 
 
 class DownloadError(EdgeInferError, OSError):

@@ -61,7 +61,7 @@ def find_in_recording(model: LoadedModel, stretches: Iterable[Samples], name: st
     preprocess = model.preprocess
     assert isinstance(preprocess, SignalPreprocess)
     average = Average()
-    for window in _windows(model, stretches):
+    for window in _windows(model, stretches, name):
         candidates, place = model.look(window)
         average.add(candidates)
     if not average.count:
@@ -69,10 +69,13 @@ def find_in_recording(model: LoadedModel, stretches: Iterable[Samples], name: st
     return model.postprocess(average.mean(), place, window.monotonic), window
 
 
-def _windows(model: LoadedModel, stretches: Iterable[Samples]) -> Iterator[Captured]:
+def _windows(model: LoadedModel, stretches: Iterable[Samples], name: str) -> Iterator[Captured]:
     """All windows of a recording, the one that its very end makes whole among them."""
     last: Samples | None = None
     for last in stretches:
-        yield from model.frames(last)
+        try:
+            yield from model.frames(last)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
     if last is not None:
         yield from model.rest(last)

@@ -15,7 +15,7 @@ from edge_infer.config.plan import FilterPlan, SignalPlan
 from edge_infer.engine.frame import Samples
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.signal import SignalPreprocess
-from edge_infer.errors import ModelError
+from edge_infer.errors import InputError, ModelError
 from tests.engine.sounds import features_of, stretches, tensor, windows
 
 MFCC = SignalPlan("mfcc", 16000, window=0.03, hop=0.02, bins=40, low=20, high=4000)
@@ -106,7 +106,7 @@ def test_stereo_sound_becomes_its_mean() -> None:
 
 def test_samples_of_other_widths_are_refused_and_say_what_to_do() -> None:
     preprocess = SignalPreprocess(RAW, tensor(1, 10, 3))
-    with pytest.raises(ModelError, match=r"gives 2 values at a time and the model takes 3; .*`columns`"):
+    with pytest.raises(InputError, match=r"gives 2 values at a time and the model takes 3; .*`columns`"):
         preprocess.frames(Samples(ramp(10, 2), 100, 1.0, 1.0, 1))
 
 

@@ -27,7 +27,7 @@ from edge_infer.engine.preprocess.filters import make_filters
 from edge_infer.engine.preprocess.micro import STEP, MicroFrontend
 from edge_infer.engine.preprocess.resample import Resampler
 from edge_infer.engine.preprocess.window import Gatherer, Rows
-from edge_infer.errors import ModelError
+from edge_infer.errors import InputError, ModelError
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class SignalPreprocess:
             return rows
         if self._plan.features in MIXED and rows.shape[1] > 0:
             return np.asarray(rows.mean(axis=1, keepdims=True), np.float64)
-        raise ModelError(
+        raise InputError(
             f"the source gives {rows.shape[1]} values at a time and the model takes {self._channels}; choose them with "
             "the source's `columns` or `channels`"
         )

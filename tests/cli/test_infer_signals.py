@@ -1,0 +1,149 @@
+"""Every public model of sound, sensors and values gives what its makers and the references say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.frame import Samples
+from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.tasks.anomaly import Deviation
+from edge_infer.engine.tasks.classification import Classification
+from edge_infer.engine.tasks.regression import Measurement
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolve import resolve
+from tests.cli.test_infer import infer
+from tests.engine.sounds import (
+    DIGITS,
+    EVENTS,
+    JOGGING,
+    KEYWORDS,
+    MACHINE,
+    MICRO_SPEECH,
+    RESTING,
+    SINE,
+    WAKE_WORD,
+    motions,
+    normal_machine,
+    put,
+)
+
+
+def scores(found: dict[str, Any]) -> dict[str, float]:
+    return {item["label"]: item["score"] for item in found["classes"]}
+
+
+def run(assets: Path, folder: Path, name: str, *inputs: Path, threshold: str = "0") -> list[dict[str, Any]]:
+    code, found, errors = infer(put(assets, folder, name), *inputs, "--threshold", threshold)
+    assert code == 0, errors
+    assert [item["input"] for item in found] == list(map(str, inputs))
+    return found
+
+
+def test_keywords(assets: Path, tmp_path: Path) -> None:
+    audio = [assets / "audio" / f"{name}_1000ms.wav" for name in ("yes", "silence")]
+    yes, silence = run(assets, tmp_path, KEYWORDS, *audio)
+    assert scores(yes)["Yes"] == pytest.approx(0.996, abs=0.01)
+    assert scores(silence)["Silence"] == pytest.approx(0.90, abs=0.02)
+
+
+def test_keywords_of_the_micro_front_end(assets: Path, tmp_path: Path) -> None:
+    audio = [assets / "audio" / f"{name}_1000ms.wav" for name in ("yes", "no")]
+    yes, no = run(assets, tmp_path, MICRO_SPEECH, *audio)
+    assert scores(yes)["yes"] == pytest.approx(0.996, abs=0.01)
+    assert scores(no)["no"] == pytest.approx(0.91, abs=0.02)
+
+
+def test_audio_events_without_a_manifest(assets: Path) -> None:
+    audio = [assets / "audio" / name for name in ("speech.wav", "meow_16k.wav")]
+    code, (speech, meow), _ = infer(assets / "models" / EVENTS, *audio)
+    assert code == 0
+    assert list(scores(speech)) == ["Speech"]
+    assert scores(speech)["Speech"] == pytest.approx(0.96, abs=0.01)
+    assert next(iter(scores(meow))) == "Cat"
+    assert scores(meow)["Cat"] == pytest.approx(0.73, abs=0.01)
+
+
+def test_a_wake_word_that_nobody_says(assets: Path, tmp_path: Path) -> None:
+    (found,) = run(assets, tmp_path, WAKE_WORD, assets / "audio" / "speech.wav")
+    assert scores(found)["alexa"] == pytest.approx(0.0, abs=0.05)
+
+
+def test_a_machine_that_runs_as_it_should(assets: Path, tmp_path: Path) -> None:
+    path = tmp_path / "normal.npy"
+    np.save(path, normal_machine(assets))
+    (found,) = run(assets, tmp_path, MACHINE, path, threshold="12")
+    assert found["anomaly"]["score"] == pytest.approx(10.27, rel=0.002)
+    assert found["anomaly"]["state"] == "normal"
+
+
+def test_its_windows_one_by_one(assets: Path, tmp_path: Path) -> None:
+    with loaded(assets, tmp_path, MACHINE) as model:
+        frames = list(model.frames(Samples(normal_machine(assets), 31.25, 0.0, 0.0, 1, gap=True)))
+        found = [model.find(frame) for frame in frames]
+    distances = [each.score for each in found if isinstance(each, Deviation)]
+    assert len(distances) == 196
+    assert np.mean(distances) == pytest.approx(10.27, rel=0.002)
+
+
+@pytest.mark.parametrize(
+    ("name", "motion", "activity"), [(JOGGING, "Running", "Jogging"), (RESTING, "Standing", "Stationary")]
+)
+def test_what_people_do(assets: Path, tmp_path: Path, name: str, motion: str, activity: str) -> None:
+    recordings = [values for label, values in motions(assets) if label == motion]
+    files = []
+    for number, values in enumerate(recordings):
+        files.append(tmp_path / f"{number}.csv")
+        rows = [",".join(f"{value:.6f}" for value in row) for row in values[:24]]
+        files[-1].write_text("\n".join(["x,y,z", *rows, ""]))
+    found = run(assets, tmp_path, name, *files)
+    assert [next(iter(scores(item))) for item in found] == [activity] * 10
+
+
+def test_a_sine(assets: Path, tmp_path: Path) -> None:
+    points = np.linspace(0, 2 * np.pi, 100, dtype=np.float32)
+    with loaded(assets, tmp_path, SINE) as model:
+        frames = model.frames(Samples(points[:, np.newaxis], 1.0, 0.0, 0.0, 1, gap=True))
+        found = [model.find(frame) for frame in frames]
+    values = [each.values[0].value for each in found if isinstance(each, Measurement)]
+    differences = np.abs(np.array(values, np.float64) - np.sin(points))
+    assert differences.max() <= 0.12
+    assert differences.mean() <= 0.026
+
+
+def test_a_digit(assets: Path, tmp_path: Path) -> None:
+    (found,) = run(assets, tmp_path, DIGITS, assets / "images" / "mnist_nine.bmp")
+    assert next(iter(scores(found))) == "9"
+    assert scores(found)["9"] > 0.9
+
+
+def test_recordings_that_cannot_be_used_are_told_and_the_others_are_done(assets: Path, tmp_path: Path) -> None:
+    short, wide, nan = tmp_path / "short.npy", tmp_path / "wide.npy", tmp_path / "nan.npy"
+    np.save(short, np.zeros((23, 3), np.float32))
+    np.save(wide, np.zeros((24, 6), np.float32))
+    np.save(nan, np.full((24, 3), np.nan, np.float32))
+    good = tmp_path / "good.npy"
+    np.save(good, np.zeros((24, 3), np.float32))
+    code, found, errors = infer(put(assets, tmp_path, JOGGING), short, wide, nan, good)
+    assert code == 1
+    assert [item["input"] for item in found] == [str(good)]
+    assert f"edge-infer: {short}: it is too short; the model takes 24 samples at once" in errors
+    assert "samples that are no numbers are dropped" in errors
+    assert f"edge-infer: {wide}: the source gives 6 values at a time and the model takes 3" in errors
+
+
+def loaded(assets: Path, folder: Path, name: str) -> LoadedModel:
+    plan = resolve(ModelRequest("m", str(put(assets, folder, name))))
+    return LoadedModel(PipelinePlan("p", "s", plan, plan.threshold))
+
+
+def test_what_is_found_window_by_window_is_a_classification_each(assets: Path, tmp_path: Path) -> None:
+    with loaded(assets, tmp_path, JOGGING) as model:
+        (_, values) = motions(assets)[0]
+        found = [model.find(frame) for frame in model.frames(Samples(values, 10.0, 0.0, 0.0, 1, gap=True))]
+    assert len(found) == 7
+    assert all(isinstance(each, Classification) for each in found)

@@ -1,0 +1,106 @@
+"""A pipeline on sound and samples: the same outcome as `infer`, gaps and faults on the way."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_infer.channel import Channel
+from edge_infer.config.plan import PipelinePlan, SourcePlan
+from edge_infer.engine.capture import local_capture
+from edge_infer.engine.frame import Samples
+from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.pipeline import Pipeline
+from edge_infer.engine.stream import Stream, make_feed
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolve import resolve
+from edge_infer.readers.sources import source_target
+from edge_infer.rooms import Handover
+from tests.broker import eventually
+from tests.engine.sounds import EVENTS, JOGGING, MANIFESTS, SINE, motions, put
+from tests.engine.test_pipeline import ends, heard, reasons
+
+__all__ = ["ends"]
+
+
+def plan(assets: Path, folder: Path, name: str, manifest: str | None = None, **settings: Any) -> PipelinePlan:
+    model = resolve(ModelRequest("m", str(put(assets, folder, name, manifest))))
+    return PipelinePlan("ear", "mic", model, model.threshold, publish="every", **settings)
+
+
+def source(kind: str, **options: Any) -> SourcePlan:
+    return SourcePlan(
+        "mic", kind, source_target(kind), live=False, network=False, options=options, gives="samples", noisy=False
+    )
+
+
+def results(records: list[Any]) -> list[Any]:
+    return [record.message for record in records if isinstance(record, Handover)]
+
+
+def test_every_window_of_a_recording_becomes_a_result(
+    ends: tuple[Outlet, Channel], assets: Path, tmp_path: Path
+) -> None:
+    outlet, channel = ends
+    feed = make_feed(source("audio", file=str(assets / "audio" / "speech.wav"), realtime=False))
+    pipeline, records = Pipeline(plan(assets, tmp_path, EVENTS), feed, outlet), list[Any]()
+    pipeline.start()
+    feed.start(local_capture(feed.plan))
+    eventually(lambda: "source_ended" in reasons(heard(channel, records)), "end of the source", 20)
+    pipeline.close()
+    feed.close()
+    found = results(records)
+    assert len(found) == (68360 - 15600) // 7800 + 1
+    assert np.mean([item.classes[0].score for item in found]) == pytest.approx(0.96, abs=0.01)
+    assert {item.classes[0].label for item in found} == {"Speech"}
+
+
+def test_faults_on_the_way_are_told_and_pass(ends: tuple[Outlet, Channel], assets: Path, tmp_path: Path) -> None:
+    """Samples of another width, then none that are numbers, then good ones again."""
+    outlet, channel = ends
+    feed = make_feed(source("csv", file="nowhere.csv", rate=10.0))
+    assert isinstance(feed, Stream)
+    pipeline, records = Pipeline(plan(assets, tmp_path, JOGGING), feed, outlet), list[Any]()
+    pipeline.start()
+    running = dict(motions(assets))["Running"]
+    number = 0
+
+    def offer(values: np.ndarray, *, gap: bool = False) -> None:
+        nonlocal number
+        number += 1
+        item = Samples(values.astype(np.float32), 10.0, time.time(), time.monotonic(), number, gap)
+        feed.offer(number, lambda: item)
+
+    offer(running[:24, :2], gap=True)
+    eventually(lambda: "engine_failed" in reasons(heard(channel, records)), "the fault", 20)
+    offer(np.full((24, 3), np.nan))
+    offer(running[:20])
+    offer(running[20:24])
+    eventually(lambda: results(heard(channel, records)), "a result", 20)
+    pipeline.close()
+    feed.close()
+    (found,) = results(records)
+    assert found.classes[0].label == "Jogging"
+
+
+def test_a_value_that_cannot_be_is_said_to_be_implausible(
+    ends: tuple[Outlet, Channel], assets: Path, tmp_path: Path
+) -> None:
+    outlet, channel = ends
+    rows = tmp_path / "angle.csv"
+    rows.write_text("angle\n0.5236\n1.5708\n4.7124\n")
+    manifest = MANIFESTS[SINE].replace("min: -1.2", "min: 0, unit: x, step: 0.1")
+    feed = make_feed(source("csv", file=str(rows), rate=10.0, realtime=False))
+    pipeline, records = Pipeline(plan(assets, tmp_path, SINE, manifest), feed, outlet), list[Any]()
+    pipeline.start()
+    feed.start(local_capture(feed.plan))
+    eventually(lambda: len(results(heard(channel, records))) == 3, "three results", 20)
+    pipeline.close()
+    feed.close()
+    values = [item.values[0] for item in results(records)]
+    assert [value.value for value in values] == [pytest.approx(0.5, abs=0.11), pytest.approx(1.0, abs=0.11), None]
+    assert [value.implausible is True for value in values] == [False, False, True]
