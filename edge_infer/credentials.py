@@ -6,32 +6,38 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.config.plan import MqttPlan
-from edge_infer.errors import StartError
+from edge_infer.errors import EdgeInferError, SourceError, StartError
 
 LONGEST: Final = 4096
 
 
 def broker_password(plan: MqttPlan) -> str | None:
-    """The password in ``mqtt.password_file``, without its last newline; None where none is configured.
-
-    Raises `StartError` when the file cannot be used.
-    """
+    """The password in ``mqtt.password_file``; None where none is configured, `StartError` when it cannot be used."""
     if plan.password_file is None:
         return None
-    path = Path(plan.password_file)
+    return _password(plan.password_file, f"mqtt.password_file {plan.password_file}", StartError)
+
+
+def source_password(path: str) -> str:
+    """The password of a camera or another source; raises `SourceError` when the file cannot be used."""
+    return _password(path, f"the password file {path}", SourceError)
+
+
+def _password(path: str, what: str, failure: type[EdgeInferError]) -> str:
+    """All of a file but its last newline; it holds one line and no more."""
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             data = file.read(LONGEST + 1)
     except OSError as error:
-        raise StartError(f"mqtt.password_file {path} cannot be read: {error.strerror}") from error
+        raise failure(f"{what} cannot be read: {error.strerror}") from error
     if len(data) > LONGEST:
-        raise StartError(f"mqtt.password_file {path} is longer than {LONGEST} bytes: it holds the password and no more")
+        raise failure(f"{what} is longer than {LONGEST} bytes: it holds the password and no more")
     try:
         password = data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
-        raise StartError(f"mqtt.password_file {path} is not UTF-8 text") from error
+        raise failure(f"{what} is not UTF-8 text") from error
     if not password:
-        raise StartError(f"mqtt.password_file {path} is empty: write the broker's password into it")
+        raise failure(f"{what} is empty: write the password into it")
     if "\n" in password:
-        raise StartError(f"mqtt.password_file {path} has several lines: it holds the password and no more")
+        raise failure(f"{what} has several lines: it holds the password and no more")
     return password

@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
-
-from edge_infer.errors import SourceError
-
-
-def read_secret(path: str) -> str:
-    """The first line of a password file; raises `SourceError`."""
-    try:
-        lines = Path(path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"the password file {path} cannot be read: {error}") from error
-    if not lines or not lines[0]:
-        raise SourceError(f"the password file {path} is empty; its first line is the password")
-    return lines[0]
 
 
 def with_credentials(url: str, username: str | None, password: str | None) -> str:

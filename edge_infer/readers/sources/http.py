@@ -19,9 +19,10 @@ import cv2
 import numpy as np
 
 from edge_infer.config.plan import Gives
+from edge_infer.credentials import source_password
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
-from edge_infer.readers.sources.address import read_secret, shown
+from edge_infer.readers.sources.address import shown
 from edge_infer.readers.sources.mjpeg import MOST_PICTURE, MjpegParser
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class HttpSource:
 
     def __enter__(self) -> Self:
         options = self._options
-        password = read_secret(options.password_file) if options.password_file is not None else ""
+        password = source_password(options.password_file) if options.password_file is not None else ""
         self._closed.clear()
         self._opener = make_opener(options.url, options.username, password)
         self._due = time.monotonic()

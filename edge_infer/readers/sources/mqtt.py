@@ -16,9 +16,9 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from edge_infer.config.plan import Gives, TlsPlan
+from edge_infer.credentials import source_password
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Block
-from edge_infer.readers.sources.address import read_secret
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.gather import Gatherer, next_block
 from edge_infer.readers.sources.rows import Row, RowParser
@@ -101,7 +101,7 @@ class MqttSource:
         client.on_connect, client.on_subscribe, client.on_message = self._connected, self._subscribed, self._message
         try:
             if options.username is not None:
-                secret = read_secret(options.password_file) if options.password_file else None
+                secret = source_password(options.password_file) if options.password_file else None
                 client.username_pw_set(options.username, secret)
             if options.tls is not None:
                 client.tls_set_context(tls_context(options.tls))

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 import cv2
 
 from edge_infer.config.plan import Gives
+from edge_infer.credentials import source_password
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
-from edge_infer.readers.sources.address import read_secret, shown, with_credentials
+from edge_infer.readers.sources.address import shown, with_credentials
 from edge_infer.readers.sources.capture import Capture, next_picture
 from edge_infer.readers.sources.decoder_log import DecoderLog
 
@@ -67,7 +68,7 @@ class RtspSource:
 
     def __enter__(self) -> Self:
         options = self._options
-        password = read_secret(options.password_file) if options.password_file is not None else None
+        password = source_password(options.password_file) if options.password_file is not None else None
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;{options.transport}"
         began = time.monotonic()
         self._log.open(os.environ)
