@@ -104,7 +104,9 @@ BROKEN = {
     "labels that are none": "models:\n  m: {file: a, labels: [a, true, [b]]} #! models.m.labels[1]: in quotes\n",
     "no labels": "models:\n  m: {file: a, labels: []} #! models.m.labels: empty\n",
     "a model that is not there": "models:\n  m:\n    file: none.tflite #! models.m.file: none.tflite\n",
-    "a package that is not there": "device: {state_dir: .}\nmodels:\n  m:\n    use: face@9 #! models.m.use: there is no\n",
+    "a package that is not there": (
+        "device: {state_dir: .}\nmodels:\n  m:\n    use: face@9 #! models.m.use: there is no\n"
+    ),
     # sources
     "no kind": "sources:\n  s: {device: /dev/video0} #! sources.s.kind: is missing\n",
     "an unknown kind": 'sources:\n  s: {kind: v4l} #! sources.s.kind: did you mean "v4l2"\n',
