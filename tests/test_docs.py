@@ -8,6 +8,7 @@
   camera is only parsed, as is ``edge-infer`` in ``sh`` blocks. Other commands are not run. In ``console public`` the
   public test models lie in that folder, too.
 - ``text NAME``: a file of this name in that folder, for the commands below.
+- ``python`` is run in a folder where the repository's ``models/`` lies.
 - ``yaml faulty``: a configuration to show an error with; it is ``config.yaml`` for what comes below.
 - ``json NAME``: a payload that must fit the schema NAME (as in ``edge-infer schema NAME``). Plain ``json`` must be JSON
   and, where it has a version (``"v"``), fit one of the payloads.
@@ -179,6 +180,14 @@ def test_console(block: Block, folder: Path, request: pytest.FixtureRequest) -> 
         assert (done.returncode != 0) == ("fails" in block.info.split()), done.stdout
         if output.strip():
             assert re.fullmatch(wildcard(output), done.stdout.strip(), re.DOTALL), done.stdout
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=ids)
+def test_python(block: Block, folder: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", block.text]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 def wildcard(output: str) -> str:

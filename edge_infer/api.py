@@ -1,0 +1,128 @@
+"""One model in a Python program: ``from edge_infer import load``."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import Color, ModelPlan, PipelinePlan, SignalPlan, TextPlan
+from edge_infer.engine.frame import Frame, Line, Samples
+from edge_infer.engine.inputs import Found, find_in_file
+from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.outcome import Composer
+from edge_infer.errors import InputError
+from edge_infer.messages import Result, Task
+from edge_infer.models.probe import probe
+from edge_infer.models.request import ModelRequest
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Taken = str | os.PathLike[str] | NDArray[Any]
+"""A file, a text, a picture or samples."""
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    labels: Sequence[str] | None = None,
+    threshold: float | None = None,
+    task: Task | None = None,
+    decoder: str | None = None,
+    threads: int = 1,
+    max_payload: int = 1024,
+) -> Model:
+    """A model, ready to be called, from a ``.tflite`` file or the folder of a package; raises `ModelError`.
+
+    It is tried in a process of its own first. What is given wins over its manifest; ``max_payload`` is the most bytes
+    of a result, what does not fit is counted in its ``more``.
+    """
+    file = Path(path).absolute()
+    given = tuple(labels) if labels is not None else None
+    plan = probe(ModelRequest(file.stem, str(file), labels=given, threshold=threshold, task=task, decoder=decoder))
+    return Model(plan, threads=threads, max_payload=max_payload)
+
+
+class Model:
+    """A loaded model. It belongs to one thread; `close` or ``with`` lets go of it."""
+
+    def __init__(self, plan: ModelPlan, *, threads: int = 1, max_payload: int = 1024) -> None:
+        self.plan = plan
+        pipeline = PipelinePlan("python", "python", plan, plan.threshold, threads=threads, max_payload=max_payload)
+        self._compose = Composer(pipeline, secrets.token_hex(3))
+        self._number = 0
+        self._model = LoadedModel(pipeline).__enter__()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the model; may be called twice."""
+        self._model.close()
+
+    def __call__(self, taken: Taken, *, color: Color | None = None, rate: float | None = None) -> Result:
+        """What the model finds in one input: the record that ``edge-infer infer`` prints. Raises `InputError`.
+
+        A model of pictures takes a file or bytes, ``[height, width, 3]`` (``color``: bgr, as OpenCV has, or rgb) or
+        ``[height, width]`` (gray). One of sound and samples takes a file or numbers, ``[n]`` or ``[n, channels]``, of
+        which there are ``rate`` a second (as many as the model wants). One of text takes the text.
+        """
+        if isinstance(self.plan.input, TextPlan):
+            return self._result(self._text(taken))
+        if isinstance(taken, (str, os.PathLike)):
+            return next(self.each(taken))
+        if isinstance(self.plan.input, SignalPlan):
+            return self._result(self._samples(np.asarray(taken), rate or self.plan.input.rate or 1.0))
+        return self._result(self._picture(np.asarray(taken), color))
+
+    def each(self, path: str | os.PathLike[str]) -> Iterator[Result]:
+        """What is found in a file: one result, or for text one for each line that is not blank. Raises `InputError`."""
+        for found in find_in_file(self._model, self.plan.input, os.fspath(path)):
+            yield self._result(found)
+
+    def _picture(self, pixels: NDArray[Any], color: Color | None) -> Found:
+        gray = pixels.ndim == 2
+        if pixels.dtype != np.uint8 or not (gray or pixels.shape[2:] == (3,)) or not pixels.size:
+            raise InputError(
+                f"an array {list(pixels.shape)} of {pixels.dtype} is no picture; expected [height, width, 3] or "
+                "[height, width] of uint8"
+            )
+        order: Color = color or ("gray" if gray else "bgr")
+        if (order == "gray") != gray:
+            raise InputError(f"color={order!r} does not fit an array {list(pixels.shape)}")
+        frame = Frame(pixels, order, time.time(), time.monotonic(), self._number + 1)
+        return Found("picture", self._model.find(frame), frame)
+
+    def _samples(self, values: NDArray[Any], rate: float) -> Found:
+        from edge_infer.engine.average import find_in_recording
+
+        if values.ndim not in (1, 2) or values.dtype.kind not in "iuf" or not values.size:
+            raise InputError(
+                f"an array {list(values.shape)} of {values.dtype} is no signal; expected numbers [n] or [n, channels]"
+            )
+        stretch = values.reshape(len(values), -1).astype(np.float32)
+        samples = Samples(stretch, rate, time.time(), time.monotonic(), self._number + 1, gap=True)
+        return Found("samples", *find_in_recording(self._model, [samples], "samples"))
+
+    def _text(self, taken: Taken) -> Found:
+        if not isinstance(taken, str):
+            raise InputError("this model takes text: give it a str, or a file of texts to `each`")
+        line = Line(taken, time.time(), time.monotonic(), self._number + 1)
+        return Found("text", self._model.find(line), line)
+
+    def _result(self, found: Found) -> Result:
+        self._number += 1
+        return self._compose(found.findings, found.frame, time.monotonic()).result(self._number)

@@ -1,0 +1,128 @@
+"""The Python API: the same records as ``edge-infer infer``, for files and for what a program has in memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import edge_infer
+from edge_infer import load
+from edge_infer.codec import ABSENT, decode
+from edge_infer.config.plan import SignalPlan
+from edge_infer.engine.recording import read_recording
+from edge_infer.errors import InputError, ModelError
+from edge_infer.messages import Result
+
+SHIPPED = Path(__file__).parents[1] / "models" / "face-detect" / "1.0.0"
+ASTRONAUT = SHIPPED / "golden" / "astronaut.png"
+MOODS = "nl_classifier_with_regex_tokenizer.tflite"
+
+
+def bare(result: Result) -> Result:
+    """Without what differs from run to run."""
+    return replace(result, ts="2026-01-01T00:00:00.000Z", boot="000000", seq=1, ms=0.0)
+
+
+def test_a_picture_gives_what_infer_prints() -> None:
+    line = [sys.executable, "-m", "edge_infer", "infer", str(SHIPPED), str(ASTRONAUT)]
+    printed = json.loads(subprocess.run(line, capture_output=True, text=True, timeout=120, check=True).stdout)
+    printed.pop("input")
+    with load(SHIPPED) as model:
+        found = model(ASTRONAUT)
+        assert bare(found) == bare(decode(Result, printed))
+        pixels = cv2.imread(str(ASTRONAUT))
+        assert pixels is not None
+        for same in (model(str(ASTRONAUT)), model(pixels), model(pixels[:, :, ::-1], color="rgb")):
+            assert bare(same) == bare(found)
+        assert [found.seq, model(pixels).seq] == [1, 5]
+        assert found.objects is not ABSENT
+        assert [thing.label for thing in found.objects] == ["face"]
+        gray = model(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))
+        assert gray.objects is not ABSENT
+        assert len(gray.objects) == 1
+    model.close()
+
+
+def test_what_is_given_wins_and_records_do_not_change() -> None:
+    with load(SHIPPED, threshold=0.99, labels=["person"]) as model:
+        assert model.plan.labels == ("person",)
+        found = model(ASTRONAUT)
+    assert found.objects == ()
+    with pytest.raises(FrozenInstanceError):
+        found.seq = 7  # type: ignore[misc]
+
+
+def test_a_text_and_a_file_of_texts(assets: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("What a waste of my time.\n\nStrongly recommend it!\n")
+    with load(assets / "models" / MOODS, threshold=0.0) as model:
+        found = model("What a waste of my time.")
+        assert found.classes is not ABSENT
+        assert (found.classes[0].label, found.classes[0].score) == ("Negative", 0.813)
+        results = list(model.each(path))
+        assert [bare(result) for result in results[:1]] == [bare(found)]
+        assert len(results) == 2
+        with pytest.raises(InputError, match="takes text: give it a str"):
+            model(path)
+
+
+def test_samples_and_a_recording(assets: Path) -> None:
+    speech = assets / "audio" / "speech.wav"
+    with load(assets / "models" / "yamnet_audio_classifier_with_metadata.tflite") as model:
+        found = model(speech)
+        assert found.classes is not ABSENT
+        assert found.classes[0].label == "Speech"
+        signal = model.plan.input
+        assert isinstance(signal, SignalPlan)
+        values = np.concatenate([stretch.values for stretch in read_recording(str(speech), signal)])
+        assert bare(model(values[:, 0], rate=16000)) == bare(found)
+        with pytest.raises(InputError, match="too short"):
+            model(values[:10])
+        with pytest.raises(InputError, match=r"\[2, 2, 2\] of float64 is no signal"):
+            model(np.zeros((2, 2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("array", "color", "said"),
+    [
+        (np.zeros((4, 4, 3), np.float32), None, r"\[4, 4, 3\] of float32 is no picture"),
+        (np.zeros((4, 4, 4), np.uint8), None, "is no picture"),
+        (np.zeros((0, 4, 3), np.uint8), None, "is no picture"),
+        (np.zeros(5, np.uint8), None, "is no picture"),
+        (np.zeros((4, 4), np.uint8), "rgb", "color='rgb' does not fit"),
+        (np.zeros((4, 4), np.uint8), "gray", None),
+        (np.zeros((4, 4, 3), np.uint8), "gray", "color='gray' does not fit"),
+    ],
+)
+def test_what_is_no_picture_is_told(array: np.ndarray, color: str | None, said: str | None) -> None:
+    with load(SHIPPED) as model:
+        if said is None:
+            assert model(array, color=color).objects == ()  # type: ignore[arg-type]
+            return
+        with pytest.raises(InputError, match=said):
+            model(array, color=color)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_loaded_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"there is no .*gone\.tflite"):
+        load(tmp_path / "gone.tflite")
+    with load(SHIPPED) as model, pytest.raises(InputError, match=r"gone\.png: No such file"):
+        model(tmp_path / "gone.png")
+
+
+def test_the_package_alone_brings_neither_numpy_nor_pydantic() -> None:
+    code = (
+        "import sys, edge_infer; assert edge_infer.__version__; "
+        "print([name for name in ('numpy', 'cv2', 'pydantic', 'yaml', 'socket') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
+    with pytest.raises(AttributeError, match="has no attribute 'lod'"):
+        _ = edge_infer.lod
