@@ -6,7 +6,7 @@
   ``config.yaml``, the last configuration above on the page. They must end with 0, in ``console fails`` with another
   code. Output that is given must be what comes out, ``…`` standing for anything. What needs a daemon, a broker or a
   camera is only parsed, as is ``edge-infer`` in ``sh`` blocks. Other commands are not run. In ``console public`` the
-  public test models lie in that folder, too.
+  public test models and recordings lie in that folder, too.
 - ``text NAME``: a file of this name in that folder, for the commands below.
 - ``python`` is run in a folder where the repository's ``models/`` lies.
 - ``yaml faulty``: a configuration to show an error with; it is ``config.yaml`` for what comes below.
@@ -157,8 +157,9 @@ def runs(command: str) -> bool:
 @pytest.mark.parametrize("block", [block for block in blocks("console") if runnable(block)], ids=ids)
 def test_console(block: Block, folder: Path, request: pytest.FixtureRequest) -> None:
     if "public" in block.info.split():
-        for model in (request.getfixturevalue("assets") / "models").iterdir():
-            (folder / model.name).symlink_to(model)
+        for kind in ("models", "audio"):
+            for file in (request.getfixturevalue("assets") / kind).iterdir():
+                (folder / file.name).symlink_to(file)
     for name, text in block.files:
         (folder / name).write_text(text, encoding="utf-8")
     if block.config:

@@ -56,11 +56,11 @@ def choose_signal(said: InputSection, metadata: Metadata, tensor: Tensor, *, rem
     preprocess = SignalPreprocess(plan, tensor)
     stride_why = "manifest"
     if plan.stride is None:
-        stride_why = "half of it, as the manifest says no stride"
+        stride_why = "half of it: no stride is said"
         if remembers:
             plan = replace(plan, stride=preprocess.turn)
             preprocess = SignalPreprocess(plan, tensor)
-            stride_why = "the model remembers: nothing goes in twice"
+            stride_why = "it remembers: nothing twice"
     why = "manifest" if said.features else METADATA
     reasons = [Reason("features", _features(plan, preprocess), why)]
     reasons += _front(plan)
@@ -120,7 +120,7 @@ def _features(plan: SignalPlan, preprocess: SignalPreprocess) -> str:
     if plan.features == "raw":
         return f"raw, {frames} sample{'' if frames == 1 else 's'} of {values} value{'' if values == 1 else 's'}"
     if plan.features == "micro":
-        return f"micro, {many} values of the TFLite Micro front end, every {1000 * (plan.hop or 0.01):g} ms"
+        return f"micro, {many} values, every {1000 * (plan.hop or 0.01):g} ms"
     if plan.features == "spectrum":
         return f"spectrum, {many} bands, {span}"
     return f"{plan.features}, {many}, from {plan.bins or values} {plan.mel} mel bands, {span}"

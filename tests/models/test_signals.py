@@ -89,7 +89,7 @@ def test_inspect_says_what_was_decided_and_why(said: Said) -> None:
     assert reasons["scale"] == ("each window by its largest sample", "manifest")
     assert reasons["rate"] == ("16000 samples a second", "manifest")
     assert reasons["at once"] == ("0.99 s", "the input's shape")
-    assert reasons["next after"] == ("0.495 s", "half of it, as the manifest says no stride")
+    assert reasons["next after"] == ("0.495 s", "half of it: no stride is said")
     events = {reason.what: (reason.value, reason.why) for reason in examine(said(EVENTS)).reasons}
     assert events["features"] == ("waveform, 15600 samples, full scale is 1", "metadata in the file")
     assert events["scores"] == ("as they come", "its last operator is LOGISTIC")
@@ -97,7 +97,7 @@ def test_inspect_says_what_was_decided_and_why(said: Said) -> None:
 
 def test_a_model_that_remembers_gets_nothing_twice(said: Said) -> None:
     reasons = {reason.what: (reason.value, reason.why) for reason in examine(said(WAKE_WORD)).reasons}
-    assert reasons["next after"] == ("0.03 s", "the model remembers: nothing goes in twice")
+    assert reasons["next after"] == ("0.03 s", "it remembers: nothing twice")
 
 
 @pytest.mark.parametrize(
