@@ -63,9 +63,9 @@ def test_audio_events_without_a_manifest(assets: Path) -> None:
     code, (speech, meow), _ = infer(assets / "models" / EVENTS, *audio)
     assert code == 0
     assert list(scores(speech)) == ["Speech"]
-    assert scores(speech)["Speech"] == pytest.approx(0.96, abs=0.01)
+    assert scores(speech)["Speech"] == pytest.approx(0.96, abs=0.02)
     assert next(iter(scores(meow))) == "Cat"
-    assert scores(meow)["Cat"] == pytest.approx(0.73, abs=0.01)
+    assert scores(meow)["Cat"] == pytest.approx(0.73, abs=0.02)
 
 
 def test_a_wake_word_that_nobody_says(assets: Path, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def _real(plan: InputPlan, tensor: Tensor, channels: int) -> NDArray[np.float64]
 
 def _range(tensor: Tensor) -> tuple[float, float]:
     if tensor.dtype in FLOATS:
-        raise ModelError(f"its input {tensor.name} is of {tensor.dtype}, whose range nothing tells; {REMEDY}")
+        raise ModelError(f"its input {tensor.name} is of {tensor.dtype}, whose range nothing tells; {_remedy(tensor)}")
     if not tensor.quantized:
         if tensor.dtype == "int8":
             raise ModelError(
@@ -78,9 +78,15 @@ def _range(tensor: Tensor) -> tuple[float, float]:
     if customary_range(tensor) is None:
         raise ModelError(
             f"its input {tensor.name} ({tensor.dtype}, scale {tensor.scale[0]:g}, zero point {tensor.zero_point[0]}) "
-            f"does not hold one of the customary ranges of brightness; {REMEDY}"
+            f"does not hold one of the customary ranges of brightness; {_remedy(tensor)}"
         )
     return _own_range(tensor)
+
+
+def _remedy(tensor: Tensor) -> str:
+    """What to do; an input of one channel is often not a picture at all."""
+    signal = "; if it is a model of sound or samples: `input: {features: …}`" if 1 in tensor.shape[1:] else ""
+    return REMEDY + signal
 
 
 def _own_range(tensor: Tensor) -> tuple[float, float]:
