@@ -127,6 +127,19 @@ class Graph:
         """Whether it keeps state from one run to the next in variables of its own."""
         return any(operator.name == "VAR_HANDLE" for operator in self.operators)
 
+    def rows(self, name: str) -> int | None:
+        """How many rows the table has in which the ids of an input, perhaps cast, are looked up; None where none is."""
+        ids = {tensor.index for tensor in self.inputs if tensor.name == name}
+        ids |= {
+            index for each in self.operators if each.name == "CAST" and ids & {*each.inputs} for index in each.outputs
+        }
+        for each in self.operators:
+            if each.name == "GATHER" and len(each.inputs) > 1 and each.inputs[1] in ids:
+                table = each.inputs[0]
+                if 0 <= table < len(self.tensors) and self.tensors[table].constant and self.tensors[table].shape:
+                    return self.tensors[table].shape[0]
+        return None
+
     def made_by(self, tensor: GraphTensor) -> Operator | None:
         """The operator that computes a tensor, seen through those that only change its form; None for an input."""
         makers = {index: operator for operator in self.operators for index in operator.outputs}

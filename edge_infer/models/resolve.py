@@ -120,7 +120,7 @@ def _feeding(opened: Opened, signature: Signature, family: Family, store: Path |
     said, metadata = opened.package.manifest.input, opened.metadata
     kind = kind_of(said, metadata)
     if kind == "text":
-        return choose_text(opened.package, opened.data, metadata, signature.inputs, store)
+        return choose_text(opened.package, opened.data, opened.graph, metadata, signature.inputs, store=store)
     if kind == "samples":
         remembers = bool(opened.package.manifest.state) or opened.graph.remembers()
         return choose_signal(said, metadata, signature.inputs[0], remembers=remembers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,6 +16,7 @@ from edge_infer.engine.preprocess.words import DEFAULT_PATTERN, PAD, START, UNKN
 from edge_infer.errors import ModelError
 from edge_infer.models.feeding import Feeding
 from edge_infer.models.files import inside, read_whole
+from edge_infer.models.graph import Graph
 from edge_infer.models.manifest import InputSection
 from edge_infer.models.metadata import Metadata, packed_file
 from edge_infer.models.package import Package
@@ -30,51 +31,80 @@ ROLES: Final = (("mask", "mask"), ("segment", "segments"), ("type", "segments"))
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where the words come from: a file, or one inside the model file, and who says so."""
+    """Where the words come from: a file, or one (``packed``) inside the model file, and who says so."""
 
     data: bytes
     path: Path
     packed: str | None
     why: str
 
-    def place(self, store: Path | None) -> tuple[str, str | None]:
-        """Path and name inside it, as the engine reads it: with a store a copy there, which needs no unpacking."""
-        if store is None:
-            return str(self.path), self.packed
-        return str(keep(self.data, hashlib.sha256(self.data).hexdigest(), store, ".txt")), None
+    @property
+    def sha256(self) -> str:
+        """The digest of the vocabulary."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def where(self) -> str:
+        """The place, for errors."""
+        return f"{self.packed} inside the file" if self.packed else str(self.path)
 
 
 def choose_text(
-    package: Package, data: bytes, metadata: Metadata, inputs: tuple[Tensor, ...], store: Path | None
+    package: Package, data: bytes, graph: Graph, metadata: Metadata, inputs: tuple[Tensor, ...], *, store: Path | None
 ) -> Feeding:
-    """The decision for a model whose bytes are ``data``; raises `ModelError` where something is missing or unfit."""
+    """The decision for a model whose bytes are ``data``; raises `ModelError` where something is missing or unfit.
+
+    With a ``store`` the vocabulary is copied there, so that the engine need not unpack it.
+    """
     said = package.manifest.input
     kind, kind_why = _kind(said, metadata)
     source = _vocabulary(package, data, metadata)
-    words = parse_vocabulary(source.data, f"{source.packed} inside the file" if source.packed else str(source.path))
+    words = parse_vocabulary(source.data, source.where)
     lowercase, case_why = _lowercase(said, kind, words)
-    tensor, mask, segments = _roles(inputs, metadata)
-    length = row_length(tensor)
-    if said.length not in (None, length):
-        raise ModelError(f"the manifest says input: length: {said.length}, but {tensor.name} takes {length} ids")
     pattern, pattern_why = _pattern(said, kind, metadata)
-    path, packed = source.place(store)
-    digest = hashlib.sha256(source.data).hexdigest()
-    plan = TextPlan(kind, path, digest, length, packed, pattern, lowercase, mask, segments)
+    tensor, mask, segments = _roles(inputs, metadata)
+    length = _length(said, tensor)
+    _check_ids(words, graph.rows(tensor.name), source)
+    plan = TextPlan(
+        kind, str(source.path), source.sha256, length, source.packed, pattern, lowercase, mask=mask, segments=segments
+    )
     make_tokenizer(plan, words)
-    reasons = [
+    if store is not None:
+        kept = keep(source.data, source.sha256, store, ".txt")
+        plan = replace(plan, vocabulary=str(kept), vocabulary_file=None)
+    reasons = (
         Reason("tokenizer", _in_words(kind, words), kind_why),
+        *((Reason("delimiter", pattern, pattern_why),) if pattern is not None else ()),
         Reason("vocabulary", f"{len(words)} words", source.why),
         Reason("capitals", "become small letters" if lowercase else "are kept", case_why),
         Reason("length", f"{length} ids, what is beyond is left out", "the input's shape"),
-    ]
-    if len(inputs) > 1:
-        roles = ((tensor.name, "ids"), (mask, "mask"), (segments, "segments"))
-        text = ", ".join(f"{name} ({role})" for name, role in roles if name)
-        reasons.append(Reason("inputs", text, "as their names say"))
-    if pattern is not None:
-        reasons.insert(1, Reason("delimiter", pattern, pattern_why))
-    return Feeding(plan, tuple(reasons))
+        *_inputs_in_words(tensor, mask, segments),
+    )
+    return Feeding(plan, reasons)
+
+
+def _length(said: InputSection, tensor: Tensor) -> int:
+    length = row_length(tensor)
+    if said.length not in (None, length):
+        raise ModelError(f"the manifest says input: length: {said.length}, but {tensor.name} takes {length} ids")
+    return length
+
+
+def _check_ids(words: Vocabulary, rows: int | None, source: _Source) -> None:
+    last = max(words.values())
+    if rows is not None and last >= rows:
+        raise ModelError(
+            f"its vocabulary ({source.why}) has ids up to {last}, but the model knows {rows} words; is it the vocabulary "
+            "of another model?"
+        )
+
+
+def _inputs_in_words(tensor: Tensor, mask: str | None, segments: str | None) -> tuple[Reason, ...]:
+    if mask is None and segments is None:
+        return ()
+    roles = ((tensor.name, "ids"), (mask, "mask"), (segments, "segments"))
+    text = ", ".join(f"{name} ({role})" for name, role in roles if name)
+    return (Reason("inputs", text, "as their names say"),)
 
 
 def _roles(inputs: tuple[Tensor, ...], metadata: Metadata) -> tuple[Tensor, str | None, str | None]:

@@ -19,10 +19,13 @@ from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.tasks.classification import Classification
 from edge_infer.errors import ModelError
 from edge_infer.models.flatbuffer import Table
+from edge_infer.models.graph import Graph
 from edge_infer.models.metadata import Metadata
+from edge_infer.models.package import Package
 from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import examine, resolve
+from edge_infer.models.text import choose_text
 from edge_infer.models.tokenizer import SaidTokenizer, said_tokenizer
 
 MODEL = "nl_classifier_with_regex_tokenizer.tflite"
@@ -113,6 +116,18 @@ def test_a_manifest_wins_over_the_metadata(place: Place) -> None:
 def test_what_does_not_fit_is_refused(place: Place, manifest: str, said: str) -> None:
     with pytest.raises(ModelError, match=said):
         resolve(place(f"input: {{{manifest}}}\n"))
+
+
+def test_a_vocabulary_of_another_model_is_refused(place: Place, tmp_path: Path) -> None:
+    request = place("input: {vocabulary: more.txt}\n")
+    for most in (10002, 10003):
+        (tmp_path / "more.txt").write_text(f"<PAD> 0\nlast {most}\n")
+        if most == 10002:
+            assert examine(request).plan.labels == ("Negative", "Positive")
+    with pytest.raises(
+        ModelError, match=r"\(manifest: more\.txt\) has ids up to 10003, but the model knows 10003 words"
+    ):
+        resolve(request)
 
 
 def test_golden_lines_hold_or_the_model_is_refused(place: Place, tmp_path: Path) -> None:
@@ -228,10 +243,7 @@ def _table(builder: Any, fields: dict[int, int]) -> int:
     return int(builder.EndObject())
 
 
-def test_a_sentencepiece_tokenizer_is_named_as_unknown(assets: Path, tmp_path: Path) -> None:
-    from edge_infer.models.package import Package
-    from edge_infer.models.text import choose_text
-
+def test_a_sentencepiece_tokenizer_is_named_as_unknown(tmp_path: Path) -> None:
     said = Metadata(tokenizer=SaidTokenizer("sentencepiece", "m.model"))
     with pytest.raises(ModelError, match="SentencePiece"):
-        choose_text(Package(tmp_path / "x"), b"", said, (), None)
+        choose_text(Package(tmp_path / "x"), b"", Graph("", (), (), (), (), 1, {}), said, (), store=None)
