@@ -94,8 +94,8 @@ def _check_ids(words: Vocabulary, rows: int | None, source: _Source) -> None:
     last = max(words.values())
     if rows is not None and last >= rows:
         raise ModelError(
-            f"its vocabulary ({source.why}) has ids up to {last}, but the model knows {rows} words; is it the vocabulary "
-            "of another model?"
+            f"its vocabulary ({source.why}) has ids up to {last}, but the model knows {rows} words; is it the "
+            "vocabulary of another model?"
         )
 
 
