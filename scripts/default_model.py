@@ -7,21 +7,17 @@ quantized: activations per tensor, weights per channel. The same bytes come out 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
-import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
-import flatbuffers
 import material
 import numpy as np
+import quantizing
 from ai_edge_litert import schema_py_generated as schema
-from litert_quantizer import calibrator, qtyping, quantizer, recipe, recipe_manager
-from litert_quantizer.utils import qsv_utils
 from numpy.typing import NDArray
 
 NAME: Final = "face-detect"
@@ -38,11 +34,6 @@ CROPS: Final = {
 }
 """Beside each whole picture: crops of this share of its sides, so many across and down, evenly spread."""
 
-Operators = schema.BuiltinOperator
-RELU: Final = schema.ActivationFunctionType.RELU
-NO_ACTIVATION: Final = schema.ActivationFunctionType.NONE
-FUSABLE: Final = (Operators.CONV_2D, Operators.DEPTHWISE_CONV_2D, Operators.ADD)
-
 
 def main() -> int:
     """Writes the package into ``<directory>/face-detect/1.0.0``."""
@@ -50,125 +41,19 @@ def main() -> int:
     parser.add_argument("directory", type=Path, nargs="?", default=Path(__file__).resolve().parent.parent / "models")
     package: Path = parser.parse_args().directory / NAME / VERSION
     _progress("reading the float model and the pictures")
-    model = plain_float_model(material.read(material.FLOAT_MODEL))
+    model = quantizing.plain_float_model(material.read(material.FLOAT_MODEL))
     _progress("calibrating and quantizing")
-    content = quantize(model)
+    content = quantizing.to_int8(model, samples(model))
     write_package(package, content)
     _progress(f"{package / FILE}: {len(content)} bytes")
     return 0
 
 
-def plain_float_model(content: bytes) -> bytes:
-    """The same network without what the quantizer cannot read: four things that old and float16 files have."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
-    name_operators(model)
-    widen_float16(model)
-    fuse_relu(model)
-    drop_unused_tensors(model.subgraphs[0])
-    add_signature(model)
-    builder = flatbuffers.Builder(len(content) * 2)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def name_operators(model: Any) -> None:
-    """First trap: files of before 2020 set only ``deprecated_builtin_code``; in the newer field, 0 means ADD."""
-    for code in model.operatorCodes:
-        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
-
-
-def widen_float16(model: Any) -> None:
-    """Weights as float32, without the DEQUANTIZE operators that widen them at run time."""
-    graph = model.subgraphs[0]
-    kept = []
-    for operator in graph.operators:
-        if _kind(model, operator) != Operators.DEQUANTIZE:
-            kept.append(operator)
-            continue
-        narrow, wide = graph.tensors[operator.inputs[0]], graph.tensors[operator.outputs[0]]
-        weights = np.asarray(model.buffers[narrow.buffer].data, np.uint8).view(np.float16)
-        buffer = schema.BufferT()
-        buffer.data = weights.astype(np.float32).view(np.uint8)
-        model.buffers.append(buffer)
-        wide.buffer = len(model.buffers) - 1
-        model.buffers[narrow.buffer].data = None
-    graph.operators = kept
-
-
-def fuse_relu(model: Any) -> None:
-    """Second trap: a RELU of its own is left to slow kernels once it is int8 (15 ms a frame instead of 1.2)."""
-    graph = model.subgraphs[0]
-    maker = {int(tensor): operator for operator in graph.operators for tensor in operator.outputs}
-    readers = [int(tensor) for operator in graph.operators for tensor in operator.inputs]
-    kept = []
-    for operator in graph.operators:
-        before = maker.get(int(operator.inputs[0])) if _kind(model, operator) == Operators.RELU else None
-        if (
-            before is not None
-            and _kind(model, before) in FUSABLE
-            and before.builtinOptions.fusedActivationFunction == NO_ACTIVATION
-            and readers.count(int(operator.inputs[0])) == 1
-        ):
-            before.builtinOptions.fusedActivationFunction = RELU
-            before.outputs = [operator.outputs[0]]
-            maker[int(operator.outputs[0])] = before
-        else:
-            kept.append(operator)
-    graph.operators = kept
-
-
-def drop_unused_tensors(graph: Any) -> None:
-    """Leaves out the tensors that no operator names any more, and numbers the others anew."""
-    ends = [int(tensor) for tensor in (*graph.inputs, *graph.outputs)]
-    named = [int(tensor) for operator in graph.operators for tensor in (*operator.inputs, *operator.outputs)]
-    used = sorted({tensor for tensor in (*ends, *named) if tensor >= 0})
-    number = {old: new for new, old in enumerate(used)} | {-1: -1}  # -1: an optional input that is not there
-    graph.tensors = [graph.tensors[old] for old in used]
-    for holder in (graph, *graph.operators):
-        holder.inputs = [number[int(tensor)] for tensor in holder.inputs]
-        holder.outputs = [number[int(tensor)] for tensor in holder.outputs]
-
-
-def add_signature(model: Any) -> None:
-    """Third trap: the quantizer calibrates by signature, and this file has none."""
-    graph = model.subgraphs[0]
-    signature = schema.SignatureDefT()
-    signature.signatureKey = "serving_default"
-    signature.subgraphIndex = 0
-    signature.inputs = [_named("input", graph.inputs[0])]
-    signature.outputs = [_named(f"output_{place}", tensor) for place, tensor in enumerate(graph.outputs)]
-    model.signatureDefs = [signature]
-
-
-def quantize(model: bytes) -> bytes:
-    """The int8 file, from ranges seen over all crops."""
-    work = quantizer.Quantizer(model, recipe.static_wi8_ai8())
-    with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-        result = work.quantize(ranges(model), enable_progress_bar=False, enable_progress_report=False)
-    return bytes(result.quantized_model)
-
-
-def ranges(model: bytes) -> dict[str, qtyping.QSV]:
-    """Minimum and maximum of every tensor over all crops.
-
-    Fourth trap: the quantizer's own moving average over samples forgets the few crops with a face in the right place;
-    the score's range then ends below zero and no face is ever found. So the union of all ranges counts.
-    """
-    recipes = recipe_manager.RecipeManager()
-    recipes.load_quantization_recipe(recipe.static_wi8_ai8())
-    # One thread: how many there are decides the order of additions.
-    work = calibrator.Calibrator(model, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+def samples(model: bytes) -> Iterator[NDArray[np.float32]]:
+    """What the model is calibrated on: the crops, as it takes them."""
     side = int(schema.Model.GetRootAsModel(model, 0).Subgraphs(0).Tensors(0).Shape(1))
-    samples = [{"input": letterbox(crop, side)[np.newaxis] / np.float32(127.5) - 1} for crop in crops()]
-    work.calibrate({"serving_default": samples}, recipes)
-    return {name: {end: coarse(value) for end, value in seen.items()} for name, seen in work.get_model_qsvs().items()}
-
-
-def coarse(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Away from zero to six significant bits, so that the last bits, which processors differ in, do not show."""
-    mantissa, exponent = np.frexp(values)
-    rounded = np.copysign(np.ceil(np.abs(mantissa) * 64) / 64, mantissa)
-    return np.asarray(np.ldexp(rounded, exponent), np.float32)
+    for crop in crops():
+        yield letterbox(crop, side)[np.newaxis] / np.float32(127.5) - 1
 
 
 def crops() -> Iterator[NDArray[np.uint8]]:
@@ -233,17 +118,6 @@ golden:
 
 def _picture(member: material.Member) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(material.picture(member), cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _kind(model: Any, operator: Any) -> int:
-    return int(model.operatorCodes[operator.opcodeIndex].builtinCode)
-
-
-def _named(name: str, tensor: int) -> Any:
-    entry = schema.TensorMapT()
-    entry.name = name
-    entry.tensorIndex = int(tensor)
-    return entry
 
 
 def _progress(text: str) -> None:
