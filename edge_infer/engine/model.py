@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import InputPlan, ModelPlan, PipelinePlan, TextPlan
+from edge_infer.config.plan import InputPlan, ModelInput, ModelPlan, PipelinePlan, TextPlan
 from edge_infer.engine.decoders import Decoder, Layout, decoder_class
 from edge_infer.engine.frame import Captured, Frame, Samples
 from edge_infer.engine.geometry import Transform
@@ -68,6 +68,11 @@ class LoadedModel:
         """Lets go of the model; may be called twice, and after a failed start."""
         if hasattr(self, "interpreter"):
             self.interpreter.close()
+
+    @property
+    def taken(self) -> ModelInput:
+        """How what a source gives becomes its input."""
+        return self._plan.model.input
 
     def frames(self, taken: Captured) -> Iterator[Captured]:
         """What goes into the model now that ``taken`` has come: a picture at once, samples when a window is whole."""

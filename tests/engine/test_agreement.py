@@ -1,39 +1,60 @@
-"""The same comparison that ``scripts/agreement`` prints."""
+"""The same comparisons that ``scripts/agreement`` and ``scripts/families`` print."""
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator
-from importlib.machinery import SourceFileLoader
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "agreement"
+SCRIPTS = str(Path(__file__).parents[2] / "scripts")
 
 
 @pytest.fixture(scope="module")
-def agreement() -> Iterator[ModuleType]:
-    loader = SourceFileLoader("agreement_script", str(SCRIPT))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[loader.name] = module  # dataclasses look their module up
-    loader.exec_module(module)
-    yield module
-    del sys.modules[loader.name]
+def scripts() -> Iterator[None]:
+    sys.path.insert(0, SCRIPTS)
+    yield
+    sys.path.remove(SCRIPTS)
 
 
-def test_detectors_agree_with_the_references(agreement: ModuleType, assets: Path) -> None:
-    found = list(agreement.detections(assets))
-    assert agreement.enough(found), "\n".join([one.summary + str(one.remarks) for one in found])
+@pytest.fixture(scope="module")
+def references(scripts: None) -> ModuleType:
+    return import_module("references")
+
+
+@pytest.fixture(scope="module")
+def expected(scripts: None) -> ModuleType:
+    return import_module("expected")
+
+
+def test_detectors_agree_with_the_references(references: ModuleType, assets: Path) -> None:
+    found = list(references.detections(assets))
+    assert references.enough(found), "\n".join([one.summary + str(one.remarks) for one in found])
     assert [one.file for one in found if not one.counted] == ["blazeface_128x128_quant.tflite"]
     assert sum(one.rows for one in found if one.counted) == 89
 
 
-def test_classifiers_agree_with_what_is_known_of_them(agreement: ModuleType, assets: Path) -> None:
-    found = list(agreement.classes(assets))
+def test_classifiers_agree_with_what_is_known_of_them(references: ModuleType, assets: Path) -> None:
+    found = list(references.classes(assets))
     assert sum(one.rows for one in found) == 12
     assert [remark for one in found for remark in one.remarks] == []
+
+
+def test_every_public_model_does_what_is_expected_of_it(expected: ModuleType, assets: Path) -> None:
+    found = list(expected.rows(assets))
+    assert [row.file for row in found] == sorted(path.name for path in (assets / "models").glob("*.tflite"))
+    assert [row for row in found if row.agrees is not True] == []
+    refused = next(row for row in found if row.file == "person_detect.tflite")
+    assert "has a quantization dimension of 3" in refused.got
+
+
+def test_an_outcome_that_is_not_the_expected_one_is_told(expected: ModuleType, assets: Path) -> None:
+    """The table can say no: another label, another number of objects, a score that is off, a model that is refused."""
+    words = expected.Scores((("audio/yes_1000ms.wav", "no", 0.9),), 0.02)(assets, expected.sounds.MICRO_SPEECH)
+    assert not words.agrees
+    assert "(best: yes " in words.got
+    assert not expected.bus(person=2)(assets, "yolov5n-int8.tflite").agrees
+    assert not expected.refused(assets, expected.MOODS).agrees

