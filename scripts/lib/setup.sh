@@ -106,3 +106,9 @@ install_product() {
     [ -n "$extra" ] || [ ! -f "$root/.venv/installed-dev" ] || extra=dev
     install_once "$root/.venv" "${extra:-plain}" "$root/pyproject.toml" --editable "$root${extra:+[$extra]}"
 }
+
+# make_model_venv ROOT: ROOT/.venv-model with the tools that quantize models, apart from the product's own packages.
+make_model_venv() {
+    make_venv "$1/.venv-model"
+    install_once "$1/.venv-model" tools "$1/scripts/default_model.txt" --requirement "$1/scripts/default_model.txt"
+}
