@@ -25,6 +25,8 @@ from edge_infer.engine.tasks.segmentation import Segmentation
 
 SAME_PLACE: Final = 0.5
 """IoU from which on two boxes of one label are the same object."""
+NOTICEABLE: Final = 0.001
+"""A score or an IoU that changes by less is not worth a look."""
 ROUNDS: Final = 15
 ROUND: Final = 0.05
 """Seconds of a round of one file."""
@@ -91,7 +93,8 @@ class Tally:
         self.new += pair.new
         self.overlaps += pair.overlaps
         self.differences += pair.differences
-        self.worst = sorted([*self.worst, pair], key=lambda each: each.badness, reverse=True)[: self._most]
+        if pair.badness > (0.0, NOTICEABLE):
+            self.worst = sorted([*self.worst, pair], key=lambda each: each.badness, reverse=True)[: self._most]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ example:
   scripts/quantize detector.tflite --inputs pictures/ --to int8 -o detector_int8.tflite --report report/
 """
 NOTHING: Final = "--inputs {folder}: no file in there can be read as an input of this model, which takes {takes}"
+KINDS: Final = {"image": "pictures", "samples": "recordings (.wav, .csv, .npy)", "text": "lines of text"}
 WORST: Final = 5
 BAR: Final = 30
 MOST_PIXELS: Final = 1 << 26
@@ -80,7 +81,7 @@ def _quantize(args: argparse.Namespace) -> int:
     content = _converted(args.to, opened.data, plan, files)
     _write(args.out, content)
     quantized = replace(plan, path=str(args.out.absolute()), sha256=hashlib.sha256(content).hexdigest())
-    tally, times = _compared(plan, quantized, files)
+    tally, times = _compared(plan, quantized, files, told=args.to == "int8")
     lines = [*_sizes(args.model, args.out), *_report(tally, times)]
     print("\n".join(lines))
     if args.report:
@@ -188,9 +189,7 @@ def _samples(plan: ModelPlan, files: Sequence[Path]) -> Iterator[NDArray[Any]]:
             yield from seen
             seen.clear()
     if not some:
-        raise InputError(
-            f"{files[0].parent}: no file in there is an input of this model, which takes {plan.input.takes}"
-        )
+        raise InputError(NOTHING.format(folder=files[0].parent, takes=KINDS[plan.input.takes]))
 
 
 def _through(model: LoadedModel, plan: ModelPlan, files: Sequence[Path], title: str) -> Iterator[Found]:
@@ -207,8 +206,11 @@ def _through(model: LoadedModel, plan: ModelPlan, files: Sequence[Path], title: 
             bar.step()
 
 
-def _compared(plan: ModelPlan, quantized: ModelPlan, files: Sequence[Path]) -> tuple[Tally, Times]:
-    """What both find in every input that can be read, and how long a run takes."""
+def _compared(plan: ModelPlan, quantized: ModelPlan, files: Sequence[Path], *, told: bool) -> tuple[Tally, Times]:
+    """What both find in every input that can be read, and how long a run takes.
+
+    ``told`` says that what cannot be read has been named already, when the model was calibrated.
+    """
     from comparison import Tally, compare, run_times
 
     from edge_infer.engine.inputs import find_in_file
@@ -219,16 +221,16 @@ def _compared(plan: ModelPlan, quantized: ModelPlan, files: Sequence[Path]) -> t
     with LoadedModel(_pipeline(plan)) as before, LoadedModel(_pipeline(quantized)) as after:
         with _Bar("comparing", len(files)) as bar:
             for path in files:
-                with contextlib.suppress(InputError):  # told before, or below where nothing was calibrated
-                    for one, other in zip(
-                        find_in_file(before, plan.input, str(path)),
-                        find_in_file(after, quantized.input, str(path)),
-                        strict=True,
-                    ):
+                try:
+                    seen = [find_in_file(each, plan.input, str(path)) for each in (before, after)]
+                    for one, other in zip(*seen, strict=True):
                         tally.add(compare(one, other))
+                except InputError as error:
+                    if not told:
+                        bar.tell(f"left out: {error}")
                 bar.step()
         if not tally.inputs:
-            raise InputError(NOTHING.format(folder=files[0].parent, takes=plan.input.takes))
+            raise InputError(NOTHING.format(folder=files[0].parent, takes=KINDS[plan.input.takes]))
         return tally, run_times(before.interpreter, after.interpreter)
 
 
@@ -241,7 +243,7 @@ def _sizes(before: Path, after: Path) -> Iterator[str]:
 def _report(tally: Tally, times: Times) -> Iterator[str]:
     """The rest of the table."""
     before, after = times.before * 1e3, times.after * 1e3
-    yield f"one run     {before:.2f} -> {after:.2f} ms here, one thread: {times.ratio:.0%} of the time"
+    yield f"one run     {before:.3g} -> {after:.3g} ms here, one thread: {times.ratio:.0%} of the time"
     yield f"inputs      {tally.inputs}, the same outcome in {tally.same} ({tally.same / tally.inputs:.0%})"
     found = tally.kept + tally.missing
     yield f"found       {found} before; {tally.kept} of them after, {tally.missing} missing, {tally.new} new"
@@ -288,9 +290,8 @@ def _hint(manifest: Path | None, out: Path, plan: ModelPlan, quantized: ModelPla
         found: ModelPlan | None = probe(ModelRequest(plan.name, quantized.path))
     except ModelError:
         found = None
-    if found and (found.task, found.decoder, found.labels, found.input) == (
-        plan.task, plan.decoder, plan.labels, plan.input,
-    ):  # fmt: skip
+    known = (plan.task, plan.decoder, plan.labels)
+    if found and (found.task, found.decoder, found.labels) == known and _fed_alike(plan, found):
         return
     beside = out.with_suffix(".yaml")
     if manifest:
@@ -304,12 +305,33 @@ def _hint(manifest: Path | None, out: Path, plan: ModelPlan, quantized: ModelPla
         )
 
 
+def _fed_alike(plan: ModelPlan, found: ModelPlan) -> bool:
+    """Whether the quantized file is fed the same by either plan, give or take a step of its input."""
+    from edge_infer.config.plan import InputPlan, TextPlan
+    from edge_infer.engine.interpreter import Interpreter
+    from edge_infer.engine.preprocess.encoding import encoding
+    from edge_infer.engine.preprocess.shape import image_shape
+
+    ways = [plan.input, found.input]
+    if isinstance(plan.input, TextPlan) and plan.input.vocabulary == plan.path:  # inside the file, then and now
+        ways[0] = replace(plan.input, vocabulary=found.path)
+    if ways[0] == ways[1] or not all(isinstance(way, InputPlan) for way in ways):
+        return ways[0] == ways[1]
+    images = [way for way in ways if isinstance(way, InputPlan)]
+    if replace(images[0], mean=None, std=None) != replace(images[1], mean=None, std=None):
+        return False
+    with contextlib.closing(Interpreter(found.path)) as model:
+        tensor = model.inputs[0]
+    first, second = (encoding(way, tensor, image_shape(tensor)[2]).astype(float) for way in images)
+    return bool((abs(first - second) <= 1).all()) and tensor.quantized
+
+
 class _Bar:
     """How far it is, on standard error, for people at a terminal."""
 
     def __init__(self, title: str, whole: int) -> None:
         self._title, self._whole, self._have = title, whole, 0
-        self._stream = sys.stderr  # the quantizer's own bars are silenced by another one
+        self._stream = sys.__stderr__ or sys.stderr  # the latter is another one while the quantizer runs
 
     def __enter__(self) -> _Bar:
         self._show()

@@ -24,11 +24,12 @@ INPUT: Final = "input"
 
 
 def plain_float_model(content: bytes) -> bytes:
-    """The same network without what the quantizer cannot read: four things that old and float16 files have.
+    """The same network without what the quantizer cannot read, in old, new and float16 files.
 
     It has one graph, and no integer weights. Files inside the file are left out; `with_files_of` puts them back.
     """
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    fetch_content(model, content)
     name_operators(model)
     widen_float16(model)
     fuse_relu(model)
@@ -37,6 +38,14 @@ def plain_float_model(content: bytes) -> bytes:
     builder = flatbuffers.Builder(len(content) * 2)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def fetch_content(model: Any, content: bytes) -> None:
+    """Newer converters put large content behind the tables, where only its place in the file leads to it."""
+    for buffer in model.buffers:
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
 
 
 def name_operators(model: Any) -> None:

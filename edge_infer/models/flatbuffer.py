@@ -85,6 +85,13 @@ class Table:
         self._data.spend(count // 64)
         return self._data.data[start : start + count]
 
+    def bytes_at(self, start: int, size: int) -> bytes:
+        """Bytes of the file, for what lies outside all tables."""
+        if start + size > len(self._data.data):
+            raise ModelError(f"the file is damaged or cut off: it points to byte {start + size}")
+        self._data.spend(size // 64)
+        return self._data.data[start : start + size]
+
     def numbers(self, field: int, form: str) -> tuple[Any, ...]:
         """A vector of scalars of the struct module's format ``form``."""
         at = self._position(field)

@@ -216,5 +216,11 @@ def _metadata(model: Table, buffers: tuple[Table, ...]) -> dict[str, bytes]:
     for entry in model.tables(6):
         buffer = entry.number(1, "I")
         if buffer < len(buffers):
-            found[entry.text(0)] = buffers[buffer].content(0)
+            found[entry.text(0)] = _content(buffers[buffer])
     return found
+
+
+def _content(buffer: Table) -> bytes:
+    """What a buffer holds, in itself or (newer converters, and the quantizer of scripts/quantize) behind all tables."""
+    start, size = buffer.number(1, "Q"), buffer.number(2, "Q")
+    return buffer.bytes_at(start, size) if start > 1 else buffer.content(0)
