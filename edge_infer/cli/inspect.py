@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -11,10 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.codec import encode
-from edge_infer.errors import ModelError
+from edge_infer.errors import ModelError, StartError
+from edge_infer.models.draft import draft
+from edge_infer.models.package import MANIFEST
+from edge_infer.models.probe import examine_safely
 from edge_infer.models.report import Report, report
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolution import TensorFacts
+from edge_infer.models.resolve import open_model
 
 WIDTH: Final = 100
 GAP: Final = "  "
@@ -25,13 +30,17 @@ GLUE: Final = "\u00a0"
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="a .tflite file, or the folder of a model package")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object")
+    form.add_argument("--manifest", action="store_true", help="a manifest to save beside the file, with its reasons")
     parser.epilog = "example: edge-infer inspect models/face-detect/1.0.0"
 
 
 def run(args: argparse.Namespace) -> int:
     """0 for a model that can be used, 1 for one that cannot; what can be said about it is printed all the same."""
     path = args.model.absolute()
+    if args.manifest:
+        return _manifest(ModelRequest(path.stem, str(path)))
     try:
         found = report(ModelRequest(path.stem, str(path)))
     except ModelError as error:
@@ -47,6 +56,22 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
         print(f"edge-infer: {_clean(found.error)}", file=sys.stderr)
     return 1 if found.error else 0
+
+
+def _manifest(request: ModelRequest) -> int:
+    """1 for a model that cannot be used yet; what has to be said first is on standard error."""
+    file = Path(request.file)
+    for manifest in (file.with_suffix(".yaml"), file / MANIFEST, file.parent / MANIFEST):
+        if manifest.is_file() and os.path.samestat(manifest.stat(), os.fstat(1)):
+            what = f"{manifest} is what this prints into, but it is read first"
+            print(f"edge-infer: {_clean(what)}; print into a file of another name, then rename that", file=sys.stderr)
+            return 1
+    try:
+        print(draft(open_model(request), examine_safely(request)), end="")
+    except (ModelError, StartError) as error:
+        print(f"edge-infer: {_clean(str(error))}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _lines(found: Report) -> Iterable[str]:
