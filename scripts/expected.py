@@ -6,7 +6,6 @@ boxes of the detectors are compared in `references`, whose tolerance holds for a
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -30,15 +29,11 @@ from edge_infer.engine.tasks.pose import Poses
 from edge_infer.engine.tasks.regression import Measurement
 from edge_infer.errors import EdgeInferError, ModelError
 from edge_infer.models.request import ModelRequest
-from tests.engine import sounds
+from tests.engine import measures, sounds
 
 REFUSED: Final = "person_detect.tflite"
 FOMO: Final = "openmv_fomo_face_detection.tflite"
-POSE: Final = "movenet_single_pose_lightning_ptq.tflite"
-SEGMENTS: Final = "deeplabv3_mnv2_dm05_pascal_quant.tflite"
 MOODS: Final = "nl_classifier_with_regex_tokenizer.tflite"
-VOC_CLASSES: Final = 21
-PERSON, HORSE = 15, 13
 FACES: Final = {"astronaut.png": 1, "grace_hopper.bmp": 1, "bus.jpg": 2, "zidane.jpg": 2, "openmv_faces.bmp": 13}
 
 
@@ -201,17 +196,15 @@ def cells(folder: Path, file: str) -> Judged:
 
 def pose(folder: Path, file: str) -> Judged:
     """Distances of keypoints in fractions of the picture; scaled plainly, as the reference was."""
-    with (folder / "expected" / f"{Path(file).stem}_reference.csv").open(newline="") as source:
-        wanted = np.array([(float(row["keypoint_x"]), float(row["keypoint_y"])) for row in csv.DictReader(source)])
     pixels = cv2.resize(picture(folder, "squat.bmp"), (192, 192)).astype(np.uint8)
     manifest = "input: {resize: stretch}\n"
     with opened(folder, ModelRequest("families", ""), file, manifest) as model:
         found = find(model, pixels)
     assert isinstance(found, Poses)
-    errors = np.abs(np.array(found.bodies[0].points)[:, :2] / found.source - wanted)
-    agrees = bool(len(found.bodies) == 1 and errors.max() <= 0.03 and errors.mean() <= 0.009)
+    errors, (most, mean) = measures.pose_errors(folder, found), measures.POSE_ERRORS
+    agrees = bool(errors.max() <= most and errors.mean() <= mean)
     return Judged(
-        "17 keypoints of squat.bmp: off by at most 0.03, 0.009 in the mean",
+        f"17 keypoints of squat.bmp: off by at most {most:g}, {mean:g} in the mean",
         f"at most {errors.max():.4f}, {errors.mean():.4f} in the mean",
         agrees,
     )
@@ -219,28 +212,16 @@ def pose(folder: Path, file: str) -> Judged:
 
 def segments(folder: Path, file: str) -> Judged:
     """Pixels and intersections over union against the golden picture; 0.91 rounds 0.905 and more."""
-    names = (folder / "labels" / "pascal_voc_segmentation_labels.txt").read_text().splitlines()[:VOC_CLASSES]
-    stored = cv2.imread(str(folder / "expected" / "segmentation_golden_rotation0.png"), cv2.IMREAD_UNCHANGED)
-    assert stored is not None
-    golden = stored // 10
-    with opened(folder, ModelRequest("families", "", tuple(names)), file) as model:
+    with opened(folder, ModelRequest("families", "", measures.voc_labels(folder)), file) as model:
         find(model, picture(folder, "segmentation_input_rotation0.jpg"))
         regions = model.decode(model.interpreter.invoke())
     assert isinstance(regions, Regions)
-    size = golden.shape[1], golden.shape[0]
-    classes = cv2.resize(regions.classes.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    accuracy, person, horse = float((classes == golden).mean()), *(overlap(classes, golden, n) for n in (PERSON, HORSE))
+    found = measures.overlaps(measures.golden_classes(folder), regions)
     return Judged(
         "pixels 0.91, IoU of person 0.77, of horse 0.76 (or better)",
-        f"pixels {accuracy:.3f}, person {person:.3f}, horse {horse:.3f}",
-        accuracy >= 0.905 and person >= 0.765 and horse >= 0.755,
+        "pixels {:.3f}, person {:.3f}, horse {:.3f}".format(*found),
+        all(share >= least for share, least in zip(found, measures.OVERLAPS, strict=True)),
     )
-
-
-def overlap(one: np.ndarray, other: np.ndarray, number: int) -> float:
-    """Intersection over union of a class."""
-    both, either = (one == number) & (other == number), (one == number) | (other == number)
-    return float(both.sum() / either.sum())
 
 
 def wake_word(folder: Path, file: str) -> Judged:
@@ -267,9 +248,11 @@ def machine(folder: Path, file: str) -> Judged:
         found = [model.find(frame) for frame in model.frames(stretch)]
     distances = [each.score for each in found if isinstance(each, Deviation)]
     mean = float(np.mean(distances))
-    agrees = len(distances) == 196 and abs(mean - 10.27) <= 0.05
+    agrees = len(distances) == 196 and abs(mean - sounds.MACHINE_ERROR) <= 0.05
     return Judged(
-        "196 windows, mean error 10.27 (± 0.05)", f"{len(distances)} windows, mean error {mean:.3f}", agrees=agrees
+        f"196 windows, mean error {sounds.MACHINE_ERROR:g} (± 0.05)",
+        f"{len(distances)} windows, mean error {mean:.3f}",
+        agrees=agrees,
     )
 
 
@@ -301,11 +284,11 @@ def sine(folder: Path, file: str) -> Judged:
         stretch = Samples(points[:, np.newaxis], 1.0, 0.0, 0.0, 1, gap=True)
         found = [model.find(frame) for frame in model.frames(stretch)]
     values = [each.values[0].value for each in found if isinstance(each, Measurement)]
-    errors = np.abs(np.array(values, np.float64) - np.sin(points))
+    errors, (most, mean) = np.abs(np.array(values, np.float64) - np.sin(points)), sounds.SINE_ERRORS
     return Judged(
-        f"100 points of a period: off by at most 0.113, 0.026 in the mean (± {step:.4f}, a step of the output)",
+        f"100 points of a period: off by at most {most:g}, {mean:g} in the mean (± {step:.4f}, a step of the output)",
         f"at most {errors.max():.4f}, {errors.mean():.4f} in the mean",
-        bool(errors.max() <= 0.113 + step and errors.mean() <= 0.026 + step),
+        bool(errors.max() <= most + step and errors.mean() <= mean + step),
     )
 
 
@@ -347,13 +330,9 @@ CHECKS: Final[Mapping[str, Callable[[Path, str], Judged]]] = {
     ),
     FOMO: cells,
     **dict.fromkeys((row.file for row in CLASS_ROWS), pictured),
-    POSE: pose,
-    SEGMENTS: segments,
-    sounds.KEYWORDS: Scores(
-        (("audio/yes_1000ms.wav", "Yes", 0.996), ("audio/silence_1000ms.wav", "Silence", 0.90)), 0.02
-    ),
-    sounds.MICRO_SPEECH: Scores((("audio/yes_1000ms.wav", "yes", 0.996), ("audio/no_1000ms.wav", "no", 0.91)), 0.02),
-    sounds.EVENTS: Scores((("audio/speech.wav", "Speech", 0.96), ("audio/meow_16k.wav", "Cat", 0.73)), 0.02),
+    measures.MOVENET: pose,
+    measures.DEEPLAB: segments,
+    **{name: Scores(wanted, 0.02) for name, wanted in sounds.SCORES.items()},
     sounds.DIGITS: Scores((("images/mnist_nine.bmp", "9", None),), 0.0),
     sounds.WAKE_WORD: wake_word,
     sounds.MACHINE: machine,

@@ -23,9 +23,12 @@ from tests.engine.sounds import (
     JOGGING,
     KEYWORDS,
     MACHINE,
+    MACHINE_ERROR,
     MICRO_SPEECH,
     RESTING,
+    SCORES,
     SINE,
+    SINE_ERRORS,
     WAKE_WORD,
     motions,
     normal_machine,
@@ -44,28 +47,20 @@ def run(assets: Path, folder: Path, name: str, *inputs: Path, threshold: str = "
     return found
 
 
-def test_keywords(assets: Path, tmp_path: Path) -> None:
-    audio = [assets / "audio" / f"{name}_1000ms.wav" for name in ("yes", "silence")]
-    yes, silence = run(assets, tmp_path, KEYWORDS, *audio)
-    assert scores(yes)["Yes"] == pytest.approx(0.996, abs=0.01)
-    assert scores(silence)["Silence"] == pytest.approx(0.90, abs=0.02)
-
-
-def test_keywords_of_the_micro_front_end(assets: Path, tmp_path: Path) -> None:
-    audio = [assets / "audio" / f"{name}_1000ms.wav" for name in ("yes", "no")]
-    yes, no = run(assets, tmp_path, MICRO_SPEECH, *audio)
-    assert scores(yes)["yes"] == pytest.approx(0.996, abs=0.01)
-    assert scores(no)["no"] == pytest.approx(0.91, abs=0.02)
+@pytest.mark.parametrize("name", [KEYWORDS, MICRO_SPEECH])
+def test_keywords(assets: Path, tmp_path: Path, name: str) -> None:
+    found = run(assets, tmp_path, name, *(assets / file for file, _, _ in SCORES[name]))
+    for item, (_, label, score) in zip(found, SCORES[name], strict=True):
+        assert scores(item)[label] == pytest.approx(score, abs=0.02)
 
 
 def test_audio_events_without_a_manifest(assets: Path) -> None:
-    audio = [assets / "audio" / name for name in ("speech.wav", "meow_16k.wav")]
-    code, (speech, meow), _ = infer(assets / "models" / EVENTS, *audio)
+    code, found, _ = infer(assets / "models" / EVENTS, *(assets / file for file, _, _ in SCORES[EVENTS]))
     assert code == 0
-    assert list(scores(speech)) == ["Speech"]
-    assert scores(speech)["Speech"] == pytest.approx(0.96, abs=0.02)
-    assert next(iter(scores(meow))) == "Cat"
-    assert scores(meow)["Cat"] == pytest.approx(0.73, abs=0.02)
+    assert list(scores(found[0])) == ["Speech"]
+    for item, (_, label, score) in zip(found, SCORES[EVENTS], strict=True):
+        assert next(iter(scores(item))) == label
+        assert scores(item)[label] == pytest.approx(score, abs=0.02)
 
 
 def test_a_wake_word_that_nobody_says(assets: Path, tmp_path: Path) -> None:
@@ -77,7 +72,7 @@ def test_a_machine_that_runs_as_it_should(assets: Path, tmp_path: Path) -> None:
     path = tmp_path / "normal.npy"
     np.save(path, normal_machine(assets))
     (found,) = run(assets, tmp_path, MACHINE, path, threshold="12")
-    assert found["anomaly"]["score"] == pytest.approx(10.27, rel=0.002)
+    assert found["anomaly"]["score"] == pytest.approx(MACHINE_ERROR, rel=0.002)
     assert found["anomaly"]["state"] == "normal"
 
 
@@ -87,7 +82,7 @@ def test_its_windows_one_by_one(assets: Path, tmp_path: Path) -> None:
         found = [model.find(frame) for frame in frames]
     distances = [each.score for each in found if isinstance(each, Deviation)]
     assert len(distances) == 196
-    assert np.mean(distances) == pytest.approx(10.27, rel=0.002)
+    assert np.mean(distances) == pytest.approx(MACHINE_ERROR, rel=0.002)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +106,9 @@ def test_a_sine(assets: Path, tmp_path: Path) -> None:
         found = [model.find(frame) for frame in frames]
     values = [each.values[0].value for each in found if isinstance(each, Measurement)]
     differences = np.abs(np.array(values, np.float64) - np.sin(points))
-    assert differences.max() <= 0.12
-    assert differences.mean() <= 0.026
+    most, mean = SINE_ERRORS
+    assert differences.max() <= most + 0.007
+    assert differences.mean() <= mean
 
 
 def test_a_digit(assets: Path, tmp_path: Path) -> None:

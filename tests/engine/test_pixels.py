@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -29,12 +28,18 @@ from edge_infer.engine.tasks.segmentation import Segmentation
 from edge_infer.errors import ModelError
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve
+from tests.engine.measures import (
+    DEEPLAB,
+    MOVENET,
+    OVERLAPS,
+    POSE_ERRORS,
+    golden_classes,
+    overlaps,
+    pose_errors,
+    voc_labels,
+)
 
 FACES = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
-MOVENET = "movenet_single_pose_lightning_ptq"
-DEEPLAB = "deeplabv3_mnv2_dm05_pascal_quant.tflite"
-VOC_CLASSES = 21
-HORSE, PERSON = 13, 15
 
 
 def frame(pixels: Pixels) -> Frame:
@@ -54,51 +59,40 @@ def find(model: ModelPlan, pixels: Pixels, threshold: float | None = None) -> Fi
 
 @pytest.mark.parametrize(
     ("resize", "most", "mean"),
-    [(None, 0.03, 0.009), ("stretch", 0.04, 0.01), ("crop", 0.04, 0.01), ("letterbox", 0.06, 0.011)],
+    [(None, *POSE_ERRORS), ("stretch", 0.04, 0.01), ("crop", 0.04, 0.01), ("letterbox", 0.06, 0.011)],
 )
 def test_movenet_agrees_with_the_reference(assets: Path, resize: Resize | None, most: float, mean: float) -> None:
     """The reference was made with plain bilinear sampling; scaled in our ways the body is in the same place, too.
 
     Two cells of the heatmap are 0.02 apart, and a quantized model may choose the neighbour.
     """
-    with (assets / "expected" / f"{MOVENET}_reference.csv").open(newline="") as file:
-        wanted = np.array([(float(row["keypoint_x"]), float(row["keypoint_y"])) for row in csv.DictReader(file)])
-    model = resolve(ModelRequest("m", str(assets / "models" / f"{MOVENET}.tflite")))
+    model = resolve(ModelRequest("m", str(assets / "models" / MOVENET)))
     assert (model.decoder.kind, model.labels, model.threshold) == ("movenet", ("person",), 0.3)
     picture = read_picture(str(assets / "images" / "squat.bmp"))
     if resize is None:
         picture = cv2.resize(picture, (192, 192)).astype(np.uint8)
     found = find(fed(model, resize=resize or "stretch"), picture)
     assert isinstance(found, Poses)
-    (body,) = found.bodies
-    errors = np.abs(np.array(body.points)[:, :2] / found.source - wanted)
+    errors = pose_errors(assets, found)
     assert errors.max() <= most
     assert errors.mean() <= mean
-    assert body.score > 0.5
+    assert found.bodies[0].score > 0.5
 
 
 @pytest.fixture
 def deeplab(assets: Path) -> ModelPlan:
-    names = (assets / "labels" / "pascal_voc_segmentation_labels.txt").read_text().splitlines()[:VOC_CLASSES]
-    return resolve(ModelRequest("m", str(assets / "models" / DEEPLAB), labels=tuple(names)))
+    return resolve(ModelRequest("m", str(assets / "models" / DEEPLAB), labels=voc_labels(assets)))
 
 
 def test_deeplab_agrees_with_the_golden_picture(assets: Path, deeplab: ModelPlan) -> None:
     picture = read_picture(str(assets / "images" / "segmentation_input_rotation0.jpg"))
-    stored = cv2.imread(str(assets / "expected" / "segmentation_golden_rotation0.png"), cv2.IMREAD_UNCHANGED)
-    assert stored is not None
-    golden = stored // 10
+    golden = golden_classes(assets)
     with LoadedModel(PipelinePlan("p", "s", deeplab, deeplab.threshold)) as model:
         model.preprocess(frame(picture), model.interpreter.input())
         regions = model.decode(model.interpreter.invoke())
         found = model.find(frame(picture))
     assert isinstance(regions, Regions)
-    size = golden.shape[1], golden.shape[0]
-    classes = cv2.resize(regions.classes.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    assert (classes == golden).mean() >= 0.905
-    for number, least in ((PERSON, 0.765), (HORSE, 0.755)):
-        both, either = (classes == number) & (golden == number), (classes == number) | (golden == number)
-        assert both.sum() / either.sum() >= least
+    assert all(share >= least for share, least in zip(overlaps(golden, regions), OVERLAPS, strict=True))
     assert isinstance(found, Segmentation)
     assert [filled.label for filled in found.segments] == ["background", "person", "horse"]
     for filled in found.segments:
