@@ -79,14 +79,14 @@ def _quantize(args: argparse.Namespace) -> int:
     _check_graph(args.model, opened.graph, args.to)
     plan = probe(request)
     content = _converted(args.to, opened.data, plan, files)
-    _write(args.out, content)
-    quantized = replace(plan, path=str(args.out.absolute()), sha256=hashlib.sha256(content).hexdigest())
-    tally, times = _compared(plan, quantized, files, told=args.to == "int8")
+    with _unfinished(args.out, content) as part:
+        quantized = replace(plan, path=str(part.absolute()), sha256=hashlib.sha256(content).hexdigest())
+        tally, times = _compared(plan, quantized, files, told=args.to == "int8")
     lines = [*_sizes(args.model, args.out), *_report(tally, times)]
     print("\n".join(lines))
     if args.report:
         _write_report(args, tally, lines)
-    _hint(opened.package.manifest_path, args.out, plan, quantized)
+    _hint(opened.package.manifest_path, args.out, plan, quantized.sha256)
     return 0
 
 
@@ -258,6 +258,18 @@ def _report(tally: Tally, times: Times) -> Iterator[str]:
         yield f"worst       {Path(pair.before.name).name}: {missing_new}, moved by {pair.badness[1]:.3f}"
 
 
+@contextlib.contextmanager
+def _unfinished(out: Path, content: bytes) -> Iterator[Path]:
+    """The content in a file beside ``out`` that takes its name when all went well, and else is gone."""
+    part = out.with_name(f"{out.name}.part")
+    _write(part, content)
+    try:
+        yield part
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _write(path: Path, content: bytes) -> None:
     from edge_infer.errors import StartError
 
@@ -280,14 +292,14 @@ def _write_report(args: argparse.Namespace, tally: Tally, lines: Sequence[str]) 
             _write(args.report / f"worst-{number}-{Path(pair.before.name).stem}.jpg", encoded.tobytes())
 
 
-def _hint(manifest: Path | None, out: Path, plan: ModelPlan, quantized: ModelPlan) -> None:
+def _hint(manifest: Path | None, out: Path, plan: ModelPlan, sha256: str) -> None:
     """What is still to be done so that the file is read as it was compared here."""
     from edge_infer.errors import ModelError
     from edge_infer.models.probe import probe
     from edge_infer.models.request import ModelRequest
 
     try:
-        found: ModelPlan | None = probe(ModelRequest(plan.name, quantized.path))
+        found: ModelPlan | None = probe(ModelRequest(plan.name, str(out.absolute())))
     except ModelError:
         found = None
     known = (plan.task, plan.decoder, plan.labels)
@@ -296,7 +308,7 @@ def _hint(manifest: Path | None, out: Path, plan: ModelPlan, quantized: ModelPla
     beside = out.with_suffix(".yaml")
     if manifest:
         print(f"quantize: {manifest} speaks of the float file only: copy it to {beside}, with", file=sys.stderr)
-        print(f"    file: {out.name}\n    sha256: {quantized.sha256}", file=sys.stderr)
+        print(f"    file: {out.name}\n    sha256: {sha256}", file=sys.stderr)
     else:
         print(
             f"quantize: by itself {out} would not be read as the float file is (see edge-infer inspect for both); "

@@ -174,7 +174,7 @@ def test_what_cannot_be_quantized(assets: Path, tmp_path: Path, model: str, inpu
     assert done.returncode in (1, 3)
     assert text in done.stderr
     assert "Traceback" not in done.stderr
-    assert not out.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_several_inputs_and_the_model_as_its_own_result(variants: Path, pictures: Path, tmp_path: Path) -> None:
@@ -186,6 +186,18 @@ def test_several_inputs_and_the_model_as_its_own_result(variants: Path, pictures
     done = run(SCRIPT, model, "--inputs", pictures, "--to", "int8", "-o", model)
     assert done.returncode == 2
     assert "this is the model itself" in done.stderr
+
+
+def test_nothing_to_compare_on_leaves_no_file(variants: Path, tmp_path: Path) -> None:
+    inputs, out = tmp_path / "inputs", tmp_path / "out"
+    for folder in (inputs, out):
+        folder.mkdir()
+    (inputs / "notes.txt").write_text("no picture")
+    done = run(SCRIPT, variants / "plain.tflite", "--inputs", inputs, "--to", "float16", "-o", out / "half.tflite")
+    assert done.returncode == 1
+    assert "notes.txt: not a picture" in done.stderr
+    assert "no file in there can be read as an input" in done.stderr
+    assert list(out.iterdir()) == []
 
 
 def test_help_needs_nothing() -> None:
