@@ -130,7 +130,7 @@ def pictured(folder: Path, file: str) -> Judged:
 class Counts:
     """How many objects of which label a detector finds in which picture; of ``some`` there is at least one.
 
-    Scores agree within a tolerance, so an object whose score is that near to the threshold may be found or not.
+    Scores agree within a tolerance, so one object whose score is that near to the threshold may be found or not.
     """
 
     wanted: Mapping[str, Mapping[str, int]]
@@ -165,7 +165,7 @@ class Counts:
             sure, all_in_all = sum(score > threshold + self.tolerance for score in scores), len(scores)
             found = [score for score in scores if score >= threshold]
             words.append(f"{len(found)} {label}")
-            good = good and sure <= many <= all_in_all
+            good = good and sure <= many <= all_in_all and abs(len(found) - many) <= 1
             if len(found) != many:
                 words[-1] += f" (the last at {min(scores if len(found) < many else found):.2f})"
         return " + ".join(words), good
