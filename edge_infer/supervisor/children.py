@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 10.0
 """Seconds between two starts of a child that dies again and again, unless its recipe says less."""
+SERVED: Final = 1.0
+SERVED_PAUSE: Final = 1.0
+"""Seconds between two starts of a child that had spoken and lived for `SERVED` seconds, however often it is killed."""
 CALM: Final = 60.0
 """Seconds of life after which earlier deaths are forgiven."""
 MOST_UNSENT: Final = 32 << 20
@@ -205,9 +208,10 @@ class Child:
         return in_time
 
     def _rest(self) -> None:
-        """When it is due again: the later, the more often it has died young."""
+        """When it may start again: soon where it had proved itself, later and later where it dies at once."""
         lived = time.monotonic() - self.started
-        self._pause = 0.0 if lived > CALM else min(max(self._pause * 2, FIRST_PAUSE), self.recipe.longest_pause)
+        longest = SERVED_PAUSE if self.spoke and lived > SERVED else self.recipe.longest_pause
+        self._pause = 0.0 if lived > CALM else min(max(self._pause * 2, FIRST_PAUSE), longest)
         self.due = time.monotonic() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
 
     def _forget_first(self) -> None:

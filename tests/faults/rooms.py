@@ -63,7 +63,8 @@ def engine_kills(folder: Path, repeat: int) -> Figure:
     seconds = []
     with serving(folder) as (daemon, subscriber, _):
         for _ in range(repeat):
-            boot = after(subscriber, f"{P}/faces/result", time.monotonic()).value["boot"]
+            served = after(subscriber, f"{P}/faces/result", time.monotonic(), lambda heard: heard.value["seq"] >= 15)
+            boot = served.value["boot"]
             moment = time.monotonic()
             os.kill(daemon.pids()["engine"], signal.SIGKILL)
             result = after(subscriber, f"{P}/faces/result", moment, lambda heard, b=boot: heard.value["boot"] != b)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.rooms import Announce, GrabDone
-from edge_infer.supervisor.children import MOST_UNSENT, Child, Recipe
+from edge_infer.supervisor.children import LONGEST_PAUSE, MOST_UNSENT, SERVED, SERVED_PAUSE, Child, Recipe
 from tests.broker import eventually
 from tests.running import ROOT
 
@@ -113,3 +113,30 @@ def test_a_child_that_has_not_spoken_has_not_been_heard(make: Make) -> None:
     assert child.silent() < 60.0
     child.kill()
     assert eventually(child.ended, "its end") == -signal.SIGKILL
+
+
+def killed(child: Child) -> float:
+    """Seconds from its death until it is due again."""
+    child.kill()
+    eventually(lambda: child.ended() is not None, "end of the child")
+    return child.due - time.monotonic()
+
+
+def test_a_child_that_served_is_started_again_soon_however_often_it_is_killed(make: Make) -> None:
+    child = make()
+    for _ in range(6):
+        child.tell(Announce("info", "hello"))
+        heard(child, 1)
+        eventually(lambda: time.monotonic() - child.started > SERVED, "a second of life")
+        assert killed(child) <= SERVED_PAUSE
+        child.start()
+
+
+def test_a_child_that_dies_at_once_is_started_again_later_and_later(make: Make) -> None:
+    child = make()
+    pauses = []
+    for _ in range(7):
+        pauses.append(killed(child))
+        child.start()
+    assert max(pauses) > SERVED_PAUSE
+    assert max(pauses) <= LONGEST_PAUSE
