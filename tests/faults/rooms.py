@@ -80,6 +80,7 @@ def publisher_kills(folder: Path, repeat: int) -> Figure:
     with serving(folder) as (daemon, subscriber, _):
         engine = daemon.pids()["engine"]
         for _ in range(repeat):
+            eventually(lambda: daemon.status()["rooms"]["publisher"]["uptime"] > 1.5, "publisher that has served")
             after(subscriber, f"{P}/faces/result", time.monotonic())
             moment = time.monotonic()
             os.kill(daemon.pids()["publisher"], signal.SIGKILL)
