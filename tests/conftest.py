@@ -9,6 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.broker import Broker
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A real broker on a free port."""
+    with Broker(tmp_path) as running:
+        yield running
+
 
 @pytest.fixture(scope="session")
 def assets() -> Path:

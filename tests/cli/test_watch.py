@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -34,12 +33,6 @@ TS, BOOT, SHA = "2026-11-25T08:45:12.345Z", "9f2c1a", "eac9143a"
 P = "edge-infer/gate-3"
 FACE = DetectedObject("face", 0.91, (0.0, 0.1, 0.5, 0.9))
 RESULT = Result(1, TS, BOOT, 7, "m@1", SHA, "detection", ms=12.3, objects=(FACE,))
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    with Broker(tmp_path) as running:
-        yield running
 
 
 def say(port: int, topic: str, payload: bytes) -> None:

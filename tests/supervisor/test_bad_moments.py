@@ -44,18 +44,6 @@ class Slow(BlazeFace):
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    with Broker(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def subscriber(broker: Broker) -> Iterator[Subscriber]:
-    with Subscriber(broker.port) as listening:
-        yield listening
-
-
-@pytest.fixture
 def box(tmp_path: Path) -> Path:
     (tmp_path / "box").mkdir()
     return tmp_path / "box"

@@ -33,18 +33,6 @@ pipelines:
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    with Broker(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def subscriber(broker: Broker) -> Iterator[Subscriber]:
-    with Subscriber(broker.port) as listening:
-        yield listening
-
-
-@pytest.fixture
 def daemon(tmp_path: Path, broker: Broker) -> Iterator[Daemon]:
     (tmp_path / "box").mkdir()
     with Daemon(tmp_path / "box", config(broker.port)) as running:
