@@ -298,11 +298,18 @@ def _told(item: Found) -> str:
 
 
 def total(found: Sequence[Agreement]) -> str:
-    """The sum over the models that count, in words."""
+    """The sum over the models that count, in words, and over all where some do not."""
     counted = [one for one in found if one.counted]
-    rows, agreeing = sum(one.rows for one in counted), sum(one.agreeing for one in counted)
-    additional = sum(one.additional for one in counted)
-    return f"{agreeing} of {rows} counted rows agree ({agreeing / rows:.1%}), {additional} additional"
+    if len(counted) == len(found):
+        return _sum(found, "rows")
+    return f"{_sum(counted, 'counted rows')}; with the models that are not counted, {_sum(found, 'rows')}"
+
+
+def _sum(found: Sequence[Agreement], what: str) -> str:
+    rows, agreeing = sum(one.rows for one in found), sum(one.agreeing for one in found)
+    return (
+        f"{agreeing} of {rows} {what} agree ({agreeing / rows:.1%}), {sum(one.additional for one in found)} additional"
+    )
 
 
 def enough(found: Sequence[Agreement]) -> bool:
