@@ -4,9 +4,7 @@ A reference row agrees when an object of the same label has an IoU above 0.8 wit
 additional object is one that no row accounts for. Where the reference lists only its best few objects, an object that
 scores no more than 0.1 above the lowest of these may be among what was cut there, so it is not called additional.
 
-Each detector is also compared with itself: 1 % of the picture's values are changed by one level of 255, which no camera
-could hold still, and the share of objects that stay (by the same measure) is its steadiness. The rows of a model that
-is not steady in half of its own objects are told but not counted: nobody's outcome agrees with it, its own included.
+Pictures go in as `infer` takes them, scaled exactly; `detections` can also scale them as a stream is.
 """
 
 from __future__ import annotations
@@ -19,9 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-import numpy as np
-
-from edge_infer.config.plan import ModelPlan, PipelinePlan
+from edge_infer.config.plan import InputPlan, ModelPlan, PipelinePlan, Scaling
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.picture import read_picture
@@ -34,9 +30,6 @@ from edge_infer.models.resolve import resolve
 MIN_IOU: Final = 0.8
 TOLERANCE: Final = 0.1
 ENOUGH: Final = 0.95
-STEADY: Final = 0.5
-NOISE_SHARE: Final = 0.01
-NOISE_RUNS: Final = 5
 FACE: Final = ("face",)
 PERSON: Final = ("person",)
 Box = tuple[float, float, float, float]
@@ -119,35 +112,27 @@ CLASS_ROWS: Final = (
 
 @dataclass
 class Agreement:
-    """How one model did: rows in agreement of all, how steady it is itself, and in words what differs."""
+    """How one model did: rows in agreement of all, and in words what differs."""
 
     file: str
     rows: int = 0
     agreeing: int = 0
     additional: int = 0
-    steadiness: float | None = None
     remarks: list[str] = field(default_factory=list)
-
-    @property
-    def counted(self) -> bool:
-        """Whether the model is steady enough to be a measure."""
-        return self.steadiness is None or self.steadiness >= STEADY
 
     @property
     def summary(self) -> str:
         """One line."""
-        steady = "" if self.steadiness is None else f", steadiness {self.steadiness:.0%}"
-        steady += "" if self.counted else ": not counted"
-        return f"{self.file}: {self.agreeing} of {self.rows} rows agree, {self.additional} additional{steady}"
+        return f"{self.file}: {self.agreeing} of {self.rows} rows agree, {self.additional} additional"
 
 
-def detections(folder: Path) -> Iterator[Agreement]:
+def detections(folder: Path, scaling: Scaling = "exact") -> Iterator[Agreement]:
     """The agreement of each detector with ``expected/detections.csv``."""
     with (folder / "expected" / "detections.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for reference in REFERENCES:
         own = [row for row in rows if row["model"] == reference.file]
-        yield _compare(folder, reference, own)
+        yield _compare(folder, reference, own, scaling)
 
 
 def classes(folder: Path) -> Iterator[Agreement]:
@@ -171,16 +156,13 @@ def class_request(folder: Path, file: str) -> ModelRequest:
     return ModelRequest("agreement", "", labels, threshold=0.0)
 
 
-def _compare(folder: Path, reference: Reference, rows: Sequence[dict[str, str]]) -> Agreement:
+def _compare(folder: Path, reference: Reference, rows: Sequence[dict[str, str]], scaling: Scaling) -> Agreement:
     agreement = Agreement(reference.file, rows=len(rows))
     request = ModelRequest("agreement", "", reference.labels, threshold=reference.threshold)
-    stayed: list[bool] = []
-    with opened(folder, request, reference.file, reference.manifest) as model:
+    with opened(folder, request, reference.file, reference.manifest, scaling) as model:
         for image in dict.fromkeys(row["image"] for row in rows):
-            pixels = picture(folder, image)
-            findings = find(model, pixels)
+            findings = find(model, picture(folder, image))
             assert isinstance(findings, Detections)
-            stayed += _stayed(model, pixels, findings.objects)
             own = [row for row in rows if row["image"] == image]
             left = list(findings.objects)
             for row in own:
@@ -190,25 +172,7 @@ def _compare(folder: Path, reference: Reference, rows: Sequence[dict[str, str]])
                 if item.score > cut:
                     agreement.additional += 1
                     agreement.remarks.append(f"{image}: additional {_told(item)}")
-    agreement.steadiness = sum(stayed) / len(stayed) if stayed else 0.0
     return agreement
-
-
-def _stayed(model: LoadedModel, pixels: Pixels, objects: Sequence[Found]) -> Iterator[bool]:
-    """For each object in each noisy run whether it is still found."""
-    for seed in range(NOISE_RUNS):
-        random = np.random.default_rng(seed)
-        changed = random.random(pixels.shape) < NOISE_SHARE
-        noise = changed * random.choice(np.array([-1, 1], np.int16), pixels.shape)
-        findings = find(model, np.clip(pixels + noise, 0, 255).astype(np.uint8))
-        assert isinstance(findings, Detections)
-        left = list(findings.objects)
-        for item in objects:
-            closest = _closest(left, item.label, item.box)
-            agrees = closest is not None and _agree(closest, item.box, item.score)
-            if closest is not None and agrees:
-                left.remove(closest)
-            yield agrees
 
 
 def _closest(objects: Sequence[Found], label: str, box: Box) -> Found | None:
@@ -244,23 +208,27 @@ def _compare_class(agreement: Agreement, row: ClassRow, scored: Sequence[Scored]
 
 
 @contextmanager
-def opened(folder: Path, request: ModelRequest, file: str, manifest: str | None = None) -> Iterator[LoadedModel]:
+def opened(
+    folder: Path, request: ModelRequest, file: str, manifest: str | None = None, scaling: Scaling = "exact"
+) -> Iterator[LoadedModel]:
     """A public model that tells all it finds; what its manifest says lies beside a link to it."""
     source = folder.resolve() / "models" / file
     if manifest is None:
-        with _load(request, source) as model:
+        with _load(request, source, scaling) as model:
             yield model
         return
     with TemporaryDirectory() as name:
         link = Path(name, file)
         link.symlink_to(source)
         link.with_suffix(".yaml").write_text(manifest)
-        with _load(request, link) as model:
+        with _load(request, link, scaling) as model:
             yield model
 
 
-def _load(request: ModelRequest, path: Path) -> LoadedModel:
+def _load(request: ModelRequest, path: Path, scaling: Scaling) -> LoadedModel:
     model: ModelPlan = resolve(replace(request, file=str(path)))
+    if isinstance(model.input, InputPlan):
+        model = replace(model, input=replace(model.input, scaling=scaling))
     return LoadedModel(PipelinePlan("agreement", "pictures", model, model.threshold, top_k=len(model.labels)))
 
 
@@ -298,22 +266,13 @@ def _told(item: Found) -> str:
 
 
 def total(found: Sequence[Agreement]) -> str:
-    """The sum over the models that count, in words, and over all where some do not."""
-    counted = [one for one in found if one.counted]
-    if len(counted) == len(found):
-        return _sum(found, "rows")
-    return f"{_sum(counted, 'counted rows')}; with the models that are not counted, {_sum(found, 'rows')}"
-
-
-def _sum(found: Sequence[Agreement], what: str) -> str:
+    """The sum in words."""
     rows, agreeing = sum(one.rows for one in found), sum(one.agreeing for one in found)
-    return (
-        f"{agreeing} of {rows} {what} agree ({agreeing / rows:.1%}), {sum(one.additional for one in found)} additional"
-    )
+    additional = sum(one.additional for one in found)
+    return f"{agreeing} of {rows} rows agree ({agreeing / rows:.1%}), {additional} additional"
 
 
 def enough(found: Sequence[Agreement]) -> bool:
-    """Whether the models that count agree well enough."""
-    counted = [one for one in found if one.counted]
-    rows, agreeing = sum(one.rows for one in counted), sum(one.agreeing for one in counted)
-    return agreeing >= ENOUGH * rows and sum(one.additional for one in counted) <= (1 - ENOUGH) * rows
+    """Whether the models agree well enough."""
+    rows, agreeing = sum(one.rows for one in found), sum(one.agreeing for one in found)
+    return agreeing >= ENOUGH * rows and sum(one.additional for one in found) <= (1 - ENOUGH) * rows

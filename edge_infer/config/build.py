@@ -137,6 +137,7 @@ class Builder:
             gives=instance.gives,
             noisy=instance.noisy,
             stdin=getattr(instance, "stdin", False),
+            stills=getattr(instance, "stills", False),
         )
 
     def _suits(self, steps: Steps, section: SourceSection, instance: Any) -> bool:
@@ -221,12 +222,12 @@ class Builder:
             self.problems.append(self.document.problem((*steps, *below), text))
             return None
 
-    def _merged_input(self, steps: Steps, section: Pipeline, plan: ModelInput) -> ModelInput:
+    def _merged_input(self, steps: Steps, section: Pipeline, plan: ModelInput, source: SourcePlan | None) -> ModelInput:
         """How the model is fed, with what the pipeline overrules."""
         said = section.preprocess
-        resize, color = said.resize, said.color
+        resize, color, scaling = said.resize, said.color, said.scaling
         if not isinstance(plan, InputPlan):
-            if resize or color:
+            if resize or color or scaling:
                 text = "the model takes no pictures, so there is nothing to resize or colour; remove this key"
                 self.problems.append(self.document.problem((*steps, "preprocess"), text))
             return plan
@@ -239,7 +240,9 @@ class Builder:
         if said.tiles:
             overlap = DEFAULT_OVERLAP if said.overlap is None else said.overlap
             plan = replace(plan, tiles=said.tiles, overlap=overlap)
-        return replace(plan, resize=resize or plan.resize, color=color or plan.color)
+        if scaling is None:
+            scaling = "exact" if source is not None and source.stills else "fast"
+        return replace(plan, resize=resize or plan.resize, color=color or plan.color, scaling=scaling)
 
     def pipeline(self, name: str, section: Pipeline, model: ModelPlan, sources: Sequence[SourcePlan]) -> PipelinePlan:
         """The plan of a pipeline, with what it overrules in its model."""
@@ -252,7 +255,7 @@ class Builder:
         merged = replace(
             model,
             threshold=threshold,
-            input=self._merged_input(steps, section, model.input),
+            input=self._merged_input(steps, section, model.input, source),
             nms=_merged_nms(section.nms, model),
         )
         return PipelinePlan(

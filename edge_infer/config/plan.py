@@ -15,6 +15,7 @@ from edge_infer.messages import Label, Task
 
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "letterbox", "crop"]
+Scaling = Literal["exact", "fast"]
 Rotation = Literal[0, 90, 180, 270]
 Flip = Literal["horizontal", "vertical"]
 Gives = Literal["image", "samples", "text"]
@@ -62,7 +63,8 @@ class InputPlan:
 
     ``border`` is the brightness (0..255) of the bars beside a letterboxed picture; the family of the model knows it.
     With ``tiles`` (columns, rows) the frame goes in one part after the other; ``overlap`` is the share of a tile that
-    its neighbour shows, too.
+    its neighbour shows, too. ``scaling`` is how a frame is made smaller: by the filter of the reference outcomes, or by
+    one close to it that costs a tenth (see `preprocess/scale.py`).
     """
 
     takes: ClassVar[Gives] = "image"
@@ -74,6 +76,7 @@ class InputPlan:
     border: int = 0
     tiles: tuple[int, int] = (1, 1)
     overlap: float = 0.0
+    scaling: Scaling = "exact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,7 @@ class SourcePlan:
 
     ``live`` sources get a reader of their own, and only ``network`` ones may open inet sockets there. Two equal
     readings in a row of a ``noisy`` source show that it is stuck. The reader of one inherits the daemon's ``stdin``.
+    ``stills`` are single pictures, not a stream.
     """
 
     name: str
@@ -218,6 +222,7 @@ class SourcePlan:
     gives: Gives = "image"
     noisy: bool = True
     stdin: bool = False
+    stills: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,9 @@ def _normalization(
 ) -> tuple[Normalization | None, str]:
     if said.mean is not None or said.std is not None:
         return Normalization(said.mean or (0.0,), said.std or (1.0,)), "manifest"
-    span = customary_range(tensor)
+    usual, span = family.decoder.input, customary_range(tensor)
+    if usual.mean is not None and usual.std is not None and getattr(family.decoder, "one_origin", False):
+        return Normalization(usual.mean, usual.std), f"as all {family.name} models were trained"
     if span is not None:
         return None, f"the input's quantization stands for {span[0]:g}..{span[1]:g}"
     if tensor.dtype == "uint8" and not tensor.quantized:
@@ -102,7 +104,6 @@ def _normalization(
         return metadata.normalization, "metadata in the file"
     if metadata.ultralytics:
         return Normalization((0.0,), (255.0,)), "metadata in the file: Ultralytics models take 0..1"
-    usual = family.decoder.input
     if usual.mean is not None and usual.std is not None:
         return Normalization(usual.mean, usual.std), f"as {family.name} models usually are"
     return None, "nobody says"  # what the tensor's range then means is for the engine to refuse

@@ -105,6 +105,28 @@ def test_the_whole_becomes_a_plan(make: Make, tmp_path: Path) -> None:
     assert second.model.path == str(tmp_path / "state/models/face-detect/1.0.0/face_full_range_int8.tflite")
 
 
+@pytest.mark.parametrize(
+    ("source", "preprocess", "scaling"),
+    [
+        ("shapes", "{}", "fast"),
+        ("clip", "{}", "fast"),
+        ("folder", "{}", "exact"),
+        ("page", "{}", "exact"),
+        ("shapes", "{scaling: exact}", "exact"),
+        ("folder", "{scaling: fast}", "fast"),
+    ],
+)
+def test_single_pictures_are_scaled_exactly_and_streams_fast(
+    make: Make, source: str, preprocess: str, scaling: str
+) -> None:
+    text = GOOD.replace(
+        "{source: shapes, model: packed}", f"{{source: {source}, model: packed, preprocess: {preprocess}}}"
+    )
+    found = plan_of(make(text)).pipelines[1].model.input
+    assert isinstance(found, InputPlan)
+    assert found.scaling == scaling
+
+
 def test_sources_get_the_options_of_their_kind(make: Make, tmp_path: Path) -> None:
     sources = sources_of(plan_of(make(GOOD)))
     door = sources["door"]

@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from edge_infer.engine.interpreter import backend_name
+
 SCRIPTS = str(Path(__file__).parents[2] / "scripts")
 
 
@@ -18,6 +20,13 @@ def scripts() -> Iterator[None]:
     sys.path.insert(0, SCRIPTS)
     yield
     sys.path.remove(SCRIPTS)
+
+
+@pytest.fixture(scope="module")
+def reference_runtime() -> None:
+    """Coarsely quantized detectors find other things in another runtime's kernels, from the very same bytes."""
+    if "litert" not in backend_name():
+        pytest.skip("the reference outcomes were made with ai-edge-litert, whose kernels round otherwise")
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +39,18 @@ def expected(scripts: None) -> ModuleType:
     return import_module("expected")
 
 
+@pytest.mark.usefixtures("reference_runtime")
 def test_detectors_agree_with_the_references(references: ModuleType, assets: Path) -> None:
     found = list(references.detections(assets))
     assert references.enough(found), "\n".join([one.summary + str(one.remarks) for one in found])
-    assert [one.file for one in found if not one.counted] == ["blazeface_128x128_quant.tflite"]
-    assert sum(one.rows for one in found if one.counted) == 89
+    assert sum(one.rows for one in found) == 94
+
+
+@pytest.mark.usefixtures("reference_runtime")
+def test_scaled_as_fast_as_a_camera_needs_they_still_do_by_and_large(references: ModuleType, assets: Path) -> None:
+    found = list(references.detections(assets, "fast"))
+    assert sum(one.agreeing for one in found) >= 0.85 * 94
+    assert sum(one.additional for one in found) <= 0.1 * 94
 
 
 def test_classifiers_agree_with_what_is_known_of_them(references: ModuleType, assets: Path) -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import Color, InputPlan, Resize
+from edge_infer.config.plan import Color, InputPlan, Resize, Scaling
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.engine.geometry import Region
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.encoding import encoding
 from edge_infer.engine.preprocess.image import ImagePreprocess
-from edge_infer.engine.preprocess.scale import Scaler
+from edge_infer.engine.preprocess.scale import scaler
 from edge_infer.engine.preprocess.shape import channels_first, image_shape
 from edge_infer.errors import ModelError
 
@@ -215,7 +215,7 @@ def test_scaling_is_close_to_the_antialiased_filter(size: tuple[int, int]) -> No
         picture += cv2.resize(coarse, size, interpolation=cv2.INTER_NEAREST)
     pixels = picture.astype(np.uint8)
     into = np.empty((96, 96, 3), np.uint8)
-    Scaler(size, (96, 96), 3)(pixels, into)
+    scaler("fast", size, (96, 96), 3)(pixels, into)
     wanted = triangle(pixels, 96, 96)
     error = np.sqrt(np.square(into - wanted).mean())
     plain = np.sqrt(np.square(cv2.resize(pixels, (96, 96)) - wanted).mean())
@@ -226,18 +226,19 @@ def test_scaling_is_close_to_the_antialiased_filter(size: tuple[int, int]) -> No
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("color", ["bgr", "gray"])
+@pytest.mark.parametrize("scaling", ["exact", "fast"])
 def test_scaled_into_a_part_of_the_tensor_every_type_holds_the_same_picture(
-    quantization: str, channels: int, color: Color
+    quantization: str, channels: int, color: Color, scaling: Scaling
 ) -> None:
     """Places that are no whole rows of the tensor, where OpenCV could silently write elsewhere."""
     picture = frame(random_picture(90, 200, 1 if color == "gray" else 3), color)
     size = (40, 40)
     plain = np.zeros((1, 40, 40, channels), np.uint8)
-    bytes_plan = InputPlan("rgb", "letterbox", border=7)
+    bytes_plan = InputPlan("rgb", "letterbox", border=7, scaling=scaling)
     fit = ImagePreprocess(bytes_plan, tensor("bytes", size, channels))(picture, plain)
     assert (fit.left, fit.width) == (11, 18)
     found = tensor(quantization, size, channels)
-    plan = InputPlan("rgb", "letterbox", tuple(range(90, 90 + channels)), (3.0,), border=7)
+    plan = replace(bytes_plan, mean=tuple(range(90, 90 + channels)), std=(3.0,))
     into = np.zeros(found.shape, found.dtype)
     ImagePreprocess(plan, found)(picture, into)
     table = encoding(plan, found, channels)

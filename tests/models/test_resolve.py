@@ -60,6 +60,19 @@ def place(tmp_path: Path, assets: Path) -> Place:
     return put
 
 
+@pytest.mark.parametrize("name", ["blazeface_128x128_quant.tflite", FACES, FLOAT_FACES])
+def test_a_family_of_one_origin_is_fed_as_it_was_trained_whatever_a_tensor_could_hold(place: Place, name: str) -> None:
+    found = resolve(place(name)).input
+    assert isinstance(found, InputPlan)
+    assert (found.mean, found.std) == ((127.5,), (127.5,))
+
+
+def test_what_others_were_trained_on_is_what_their_quantization_stands_for(place: Place) -> None:
+    found = resolve(place("st_ssd_mobilenet_v1_025_192_int8.tflite")).input
+    assert isinstance(found, InputPlan)
+    assert (found.mean, found.std) == (None, None)
+
+
 def test_every_public_model_is_resolved_or_refused_with_the_reason(assets: Path) -> None:
     for path in sorted((assets / "models").glob("*.tflite")):
         request = ModelRequest("m", str(path))

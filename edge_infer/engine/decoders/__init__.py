@@ -18,6 +18,8 @@ It *may* have
 
 - ``wants_input``: true where the input is part of the outcome; then ``tensors`` has copies of ``layout.inputs`` behind
   the outputs (a class attribute);
+- ``one_origin``: true where all models of the family were trained on the numbers of ``input``; then these hold before
+  the range that the input tensor's quantization stands for (a class attribute);
 - ``values``: how many numbers a decoder of regressions gives; the manifest's ``values`` are checked against it.
 
 Other packages add theirs through the entry point group ``edge_infer.decoders``.

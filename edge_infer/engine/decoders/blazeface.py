@@ -34,6 +34,7 @@ class BlazeFace:
     """Faces above the threshold; one class."""
 
     task: ClassVar[Task] = "detection"
+    one_origin: ClassVar[bool] = True
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(127.5,), std=(127.5,))
     nms: ClassVar[NmsPlan] = NmsPlan(iou=0.3)
     classes = 1

@@ -16,7 +16,7 @@ from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.engine.geometry import Transform
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.encoding import encoding
-from edge_infer.engine.preprocess.scale import Scaler
+from edge_infer.engine.preprocess.scale import scaler
 from edge_infer.engine.preprocess.shape import channels_first, image_shape
 from edge_infer.errors import ModelError
 
@@ -85,7 +85,7 @@ class ImagePreprocess:
         """The first frame, or the camera changed its size."""
         size = (fit.width, fit.height)
         channels = 1 if frame.pixels.ndim == 2 else frame.pixels.shape[2]
-        self._scaler = Scaler(fit.region.size, size, channels)
+        self._scaler = scaler(self._plan.scaling, fit.region.size, size, channels)
         self._small: Pixels = np.empty((size[1], size[0], *frame.pixels.shape[2:]), np.uint8)
         self._conversion = CONVERSIONS.get((frame.color, self._color))
         gray = self._color == "gray"

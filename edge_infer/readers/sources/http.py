@@ -58,6 +58,7 @@ class HttpSource:
     def __init__(self, options: HttpOptions) -> None:
         self.patience = (options.snapshot or 0.0) + TIMEOUT
         """Seconds that a `read` may take: the wait for the next snapshot is no hang."""
+        self.stills = options.snapshot is not None
         self._options = options
         self._shown = shown(options.url)
         self._closed = threading.Event()

@@ -45,6 +45,7 @@ class ImagesSource:
     gives: ClassVar[Gives] = "image"
     noisy: ClassVar[bool] = True
     live: ClassVar[bool] = False
+    stills: ClassVar[bool] = True
     network: bool = False
     Options = ImagesOptions
 
