@@ -164,6 +164,27 @@ class Subscriber:
         return found
 
 
+class Talker:
+    """Says what a test wants said, and returns once the broker has it."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def __enter__(self) -> Talker:
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        self._client.connect("127.0.0.1", self._port)
+        self._client.loop_start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """With QoS 1."""
+        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(DEADLINE)
+
+
 class Certificates:
     """An authority and what it signs, made by openssl."""
 

@@ -27,7 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "watch": "a subscriber in the terminal",
     "doctor": "what this board offers and lacks",
     "cameras": "capture devices, and one picture of a configured source",
-    "schema": "JSON Schema of the configuration and of every payload",
+    "schema": "JSON Schema of the configuration and of every payload, and an AsyncAPI document",
 }
 """Name and purpose; the module is ``edge_infer.cli.<name>``."""
 

@@ -1,4 +1,4 @@
-"""``edge-infer schema``: JSON Schema, from the definitions that the program itself checks with."""
+"""``edge-infer schema``: JSON Schema and AsyncAPI, from the definitions that the program itself checks with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from edge_infer.codec import schema
 from edge_infer.messages import PAYLOADS
 
 CONFIG = "config"
+ASYNCAPI = "asyncapi"
+NAMES = (CONFIG, *PAYLOADS, ASYNCAPI)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("name", choices=[CONFIG, *PAYLOADS], metavar="NAME", help=", ".join([CONFIG, *PAYLOADS]))
+    parser.add_argument("name", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.epilog = (
         "example: edge-infer schema config > edge-infer.schema.json\n"
         "An editor checks config.yaml while you type if its first line is\n"
@@ -29,6 +31,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _schema(name: str) -> dict[str, Any]:
+    if name == ASYNCAPI:
+        from edge_infer.asyncapi import document
+
+        return document()
     if name != CONFIG:
         return schema(PAYLOADS[name], f"edge-infer {name}")
     from edge_infer.config.jsonschema import config_schema

@@ -1,0 +1,262 @@
+"""The connection of a subscriber: made, kept and made again by the thread that iterates."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from paho.mqtt.client import Client as Paho
+from paho.mqtt.client import ConnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+
+from edge_infer.client.numbers import Ledger, Series
+from edge_infer.client.reading import read, split
+from edge_infer.client.standing import Standing, Standings
+from edge_infer.client.updates import (
+    DeviceUpdate,
+    EventUpdate,
+    ResultUpdate,
+    StateUpdate,
+    StatusUpdate,
+    UnreadableUpdate,
+    Update,
+)
+from edge_infer.codec import ABSENT
+from edge_infer.config.plan import MqttPlan, TlsPlan
+from edge_infer.errors import ConfigError, EdgeInferError, WireError
+from edge_infer.messages import Event, Result, State, timestamp
+from edge_infer.publisher.backoff import Backoff
+from edge_infer.publisher.client import KEEPALIVE, equip, hang_up
+from edge_infer.publisher.topics import OFFLINE, ONLINE, Place
+from edge_infer.publisher.trouble import closed, explain, refusal, silent
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+log = logging.getLogger(__name__)
+
+GREETING: Final = 10.0
+"""Seconds that a broker has to answer."""
+TURN: Final = 0.5
+"""The longest wait inside paho; a state that has aged is noticed after this time."""
+
+
+class Client:
+    """A subscriber to one device or all of them. A context manager, for one thread; `updates` is its life.
+
+    The thread that iterates also keeps the connection: who takes longer than half a minute over one update is thrown
+    out by the broker, and comes back. With ``client_id`` and ``keep_session`` the broker keeps for us what comes while
+    we are away, as long and as much as it is configured to.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        *,
+        device: str = "+",
+        prefix: str = "edge-infer",
+        username: str | None = None,
+        password_file: str | None = None,
+        tls: bool = False,
+        ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
+        client_id: str = "",
+        keep_session: bool = False,
+    ) -> None:
+        """With ``tls``, or any of the files, the connection is encrypted; without ``ca_file`` the system's
+        authorities are trusted."""
+        if keep_session and not client_id:
+            raise ConfigError("keep_session needs a client_id, by which the broker knows us again")
+        files = (ca_file, cert_file, key_file)
+        secure = TlsPlan(*files) if tls or any(files) else None
+        usual = 1883 if secure is None else 8883
+        self._plan = MqttPlan(host, port or usual, secure, username, password_file, prefix, 1, client_id)
+        self._filter = f"{prefix}/{device}/#"
+        self._prefix = prefix
+        self._keep = keep_session
+        self._paho: Paho | None = None
+        self._closed = False
+        self._refused: EdgeInferError | None = None
+        self._silent_at = 0.0
+        self._backoff = Backoff()
+        self._waiting: deque[Update] = deque()
+        self._ledger = Ledger()
+        self._standings = Standings()
+
+    def __enter__(self) -> Self:
+        """Connects; raises `EdgeInferError` with what is wrong and what would be right."""
+        self._connect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Says goodbye."""
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection and every iteration; may be called twice."""
+        self._closed = True
+        if self._paho is not None:
+            self._paho.disconnect()
+            self._paho = None
+
+    @property
+    def repetitions(self) -> int:
+        """How many messages came that had come before; they were dropped."""
+        return self._ledger.repetitions
+
+    def gaps(self) -> dict[Series, list[tuple[int, int]]]:
+        """Numbers that have not come, by series: the first and the last of each gap. Late ones close theirs."""
+        return self._ledger.gaps()
+
+    def standing(self, device: str, pipeline: str) -> Standing:
+        """What is known of a pipeline now."""
+        return self._standings.now(device, pipeline)
+
+    def updates(self, seconds: float | None = None) -> Iterator[Update]:
+        """Everything, as it comes, for this time or until `close`. A lost connection is made again, and told as
+        `StateUpdate` s of what is not known any more."""
+        end = time.monotonic() + seconds if seconds is not None else float("inf")
+        while not self._closed and time.monotonic() < end:
+            self._turn(end)
+            while self._waiting:
+                yield self._waiting.popleft()
+
+    def results(self, seconds: float | None = None) -> Iterator[ResultUpdate]:
+        """The results among the `updates`."""
+        return (update for update in self.updates(seconds) if isinstance(update, ResultUpdate))
+
+    def events(self, seconds: float | None = None) -> Iterator[EventUpdate]:
+        """The events among the `updates`."""
+        return (update for update in self.updates(seconds) if isinstance(update, EventUpdate))
+
+    def states(self, seconds: float | None = None) -> Iterator[StateUpdate]:
+        """What holds, whenever something was said of it or it is not known any more."""
+        return (update for update in self.updates(seconds) if isinstance(update, StateUpdate))
+
+    def _turn(self, end: float) -> None:
+        if self._paho is None:
+            self._connect_again(end)
+            return
+        left = max(0.0, min(TURN, end - time.monotonic()))
+        fine = self._paho.loop(left) == MQTTErrorCode.MQTT_ERR_SUCCESS
+        if not fine or time.monotonic() > self._silent_at or self._refused:
+            self._lost(self._refused or EdgeInferError(silent(self._plan).text if fine else "the connection is lost"))
+        self._tell(self._standings.aged())
+
+    def _connect(self) -> None:
+        """Raises `EdgeInferError`; returns once the broker has let us in, and has heard what we want to hear."""
+        plan = self._plan
+        paho = Paho(
+            CallbackAPIVersion.VERSION2,
+            client_id=plan.client_id,
+            clean_session=not self._keep,
+            protocol=MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+        )
+        paho.on_connect = self._on_connect
+        paho.on_subscribe = self._on_subscribe
+        paho.on_message = self._on_message
+        equip(paho, plan)
+        self._refused, self._silent_at = None, time.monotonic() + GREETING
+        try:
+            paho.connect(plan.host, plan.port, KEEPALIVE)
+            self._await_welcome(paho)
+        except OSError as error:
+            if isinstance(error, EdgeInferError):
+                raise
+            raise EdgeInferError(explain(error, plan, timestamp(time.time())).text) from error
+        except EdgeInferError:
+            hang_up(paho)
+            raise
+        self._paho = paho
+
+    def _await_welcome(self, paho: Paho) -> None:
+        while self._silent_at < float("inf"):
+            ended = paho.loop(TURN) != MQTTErrorCode.MQTT_ERR_SUCCESS
+            if self._refused or ended or time.monotonic() > self._silent_at:
+                raise self._refused or EdgeInferError((closed if ended else silent)(self._plan).text)
+
+    def _connect_again(self, end: float) -> None:
+        pause = self._backoff.failed(refused=self._refused is not None)
+        time.sleep(max(0.0, min(pause, end - time.monotonic())))
+        if self._closed or time.monotonic() >= end:
+            return
+        try:
+            self._connect()
+        except EdgeInferError as error:
+            log.warning("%s", error)
+        else:
+            self._backoff.reset()
+
+    def _lost(self, error: EdgeInferError) -> None:
+        log.warning("%s; trying again", error)
+        if self._paho is not None:
+            hang_up(self._paho)
+            self._paho = None
+        self._tell(self._standings.disconnected())
+
+    def _on_connect(self, paho: Paho, _data: Any, _flags: ConnectFlags, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            self._refused = EdgeInferError(refusal(reason.value, reason.getName(), self._plan).text)
+            return
+        self._standings.connected()
+        paho.subscribe(self._filter, qos=1)
+
+    def _on_subscribe(self, _paho: Paho, _data: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
+        if reasons[0].is_failure:
+            who = f"user {self._plan.username!r}" if self._plan.username else "clients without a user name"
+            text = f"the broker lets {who} not read {self._filter}: allow it in its access rules"
+            self._refused = EdgeInferError(text)
+        else:
+            self._silent_at = float("inf")
+
+    def _on_message(self, _paho: Paho, _data: Any, message: MQTTMessage) -> None:
+        found = split(message.topic, self._prefix)
+        if found is None:
+            self._waiting.append(UnreadableUpdate(message.topic, "no topic of this version"))
+            return
+        try:
+            self._take(*found, bytes(message.payload))
+        except WireError as error:
+            self._waiting.append(UnreadableUpdate(message.topic, str(error)))
+
+    def _take(self, device: str, place: Place, payload: bytes) -> None:
+        if place.kind == "status":
+            self._take_status(device, payload)
+        elif not payload:
+            if place.kind == "state":
+                self._tell(self._standings.removed(device, place.name))
+        else:
+            record = read(place, payload)
+            if isinstance(record, State):
+                self._tell(self._standings.state(device, place.name, record))
+            elif isinstance(record, (Result, Event)):
+                self._take_numbered(device, place.name, record)
+            else:
+                self._waiting.append(DeviceUpdate(device, record, place.name))
+
+    def _take_status(self, device: str, payload: bytes) -> None:
+        if payload not in (ONLINE, OFFLINE, b""):
+            raise WireError(f"the status is 'online' or 'offline', not {payload[:32]!r}")
+        online = payload == ONLINE
+        self._waiting.append(StatusUpdate(device, online))
+        self._tell(self._standings.status(device, online=online))
+
+    def _take_numbered(self, device: str, pipeline: str, record: Result | Event) -> None:
+        series = Series(device, pipeline, "event" if isinstance(record, Event) else "result", record.boot)
+        missing = self._ledger.take(series, record.seq, replay=record.replay is not ABSENT)
+        if missing is None:
+            return
+        if isinstance(record, Event):
+            self._waiting.append(EventUpdate(device, pipeline, record, missing))
+        else:
+            self._waiting.append(ResultUpdate(device, pipeline, record, missing))
+
+    def _tell(self, pipelines: Iterable[tuple[str, str]]) -> None:
+        for device, pipeline in pipelines:
+            self._waiting.append(StateUpdate(device, pipeline, self._standings.now(device, pipeline)))

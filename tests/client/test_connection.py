@@ -1,0 +1,161 @@
+"""The connection of a client: refused, lost, made again; credentials, TLS, sessions; repetitions and gaps."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_infer.client import (
+    Client,
+    EventUpdate,
+    ResultUpdate,
+    Series,
+    StateUpdate,
+    StatusUpdate,
+    UnreadableUpdate,
+    Update,
+)
+from edge_infer.codec import dumps, encode
+from edge_infer.errors import ConfigError, EdgeInferError
+from edge_infer.messages import Event
+from tests.broker import Broker, Certificates, Talker, free_port
+from tests.publisher.samples import BOOT, TS, P, result, state
+
+SECONDS = 60.0
+"""The most that any of these may take; all end much earlier."""
+
+
+@pytest.fixture
+def talker(broker: Broker) -> Iterator[Talker]:
+    with Talker(broker.port) as talker:
+        yield talker
+
+
+def until(updates: Iterator[Update], last: type[Update]) -> list[Update]:
+    """Everything up to the first update of a kind."""
+    found = []
+    for update in updates:
+        found.append(update)
+        if isinstance(update, last):
+            return found
+    pytest.fail(f"no {last.__name__} among {found}")
+
+
+def say(talker: Talker, topic: str, record: object) -> None:
+    talker.say(f"{P}/{topic}", dumps(encode(record)))
+
+
+def test_repetitions_are_dropped_and_gaps_are_told(broker: Broker, talker: Talker) -> None:
+    with Client("127.0.0.1", broker.port) as client:
+        for seq in (7, 8, 8, 11, 9, 7):
+            say(talker, "door/result", result(seq))
+        say(talker, "door/event", Event(1, TS, BOOT, 1, "appear"))
+        *results, event = until(client.updates(SECONDS), EventUpdate)
+        found = [(update.result.seq, update.missing) for update in results if isinstance(update, ResultUpdate)]
+        assert found == [(7, 0), (8, 0), (11, 2), (9, 0)]
+        assert client.repetitions == 2
+        assert client.gaps() == {Series("gate-3", "door", "result", BOOT): [(10, 10)]}
+        assert isinstance(event, EventUpdate)
+        assert event.event.type == "appear"
+
+
+def test_what_is_none_of_ours_is_told_and_hurts_nobody(broker: Broker, talker: Talker) -> None:
+    with Client("127.0.0.1", broker.port) as client:
+        talker.say(f"{P}/door/result", b"\xff{")
+        talker.say(f"{P}/door/heatmap", b"{}")
+        talker.say(f"{P}/status", b"maybe")
+        say(talker, "door/result", result(1))
+        updates = until(client.updates(SECONDS), ResultUpdate)
+        assert [update.topic.removeprefix(P) for update in updates if isinstance(update, UnreadableUpdate)] == [
+            "/door/result",
+            "/door/heatmap",
+            "/status",
+        ]
+
+
+def test_a_broker_that_goes_and_comes_back(broker: Broker) -> None:
+    with Talker(broker.port) as talker:
+        talker.say(f"{P}/status", b"online", retain=True)
+        talker.say(f"{P}/door/state", dumps(encode(state(1))), retain=True)
+    with Client("127.0.0.1", broker.port) as client:
+        updates = client.updates(SECONDS)
+        known = until(updates, StateUpdate)[-1]
+        assert isinstance(known, StateUpdate)
+        assert known.standing.present("face") is True
+        broker.stop()
+        lost = until(updates, StateUpdate)[-1]
+        assert isinstance(lost, StateUpdate)
+        assert (lost.standing.present("face"), lost.standing.why_not) == (None, "disconnected")
+        broker.start()
+        with Talker(broker.port) as talker:  # this broker keeps nothing on disk, so the device says it again
+            talker.say(f"{P}/status", b"online", retain=True)
+            assert isinstance(until(updates, StatusUpdate)[-1], StatusUpdate)
+            talker.say(f"{P}/door/state", dumps(encode(state(0))), retain=True)
+            assert client.standing("gate-3", "door").present("face") is None
+            again = next(update for update in updates if isinstance(update, StateUpdate) and update.standing.state)
+            assert again.standing.present("face") is False
+
+
+def test_a_session_keeps_what_comes_while_we_are_away(broker: Broker, talker: Talker) -> None:
+    port = broker.port
+    with Client("127.0.0.1", port, client_id="collector", keep_session=True) as client:
+        say(talker, "door/result", result(1))
+        until(client.updates(SECONDS), ResultUpdate)
+    for seq in range(2, 12):
+        say(talker, "door/result", result(seq))
+    with Client("127.0.0.1", port, client_id="collector", keep_session=True) as client:
+        results = client.results(SECONDS)
+        assert [next(results).result.seq for _ in range(10)] == list(range(2, 12))
+    with pytest.raises(ConfigError, match="client_id"):
+        Client(keep_session=True)
+
+
+def test_it_ends_by_itself_and_when_closed(broker: Broker, talker: Talker) -> None:
+    with Client("127.0.0.1", broker.port) as client:
+        assert list(client.updates(0.3)) == []
+        say(talker, "door/result", result(1))
+        for _ in client.updates():
+            client.close()
+        client.close()
+    assert list(client.updates()) == []
+
+
+def test_nobody_there() -> None:
+    with pytest.raises(EdgeInferError, match="nothing listens on"), Client("127.0.0.1", free_port()):
+        pass
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"
+)  # paho's, at a bad handshake
+def test_tls_user_and_password(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    certificate, key = certificates.issue("good")
+    subprocess.run(["mosquitto_passwd", "-b", "-c", tmp_path / "users", "reader", "s3cret"], check=True)
+    (tmp_path / "right").write_text("s3cret\n")
+    (tmp_path / "wrong").write_text("guess\n")
+    lines = (f"certfile {certificate}", f"keyfile {key}", f"password_file {tmp_path / 'users'}")
+    ca = str(certificates.ca)
+    with Broker(tmp_path, *lines) as broker:
+        right = Client(
+            "127.0.0.1", broker.port, ca_file=ca, username="reader", password_file=str(tmp_path / "right")
+        )  # fmt: skip
+        with right as client, Client("127.0.0.1", broker.port, ca_file=ca, username="reader",
+                                     password_file=str(tmp_path / "right"), client_id="other") as other:  # fmt: skip
+            assert other._paho is not None
+            other._paho.publish(f"{P}/status", b"online")
+            assert isinstance(until(client.updates(SECONDS), StatusUpdate)[0], StatusUpdate)
+        wrong = Client("127.0.0.1", broker.port, ca_file=ca, username="reader", password_file=str(tmp_path / "wrong"))
+        with pytest.raises(EdgeInferError, match="refuses us"), wrong:
+            pass
+        stranger = str(certificates.other_authority())
+        with pytest.raises(EdgeInferError, match="authority"), Client("127.0.0.1", broker.port, ca_file=stranger):
+            pass
+        with (
+            pytest.raises(EdgeInferError, match="cannot be read"),
+            Client("127.0.0.1", broker.port, ca_file=ca, username="reader", password_file=str(tmp_path / "none")),
+        ):
+            pass
