@@ -94,7 +94,8 @@ class SignalPlan:
 
     ``scale`` multiplies the samples, and with ``peak`` those of each window are divided by the largest of them. For
     ``mean`` and ``std`` of the features there is one number, or one for each value of a frame. Without a ``rate``
-    samples are taken as they come, without a ``stride`` a window begins half of one after the one before.
+    samples are taken as they come, without a ``stride`` a window begins half of one after the one before. With
+    ``columns``, counted from 0, only these values of a sample go in; a source then gives at least ``width`` of them.
     """
 
     takes: ClassVar[Gives] = "samples"
@@ -118,6 +119,8 @@ class SignalPlan:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     filter: FilterPlan = field(default_factory=FilterPlan)
+    columns: tuple[int, ...] = ()
+    width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,19 @@ class TextPlan:
 
 ModelInput = InputPlan | SignalPlan | TextPlan
 """How whatever a source gives becomes the model's input tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherInput:
+    """An input beside the one that ``ModelPlan.input`` is about, by the tensor's name.
+
+    With a ``plan`` the same frame goes in, as it says. Without, always the same ``values``, real ones: one for the
+    whole tensor, or one for each of its numbers.
+    """
+
+    name: str
+    values: tuple[float, ...] = ()
+    plan: ModelInput | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +199,8 @@ class ValuePlan:
 class ModelPlan:
     """One model, resolved: the bytes (a copy under its digest), and how to feed and read it.
 
-    ``state`` names outputs and the inputs that they become in the next run.
+    ``state`` names outputs and the inputs that they become in the next run, ``further`` what goes into inputs beside
+    the one that ``input`` is about. ``shapes`` are those of inputs whose size the file leaves open.
     """
 
     name: str
@@ -199,6 +216,8 @@ class ModelPlan:
     nms: NmsPlan
     values: tuple[ValuePlan, ...] = ()
     state: tuple[tuple[str, str], ...] = ()
+    further: tuple[FurtherInput, ...] = ()
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

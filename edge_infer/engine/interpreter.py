@@ -80,20 +80,29 @@ class Interpreter:
     """A model, allocated and ready. It is used by one thread only.
 
     ``inputs`` and ``outputs`` are those that frames go into and decoders read; what is carried from one run to the next
-    is not among them. With ``echo`` the inputs come back behind the outputs, as copies made before the run.
+    is not among them. The inputs at the positions of ``echo`` come back behind the outputs, as copies made before the
+    run.
     """
 
     _runtime: Any
-    echo: bool = False
+    echo: tuple[int, ...] = ()
 
-    def __init__(self, model: str | bytes, threads: int = 1, state: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        model: str | bytes,
+        threads: int = 1,
+        state: Sequence[tuple[str, str]] = (),
+        shapes: Sequence[tuple[str, tuple[int, ...]]] = (),
+    ) -> None:
         """Loads a file by path (mapped, not copied) or by content; raises `ModelError` with the runtime's reason.
 
-        ``state`` names outputs and the inputs that they become in the next run; these begin as 0.
+        ``state`` names outputs and the inputs that they become in the next run; these begin as 0. ``shapes`` are those
+        of inputs whose size the file leaves open.
         """
         self._source = {"model_path": model} if isinstance(model, str) else {"model_content": model}
         self._threads = threads
         self._state = tuple(state)
+        self._shapes = dict(shapes)
         self._load()
         self._variables = "VAR_HANDLE" in self.operators()
         self._empty()
@@ -101,6 +110,9 @@ class Interpreter:
     def _load(self) -> None:
         try:
             runtime = backend().Interpreter(num_threads=self._threads, **self._source)
+            for detail in runtime.get_input_details() if self._shapes else ():
+                if detail["name"] in self._shapes:
+                    runtime.resize_tensor_input(detail["index"], self._shapes[detail["name"]], strict=True)
             runtime.allocate_tensors()
             inputs = tuple(_tensor(detail) for detail in runtime.get_input_details())
             outputs = tuple(_tensor(detail) for detail in runtime.get_output_details())
@@ -123,7 +135,7 @@ class Interpreter:
     def invoke(self) -> list[NDArray[Any]]:
         """Runs the model; the outputs are views that have to be dropped before the next call."""
         self._ran = True
-        given = [view().copy() for view in self._input_views] if self.echo else []
+        given = [self._input_views[position]().copy() for position in self.echo]
         try:
             self._runtime.invoke()
         except (ValueError, RuntimeError) as error:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from numpy.typing import NDArray
-
-from edge_infer.config.plan import InputPlan, ModelInput, ModelPlan, PipelinePlan, TextPlan
+from edge_infer.config.plan import InputPlan, ModelInput, ModelPlan, PipelinePlan
 from edge_infer.engine.decoders import Decoder, Layout, decoder_class
+from edge_infer.engine.entries import Entries
 from edge_infer.engine.frame import Captured, Frame, Samples
 from edge_infer.engine.geometry import Transform
-from edge_infer.engine.interpreter import Interpreter, Tensor
-from edge_infer.engine.preprocess import Preprocess, preprocess_for
+from edge_infer.engine.interpreter import Interpreter
+from edge_infer.engine.preprocess import Preprocess
 from edge_infer.engine.preprocess.tiles import Tiles
 from edge_infer.engine.records import Boxes, Candidates
 from edge_infer.engine.tasks import Findings, TaskOf, task_class
@@ -51,7 +50,7 @@ class LoadedModel:
         model = self._plan.model
         try:
             check_digest(model)
-            self.interpreter = Interpreter(model.path, self._plan.threads, model.state)
+            self.interpreter = Interpreter(model.path, self._plan.threads, model.state, model.shapes)
             self._build(model)
             self._warm()
         except ModelError as error:
@@ -102,10 +101,7 @@ class LoadedModel:
 
     def feed(self, part: Captured) -> Transform:
         """Fills the inputs; the way back from the fractions of the model's picture is returned."""
-        transform = self.preprocess(part, self.interpreter.input(self._main))
-        for position, values in self._beside:
-            self.interpreter.input(position)[...] = values
-        return transform
+        return self._entries(part, self.interpreter.input)
 
     def look(self, frame: Captured) -> Look:
         """The candidates of one frame, all its parts joined."""
@@ -121,18 +117,13 @@ class LoadedModel:
 
     def _build(self, model: ModelPlan) -> None:
         inputs, outputs = self.interpreter.inputs, self.interpreter.outputs
-        others = (model.input.mask, model.input.segments) if isinstance(model.input, TextPlan) else ()
-        mains = [position for position, tensor in enumerate(inputs) if tensor.name not in others]
-        if len(mains) != 1:
-            raise ModelError(several_inputs(inputs))
-        self._main = mains[0]
-        self.preprocess = preprocess_for(model.input, inputs[self._main])
-        beside: Mapping[str, NDArray[Any]] = getattr(self.preprocess, "beside", {})
-        self._beside = [(position, beside[each.name]) for position, each in enumerate(inputs) if each.name in beside]
-        layout = Layout(inputs, outputs, len(model.labels), self._plan.threshold, model.decoder.options)
+        self._entries = Entries(model, inputs)
+        self.preprocess = self._entries.preprocess
+        main = self._entries.main
+        layout = Layout((inputs[main],), outputs, len(model.labels), self._plan.threshold, model.decoder.options)
         decoder = decoder_class(model.decoder.target)
         self.decode = decoder(layout)
-        self.interpreter.echo = getattr(decoder, "wants_input", False)
+        self.interpreter.echo = (main,) if getattr(decoder, "wants_input", False) else ()
         self.postprocess = task_class(model.task)(self._plan)
         self._tiles = None
         if isinstance(model.input, InputPlan) and model.input.tiles != (1, 1):
@@ -144,15 +135,6 @@ class LoadedModel:
         """The first run is the slowest, and shows whether the outputs are what the decoder takes them for."""
         self.find(self.preprocess.example())
         self.interpreter.forget()
-
-
-def several_inputs(inputs: Sequence[Tensor]) -> str:
-    """What to say of a model that frames alone cannot feed."""
-    names = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in inputs)
-    return (
-        f"it has {len(inputs)} inputs ({names}), and a frame goes into one; what comes out of one run and goes into "
-        "the next is declared in the manifest: `state: {OUTPUT: INPUT}`"
-    )
 
 
 def check_digest(model: ModelPlan) -> None:

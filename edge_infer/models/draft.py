@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 from edge_infer.codec import JsonValue
 from edge_infer.config.plan import Color, FilterPlan, InputPlan, Resize, SignalPlan, TextPlan, ValuePlan
 from edge_infer.config.units import format_duration, parse_duration
+from edge_infer.models.manifest import FurtherSection
 from edge_infer.models.resolution import Resolution
 from edge_infer.models.resolve import Opened
 
@@ -67,6 +68,10 @@ def _outcome(opened: Opened, found: Resolution) -> Iterator[str]:
     if plan.task == "detection" or said.iou is not None or said.max is not None:
         nms_why = why.get("overlaps", "manifest")
         yield from _key("nms", {"iou": plan.nms.iou, "max": plan.nms.max}, nms_why)
+    inputs = opened.package.manifest.inputs
+    if inputs:
+        further = {name: _further(section) for name, section in inputs.items()}
+        yield from _key("inputs", further, "manifest: inputs beside the one that `input` is about")
     if plan.state:
         yield from _key("state", dict(plan.state), "manifest: outputs, and the inputs that they become")
 
@@ -97,6 +102,22 @@ def _input(opened: Opened, found: Resolution) -> Iterator[str]:
     else:
         lines = _text(found.plan.input, why, opened.package.manifest.input.vocabulary)
     yield from (f"  {line}" for line in lines)
+    said = opened.package.manifest.input
+    if said.size is not None:
+        yield from (
+            f"  {line}" for line in _key("size", "{}x{}".format(*said.size), "manifest: the file leaves it open")
+        )
+    if said.length is not None and isinstance(found.plan.input, SignalPlan):
+        yield from (f"  {line}" for line in _key("length", said.length, "manifest: the file leaves it open"))
+
+
+def _further(said: FurtherSection) -> dict[str, Any]:
+    found = {key: getattr(said, key) for key in FurtherSection.model_fields if key in said.model_fields_set}
+    for key in DURATIONS & found.keys():
+        found[key] = _duration(found[key])
+    if "size" in found:
+        found["size"] = "{}x{}".format(*found["size"])
+    return {key: _short(value) if key in ("mean", "std", "value") else value for key, value in found.items()}
 
 
 def _picture(plan: InputPlan, why: Mapping[str, str]) -> Iterator[str]:
@@ -118,7 +139,7 @@ def _signal(plan: SignalPlan, why: Mapping[str, str]) -> Iterator[str]:
     usual = SignalPlan(plan.features)
     for name in (field.name for field in fields(plan)):
         value: Any = getattr(plan, name)
-        if name == "peak" or (
+        if name in ("peak", "width") or (
             name != "features" and value == getattr(usual, name) and not (name == "scale" and plan.peak)
         ):
             continue

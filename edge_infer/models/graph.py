@@ -28,7 +28,8 @@ _PASSES_ON: Final = frozenset({"RESHAPE", "QUANTIZE", "DEQUANTIZE", "SQUEEZE"})
 class GraphTensor:
     """A tensor of the main graph; ``scale`` and ``zero_point`` may be one a channel of ``dimension``.
 
-    ``constant`` is true for weights, whose values lie in the file.
+    ``constant`` is true for weights, whose values lie in the file. ``signature`` is the shape with -1 for sizes that
+    the file leaves open; there ``shape`` has a 1.
     """
 
     index: int
@@ -39,6 +40,7 @@ class GraphTensor:
     zero_point: tuple[int, ...]
     dimension: int
     constant: bool
+    signature: tuple[int, ...] = ()
 
     @property
     def per_channel(self) -> bool:
@@ -185,6 +187,7 @@ def _tensor(index: int, table: Table, filled: list[bool]) -> GraphTensor:
         zero_point=tuple(quantization.numbers(3, "q")) if quantization else (),
         dimension=quantization.number(6, "i") if quantization else 0,
         constant=buffer < len(filled) and filled[buffer],
+        signature=tuple(table.numbers(7, "i")) or tuple(table.numbers(0, "i")),
     )
 
 

@@ -13,11 +13,24 @@ from edge_infer.models.metadata import Metadata
 TELLING: Final[Mapping[str, Gives]] = {"tokenizer": "text", "features": "samples"}
 """Keys of ``input`` that say which kind it is."""
 KEYS: Final[Mapping[Gives, frozenset[str]]] = {
-    "image": frozenset({"color", "resize", "mean", "std"}),
+    "image": frozenset({"color", "resize", "mean", "std", "size"}),
     "text": frozenset({"tokenizer", "vocabulary", "length", "pattern", "lowercase"}),
     "samples": frozenset(
         {
-            *("features", "rate", "window", "hop", "stride", "channels", "bins", "coefficients", "low", "high"),
+            *(
+                "features",
+                "rate",
+                "window",
+                "hop",
+                "stride",
+                "length",
+                "channels",
+                "columns",
+                "bins",
+                "coefficients",
+                "low",
+                "high",
+            ),
             *("mel", "power", "log", "floor", "scale", "mean", "std", "filter"),
         }
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -19,6 +19,7 @@ from edge_infer.config.fields import (
     integer,
     limit,
     number,
+    pixels,
     size,
     text,
     written_as_is,
@@ -28,6 +29,8 @@ from edge_infer.config.section import Section
 from edge_infer.config.sentences import wrong
 from edge_infer.messages import NAME_PATTERN, Task
 
+LONGEST_CONSTANT: Final = 1 << 16
+"""Numbers of an input that always holds the same."""
 VERSION: Final = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 TASKS: Final[tuple[Task, ...]] = get_args(Task)
 
@@ -131,6 +134,33 @@ def _state(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple((str(output), str(into)) for output, into in value.items())
 
 
+def _constant(value: Any) -> tuple[float, ...]:
+    """A number for a whole tensor, or its numbers in lists as deep as one likes."""
+    found = list(_flat(value))
+    if not 1 <= len(found) <= LONGEST_CONSTANT:
+        raise ValueError(f"expected a number, or a list of 1 to {LONGEST_CONSTANT}, not {len(found)}")
+    return tuple(found)
+
+
+def _flat(value: Any) -> Iterator[float]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _flat(item)
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(wrong("a number, or a list with all numbers of the tensor", value))
+    yield float(value)
+
+
+def _columns(value: Any) -> tuple[int, ...]:
+    expected = "a list of different whole numbers, counted from 0, such as [0, 1, 2]"
+    if not isinstance(value, list) or not value or len(set(map(str, value))) != len(value):
+        raise ValueError(wrong(expected, value))
+    if any(isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < 4096 for item in value):
+        raise ValueError(wrong(expected, value))
+    return tuple(map(int, value))
+
+
 def _box(value: Any) -> tuple[float, float, float, float]:
     expected = "a box [xmin, ymin, xmax, ymax] in fractions of the picture"
     if not isinstance(value, list) or len(value) != 4:
@@ -153,9 +183,10 @@ class InputSection(Section):
     resize: Annotated[Resize | None, choice("stretch", "letterbox", "crop")] = None
     mean: Annotated[tuple[float, ...] | None, Kind(_channels)] = None
     std: Annotated[tuple[float, ...] | None, Kind(_divisors)] = None
+    size: Annotated[tuple[int, int] | None, pixels()] = None
     tokenizer: Annotated[Literal["regex", "wordpiece"] | None, choice("regex", "wordpiece")] = None
     vocabulary: Annotated[str | None, _FILE] = None
-    length: Annotated[int | None, integer(2, 65536)] = None
+    length: Annotated[int | None, integer(1, 1 << 24)] = None
     pattern: Annotated[str | None, text("a regular expression for what is between two words")] = None
     lowercase: Annotated[bool | None, flag()] = None
     features: Annotated[FeatureKind | None, choice(*get_args(FeatureKind))] = None
@@ -164,6 +195,7 @@ class InputSection(Section):
     hop: Annotated[float | None, duration("0.01ms", "1h")] = None
     stride: Annotated[float | None, duration("0.01ms", "1d")] = None
     channels: Annotated[int | None, integer(1, 4096)] = None
+    columns: Annotated[tuple[int, ...] | None, Kind(_columns)] = None
     bins: Annotated[int | None, integer(1, 4096)] = None
     coefficients: Annotated[int | None, integer(1, 4096)] = None
     low: Annotated[float | None, number(0, 1e6)] = None
@@ -174,6 +206,12 @@ class InputSection(Section):
     floor: Annotated[float | None, number(1e-30, 1e6)] = None
     scale: Annotated[float | str | None, Kind(_scale)] = None
     filter: Annotated[FilterPlan | None, Kind(_filter)] = None
+
+
+class FurtherSection(InputSection):
+    """What goes into an input beside the main one: always the same ``value``, or the frame, in a way of its own."""
+
+    value: Annotated[tuple[float, ...] | None, Kind(_constant)] = None
 
 
 class ValueSection(Section):
@@ -231,6 +269,7 @@ class Manifest(Section):
     threshold: Annotated[float | None, limit()] = None
     nms: NmsSection = Field(default_factory=NmsSection)
     values: list[ValueSection] = Field(default_factory=list)
+    inputs: dict[str, FurtherSection] = Field(default_factory=dict)
     state: Annotated[tuple[tuple[str, str], ...], Kind(_state)] = ()
     licence: Annotated[str | None, text("the licence of the model", most=1024)] = None
     source: Annotated[str | None, text("where the model comes from", r"[^\x00]+", most=8192)] = None

@@ -14,12 +14,12 @@ from typing import Final
 from edge_infer.config.plan import DecoderPlan, ModelPlan, NmsPlan
 from edge_infer.engine.decoders import Decoder, Layout
 from edge_infer.engine.interpreter import Interpreter, Tensor, backend_name
-from edge_infer.engine.model import several_inputs
 from edge_infer.errors import ModelError, ModelKey
 from edge_infer.messages import Task
 from edge_infer.models.family import Family, Signature, choose_family
 from edge_infer.models.feeding import Feeding, choose_feeding
 from edge_infer.models.files import LARGEST_MODEL, inside, read_whole
+from edge_infer.models.further import FurtherInputs, apart
 from edge_infer.models.graph import Graph
 from edge_infer.models.kinds import kind_of
 from edge_infer.models.labels import LARGEST as LARGEST_LABELS
@@ -29,6 +29,7 @@ from edge_infer.models.metadata import Metadata, read_metadata
 from edge_infer.models.package import Package, find_package
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolution import Reason, Resolution, TensorFacts
+from edge_infer.models.shapes import Shapes, choose_shapes
 from edge_infer.models.signals import choose_signal
 from edge_infer.models.store import keep
 from edge_infer.models.text import choose_text
@@ -78,11 +79,15 @@ def conclude(request: ModelRequest, opened: Opened, store: Path | None = None) -
 
 def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Resolution:
     manifest, metadata = opened.package.manifest, opened.metadata
-    signature = _signature(opened)
-    if len(signature.inputs) != 1 and kind_of(manifest.input, metadata) != "text":
-        raise ModelError(several_inputs(signature.inputs))
+    kind = kind_of(manifest.input, metadata)
+    shapes = choose_shapes(manifest, opened.graph, kind)
+    whole = _signature(opened, shapes)
+    signature = Signature(apart(manifest.inputs, whole.inputs, kind), whole.outputs)
     family, scores = with_activation(choose_family(request, manifest, metadata, signature), opened.graph)
     feeding = _feeding(opened, signature, family, store)
+    main, further, further_why = FurtherInputs(feeding, manifest.input, signature.inputs[0], metadata, family).choose(
+        manifest.inputs, whole.inputs
+    )
     threshold, threshold_why = choose_threshold(request, opened.package, family.task)
     labels = _labels(request, opened)
     layout = Layout(signature.inputs, signature.outputs, len(labels.names), threshold, family.options)
@@ -98,11 +103,13 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
         task=family.task,
         decoder=DecoderPlan(family.name, family.target, family.options),
         labels=labels.names,
-        input=feeding.plan,
+        input=main,
         threshold=threshold,
         nms=_nms(manifest.nms, family.decoder.nms),
         values=values,
         state=manifest.state,
+        further=further,
+        shapes=shapes,
     )
     reasons = (
         Reason("task", family.task, family.task_why),
@@ -110,10 +117,11 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
         *scores,
         *((Reason("labels", _in_short(labels.names), labels.why),) if family.task not in NAMELESS else values_why),
         *feeding.reasons,
+        *further_why,
         *(_overlaps(plan.nms, manifest.nms, family.name) if family.task == "detection" else ()),
         Reason("threshold", f"{threshold:g}", threshold_why),
     )
-    return Resolution(plan, _facts(signature.inputs), _facts(signature.outputs), reasons, feeding.notes)
+    return Resolution(plan, _facts(whole.inputs), _facts(whole.outputs), reasons, feeding.notes)
 
 
 def _feeding(opened: Opened, signature: Signature, family: Family, store: Path | None) -> Feeding:
@@ -146,10 +154,10 @@ def _check_digest(found: str, wanted: str | None, where: str, key: ModelKey) -> 
         raise ModelError(f"its SHA-256 is {found}, but {where} wants {wanted.lower()}", key=key)
 
 
-def _signature(opened: Opened) -> Signature:
+def _signature(opened: Opened, shapes: Shapes) -> Signature:
     """The tensors as the runtime sees them: files leave the shapes of some outputs open."""
     try:
-        interpreter = Interpreter(opened.data, state=opened.package.manifest.state)
+        interpreter = Interpreter(opened.data, state=opened.package.manifest.state, shapes=shapes)
     except ModelError as error:
         raise ModelError(why_refused(opened.graph, str(error))) from error
     try:

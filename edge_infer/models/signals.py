@@ -29,6 +29,7 @@ BELONGS: Final = {
     "mel": ("mfcc", "log_mel"),
     "coefficients": ("mfcc",),
     "channels": ("raw", "spectrum"),
+    "columns": ("raw", "waveform", *SPECTRAL),
 }
 """Keys that only some features have; elsewhere they would do nothing, so they are refused."""
 COPIED: Final = (
@@ -36,6 +37,7 @@ COPIED: Final = (
     "hop",
     "stride",
     "channels",
+    "columns",
     "bins",
     "coefficients",
     "low",
@@ -90,6 +92,10 @@ def _plan(said: InputSection, metadata: Metadata) -> tuple[SignalPlan, str]:
             f"input: features: {features} needs rate: in the manifest, the one that the model was trained at"
         )
     chosen = {key: value for key in COPIED if (value := getattr(said, key)) is not None}
+    if said.columns:
+        chosen["width"] = 1 + max(said.columns)
+        if features in ("raw", "spectrum"):
+            chosen.setdefault("channels", len(said.columns))
     peak = said.scale == "peak"
     scale = 1.0 if said.scale is None or said.scale == "peak" else float(said.scale)
     plan = SignalPlan(

@@ -1,21 +1,24 @@
-"""Small models written by hand that sum up what goes in, in two ways of remembering it from run to run."""
+"""Small models written by hand that sum up what goes in; two of them remember it from run to run, in two ways."""
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
 
-FLOAT, RESOURCE = schema.TensorType.FLOAT32, schema.TensorType.RESOURCE
-ADD, HANDLE = schema.BuiltinOperator.ADD, schema.BuiltinOperator.VAR_HANDLE
+FLOAT, INT, RESOURCE = schema.TensorType.FLOAT32, schema.TensorType.INT32, schema.TensorType.RESOURCE
+ADD, MEAN, HANDLE = schema.BuiltinOperator.ADD, schema.BuiltinOperator.MEAN, schema.BuiltinOperator.VAR_HANDLE
 READ, ASSIGN, ONCE = (
     schema.BuiltinOperator.READ_VARIABLE,
     schema.BuiltinOperator.ASSIGN_VARIABLE,
     schema.BuiltinOperator.CALL_ONCE,
 )
-CODES = (ADD, HANDLE, READ, ASSIGN, ONCE)
+CODES = (ADD, MEAN, HANDLE, READ, ASSIGN, ONCE)
 
 
 def summing_model() -> bytes:
@@ -24,16 +27,44 @@ def summing_model() -> bytes:
     return _model([_graph(tensors, [0, 1], [2, 3], [_operator(ADD, [0, 1], [2]), _operator(ADD, [2, 2], [3])])])
 
 
+@dataclass(frozen=True)
+class Entry:
+    """An input of `adding_model`; -1 in its shape is left open."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+def adding_model(*entries: Entry, out: tuple[int, ...]) -> bytes:
+    """``out`` is the sum of two or more inputs, each spread over the axes where it has a 1; all float32."""
+    tensors = [_open(entry) for entry in entries]
+    steps, last = [], 0
+    for position in range(1, len(entries)):
+        steps.append(_operator(ADD, [last, position], [len(tensors)]))
+        last = len(tensors)
+        tensors.append(_tensor(f"total{position}", shape=out))
+    return _model([_graph(tensors, list(range(len(entries))), [last], steps)])
+
+
+def lifting_model(picture: Entry, out: NDArray[np.float32]) -> bytes:
+    """``out`` plus the mean of all numbers of a picture ``[1, height, width, channels]``, float32."""
+    axes = np.array([1, 2, 3], np.int32)
+    tensors = [_open(picture), _tensor("axes", INT, 1, (3,)), _tensor("mean", shape=(1,))]
+    tensors += [_tensor("base", buffer=2, shape=out.shape), _tensor("lifted", shape=out.shape)]
+    steps = [_operator(MEAN, [0, 1], [2]), _operator(ADD, [2, 3], [4])]
+    return _model([_graph(tensors, [0], [4], steps)], axes.tobytes(), out.tobytes())
+
+
 def remembering_model(first: float) -> bytes:
     """State in a variable that begins as ``first``: ``total = x + variable``, which becomes the variable."""
     handle, begun = _operator(HANDLE, [], [1]), _operator(ONCE, [], [])
     begun.builtinOptionsType, begun.builtinOptions = schema.BuiltinOptions.CallOnceOptions, schema.CallOnceOptionsT()
     begun.builtinOptions.initSubgraphIndex = 1
     steps = [begun, handle, _operator(READ, [1], [2]), _operator(ADD, [0, 2], [3]), _operator(ASSIGN, [1, 3], [])]
-    tensors = [_tensor("x"), _tensor("handle", RESOURCE), _tensor("variable"), _tensor("total")]
+    tensors = [_tensor("x"), _tensor("handle", RESOURCE, shape=()), _tensor("variable"), _tensor("total")]
     main = _graph(tensors, [0], [3], steps)
     begin = _graph(
-        [_tensor("first", buffer=1), _tensor("handle", RESOURCE)],
+        [_tensor("first", buffer=1), _tensor("handle", RESOURCE, shape=())],
         [],
         [],
         [_operator(HANDLE, [], [1]), _operator(ASSIGN, [1, 0], [])],
@@ -64,9 +95,15 @@ def _graph(tensors: list[Any], inputs: list[int], outputs: list[int], operators:
     return graph
 
 
-def _tensor(name: str, kind: int = FLOAT, buffer: int = 0) -> Any:
+def _tensor(name: str, kind: int = FLOAT, buffer: int = 0, shape: tuple[int, ...] = (1, 1)) -> Any:
     tensor = schema.TensorT()
-    tensor.name, tensor.shape, tensor.type, tensor.buffer = name, [1, 1] if kind == FLOAT else [], kind, buffer
+    tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), kind, buffer
+    return tensor
+
+
+def _open(entry: Entry) -> Any:
+    tensor = _tensor(entry.name, shape=tuple(abs(size) for size in entry.shape))
+    tensor.shapeSignature = list(entry.shape)
     return tensor
 
 
@@ -76,6 +113,9 @@ def _operator(code: int, inputs: list[int], outputs: list[int]) -> Any:
     if code == ADD:
         operator.builtinOptionsType = schema.BuiltinOptions.AddOptions
         operator.builtinOptions = schema.AddOptionsT()
+    elif code == MEAN:
+        operator.builtinOptionsType = schema.BuiltinOptions.ReducerOptions
+        operator.builtinOptions = schema.ReducerOptionsT()
     elif code == HANDLE:
         operator.builtinOptionsType = schema.BuiltinOptions.VarHandleOptions
         operator.builtinOptions = schema.VarHandleOptionsT()

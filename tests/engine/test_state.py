@@ -76,7 +76,7 @@ def test_state_that_does_not_fit_is_refused(tmp_path: Path, state: str, words: s
 
 def test_what_went_in_comes_back_as_a_copy() -> None:
     interpreter = Interpreter(summing_model(), state=(("total", "before"),))
-    interpreter.echo = True
+    interpreter.echo = (0,)
     interpreter.input()[...] = 3
     out, given = interpreter.invoke()
     assert (out.item(), given.item()) == (6, 3)

@@ -65,7 +65,10 @@ DECODERS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a decoder is built from: the model's tensors, the number of labels (0: unknown), parameters, threshold."""
+    """What a decoder is built from: the model's tensors, the number of labels (0: unknown), parameters, threshold.
+
+    ``inputs`` is the one that frames go into; of a model of text that is not resolved yet, those beside it, too.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]

@@ -21,6 +21,7 @@ from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.bodies import sound_bodies
 from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Bodies
 from edge_infer.errors import ModelError
 from edge_infer.messages import Task
@@ -28,6 +29,8 @@ from edge_infer.messages import Task
 POINTS: Final = 17
 SINGLE: Final = (1, 1, POINTS, 3)
 MULTI: Final = POINTS * 3 + 5
+MULTIPLE: Final = 32
+"""Pixels; the sides of the multi-pose model's picture, which its file leaves open."""
 
 
 class MoveNet:
@@ -48,6 +51,12 @@ class MoveNet:
                 key="decoder",
             )
         self._output = layout.outputs[0]
+        size = image_size(layout.inputs)
+        if self._output.shape != SINGLE and any(side % MULTIPLE for side in size):
+            raise ModelError(
+                f"MoveNet for several bodies takes sides that are multiples of {MULTIPLE}, not {size[0]}x{size[1]}; "
+                "say others, in the manifest: `input: {size: 256x256}`"
+            )
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Bodies:
         """One body, or those of the multi-pose model; free places of it have a score near 0."""

@@ -19,8 +19,8 @@ def image_shape(tensor: Tensor) -> tuple[int, int, int]:
     if len(shape) == 4 and shape[0] == 1 and min(shape) > 0:
         if shape[1:3] == (1, 1) and shape[3] in CHANNELS:
             raise ModelError(
-                f"its input {tensor.name} has the shape {list(shape)}: height and width were left open; export the "
-                "model again with an input of a fixed size"
+                f"its input {tensor.name} has the shape {list(shape)}, a picture of one point; if height and width "
+                "were left open, the manifest says them: `input: {size: 256x256}`"
             )
         if shape[3] in CHANNELS:
             return shape[1], shape[2], shape[3]

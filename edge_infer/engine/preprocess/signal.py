@@ -52,6 +52,7 @@ class SignalPreprocess:
         self._mean = _per_value("mean", plan.mean, self._features.values)
         self._std = _per_value("std", plan.std, self._features.values)
         self._channels = self._features.values if plan.features == "raw" else plan.channels
+        self._columns = self._picked(plan)
         self._refused = 0
         self._fresh = True
         self.step = 1
@@ -65,6 +66,11 @@ class SignalPreprocess:
     def frames_of(self) -> tuple[int, int]:
         """Frames of one inference, and values of each."""
         return self._features.frames, self._features.values
+
+    @property
+    def need(self) -> int:
+        """Rows of one window, as `frames` gives it."""
+        return self._features.need
 
     @property
     def span(self) -> float:
@@ -105,17 +111,34 @@ class SignalPreprocess:
     def example(self) -> Samples:
         """Silence."""
         width = self._features.values if self._plan.features in ("raw", "micro") else self._plan.channels
+        width = self._plan.width or width
         rows = np.zeros((self._features.need, width), np.float32)
         return Samples(rows, self._row_rate, 0.0, 0.0, 1)
 
     def __call__(self, frame: Samples, into: NDArray[Any]) -> Transform:
         """Fills ``into`` with the features of a window as `frames` gives it."""
         rows = np.asarray(frame.values, np.float64)
+        if self._columns:
+            rows = rows[:, self._columns]
+            rows = rows if rows.shape[1] == self._channels else rows.mean(axis=1, keepdims=True)
         if self._plan.peak:
             largest = float(np.abs(rows).max())
             rows = rows / largest if largest > 0 else rows
         self._tensor.store((self._features(rows) - self._mean) / self._std, into)
         return NO_PLACE
+
+    def _picked(self, plan: SignalPlan) -> list[int]:
+        """The columns of a sample that go in; none where all do."""
+        if not plan.columns:
+            return []
+        if plan.features == "micro":
+            raise ModelError("`columns` does not go with `features: micro`, whose front end hears one channel")
+        if plan.features not in MIXED and len(plan.columns) != self._channels:
+            raise ModelError(
+                f"`columns` names {len(plan.columns)} values of a sample, but {self._tensor.name} "
+                f"{list(self._tensor.shape)} takes {self._channels}"
+            )
+        return list(plan.columns)
 
     def _whole(self, taken: Samples) -> Iterator[Samples]:
         while (found := self._windows.take()) is not None:
@@ -164,6 +187,8 @@ class SignalPreprocess:
     def _mixed(self, taken: Samples) -> Rows:
         """Samples in double precision with as many channels as the model takes."""
         rows = np.asarray(taken.values, np.float64)
+        if self._plan.width:
+            return self._wide(rows)
         if rows.shape[1] == self._channels:
             return rows
         if self._plan.features in MIXED and rows.shape[1] > 0:
@@ -172,6 +197,15 @@ class SignalPreprocess:
             f"the source gives {rows.shape[1]} values at a time and the model takes {self._channels}; choose them with "
             "the source's `columns` or `channels`"
         )
+
+    def _wide(self, rows: Rows) -> Rows:
+        """As many values of a sample as the ``columns`` of all inputs reach."""
+        if rows.shape[1] < self._plan.width:
+            raise InputError(
+                f"the source gives {rows.shape[1]} values at a time, but the model's `columns` go up to "
+                f"{self._plan.width - 1}, counted from 0"
+            )
+        return rows[:, : self._plan.width]
 
 
 class _Front:
