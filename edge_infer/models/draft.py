@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 from edge_infer.codec import JsonValue
 from edge_infer.config.plan import Color, FilterPlan, InputPlan, Resize, SignalPlan, TextPlan, ValuePlan
 from edge_infer.config.units import format_duration, parse_duration
+from edge_infer.models.files import file_options
 from edge_infer.models.manifest import FurtherSection
 from edge_infer.models.resolution import Resolution
 from edge_infer.models.resolve import Opened
@@ -57,6 +58,8 @@ def _outcome(opened: Opened, found: Resolution) -> Iterator[str]:
     plan, why = found.plan, _reasons(found)
     yield from _key("task", plan.task, why["task"])
     options: dict[str, JsonValue] = dict(plan.decoder.options)
+    if opened.package.manifest.decoder is not None:
+        options |= file_options(opened.package.manifest.decoder.options)
     decoder_why = "; ".join(why[key] for key in ("decoder", "scores") if key in why)
     yield from _key("decoder", {"kind": plan.decoder.kind, **options} if options else plan.decoder.kind, decoder_why)
     if "labels" in why:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 from edge_infer.codec import JsonValue
@@ -11,10 +13,14 @@ from edge_infer.engine.decoders import Decoder, decoder_class, decoder_names, de
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.errors import ConfigError, ModelError, ModelKey
 from edge_infer.messages import Task
+from edge_infer.models.files import file_options, inside, read_whole
 from edge_infer.models.manifest import TASKS, Manifest
 from edge_infer.models.metadata import Metadata
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.store import keep
 
+LARGEST_FILE: Final = 64 << 20
+"""Bytes of a file that a decoder's parameter names."""
 METADATA: Final = "metadata in the file"
 ULTRALYTICS_TASKS: Final[Mapping[str, str]] = {
     "detect": "detection",
@@ -60,6 +66,17 @@ def choose_family(request: ModelRequest, manifest: Manifest, metadata: Metadata,
         return _named(ULTRALYTICS_DECODERS[metadata.task], task_why, options, task, task_why)
     found = _recognised(task, task_why, signature) or _only_one(task, task_why)
     return found or _labelled(task, task_why, metadata, signature)
+
+
+def with_files(family: Family, folder: Path, store: Path | None) -> Family:
+    """The family with the paths of the files that its parameters name, of copies in the ``store`` if there is one."""
+    paths: dict[str, JsonValue] = {}
+    for key, name in file_options(family.options).items():
+        path = inside(folder, name)
+        data = read_whole(path, LARGEST_FILE)
+        kept = path if store is None else keep(data, hashlib.sha256(data).hexdigest(), store, ".txt")
+        paths[key] = str(kept.absolute())
+    return replace(family, options={**family.options, **paths})
 
 
 def _only_one(task: Task | None, task_why: str) -> Family | None:

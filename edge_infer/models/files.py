@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from edge_infer.codec import JsonValue
 from edge_infer.errors import ModelError, ModelKey
 
 LARGEST_MODEL: Final = 1 << 30
@@ -43,6 +45,15 @@ def inside(folder: Path, name: str, *, key: ModelKey = "file") -> Path:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ModelError(f"{path} leads out of the folder of the manifest", key=key)
     return path
+
+
+def file_options(options: Mapping[str, JsonValue]) -> dict[str, str]:
+    """The parameters of a decoder that name files beside the manifest; raises `ModelError` for what is no name."""
+    found = {key: value for key, value in options.items() if key.endswith("_file")}
+    for key, value in found.items():
+        if not isinstance(value, str) or not value:
+            raise ModelError(f"the manifest's `decoder: {key}` is {value!r}; right is the name of a file beside it")
+    return {key: str(value) for key, value in found.items()}
 
 
 def _kind(mode: int) -> str:

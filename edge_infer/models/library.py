@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.errors import ConfigError, ModelError, StartError
-from edge_infer.models.files import LARGEST_MODEL, inside, read_whole
+from edge_infer.models.files import LARGEST_MODEL, file_options, inside, read_whole
 from edge_infer.models.manifest import Manifest
 from edge_infer.models.package import MANIFEST, Package, find_package
 
@@ -140,6 +140,8 @@ def _named(package: Package) -> set[str]:
     said = {package.file.name, manifest.input.vocabulary, *(golden.input for golden in manifest.golden)}
     if isinstance(manifest.labels, str):
         said.add(manifest.labels)
+    if manifest.decoder is not None:
+        said |= set(file_options(manifest.decoder.options).values())
     beside = {name for name in (*TEXTS, signature) if (package.folder / name).is_file()}
     return {name for name in said if name} | beside
 

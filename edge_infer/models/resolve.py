@@ -16,7 +16,7 @@ from edge_infer.engine.decoders import Decoder, Layout
 from edge_infer.engine.interpreter import Interpreter, Tensor, backend_name
 from edge_infer.errors import ModelError, ModelKey
 from edge_infer.messages import Task
-from edge_infer.models.family import Family, Signature, choose_family
+from edge_infer.models.family import Family, Signature, choose_family, with_files
 from edge_infer.models.feeding import Feeding, choose_feeding
 from edge_infer.models.files import LARGEST_MODEL, inside, read_whole
 from edge_infer.models.further import FurtherInputs, apart
@@ -83,7 +83,8 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
     shapes = choose_shapes(manifest, opened.graph, kind)
     whole = _signature(opened, shapes)
     signature = Signature(apart(manifest.inputs, whole.inputs, kind), whole.outputs)
-    family, scores = with_activation(choose_family(request, manifest, metadata, signature), opened.graph)
+    family = with_files(choose_family(request, manifest, metadata, signature), opened.package.folder, store)
+    family, scores = with_activation(family, opened.graph)
     feeding = _feeding(opened, signature, family, store)
     main, further, further_why = FurtherInputs(feeding, manifest.input, signature.inputs[0], metadata, family).choose(
         manifest.inputs, whole.inputs

@@ -22,6 +22,8 @@ It *may* have
   the range that the input tensor's quantization stands for (a class attribute);
 - ``values``: how many numbers a decoder of regressions gives; the manifest's ``values`` are checked against it.
 
+A parameter whose name ends in ``_file`` is the name of a file beside the manifest; what the decoder gets is its path.
+
 Other packages add theirs through the entry point group ``edge_infer.decoders``.
 """
 

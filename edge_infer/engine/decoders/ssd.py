@@ -5,7 +5,8 @@ xmax, ymax in fractions of the input; offsets ``[1, n, 4]`` move their sides, in
 ``side = anchor + offset x anchor size``. Offsets and anchors have one shape. A name that says ``anchor`` (or ``prior``)
 tells them apart; TensorFlow 2 often leaves only ``StatefulPartitionedCall:0`` of it (the names of its signature are not
 those of its tensors), and then the numbers do, each time: every anchor is a box with a width and a height, and offsets,
-around 0, are that by chance only. The manifest may say ``decoder: {kind: ssd, anchors: NAME, scores: NAME}``.
+around 0, are that by chance only. The manifest may say ``decoder: {kind: ssd, anchors: NAME, scores: NAME}``. Files of
+two outputs, without anchors, are another kind: `ssd_encoded`.
 
 Source: "SSD: Single Shot MultiBox Detector" (arXiv:1512.02325), with corners in place of centre and size, as in the
 detectors for microcontrollers that Keras exports.
@@ -23,6 +24,7 @@ from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import best_classes, sound_boxes, stored
 from edge_infer.engine.decoders.options import Options, wrong
+from edge_infer.engine.decoders.ssd_encoded import Encoded, are_encoded, known_by_name
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Boxes
@@ -42,14 +44,18 @@ class Ssd:
     nms: ClassVar[NmsPlan] = NmsPlan()
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the three outputs are there and it is known which are the scores."""
+        """Raises `ModelError` unless the outputs are there and it is known which are the scores."""
+        self._encoded = Encoded(layout) if are_encoded(layout.outputs) else None
+        if self._encoded is not None:
+            self.classes = self._encoded.classes
+            return
         options = Options(layout, "ssd", "anchors", "scores")
         self._outputs = layout.outputs
         if not _fit(layout.outputs):
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
             raise ModelError(
-                "an SSD without post-process has the outputs [1, n, 1 + classes], [1, n, 4] and [1, n, 4], not "
-                f"{shapes}",
+                "an SSD without post-process has the outputs [1, n, 1 + classes], [1, n, 4] and [1, n, 4], or the "
+                f"first two, not {shapes}",
                 key="decoder",
             )
         self._scores = _scores(layout.outputs, options)
@@ -60,6 +66,8 @@ class Ssd:
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
         """One candidate an anchor at most."""
+        if self._encoded is not None:
+            return self._encoded(tensors)
         first = self._anchors if self._anchors is not None else self._by_numbers(tensors)
         second = self._pair[1 - self._pair.index(first)]
         head = tensors[self._scores][0]
@@ -86,7 +94,9 @@ class Ssd:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """A picture in; three outputs for the same anchors, of which two have four numbers each."""
+        """A picture in; three outputs for the same anchors, of which two have four numbers each; or two by name."""
+        if known_by_name(outputs):
+            return f"encoded boxes and class predictions of {outputs[0].shape[1]} anchors, as their names say"
         if image_size(inputs) == (0, 0) or not _fit(outputs):
             return None
         found = [output for output in outputs if output.shape[2] != 4] or _named(outputs, SCORES)
