@@ -294,6 +294,7 @@ class Health:
     outbox: OutboxHealth
     egress: EgressHealth
     board: BoardHealth
+    clock: Literal["unsynced"] | Absent = ABSENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,21 +31,26 @@ from edge_infer.messages import (
     State,
 )
 
+Uptime = Annotated[float, Range(0, 1e10)]
+"""Seconds since the kernel started (see `edge_infer.boot.uptime`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """A numbered message that has to arrive: kept by the engine until `Acked`."""
+    """A numbered message that has to arrive: kept by the engine until `Acked`; ``at`` is the uptime of its capture."""
 
     pipeline: Name
     message: Result | Event
+    at: Uptime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StateUpdate:
-    """The newest state of a pipeline; only the last one counts."""
+    """The newest state of a pipeline, of this uptime; only the last one counts."""
 
     pipeline: Name
     state: State
+    at: Uptime | None = None
 
 
 @dataclass(frozen=True, slots=True)

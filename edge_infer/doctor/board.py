@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 import sys
@@ -15,13 +14,10 @@ from typing import Final
 from edge_infer.doctor.finding import Finding, ok, warn
 from edge_infer.publisher.board import Board
 from edge_infer.supervisor.board import board_name
+from edge_infer.synchronised import MADE, synchronised
 
 _SMALL_MEMORY: Final = 400 << 20
 _HOT: Final = 75.0
-_TIME_ERROR: Final = 5
-"""What adjtimex(2) returns while the clock is not synchronised."""
-_MADE: Final = 1764000000
-"""Seconds since the epoch at a moment in November 2025: no clock that is right shows less."""
 
 
 def board(root: Path) -> Iterator[Finding]:
@@ -77,22 +73,13 @@ def clock(root: Path, synced: bool | None) -> Finding:
     battery = "with" if any((root / "sys/class/rtc").glob("rtc*")) else "without"
     now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     remedy = "start a time service: timedatectl set-ntp true"
-    if time.time() < _MADE:
+    if time.time() < MADE:
         return warn("clock", f"{now} is wrong, TLS fails until it is set", remedy)
     if synced is None:
         return ok("clock", f"{now}, {battery} a battery clock; whether it is synchronised the kernel does not say")
     if not synced:
         return warn("clock", f"{now}, not synchronised, {battery} a battery clock", remedy)
     return ok("clock", f"{now}, synchronised, {battery} a battery clock")
-
-
-def synchronised(root: Path) -> bool | None:
-    """Whether a time service keeps the clock right; None when the kernel does not say."""
-    if (root / "run/systemd/timesync/synchronized").exists():
-        return True
-    # All zero means "only read"; struct timex has less than 256 bytes on every machine.
-    state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(256))
-    return None if state < 0 else state != _TIME_ERROR
 
 
 def _group_limit(root: Path) -> int | None:

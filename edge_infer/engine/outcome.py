@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Final
 
+from edge_infer.boot import uptime
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.tasks import Essence, Findings, Head, task_class
@@ -24,6 +25,8 @@ class Outcome:
     head: Head
     findings: Findings
     room: int
+    at: float
+    """The uptime of its capture."""
 
     @property
     def essence(self) -> Essence:
@@ -50,7 +53,8 @@ class Composer:
     def __call__(self, findings: Findings, frame: Captured, now: float) -> Outcome:
         """The outcome of a frame, at ``now`` seconds of the monotonic clock."""
         milliseconds = max(0.0, round((now - frame.monotonic) * 1000.0, 1))
-        return Outcome(replace(self._head, ts=timestamp(frame.wall), ms=milliseconds), findings, self._room)
+        head = replace(self._head, ts=timestamp(frame.wall), ms=milliseconds)
+        return Outcome(head, findings, self._room, uptime(frame.monotonic))
 
     def nothing(self, reason: Reason) -> State:
         """The state while nothing is known."""

@@ -43,14 +43,17 @@ class Outlet:
         self._kept_bytes = 0
         self._sent = 0  # how many of the kept, from the oldest, have been written to the channel
         self._greet = False
-        self._states: dict[str, State] = {}
-        self._unsaid: dict[str, State] = {}
+        self._states: dict[str, StateUpdate] = {}
+        self._unsaid: dict[str, StateUpdate] = {}
 
-    def hand_over(self, pipeline: str, make: Callable[[int], Result]) -> int:
-        """Numbers a result, which ``make`` builds from its number, and sends it as soon as there is room."""
+    def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
+        """Numbers a result, which ``make`` builds from its number, and sends it as soon as there is room.
+
+        ``at`` is the uptime of its capture.
+        """
         with self._lock:
             seq = self._numbers.get(pipeline, 0) + 1
-            data = pack(Handover(pipeline, make(seq)))
+            data = pack(Handover(pipeline, make(seq), at))
             self._numbers[pipeline] = seq
             self._kept.append(_Kept(pipeline, seq, data))
             self._kept_bytes += len(data)
@@ -58,10 +61,10 @@ class Outlet:
             self._flush()
             return seq
 
-    def state(self, pipeline: str, state: State) -> None:
-        """The newest state of a pipeline; an older one that was not sent yet is forgotten."""
+    def state(self, pipeline: str, state: State, at: float | None = None) -> None:
+        """The newest state of a pipeline, of this uptime; an older one that was not sent yet is forgotten."""
         with self._lock:
-            self._states[pipeline] = self._unsaid[pipeline] = state
+            self._states[pipeline] = self._unsaid[pipeline] = StateUpdate(pipeline, state, at)
             self._flush()
 
     def forget(self, pipeline: str) -> None:
@@ -118,8 +121,8 @@ class Outlet:
             if not self._channel.send_packed(self._kept[self._sent].data):
                 return False
             self._sent += 1
-        for pipeline, state in list(self._unsaid.items()):
-            if not self._channel.send(StateUpdate(pipeline, state)):
+        for pipeline, update in list(self._unsaid.items()):
+            if not self._channel.send(update):
                 return False
             del self._unsaid[pipeline]
         return self._channel.flush()

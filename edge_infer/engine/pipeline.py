@@ -11,6 +11,7 @@ import time
 import traceback
 from typing import Final
 
+from edge_infer.boot import uptime
 from edge_infer.codec import ABSENT
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.feed import TICK, Feed
@@ -165,9 +166,9 @@ class Pipeline:
         now = time.monotonic()
         self._nothing = None
         if self._publication.state_due(outcome.essence, now):
-            self._outlet.state(self.plan.name, outcome.state())
+            self._outlet.state(self.plan.name, outcome.state(), outcome.at)
         if self._publication.result_due(outcome.essence, now):
-            self._outlet.hand_over(self.plan.name, outcome.result)
+            self._outlet.hand_over(self.plan.name, outcome.result, outcome.at)
 
     def _say_nothing(self, reason: Reason) -> None:
         """The state is null, said once for a reason and again every minute."""
@@ -177,4 +178,4 @@ class Pipeline:
             self._publication.reset()
         self._nothing = reason
         if self._publication.state_due(reason, time.monotonic()):
-            self._outlet.state(self.plan.name, self._compose.nothing(reason))
+            self._outlet.state(self.plan.name, self._compose.nothing(reason), uptime())

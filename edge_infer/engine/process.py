@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import select
 import stat
 import time
@@ -13,6 +12,7 @@ from typing import Final
 
 import cv2
 
+from edge_infer.boot import new_boot
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.config.plan import Plan
 from edge_infer.engine.capture import local_capture, reader_capture
@@ -53,7 +53,7 @@ class Engine:
         self._control = control
         self._results = results
         self._sandbox = sandbox
-        self._boot = secrets.token_hex(6)
+        self._boot = new_boot()
         self._outlet = Outlet(results, self._boot)
         self._plan: Plan | None = None
         self._feeds: dict[str, Feed] = {}

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import threading
 
-from paho.mqtt.enums import MQTTProtocolVersion
-
 from edge_infer.config.plan import MqttPlan
-from edge_infer.publisher.client import OneWayClient, dial, hang_up
+from edge_infer.publisher.client import Manner, OneWayClient, dial, hang_up
 
 
 class Attempt:
     """Dials in the background. Readable once there is an outcome; may be abandoned, and keeps no process alive."""
 
-    def __init__(self, plan: MqttPlan, protocol: MQTTProtocolVersion) -> None:
+    def __init__(self, plan: MqttPlan, manner: Manner) -> None:
         self._plan = plan
-        self._protocol = protocol
+        self._manner = manner
         self._lock = threading.Lock()
         self._abandoned = False
         self._client: OneWayClient | None = None
@@ -48,9 +46,9 @@ class Attempt:
     def _run(self) -> None:
         client, error = None, None
         try:
-            client = dial(self._plan, self._protocol)
+            client = dial(self._plan, self._manner)
         except (OSError, ValueError) as fault:
-            error = fault
+            error = fault.with_traceback(None)  # its frames hold the client, and are held by it
         with self._lock:
             self._error = error
             if not self._abandoned:

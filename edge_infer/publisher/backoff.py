@@ -10,6 +10,8 @@ REFUSED: Final = 5.0
 MOST: Final = 5.0
 """A broker that comes back is found within this time, however long it was away."""
 MOST_REFUSED: Final = 30.0
+MOST_TAKEN: Final = 300.0
+"""Two devices of one client id end each other's connection: the longer each waits, the more gets through."""
 
 
 class Backoff:
@@ -20,10 +22,10 @@ class Backoff:
         self._failures = 0
         self._refusals = 0
 
-    def failed(self, *, refused: bool = False) -> float:
-        """Seconds until the next attempt."""
+    def failed(self, *, refused: bool = False, taken: bool = False) -> float:
+        """Seconds until the next attempt; ``taken``: refused, because another client uses our name."""
         self._failures, self._refusals = (0, self._refusals + 1) if refused else (self._failures + 1, 0)
-        start, most = (REFUSED, MOST_REFUSED) if refused else (FIRST, MOST)
+        start, most = (REFUSED, MOST_TAKEN if taken else MOST_REFUSED) if refused else (FIRST, MOST)
         ceiling = min(most, start * 2.0 ** min(self._failures + self._refusals - 1, 16))
         return self._draw.uniform(start / 2, ceiling)
 

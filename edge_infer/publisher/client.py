@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
+from dataclasses import dataclass
 from typing import Any, Final
 
 from paho.mqtt.client import Client
@@ -17,9 +19,12 @@ from edge_infer.errors import StartError
 from edge_infer.publisher.topics import OFFLINE, STATUS
 
 WINDOW: Final = 20
-"""Messages under way at once."""
+"""Messages under way at once on a quick link; a slow one gets more, so that its latency does not limit the rate."""
+MOST_WINDOW: Final = 200
 KEEPALIVE: Final = 30
 CONNECT_TIMEOUT: Final = 5.0
+HANDSHAKE_TIMEOUT: Final = 15.0
+"""Seconds for TLS: up to three times there and back, and certificates, over a link of 64 kbit/s and 2 s latency."""
 MOST_RECEIVED: Final = 16384
 """Bytes of one packet from the broker. It has nothing to tell us but short acknowledgements."""
 
@@ -42,8 +47,9 @@ class _Ear(logging.Logger):
 class OneWayClient(Client):
     """A client that subscribes to nothing and ends a connection on which it is sent messages or long packets.
 
-    The two methods are internal to paho; without them a hostile broker could fill the memory (a packet may have
-    256 MiB, and messages with QoS 2 are stored). A test with a flooding broker guards them.
+    The methods are internal to paho. Without the first two a hostile broker could fill the memory (a packet may have
+    256 MiB, and messages with QoS 2 are stored); a test with a flooding broker guards them. Without the third each
+    failed handshake leaves its socket open until the garbage is collected; a test counts open files.
     """
 
     def __init__(self, client_id: str, protocol: MQTTProtocolVersion) -> None:
@@ -67,27 +73,52 @@ class OneWayClient(Client):
         self._ear.fault = FloodError("it sent us messages, though we subscribe to nothing")
         return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        assert self._ssl_context is not None
+        wrapped = self._ssl_context.wrap_socket(tcp_sock, server_hostname=self._host, do_handshake_on_connect=False)
+        try:
+            wrapped.settimeout(HANDSHAKE_TIMEOUT)
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
 
-def dial(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to say CONNECT: the version, the QoS of the will (a broker may know only 0), seconds between signs of life.
+
+    The broker is to keep no session: what has to arrive is kept here, and the will is said as soon as we are gone.
+    """
+
+    version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5
+    will_qos: int = 1
+    keepalive: int = KEEPALIVE
+
+
+def dial(plan: MqttPlan, manner: Manner) -> OneWayClient:
     """Connects, which may take seconds, and sends the CONNECT packet with the will; the answer is still to come.
 
     Raises OSError, `StartError` for files that cannot be used.
     """
+    protocol = manner.version
     client = prepare(plan, protocol)
-    client.will_set(STATUS.topic(plan.topic), OFFLINE, qos=1, retain=True)
+    client.will_set(STATUS.topic(plan.topic), OFFLINE, qos=manner.will_qos, retain=True)
     properties = None
     if protocol == MQTTProtocolVersion.MQTTv5:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.MaximumPacketSize = MOST_RECEIVED
         properties.ReceiveMaximum = 1
-    client.connect(plan.host, plan.port, KEEPALIVE, properties=properties)
+        properties.SessionExpiryInterval = 0
+    client.connect(plan.host, plan.port, manner.keepalive, properties=properties)
     return client
 
 
 def prepare(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
     """A client with the credentials of the plan and no will, not connected; raises `StartError`."""
     client = OneWayClient(plan.client_id, protocol)
-    client.max_inflight_messages = client.max_queued_messages = WINDOW
+    client.max_inflight_messages = client.max_queued_messages = MOST_WINDOW
     equip(client, plan)
     return client
 

@@ -7,10 +7,12 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
+from edge_infer.boot import of_this_kernel
 from edge_infer.codec import ABSENT, decode, dumps, encode, loads
 from edge_infer.config.plan import Plan
 from edge_infer.errors import WireError
 from edge_infer.messages import ConfigStatus, Event, Result, State
+from edge_infer.publisher.clock import Clock, Dated, keep, kept
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.topics import OFFLINE, ONLINE, Place
 
@@ -27,8 +29,9 @@ class Egress:
     their pipelines said may still wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         self.rejected = 0
+        self._clock = clock or Clock()
         self._labels: dict[str, frozenset[str]] = {}
         self._titles: dict[str, frozenset[str]] = {}
         self._limits: dict[str, int] = {}
@@ -48,35 +51,43 @@ class Egress:
         for sha in list(self._labels)[:-MOST_DIGESTS]:
             del self._labels[sha], self._titles[sha]
 
-    def admit(self, place: Place, record: object) -> bytes | None:
-        """The payload of a message that was just taken; None, counted and told, when it may not leave.
+    def admit(self, place: Place, record: object, at: float | None = None) -> bytes | None:
+        """What waits of a message that was just taken; None, counted and told, when it may not leave.
 
-        A record of the right type has been decoded from a channel, and so fits the schema; JSON has yet to.
+        A record of the right type has been decoded from a channel, and so fits the schema; JSON has yet to. ``at`` is
+        the uptime of its capture: the time of day is told from that.
         """
         try:
             assert place.rule.record is not None
             checked = record if isinstance(record, place.rule.record) else decode(place.rule.record, encode(record))
+            if at is not None and isinstance(checked, Dated):
+                checked = self._clock.dated(checked, at)
             self._check(place, checked)
             if isinstance(checked, ConfigStatus):
                 checked = _told_within(checked, self._limit(place))
-            return self._sized(place, dumps(encode(checked)))
+            payload = self._sized(place, dumps(encode(checked)))
+            return payload if at is None or self._clock.known else keep(payload, at)
         except WireError as error:
             self._reject(place, error)
             return None
 
-    def release(self, place: Place, payload: bytes, *, late: bool = False) -> bytes | None:
+    def release(self, place: Place, waiting: bytes, *, late: bool = False) -> bytes | None:
         """The bytes that may be sent now; None, counted and told, when they may not leave.
 
-        They are written anew from what was understood, so that spaces and repeated keys carry nothing. With ``late``
+        They are written anew from what was understood, so that spaces and repeated keys carry nothing. What was
+        captured before the time was known is told with the time as it is known now. With ``late``
         the message says so itself (``replay``); to make room for that, the outcome with the lowest score may have to
         go.
         """
         try:
             if place.rule.record is None:
-                return self._status(payload)
+                return self._status(waiting)
+            at, payload = kept(waiting)
             if not payload and place.rule.retained:
                 return payload  # clears a retained topic
             record = decode(place.rule.record, loads(payload))
+            if at is not None and isinstance(record, Dated) and (place.rule.retained or of_this_kernel(record.boot)):
+                record = self._clock.dated(record, at)
             self._check(place, record)
             if late and isinstance(record, (Result, Event)):
                 return self._sized(place, self._replayed(record, self._limit(place)))

@@ -16,12 +16,13 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_infer.config.plan import MqttPlan
-from edge_infer.messages import timestamp
 from edge_infer.publisher.attempt import Attempt
-from edge_infer.publisher.backoff import Backoff
 from edge_infer.publisher.cargo import Cargo, Outgoing
-from edge_infer.publisher.client import WINDOW, FloodError, OneWayClient, hang_up
+from edge_infer.publisher.client import KEEPALIVE, MOST_WINDOW, WINDOW, FloodError, Manner, OneWayClient, hang_up
+from edge_infer.publisher.clock import Clock
+from edge_infer.publisher.diagnosis import Diagnosis
 from edge_infer.publisher.rarely import Rarely
+from edge_infer.publisher.secretfiles import SecretFiles
 from edge_infer.publisher.topics import OFFLINE, ONLINE, RULES, STATUS, Kind
 from edge_infer.publisher.trouble import Trouble, address, closed, denial, explain, refusal, silent
 
@@ -33,30 +34,37 @@ _NO_LIMIT: Final = 1 << 28
 _MOST_READS: Final = 200
 """Reads within a second that bring nothing we wait for."""
 
-_SUSPICIOUS: Final = 3
-"""Connections in a row that lived shortly: with MQTT 3.1.1 a broker does not say that the client id was taken over."""
+_RATE: Final = 40.0
+"""Messages a second that the latency of a link shall not be what prevents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: until an attempt is abandoned, until the broker has to answer CONNECT, until it has to acknowledge a
-    message, and of connection after which earlier failures are forgiven."""
+    """Seconds: until an attempt is abandoned, until the broker has to answer CONNECT, until it has to acknowledge one
+    of the messages under way, of connection after which earlier failures are forgiven, the same after another client
+    took over our id, and of silence after which we ask for a sign of life."""
 
-    dialling: float = 12.0
+    dialling: float = 35.0
     greeting: float = 10.0
     acknowledging: float = 20.0
     stable: float = 10.0
+    settled: float = 600.0
+    keepalive: int = KEEPALIVE
 
 
 class Link:
     """Connects, stays connected and carries the cargo; tells in a sentence how it stands. Never blocks in `step`."""
 
-    def __init__(self, plan: MqttPlan, cargo: Cargo, patience: Patience | None = None) -> None:
+    def __init__(
+        self, plan: MqttPlan, cargo: Cargo, patience: Patience | None = None, clock: Clock | None = None
+    ) -> None:
         self.plan = plan
         self._cargo = cargo
         self._patience = patience or Patience()
-        self._version = V5
-        self._backoff = Backoff()
+        self._clock = clock or Clock()
+        self._manner = Manner(keepalive=self._patience.keepalive)
+        self._files = SecretFiles(plan)
+        self._diagnosis = Diagnosis(plan, self._clock, self._patience.stable, self._patience.settled)
         self._rarely = Rarely()
         self._attempt: Attempt | None = None
         self._client: OneWayClient | None = None
@@ -64,12 +72,11 @@ class Link:
         self._leaving = False
         self._idle = False
         self._ended: Trouble | None = None
-        self._since = 0.0
+        self._since = self._acked_at = 0.0
         self._retry_at = 0.0
         self._under_way: dict[int, tuple[Outgoing, float]] = {}
         self._window, self._qos, self._most = WINDOW, int(plan.qos), _NO_LIMIT
         self._reads, self._reads_since = 0, 0.0
-        self._short = 0
         self._sentence = f"not yet connected to {address(plan)}"
 
     @property
@@ -108,12 +115,20 @@ class Link:
     def step(self) -> None:
         """Does whatever can be done now."""
         now = time.monotonic()
+        if not self._leaving and self._files.changed():
+            self._use_new_files(now)
         if self._attempt:
             self._await(self._attempt, now)
         elif self._client is None and now >= self._retry_at and not self._leaving:
-            self._attempt, self._since = Attempt(self.plan, self._version), now
+            self._files.used()
+            self._attempt, self._since = Attempt(self.plan, self._manner), now
         if self._client:
             self._exchange(self._client, now)
+
+    def clock_set(self) -> None:
+        """The time has become known: what failed because of it is tried again."""
+        if self._diagnosis.waits_for_clock:
+            self._retry_at = 0.0
 
     def finish(self, deadline: float) -> bool:
         """Sends what waits, then ``offline``, and says goodbye; True when the broker acknowledged that in time.
@@ -154,6 +169,16 @@ class Link:
             select.select(readable, writable, [], min(left, 0.1))
             self.step()
 
+    def _use_new_files(self, now: float) -> None:
+        """Somebody has changed the password or a certificate: what is wrong with it shows while they watch."""
+        log.info("credentials of the mqtt section have changed: connecting with them")
+        self._diagnosis.forget()
+        if self._up:
+            self.finish(now + _GOODBYE)
+            self._leaving = False
+        self.close()
+        self._retry_at, self._sentence = 0.0, f"connecting to {address(self.plan)} with changed credentials"
+
     def _await(self, attempt: Attempt, now: float) -> None:
         outcome = attempt.outcome()
         if isinstance(outcome, OneWayClient):
@@ -161,7 +186,7 @@ class Link:
             self._attempt = None
             self._adopt(outcome, now)
         elif outcome is not None:
-            self._fail(explain(outcome, self.plan, timestamp(time.time())[:16]))
+            self._fail(explain(outcome, self.plan, self._clock.now()))
         elif now - self._since > self._patience.dialling:
             self._fail(explain(TimeoutError(), self.plan, ""))
 
@@ -205,7 +230,7 @@ class Link:
                 self._idle = not self._under_way
                 return
             rule = message.place.rule
-            properties = _properties(message.place.kind) if self._version == V5 and message.payload else None
+            properties = _properties(message.place.kind) if self._manner.version == V5 and message.payload else None
             topic = message.place.topic(self.plan.topic)
             info = client.publish(topic, message.payload, self._qos, rule.retained, properties)
             if self._qos == 0 and info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS and info.is_published():
@@ -217,7 +242,8 @@ class Link:
         where, patience = address(self.plan), self._patience
         if not self._up and now - self._since > patience.greeting:
             return silent(self.plan)
-        if self._under_way and now - next(iter(self._under_way.values()))[1] > patience.acknowledging:
+        oldest = next(iter(self._under_way.values()), (None, now))[1]
+        if now - max(oldest, self._acked_at) > patience.acknowledging:  # of many on a slow link the last waits long
             return Trouble(
                 f"the broker {where} has acknowledged nothing for {patience.acknowledging:.0f} s: does it hang?"
             )
@@ -231,11 +257,15 @@ class Link:
         if reason.is_failure:
             self._ended = refusal(reason.value, reason.getName(), self.plan)
             return
-        self._up, self._since, self._reads = True, time.monotonic(), 0
-        self._window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
+        now = time.monotonic()
+        window = min(
+            MOST_WINDOW, max(WINDOW, int(_RATE * (now - self._since)))
+        )  # nothing was queued before this answer
+        self._window = min(window, getattr(properties, "ReceiveMaximum", MOST_WINDOW))
+        self._up, self._since, self._acked_at, self._reads = True, now, now, 0
         self._qos = min(int(self.plan.qos), getattr(properties, "MaximumQoS", 1))
         self._most = getattr(properties, "MaximumPacketSize", _NO_LIMIT) - len(self.plan.topic.encode()) - _ROOM
-        self._sentence = f"connected to {address(self.plan)} ({_NAMES[self._version]})"
+        self._sentence = f"connected to {address(self.plan)} ({_NAMES[self._manner.version]})"
         log.info("%s", self._sentence)
         if not self._leaving:
             self._cargo.retained.set(STATUS, ONLINE)
@@ -245,7 +275,7 @@ class Link:
         message, _ = self._under_way.pop(mid, (None, 0.0))
         if message is None:
             return  # QoS 0, written before `publish` returned
-        self._reads = 0
+        self._reads, self._acked_at = 0, time.monotonic()
         if not reason.is_failure:
             self._cargo.acked(message)
             return
@@ -265,7 +295,7 @@ class Link:
         elif isinstance(self._client.fault, FloodError):
             self._ended = Trouble(f"the broker {where} floods us: {self._client.fault}: check mqtt.host", refused=True)
         elif self._client.fault is not None and not self._up:
-            self._ended = explain(self._client.fault, self.plan, timestamp(time.time())[:16])
+            self._ended = explain(self._client.fault, self.plan, self._clock.now())
         elif not self._up:
             self._ended = closed(self.plan)
         elif reason.getName() == "Keep alive timeout":
@@ -276,26 +306,23 @@ class Link:
 
     def _fail(self, trouble: Trouble) -> None:
         now = time.monotonic()
-        if self._up and now - self._since >= self._patience.stable:
-            self._backoff.reset()
-            self._short = 0
-        elif self._up:
-            self._short += 1
-        if self._short >= _SUSPICIOUS and not trouble.refused:
-            whose = f"does another client use the client id {self.plan.client_id!r}? give each device its own"
-            trouble = replace(trouble, text=f"{trouble.text}, again soon after it was made: {whose}")
+        trouble, pause = self._diagnosis.failed(trouble, now - self._since if self._up else None)
         self.close()
         self._ended = None
         self._sentence = trouble.text
         if trouble.other_version:
-            self._version = V311 if self._version == V5 else V5
-            log.info("%s; the next attempt speaks %s", trouble.text, _NAMES[self._version])
-        pause = self._backoff.failed(refused=trouble.refused and not trouble.other_version)
+            other = V311 if self._manner.version == V5 else V5
+            self._manner = replace(self._manner, version=other)
+            log.info("%s; the next attempt speaks %s", trouble.text, _NAMES[other])
+        if trouble.lower_will:
+            self._manner = replace(self._manner, will_qos=0)
         self._retry_at = now + pause
         if self._rarely.due(trouble.text):
             log.warning("%s (next attempt in %.1f s; told once a minute)", trouble.text, pause)
 
 
+_GOODBYE: Final = 2.0
+"""Seconds to leave a broker in order to come again with other credentials."""
 _ROOM: Final = 40
 """The most bytes of a packet beside its payload and topic: header 5, two lengths 4, number 2, properties 28."""
 

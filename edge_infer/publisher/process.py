@@ -14,6 +14,7 @@ from edge_infer.errors import WireError
 from edge_infer.messages import Event
 from edge_infer.publisher.board import Board
 from edge_infer.publisher.cargo import Cargo
+from edge_infer.publisher.clock import Clock
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.health import HealthClock
 from edge_infer.publisher.intake import Series
@@ -59,14 +60,17 @@ MOVE: Final = 1.0
 class Publisher:
     """`run` is the whole life of the process."""
 
-    def __init__(self, control: Channel, results: Channel, outbox: Outbox, board: Board) -> None:
+    def __init__(
+        self, control: Channel, results: Channel, outbox: Outbox, board: Board, clock: Clock | None = None
+    ) -> None:
         self._control = control
         self._results = results
         self._outbox = outbox
-        self._egress = Egress()
+        self._clock = clock or Clock()
+        self._egress = Egress(self._clock)
         self._retained = Retained()
         self._cargo = Cargo(self._retained, outbox, self._egress)
-        self._states = States(self._retained, self._egress)
+        self._states = States(self._retained, self._egress, self._clock.uptime)
         self._memory = TopicMemory()
         self._health = HealthClock(board)
         self._plan: Plan | None = None
@@ -84,6 +88,7 @@ class Publisher:
             was_up = self._link is not None and self._link.up
             if time.monotonic() >= report_at:
                 report_at = time.monotonic() + REPORT_EVERY
+                self._look_at_clock()
                 self._report()
             self._wait(report_at)
             self._obey()
@@ -129,7 +134,7 @@ class Publisher:
         self._plan = plan
         self._memory.save(plan, self._retained.clearing())
         if self._link is None:
-            self._link = Link(plan.mqtt, self._cargo)
+            self._link = Link(plan.mqtt, self._cargo, clock=self._clock)
             self._greeting_due = True
         elif self._link.plan != plan.mqtt:
             self._move(self._link, plan)
@@ -144,7 +149,7 @@ class Publisher:
         if not link.finish(time.monotonic() + MOVE) and link.plan.topic != plan.mqtt.topic:
             log.warning("%s", stays(link.plan.topic, link.plan))
         self._retained.restore(values)
-        self._link = Link(plan.mqtt, self._cargo)
+        self._link = Link(plan.mqtt, self._cargo, clock=self._clock)
 
     def _engine_down(self, down: EngineDown) -> None:
         self._health.report = None
@@ -161,7 +166,7 @@ class Publisher:
             if isinstance(message, EngineHello):
                 self._greet(message)
             elif isinstance(message, StateUpdate):
-                self._states.update(message.pipeline, message.state)
+                self._states.update(message.pipeline, message.state, message.at)
             elif isinstance(message, Handover):
                 if self._greeted:
                     self._put(message)
@@ -180,7 +185,7 @@ class Publisher:
     def _put(self, handover: Handover) -> None:
         message = handover.message
         series = Series(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
-        payload = self._egress.admit(Place(series.kind, series.pipeline), message)
+        payload = self._egress.admit(Place(series.kind, series.pipeline), message, handover.at)
         if payload is None:
             self._outbox.lose(series, message.seq, "rejected")
         else:
@@ -208,8 +213,17 @@ class Publisher:
         if self._plan and self._health.due():
             self._memory.save(self._plan, self._retained.clearing())
             health = self._health.compose(self._plan, self._outbox.account(), self._egress.rejected)
-            if payload := self._egress.admit(HEALTH, health):
+            if payload := self._egress.admit(HEALTH, health, self._clock.uptime()):
                 self._retained.set(HEALTH, payload)
+
+    def _look_at_clock(self) -> None:
+        """What was told before the time was known is told again with it."""
+        if self._clock.look():
+            log.info("the clock is synchronised: what waits is told with the time of day")
+            self._retained.refresh("state", 0.0)
+            self._health.connected()
+            if self._link:
+                self._link.clock_set()
 
     def _report(self) -> None:
         connected, sentence = False, "no configuration yet"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from edge_infer.boot import uptime
 from edge_infer.config.plan import PipelinePlan, Plan
 from edge_infer.messages import STATE_KEYS, Reason, State, timestamp
 from edge_infer.publisher.egress import Egress
@@ -19,9 +20,10 @@ NO_BOOT: Final = "000000"
 class States:
     """Keeps the retained state of every pipeline in step with the configuration and the life of the engine."""
 
-    def __init__(self, retained: Retained, egress: Egress) -> None:
+    def __init__(self, retained: Retained, egress: Egress, uptime: Callable[[], float] = uptime) -> None:
         self._retained = retained
         self._egress = egress
+        self._uptime = uptime
         self._pipelines: dict[str, PipelinePlan] = {}
         self._boots: dict[str, str] = {}
         self.boot = NO_BOOT
@@ -40,10 +42,10 @@ class States:
             if Place("state", name) not in self._retained:
                 self._say(name, "starting")
 
-    def update(self, pipeline: str, state: State) -> None:
-        """What the engine says; a pipeline that is gone says nothing more."""
+    def update(self, pipeline: str, state: State, at: float | None = None) -> None:
+        """What the engine says, and of which uptime; a pipeline that is gone says nothing more."""
         place = Place("state", pipeline)
-        if pipeline in self._pipelines and (payload := self._egress.admit(place, state)):
+        if pipeline in self._pipelines and (payload := self._egress.admit(place, state, at)):
             self.boot = self._boots[pipeline] = state.boot
             self._retained.set(place, payload)
 
@@ -58,5 +60,5 @@ class States:
         nothing: dict[str, Any] = {STATE_KEYS[model.task]: None}
         stamp = timestamp(time.time())
         state = State(1, stamp, self.boot, model.title, model.sha256[:8], **nothing, reason=reason)
-        if payload := self._egress.admit(Place("state", name), state):
+        if payload := self._egress.admit(Place("state", name), state, self._uptime()):
             self._retained.set(Place("state", name), payload)

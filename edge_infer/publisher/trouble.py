@@ -13,6 +13,8 @@ from edge_infer.config.plan import MqttPlan
 from edge_infer.errors import StartError
 
 UNSUPPORTED_VERSION: Final = 0x84
+TAKEN_OVER: Final = 0x8E
+UNSUPPORTED_QOS: Final = 0x9B
 _REFUSALS: Final[Mapping[int, str]] = {
     0x82: "it calls our packets a protocol error: is this an MQTT broker?",
     0x84: "it knows neither MQTT 5 nor 3.1.1",
@@ -33,6 +35,7 @@ _REFUSALS: Final[Mapping[int, str]] = {
     0x97: "a quota is used up: ask the broker's operator",
     0x98: "its operator ended the connection",
     0x9A: "it keeps no retained messages, which subscribers need: turn on retain_available",
+    0x9B: "it knows only QoS 0, not that of our will",
     0x9C: "it asks us to use another server: change mqtt.host",
     0x9D: "the server has moved: change mqtt.host",
     0x9F: "it allows fewer connections in this time",
@@ -49,6 +52,7 @@ _CERTIFICATES: Final[Mapping[int, str]] = {
     62: "the broker's certificate is not for {host}: use the name in it as mqtt.host, or renew it with this name",
     64: "the broker's certificate is not for the address {host}: use the name in it as mqtt.host",
 }
+_OF_THE_CLOCK: Final = (9, 10)
 _ALERTS: Final[Mapping[str, str]] = {
     "CERTIFICATE_REQUIRED": "it wants a client certificate: set mqtt.tls.cert_file and key_file",
     "HANDSHAKE_FAILURE": "it refuses the TLS handshake: does it want a client certificate (mqtt.tls.cert_file)?",
@@ -65,12 +69,16 @@ _ALERTS: Final[Mapping[str, str]] = {
 class Trouble:
     """Why there is no connection. ``refused``: somebody has to change something, so the next attempt waits longer.
 
-    ``other_version`` is true where the broker may know only another version of MQTT.
+    ``other_version`` is true where the broker may know only another version of MQTT, ``lower_will`` where it knows
+    only QoS 0, ``taken`` where another client uses our id, ``clock`` where the time of this device may be the fault.
     """
 
     text: str
     refused: bool = False
     other_version: bool = False
+    lower_will: bool = False
+    taken: bool = False
+    clock: bool = False
 
 
 def address(plan: MqttPlan) -> str:
@@ -93,6 +101,8 @@ def refusal(code: int, name: str, plan: MqttPlan) -> Trouble:
         f"the broker {address(plan)} refuses us: {text}",
         refused=code not in _PASSING,
         other_version=code == UNSUPPORTED_VERSION,
+        lower_will=code == UNSUPPORTED_QOS,
+        taken=code == TAKEN_OVER,
     )
 
 
@@ -127,7 +137,8 @@ def explain(error: BaseException, plan: MqttPlan, now: str) -> Trouble:
         known = _CERTIFICATES.get(
             error.verify_code, f"the broker's certificate is not accepted: {error.verify_message}"
         )
-        return Trouble(f"no TLS with {where}: " + known.format(host=plan.host, now=now), refused=True)
+        text = f"no TLS with {where}: " + known.format(host=plan.host, now=now)
+        return Trouble(text, refused=True, clock=error.verify_code in _OF_THE_CLOCK)
     if isinstance(error, ssl.SSLEOFError):
         return closed(plan)
     if isinstance(error, ssl.SSLError):

@@ -9,6 +9,7 @@ import pytest
 from edge_infer.doctor import board, devices, runtime, storage
 from edge_infer.doctor.finding import fail, ok, warn
 from edge_infer.readers.devices import Device
+from edge_infer.synchronised import synchronised
 
 
 @pytest.fixture
@@ -65,9 +66,9 @@ def test_a_battery_clock_and_a_time_service_are_seen(tmp_path: Path) -> None:
     (tmp_path / "sys/class/rtc/rtc0").mkdir(parents=True)
     (tmp_path / "run/systemd/timesync").mkdir(parents=True)
     (tmp_path / "run/systemd/timesync/synchronized").touch()
-    assert board.synchronised(tmp_path) is True
+    assert synchronised(tmp_path) is True
     assert "with a battery clock" in board.clock(tmp_path, True).fact
-    assert board.synchronised(Path("/nonexistent")) in (True, False, None)  # the kernel of this machine answers
+    assert synchronised(Path("/nonexistent")) in (True, False, None)  # the kernel of this machine answers
 
 
 def test_cameras_are_listed_by_name_and_what_is_the_matter_with_others() -> None:

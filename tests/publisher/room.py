@@ -45,6 +45,7 @@ class Room:
         self.sentences: list[str] = []
         self.acked: dict[tuple[str, str, str], int] = {}
         self.greet = True
+        self.program = "edge_infer.publisher"
         self.hellos = 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
 
@@ -66,7 +67,7 @@ class Room:
         if self.control:
             self.control.close()
         ours, theirs = pair()
-        words = [sys.executable, "-m", "edge_infer.publisher", "--control", str(theirs), "--results", str(self._theirs)]
+        words = [sys.executable, "-m", self.program, "--control", str(theirs), "--results", str(self._theirs)]
         self.process = subprocess.Popen(words, pass_fds=(theirs, self._theirs), stderr=self._log)
         os.close(theirs)
         self.control = Channel(ours, (PublisherReport,))

@@ -6,6 +6,8 @@ import contextlib
 import select
 import socket
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
@@ -94,5 +96,49 @@ def old(port: int, refusal: bytes) -> Callable[[socket.socket, Server], None]:
                     if not data:
                         return
                     ends[end].sendall(data)
+
+    return serve
+
+
+class _Way:
+    """One direction of a slow link: each byte arrives ``latency`` seconds after its turn at ``rate`` bytes a second."""
+
+    def __init__(self, source: socket.socket, target: socket.socket, rate: float, latency: float) -> None:
+        self.source = source
+        self._target = target
+        self._rate = rate
+        self._latency = latency
+        self._free = 0.0
+        self._flying: deque[tuple[float, bytes]] = deque()
+
+    def waits(self) -> bool:
+        """A full queue in front of the link: the sender is held back."""
+        return self._free - time.monotonic() > 2.0
+
+    def take(self) -> bool:
+        data = self.source.recv(1024)
+        now = time.monotonic()
+        self._free = max(self._free, now) + len(data) / self._rate
+        self._flying.append((self._free + self._latency, data))
+        return bool(data)
+
+    def deliver(self) -> None:
+        while self._flying and self._flying[0][0] <= time.monotonic():
+            self._target.sendall(self._flying.popleft()[1])
+
+
+def slow(port: int, rate: float, latency: float) -> Callable[[socket.socket, Server], None]:
+    """The broker on ``port`` at the other end of a link of this rate (bytes a second) and latency (seconds one way)."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as broker:
+            ways = [_Way(connection, broker, rate, latency), _Way(broker, connection, rate, latency)]
+            open_ways = list(ways)
+            while open_ways and not server.stopping.is_set():
+                ready = [way for way in open_ways if not way.waits()]
+                readable = select.select([way.source for way in ready], [], [], 0.02)[0]
+                open_ways = [way for way in open_ways if way.source not in readable or way.take()]
+                for way in ways:
+                    way.deliver()
 
     return serve

@@ -17,8 +17,8 @@ from edge_infer.errors import StartError
 from edge_infer.publisher.attempt import Attempt
 from edge_infer.publisher.backoff import Backoff
 from edge_infer.publisher.board import Board
+from edge_infer.publisher.client import Manner
 from edge_infer.publisher.memory import TopicMemory
-from edge_infer.publisher.mqtt import V5
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.retained import Retained
 from edge_infer.publisher.topics import ONLINE, RULES, STATUS, Place, announced
@@ -193,7 +193,7 @@ def open_files() -> int:
 def test_an_attempt_that_is_abandoned_leaves_nothing_open() -> None:
     before = open_files()
     with servers.Server(servers.silent) as server:
-        attempt = Attempt(mqtt_plan(server.port), V5)
+        attempt = Attempt(mqtt_plan(server.port), Manner())
         attempt.close()
         attempt.close()
         eventually(lambda: "dial" not in {thread.name for thread in threading.enumerate()}, "end of the thread")
