@@ -1,7 +1,8 @@
 """A pytest plugin: with ``--allowed-skips FILE``, a skip whose reason the file does not name fails the run.
 
 A line of the file is ``part of the skip's text -- why that is all right``; empty lines and ``#`` lines do not count.
-With ``EDGE_INFER_ASSETS`` set, a test that reads assets may not be skipped at all.
+With ``EDGE_INFER_ASSETS`` set, a test that reads assets may not be skipped at all. Where the tests run in several
+processes (pytest-xdist), each judges its own, and the first one hears of it when they end.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +46,8 @@ class SkipGate:
     def __init__(self, allowed: list[str]) -> None:
         """``allowed``: parts of texts of skips."""
         self._allowed = allowed
-        self._refused: list[str] = []
+        self._refused: dict[str, None] = {}
+        """In order; a module that is skipped as a whole is so in every process."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -60,8 +63,16 @@ class SkipGate:
         if report.skipped:
             self._judge(report.nodeid, report, may_skip=True)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Hears what another process refused."""
+        self._refused.update(dict.fromkeys(getattr(node, "workeroutput", {}).get("refused-skips", ())))
+
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Changes success into failure."""
+        """Changes success into failure; in one of several processes, tells the first one."""
+        output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output["refused-skips"] = list(self._refused)
         if self._refused and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -75,4 +86,4 @@ class SkipGate:
     def _judge(self, name: str, report: pytest.TestReport | pytest.CollectReport, *, may_skip: bool) -> None:
         text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if not (may_skip and any(part in text for part in self._allowed)):
-            self._refused.append(f"{name}: {text}")
+            self._refused[f"{name}: {text}"] = None

@@ -38,18 +38,32 @@ def test_assets(assets): pass
 def test_only_named_skips_pass(
     tmp_path: Path, allowed: str, with_assets: bool, code: int, complaint: str | None
 ) -> None:
-    (tmp_path / "test_some.py").write_text(MODULE)
-    (tmp_path / "allowed").write_text("# a comment\n\n" + allowed)
+    ended, words = run(tmp_path, allowed, with_assets=with_assets)
+    assert ended == code, words
+    assert complaint is None or complaint in words
+
+
+def test_processes_beside_each_other_are_judged_together(tmp_path: Path) -> None:
+    (tmp_path / "test_whole.py").write_text('import pytest\npytest.skip("no board", allow_module_level=True)\n')
+    code, words = run(tmp_path, "no such camera -- r\nno assets -- r\n", "-n", "2")
+    assert code == 1
+    for complaint in ("test_marked: Skipped: a mark", "test_whole.py: Skipped: no board"):
+        assert words.count(complaint) == 1
+
+
+def run(folder: Path, allowed: str, *arguments: str, with_assets: bool = False) -> tuple[int, str]:
+    """The exit code and the words of a run over the module and what else lies in the folder."""
+    (folder / "test_some.py").write_text(MODULE)
+    (folder / "allowed").write_text("# a comment\n\n" + allowed)
     environment = {key: value for key, value in os.environ.items() if key != "EDGE_INFER_ASSETS"}
     if with_assets:
-        environment["EDGE_INFER_ASSETS"] = str(tmp_path)
-    command = [sys.executable, "-m", "pytest", "-p", "tests.skips", "--allowed-skips", str(tmp_path / "allowed")]
+        environment["EDGE_INFER_ASSETS"] = str(folder)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.skips", "--allowed-skips", str(folder / "allowed")]
     done = subprocess.run(
-        [*command, "--rootdir", str(tmp_path), "-p", "no:cacheprovider", str(tmp_path)],
+        [*command, *arguments, "--rootdir", str(folder), "-p", "no:cacheprovider", str(folder)],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    assert complaint is None or complaint in done.stdout + done.stderr
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_the_list_of_the_project_is_well_formed() -> None:

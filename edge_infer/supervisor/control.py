@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ SYSTEM_SOCKET: Final = Path("/run/edge-infer") / SOCKET_NAME
 """Where the daemon of the unit listens (``RuntimeDirectory=edge-infer``)."""
 LONGEST: Final = 1 << 20
 """Bytes of a request or an answer."""
+LONGEST_ADDRESS: Final = 107
+"""Bytes of a path in the kernel's address of a socket (``sun_path`` less its end)."""
 MOST_FILES: Final = 4
 """Open files that may come with a request."""
 
@@ -60,7 +63,8 @@ def ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...] = (
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         try:
-            connection.connect(str(path))
+            with _address(path) as address:
+                connection.connect(address)
         except PermissionError as error:
             raise NotRunningError(f"this user may not ask the daemon on {path}; ask as root, with sudo") from error
         except OSError as error:
@@ -76,6 +80,19 @@ def ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...] = (
     if not answer.endswith(b"\n"):
         raise EdgeInferError(f"the daemon on {path} hung up without an answer; it may be stopping")
     return json.loads(answer)
+
+
+@contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """What a socket at this path is bound or connected to: a path that is too long begins at its folder."""
+    if len(os.fsencode(path)) <= LONGEST_ADDRESS:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def _read_line(connection: socket.socket) -> bytes:
@@ -132,7 +149,8 @@ class ControlSocket:
             self.path.unlink(missing_ok=True)
             mask = os.umask(0o117)  # 0660 from the first moment
             try:
-                listener.bind(str(self.path))
+                with _address(self.path) as address:
+                    listener.bind(address)
             finally:
                 os.umask(mask)
             listener.listen(8)

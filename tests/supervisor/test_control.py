@@ -56,6 +56,16 @@ def test_a_request_is_answered_and_the_socket_is_for_the_group_only(tmp_path: Pa
     assert not path.exists()
 
 
+def test_a_folder_of_a_long_name_will_do(tmp_path: Path) -> None:
+    folder = tmp_path / ("a" * 100) / ("b" * 100)
+    folder.mkdir(parents=True)
+    with serving(folder / "control.sock"):
+        assert ask(folder / "control.sock", {"do": "status"}) == {"asked": "status"}
+    assert list(folder.iterdir()) == []
+    with pytest.raises(NotRunningError, match="no daemon answers"):
+        ask(folder / "control.sock", {"do": "status"})
+
+
 def test_a_file_travels_with_a_request(tmp_path: Path) -> None:
     target = tmp_path / "picture"
     with serving(tmp_path / "control.sock"), target.open("wb") as file:
