@@ -19,8 +19,8 @@ from edge_infer.config.plan import Color, Plan
 from edge_infer.messages import (
     Boot,
     Count,
+    Digest,
     Event,
-    ModelStatus,
     Name,
     OutboxHealth,
     PipelineHealth,
@@ -83,9 +83,15 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class ApplyPlan:
-    """The configuration that holds from now on."""
+    """The configuration that holds from now on; ``order`` counts these orders.
+
+    Pipelines in ``trials`` run a model on probation, those in ``alone`` let go of theirs before they load the next.
+    """
 
     plan: Plan
+    order: Count = 0
+    trials: tuple[Name, ...] = ()
+    alone: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +122,40 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Running:
+    """What a pipeline runs: the digest of its model (null: none), since when, and how many frames it has seen.
+
+    ``fault`` is what went wrong with a model on probation; ``refused`` and ``why`` are of a model that could not be
+    loaded. ``busy`` is how long the frame under way has taken so far. For the last switch: seconds that loading took,
+    that other threads waited for it at most, and that lay between the last outcome before and the first one after.
+    """
+
+    sha: Digest | None
+    seconds: Annotated[float, Range(0)] = 0.0
+    frames: Count = 0
+    fault: Annotated[str, Text(most=500)] = ""
+    refused: Digest | None = None
+    why: Annotated[str, Text(most=500)] = ""
+    busy: Annotated[float, Range(0)] = 0.0
+    load: Annotated[float, Range(0)] = 0.0
+    pause: Annotated[float, Range(0)] = 0.0
+    gap: Annotated[float, Range(0)] = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineReport:
     """How the engine does, once a second: proof of progress and what health and status are made of.
 
-    ``stuck`` names pipelines whose thread has been inside one frame for longer than 10 s.
+    ``stuck`` names pipelines whose thread has been inside one frame for longer than 10 s; ``order`` is that of the
+    plan that ``running`` is about.
     """
 
     boot: Boot
     digest: str
     pipelines: Mapping[Name, PipelineHealth]
     sources: Mapping[Name, SourceHealth]
-    models: Mapping[Name, ModelStatus]
+    running: Mapping[Name, Running]
+    order: Count = 0
     stuck: tuple[Name, ...] = ()
     runtime: Annotated[str, Text(most=128)] = ""
     sandbox: Mapping[Annotated[str, Text(most=64)], Sentence] = field(default_factory=dict)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import hashlib
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +117,15 @@ class _Compilation:
             if isinstance(outcome, ModelError):
                 self._refused(request.name, config, outcome)
             else:
-                found[request.name] = outcome
+                found[request.name] = self._with_entry(outcome, config)
         return found
+
+    def _with_entry(self, plan: ModelPlan, config: Config) -> ModelPlan:
+        """The plan with what the configuration says of the model, for those who compare and those who read it."""
+        section = config.models[plan.name]
+        entry = hashlib.sha256(section.model_dump_json().encode()).hexdigest()[:16]
+        origin = f"package {section.use}" if section.use else f"file {section.file}"
+        return replace(plan, entry=entry, origin=origin[:500])
 
     def _refused(self, name: str, config: Config, error: ModelError) -> None:
         """A manifest's problems come as several lines; each is a problem of its own."""

@@ -6,9 +6,10 @@ reload restarts only what changed. Secrets are never in it: only the paths of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from edge_infer.codec import JsonValue, Text
 from edge_infer.messages import Label, Task
@@ -26,6 +27,8 @@ Mel = Literal["htk", "slaney"]
 Logarithm = Literal["none", "ln", "db"]
 Publish = Literal["change", "every", "off", "interval"]
 FilePath = Annotated[str, Text(most=8192)]
+LEAST_PATIENCE: Final = 1.0
+"""Seconds that a frame may always take where no budget is given."""
 Polygon = tuple[tuple[float, float], ...]
 """Corners as fractions of the frame."""
 
@@ -196,11 +199,22 @@ class ValuePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What the probe measured on this board: seconds for a frame, bytes of memory; ``budget`` is the manifest's."""
+
+    latency: float | None = None
+    memory: int | None = None
+    budget: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelPlan:
     """One model, resolved: the bytes (a copy under its digest), and how to feed and read it.
 
     ``state`` names outputs and the inputs that they become in the next run, ``further`` what goes into inputs beside
-    the one that ``input`` is about. ``shapes`` are those of inputs whose size the file leaves open.
+    the one that ``input`` is about. ``shapes`` are those of inputs whose size the file leaves open. ``entry`` is a
+    digest of what the configuration says of it, ``origin`` tells people where its bytes come from, and ``measured``
+    differs from one try to the next: none of these makes it another model.
     """
 
     name: str
@@ -218,6 +232,16 @@ class ModelPlan:
     state: tuple[tuple[str, str], ...] = ()
     further: tuple[FurtherInput, ...] = ()
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    entry: str = field(default="", compare=False)
+    origin: Annotated[str, Text(most=500)] = field(default="", compare=False)
+    measured: Measured = field(default=Measured(), compare=False)
+
+    def patience(self) -> float:
+        """Seconds that a frame may take: the budget, without one ten times what was measured, at least a second."""
+        looks = math.prod(self.input.tiles) if isinstance(self.input, InputPlan) else 1
+        if self.measured.budget is not None:
+            return self.measured.budget * looks
+        return max(LEAST_PATIENCE, 10.0 * looks * (self.measured.latency or 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +289,10 @@ class PipelinePlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole configuration. ``digest`` is the SHA-256 of the file's bytes."""
+    """A whole configuration. ``digest`` is the SHA-256 of the file's bytes.
+
+    ``names`` are models that the configuration has in use and that something else may serve for.
+    """
 
     digest: str
     device: str
@@ -273,6 +300,11 @@ class Plan:
     mqtt: MqttPlan
     sources: tuple[SourcePlan, ...]
     pipelines: tuple[PipelinePlan, ...]
+    names: tuple[str, ...] = ()
+
+    def spoken_of(self) -> tuple[str, ...]:
+        """The names of all models that there is something to say about."""
+        return tuple(dict.fromkeys([*(model.name for model in self.models()), *self.names]))
 
     def models(self) -> tuple[ModelPlan, ...]:
         """The models in use, each once, by name."""

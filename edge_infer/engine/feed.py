@@ -24,7 +24,7 @@ TICK: Final = 0.2
 """Seconds after which every wait looks whether it has to stop."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)  # two that are equally far are still two
 class Cursor:
     """How far one pipeline is: the last frame it took, how many it missed, and what waits for it in a stream."""
 
@@ -85,6 +85,15 @@ class Feed:
             self._cursors.append(cursor)
             self._changed.notify_all()
             return cursor
+
+    def attach_again(self, cursor: Cursor) -> None:
+        """A reader that was gone is back and starts with the next frame; nothing changes for one that was not."""
+        with self._changed:
+            if cursor not in self._cursors:
+                cursor.last = self._number
+                cursor.waiting.clear()
+                self._cursors.append(cursor)
+                self._changed.notify_all()
 
     def detach(self, cursor: Cursor) -> None:
         """The reader is gone; a lossless feed no longer waits for it."""

@@ -68,6 +68,13 @@ class LoadedModel:
         if hasattr(self, "interpreter"):
             self.interpreter.close()
 
+    def inherit(self, before: LoadedModel) -> None:
+        """Goes on with the window of samples that another model has half gathered, where both gather alike."""
+        ours, theirs = (one._plan.model for one in (self, before))  # noqa: SLF001 - of the same class
+        alike = (ours.input, ours.further) == (theirs.input, theirs.further)
+        if alike and ours.input.takes == "samples" and self.interpreter.inputs == before.interpreter.inputs:
+            self._entries, self.preprocess = before._entries, before.preprocess  # noqa: SLF001
+
     @property
     def taken(self) -> ModelInput:
         """How what a source gives becomes its input."""

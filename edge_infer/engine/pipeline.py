@@ -9,22 +9,22 @@ import logging
 import threading
 import time
 import traceback
+from dataclasses import replace
 from typing import Final
 
 from edge_infer.boot import uptime
-from edge_infer.codec import ABSENT
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.feed import TICK, Feed
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.health import PipelineWatch
-from edge_infer.engine.mask import Mask
-from edge_infer.engine.model import LoadedModel, Look
-from edge_infer.engine.outcome import Composer, Outcome
+from edge_infer.engine.model import Look
+from edge_infer.engine.outcome import Outcome
 from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.publication import Publication
-from edge_infer.errors import EdgeInferError
-from edge_infer.messages import ModelStatus, PipelineHealth, Reason
-from edge_infer.readers.pacer import Pacer
+from edge_infer.engine.serving import Serving
+from edge_infer.engine.switch import Switch
+from edge_infer.errors import EdgeInferError, ModelError
+from edge_infer.messages import PipelineHealth, Reason
+from edge_infer.rooms import Running
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +35,18 @@ FAILURE_PAUSE: Final = 1.0
 class Pipeline:
     """A worker thread that turns the frames of a feed into results and states."""
 
-    def __init__(self, plan: PipelinePlan, feed: Feed, outlet: Outlet) -> None:
+    def __init__(self, plan: PipelinePlan, feed: Feed, outlet: Outlet, *, watched: bool = False) -> None:
         self.plan = plan
         self.feed = feed
         self._outlet = outlet
         self._cursor = feed.attach()
-        self._mask = Mask(plan.mask)
-        self._compose = Composer(plan, outlet.boot)
-        self._publication = Publication(plan)
         self._watch = PipelineWatch(time.monotonic())
         self._nothing: Reason | None = None
-        self._serving = False
+        self._serving = Serving(plan, outlet.boot, watched=watched)
+        self._handing = threading.Lock()  # over `plan` and `_switch`, which the main thread sets and the worker takes
+        self._switch: Switch | None = Switch(self._serving, alone=True)
+        self._refused = self._switched = Running(None)
+        self._outcome_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pipeline-{plan.name}", daemon=True)
 
@@ -67,19 +68,41 @@ class Pipeline:
         if self._thread.is_alive():
             log.warning("pipeline %s: its thread did not stop", self.plan.name)
 
-    def step(self, model: LoadedModel, frame: Captured) -> None:
+    def change(self, plan: PipelinePlan, *, watched: bool = False, alone: bool = False) -> None:
+        """Another plan for the same feed, ``watched`` if its model is on probation; it holds between two frames.
+
+        The next model is loaded beside the one that serves, or ``alone``, after that is gone.
+        """
+        with self._handing:
+            self.plan = plan
+            if self._switch is not None:
+                self._switch.give_up()
+                self._switch = None
+            if plan == self._serving.plan and self._serving.ready:
+                self._serving.watch(watched=watched)
+            else:
+                alone = alone or not self._serving.ready
+                self._switch = Switch(Serving(plan, self._outlet.boot, watched=watched), alone=alone)
+
+    def step(self, serving: Serving, frame: Captured) -> None:
         """What happens to one captured frame, looked at whole or in tiles."""
-        visible = self._mask(frame)
-        looks = [self._look(model, part) for part in model.parts(visible)]
+        model = serving.model
+        visible = serving.mask(frame)
+        looks = [self._look(serving, part) for part in model.parts(visible)]
         candidates, transform = model.join(looks)
         findings = model.postprocess(candidates, transform, frame.monotonic)
-        outcome = self._compose(findings, frame, time.monotonic())
-        self._publish(outcome)
+        outcome = serving.compose(findings, frame, time.monotonic())
+        self._publish(serving, outcome)
 
-    def _look(self, model: LoadedModel, part: Captured) -> Look:
+    def _look(self, serving: Serving, part: Captured) -> Look:
         """What the model sees in a picture, a window of samples or a line."""
+        model, trial = serving.model, serving.trial
         transform = model.feed(part)  # preprocess
+        if trial is not None:
+            trial.given(model.interpreter)
         tensors = model.interpreter.invoke()  # infer; they must be gone before the next run, and are on return
+        if trial is not None:
+            trial.told(model.interpreter, tensors)
         candidates = model.decode(tensors)
         return candidates, transform
 
@@ -88,13 +111,24 @@ class Pipeline:
         self._watch.dropped = self._cursor.dropped
         return self._watch.health(time.monotonic(), self._outlet.numbered(self.plan.name))
 
-    def model_status(self) -> ModelStatus:
-        """What serves under the name of this pipeline's model."""
-        model = self.plan.model
-        if self._serving:
-            return ModelStatus("active", model.version, model.sha256[:8])
-        reason = self._watch.error[:500] or ABSENT
-        return ModelStatus("rejected" if self._watch.error else "staging", None, None, reason, ABSENT, model.sha256[:8])
+    def running(self) -> Running:
+        """What runs here, and how it does."""
+        serving, refused = self._serving, self._refused
+        trial, sha = serving.trial, serving.plan.model.sha256 if serving.ready else None
+        return replace(
+            self._switched,
+            sha=sha,
+            seconds=time.monotonic() - serving.since if sha else 0.0,
+            frames=trial.frames if trial else 0,
+            fault=trial.fault if trial else "",
+            refused=refused.refused,
+            why=refused.why,
+            busy=self.busy(),
+        )
+
+    def unsettled(self) -> bool:
+        """Whether the next report is awaited: something is being loaded or on trial."""
+        return self._switch is not None or self._serving.trial is not None
 
     def busy(self) -> float:
         """Seconds that the frame under way has taken so far; 0 between frames."""
@@ -103,52 +137,114 @@ class Pipeline:
 
     def _run(self) -> None:
         try:
-            with LoadedModel(self.plan) as model:
-                self._serving = True
-                log.info("pipeline %s: %s serves on %s", self.plan.name, self.plan.model.title, self.plan.source)
-                self._serve(model)
+            while not self._stop.is_set():
+                self._take_over()
+                if self._serving.ready:
+                    self._serve(self._serving)
+                else:
+                    self._stop.wait(TICK)
         except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: the other pipelines go on
             self._failed(error)
         finally:
-            self._serving = False
+            with self._handing:
+                if self._switch is not None:
+                    self._switch.give_up()
+            self._serving.close()
             self.feed.detach(self._cursor)
 
-    def _serve(self, model: LoadedModel) -> None:
-        pacer = Pacer(self.plan.fps)
-        while not self._stop.is_set():
-            taken = None
-            if (rest := pacer.left(time.monotonic())) and self.feed.rest(self._cursor):
-                self._stop.wait(min(rest, TICK))
-            else:
-                taken = self.feed.next(self._cursor, TICK)
-            reason = self.feed.blocked()
-            if taken is not None and reason in (None, "source_ended"):  # the last frame of a source counts too
-                self._use(model, taken, pacer)
-            elif reason:
-                self._say_nothing(reason)
+    def _take_over(self) -> None:
+        """Puts the next model in the place of the one that served, once it is there."""
+        with self._handing:
+            switch = self._switch
+            if switch is None or not switch.done():
+                return
+            self._switch = None
+        before = self._serving
+        if switch.alone and switch.serving is not before:
+            self._say_nothing("model_changed")
+        if switch.alone:
+            before.close()
+            switch.load()
+        if switch.error:
+            self._refuse(switch)
+        else:
+            self._take(switch, before)
 
-    def _use(self, model: LoadedModel, taken: Captured, pacer: Pacer) -> None:
+    def _refuse(self, switch: Switch) -> None:
+        """What cannot be loaded is told; what served goes on, and where nothing did the feed waits for nobody."""
+        sha = switch.serving.plan.model.sha256
+        self._refused = Running(None, refused=sha, why=switch.error[:500])
+        if self._serving.ready:
+            log.error("pipeline %s: %s; %s goes on", self.plan.name, switch.error, self._serving.plan.model.title)
+        else:
+            self._failed(ModelError(switch.error))
+            self.feed.detach(self._cursor)
+
+    def _take(self, switch: Switch, before: Serving) -> None:
+        """From here on the next frame is for the new model."""
+        fresh = self._serving = switch.serving
+        fresh.take(before)
+        if fresh is not before:
+            before.close()
+        self._refused, self._watch.error = Running(None), ""
+        self._switched = Running(None, load=switch.seconds, pause=switch.pause)
+        self.feed.attach_again(self._cursor)
+        model = fresh.plan.model
+        log.info(
+            "pipeline %s: %s (%s) serves on %s; loaded in %.0f ms, during which other threads waited %.0f ms at most",
+            self.plan.name, model.title, model.sha256[:8], self.plan.source, switch.seconds * 1000, switch.pause * 1000,
+        )  # fmt: skip
+        if fresh is not before and model != before.plan.model:
+            self._say_nothing("model_changed")
+
+    def _serve(self, serving: Serving) -> None:
+        """One turn: the next frame, if there is one, or the reason why nothing can be said."""
+        taken = None
+        if (rest := serving.pacer.left(time.monotonic())) and self.feed.rest(self._cursor):
+            self._stop.wait(min(rest, TICK))
+        else:
+            taken = self.feed.next(self._cursor, TICK)
+        reason = self.feed.blocked()
+        if taken is not None and reason in (None, "source_ended"):  # the last frame of a source counts too
+            self._use(serving, taken)
+        elif reason:
+            self._say_nothing(reason)
+
+    def _use(self, serving: Serving, taken: Captured) -> None:
         """Whatever goes into the model now; samples that cannot be gathered are a fault like one of the model."""
         try:
-            for frame in model.frames(taken):
-                if pacer.due(time.monotonic()):
-                    self._try(model, frame)
+            for frame in serving.model.frames(taken):
+                if serving.pacer.due(time.monotonic()):
+                    self._try(serving, frame)
         except Exception as error:  # noqa: BLE001 - the next stretch may be a better one
             self._failed(error)
-            self._stop.wait(FAILURE_PAUSE)
+            self._pause()
 
-    def _try(self, model: LoadedModel, frame: Captured) -> None:
-        self._watch.busy_since = time.monotonic()
+    def _try(self, serving: Serving, frame: Captured) -> None:
+        begun = self._watch.busy_since = time.monotonic()
         try:
-            self.step(model, frame)
+            self.step(serving, frame)
         except Exception as error:  # noqa: BLE001 - whatever a plug-in throws, the next frame may be a better one
             self._failed(error)
-            self._stop.wait(FAILURE_PAUSE)
+            self._watch.busy_since = 0.0
+            self._pause()
         else:
+            now = time.monotonic()
             self._watch.error = ""
-            self._watch.done(time.monotonic(), (time.monotonic() - frame.monotonic) * 1000.0)
+            self._watch.done(now, (now - frame.monotonic) * 1000.0)
+            if serving.trial is not None:
+                serving.trial.done(now - begun)
+            if self._outcome_at < serving.since:
+                self._switched = replace(self._switched, gap=now - self._outcome_at if self._outcome_at else 0.0)
+            self._outcome_at = now
         finally:
             self._watch.busy_since = 0.0
+
+    def _pause(self) -> None:
+        """After a fault, so that a broken model does not eat the board; the next model does not wait for its end."""
+        until = time.monotonic() + FAILURE_PAUSE
+        while (rest := until - time.monotonic()) > 0 and self._switch is None and not self._stop.is_set():
+            self._stop.wait(min(rest, TICK / 4))
 
     def _failed(self, error: Exception) -> None:
         """Says what went wrong, each thing once; what was said of the scene no longer holds."""
@@ -158,24 +254,27 @@ class Pipeline:
             log.error("pipeline %s: %s", self.plan.name, text, exc_info=None if own else error)
         traceback.clear_frames(error.__traceback__)  # a tensor that is held there would make the next invoke fail
         self._watch.error = text
+        if self._serving.trial is not None:
+            self._serving.trial.failed(text)
         self._say_nothing("engine_failed")
 
-    def _publish(self, outcome: Outcome) -> None:
+    def _publish(self, serving: Serving, outcome: Outcome) -> None:
         if self._stop.is_set():
             return  # a slow frame of a pipeline that is gone or was replaced
         now = time.monotonic()
         self._nothing = None
-        if self._publication.state_due(outcome.essence, now):
+        if serving.publication.state_due(outcome.essence, now):
             self._outlet.state(self.plan.name, outcome.state(), outcome.at)
-        if self._publication.result_due(outcome.essence, now):
+        if serving.publication.result_due(outcome.essence, now):
             self._outlet.hand_over(self.plan.name, outcome.result, outcome.at)
 
     def _say_nothing(self, reason: Reason) -> None:
         """The state is null, said once for a reason and again every minute."""
         if self._stop.is_set():
             return
+        publication = self._serving.publication
         if reason != self._nothing:
-            self._publication.reset()
+            publication.reset()
         self._nothing = reason
-        if self._publication.state_due(reason, time.monotonic()):
-            self._outlet.state(self.plan.name, self._compose.nothing(reason), uptime())
+        if publication.state_due(reason, time.monotonic()):
+            self._outlet.state(self.plan.name, self._serving.compose.nothing(reason), uptime())

@@ -23,7 +23,6 @@ from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.stream import make_feed
 from edge_infer.errors import EdgeInferError, WireError
-from edge_infer.messages import ModelStatus
 from edge_infer.rooms import (
     Acked,
     ApplyPlan,
@@ -38,6 +37,8 @@ from edge_infer.rooms import (
 log = logging.getLogger(__name__)
 
 REPORT_EVERY: Final = 1.0
+REPORT_SOON: Final = 0.25
+"""Seconds between two reports while a model is being loaded or on probation."""
 STUCK_AFTER: Final = 10.0
 """Seconds inside one frame after which a pipeline is said to be stuck."""
 PATIENCE: Final = 2.0
@@ -56,6 +57,7 @@ class Engine:
         self._boot = new_boot()
         self._outlet = Outlet(results, self._boot)
         self._plan: Plan | None = None
+        self._order = 0
         self._feeds: dict[str, Feed] = {}
         self._pipelines: dict[str, Pipeline] = {}
         self._readers: dict[str, int] = {}  # ways to readers that no feed has taken yet
@@ -67,10 +69,12 @@ class Engine:
         try:
             while not self._stopping:
                 if self._plan is not None and time.monotonic() >= report_at:
-                    report_at = time.monotonic() + REPORT_EVERY
+                    unsettled = any(pipeline.unsettled() for pipeline in self._pipelines.values())
+                    report_at = time.monotonic() + (REPORT_SOON if unsettled else REPORT_EVERY)
                     self._control.send(self._report())
                 self._wait(report_at)
-                self._obey()
+                if self._obey():
+                    report_at = 0.0
                 self._listen()
         except ChannelClosedError:
             log.warning("the supervisor is gone; the engine ends")
@@ -83,16 +87,20 @@ class Engine:
         timeout = max(0.0, until - time.monotonic()) if self._plan is not None else REPORT_EVERY
         select.select([self._control.fd, self._results.fd], writable, [], timeout)
 
-    def _obey(self) -> None:
+    def _obey(self) -> bool:
+        """Does what it is told; whether that was to run something else."""
+        changed = False
         while (order := self._control.receive()) is not None:
             if isinstance(order, ApplyPlan):
-                self._apply(order.plan)
+                self._apply(order)
+                changed = True
             elif isinstance(order, AttachReader):
                 self._attach(order.source)
             elif isinstance(order, Grab):
                 self._control.send(GrabDone(order.source, self._grab(order.source)))
             elif isinstance(order, Stop):
                 self._stopping = True
+        return changed
 
     def _listen(self) -> None:
         try:
@@ -113,8 +121,9 @@ class Engine:
             os.close(self._readers.pop(source))
         self._readers[source] = self._control.take_file()
 
-    def _apply(self, plan: Plan) -> None:
-        """Only what changed restarts: a pipeline when itself or its source changed, a feed when its source did."""
+    def _apply(self, order: ApplyPlan) -> None:
+        """Only what changed restarts: a feed when its source did; a pipeline goes on with its feed in another way."""
+        plan = order.plan
         wanted = {source.name: source for source in plan.sources}
         kept_feeds = {
             name: feed
@@ -125,15 +134,22 @@ class Engine:
         kept = {
             name: pipeline
             for name, pipeline in self._pipelines.items()
-            if pipelines.get(name) == pipeline.plan and kept_feeds.get(pipeline.plan.source) is pipeline.feed
+            if name in pipelines and kept_feeds.get(pipelines[name].source) is pipeline.feed
         }
         self._end(self._pipelines[name] for name in self._pipelines.keys() - kept.keys())
         self._end(self._feeds[name] for name in self._feeds.keys() - kept_feeds.keys())
         for name in self._pipelines.keys() - pipelines.keys():
             self._outlet.forget(name)
         feeds = {name: kept_feeds.get(name) or make_feed(source) for name, source in wanted.items()}
-        fresh = {name: Pipeline(p, feeds[p.source], self._outlet) for name, p in pipelines.items() if name not in kept}
-        self._plan, self._feeds, self._pipelines = plan, feeds, {**kept, **fresh}
+        fresh = {
+            name: Pipeline(each, feeds[each.source], self._outlet, watched=name in order.trials)
+            for name, each in pipelines.items()
+            if name not in kept
+        }
+        self._plan, self._order, self._feeds = plan, order.order, feeds
+        self._pipelines = {**kept, **fresh}
+        for name, pipeline in kept.items():
+            pipeline.change(pipelines[name], watched=name in order.trials, alone=name in order.alone)
         for pipeline in fresh.values():
             pipeline.start()
         for name in feeds.keys() - kept_feeds.keys():
@@ -180,17 +196,13 @@ class Engine:
         return ""
 
     def _report(self) -> EngineReport:
-        models: dict[str, ModelStatus] = {}
-        for pipeline in self._pipelines.values():
-            status = pipeline.model_status()
-            if status.state != "active" or pipeline.plan.model.name not in models:
-                models[pipeline.plan.model.name] = status
         return EngineReport(
             boot=self._boot,
             digest=self._plan.digest if self._plan else "",
             pipelines={name: pipeline.health() for name, pipeline in self._pipelines.items()},
             sources={name: feed.health() for name, feed in self._feeds.items()},
-            models=models,
+            running={name: pipeline.running() for name, pipeline in self._pipelines.items()},
+            order=self._order,
             stuck=tuple(name for name, pipeline in self._pipelines.items() if pipeline.busy() > STUCK_AFTER),
             runtime=backend_name(),
             sandbox=self._sandbox,

@@ -50,7 +50,7 @@ class TopicMemory:
     def save(self, plan: Plan, clearing: Iterable[Place]) -> None:
         """Remembers the names of this plan and what is not cleared yet; where it cannot write, the next time."""
         names = [("state", pipeline.name) for pipeline in plan.pipelines]
-        names += [("model", model.name) for model in plan.models()]
+        names += [("model", name) for name in plan.spoken_of()]
         names += [(place.kind, place.name) for place in clearing]
         new = decode(Remembered, {"topic": plan.mqtt.topic, "places": encode(sorted(names))})
         if new == self._known:

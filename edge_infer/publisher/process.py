@@ -163,6 +163,8 @@ class Publisher:
             message = self._hear(self._results)
             if message is None:
                 return
+            if isinstance(message, (StateUpdate, Handover)) and not self._egress.knows(_said(message)):
+                self._obey()  # of a model that the supervisor has told of meanwhile, before it told the engine
             if isinstance(message, EngineHello):
                 self._greet(message)
             elif isinstance(message, StateUpdate):
@@ -266,3 +268,7 @@ class Publisher:
         self._memory.save(self._plan, self._retained.clearing())
         if pending := self._outbox.account().pending:
             log.warning("%d messages were not delivered", pending)
+
+
+def _said(message: StateUpdate | Handover) -> object:
+    return message.state if isinstance(message, StateUpdate) else message.message

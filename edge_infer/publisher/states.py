@@ -31,7 +31,7 @@ class States:
     def apply(self, plan: Plan, earlier: Iterable[Place] = ()) -> None:
         """New pipelines are ``starting``; topics of what is gone are cleared, those of ``earlier`` processes too."""
         pipelines = {pipeline.name: pipeline for pipeline in plan.pipelines}
-        models = {model.name for model in plan.models()}
+        models = frozenset(plan.spoken_of())
         for place in {*self._retained.places(), *earlier}:
             stays = pipelines if place.kind == "state" else models if place.kind == "model" else {place.name}
             if place.name not in stays:

@@ -6,7 +6,9 @@ import array
 import json
 import logging
 import os
+import pwd
 import socket
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,6 +114,16 @@ class Request:
         self._connection = connection
         self.body = body
         self.files = files
+
+    @property
+    def user(self) -> str:
+        """Who asks, as the kernel knows."""
+        credentials = self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        uid = struct.unpack("3i", credentials)[1]
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return f"user {uid}"
 
     def answer(self, value: JsonValue) -> None:
         """Sends the answer and hangs up; a client that has gone away loses it."""

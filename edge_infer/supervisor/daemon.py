@@ -20,11 +20,14 @@ from edge_infer.supervisor.board import board_name
 from edge_infer.supervisor.control import ControlSocket, Request, socket_path
 from edge_infer.supervisor.grabs import Grabs
 from edge_infer.supervisor.house import House
+from edge_infer.supervisor.models import Models
 from edge_infer.supervisor.notify import Notifier
 from edge_infer.supervisor.reload import Reload
 from edge_infer.supervisor.signals import Signals
+from edge_infer.supervisor.standing import standing
 from edge_infer.supervisor.statedir import locked
-from edge_infer.supervisor.status import compose, headline
+from edge_infer.supervisor.status import Status, compose, headline
+from edge_infer.supervisor.swap import Swap
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,9 @@ class Daemon:
         self._notifier = Notifier(os.environ)
         self._signals = Signals()
         self._house = House(log_level)
-        self._reload = Reload(config, self._house)
+        self._swap = Swap(self._house)
+        self._models = Models(self._swap)
+        self._reload = Reload(config, self._house, self._swap)
         self._grabs = Grabs(self._house)
         self._since = time.monotonic()
         self._ready = False
@@ -60,23 +65,30 @@ class Daemon:
             stack.callback(self._house.close)
             stack.callback(self._reload.close)
             stack.callback(self._grabs.close)
+            self._swap.open(Path(plan.state_dir))
             self._reload.start(plan, compiled)
             while not self._signals.stop:
                 self._turn(control)
             log.info("stopping")
             self._notifier.stopping()
             orderly = self._house.close()
+            self._swap.close()
         return 0 if orderly else 1
 
     def _turn(self, control: ControlSocket) -> None:
         files = [self._signals.fileno(), *control.files(), *self._house.files(), *self._reload.files()]
-        timeout = max(0.0, min(1.0, self._house.next_due() - time.monotonic()))
+        due = min(self._house.next_due(), self._reload.due())
+        timeout = max(0.0, min(1.0, due - time.monotonic()))
         readable = set(select.select(files, self._house.unsent(), [], timeout)[0])
-        self._house.serve()
+        for death in self._house.serve():
+            self._swap.engine_died(death)
+        self._swap.hear()
+        self._house.revive()
         for file in readable.intersection(control.files()):
             control.serve(file)
         if self._signals.take_reload():
             self._reload.begin()
+        self._reload.look()
         self._reload.go_on()
         self._grabs.go_on()
         self._announce()
@@ -87,28 +99,35 @@ class Daemon:
         if wanted == "reload":
             self._reload.begin(request)
         elif wanted == "status":
-            request.answer(encode(compose(self._house, self._reload.status, self._since)))
+            request.answer(encode(self._status()))
         elif wanted == "grab":
             self._grabs.begin(request)
+        elif wanted == "models":
+            self._models.begin(request)
         else:
             request.answer({"error": f"edge-infer {__version__} does not know the request {wanted!r}"})
 
     def _announce(self) -> None:
         """Says what runs here, once the engine runs it."""
-        report, plan = self._house.heard.engine, self._reload.plan
+        report, plan = self._house.heard.engine, self._swap.plan
         if report is None or plan is None or report.digest != plan.digest:
             return
         if self._said_info != (report.boot, plan):
             self._said_info = (report.boot, plan)
             self._house.announce("info", _info(report, plan))
-        for name, status in report.models.items():
+        for name, status in standing(self._swap, report).items():
             self._house.announce(f"model/{name}", status)
+
+    def _status(self) -> Status:
+        report = self._house.heard.engine
+        models = standing(self._swap, report) if report else {}
+        return compose(self._house, self._reload.status, models, self._since)
 
     def _tell_systemd(self) -> None:
         now = time.monotonic()
         if now >= self._status_at:
             self._status_at = now + STATUS_EVERY
-            line = headline(compose(self._house, self._reload.status, self._since))
+            line = headline(self._status())
             if self._ready:
                 self._notifier.status(line)
             elif self._house.heard.engine is not None or now - self._since > READY_AFTER:

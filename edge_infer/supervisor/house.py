@@ -81,6 +81,10 @@ class House:
         self._boot: str | None = None  # of the engine that runs, once it has said so
         self._grabs: list[GrabDone] = []
         self._plan: Plan | None = None
+        self._trials: tuple[int, tuple[str, ...]] = (0, ())
+        self._why: str | None = None
+        self.engine_patience: float | None = None
+        """Seconds that the engine may say nothing, where that is less than usual."""
         self._level = ("--log-level", log_level)
         self._results = pair()  # both ends stay open here: what is under way survives the death of either room
         engine_end, publisher_end = self._results
@@ -104,15 +108,21 @@ class House:
         )
         self._readers: dict[str, _Reader] = {}
 
-    def apply(self, plan: Plan) -> None:
-        """Makes the plan hold: the publisher first, because it must know the labels before results come."""
+    def apply(self, plan: Plan, order: int = 0, trials: tuple[str, ...] = (), alone: tuple[str, ...] = ()) -> None:
+        """Makes the plan hold: the publisher first, because it must know the labels before results come.
+
+        What else the engine is told is in `ApplyPlan`.
+        """
         before, self._plan = self._plan, plan
+        self._trials = (order, trials)
         self._forget_models(plan)
         self._change_readers(plan)
         for child in (self.publisher, self.engine):
             if child.pid is None and before is None:
                 child.start()
                 self._brief(child)
+            elif child is self.engine:
+                child.tell(ApplyPlan(plan, order, trials, alone))
             else:
                 child.tell(ApplyPlan(plan))
 
@@ -144,8 +154,8 @@ class House:
         """The descriptors to wait on until they are writable."""
         return [file for child in self._children() for file in child.unsent()]
 
-    def serve(self) -> None:
-        """Hears every child, and buries and restarts those that have ended."""
+    def serve(self) -> list[str]:
+        """Hears every child, and buries those that have ended; how the engine died, each time that it did."""
         for word in self.engine.hear():
             if isinstance(word, GrabDone):
                 self._grabs.append(word)
@@ -158,9 +168,16 @@ class House:
             for word in reader.child.hear():
                 reader.last = word
         self._kill_the_hung()
+        deaths = []
         for child in self._children():
             if (status := child.ended()) is not None:
-                self._mourn(child, status)
+                text = self._mourn(child, status)
+                deaths += [text] if child is self.engine else []
+        return deaths
+
+    def revive(self) -> None:
+        """Starts again what has ended."""
+        for child in self._children():
             if child.pid is None and time.monotonic() >= child.due and self._plan is not None:
                 child.start()
                 self._brief(child)
@@ -215,7 +232,7 @@ class House:
         if child is self.engine:
             for name, reader in self._readers.items():
                 child.tell(AttachReader(name), (reader.engine_end,))
-            child.tell(ApplyPlan(self._plan))
+            child.tell(ApplyPlan(self._plan, *self._trials))
         elif child is self.publisher:
             child.tell(ApplyPlan(self._plan))
             for word in self.heard.announced.values():
@@ -223,8 +240,10 @@ class House:
             if self.heard.engine is not None:
                 child.tell(self.heard.engine)
 
-    def _mourn(self, child: Child, status: int) -> None:
+    def _mourn(self, child: Child, status: int) -> str:
         text = f"{child.recipe.name} {death(status)}"
+        if child is self.engine and self._why is not None:
+            text, self._why = f"engine {self._why} and was killed", None
         log.error("%s; it is started again", text)
         self.note(text)
         if child is self.engine:
@@ -232,15 +251,21 @@ class House:
             self.heard.engine, self._boot = None, None
         elif child is self.publisher:
             self.heard.publisher = None
+        return text
+
+    def kill_engine(self, why: str) -> None:
+        """For what a thread of it does not come back from."""
+        self._kill(self.engine, why)
+        self.heard.engine = None
 
     def _kill_the_hung(self) -> None:
-        for child, patience in ((self.engine, ENGINE_SILENT), (self.publisher, PUBLISHER_SILENT)):
+        engine_silent = min(ENGINE_SILENT, self.engine_patience or ENGINE_SILENT)
+        for child, patience in ((self.engine, engine_silent), (self.publisher, PUBLISHER_SILENT)):
             if child.silent() > (patience if child.spoke else STARTING):
                 self._kill(child, f"said nothing for {child.silent():.0f} s")
         heard = self.heard.engine
         if heard is not None and heard.stuck:
-            self._kill(self.engine, f"is stuck in {', '.join(heard.stuck)}")
-            self.heard.engine = None
+            self.kill_engine(f"is stuck in {', '.join(heard.stuck)}")
         for reader in self._readers.values():
             child = reader.child
             if child.silent() > (READER_SILENT if child.spoke else STARTING):
@@ -251,13 +276,15 @@ class House:
 
     def _forget_models(self, plan: Plan) -> None:
         """What was said of models that are gone: it is not said again, and is news when they come back."""
-        kept = {"info", "config", *(f"model/{model.name}" for model in plan.models())}
+        kept = {"info", "config", *(f"model/{name}" for name in plan.spoken_of())}
         for topic in self.heard.announced.keys() - kept:
             del self.heard.announced[topic]
 
     def _kill(self, child: Child, why: str) -> None:
         log.error("%s %s and is killed", child.recipe.name, why)
         self.note(f"{child.recipe.name} {why} and was killed")
+        if child is self.engine:
+            self._why = why
         child.kill()
 
     def _change_readers(self, plan: Plan) -> None:

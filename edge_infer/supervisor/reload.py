@@ -18,6 +18,8 @@ from edge_infer.supervisor.control import Request
 from edge_infer.supervisor.house import House
 from edge_infer.supervisor.signals import Signals
 from edge_infer.supervisor.statedir import hinted
+from edge_infer.supervisor.swap import Swap
+from edge_infer.supervisor.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +31,13 @@ DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 class Reload:
     """Reads the file in a child, on request; what holds changes only when the whole file is good."""
 
-    def __init__(self, config: Path, house: House) -> None:
+    def __init__(self, config: Path, house: House, swap: Swap) -> None:
         self.plan: Plan | None = None
         self.status: ConfigStatus | None = None
         self._config = config
         self._house = house
+        self._swap = swap
+        self._watch = Watch(config)
         self._compilation: Compilation | None = None
         self._again = False
         self._waiting: list[Request] = []
@@ -44,6 +48,7 @@ class Reload:
 
         Raises `ConfigError` when there is neither, or `StartError` when only what lies outside the file is missing.
         """
+        self._watch.reading()
         compilation = Compilation(self._config)
         while (compiled := compilation.finished()) is None:
             select.select([compilation.fileno(), signals.fileno()], [], [], 1.0)
@@ -67,7 +72,7 @@ class Reload:
             self._reject(compiled.digest, compiled.problems)
             log.error("%s is REJECTED; the configuration that was applied last runs instead", self._config)
             self.plan = plan
-            self._house.apply(plan)
+            self._swap.apply(plan, "configuration of before")
         else:
             self._remember(plan, starting=True)
             self._apply(compiled, plan)
@@ -83,6 +88,16 @@ class Reload:
             self._again = True
         else:
             self._read()
+
+    def look(self) -> None:
+        """Reads the file if it has changed and stands still."""
+        if self._compilation is None and self._watch.changed():
+            log.info("%s has changed", self._config)
+            self._read()
+
+    def due(self) -> float:
+        """When to `look` again, on the monotonic clock."""
+        return self._watch.due()
 
     def files(self) -> list[int]:
         """The descriptors to wait on while a file is being read."""
@@ -111,6 +126,7 @@ class Reload:
 
     def _read(self) -> None:
         log.info("reading %s", self._config)
+        self._watch.reading()
         try:
             self._compilation = Compilation(self._config)
         except StartError as error:
@@ -131,8 +147,12 @@ class Reload:
             text = "cannot change while the daemon runs; restart it instead"
             self._reject(compiled.digest, (Problem(str(self._config), 1, "device.state_dir", text),))
         else:
-            self._remember(plan, starting=False)
-            self._apply(compiled, plan)
+            try:
+                self._apply(compiled, plan)
+            except StartError as error:
+                self._reject(compiled.digest, (Problem(str(self._config), 1, "", str(error)[:4000], outside=True),))
+            else:
+                self._remember(plan, starting=False)
 
     def _remember(self, plan: Plan, *, starting: bool) -> None:
         """A full or dying disk is no reason to stand still; a directory that was never writable is, at the start."""
@@ -146,10 +166,10 @@ class Reload:
             self._house.note(str(error))
 
     def _apply(self, compiled: Compiled, plan: Plan) -> None:
+        self._swap.apply(plan)
+        self.plan = plan
         for warning in compiled.warnings:
             log.warning("%s", warning)
-        self.plan = plan
-        self._house.apply(plan)
         log.info("configuration %s is applied", plan.digest[:8])
         self._say(ConfigStatus("applied", plan.digest, timestamp(time.time())))
 

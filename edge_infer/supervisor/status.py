@@ -47,7 +47,7 @@ class Status:
     last_error: Trouble | None
 
 
-def compose(house: House, config: ConfigStatus | None, since: float) -> Status:
+def compose(house: House, config: ConfigStatus | None, models: Mapping[str, ModelStatus], since: float) -> Status:
     """The status now; ``since`` is when the daemon started, on the monotonic clock."""
     engine, publisher = house.heard.engine, house.heard.publisher
     rooms = {"engine": house.engine, "publisher": house.publisher}
@@ -60,7 +60,7 @@ def compose(house: House, config: ConfigStatus | None, since: float) -> Status:
         rooms={name: _room(child) for name, child in rooms.items()},
         sources=engine.sources if engine else {},
         pipelines=engine.pipelines if engine else {},
-        models=engine.models if engine else {},
+        models=models,
         broker=BrokerStatus(publisher.connected, publisher.broker) if publisher else BrokerStatus(False, "starting"),
         outbox=publisher.outbox if publisher else None,
         config=config,
@@ -70,7 +70,7 @@ def compose(house: House, config: ConfigStatus | None, since: float) -> Status:
 
 def headline(status: Status) -> str:
     """One line for ``systemctl status``."""
-    serving = sum(1 for model in status.models.values() if model.state == "active")
+    serving = sum(1 for model in status.models.values() if model.sha)
     ok = sum(1 for source in status.sources.values() if source.state in {"ok", "black"})
     config = f", configuration {status.config.state}" if status.config else ""
     return (

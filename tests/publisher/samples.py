@@ -69,5 +69,5 @@ def engine_report(boot: str = BOOT) -> EngineReport:
         digest="0" * 64,
         pipelines={"door": PipelineHealth(fps=5.0, latency_ms=Latency(10, 20, 30), dropped=1, produced=7)},
         sources={"cam": SourceHealth("ok", 15.0)},
-        models={},
+        running={},
     )

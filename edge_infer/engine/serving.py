@@ -1,0 +1,55 @@
+"""One model at work on a pipeline: loaded, with all that follows from the plan it was made from."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.mask import Mask
+from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.outcome import Composer
+from edge_infer.engine.publication import Publication
+from edge_infer.engine.trial import Trial
+from edge_infer.readers.pacer import Pacer
+
+
+class Serving:
+    """Made cheaply; `load` may be called in another thread than the one that uses it later, `close` twice."""
+
+    def __init__(self, plan: PipelinePlan, boot: str, *, watched: bool = False) -> None:
+        self.plan = plan
+        self.model = LoadedModel(plan)
+        self.mask = Mask(plan.mask)
+        self.compose = Composer(plan, boot)
+        self.publication = Publication(plan)
+        self.pacer = Pacer(plan.fps)
+        self.ready = False
+        self.since = 0.0
+        """When it was taken into service, on the monotonic clock."""
+        self.trial: Trial | None = None
+        self.watch(watched=watched)
+        self._stack = ExitStack()
+
+    def load(self) -> None:
+        """Loads and warms the model; raises `ModelError`, and whatever a plug-in throws."""
+        self._stack.enter_context(self.model)
+        self.ready = True
+
+    def take(self, before: Serving) -> None:
+        """Begins to serve in the place of another, whose half-gathered window it takes where both gather alike."""
+        self.since = time.monotonic()
+        if before.ready:
+            self.model.inherit(before.model)
+
+    def watch(self, *, watched: bool) -> None:
+        """Puts it on trial, or ends that."""
+        if not watched:
+            self.trial = None
+        elif self.trial is None:
+            self.trial = Trial(self.plan.model)
+
+    def close(self) -> None:
+        """Lets go of the model."""
+        self.ready = False
+        self._stack.close()

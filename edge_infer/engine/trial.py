@@ -1,0 +1,69 @@
+"""A model that has just taken over, watched: does it compute, does it answer to what it sees, is it quick enough?"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import ModelPlan
+from edge_infer.engine.interpreter import Interpreter
+from edge_infer.errors import ModelError
+
+SAME: Final = 20
+"""So many differing inputs may not have bit-equal outputs."""
+SLOW: Final = 5
+"""So many frames in a row beyond the limit are too slow a model, and not the board that did something else."""
+LONG: Final = 2.0
+"""Seconds over the limit after which fewer frames will do: nobody waits for five of a minute each."""
+
+
+class Trial:
+    """Counts and checks what a model does on probation; written by the thread of its pipeline, read by another."""
+
+    def __init__(self, model: ModelPlan) -> None:
+        self.frames = 0
+        self.fault = ""
+        self._limit = model.patience()
+        self._over: list[float] = []
+        self._input = 0
+        self._output: int | None = None
+        self._inputs: set[int] = set()
+
+    def given(self, interpreter: Interpreter) -> None:
+        """Remembers what the model is about to see."""
+        self._input = 0
+        for position in range(len(interpreter.inputs)):
+            self._input = zlib.crc32(_bytes(interpreter.input(position)), self._input)
+
+    def told(self, interpreter: Interpreter, tensors: Sequence[NDArray[Any]]) -> None:
+        """Looks at what the model made of it; raises `ModelError` for what no model in order says."""
+        output = 0
+        for tensor, values in zip(interpreter.outputs, tensors, strict=False):  # behind them may be copies of inputs
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise ModelError(f"its output {tensor.name} has values that are not finite")
+            output = zlib.crc32(_bytes(values), output)
+        if output != self._output:
+            self._output, self._inputs = output, set()
+        self._inputs.add(self._input)
+        if len(self._inputs) >= SAME:
+            raise ModelError(f"its outputs were the same, bit by bit, for {SAME} different inputs")
+
+    def done(self, seconds: float) -> None:
+        """A frame has become an outcome, within ``seconds``."""
+        self.frames += 1
+        self._over = [*self._over, seconds] if seconds > self._limit else []
+        if len(self._over) >= SLOW or sum(self._over) >= self._limit + LONG:
+            worst = max(self._over)
+            self.failed(f"a frame took {worst:.3g} s, and {self._limit:.3g} s is the most that it may take")
+
+    def failed(self, text: str) -> None:
+        """The first thing that went wrong is the one that counts."""
+        self.fault = self.fault or text[:400]
+
+
+def _bytes(values: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(values).data

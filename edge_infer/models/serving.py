@@ -1,0 +1,152 @@
+"""The record of what serves: kept in the state directory, so that a kill or power cut at any moment leaves the truth.
+
+It says, of every pipeline, with which model it runs and ran before; which models are on probation; which digests are
+not tried again; and what happened to models here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from edge_infer.codec import Size, Text, decode, dumps, encode, loads
+from edge_infer.config.plan import ModelPlan, PipelinePlan
+from edge_infer.durable import write_durably
+from edge_infer.errors import StartError, WireError
+from edge_infer.messages import Count, Digest, Label, Name, Sentence, Timestamp, Title
+
+log = logging.getLogger(__name__)
+
+FILE: Final = "serving.json"
+MOST_HISTORY: Final = 200
+MOST_REFUSED: Final = 20
+"""Digests of one model that are remembered as refused; the oldest may be tried again."""
+LONGEST: Final = 16 << 20
+
+What = Literal["first", "tried", "committed", "rejected", "rolled_back", "superseded", "retry"]
+Refused = Literal["rejected", "rolled_back"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A model, and what of a pipeline's plan goes with it."""
+
+    model: ModelPlan
+    threshold: float
+    labels: tuple[Label, ...] | None
+
+    @classmethod
+    def of(cls, pipeline: PipelinePlan) -> Fit:
+        """What this pipeline has."""
+        return cls(pipeline.model, pipeline.threshold, pipeline.labels)
+
+    def onto(self, pipeline: PipelinePlan) -> PipelinePlan:
+        """The pipeline with this model in the place of its own."""
+        return replace(pipeline, model=self.model, threshold=self.threshold, labels=self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What a pipeline is known to run well with, and what it ran with before; ``ts`` is since when."""
+
+    committed: Fit
+    previous: Fit | None
+    ts: Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class OnTrial:
+    """A digest on probation; ``starts`` counts starts of the daemon that did not end in order meanwhile."""
+
+    sha: Digest
+    title: Title
+    ts: Timestamp
+    starts: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A digest that is not tried again until what the configuration says of its model (``entry``) changes."""
+
+    sha: Digest
+    entry: Annotated[str, Text(most=64)]
+    state: Refused
+    reason: Sentence
+    ts: Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One line of the history: what became of which bytes, by whom (a user, the configuration, the daemon), and why."""
+
+    ts: Timestamp
+    model: Name
+    what: What
+    sha: Digest
+    title: Title
+    by: Annotated[str, Text(most=128)]
+    why: Annotated[str, Text(most=500)] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All of it. Pipelines have slots; trials and refusals are by the name of the model in the configuration."""
+
+    slots: Mapping[Name, Slot] = field(default_factory=dict)
+    trials: Mapping[Name, OnTrial] = field(default_factory=dict)
+    refused: Mapping[Name, tuple[Refusal, ...]] = field(default_factory=dict)
+    history: Annotated[tuple[Happened, ...], Size(MOST_HISTORY)] = ()
+
+    def refusal(self, model: ModelPlan) -> Refusal | None:
+        """Why this model is not to be tried, if so."""
+        found = (each for each in self.refused.get(model.name, ()) if each.sha == model.sha256)
+        return next((each for each in found if each.entry == model.entry), None)
+
+    def fallback(self, pipeline: PipelinePlan) -> Fit | None:
+        """What a pipeline can go back to: its own model of before, or what other pipelines have under that name."""
+        own = self.slots.get(pipeline.name)
+        others = [slot for slot in self.slots.values() if slot.committed.model.name == pipeline.model.name]
+        for slot in [own, *others] if own else others:
+            fit, wanted = slot.committed, pipeline.model
+            if fit.model.sha256 != wanted.sha256 and fit.model.input.takes == wanted.input.takes:
+                return fit
+        return None
+
+    def models(self) -> tuple[ModelPlan, ...]:
+        """Every model that pipelines can go back to, beside those of the configuration."""
+        return tuple(fit.model for slot in self.slots.values() for fit in (slot.committed, slot.previous) if fit)
+
+    def told(self, *news: Happened) -> Record:
+        """The same with more history, the oldest of which is forgotten."""
+        return replace(self, history=(*self.history, *news)[-MOST_HISTORY:])
+
+    def refusing(self, name: str, refusal: Refusal) -> Record:
+        """The same with a digest that is not tried again, and is on trial no more."""
+        others = [each for each in self.refused.get(name, ()) if each.sha != refusal.sha]
+        refused = {**self.refused, name: (*others, refusal)[-MOST_REFUSED:]}
+        return replace(self, refused=refused, trials={key: each for key, each in self.trials.items() if key != name})
+
+
+def read_record(state_dir: Path) -> Record:
+    """The record, empty where there is none or none that can be understood, which is told."""
+    path = state_dir / FILE
+    try:
+        with path.open("rb") as file:
+            return decode(Record, loads(file.read(LONGEST)))
+    except FileNotFoundError:
+        return Record()
+    except (OSError, WireError) as error:
+        log.error("%s cannot be used, what served before is not known: %s", path, error)  # noqa: TRY400 - one sentence
+        return Record()
+
+
+def write_record(state_dir: Path, record: Record) -> None:
+    """Keeps the record; raises `StartError` where the state directory cannot be written."""
+    path = state_dir / FILE
+    try:
+        write_durably(path, dumps(encode(record)))
+    except OSError as error:
+        raise StartError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,0 +1,55 @@
+"""Whether a model fits into memory beside the one whose place it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from edge_infer.config.plan import Plan
+
+SPARE: Final = 32 << 20
+"""Bytes that stay free: the kernel needs some, and so does whoever logs in."""
+_GROUP_LIMITS: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+"""Of the control group, second and first version."""
+
+
+def suffices(before: Plan | None, after: Plan, root: Path = Path("/")) -> tuple[str, ...]:
+    """The pipelines whose next model would not fit beside the present one; where nobody measured, it is tried."""
+    former = {pipeline.name: pipeline.model.sha256 for pipeline in before.pipelines} if before else {}
+    room = free(root)
+    alone = []
+    for pipeline in after.pipelines:
+        need = pipeline.model.measured.memory
+        if former.get(pipeline.name, pipeline.model.sha256) == pipeline.model.sha256 or need is None or room is None:
+            continue
+        room -= need
+        if room < SPARE:
+            alone.append(pipeline.name)
+    return tuple(alone)
+
+
+def free(root: Path = Path("/")) -> int | None:
+    """Bytes that may still be used, by the board and by the control group; None where nothing tells."""
+    return min(_tell(root), default=None)
+
+
+def _tell(root: Path) -> Iterator[int]:
+    for line in _lines(root / "proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            yield int(line.split()[1]) << 10
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, place = line.split(":", 2)
+        if controllers in ("", "memory"):
+            folder = root / "sys/fs/cgroup" / controllers / place.lstrip("/")
+            for most, used in _GROUP_LIMITS:
+                limit, usage = _lines(folder / most), _lines(folder / used)
+                if limit and usage and limit[0].isdecimal():
+                    yield int(limit[0]) - int(usage[0])
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return []

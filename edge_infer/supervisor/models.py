@@ -1,0 +1,30 @@
+"""What people ask of models over the control socket: what happened to them, one back, or one tried again."""
+
+from __future__ import annotations
+
+from edge_infer.codec import encode
+from edge_infer.errors import EdgeInferError
+from edge_infer.supervisor.control import Request
+from edge_infer.supervisor.swap import Swap
+
+
+class Models:
+    """Answers every request at once; what it sets in motion shows in ``status``."""
+
+    def __init__(self, swap: Swap) -> None:
+        self._swap = swap
+
+    def begin(self, request: Request) -> None:
+        """``action`` is ``history``, ``rollback`` or ``retry``, the last two with a ``name``."""
+        action, name = request.body.get("action"), request.body.get("name")
+        try:
+            if action == "history":
+                request.answer({"history": [encode(each) for each in self._swap.record.history]})
+            elif action == "rollback" and isinstance(name, str):
+                request.answer({"done": self._swap.roll_back(name, request.user)})
+            elif action == "retry" and isinstance(name, str):
+                request.answer({"done": self._swap.retry(name, request.user)})
+            else:
+                request.answer({"error": f"this daemon does not know the request {action!r} about models"})
+        except EdgeInferError as error:
+            request.answer({"error": str(error)})

@@ -1,0 +1,319 @@
+"""Which model every pipeline runs: the one that the configuration names, unless that one has shown that it is no good.
+
+A changed model is recorded as on probation before the engine hears of it. It is committed after enough frames; when it
+fails, or the engine dies meanwhile, the pipeline gets back what it had. Every step is on the disk before it is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from edge_infer.config.plan import ModelPlan, PipelinePlan, Plan
+from edge_infer.errors import EdgeInferError, StartError
+from edge_infer.messages import timestamp
+from edge_infer.models.serving import (
+    Fit,
+    Happened,
+    OnTrial,
+    Record,
+    Refusal,
+    Refused,
+    Slot,
+    What,
+    read_record,
+    write_record,
+)
+from edge_infer.rooms import EngineReport, Running
+from edge_infer.supervisor.house import House
+from edge_infer.supervisor.memory import suffices
+
+log = logging.getLogger(__name__)
+
+ENOUGH: Final = 100
+"""Frames after which probation ends."""
+LONG_ENOUGH: Final = 60.0
+FEW: Final = 10
+"""Seconds after which fewer frames will do."""
+HUNG: Final = 2.0
+"""Seconds over its limit after which a frame on probation does not come back."""
+SILENT: Final = 3.0
+"""Seconds that an engine with a model on probation may say nothing, at least."""
+DEATHS: Final = 3
+WITHIN: Final = 60.0
+"""So many deaths of the engine in so many seconds: it is the model that was committed last."""
+STARTS: Final = 3
+"""So many starts of the daemon with the same model on probation, none of which ended in order: it is that model."""
+
+
+class Swap:
+    """Owns the record of what serves, and tells the house what to run."""
+
+    def __init__(self, house: House) -> None:
+        self.plan: Plan | None = None
+        """What runs."""
+        self.record = Record()
+        self.wanted: Plan | None = None
+        """What the configuration says."""
+        self._house = house
+        self._state_dir = Path()
+        self._order = 0
+        self._deaths: deque[float] = deque(maxlen=DEATHS)
+
+    # What the supervisor calls.
+
+    def open(self, state_dir: Path) -> None:
+        """Reads the record; models on probation have now been started once more."""
+        self._state_dir = state_dir
+        self.record = read_record(state_dir)
+        trials = {name: replace(trial, starts=trial.starts + 1) for name, trial in self.record.trials.items()}
+        if trials:
+            self._keep(replace(self.record, trials=trials))
+
+    def apply(self, wanted: Plan, by: str = "configuration") -> None:
+        """Makes a plan hold as far as its models may; raises `StartError`, and changes nothing, without a record."""
+        record, trials = self.record, {}
+        for pipeline in wanted.pipelines:
+            model = pipeline.model
+            if self._on_probation(record, pipeline):
+                trials[model.name] = model
+        record = self._superseded(record, trials.values(), by)
+        for name, model in trials.items():
+            if name not in record.trials:
+                now = timestamp(time.time())
+                record = replace(record, trials={**record.trials, name: OnTrial(model.sha256, model.title, now)})
+                record = record.told(self._line(model, "tried", by, model.origin))
+        record = _with_slots(wanted, record)
+        if record != self.record:
+            write_record(self._state_dir, record)
+        self.record, self.wanted = record, wanted
+        self._roll_back_restless()
+        self._again()
+
+    def hear(self) -> None:
+        """Judges what the engine said last."""
+        report = self._house.heard.engine
+        if report is None or self.plan is None or report.order != self._order:
+            return
+        self._first(report)
+        for name in list(self.record.trials):
+            self._judge(name, report)
+
+    def engine_died(self, how: str) -> None:
+        """Every model on probation is to blame; without one, after some deaths, the one that was committed last."""
+        self._deaths.append(time.monotonic())
+        trials = list(self.record.trials)
+        for name in trials:
+            self._refuse(name, "rolled_back", f"the {how} while it was on probation", "daemon")
+        often = len(self._deaths) == DEATHS and self._deaths[-1] - self._deaths[0] <= WITHIN
+        if often and not trials and (last := self._last_committed()) is not None:
+            self._refuse(last, "rolled_back", f"the {how}, {DEATHS} times within {WITHIN:.0f} s", "daemon")
+            self._deaths.clear()
+
+    def close(self) -> None:
+        """An end in order says nothing against the models on probation."""
+        trials = {name: replace(trial, starts=0) for name, trial in self.record.trials.items()}
+        if trials != self.record.trials:
+            self._keep(replace(self.record, trials=trials))
+
+    # What a person asks for.
+
+    def roll_back(self, name: str, by: str) -> str:
+        """Goes back to the model before; what serves now, in words. Raises `EdgeInferError` where there is none."""
+        model = self._running_as(name)
+        if name not in self.record.trials and self._before(model) is None:
+            raise EdgeInferError(f"there is no model that {name} could go back to")
+        self._refuse(name, "rolled_back", f"asked for by {by}", by)
+        return self._now(name)
+
+    def retry(self, name: str, by: str) -> str:
+        """Tries what was refused once more; what happens now, in words. Raises `EdgeInferError`."""
+        if name not in self.record.refused:
+            raise EdgeInferError(f"nothing of {name} was refused; edge-infer models history tells what happened")
+        assert self.wanted is not None
+        refused = {key: each for key, each in self.record.refused.items() if key != name}
+        news = [self._line(model, "retry", by) for model in self.wanted.models() if model.name == name]
+        before = self.record
+        self.record = replace(self.record, refused=refused).told(*news)
+        try:
+            self.apply(self.wanted, by)
+        except StartError:
+            self.record = before
+            raise
+        return self._now(name)
+
+    # The rules.
+
+    def _on_probation(self, record: Record, pipeline: PipelinePlan) -> bool:
+        """Whether the model of a pipeline takes over from another one, and may be tried."""
+        slot = record.slots.get(pipeline.name)
+        known = slot is not None and slot.committed.model.sha256 == pipeline.model.sha256
+        return not known and record.refusal(pipeline.model) is None and record.fallback(pipeline) is not None
+
+    def _superseded(self, record: Record, models: Iterable[ModelPlan], by: str) -> Record:
+        """The record without trials of what is not wanted any more."""
+        wanted = {model.name: model.sha256 for model in models}
+        for name, trial in record.trials.items():
+            if wanted.get(name) != trial.sha:
+                line = Happened(timestamp(time.time()), name, "superseded", trial.sha, trial.title, by)
+                trials = {key: each for key, each in record.trials.items() if key != name}
+                record = replace(record, trials=trials).told(line)
+        return record
+
+    def _roll_back_restless(self) -> None:
+        for name, trial in list(self.record.trials.items()):
+            if trial.starts >= STARTS:
+                reason = f"the daemon was started {STARTS} times, and never ended in order, while it was on probation"
+                self._refuse(name, "rolled_back", reason, "daemon", run=False)
+
+    def _first(self, report: EngineReport) -> None:
+        """A pipeline whose model took nobody's place keeps it once it runs."""
+        assert self.plan is not None
+        record = self.record
+        for pipeline in self.plan.pipelines:
+            running, slot = report.running.get(pipeline.name), record.slots.get(pipeline.name)
+            if running is None or running.sha != pipeline.model.sha256 or pipeline.model.name in record.trials:
+                continue
+            if slot is None or (slot.committed != Fit.of(pipeline) and _same(slot.committed, pipeline)):
+                previous, since = (slot.previous, slot.ts) if slot else (None, timestamp(time.time()))
+                fresh = Slot(Fit.of(pipeline), previous, since)
+                record = replace(record, slots={**record.slots, pipeline.name: fresh})
+                record = record.told(*([] if slot else [self._line(pipeline.model, "first", "configuration")]))
+        if record != self.record:
+            self._keep(record)
+
+    def _judge(self, name: str, report: EngineReport) -> None:
+        """Commits a model on probation, or rolls it back, or waits."""
+        pipelines, sha = self._of(name), self.record.trials[name].sha
+        running = [report.running[each.name] for each in pipelines if each.name in report.running]
+        for each in running:
+            if each.refused == sha:
+                self._refuse(name, "rejected", f"it cannot be loaded: {each.why}", "daemon")
+                return
+            if each.sha == sha and each.fault:
+                self._refuse(name, "rolled_back", each.fault, "daemon")
+                return
+        limit = pipelines[0].model.patience() if pipelines else 0.0
+        if hung := [each for each in running if each.sha == sha and each.busy > limit + HUNG]:
+            self._house.kill_engine(f"has computed one frame of {name} for {hung[0].busy:.1f} s")
+            return
+        if running and len(running) == len(pipelines) and all(each.sha == sha for each in running) and _enough(running):
+            self._commit(name, running[0])
+
+    def _commit(self, name: str, running: Running) -> None:
+        record, now = self.record, timestamp(time.time())
+        slots = dict(record.slots)
+        for pipeline in self._of(name):
+            slot = slots.get(pipeline.name)
+            slots[pipeline.name] = Slot(Fit.of(pipeline), slot.committed if slot else None, now)
+            model = pipeline.model
+        trials = {key: each for key, each in record.trials.items() if key != name}
+        why = (
+            f"loaded in {running.load * 1000:.0f} ms, other pipelines waited {running.pause * 1000:.0f} ms at most; "
+            f"{running.gap * 1000:.0f} ms between two outcomes"
+        )
+        self._keep(replace(record, slots=slots, trials=trials).told(self._line(model, "committed", "daemon", why)))
+        log.info("model %s: %s (%s) is committed", name, model.title, model.sha256[:8])
+        self._again()
+
+    def _refuse(self, name: str, state: Refused, reason: str, by: str, *, run: bool = True) -> None:
+        """What serves under a name is not tried again, and what was before comes back."""
+        model = self._running_as(name)
+        now, reason = timestamp(time.time()), reason[:500]
+        record = self.record.refusing(name, Refusal(model.sha256, model.entry, state, reason, now))
+        slots = dict(record.slots)
+        for pipeline, slot in record.slots.items():
+            if slot.committed.model.sha256 == model.sha256 and slot.committed.model.name == name and slot.previous:
+                slots[pipeline] = Slot(slot.previous, None, now)
+        self._keep(replace(record, slots=slots).told(self._line(model, state, by, reason)))
+        log.error("model %s: %s (%s) is %s: %s", name, model.title, model.sha256[:8], state.replace("_", " "), reason)
+        self._house.note(f"model {name}: {state.replace('_', ' ')}: {reason}")
+        if run:
+            self._again()
+
+    def _before(self, model: ModelPlan) -> Fit | None:
+        """What a committed model took the place of."""
+        found = (slot for slot in self.record.slots.values() if slot.committed.model.name == model.name)
+        return next((slot.previous for slot in found if slot.committed.model.sha256 == model.sha256), None)
+
+    def _last_committed(self) -> str | None:
+        """The name of the model that was committed last of those that something was before."""
+        slots = [slot for slot in self.record.slots.values() if slot.previous is not None]
+        return max(slots, key=lambda slot: slot.ts).committed.model.name if slots else None
+
+    def _of(self, name: str) -> list[PipelinePlan]:
+        return [each for each in (self.plan.pipelines if self.plan else ()) if each.model.name == name]
+
+    def _running_as(self, name: str) -> ModelPlan:
+        plans = [plan for plan in (self.plan, self.wanted) if plan is not None]
+        found = next((model for plan in plans for model in plan.models() if model.name == name), None)
+        if found is None:
+            raise EdgeInferError(f"no pipeline has a model {name!r}")
+        return found
+
+    def _now(self, name: str) -> str:
+        model = self._running_as(name)
+        state = "on probation" if name in self.record.trials else "serving"
+        return f"{name}: {model.title} ({model.sha256[:8]}) is {state}"
+
+    # The doing.
+
+    def _again(self) -> None:
+        """Runs what the record says now."""
+        if self.wanted is not None:
+            self._run(_effective(self.wanted, self.record))
+
+    def _run(self, effective: Plan) -> None:
+        before = self.plan
+        self.plan = effective
+        self._order += 1
+        trials = tuple(each.name for each in effective.pipelines if each.model.name in self.record.trials)
+        limits = [each.model.patience() for each in effective.pipelines if each.name in trials]
+        self._house.engine_patience = max([SILENT, *(limit + HUNG for limit in limits)]) if trials else None
+        self._house.apply(effective, self._order, trials, suffices(before, effective))
+
+    def _keep(self, record: Record) -> None:
+        """Writes the record; where that fails what is known still holds, and is told."""
+        self.record = record
+        try:
+            write_record(self._state_dir, record)
+        except StartError as error:
+            log.error("%s; after a restart, what happens to models now is not known", error)  # noqa: TRY400
+            self._house.note(str(error))
+
+    def _line(self, model: ModelPlan, what: What, by: str, why: str = "") -> Happened:
+        return Happened(timestamp(time.time()), model.name, what, model.sha256, model.title, by[:128], why[:500])
+
+
+def _effective(wanted: Plan, record: Record) -> Plan:
+    """The plan with what was before in the place of every model that is refused."""
+    pipelines = []
+    for pipeline in wanted.pipelines:
+        fit = record.fallback(pipeline) if record.refusal(pipeline.model) else None
+        pipelines.append(fit.onto(pipeline) if fit else pipeline)
+    return replace(wanted, pipelines=tuple(pipelines), names=tuple(model.name for model in wanted.models()))
+
+
+def _with_slots(wanted: Plan, record: Record) -> Record:
+    """The record of these pipelines: those that are gone have no slot, one that was renamed has that of its model."""
+    slots = {}
+    for pipeline in wanted.pipelines:
+        if pipeline.name in record.slots:
+            slots[pipeline.name] = record.slots[pipeline.name]
+        elif fit := record.fallback(pipeline):
+            slots[pipeline.name] = Slot(fit, None, timestamp(time.time()))
+    return replace(record, slots=slots)
+
+
+def _same(fit: Fit, pipeline: PipelinePlan) -> bool:
+    return fit.model.sha256 == pipeline.model.sha256
+
+
+def _enough(running: list[Running]) -> bool:
+    frames, seconds = sum(each.frames for each in running), min(each.seconds for each in running)
+    return frames >= ENOUGH or (seconds >= LONG_ENOUGH and frames >= FEW)
