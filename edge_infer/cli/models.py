@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edge_infer.cli import models_running
 from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.errors import ConfigError
 from edge_infer.supervisor.statedir import hinted
@@ -31,6 +32,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     show.add_argument("name", metavar="NAME[@VERSION]")
     into = _action(actions, "add", "tries a package of yours and copies it into the store")
     into.add_argument("path", metavar="PATH", type=Path, help="a package's folder, or X.tflite with X.yaml beside it")
+    past = _action(actions, "history", "what happened to the models of the running daemon: when, by whom, and why")
+    past.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
+    back = _action(actions, "rollback", "goes back to the model that served before; this one is not tried again")
+    back.add_argument("name", metavar="NAME", help="of the configuration")
+    more = _action(actions, "retry", "tries a model once more that was rejected or rolled back")
+    more.add_argument("name", metavar="NAME", help="of the configuration")
     fetch = _action(actions, "pull", "fetches a model of the catalogue, tries it and puts it into the store")
     fetch.add_argument("name", metavar="NAME[@VERSION]")
     fetch.add_argument("--mirror", metavar="URL", default=os.environ.get(MIRROR) or None, help=f"default: ${MIRROR}")
@@ -51,6 +58,8 @@ def _action(
 
 def run(args: argparse.Namespace) -> int:
     """Does one action; 0 when it is done."""
+    if args.action in models_running.ACTIONS:
+        return models_running.run(args)
     from edge_infer.models.catalogue import read_catalogue
     from edge_infer.models.library import Library
 

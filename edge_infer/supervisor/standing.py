@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge_infer.codec import ABSENT, Absent
 from edge_infer.config.plan import ModelPlan, PipelinePlan
 from edge_infer.messages import ModelStatus
-from edge_infer.models.serving import Record, Refusal
+from edge_infer.models.serving import Record
 from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.swap import Swap
 
@@ -15,23 +15,23 @@ def standing(swap: Swap, report: EngineReport) -> dict[str, ModelStatus]:
     plan, wanted = swap.plan, swap.wanted
     if plan is None or wanted is None:
         return {}
-    models = {model.name: model for model in (*plan.models(), *wanted.models())}
     return {
-        name: _status(swap.record, model, [each for each in plan.pipelines if each.model.name == name], report)
-        for name, model in models.items()
+        name: _status(swap, model, [each for each in plan.pipelines if each.model.name == name], report)
+        for name, model in {model.name: model for model in (*plan.models(), *wanted.models())}.items()
     }
 
 
-def _status(record: Record, wanted: ModelPlan, pipelines: list[PipelinePlan], report: EngineReport) -> ModelStatus:
+def _status(swap: Swap, wanted: ModelPlan, pipelines: list[PipelinePlan], report: EngineReport) -> ModelStatus:
+    record = swap.record
     running = [report.running.get(each.name, Running(None)) for each in pipelines]
     target = pipelines[0].model if pipelines else None
-    serving = _serving(record, target, pipelines, running)
+    serving = _serving(swap, target, running)
     version, sha = (serving.version, serving.sha256[:8]) if serving else (None, None)
     previous = _previous(record, pipelines, serving)
     refusal, trial = record.refusal(wanted), record.trials.get(wanted.name)
     why = next((each.why for each in running if each.refused), "")
     if refusal is not None:
-        return ModelStatus(refusal.state, version, sha, _said(refusal), previous, refusal.sha[:8])
+        return ModelStatus(refusal.state, version, sha, refusal.reason, previous, refusal.sha[:8])
     if trial is not None and serving is not None and serving.sha256 == trial.sha:
         return ModelStatus("probation", version, sha, ABSENT, previous, trial.sha[:8])
     if serving is not None and serving is target:
@@ -40,14 +40,12 @@ def _status(record: Record, wanted: ModelPlan, pipelines: list[PipelinePlan], re
     return ModelStatus("rejected" if why else "staging", version, sha, why or ABSENT, previous, candidate)
 
 
-def _serving(
-    record: Record, target: ModelPlan | None, pipelines: list[PipelinePlan], running: list[Running]
-) -> ModelPlan | None:
+def _serving(swap: Swap, target: ModelPlan | None, running: list[Running]) -> ModelPlan | None:
     """The model that all pipelines of this name run: the one that is to run, or still the one before."""
     shas = {each.sha for each in running}
     if target is not None and shas == {target.sha256}:
         return target
-    before = [record.slots[each.name].committed.model for each in pipelines if each.name in record.slots]
+    before = swap.before.models() if swap.before else ()
     return next((model for model in before if model.sha256 in shas), None)
 
 
@@ -58,7 +56,3 @@ def _previous(record: Record, pipelines: list[PipelinePlan], serving: ModelPlan 
             if fit is not None and serving is not None and fit.model.sha256 != serving.sha256:
                 return fit.model.sha256[:8]
     return ABSENT
-
-
-def _said(refusal: Refusal) -> str:
-    return refusal.reason

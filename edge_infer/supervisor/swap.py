@@ -58,6 +58,8 @@ class Swap:
         self.plan: Plan | None = None
         """What runs."""
         self.record = Record()
+        self.before: Plan | None = None
+        """What ran before that, and still does until the engine has switched."""
         self.wanted: Plan | None = None
         """What the configuration says."""
         self._house = house
@@ -269,13 +271,12 @@ class Swap:
             self._run(_effective(self.wanted, self.record))
 
     def _run(self, effective: Plan) -> None:
-        before = self.plan
-        self.plan = effective
+        self.before, self.plan = self.plan, effective
         self._order += 1
         trials = tuple(each.name for each in effective.pipelines if each.model.name in self.record.trials)
         limits = [each.model.patience() for each in effective.pipelines if each.name in trials]
         self._house.engine_patience = max([SILENT, *(limit + HUNG for limit in limits)]) if trials else None
-        self._house.apply(effective, self._order, trials, suffices(before, effective))
+        self._house.apply(effective, self._order, trials, suffices(self.before, effective))
 
     def _keep(self, record: Record) -> None:
         """Writes the record; where that fails what is known still holds, and is told."""

@@ -1,0 +1,163 @@
+"""A changed model as its operator meets it: taken without a frame lost, watched, and taken back when it is no good."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker import eventually
+from tests.moody import Mood, write_model
+from tests.swapping import P, Swapping, short, swapping
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "old.tflite")
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "new.tflite", gain=0.9, version="1.1.0")
+
+
+@pytest.fixture
+def running(tmp_path: Path, old: Path) -> Iterator[Swapping]:
+    with swapping(tmp_path / "box", old) as found:
+        yield found
+
+
+def test_an_edit_changes_the_model_between_two_frames(running: Swapping, old: Path, new: Path) -> None:
+    engine = running.daemon.pids()["engine"]
+    moment = running.edit(new)
+    running.result(short(new), moment)
+    assert running.model(state="probation")["previous"] == short(old)
+    assert running.model(state="active", sha=short(new))["previous"] == short(old)
+    assert running.daemon.pids()["engine"] == engine
+    results = running.results()
+    assert [each["seq"] for each in results] == list(range(1, len(results) + 1))
+    assert len({each["ts"] for each in results}) == len(results)
+    shas = [each["sha"] for each in results]
+    assert shas == sorted(shas, key=[short(old), short(new)].index)
+    states = [heard.value for heard in running.subscriber.on(f"{P}/hall/state")]
+    changed = next(state for state in states if state.get("reason") == "model_changed")
+    assert (changed["class"], changed["sha"]) == (None, short(new))
+    history = running.daemon.command("models", "history").stdout
+    assert [line.split()[2] for line in history.splitlines()[-3:]] == ["first", "tried", "committed"]
+
+
+@pytest.mark.parametrize(
+    ("mood", "words"),
+    [("nan", "not finite"), ("constant", "bit by bit"), ("slow", "a frame took|computed one frame")],  # a busy machine
+)
+def test_a_model_that_goes_bad_is_taken_back(
+    running: Swapping, old: Path, tmp_path: Path, mood: Mood, words: str
+) -> None:
+    bad = write_model(tmp_path / "bad.tflite", mood)
+    moment = running.edit(bad)
+    running.result(short(bad), moment)
+    said = running.model(state="rolled_back", sha=short(old), deadline=30)
+    assert re.search(words, said["reason"])
+    assert said["candidate"] == short(bad)
+    back = running.result(short(old), time.monotonic())
+    assert mood == "slow" or back.value["boot"] == running.results()[0]["boot"]
+    running.subscriber.wait(f"{P}/model/light", lambda heard: heard.value["state"] == "rolled_back")
+
+
+def test_a_model_that_hangs_costs_the_engine_and_is_taken_back(running: Swapping, old: Path, tmp_path: Path) -> None:
+    hanging = write_model(tmp_path / "hanging.tflite", "hang")
+    running.result(short(hanging), running.edit(hanging))
+    said = running.model(state="rolled_back", sha=short(old), deadline=30)
+    assert "computed one frame" in said["reason"]
+    running.result(short(old), time.monotonic())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_an_engine_that_dies_on_probation_brings_the_old_model_back_which_stays(
+    running: Swapping, old: Path, new: Path, number: signal.Signals
+) -> None:
+    running.result(short(new), running.edit(new))
+    os.kill(running.daemon.pids()["engine"], number)
+    assert "on probation" in running.model(state="rolled_back", sha=short(old), deadline=30)["reason"]
+    moment = running.result(short(old), time.monotonic()).at
+    assert running.daemon.reload()["state"] == "applied"  # the file still names it, and it is not tried again
+    running.result(short(old), moment)
+    assert running.model(state="rolled_back")["candidate"] == short(new)
+    answer = running.daemon.command("models", "retry", "light")
+    assert answer.returncode == 0, answer.stderr
+    running.model(state="active", sha=short(new))
+
+
+def test_a_changed_entry_is_a_new_try(running: Swapping, old: Path, new: Path) -> None:
+    running.result(short(new), running.edit(new))
+    os.kill(running.daemon.pids()["engine"], signal.SIGKILL)
+    running.model(state="rolled_back", sha=short(old), deadline=30)
+    text = running.text(new).replace(f"{{file: {new}}}", f"{{file: {new}, labels: [a, b, c]}}")
+    running.daemon.config.write_text(text)
+    running.model(state="active", sha=short(new), deadline=30)
+
+
+def test_three_deaths_take_back_a_committed_model(running: Swapping, old: Path, new: Path) -> None:
+    running.edit(new)
+    running.model(state="active", sha=short(new))
+    for _ in range(3):
+        moment = time.monotonic()
+        os.kill(eventually(lambda: running.daemon.pids().get("engine"), "engine"), signal.SIGKILL)
+        running.subscriber.wait(f"{P}/hall/result", lambda heard, m=moment: heard.at > m + 0.1, deadline=30)
+    assert "3 times within 60 s" in running.model(state="rolled_back", sha=short(old))["reason"]
+    running.result(short(old), time.monotonic())
+
+
+def test_a_person_goes_back_and_forth(running: Swapping, old: Path, new: Path) -> None:
+    running.edit(new)
+    running.model(state="active", sha=short(new))
+    assert running.daemon.command("models", "rollback", "light").returncode == 0
+    said = running.model(state="rolled_back", sha=short(old))
+    assert "asked for by" in said["reason"]
+    nothing = running.daemon.command("models", "rollback", "light")
+    assert nothing.returncode == 1
+    assert "no model that light could go back to" in nothing.stderr
+    assert running.daemon.command("models", "retry", "light").returncode == 0
+    running.model(state="active", sha=short(new))
+    again = running.daemon.command("models", "retry", "light")
+    assert again.returncode == 1
+    assert "nothing of light was refused" in again.stderr
+    running.edit(old)
+    running.model(state="active", sha=short(old))
+
+
+def test_a_pipeline_that_takes_another_model_goes_back_to_its_own(running: Swapping, old: Path, tmp_path: Path) -> None:
+    bad = write_model(tmp_path / "bad.tflite", "nan")
+    text = running.text(old).replace("sources:", f"  other: {{file: {bad}}}\nsources:")
+    running.daemon.config.write_text(text.replace("model: light", "model: other"))
+    running.model(name="other", state="rolled_back", sha=None, candidate=short(bad), deadline=30)
+    running.model(state="active", sha=short(old))
+    running.result(short(old), time.monotonic())
+    running.subscriber.wait(f"{P}/model/other", lambda heard: heard.value["state"] == "rolled_back")
+
+
+def test_a_restart_in_the_middle_of_probation_goes_on_with_it(running: Swapping, old: Path, new: Path) -> None:
+    running.result(short(new), running.edit(new))
+    running.daemon.signal(signal.SIGTERM)
+    assert running.daemon.wait(20) == 0
+    running.daemon.start()
+    said = running.model(state="active", sha=short(new), deadline=30)
+    assert said["previous"] == short(old)
+
+
+def test_a_model_that_brings_the_daemon_down_again_and_again_is_taken_back(
+    running: Swapping, old: Path, new: Path
+) -> None:
+    running.result(short(new), running.edit(new))
+    for _ in range(3):
+        boots = {each["boot"] for each in running.results()}
+        running.daemon.signal(signal.SIGKILL)
+        running.daemon.wait(10)
+        running.daemon.start()
+        running.subscriber.wait(f"{P}/hall/result", lambda heard, b=boots: heard.value["boot"] not in b, deadline=30)
+    assert "started 3 times" in running.model(state="rolled_back", sha=short(old))["reason"]
