@@ -73,7 +73,7 @@ class LoadedModel:
         ours, theirs = (one._plan.model for one in (self, before))  # noqa: SLF001 - of the same class
         alike = (ours.input, ours.further) == (theirs.input, theirs.further)
         if alike and ours.input.takes == "samples" and self.interpreter.inputs == before.interpreter.inputs:
-            self._entries, self.preprocess = before._entries, before.preprocess  # noqa: SLF001
+            self._entries, self.preprocess = before._entries, before.preprocess
 
     @property
     def taken(self) -> ModelInput:

@@ -51,17 +51,12 @@ class Egress:
         for sha in list(self._labels)[:-MOST_DIGESTS]:
             del self._labels[sha], self._titles[sha]
 
-<<<<<<< HEAD
-    def admit(self, place: Place, record: object, at: float | None = None) -> bytes | None:
-        """What waits of a message that was just taken; None, counted and told, when it may not leave.
-=======
     def knows(self, record: object) -> bool:
         """Whether the labels of the model that made it have been told."""
         return not isinstance(record, (Result, State)) or record.sha in self._labels
 
-    def admit(self, place: Place, record: object) -> bytes | None:
-        """The payload of a message that was just taken; None, counted and told, when it may not leave.
->>>>>>> 9214a6d (A changed model is loaded beside the old one, taken between two frames, watched, and taken back; the configuration is watched)
+    def admit(self, place: Place, record: object, at: float | None = None) -> bytes | None:
+        """What waits of a message that was just taken; None, counted and told, when it may not leave.
 
         A record of the right type has been decoded from a channel, and so fits the schema; JSON has yet to. ``at`` is
         the uptime of its capture: the time of day is told from that.
