@@ -41,6 +41,7 @@ class LoadedModel:
     preprocess: Preprocess
     decode: Decoder
     postprocess: TaskOf
+    _entries: Entries
 
     def __init__(self, plan: PipelinePlan) -> None:
         self._plan = plan
