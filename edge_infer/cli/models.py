@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_infer.cli import models_running
+from edge_infer.cli import models_running, signing
 from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.errors import ConfigError
 from edge_infer.supervisor.statedir import hinted
@@ -44,6 +44,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     fetch.add_argument(
         "--from", dest="folder", metavar="DIR", type=Path, help="take the file from a folder, without internet"
     )
+    signing.add(actions)
 
 
 def _action(
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     """Does one action; 0 when it is done."""
     if args.action in models_running.ACTIONS:
         return models_running.run(args)
+    if args.action in signing.ACTIONS:
+        return signing.run(args)
     from edge_infer.models.catalogue import read_catalogue
     from edge_infer.models.library import Library
 

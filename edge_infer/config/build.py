@@ -32,7 +32,7 @@ from edge_infer.config.source import SourceSection
 from edge_infer.config.sources import OtherSource
 from edge_infer.config.words import shown
 from edge_infer.errors import ConfigError, SourceError, WireError
-from edge_infer.models.request import ModelRequest
+from edge_infer.models.request import ModelRequest, Policy
 from edge_infer.readers.sources import source_class, source_target
 
 DEFAULT_OVERLAP: Final = 0.1
@@ -86,7 +86,7 @@ class Builder:
         cert, key = self.files.identity(steps, tls.cert_file, tls.key_file) if tls.cert_file else (None, None)
         return TlsPlan(authorities, cert, key)
 
-    def request(self, name: str, model: Model, state_dir: str) -> ModelRequest:
+    def request(self, name: str, model: Model, state_dir: str, policy: Policy) -> ModelRequest:
         """What to resolve a model from: its file, or the folder of its package."""
         if model.file is not None:
             file = self.files.absolute(model.file)
@@ -100,6 +100,8 @@ class Builder:
             labels=model.labels if isinstance(model.labels, tuple) else None,
             labels_file=self.files.absolute(str(model.labels)) if from_file else None,
             sha256=model.sha256.lower() if model.sha256 else None,
+            roots=(str(self.files.folder), str(Path(state_dir, "models"))),
+            policy=policy,
         )
 
     def source(self, name: str, section: SourceSection) -> SourcePlan | None:

@@ -23,7 +23,10 @@ from edge_infer.config.load import Document, Steps, in_order, read_document, spe
 from edge_infer.config.named import NamedFiles
 from edge_infer.config.plan import Compiled, ModelPlan, PipelinePlan, Plan, Problem, SourcePlan
 from edge_infer.config.schema import Config, dangling
+from edge_infer.config.trust import read_policy
 from edge_infer.errors import ModelError, StartError
+from edge_infer.models.request import Policy
+from edge_infer.models.store import BLOBS
 
 _PR_SET_PDEATHSIG = 1
 NAMED_SECTIONS = ("models", "sources", "pipelines")
@@ -89,7 +92,7 @@ class _Compilation:
         device, state_dir = self._build.device(config), self._build.state_dir(config)
         mqtt = self._build.mqtt(config.mqtt, device)
         sources = [self._build.source(name, section) for name, section in config.sources.items()]
-        keep = Path(state_dir, "blobs") if store and not faulty else None
+        keep = Path(state_dir, BLOBS) if store and not faulty else None
         models = self._models(config, state_dir, keep)
         usable: list[SourcePlan] = [source for source in sources if source is not None]
         pipelines = self._pipelines(config, models, usable)
@@ -102,8 +105,9 @@ class _Compilation:
         """The models that can be used, by name."""
         from edge_infer.models.probe import probe_all
 
+        policy = self._policy(config, state_dir)
         requests = [
-            self._build.request(name, model, state_dir)
+            self._build.request(name, model, state_dir, policy)
             for name, model in config.models.items()
             if model.use is None or not _touched([problem.path for problem in self._problems], ("device",))
         ]
@@ -126,6 +130,12 @@ class _Compilation:
         entry = hashlib.sha256(section.model_dump_json().encode()).hexdigest()[:16]
         origin = f"package {section.use}" if section.use else f"file {section.file}"
         return replace(plan, entry=entry, origin=origin[:500])
+
+    def _policy(self, config: Config, state_dir: str) -> Policy:
+        policy, problems, warnings = read_policy(config.security, self._document, state_dir)
+        self._problems += problems
+        self._build.files.warnings += warnings
+        return policy
 
     def _refused(self, name: str, config: Config, error: ModelError) -> None:
         """A manifest's problems come as several lines; each is a problem of its own."""

@@ -97,16 +97,27 @@ def _problem(document: Document, detail: Any) -> Problem:
 
 def read_document(path: Path, environment: Mapping[str, str] | None = None) -> Document:
     """Reads a file; with an ``environment``, ``${NAME}`` in texts is filled in. Never raises for what is in it."""
-    data = b""
     try:
         data = _read(path)
+    except YamlError as error:
+        return _unreadable(path, b"", error)
+    return parse_document(path, data, environment)
+
+
+def parse_document(path: Path, data: bytes, environment: Mapping[str, str] | None = None) -> Document:
+    """`read_document` for bytes that were read already; ``path`` is for messages."""
+    try:
         root = _top(compose(_decode(data)))
     except YamlError as error:
-        problem = Problem(str(path), error.line, "", str(error))
-        return Document(str(path), hashlib.sha256(data).hexdigest(), None, None, (problem,))
+        return _unreadable(path, data, error)
     reading = _Reading(str(path), environment)
     value = reading.value(root, ())
     return Document(str(path), hashlib.sha256(data).hexdigest(), root, value, tuple(reading.problems))
+
+
+def _unreadable(path: Path, data: bytes, error: YamlError) -> Document:
+    problem = Problem(str(path), error.line, "", str(error))
+    return Document(str(path), hashlib.sha256(data).hexdigest(), None, None, (problem,))
 
 
 def _top(root: Node | None) -> Group:

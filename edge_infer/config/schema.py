@@ -19,6 +19,7 @@ from edge_infer.config.fields import (
     Kind,
     Name,
     choice,
+    flag,
     integer,
     text,
 )
@@ -49,6 +50,19 @@ class Device(Section):
     state_dir: Annotated[str | None, PATH, Field(examples=["/var/lib/edge-infer"])] = None
     """Folder of what must outlive a restart; without it `$STATE_DIRECTORY`, for root `/var/lib/edge-infer`, else
     `$XDG_STATE_HOME/edge-infer`."""
+
+
+class Security(Section):
+    """What a model has to show before it may serve."""
+
+    require_digest: Annotated[bool, flag()] = False
+    """Only models whose digest somebody names: `sha256` of the model, or of its manifest."""
+    require_signature: Annotated[bool, flag()] = False
+    """Only packages whose manifest is signed by one of the `keys`; needs the extra `signatures`."""
+    allow_downgrade: Annotated[bool, flag()] = False
+    """Let a package serve in a version below the highest one that was committed on this device."""
+    keys: Annotated[str, text("the path of a folder", most=4096)] = "keys/"
+    """Folder of public keys (Ed25519, `*.pem`) whose signatures count; read with `require_signature` only."""
 
 
 class Mqtt(Section):
@@ -136,6 +150,8 @@ class Config(Section):
 
     device: Annotated[Device, OR_NOTHING] = Device()
     """This box."""
+    security: Annotated[Security, OR_NOTHING] = Security()
+    """What a model has to show before it may serve."""
     mqtt: Annotated[Mqtt, OR_NOTHING] = Mqtt()
     """The broker."""
     models: Annotated[dict[Name, Model], OR_NOTHING] = Field(default_factory=dict)

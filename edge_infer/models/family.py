@@ -13,7 +13,7 @@ from edge_infer.engine.decoders import Decoder, decoder_class, decoder_names, de
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.errors import ConfigError, ModelError, ModelKey
 from edge_infer.messages import Task
-from edge_infer.models.files import file_options, inside, read_whole
+from edge_infer.models.files import file_options
 from edge_infer.models.manifest import TASKS, Manifest
 from edge_infer.models.metadata import Metadata
 from edge_infer.models.request import ModelRequest
@@ -68,12 +68,11 @@ def choose_family(request: ModelRequest, manifest: Manifest, metadata: Metadata,
     return found or _labelled(task, task_why, metadata, signature)
 
 
-def with_files(family: Family, folder: Path, store: Path | None) -> Family:
+def with_files(family: Family, package: Package, store: Path | None) -> Family:
     """The family with the paths of the files that its parameters name, of copies in the ``store`` if there is one."""
     paths: dict[str, JsonValue] = {}
     for key, name in file_options(family.options).items():
-        path = inside(folder, name)
-        data = read_whole(path, LARGEST_FILE)
+        path, data = package.read(name, LARGEST_FILE)
         kept = path if store is None else keep(data, hashlib.sha256(data).hexdigest(), store, ".txt")
         paths[key] = str(kept.absolute())
     return replace(family, options={**family.options, **paths})

@@ -3,39 +3,56 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from edge_infer.codec import JsonValue
 from edge_infer.errors import ModelError, ModelKey
+from edge_infer.models.beneath import open_beneath, open_followed
 
-LARGEST_MODEL: Final = 1 << 30
+LARGEST_MODEL: Final = 512 << 20
+"""Bytes; a board that could run more has other means."""
+SETTLING: Final = 0.1
+"""Seconds: no file system of a board counts the times of its files more coarsely."""
 
 
-def read_whole(path: Path, most: int, *, key: ModelKey = "file") -> bytes:
-    """The bytes of a regular file; raises `ModelError` for anything else, and for more than ``most`` bytes."""
+def read_whole(path: Path, most: int, *, key: ModelKey = "file", roots: Sequence[str] = ()) -> bytes:
+    """The bytes of a regular file; raises `ModelError` for anything else, and for more than ``most`` bytes.
+
+    With ``roots`` no link is followed beneath the root that the path lies in (see `open_beneath`), and a file that was
+    written just now is given the time to show that somebody is still writing.
+    """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a named pipe must not block the open
+        handle = open_beneath(path, roots) if roots else open_followed(path)
         try:
-            return _read(handle, path, most, key)
+            if roots:
+                _settle(handle)
+            return _read(handle, path, most)
         finally:
             os.close(handle)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}", key=key) from error
+    except ModelError as error:
+        raise ModelError(str(error), key=key) from error
+    except (OSError, ValueError) as error:  # a zero byte in a path is a ValueError
+        raise ModelError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}", key=key) from error
 
 
-def _read(handle: int, path: Path, most: int, key: ModelKey) -> bytes:
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
-        raise ModelError(f"{path} is {_kind(status.st_mode)}, not a file", key=key)
-    if status.st_size > most:
-        raise ModelError(f"{path} has {status.st_size} bytes; more than {most} are not read", key=key)
+def _settle(handle: int) -> None:
+    """Waits until the file is so old that one more writing would show in its times."""
+    if 0 <= time.time() - os.fstat(handle).st_mtime < SETTLING:
+        time.sleep(SETTLING)
+
+
+def _read(handle: int, path: Path, most: int) -> bytes:
+    before = os.fstat(handle)
+    if before.st_size > most:
+        raise ModelError(f"{path} has {before.st_size} bytes; more than {most} are not read")
     with open(handle, "rb", closefd=False) as stream:
-        data = stream.read(status.st_size + 1)
-    if len(data) != status.st_size:
-        raise ModelError(f"{path} has changed while it was read; try again when it is written", key=key)
+        data = stream.read(before.st_size + 1)
+    after = os.fstat(handle)
+    if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise ModelError(f"{path} has changed while it was read; try again when it is written")
     return data
 
 
@@ -56,6 +73,7 @@ def file_options(options: Mapping[str, JsonValue]) -> dict[str, str]:
     return {key: str(value) for key, value in found.items()}
 
 
-def _kind(mode: int) -> str:
-    names = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
-    return names.get(stat.S_IFMT(mode), "a device")
+def largest_here() -> int:
+    """Bytes that a model may have on this board: at most half of its memory, because it has to be read to be tried."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(LARGEST_MODEL, memory // 2)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.errors import ConfigError, ModelError, StartError
-from edge_infer.models.files import LARGEST_MODEL, file_options, inside, read_whole
+from edge_infer.models.files import LARGEST_MODEL, inside, read_whole
 from edge_infer.models.manifest import Manifest
 from edge_infer.models.package import MANIFEST, Package, find_package
 
@@ -136,14 +136,9 @@ def same(one: Path, other: Path) -> bool:
 
 
 def _named(package: Package) -> set[str]:
-    manifest, signature = package.manifest, package.file.name + ".sig"
-    said = {package.file.name, manifest.input.vocabulary, *(golden.input for golden in manifest.golden)}
-    if isinstance(manifest.labels, str):
-        said.add(manifest.labels)
-    if manifest.decoder is not None:
-        said |= set(file_options(manifest.decoder.options).values())
+    signature = package.file.name + ".sig"
     beside = {name for name in (*TEXTS, signature) if (package.folder / name).is_file()}
-    return {name for name in said if name} | beside
+    return {package.file.name, *package.named_files()} | beside
 
 
 def _copy(source: Path, target: Path) -> None:

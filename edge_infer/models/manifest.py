@@ -106,6 +106,7 @@ def _scale(value: Any) -> float | str:
     return float(_FACTOR.parse(value))
 
 
+_SHA256: Final = text("64 hexadecimal digits, as sha256sum prints them", "[0-9a-fA-F]{64}")
 _FACTOR: Final = number(-1e9, 1e9)
 _HERTZ: Final = number(1e-6, 1e6)
 
@@ -255,13 +256,21 @@ class Budget(Section):
     memory: Annotated[int | None, size(1 << 20, 1 << 40)] = None
 
 
+def _digests(value: Any) -> Mapping[str, str]:
+    """The digest of each file, by the name that the manifest has for it."""
+    if not isinstance(value, dict):
+        raise ValueError(wrong("files with their SHA-256, such as {labels.txt: 3fa9…}", value))  # noqa: TRY004
+    return {_inside(name): str(_SHA256.parse(digest)) for name, digest in value.items()}
+
+
 class Manifest(Section):
     """A ``manifest.yaml`` of a package, or ``X.yaml`` beside ``X.tflite``."""
 
     name: Annotated[str | None, text("a name of letters, digits, _ and -", NAME_PATTERN)] = None
     version: Annotated[str | None, text("a version such as 1.0.0", VERSION)] = None
     file: Annotated[str | None, Kind(_beside, {"type": "string"})] = None
-    sha256: Annotated[str | None, text("64 hexadecimal digits, as sha256sum prints them", r"[0-9a-fA-F]{64}")] = None
+    sha256: Annotated[str | None, _SHA256] = None
+    digests: Annotated[Mapping[str, str], Kind(_digests)] = Field(default_factory=dict)
     task: Annotated[Task | None, choice(*TASKS)] = None
     decoder: Annotated[DecoderChoice | None, Kind(_decoder)] = None
     labels: Annotated[str | tuple[str, ...] | None, Kind(_labels)] = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from edge_infer.codec import Text
@@ -12,10 +13,34 @@ AbsolutePath = Annotated[str, Text(most=4096)]
 
 
 @dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """An Ed25519 public key: the name of its file, and its 32 bytes in hexadecimal digits."""
+
+    name: str
+    hex: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a configuration demands of every model.
+
+    ``highest`` are packages and the highest version of each that was committed here, empty where an older one may
+    serve; ``applied`` are the digests of models in the configuration that holds now, which are no step back.
+    """
+
+    require_digest: bool = False
+    require_signature: bool = False
+    keys: tuple[TrustedKey, ...] = ()
+    highest: Mapping[str, str] = field(default_factory=dict)
+    applied: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRequest:
     """A model to be resolved. Paths are absolute; whatever is given here wins over the manifest.
 
-    ``labels`` and ``labels_file`` exclude each other; ``sha256`` is the only digest that is accepted.
+    ``labels`` and ``labels_file`` exclude each other; ``sha256`` is the only digest that is accepted. With ``roots``
+    no file is opened through a link beneath them, or anywhere else; without, a person names files and knows of links.
     """
 
     name: str
@@ -26,3 +51,5 @@ class ModelRequest:
     threshold: float | None = None
     task: Task | None = None
     decoder: str | None = None
+    roots: tuple[AbsolutePath, ...] = ()
+    policy: Policy = Policy()

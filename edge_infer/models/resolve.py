@@ -18,7 +18,7 @@ from edge_infer.errors import ModelError, ModelKey
 from edge_infer.messages import Task
 from edge_infer.models.family import Family, Signature, choose_family, with_files
 from edge_infer.models.feeding import Feeding, choose_feeding
-from edge_infer.models.files import LARGEST_MODEL, inside, read_whole
+from edge_infer.models.files import largest_here, read_whole
 from edge_infer.models.further import FurtherInputs, apart
 from edge_infer.models.graph import Graph
 from edge_infer.models.kinds import kind_of
@@ -27,6 +27,7 @@ from edge_infer.models.labels import check_labels, parse_labels
 from edge_infer.models.manifest import NmsSection
 from edge_infer.models.metadata import Metadata, read_metadata
 from edge_infer.models.package import Package, find_package
+from edge_infer.models.policy import check_policy
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolution import Reason, Resolution, TensorFacts
 from edge_infer.models.shapes import Shapes, choose_shapes
@@ -83,7 +84,7 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
     shapes = choose_shapes(manifest, opened.graph, kind)
     whole = _signature(opened, shapes)
     signature = Signature(apart(manifest.inputs, whole.inputs, kind), whole.outputs)
-    family = with_files(choose_family(request, manifest, metadata, signature), opened.package.folder, store)
+    family = with_files(choose_family(request, manifest, metadata, signature), opened.package, store)
     family, scores = with_activation(family, opened.graph)
     feeding = _feeding(opened, signature, family, store)
     main, further, further_why = FurtherInputs(feeding, manifest.input, signature.inputs[0], metadata, family).choose(
@@ -137,13 +138,17 @@ def _feeding(opened: Opened, signature: Signature, family: Family, store: Path |
 
 
 def open_model(request: ModelRequest) -> Opened:
-    """Reads a model without the runtime; raises `ModelError` for a damaged file or a digest that differs."""
-    package = find_package(Path(request.file))
-    data = read_whole(package.file, LARGEST_MODEL)
+    """Reads a model without the runtime; raises `ModelError` for a damaged file, another digest or against the policy.
+
+    Nothing of the model itself is parsed before its digest, signature and version are found to be in order.
+    """
+    package = find_package(Path(request.file), request.roots)
+    data = read_whole(package.file, largest_here(), roots=request.roots)
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         _check_digest(sha256, request.sha256, "the configuration", "sha256")
         _check_digest(sha256, package.manifest.sha256, str(package.manifest_path), "file")
+        check_policy(request.policy, package, sha256, asked=request.sha256)
         graph = Graph.read(data)
         return Opened(package, data, sha256, graph, read_metadata(data, graph.metadata))
     except ModelError as error:
@@ -194,10 +199,13 @@ def _labels(request: ModelRequest, opened: Opened) -> Labels:
     if request.labels is not None:
         return Labels(check_labels(request.labels, "labels"), "asked for", "labels")
     if request.labels_file is not None:
-        return Labels(_label_file(Path(request.labels_file), "labels"), f"asked for: {request.labels_file}", "labels")
+        path = Path(request.labels_file)
+        data = read_whole(path, LARGEST_LABELS, key="labels", roots=request.roots)
+        return Labels(_parsed(data, path, "labels"), f"asked for: {path}", "labels")
     said = package.manifest.labels
     if isinstance(said, str):
-        return Labels(_label_file(inside(package.folder, said), "file"), f"manifest: {said}", "file")
+        path, data = package.read(said, LARGEST_LABELS)
+        return Labels(_parsed(data, path, "file"), f"manifest: {said}", "file")
     if said is not None:
         return Labels(check_labels(said, f"{package.manifest_path}: labels"), "manifest", "file")
     if metadata.labels_fault:
@@ -217,9 +225,9 @@ def _overlaps(nms: NmsPlan, said: NmsSection, family: str) -> tuple[Reason, ...]
     return (Reason("overlaps", f"merged above an IoU of {nms.iou:g}, at most {nms.max} boxes", why),)
 
 
-def _label_file(path: Path, key: ModelKey) -> tuple[str, ...]:
+def _parsed(data: bytes, path: Path, key: ModelKey) -> tuple[str, ...]:
     try:
-        return parse_labels(read_whole(path, LARGEST_LABELS, key=key), str(path))
+        return parse_labels(data, str(path))
     except ModelError as error:
         raise ModelError(str(error), key=key) from error
 

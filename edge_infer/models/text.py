@@ -15,7 +15,6 @@ from edge_infer.engine.preprocess.wordpiece import is_lowercase
 from edge_infer.engine.preprocess.words import DEFAULT_PATTERN, PAD, START, UNKNOWN
 from edge_infer.errors import ModelError
 from edge_infer.models.feeding import Feeding
-from edge_infer.models.files import inside, read_whole
 from edge_infer.models.graph import Graph
 from edge_infer.models.manifest import InputSection
 from edge_infer.models.metadata import Metadata, packed_file
@@ -135,8 +134,8 @@ def _kind(said: InputSection, metadata: Metadata) -> tuple[Kind, str]:
 def _vocabulary(package: Package, data: bytes, metadata: Metadata) -> _Source:
     said, named = package.manifest.input.vocabulary, metadata.tokenizer.vocabulary if metadata.tokenizer else ""
     if said is not None:
-        path = inside(package.folder, said)
-        return _Source(read_whole(path, LARGEST), path, None, f"manifest: {said}")
+        path, words = package.read(said, LARGEST)
+        return _Source(words, path, None, f"manifest: {said}")
     if not named:
         raise ModelError("nobody names its vocabulary; say input: {vocabulary: FILE} in a manifest beside the file")
     return _Source(packed_file(data, named), package.file, named, f"{named} inside the file")

@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from edge_infer.config.broker import Tls
 from edge_infer.config.pipelines import Nms, Pipeline, Preprocess
-from edge_infer.config.schema import Device, Model, Mqtt
+from edge_infer.config.schema import Device, Model, Mqtt, Security
 from edge_infer.config.section import Section, written_default
 from edge_infer.config.sentences import as_yaml
 from edge_infer.config.source import SourceSection
@@ -16,6 +16,7 @@ from edge_infer.config.sources import BUILT_IN
 
 SECTIONS: dict[str, type[Section]] = {
     "device": Device,
+    "security": Security,
     "mqtt": Mqtt,
     "mqtt.tls": Tls,
     "models.NAME": Model,

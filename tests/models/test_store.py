@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan, TextPlan
 from edge_infer.errors import ModelError, StartError
-from edge_infer.models.files import inside, read_whole
+from edge_infer.models.files import inside, largest_here, read_whole
 from edge_infer.models.package import find_package
-from edge_infer.models.store import keep
+from edge_infer.models.store import collect, digests_of, keep
 
 DATA = b"a model" * 1000
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -76,3 +83,145 @@ def test_links_do_not_lead_out_of_a_package(tmp_path: Path) -> None:
     (package / "labels.txt").symlink_to(tmp_path / "secret")
     with pytest.raises(ModelError, match="leads out of the folder"):
         inside(package, "labels.txt")
+
+
+def test_what_nobody_refers_to_is_collected(tmp_path: Path) -> None:
+    store = tmp_path / "blobs"
+    assert collect(store, set()) == []
+    kept, other = keep(DATA, DIGEST, store), keep(b"other", hashlib.sha256(b"other").hexdigest(), store)
+    words = keep(b"words", hashlib.sha256(b"words").hexdigest(), store, ".txt")
+    unfinished = store / ".incoming-abc"
+    unfinished.touch()
+    assert set(collect(store, {DIGEST, words.stem})) == {other, unfinished}
+    assert set(store.iterdir()) == {kept, words}
+
+
+def test_a_model_needs_its_file_and_its_vocabulary() -> None:
+    model = ModelPlan(
+        "m", "m@1", "1", "a" * 64, "/m", "classification", DecoderPlan("c", "c:C"), ("x",), InputPlan(), 0.5, NmsPlan()
+    )
+    text = replace(model, sha256="b" * 64, input=TextPlan("regex", "/v", "c" * 64, 8))
+    encoded = replace(model, decoder=DecoderPlan("ssd", "s:S", {"anchors_file": f"/blobs/{'d' * 64}.txt"}))
+    assert digests_of([model, text, encoded]) == {"a" * 64, "b" * 64, "c" * 64, "d" * 64}
+
+
+def test_a_copy_is_durable_before_it_has_its_name(tmp_path: Path) -> None:
+    """The calls that reach the disk, in their order: write, fsync, rename, fsync of the folder."""
+    log = tmp_path / "calls"
+    code = f"import pathlib, edge_infer.models.store as s; s.keep(b'x', 'ab', pathlib.Path({str(tmp_path)!r}))"
+    command = [
+        "strace",
+        "-f",
+        "-y",
+        "-o",
+        str(log),
+        "-e",
+        "trace=write,fsync,rename,unlink",
+        sys.executable,
+        "-c",
+        code,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert "does not keep what is written" in done.stderr  # since the digest is not that of the bytes
+    calls = re.findall(r"(write|fsync|rename|unlink)\((?:\d+<([^>]*)>|\"([^\"]*)\")", log.read_text())
+    told = [(call, (one or other).replace(str(tmp_path), "")) for call, one, other in calls]
+    told = [(call, "/new" if "incoming" in path else path) for call, path in told if path == "" or "/" in path]
+    wanted = [("write", "/new"), ("fsync", "/new"), ("rename", "/new"), ("fsync", ""), ("unlink", "/ab.tflite")]
+    assert [step for step in told if step in wanted] == wanted
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+LINKS = {
+    "model.tflite": "real.tflite",
+    "dangling": "nowhere",
+    "loop": "loop",
+    "folder": "deep",
+    "up": "..",
+    "away": "/etc/passwd",
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder of a configuration with a file, one deeper, and things that are no files."""
+    root = tmp_path / "etc"
+    (root / "deep").mkdir(parents=True)
+    for path in (root / "real.tflite", root / "deep" / "m.tflite", tmp_path / "outside"):
+        path.write_bytes(DATA)
+    for name, target in LINKS.items():
+        (root / name).symlink_to(target)
+    os.mkfifo(root / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(root / "socket"))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "model.tflite",
+            r"etc/model.tflite is a link, and links are not followed; name the place itself: .*/real.tflite$",
+        ),
+        ("folder/m.tflite", r"etc/folder is a link, .* name the place itself: .*/deep$"),
+        ("up/outside", r"etc/up is a link"),
+        ("away", r"etc/away is a link, .*: /etc/passwd$"),
+        ("dangling", r"etc/dangling is a link that leads nowhere; name the file itself"),
+        ("loop", r"etc/loop is a link that leads nowhere"),
+        ("loop/m.tflite", r"etc/loop is a link that leads nowhere"),
+        ("../outside", r"goes up by \.\."),
+        ("deep/../real.tflite", r"goes up by \.\."),
+        ("real.tflite/m", r"etc/real.tflite is no folder, so there is no"),
+        ("pipe", r"etc/pipe is a named pipe, not a file"),
+        ("socket", r"etc/socket is a socket, not a file"),
+        ("deep", r"etc/deep is a folder, not a file"),
+        ("none", r"cannot be read: No such file or directory"),
+        ("/dev/null", r"/dev/null is a device, not a file"),
+        ("a\0b", r"cannot be read: embedded null byte"),
+    ],
+)
+def test_beneath_a_root_only_files_are_opened_and_by_no_link(root: Path, name: str, words: str) -> None:
+    before = open_files()
+    with pytest.raises(ModelError, match=words):
+        read_whole(root / name, 10_000, roots=(str(root),))
+    assert open_files() == before
+
+
+def test_to_the_root_itself_a_link_may_lead(root: Path, tmp_path: Path) -> None:
+    """As ``/var/lib/edge-infer`` is one to where systemd keeps it for a dynamic user."""
+    (tmp_path / "link").symlink_to(root)
+    through = tmp_path / "link" / "deep" / "m.tflite"
+    assert read_whole(through, 10_000, roots=("/x", str(tmp_path / "link"))) == DATA
+    with pytest.raises(ModelError, match="/link is a link"):
+        read_whole(through, 10_000, roots=("/x",))
+
+
+def test_a_large_file_is_refused_before_it_is_read(root: Path) -> None:
+    os.truncate(root / "real.tflite", 3 << 30)
+    with pytest.raises(ModelError, match=r"has 3221225472 bytes; more than \d+ are not read"):
+        read_whole(root / "real.tflite", largest_here(), roots=(str(root),))
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(root: Path) -> None:
+    path = root / "real.tflite"
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.wait(0.001):
+            number += 1
+            with path.open("r+b") as file:
+                file.write(number.to_bytes(4, "little"))
+
+    writer = threading.Thread(target=write)
+    path.write_bytes(bytes(64 << 20))  # so that the reading takes longer than the clock of the file system ticks
+    writer.start()
+    try:
+        with pytest.raises(ModelError, match="has changed while it was read; try again when it is written"):
+            read_whole(path, 1 << 30, roots=(str(root),))
+    finally:
+        stop.set()
+        writer.join()

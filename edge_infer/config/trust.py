@@ -1,0 +1,87 @@
+"""From the section ``security`` to what is demanded of every model: keys read, and what has served here before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from edge_infer.config.load import Document, Steps
+from edge_infer.config.plan import Problem
+from edge_infer.config.schema import Security
+from edge_infer.errors import ConfigError, StartError
+from edge_infer.models.request import Policy, TrustedKey
+from edge_infer.models.signature import available, trusted_key
+from edge_infer.models.versions import highest_versions
+from edge_infer.supervisor.compilation import remembered
+
+KEYS: Final[Steps] = ("security", "keys")
+
+
+def read_policy(security: Security, document: Document, state_dir: str) -> tuple[Policy, list[Problem], list[Problem]]:
+    """What is demanded of every model, and problems and warnings about what it takes to check that."""
+    reading = _Reading(document)
+    keys = reading.keys(security.keys) if security.require_signature else ()
+    highest = {} if security.allow_downgrade else reading.highest(Path(state_dir))
+    policy = Policy(
+        require_digest=security.require_digest,
+        require_signature=security.require_signature,
+        keys=keys,
+        highest=highest,
+        applied=_applied(Path(state_dir)) if highest else (),
+    )
+    return policy, reading.problems, reading.warnings
+
+
+def _applied(state_dir: Path) -> tuple[str, ...]:
+    plan = remembered(state_dir)
+    return () if plan is None else tuple(model.sha256 for model in plan.models())
+
+
+class _Reading:
+    """Looks at the files that the section stands for."""
+
+    def __init__(self, document: Document) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self._document = document
+
+    def keys(self, said: str) -> tuple[TrustedKey, ...]:
+        """The keys in a folder."""
+        folder = Path(self._document.file).absolute().parent / said
+        try:
+            found = sorted(folder.glob("*.pem")) if folder.is_dir() else []
+        except OSError as error:
+            return self._wrong(KEYS, f"{folder} cannot be read: {error.strerror}")
+        if not available():
+            return self._wrong(
+                ("security", "require_signature"),
+                "signatures are checked by the package cryptography; install it: pip install 'edge-infer[signatures]'",
+            )
+        if not found:
+            what = "holds no key (*.pem)" if folder.is_dir() else "is not there"
+            text = f"the folder {folder} {what}; put the public keys of those into it who may release models"
+            return self._wrong(KEYS, text)
+        keys = []
+        for path in found:
+            try:
+                keys.append(trusted_key(path))
+            except ConfigError as error:
+                self._wrong(KEYS, str(error))
+        return tuple(keys)
+
+    def highest(self, state_dir: Path) -> dict[str, str]:
+        """The versions that may not be gone below; another user than the daemon's may not be allowed to know."""
+        try:
+            return dict(highest_versions(state_dir))
+        except StartError as error:
+            if isinstance(error.__cause__, PermissionError):
+                text = f"{error}; versions are not compared"
+                self.warnings.append(self._document.problem(("security",), text))
+            else:
+                self._wrong(("security",), str(error))
+        return {}
+
+    def _wrong(self, steps: Steps, text: str) -> tuple[TrustedKey, ...]:
+        problem = self._document.problem(steps, text)
+        self.problems.append(Problem(problem.file, problem.line, problem.path, text, outside=True))
+        return ()

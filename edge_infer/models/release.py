@@ -1,0 +1,106 @@
+"""Releasing a package: its manifest made complete, signed, and checked as a device does it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge_infer.config.load import parse_document, validate
+from edge_infer.durable import write_durably
+from edge_infer.errors import ConfigError, ModelError
+from edge_infer.models.files import LARGEST_MODEL, read_whole
+from edge_infer.models.manifest import Manifest
+from edge_infer.models.package import LARGEST_MANIFEST, Package, find_package
+from edge_infer.models.request import TrustedKey
+from edge_infer.models.signature import check_signature, sign, signature_place, uncovered
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+_MODE: Final = 0o644
+
+
+def prepare(path: Path) -> Package:
+    """A package whose manifest names who it is and the digest of every file, adding digests that it lacks.
+
+    What is added goes to the end of the manifest; the rest of it stays as it was written. Raises `ModelError` where a
+    digest that is there is wrong, `ConfigError` where only the releaser knows what is missing.
+    """
+    package = _described(path)
+    missing = uncovered(package)
+    unknown = [key for key in missing if key in ("name", "version")]
+    if unknown:
+        raise ConfigError(f"{package.manifest_path}: a release needs {' and '.join(unknown)}; say them there")
+    digests = _checked(package)
+    if missing:
+        assert package.manifest_path is not None
+        _complete(package.manifest_path, _lines(package, digests))
+    return find_package(path)
+
+
+def signature_file(package: Package, key: Ed25519PrivateKey) -> Path:
+    """Writes the signature of a package, and hands back where; raises `ConfigError`."""
+    place = signature_place(package)
+    try:
+        write_durably(place, sign(package.written, key).encode(), _MODE)
+    except OSError as error:
+        raise ConfigError(f"{place} cannot be written: {error.strerror}") from error
+    return place
+
+
+def verify(path: Path, keys: Sequence[TrustedKey]) -> Package:
+    """The package, when one of the keys has signed it and no file of it has changed; raises `ModelError`."""
+    package = find_package(path)
+    check_signature(package, keys)
+    _checked(package)
+    return package
+
+
+def _described(path: Path) -> Package:
+    package = find_package(path)
+    if package.manifest_path is None:
+        place = package.file.with_suffix(".yaml")
+        raise ConfigError(
+            f"what is signed is a manifest, and {package.file} has none; edge-infer inspect --manifest begins {place}"
+        )
+    return package
+
+
+def _checked(package: Package) -> Mapping[str, str]:
+    """The digest of each file by its name; raises `ModelError` where one is not what the manifest says."""
+    said = package.manifest.sha256
+    digest = _sha256(read_whole(package.file, LARGEST_MODEL))
+    if said is not None and said.lower() != digest:
+        raise ModelError(f"{package.file}: its SHA-256 is {digest}, but {package.manifest_path} wants {said.lower()}")
+    beside = {name: _sha256(package.read(name, LARGEST_MODEL)[1]) for name in package.named_files()}
+    return {package.file.name: digest, **beside}
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _lines(package: Package, digests: Mapping[str, str]) -> list[str]:
+    """What a manifest lacks, as YAML at its top level."""
+    manifest = package.manifest
+    lines = [] if manifest.file else [f"file: {json.dumps(package.file.name)}"]
+    lines += [] if manifest.sha256 else [f"sha256: {digests[package.file.name]}"]
+    beside = [name for name in package.named_files() if name not in manifest.digests]
+    return lines + (["digests:", *(f"  {json.dumps(name)}: {digests[name]}" for name in beside)] if beside else [])
+
+
+def _complete(place: Path, lines: Sequence[str]) -> None:
+    """Adds lines to the end of a manifest; raises `ConfigError` where it would not be one any more."""
+    text = read_whole(place, LARGEST_MANIFEST)
+    more = "".join(f"{line}\n" for line in lines)
+    whole = text + more.encode()
+    if validate(parse_document(place, whole), Manifest)[1]:  # written in braces, or with some digests already
+        raise ConfigError(f"{place} lacks these lines, and they cannot be added at its end; put them in:\n{more}")
+    try:
+        write_durably(place, whole, stat.S_IMODE(place.stat().st_mode))
+    except OSError as error:
+        raise ConfigError(f"{place} cannot be written: {error.strerror}") from error

@@ -1,0 +1,160 @@
+"""Signatures of manifests: ``<file>.sig``, base64 of Ed25519 over the canonical JSON of the manifest.
+
+The manifest names the digest of the model file and of every file beside it, so that a signature covers them all. Needs
+the package ``cryptography`` (extra ``signatures``), which is imported when a signature is made or checked.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from edge_infer.errors import ConfigError, ModelError, StartError
+from edge_infer.models.files import read_whole
+from edge_infer.models.package import Package
+from edge_infer.models.request import TrustedKey
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+LARGEST: Final = 16384
+"""Bytes of a key or signature file."""
+LENGTH: Final = 64
+"""Bytes of a signature."""
+
+
+def check_signature(package: Package, keys: Sequence[TrustedKey]) -> None:
+    """Raises `ModelError` unless one of the keys has signed the package's manifest, and that covers all of its files.
+
+    Raises `StartError` where signatures cannot be checked.
+    """
+    place = signature_place(package)
+    if package.manifest_path is None:
+        raise ModelError(
+            f"it has no manifest, so it cannot be signed, and security.require_signature is true; there should be "
+            f"{package.file.with_suffix('.yaml')} and {place}"
+        )
+    _check_coverage(package)
+    signature = _signature(package, place)
+    if not any(_holds(key, signature, package.written) for key in keys):
+        names = ", ".join(key.name for key in keys)
+        raise ModelError(
+            f"{place} does not fit: {package.manifest_path} was changed after it was signed, or the signature is by "
+            f"another key than those that are trusted here ({names})"
+        )
+
+
+def signature_place(package: Package) -> Path:
+    """Where the signature of a package lies: beside its file."""
+    return package.file.with_name(package.file.name + ".sig")
+
+
+def uncovered(package: Package) -> list[str]:
+    """Keys that a manifest lacks to be signed: who it is, and the digests of all files."""
+    manifest = package.manifest
+    missing = [key for key in ("name", "version", "file", "sha256") if getattr(manifest, key) is None]
+    return missing + [f"digests: {name}" for name in package.named_files() if name not in manifest.digests]
+
+
+def sign(written: bytes, key: Ed25519PrivateKey) -> str:
+    """The content of a signature file."""
+    return base64.b64encode(key.sign(written)).decode() + "\n"
+
+
+def trusted_key(path: Path) -> TrustedKey:
+    """The public key of a PEM file; raises `ConfigError` for anything else, `StartError` without ``cryptography``."""
+    serialization, ed25519 = _cryptography()
+    data = _key_file(path)
+    if b"PRIVATE KEY" in data:
+        raise ConfigError(
+            f"{path} is a private key, which stays with the releaser; here belongs what openssl pkey -in {path.name} "
+            "-pubout prints"
+        )
+    try:
+        key = serialization.load_pem_public_key(data)
+    except Exception as error:
+        raise ConfigError(f"{path} holds no public key in PEM form") from error
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise ConfigError(f"{path} is a public key, but not of the kind Ed25519")
+    return TrustedKey(path.name, key.public_bytes_raw().hex())
+
+
+def private_key(path: Path) -> Ed25519PrivateKey:
+    """The private key of a PEM file without a password; raises `ConfigError`, and `StartError` like `trusted_key`."""
+    serialization, ed25519 = _cryptography()
+    try:
+        key = serialization.load_pem_private_key(_key_file(path), password=None)
+    except TypeError as error:
+        raise ConfigError(
+            f"{path} is encrypted; decrypt it to where only you can read: openssl pkey -in {path} -out KEY"
+        ) from error
+    except Exception as error:
+        raise ConfigError(
+            f"{path} holds no private key in PEM form; openssl genpkey -algorithm ed25519 makes one"
+        ) from error
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise ConfigError(f"{path} is a private key, but not of the kind Ed25519")
+    return cast("Ed25519PrivateKey", key)
+
+
+def available() -> bool:
+    """Whether signatures can be made and checked here."""
+    try:
+        _cryptography()
+    except StartError:
+        return False
+    return True
+
+
+def _check_coverage(package: Package) -> None:
+    missing = uncovered(package)
+    if missing:
+        raise ModelError(
+            f"{package.manifest_path} cannot stand for the whole package: it does not say {', '.join(missing)}; "
+            "edge-infer models sign adds digests"
+        )
+
+
+def _signature(package: Package, place: Path) -> bytes:
+    if not place.exists() and not place.is_symlink():
+        raise ModelError(f"it is not signed, and security.require_signature is true: there is no {place}")
+    try:
+        signature = base64.b64decode(b"".join(read_whole(place, LARGEST, roots=package.roots).split()), validate=True)
+    except binascii.Error:
+        signature = b""
+    if len(signature) != LENGTH:
+        raise ModelError(f"{place} is not a signature; expected the base64 of {LENGTH} bytes")
+    return signature
+
+
+def _holds(key: TrustedKey, signature: bytes, written: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    _, ed25519 = _cryptography()
+    try:
+        ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.hex)).verify(signature, written)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _key_file(path: Path) -> bytes:
+    try:
+        return read_whole(path, LARGEST)
+    except ModelError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _cryptography() -> tuple[Any, Any]:
+    """The modules for keys; raises `StartError` naming the extra."""
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as error:
+        raise StartError(
+            "signatures need the package cryptography; install it with: pip install 'edge-infer[signatures]'"
+        ) from error
+    return serialization, ed25519

@@ -1,0 +1,85 @@
+"""The highest version of each package that was committed on this device, and which of two versions is the older one.
+
+``versions.json`` in the state directory; the supervisor writes it when a model is committed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.config.plan import ModelPlan
+from edge_infer.durable import write_durably
+from edge_infer.errors import StartError, WireError
+
+FILE: Final = "versions.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """By the package's name."""
+
+    highest: Mapping[str, str] = field(default_factory=dict)
+
+
+def highest_versions(state_dir: Path) -> Mapping[str, str]:
+    """The highest version of each package that was ever committed here; raises `StartError` if nobody can tell."""
+    path = state_dir / FILE
+    try:
+        return decode(Versions, loads(path.read_bytes())).highest
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise StartError(f"{path} cannot be read: {error.strerror}") from error
+    except WireError as error:
+        raise StartError(
+            f"{path} is damaged ({error}), so nobody can tell which versions have served; remove it to begin anew"
+        ) from error
+
+
+def commit_version(state_dir: Path, model: ModelPlan) -> None:
+    """Notes durably that a model was committed; one without name and version leaves no trace. Raises `StartError`."""
+    name, at, _ = model.title.rpartition("@")
+    if model.version is None or not at:
+        return
+    known = highest_versions(state_dir)
+    if name in known and not older(known[name], model.version):
+        return
+    path = state_dir / FILE
+    try:
+        write_durably(path, dumps(encode(Versions({**known, name: model.version}))))
+    except OSError as error:
+        raise StartError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def older(one: str, other: str) -> bool:
+    """Whether a version comes before another.
+
+    As in Semantic Versioning: numbers count as numbers, ``1.0.0-rc.1`` comes before ``1.0.0``, and what follows a ``+``
+    does not matter. Beyond that ``1.0`` is ``1.0.0``, ``v1`` is ``1``, and letters begin a preview (``1.0rc1``), too.
+    """
+    return _rank(one) < _rank(other)
+
+
+_PREVIEW, _END, _NUMBER = -1, 0, 1
+
+
+def _rank(version: str) -> tuple[tuple[int, int, str], ...]:
+    release, _, preview = version.partition("+")[0].lower().removeprefix("v").partition("-")
+    parts: list[tuple[int, int, str]] = []
+    for part in reversed(_parts(release)):
+        if part[:2] != (_NUMBER, 0) or (parts and parts[0][0] == _NUMBER):  # 1.0.0 is 1, and 1.0.0rc1 is 1rc1
+            parts.insert(0, part)
+    marked = [(_PREVIEW, 0, ""), *_parts(preview)] if preview else []
+    return (*parts, *marked, (_END, 0, ""))
+
+
+def _parts(text: str) -> list[tuple[int, int, str]]:
+    return [
+        (_NUMBER, int(part), "") if part.isdigit() else (_PREVIEW, 0, part)
+        for part in re.findall("[0-9]+|[a-z]+", text)
+    ]

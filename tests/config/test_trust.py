@@ -1,0 +1,212 @@
+"""``security``: what it refuses, at which line, and what it lets through; the same in ``check`` and in a reload."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_infer.cli import main
+from edge_infer.config.compile import compile_config
+from edge_infer.config.load import parse_document
+from edge_infer.config.plan import Compiled
+from edge_infer.config.schema import Security
+from edge_infer.config.trust import read_policy
+from edge_infer.errors import StartError
+from edge_infer.models.versions import commit_version, highest_versions
+from edge_infer.supervisor.compilation import remember
+
+SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
+FILE = "face_full_range_int8.tflite"
+DIGEST = hashlib.sha256((SHIPPED / FILE).read_bytes()).hexdigest()
+TEXT = """\
+device: {id: box, state_dir: state}
+security: SECURITY
+models:
+  faces: MODEL
+sources:
+  shapes: {kind: synthetic, size: 64x48}
+pipelines:
+  faces: {source: shapes, model: faces}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copytree(SHIPPED, tmp_path / "models" / "faces")
+    shutil.copyfile(SHIPPED / FILE, tmp_path / "models" / "plain.tflite")
+    (tmp_path / "models" / "plain.yaml").write_text("labels: [face]\n")
+    return tmp_path
+
+
+def compiled(folder: Path, security: str, model: str = "{file: models/faces}", *, store: bool = False) -> Compiled:
+    (folder / "config.yaml").write_text(TEXT.replace("SECURITY", security).replace("MODEL", model))
+    return compile_config(folder / "config.yaml", store=store)
+
+
+def told(folder: Path, security: str, model: str = "{file: models/faces}") -> str:
+    """The problems, without the folder's name."""
+    return "\n".join(map(str, compiled(folder, security, model).problems)).replace(f"{folder}/", "")
+
+
+def test_without_the_section_all_is_as_it_was(folder: Path) -> None:
+    for model in ("{file: models/faces}", "{file: models/plain.tflite}"):
+        assert compiled(folder, "", model).problems == ()
+
+
+def test_a_digest_has_to_be_named_by_somebody(folder: Path) -> None:
+    security = "{require_digest: true}"
+    assert told(folder, security, "{file: models/plain.tflite}") == (
+        "config.yaml:4: models.faces: models/plain.tflite: nobody names its digest, and security.require_digest is "
+        f"true; put it into the configuration, as sha256: {DIGEST}"
+    )
+    assert compiled(folder, security, f"{{file: models/plain.tflite, sha256: {DIGEST}}}").problems == ()
+    assert compiled(folder, security, "{file: models/faces}").problems == ()  # the manifest names it
+
+
+def test_another_digest_is_told_before_the_file_is_parsed(folder: Path) -> None:
+    (folder / "models" / "plain.tflite").write_bytes(b"no model at all")
+    found = told(folder, "{}", f"{{file: models/plain.tflite, sha256: {DIGEST}}}")
+    assert found.startswith("config.yaml:4: models.faces.sha256: models/plain.tflite: its SHA-256 is ")
+    assert found.endswith(f"but the configuration wants {DIGEST}")
+
+
+@pytest.fixture
+def release(folder: Path) -> Path:
+    """A key pair; the public key is where the configuration trusts it. The private key's path."""
+    (folder / "keys").mkdir()
+    private = folder / "release.key"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
+    subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", folder / "keys" / "release.pem"], check=True)
+    return private
+
+
+def test_only_signed_packages_serve(folder: Path, release: Path) -> None:
+    security = "{require_signature: true}"
+    assert "cannot stand for the whole package: it does not say digests: golden/astronaut.png" in told(folder, security)
+    assert "has no manifest" not in told(folder, security)
+    assert main(["models", "sign", str(folder / "models" / "faces"), "--key", str(release)]) == 0
+    assert compiled(folder, security).problems == ()
+    manifest = folder / "models" / "faces" / "manifest.yaml"
+    manifest.write_text(manifest.read_text().replace("threshold: 0.5", "threshold: 0.4"))
+    assert told(folder, security).startswith(
+        f"config.yaml:4: models.faces.file: models/faces/{FILE}: models/faces/{FILE}.sig does not fit"
+    )
+    (folder / "models" / "plain.yaml").unlink()
+    assert "has no manifest, so it cannot be signed" in told(
+        folder, security, "{file: models/plain.tflite, labels: [face]}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("setup", "words"),
+    [
+        ("", "config.yaml:2: security.keys: the folder keys is not there; put the public keys of those into it"),
+        ("mkdir keys", "config.yaml:2: security.keys: the folder keys holds no key (*.pem)"),
+        ("mkdir keys; echo x > keys/a.pem", "config.yaml:2: security.keys: keys/a.pem holds no public key in PEM form"),
+    ],
+)
+def test_keys_that_are_not_there_are_told_once(folder: Path, setup: str, words: str) -> None:
+    subprocess.run(["sh", "-c", setup], cwd=folder, check=True)
+    found = told(folder, "{require_signature: true, keys: keys}")
+    assert found.splitlines()[0].startswith(words)
+    assert compiled(folder, "{keys: keys}").problems == ()
+
+
+def versioned(folder: Path, version: str, more: str = "") -> None:
+    manifest = folder / "models" / "faces" / "manifest.yaml"
+    lines = [line for line in manifest.read_text().splitlines() if not line.startswith(("version:", "licence:"))]
+    manifest.write_text("\n".join([f"version: {version}", f"licence: other {more}", *lines, ""]))
+
+
+def test_an_older_version_is_refused_unless_it_is_allowed_or_serves(folder: Path) -> None:
+    plan = compiled(folder, "{}", store=True).plan
+    assert plan is not None
+    model = plan.models()[0]
+    state = folder / "state"
+    commit_version(state, replace(model, title="face-detect@1.2.0", version="1.2.0"))
+    commit_version(state, replace(model, title="face-detect@1.1.0", version="1.1.0"))
+    commit_version(state, replace(model, title="no-version", version=None))
+    assert highest_versions(state) == {"face-detect": "1.2.0"}
+    assert told(folder, "{}") == (
+        f"config.yaml:4: models.faces.file: models/faces/{FILE}: face-detect 1.0.0 is older than 1.2.0, which has "
+        "served here; to go back, use edge-infer models rollback or set security.allow_downgrade: true"
+    )
+    assert compiled(folder, "{allow_downgrade: true}").problems == ()
+    remember(plan)  # what is applied is no step back
+    assert compiled(folder, "{}").problems == ()
+    (state / "applied.json").unlink()
+    for version in ("1.2.0", "1.10"):
+        versioned(folder, version)
+        assert compiled(folder, "{}").problems == ()
+
+
+def test_versions_that_nobody_can_read_are_no_versions(folder: Path) -> None:
+    (folder / "state").mkdir()
+    (folder / "state" / "versions.json").write_text("{")
+    assert "versions.json is damaged" in told(folder, "{}")
+    assert compiled(folder, "{allow_downgrade: true}").problems == ()
+    with pytest.raises(StartError, match="remove it to begin anew"):
+        highest_versions(folder / "state")
+
+
+def test_who_may_not_look_into_the_state_directory_is_told_so(closed: Path) -> None:
+    document = parse_document(Path("config.yaml"), b"security: {}\n")
+    policy, problems, warnings = read_policy(Security(), document, str(closed))
+    assert (policy.highest, problems) == ({}, [])
+    assert [str(warning) for warning in warnings] == [
+        f"config.yaml:1: security: {closed}/versions.json cannot be read: Permission denied; versions are not compared"
+    ]
+
+
+BAD = {
+    "{file: ../outside.tflite}": "goes up by ..",
+    "{file: link.tflite}": "link.tflite is a link, and links are not followed; name the place itself: ",
+    "{file: linked/plain.tflite}": "linked is a link",
+    "{file: dangling}": "dangling is a link that leads nowhere",
+    "{file: loop}": "loop is a link that leads nowhere",
+    "{file: pipe}": "pipe is a named pipe, not a file",
+    "{file: /dev/null}": "/dev/null is a device, not a file",
+    "{file: keys}": "keys is a folder without a manifest.yaml",
+    "{file: models/plain.tflite, labels: words}": "words is a link",
+    "{file: models/plain.tflite, labels: ../words}": "goes up by ..",
+    "{file: large.tflite}": "large.tflite has 3221225472 bytes; more than",
+    "{file: lying.tflite}": "lying.yaml wants " + "0" * 64,
+    "{file: shapes.tflite}": "2 labels (manifest) for 1 classes",
+    "{file: beside.tflite}": "beside.yaml is a link",
+    "{file: input.tflite}": "gray",
+}
+
+
+def test_what_is_no_plain_file_or_lies_is_refused_with_a_reason(folder: Path) -> None:
+    targets = {"link.tflite": "models/plain.tflite", "linked": "models", "loop": "loop", "words": "/etc/hostname"}
+    for name, target in {**targets, "dangling": "none", "beside.yaml": "models/plain.yaml"}.items():
+        (folder / name).symlink_to(target)
+    os.mkfifo(folder / "pipe")
+    (folder / "keys").mkdir()
+    (folder / "large.tflite").touch()
+    os.truncate(folder / "large.tflite", 3 << 30)
+    shutil.copyfile(SHIPPED / FILE, folder / "beside.tflite")
+    lies = {"lying": f"sha256: {'0' * 64}", "shapes": "labels: [face, nose]", "input": "input: {color: gray}"}
+    for name, manifest in lies.items():
+        shutil.copyfile(SHIPPED / FILE, folder / f"{name}.tflite")
+        (folder / f"{name}.yaml").write_text(manifest + "\n")
+    models = "".join(f"\n  m{number}: {model}" for number, model in enumerate(BAD))
+    found = told(folder, "{}", "{file: models/faces}" + models).splitlines()
+    assert len(found) == len(BAD)
+    for number, (words, problem) in enumerate(zip(BAD.values(), found, strict=True)):
+        assert problem.startswith(f"config.yaml:{5 + number}: models.m{number}.")
+        assert words in problem
+    assert not (folder / "state").exists()
+
+
+def test_a_whole_path_is_the_operators_word(folder: Path) -> None:
+    assert compiled(folder, "{}", f"{{file: {folder}/models/plain.tflite}}").problems == ()
+    (folder / "elsewhere").mkdir()
+    shutil.copyfile(folder / "config.yaml", folder / "elsewhere" / "config.yaml")
+    assert compile_config(folder / "elsewhere" / "config.yaml").problems == ()

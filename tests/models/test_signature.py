@@ -1,0 +1,226 @@
+"""Signed packages: what a releaser signs is what a device accepts, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_infer.cli import main
+from edge_infer.errors import ConfigError, ModelError
+from edge_infer.models.canonical import canonical
+from edge_infer.models.package import find_package
+from edge_infer.models.policy import check_policy
+from edge_infer.models.request import Policy
+from edge_infer.models.signature import private_key, trusted_key
+from edge_infer.models.versions import older
+
+SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
+MODEL = "face_full_range_int8.tflite"
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """The shipped package with its labels in a file."""
+    folder = tmp_path / "package"
+    shutil.copytree(SHIPPED, folder)
+    manifest = folder / "manifest.yaml"
+    manifest.write_text(manifest.read_text().replace("labels: [face]", "labels: labels.txt"))
+    (folder / "labels.txt").write_text("face\n")
+    return folder
+
+
+def make_key(folder: Path, name: str) -> tuple[Path, Path]:
+    """A private key, and its public key in a folder of its own, as the documentation has them made."""
+    private, public = folder / f"{name}.key", folder / name / f"{name}.pem"
+    public.parent.mkdir()
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
+    subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True)
+    return private, public
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, Path]:
+    return make_key(tmp_path, "release")
+
+
+def judge(folder: Path, key: Path) -> None:
+    """What a device with ``require_signature`` does."""
+    check_policy(Policy(require_signature=True, keys=(trusted_key(key),)), find_package(folder), "0" * 64, asked=None)
+
+
+def test_a_signed_package_is_accepted_by_those_who_trust_the_key(
+    package: Path, keys: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    private, public = keys
+    before = (package / "manifest.yaml").read_text()
+    assert main(["models", "sign", str(package), "--key", str(private)]) == 0
+    assert f"face-detect@1.0.0 is signed: {package / MODEL}.sig" in capsys.readouterr().err
+    after = (package / "manifest.yaml").read_text()
+    assert after.startswith(before)
+    assert set(find_package(package).manifest.digests) == {"labels.txt", "golden/astronaut.png"}
+    judge(package, public)
+    assert main(["models", "verify", str(package), "--keys", str(public.parent)]) == 0
+    assert main(["models", "sign", str(package), "--key", str(private)]) == 0  # again: nothing to add
+    assert (package / "manifest.yaml").read_text() == after
+    _, other = make_key(tmp_path, "other")
+    capsys.readouterr()
+    assert main(["models", "verify", str(package), "--keys", str(other)]) == 1
+    assert "by another key than those that are trusted here (other.pem)" in capsys.readouterr().err
+
+
+def test_openssl_makes_the_same_signature(package: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
+    """For keys that lie elsewhere: --print is what is signed, and the form is everybody's."""
+    private, public = keys
+    command = [sys.executable, "-m", "edge_infer", "models", "sign", str(package), "--print"]
+    written = subprocess.run(command, capture_output=True, check=True).stdout
+    assert written == canonical(json.loads(written)) == find_package(package).written
+    (tmp_path / "bytes").write_bytes(written)
+    sign = ["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", private, "-in", tmp_path / "bytes"]
+    made = subprocess.run(sign, capture_output=True, check=True).stdout
+    (package / f"{MODEL}.sig").write_bytes(base64.encodebytes(made))
+    judge(package, public)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (
+            lambda p: (p / f"{MODEL}.sig").unlink(),
+            r"it is not signed, and security.require_signature is true: there is no",
+        ),
+        (
+            lambda p: (p / f"{MODEL}.sig").write_text("AAAA\n"),
+            r"\.sig is not a signature; expected the base64 of 64 bytes",
+        ),
+        (lambda p: (p / f"{MODEL}.sig").write_text("no!\n"), r"\.sig is not a signature"),
+        (lambda p: (p / f"{MODEL}.sig").write_text("A" * 86 + "==\n"), r"does not fit: .* changed after it was signed"),
+        (lambda p: edit(p, "threshold: 0.5", "threshold: 0.1"), r"does not fit: .* changed after it was signed"),
+        (lambda p: edit(p, "version: 1.0.0", "version: 9.0.0"), r"does not fit"),
+        (lambda p: edit(p, "version: 1.0.0\n", ""), r"cannot stand for the whole package: it does not say version;"),
+        (lambda p: edit(p, "digests:", "# digests:").joinpath("x"), "manifest.yaml:"),
+        (lambda p: (p / "manifest.yaml").unlink(), "is a folder without a manifest.yaml"),
+    ],
+)
+def test_whatever_is_changed_after_the_signature_shows(
+    package: Path, keys: tuple[Path, Path], damage: object, words: str
+) -> None:
+    private, public = keys
+    assert main(["models", "sign", str(package), "--key", str(private)]) == 0
+    assert callable(damage)
+    damage(package)
+    with pytest.raises(ModelError, match=words):
+        judge(package, public)
+
+
+def edit(package: Path, old: str, new: str) -> Path:
+    manifest = package / "manifest.yaml"
+    assert old in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace(old, new))
+    return package
+
+
+def test_layout_and_comments_do_not_matter(package: Path, keys: tuple[Path, Path]) -> None:
+    private, public = keys
+    assert main(["models", "sign", str(package), "--key", str(private)]) == 0
+    edit(package, "threshold: 0.5", "threshold:   0.5   # as it was")
+    judge(package, public)
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "golden/astronaut.png", MODEL])
+def test_a_file_that_is_not_the_signed_one_is_found(
+    package: Path, keys: tuple[Path, Path], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    private, public = keys
+    assert main(["models", "sign", str(package), "--key", str(private)]) == 0
+    with (package / name).open("ab") as file:
+        file.write(b"more\n")
+    assert main(["models", "verify", str(package), "--keys", str(public)]) == 1
+    assert f"{name}: its SHA-256 is" in capsys.readouterr().err
+    assert main(["models", "sign", str(package), "--key", str(private)]) == 3  # nobody signs what does not fit
+
+
+def test_what_only_the_releaser_knows_is_asked_for(
+    package: Path, keys: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    private, public = keys
+    edit(package, "version: 1.0.0\n", "")
+    assert main(["models", "sign", str(package), "--key", str(private)]) == 2
+    assert "a release needs version; say them there" in capsys.readouterr().err
+    assert main(["models", "sign", str(SHIPPED / MODEL), "--key", str(public)]) == 2
+    assert "holds no private key in PEM form; openssl genpkey" in capsys.readouterr().err
+    shutil.copyfile(SHIPPED / MODEL, tmp_path / "m.tflite")
+    assert main(["models", "sign", str(tmp_path / "m.tflite"), "--key", str(private)]) == 2
+    assert "m.tflite has none; edge-infer inspect --manifest begins" in capsys.readouterr().err
+    (tmp_path / "m.yaml").write_text("{name: m, version: 1}\n")
+    assert main(["models", "sign", str(tmp_path / "m.tflite"), "--key", str(private)]) == 2
+    assert "cannot be added at its end; put them in:\nsha256: " in capsys.readouterr().err
+    assert (tmp_path / "m.yaml").read_text() == "{name: m, version: 1}\n"
+
+
+def test_keys_that_are_none_are_named(keys: tuple[Path, Path], tmp_path: Path) -> None:
+    private, _ = keys
+    with pytest.raises(ConfigError, match="is a private key, which stays with the releaser"):
+        trusted_key(private)
+    rsa, locked = tmp_path / "rsa.key", tmp_path / "locked.key"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "rsa", "-out", rsa], check=True, capture_output=True)
+    subprocess.run(["openssl", "pkey", "-in", private, "-aes256", "-passout", "pass:x", "-out", locked], check=True)
+    subprocess.run(["openssl", "pkey", "-in", rsa, "-pubout", "-out", tmp_path / "rsa.pem"], check=True)
+    with pytest.raises(ConfigError, match="not of the kind Ed25519"):
+        private_key(rsa)
+    with pytest.raises(ConfigError, match="not of the kind Ed25519"):
+        trusted_key(tmp_path / "rsa.pem")
+    with pytest.raises(ConfigError, match="is encrypted; decrypt it"):
+        private_key(locked)
+    (tmp_path / "text.pem").write_text("hello\n")
+    with pytest.raises(ConfigError, match="holds no public key in PEM form"):
+        trusted_key(tmp_path / "text.pem")
+
+
+def test_without_the_extra_the_error_names_it(keys: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "site" / "cryptography").mkdir(parents=True)
+    (tmp_path / "site" / "cryptography" / "__init__.py").write_text("raise ImportError('none')")
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_infer", "models", "sign", str(SHIPPED), "--key", str(keys[0])],
+        env={"PYTHONPATH": f"{tmp_path / 'site'}:{Path(__file__).parents[2]}", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "pip install 'edge-infer[signatures]'" in done.stderr
+
+
+def test_the_canonical_form() -> None:
+    assert (
+        canonical({"b": [1.0, 2, True, None], "a": {"ü": "\n"}}) == '{"a":{"ü":"\\n"},"b":[1.0,2,true,null]}'.encode()
+    )
+
+
+@pytest.mark.parametrize(
+    "versions",
+    [
+        ["0.9", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-rc.1", "1.0.0", "1.0.1", "1.2", "1.10", "2"],
+        ["1.0rc1", "v1.0", "1.0.1"],
+        ["2025-11-25", "2026-01-02"],
+        ["a", "b"],
+    ],
+)
+def test_which_version_is_older(versions: list[str]) -> None:
+    for place, one in enumerate(versions):
+        for other in versions[place + 1 :]:
+            assert older(one, other)
+            assert not older(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("1", "1.0.0"), ("v1.2", "1.2"), ("1.0+abc", "1.0+def"), ("1.0RC1", "1.0rc1")]
+)
+def test_versions_that_are_the_same(one: str, other: str) -> None:
+    assert not older(one, other)
+    assert not older(other, one)
