@@ -42,7 +42,7 @@ def test_it_is_json_schema_with_a_title() -> None:
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"].endswith("2020-12/schema")
     assert schema["title"] == "Configuration of edge-infer"
-    assert list(schema["properties"]) == ["device", "mqtt", "models", "sources", "pipelines"]
+    assert list(schema["properties"]) == ["device", "security", "mqtt", "models", "sources", "pipelines"]
 
 
 def test_a_good_configuration_is_valid(tmp_path: Path) -> None:
