@@ -16,6 +16,7 @@ from edge_infer.messages import Task
 from edge_infer.models.files import file_options
 from edge_infer.models.manifest import TASKS, Manifest
 from edge_infer.models.metadata import Metadata
+from edge_infer.models.package import Package
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.store import keep
 
