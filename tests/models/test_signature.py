@@ -159,7 +159,7 @@ def test_what_only_the_releaser_knows_is_asked_for(
     assert "m.tflite has none; edge-infer inspect --manifest begins" in capsys.readouterr().err
     (tmp_path / "m.yaml").write_text("{name: m, version: 1}\n")
     assert main(["models", "sign", str(tmp_path / "m.tflite"), "--key", str(private)]) == 2
-    assert "cannot be added at its end; put them in:\nsha256: " in capsys.readouterr().err
+    assert 'cannot be added at its end; put them in:\nfile: "m.tflite"\nsha256: ' in capsys.readouterr().err
     assert (tmp_path / "m.yaml").read_text() == "{name: m, version: 1}\n"
 
 
