@@ -32,12 +32,24 @@ _PARAMETERS: Final[Mapping[str, dict[str, JsonValue]]] = {
     },
     "pipeline": {"description": "the name of a pipeline in the configuration", "examples": ["door"]},
     "model": {"description": "the name of a model in the configuration", "examples": ["faces"]},
+    "object": {
+        "description": "prefix and device, joined by _; other characters than letters, digits, - and _ became _",
+        "examples": ["edge-infer_gate-3"],
+    },
+}
+_NAMES: Final[Mapping[Kind, str]] = {
+    "model": "{model}",
+    "discovery": "{object}",
+    "state": "{pipeline}",
+    "event": "{pipeline}",
+    "result": "{pipeline}",
 }
 _SUMMARIES: Final[Mapping[Kind, str]] = {
     "status": "Whether the device is there: the broker says offline for one that vanished",
     "info": "Versions, board, pipelines and their models, and which walls hold",
     "config": "Whether the last configuration that was read is in force",
     "model": "Which file serves under the name of a model",
+    "discovery": "With mqtt.discovery: homeassistant, the entities of the device, for Home Assistant",
     "state": "What holds now, or why nothing is known; it holds while the status is online",
     "health": "How the device does, every 30 s",
     "event": "Something that began, changed or ended",
@@ -63,8 +75,7 @@ def document() -> dict[str, Any]:
 
 
 def _channel(kind: Kind) -> dict[str, Any]:
-    name = {"model": "{model}", "state": "{pipeline}", "event": "{pipeline}", "result": "{pipeline}"}.get(kind, "")
-    address = Place(kind, name).topic(_BASE)
+    address = Place(kind, _NAMES.get(kind, "")).topic(_BASE)
     return {
         "address": address,
         "summary": _SUMMARIES[kind],

@@ -32,9 +32,13 @@ else:
 
 
 class Absent(enum.Enum):
-    """The type of `ABSENT`."""
+    """The type of `ABSENT`, which counts as false."""
 
     ABSENT = "absent"
+
+    def __bool__(self) -> bool:
+        """So that a subscriber may write ``if result.replay``."""
+        return False
 
 
 ABSENT: Final = Absent.ABSENT

@@ -58,6 +58,7 @@ def test_there_and_back() -> None:
 def test_what_is_absent_has_no_key_and_defaults_fill_in() -> None:
     record = decode(Outer, SMALL)
     assert record.class_ is ABSENT
+    assert not ABSENT
     assert record.pair == (0.0, 1.5)
     assert type(record.pair[0]) is float
     assert record.many == (Inner("x", 0.5),)

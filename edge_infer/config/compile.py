@@ -99,7 +99,15 @@ class _Compilation:
         self._problems += self._build.problems
         if self._problems:
             return None
-        return Plan(self._document.digest, device, state_dir, mqtt, tuple(usable), tuple(pipelines))
+        return Plan(
+            self._document.digest,
+            device,
+            state_dir,
+            mqtt,
+            tuple(usable),
+            tuple(pipelines),
+            discovery=config.mqtt.discovery,
+        )
 
     def _models(self, config: Config, state_dir: str, keep: Path | None) -> dict[str, ModelPlan]:
         """The models that can be used, by name."""

@@ -301,6 +301,7 @@ class Plan:
     sources: tuple[SourcePlan, ...]
     pipelines: tuple[PipelinePlan, ...]
     names: tuple[str, ...] = ()
+    discovery: Literal["off", "homeassistant"] = "off"
 
     def spoken_of(self) -> tuple[str, ...]:
         """The names of all models that there is something to say about."""

@@ -86,6 +86,8 @@ class Mqtt(Section):
     """MQTT quality of service; with 0, delivered means written to the socket."""
     client_id: Annotated[str | None, text("a client id", most=128), Field(examples=["edge-infer-gate-3"])] = None
     """Name of this client at the broker, one for each device; without it `edge-infer-<device id>`."""
+    discovery: Annotated[Literal["off", "homeassistant"], choice("off", "homeassistant")] = "off"
+    """Whom to announce pipelines and their values to, as entities."""
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Mqtt:

@@ -51,7 +51,7 @@ class TopicMemory:
         """Remembers the names of this plan and what is not cleared yet; where it cannot write, the next time."""
         names = [("state", pipeline.name) for pipeline in plan.pipelines]
         names += [("model", name) for name in plan.spoken_of()]
-        names += [(place.kind, place.name) for place in clearing]
+        names += [(place.kind, place.name) for place in clearing if place.kind in ("state", "model")]
         new = decode(Remembered, {"topic": plan.mqtt.topic, "places": encode(sorted(names))})
         if new == self._known:
             return

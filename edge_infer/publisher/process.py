@@ -15,6 +15,7 @@ from edge_infer.messages import Event
 from edge_infer.publisher.board import Board
 from edge_infer.publisher.cargo import Cargo
 from edge_infer.publisher.clock import Clock
+from edge_infer.publisher.discovery import Discovery
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.health import HealthClock
 from edge_infer.publisher.intake import Series
@@ -72,6 +73,7 @@ class Publisher:
         self._cargo = Cargo(self._retained, outbox, self._egress)
         self._states = States(self._retained, self._egress, self._clock.uptime)
         self._memory = TopicMemory()
+        self._discovery = Discovery(self._retained, self._egress)
         self._health = HealthClock(board)
         self._plan: Plan | None = None
         self._link: Link | None = None
@@ -133,6 +135,7 @@ class Publisher:
         self._states.apply(plan, self._memory.load(plan))
         self._plan = plan
         self._memory.save(plan, self._retained.clearing())
+        self._discovery.apply(plan)
         if self._link is None:
             self._link = Link(plan.mqtt, self._cargo, clock=self._clock)
             self._greeting_due = True
@@ -214,6 +217,7 @@ class Publisher:
         self._retained.refresh("state", STATE_AGAIN)
         if self._plan and self._health.due():
             self._memory.save(self._plan, self._retained.clearing())
+            self._discovery.settle(self._plan)
             health = self._health.compose(self._plan, self._outbox.account(), self._egress.rejected)
             if payload := self._egress.admit(HEALTH, health, self._clock.uptime()):
                 self._retained.set(HEALTH, payload)
@@ -266,6 +270,7 @@ class Publisher:
             log.warning("the broker did not hear the end from us: %s", self._link.sentence)
         self._speak()
         self._memory.save(self._plan, self._retained.clearing())
+        self._discovery.settle(self._plan)
         if pending := self._outbox.account().pending:
             log.warning("%d messages were not delivered", pending)
 

@@ -20,6 +20,7 @@ class Retained:
         self._values: dict[Place, bytes] = {}
         self._said: dict[Place, float] = {}
         self._due: set[Place] = set()
+        self._settled: set[Place] = set()
 
     def __contains__(self, place: object) -> bool:
         return bool(self._values.get(place)) if isinstance(place, Place) else False
@@ -44,6 +45,11 @@ class Retained:
         """The newest value; sent even when it is the same, because a heartbeat is news too."""
         self._values[place] = payload
         self._due.add(place)
+        self._settled.discard(place)
+
+    def settled(self, place: Place) -> bool:
+        """Whether the broker has heard the newest value since it was set."""
+        return place in self._settled
 
     def again(self) -> None:
         """A new connection: everything is said anew."""
@@ -71,6 +77,8 @@ class Retained:
 
     def acked(self, place: Place, payload: bytes) -> None:
         """The broker has it; a cleared topic is forgotten."""
+        if payload == self._values.get(place):
+            self._settled.add(place)
         if not payload and not self._values.get(place, b"?"):
             del self._values[place]
             self._said.pop(place, None)

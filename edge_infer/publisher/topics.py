@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from edge_infer.messages import ConfigStatus, Event, Health, Info, ModelStatus, Result, State
+from edge_infer.publisher.announcement import Announcement
 
-Kind = Literal["status", "info", "config", "model", "state", "health", "event", "result"]
+Kind = Literal["status", "info", "config", "model", "discovery", "state", "health", "event", "result"]
 
 STATE_EXPIRY: Final = 180
 """Seconds after which a broker that speaks MQTT 5 forgets a state that was not said again."""
@@ -31,6 +32,7 @@ RULES: Final[Mapping[Kind, Rule]] = {
     "info": Rule(Info, retained=True, limit=LARGE),
     "config": Rule(ConfigStatus, retained=True, limit=LARGE),
     "model": Rule(ModelStatus, retained=True, limit=LARGE),
+    "discovery": Rule(Announcement, retained=True, limit=LARGE),
     "state": Rule(State, retained=True, limit=SMALL, expiry=STATE_EXPIRY),
     "health": Rule(Health, retained=True, limit=LARGE),
     "event": Rule(Event, retained=False, limit=SMALL),
@@ -40,7 +42,7 @@ RULES: Final[Mapping[Kind, Rule]] = {
 
 
 class Place(NamedTuple):
-    """Where a message belongs: its kind, and the pipeline or model it is about."""
+    """Where a message belongs: its kind, and the pipeline or model it is about, or the device's name elsewhere."""
 
     kind: Kind
     name: str = ""
@@ -51,7 +53,9 @@ class Place(NamedTuple):
         return RULES[self.kind]
 
     def topic(self, base: str) -> str:
-        """The MQTT topic below ``base``, which is ``<prefix>/<device>``."""
+        """The MQTT topic below ``base``, which is ``<prefix>/<device>``; that of discovery is elsewhere."""
+        if self.kind == "discovery":
+            return f"homeassistant/device/{self.name}/config"
         if self.kind == "model":
             return f"{base}/model/{self.name}"
         return f"{base}/{self.name}/{self.kind}" if self.name else f"{base}/{self.kind}"

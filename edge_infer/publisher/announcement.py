@@ -1,0 +1,78 @@
+"""What Home Assistant is told about a device: one retained message that announces all of its entities.
+
+The form is that of its MQTT discovery for devices, with its short keys; what each means is in its documentation
+(https://www.home-assistant.io/integrations/mqtt/#discovery-payload).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from edge_infer.codec import ABSENT, Absent, Size, Text
+from edge_infer.messages import Label
+
+KEY: Final = r"[A-Za-z0-9_.-]{1,250}"
+OBJECT: Final = r"[A-Za-z0-9_-]{1,270}"
+
+Key = Annotated[str, Text(KEY, 250)]
+"""Name of an entity within its device; it stays the same as long as the entity is the same."""
+ObjectId = Annotated[str, Text(OBJECT, 270)]
+"""Name of a device at Home Assistant."""
+Topic = Annotated[str, Text(r"[^+#\x00]+", 400)]
+Template = Annotated[str, Text(most=2500)]
+"""What Home Assistant makes of a payload: Jinja."""
+Word = Annotated[str, Text(r"[a-z_]+", 40)]
+Shown = Annotated[str, Text(most=256)]
+Platform = Literal["sensor", "binary_sensor", "event"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One entity; with ``p`` alone, one that is gone."""
+
+    p: Platform
+    name: Shown | Absent = ABSENT
+    uniq_id: Annotated[str, Text(rf"{OBJECT}_{KEY}", 600)] | Absent = ABSENT
+    stat_t: Topic | Absent = ABSENT
+    val_tpl: Template | Absent = ABSENT
+    dev_cla: Word | Absent = ABSENT
+    stat_cla: Literal["measurement", "total_increasing"] | Absent = ABSENT
+    unit_of_meas: Annotated[str, Text(most=32)] | Absent = ABSENT
+    ent_cat: Literal["diagnostic"] | Absent = ABSENT
+    exp_aft: Literal[180] | Absent = ABSENT
+    ops: Annotated[tuple[Label, ...], Size(64)] | Absent = ABSENT
+    evt_typ: Annotated[tuple[Word, ...], Size(32)] | Absent = ABSENT
+    json_attr_t: Topic | Absent = ABSENT
+    json_attr_tpl: Template | Absent = ABSENT
+    qos: Literal[1] | Absent = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """The device that the entities belong to."""
+
+    ids: tuple[ObjectId]
+    name: Shown
+    mf: Shown
+    sw: Shown
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The program that announces."""
+
+    name: Shown
+    sw: Shown
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A device and its entities by key; ``avty_t`` says whether it is there, ``stat_t`` what its diagnostics read."""
+
+    dev: Box
+    o: Origin
+    avty_t: Topic
+    stat_t: Topic
+    cmps: Annotated[Mapping[Key, Entity], Size(1000)]

@@ -1,0 +1,152 @@
+"""Announces the device to Home Assistant, and withdraws what is gone: entities, or all of it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Final
+
+from edge_infer import __version__
+from edge_infer.codec import ABSENT, Size, decode, dumps, encode, loads
+from edge_infer.config.plan import Plan
+from edge_infer.errors import WireError
+from edge_infer.publisher.announcement import Announcement, Box, Entity, Key, ObjectId, Origin, Platform
+from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.entities import entities
+from edge_infer.publisher.rarely import Rarely
+from edge_infer.publisher.retained import Retained
+from edge_infer.publisher.topics import HEALTH, STATUS, Place
+
+log = logging.getLogger(__name__)
+
+FILE: Final = "discovery.json"
+MOST_BYTES: Final = 1 << 20
+ROOM: Final = 400
+"""Bytes of an announcement beside its entities and the name and topic of the device, rounded up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """Under which name the device is known to Home Assistant, and its entities there by key."""
+
+    device: ObjectId
+    entities: Annotated[Mapping[Key, Platform], Size(2000)] = field(default_factory=dict)
+
+
+class Discovery:
+    """Keeps the announcement in step with the configuration; remembers over restarts what may have to be withdrawn.
+
+    Home Assistant forgets an entity that comes with its platform alone, and a device whose message is empty. An entity
+    that is merely left out stays there for ever.
+    """
+
+    def __init__(self, retained: Retained, egress: Egress) -> None:
+        self._retained = retained
+        self._egress = egress
+        self._memory = _Memory()
+        self._current: Announced | None = None
+
+    def apply(self, plan: Plan) -> None:
+        """Announces what this plan has, or withdraws everything where discovery is off."""
+        known = self._memory.load(plan)
+        wanted = object_id(plan.mqtt.topic) if plan.discovery == "homeassistant" else None
+        if known is not None and known.device != wanted:
+            self._retained.set(Place("discovery", known.device), b"")
+            known = None
+        self._current = None
+        if wanted is None:
+            return
+        gone = dict(known.entities) if known is not None else {}
+        announcement = announce(plan, wanted, gone)
+        present = {key: entity.p for key, entity in announcement.cmps.items() if entity.uniq_id is not ABSENT}
+        self._current = Announced(wanted, present)
+        self._memory.save(plan, Announced(wanted, {**gone, **present}))
+        place = Place("discovery", wanted)
+        if payload := self._egress.admit(place, announcement):
+            self._retained.set(place, payload)
+
+    def settle(self, plan: Plan) -> None:
+        """What the broker has heard of is done with, and need not be remembered; to be called now and then."""
+        waiting = {place.name for place in self._retained.places() if place.kind == "discovery"}
+        if self._current is None and not waiting:
+            self._memory.save(plan, None)
+        elif self._current and self._retained.settled(Place("discovery", self._current.device)):
+            self._memory.save(plan, self._current)
+
+
+def object_id(topic: str) -> str:
+    """The name of a device at Home Assistant, from its topic (`<prefix>/<device>`), which no other device has."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", topic)
+
+
+def announce(plan: Plan, device: str, known: Mapping[str, Platform]) -> Announcement:
+    """What fits into a message, the most important first; of what was ``known`` the rest is withdrawn."""
+    place = Place("discovery", device)
+    wanted = {key: replace(entity, uniq_id=f"{device}_{key}") for key, entity in entities(plan)}
+    gone = {key: Entity(platform) for key, platform in known.items() if key not in wanted}
+    room = place.rule.limit - ROOM - 2 * len(device) - len(plan.device) - 2 * len(plan.mqtt.topic.encode())
+    chosen: dict[str, Entity] = {}
+    for key, entity in {**gone, **wanted}.items():
+        room -= len(dumps({key: encode(entity)})) - 1
+        if room < 0:
+            break
+        chosen[key] = entity
+    if left := len(gone) + len(wanted) - len(chosen):
+        log.warning(
+            "the announcement to Home Assistant has room for %d entities; %d are left out, %s first: name fewer labels "
+            "in the pipelines, or split them between devices",
+            len(chosen), left, list({**gone, **wanted})[len(chosen)],
+        )  # fmt: skip
+    name = "edge-infer"
+    box = Box((device,), plan.device, name, __version__)
+    topic = plan.mqtt.topic
+    return Announcement(box, Origin(name, __version__), STATUS.topic(topic), HEALTH.topic(topic), chosen)
+
+
+class _Memory:
+    """A small file in the state directory, written when something changed and never otherwise."""
+
+    def __init__(self) -> None:
+        self._known: Announced | None = None
+        self._loaded = False
+        self._rarely = Rarely(3600.0)
+
+    def load(self, plan: Plan) -> Announced | None:
+        """What Home Assistant may know of us."""
+        if not self._loaded:
+            self._loaded, self._known = True, self._read(Path(plan.state_dir, FILE))
+        return self._known
+
+    def save(self, plan: Plan, new: Announced | None) -> None:
+        """Remembers it, or that there is nothing; where it cannot write, the next time."""
+        if new == self._known:
+            return
+        path = Path(plan.state_dir, FILE)
+        try:
+            if new is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.with_suffix(".new").write_bytes(dumps(encode(new)))
+                path.with_suffix(".new").replace(path)
+        except OSError as error:
+            if self._rarely.due(path):
+                log.warning(
+                    "%s cannot be written (%s): entities that are removed while the daemon is stopped stay at Home "
+                    "Assistant",
+                    path, error.strerror,
+                )  # fmt: skip
+        else:
+            self._known = new
+
+    def _read(self, path: Path) -> Announced | None:
+        try:
+            with path.open("rb") as file:
+                return decode(Announced, loads(file.read(MOST_BYTES)))
+        except FileNotFoundError:
+            return None
+        except (OSError, WireError) as error:
+            log.warning("%s cannot be read, removed entities may stay at Home Assistant: %s", path, error)
+            return None

@@ -1,0 +1,124 @@
+"""Which entities a configuration has at Home Assistant, the most important ones first."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, get_args, get_type_hints
+
+from edge_infer.config.plan import PipelinePlan, Plan
+from edge_infer.messages import Event, SourceState
+from edge_infer.publisher import jinja
+from edge_infer.publisher.announcement import Entity, Platform
+from edge_infer.publisher.topics import STATE_EXPIRY, Place
+
+MOST_LABELS: Final = 12
+"""Labels of a pipeline that get entities of their own; with more, only their sum does."""
+NOTHING: Final = "nothing"
+"""The class when no class reached the threshold."""
+MEASURED: Final[Mapping[str, Any]] = {"stat_cla": "measurement"}
+
+Keyed = Iterator[tuple[str, Entity]]
+
+
+def entities(plan: Plan) -> Keyed:
+    """Keys and entities; ``uniq_id`` is still to be filled in."""
+    for pipeline in plan.pipelines:
+        yield from _of_pipeline(pipeline, plan.mqtt.topic)
+    yield from _of_device(plan.mqtt.topic)
+    for pipeline in plan.pipelines:
+        yield from _speed(pipeline.name)
+    for source in plan.sources:
+        state = jinja.told("sources", source.name, "state")
+        shown = _diagnosis("sensor", f"{source.name} source", state, dev_cla="enum", ops=get_args(SourceState))
+        yield f"s.{source.name}.state", shown
+
+
+def _of_pipeline(pipeline: PipelinePlan, base: str) -> Keyed:
+    name, task = pipeline.name, pipeline.model.task
+    state: dict[str, Any] = {"stat_t": Place("state", name).topic(base), "exp_aft": STATE_EXPIRY}
+    if task in ("detection", "pose", "segmentation"):
+        yield from _counts(pipeline, state)
+    elif task == "classification":
+        yield f"p.{name}.class", _class(pipeline, state)
+    elif task == "anomaly":
+        anomaly = Entity("binary_sensor", f"{name} anomaly", val_tpl=jinja.ANOMALOUS, dev_cla="problem", **state)
+        yield f"p.{name}.anomaly", anomaly
+        score = Entity("sensor", f"{name} anomaly score", val_tpl=jinja.DISTANCE, **MEASURED, **state)
+        yield f"p.{name}.distance", score
+    else:
+        for value in pipeline.model.values:
+            unit: dict[str, Any] = {"unit_of_meas": value.unit} if value.unit else {}
+            template = jinja.value(value.name)
+            shown = Entity("sensor", f"{name} {value.name}", val_tpl=template, **unit, **MEASURED, **state)
+            yield f"p.{name}.value.{_slug(value.name)}", shown
+    yield f"p.{name}.event", _last_event(name, base)
+
+
+def _counts(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Keyed:
+    """Of regions there is one a label, so only whether it is there says something."""
+    name, labels, regions = pipeline.name, _labels(pipeline), pipeline.model.task == "segmentation"
+    told = labels if len(labels) <= MOST_LABELS else ()
+    for label in told:
+        slug, template = _slug(label), jinja.present(label)
+        present = Entity("binary_sensor", f"{name} {label} present", val_tpl=template, dev_cla="occupancy", **state)
+        yield f"p.{name}.present.{slug}", present
+        if not regions:
+            count = Entity("sensor", f"{name} {label} count", val_tpl=jinja.count(label), **MEASURED, **state)
+            yield f"p.{name}.count.{slug}", count
+    if len(told) != 1 or regions:
+        what = f"{name} {'regions' if regions else 'objects'}"
+        each: dict[str, Any] = {"json_attr_t": state["stat_t"], "json_attr_tpl": jinja.COUNTS}
+        yield f"p.{name}.count", Entity("sensor", what, val_tpl=jinja.TOTAL, **each, **MEASURED, **state)
+
+
+def _class(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Entity:
+    labels, few = _labels(pipeline), dict[str, Any]()
+    if len(labels) <= MOST_LABELS:
+        few = {"dev_cla": "enum", "ops": tuple(dict.fromkeys((*labels, NOTHING)))}
+    return Entity("sensor", f"{pipeline.name} class", val_tpl=jinja.CLASS, **few, **state)
+
+
+def _last_event(name: str, base: str) -> Entity:
+    types, topic = get_args(get_type_hints(Event)["type"]), Place("event", name).topic(base)
+    return Entity("event", f"{name} last event", stat_t=topic, val_tpl=jinja.EVENT, evt_typ=types, qos=1)
+
+
+def _of_device(base: str) -> Keyed:
+    topic = Place("config").topic(base)
+    yield (
+        "d.config",
+        _diagnosis("binary_sensor", "configuration rejected", jinja.REJECTED, dev_cla="problem", stat_t=topic),
+    )
+    waiting = jinja.member(".outbox.pending")
+    yield "d.pending", _diagnosis("sensor", "messages waiting", waiting, **MEASURED)
+    yield "d.lost", _diagnosis("sensor", "messages lost", jinja.LOST, stat_cla="total_increasing")
+    degrees, celsius = jinja.member(".board.temperature"), {"dev_cla": "temperature", "unit_of_meas": "°C"}
+    yield "d.temperature", _diagnosis("sensor", "temperature", degrees, **celsius, **MEASURED)
+    yield "d.cpu", _diagnosis("sensor", "processor", jinja.percent(".board.cpu"), unit_of_meas="%", **MEASURED)
+    yield "d.memory", _diagnosis("sensor", "memory", jinja.percent(".board.memory"), unit_of_meas="%", **MEASURED)
+    throttled = jinja.alarm(".board.throttled")
+    yield "d.throttled", _diagnosis("binary_sensor", "throttled", throttled, dev_cla="problem")
+
+
+def _speed(name: str) -> Keyed:
+    rate, latency = jinja.told("pipelines", name, "fps"), jinja.told("pipelines", name, "latency_ms", ".p95")
+    yield f"p.{name}.fps", _diagnosis("sensor", f"{name} rate", rate, unit_of_meas="fps", **MEASURED)
+    time = {"dev_cla": "duration", "unit_of_meas": "ms"}
+    yield f"p.{name}.latency", _diagnosis("sensor", f"{name} latency", latency, **time, **MEASURED)
+
+
+def _diagnosis(platform: Platform, name: str, template: str, **more: Any) -> Entity:
+    """Without a topic of its own it reads the one that the announcement names."""
+    return Entity(platform, name, val_tpl=template, ent_cat="diagnostic", **more)
+
+
+def _labels(pipeline: PipelinePlan) -> tuple[str, ...]:
+    return pipeline.model.labels if pipeline.labels is None else pipeline.labels
+
+
+def _slug(text: str) -> str:
+    """Part of a key: the text itself where it can be, else what can be shown of it and its checksum."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:64]
+    return plain if plain == text else f"{plain}-{zlib.crc32(text.encode()):08x}"

@@ -1,0 +1,229 @@
+"""A real Home Assistant beside the real publisher and the real daemon; run by ``scripts/home-assistant``.
+
+It is no part of the suite, because Home Assistant wants a Python and a gigabyte of its own. What is tried here on the
+program itself, ``tests/publisher/test_discovery.py`` tries on a transcript of its rules.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_infer.messages import Event
+from edge_infer.publisher.discovery import object_id
+from edge_infer.rooms import ApplyPlan
+from tests.broker import Broker, eventually, free_port
+from tests.publisher.room import Room
+from tests.publisher.samples import BOOT, TS, P, engine_report, mqtt_plan
+from tests.publisher.tasks import ODD, SAID, every_task, said
+from tests.running import Daemon, config
+from tests.test_docs import ROOT, blocks_of
+
+HOST = Path(__file__).with_name("host.py")
+PATIENCE = 60.0
+
+
+class HomeAssistant:
+    """One in a process and folder of its own, joined to a broker."""
+
+    def __init__(self, folder: Path, port: int, more: str = "") -> None:
+        self._folder = folder
+        self._port = port
+        self._more = more
+
+    def __enter__(self) -> HomeAssistant:
+        self._folder.mkdir(exist_ok=True)
+        lines = [
+            "homeassistant: {unit_system: metric}",
+            f"http: {{server_host: 127.0.0.1, server_port: {free_port()}}}",
+        ]
+        (self._folder / "configuration.yaml").write_text("\n".join([*lines, self._more]))
+        self._log = (self._folder / "log").open("w")
+        self._process = subprocess.Popen(
+            [os.environ["HOME_ASSISTANT_PYTHON"], HOST, self._folder, str(self._port)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
+        )  # fmt: skip
+        assert self._answer() == {"ready": True}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(PATIENCE)
+        self._process.stdout.close()
+        self._log.close()
+
+    def ask(self, command: str) -> Any:
+        """One command of `host.py`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def shows(self, device: str = object_id(P)) -> dict[str, str]:
+        """What the entities of a device show, by key."""
+        found = self.ask("entities").items()
+        return {name.removeprefix(f"{device}_"): item["state"] for name, item in found if name.startswith(f"{device}_")}
+
+    def wait(self, fits: Callable[[dict[str, str]], bool], what: str, device: str = object_id(P)) -> dict[str, str]:
+        """What it shows once that fits."""
+        shown: dict[str, str] = {}
+
+        def ready() -> bool:
+            nonlocal shown
+            shown = self.shows(device)
+            return fits(shown)
+
+        eventually(ready, lambda: f"{what}: {shown}", PATIENCE)
+        return shown
+
+    def complaints(self) -> list[str]:
+        """Warnings and errors of its MQTT integration and of its templates."""
+        lines = (self._folder / "log").read_text().splitlines()
+        loud = [line for line in lines if " WARNING " in line or " ERROR " in line]
+        return [line for line in loud if "[homeassistant.components.mqtt" in line or "emplate" in line]
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+
+@pytest.fixture
+def home(tmp_path: Path, broker: Broker) -> Iterator[HomeAssistant]:
+    with HomeAssistant(tmp_path / "home", broker.port) as running:
+        yield running
+        assert running.complaints() == []
+
+
+@pytest.fixture
+def room() -> Iterator[Room]:
+    with Room() as room:
+        yield room
+
+
+def test_every_task(tmp_path: Path, broker: Broker, home: HomeAssistant, room: Room) -> None:
+    plan = every_task(mqtt_plan(broker.port), state_dir=str(tmp_path))
+    room.start(plan)
+    room.tell(engine_report())
+    for name, outcome in SAID.items():
+        room.say(said(name, outcome))
+    expected = {
+        "p.people.present.person": "on",
+        "p.people.count.person": "2",
+        "p.people.count.it-s-a-robot--f229c89a": "1",
+        "p.people.event": "unknown",
+        "p.door.present.person": "off",
+        "p.door.count.person": "0",
+        "p.yard.count": "4",
+        "p.body.count.person": "1",
+        "p.floor.present.grass": "on",
+        "p.floor.present.road": "off",
+        "p.birds.class": "wren",
+        "p.things.class": "nothing",
+        "p.pump.anomaly": "on",
+        "p.pump.distance": "3.5",
+        "p.meter.value.-ngle-fc8831b6": "unknown",
+        "p.meter.value.n": "7.0",
+        "d.pending": "0",
+    }
+    home.wait(lambda shown: {key: shown.get(key) for key in expected} == expected, "what was said")
+    attributes = home.ask("entities")[f"{object_id(P)}_p.people.count"]["attributes"]
+    assert (attributes["person"], attributes[ODD]) == (2, 1)
+    assert home.ask("entities")[f"{object_id(P)}_p.meter.value.level"]["attributes"]["unit_of_measurement"] == "l"
+    assert [device["name"] for device in home.ask("devices")] == ["gate-3"]
+    for name in SAID:
+        room.say(said(name, None, "source_lost"))
+    home.wait(
+        lambda shown: all(shown[key] == "unknown" for key in expected if not key.startswith("d.")), "nothing known"
+    )
+    assert room.stop() == 0
+    home.wait(lambda shown: set(shown.values()) == {"unavailable"}, "unavailable device")
+
+
+def test_events_and_their_replay(tmp_path: Path, broker: Broker, home: HomeAssistant, room: Room) -> None:
+    room.start(every_task(mqtt_plan(broker.port), "people", state_dir=str(tmp_path)))
+    home.wait(lambda shown: shown.get("p.people.event") == "unknown", "event entity")
+    room.listen()
+    room.hand_over(Event(1, TS, BOOT, 1, "appear", label="person"), "people")
+    first = home.wait(lambda shown: shown["p.people.event"] != "unknown", "event")["p.people.event"]
+    assert home.ask("entities")[f"{object_id(P)}_p.people.event"]["attributes"]["event_type"] == "appear"
+    room.hand_over(Event(1, TS, BOOT, 2, "leave", label="person", replay=True), "people")
+    room.say(said("people", {"person": 7}))
+    shown = home.wait(lambda shown: shown["p.people.count.person"] == "7", "count after the late event")
+    assert shown["p.people.event"] == first, "what is late is no news"
+
+
+def test_automations_of_the_page(tmp_path: Path, broker: Broker, room: Room) -> None:
+    blocks = [
+        block.text for block in blocks_of(ROOT / "docs" / "home-assistant.md") if block.info.endswith("assistant")
+    ]
+    rules = "automation:\n" + "".join(block.removeprefix("automation:\n") for block in blocks)
+    rules = rules.replace("switch.", "input_boolean.").replace('"00:05:00"', '"00:00:01"')
+    with HomeAssistant(tmp_path / "home", broker.port, f"input_boolean: {{porch: }}\n{rules}") as home:
+
+        def sees(entity: str, state: str) -> None:
+            eventually(lambda: home.ask("states").get(entity) == state, f"{entity} {state}", PATIENCE)
+
+        room.start(every_task(mqtt_plan(broker.port), "door", state_dir=str(tmp_path)))
+        room.say(said("door", {}))
+        sees("binary_sensor.gate_3_door_person_present", "off")
+        room.say(said("door", {"person": 1}))
+        sees("input_boolean.porch", "on")
+        room.say(said("door", {}))
+        sees("input_boolean.porch", "off")
+        room.listen()
+        room.hand_over(Event(1, TS, BOOT, 1, "appear", label="person"), "door")
+        eventually(lambda: "person at the door" in home.ask("notes"), "note", PATIENCE)
+        room.say(said("door", None, "source_lost"))
+        eventually(lambda: "Nobody watches the door any more" in home.ask("notes"), "other note", PATIENCE)
+        assert home.complaints() == []
+
+
+def test_it_is_withdrawn(tmp_path: Path, broker: Broker, home: HomeAssistant, room: Room) -> None:
+    mqtt, folder = mqtt_plan(broker.port), str(tmp_path)
+    room.start(every_task(mqtt, "people", "meter", state_dir=folder))
+    home.wait(lambda shown: {"p.people.count", "p.meter.value.n"} <= shown.keys(), "both pipelines")
+    room.tell(ApplyPlan(every_task(mqtt, "people", state_dir=folder)))
+    home.wait(lambda shown: "p.people.count" in shown and not any("meter" in key for key in shown), "one pipeline")
+    assert room.stop() == 0
+    room.start(every_task(mqtt, "door", state_dir=folder))
+    home.wait(lambda shown: "p.door.event" in shown and not any("people" in key for key in shown), "another pipeline")
+    room.tell(ApplyPlan(replace(every_task(mqtt, "door", state_dir=folder), discovery="off")))
+    home.wait(lambda shown: not shown, "no entity")
+    eventually(lambda: home.ask("devices") == [], "device forgotten", PATIENCE)
+
+
+def test_home_assistant_starts_again(tmp_path: Path, broker: Broker, room: Room) -> None:
+    """It finds out everything again from what is retained, without a word from the device."""
+    room.start(every_task(mqtt_plan(broker.port), "people", state_dir=str(tmp_path)))
+    room.say(said("people", {"person": 2}))
+    for _ in range(2):
+        with HomeAssistant(tmp_path / "home", broker.port) as home:
+            home.wait(lambda shown: shown.get("p.people.count.person") == "2", "count")
+            home.ask("reload")
+            home.wait(lambda shown: shown.get("p.people.count.person") == "2", "count after a reload")
+            assert home.complaints() == []
+
+
+def test_a_daemon_that_dies(tmp_path: Path, broker: Broker, home: HomeAssistant) -> None:
+    """Nobody is left with faces that were there when the plug was pulled."""
+    device = object_id("edge-infer/box")
+    text = config(broker.port).replace(f"port: {broker.port}}}", f"port: {broker.port}, discovery: homeassistant}}")
+    with Daemon(tmp_path, text) as daemon:
+        daemon.wait_serving()
+        home.wait(lambda shown: shown.get("p.faces.present.face") in {"on", "off"}, "face or none", device)
+        shown = home.wait(lambda shown: shown.get("s.cam.state") == "ok", "source", device)
+        assert float(shown["p.faces.fps"]) > 0
+        for pid in (daemon.pid, *daemon.pids().values()):
+            os.kill(pid, signal.SIGKILL)
+        home.wait(lambda shown: set(shown.values()) == {"unavailable"}, "unavailable device", device)
+        eventually(lambda: daemon.wait(1) != 0, "end of the daemon")
