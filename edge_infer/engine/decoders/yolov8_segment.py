@@ -81,7 +81,7 @@ class Yolov8Segment:
         boxes = corners(real[:BOX] / self._units.of_all(head[0]))
         coefficients = real[BOX + self.classes :].T
         boxes[~np.isfinite(coefficients).all(axis=1)] = np.nan  # left out with those that are no boxes, and counted
-        shares = self._shares(np.nan_to_num(boxes), coefficients, tensors[self._prototypes][0])
+        shares = self._shares(np.where(np.isfinite(boxes), boxes, 0), coefficients, tensors[self._prototypes][0])
         return sound_boxes(boxes, output.dequantize(best[kept]), scores[:, kept].argmax(axis=0), shares=shares)
 
     def _shares(self, boxes: Array, coefficients: Array, prototypes: NDArray[Any]) -> Array:
@@ -92,13 +92,14 @@ class Yolov8Segment:
         x, y = (low[:, axis, np.newaxis] + steps * (high - low)[:, axis, np.newaxis] for axis in (0, 1))
         columns = np.clip(x * width, 0, width - 1).astype(np.intp)[:, np.newaxis, :]
         rows = np.clip(y * height, 0, height - 1).astype(np.intp)[:, :, np.newaxis]
-        at = prototypes[:, rows, columns].transpose(1, 2, 3, 0) if self._masks_first else prototypes[rows, columns]
-        real = self._outputs[self._prototypes].dequantize(at).reshape(len(boxes), SIDE * SIDE, MASKS)
+        # One index into flat prototypes: two of them, rows and columns, take ten times as long.
+        at = _taken(prototypes, (rows * width + columns).reshape(-1), masks_first=self._masks_first)
+        values = _centered(self._outputs[self._prototypes], at).reshape(len(boxes), SIDE * SIDE, MASKS)
         with np.errstate(over="ignore", invalid="ignore"):
-            masks = np.matmul(real, coefficients[:, :, np.newaxis])[:, :, 0] > 0  # NaN is not above 0
+            masks = np.matmul(values, coefficients[:, :, np.newaxis])[:, :, 0] > 0  # NaN is not above 0
         inside = (np.abs(y - 0.5) < 0.5)[:, :, np.newaxis] & (np.abs(x - 0.5) < 0.5)[:, np.newaxis, :]
-        shares: Array = (masks & inside.reshape(masks.shape)).mean(axis=1, dtype=np.float32)
-        return shares
+        filled = np.count_nonzero(masks & inside.reshape(masks.shape), axis=1)
+        return filled.astype(np.float32) / np.float32(SIDE * SIDE)
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
@@ -106,6 +107,21 @@ class Yolov8Segment:
         if _match(inputs, outputs) is None:
             return None
         return f"a head over the {cells(inputs)} cells of strides 8, 16 and 32, and {MASKS} prototype masks"
+
+
+def _taken(prototypes: NDArray[Any], places: NDArray[np.intp], *, masks_first: bool) -> NDArray[Any]:
+    """The numbers of all prototypes at some of their pixels, ``[places, MASKS]``."""
+    if masks_first:
+        return prototypes.reshape(MASKS, -1).take(places, axis=1).T
+    return prototypes.reshape(-1, MASKS).take(places, axis=0)
+
+
+def _centered(output: Tensor, at: NDArray[Any]) -> Array:
+    """Numbers that are above 0 where the real ones are: only the sign of their sum is asked for, so the scale is not."""
+    values = at.astype(np.float32, copy=False)
+    if output.quantized and output.zero_point[0]:
+        values -= np.float32(output.zero_point[0])
+    return values
 
 
 def _match(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> tuple[int, int] | None:
