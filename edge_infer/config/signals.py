@@ -96,10 +96,16 @@ class Iio(SourceSection):
     """What the sensor's `name` file says, or its folder such as `iio:device0`."""
     channels: Annotated[tuple[str, ...], NAMES, Field(examples=[["x", "y", "z"]])]
     """Channels such as `accel_x`, or `x` where only one ends so; offset and scale are applied."""
-    rate: Annotated[float, number(0.0001, 10_000), Field(examples=[100])]
-    """Samples a second that are read."""
+    rate: Annotated[float, number(0.0001, 100_000), Field(examples=[100])]
+    """Samples a second that are read; without `buffer` at most 10,000."""
+    buffer: Annotated[bool, flag()] = False
+    """Read the sensor's buffer, in which the kernel gathers samples at the sensor's own pace."""
+    trigger: Annotated[str | None, text("the name of a trigger"), Field(examples=["adxl345-dev0"])] = None
+    """With `buffer`: the trigger that fills it, for sensors that need one; it stands in `trigger0/name`."""
     root: Annotated[str, text("a folder", most=4096)] = "/sys/bus/iio/devices"
     """Folder of the sensors."""
+    dev: Annotated[str, text("a folder", most=4096)] = "/dev"
+    """With `buffer`: folder of their character devices."""
 
 
 class MqttSensor(SourceSection):

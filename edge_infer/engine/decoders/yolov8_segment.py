@@ -99,7 +99,8 @@ class Yolov8Segment:
             masks = np.matmul(values, coefficients[:, :, np.newaxis])[:, :, 0] > 0  # NaN is not above 0
         inside = (np.abs(y - 0.5) < 0.5)[:, :, np.newaxis] & (np.abs(x - 0.5) < 0.5)[:, np.newaxis, :]
         filled = np.count_nonzero(masks & inside.reshape(masks.shape), axis=1)
-        return filled.astype(np.float32) / np.float32(SIDE * SIDE)
+        shares: Array = filled.astype(np.float32) / np.float32(SIDE * SIDE)
+        return shares
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
@@ -117,8 +118,8 @@ def _taken(prototypes: NDArray[Any], places: NDArray[np.intp], *, masks_first: b
 
 
 def _centered(output: Tensor, at: NDArray[Any]) -> Array:
-    """Numbers that are above 0 where the real ones are: only the sign of their sum is asked for, so the scale is not."""
-    values = at.astype(np.float32, copy=False)
+    """Numbers in proportion to the real ones: only the sign of a sum of them is asked for, so the scale is left out."""
+    values: Array = at.astype(np.float32, copy=False)
     if output.quantized and output.zero_point[0]:
         values -= np.float32(output.zero_point[0])
     return values

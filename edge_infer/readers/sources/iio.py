@@ -1,4 +1,7 @@
-"""Sensors of the kernel's industrial I/O: accelerometers, gyroscopes, thermometers, analogue inputs; read by sysfs."""
+"""Sensors of the kernel's industrial I/O: accelerometers, gyroscopes, thermometers, analogue inputs.
+
+Their files in sysfs are read one by one, at a pace of ours; or (``buffer``) the sensor's own buffer, at a pace of its.
+"""
 
 from __future__ import annotations
 
@@ -17,36 +20,50 @@ from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Block
 from edge_infer.readers.sources.faults import Faults
+from edge_infer.readers.sources.iio_buffer import IioBuffer, Pace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 STRETCH: Final = 0.1
 """Seconds of a signal that are handed on together, at least one sample."""
+POLLED: Final = 10_000.0
+"""Samples a second that may be asked of the files."""
 LATE: Final = 0.1
 """Seconds that reading may lag behind before the samples in between are given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class IioOptions:
-    """``device`` is what the sensor's ``name`` file says, or its folder; ``rate`` is samples a second."""
+    """``device`` is what the sensor's ``name`` file says, or its folder; ``rate`` is samples a second.
+
+    With ``buffer`` the character device below ``dev`` is read, perhaps at the beat of a ``trigger``.
+    """
 
     device: str
     channels: tuple[str, ...]
     rate: float
     root: str = "/sys/bus/iio/devices"
+    buffer: bool = False
+    trigger: str | None = None
+    dev: str = "/dev"
 
     def __post_init__(self) -> None:
         if not self.channels:
             raise ValueError("channels is empty; expected a list such as [accel_x, accel_y, accel_z]")
-        if not 0 < self.rate <= 10_000:
-            raise ValueError(f"rate {self.rate:g} is none; expected samples a second, at most 10000")
+        if not 0 < self.rate <= 100_000:
+            raise ValueError(f"rate {self.rate:g} is none; expected samples a second, at most 100000")
+        if self.rate > POLLED and not self.buffer:
+            raise ValueError(f"rate {self.rate:g} is more than files can be read one by one; add buffer: true")
+        if self.trigger is not None and not self.buffer:
+            raise ValueError("trigger is what fills a buffer; add buffer: true")
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One file of the sensor, and what makes its number one of the unit: ``(raw + offset) * scale``."""
+    """A channel, its file, and what makes its number one of the unit: ``(raw + offset) * scale``."""
 
+    name: str
     file: Path
     offset: float
     scale: float
@@ -72,17 +89,24 @@ class IioSource:
         self._options = options
         self._closed = threading.Event()
         self._channels: list[Channel] = []
+        self._buffer: IioBuffer | None = None
         self._due = 0.0
 
     def __enter__(self) -> Self:
-        folder = find_device(Path(self._options.root), self._options.device)
+        options = self._options
+        folder = find_device(Path(options.root), options.device)
+        self._closed.clear()
         try:
-            self._channels = [make_channel(folder, name) for name in self._options.channels]
+            self._channels = [make_channel(folder, name, buffered=options.buffer) for name in options.channels]
+            if options.buffer:
+                factors = {channel.name: (channel.offset, channel.scale) for channel in self._channels}
+                node = Path(options.dev) / folder.name
+                buffer = IioBuffer(folder, node, factors, Pace(options.rate, options.trigger), self.faults)
+                self._buffer = buffer.__enter__()
         except (OSError, ValueError) as error:
             if isinstance(error, SourceError):
                 raise
-            raise SourceError(f"{self._options.device} cannot be read: {error}") from error
-        self._closed.clear()
+            raise SourceError(f"{options.device} cannot be read: {error}") from error
         self._due = time.monotonic()
         return self
 
@@ -93,6 +117,8 @@ class IioSource:
 
     def read(self) -> Block | None:
         """The samples of the next tenth of a second, or the next one; raises `SourceError` when the device is gone."""
+        if self._buffer is not None:
+            return self._buffer.read(self._closed.is_set)
         interval = 1 / self._options.rate
         rows: list[list[float]] = []
         gap = False
@@ -119,6 +145,9 @@ class IioSource:
         """Stops reading; may be called twice."""
         self._closed.set()
         self._channels = []
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            buffer.close()
 
     def _sample(self) -> list[float]:
         try:
@@ -148,19 +177,22 @@ def find_device(root: Path, device: str) -> Path:
     return found[0]
 
 
-def make_channel(folder: Path, name: str) -> Channel:
+def make_channel(folder: Path, name: str, *, buffered: bool = False) -> Channel:
     """A channel by its whole name (``accel_x``), or its end (``x``) where only one ends so; raises `SourceError`."""
-    found = {match[1]: file for file in folder.glob("in_*") if (match := re.fullmatch(_CHANNEL, file.name))}
+    pattern, place = (_ELEMENT, folder / "scan_elements") if buffered else (_CHANNEL, folder)
+    found = {match[1]: file for file in place.glob("in_*") if (match := pattern.fullmatch(file.name))}
     fits = [name] if name in found else [channel for channel in found if channel.endswith(f"_{name}")]
     if len(fits) != 1:
         many = f"{' and '.join(sorted(fits))} end in {name}" if fits else f"it has no channel {name}"
-        raise SourceError(f"{_text(folder / 'name')}: {many}; its channels are {', '.join(sorted(found)) or 'none'}")
+        kind = "its channels with a buffer" if buffered else "its channels"
+        raise SourceError(f"{_text(folder / 'name')}: {many}; {kind} are {', '.join(sorted(found)) or 'none'}")
     file = found[fits[0]]
     if file.name.endswith("_input"):
-        return Channel(file, 0.0, 1.0)
-    return Channel(file, _factor(folder, fits[0], "offset", 0.0), _factor(folder, fits[0], "scale", 1.0))
+        return Channel(fits[0], file, 0.0, 1.0)
+    return Channel(fits[0], file, _factor(folder, fits[0], "offset", 0.0), _factor(folder, fits[0], "scale", 1.0))
 
 
+_ELEMENT: Final = re.compile(r"in_(.+?)_en")
 _CHANNEL: Final = re.compile(r"in_(.+?)_(?:raw|input)")
 
 

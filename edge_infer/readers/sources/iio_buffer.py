@@ -1,0 +1,234 @@
+"""The buffer of an industrial I/O sensor: set up by sysfs, read from ``/dev/iio:deviceX``; no sample waits for us."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import Block
+from edge_infer.readers.sources.bytelines import wait_readable
+from edge_infer.readers.sources.faults import Faults
+from edge_infer.readers.sources.iio_scan import TIMESTAMP, Element, Scan
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LENGTH: Final = 2.0
+"""Seconds of samples that the kernel keeps for us."""
+SILENCE: Final = 5.0
+"""Seconds, or ten intervals, after which a buffer that gives nothing is an error."""
+TURN: Final = 0.5
+"""Seconds after which a wait looks whether it was interrupted."""
+NEAR: Final = 0.05
+"""Share by which the sensor's rate may differ from the one that is asked for."""
+CHUNK: Final = 1 << 16
+LATE: Final = 1.5
+"""Intervals between two timestamps from which on a sample is missing."""
+
+Factors = Mapping[str, tuple[float, float]]
+"""Offset and scale by channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Samples a second, and the trigger that makes them, for sensors that need one."""
+
+    rate: float
+    trigger: str | None
+
+
+class IioBuffer:
+    """Blocks out of a sensor's buffer. Opening sets it up and starts it; closing stops what it started.
+
+    What is set right already is not written, so that a user without the right to write can read a buffer that
+    somebody else has set up. A sensor that gives timestamps is asked for them: they show what the kernel lost.
+    """
+
+    def __init__(self, folder: Path, node: Path, factors: Factors, pace: Pace, faults: Faults) -> None:
+        """``factors`` has the channels in the order in which they are wanted; ``node`` is the character device."""
+        self._folder = folder
+        self._node = node
+        self._factors = factors
+        self._wanted = pace.rate
+        self._trigger = pace.trigger
+        self._faults = faults
+        self._fd = -1
+        self._started = False
+        self._rate = pace.rate
+        self._part = b""
+        self._ready: deque[Block] = deque()
+        self._last: int | None = None
+        self._gap = False
+
+    def __enter__(self) -> Self:
+        try:
+            self._set_up()
+            self._fd = os.open(self._node, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except SourceError:
+            self.close()
+            raise
+        except OSError as error:
+            self.close()
+            hint = f"; is the user allowed to use {self._node}?" if isinstance(error, PermissionError) else ""
+            raise SourceError(f"{self._node} cannot be read: {error.strerror}{hint}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self, stopped: Callable[[], bool]) -> Block | None:
+        """What has come, waiting for some; None when ``stopped``. Raises `SourceError` when the sensor is gone."""
+        limit = max(SILENCE, 10 / self._rate)
+        end = time.monotonic() + limit
+        while not self._ready:
+            if stopped():
+                return None
+            if wait_readable(self._fd, min(end, time.monotonic() + TURN)):
+                self._take()
+            elif time.monotonic() >= end:
+                raise SourceError(f"{self._node} has given nothing for {limit:g} s: does its trigger fire?")
+        return self._ready.popleft()
+
+    def close(self) -> None:
+        """Stops the buffer; may be called twice, and after a failed start."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+        if self._started:
+            self._started = False
+            with contextlib.suppress(OSError):  # it is gone, and its buffer with it
+                (self._folder / "buffer" / "enable").write_text("0")
+
+    def _set_up(self) -> None:
+        files = {name: self._folder / "scan_elements" / f"in_{name}_en" for name in self._factors}
+        missing = next((name for name, file in files.items() if not file.exists()), None)
+        if missing is not None:
+            raise SourceError(
+                f"{self._folder.name} gives no buffer of {missing} (there is no {files[missing]}); read it without "
+                "`buffer: true`"
+            )
+        every = {file.name[3:-3]: file for file in (self._folder / "scan_elements").glob("in_*_en")}
+        states = {file: "1" if name in files or name == TIMESTAMP else "0" for name, file in every.items()}
+        running = _text(self._folder / "buffer" / "enable") == "1"
+        right = all(_text(file) == state for file, state in states.items())
+        if running and not right:
+            self._write(self._folder / "buffer" / "enable", "0")
+        for file, state in states.items():
+            self._write(file, state)
+        self._rate = self._set_rate()
+        if self._trigger is not None:
+            self._write(self._folder / "trigger" / "current_trigger", self._trigger)
+        if not (running and right):
+            self._write(self._folder / "buffer" / "length", str(max(2, math.ceil(LENGTH * self._rate))))
+            self._write(self._folder / "buffer" / "enable", "1")
+            self._started = True
+        self._scan = Scan([self._element(name) for name, file in every.items() if states[file] == "1"])
+
+    def _element(self, name: str) -> Element:
+        place = self._folder / "scan_elements"
+        try:
+            return Element.parse(name, _text(place / f"in_{name}_index"), _text(place / f"in_{name}_type"))
+        except ValueError as error:
+            raise SourceError(f"{self._folder.name}: {error}") from error
+
+    def _set_rate(self) -> float:
+        """The rate that the sensor then has; its own file, or that of its trigger, or what is asked for."""
+        files = [self._folder / "sampling_frequency"]
+        if self._trigger is not None:
+            named = [each for each in self._folder.parent.glob("trigger*") if _text(each / "name") == self._trigger]
+            files = [each / "sampling_frequency" for each in named] + files
+        file = next((file for file in files if file.exists()), None)
+        if file is None:
+            return self._wanted
+        if not self._near(_text(file)):
+            self._write(file, f"{self._wanted:g}")
+        found = _text(file)
+        if not self._near(found):
+            possible = _text(self._folder / "sampling_frequency_available")
+            raise SourceError(
+                f"{self._folder.name} gives {found} samples a second, not {self._wanted:g}"
+                + (f"; it knows {possible}" if possible else "")
+            )
+        return float(found)
+
+    def _near(self, text: str) -> bool:
+        try:
+            return abs(float(text) - self._wanted) <= NEAR * self._wanted
+        except ValueError:
+            return False
+
+    def _write(self, file: Path, value: str) -> None:
+        """Writes what is not there yet."""
+        if _text(file) == value:
+            return
+        try:
+            file.write_text(value)
+        except OSError as error:
+            raise SourceError(
+                f"{file} cannot be set to {value}: {error.strerror}; set the buffer up as root (a udev rule), or allow "
+                "the user to write there"
+            ) from error
+
+    def _take(self) -> None:
+        """Whole scans become blocks, one before and one after each gap."""
+        try:
+            data = os.read(self._fd, CHUNK)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise SourceError(f"{self._node} cannot be read any more: {error.strerror}") from error
+        if not data:
+            raise SourceError(f"{self._node} is gone: the sensor was removed")
+        data = self._part + data
+        whole = len(data) // self._scan.size * self._scan.size
+        self._part = data[whole:]
+        if not whole:
+            return
+        columns = self._scan.parse(data[:whole])
+        values = np.stack(
+            [(columns[name] + offset) * scale for name, (offset, scale) in self._factors.items()], axis=1
+        ).astype(np.float32)
+        starts = self._gaps(columns[TIMESTAMP]) if TIMESTAMP in columns else []
+        self._hand_on(values, starts)
+
+    def _hand_on(self, values: NDArray[np.float32], starts: list[int]) -> None:
+        """The rows of one read, cut before each of ``starts``."""
+        now, wall = time.monotonic(), time.time()
+        for start, end in zip([0, *starts], [*starts, len(values)], strict=True):
+            self._gap = self._gap or start in starts
+            if end > start:
+                late = (len(values) - end) / self._rate
+                self._ready.append(Block(values[start:end], self._rate, wall - late, now - late, self._gap))
+                self._gap = False
+
+    def _gaps(self, stamps: NDArray[np.int64]) -> list[int]:
+        """Where samples are missing before a row, by its timestamp in nanoseconds; they are counted."""
+        before = stamps[0] - 1e9 / self._rate if self._last is None else self._last
+        self._last = int(stamps[-1])
+        intervals = np.diff(stamps.astype(np.float64), prepend=float(before)) * self._rate / 1e9
+        found = np.flatnonzero(intervals > LATE)
+        if found.size:
+            missed = int(np.sum(np.rint(intervals[found]) - 1))
+            self._faults.note(f"{missed} samples that its buffer had no room for", missed)
+        return [int(row) for row in found]
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""
