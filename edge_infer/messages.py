@@ -295,6 +295,8 @@ class Health:
     egress: EgressHealth
     board: BoardHealth
     clock: Literal["unsynced"] | Absent = ABSENT
+    more: Number | Absent = ABSENT
+    """Pipelines and sources that found no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +320,8 @@ class Info:
     config: Digest
     sandbox: Annotated[Mapping[Annotated[str, Text(most=64)], Sentence], Size(64)]
     pipelines: Annotated[Mapping[Name, PipelineInfo], Size(256)]
+    more: Number | Absent = ABSENT
+    """Pipelines that found no room."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from edge_infer.publisher.trouble import explain, refusal, silent
 
 GREETING: Final = 10.0
 """Seconds that a broker has to answer."""
+MOST_PORT: Final = 65535
 AGAIN: Final = 1.0
 """Seconds between attempts to get a lost connection back."""
 
@@ -31,7 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("-c", "--config", type=Path, help=f"take the broker from this file (default: {DEFAULT_CONFIG})")
     parser.add_argument("--host", help="a broker, instead of the configured one")
-    parser.add_argument("--port", type=int, help="default: 1883, 8883 with --ca-file")
+    parser.add_argument("--port", type=_port, help="default: 1883, 8883 with --ca-file")
     parser.add_argument("--username")
     parser.add_argument("--password-file", help="a file with the password in it")
     parser.add_argument("--ca-file", help="connect with TLS and trust this authority")
@@ -121,6 +122,12 @@ class Watcher:
         if not self._json:
             return self._painter.line(topic, payload)
         return json.dumps({"topic": topic, "payload": _value(payload)}, separators=(",", ":"), ensure_ascii=False)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_PORT:
+        raise argparse.ArgumentTypeError(f"expected a port between 1 and {MOST_PORT}, not {text!r}")
+    return int(text)
 
 
 def _value(payload: bytes) -> Any:

@@ -34,6 +34,7 @@ from edge_infer.config.words import shown
 from edge_infer.errors import ConfigError, SourceError, WireError
 from edge_infer.models.request import ModelRequest, Policy
 from edge_infer.readers.sources import source_class, source_target
+from edge_infer.readers.sources.address import PLACE
 
 DEFAULT_OVERLAP: Final = 0.1
 """The share of a tile that its neighbour shows, too."""
@@ -181,7 +182,7 @@ class Builder:
                 options |= _without_user(value)
             else:
                 options[key] = self._option((*steps, key), key, value, pipes=section.pipes)
-        if "password_file" in options and not options.get("username"):
+        if "password_file" in options and not options.get("username") and PLACE not in options.get("url", ""):
             options["username"] = ""
         return options
 

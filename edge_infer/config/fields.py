@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic_core import core_schema
 
@@ -21,6 +21,7 @@ from edge_infer.config.sentences import wrong
 from edge_infer.config.units import format_duration, parse_duration, parse_pixels, parse_size
 from edge_infer.config.words import Written, shown
 from edge_infer.messages import NAME_PATTERN
+from edge_infer.readers.sources.address import PLACE
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +172,21 @@ def pixels() -> Kind:
     return Kind(parse, {"type": "string", "pattern": "^[0-9]+x[0-9]+$"}, lambda found: f"{found[0]}x{found[1]}")
 
 
+SECRETS: Final = frozenset(
+    {"password", "passwd", "passphrase", "pass", "pwd", "psw", "pw", "secret", "token", "access_token", "apikey"}
+)
+"""Keys in the query of a URL whose values are nobody's business."""
+
+
+def _no_secret(query: str) -> None:
+    for key, told in parse_qsl(query):
+        if key.lower() in SECRETS and told != PLACE:
+            raise ValueError(
+                f"a password does not belong into this file: write {shown(key)}={PLACE} there, and give password_file "
+                "(the path of a file that holds nothing but the password)"
+            )
+
+
 def url(*schemes: str) -> Kind:
     """An address of one of the schemes, without a password in it (which no message repeats)."""
     expected = f"an address such as {schemes[0]}://HOST/PATH"
@@ -188,6 +204,7 @@ def url(*schemes: str) -> Kind:
                 f"a password does not belong into this file: write {parts.scheme}://HOST/PATH, and give username and "
                 "password_file (the path of a file that holds nothing but the password)"
             )
+        _no_secret(parts.query)
         if parts.scheme.lower() not in schemes or not parts.hostname or re.search(r"[\x00-\x20\x7f]", value):
             scheme = f" (it begins with {parts.scheme}:)" if parts.scheme and parts.scheme not in schemes else ""
             raise ValueError(f"expected {expected}{scheme}")

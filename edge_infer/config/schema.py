@@ -30,6 +30,8 @@ from edge_infer.config.sources import AnySource
 from edge_infer.config.words import shown
 from edge_infer.messages import NAME_PATTERN, RESERVED_NAMES
 
+MOST: Final = 256
+"""Pipelines, sources or models: what health and info can tell of."""
 USE_PATTERN: Final = rf"{NAME_PATTERN}@[A-Za-z0-9][A-Za-z0-9._+-]{{0,63}}"
 PREFIX_PATTERN: Final = r"(?!\$)[^\x00-\x1f\x7f+#/]+(?:/[^\x00-\x1f\x7f+#/]+)*"
 
@@ -39,7 +41,15 @@ def _section_or_nothing(value: Any) -> Any:
     return {} if value is None else value
 
 
+def _names_or_nothing(value: Any) -> Any:
+    """As with a section; and no more names than the device can tell of."""
+    if isinstance(value, dict) and len(value) > MOST:
+        raise ValueError(f"{len(value)} are more than one device can tell of; at most {MOST}")
+    return _section_or_nothing(value)
+
+
 OR_NOTHING: Final = Short(_section_or_nothing, {"type": "null"})
+NAMES: Final = Short(_names_or_nothing, {"type": "null"})
 
 
 class Device(Section):
@@ -156,11 +166,11 @@ class Config(Section):
     """What a model has to show before it may serve."""
     mqtt: Annotated[Mqtt, OR_NOTHING] = Mqtt()
     """The broker."""
-    models: Annotated[dict[Name, Model], OR_NOTHING] = Field(default_factory=dict)
+    models: Annotated[dict[Name, Model], NAMES] = Field(default_factory=dict)
     """Models by name."""
-    sources: Annotated[dict[Name, AnySource], OR_NOTHING] = Field(default_factory=dict)
+    sources: Annotated[dict[Name, AnySource], NAMES] = Field(default_factory=dict)
     """Sources by name."""
-    pipelines: Annotated[dict[PipelineName, Pipeline], OR_NOTHING] = Field(default_factory=dict)
+    pipelines: Annotated[dict[PipelineName, Pipeline], NAMES] = Field(default_factory=dict)
     """Pipelines by name; the name is the topic below the device's."""
 
 

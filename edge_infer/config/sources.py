@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from edge_infer.config.fields import (
     PATH,
@@ -23,6 +23,7 @@ from edge_infer.config.sentences import ProblemAtError, suggestion, wrong
 from edge_infer.config.signals import Audio, Csv, Iio, Lines, MqttSensor, Serial, System
 from edge_infer.config.source import SourceSection
 from edge_infer.readers.sources import source_kinds
+from edge_infer.readers.sources.address import PLACE
 
 FOURCC: Final = text("a pixel format of four characters such as MJPG or YUYV", r"[A-Za-z0-9 ]{4}")
 Size = Annotated[tuple[int, int], pixels()]
@@ -42,12 +43,22 @@ class V4l2(SourceSection):
     """Pixel format to ask the camera for; without it the camera's own."""
 
 
-class Rtsp(SourceSection):
+class NetworkCamera(SourceSection):
+    """What has the keys ``url`` and ``password_file``."""
+
+    @model_validator(mode="after")
+    def _place_has_a_password(self) -> NetworkCamera:
+        if PLACE in getattr(self, "url", "") and getattr(self, "password_file", None) is None:
+            raise ProblemAtError(("url",), f"{PLACE} needs password_file, the file that holds the password")
+        return self
+
+
+class Rtsp(NetworkCamera):
     """A network camera that speaks RTSP."""
 
     kind: Literal["rtsp"]
     url: Annotated[str, url("rtsp", "rtsps"), Field(examples=["rtsp://camera.lan/stream"])]
-    """Address of the stream, without a password."""
+    """Address of the stream, without a password; `{password}` stands where the camera wants it."""
     username: Annotated[str | None, text("a user name"), Field(examples=["viewer"])] = None
     """User name at the camera."""
     password_file: Annotated[str | None, PATH, Field(examples=["camera.pass"])] = None
@@ -56,12 +67,12 @@ class Rtsp(SourceSection):
     """`tcp` loses no packets; `udp` where the camera knows no other."""
 
 
-class Http(SourceSection):
+class Http(NetworkCamera):
     """A network camera that sends MJPEG, or single pictures."""
 
     kind: Literal["http"]
     url: Annotated[str, url("http", "https"), Field(examples=["http://camera.lan/mjpeg"])]
-    """Address of the stream or picture, without a password."""
+    """Address of the stream or picture, without a password; `{password}` stands where the camera wants it."""
     username: Annotated[str | None, text("a user name"), Field(examples=["viewer"])] = None
     """User name at the camera."""
     password_file: Annotated[str | None, PATH, Field(examples=["camera.pass"])] = None

@@ -11,7 +11,7 @@ from edge_infer.boot import of_this_kernel
 from edge_infer.codec import ABSENT, decode, dumps, encode, loads
 from edge_infer.config.plan import Plan
 from edge_infer.errors import WireError
-from edge_infer.messages import ConfigStatus, Event, Result, State
+from edge_infer.messages import ConfigStatus, Event, Health, Info, Result, State
 from edge_infer.publisher.clock import Clock, Dated, keep, kept
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.topics import OFFLINE, ONLINE, Place
@@ -69,6 +69,8 @@ class Egress:
             self._check(place, checked)
             if isinstance(checked, ConfigStatus):
                 checked = _told_within(checked, self._limit(place))
+            elif isinstance(checked, (Health, Info)):
+                checked = _cut(checked, self._limit(place))
             payload = self._sized(place, dumps(encode(checked)))
             return payload if at is None or self._clock.known else keep(payload, at)
         except WireError as error:
@@ -158,3 +160,20 @@ def _told_within(status: ConfigStatus, limit: int) -> ConfigStatus:
         more = f"and {len(status.errors) - len(errors)} more; edge-infer check tells them all"
         told = dataclasses.replace(status, errors=(*errors, more))
     return told
+
+
+def _cut(told: Health | Info, limit: int) -> Health | Info:
+    """The same of as many pipelines and sources, by name, as fit; how many are left out is in ``more``."""
+    cut, left_out = told, 0
+    pipelines, sources = sorted(told.pipelines), sorted(told.sources) if isinstance(told, Health) else []
+    while (pipelines or sources) and len(dumps(encode(cut))) > limit:
+        left_out += len(pipelines) + len(sources)
+        pipelines, sources = (names[: len(names) * 7 // 8] for names in (pipelines, sources))
+        left_out -= len(pipelines) + len(sources)
+        if isinstance(told, Health):
+            facts = {name: told.sources[name] for name in sources}
+            health = {name: told.pipelines[name] for name in pipelines}
+            cut = dataclasses.replace(told, pipelines=health, sources=facts, more=left_out)
+        else:
+            cut = dataclasses.replace(told, pipelines={name: told.pipelines[name] for name in pipelines}, more=left_out)
+    return cut

@@ -10,8 +10,7 @@ import signal
 import sys
 from typing import Final
 
-from edge_infer.codec import decode, loads
-from edge_infer.config.plan import SourcePlan
+from edge_infer.briefing import told
 from edge_infer.logs import configure
 from edge_infer.readers.environment import prepare
 from edge_infer.sandbox import lock
@@ -24,10 +23,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="edge-infer reader")
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--frames", type=int, required=True)
-    parser.add_argument("--source", required=True, help="a SourcePlan as JSON")
+    parser.add_argument("--source", type=int, required=True, help="an open file with a SourcePlan as JSON")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args()
-    plan = decode(SourcePlan, loads(args.source.encode()))
+    plan = told(args.source)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # A source may take over the descriptor that native code writes to; our own lines must not go with it.
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")

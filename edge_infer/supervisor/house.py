@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from edge_infer.codec import dumps, encode
+from edge_infer.briefing import briefing
+from edge_infer.codec import encode
 from edge_infer.config.plan import Plan, SourcePlan
 from edge_infer.messages import timestamp
 from edge_infer.rooms import (
@@ -48,10 +49,11 @@ class _Reader:
     child: Child
     engine_end: int
     reader_end: int
+    told: int
     last: ReaderReport | None = None
 
     def close(self) -> None:
-        for end in (self.engine_end, self.reader_end):
+        for end in (self.engine_end, self.reader_end, self.told):
             os.close(end)
 
 
@@ -289,12 +291,14 @@ class House:
 
     def _change_readers(self, plan: Plan) -> None:
         wanted = {source.name: source for source in plan.sources if source.live}
-        for name, reader in list(self._readers.items()):
-            if wanted.get(name) != reader.plan:
-                reader.child.kill(signal.SIGTERM)
-                reader.child.stop(READER_STOP)
-                reader.close()
-                del self._readers[name]
+        gone = [name for name, reader in self._readers.items() if wanted.get(name) != reader.plan]
+        for name in gone:  # all at once, so that slow ones are waited for together
+            self._readers[name].child.kill(signal.SIGTERM)
+        deadline = time.monotonic() + READER_STOP
+        for name in gone:
+            reader = self._readers.pop(name)
+            reader.child.stop(max(0.0, deadline - time.monotonic()))
+            reader.close()
         for name, source in wanted.items():
             if name not in self._readers:
                 self._readers[name] = reader = self._new_reader(source)
@@ -303,14 +307,15 @@ class House:
 
     def _new_reader(self, source: SourcePlan) -> _Reader:
         engine_end, reader_end = pair()
-        arguments = ("--frames", str(reader_end), "--source", dumps(encode(source)).decode(), *self._level)
+        told = briefing(source)
+        arguments = ("--frames", str(reader_end), "--source", str(told), *self._level)
         recipe = Recipe(
             f"reader {source.name}",
             "edge_infer.readers",
             arguments,
             (ReaderReport,),
-            (reader_end,),
+            (reader_end, told),
             READER_PAUSE,
             source.stdin,
         )
-        return _Reader(source, Child(recipe), engine_end, reader_end)
+        return _Reader(source, Child(recipe), engine_end, reader_end, told)

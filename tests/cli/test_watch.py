@@ -11,6 +11,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge_infer.cli import main
 from edge_infer.cli.strip import Painter, strip
 from edge_infer.codec import dumps, encode
 from edge_infer.messages import (
@@ -153,3 +154,11 @@ def test_every_kind_has_a_line(topic: str, record: object, part: str) -> None:
 def test_what_is_none_of_ours_cannot_steer_the_terminal(payload: bytes) -> None:
     line = Painter(color=False).line(f"{P}/door/result", payload)
     assert line.isprintable()
+
+
+@pytest.mark.parametrize("port", ["0", "99999", "-1", "http"])
+def test_a_port_that_there_is_none_of_is_a_usage_error(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["watch", "--host", "127.0.0.1", f"--port={port}"])
+    assert ended.value.code == 2
+    assert f"expected a port between 1 and 65535, not '{port}'" in capsys.readouterr().err

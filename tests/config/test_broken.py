@@ -128,6 +128,12 @@ BROKEN = {
     "#! sources.s.command[0]: no-such-one\n",
     "a password in an address": "sources:\n  s: {kind: rtsp, url: 'rtsp://u:hunter2@cam/'} "
     "#! sources.s.url: password_file\n",
+    "a password in a query": "sources:\n  s: {kind: http, url: 'http://cam/i?user=u&Pwd=hunter2'} "
+    '#! sources.s.url: Pwd"={password}\n',
+    "a place without a password": "sources:\n  s: {kind: http, url: 'http://cam/i?pwd={password}'} "
+    "#! sources.s.url: needs password_file\n",
+    "more than a device can tell of": "sources: #! sources: 257 are more\n"
+    + "".join(f"  s{number}: {{kind: synthetic}}\n" for number in range(257)),
     "another scheme": "sources:\n  s: {kind: rtsp, url: 'http://cam/'} #! sources.s.url: begins with http\n",
     "no scheme": "sources:\n  s: {kind: http, url: cam/stream} #! sources.s.url: http://HOST\n",
     "no host": "sources:\n  s: {kind: http, url: 'http:///stream'} #! sources.s.url: http://HOST\n",

@@ -10,7 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_infer.codec import decode, dumps, encode, loads
-from edge_infer.messages import ConfigStatus, Event, ModelStatus, Result, State
+from edge_infer.messages import (
+    BoardHealth,
+    ConfigStatus,
+    EgressHealth,
+    Event,
+    Health,
+    Info,
+    Latency,
+    ModelStatus,
+    OutboxHealth,
+    PipelineHealth,
+    PipelineInfo,
+    Result,
+    SourceHealth,
+    State,
+)
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.topics import OFFLINE, STATUS, Place
 from tests.publisher.samples import BOOT, SHA, TS, model_plan, mqtt_plan, plan, result, state
@@ -131,3 +146,24 @@ def test_no_bytes_pass_by_chance(payload: bytes) -> None:
     egress = guard()
     assert egress.release(RESULT, payload) is None
     assert egress.release(STATUS, payload) in (None, b"online", OFFLINE)
+
+
+@pytest.mark.parametrize("count", [1, 40, 256])
+def test_health_and_info_of_many_pipelines_fit(count: int) -> None:
+    egress = guard()
+    names = [f"{'x' * 50}-{number:03}" for number in range(count)]
+    latency = Latency(1234.5, 1234.5, 1234.5)
+    pipelines = {name: PipelineHealth(12.34, latency, 123456, 123456) for name in names}
+    sources = {name: SourceHealth("starting", 12.34) for name in names}
+    outbox, board = OutboxHealth(1, 1, 1, {}, degraded=False), BoardHealth(0.1, 0.1, 50.0, throttled=False)
+    health = Health(1, TS, BOOT, pipelines, sources, outbox, EgressHealth(0), board)
+    info = Info(1, TS, BOOT, {}, "a board", "0" * 64, {}, {name: PipelineInfo("cam", "m@1", SHA[:8]) for name in names})
+    for place, record in ((Place("health"), health), (Place("info"), info)):
+        payload = egress.admit(place, record)
+        assert payload
+        assert egress.release(place, payload) == payload
+        said = loads(payload)
+        assert isinstance(said, dict)
+        told = len(said["pipelines"]) + len(said.get("sources", ()))
+        assert told + said.get("more", 0) == count * (2 if place.kind == "health" else 1)
+        assert ("more" in said) == (count == 256)

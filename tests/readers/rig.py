@@ -16,8 +16,9 @@ from typing import TypeVar
 
 from typing_extensions import Self
 
+from edge_infer.briefing import briefing
 from edge_infer.channel import Channel
-from edge_infer.codec import JsonValue, dumps, encode
+from edge_infer.codec import JsonValue
 from edge_infer.config.plan import Flip, Rotation, SourcePlan
 from edge_infer.engine.capture import reader_capture
 from edge_infer.engine.feed import Feed
@@ -88,6 +89,7 @@ class Rig:
         self.plan = plan
         self.log = folder / "reader.log"
         self._ends = tuple(end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        self._told = briefing(self.plan)
         self.receiver = self.new_engine()
         self.control: Channel | None = None
         self.process: subprocess.Popen[bytes] | None = None
@@ -101,7 +103,7 @@ class Rig:
     ) -> None:
         self.kill()
         self.receiver.close()
-        for end in self._ends:
+        for end in (*self._ends, self._told):
             with contextlib.suppress(OSError):
                 os.close(end)
 
@@ -119,13 +121,17 @@ class Rig:
             "--frames",
             str(self._ends[1]),
             "--source",
-            dumps(encode(self.plan)).decode(),
+            str(self._told),
             "--log-level",
             "debug",
         ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, pass_fds=(theirs.fileno(), self._ends[1]), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                pass_fds=(theirs.fileno(), self._ends[1], self._told),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         theirs.close()
 

@@ -48,6 +48,7 @@ class Camera(ThreadingHTTPServer):
         self.auth = auth
         self.over = threading.Event()
         self.requests = 0
+        self.asked: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_port}/stream"
 
 
@@ -56,6 +57,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests += 1
+        self.server.asked.append(self.path)
         if self.path == "/moved":
             self.send_response(302)
             self.send_header("Location", "/stream")
@@ -64,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "/round")
             self.end_headers()
-        elif self.path == "/missing":
+        elif self.path.startswith("/missing"):
             self.send_error(404)
         elif not self._welcome():
             self.send_response(401)
@@ -269,3 +271,20 @@ def test_a_length_that_lies_costs_one_picture() -> None:
     parser, whole = MjpegParser("frame"), jpeg(10)
     assert parser.feed(part(whole, length=len(whole) + 5000) + part(whole, length=3) + part(whole)) == [whole]
     assert parser.feed(b"--frame") == [whole]
+
+
+def test_a_password_that_a_camera_wants_in_its_address_is_put_in_and_never_told(tmp_path: Path) -> None:
+    (tmp_path / "pass").write_text("p&s w/rd\n")
+    with camera(stream) as server:
+        options = {"url": f"{server.url}?pwd={{password}}", "password_file": str(tmp_path / "pass")}
+        with Rig(make_plan("http", options), tmp_path) as rig:
+            rig.frame()
+            arguments = Path(f"/proc/{rig.pid}/cmdline").read_bytes()
+        assert any("pwd=p%26s%20w%2Frd" in path for path in server.asked)
+        assert b"pwd" not in arguments
+        assert b"http://" not in arguments, "an address may be a secret too"
+        assert "w%2Frd" not in rig.log.read_text()
+        missing = server.url.replace("/stream", "/missing?pwd={password}")
+        with pytest.raises(SourceError, match="answers 404") as wrong:
+            read_one(missing, password_file=str(tmp_path / "pass"))
+        assert "pwd" not in str(wrong.value)

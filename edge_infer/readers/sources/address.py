@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
+
+PLACE: Final = "{password}"
+"""Stands in a URL where a camera wants its password in the path or query."""
 
 
 def with_credentials(url: str, username: str | None, password: str | None) -> str:
-    """The URL with user and password in it, percent-encoded; never to be shown to anybody."""
+    """The URL with user and password in it, percent-encoded; never to be shown to anybody.
+
+    The password goes to its place, where the URL has one, and else before the host.
+    """
+    if PLACE in url:
+        return url.replace(PLACE, quote(password or "", safe=""))
     if username is None:
         return url
     parts = urlsplit(url)

@@ -22,7 +22,7 @@ from edge_infer.config.plan import Gives
 from edge_infer.credentials import source_password
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
-from edge_infer.readers.sources.address import shown
+from edge_infer.readers.sources.address import shown, with_credentials
 from edge_infer.readers.sources.mjpeg import MOST_PICTURE, MjpegParser
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class HttpSource:
         self.stills = options.snapshot is not None
         self._options = options
         self._shown = shown(options.url)
+        self._url = ""
         self._closed = threading.Event()
         self._opener: urllib.request.OpenerDirector | None = None
         self._response: HTTPResponse | None = None
@@ -72,6 +73,7 @@ class HttpSource:
         password = source_password(options.password_file) if options.password_file is not None else ""
         self._closed.clear()
         self._opener = make_opener(options.url, options.username, password)
+        self._url = with_credentials(options.url, None, password)
         self._due = time.monotonic()
         if options.snapshot is None:
             self._response = self._get()
@@ -101,7 +103,7 @@ class HttpSource:
     def _get(self) -> HTTPResponse:
         assert self._opener is not None
         try:
-            response: HTTPResponse = self._opener.open(self._options.url, timeout=TIMEOUT)
+            response: HTTPResponse = self._opener.open(self._url, timeout=TIMEOUT)
         except HTTPError as error:
             error.close()
             raise SourceError(f"{self._shown} answers {error.code}: {self._remedy(error.code)}") from error
