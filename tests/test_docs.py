@@ -42,7 +42,7 @@ from edge_infer.models.manifest import Manifest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEEDS_MORE = frozenset({"run", "reload", "status", "watch", "cameras", "doctor"})
+NEEDS_MORE = frozenset({"run", "reload", "status", "top", "watch", "cameras", "doctor"})
 """Commands that need a daemon, a broker or a camera."""
 
 

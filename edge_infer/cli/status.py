@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from edge_infer.cli.panel import duration
 from edge_infer.codec import ABSENT, decode
 from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.supervisor.control import ask, find_socket
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _lines(status: Status) -> list[str]:
     config = status.config
-    lines = [f"edge-infer {status.version}, up {_duration(status.uptime)}, {status.runtime or 'no engine yet'}"]
+    lines = [f"edge-infer {status.version}, up {duration(status.uptime)}, {status.runtime or 'no engine yet'}"]
     lines.append(f"broker    {'ok  ' if status.broker.connected else 'DOWN'}  {status.broker.text}")
     if status.outbox is not None:
         lost = ", ".join(f"{count} {reason}" for reason, count in status.outbox.lost.items()) or "none"
@@ -58,17 +59,8 @@ def _lines(status: Status) -> list[str]:
         words = (model.state, model.version, model.sha)
         lines.append(f"model     {name}: {' '.join(word for word in words if word)}{reason}")
     for name, room in status.rooms.items():
-        state = f"pid {room.pid}, up {_duration(room.uptime)}" if room.pid else "is being started"
+        state = f"pid {room.pid}, up {duration(room.uptime)}" if room.pid else "is being started"
         lines.append(f"room      {name}: {state}, {room.restarts} restarts")
     if status.last_error is not None:
         lines.append(f"last error at {status.last_error.ts}: {status.last_error.text}")
     return lines
-
-
-def _duration(seconds: float) -> str:
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,123 @@
+"""The live view of a daemon as lines of text: what it says of itself, and what changed since the look before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from edge_infer.cli.processes import Use
+from edge_infer.codec import ABSENT, Absent
+from edge_infer.config.words import plain
+from edge_infer.supervisor.status import Status
+
+MOST: Final = 500
+"""Characters of a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A status, when it was asked for (monotonic seconds), and what the processes used."""
+
+    at: float
+    status: Status
+    use: Mapping[int, Use]
+
+
+def panel(look: Look, before: Look | None, width: int) -> list[str]:
+    """At most ``width`` characters a line; ``before`` is an earlier look at the same boot, for rates."""
+    lines = [*_head(look, before), "", *_sources(look.status), "", *_pipelines(look, before), ""]
+    lines += [*_models(look.status), "", *_rooms(look)]
+    return [plain(line, MOST)[:width].rstrip() for line in lines]
+
+
+def _head(look: Look, before: Look | None) -> Iterator[str]:
+    status, outbox = look.status, look.status.outbox
+    yield f"edge-infer {status.version}, up {duration(status.uptime)}, {status.runtime or 'no engine yet'}"
+    yield f"broker  {'ok  ' if status.broker.connected else 'DOWN'}  {status.broker.text}"
+    if outbox is not None:
+        earlier = before.status.outbox if before is not None else None
+        rate = _rate(outbox.delivered, earlier.delivered if earlier else None, look, before)
+        delivered = f"{outbox.delivered} delivered" + (f" ({rate}/s)" if rate else "")
+        lost = ", ".join(f"{count} {reason}" for reason, count in outbox.lost.items()) or "none"
+        degraded = ", DEGRADED: nothing can be kept on disk" if outbox.degraded else ""
+        yield f"outbox  {delivered}, {outbox.pending} waiting, lost: {lost}{degraded}"
+    if status.config is not None:
+        yield f"config  {status.config.state} {status.config.digest[:8]} at {status.config.ts}"
+        yield from (f"        {error}" for error in status.config.errors[:3])
+    if status.last_error is not None:
+        yield f"last    {status.last_error.ts} {status.last_error.text}"
+
+
+def _sources(status: Status) -> Iterator[str]:
+    rows = [
+        (name, source.state, f"{source.fps:.1f}", str(source.faults or 0), _said(source.error))
+        for name, source in status.sources.items()
+    ]
+    yield from table(("SOURCE", "STATE", ">FPS", ">LEFT OUT", ""), rows)
+
+
+def _pipelines(look: Look, before: Look | None) -> Iterator[str]:
+    rows = []
+    for name, pipeline in look.status.pipelines.items():
+        latency = pipeline.latency_ms
+        times = [f"{value:.1f}" for value in (latency.p50, latency.p95, latency.p99)] if latency else ["-"] * 3
+        earlier = before.status.pipelines.get(name) if before is not None else None
+        rate = _rate(pipeline.produced, earlier.produced if earlier else None, look, before)
+        counts = (str(pipeline.produced), rate or "-", str(pipeline.dropped))
+        rows.append((name, f"{pipeline.fps:.1f}", *times, *counts, _said(pipeline.error)))
+    heads = ("PIPELINE", ">FPS", ">P50", ">P95", ">P99 ms", ">RESULTS", ">/s", ">DROPPED", "")
+    yield from table(heads, rows)
+
+
+def _models(status: Status) -> Iterator[str]:
+    rows = [
+        (name, model.state, model.version or "-", model.sha or "-", _said(model.reason))
+        for name, model in status.models.items()
+    ]
+    yield from table(("MODEL", "STATE", "VERSION", "SHA", ""), rows)
+
+
+def _rooms(look: Look) -> Iterator[str]:
+    rows = []
+    for name, room in look.status.rooms.items():
+        use = look.use.get(room.pid or 0)
+        cpu = f"{use.cpu:.0%}" if use and use.cpu is not None else "-"
+        memory = f"{use.memory / 1e6:.0f} MB" if use else "-"
+        up = duration(room.uptime) if room.pid else "is being started"
+        rows.append((name, str(room.pid or "-"), up, cpu, memory, str(room.restarts)))
+    yield from table(("ROOM", ">PID", "UP", ">CPU", ">MEMORY", ">RESTARTS"), rows)
+
+
+def _said(text: str | Absent) -> str:
+    return "" if text is ABSENT else text
+
+
+def _rate(now: int, then: int | None, look: Look, before: Look | None) -> str:
+    """How many a second since the look before; nothing where that was of another boot."""
+    if then is None or before is None or now < then or look.status.boot != before.status.boot:
+        return ""
+    return f"{(now - then) / (look.at - before.at):.1f}" if look.at > before.at else ""
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Columns as wide as what is in them; those whose head begins with > are set to the right."""
+    cells = [[head.lstrip(">") for head in heads], *rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    right = [head.startswith(">") for head in heads]
+    for row in cells:
+        shown = [
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ]
+        yield "  ".join(shown).rstrip()
+
+
+def duration(seconds: float) -> str:
+    """Short, for people."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
