@@ -59,7 +59,7 @@ def find(model: ModelPlan, pixels: Pixels, threshold: float | None = None) -> Fi
 
 @pytest.mark.parametrize(
     ("resize", "most", "mean"),
-    [(None, *POSE_ERRORS), ("stretch", 0.04, 0.01), ("crop", 0.04, 0.01), ("letterbox", 0.06, 0.011)],
+    [(None, *POSE_ERRORS), ("stretch", 0.04, 0.01), ("crop", 0.06, 0.011), ("letterbox", 0.06, 0.011)],
 )
 def test_movenet_agrees_with_the_reference(assets: Path, resize: Resize | None, most: float, mean: float) -> None:
     """The reference was made with plain bilinear sampling; scaled in our ways the body is in the same place, too.
