@@ -10,6 +10,7 @@ from edge_infer.config.plan import Problem
 from edge_infer.config.schema import Security
 from edge_infer.errors import ConfigError, StartError
 from edge_infer.models.request import Policy, TrustedKey
+from edge_infer.models.serving import read_record
 from edge_infer.models.signature import available, trusted_key
 from edge_infer.models.versions import highest_versions
 from edge_infer.supervisor.compilation import remembered
@@ -33,8 +34,10 @@ def read_policy(security: Security, document: Document, state_dir: str) -> tuple
 
 
 def _applied(state_dir: Path) -> tuple[str, ...]:
-    plan = remembered(state_dir)
-    return () if plan is None else tuple(model.sha256 for model in plan.models())
+    """What the configuration of before names, and what was committed last, perhaps because somebody went back to it."""
+    plan, slots = remembered(state_dir), read_record(state_dir).slots.values()
+    named = () if plan is None else tuple(model.sha256 for model in plan.models())
+    return (*named, *(slot.committed.model.sha256 for slot in slots))
 
 
 class _Reading:

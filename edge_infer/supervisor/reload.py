@@ -19,6 +19,7 @@ from edge_infer.supervisor.house import House
 from edge_infer.supervisor.signals import Signals
 from edge_infer.supervisor.statedir import hinted
 from edge_infer.supervisor.swap import Swap
+from edge_infer.supervisor.tidying import tidy
 from edge_infer.supervisor.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Reload:
         else:
             self._remember(plan, starting=True)
             self._apply(compiled, plan)
+        tidy(Path(plan.state_dir), self._swap)
 
     def begin(self, request: Request | None = None) -> None:
         """Reads the file now, or once more when it is being read already; whoever asked gets the outcome."""
@@ -127,6 +129,8 @@ class Reload:
     def _read(self) -> None:
         log.info("reading %s", self._config)
         self._watch.reading()
+        if self.plan is not None:
+            tidy(Path(self.plan.state_dir), self._swap)
         try:
             self._compilation = Compilation(self._config)
         except StartError as error:

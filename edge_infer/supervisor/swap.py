@@ -29,6 +29,7 @@ from edge_infer.models.serving import (
     read_record,
     write_record,
 )
+from edge_infer.models.versions import commit_version
 from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.house import House
 from edge_infer.supervisor.memory import suffices
@@ -186,6 +187,7 @@ class Swap:
                 fresh = Slot(Fit.of(pipeline), previous, since)
                 record = replace(record, slots={**record.slots, pipeline.name: fresh})
                 record = record.told(*([] if slot else [self._line(pipeline.model, "first", "configuration")]))
+                self._note_version(pipeline.model)
         if record != self.record:
             self._keep(record)
 
@@ -220,6 +222,7 @@ class Swap:
             f"{running.gap * 1000:.0f} ms between two outcomes"
         )
         self._keep(replace(record, slots=slots, trials=trials).told(self._line(model, "committed", "daemon", why)))
+        self._note_version(model)
         log.info("model %s: %s (%s) is committed", name, model.title, model.sha256[:8])
         self._again()
 
@@ -285,6 +288,14 @@ class Swap:
             write_record(self._state_dir, record)
         except StartError as error:
             log.error("%s; after a restart, what happens to models now is not known", error)  # noqa: TRY400
+            self._house.note(str(error))
+
+    def _note_version(self, model: ModelPlan) -> None:
+        """From now on no older version of its package may take its place unasked."""
+        try:
+            commit_version(self._state_dir, model)
+        except StartError as error:
+            log.error("%s; an older version of %s could be tried", error, model.title)  # noqa: TRY400
             self._house.note(str(error))
 
     def _line(self, model: ModelPlan, what: What, by: str, why: str = "") -> Happened:

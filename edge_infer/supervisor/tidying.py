@@ -1,0 +1,28 @@
+"""Removes the copies of models that nothing refers to any more."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from edge_infer.models.store import BLOBS, collect, digests_of
+from edge_infer.supervisor.compilation import remembered
+from edge_infer.supervisor.swap import Swap
+
+log = logging.getLogger(__name__)
+
+
+def tidy(state_dir: Path, swap: Swap) -> None:
+    """To be called between two readings of the configuration: while one is being read, copies are made.
+
+    What runs, ran before the engine's last switch, is wanted, can be gone back to, or would be started with stays.
+    """
+    plans = [plan for plan in (swap.plan, swap.before, swap.wanted, remembered(state_dir)) if plan is not None]
+    models = [*swap.record.models(), *(model for plan in plans for model in plan.models())]
+    try:
+        gone = collect(state_dir / BLOBS, digests_of(models))
+    except OSError as error:
+        log.warning("copies of models that nobody needs cannot be removed: %s", error)
+        return
+    for path in gone:
+        log.info("%s is not needed any more", path)
