@@ -36,7 +36,7 @@ class Absent(enum.Enum):
 
     ABSENT = "absent"
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         """So that a subscriber may write ``if result.replay``."""
         return False
 

@@ -8,7 +8,18 @@ from typing import Any, Final
 
 from edge_infer.codec import ABSENT, decode
 from edge_infer.errors import WireError
-from edge_infer.messages import PAYLOADS, ConfigStatus, Event, Health, Info, ModelStatus, Result, State
+from edge_infer.messages import (
+    PAYLOADS,
+    Anomaly,
+    ConfigStatus,
+    Event,
+    Health,
+    Info,
+    ModelStatus,
+    Result,
+    State,
+    Value,
+)
 
 WIDTH: Final = 40
 """Columns of a strip: the width of the picture, whatever it is in pixels."""
@@ -54,28 +65,46 @@ class Painter:
         return self._paint(_plain(_SENTENCES[type(record)](record)), "dim")
 
     def _result(self, result: Result) -> str:
-        if result.objects is not ABSENT:
-            found = [f"{item.label} {item.score:.2f}" for item in result.objects]
-            picture = f"|{strip(result)}| "
-        else:
-            assert result.classes is not ABSENT
-            found, picture = [f"{item.label} {item.score:.2f}" for item in result.classes], ""
+        picture = f"|{strip(result)}| " if result.objects is not ABSENT else ""
         more = f" and {result.more} more" if result.more is not ABSENT else ""
         head = self._paint(f"{result.ts[11:23]} #{result.seq:<5}", "dim")
         tail = self._paint(f"  {result.ms:.0f} ms" if result.ms is not ABSENT else "", "dim")
         late = self._paint("  late", "warn") if result.replay is not ABSENT else ""
-        return f"{head} {picture}{_plain(', '.join(found) or 'nothing')}{more}{tail}{late}"
+        return f"{head} {picture}{_plain(', '.join(_found(result)) or 'nothing')}{more}{tail}{late}"
 
     def _state(self, state: State) -> str:
         if isinstance(state.counts, Mapping):
             text = ", ".join(f"{count} {label}" for label, count in state.counts.items()) or "nothing"
         elif isinstance(state.class_, str):
             text = state.class_
+        elif isinstance(state.anomaly, Anomaly):
+            text = _anomaly(state.anomaly)
+        elif isinstance(state.values, tuple):
+            text = ", ".join(map(_value, state.values))
         elif state.reason is ABSENT:
             text = "nothing"
         else:
             return self._paint(f"now: unknown: {state.reason.replace('_', ' ')}", "warn")
         return self._paint(f"now: {_plain(text)}", "good")
+
+
+def _found(result: Result) -> list[str]:
+    """In words, whatever the task is."""
+    words = [f"{item.label} {item.score:.2f}" for item in result.objects or ()]
+    words += [f"{item.label} {item.score:.2f}" for item in result.classes or ()]
+    words += [f"pose {pose.score:.2f}" for pose in result.poses or ()]
+    words += [f"{item.label} {item.share:.0%}" for item in result.segments or ()]
+    words += [_anomaly(result.anomaly)] if isinstance(result.anomaly, Anomaly) else []
+    return words + [_value(value) for value in result.values or ()]
+
+
+def _anomaly(anomaly: Anomaly) -> str:
+    return f"{anomaly.state} {anomaly.score:g} (limit {anomaly.threshold:g})"
+
+
+def _value(value: Value) -> str:
+    shown = "implausible" if value.value is None else f"{value.value:g} {value.unit}".rstrip()
+    return f"{value.name} {shown}"
 
 
 def strip(result: Result, width: int = WIDTH) -> str:

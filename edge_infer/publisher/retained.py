@@ -40,6 +40,7 @@ class Retained:
     def restore(self, values: dict[Place, bytes]) -> None:
         """Puts back what was there; a new connection will say it."""
         self._values = dict(values)
+        self._settled.clear()
 
     def set(self, place: Place, payload: bytes) -> None:
         """The newest value; sent even when it is the same, because a heartbeat is news too."""
@@ -77,7 +78,7 @@ class Retained:
 
     def acked(self, place: Place, payload: bytes) -> None:
         """The broker has it; a cleared topic is forgotten."""
-        if payload == self._values.get(place):
+        if payload and payload == self._values.get(place):
             self._settled.add(place)
         if not payload and not self._values.get(place, b"?"):
             del self._values[place]

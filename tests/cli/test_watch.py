@@ -15,6 +15,7 @@ from edge_infer.cli import main
 from edge_infer.cli.strip import Painter, strip
 from edge_infer.codec import dumps, encode
 from edge_infer.messages import (
+    Anomaly,
     BoardHealth,
     ConfigStatus,
     DetectedObject,
@@ -22,10 +23,13 @@ from edge_infer.messages import (
     Event,
     Health,
     OutboxHealth,
+    Pose,
     Result,
     ScoredLabel,
+    Segment,
     SourceHealth,
     State,
+    Value,
 )
 from tests.broker import Broker
 from tests.publisher import servers
@@ -113,6 +117,10 @@ def test_a_broker_that_is_absent_or_refuses_is_told(tmp_path: Path) -> None:
     assert "not authorised" in done.stderr
 
 
+ODD = Anomaly(3.5, 2.0, "anomalous")
+READ = (Value("level", 4.2, "l"), Value("angle", None, "°", implausible=True))
+
+
 def test_a_strip_is_the_picture_from_left_to_right() -> None:
     right = DetectedObject("mask", 0.5, (0.45, 0.0, 1.0, 1.0))
     both = Result(1, TS, BOOT, 7, "m@1", SHA, "detection", objects=(FACE, right))
@@ -130,6 +138,20 @@ def test_a_strip_is_the_picture_from_left_to_right() -> None:
             Result(1, TS, BOOT, 7, "m@1", SHA, "classification", classes=(ScoredLabel("cat", 0.8),), more=2),
             "cat 0.80 and 2 more",
         ),
+        (
+            "door/result",
+            Result(1, TS, BOOT, 7, "m@1", SHA, "pose", poses=(Pose(0.81, ((0.1, 0.2, 0.9),)), Pose(0.5, ()))),
+            "pose 0.81, pose 0.50",
+        ),
+        (
+            "door/result",
+            Result(1, TS, BOOT, 7, "m@1", SHA, "segmentation", segments=(Segment("road", 0.43),)),
+            "road 43%",
+        ),
+        ("door/result", Result(1, TS, BOOT, 7, "m@1", SHA, "anomaly", anomaly=ODD), "anomalous 3.5 (limit 2)"),
+        ("door/result", Result(1, TS, BOOT, 7, "m@1", SHA, "regression", values=READ), "level 4.2 l, angle impl"),
+        ("door/state", State(1, TS, BOOT, "m@1", SHA, anomaly=ODD), "now: anomalous 3.5"),
+        ("door/state", State(1, TS, BOOT, "m@1", SHA, values=READ), "now: level 4.2 l, angle implausible"),
         ("door/state", State(1, TS, BOOT, "m@1", SHA, counts={"face": 2}), "now: 2 face"),
         ("door/state", State(1, TS, BOOT, "m@1", SHA, counts=None, reason="source_lost"), "now: unknown: source lost"),
         ("door/state", State(1, TS, BOOT, "m@1", SHA, class_="cat"), "now: cat"),
