@@ -31,6 +31,8 @@ from edge_infer.errors import EdgeInferError, ModelError
 from edge_infer.models.request import ModelRequest
 from tests.engine import measures, sounds
 
+AGREEMENT: Final = 0.06
+"""How far scores may lie apart: by this much runtimes and their kernels differ."""
 REFUSED: Final = "person_detect.tflite"
 FOMO: Final = "openmv_fomo_face_detection.tflite"
 MOODS: Final = "nl_classifier_with_regex_tokenizer.tflite"
@@ -115,15 +117,16 @@ def wanted_scores(wanted: Sequence[tuple[str, str, float | None]], tolerance: fl
 
 
 def pictured(folder: Path, file: str) -> Judged:
-    """Classes of pictures."""
+    """Classes of pictures. The 0.75 of a cat is that of a Lanczos filter (0.746); that of ours, and of PIL's bilinear
+    one, is 0.789."""
     wanted = [(row.image, row.label, row.score) for row in CLASS_ROWS if row.file == file]
     got, agrees = [], True
     with opened(folder, class_request(folder, file), file) as model:
         for image, label, score in wanted:
-            words, good = scored(find(model, picture(folder, image)), label, score, TOLERANCE)
+            words, good = scored(find(model, picture(folder, image)), label, score, AGREEMENT)
             got.append(f"{image} {words}")
             agrees = agrees and good
-    return Judged(wanted_scores(wanted, TOLERANCE), "; ".join(got), agrees)
+    return Judged(wanted_scores(wanted, AGREEMENT), "; ".join(got), agrees)
 
 
 @dataclass(frozen=True)
@@ -187,10 +190,12 @@ def cells(folder: Path, file: str) -> Judged:
         face, cat = (find(model, picture(folder, image)) for image in ("astronaut.png", "cat.bmp"))
     assert isinstance(face, Detections)
     assert isinstance(cat, Detections)
-    agrees = len(face.objects) == 1 and abs(face.objects[0].score - 0.95) <= TOLERANCE and not cat.objects
+    agrees = len(face.objects) == 1 and abs(face.objects[0].score - 0.95) <= AGREEMENT and not cat.objects
     got = f"astronaut.png {len(face.objects)} at {', '.join(f'{item.score:.2f}' for item in face.objects)}"
     return Judged(
-        "astronaut.png 1 face at 0.95 (± 0.1); cat.bmp 0", f"{got}; cat.bmp {len(cat.objects)}", agrees=agrees
+        f"astronaut.png 1 face at 0.95 (± {AGREEMENT:g}); cat.bmp 0",
+        f"{got}; cat.bmp {len(cat.objects)}",
+        agrees=agrees,
     )
 
 
@@ -277,18 +282,17 @@ class Activity:
 
 
 def sine(folder: Path, file: str) -> Judged:
-    """A period of it; which points of it the known errors are of is not said, so a step of the output is let pass."""
-    points = np.linspace(0, 2 * np.pi, 100, dtype=np.float32)
+    """A period of it. Both known errors come of grids that end at 6.28 only, as these 50 points do."""
+    points = np.linspace(0, 6.28, 50, dtype=np.float32)
     with measure(folder, file) as model:
-        step = model.interpreter.outputs[0].scale[0]
         stretch = Samples(points[:, np.newaxis], 1.0, 0.0, 0.0, 1, gap=True)
         found = [model.find(frame) for frame in model.frames(stretch)]
     values = [each.values[0].value for each in found if isinstance(each, Measurement)]
     errors, (most, mean) = np.abs(np.array(values, np.float64) - np.sin(points)), sounds.SINE_ERRORS
     return Judged(
-        f"100 points of a period: off by at most {most:g}, {mean:g} in the mean (± {step:.4f}, a step of the output)",
+        f"50 points of 0 to 6.28: off by at most {most:g}, {mean:g} in the mean",
         f"at most {errors.max():.4f}, {errors.mean():.4f} in the mean",
-        bool(errors.max() <= most + step and errors.mean() <= mean + step),
+        round(float(errors.max()), 3) <= most and round(float(errors.mean()), 3) <= mean,
     )
 
 
