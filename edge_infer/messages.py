@@ -42,6 +42,7 @@ Reason = Literal[
     "config_changed",
 ]
 SourceState = Literal["starting", "ok", "lost", "frozen", "black", "ended"]
+EventType = Literal["appear", "leave", "enter", "exit", "loiter", "cross", "start", "end"]
 ModelState = Literal["active", "staging", "probation", "rejected", "rolled_back"]
 
 
@@ -61,12 +62,16 @@ class ScoredLabel:
 
 @dataclass(frozen=True, slots=True)
 class DetectedObject:
-    """One object: its label, score and box ``[xmin, ymin, xmax, ymax]``; ``share`` of the box that it fills."""
+    """One object: its label, score and box ``[xmin, ymin, xmax, ymax]``; ``share`` of the box that it fills.
+
+    ``id`` is the same from frame to frame where objects are followed; it is never used again in this boot.
+    """
 
     label: Label
     score: Score
     box: FractionBox
     share: Fraction | Absent = ABSENT
+    id: Number | Absent = ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,14 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class LineCounts:
+    """How many crossed a line, by the side they went to, looking along it."""
+
+    left: Count
+    right: Count
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """What holds now, by labels and counts; null, with a reason, while nothing is known."""
 
@@ -172,6 +185,8 @@ class State:
     class_: Label | Absent | None = ABSENT
     anomaly: Anomaly | Absent | None = ABSENT
     values: Annotated[tuple[Value, ...], Size(100)] | Absent | None = ABSENT
+    zones: Annotated[Mapping[Name, Annotated[Mapping[Label, Count], Size(1000)]], Size(100)] | Absent = ABSENT
+    lines: Annotated[Mapping[Name, LineCounts], Size(100)] | Absent = ABSENT
     reason: Reason | Absent = ABSENT
     more: Number | Absent = ABSENT
     clock: Literal["unsynced"] | Absent = ABSENT
@@ -183,12 +198,19 @@ class State:
             raise ValueError("a state carries one of counts, class, anomaly and values")
         if self.reason is not ABSENT and carried[0] is not None:
             raise ValueError("a reason belongs to a state that is null")
+        if not isinstance(self.counts, Mapping) and (self.zones is not ABSENT or self.lines is not ABSENT):
+            raise ValueError("zones and lines belong to a state with counts")
 
     def words(self) -> list[str]:
         """Every text in the outcome: labels, names and units, which the model or its manifest declares."""
         counted = list(self.counts) if isinstance(self.counts, Mapping) else []
         chosen = [self.class_] if isinstance(self.class_, str) else []
-        return counted + chosen + _declared(self.values)
+        zones = self.zones.values() if isinstance(self.zones, Mapping) else ()
+        return counted + chosen + _declared(self.values) + [label for counts in zones for label in counts]
+
+    def places(self) -> list[str]:
+        """Names of zones and lines, which the configuration declares."""
+        return [name for group in (self.zones, self.lines) if isinstance(group, Mapping) for name in group]
 
 
 STATE_KEYS: Final[Mapping[Task, str]] = {
@@ -204,24 +226,33 @@ STATE_KEYS: Final[Mapping[Task, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that began, changed or ended."""
+    """Something that began, changed or ended.
+
+    ``appear`` is ended by a ``leave`` of the same ``id``, ``enter`` by an ``exit`` of the same ``id`` and ``zone``,
+    ``start`` by an ``end`` of the same ``label``; ``since`` is when what they are about began. ``score`` is the best so
+    far; of an anomaly it is the distance, which may be more than 1. ``reason``: something else than the scene ended it.
+    """
 
     v: Literal[1]
     ts: Timestamp
     boot: Boot
     seq: Number
-    type: Literal["appear", "leave", "enter", "exit", "loiter", "cross", "start", "end"]
+    type: EventType
     label: Label | Absent = ABSENT
     id: Number | Absent = ABSENT
     zone: Name | Absent = ABSENT
     line: Name | Absent = ABSENT
     direction: Literal["left", "right"] | Absent = ABSENT
-    score: Score | Absent = ABSENT
+    score: Annotated[float, Range(0, 1e9)] | Absent = ABSENT
     box: FractionBox | Absent = ABSENT
     since: Timestamp | Absent = ABSENT
     reason: Reason | Absent = ABSENT
     clock: Literal["unsynced"] | Absent = ABSENT
     replay: Literal[True] | Absent = ABSENT
+
+    def places(self) -> list[str]:
+        """Names of zones and lines, which the configuration declares."""
+        return [name for name in (self.zone, self.line) if name is not ABSENT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,13 +266,17 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class PipelineHealth:
-    """How one pipeline did since the last health message; ``dropped`` and ``produced`` count from the boot."""
+    """How one pipeline did since the last health message; ``dropped`` and ``produced`` count from the boot.
+
+    ``held_back`` counts the events that the limits of the pipeline did not let through.
+    """
 
     fps: Annotated[float, Range(0)]
     latency_ms: Latency | None
     dropped: Count
     produced: Count
     error: Sentence | Absent = ABSENT
+    held_back: Count | Absent = ABSENT
 
 
 @dataclass(frozen=True, slots=True)

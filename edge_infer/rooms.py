@@ -33,6 +33,7 @@ from edge_infer.messages import (
 
 Uptime = Annotated[float, Range(0, 1e10)]
 """Seconds since the kernel started (see `edge_infer.boot.uptime`)."""
+NumberedKind = Literal["result", "event"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Acked:
 
     pipeline: Name
     boot: Boot
-    kind: Literal["result", "event"]
+    kind: NumberedKind
     seq: int
 
 

@@ -26,6 +26,7 @@ from edge_infer.config.plan import (
     SourcePlan,
     TlsPlan,
 )
+from edge_infer.config.scene_build import SceneBuilder
 from edge_infer.config.schema import Config, Model, Mqtt
 from edge_infer.config.sentences import suggestion, unknown
 from edge_infer.config.source import SourceSection
@@ -275,6 +276,7 @@ class Builder:
             publish=section.publish.mode,
             interval=section.publish.interval,
             heartbeat=section.heartbeat,
+            **SceneBuilder(self.document, self.problems).parts(steps, section, model),
         )
 
     def _check_source(

@@ -10,9 +10,16 @@ from edge_infer.config.schema import Config
 def config_schema() -> dict[str, Any]:
     """From the same classes that the program validates with; draft 2020-12."""
     found = Config.model_json_schema()
-    for section in found["properties"].values():
-        for form in section["anyOf"]:
-            if "patternProperties" in form:  # names of the user's own, of this form only
-                form["additionalProperties"] = False
+    _close_names(found)
     draft = "https://json-schema.org/draft/2020-12/schema"
     return {"$schema": draft, **found, "title": "Configuration of edge-infer"}
+
+
+def _close_names(part: Any) -> None:
+    """Names of the user's own have one form only."""
+    if isinstance(part, dict):
+        if "patternProperties" in part:
+            part["additionalProperties"] = False
+        part = list(part.values())
+    for inner in part if isinstance(part, list) else ():
+        _close_names(inner)

@@ -7,37 +7,14 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from edge_infer.config.fields import (
-    Kind,
-    Name,
-    choice,
-    duration,
-    integer,
-    limit,
-    number,
-    polygon_point,
-    size,
-    text,
-)
+from edge_infer.config.fields import Kind, Name, choice, duration, integer, limit, number, size
+from edge_infer.config.labels import LABEL_LIST, parse_labels
 from edge_infer.config.plan import Color, Publish, Resize, Scaling
+from edge_infer.config.polygons import POLYGON
+from edge_infer.config.scene import EVENTS, LINE, PLACES, TRACK, ZONE, Events, LineKeys, Track, Zone
 from edge_infer.config.section import Section, Short
 from edge_infer.config.sentences import ProblemAtError, unknown, wrong
 from edge_infer.config.units import parse_pixels
-
-
-def parse_labels(value: Any, expected: str = "a list of labels such as [person, dog]") -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
-        raise ValueError(wrong(expected, value) if value != [] else f"expected {expected}; this one is empty")
-    found, kind = [], text("a label", most=128)
-    for index, item in enumerate(value):
-        try:
-            found.append(kind.parse(item))
-        except ValueError as error:
-            raise ProblemAtError((index,), str(error)) from error
-    return tuple(found)
-
-
-LABEL_LIST: Final = {"type": "array", "minItems": 1, "items": {"type": ["string", "number"]}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,33 +74,6 @@ def _polygons(value: Any) -> Any:
     if isinstance(first, list) and first and not any(isinstance(part, list) for part in first):
         raise ValueError("expected a list of polygons; put this one polygon into one more pair of brackets")
     return value
-
-
-def _polygon(value: Any) -> tuple[tuple[float, float], ...]:
-    """At least three corners around an area."""
-    if not isinstance(value, list) or not 3 <= len(value) <= 100:
-        count = f"{len(value)} points" if isinstance(value, list) else wrong("", value).partition("not ")[2]
-        raise ValueError(f"expected a polygon of 3 to 100 points [x, y], not {count}")
-    corners = []
-    for index, item in enumerate(value):
-        try:
-            corners.append(polygon_point(item))
-        except ValueError as error:
-            raise ProblemAtError((index,), str(error)) from error
-    following = [*corners[1:], corners[0]]
-    area = sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in zip(corners, following, strict=True)) / 2
-    if abs(area) < 1e-6:
-        raise ValueError("this polygon has no area; give its corners in order, all the way around")
-    return tuple(corners)
-
-
-POINT_JSON: Final = {
-    "type": "array",
-    "items": {"type": "number", "minimum": 0, "maximum": 1},
-    "minItems": 2,
-    "maxItems": 2,
-}
-POLYGON: Final = Kind(_polygon, {"type": "array", "minItems": 3, "maxItems": 100, "items": POINT_JSON})
 
 
 MOST_TILES: Final = 16
@@ -207,3 +157,20 @@ class Pipeline(Section):
     """Overrules the manifest's way from frame to input."""
     nms: Nms = Nms()
     """Overrules the manifest's non-maximum suppression."""
+    track: Annotated[Track | None, TRACK, Field(examples=[True])] = None
+    """With detection: follow objects from frame to frame, so that each has an `id`; `true`, or keys."""
+    zones: Annotated[
+        dict[Name, Annotated[Zone, ZONE]],
+        PLACES,
+        Field(examples=[{"drive": [[0.1, 0.5], [0.9, 0.5], [0.9, 1], [0.1, 1]]}]),
+    ] = Field(default_factory=dict)
+    """With `track`: areas by name, each a polygon or keys; who enters, stays and leaves is told."""
+    lines: Annotated[
+        dict[Name, Annotated[LineKeys, LINE]],
+        PLACES,
+        Field(examples=[{"gate": {"from": [0.5, 0.2], "to": [0.5, 1]}}]),
+    ] = Field(default_factory=dict)
+    """With `track`: lines by name, each `{from: [x, y], to: [x, y]}`, and `labels` and `anchor` as with zones; who
+    crosses is told and counted by direction."""
+    events: Annotated[Events | None, EVENTS, Field(examples=[False])] = Events()
+    """Events of tracked objects, of classes and of anomalies; `false` for none, or keys."""

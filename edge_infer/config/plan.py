@@ -26,6 +26,8 @@ Gravity = Literal["remove", "rotate"]
 Mel = Literal["htk", "slaney"]
 Logarithm = Literal["none", "ln", "db"]
 Publish = Literal["change", "every", "off", "interval"]
+Anchor = Literal["bottom", "center"]
+"""The point of a box that is in a zone or on a side of a line: the middle of its lower edge, or of all of it."""
 FilePath = Annotated[str, Text(most=8192)]
 LEAST_PATIENCE: Final = 1.0
 """Seconds that a frame may always take where no budget is given."""
@@ -269,6 +271,49 @@ class SourcePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackPlan:
+    """Following objects: ``lost`` seconds unseen end one, ``confirm`` seconds seen make one."""
+
+    lost: float = 1.0
+    confirm: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ZonePlan:
+    """An area to watch, for objects of these ``labels`` (None: all); ``loiter`` seconds in it are told."""
+
+    name: str
+    polygon: Polygon
+    labels: tuple[Label, ...] | None = None
+    anchor: Anchor = "bottom"
+    loiter: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinePlan:
+    """A line to cross, from ``start`` to ``end`` in fractions of the frame."""
+
+    name: str
+    start: tuple[float, float]
+    end: tuple[float, float]
+    labels: tuple[Label, ...] | None = None
+    anchor: Anchor = "bottom"
+
+
+@dataclass(frozen=True, slots=True)
+class EventsPlan:
+    """When something is told: it lasts ``min_duration`` seconds, its like was told ``min_interval`` seconds ago.
+
+    What is open ends ``hysteresis`` below the threshold; ``most`` is how many events a minute may have.
+    """
+
+    min_duration: float = 0.5
+    min_interval: float = 0.0
+    hysteresis: float = 0.1
+    most: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class PipelinePlan:
     """One source, one model, and what to do with the outcome. Durations in seconds."""
 
@@ -285,6 +330,21 @@ class PipelinePlan:
     publish: Publish = "change"
     interval: float = 0.0
     heartbeat: float = 60.0
+    track: TrackPlan | None = None
+    zones: tuple[ZonePlan, ...] = ()
+    lines: tuple[LinePlan, ...] = ()
+    events: EventsPlan | None = None
+
+    @property
+    def floor(self) -> float:
+        """The least score that is looked at: what is open holds a little below the threshold.
+
+        A small threshold is halved at most, so that not everything passes. The distance of an anomaly is looked at
+        whatever it is.
+        """
+        if self.events is None or self.model.task == "anomaly":
+            return self.threshold
+        return max(self.threshold / 2, self.threshold - self.events.hysteresis)
 
 
 @dataclass(frozen=True, slots=True)

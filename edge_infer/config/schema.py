@@ -23,7 +23,8 @@ from edge_infer.config.fields import (
     integer,
     text,
 )
-from edge_infer.config.pipelines import LABEL_LIST, Pipeline, parse_labels
+from edge_infer.config.labels import LABEL_LIST, parse_labels
+from edge_infer.config.pipelines import Pipeline
 from edge_infer.config.section import Section, Short
 from edge_infer.config.sentences import ProblemAtError, suggestion
 from edge_infer.config.sources import AnySource

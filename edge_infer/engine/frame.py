@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.config.plan import Color
+from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.geometry import Region
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -40,6 +41,11 @@ class Frame:
         """Width and height in pixels."""
         return self.pixels.shape[1], self.pixels.shape[0]
 
+    @property
+    def instant(self) -> Instant:
+        """When it was captured."""
+        return Instant(self.monotonic, self.wall)
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -56,6 +62,11 @@ class Samples:
     number: int
     gap: bool = False
 
+    @property
+    def instant(self) -> Instant:
+        """When its last sample was captured."""
+        return Instant(self.monotonic, self.wall)
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -66,6 +77,11 @@ class Line:
     monotonic: float
     number: int
     gap: ClassVar[bool] = False
+
+    @property
+    def instant(self) -> Instant:
+        """When it came."""
+        return Instant(self.monotonic, self.wall)
 
 
 Captured: TypeAlias = Frame | Samples | Line

@@ -90,6 +90,7 @@ class PipelineWatch:
     def __init__(self, now: float) -> None:
         self.error = ""
         self.dropped = 0
+        self.held_back = 0
         self.busy_since = 0.0
         self._started = now
         self._runs: deque[tuple[float, float]] = deque(maxlen=2048)
@@ -103,7 +104,8 @@ class PipelineWatch:
         recent = [run for run in list(self._runs) if now - run[0] <= WINDOW]
         fps = rate([moment for moment, _ in recent], now)
         latency = _latency([milliseconds for _, milliseconds in recent])
-        return PipelineHealth(fps, latency, self.dropped, produced, self.error[:500] or ABSENT)
+        error, held_back = self.error[:500] or ABSENT, self.held_back or ABSENT
+        return PipelineHealth(fps, latency, self.dropped, produced, error, held_back)
 
 
 def rate(times: deque[float] | list[float], now: float) -> float:

@@ -128,7 +128,7 @@ class LoadedModel:
         self._entries = Entries(model, inputs)
         self.preprocess = self._entries.preprocess
         main = self._entries.main
-        layout = Layout((inputs[main],), outputs, len(model.labels), self._plan.threshold, model.decoder.options)
+        layout = Layout((inputs[main],), outputs, len(model.labels), self._plan.floor, model.decoder.options)
         decoder = decoder_class(model.decoder.target)
         self.decode = decoder(layout)
         self.interpreter.echo = (main,) if getattr(decoder, "wants_input", False) else ()
@@ -137,7 +137,7 @@ class LoadedModel:
         if isinstance(model.input, InputPlan) and model.input.tiles != (1, 1):
             if model.task != "detection":
                 raise ModelError(f"tiles are for detection, and this model is for {model.task}", key="task")
-            self._tiles = Tiles(model.input, self._plan.threshold)
+            self._tiles = Tiles(model.input, self._plan.floor)
 
     def _warm(self) -> None:
         """The first run is the slowest, and shows whether the outputs are what the decoder takes them for."""

@@ -7,11 +7,11 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from edge_infer.channel import Channel, pack
-from edge_infer.messages import Result, State
-from edge_infer.rooms import Acked, EngineHello, Handover, StateUpdate
+from edge_infer.messages import Event, Result, State
+from edge_infer.rooms import Acked, EngineHello, Handover, NumberedKind, StateUpdate
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +19,13 @@ KEEP: Final = 1 << 20
 """Bytes of numbered messages that are kept for a publisher that may need them again."""
 
 
+Series: TypeAlias = tuple[str, NumberedKind]
+"""A pipeline, and what of it is counted: results and events have numbers of their own."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    pipeline: str
+    series: Series
     seq: int
     data: bytes
 
@@ -29,16 +33,18 @@ class _Kept:
 class Outlet:
     """The engine's end of the results channel; any thread may call it.
 
-    Numbers grow by one with every result of a pipeline, over every reload. A publisher that does not keep up or is
-    dead costs nothing but the oldest of what is kept, once that exceeds `KEEP`; the gap in the numbers tells.
+    Numbers grow by one with every result, every event and every object of a pipeline, over every reload. A publisher
+    that does not keep up or is dead costs nothing but the oldest of what is kept, once that exceeds `KEEP`; the gap in
+    the numbers tells.
     """
 
     def __init__(self, channel: Channel, boot: str) -> None:
         self.boot = boot
         self._channel = channel
         self._lock = threading.Lock()
-        self._numbers: dict[str, int] = {}
-        self._acked: dict[str, int] = {}
+        self._numbers: dict[Series, int] = {}
+        self._acked: dict[Series, int] = {}
+        self._objects: dict[str, int] = {}
         self._kept: deque[_Kept] = deque()
         self._kept_bytes = 0
         self._sent = 0  # how many of the kept, from the oldest, have been written to the channel
@@ -51,11 +57,24 @@ class Outlet:
 
         ``at`` is the uptime of its capture.
         """
+        return self._number((pipeline, "result"), make, at)
+
+    def happened(self, pipeline: str, make: Callable[[int], Event], at: float | None = None) -> int:
+        """The same for an event."""
+        return self._number((pipeline, "event"), make, at)
+
+    def new_object(self, pipeline: str) -> int:
+        """An id that no object of this pipeline had in this boot."""
         with self._lock:
-            seq = self._numbers.get(pipeline, 0) + 1
-            data = pack(Handover(pipeline, make(seq), at))
-            self._numbers[pipeline] = seq
-            self._kept.append(_Kept(pipeline, seq, data))
+            self._objects[pipeline] = self._objects.get(pipeline, 0) + 1
+            return self._objects[pipeline]
+
+    def _number(self, series: Series, make: Callable[[int], Result] | Callable[[int], Event], at: float | None) -> int:
+        with self._lock:
+            seq = self._numbers.get(series, 0) + 1
+            data = pack(Handover(series[0], make(seq), at))
+            self._numbers[series] = seq
+            self._kept.append(_Kept(series, seq, data))
             self._kept_bytes += len(data)
             self._trim()
             self._flush()
@@ -83,11 +102,12 @@ class Outlet:
 
     def acked(self, acked: Acked) -> None:
         """The publisher has everything of this pipeline up to a number safe."""
-        if acked.boot != self.boot or acked.pipeline not in self._numbers:
+        series = acked.pipeline, acked.kind
+        if acked.boot != self.boot or series not in self._numbers:
             return
         with self._lock:
-            self._acked[acked.pipeline] = max(acked.seq, self._acked.get(acked.pipeline, 0))
-            while self._kept and self._kept[0].seq <= self._acked.get(self._kept[0].pipeline, 0):
+            self._acked[series] = max(acked.seq, self._acked.get(series, 0))
+            while self._kept and self._kept[0].seq <= self._acked.get(self._kept[0].series, 0):
                 self._drop_oldest()
 
     def flush(self) -> bool:
@@ -101,8 +121,11 @@ class Outlet:
         return len(self._kept)
 
     def numbered(self, pipeline: str) -> int:
-        """The highest number given in this pipeline."""
-        return self._numbers.get(pipeline, 0)
+        """The highest number given to a result of this pipeline."""
+        return self._numbers.get((pipeline, "result"), 0)
+
+    def _safe(self, wanted: NumberedKind) -> dict[str, int]:
+        return {pipeline: seq for (pipeline, kind), seq in self._acked.items() if kind == wanted}
 
     def _trim(self) -> None:
         while self._kept_bytes > KEEP:
@@ -114,7 +137,7 @@ class Outlet:
 
     def _flush(self) -> bool:
         if self._greet:
-            if not self._channel.send(EngineHello(self.boot, dict(self._acked))):
+            if not self._channel.send(EngineHello(self.boot, self._safe("result"), self._safe("event"))):
                 return False
             self._greet = False
         while self._sent < len(self._kept):

@@ -1,6 +1,6 @@
 """One source, one model, one outcome a frame: the flow, readable at a glance.
 
-capture -> preprocess -> infer -> decode -> postprocess -> outcome -> publish
+capture -> preprocess -> infer -> decode -> postprocess -> follow -> outcome -> publish
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Final
 
 from edge_infer.boot import uptime
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.analyse.events import Happening
+from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.feed import TICK, Feed
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.health import PipelineWatch
@@ -22,6 +24,7 @@ from edge_infer.engine.outcome import Outcome
 from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.switch import Switch
+from edge_infer.engine.tasks import Findings
 from edge_infer.errors import EdgeInferError, ModelError
 from edge_infer.messages import PipelineHealth, Reason
 from edge_infer.rooms import Running
@@ -42,7 +45,9 @@ class Pipeline:
         self._cursor = feed.attach()
         self._watch = PipelineWatch(time.monotonic())
         self._nothing: Reason | None = None
-        self._serving = Serving(plan, outlet.boot, watched=watched)
+        self._serving = self._made(plan, watched=watched)
+        self._following = threading.Lock()  # what is open is ended by the main thread
+        self._held_back = 0
         self._handing = threading.Lock()  # over `plan` and `_switch`, which the main thread sets and the worker takes
         self._switch: Switch | None = Switch(self._serving, alone=True)
         self._refused = self._switched = Running(None)
@@ -60,13 +65,14 @@ class Pipeline:
         self._stop.set()
         self.feed.detach(self._cursor)
 
-    def close(self, timeout: float = 2.0) -> None:
-        """Waits up to ``timeout`` seconds for the end; may be called twice."""
+    def close(self, timeout: float = 2.0, reason: Reason = "stopped") -> None:
+        """Waits up to ``timeout`` seconds for the end, and ends what is open for the reason; may be called twice."""
         self.stop()
         if self._thread.is_alive():
             self._thread.join(timeout)
         if self._thread.is_alive():
             log.warning("pipeline %s: its thread did not stop", self.plan.name)
+        self._end_all(reason)
 
     def change(self, plan: PipelinePlan, *, watched: bool = False, alone: bool = False) -> None:
         """Another plan for the same feed, ``watched`` if its model is on probation; it holds between two frames.
@@ -82,7 +88,10 @@ class Pipeline:
                 self._serving.watch(watched=watched)
             else:
                 alone = alone or not self._serving.ready
-                self._switch = Switch(Serving(plan, self._outlet.boot, watched=watched), alone=alone)
+                self._switch = Switch(self._made(plan, watched=watched), alone=alone)
+
+    def _made(self, plan: PipelinePlan, *, watched: bool) -> Serving:
+        return Serving(plan, self._outlet.boot, lambda: self._outlet.new_object(plan.name), watched=watched)
 
     def step(self, serving: Serving, frame: Captured) -> None:
         """What happens to one captured frame, looked at whole or in tiles."""
@@ -91,6 +100,7 @@ class Pipeline:
         looks = [self._look(serving, part) for part in model.parts(visible)]
         candidates, transform = model.join(looks)
         findings = model.postprocess(candidates, transform, frame.monotonic)
+        findings = self._follow(serving, findings, frame)
         outcome = serving.compose(findings, frame, time.monotonic())
         self._publish(serving, outcome)
 
@@ -109,6 +119,7 @@ class Pipeline:
     def health(self) -> PipelineHealth:
         """What the health message says of this pipeline."""
         self._watch.dropped = self._cursor.dropped
+        self._watch.held_back = self._held_back + self._serving.follow.held_back
         return self._watch.health(time.monotonic(), self._outlet.numbered(self.plan.name))
 
     def running(self) -> Running:
@@ -183,6 +194,8 @@ class Pipeline:
     def _take(self, switch: Switch, before: Serving) -> None:
         """From here on the next frame is for the new model."""
         fresh = self._serving = switch.serving
+        if fresh is not before:
+            self._go_on(before, fresh)
         fresh.take(before)
         if fresh is not before:
             before.close()
@@ -196,6 +209,16 @@ class Pipeline:
         )  # fmt: skip
         if fresh is not before and model != before.plan.model:
             self._say_nothing("model_changed")
+
+    def _go_on(self, before: Serving, fresh: Serving) -> None:
+        """Whom we follow is followed on, unless the change concerns that: then everything open ends."""
+        reason = fresh.ends(before)
+        with self._following:
+            if reason is None:
+                fresh.follow = before.follow
+            else:
+                self._held_back += before.follow.held_back
+                self._hand_over(before.follow.end(reason, Instant(time.monotonic(), time.time())))
 
     def _serve(self, serving: Serving) -> None:
         """One turn: the next frame, if there is one, or the reason why nothing can be said."""
@@ -258,6 +281,23 @@ class Pipeline:
             self._serving.trial.failed(text)
         self._say_nothing("engine_failed")
 
+    def _follow(self, serving: Serving, findings: Findings, frame: Captured) -> Findings:
+        """What the findings are with those before in mind; what is news of it is an event, told at once."""
+        with self._following:
+            if self._stop.is_set():
+                return findings
+            followed, news = serving.follow(findings, frame.instant)
+            self._hand_over(news)
+            return followed
+
+    def _end_all(self, reason: Reason) -> None:
+        with self._following:
+            self._hand_over(self._serving.follow.end(reason, Instant(time.monotonic(), time.time())))
+
+    def _hand_over(self, news: tuple[Happening, ...]) -> None:
+        for happening in news:
+            self._outlet.happened(self.plan.name, happening.numbered(self._outlet.boot), uptime(happening.when.moment))
+
     def _publish(self, serving: Serving, outcome: Outcome) -> None:
         if self._stop.is_set():
             return  # a slow frame of a pipeline that is gone or was replaced
@@ -275,6 +315,7 @@ class Pipeline:
         publication = self._serving.publication
         if reason != self._nothing:
             publication.reset()
+            self._end_all(reason)
         self._nothing = reason
         if publication.state_due(reason, time.monotonic()):
             self._outlet.state(self.plan.name, self._serving.compose.nothing(reason), uptime())

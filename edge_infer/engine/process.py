@@ -23,6 +23,7 @@ from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.stream import make_feed
 from edge_infer.errors import EdgeInferError, WireError
+from edge_infer.messages import Reason
 from edge_infer.rooms import (
     Acked,
     ApplyPlan,
@@ -136,7 +137,7 @@ class Engine:
             for name, pipeline in self._pipelines.items()
             if name in pipelines and kept_feeds.get(pipelines[name].source) is pipeline.feed
         }
-        self._end(self._pipelines[name] for name in self._pipelines.keys() - kept.keys())
+        self._end((self._pipelines[name] for name in self._pipelines.keys() - kept.keys()), "config_changed")
         self._end(self._feeds[name] for name in self._feeds.keys() - kept_feeds.keys())
         for name in self._pipelines.keys() - pipelines.keys():
             self._outlet.forget(name)
@@ -164,13 +165,15 @@ class Engine:
         except EdgeInferError as error:
             feed.trouble(str(error), ended=True)
 
-    def _end(self, parts: Iterable[Pipeline | Feed], patience: float = PATIENCE) -> None:
+    def _end(self, parts: Iterable[Pipeline | Feed], reason: Reason = "stopped", patience: float = PATIENCE) -> None:
+        """Ends them all; what pipelines have open ends for the reason."""
         ending = list(parts)
         for part in ending:  # all at once, so that slow ones are waited for together
             part.stop()
         deadline = time.monotonic() + patience
         for part in ending:
-            part.close(max(0.0, deadline - time.monotonic()))
+            left = max(0.0, deadline - time.monotonic())
+            part.close(left, reason) if isinstance(part, Pipeline) else part.close(left)
 
     def _grab(self, source: str) -> str:
         """Writes a picture into the file that came with the order; why not, in words, or nothing."""
@@ -210,7 +213,7 @@ class Engine:
         )
 
     def _close(self) -> None:
-        self._end([*self._pipelines.values(), *self._feeds.values()], LAST_PATIENCE)
+        self._end([*self._pipelines.values(), *self._feeds.values()], patience=LAST_PATIENCE)
         for way in self._readers.values():
             os.close(way)
         self._readers.clear()

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.analyse.follow import Follow
 from edge_infer.engine.mask import Mask
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.outcome import Composer
 from edge_infer.engine.publication import Publication
 from edge_infer.engine.trial import Trial
+from edge_infer.messages import Reason
 from edge_infer.readers.pacer import Pacer
 
 
 class Serving:
     """Made cheaply; `load` may be called in another thread than the one that uses it later, `close` twice."""
 
-    def __init__(self, plan: PipelinePlan, boot: str, *, watched: bool = False) -> None:
+    def __init__(self, plan: PipelinePlan, boot: str, new_object: Callable[[], int], *, watched: bool = False) -> None:
+        """``new_object`` gives ids for objects that are followed."""
         self.plan = plan
         self.model = LoadedModel(plan)
         self.mask = Mask(plan.mask)
+        self.follow = Follow(plan, new_object)
         self.compose = Composer(plan, boot)
         self.publication = Publication(plan)
         self.pacer = Pacer(plan.fps)
@@ -41,6 +46,16 @@ class Serving:
         self.since = time.monotonic()
         if before.ready:
             self.model.inherit(before.model)
+
+    def ends(self, before: Serving) -> Reason | None:
+        """Why what was open before cannot go on here; None when it can."""
+        old, new = before.plan, self.plan
+        if old.model.sha256 != new.model.sha256:
+            return "model_changed"
+        same = (old.track, old.zones, old.lines, old.events, old.threshold, old.labels, old.model) == (
+            new.track, new.zones, new.lines, new.events, new.threshold, new.labels, new.model,
+        )  # fmt: skip
+        return None if same else "config_changed"
 
     def watch(self, *, watched: bool) -> None:
         """Puts it on trial, or ends that."""

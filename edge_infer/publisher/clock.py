@@ -72,7 +72,7 @@ class Clock:
         wall = uptime + (self._wall() - self._uptime() if self.known or self._plausible() else 0.0)
         mark: Literal["unsynced"] | Absent = ABSENT if self.known else "unsynced"
         if isinstance(record, Event) and record.since is not ABSENT:
-            since = wall - (_seconds(record.ts) - _seconds(record.since))
+            since = wall - (seconds(record.ts) - seconds(record.since))
             return replace(record, ts=timestamp(wall), since=timestamp(since), clock=mark)
         return replace(record, ts=timestamp(wall), clock=mark)
 
@@ -96,7 +96,8 @@ def kept(waiting: bytes) -> tuple[float | None, bytes]:
         raise WireError("what waited does not begin with an uptime") from error
 
 
-def _seconds(stamp: str) -> float:
+def seconds(stamp: str) -> float:
+    """Since the epoch; raises `WireError` for a time on no calendar."""
     try:
         return datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
     except ValueError as error:

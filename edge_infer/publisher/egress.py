@@ -14,7 +14,7 @@ from edge_infer.errors import WireError
 from edge_infer.messages import ConfigStatus, Event, Health, Info, Result, State
 from edge_infer.publisher.clock import Clock, Dated, keep, kept
 from edge_infer.publisher.rarely import Rarely
-from edge_infer.publisher.topics import OFFLINE, ONLINE, Place
+from edge_infer.publisher.topics import OFFLINE, ONLINE, SMALL, Place
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +25,8 @@ MOST_DIGESTS: Final = 256
 class Egress:
     """Refuses whatever does not fit the closed schema, the labels of the model that made it, or the size.
 
-    Labels are keyed by the digest of the file; labels and sizes of plans that held before stay known, because what
-    their pipelines said may still wait.
+    Labels are keyed by the digest of the file; labels, places and sizes of plans that held before stay known, because
+    what their pipelines said may still wait.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -36,6 +36,8 @@ class Egress:
         self._titles: dict[str, frozenset[str]] = {}
         self._limits: dict[str, int] = {}
         self._models: set[str] = set()
+        self._places: dict[str, set[str]] = {}
+        self._told: dict[str, set[str]] = {}
         self._rarely = Rarely()
 
     def apply(self, plan: Plan) -> None:
@@ -47,6 +49,9 @@ class Egress:
             self._labels[sha] = self._labels.pop(sha, frozenset()) | set(model.labels) | declared
             self._titles[sha] = self._titles.pop(sha, frozenset()) | {model.title}
             self._limits[pipeline.name] = max(self._limits.get(pipeline.name, 0), pipeline.max_payload)
+            names = (*(zone.name for zone in pipeline.zones), *(line.name for line in pipeline.lines))
+            self._places.setdefault(pipeline.name, set()).update(names)
+            self._told.setdefault(pipeline.name, set()).update(model.labels)
         self._models.update(plan.spoken_of())
         for sha in list(self._labels)[:-MOST_DIGESTS]:
             del self._labels[sha], self._titles[sha]
@@ -54,6 +59,13 @@ class Egress:
     def knows(self, record: object) -> bool:
         """Whether the labels of the model that made it have been told."""
         return not isinstance(record, (Result, State)) or record.sha in self._labels
+
+    def recall(self, begun: Iterable[tuple[str, Event]]) -> None:
+        """Events that were admitted by a process before this one may be ended, whatever the configuration says now."""
+        for pipeline, event in begun:
+            self._limits.setdefault(pipeline, SMALL)
+            self._places.setdefault(pipeline, set()).update(event.places())
+            self._told.setdefault(pipeline, set()).update([] if event.label is ABSENT else [event.label])
 
     def admit(self, place: Place, record: object, at: float | None = None) -> bytes | None:
         """What waits of a message that was just taken; None, counted and told, when it may not leave.
@@ -116,8 +128,10 @@ class Egress:
         if isinstance(record, (Result, State)):
             self._check_model(record.sha, record.model)
             self._check_labels(record.words(), self._labels[record.sha])
-        elif isinstance(record, Event) and record.label is not ABSENT:
-            self._check_labels((record.label,), frozenset().union(*self._labels.values()))
+        if isinstance(record, Event) and record.label is not ABSENT:
+            self._check_labels((record.label,), frozenset(self._told[place.name]))
+        if isinstance(record, (Event, State)):
+            self._check_places(record.places(), self._places[place.name])
 
     def _check_model(self, sha: str, title: str) -> None:
         if sha not in self._labels:
@@ -129,6 +143,11 @@ class Egress:
         for label in found:
             if label not in known:
                 raise WireError(f"{label!r} is not among the labels of the model")
+
+    def _check_places(self, found: Iterable[str], known: set[str]) -> None:
+        for name in found:
+            if name not in known:
+                raise WireError(f"{name!r} is neither a zone nor a line of the pipeline")
 
     def _limit(self, place: Place) -> int:
         return self._limits[place.name] if place.kind == "result" else place.rule.limit

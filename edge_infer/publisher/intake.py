@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-from edge_infer.rooms import Acked, EngineHello
-
-NumberedKind = Literal["result", "event"]
+from edge_infer.rooms import Acked, EngineHello, NumberedKind
 
 MOST_SERIES: Final = 1024
 """Series that are remembered: pipelines, boots and kinds that an honest engine has are far fewer."""

@@ -6,12 +6,13 @@ import logging
 import select
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.config.plan import Plan
 from edge_infer.errors import WireError
-from edge_infer.messages import Event
+from edge_infer.messages import Event, Reason
 from edge_infer.publisher.board import Board
 from edge_infer.publisher.cargo import Cargo
 from edge_infer.publisher.clock import Clock
@@ -21,6 +22,7 @@ from edge_infer.publisher.health import HealthClock
 from edge_infer.publisher.intake import Series
 from edge_infer.publisher.memory import TopicMemory
 from edge_infer.publisher.mqtt import Link
+from edge_infer.publisher.open_events import OpenEvents, events_of
 from edge_infer.publisher.outbox import Outbox
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.retained import Retained
@@ -74,6 +76,7 @@ class Publisher:
         self._states = States(self._retained, self._egress, self._clock.uptime)
         self._memory = TopicMemory()
         self._discovery = Discovery(self._retained, self._egress)
+        self._open = OpenEvents()
         self._health = HealthClock(board)
         self._plan: Plan | None = None
         self._link: Link | None = None
@@ -101,6 +104,7 @@ class Publisher:
                     self._health.connected()
             self._say_health()
             self._speak()
+            self._open.save()
         self._end()
 
     def _wait(self, until: float) -> None:
@@ -132,6 +136,8 @@ class Publisher:
 
     def _apply(self, plan: Plan) -> None:
         self._egress.apply(plan)
+        self._open.load(plan.state_dir)
+        self._egress.recall(events_of(self._open.begun()))
         self._states.apply(plan, self._memory.load(plan))
         self._plan = plan
         self._memory.save(plan, self._retained.clearing())
@@ -156,6 +162,7 @@ class Publisher:
 
     def _engine_down(self, down: EngineDown) -> None:
         self._health.report = None
+        self._end_events(down.reason, lambda boot: down.boot is None or boot == down.boot)
         self._states.all_null(down.reason, down.boot)
         self._greeting_due = not self._greeted  # it may have died with our greeting: the next one gets another
 
@@ -186,6 +193,12 @@ class Publisher:
             if message.message.boot != hello.boot:
                 self._put(message)
         self._early.clear()
+        self._end_events("engine_failed", lambda boot: boot != hello.boot)
+
+    def _end_events(self, reason: Reason, gone: Callable[[str], bool]) -> None:
+        """What an engine that is gone has left open ends now, before the next one says anything."""
+        for handover in self._open.end(reason, gone):
+            self._put(handover)
 
     def _put(self, handover: Handover) -> None:
         message = handover.message
@@ -196,6 +209,7 @@ class Publisher:
         else:
             late = self._link is None or not self._link.up
             self._outbox.put(series, message.seq, payload, late=late)
+            self._open.note(handover)
 
     def _speak(self) -> None:
         """Tells the engine that we are here and what it need not keep; what finds no room is told the next time."""
@@ -263,6 +277,8 @@ class Publisher:
         self._take(MOST_EARLY)
         for handover in self._early:
             self._put(handover)
+        self._end_events("stopped", lambda _boot: True)
+        self._open.save(now=True)
         self._states.all_null("stopped")
         if self._link is None or self._plan is None:
             return

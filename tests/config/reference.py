@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 
 from edge_infer.config.broker import Tls
 from edge_infer.config.pipelines import Nms, Pipeline, Preprocess
+from edge_infer.config.scene import Events, Track, Zone
 from edge_infer.config.schema import Device, Model, Mqtt, Security
 from edge_infer.config.section import Section, written_default
 from edge_infer.config.sentences import as_yaml
@@ -23,6 +24,9 @@ SECTIONS: dict[str, type[Section]] = {
     "pipelines.NAME": Pipeline,
     "pipelines.NAME.preprocess": Preprocess,
     "pipelines.NAME.nms": Nms,
+    "pipelines.NAME.track": Track,
+    "pipelines.NAME.zones.NAME": Zone,
+    "pipelines.NAME.events": Events,
     "sources.NAME": SourceSection,
     **{f"kind: {kind}": section for kind, section in BUILT_IN.items()},
 }

@@ -49,8 +49,7 @@ BROKEN = {
         "sources:\n  s: {kind: synthetic}\n"
         "models:\n  m: {}  #! models.m: needs either file\n"
         "pipelines:\n  p:\n    source: s\n    model: m\n"
-        "    zones: {}   #! pipelines.p.zones: is not known here\n"
-        "    track: true #! pipelines.p.track: is not known here\n"
+        "    motion: {}  #! pipelines.p.motion: is not known here\n"
         "    shadow: {}  #! pipelines.p.shadow: is not known here\n"
     ),
     "duplicate keys": "mqtt:\n  port: 1\n  host: a\n  port: 2 #! mqtt.port: line 2\n",

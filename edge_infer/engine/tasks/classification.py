@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.geometry import Transform
@@ -30,9 +31,13 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The classes of one frame above the threshold, the best first, at most ``top_k``."""
+    """The classes of one frame above the threshold, the best first, at most ``top_k``.
+
+    ``near`` are those that come next, down to a little below it: what has started holds until it is below that.
+    """
 
     classes: tuple[Scored, ...]
+    near: tuple[Scored, ...] = ()
 
     @property
     def essence(self) -> Essence:
@@ -57,14 +62,19 @@ class ClassificationTask:
 
     def __init__(self, plan: PipelinePlan) -> None:
         self._named = Named(plan)
-        self._threshold = plan.threshold
+        self._threshold, self._floor = plan.threshold, plan.floor
         self._top_k = plan.top_k
 
     def __call__(self, found: Classes, _: Transform, _moment: float) -> Classification:
         """The classes of one frame, best first."""
         self._named.warn_of(found.nonfinite)
         numbers = np.arange(found.scores.size)
-        kept = np.flatnonzero((found.scores >= self._threshold) & self._named.wanted(numbers))
-        kept = kept[np.argsort(-found.scores[kept], kind="stable")][: self._top_k]
+        kept = np.flatnonzero((found.scores >= self._floor) & self._named.wanted(numbers))
+        kept = kept[np.argsort(-found.scores[kept], kind="stable")]
+        sure = int(np.count_nonzero(found.scores[kept] >= self._threshold))
+        shown = min(sure, self._top_k)
+        return Classification(self._scored(found, kept[:shown]), self._scored(found, kept[shown : shown + MOST]))
+
+    def _scored(self, found: Classes, kept: NDArray[np.intp]) -> tuple[Scored, ...]:
         rows = zip(kept.tolist(), found.scores[kept].tolist(), strict=True)
-        return Classification(tuple(Scored(self._named.label(number), number, score) for number, score in rows))
+        return tuple(Scored(self._named.label(number), number, score) for number, score in rows)

@@ -31,6 +31,7 @@ class Found:
     score: float
     box: tuple[float, float, float, float]
     share: float | None = None
+    number: int | None = None  # its id, where objects are followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Detections:
         xmin, ymin, xmax, ymax = item.box
         box = fraction(xmin / width), fraction(ymin / height), fraction(xmax / width), fraction(ymax / height)
         share = ABSENT if item.share is None else fraction(item.share)
-        return DetectedObject(item.label, round(item.score, 3), box, share)
+        return DetectedObject(item.label, round(item.score, 3), box, share, item.number or ABSENT)
 
 
 def count_state(head: Head, labels: list[str], room: int) -> State:
@@ -78,11 +79,11 @@ class DetectionTask:
 
     def __init__(self, plan: PipelinePlan) -> None:
         self._named = Named(plan)
-        self._threshold = plan.threshold
+        self._threshold = plan.floor
         self._nms = plan.model.nms
 
     def __call__(self, found: Boxes, transform: Transform, _moment: float) -> Detections:
-        """The objects of one frame, best first."""
+        """The objects of one frame, best first; those below the threshold are only for following them."""
         self._named.warn_of(found.nonfinite)
         kept = np.flatnonzero((found.scores >= self._threshold) & self._named.wanted(found.classes))
         if found.merged:

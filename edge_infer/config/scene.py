@@ -1,0 +1,164 @@
+"""Following objects in a configuration file: tracks, zones, lines, and what of it is told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from edge_infer.config.fields import Kind, choice, duration, number, polygon_point
+from edge_infer.config.labels import LABEL_LIST, parse_labels
+from edge_infer.config.plan import Anchor
+from edge_infer.config.polygons import POINT_JSON, ZONE_POLYGON
+from edge_infer.config.section import Section, Short
+from edge_infer.config.sentences import ProblemAtError, unknown, wrong
+from edge_infer.config.units import SECONDS
+
+MOST_PLACES: Final = 32
+"""Zones, and lines, of one pipeline."""
+SHORTEST: Final = 0.01
+"""A line is at least so long, as a share of the frame."""
+ANCHOR: Final = choice("bottom", "center")
+
+
+def _on_or_off(value: Any, keys: str) -> Any:
+    """``true`` is all defaults, ``false`` is none of it."""
+    if isinstance(value, bool):
+        return {} if value else None
+    if not isinstance(value, (dict, Section)):
+        raise ValueError(wrong(f"true, false, or the keys {keys}", value))  # noqa: TRY004
+    return value
+
+
+def _track(value: Any) -> Any:
+    return _on_or_off(value, ", ".join(Track.model_fields))
+
+
+def _events(value: Any) -> Any:
+    return _on_or_off(value, ", ".join(Events.model_fields))
+
+
+class Track(Section):
+    """Following objects from frame to frame."""
+
+    lost: Annotated[float, duration("100ms", "1h")] = 1.0
+    """An object that is not seen for so long has left; one that has stood still for 5 s is given ten times as long."""
+    confirm: Annotated[float, duration("0s", "1m")] = 0.2
+    """What was seen for so long, and at least twice, counts as an object and gets an id."""
+
+
+class Zone(Section):
+    """An area of the picture."""
+
+    polygon: Annotated[
+        tuple[tuple[float, float], ...], ZONE_POLYGON, Field(examples=[[[0.1, 0.5], [0.9, 0.5], [0.9, 1], [0.1, 1]]])
+    ]
+    """Corners `[x, y]` in fractions of the frame, in order around the area; the border may not cross itself."""
+    labels: Annotated[tuple[str, ...] | None, Kind(parse_labels, LABEL_LIST), Field(examples=[["person"]])] = None
+    """Only objects with these labels; without it all."""
+    anchor: Annotated[Anchor, ANCHOR] = "bottom"
+    """The point of an object's box that has to be inside: the middle of its lower edge, or of the whole box."""
+    loiter: Annotated[float | None, duration("1s", "1d"), Field(examples=["30s"])] = None
+    """An object that stays so long is told with an event `loiter`, once."""
+
+
+def _zone(value: Any) -> Any:
+    """A list is the polygon."""
+    return {"polygon": value} if isinstance(value, list) else value
+
+
+ZONE: Final = Short(_zone, dict(ZONE_POLYGON.json))
+
+
+@dataclass(frozen=True, slots=True)
+class LineKeys:
+    """A line, in fractions of the frame."""
+
+    start: tuple[float, float]
+    end: tuple[float, float]
+    labels: tuple[str, ...] | None
+    anchor: Anchor
+
+
+def _line(value: Any) -> LineKeys:
+    """``from``, ``to``, and what it is for."""
+    keys = ("from", "to", "labels", "anchor")
+    if not isinstance(value, dict):
+        raise ValueError(wrong(f"the keys {', '.join(keys)}", value))  # noqa: TRY004
+    for key in value:
+        if key not in keys:
+            raise ProblemAtError((key,), unknown(key, keys))
+    for key in keys[:2]:
+        if key not in value:
+            raise ProblemAtError((key,), f"is missing; for example {key}: [0.2, 0.5]")
+    start, end = _part(value, "from", polygon_point), _part(value, "to", polygon_point)
+    if max(abs(start[0] - end[0]), abs(start[1] - end[1])) < SHORTEST:
+        raise ProblemAtError(("to",), "is where the line begins; a line needs two points that are apart")
+    labels = _part(value, "labels", parse_labels) if "labels" in value else None
+    return LineKeys(start, end, labels, _part(value, "anchor", ANCHOR.parse) if "anchor" in value else "bottom")
+
+
+def _part(value: Mapping[str, Any], key: str, parse: Any) -> Any:
+    try:
+        return parse(value[key])
+    except ValueError as error:
+        raise ProblemAtError((key, *getattr(error, "path", ())), str(error)) from error
+
+
+LINE: Final = Kind(
+    _line,
+    {
+        "type": "object",
+        "properties": {
+            "from": {**POINT_JSON, "description": "Where it begins."},
+            "to": {**POINT_JSON, "description": "Where it ends."},
+            "labels": {**LABEL_LIST, "description": "Only objects with these labels; without it all."},
+            "anchor": {**ANCHOR.json, "description": "The point of an object's box that crosses."},
+        },
+        "required": ["from", "to"],
+        "additionalProperties": False,
+    },
+)
+
+
+def places(value: Any) -> Any:
+    """Names and what they stand for, not too many."""
+    if isinstance(value, dict) and len(value) > MOST_PLACES:
+        raise ValueError(f"expected at most {MOST_PLACES} names, not {len(value)}")
+    return value
+
+
+PLACES: Final = Short(places)
+
+
+def _most(value: Any) -> float:
+    """Events a minute of ``60/min``, ``1/s`` or ``100/h``."""
+    found = re.fullmatch(r"([0-9]{1,6}) ?/ ?(s|min|h)", value) if isinstance(value, str) else None
+    a_minute = int(found[1]) * 60 / SECONDS["m" if found[2] == "min" else found[2]] if found else 0.0
+    if not 1 <= a_minute <= 6000:
+        raise ValueError(wrong("a number of events between 1/min and 6000/min, such as 60/min, 2/s or 100/h", value))
+    return a_minute
+
+
+MOST: Final = Kind(_most, {"type": "string", "pattern": "^[0-9]+ ?/ ?(s|min|h)$"}, lambda found: f"{found:g}/min")
+
+
+class Events(Section):
+    """What of a scene is told, and how often."""
+
+    min_duration: Annotated[float, duration("0s", "1h")] = 0.5
+    """What lasts less is no event."""
+    min_interval: Annotated[float, duration("0s", "1d")] = 0.0
+    """After an event begins, the next of its type, label and zone begins so much later at the earliest."""
+    hysteresis: Annotated[float, number(0, 0.5)] = 0.1
+    """What is open holds while its score is not more than this below the threshold; of an anomaly's threshold this is a
+    share."""
+    most: Annotated[float, MOST] = 60.0
+    """The most events a minute; what exceeds it is not told, objects first, and counted."""
+
+
+TRACK: Final = Short(_track, {"type": "boolean"})
+EVENTS: Final = Short(_events, {"type": "boolean"})

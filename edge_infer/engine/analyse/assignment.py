@@ -1,0 +1,101 @@
+"""Who belongs to whom: the pairs of two lists that cost least together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST: Final = 48
+"""Rows of a knot that is solved exactly; of a larger one, which no scene has, the cheapest pairs are taken first."""
+
+Pairs = list[tuple[int, int]]
+
+
+def assign(cost: NDArray[np.float64]) -> Pairs:
+    """Row and column of each pair, so that the sum over the pairs is least; a pair with a cost not below 0 is none.
+
+    Most rows and columns have only each other. What remains falls apart into knots that have nothing to do with one
+    another; each is solved by the Hungarian method (Kuhn 1955), by shortest paths (Jonker and Volgenant 1987).
+    """
+    rows, columns = np.nonzero(cost < 0.0)
+    by_row: dict[int, list[int]] = {}
+    by_column: dict[int, list[int]] = {}
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        by_row.setdefault(row, []).append(column)
+        by_column.setdefault(column, []).append(row)
+    pairs: Pairs = []
+    while by_row:
+        some_rows, some_columns = _knot(next(iter(by_row)), by_row, by_column)
+        for row in some_rows:
+            del by_row[row]
+        if len(some_rows) == 1 == len(some_columns):
+            pairs.append((some_rows[0], some_columns[0]))
+        else:
+            part = cost[np.ix_(some_rows, some_columns)]
+            solved = _exact(part.tolist()) if len(some_rows) <= LARGEST else _greedy(part)
+            pairs += [(some_rows[row], some_columns[column]) for row, column in solved]
+    return pairs
+
+
+def _knot(start: int, by_row: dict[int, list[int]], by_column: dict[int, list[int]]) -> tuple[list[int], list[int]]:
+    """Every row and column that can be reached from a row."""
+    rows, columns, open_rows = {start}, set[int](), [start]
+    while open_rows:
+        for column in by_row[open_rows.pop()]:
+            if column not in columns:
+                columns.add(column)
+                new = set(by_column[column]) - rows
+                rows |= new
+                open_rows += new
+    return sorted(rows), sorted(columns)
+
+
+def _greedy(cost: NDArray[np.float64]) -> Pairs:
+    pairs: Pairs = []
+    left = np.where(cost < 0.0, cost, math.inf)
+    for _ in range(min(cost.shape)):
+        row, column = divmod(int(left.argmin()), cost.shape[1])
+        if not left[row, column] < 0.0:
+            break
+        pairs.append((row, column))
+        left[row, :] = left[:, column] = math.inf
+    return pairs
+
+
+def _exact(cost: Sequence[Sequence[float]]) -> Pairs:
+    """Beside the real columns each row has the choice of none, at no cost."""
+    count, real = len(cost), len(cost[0])
+    table = [[min(value, 0.0) for value in row] + [0.0] * count for row in cost]
+    width = real + count
+    row_price, column_price = [0.0] * (count + 1), [0.0] * (width + 1)
+    owner = [0] * (width + 1)  # the row, from 1, of each column, from 1
+    for row in range(1, count + 1):
+        owner[0] = row
+        least, way, used = [math.inf] * (width + 1), [0] * (width + 1), [False] * (width + 1)
+        column = 0
+        while owner[column]:
+            used[column] = True
+            prices, here = table[owner[column] - 1], row_price[owner[column]]
+            step, following = math.inf, 0
+            for other in range(1, width + 1):
+                if used[other]:
+                    continue
+                price = prices[other - 1] - here - column_price[other]
+                if price < least[other]:
+                    least[other], way[other] = price, column
+                if least[other] < step:
+                    step, following = least[other], other
+            for other in range(width + 1):
+                if used[other]:
+                    row_price[owner[other]] += step
+                    column_price[other] -= step
+                else:
+                    least[other] -= step
+            column = following
+        while column:
+            owner[column], column = owner[way[column]], way[column]
+    return [(owner[c] - 1, c - 1) for c in range(1, real + 1) if owner[c] and cost[owner[c] - 1][c - 1] < 0.0]

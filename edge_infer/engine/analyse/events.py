@@ -1,0 +1,143 @@
+"""What is told of what happens: what began ends, once, and not more often than is wanted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Literal, TypeAlias, TypeVar
+
+from edge_infer.codec import ABSENT, Absent
+from edge_infer.config.plan import EventsPlan
+from edge_infer.engine.analyse.instant import Instant
+from edge_infer.messages import Event, EventType, FractionBox, Reason, timestamp
+
+T = TypeVar("T")
+
+ENDS: Final[Mapping[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end"}
+"""What ends what began."""
+RESERVED: Final[Mapping[EventType, float]] = {"appear": 0.25}
+"""Share of the budget that an event leaves to those that matter more: zones and lines were drawn on purpose."""
+MOST_OPEN: Final = 256
+"""Events of one pipeline that are open at once; beyond it none begins."""
+
+Key: TypeAlias = tuple[EventType, "int | str | None", "str | None"]
+"""What began, of which object or label, in which zone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """An event that has no number yet. ``since`` is when what it is about began."""
+
+    type: EventType
+    when: Instant
+    since: Instant | None = None
+    label: str | None = None
+    number: int | None = None
+    zone: str | None = None
+    line: str | None = None
+    direction: Literal["left", "right"] | None = None
+    score: float | None = None
+    box: FractionBox | None = None
+    reason: Reason | None = None
+
+    def numbered(self, boot: str) -> Callable[[int], Event]:
+        """What makes the message of a number."""
+        return partial(self.event, boot=boot)
+
+    def event(self, seq: int, boot: str) -> Event:
+        """The message with this number."""
+        return Event(
+            v=1,
+            ts=timestamp(self.when.wall),
+            boot=boot,
+            seq=seq,
+            type=self.type,
+            label=_or_absent(self.label),
+            id=_or_absent(self.number),
+            zone=_or_absent(self.zone),
+            line=_or_absent(self.line),
+            direction=_or_absent(self.direction),
+            score=ABSENT if self.score is None else round(self.score, 3),
+            box=_or_absent(self.box),
+            since=ABSENT if self.since is None else timestamp(self.when.of(self.since)),
+            reason=_or_absent(self.reason),
+        )
+
+
+class Ledger:
+    """Which events are open. Every begin that was told is ended once; one that was held back has no end either."""
+
+    def __init__(self, plan: EventsPlan | None) -> None:
+        """Without a plan nothing is told."""
+        self._plan = plan
+        self._open: dict[Key, Happening | None] = {}  # None: it was held back
+        self._budget = _Budget(plan.most) if plan else None
+        self._told: dict[tuple[EventType, str | None, str | None], float] = {}
+        self.held_back: Counter[str] = Counter()
+
+    def begin(self, key: Key, what: Happening) -> tuple[Happening, ...]:
+        """Something began that will end; the same thing begins only once."""
+        if key in self._open or self._plan is None:
+            return ()
+        told = self._may_tell(what, 2) and self._room()
+        self._open[key] = what if told else None
+        return (what,) if told else ()
+
+    def point(self, what: Happening) -> tuple[Happening, ...]:
+        """Something happened that has no end."""
+        return (what,) if self._plan is not None and self._may_tell(what, 1) else ()
+
+    def end(self, key: Key, now: Instant, **more: object) -> tuple[Happening, ...]:
+        """What began has ended; ``more`` is what else is known of the end."""
+        begun = self._open.pop(key, None)
+        if begun is None:
+            return ()
+        return (replace(begun, type=ENDS[begun.type], when=now, **more),)  # type: ignore[arg-type]
+
+    def end_all(self, reason: Reason, now: Instant) -> tuple[Happening, ...]:
+        """Something other than the scene ends everything; zones before the objects that are in them."""
+        order = sorted(self._open, key=lambda key: key[0] != "enter")
+        return tuple(end for key in order for end in self.end(key, now, reason=reason, box=None))
+
+    def _room(self) -> bool:
+        if sum(begun is not None for begun in self._open.values()) < MOST_OPEN:
+            return True
+        self.held_back["open"] += 1
+        return False
+
+    def _may_tell(self, what: Happening, cost: int) -> bool:
+        assert self._plan is not None
+        assert self._budget is not None
+        kind, moment = (what.type, what.label, what.zone or what.line), what.when.moment
+        if moment - self._told.get(kind, -1e9) < self._plan.min_interval:
+            self.held_back["min_interval"] += 1
+            return False
+        if not self._budget.spend(cost, RESERVED.get(what.type, 0.0), moment):
+            self.held_back["most"] += 1
+            return False
+        self._told[kind] = moment
+        return True
+
+
+class _Budget:
+    """So many events a minute, and as many at once after a quiet minute. A begin pays for its end, too."""
+
+    def __init__(self, most: float) -> None:
+        self._most = self._left = most
+        self._at: float | None = None
+
+    def spend(self, cost: int, reserved: float, moment: float) -> bool:
+        """Whether the budget has room for this, and, beside it, for the share that is reserved."""
+        if self._at is not None:
+            self._left = min(self._most, self._left + max(0.0, moment - self._at) * self._most / 60.0)
+        self._at = moment
+        if self._left - cost < reserved * self._most:
+            return False
+        self._left -= cost
+        return True
+
+
+def _or_absent(value: T | None) -> T | Absent:
+    return ABSENT if value is None else value

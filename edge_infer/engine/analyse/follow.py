@@ -1,0 +1,62 @@
+"""What of each frame is news: the stage between a frame's findings and what is said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from edge_infer.config.plan import PipelinePlan, SignalPlan
+from edge_infer.engine.analyse.events import Happening, Ledger
+from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.analyse.scene import Scene
+from edge_infer.engine.analyse.spells import Spells
+from edge_infer.engine.tasks import Findings
+from edge_infer.engine.tasks.anomaly import Deviation
+from edge_infer.engine.tasks.classification import Classification
+from edge_infer.engine.tasks.detection import Detections
+from edge_infer.messages import Reason
+
+ANOMALY: Final = None
+"""What stands for the label of an anomaly, which has none."""
+
+
+class Follow:
+    """Follows objects, labels or an anomaly from frame to frame, as the plan of a pipeline wants it."""
+
+    def __init__(self, plan: PipelinePlan, new_number: Callable[[], int]) -> None:
+        self._ledger = Ledger(plan.events)
+        self._scene = Scene(plan, self._ledger, new_number) if plan.track else None
+        self._spells = _spells(plan, self._ledger)
+
+    def __call__(self, findings: Findings, now: Instant) -> tuple[Findings, tuple[Happening, ...]]:
+        """The findings with what is known from the frames before, and what is news."""
+        if self._scene is not None and isinstance(findings, Detections):
+            return self._scene(findings, now)
+        if self._spells is not None and isinstance(findings, Classification):
+            scores: dict[str | None, float] = {i.label: i.score for i in (*findings.classes, *findings.near)}
+            return findings, self._spells(scores, now)
+        if self._spells is not None and isinstance(findings, Deviation):
+            return findings, self._spells({ANOMALY: findings.score}, now)
+        return findings, ()
+
+    def end(self, reason: Reason, now: Instant) -> tuple[Happening, ...]:
+        """Nothing is known any more: what is open ends for this reason. May be called again."""
+        if self._scene is not None:
+            self._scene.forget()
+        if self._spells is not None:
+            self._spells.forget()
+        return self._ledger.end_all(reason, now)
+
+    @property
+    def held_back(self) -> int:
+        """How many events the limits have held back."""
+        return sum(self._ledger.held_back.values())
+
+
+def _spells(plan: PipelinePlan, ledger: Ledger) -> Spells | None:
+    if plan.events is None or plan.model.task not in ("classification", "anomaly"):
+        return None
+    taken = plan.model.input
+    covered = (taken.window or 0.0) if isinstance(taken, SignalPlan) else 0.0
+    low = plan.threshold * (1 - plan.events.hysteresis) if plan.model.task == "anomaly" else plan.floor
+    return Spells(plan.events, ledger, plan.threshold, low, covered)

@@ -1,0 +1,55 @@
+"""The objects of a frame, whom they are, and how many there are where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_infer.codec import ABSENT, dumps, encode
+from edge_infer.engine.tasks import Essence, Head, fitting
+from edge_infer.engine.tasks.detection import Detections
+from edge_infer.messages import LineCounts, Result, State
+
+Counts = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """``detections`` carry ids; ``counts`` are of the objects that are there, seen in this frame or not.
+
+    ``zones`` are counts by zone, ``lines`` how many went to the left and to the right across each.
+    """
+
+    detections: Detections
+    counts: Counts
+    zones: tuple[tuple[str, Counts], ...]
+    lines: tuple[tuple[str, int, int], ...]
+
+    @property
+    def essence(self) -> Essence:
+        """Counts by label, by zone and by line."""
+        return self.counts, self.zones, self.lines
+
+    def result(self, head: Head, seq: int, room: int) -> Result:
+        """The objects in fractions of the frame."""
+        return self.detections.result(head, seq, room)
+
+    def state(self, head: Head, room: int) -> State:
+        """Counts; where not all fit, lines, then zones, then the rarest labels are left out and counted in ``more``."""
+        lines = {name: LineCounts(left, right) for name, left, right in self.lines}
+        zones = {name: dict(counts) for name, counts in self.zones}
+        kinds = (("zones", zones), ("lines", lines))
+        by_number = sorted(self.counts, key=lambda item: -item[1])
+        room -= len(dumps(encode(head.state(counts={}, zones={} if zones else ABSENT, lines={} if lines else ABSENT))))
+        rows = [("counts", label, number) for label, number in by_number]
+        rows += [(kind, name, value) for kind, group in kinds for name, value in group.items()]  # type: ignore[misc]
+        kept = rows[: fitting([len(dumps({name: encode(value)})) - 1 for _, name, value in rows], room)]
+        outcome = {
+            kind: {name: value for of, name, value in kept if of == kind} for kind in ("counts", "zones", "lines")
+        }
+        said = {kind: dict(sorted(group.items())) for kind, group in outcome.items()}
+        return head.state(
+            counts=said["counts"],
+            zones=said["zones"] if zones else ABSENT,
+            lines=said["lines"] if lines else ABSENT,
+            more=len(rows) - len(kept) or ABSENT,
+        )

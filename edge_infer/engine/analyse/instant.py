@@ -1,0 +1,26 @@
+"""When something was seen, on both clocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+JUMP: Final = 0.5
+"""Seconds that the wall clock may drift against the other one before that counts as a jump."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """``moment`` is for durations (seconds of a clock that never jumps), ``wall`` for people (since the epoch)."""
+
+    moment: float
+    wall: float
+
+    def of(self, earlier: Instant) -> float:
+        """The wall time of an earlier instant as the clock of this one tells it.
+
+        A board without a battery clock finds its time late: what began before has begun as long ago as it did.
+        """
+        elapsed = self.moment - earlier.moment
+        jump = self.wall - earlier.wall - elapsed
+        return earlier.wall if abs(jump) < JUMP else self.wall - elapsed

@@ -1,0 +1,132 @@
+"""Where boxes are and where they will be: constant-velocity Kalman filters, all boxes at once.
+
+The model is that of SORT (Bewley et al., "Simple Online and Realtime Tracking", 2016) with the noise in proportion to
+the size of the box, as in DeepSORT and ByteTrack (Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every
+Detection Box", 2022), and with real time instead of frames: the noise of a step is the integral of white acceleration
+over its seconds, so that ten short steps are one long one. Noise is independent in each coordinate, so each has a
+filter of its own and no matrix has to be inverted. Sizes walk at random: a speed of theirs, learned from noise, would
+blow a box up that is hidden for a while.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.float64]
+
+PLACE_NOISE: Final = 0.06
+"""Standard deviation of a measured centre, as a share of the width or height."""
+SIZE_NOISE: Final = 0.10
+"""Standard deviation of a measured width or height, as a share of it."""
+ACCELERATION: Final = 2.0
+"""How much the speed changes in a second, in sizes a second: somebody who stops, or starts to walk."""
+FIRST_SPEED: Final = 3.0
+"""Standard deviation of the speed of what was seen once, in sizes a second."""
+GROWTH: Final = 0.2
+"""How much a width or height changes in a second, as a share of it."""
+
+
+@dataclass(slots=True)
+class Motion:
+    """``n`` boxes: ``place`` is ``[n, 4]`` as centre x, centre y, width, height in pixels.
+
+    ``speed``, ``[n, 2]``, is that of the centre in pixels a second; ``variance`` is that of the place, ``drift`` of
+    the speed, ``shared`` what the two have in common.
+    """
+
+    place: Rows
+    speed: Rows
+    variance: Rows
+    shared: Rows
+    drift: Rows
+
+    @classmethod
+    def at(cls, measured: Rows) -> Motion:
+        """Boxes that were seen for the first time."""
+        size = _size(measured)
+        first = np.repeat((FIRST_SPEED * size)[:, None] ** 2, 2, axis=1)
+        none = np.zeros((len(measured), 2))
+        return cls(measured.copy(), none, _noise(measured), none.copy(), first)
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def take(self, rows: NDArray[np.intp] | list[int]) -> Motion:
+        """A copy of these rows."""
+        return Motion(*(getattr(self, item.name)[rows] for item in fields(self)))
+
+    def put(self, row: int, other: Motion, other_row: int) -> None:
+        """Overwrites a row with one of another."""
+        for item in fields(self):
+            getattr(self, item.name)[row] = getattr(other, item.name)[other_row]
+
+    def joined(self, other: Motion) -> Motion:
+        """These rows, then those of the other."""
+        return Motion(*(np.concatenate((getattr(self, f.name), getattr(other, f.name))) for f in fields(self)))
+
+    def predict(self, seconds: float | Rows) -> None:
+        """Moves all boxes ahead in time; ``[n, 1]`` seconds are for each its own."""
+        push = (ACCELERATION * _size(self.place)[:, None]) ** 2
+        self.place[:, :2] += self.speed * seconds
+        self.variance[:, :2] += seconds * (2 * self.shared + seconds * self.drift) + push * (seconds**3 / 3)
+        self.variance[:, 2:] += (GROWTH * self.place[:, 2:]) ** 2 * seconds
+        self.shared += seconds * self.drift + push * (seconds**2 / 2)
+        self.drift += push * seconds
+
+    def distances(self, measured: Rows) -> tuple[Rows, Rows]:
+        """``[n, m]``: squared Mahalanobis distances of m boxes, and these plus what the uncertainty itself costs.
+
+        The second is twice the negative logarithm of the likelihood, without what it is for a box just seen; it keeps
+        what has been hidden for long, and could be anywhere, from taking what belongs to others.
+        """
+        noise = _noise(self.place)
+        spread = self.variance + noise
+        off = measured[None, :, :] - self.place[:, None, :]
+        squared: Rows = np.einsum("nmk,nk->nm", off * off, 1.0 / spread)
+        return squared, squared + np.log(spread / noise).sum(axis=1)[:, None]
+
+    def correct(self, rows: NDArray[np.intp], measured: Rows) -> None:
+        """Takes in where these rows were seen."""
+        place, variance = self.place[rows], self.variance[rows]
+        shared, drift = self.shared[rows], self.drift[rows]
+        spread = variance + _noise(place)
+        off = measured - place
+        gain, turn = variance / spread, shared / spread[:, :2]
+        self.place[rows] = place + gain * off
+        self.speed[rows] += turn * off[:, :2]
+        self.variance[rows] = variance * (1 - gain)
+        self.shared[rows] = shared * (1 - gain[:, :2])
+        self.drift[rows] = drift - turn * shared
+
+
+def centred(boxes: Rows) -> Rows:
+    """Boxes ``[n, 4]`` as centre, width and height, from xmin, ymin, xmax, ymax."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    return np.concatenate((boxes[:, :2] + size / 2, size), axis=1)
+
+
+def overlaps(one: Rows, other: Rows) -> Rows:
+    """``[n, m]`` intersections over unions of boxes as centre, width and height."""
+    low = np.maximum((one[:, :2] - one[:, 2:] / 2)[:, None], (other[:, :2] - other[:, 2:] / 2)[None])
+    high = np.minimum((one[:, :2] + one[:, 2:] / 2)[:, None], (other[:, :2] + other[:, 2:] / 2)[None])
+    common = np.clip(high - low, 0.0, None).prod(axis=2)
+    both = one[:, 2:].prod(axis=1)[:, None] + other[:, 2:].prod(axis=1)[None] - common
+    return np.asarray(common / np.maximum(both, 1e-9))
+
+
+def _size(place: Rows) -> Rows:
+    """The root of the area, at least a pixel."""
+    return np.asarray(np.sqrt(np.maximum(place[:, 2] * place[:, 3], 1.0)))
+
+
+def _noise(place: Rows) -> Rows:
+    """Variance of a measured box."""
+    noise = np.empty_like(place)
+    sides = np.maximum(place[:, 2:], 4.0)
+    noise[:, :2] = (PLACE_NOISE * sides) ** 2
+    noise[:, 2:] = (SIZE_NOISE * sides) ** 2
+    return noise

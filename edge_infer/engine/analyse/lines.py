@@ -1,0 +1,35 @@
+"""Lines across the picture, and on which side of them a point is."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import LinePlan
+
+Point = tuple[float, float]
+
+
+class Line:
+    """From one point to another, in fractions of the frame, for frames of ``size`` (width, height) pixels."""
+
+    def __init__(self, plan: LinePlan, size: tuple[int, int]) -> None:
+        self.plan = plan
+        self._start = np.array(plan.start, np.float64) * size
+        self._way = np.array(plan.end, np.float64) * size - self._start
+        length = float(np.hypot(*self._way))
+        self._left = np.array((self._way[1], -self._way[0])) / length  # y goes down: looking along, this is the left
+
+    def distances(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Pixels from each point ``[n, 2]`` to the endless line, positive on the left looking from start to end."""
+        found: NDArray[np.float64] = (points - self._start) @ self._left
+        return found
+
+    def between(self, before: Point, after: Point) -> bool:
+        """Whether the straight way from one side to the other meets the line between its ends."""
+        old, new = np.array(before), np.array(after)
+        one, other = float((old - self._start) @ self._left), float((new - self._start) @ self._left)
+        if one == other:
+            return False
+        met = old + (new - old) * (one / (one - other)) - self._start
+        return bool(0.0 <= met @ self._way <= self._way @ self._way)

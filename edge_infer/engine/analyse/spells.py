@@ -1,0 +1,73 @@
+"""Labels of a whole frame, or an anomaly, that hold for a while: when each started and ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge_infer.config.plan import EventsPlan
+from edge_infer.engine.analyse.events import Happening, Ledger
+from edge_infer.engine.analyse.instant import Instant
+
+
+@dataclass(slots=True)
+class _Spell:
+    """One label: since when it holds, when it was started to be missed, its best score, whether it was told."""
+
+    since: Instant
+    best: float
+    falling: Instant | None = None
+    begun: bool = False
+
+
+class Spells:
+    """Follows each label by itself: it starts above the threshold and ends only below ``low``, both for a while."""
+
+    def __init__(self, plan: EventsPlan, ledger: Ledger, threshold: float, low: float, covered: float = 0.0) -> None:
+        """``covered`` is how many seconds before its capture time a frame shows: the window of a signal."""
+        self._least = plan.min_duration
+        self._ledger = ledger
+        self._threshold, self._low = threshold, low
+        self._covered = covered
+        self._spells: dict[str | None, _Spell] = {}
+
+    def __call__(self, scores: Mapping[str | None, float], now: Instant) -> tuple[Happening, ...]:
+        """One frame: the scores of all labels that have any."""
+        told: list[Happening] = []
+        for label in [*scores, *(label for label in self._spells if label not in scores)]:
+            told += self._see(label, scores.get(label, 0.0), now)
+        return tuple(told)
+
+    def forget(self) -> None:
+        """Nothing holds any more."""
+        self._spells.clear()
+
+    def _see(self, label: str | None, score: float, now: Instant) -> tuple[Happening, ...]:
+        spell = self._spells.get(label)
+        if spell is None:
+            if score < self._threshold:
+                return ()
+            start = Instant(now.moment - self._covered, now.wall - self._covered)
+            spell = self._spells[label] = _Spell(start, score)
+        elif not spell.begun and score < self._threshold:
+            del self._spells[label]
+            return ()
+        spell.best = max(spell.best, score)
+        if not spell.begun:
+            return self._begin(label, spell, now)
+        if score >= self._low:
+            spell.falling = None
+            return ()
+        spell.falling = spell.falling or now
+        if now.moment - spell.falling.moment < self._least:
+            return ()
+        del self._spells[label]
+        return self._ledger.end(("start", label, None), now, score=spell.best)
+
+    def _begin(self, label: str | None, spell: _Spell, now: Instant) -> tuple[Happening, ...]:
+        if now.moment - spell.since.moment < self._least:
+            return ()
+        spell.begun = True
+        return self._ledger.begin(
+            ("start", label, None), Happening("start", now, spell.since, label=label, score=spell.best)
+        )

@@ -1,0 +1,342 @@
+"""Which box of this frame is which object of those before: ids that stay.
+
+SORT (Bewley et al. 2016): predict with a Kalman filter, assign, correct. ByteTrack (Zhang et al. 2022): sure boxes are
+assigned first, then what is still missing may be found among the unsure ones, which begin nothing. Own here: everything
+is in seconds, the cost of a pair is its likelihood instead of the overlap (which is none between two frames of a fast
+object at 3 fps), and an object that comes back after it was hidden is believed only when it is seen again: until then
+the prediction from before is kept beside it, so that a stray box cannot carry an id away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import TrackPlan
+from edge_infer.engine.analyse.assignment import assign
+from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.analyse.kalman import Motion, Rows, centred, overlaps
+from edge_infer.engine.tasks.detection import Found
+
+GATE: Final = 20.0
+"""Squared distance beyond which a box is another object's: once in two thousand times it would not be."""
+UNASSIGNED: Final = 25.0
+"""What it costs to leave an object and a box without each other: as unlikely is a stray box just there if every fifth
+frame has one somewhere."""
+RESTART: Final = 0.5
+"""Seconds after which it is too late to look for an object where it was."""
+SAME_PLACE: Final = 0.5
+"""Overlap from which on a box of another label may be the same object, seen differently."""
+DOUBLE: Final = 0.8
+"""Overlap with an object's box from which on a box of another label is no second object."""
+SEEN_SHARE: Final = 1 / 3
+"""Share of the frames in which an object has to be seen until it counts as one."""
+PROOFS: Final = 2
+"""How many more times an object has to be seen that was found again."""
+PATIENCE: Final = 3
+"""Frames that may pass until the next of these times."""
+LEAST_HITS: Final = 3
+"""In so many frames at least, and one more until it is told of."""
+STILL_WITHIN: Final = 0.3
+"""Sizes within which an object that stands still may tremble."""
+STILL_AFTER: Final = 5.0
+"""Seconds after which what has not moved stands still."""
+STILL_PATIENCE: Final = 10.0
+"""How many times longer what stands still may be hidden: a parked car behind a lorry is no new car afterwards."""
+ROUNDING: Final = 0.001
+"""Seconds that times of frames may be off."""
+FORESIGHT: Final = 1.0
+"""Seconds that are looked ahead from one frame to the next; nobody knows where things go between slow pictures."""
+MOST: Final = 500
+"""Objects that are followed at once; a detector that sees more has gone mad."""
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """One object over time. ``number`` is its id, 0 until it is confirmed; ``box`` and ``score`` are the last seen.
+
+    ``place`` is the box as it is believed to be: centre x, centre y, width, height in pixels.
+    """
+
+    first: Instant
+    seen: Instant
+    class_id: int
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+    best: float
+    place: tuple[float, float, float, float]
+    number: int = 0
+    frames: int = 1
+    hits: int = 1
+    missed: int = 0
+    still_since: float = 0.0
+    still: bool = False
+    settled: bool = False  # the label was told, and changes no more
+    votes: dict[tuple[int, str], float] = field(default_factory=dict)
+    _still_at: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def age(self) -> float:
+        """Seconds between the first and the last time it was seen."""
+        return self.seen.moment - self.first.moment
+
+    def seen_often(self, times: int) -> bool:
+        """Seen so many times, and in enough of the frames, to be no chain of accidents."""
+        return self.hits >= times and self.hits >= SEEN_SHARE * self.frames
+
+    def see(self, found: Found, now: Instant) -> None:
+        """It was seen again."""
+        self.seen, self.score, self.box, self.missed = now, found.score, found.box, 0
+        self.hits += 1
+        self.vote(found)
+
+    def vote(self, found: Found) -> None:
+        """The label with the largest sum of scores is the object's, until it was told."""
+        self.best = max(self.best, found.score)
+        if not self.settled:
+            key = found.class_id, found.label
+            self.votes[key] = self.votes.get(key, 0.0) + found.score
+            self.class_id, self.label = max(self.votes, key=self.votes.__getitem__)
+
+    def rest(self, moment: float) -> None:
+        """Notes whether it stands still."""
+        x, y, width, height = self.place
+        reach = STILL_WITHIN * (width * height) ** 0.5
+        if max(abs(x - self._still_at[0]), abs(y - self._still_at[1])) > reach:
+            self._still_at, self.still_since = (x, y), moment
+        self.still = moment - self.still_since >= STILL_AFTER
+
+
+@dataclass(slots=True)
+class _Fork:
+    """An object as it was predicted before it was found again, which is still to be proved."""
+
+    motion: Motion
+    seen: Instant
+    score: float
+    box: tuple[float, float, float, float]
+    missed: int
+    frames: int = 0
+    hits: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What became of a frame's boxes: ``tracks`` by position in the list of boxes, and the tracks that have ended."""
+
+    tracks: dict[int, Track]
+    ended: tuple[Track, ...]
+
+
+class Tracker:
+    """Follows the objects of one pipeline. Time must not go back; `forget` when it has been lost sight of all."""
+
+    def __init__(self, plan: TrackPlan, threshold: float, new_number: Callable[[], int]) -> None:
+        """Boxes below ``threshold`` only keep what is there; ``new_number`` gives ids that were never used before."""
+        self._lost, self._confirm = plan.lost, plan.confirm
+        self._threshold = threshold
+        self._new_number = new_number
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing is followed any more."""
+        self.tracks: list[Track] = []
+        self._motion = Motion.at(np.zeros((0, 4)))
+        self._forks: dict[Track, _Fork] = {}
+        self._last = -math.inf
+
+    def __call__(self, objects: Sequence[Found], now: Instant) -> Seen:
+        """One frame."""
+        measured = centred(np.array([found.box for found in objects], np.float64).reshape(-1, 4))
+        self._predict(now.moment)
+        matched = self._match(objects, measured)
+        self._doubt(matched)
+        self._believe(matched, measured)
+        for row, column in matched.items():
+            self.tracks[row].see(objects[column], now)
+        self._begin(objects, measured, set(matched.values()), now)
+        self._update(now)
+        by_box = {column: self.tracks[row] for row, column in matched.items()}
+        return Seen(by_box, self._end(now))
+
+    def _predict(self, moment: float) -> None:
+        seconds = min(max(0.0, moment - self._last), FORESIGHT)
+        self._last = moment
+        for row, track in enumerate(self.tracks):
+            if track.still and track.missed:  # what stood still and is hidden stays where it is
+                self._motion.speed[row] = self._motion.shared[row] = self._motion.drift[row] = 0.0
+                reach = (STILL_WITHIN**2) * track.place[2] * track.place[3]
+                self._motion.variance[row] = np.minimum(self._motion.variance[row], reach)
+        self._motion.predict(seconds)
+        for fork in self._forks.values():
+            fork.motion.predict(seconds)
+
+    def _match(self, objects: Sequence[Found], measured: Rows) -> dict[int, int]:
+        """Rows of tracks and columns of boxes that belong together; `_forks` that were right are put back."""
+        sure = [column for column, found in enumerate(objects) if found.score >= self._threshold]
+        unsure = [column for column, found in enumerate(objects) if found.score < self._threshold]
+        known = [row for row, track in enumerate(self.tracks) if track.number]
+        young = [row for row, track in enumerate(self.tracks) if not track.number]
+        classes = np.array([found.class_id for found in objects], np.int64)
+        matched: dict[int, int] = {}
+        squared, cost = self._motion.distances(measured)
+        cost = np.where(squared < GATE, cost - UNASSIGNED, 0.0)
+        own = np.array([track.class_id for track in self.tracks], np.int64)
+        same = own[:, None] == classes[None, :]
+        _take(matched, np.where(same, cost, 0.0), known, sure)
+        self._try_forks(matched, measured, classes, sure)
+        self._restart(matched, measured, same, known, sure)
+        if not same.all():
+            near = overlaps(self._motion.place, measured) >= SAME_PLACE
+            _take(matched, np.where(near, cost, 0.0), known, sure)
+        _take(matched, cost, known, unsure)
+        _take(matched, np.where(same, cost, 0.0), young, sure)
+        return matched
+
+    def _restart(
+        self, matched: dict[int, int], measured: Rows, same: NDArray[np.bool_], known: list[int], sure: list[int]
+    ) -> None:
+        """What is not where it was going has stopped dead, or started, or turned: it may be near where it was."""
+        rows = [row for row in known if row not in matched and self._last - self.tracks[row].seen.moment < RESTART]
+        if not rows or len(matched) == len(measured):
+            return
+        fresh = Motion.at(centred(np.array([self.tracks[row].box for row in rows])))
+        fresh.predict(np.array([[self._last - self.tracks[row].seen.moment] for row in rows]))
+        squared, cost = fresh.distances(measured)
+        free = [column for column in sure if column not in set(matched.values())]
+        pairs: dict[int, int] = {}
+        _take(pairs, np.where((squared < GATE) & same[rows], cost - UNASSIGNED, 0.0), list(range(len(rows))), free)
+        for place, column in pairs.items():
+            row, track = rows[place], self.tracks[rows[place]]
+            fork = self._forks.setdefault(track, self._fork(row, track))
+            fork.hits = 0
+            self._motion.put(row, fresh, place)
+            matched[row] = column
+
+    def _try_forks(self, matched: dict[int, int], measured: Rows, classes: NDArray[np.int64], sure: list[int]) -> None:
+        """What is missing again right after it was found may still be where it was going before."""
+        for row, track in enumerate(self.tracks):
+            fork = self._forks.get(track)
+            if fork is None or row in matched or self._last - fork.seen.moment > self._lost:
+                continue
+            squared, _ = fork.motion.distances(measured)
+            taken = set(matched.values())
+            free = [column for column in sure if column not in taken and classes[column] == track.class_id]
+            column = min(free, key=lambda column: squared[0, column], default=-1)
+            if column >= 0 and squared[0, column] < GATE:
+                self._go_back(row, track, fork)
+                matched[row] = column
+
+    def _go_back(self, row: int, track: Track, fork: _Fork) -> None:
+        """It was not found again after all."""
+        self._motion.put(row, fork.motion, 0)
+        track.seen, track.score, track.box, track.missed = fork.seen, fork.score, fork.box, fork.missed
+        track.hits -= fork.hits
+        del self._forks[track]
+
+    def _doubt(self, matched: dict[int, int]) -> None:
+        """What was found again and then not seen once more was something else."""
+        for row, track in enumerate(self.tracks):
+            fork = self._forks.get(track)
+            if fork is not None and row not in matched:
+                fork.frames += 1
+                fork.missed += 1
+                if fork.frames >= PATIENCE:
+                    self._go_back(row, track, fork)
+
+    def _believe(self, matched: dict[int, int], measured: Rows) -> None:
+        """Corrects the predictions, and keeps those of objects that come back for a while."""
+        for row in matched:
+            track = self.tracks[row]
+            fork = self._forks.get(track)
+            if fork is not None:
+                fork.frames, fork.hits = 0, fork.hits + 1
+                if fork.hits > PROOFS:
+                    del self._forks[track]
+            elif track.missed and track.number:
+                self._forks[track] = self._fork(row, track)
+        rows = np.fromiter(matched, np.intp, len(matched))
+        self._motion.correct(rows, measured[list(matched.values())])
+
+    def _fork(self, row: int, track: Track) -> _Fork:
+        return _Fork(self._motion.take([row]), track.seen, track.score, track.box, track.missed)
+
+    def _begin(self, objects: Sequence[Found], measured: Rows, taken: set[int], now: Instant) -> None:
+        fresh = [c for c, found in enumerate(objects) if c not in taken and found.score >= self._threshold]
+        fresh.sort(key=lambda column: -objects[column].score)
+        fresh = _without_doubles(fresh, sorted(taken), measured)
+        fresh = fresh[: max(0, MOST - len(self.tracks))]
+        if not fresh:
+            return
+        self._motion = self._motion.joined(Motion.at(measured[fresh]))
+        for column in fresh:
+            found = objects[column]
+            place = tuple(measured[column].tolist())
+            track = Track(now, now, found.class_id, found.label, found.score, found.box, found.score, place)
+            track.vote(found)
+            track.rest(now.moment)
+            track.still_since = now.moment
+            self.tracks.append(track)
+
+    def _update(self, now: Instant) -> None:
+        places = self._motion.place.tolist()
+        for track, place in zip(self.tracks, places, strict=True):
+            track.place = tuple(place)
+            if track.first is not now:
+                track.frames += 1
+            if track.seen is not now:
+                track.missed += 1
+                continue
+            track.rest(now.moment)
+            if not track.number and track.seen_often(LEAST_HITS) and track.age > self._confirm - ROUNDING:
+                track.number = self._new_number()
+
+    def _end(self, now: Instant) -> tuple[Track, ...]:
+        gone = [row for row, track in enumerate(self.tracks) if self._is_gone(track, now)]
+        if not gone:
+            return ()
+        ended = tuple(self.tracks[row] for row in gone)
+        kept = sorted(set(range(len(self.tracks))) - set(gone))
+        self._motion = self._motion.take(kept)
+        self.tracks = [self.tracks[row] for row in kept]
+        for track in ended:
+            self._forks.pop(track, None)
+        return ended
+
+    def _is_gone(self, track: Track, now: Instant) -> bool:
+        """Two frames have to miss it, however far they are apart; one that is not confirmed has no such patience."""
+        unseen = now.moment - track.seen.moment
+        if track in self._forks:  # that it was found again is being proved
+            return False
+        if not track.number:
+            return track.missed > 0 and unseen > min(self._confirm, self._lost) - ROUNDING
+        return track.missed > 1 and unseen > self._lost * (STILL_PATIENCE if track.still else 1.0)
+
+
+def _without_doubles(fresh: list[int], taken: list[int], measured: Rows) -> list[int]:
+    """New boxes, best first, that do not lie on one that is taken or better."""
+    if not fresh or len(fresh) + len(taken) < 2:
+        return fresh
+    over = overlaps(measured[fresh], measured[[*taken, *fresh]]) > DOUBLE
+    kept: list[int] = []
+    for row, column in enumerate(fresh):
+        others = [*range(len(taken)), *(len(taken) + fresh.index(better) for better in kept)]
+        if not over[row, others].any():
+            kept.append(column)
+    return kept
+
+
+def _take(matched: dict[int, int], cost: Rows, rows: list[int], columns: list[int]) -> None:
+    """Adds the best pairs of rows and columns that are still free."""
+    taken = set(matched.values())
+    free_rows = [row for row in rows if row not in matched]
+    free_columns = [column for column in columns if column not in taken]
+    if free_rows and free_columns:
+        for row, column in assign(cost[np.ix_(free_rows, free_columns)]):
+            matched[free_rows[row]] = free_columns[column]

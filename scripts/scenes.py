@@ -1,0 +1,300 @@
+"""Made-up scenes with known truth: what happens in them, what a detector would see of it, and what has to be told.
+
+A scene is one kind of happening after the other, each with objects of its own and a pause after it, so that every event
+is due at a known time. The detector's faults are put on top: noise on every box, frames that are missing, boxes where
+nothing is.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from edge_infer.config.plan import LinePlan, ZonePlan
+from edge_infer.engine.tasks.detection import Found
+
+SIZE: Final = (1280, 720)
+ZONE: Final = ZonePlan("drive", ((0.35, 0.3), (0.65, 0.3), (0.65, 1.0), (0.35, 1.0)), loiter=4.0)
+LINE: Final = LinePlan("gate", (0.5, 0.0), (0.5, 1.0))
+LEFT, MIDDLE, RIGHT = 0.35 * SIZE[0], 0.5 * SIZE[0], 0.65 * SIZE[0]
+NOISE: Final = 0.05
+"""Standard deviation of the place and of the size of a box, as a share of its size."""
+FALSE_BOXES: Final = 0.2
+"""Boxes a frame where nothing is, each in one frame only."""
+PAUSE: Final = 1.5
+"""Seconds between two happenings beside the time in which the objects of the first are found to have left."""
+
+Place = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An event that has to be told once between two moments."""
+
+    type: str
+    low: float
+    high: float
+    direction: str = ""
+    optional: bool = False  # told or not told, both are right
+
+
+@dataclass(slots=True)
+class Actor:
+    """An object with a way through time: ``at(t)`` is where its feet are, t seconds after its begin."""
+
+    begin: float
+    end: float
+    size: tuple[float, float]
+    at: Callable[[float], Place]
+    hidden: tuple[tuple[float, float], ...] = ()
+    label: str = "person"
+
+    def box(self, moment: float) -> tuple[float, float, float, float] | None:
+        """Where it is, if it is seen."""
+        if not self.begin <= moment < self.end or any(low <= moment < high for low, high in self.hidden):
+            return None
+        x, y = self.at(moment - self.begin)
+        width, height = self.size
+        return x - width / 2, y - height, x + width / 2, y
+
+
+@dataclass(slots=True)
+class Scene:
+    """Actors and what has to be told of them."""
+
+    lost: float
+    late: float
+    seconds: float = 0.0
+    actors: list[Actor] = field(default_factory=list)
+    due: list[Due] = field(default_factory=list)
+
+    def add(self, actor: Actor, *extra: Due) -> None:
+        """An object that appears and leaves, and what else is due."""
+        self.actors.append(actor)
+        leave = Due("leave", actor.end, actor.end + self.lost + self.late)
+        self.due += [Due("appear", actor.begin, actor.begin + self.late), leave, *extra]
+
+
+class Author:
+    """Writes a scene; the same seed gives the same one."""
+
+    def __init__(self, seed: int, fps: float, occlusion: float = 0.5, lost: float = 1.0) -> None:
+        """Objects are hidden for ``occlusion`` seconds at most; ``lost`` is after how long they count as gone."""
+        self._random = random.Random(seed)
+        self._occlusion = occlusion
+        self._late = 1.2 + 6 / fps  # half a second and a few frames, of which a fifth are missing
+        self.scene = Scene(lost, self._late)
+
+    def write(self, seconds: float) -> Scene:
+        """Happenings of all kinds, in any order, until the time is over."""
+        kinds = (
+            self._walk_through, self._cross_paths, self._hidden, self._stand_still, self._tremble_at_zone,
+            self._tremble_on_line, self._appear_inside,
+        )  # fmt: skip
+        lost_and_pause = self.scene.lost + PAUSE
+        while self.scene.seconds < seconds:
+            self._random.choice(kinds)()
+            self.scene.seconds = max(actor.end for actor in self.scene.actors) + lost_and_pause
+        return self.scene
+
+    def _body(self) -> tuple[float, float]:
+        height = self._random.uniform(80, 180)
+        return height * self._random.uniform(0.35, 0.5), height
+
+    def _feet(self, size: tuple[float, float]) -> float:
+        return self._random.uniform(max(0.45 * SIZE[1], size[1]), SIZE[1] - 10)
+
+    def _way(self, fastest: float) -> tuple[float, float, float]:
+        """From outside of the zone through all of it: start, end, and pixels a second."""
+        speed = self._random.uniform(60, fastest)
+        start, end = self._random.uniform(60, 200), self._random.uniform(SIZE[0] - 200, SIZE[0] - 60)
+        return (start, end, speed) if self._random.random() < 0.5 else (end, start, speed)
+
+    def _through(self, begin: float, start: float, end: float, speed: float) -> tuple[float, list[Due]]:
+        """When a walk is over, and what is due on it besides coming and leaving."""
+        sign = math.copysign(1.0, end - start)
+        first, last = (LEFT, RIGHT) if sign > 0 else (RIGHT, LEFT)
+        moments = [begin + abs(x - start) / speed for x in (first, MIDDLE, last)]
+        due = [
+            Due("enter", moments[0] - 0.3, moments[0] + self._late),
+            Due("exit", moments[2] - 0.3, moments[2] + self._late),
+        ]
+        due.append(Due("cross", moments[1] - 0.3, moments[1] + self._late, "left" if sign > 0 else "right"))
+        if moments[2] - moments[0] > ZONE_LOITER + 1.0:
+            due.append(Due("loiter", moments[0] + ZONE_LOITER - 0.3, moments[0] + ZONE_LOITER + self._late))
+        return begin + abs(end - start) / speed, due
+
+    def _walk(
+        self, begin: float, feet: float, size: tuple[float, float], hide: float = 0.0, fastest: float = 240
+    ) -> None:
+        start, end, speed = self._way(fastest)
+        while abs(abs(RIGHT - LEFT) / speed - ZONE_LOITER) < 1.2:  # whether it loiters has to be clear
+            start, end, speed = self._way(fastest)
+        over, due = self._through(begin, start, end, speed)
+        hidden: tuple[tuple[float, float], ...] = ()
+        if hide:
+            from_ = begin + self._random.uniform(1.2, over - begin - 1.2 - hide)
+            hidden = ((from_, from_ + hide),)
+            due = [Due(item.type, item.low, item.high + hide, item.direction) for item in due]
+        sign = math.copysign(speed, end - start)
+        self.scene.add(Actor(begin, over, size, lambda t: (start + sign * t, feet), hidden), *due)
+
+    def _walk_through(self) -> None:
+        size = self._body()
+        self._walk(self.scene.seconds, self._feet(size), size)
+
+    def _hidden(self) -> None:
+        """Slowly enough to be seen for a while on each side of every border: what nobody sees cannot be told."""
+        size = self._body()
+        self._walk(self.scene.seconds, self._feet(size), size, self._random.uniform(0.2, self._occlusion), fastest=130)
+
+    def _cross_paths(self) -> None:
+        """Two of about the same depth towards each other; the one behind is not seen where they overlap by half."""
+        begin, one, other = self.scene.seconds, self._body(), self._body()
+        feet = self._feet(one)
+        feet_behind = max(other[1], feet - self._random.uniform(0.02, 0.08) * SIZE[1])
+        speeds = self._clear_speed(), self._clear_speed()
+        start, end = self._random.uniform(60, 200), self._random.uniform(SIZE[0] - 200, SIZE[0] - 60)
+        over, due = self._through(begin, start, end, speeds[0])
+        self.scene.add(Actor(begin, over, one, lambda t: (start + speeds[0] * t, feet)), *due)
+        over, due = self._through(begin, end, start, speeds[1])
+        meet, half = begin + (end - start) / sum(speeds), (one[0] + other[0]) / 4 / sum(speeds)
+        half = min(half, self._occlusion / 2)
+        hidden = ((meet - half, meet + half),)
+        self.scene.add(Actor(begin, over, other, lambda t: (end - speeds[1] * t, feet_behind), hidden), *due)
+
+    def _clear_speed(self) -> float:
+        """Through the zone clearly faster, or clearly slower, than what is loitering."""
+        return self._random.choice((self._random.uniform(60, 72), self._random.uniform(140, 240)))
+
+    def _stand_still(self) -> None:
+        """Walks in, stands for longer than what counts as loitering, walks on."""
+        size = self._body()
+        begin, feet, speed = self.scene.seconds, self._feet(size), self._random.uniform(120, 220)
+        start, stop, end = 100.0, self._random.uniform(LEFT + 70, MIDDLE - 60), SIZE[0] - 100.0
+        rest = self._random.uniform(6.0, 12.0)
+        there = (stop - start) / speed
+
+        def at(t: float) -> Place:
+            return start + speed * min(t, there) + speed * max(0.0, t - there - rest), feet
+
+        moments = [begin + (LEFT - start) / speed, begin + rest + (MIDDLE - start) / speed]
+        moments.append(begin + rest + (RIGHT - start) / speed)
+        over = begin + rest + (end - start) / speed
+        self.scene.add(
+            Actor(begin, over, size, at),
+            Due("enter", moments[0] - 0.3, moments[0] + self._late),
+            Due("loiter", moments[0] + ZONE_LOITER - 0.3, moments[0] + ZONE_LOITER + self._late),
+            Due("cross", moments[1] - 0.3, moments[1] + self._late, "left"),
+            Due("exit", moments[2] - 0.3, moments[2] + self._late),
+        )
+
+    def _tremble_at_zone(self) -> None:
+        """Walks up to the border of the zone, treads on the spot there, and goes in and through."""
+        self._tremble(LEFT)
+
+    def _tremble_on_line(self) -> None:
+        self._tremble(MIDDLE)
+
+    def _tremble(self, border: float) -> None:
+        size = self._body()
+        begin, feet, speed = self.scene.seconds, self._feet(size), self._random.uniform(130, 220)
+        start, end, rest = 100.0, SIZE[0] - 100.0, self._random.uniform(4.0, 9.0)
+        there, sway, phase = (border - start) / speed, 0.03 * size[0], self._random.uniform(2.0, 5.0)
+
+        def at(t: float) -> Place:
+            away = sway * math.sin(phase * (t - there)) if there < t < there + rest else 0.0
+            return start + speed * min(t, there) + speed * max(0.0, t - there - rest) + away, feet
+
+        def when(x: float) -> tuple[float, float]:
+            """From when on, and until when at the latest, it is over there: on the border itself, at any time."""
+            low = begin + (x - start) / speed + (rest if x > border else 0.0)
+            return low - 0.3, low + self._late + (rest if x == border else 0.0)
+
+        due = [Due("enter", *when(LEFT)), Due("cross", *when(MIDDLE), "left"), Due("exit", *when(RIGHT))]
+        if border == LEFT:
+            due.append(Due("loiter", due[0].low + ZONE_LOITER, due[2].high, optional=True))
+        else:
+            entered = begin + (LEFT - start) / speed
+            due.append(Due("loiter", entered + ZONE_LOITER - 0.3, entered + ZONE_LOITER + self._late))
+        over = begin + rest + (end - start) / speed
+        self.scene.add(Actor(begin, over, size, at), *due)
+
+    def _appear_inside(self) -> None:
+        """Is there all of a sudden, in the zone, and walks out of it to the right."""
+        size = self._body()
+        begin, feet, speed = self.scene.seconds, self._feet(size), self._random.uniform(150, 240)
+        start, rest = self._random.uniform(MIDDLE + 50, RIGHT - 100), self._random.uniform(1.5, 2.5)
+
+        def at(t: float) -> Place:
+            return start + speed * max(0.0, t - rest), feet
+
+        out = begin + rest + (RIGHT - start) / speed
+        over = begin + rest + (SIZE[0] - 100 - start) / speed
+        self.scene.add(
+            Actor(begin, over, size, at),
+            Due("enter", begin, begin + self._late),
+            Due("exit", out - 0.3, out + self._late),
+        )
+
+
+ZONE_LOITER: Final = ZONE.loiter or 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One frame: what the detector says, and whose box each is (None: nobody's)."""
+
+    moment: float
+    found: tuple[Found, ...]
+    whose: tuple[Actor | None, ...]
+
+
+def shoot(scene: Scene, fps: float, seed: int, dropped: float = 0.2) -> Iterator[Shot]:
+    """What a detector sees of a scene at so many frames a second, of which a share is missing."""
+    dice = random.Random(seed * 1000 + round(fps))
+    moving = sorted(scene.actors, key=lambda actor: actor.begin)
+    for number in range(math.ceil(scene.seconds * fps)):
+        moment = number / fps
+        if dice.random() < dropped:
+            continue
+        present = [actor for actor in _around(moving, moment) if actor.box(moment) is not None]
+        boxes: list[tuple[Found, Actor | None]] = [(_noisy(actor, moment, dice), actor) for actor in present]
+        boxes += [(_false(dice), None) for _ in range(_poisson(dice, FALSE_BOXES))]
+        dice.shuffle(boxes)
+        yield Shot(moment, tuple(found for found, _ in boxes), tuple(actor for _, actor in boxes))
+
+
+def _around(actors: Sequence[Actor], moment: float) -> Iterator[Actor]:
+    return (actor for actor in actors if actor.begin <= moment < actor.end)
+
+
+def _noisy(actor: Actor, moment: float, dice: random.Random) -> Found:
+    box = actor.box(moment)
+    assert box is not None
+    width, height = actor.size
+    x, y = (box[0] + box[2]) / 2 + dice.gauss(0, NOISE * width), (box[1] + box[3]) / 2 + dice.gauss(0, NOISE * height)
+    width, height = width * (1 + dice.gauss(0, NOISE)), height * (1 + dice.gauss(0, NOISE))
+    return Found(
+        actor.label, 0, dice.uniform(0.55, 0.95), (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    )
+
+
+def _false(dice: random.Random) -> Found:
+    height = dice.uniform(80, 180)
+    width = height * dice.uniform(0.35, 0.5)
+    x, y = dice.uniform(width / 2, SIZE[0] - width / 2), dice.uniform(height / 2, SIZE[1] - height / 2)
+    return Found("person", 0, dice.uniform(0.5, 0.8), (x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+
+
+def _poisson(dice: random.Random, mean: float) -> int:
+    count, left = 0, dice.random() - math.exp(-mean)
+    term = math.exp(-mean)
+    while left > 0:
+        count += 1
+        term *= mean / count
+        left -= term
+    return count

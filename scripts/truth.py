@@ -1,0 +1,110 @@
+"""Told events against the truth of a made-up scene: what is missing, what came twice, what was invented."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from scenes import LINE, SIZE, ZONE, Actor, Due, Scene, Shot, shoot
+
+from edge_infer.config.plan import DecoderPlan, EventsPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, TrackPlan
+from edge_infer.engine.analyse.events import Happening
+from edge_infer.engine.analyse.follow import Follow
+from edge_infer.engine.analyse.followed import Followed
+from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.tasks.detection import Detections
+
+KINDS: Final = ("appear", "leave", "enter", "exit", "loiter", "cross")
+NOW: Final = 1_700_000_000.0
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of one scene; ``switches`` counts boxes of an object with another id than its box before."""
+
+    frames: int = 0
+    true: Counter[str] = field(default_factory=Counter)
+    missed: list[Due] = field(default_factory=list)
+    doubled: list[Happening] = field(default_factory=list)
+    invented: list[Happening] = field(default_factory=list)
+    boxes: int = 0
+    switches: int = 0
+    unequal: int = 0
+
+    @property
+    def right(self) -> bool:
+        """Nothing missed, doubled or invented, and at most 2 % of the objects changed their id."""
+        return not (self.missed or self.doubled or self.invented or self.unequal) and self.switch_share <= 0.02
+
+    @property
+    def switch_share(self) -> float:
+        """Identity switches as a share of the objects."""
+        return self.switches / max(1, self.true["appear"])
+
+
+def pipeline(**settings: object) -> PipelinePlan:
+    """A pipeline of a detector that is not there, with one zone and one line."""
+    model = ModelPlan(
+        "people", "people@1", "1", "0" * 64, "/nowhere", "detection", DecoderPlan("none", "none:None"), ("person",),
+        InputPlan(), 0.5, NmsPlan(),
+    )  # fmt: skip
+    events = EventsPlan(most=6000.0)
+    plan = PipelinePlan("door", "cam", model, 0.5, track=TrackPlan(), zones=(ZONE,), lines=(LINE,), events=events)
+    return replace(plan, **settings)  # type: ignore[arg-type]
+
+
+def judge(scene: Scene, fps: float, seed: int, plan: PipelinePlan, dropped: float = 0.2) -> Account:
+    """Runs tracker, zones, lines and events over a scene and compares."""
+    account, told = Account(), list[Happening]()
+    numbers = itertools.count(1)
+    follow = Follow(plan, lambda: next(numbers))
+    last: dict[int, int] = {}
+    for shot in shoot(scene, fps, seed, dropped):
+        account.frames += 1
+        followed, news = follow(Detections(shot.found, SIZE), Instant(shot.moment, NOW + shot.moment))
+        told += news
+        assert isinstance(followed, Followed)
+        _count_switches(account, last, shot, followed)
+        entered = Counter(happening.type for happening in told if happening.zone)
+        inside = sum(count for _, labels in followed.zones for _, count in labels)
+        account.unequal += inside != entered["enter"] - entered["exit"]
+    _compare(account, scene.due, told)
+    return account
+
+
+def _count_switches(account: Account, last: dict[int, int], shot: Shot, followed: Followed) -> None:
+    ids = {item.box: item.number for item in followed.detections.objects}
+    for found, actor in zip(shot.found, shot.whose, strict=True):
+        number = ids.get(found.box)
+        if isinstance(actor, Actor) and number is not None:
+            account.boxes += 1
+            account.switches += last.get(id(actor), number) != number
+            last[id(actor)] = number
+
+
+def _compare(account: Account, due: Iterable[Due], told: Iterable[Happening]) -> None:
+    """Every due event takes the told one that fits and ends its time first; what is left over is one too many."""
+    left = list(told)
+    met: list[Due] = []
+    for item in sorted(due, key=lambda item: item.high):
+        account.true[item.type] += not item.optional
+        fitting = [happening for happening in left if _fits(item, happening)]
+        if fitting:
+            left.remove(fitting[0])
+            met.append(item)
+        elif not item.optional:
+            account.missed.append(item)
+    for happening in left:
+        twice = any(_fits(item, happening) for item in met)
+        (account.doubled if twice else account.invented).append(happening)
+
+
+def _fits(due: Due, happening: Happening) -> bool:
+    return (
+        happening.type == due.type
+        and (happening.direction or "") == due.direction
+        and due.low <= happening.when.moment <= due.high
+    )
