@@ -1,0 +1,57 @@
+"""Events of a real daemon on the shipped clip: whatever happens to it, what was begun is ended once, with the reason."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+from edge_infer.codec import ABSENT, decode, loads
+from edge_infer.messages import Event, State
+from tests.broker import Broker, Subscriber, eventually
+from tests.running import Daemon, config
+
+FOLLOWED = "track: {lost: 400ms}, zones: {all: [[0, 0], [1, 0], [1, 1], [0, 1]]}, threshold: 0.4"
+TOPIC = "edge-infer/box/faces/event"
+
+
+def followed(port: int, keys: str = FOLLOWED) -> str:
+    return config(port).replace("publish: every, fps: 10", f"publish: change, fps: 10, {keys}")
+
+
+def told(heard: Subscriber) -> list[Event]:
+    return [decode(Event, loads(message.payload)) for message in heard.on(TOPIC)]
+
+
+def open_now(events: list[Event]) -> Counter[tuple[object, ...]]:
+    """Begins less ends, by what they are of; never below nothing."""
+    found: Counter[tuple[object, ...]] = Counter()
+    for event in events:
+        zone = event.zone if event.type in ("enter", "exit") else ABSENT
+        found[event.boot, event.id, zone] += 1 if event.type in ("appear", "enter") else -1
+        assert found[event.boot, event.id, zone] in (0, 1)
+    return +found
+
+
+def test_whatever_happens_what_began_ends_once_and_says_why(broker: Broker, tmp_path: Path) -> None:
+    with Subscriber(broker.port) as heard, Daemon(tmp_path, followed(broker.port)) as daemon:
+        eventually(lambda: open_now(told(heard)), "a face in the zone", 40)
+        os.kill(daemon.pids()["engine"], signal.SIGKILL)
+        eventually(lambda: "engine_failed" in reasons(heard), "ends after a kill")
+        begun = len(told(heard))
+        eventually(lambda: open_now(told(heard)[begun:]), "a face again", 40)
+        daemon.config.write_text(followed(broker.port, FOLLOWED.replace("[1, 1]", "[1, 0.99]")))
+        assert daemon.reload()["state"] == "applied"
+        eventually(lambda: "config_changed" in reasons(heard), "ends after a reload")
+        eventually(lambda: open_now(told(heard)), "a face once more", 40)
+        daemon.signal(signal.SIGTERM)
+        daemon.wait(20)
+        eventually(lambda: not open_now(told(heard)), "ends of all")
+        assert reasons(heard) >= {"engine_failed", "config_changed", "stopped"}
+        states = [decode(State, loads(message.payload)) for message in heard.on("edge-infer/box/faces/state")]
+        assert any(isinstance(s.zones, dict) and s.zones["all"].get("face") for s in states)
+
+
+def reasons(heard: Subscriber) -> set[object]:
+    return {event.reason for event in told(heard)} - {ABSENT}
