@@ -1,4 +1,4 @@
-"""Events of a real daemon on the shipped clip: whatever happens to it, what was begun is ended once, with the reason."""
+"""Events of a real daemon on the shipped clip: whatever happens, what was begun is ended once, with the reason."""
 
 from __future__ import annotations
 
