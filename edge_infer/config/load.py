@@ -96,7 +96,10 @@ def _problem(document: Document, detail: Any) -> Problem:
 
 
 def read_document(path: Path, environment: Mapping[str, str] | None = None) -> Document:
-    """Reads a file; with an ``environment``, ``${NAME}`` in texts is filled in. Never raises for what is in it."""
+    """Reads a file; never raises for what is in it.
+
+    With an ``environment`` it is a configuration: ``${NAME}`` in texts is filled in, and its last line has an end.
+    """
     try:
         data = _read(path)
     except YamlError as error:
@@ -107,7 +110,8 @@ def read_document(path: Path, environment: Mapping[str, str] | None = None) -> D
 def parse_document(path: Path, data: bytes, environment: Mapping[str, str] | None = None) -> Document:
     """`read_document` for bytes that were read already; ``path`` is for messages."""
     try:
-        root = _top(compose(_decode(data)))
+        text = _decode(data)
+        root = _top(compose(text if environment is None else _whole(text)))
     except YamlError as error:
         return _unreadable(path, data, error)
     reading = _Reading(str(path), environment)

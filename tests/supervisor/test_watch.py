@@ -1,0 +1,89 @@
+"""A configuration is noticed however it was written, once it stands still, and never half of it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge_infer.supervisor.watch import EVERY, STILL, Watch
+from tests.faults.writing import PATTERNS, save, save_half
+
+OLD, NEW = b"old: 1\nmore: 1\n", b"new: 22\nmore: 2\n"
+
+
+class Clock:
+    """Time passes when it is told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> tuple[Watch, Clock, Path]:
+    path, clock = tmp_path / "config.yaml", Clock()
+    path.write_bytes(OLD)
+    watch = Watch(path, clock)
+    watch.reading()
+    return watch, clock, path
+
+
+def changed(watch: Watch, clock: Clock, seconds: float) -> bool:
+    """Whether the watch says so within this time."""
+    end = clock.now + seconds
+    while clock.now < end:
+        clock.now += EVERY
+        if watch.changed():
+            return True
+    return False
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_way_of_writing_is_noticed_once(watched: tuple[Watch, Clock, Path], pattern: str) -> None:
+    watch, clock, path = watched
+    for data in (NEW, OLD, NEW):  # a link is made the first time and switched from then on
+        save(pattern, path, data)
+        assert path.read_bytes() == data
+        assert not changed(watch, clock, STILL - EVERY)
+        assert changed(watch, clock, 2 * EVERY + STILL)
+        watch.reading()
+        assert not changed(watch, clock, 3.0)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_writer_that_dies_leaves_the_old_file_or_one_that_is_cut_off(
+    watched: tuple[Watch, Clock, Path], pattern: str
+) -> None:
+    _, _, path = watched
+    save_half(pattern, path, NEW)
+    data = path.read_bytes()
+    assert data == OLD or not data.endswith(b"\n")
+
+
+def test_a_file_that_still_grows_is_waited_for(watched: tuple[Watch, Clock, Path]) -> None:
+    watch, clock, path = watched
+    for _ in range(20):
+        with path.open("ab") as file:
+            file.write(b"x: y\n")
+        assert not changed(watch, clock, STILL / 2)
+    assert changed(watch, clock, 2 * STILL)
+
+
+def test_a_file_that_is_gone_is_no_news_and_its_return_is(watched: tuple[Watch, Clock, Path]) -> None:
+    watch, clock, path = watched
+    path.unlink()
+    assert not changed(watch, clock, 5.0)
+    path.write_bytes(NEW)
+    assert changed(watch, clock, 2 * STILL)
+
+
+def test_new_times_and_rights_are_noticed(watched: tuple[Watch, Clock, Path]) -> None:
+    watch, clock, path = watched
+    subprocess.run(["touch", str(path)], check=True)
+    assert changed(watch, clock, 2 * STILL)
+    watch.reading()
+    path.chmod(0o600)
+    assert changed(watch, clock, 2 * STILL)
