@@ -34,6 +34,7 @@ input: {{color: rgb, mean: 0, std: 255}}
 
 def write_model(path: Path, mood: Mood = "good", since: int = 20, gain: float = 1.0, version: str = "1.0.0") -> Path:
     """A model file with its manifest beside it; ``gain`` makes other bytes of it, ``since`` is its first bad run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(moody_model(mood, since, gain))
     path.with_suffix(".yaml").write_text(MANIFEST.format(name=path.stem, version=version, file=path.name))
     return path

@@ -155,6 +155,14 @@ def _read(path: Path) -> bytes:
     return data
 
 
+def _whole(text: str) -> str:
+    """A text whose last line has an end; raises `YamlError`, since one that is being written, or was, has none."""
+    if text and not text.endswith("\n"):
+        line = text.count("\n") + 1
+        raise YamlError(line, "the last line has no end, so the file may be cut off; end it with a newline")
+    return text
+
+
 def _decode(data: bytes) -> str:
     """The text of a whole text file; raises `YamlError`."""
     try:

@@ -15,6 +15,7 @@ from typing import Final
 
 from edge_infer.codec import decode, dumps, encode, loads
 from edge_infer.config.plan import Compiled, Plan, Problem
+from edge_infer.durable import write_durably
 from edge_infer.errors import StartError, WireError
 from edge_infer.supervisor.children import death
 
@@ -107,13 +108,8 @@ def failed(config: Path, why: str) -> Compiled:
 def remember(plan: Plan) -> None:
     """Keeps the plan as the last one that was applied; raises `StartError` when the state directory is not writable."""
     path = Path(plan.state_dir) / APPLIED
-    fresh = path.with_suffix(".new")
     try:
-        with fresh.open("wb") as file:
-            file.write(dumps(encode(plan)))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        write_durably(path, dumps(encode(plan)))
     except OSError as error:
         raise StartError(f"cannot write {path}: {error.strerror or error}") from error
 

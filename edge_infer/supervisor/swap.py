@@ -271,15 +271,15 @@ class Swap:
     def _again(self) -> None:
         """Runs what the record says now."""
         if self.wanted is not None:
-            self._run(_effective(self.wanted, self.record))
+            self._run(effective(self.wanted, self.record))
 
-    def _run(self, effective: Plan) -> None:
-        self.before, self.plan = self.plan, effective
+    def _run(self, plan: Plan) -> None:
+        self.before, self.plan = self.plan, plan
         self._order += 1
-        trials = tuple(each.name for each in effective.pipelines if each.model.name in self.record.trials)
-        limits = [each.model.patience() for each in effective.pipelines if each.name in trials]
+        trials = tuple(each.name for each in plan.pipelines if each.model.name in self.record.trials)
+        limits = [each.model.patience() for each in plan.pipelines if each.name in trials]
         self._house.engine_patience = max([SILENT, *(limit + HUNG for limit in limits)]) if trials else None
-        self._house.apply(effective, self._order, trials, suffices(self.before, effective))
+        self._house.apply(plan, self._order, trials, suffices(self.before, plan))
 
     def _keep(self, record: Record) -> None:
         """Writes the record; where that fails what is known still holds, and is told."""
@@ -302,7 +302,7 @@ class Swap:
         return Happened(timestamp(time.time()), model.name, what, model.sha256, model.title, by[:128], why[:500])
 
 
-def _effective(wanted: Plan, record: Record) -> Plan:
+def effective(wanted: Plan, record: Record) -> Plan:
     """The plan with what was before in the place of every model that is refused."""
     pipelines = []
     for pipeline in wanted.pipelines:

@@ -1,4 +1,7 @@
-"""``scripts/faults rooms|soak [--repeat N]``: makes faults for real; prints how long they were felt, what they left."""
+"""``scripts/faults rooms|soak|swap [--repeat N]``: makes faults for real; prints what was felt of them, what they left.
+
+For ``swap`` N counts edits of a model; there are 5 N switches, 2.5 N broken files, N/2 kills and 1.5 N power cuts.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,31 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults import rooms, soak
+from tests.faults import rooms, soak, swap
 
 
 def main() -> int:
     """Prints one line a fault; 1 when a promise was broken."""
     parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
-    parser.add_argument("what", choices=["rooms", "soak"])
-    parser.add_argument("--repeat", type=int, default=20, help="repetitions of each fault; default: %(default)s")
+    parser.add_argument("what", choices=["rooms", "soak", "swap"])
+    parser.add_argument("--repeat", type=int, help="repetitions of each fault; default: 20, of a swap 200")
+    parser.add_argument("--only", choices=[each.__name__ for each in swap.FAULTS], help="one part of swap")
     args = parser.parse_args()
-    return _soak(args.repeat) if args.what == "soak" else _rooms(args.repeat)
+    if args.what == "swap":
+        return _swap(args.repeat or 200, args.only)
+    return _soak(args.repeat or 20) if args.what == "soak" else _rooms(args.repeat or 20)
+
+
+def _swap(repeat: int, only: str | None) -> int:
+    print(swap.HEADER, flush=True)
+    kept = True
+    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+        for what in swap.FAULTS:
+            if only in (None, what.__name__):
+                for finding in what(Path(folder) / what.__name__, repeat):
+                    print(finding, flush=True)
+                    kept &= finding.kept
+    return 0 if kept else 1
 
 
 def _rooms(repeat: int) -> int:
