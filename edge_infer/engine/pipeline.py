@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 FAILURE_PAUSE: Final = 1.0
 """Seconds to wait after a frame that could not be processed, so that a broken model does not eat the board."""
+VERDICT: Final = 2.0
+"""Seconds that a model that is too slow waits for another in its place: its next frame would only hold that up."""
 
 
 class Pipeline:
@@ -252,21 +254,31 @@ class Pipeline:
             self._watch.busy_since = 0.0
             self._pause()
         else:
-            now = time.monotonic()
-            self._watch.error = ""
-            self._watch.done(now, (now - frame.monotonic) * 1000.0)
-            if serving.trial is not None:
-                serving.trial.done(now - begun)
-            if self._outcome_at < serving.since:
-                self._switched = replace(self._switched, gap=now - self._outcome_at if self._outcome_at else 0.0)
-            self._outcome_at = now
+            self._watch.busy_since = 0.0
+            self._done(serving, frame, time.monotonic() - begun)
         finally:
             self._watch.busy_since = 0.0
 
-    def _pause(self) -> None:
+    def _done(self, serving: Serving, frame: Captured, seconds: float) -> None:
+        """A frame has become an outcome, in ``seconds``."""
+        now, trial = time.monotonic(), serving.trial
+        self._watch.error = ""
+        self._watch.done(now, (now - frame.monotonic) * 1000.0)
+        if self._outcome_at < serving.since:
+            self._switched = replace(self._switched, gap=now - self._outcome_at if self._outcome_at else 0.0)
+        self._outcome_at = now
+        if trial is not None:
+            trial.done(seconds)
+            if trial.fault:
+                self._pause(VERDICT)
+
+    def _pause(self, seconds: float = FAILURE_PAUSE) -> None:
         """After a fault, so that a broken model does not eat the board; the next model does not wait for its end."""
-        until = time.monotonic() + FAILURE_PAUSE
-        while (rest := until - time.monotonic()) > 0 and self._switch is None and not self._stop.is_set():
+        until = time.monotonic() + seconds
+        while (rest := until - time.monotonic()) > 0 and not self._stop.is_set():
+            switch = self._switch
+            if switch is not None and switch.done():
+                return
             self._stop.wait(min(rest, TICK / 4))
 
     def _failed(self, error: Exception) -> None:
@@ -277,8 +289,8 @@ class Pipeline:
             log.error("pipeline %s: %s", self.plan.name, text, exc_info=None if own else error)
         traceback.clear_frames(error.__traceback__)  # a tensor that is held there would make the next invoke fail
         self._watch.error = text
-        if self._serving.trial is not None:
-            self._serving.trial.failed(text)
+        if (trial := self._serving.trial) is not None:
+            trial.failed(text)
         self._say_nothing("engine_failed")
 
     def _follow(self, serving: Serving, findings: Findings, frame: Captured) -> Findings:

@@ -17,7 +17,7 @@ SAME: Final = 20
 """So many differing inputs may not have bit-equal outputs."""
 SLOW: Final = 5
 """So many frames in a row beyond the limit are too slow a model, and not the board that did something else."""
-LONG: Final = 2.0
+LONG: Final = 1.0
 """Seconds over the limit after which fewer frames will do: nobody waits for five of a minute each."""
 
 
