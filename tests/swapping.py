@@ -19,7 +19,7 @@ mqtt: {{host: 127.0.0.1, port: {port}}}
 models:
   light: {{file: {file}}}
 sources:
-  cam: {{kind: synthetic, size: {size}, seed: 1, fps: 25}}
+  cam: {{kind: synthetic, size: {size}, seed: 1, fps: {fps}}}
 pipelines:
   hall: {{source: cam, model: light, publish: every}}
 """
@@ -33,15 +33,16 @@ def short(path: Path) -> str:
 class Swapping:
     """The daemon, what is heard of it, and the edit."""
 
-    def __init__(self, daemon: Daemon, subscriber: Subscriber, broker: Broker, size: str) -> None:
+    def __init__(self, daemon: Daemon, subscriber: Subscriber, broker: Broker, size: str, fps: int) -> None:
         self.daemon = daemon
         self.subscriber = subscriber
         self.broker = broker
         self._size = size
+        self._fps = fps
 
     def text(self, file: Path) -> str:
         """The configuration with this model."""
-        return CONFIG.format(port=self.broker.port, file=file, size=self._size)
+        return CONFIG.format(port=self.broker.port, file=file, size=self._size, fps=self._fps)
 
     def edit(self, file: Path) -> float:
         """Saves the configuration with this model; when that was."""
@@ -73,15 +74,15 @@ class Swapping:
 
 
 @contextmanager
-def swapping(folder: Path, file: Path, size: str = "64x64") -> Iterator[Swapping]:
-    """A broker, a subscriber and a daemon that serves with this model, 25 frames of this size a second."""
+def swapping(folder: Path, file: Path, size: str = "64x64", fps: int = 25) -> Iterator[Swapping]:
+    """A broker, a subscriber and a daemon that serves with this model, so many frames of this size a second."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         broker = stack.enter_context(Broker(folder))
         subscriber = stack.enter_context(Subscriber(broker.port))
-        text = CONFIG.format(port=broker.port, file=file, size=size)
+        text = CONFIG.format(port=broker.port, file=file, size=size, fps=fps)
         daemon = stack.enter_context(Daemon(folder, text))
         daemon.wait_serving()
-        running = Swapping(daemon, subscriber, broker, size)
+        running = Swapping(daemon, subscriber, broker, size, fps)
         running.result(short(file))
         yield running

@@ -142,17 +142,18 @@ def broken_files(folder: Path, repeat: int) -> Iterator[Finding]:
 def writers(folder: Path, repeat: int) -> Iterator[Finding]:
     """Every way of writing a file, killed in the middle, and then for good."""
     old, new = write_model(folder / "old.tflite"), write_model(folder / "new.tflite", gain=0.9)
-    for pattern in PATTERNS:
-        with swapping(folder / pattern, old) as running:
+    with swapping(folder, old) as running:
+        for pattern in PATTERNS:
             partly, rounds = 0, max(1, repeat // 50)
-            for number in range(rounds):
-                file = (new, old)[number % 2]
+            for _ in range(rounds):
                 before = running.results()[-1]["sha"]
+                file = old if before == short(new) else new
                 save_half(pattern, running.daemon.config, running.text(file).encode())
                 eventually(lambda r=running: _settled(r), "a settled file")
                 partly += running.results()[-1]["sha"] != before
+                moment = time.monotonic()
                 save(pattern, running.daemon.config, running.text(file).encode())
-                running.result(short(file), time.monotonic(), 30)
+                running.result(short(file), moment, 30)
             yield Finding(f"writers killed in the middle: {pattern}", rounds, f"{partly} applied in part", partly == 0)
 
 
