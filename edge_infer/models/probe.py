@@ -6,6 +6,7 @@ imports is not imported here.
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
@@ -31,6 +32,10 @@ TIMEOUT: Final = 60.0
 """Seconds for one model: loading YOLOv5n takes 26 ms on a desktop and some ten times that on a small board."""
 STARTUP: Final = 30.0
 """Seconds more for a child's first model: a slow card reads NumPy, OpenCV and the runtime for the first time."""
+ALL: Final = 80.0
+"""Seconds for all models of a configuration together: whoever waits for its reading gives up after 120."""
+LEAST: Final = 5.0
+"""Seconds for a model that is tried after others which took their time."""
 LONGEST: Final = 16 << 20
 CHATTER: Final = 4000
 
@@ -44,8 +49,9 @@ def probe_all(
     requests: Sequence[ModelRequest], store: Path | None = None, timeout: float = TIMEOUT
 ) -> list[ModelPlan | ModelError]:
     """`probe` for several models, in their order; each is a plan or what is wrong with it. Raises `StartError`."""
+    last = time.monotonic() + ALL
     with Probe(store, timeout) as child:
-        return [child.outcome(request) for request in requests]
+        return [child.outcome(request, last) for request in requests]
 
 
 def examine_safely(request: ModelRequest, store: Path | None = None, timeout: float = TIMEOUT) -> Resolution:
@@ -71,16 +77,19 @@ class Probe:
     ) -> None:
         self.close()
 
-    def outcome(self, request: ModelRequest) -> ModelPlan | ModelError:
-        """The plan of a model, or what is wrong with it; raises `StartError` when no model can be tried here."""
+    def outcome(self, request: ModelRequest, last: float = math.inf) -> ModelPlan | ModelError:
+        """The plan of a model, or what is wrong with it; raises `StartError` when no model can be tried here.
+
+        Of the time until ``last``, on the monotonic clock, others may have left little.
+        """
         try:
-            return self.examine(request).plan
+            return self.examine(request, min(self._timeout, max(LEAST, last - time.monotonic()))).plan
         except ModelError as error:
             return error
 
-    def examine(self, request: ModelRequest) -> Resolution:
+    def examine(self, request: ModelRequest, seconds: float | None = None) -> Resolution:
         """The resolution of a model that works here; raises `ModelError`, `StartError`."""
-        answer = self._ask(Order(request, self._store, self._timeout))
+        answer = self._ask(Order(request, self._store, seconds or self._timeout))
         if answer.machine:
             raise StartError(answer.error)
         if answer.resolution is None:

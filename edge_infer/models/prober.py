@@ -9,11 +9,13 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from edge_infer.codec import decode, dumps, encode, loads
 from edge_infer.errors import EdgeInferError, ModelError
+from edge_infer.models.files import LARGEST_MODEL
 from edge_infer.models.order import Answer, Order
 from edge_infer.sandbox import lock
 
@@ -21,10 +23,12 @@ _PR_SET_PDEATHSIG: Final = 1
 log = logging.getLogger(__name__)
 
 ROOM: Final = 768 << 20
-"""Bytes of address space for a model beyond what is mapped after all imports (which is mostly never touched).
+"""Bytes of address space for a model beyond what is mapped after all imports (which is mostly never touched), at most.
 
-YOLOv5n at 640x640, the largest of a public collection of 27, takes 39 MB more.
+YOLOv5n at 640x640, the largest of a public collection of 27, takes 52 MB more.
 """
+FILES: Final = 64
+"""Open files."""
 PER_BYTE: Final = 4
 """Bytes of address space for each byte of a model file: its content, a copy in the runtime, and packed weights."""
 
@@ -32,6 +36,7 @@ PER_BYTE: Final = 4
 def main() -> int:
     """Answers orders until there are no more, or until the parent dies."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _go_first()
     lock("probe")
     answers = _answers()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
@@ -67,14 +72,24 @@ def _answer(order: Order) -> Answer:
         return Answer(error=f"{order.request.file}: {type(error).__name__}: {error}"[:4000])
 
 
+def _go_first() -> None:
+    """Should the board run out of memory, this process is the one to end, not the engine."""
+    with suppress(OSError):  # a container may show it read-only; then the kernel's own choice is as good as any
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
 def _limit(order: Order) -> None:
-    """Bounds memory and computing time; the parent's clock bounds everything else."""
+    """Bounds memory, computing time, files and processes; the parent's clock bounds everything else."""
     try:
         size = Path(order.request.file).stat().st_size
     except OSError:
         size = 0
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + ROOM + PER_BYTE * size, resource.RLIM_INFINITY))
+    room = min(ROOM, os.sysconf("SC_PHYS_PAGES") * resource.getpagesize() // 2) + PER_BYTE * size
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + room, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_MODEL, LARGEST_MODEL))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))  # no more than there are; root's are not counted
     usage = resource.getrusage(resource.RUSAGE_SELF)
     spent = usage.ru_utime + usage.ru_stime
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(spent + order.seconds), resource.RLIM_INFINITY))

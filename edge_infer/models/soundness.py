@@ -1,0 +1,111 @@
+"""Whether a model says something of what it sees: numbers, and not the same ones whatever that is."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.config.plan import TextPlan
+from edge_infer.engine.frame import Captured, Frame, Line, Samples
+from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.preprocess.vocabulary import read_vocabulary
+from edge_infer.errors import ModelError
+
+SAME: Final = 20
+"""So many differing inputs may not have bit-equal outputs."""
+FEW: Final = 4
+"""Inputs that are looked at in any case; once two outputs differ, these are enough."""
+HEIGHT, WIDTH = 240, 320
+WORDS: Final = 12
+BYTES: Final = ("int8", "uint8", "bool")
+FEW_BYTES: Final = 4
+
+Pixels = NDArray[np.uint8]
+
+
+def check_outputs(model: LoadedModel) -> None:
+    """Raises `ModelError` for outputs that are not finite, or the same for all of many differing inputs.
+
+    A few bytes may well be the same: a wake word says 0 to whatever is not the word, and nobody knows the word here.
+    """
+    quiet = all(tensor.dtype in BYTES for tensor in model.interpreter.outputs)
+    quiet = quiet and sum(math.prod(tensor.shape) for tensor in model.interpreter.outputs) <= FEW_BYTES
+    inputs: set[bytes] = set()
+    outputs: set[bytes] = set()
+    for frame in _varied(model):
+        given, told = _run(model, frame)
+        inputs.add(given)
+        outputs.add(told)
+        if len(inputs) >= FEW and len(outputs) > 1:
+            break
+        if len(inputs) >= SAME and not quiet:
+            raise ModelError(f"its outputs are the same, bit by bit, for {len(inputs)} different inputs; it is damaged")
+    model.interpreter.forget()
+
+
+def _run(model: LoadedModel, frame: Captured) -> tuple[bytes, bytes]:
+    """Digests of what goes in and comes out; the decoder has to bear it, too."""
+    given, told = hashlib.sha256(), hashlib.sha256()
+    looks = []
+    for part in model.parts(frame):
+        transform = model.feed(part)
+        for position in range(len(model.interpreter.inputs)):
+            given.update(np.ascontiguousarray(model.interpreter.input(position)).data)
+        tensors = model.interpreter.invoke()
+        for tensor, values in zip(model.interpreter.outputs, tensors, strict=False):  # behind them may be the inputs
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise ModelError(f"its output {tensor.name} has values that are not finite; it is damaged")
+            told.update(np.ascontiguousarray(values).data)
+        looks.append((model.decode(tensors), transform))
+        del tensors
+    model.postprocess(*model.join(looks), frame.monotonic)
+    return given.digest(), told.digest()
+
+
+def _varied(model: LoadedModel) -> Iterator[Captured]:
+    """Inputs of many kinds, always the same ones: quiet and loud, coarse and fine."""
+    chance = np.random.default_rng(1)
+    example = model.preprocess.example()
+    words = list(read_vocabulary(model.taken)) if isinstance(model.taken, TextPlan) else []
+    for number in range(SAME + FEW):  # some may look the same to the model
+        moment = float(number)
+        if isinstance(example, Frame):
+            yield Frame(_picture(number, chance), "bgr", moment, moment, number + 1)
+        elif isinstance(example, Samples):
+            yield Samples(_signal(number, chance, example), example.rate, moment, moment, number + 1)
+        else:
+            picked = chance.choice(len(words), WORDS) if words else ()
+            yield Line(" ".join(words[index] for index in picked), moment, moment, number + 1)
+
+
+def _picture(number: int, chance: np.random.Generator) -> Pixels:
+    kind = number % 4
+    if kind == 0:  # coarse patches of colour
+        grains = 2 + number % 7
+        patches = chance.integers(0, 256, (grains, grains, 3), np.uint8)
+        return np.ascontiguousarray(patches.repeat(HEIGHT // grains, 0).repeat(WIDTH // grains, 1))
+    if kind == 1:  # a bright or dark disc before another brightness
+        rows, columns = np.ogrid[:HEIGHT, :WIDTH]
+        centre, size = chance.uniform(0.3, 0.7, 2), chance.uniform(20, 100)
+        inside = np.hypot(rows - centre[0] * HEIGHT, columns - centre[1] * WIDTH) < size
+        front, back = chance.integers(0, 256, (2, 3), np.uint8)
+        picture: Pixels = np.where(inside[..., np.newaxis], front, back)
+        return picture
+    if kind == 2:  # from one colour to another
+        begin, end = chance.integers(0, 256, (2, 1, 1, 3))
+        row: Pixels = np.linspace(begin, end, WIDTH, axis=1)[0].astype(np.uint8)
+        return np.tile(row, (HEIGHT, 1, 1))
+    return chance.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+
+
+def _signal(number: int, chance: np.random.Generator, example: Samples) -> NDArray[Any]:
+    length, channels = example.values.shape
+    loudness = (0.02, 0.3, 1.0, 10.0)[number % 4]
+    waves = np.sin(np.arange(length)[:, np.newaxis] * chance.uniform(0.01, 1.5, channels))
+    values = loudness * (waves if number % 2 else chance.standard_normal((length, channels)))
+    return values.astype(np.float32)

@@ -1,0 +1,112 @@
+"""A model on trial: what it costs, and whether it says anything of what it sees."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_infer.errors import ModelError
+from edge_infer.models.probe import Probe, probe, probe_all
+from edge_infer.models.request import ModelRequest
+from tests.engine.sounds import MANIFESTS
+from tests.moody import Mood, write_model
+
+SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
+
+
+def test_what_it_costs_goes_with_the_plan_and_makes_no_other_model_of_it() -> None:
+    with Probe() as child:
+        plans = [child.examine(ModelRequest("faces", str(SHIPPED))).plan for _ in range(2)]
+    one, other = (plan.measured for plan in plans)
+    assert plans[0] == plans[1]
+    assert one.latency is not None
+    assert other.latency is not None
+    assert 0 < one.latency < 5
+    assert one.memory is not None
+    assert other.memory is not None
+    assert 1 << 20 < one.memory < 64 << 20  # the runtime, which the first model loads, is none of its own
+    assert other.memory > one.memory // 2  # neither does memory of the model before hide what this one takes
+    assert one.budget is None
+
+
+@pytest.mark.parametrize(
+    ("mood", "since", "words"),
+    [
+        ("nan", 1, "scores has values that are not finite|not finite"),
+        ("nan", 8, "its output scores has values that are not finite; it is damaged"),
+        ("constant", 1, "its outputs are the same, bit by bit, for 20 different inputs; it is damaged"),
+    ],
+)
+def test_a_model_that_says_nothing_is_refused(tmp_path: Path, mood: Mood, since: int, words: str) -> None:
+    file = write_model(tmp_path / "m.tflite", mood, since)
+    with pytest.raises(ModelError, match=words):
+        probe(ModelRequest("m", str(file)))
+
+
+def test_what_begins_later_is_for_the_probation(tmp_path: Path) -> None:
+    moods: tuple[Mood, ...] = ("good", "nan", "constant", "slow", "hang")
+    files = [write_model(tmp_path / f"{mood}.tflite", mood) for mood in moods]
+    outcomes = probe_all([ModelRequest("m", str(file)) for file in files])
+    assert [getattr(outcome, "title", str(outcome)) for outcome in outcomes] == [f"{mood}@1.0.0" for mood in moods]
+
+
+def test_a_model_that_hangs_while_it_is_tried_costs_its_time_only(tmp_path: Path) -> None:
+    hanging = write_model(tmp_path / "hang.tflite", "hang", 3)
+    with Probe(timeout=3.0) as child:
+        child.examine(ModelRequest("m", str(SHIPPED)))
+        with pytest.raises(ModelError, match=r"computes without end|did not finish within 3 s"):
+            child.examine(ModelRequest("m", str(hanging)))
+        assert child.examine(ModelRequest("m", str(SHIPPED))).plan.title == "face-detect@1.0.0"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mww_alexa.tflite", "ad01_int8.tflite", "hello_world_int8.tflite", "openmv_fomo_face_detection.tflite"],
+)
+def test_models_in_order_that_say_little_pass(assets: Path, tmp_path: Path, name: str) -> None:
+    """A wake word is 0 to all that is not the word, a quantized class map knows few values."""
+    shutil.copyfile(assets / "models" / name, tmp_path / name)
+    if name in MANIFESTS:
+        (tmp_path / name).with_suffix(".yaml").write_text(MANIFESTS[name])
+    assert probe(ModelRequest("m", str(tmp_path / name))).measured.memory is not None
+
+
+LIMITS = """
+import os, sys
+from edge_infer.models import prober
+from edge_infer.models.order import Order
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.trial import try_model
+order = Order(ModelRequest("m", sys.argv[1]), None, 30.0)
+try_model(order.request, None)  # imports all there is, from where the other user may not look
+prober._go_first()
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+prober._limit(order)
+print(open("/proc/self/oom_score_adj").read().strip(), try_model(order.request, None).plan.title)
+for act in (os.fork, lambda: [open("/dev/null") for _ in range(100)], lambda: bytearray(3 << 30)):
+    try:
+        print(act())
+    except (OSError, MemoryError) as error:
+        print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_who_tries_models_has_little_to_work_with() -> None:
+    """The user is one who is nobody's, because processes of root are not counted."""
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", LIMITS, str(SHIPPED)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout.splitlines() == [
+        "1000 face-detect@1.0.0",
+        "BlockingIOError [Errno 11] Resource temporarily unavailable",
+        "OSError [Errno 24] Too many open files: '/dev/null'",
+        "MemoryError ",
+    ], done.stderr
