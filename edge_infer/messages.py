@@ -269,6 +269,7 @@ class PipelineHealth:
     """How one pipeline did since the last health message; ``dropped`` and ``produced`` count from the boot.
 
     ``held_back`` counts the events that the limits of the pipeline did not let through.
+    So do ``faults``: frames that could not be looked at, and numbers of the model that are none.
     """
 
     fps: Annotated[float, Range(0)]
@@ -277,6 +278,7 @@ class PipelineHealth:
     produced: Count
     error: Sentence | Absent = ABSENT
     held_back: Count | Absent = ABSENT
+    faults: Count | Absent = ABSENT
 
 
 @dataclass(frozen=True, slots=True)

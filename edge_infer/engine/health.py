@@ -91,6 +91,7 @@ class PipelineWatch:
         self.error = ""
         self.dropped = 0
         self.held_back = 0
+        self.faults = 0
         self.busy_since = 0.0
         self._started = now
         self._runs: deque[tuple[float, float]] = deque(maxlen=2048)
@@ -105,7 +106,7 @@ class PipelineWatch:
         fps = rate([moment for moment, _ in recent], now)
         latency = _latency([milliseconds for _, milliseconds in recent])
         error, held_back = self.error[:500] or ABSENT, self.held_back or ABSENT
-        return PipelineHealth(fps, latency, self.dropped, produced, error, held_back)
+        return PipelineHealth(fps, latency, self.dropped, produced, error, held_back, self.faults or ABSENT)
 
 
 def rate(times: deque[float] | list[float], now: float) -> float:

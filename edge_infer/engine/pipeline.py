@@ -101,6 +101,7 @@ class Pipeline:
         visible = serving.mask(frame)
         looks = [self._look(serving, part) for part in model.parts(visible)]
         candidates, transform = model.join(looks)
+        self._watch.faults += candidates.nonfinite
         findings = model.postprocess(candidates, transform, frame.monotonic)
         findings = self._follow(serving, findings, frame)
         outcome = serving.compose(findings, frame, time.monotonic())
@@ -289,6 +290,7 @@ class Pipeline:
             log.error("pipeline %s: %s", self.plan.name, text, exc_info=None if own else error)
         traceback.clear_frames(error.__traceback__)  # a tensor that is held there would make the next invoke fail
         self._watch.error = text
+        self._watch.faults += 1
         if (trial := self._serving.trial) is not None:
             trial.failed(text)
         self._say_nothing("engine_failed")

@@ -22,6 +22,7 @@ from edge_infer.readers.sources import source_target
 from edge_infer.rooms import Handover
 from tests.broker import eventually
 from tests.engine.sounds import EVENTS, JOGGING, MANIFESTS, SINE, motions, put
+from tests.engine.summing import Entry, adding_model
 from tests.engine.test_pipeline import ends, heard, reasons
 
 __all__ = ["ends"]
@@ -104,3 +105,34 @@ def test_a_value_that_cannot_be_is_said_to_be_implausible(
     values = [item.values[0] for item in results(records)]
     assert [value.value for value in values] == [pytest.approx(0.5, abs=0.11), pytest.approx(1.0, abs=0.11), None]
     assert [value.implausible is True for value in values] == [False, False, True]
+
+
+@pytest.mark.parametrize(("task", "faults"), [("regression", 1), ("anomaly", 2)])
+def test_outputs_that_are_no_numbers_are_told_counted_and_pass(
+    ends: tuple[Outlet, Channel], tmp_path: Path, task: str, faults: int
+) -> None:
+    """A value is implausible then; of a distance nothing can be said, so that the window counts, too."""
+    outlet, channel = ends
+    rows = tmp_path / "rows.csv"
+    rows.write_text("x\n1\n3e38\n2\n")
+    path = tmp_path / "sum.tflite"
+    path.write_bytes(adding_model(Entry("x", (1, 1)), Entry("more", (1, 1)), out=(1, 1)))
+    path.with_suffix(".yaml").write_text(
+        f"task: {task}\nthreshold: 1\ninput: {{features: raw, rate: 10}}\ninputs: {{more: {{value: 3e38}}}}\n"
+    )
+    model = resolve(ModelRequest("m", str(path)))
+    feed = make_feed(source("csv", file=str(rows), rate=10.0, realtime=False))
+    pipeline = Pipeline(PipelinePlan("ear", "mic", model, 1.0, publish="every"), feed, outlet)
+    records: list[Any] = []
+    pipeline.start()
+    feed.start(local_capture(feed.plan))
+    eventually(lambda: "source_ended" in reasons(heard(channel, records)), "the end of the source", 20)
+    health = pipeline.health()
+    pipeline.close()
+    feed.close()
+    assert health.faults == faults
+    if task == "regression":
+        assert [item.values[0].implausible is True for item in results(records)] == [False, True, False]
+    else:
+        assert [item.anomaly.state for item in results(records)] == ["anomalous", "anomalous"]
+        assert "engine_failed" in reasons(records)
