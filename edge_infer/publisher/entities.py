@@ -40,6 +40,7 @@ def _of_pipeline(pipeline: PipelinePlan, base: str) -> Keyed:
     state: dict[str, Any] = {"stat_t": Place("state", name).topic(base), "exp_aft": STATE_EXPIRY}
     if task in ("detection", "pose", "segmentation"):
         yield from _counts(pipeline, state)
+        yield from _places(pipeline, state)
     elif task == "classification":
         yield f"p.{name}.class", _class(pipeline, state)
     elif task == "anomaly":
@@ -53,7 +54,8 @@ def _of_pipeline(pipeline: PipelinePlan, base: str) -> Keyed:
             template = jinja.value(value.name)
             shown = Entity("sensor", f"{name} {value.name}", val_tpl=template, **unit, **MEASURED, **state)
             yield f"p.{name}.value.{_slug(value.name)}", shown
-    yield f"p.{name}.event", _last_event(name, base)
+    if pipeline.events is not None:
+        yield f"p.{name}.event", _last_event(name, base)
 
 
 def _counts(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Keyed:
@@ -71,6 +73,29 @@ def _counts(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Keyed:
         what = f"{name} {'regions' if regions else 'objects'}"
         each: dict[str, Any] = {"json_attr_t": state["stat_t"], "json_attr_tpl": jinja.COUNTS}
         yield f"p.{name}.count", Entity("sensor", what, val_tpl=jinja.TOTAL, **each, **MEASURED, **state)
+
+
+def _places(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Keyed:
+    """For zones whether somebody is there and how many, by label where that is told; for lines how many crossed."""
+    name = pipeline.name
+    for zone in pipeline.zones:
+        key, labels = f"p.{name}.zone.{zone.name}", _labels(pipeline) if zone.labels is None else zone.labels
+        for label in labels if len(labels) <= MOST_LABELS else ():
+            slug, what = _slug(label), f"{name} {zone.name} {label}"
+            template = jinja.present(label, zone.name)
+            yield (
+                f"{key}.present.{slug}",
+                Entity("binary_sensor", f"{what} present", val_tpl=template, dev_cla="occupancy", **state),
+            )
+            template = jinja.count(label, zone.name)
+            yield f"{key}.count.{slug}", Entity("sensor", f"{what} count", val_tpl=template, **MEASURED, **state)
+    for line in pipeline.lines:
+        for side in ("left", "right"):
+            template = jinja.crossed(line.name, side)
+            yield (
+                f"p.{name}.line.{line.name}.{side}",
+                Entity("sensor", f"{name} {line.name} {side}", val_tpl=template, stat_cla="total_increasing", **state),
+            )
 
 
 def _class(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Entity:

@@ -30,16 +30,33 @@ LOST: Final = "{{value_json.outbox.lost.values()|sum}}"
 REJECTED: Final = "{{'ON' if value_json.state=='rejected' else 'OFF'}}"
 
 
-def count(label: str) -> str:
-    """How many objects have this label."""
-    return f"{{{{value_json.counts.get({quoted(label)},0) if value_json.counts is mapping else None}}}}"
+def count(label: str, zone: str = "") -> str:
+    """How many objects have this label, in all or in a zone."""
+    counts, known = _counts(zone)
+    return f"{{{{{counts}.get({quoted(label)},0) if {known} else None}}}}"
 
 
-def present(label: str) -> str:
+def present(label: str, zone: str = "") -> str:
     """Whether there is one."""
-    return (
-        f"{{{{('ON' if value_json.counts.get({quoted(label)}) else 'OFF') if value_json.counts is mapping else None}}}}"
-    )
+    counts, known = _counts(zone)
+    return f"{{{{('ON' if {counts}.get({quoted(label)}) else 'OFF') if {known} else None}}}}"
+
+
+def crossed(line: str, side: str) -> str:
+    """How many went over a line to this side."""
+    return f"{{{{value_json.lines[{quoted(line)}].{side} if {_told('lines', line)} else None}}}}"
+
+
+def _counts(zone: str) -> tuple[str, str]:
+    """Where the counts by label are, and the condition that they are there."""
+    if not zone:
+        return "value_json.counts", "value_json.counts is mapping"
+    return f"value_json.zones[{quoted(zone)}]", _told("zones", zone)
+
+
+def _told(group: str, name: str) -> str:
+    """What has no room in a state is left out of it."""
+    return f"value_json.{group} is mapping and {quoted(name)} in value_json.{group}"
 
 
 def value(name: str) -> str:

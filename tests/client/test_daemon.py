@@ -61,6 +61,7 @@ def test_what_a_run_says_is_what_the_document_says(house: House) -> None:
     with Subscriber(house[0].port) as subscriber:
         subscriber.first(10, "edge-infer/box/faces/result")
         subscriber.wait("edge-infer/box/health")
+        subscriber.wait("edge-infer/box/faces/event")
         for heard in list(subscriber.heard):
             kind = channel_of(described, heard.topic)
             heard_kinds.add(kind)
@@ -71,7 +72,7 @@ def test_what_a_run_says_is_what_the_document_says(house: House) -> None:
                 Draft202012Validator(schema(record)).validate(value)
             retained = described["operations"][f"publish-{kind}"]["bindings"]["mqtt"]["retain"]
             assert retained or not heard.retain
-    assert heard_kinds == {"status", "info", "config", "model", "state", "health", "result"}
+    assert heard_kinds == set(RULES)
 
 
 def channel_of(described: dict[str, Any], topic: str) -> str:
@@ -92,7 +93,7 @@ LIVE = [block for block in blocks_of(ROOT / "docs" / "subscribers.md") if block.
 def test_examples_of_the_page(block: Block, house: House, tmp_path: Path) -> None:
     text = block.text.replace('"broker.lan"', f'"127.0.0.1", {house[0].port}').replace("gate-3", "box")
     assert text != block.text
-    text = text.replace('"door"', '"faces"').replace("person", "face").replace("seconds=5", "seconds=3")
+    text = text.replace('"door"', '"faces"').replace("person", "face").replace("seconds=5", "seconds=4")
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", text],
         cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,

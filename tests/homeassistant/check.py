@@ -120,6 +120,9 @@ def test_every_task(tmp_path: Path, broker: Broker, home: HomeAssistant, room: R
         "p.people.present.person": "on",
         "p.people.count.person": "2",
         "p.people.count.it-s-a-robot--f229c89a": "1",
+        "p.people.zone.drive.present.person": "on",
+        "p.people.zone.drive.count.person": "1",
+        "p.people.line.gate.left": "3",
         "p.people.event": "unknown",
         "p.door.present.person": "off",
         "p.door.count.person": "0",
@@ -218,9 +221,11 @@ def test_a_daemon_that_dies(tmp_path: Path, broker: Broker, home: HomeAssistant)
     """Nobody is left with faces that were there when the plug was pulled."""
     device = object_id("edge-infer/box")
     text = config(broker.port).replace(f"port: {broker.port}}}", f"port: {broker.port}, discovery: homeassistant}}")
+    text = text.replace("fps: 10", "fps: 10, track: true")
     with Daemon(tmp_path, text) as daemon:
         daemon.wait_serving()
         home.wait(lambda shown: shown.get("p.faces.present.face") in {"on", "off"}, "face or none", device)
+        home.wait(lambda shown: shown["p.faces.event"] != "unknown", "event", device)
         shown = home.wait(lambda shown: shown.get("s.cam.state") == "ok", "source", device)
         assert float(shown["p.faces.fps"]) > 0
         for pid in (daemon.pid, *daemon.pids().values()):

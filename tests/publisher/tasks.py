@@ -5,13 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from edge_infer.config.plan import ModelPlan, MqttPlan, PipelinePlan, Plan, ValuePlan
-from edge_infer.messages import STATE_KEYS, Anomaly, Reason, State, Value
+from edge_infer.config.plan import (
+    EventsPlan,
+    LinePlan,
+    ModelPlan,
+    MqttPlan,
+    PipelinePlan,
+    Plan,
+    TrackPlan,
+    ValuePlan,
+    ZonePlan,
+)
+from edge_infer.messages import STATE_KEYS, Anomaly, LineCounts, Reason, State, Value
 from edge_infer.rooms import StateUpdate
 from tests.publisher.samples import BOOT, TS, model_plan, plan
 
 ODD = 'it\'s "a" {{ robot }} \\ %}é😀'
 """A label that means something to everything it goes through."""
+DRIVE = ZonePlan("drive", ((0.1, 0.5), (0.9, 0.5), (0.9, 1.0)), ("person",))
+GATE = LinePlan("gate", (0.5, 0.2), (0.5, 1.0))
 COCO = tuple(f"thing {number}" for number in range(80))
 LEVEL = ValuePlan("level", "l", step=0.1)
 ANGLE = ValuePlan("ångle", "°")
@@ -37,16 +49,30 @@ def model_of(name: str) -> ModelPlan:
     return replace(made, task=task, values=values)
 
 
+def pipeline_of(name: str) -> PipelinePlan:
+    """The one of this name; that of people has a zone and a line."""
+    model = model_of(name)
+    made = PipelinePlan(name, "cam", model, 0.5)
+    if model.task == "detection":
+        made = replace(made, track=TrackPlan())
+    if name == "people":
+        made = replace(made, zones=(DRIVE,), lines=(GATE,))
+    return replace(made, events=EventsPlan()) if model.task in ("detection", "classification", "anomaly") else made
+
+
 def every_task(mqtt: MqttPlan, *names: str, **changes: Any) -> Plan:
     """A plan with these pipelines, by default one of each kind."""
-    pipelines = tuple(PipelinePlan(name, "cam", model_of(name), 0.5) for name in names or MODELS)
+    pipelines = tuple(pipeline_of(name) for name in names or MODELS)
     return replace(plan(mqtt), pipelines=pipelines, discovery="homeassistant", **changes)
 
 
 def said(name: str, outcome: Any, reason: Reason | None = None) -> StateUpdate:
-    """What the engine says of a pipeline."""
+    """What the engine says of a pipeline; of people, half are in the zone, and five have crossed the line."""
     model = model_of(name)
     more: dict[str, Any] = {STATE_KEYS[model.task]: outcome} | ({"reason": reason} if reason else {})
+    if name == "people" and outcome is not None:
+        inside = outcome.get("person", 0) // 2
+        more |= {"zones": {"drive": {"person": inside} if inside else {}}, "lines": {"gate": LineCounts(3, 2)}}
     return StateUpdate(name, State(1, TS, BOOT, model.title, model.sha256[:8], **more))
 
 
