@@ -293,13 +293,15 @@ class SourceHealth:
 
 @dataclass(frozen=True, slots=True)
 class OutboxHealth:
-    """The account of delivery: ``lost`` counts by reason, ``degraded`` is true while nothing can be kept on disk."""
+    """The account of delivery: ``produced`` = ``delivered`` + ``pending`` + all that is ``lost``, which is counted by
+    reason; ``degraded`` is true while nothing can be kept on disk."""
 
     pending: Count
     bytes: Count
     delivered: Count
     lost: Annotated[Mapping[Name, Count], Size(32)]
     degraded: bool
+    produced: Count = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 engine -> publisher: `EngineHello`, `Handover`, `StateUpdate`; back: `PublisherHello`, `Acked`.
 engine -> supervisor: `EngineReport`, `GrabDone`; back: `ApplyPlan`, `AttachReader`, `Grab`, `Stop`.
-publisher -> supervisor: `PublisherReport`; back: `ApplyPlan`, `Announce`, `EngineReport`, `EngineDown`, `Stop`.
+publisher -> supervisor: `PublisherReport`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`, `EngineDown`,
+`Stop`.
 reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `ReaderTrouble`; back:
 `ReaderHello`, `SlotFree`.
 reader -> supervisor: `ReaderReport`.
@@ -34,6 +35,7 @@ from edge_infer.messages import (
 Uptime = Annotated[float, Range(0, 1e10)]
 """Seconds since the kernel started (see `edge_infer.boot.uptime`)."""
 NumberedKind = Literal["result", "event"]
+"""What is counted, each on its own, by pipeline and boot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +62,45 @@ class PublisherHello:
 
 
 @dataclass(frozen=True, slots=True)
-class EngineHello:
-    """Answers `PublisherHello`: from here on everything above these numbers comes again, in order, by pipeline.
+class Tally:
+    """How far the numbers of a pipeline are in one boot: ``given`` by the engine, called ``safe`` by a publisher.
 
-    ``results`` and ``events`` are the highest numbers of this boot that a publisher has said to be safe (0 or no key:
-    none). What was read before this answer will be said again; a number that is left out after it is lost.
+    ``lost`` is how many a publisher has counted as lost when it said so.
+    """
+
+    pipeline: Name
+    kind: NumberedKind
+    given: Count
+    safe: Count = 0
+    lost: Count = 0
+
+
+Tallies = Annotated[tuple[Tally, ...], Size(512)]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHello:
+    """Answers `PublisherHello`: from here on everything above the safe numbers of this boot comes again, in order.
+
+    What was read before this answer will be said again; a number that is left out after it is lost.
     """
 
     boot: Boot
-    results: Annotated[Mapping[Name, Count], Size(256)] = field(default_factory=dict)
-    events: Annotated[Mapping[Name, Count], Size(256)] = field(default_factory=dict)
+    tallies: Tallies = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Acked:
-    """The broker has (or the disk holds) all numbered messages of this pipeline and boot up to ``seq``."""
+    """All numbered messages of this pipeline and boot up to ``seq`` are safe: with the broker, on the disk, or lost.
+
+    ``lost`` is how many have been counted as lost so far: the engine hands that on to a restarted publisher.
+    """
 
     pipeline: Name
     boot: Boot
     kind: NumberedKind
     seq: int
+    lost: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +182,23 @@ class EngineReport:
     runtime: Annotated[str, Text(most=128)] = ""
     sandbox: Mapping[Annotated[str, Text(most=64)], Sentence] = field(default_factory=dict)
     kept: Count = 0
+    tallies: Tallies = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUp:
+    """An engine starts under this boot id. Nothing is taken from one whose boot was not told before."""
+
+    boot: Boot
 
 
 @dataclass(frozen=True, slots=True)
 class EngineDown:
-    """The engine has died: what it last said no longer holds. ``boot`` is its own, null if it never told."""
+    """The engine of this boot has died: what it last said no longer holds. ``tallies`` are those it reported last."""
 
     reason: Reason
-    boot: Boot | None = None
+    boot: Boot
+    tallies: Tallies = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ class Builder:
             topic=f"{section.prefix}/{device}",
             qos=section.qos,
             client_id=section.client_id or f"edge-infer-{device}",
+            max_rate=section.max_rate,
         )
 
     def _tls(self, tls: Tls | None, steps: Steps) -> TlsPlan | None:

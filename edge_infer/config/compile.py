@@ -21,7 +21,7 @@ from edge_infer.codec import dumps, encode
 from edge_infer.config.build import Builder
 from edge_infer.config.load import Document, Steps, in_order, read_document, spell, validate
 from edge_infer.config.named import NamedFiles
-from edge_infer.config.plan import Compiled, ModelPlan, PipelinePlan, Plan, Problem, SourcePlan
+from edge_infer.config.plan import Compiled, ModelPlan, OutboxPlan, PipelinePlan, Plan, Problem, SourcePlan
 from edge_infer.config.schema import Config, dangling
 from edge_infer.config.trust import read_policy
 from edge_infer.errors import ModelError, StartError
@@ -107,6 +107,7 @@ class _Compilation:
             tuple(usable),
             tuple(pipelines),
             discovery=config.mqtt.discovery,
+            outbox=OutboxPlan(config.outbox.max_size, config.outbox.max_age),
         )
 
     def _models(self, config: Config, state_dir: str, keep: Path | None) -> dict[str, ModelPlan]:

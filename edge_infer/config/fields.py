@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic_core import core_schema
 
 from edge_infer.config.sentences import wrong
-from edge_infer.config.units import format_duration, parse_duration, parse_pixels, parse_size
+from edge_infer.config.units import format_duration, format_size, parse_duration, parse_pixels, parse_size
 from edge_infer.config.words import Written, shown
 from edge_infer.messages import NAME_PATTERN
 from edge_infer.readers.sources.address import PLACE
@@ -153,7 +153,7 @@ def size(low: int, high: int) -> Kind:
         return found
 
     json = [{"type": "integer", "minimum": low, "maximum": high}]
-    return Kind(parse, {"anyOf": [*json, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?[KMG]?$"}]})
+    return Kind(parse, {"anyOf": [*json, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?[KMG]?$"}]}, format_size)
 
 
 def pixels() -> Kind:

@@ -29,6 +29,7 @@ Publish = Literal["change", "every", "off", "interval"]
 Anchor = Literal["bottom", "center"]
 """The point of a box that is in a zone or on a side of a line: the middle of its lower edge, or of all of it."""
 FilePath = Annotated[str, Text(most=8192)]
+MAX_RATE: Final = 256 << 10
 LEAST_PATIENCE: Final = 1.0
 """Seconds that a frame may always take where no budget is given."""
 Polygon = tuple[tuple[float, float], ...]
@@ -46,7 +47,10 @@ class TlsPlan:
 
 @dataclass(frozen=True, slots=True)
 class MqttPlan:
-    """How to reach the broker. ``topic`` is ``<prefix>/<device>``, below which everything is published."""
+    """How to reach the broker. ``topic`` is ``<prefix>/<device>``, below which everything is published.
+
+    ``max_rate`` is in bytes a second.
+    """
 
     host: str
     port: int
@@ -56,6 +60,15 @@ class MqttPlan:
     topic: str
     qos: Literal[0, 1]
     client_id: str
+    max_rate: int = MAX_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxPlan:
+    """How much may wait for the broker: ``max_size`` bytes on the disk, ``max_age`` seconds."""
+
+    max_size: int = 256 << 20
+    max_age: float = 7 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +375,7 @@ class Plan:
     pipelines: tuple[PipelinePlan, ...]
     names: tuple[str, ...] = ()
     discovery: Literal["off", "homeassistant"] = "off"
+    outbox: OutboxPlan = field(default_factory=OutboxPlan)
 
     def spoken_of(self) -> tuple[str, ...]:
         """The names of all models that there is something to say about."""

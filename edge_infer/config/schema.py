@@ -19,12 +19,15 @@ from edge_infer.config.fields import (
     Kind,
     Name,
     choice,
+    duration,
     flag,
     integer,
+    size,
     text,
 )
 from edge_infer.config.labels import LABEL_LIST, parse_labels
 from edge_infer.config.pipelines import Pipeline
+from edge_infer.config.plan import MAX_RATE
 from edge_infer.config.section import Section, Short
 from edge_infer.config.sentences import ProblemAtError, suggestion
 from edge_infer.config.sources import AnySource
@@ -97,6 +100,8 @@ class Mqtt(Section):
     """MQTT quality of service; with 0, delivered means written to the socket."""
     client_id: Annotated[str | None, text("a client id", most=128), Field(examples=["edge-infer-gate-3"])] = None
     """Name of this client at the broker, one for each device; without it `edge-infer-<device id>`."""
+    max_rate: Annotated[int, size(1 << 10, 1 << 30), Field(examples=["64K"])] = MAX_RATE
+    """Bytes a second that may be published on average, in bursts of 10 s; what exceeds it waits in the outbox."""
     discovery: Annotated[Literal["off", "homeassistant"], choice("off", "homeassistant")] = "off"
     """Whom to announce pipelines and their values to, as entities."""
 
@@ -105,6 +110,15 @@ class Mqtt(Section):
         if self.password_file and self.username is None:
             raise ProblemAtError(("password_file",), "needs username, the user that this password belongs to")
         return self
+
+
+class Outbox(Section):
+    """What waits while the broker is away."""
+
+    max_size: Annotated[int, size(1 << 20, 1 << 40), Field(examples=["64M"])] = 256 << 20
+    """Bytes that may wait on the disk; the oldest messages are dropped first, and counted."""
+    max_age: Annotated[float, duration("1s", "3650d"), Field(examples=["24h"])] = 7 * 86400.0
+    """How long a message may wait; counted while the board is on."""
 
 
 def _labels_or_file(value: Any) -> str | tuple[str, ...]:
@@ -167,6 +181,8 @@ class Config(Section):
     """What a model has to show before it may serve."""
     mqtt: Annotated[Mqtt, OR_NOTHING] = Mqtt()
     """The broker."""
+    outbox: Annotated[Outbox, OR_NOTHING] = Outbox()
+    """What waits while the broker is away."""
     models: Annotated[dict[Name, Model], NAMES] = Field(default_factory=dict)
     """Models by name."""
     sources: Annotated[dict[Name, AnySource], NAMES] = Field(default_factory=dict)

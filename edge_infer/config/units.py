@@ -44,3 +44,11 @@ def format_duration(seconds: float) -> str:
         if seconds >= least and round(seconds / factor, 6).is_integer():
             return f"{round(seconds / factor)}{unit}"
     return f"{seconds:g}"
+
+
+def format_size(size: int) -> str | int:
+    """A short text that `parse_size` reads as so many bytes."""
+    for unit in ("G", "M", "K"):
+        if size and size % BYTES[unit] == 0:
+            return f"{size // BYTES[unit]}{unit}"
+    return size

@@ -17,6 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="edge-infer engine")
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--results", type=int, required=True)
+    parser.add_argument("--boot", required=True, help="the id of this start, which the supervisor hands out")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args()
     configure("engine", args.log_level)
@@ -30,7 +31,7 @@ def main() -> int:
     control = Channel(args.control, (ApplyPlan, AttachReader, Grab, Stop))
     results = Channel(args.results, (PublisherHello, Acked))
     try:
-        Engine(control, results, sandbox).run()
+        Engine(control, results, sandbox, args.boot).run()
     except Exception:  # the outermost loop: the supervisor starts a new engine
         logging.getLogger(__name__).exception("the engine ends because of a fault of its own")
         return 1

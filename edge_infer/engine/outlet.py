@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from edge_infer.channel import Channel, pack
 from edge_infer.messages import Event, Result, State
-from edge_infer.rooms import Acked, EngineHello, Handover, NumberedKind, StateUpdate
+from edge_infer.rooms import Acked, EngineHello, Handover, NumberedKind, StateUpdate, Tally
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Outlet:
         self._channel = channel
         self._lock = threading.Lock()
         self._numbers: dict[Series, int] = {}
-        self._acked: dict[Series, int] = {}
+        self._acked: dict[Series, Acked] = {}
         self._objects: dict[str, int] = {}
         self._kept: deque[_Kept] = deque()
         self._kept_bytes = 0
@@ -102,12 +102,13 @@ class Outlet:
 
     def acked(self, acked: Acked) -> None:
         """The publisher has everything of this pipeline up to a number safe."""
-        series = acked.pipeline, acked.kind
-        if acked.boot != self.boot or series not in self._numbers:
+        series: Series = (acked.pipeline, acked.kind)
+        if acked.boot != self.boot or acked.seq > self._numbers.get(series, 0):
             return
         with self._lock:
-            self._acked[series] = max(acked.seq, self._acked.get(series, 0))
-            while self._kept and self._kept[0].seq <= self._acked.get(self._kept[0].series, 0):
+            if acked.seq > self._safe(series):
+                self._acked[series] = acked
+            while self._kept and self._kept[0].seq <= self._safe(self._kept[0].series):
                 self._drop_oldest()
 
     def flush(self) -> bool:
@@ -124,8 +125,18 @@ class Outlet:
         """The highest number given to a result of this pipeline."""
         return self._numbers.get((pipeline, "result"), 0)
 
-    def _safe(self, wanted: NumberedKind) -> dict[str, int]:
-        return {pipeline: seq for (pipeline, kind), seq in self._acked.items() if kind == wanted}
+    def tallies(self) -> tuple[Tally, ...]:
+        """How far every row of numbers is."""
+        with self._lock:
+            return self._tallies()
+
+    def _tallies(self) -> tuple[Tally, ...]:
+        nothing = Acked("", self.boot, "result", 0)
+        found = ((series, given, self._acked.get(series, nothing)) for series, given in self._numbers.items())
+        return tuple(Tally(*series, given, acked.seq, acked.lost) for series, given, acked in found)
+
+    def _safe(self, series: Series) -> int:
+        return self._acked[series].seq if series in self._acked else 0
 
     def _trim(self) -> None:
         while self._kept_bytes > KEEP:
@@ -137,7 +148,7 @@ class Outlet:
 
     def _flush(self) -> bool:
         if self._greet:
-            if not self._channel.send(EngineHello(self.boot, self._safe("result"), self._safe("event"))):
+            if not self._channel.send(EngineHello(self.boot, self._tallies())):
                 return False
             self._greet = False
         while self._sent < len(self._kept):

@@ -12,7 +12,6 @@ from typing import Final
 
 import cv2
 
-from edge_infer.boot import new_boot
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.config.plan import Plan
 from edge_infer.engine.capture import local_capture, reader_capture
@@ -51,11 +50,11 @@ LAST_PATIENCE, LAST_WORDS = 0.4, 0.6
 class Engine:
     """Feeds and pipelines as the newest plan wants them; `run` is the main thread."""
 
-    def __init__(self, control: Channel, results: Channel, sandbox: dict[str, str]) -> None:
+    def __init__(self, control: Channel, results: Channel, sandbox: dict[str, str], boot: str) -> None:
         self._control = control
         self._results = results
         self._sandbox = sandbox
-        self._boot = new_boot()
+        self._boot = boot
         self._outlet = Outlet(results, self._boot)
         self._plan: Plan | None = None
         self._order = 0
@@ -210,6 +209,7 @@ class Engine:
             runtime=backend_name(),
             sandbox=self._sandbox,
             kept=self._outlet.kept,
+            tallies=self._outlet.tallies(),
         )
 
     def _close(self) -> None:

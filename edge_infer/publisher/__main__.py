@@ -21,13 +21,13 @@ def main() -> int:
     configure("publisher", args.log_level)
     lock("publisher")
     from edge_infer.publisher.board import Board
-    from edge_infer.publisher.outbox import MemoryOutbox
     from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
+    from edge_infer.publisher.stored import StoredOutbox
 
     control = Channel(args.control, FROM_SUPERVISOR)
     results = Channel(args.results, FROM_ENGINE)
     try:
-        with MemoryOutbox() as outbox:
+        with StoredOutbox() as outbox:
             Publisher(control, results, outbox, Board()).run()
     except Exception:  # the outermost loop: the supervisor starts a new publisher
         logging.getLogger(__name__).exception("the publisher ends because of a fault of its own")

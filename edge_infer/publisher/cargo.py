@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
+from edge_infer.config.plan import MAX_RATE
 from edge_infer.publisher.backoff import Backoff
+from edge_infer.publisher.bucket import Bucket
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.outbox import Entry, Outbox
+from edge_infer.publisher.outbox import Outbox
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.retained import Retained
-from edge_infer.publisher.topics import Place
+from edge_infer.publisher.series import Entry
+from edge_infer.publisher.topics import STATUS, Place
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,16 @@ class Outgoing:
     entry: Entry | None
 
 
+class _AllBut:
+    """Every place but one, as a container."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def __contains__(self, place: object) -> bool:
+        return place != self._place
+
+
 @dataclass(slots=True)
 class _Denial:
     reason: str
@@ -34,7 +47,10 @@ class _Denial:
 
 
 class Cargo:
-    """Gives out messages and learns what became of them. A topic that the broker denies waits, the others go on."""
+    """Gives out messages and learns what became of them. A topic that the broker denies waits, the others go on.
+
+    No more is given out than the byte rate allows; whether this device is online can always be said.
+    """
 
     def __init__(
         self, retained: Retained, outbox: Outbox, egress: Egress, clock: Callable[[], float] = time.monotonic
@@ -43,8 +59,17 @@ class Cargo:
         self.outbox = outbox
         self._egress = egress
         self._clock = clock
+        self._bucket = Bucket(MAX_RATE, clock)
         self._denials: dict[Place, _Denial] = {}
         self._rarely = Rarely(clock=clock)
+
+    def limit(self, rate: int) -> None:
+        """So many bytes a second may be given out."""
+        self._bucket.set_rate(rate)
+
+    def pause(self) -> float:
+        """Seconds until the byte rate allows the next message; 0 for now."""
+        return self._bucket.pause()
 
     def begin(self) -> None:
         """A new connection: everything retained anew, and nothing counts as denied before it is tried."""
@@ -56,20 +81,23 @@ class Cargo:
 
         A retained value that is too large stays: another connection may take it.
         """
-        held = {place for place, denial in self._denials.items() if denial.until > self._clock()}
+        held: Container[Place] = {place for place, denial in self._denials.items() if denial.until > self._clock()}
+        spent = self._bucket.pause() > 0
+        if spent:
+            held = _AllBut(STATUS)
         while value := self.retained.next(held):
             place, payload = value
             checked = self._egress.release(place, payload)
             if checked is None:
                 self.retained.forget(place)
             elif self._fits(place, checked, most):
-                return Outgoing(place, checked, None)
-        while entry := self.outbox.next(held):
+                return self._given(Outgoing(place, checked, None))
+        while not spent and (entry := self.outbox.next(held)):
             checked = self._egress.release(entry.place, entry.payload, late=entry.late)
             if checked is None:
                 self.outbox.drop(entry, "rejected")
             elif self._fits(entry.place, checked, most):
-                return Outgoing(entry.place, checked, entry)
+                return self._given(Outgoing(entry.place, checked, entry))
             else:
                 self.outbox.drop(entry, "too_large")
         return None
@@ -99,6 +127,10 @@ class Cargo:
     def denials(self) -> dict[Place, str]:
         """Places that the broker denies, and why."""
         return {place: denial.reason for place, denial in self._denials.items()}
+
+    def _given(self, message: Outgoing) -> Outgoing:
+        self._bucket.take(len(message.payload) + len(message.place.topic("")))
+        return message
 
     def _fits(self, place: Place, payload: bytes, most: int) -> bool:
         size = len(payload) + len(place.topic(""))

@@ -109,7 +109,7 @@ class Link:
     def due(self) -> float:
         """Seconds until `step` has something to do without a file being ready, at most one."""
         if self._attempt or self._client:
-            return 1.0
+            return min(1.0, self._cargo.pause() or 1.0)
         return min(1.0, max(0.0, self._retry_at - time.monotonic()))
 
     def step(self) -> None:

@@ -92,6 +92,10 @@ class OpenEvents:
         elif event.type in _BEGINS and self._begun.pop(key, None) is not None:
             self._changed = True
 
+    def reached(self, pipeline: str, boot: str, seq: int) -> None:
+        """So far have the numbers of the events of a boot come, as others know."""
+        self._last[pipeline, boot] = max(seq, self._last.get((pipeline, boot), 0))
+
     def end(self, reason: Reason, gone: Callable[[str], bool]) -> tuple[Handover, ...]:
         """Ends of what is open in boots that are ``gone``; zones before the objects in them. They have to be noted."""
         open_now = [found for found in self._begun.values() if gone(found.message.boot)]

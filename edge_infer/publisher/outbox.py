@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-from collections import Counter, OrderedDict
-from collections.abc import Container
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Protocol
 
+from edge_infer.config.plan import OutboxPlan
 from edge_infer.messages import OutboxHealth
-from edge_infer.publisher.intake import Intake, Series
+from edge_infer.publisher.series import Entry, Series
 from edge_infer.publisher.topics import Place
-from edge_infer.rooms import Acked, EngineHello
-
-MEMORY_LIMIT: Final = 4 << 20
-OVERHEAD: Final = 300
-"""Bytes that a waiting message takes beside its payload."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A waiting message. ``number`` orders entries as they were taken; ``late`` ones say so when they are sent."""
-
-    number: int
-    series: Series
-    seq: int
-    payload: bytes
-    late: bool
-
-    @property
-    def place(self) -> Place:
-        """Where it is published."""
-        return Place(self.series.kind, self.series.pipeline)
+from edge_infer.rooms import Acked, Tally
 
 
 class Outbox(Protocol):
@@ -41,7 +19,8 @@ class Outbox(Protocol):
 
     Used by one thread. No call may wait for a disk or the network, or raise for their faults: an outbox that cannot
     keep its promise says ``degraded`` and goes on as it can. What it gives up it counts by reason: ``full``, ``old``
-    (too old), ``handover`` (numbers that the engine left out), or the reason given to `lose` and `drop`.
+    (too old), ``handover`` (numbers that the engine left out), ``unknown`` (whoever knew more has died), ``corrupt``
+    (the file was), or the reason given to `lose` and `drop`.
     """
 
     def __enter__(self) -> Outbox: ...
@@ -50,17 +29,48 @@ class Outbox(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def hello(self, hello: EngineHello) -> None:
-        """The engine says which numbers of its boot are safe; `put` counts from there."""
+    def use(self, folder: Path, plan: OutboxPlan) -> None:
+        """Keeps what waits in this folder, within these bounds; another folder takes another process."""
 
-    def put(self, series: Series, seq: int, payload: bytes, *, late: bool) -> bool:
-        """Takes a message; False when this number was taken before. The oldest give way when there is no room."""
+    @property
+    def ready(self) -> bool:
+        """Whether it knows what waited before: numbers of an engine may be taken, and its death told, only then."""
 
-    def lose(self, series: Series, seq: int, reason: str) -> None:
+    def files(self) -> list[int]:
+        """What to wait for until it is readable: `step` has something to do."""
+
+    def due(self) -> float:
+        """Seconds until `step` has something to do all the same."""
+
+    def step(self) -> None:
+        """Does what is due."""
+
+    def started(self, boot: str) -> None:
+        """An engine starts: whatever ran before it has ended."""
+
+    def resume(self, boot: str, tallies: Iterable[Tally]) -> None:
+        """The engine, or for a dead one the supervisor, says which numbers of a boot are safe; `put` goes on there."""
+
+    def report(self, boot: str, tallies: Iterable[Tally]) -> None:
+        """How far the engine has numbered: what it keeps is pending, too."""
+
+    def ended(self, boot: str, tallies: Iterable[Tally]) -> None:
+        """Nothing more comes of this boot; what of its numbers did not come is counted as ``unknown``."""
+
+    def put(self, series: Series, seq: int, payload: bytes, *, late: bool, missing: str = "handover") -> bool:
+        """Takes a message; False when this number was taken before. The oldest give way when there is no room.
+
+        ``missing`` is the reason for which numbers that were left out before it are lost.
+        """
+
+    def lose(self, series: Series, seq: int, reason: str, missing: str = "handover") -> None:
         """A message that was handed over and cannot be published; counted, and settled for the engine."""
 
+    def highest(self, series: Series) -> int:
+        """The highest number that is known of a series; 0 for none."""
+
     def next(self, held: Container[Place]) -> Entry | None:
-        """The next to send: events before results, each in order, none of the ``held`` places.
+        """The next to send: events before results, live ones before those of before, each in order, none of ``held``.
 
         Each entry is given out once, until `again` or `rewind` takes it back.
         """
@@ -75,7 +85,7 @@ class Outbox(Protocol):
         """It was not accepted: it waits again at its place, and is late."""
 
     def rewind(self) -> None:
-        """The connection is gone: what was given out and not acknowledged waits again, in order, and is late."""
+        """The connection is gone: what was given out and not acknowledged waits again, in order; all is late."""
 
     def safe(self) -> list[Acked]:
         """What the engine need not keep any longer and was not `told` yet."""
@@ -88,113 +98,3 @@ class Outbox(Protocol):
 
     def close(self) -> None:
         """Keeps what it can; may be called twice."""
-
-
-class MemoryOutbox:
-    """An `Outbox` in memory of at most ``limit`` bytes; what waits is lost with the process."""
-
-    def __init__(self, limit: int = MEMORY_LIMIT) -> None:
-        self._limit = limit
-        self._numbers = itertools.count(1)
-        self._lanes: dict[str, OrderedDict[int, Entry]] = {"event": OrderedDict(), "result": OrderedDict()}
-        self._out: dict[int, Entry] = {}
-        self._intake = Intake()
-        self._bytes = 0
-        self._delivered = 0
-        self._lost: Counter[str] = Counter()
-
-    def __enter__(self) -> Outbox:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def hello(self, hello: EngineHello) -> None:
-        """See `Outbox`."""
-        self._intake.hello(hello)
-
-    def put(self, series: Series, seq: int, payload: bytes, *, late: bool) -> bool:
-        """See `Outbox`."""
-        if not self._intake.take(series, seq):
-            return False
-        entry = Entry(next(self._numbers), series, seq, payload, late)
-        self._lanes[series.kind][entry.number] = entry
-        self._bytes += _size(entry)
-        while self._bytes > self._limit and (oldest := self._oldest()):
-            self.drop(oldest, "full")
-        return True
-
-    def lose(self, series: Series, seq: int, reason: str) -> None:
-        """See `Outbox`."""
-        if self._intake.take(series, seq):
-            self._intake.settle(series, seq)
-            self._lost[reason] += 1
-
-    def next(self, held: Container[Place]) -> Entry | None:
-        """See `Outbox`."""
-        for lane in self._lanes.values():
-            for entry in lane.values():
-                if entry.place not in held:
-                    self._out[entry.number] = lane.pop(entry.number)
-                    return entry
-        return None
-
-    def acked(self, entry: Entry) -> None:
-        """See `Outbox`."""
-        self._remove(entry)
-        self._delivered += 1
-
-    def drop(self, entry: Entry, reason: str) -> None:
-        """See `Outbox`."""
-        self._remove(entry)
-        self._lost[reason] += 1
-
-    def again(self, entry: Entry) -> None:
-        """See `Outbox`."""
-        if self._out.pop(entry.number, None):
-            self._return([entry])
-
-    def rewind(self) -> None:
-        """See `Outbox`."""
-        returned, self._out = list(self._out.values()), {}
-        self._return(returned)
-
-    def safe(self) -> list[Acked]:
-        """See `Outbox`."""
-        return self._intake.safe()
-
-    def told(self, acked: Acked) -> None:
-        """See `Outbox`."""
-        self._intake.told(acked)
-
-    def account(self) -> OutboxHealth:
-        """See `Outbox`; it has no disk to be degraded from."""
-        lost = dict(self._lost)
-        if self._intake.missed:
-            lost["handover"] = self._intake.missed
-        pending = len(self._out) + sum(map(len, self._lanes.values()))
-        return OutboxHealth(pending, self._bytes, self._delivered, lost, degraded=False)
-
-    def close(self) -> None:
-        """See `Outbox`."""
-
-    def _oldest(self) -> Entry | None:
-        heads = [next(iter(lane.values())) for lane in self._lanes.values() if lane]
-        return min(heads, key=lambda entry: entry.number, default=None)
-
-    def _remove(self, entry: Entry) -> None:
-        if self._out.pop(entry.number, None) or self._lanes[entry.series.kind].pop(entry.number, None):
-            self._bytes -= _size(entry)
-            self._intake.settle(entry.series, entry.seq)
-
-    def _return(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            self._lanes[entry.series.kind][entry.number] = dataclasses.replace(entry, late=True)
-        for kind, lane in self._lanes.items():
-            self._lanes[kind] = OrderedDict(sorted(lane.items()))
-
-
-def _size(entry: Entry) -> int:
-    return len(entry.payload) + OVERHEAD

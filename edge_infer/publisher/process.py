@@ -7,6 +7,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from edge_infer.channel import Channel, ChannelClosedError
@@ -19,13 +20,13 @@ from edge_infer.publisher.clock import Clock
 from edge_infer.publisher.discovery import Discovery
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.health import HealthClock
-from edge_infer.publisher.intake import Series
 from edge_infer.publisher.memory import TopicMemory
 from edge_infer.publisher.mqtt import Link
 from edge_infer.publisher.open_events import OpenEvents, events_of
 from edge_infer.publisher.outbox import Outbox
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.retained import Retained
+from edge_infer.publisher.series import Series
 from edge_infer.publisher.states import States
 from edge_infer.publisher.topics import HEALTH, STATUS, Place, announced
 from edge_infer.publisher.trouble import stays
@@ -36,6 +37,7 @@ from edge_infer.rooms import (
     EngineDown,
     EngineHello,
     EngineReport,
+    EngineUp,
     Handover,
     PublisherHello,
     PublisherReport,
@@ -45,13 +47,17 @@ from edge_infer.rooms import (
 
 log = logging.getLogger(__name__)
 
-FROM_SUPERVISOR: Final = (ApplyPlan, Announce, EngineReport, EngineDown, Stop)
+FROM_SUPERVISOR: Final = (ApplyPlan, Announce, EngineUp, EngineReport, EngineDown, Stop)
 FROM_ENGINE: Final = (EngineHello, Handover, StateUpdate)
 REPORT_EVERY: Final = 1.0
 STATE_AGAIN: Final = 60.0
 """Seconds after which a state is said again; a broker forgets it after 180."""
 LAST_WORDS: Final = 2.0
 """Seconds to publish what can be published at the end."""
+LAST_RESULTS: Final = 1.1
+"""Of these, seconds that an engine whose supervisor died may take to hand over what it has."""
+MOST_BOOTS: Final = 64
+"""Boots of the engine that are remembered: what they left in the channel is taken."""
 MOST_AT_ONCE: Final = 500
 """Messages taken from the engine before the broker has its turn."""
 MOST_EARLY: Final = 10_000
@@ -81,9 +87,12 @@ class Publisher:
         self._plan: Plan | None = None
         self._link: Link | None = None
         self._early: deque[Handover] = deque(maxlen=MOST_EARLY)
+        self._boots: deque[str] = deque(maxlen=MOST_BOOTS)
+        self._boot: str | None = None  # of the engine that runs
         self._greeting_due = self._greeted = False
-        self._stopping = False
-        self._engine_gone = False
+        self._stopping = self._orphaned = False
+        self._put_off: object | None = None
+        self._engine_gone = self._burying = False
         self._rarely = Rarely()
 
     def run(self) -> None:
@@ -96,6 +105,7 @@ class Publisher:
                 self._look_at_clock()
                 self._report()
             self._wait(report_at)
+            self._outbox.step()
             self._obey()
             self._take()
             if self._link:
@@ -108,34 +118,42 @@ class Publisher:
         self._end()
 
     def _wait(self, until: float) -> None:
-        timeout = max(0.0, until - time.monotonic())
+        timeout = max(0.0, min(until - time.monotonic(), self._outbox.due()))
         readable, writable = self._link.files() if self._link else ([], [])
         if self._link:
             timeout = min(timeout, self._link.due())
-            if not self._engine_gone:
-                readable = [*readable, self._results.fd]
-        select.select([*readable, self._control.fd], writable, [], timeout)
+        if self._outbox.ready:  # what we do not read yet shall not wake us
+            readable = [*readable, self._control.fd]
+            if self._link and not self._engine_gone:
+                readable.append(self._results.fd)
+        select.select([*readable, *self._outbox.files()], writable, [], timeout)
 
     def _obey(self) -> None:
         """The supervisor is heard before the engine: labels come before the results that use them."""
-        while (order := self._hear(self._control)) is not None:
+        while self._outbox.ready and (order := self._hear(self._control)) is not None:
             if isinstance(order, ApplyPlan):
                 self._apply(order.plan)
             elif isinstance(order, Announce):
                 place = announced(order.topic)
                 if payload := self._egress.admit(place, order.payload):
                     self._retained.set(place, payload)
+            elif isinstance(order, EngineUp):
+                self._boot = order.boot
+                self._boots.append(order.boot)
+                self._outbox.started(order.boot)
             elif isinstance(order, EngineReport):
                 self._health.report = order
                 self._states.boot = order.boot
+                self._outbox.report(order.boot, order.tallies)
             elif isinstance(order, EngineDown):
-                self._take(MOST_EARLY)
                 self._engine_down(order)
             elif isinstance(order, Stop):
                 self._stopping = True
 
     def _apply(self, plan: Plan) -> None:
         self._egress.apply(plan)
+        self._outbox.use(Path(plan.state_dir), plan.outbox)
+        self._cargo.limit(plan.mqtt.max_rate)
         self._open.load(plan.state_dir)
         self._egress.recall(events_of(self._open.begun()))
         self._states.apply(plan, self._memory.load(plan))
@@ -161,59 +179,98 @@ class Publisher:
         self._link = Link(plan.mqtt, self._cargo, clock=self._clock)
 
     def _engine_down(self, down: EngineDown) -> None:
-        self._health.report = None
-        self._end_events(down.reason, lambda boot: down.boot is None or boot == down.boot)
-        self._states.all_null(down.reason, down.boot)
+        """What it left in the channel is all that comes of its boot; of one before this process it lies there, too."""
+        if down.boot not in self._boots:
+            self._boots.append(down.boot)
+        self._burying = True  # orders after this one have to wait
+        self._take(MOST_EARLY)
+        self._burying = False
+        self._outbox.resume(down.boot, down.tallies)
+        self._put_early(lambda boot: boot == down.boot)
+        self._outbox.ended(down.boot, down.tallies)
+        self._end_events(down.reason, lambda boot: boot == down.boot)
         self._greeting_due = not self._greeted  # it may have died with our greeting: the next one gets another
+        if down.boot == self._boot:
+            self._health.report = None
+            self._states.all_null(down.reason, down.boot)
 
     def _take(self, most: int = MOST_AT_ONCE) -> None:
-        if self._link is None or self._engine_gone:
+        if self._link is None or self._engine_gone or not self._outbox.ready:
             return  # without labels nothing can be checked; it waits in the channel
         for _ in range(most):
-            message = self._hear(self._results)
+            message = self._put_off or self._hear(self._results)
+            self._put_off = None
             if message is None:
                 return
-            if isinstance(message, (StateUpdate, Handover)) and not self._egress.knows(_said(message)):
-                self._obey()  # of a model that the supervisor has told of meanwhile, before it told the engine
-            if isinstance(message, EngineHello):
-                self._greet(message)
-            elif isinstance(message, StateUpdate):
-                self._states.update(message.pipeline, message.state, message.at)
-            elif isinstance(message, Handover):
-                if self._greeted:
-                    self._put(message)
-                else:
-                    self._early.append(message)
+            if self._burying and _boot(message) not in self._boots:
+                self._put_off = message  # of the next engine, of which the supervisor's next order tells
+                return
+            if not self._burying and self._is_news(message):
+                self._obey()  # of a boot or a model that the supervisor has told of meanwhile, before the engine began
+            if self._known(_boot(message)):
+                self._hear_engine(message)
+
+    def _hear_engine(self, message: object) -> None:
+        if isinstance(message, EngineHello):
+            self._greet(message)
+        elif isinstance(message, StateUpdate):
+            self._states.update(message.pipeline, message.state, message.at)
+        elif isinstance(message, Handover) and self._greeted:
+            self._put(message)
+        elif isinstance(message, Handover):
+            self._early.append(message)
+
+    def _is_news(self, message: object) -> bool:
+        said = isinstance(message, (StateUpdate, Handover)) and not self._egress.knows(_said(message))
+        return said or _boot(message) not in self._boots
+
+    def _known(self, boot: str) -> bool:
+        """Whether the supervisor has told this boot: an engine that makes one up is not listened to."""
+        if boot in self._boots:
+            return True
+        self._egress.rejected += 1
+        if self._rarely.due("boot"):
+            log.warning("what an engine says of boot %s, which nobody started, is not taken (told once a minute)", boot)
+        return False
 
     def _greet(self, hello: EngineHello) -> None:
         """What came before this answer and is of its boot comes again; of an engine that died, it is all there is."""
         self._greeted = True
-        self._outbox.hello(hello)
-        for message in self._early:
-            if message.message.boot != hello.boot:
-                self._put(message)
+        self._outbox.resume(hello.boot, hello.tallies)
+        self._put_early(lambda boot: boot != hello.boot)
         self._early.clear()
         self._end_events("engine_failed", lambda boot: boot != hello.boot)
 
     def _end_events(self, reason: Reason, gone: Callable[[str], bool]) -> None:
         """What an engine that is gone has left open ends now, before the next one says anything."""
+        for begun in self._open.begun():
+            series = Series(begun.pipeline, begun.message.boot, "event")
+            self._open.reached(series.pipeline, series.boot, self._outbox.highest(series))
         for handover in self._open.end(reason, gone):
+            self._put(handover)
+
+    def _put_early(self, wanted: Callable[[str], bool]) -> None:
+        early, self._early = self._early, deque(maxlen=MOST_EARLY)
+        chosen = [handover for handover in early if wanted(handover.message.boot)]
+        self._early.extend(handover for handover in early if not wanted(handover.message.boot))
+        for handover in chosen:
             self._put(handover)
 
     def _put(self, handover: Handover) -> None:
         message = handover.message
         series = Series(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
+        missing = "handover" if message.boot == self._boot else "unknown"
         payload = self._egress.admit(Place(series.kind, series.pipeline), message, handover.at)
         if payload is None:
-            self._outbox.lose(series, message.seq, "rejected")
+            self._outbox.lose(series, message.seq, "rejected", missing)
         else:
             late = self._link is None or not self._link.up
-            self._outbox.put(series, message.seq, payload, late=late)
+            self._outbox.put(series, message.seq, payload, late=late, missing=missing)
             self._open.note(handover)
 
     def _speak(self) -> None:
         """Tells the engine that we are here and what it need not keep; what finds no room is told the next time."""
-        if self._greeting_due and self._tell_engine(PublisherHello()):
+        if self._greeting_due and self._outbox.ready and self._tell_engine(PublisherHello()):
             self._greeting_due = False
         for acked in self._outbox.safe():
             if not self._tell_engine(acked):
@@ -253,7 +310,7 @@ class Publisher:
         try:
             self._control.send(report)
         except ChannelClosedError:
-            self._stopping = True
+            self._stopping = self._orphaned = True
 
     def _hear(self, channel: Channel) -> object | None:
         """The next record; the end of a channel and what does not fit it are handled here."""
@@ -263,7 +320,7 @@ class Publisher:
             except ChannelClosedError:
                 if channel is self._control:
                     log.warning("the supervisor is gone; the publisher ends")
-                    self._stopping = True
+                    self._stopping = self._orphaned = True
                 else:
                     self._engine_gone = True
                 return None
@@ -274,9 +331,14 @@ class Publisher:
 
     def _end(self) -> None:
         deadline = time.monotonic() + LAST_WORDS
+        if self._orphaned:
+            self._hear_out(time.monotonic() + LAST_RESULTS)
         self._take(MOST_EARLY)
-        for handover in self._early:
-            self._put(handover)
+        self._put_early(lambda _: True)
+        report = self._health.report
+        if self._boot is not None:
+            tallies = report.tallies if report and report.boot == self._boot else ()
+            self._outbox.ended(self._boot, tallies)
         self._end_events("stopped", lambda _boot: True)
         self._open.save(now=True)
         self._states.all_null("stopped")
@@ -288,7 +350,25 @@ class Publisher:
         self._memory.save(self._plan, self._retained.clearing())
         self._discovery.settle(self._plan)
         if pending := self._outbox.account().pending:
-            log.warning("%d messages were not delivered", pending)
+            log.warning("%d messages were not delivered; they wait in the outbox", pending)
+
+    def _hear_out(self, deadline: float) -> None:
+        """The supervisor is dead: the engine notices it, too, hands over what it has, and ends."""
+        while not self._engine_gone and (left := deadline - time.monotonic()) > 0:
+            readable, writable = self._link.files() if self._link else ([], [])
+            select.select([*readable, self._results.fd], writable, [], min(left, 0.1))
+            self._take(MOST_EARLY)
+            if self._link:
+                self._link.step()
+            self._speak()
+
+
+def _boot(message: object) -> str:
+    if isinstance(message, StateUpdate):
+        return message.state.boot
+    if isinstance(message, Handover):
+        return message.message.boot
+    return message.boot if isinstance(message, EngineHello) else ""
 
 
 def _said(message: StateUpdate | Handover) -> object:

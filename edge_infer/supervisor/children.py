@@ -80,11 +80,11 @@ class Child:
         """The process id while it runs."""
         return self._process.pid if self._process else None
 
-    def start(self) -> None:
-        """Starts the process; where the system has no room for one now, it is due again later."""
+    def start(self, *words: str) -> None:
+        """Starts the process, with further ``words``; where the system has no room for one now, it is due again."""
         self.started = time.monotonic()
         try:
-            self._start()
+            self._start(words)
         except OSError as error:
             log.error("%s cannot be started: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
             if self._process is not None:
@@ -97,12 +97,12 @@ class Child:
         self.restarts += 1
         log.info("%s started, pid %d", self.recipe.name, self.pid)
 
-    def _start(self) -> None:
+    def _start(self, words: tuple[str, ...]) -> None:
         """A fresh interpreter with only its own imports."""
         ours, theirs = pair()
         recipe = self.recipe
         self.channel = Channel(ours, recipe.accepts)
-        command = [sys.executable, "-m", recipe.module, "--control", str(theirs), *recipe.arguments]
+        command = [sys.executable, "-m", recipe.module, "--control", str(theirs), *recipe.arguments, *words]
         try:
             self._process = subprocess.Popen(
                 command,

@@ -6,9 +6,11 @@ import logging
 import os
 import signal
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from edge_infer.boot import new_boot
 from edge_infer.briefing import briefing
 from edge_infer.codec import encode
 from edge_infer.config.plan import Plan, SourcePlan
@@ -19,11 +21,13 @@ from edge_infer.rooms import (
     AttachReader,
     EngineDown,
     EngineReport,
+    EngineUp,
     Grab,
     GrabDone,
     PublisherReport,
     ReaderReport,
     Stop,
+    Tally,
 )
 from edge_infer.supervisor.children import Child, Recipe, death, pair
 
@@ -38,6 +42,8 @@ READER_PAUSE: Final = 2.0
 """Seconds between two starts of a reader at most: a camera that is back gives results within 10 s."""
 STARTING: Final = 30.0
 """Seconds that a child may take to say its first word: a cold SD card is slow."""
+MOST_DEATHS: Final = 16
+"""Dead engines of which a new publisher is told: what became of their numbers may be news to it."""
 ENGINE_STOP, READER_STOP, PUBLISHER_STOP = 1.6, 0.3, 2.8
 
 
@@ -80,7 +86,9 @@ class House:
 
     def __init__(self, log_level: str) -> None:
         self.heard = Heard()
-        self._boot: str | None = None  # of the engine that runs, once it has said so
+        self._boot = ""  # of the engine that was started last
+        self._tallies: tuple[Tally, ...] = ()  # the last that it reported
+        self._deaths: deque[EngineDown] = deque(maxlen=MOST_DEATHS)
         self._grabs: list[GrabDone] = []
         self._plan: Plan | None = None
         self._trials: tuple[int, tuple[str, ...]] = (0, ())
@@ -121,8 +129,7 @@ class House:
         self._change_readers(plan)
         for child in (self.publisher, self.engine):
             if child.pid is None and before is None:
-                child.start()
-                self._brief(child)
+                self._start(child)
             elif child is self.engine:
                 child.tell(ApplyPlan(plan, order, trials, alone))
             else:
@@ -161,8 +168,8 @@ class House:
         for word in self.engine.hear():
             if isinstance(word, GrabDone):
                 self._grabs.append(word)
-            else:
-                self.heard.engine, self._boot = word, word.boot
+            elif word.boot == self._boot:
+                self.heard.engine, self._tallies = word, word.tallies
                 self.publisher.tell(word)
         for word in self.publisher.hear():
             self.heard.publisher = word
@@ -181,8 +188,7 @@ class House:
         """Starts again what has ended."""
         for child in self._children():
             if child.pid is None and time.monotonic() >= child.due and self._plan is not None:
-                child.start()
-                self._brief(child)
+                self._start(child)
 
     def next_due(self) -> float:
         """When `serve` has to be called at the latest, on the monotonic clock."""
@@ -201,8 +207,7 @@ class House:
         """Stops everything in the order of the flow; False when something had to be killed. May be called twice."""
         orderly = True
         if self.publisher.pid is None and self._plan is not None:
-            self.publisher.start()  # it died a moment ago; somebody has to take the last results and say goodbye
-            self._brief(self.publisher)
+            self._start(self.publisher)  # it died a moment ago; somebody has to take the last results and say goodbye
         for reader in self._readers.values():
             reader.child.kill(signal.SIGTERM)
         if not self.engine.spoke:
@@ -227,8 +232,17 @@ class House:
     def _children(self) -> list[Child]:
         return [self.engine, self.publisher, *(reader.child for reader in self._readers.values())]
 
+    def _start(self, child: Child) -> None:
+        """Starts it and tells it what holds. An engine gets a boot id that the publisher has heard of before."""
+        if child is self.engine:
+            self._boot, self._tallies = new_boot(), ()
+            self.publisher.tell(EngineUp(self._boot))
+            child.start("--boot", self._boot)
+        else:
+            child.start()
+        self._brief(child)
+
     def _brief(self, child: Child) -> None:
-        """Tells a new child what holds."""
         if self._plan is None:
             return
         if child is self.engine:
@@ -237,6 +251,10 @@ class House:
             child.tell(ApplyPlan(self._plan, *self._trials))
         elif child is self.publisher:
             child.tell(ApplyPlan(self._plan))
+            for down in self._deaths:
+                child.tell(down)
+            if self._boot and self.engine.pid is not None:
+                child.tell(EngineUp(self._boot))
             for word in self.heard.announced.values():
                 child.tell(word)
             if self.heard.engine is not None:
@@ -249,8 +267,10 @@ class House:
         log.error("%s; it is started again", text)
         self.note(text)
         if child is self.engine:
-            self.publisher.tell(EngineDown("engine_failed", self._boot))
-            self.heard.engine, self._boot = None, None
+            down = EngineDown("engine_failed", self._boot, self._tallies)
+            self._deaths.append(down)
+            self.publisher.tell(down)
+            self.heard.engine = None
         elif child is self.publisher:
             self.heard.publisher = None
         return text

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from edge_infer.config.broker import Tls
 from edge_infer.config.pipelines import Nms, Pipeline, Preprocess
 from edge_infer.config.scene import Events, Track, Zone
-from edge_infer.config.schema import Device, Model, Mqtt, Security
+from edge_infer.config.schema import Device, Model, Mqtt, Outbox, Security
 from edge_infer.config.section import Section, written_default
 from edge_infer.config.sentences import as_yaml
 from edge_infer.config.source import SourceSection
@@ -20,6 +20,7 @@ SECTIONS: dict[str, type[Section]] = {
     "security": Security,
     "mqtt": Mqtt,
     "mqtt.tls": Tls,
+    "outbox": Outbox,
     "models.NAME": Model,
     "pipelines.NAME": Pipeline,
     "pipelines.NAME.preprocess": Preprocess,

@@ -11,7 +11,7 @@ from edge_infer.channel import Channel
 from edge_infer.engine import outlet as module
 from edge_infer.engine.outlet import Outlet
 from edge_infer.messages import DetectedObject, Result, State
-from edge_infer.rooms import Acked, EngineHello, Handover, StateUpdate
+from edge_infer.rooms import Acked, EngineHello, Handover, StateUpdate, Tally
 
 BOOT = "abcdef"
 STAMP = "2026-11-25T08:45:12.345Z"
@@ -65,10 +65,10 @@ def test_a_new_publisher_gets_what_was_not_acknowledged_and_every_state(ends: tu
         outlet.hand_over("door", numbered())
     outlet.state("door", state(1))
     drain(channel)
-    outlet.acked(Acked("door", BOOT, "result", 2))
+    outlet.acked(Acked("door", BOOT, "result", 2, lost=1))
     outlet.again()
     records = drain(channel)
-    assert records[0] == EngineHello(BOOT, {"door": 2})
+    assert records[0] == EngineHello(BOOT, (Tally("door", "result", 4, 2, 1),))
     assert numbers(records, "door") == [3, 4]
     assert records[-1] == StateUpdate("door", state(1))
 

@@ -15,8 +15,8 @@ from edge_infer.channel import Channel
 from edge_infer.logs import configure
 from edge_infer.publisher.board import Board
 from edge_infer.publisher.clock import Clock
-from edge_infer.publisher.outbox import MemoryOutbox
 from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
+from edge_infer.publisher.stored import StoredOutbox
 
 
 class Told:
@@ -40,7 +40,7 @@ def main() -> None:
     configure("publisher", "info")
     told = Told(Path(os.environ["CLOCK"]))
     control, results = Channel(args.control, FROM_SUPERVISOR), Channel(args.results, FROM_ENGINE)
-    with MemoryOutbox() as outbox:
+    with StoredOutbox() as outbox:
         Publisher(control, results, outbox, Board(), Clock(says=told.says, wall=told.wall)).run()
 
 

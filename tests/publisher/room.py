@@ -19,10 +19,12 @@ from edge_infer.rooms import (
     Acked,
     ApplyPlan,
     EngineHello,
+    EngineUp,
     Handover,
     PublisherHello,
     PublisherReport,
     Stop,
+    Tally,
 )
 from tests.broker import DEADLINE, eventually
 from tests.publisher.samples import BOOT
@@ -44,6 +46,7 @@ class Room:
         self.report: PublisherReport | None = None
         self.sentences: list[str] = []
         self.acked: dict[tuple[str, str, str], int] = {}
+        self.words: dict[tuple[str, str, str], Acked] = {}
         self.greet = True
         self.program = "edge_infer.publisher"
         self.hellos = 0
@@ -74,6 +77,7 @@ class Room:
         self.report = None
         if plan:
             self.tell(ApplyPlan(plan))
+            self.tell(EngineUp(BOOT))
         return self
 
     def tell(self, record: object) -> None:
@@ -99,11 +103,16 @@ class Room:
         while (word := self.engine.receive()) is not None:
             if isinstance(word, Acked):
                 self.acked[word.pipeline, word.boot, word.kind] = word.seq
+                self.words[word.pipeline, word.boot, word.kind] = word
             else:
                 self.hellos += 1
                 if self.greet:
-                    safe = {key[0]: seq for key, seq in self.acked.items() if key[1:] == (BOOT, "result")}
-                    self.engine.send(EngineHello(BOOT, safe))
+                    self.engine.send(EngineHello(BOOT, self.tallies()))
+
+    def tallies(self, boot: str = BOOT) -> tuple[Tally, ...]:
+        """What an engine of this boot knows to be safe."""
+        found = ((key, acked) for key, acked in self.words.items() if key[1] == boot)
+        return tuple(Tally(key[0], acked.kind, acked.seq, acked.seq, acked.lost) for key, acked in found)
 
     def _receive(self, channel: Channel) -> Any:
         try:

@@ -17,7 +17,7 @@ from edge_infer.messages import Event, Result, State
 from edge_infer.publisher.clock import Clock, keep, kept
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.topics import Place
-from edge_infer.rooms import EngineHello, Handover, StateUpdate
+from edge_infer.rooms import EngineHello, EngineUp, Handover, StateUpdate
 from tests.broker import Broker, Certificates, Subscriber, free_port
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, SHA, TS, P, mqtt_plan, plan, result, state
@@ -175,6 +175,7 @@ def test_a_board_that_learns_the_time_tells_it_of_what_was_before(
         room.wait_connected()
         room.greet = False
         room.wait(lambda: room.hellos, "greeting")
+        room.tell(EngineUp(mine))
         room.say(EngineHello(mine))
         room.say(StateUpdate("door", state(2, boot=mine), began))
         room.say(Handover("door", result(1, boot=mine), began))
@@ -208,6 +209,8 @@ def test_what_waits_in_the_outbox_is_corrected(room: Room, tmp_path: Path, monke
     room.start(plan(mqtt_plan(port)))
     room.greet = False
     room.wait(lambda: room.hellos, "greeting")
+    for boot in ("0" * 14, mine):
+        room.tell(EngineUp(boot))
     room.say(EngineHello(mine))
     began = uptime()
     room.say(Handover("door", result(1, boot=mine), began))

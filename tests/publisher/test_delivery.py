@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge_infer.codec import decode, encode
 from edge_infer.messages import PAYLOADS, ConfigStatus, Health, ModelStatus, SourceHealth
-from edge_infer.rooms import Announce, ApplyPlan, EngineDown, EngineHello, StateUpdate
+from edge_infer.rooms import Announce, ApplyPlan, EngineDown, EngineHello, EngineUp, StateUpdate, Tally
 from tests.broker import Broker, Subscriber, free_port
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, SHA, TS, P, engine_report, model_plan, mqtt_plan, plan, result, state
@@ -120,7 +120,7 @@ def test_a_killed_publisher_leaves_its_will_and_a_new_one_goes_on(broker: Broker
         room.start(plan(mqtt_plan(broker.port)))
         room.wait(lambda: room.hellos == 2, "greeting")
         room.hand_over(result(9))  # said before the engine read the greeting
-        room.say(EngineHello(BOOT, {"door": 5}))
+        room.say(EngineHello(BOOT, (Tally("door", "result", 10, 5),)))
         for seq in range(6, 11):
             room.hand_over(result(seq))
         room.wait_acked(10)
@@ -133,8 +133,13 @@ def test_results_of_an_engine_that_died_with_the_publisher_are_taken(broker: Bro
     for seq in (1, 2, 3):
         room.hand_over(result(seq, boot="aaaaaa"))
     with Subscriber(broker.port) as subscriber:
-        room.start(plan(mqtt_plan(broker.port)))
-        room.wait_acked(3, boot="aaaaaa")
+        room.start()
+        room.tell(ApplyPlan(plan(mqtt_plan(broker.port))))
+        room.tell(EngineDown("engine_failed", "aaaaaa", (Tally("door", "result", 5),)))
+        room.tell(EngineUp(BOOT))
+        room.wait(lambda: room.report and room.report.outbox.delivered == 3, "delivery")
+        assert room.report
+        assert (room.report.outbox.produced, room.report.outbox.lost) == (5, {"unknown": 2})
         assert [one.value["boot"] for one in subscriber.first(3, f"{P}/door/result")] == ["aaaaaa"] * 3
 
 
@@ -143,7 +148,7 @@ def test_an_engine_that_died_with_the_greeting_is_not_waited_for(broker: Broker,
     room.start(plan(mqtt_plan(broker.port)))
     room.wait(lambda: room.hellos == 1, "greeting")
     room.greet = True
-    room.tell(EngineDown("engine_failed"))
+    room.tell(EngineDown("engine_failed", BOOT))
     room.hand_over(result(1))
     room.wait(lambda: room.hellos == 2, "second greeting")
     room.hand_over(result(1))
@@ -200,7 +205,7 @@ def test_an_engine_that_dies_leaves_no_stale_state(broker: Broker, room: Room) -
         room.start(plan(mqtt_plan(broker.port)))
         room.say(StateUpdate("door", state(2)))
         subscriber.wait(f"{P}/door/state", lambda heard: heard.value["counts"] == {"face": 2})
-        room.tell(EngineDown("engine_failed"))
+        room.tell(EngineDown("engine_failed", BOOT))
         failed = subscriber.wait(f"{P}/door/state", lambda heard: heard.value.get("reason") == "engine_failed")
         assert failed.value["counts"] is None
         assert failed.value["boot"] == BOOT

@@ -224,7 +224,7 @@ def test_a_folder_that_cannot_be_written_costs_nothing_else(broker: Broker, room
     with Subscriber(broker.port) as subscriber:
         room.start(every_task(mqtt_plan(broker.port), "people"))
         assert subscriber.wait(TOPIC).value == made("people")
-        room.tell(EngineDown("engine_failed"))
+        room.tell(EngineDown("engine_failed", BOOT))
         subscriber.wait(f"{P}/people/state", lambda heard: heard.value.get("reason") == "engine_failed")
         room.stop()
     assert "stay at Home Assistant" in room.log()

@@ -21,9 +21,9 @@ from edge_infer.publisher.clock import Clock
 from edge_infer.publisher.diagnosis import Diagnosis
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.mqtt import Link, Patience
-from edge_infer.publisher.outbox import MemoryOutbox
 from edge_infer.publisher.retained import Retained
 from edge_infer.publisher.secretfiles import LOOK_EVERY, SecretFiles
+from edge_infer.publisher.stored import StoredOutbox
 from edge_infer.publisher.trouble import Trouble
 from edge_infer.rooms import StateUpdate
 from tests.broker import Broker, Certificates, Subscriber, eventually
@@ -104,7 +104,7 @@ def test_an_idle_connection_to_a_frozen_broker_is_noticed(broker: Broker) -> Non
     """A ping that nobody answers; in the daemon after a minute, or 20 s after the first message."""
     link = Link(
         mqtt_plan(broker.port),
-        Cargo(Retained(), MemoryOutbox(), Egress()),
+        Cargo(Retained(), StoredOutbox(), Egress()),
         Patience(keepalive=1, acknowledging=60.0),
     )
     run(link, lambda: link.up, "connection")

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from edge_infer.codec import decode, encode
 from edge_infer.errors import WireError
 from edge_infer.messages import OutboxHealth
-from edge_infer.publisher.intake import MOST_SERIES, Series
-from edge_infer.publisher.outbox import OVERHEAD, Entry, MemoryOutbox
+from edge_infer.publisher.account import MOST_SERIES
+from edge_infer.publisher.series import OVERHEAD, Entry, Series
+from edge_infer.publisher.stored import StoredOutbox
 from edge_infer.publisher.topics import Place
-from edge_infer.rooms import Acked, EngineHello
+from edge_infer.rooms import Acked, EngineHello, Tally
 
 DOOR, EVENTS, YARD = (
     Series("door", "aaaaaa", "result"),
@@ -21,14 +22,14 @@ DOOR, EVENTS, YARD = (
 )
 
 
-def filled(*numbered: tuple[Series, int]) -> MemoryOutbox:
-    outbox = MemoryOutbox()
+def filled(*numbered: tuple[Series, int]) -> StoredOutbox:
+    outbox = StoredOutbox()
     for series, seq in numbered:
         assert outbox.put(series, seq, b"{}", late=False)
     return outbox
 
 
-def drain(outbox: MemoryOutbox, *held: Place) -> list[Entry]:
+def drain(outbox: StoredOutbox, *held: Place) -> list[Entry]:
     found = []
     while entry := outbox.next(held):
         found.append(entry)
@@ -56,7 +57,7 @@ def test_what_comes_back_is_late_and_in_its_place() -> None:
     assert second
     outbox.acked(first)
     outbox.rewind()
-    assert [(entry.seq, entry.late) for entry in drain(outbox)] == [(2, True), (3, False)]
+    assert [(entry.seq, entry.late) for entry in drain(outbox)] == [(2, True), (3, True)]
 
 
 def test_safe_is_what_is_settled_without_a_gap() -> None:
@@ -69,12 +70,12 @@ def test_safe_is_what_is_settled_without_a_gap() -> None:
     outbox.told(outbox.safe()[0])
     assert outbox.safe() == []
     outbox.drop(entries[1], "rejected")
-    assert outbox.safe() == [Acked("door", "aaaaaa", "result", 3)]
+    assert outbox.safe() == [Acked("door", "aaaaaa", "result", 3, lost=1)]
 
 
 def test_a_new_publisher_counts_from_what_the_engine_says_is_safe() -> None:
-    outbox = MemoryOutbox()
-    outbox.hello(EngineHello("aaaaaa", {"door": 7}))
+    outbox = StoredOutbox()
+    outbox.resume("aaaaaa", (Tally("door", "result", 9, 7),))
     assert not outbox.put(DOOR, 7, b"{}", late=False)
     assert outbox.put(DOOR, 10, b"{}", late=False)
     assert outbox.account().lost == {"handover": 2}
@@ -83,7 +84,7 @@ def test_a_new_publisher_counts_from_what_the_engine_says_is_safe() -> None:
 
 
 def test_names_without_end_take_no_memory_without_end() -> None:
-    outbox = MemoryOutbox()
+    outbox = StoredOutbox()
     outbox.put(DOOR, 1, b"{}", late=False)
     for number in range(3 * MOST_SERIES):
         outbox.lose(Series(f"p{number}", "aaaaaa", "result"), 1, "rejected")
@@ -93,39 +94,39 @@ def test_names_without_end_take_no_memory_without_end() -> None:
 
 
 def test_greetings_without_end_take_no_memory_without_end() -> None:
-    outbox = MemoryOutbox()
+    outbox = StoredOutbox()
     for number in range(40):
-        outbox.hello(EngineHello("aaaaaa", {f"p{number}-{name}": 1 for name in range(100)}))
+        outbox.resume("aaaaaa", tuple(Tally(f"p{number}-{name}", "result", 1, 1) for name in range(100)))
     assert len(outbox.safe()) == 0
-    outbox.hello(EngineHello("aaaaaa", {"door": 7}))
+    outbox.resume("aaaaaa", (Tally("door", "result", 7, 7),))
     assert not outbox.put(DOOR, 7, b"{}", late=False)
     assert outbox.put(Series("p0-0", "aaaaaa", "result"), 1, b"{}", late=False), "forgotten"
-    with pytest.raises(WireError, match="more than 256"):
-        decode(EngineHello, encode(EngineHello("aaaaaa", {f"p{name}": 1 for name in range(300)})))
+    with pytest.raises(WireError, match="more than 512"):
+        decode(EngineHello, encode(EngineHello("aaaaaa", tuple(Tally(f"p{n}", "result", 1) for n in range(600)))))
 
 
 def test_numbers_that_leap_leave_an_account_that_can_be_told() -> None:
-    outbox = MemoryOutbox()
+    outbox = StoredOutbox()
     for boot in ("aaaaaa", "bbbbbb"):
         outbox.put(Series("door", boot, "result"), 2**53, b"{}", late=False)
     assert decode(OutboxHealth, encode(outbox.account())).lost == {"handover": 2**53}
 
 
 def test_the_oldest_give_way_and_are_counted() -> None:
-    outbox = MemoryOutbox(limit=10 * (OVERHEAD + 2))
+    outbox = StoredOutbox(limit=10 * (OVERHEAD + 2))
     for seq in range(1, 26):
         outbox.put(DOOR, seq, b"{}", late=False)
     account = outbox.account()
     assert (account.pending, account.lost) == (10, {"full": 15})
     assert [entry.seq for entry in drain(outbox)] == list(range(16, 26))
-    assert outbox.safe() == [Acked("door", "aaaaaa", "result", 15)]
+    assert outbox.safe() == [Acked("door", "aaaaaa", "result", 15, lost=15)]
 
 
 @given(
     st.lists(st.sampled_from(["put", "skip", "repeat", "next", "ack", "again", "drop", "lose", "rewind"]), max_size=200)
 )
 def test_the_account_is_even_over_any_history(steps: list[str]) -> None:
-    outbox, seq, out = MemoryOutbox(limit=20 * (OVERHEAD + 2)), 0, []
+    outbox, seq, out = StoredOutbox(limit=20 * (OVERHEAD + 2)), 0, []
     for step in steps:
         if step == "put":
             seq += 1
@@ -149,7 +150,10 @@ def test_the_account_is_even_over_any_history(steps: list[str]) -> None:
                 step, out.append
             )(entry)
         account = outbox.account()
-        assert account.delivered + account.pending + sum(account.lost.values()) == seq
+        assert account.delivered + account.pending + sum(account.lost.values()) == account.produced == seq
+        assert account.pending == len(outbox)
         assert account.bytes == account.pending * (OVERHEAD + 2)
-    seqs = [entry.seq for entry in drain(outbox)]
-    assert seqs == sorted(seqs)
+    left = drain(outbox)
+    for late in (True, False):
+        seqs = [entry.seq for entry in left if entry.late == late]
+        assert seqs == sorted(seqs)

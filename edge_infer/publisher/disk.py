@@ -1,0 +1,184 @@
+"""The disk, from the point of view of a thread that must not wait for it: orders go in, outcomes come out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+from edge_infer.publisher.database import FILE, Batch, CorruptError, Database, Dropped, Limits, SeriesRow
+from edge_infer.publisher.series import Entry, Series
+from edge_infer.publisher.topics import Place
+
+log = logging.getLogger(__name__)
+
+ASIDE: Final = ".corrupt"
+"""What a file that cannot be used is renamed to, for whoever wants to look; the one before is overwritten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open the file. Messages of a series ``above`` a number were said again and are not wanted."""
+
+    above: dict[Series, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Read the next messages of a place (see `Database.load`)."""
+
+    place: Place
+    after: int | None
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The file is open, with this account; ``emptied``: it was corrupt, and is a new one."""
+
+    rows: list[SeriesRow]
+    emptied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A batch is committed, and these were dropped with it."""
+
+    batch: Batch
+    dropped: list[Dropped]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was read; ``complete``: nothing is left up to the number that was asked for."""
+
+    load: Load
+    entries: list[Entry]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The disk did not do it, and the file is closed; why, for the operator."""
+
+    order: Open | Batch | Load
+    why: str
+
+
+Order = Open | Batch | Load | None
+Outcome = Opened | Written | Loaded | Failed
+
+
+class Disk:
+    """A thread that owns the file in ``folder``. Readable when there are outcomes; ended by `close`."""
+
+    def __init__(self, folder: Path, limits: Limits, kernel: str, uptime: Callable[[], float]) -> None:
+        self.path = folder / FILE
+        self.limits = limits
+        self._kernel = kernel
+        self._uptime = uptime
+        self._database: Database | None = None
+        self._base: int | None = None
+        self._orders: SimpleQueue[Order] = SimpleQueue()
+        self._outcomes: deque[Outcome] = deque()
+        self._readable, self._writable = os.pipe()
+        os.set_blocking(self._readable, False)
+        os.set_blocking(self._writable, False)
+        self._thread = threading.Thread(target=self._run, name="disk", daemon=True)
+        self._thread.start()
+
+    def fileno(self) -> int:
+        """For select: readable when there are outcomes."""
+        return self._readable
+
+    def order(self, order: Open | Batch | Load) -> None:
+        """Something to do, after everything that was ordered before."""
+        self._orders.put(order)
+
+    def outcomes(self) -> list[Outcome]:
+        """What has been done since the last call."""
+        with suppress(BlockingIOError):
+            while len(os.read(self._readable, 4096)) == 4096:
+                pass
+        found = []
+        while self._outcomes:
+            found.append(self._outcomes.popleft())
+        return found
+
+    def close(self, timeout: float) -> bool:
+        """Ends after what was ordered; False for a disk that hangs. May be called twice."""
+        if self._readable < 0:
+            return True
+        self._orders.put(None)
+        self._thread.join(timeout)
+        if ended := not self._thread.is_alive():  # else its end of the pipe has to stay
+            for end in (self._readable, self._writable):
+                os.close(end)
+            self._readable = self._writable = -1
+        return ended
+
+    def _run(self) -> None:
+        while (order := self._orders.get()) is not None:
+            self._outcomes.append(self._attempt(order))
+            with suppress(BlockingIOError):  # so many bytes in the pipe wake it as well
+                os.write(self._writable, b"!")
+        self._release()
+
+    def _attempt(self, order: Open | Batch | Load) -> Outcome:
+        try:
+            return self._do(order)
+        except CorruptError as error:
+            return self._begin_anew(order, error)
+        except (sqlite3.Error, OSError) as error:
+            self._release()
+            return Failed(order, f"{self.path} cannot be used: {error}")
+
+    def _do(self, order: Open | Batch | Load) -> Outcome:
+        if isinstance(order, Open):
+            self._release()
+            self._database = self._open()
+            return Opened(self._database.contents(order.above), emptied=False)
+        if self._database is None:
+            return Failed(order, f"{self.path} is not open")
+        if isinstance(order, Load):
+            entries = self._database.load(order.place, order.after, order.upto)
+            return Loaded(order, entries, complete=not entries)
+        self._database.limits = self.limits
+        dropped = self._database.write(order, self._uptime())
+        if order.gone:
+            self._database.tidy()
+        return Written(order, dropped)
+
+    def _open(self) -> Database:
+        database = Database(self.path, self.limits, self._kernel, self._uptime(), self._base)
+        self._base = database.base
+        return database
+
+    def _begin_anew(self, order: Open | Batch | Load, error: CorruptError) -> Outcome:
+        """A corrupt file is put aside. Nothing that was in it comes back; a new one takes what comes."""
+        self._release()
+        aside = self.path.with_name(self.path.name + ASIDE)
+        try:
+            self.path.replace(aside)
+            for ending in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+            log.error("%s is corrupt (%s): it is kept as %s, and a new one begins", self.path, error, aside.name)
+            self._database = self._open()
+            return Opened(self._database.contents({}), emptied=True)
+        except (sqlite3.Error, OSError) as further:
+            self._release()
+            return Failed(order, f"{self.path} is corrupt, and a new one cannot be made: {further}")
+
+    def _release(self) -> None:
+        database, self._database = self._database, None
+        if database:
+            with suppress(sqlite3.Error):
+                database.close()

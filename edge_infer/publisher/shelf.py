@@ -1,0 +1,142 @@
+"""The backlog of one place: the beginning in memory, the long middle on disk alone, the newest in memory again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from edge_infer.publisher.series import Entry
+
+KEPT: Final = 256
+"""Entries of a place that stay in memory though they are on the disk."""
+LOW: Final = 128
+"""So few left in memory that the next ones have to be read."""
+
+
+@dataclass(slots=True)
+class Hole:
+    """Entries after one number and up to another that are on the disk alone, ``count`` of them.
+
+    ``settled`` were given out before the hole came about, and wait no longer, though the disk may still have them.
+    """
+
+    after: int | None
+    upto: int
+    count: int
+    settled: set[int] = field(default_factory=set)
+
+    def __contains__(self, number: int) -> bool:
+        return (self.after is None or number > self.after) and number <= self.upto
+
+
+class Shelf:
+    """Entries by number; there is one hole at most."""
+
+    def __init__(self) -> None:
+        self._front: dict[int, Entry] = {}
+        self._rest: dict[int, Entry] = {}  # after the hole; empty without one
+        self.hole: Hole | None = None
+        self.reading = False
+
+    def __len__(self) -> int:
+        return len(self._front) + len(self._rest) + (self.hole.count if self.hole else 0)
+
+    def entries(self) -> Iterator[Entry]:
+        """What is in memory."""
+        yield from self._front.values()
+        yield from self._rest.values()
+
+    def put(self, entry: Entry) -> None:
+        """An entry, new or given back, waits at its place; one of the hole is on the disk already."""
+        if self.hole and entry.number in self.hole:
+            self.hole.count += 1
+            self.hole.settled.discard(entry.number)
+        elif self.hole and entry.number > self.hole.upto:
+            _insert(self._rest, entry)
+        else:
+            _insert(self._front, entry)
+
+    def head(self) -> Entry | None:
+        """The first entry; None when there is none, or when it has to be read first."""
+        return next(iter(self._front.values()), None)
+
+    def pop(self) -> Entry:
+        """Takes the first entry."""
+        return self._front.pop(next(iter(self._front)))
+
+    def remove(self, number: int) -> bool:
+        """An entry waits no longer; False when it is not here."""
+        if self._front.pop(number, None) or self._rest.pop(number, None):
+            return True
+        if self.hole and number in self.hole and number not in self.hole.settled and self.hole.count:
+            self.hole.count -= 1
+            return True
+        return False
+
+    def settled(self, number: int) -> None:
+        """An entry that was given out is done: the disk may still show it."""
+        if self.hole and number in self.hole:
+            self.hole.settled.add(number)
+
+    def waits_on_disk(self, count: int, upto: int) -> None:
+        """So many entries lie on the disk, up to this number, before everything here."""
+        self._rest, self._front = {**self._front, **self._rest}, {}
+        self.hole = Hole(None, upto, count)
+
+    @property
+    def wants(self) -> bool:
+        """Whether the next entries have to be read, and are not yet."""
+        return self.hole is not None and not self.reading and len(self._front) < LOW
+
+    def fill(self, rows: list[Entry], out: Iterable[int], *, complete: bool) -> int:
+        """Entries that were read, in order; ``complete``: nothing is left. Returns how many are missing at the end."""
+        self.reading = False
+        if self.hole is None:
+            return 0
+        skip = self.hole.settled.union(out)
+        fresh = {entry.number: entry for entry in rows if entry.number in self.hole and entry.number not in skip}
+        self._front.update(fresh)
+        self.hole.count -= len(fresh)
+        if rows:
+            self.hole.after = rows[-1].number
+        if not complete:
+            return 0
+        missing, self.hole = self.hole.count, None
+        self._front.update(self._rest)
+        self._rest = {}
+        return max(0, missing)
+
+    def release(self, upto: int, kept: int = KEPT) -> None:
+        """Entries up to this number are on the disk: memory keeps the first ones only."""
+        if self.hole:
+            released = [number for number in self._rest if number <= upto]
+            for number in released:
+                del self._rest[number]
+            if released:
+                self.hole.count += len(released)
+                self.hole.upto = released[-1]
+            return
+        released = [number for number in list(self._front)[kept:] if number <= upto]
+        if len(released) < kept:  # so few are not worth reading again
+            return
+        first = released[0]
+        self._rest = {number: entry for number, entry in self._front.items() if number > released[-1]}
+        self._front = {number: entry for number, entry in self._front.items() if number < first}
+        self.hole = Hole(first - 1, released[-1], len(released))
+
+    def forget_disk(self) -> int:
+        """The disk has lost what was on it; how many entries are gone."""
+        missing = self.hole.count if self.hole else 0
+        self._front.update(self._rest)
+        self._rest, self.hole, self.reading = {}, None, False
+        return missing
+
+
+def _insert(part: dict[int, Entry], entry: Entry) -> None:
+    last = next(reversed(part), None)
+    part[entry.number] = entry
+    if last is not None and entry.number < last:
+        ordered = sorted(part.items())
+        part.clear()
+        part.update(ordered)

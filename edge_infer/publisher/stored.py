@@ -1,0 +1,389 @@
+"""The outbox: memory first, and on the disk what the broker does not acknowledge within a second."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import select
+import time
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Container, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from edge_infer.boot import kernel_tag, uptime
+from edge_infer.config.plan import OutboxPlan
+from edge_infer.messages import OutboxHealth
+from edge_infer.publisher.account import Account
+from edge_infer.publisher.database import Batch, Dropped, Limits, SeriesRow
+from edge_infer.publisher.disk import Disk, Failed, Load, Loaded, Open, Opened, Written
+from edge_infer.publisher.lanes import Lanes
+from edge_infer.publisher.outbox import Outbox
+from edge_infer.publisher.rarely import Rarely
+from edge_infer.publisher.series import OVERHEAD, Entry, Series
+from edge_infer.publisher.topics import Place
+from edge_infer.rooms import Acked, Tally
+
+log = logging.getLogger(__name__)
+
+MEMORY_LIMIT: Final = 4 << 20
+STORE_AFTER: Final = 0.8
+"""Seconds without an acknowledgement: the commit that follows is done within the second."""
+LATE_AFTER: Final = 10.0
+"""Seconds in which a message finds no place on its way: it is late then, and newer ones go first."""
+REMOVE_AFTER: Final = 0.3
+"""Seconds after which what was delivered leaves the disk: a kill before that sends it twice."""
+ACCOUNT_EVERY: Final = 60.0
+"""Seconds between two commits while everything is acknowledged: each writes 4 KiB and more."""
+OPEN_AGAIN: Final = 5.0
+"""Seconds until a disk that failed is tried again."""
+READY_WITHIN: Final = 1.5
+"""Seconds that are waited for the file before work begins without it."""
+CLOSE_WITHIN: Final = 0.6
+"""Seconds for the last commit."""
+
+
+class StoredOutbox:
+    """An `Outbox` in a file of the state directory. Without one, or while it fails, a ring of ``limit`` bytes."""
+
+    def __init__(self, limit: int = MEMORY_LIMIT, clock: Callable[[], float] = uptime) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._account = Account()
+        self._lanes = Lanes()
+        self._numbers = itertools.count(1)
+        self._out: dict[int, Entry] = {}
+        self._fresh: OrderedDict[int, Entry] = OrderedDict()  # not on the disk: waiting, or given out
+        self._fresh_bytes = 0
+        self._gone = array("q")  # no longer wanted on the disk
+        self._gone_since = self._changed_since = math.inf
+        self._tried_upto = 0  # the highest number that may be on the disk
+        self._disk: Disk | None = None
+        self._limits = Limits(0, math.inf)
+        self._writing: Batch | None = None
+        self._open = self._degraded = self._known = False
+        self._opening_since = -math.inf
+        self._open_at = math.inf
+        self._above: dict[Series, int] = {}
+        self._boot = ""
+        self._rarely = Rarely()
+
+    def __enter__(self) -> Outbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Life
+
+    def use(self, folder: Path, plan: OutboxPlan, kernel: str = "") -> None:
+        """See `Outbox`."""
+        self._limits = Limits(plan.max_size, plan.max_age)
+        if self._disk is None:
+            self._disk = Disk(folder, self._limits, kernel or kernel_tag(), self._clock)
+            self._opening_since = self._clock()
+            self._order_open(self._disk)
+        self._disk.limits = self._limits
+
+    @property
+    def ready(self) -> bool:
+        """See `Outbox`."""
+        return self._known or self._degraded or self._clock() - self._opening_since > READY_WITHIN
+
+    def files(self) -> list[int]:
+        """See `Outbox`."""
+        return [self._disk.fileno()] if self._disk else []
+
+    def due(self) -> float:
+        """See `Outbox`."""
+        if self._disk is None:
+            return math.inf
+        moments = [self._open_at] if not self._open else [] if self._writing else [self._write_at()]
+        if not self.ready:
+            moments.append(self._opening_since + READY_WITHIN)
+        if self._lanes:
+            moments.append(self._clock() + LATE_AFTER)
+        return max(0.0, min(moments, default=math.inf) - self._clock())
+
+    def step(self) -> None:
+        """See `Outbox`."""
+        now = self._clock()
+        if self._disk is not None:
+            for outcome in self._disk.outcomes():
+                self._learn(outcome)
+            if not self._open and now >= self._open_at:
+                self._order_open(self._disk)
+            self._read_on(self._disk)
+            if self._open and self._writing is None and now >= self._write_at():
+                self._write(self._disk)
+        self._lanes.turn_late(now - LATE_AFTER)
+        while self._fresh and (oldest := next(iter(self._fresh.values()))).taken < now - self._limits.max_age:
+            self._lose(oldest, "old")
+
+    def close(self) -> None:
+        """See `Outbox`."""
+        disk, deadline = self._disk, time.monotonic() + CLOSE_WITHIN
+        if disk is None:
+            return
+        self._disk = None
+        self._await(disk, deadline)
+        if self._open:
+            self._write(disk)
+            self._await(disk, deadline)
+        if self._fresh or self._writing:
+            log.warning("the disk does not take what is left: %d messages are in no safe place", len(self._fresh))
+        disk.close(max(0.0, deadline - time.monotonic()))
+
+    def _await(self, disk: Disk, deadline: float) -> None:
+        """Waits for what the disk has been told to do."""
+        while (self._writing or not (self._open or self._degraded)) and (left := deadline - time.monotonic()) > 0:
+            select.select([disk.fileno()], [], [], left)
+            for outcome in disk.outcomes():
+                self._learn(outcome)
+
+    # What the engine says
+
+    def resume(self, boot: str, tallies: Iterable[Tally]) -> None:
+        """See `Outbox`."""
+        self._account.resume(boot, tallies)
+
+    def report(self, boot: str, tallies: Iterable[Tally]) -> None:
+        """See `Outbox`."""
+        self._account.report(boot, tallies)
+
+    def ended(self, boot: str, tallies: Iterable[Tally]) -> None:
+        """See `Outbox`."""
+        self._account.close(boot, tallies)
+        self._note_change(STORE_AFTER)
+
+    def started(self, boot: str) -> None:
+        """See `Outbox`."""
+        self._boot = boot
+        self._account.close_others((boot,))
+        self._note_change(STORE_AFTER)
+
+    def put(self, series: Series, seq: int, payload: bytes, *, late: bool, missing: str = "handover") -> bool:
+        """See `Outbox`."""
+        if not self._account.take(series, seq, len(payload) + OVERHEAD, missing):
+            return False
+        entry = Entry(next(self._numbers), series, seq, payload, late, self._clock())
+        self._fresh[entry.number] = entry
+        self._fresh_bytes += entry.size
+        self._lanes.put(entry)
+        self._note_change(ACCOUNT_EVERY)
+        while self._fresh_bytes > self._limit:
+            self._lose(next(iter(self._fresh.values())), "full")
+        return True
+
+    def lose(self, series: Series, seq: int, reason: str, missing: str = "handover") -> None:
+        """See `Outbox`."""
+        self._account.lose(series, seq, reason, missing)
+        self._note_change(STORE_AFTER)
+
+    def highest(self, series: Series) -> int:
+        """See `Outbox`."""
+        return self._account.highest(series)
+
+    def safe(self) -> list[Acked]:
+        """See `Outbox`."""
+        return self._account.safe()
+
+    def told(self, acked: Acked) -> None:
+        """See `Outbox`."""
+        self._account.told(acked)
+
+    # What the link does
+
+    def next(self, held: Container[Place]) -> Entry | None:
+        """See `Outbox`."""
+        entry = self._lanes.next(held)
+        if entry:
+            self._out[entry.number] = entry
+        return entry
+
+    def acked(self, entry: Entry) -> None:
+        """See `Outbox`."""
+        if self._out.pop(entry.number, None):
+            self._settle(entry)
+            self._account.delivered(entry.series, entry.seq, entry.size)
+            self._note_change(ACCOUNT_EVERY)
+
+    def drop(self, entry: Entry, reason: str) -> None:
+        """See `Outbox`."""
+        if self._out.pop(entry.number, None):
+            self._settle(entry)
+            self._account.lost(entry.series, entry.seq, entry.size, reason)
+            self._note_change(STORE_AFTER)
+
+    def again(self, entry: Entry) -> None:
+        """See `Outbox`."""
+        if self._out.pop(entry.number, None):
+            self._lanes.give_back([entry])
+
+    def rewind(self) -> None:
+        """See `Outbox`."""
+        returned, self._out = list(self._out.values()), {}
+        self._lanes.give_back(returned)
+        self._lanes.turn_late(math.inf)
+
+    def account(self) -> OutboxHealth:
+        """See `Outbox`."""
+        produced, pending, size, delivered, lost = self._account.sums()
+        return OutboxHealth(pending, size, delivered, lost, self._degraded, produced)
+
+    def __len__(self) -> int:
+        return len(self._lanes) + len(self._out)
+
+    # What becomes of entries
+
+    def _lose(self, entry: Entry, reason: str) -> None:
+        """The oldest in memory gives way, even one that is under way."""
+        if not self._out.pop(entry.number, None):
+            self._lanes.remove(entry.place, entry.number)
+        self._settle(entry)
+        self._account.lost(entry.series, entry.seq, entry.size, reason)
+        self._note_change(STORE_AFTER)
+        self._tell_loss(reason)
+
+    def _settle(self, entry: Entry) -> None:
+        if self._fresh.pop(entry.number, None):
+            self._fresh_bytes -= entry.size
+        if entry.number <= self._tried_upto:
+            self._gone_since = min(self._gone_since, self._clock())
+            self._gone.append(entry.number)
+            self._lanes.shelf(entry.place).settled(entry.number)
+
+    def _note_change(self, patience: float) -> None:
+        self._changed_since = min(self._changed_since, self._clock() + patience)
+
+    def _tell_loss(self, reason: str) -> None:
+        if self._rarely.due(reason):
+            what = {"full": "is full", "old": "holds what is too old"}[reason]
+            log.warning("the outbox %s: the oldest messages are dropped, and counted (told once a minute)", what)
+
+    # The disk
+
+    def _order_open(self, disk: Disk) -> None:
+        self._open, self._open_at = False, math.inf
+        self._above = {} if self._known else self._account.begun()
+        disk.order(Open(self._above))
+
+    def _write_at(self) -> float:
+        """When the next commit is due."""
+        oldest = next(iter(self._fresh.values())).taken if self._fresh else math.inf
+        return min(oldest + STORE_AFTER, self._gone_since + REMOVE_AFTER, self._changed_since)
+
+    def _write(self, disk: Disk) -> None:
+        """Everything that is not on the disk goes there, so that the account in the file is whole."""
+        rows, forgotten = self._account.changes()
+        self._writing = Batch(tuple(self._fresh.values()), tuple(self._gone), rows, forgotten)
+        self._tried_upto = next(reversed(self._fresh), self._tried_upto)
+        self._gone_since = self._changed_since = math.inf
+        disk.order(self._writing)
+
+    def _read_on(self, disk: Disk) -> None:
+        if not self._open:
+            return
+        for place, shelf in self._lanes.shelves.items():
+            if shelf.wants and shelf.hole:
+                shelf.reading = True
+                disk.order(Load(place, shelf.hole.after, shelf.hole.upto))
+
+    def _learn(self, outcome: Opened | Written | Loaded | Failed) -> None:
+        if isinstance(outcome, Opened):
+            self._opened(outcome)
+        elif isinstance(outcome, Written):
+            self._written(outcome)
+        elif isinstance(outcome, Loaded):
+            shelf = self._lanes.shelf(outcome.load.place)
+            if missing := shelf.fill(outcome.entries, self._out, complete=outcome.complete):
+                self._miss(outcome.load.place, missing)
+        else:
+            self._failed(outcome)
+
+    def _opened(self, opened: Opened) -> None:
+        if self._degraded:
+            log.info("the disk works again: the outbox keeps what waits there")
+        self._open, self._degraded = True, False
+        if opened.emptied:
+            self._begin_anew()
+        elif not self._known:
+            if self._disk and self._account.begun() != self._above:  # something began meanwhile
+                self._order_open(self._disk)
+                return
+            self._account.restore(opened.rows)
+            self._find_waiting(opened.rows)
+            if self._boot:
+                self._account.close_others((self._boot,))
+        self._known = True
+        self._note_change(0.0)
+
+    def _find_waiting(self, rows: list[SeriesRow]) -> None:
+        counts: dict[Place, int] = {}
+        for row in rows:
+            counts[row.series.place] = counts.get(row.series.place, 0) + row.waiting
+        for place, count in counts.items():
+            if count:
+                self._lanes.shelf(place).waits_on_disk(count, 0)
+        if waiting := sum(counts.values()):
+            log.info("%d messages of before wait in the outbox", waiting)
+
+    def _begin_anew(self) -> None:
+        """What is in memory goes into the new file; what was only on the disk is lost."""
+        for shelf in self._lanes.shelves.values():
+            shelf.forget_disk()
+        kept = sorted([*self._lanes.entries(), *self._out.values()], key=lambda entry: entry.number)
+        self._fresh = OrderedDict((entry.number, entry) for entry in kept)
+        self._fresh_bytes = sum(entry.size for entry in kept)
+        self._gone = array("q")
+        self._account.lose_stored(kept)
+        self._account.without_file()
+        self._account.everything_changed()
+
+    def _written(self, written: Written) -> None:
+        batch, self._writing = written.batch, None
+        for entry in batch.entries:
+            if self._fresh.pop(entry.number, None):
+                self._fresh_bytes -= entry.size
+                self._account.stored(entry.series, entry.seq)
+        del self._gone[: len(batch.gone)]
+        self._account.committed(batch.series, batch.forgotten)
+        for dropped in written.dropped:
+            self._give_up(dropped)
+        if batch.entries:
+            upto = batch.entries[-1].number
+            for shelf in self._lanes.shelves.values():
+                shelf.release(upto)
+        if self._gone:
+            self._gone_since = min(self._gone_since, self._clock())
+        if self._account.changed or len(self):  # what grows too old is found by a commit
+            self._note_change(ACCOUNT_EVERY)
+
+    def _give_up(self, dropped: Dropped) -> None:
+        """The disk has dropped it and counted it; so it is here, unless it has just been delivered."""
+        entry = self._out.pop(dropped.number, None)
+        if entry is None and not self._lanes.remove(dropped.series.place, dropped.number):
+            return
+        self._account.lost(dropped.series, 0, dropped.size, dropped.reason)
+        self._tell_loss(dropped.reason)
+
+    def _miss(self, place: Place, missing: int) -> None:
+        log.error("%d messages of %s are not where they were on the disk; they are counted as lost", missing, place)
+        self._account.lose_some(place, missing, [*self._lanes.entries(), *self._out.values()])
+
+    def _failed(self, failed: Failed) -> None:
+        if self._rarely.due("disk"):
+            log.error(
+                "%s: what waits is kept in memory, %d bytes at most; tried again every %.0f s (told once a minute)",
+                failed.why, self._limit, OPEN_AGAIN,
+            )  # fmt: skip
+        self._writing = None
+        for shelf in self._lanes.shelves.values():
+            shelf.reading = False
+        self._open, self._degraded = False, True
+        self._open_at = self._clock() + OPEN_AGAIN

@@ -1,0 +1,260 @@
+"""The outbox on disk: what waits outlives the process, within its bounds, and the account stays even."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_infer.config.plan import OutboxPlan
+from edge_infer.publisher.database import CHUNK, FILE
+from edge_infer.publisher.series import Entry, Series
+from edge_infer.publisher.stored import StoredOutbox
+from edge_infer.publisher.topics import Place
+from edge_infer.rooms import Acked, Tally
+from tests.broker import eventually
+
+DOOR, EVENTS, YARD = (
+    Series("door", "aaaaaa", "result"),
+    Series("door", "aaaaaa", "event"),
+    Series("yard", "aaaaaa", "result"),
+)
+PLAN = OutboxPlan()
+
+
+class Time:
+    """A clock that a test sets forward; it also goes on by itself, so that deadlines pass."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+def opened(folder: Path, plan: OutboxPlan = PLAN, clock: Callable[[], float] | None = None) -> StoredOutbox:
+    outbox = StoredOutbox(clock=clock or time.monotonic)
+    outbox.use(folder, plan, "kernel")
+    until(outbox, lambda: outbox.ready, "an open file")
+    return outbox
+
+
+def until(outbox: StoredOutbox, condition: Callable[[], object], what: str) -> None:
+    def fits() -> object:
+        outbox.step()
+        return condition()
+
+    eventually(fits, what)
+
+
+def stored(outbox: StoredOutbox, seq: int, series: Series = DOOR) -> None:
+    """Waits until the engine need not keep this number."""
+    until(outbox, lambda: safe(outbox, series) >= seq, f"{seq} of {series} on the disk")
+
+
+def safe(outbox: StoredOutbox, series: Series) -> int:
+    return next((a.seq for a in outbox.safe() if (a.pipeline, a.boot, a.kind) == series), 0)
+
+
+def drain(outbox: StoredOutbox, count: int, *held: Place) -> list[Entry]:
+    found: list[Entry] = []
+
+    def more() -> bool:
+        while entry := outbox.next(held):
+            found.append(entry)
+        return len(found) >= count
+
+    until(outbox, more, f"{count} entries")
+    return found
+
+
+def even(outbox: StoredOutbox) -> None:
+    account = outbox.account()
+    assert account.produced == account.delivered + account.pending + sum(account.lost.values())
+    assert account.pending == len(outbox)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    import threading
+
+    yield
+    eventually(lambda: "disk" not in {thread.name for thread in threading.enumerate()}, "end of the thread")
+
+
+def test_what_waits_outlives_the_process_and_is_late(tmp_path: Path) -> None:
+    with opened(tmp_path) as outbox:
+        for seq in range(1, 1001):
+            outbox.put(DOOR, seq, b"%d" % seq, late=True)
+        stored(outbox, 1000)
+        assert outbox.safe() == [Acked("door", "aaaaaa", "result", 1000)]
+        even(outbox)
+    with opened(tmp_path) as outbox:
+        assert outbox.account().pending == 1000
+        found = drain(outbox, 1000)
+        assert [entry.seq for entry in found] == list(range(1, 1001))
+        assert [int(entry.payload) for entry in found] == list(range(1, 1001))
+        assert all(entry.late for entry in found)
+        for entry in found[:600]:
+            outbox.acked(entry)
+        even(outbox)
+    with opened(tmp_path) as outbox:
+        account = outbox.account()
+        assert (account.produced, account.delivered, account.pending) == (1000, 600, 400)
+        assert [entry.seq for entry in drain(outbox, 400)] == list(range(601, 1001))
+
+
+def test_what_is_acknowledged_at_once_is_never_written(tmp_path: Path) -> None:
+    with opened(tmp_path) as outbox:
+        for seq in range(1, 101):
+            outbox.put(DOOR, seq, b"{}", late=False)
+            entry = outbox.next(())
+            assert entry
+            outbox.acked(entry)
+        stored(outbox, 100)
+    with sqlite3.connect(tmp_path / FILE) as file:
+        assert file.execute("SELECT count(*) FROM entry").fetchone() == (0,)
+        assert file.execute("SELECT upto, waiting FROM series").fetchone() == (100, 0)
+
+
+def test_a_publisher_killed_with_its_memory_goes_on_where_the_engine_knows(tmp_path: Path) -> None:
+    killed = opened(tmp_path)
+    for seq in range(1, 11):
+        killed.put(DOOR, seq, b"{}", late=True)
+    stored(killed, 10)
+    for entry in drain(killed, 10)[:4]:
+        killed.acked(entry)  # and never removed from the disk
+    killed._disk.close(5)  # type: ignore[union-attr]
+    with opened(tmp_path) as outbox:
+        outbox.resume("aaaaaa", (Tally("door", "result", 14, 12, 1),))
+        assert not outbox.put(DOOR, 12, b"{}", late=False)
+        assert outbox.put(DOOR, 13, b"{}", late=False)
+        even(outbox)
+        account = outbox.account()
+        assert (account.produced, account.pending, account.delivered, account.lost) == (13, 11, 1, {"unknown": 1})
+
+
+def test_a_boot_whose_witnesses_died_is_closed_with_what_is_unknown(tmp_path: Path) -> None:
+    killed = opened(tmp_path)
+    for seq in range(1, 11):
+        killed.put(DOOR, seq, b"{}", late=True)
+    stored(killed, 10)
+    killed._disk.close(5)  # type: ignore[union-attr]
+    with opened(tmp_path) as outbox:
+        outbox.resume("aaaaaa", (tally := Tally("door", "result", 20, 12),))
+        assert outbox.put(DOOR, 16, b"{}", late=True, missing="unknown")
+        outbox.ended("aaaaaa", (tally,))
+        outbox.started("bbbbbb")
+        even(outbox)
+        account = outbox.account()
+        assert (account.produced, account.pending, account.delivered, account.lost) == (20, 11, 2, {"unknown": 7})
+        outbox.ended("aaaaaa", (tally,))
+        assert outbox.account() == account
+
+
+def test_a_denied_place_with_a_long_backlog_costs_the_others_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path) as outbox:
+        for seq in range(1, 20 * CHUNK):
+            outbox.put(DOOR, seq, b"{}", late=True)
+        outbox.put(YARD, 1, b"{}", late=True)
+        stored(outbox, 1, YARD)
+        held = (Place("result", "door"),)
+        (entry,) = drain(outbox, 1, *held)
+        assert entry.series == YARD
+        started = time.perf_counter()
+        for _ in range(1000):
+            assert outbox.next(held) is None
+        assert time.perf_counter() - started < 1.0
+        assert len(drain(outbox, 20 * CHUNK - 1)) == 20 * CHUNK - 1
+
+
+def test_live_ones_overtake_the_backlog_and_never_stop_it(tmp_path: Path) -> None:
+    with opened(tmp_path) as outbox:
+        for seq in range(1, 101):
+            outbox.put(DOOR, seq, b"{}", late=True)
+        outbox.put(EVENTS, 1, b"{}", late=True)
+        for seq in range(101, 131):
+            outbox.put(DOOR, seq, b"{}", late=False)
+        outbox.put(EVENTS, 2, b"{}", late=False)
+        order = [(entry.series.kind, entry.seq) for entry in (outbox.next(()) for _ in range(10)) if entry]
+        assert order[0] == ("event", 2)
+        assert order[1:7] == [("result", seq) for seq in range(101, 107)]
+        assert order[7] == ("event", 1)
+        assert order[8:] == [("result", 107), ("result", 108)]
+
+
+def test_the_oldest_give_way_on_the_disk_and_are_counted(tmp_path: Path) -> None:
+    with opened(tmp_path, OutboxPlan(max_size=1 << 20)) as outbox:
+        for seq in range(1, 4001):
+            outbox.put(DOOR, seq, b"x" * 500, late=True)
+            if seq % 1000 == 0:
+                stored(outbox, seq)
+        size = sum(path.stat().st_size for path in tmp_path.iterdir() if path.name == FILE)
+        assert size <= 1 << 20
+        even(outbox)
+        account = outbox.account()
+        assert account.lost["full"] > 1000
+        left = drain(outbox, account.pending)
+        assert [entry.seq for entry in left] == list(range(account.lost["full"] + 1, 4001))
+    with opened(tmp_path, OutboxPlan(max_size=1 << 20)) as outbox:
+        assert outbox.account() == account
+
+
+def test_what_is_too_old_goes_and_time_switched_off_does_not_count(tmp_path: Path) -> None:
+    clock = Time()
+    with opened(tmp_path, OutboxPlan(max_age=3600.0), clock) as outbox:
+        outbox.put(DOOR, 1, b"{}", late=True)
+        stored(outbox, 1)
+    clock.ahead = 1e9  # the board was off, or its uptime is another's
+    outbox = StoredOutbox(clock=clock)
+    outbox.use(tmp_path, OutboxPlan(max_age=3600.0), "another kernel")
+    with outbox:
+        until(outbox, lambda: outbox.ready, "an open file")
+        outbox.put(DOOR, 2, b"{}", late=True)
+        stored(outbox, 2)
+        assert outbox.account().pending == 2
+        clock.ahead += 3000.0
+        outbox.put(DOOR, 3, b"{}", late=True)
+        stored(outbox, 3)
+        clock.ahead += 1000.0
+        until(outbox, lambda: outbox.account().lost == {"old": 2}, "loss of what is old")
+        even(outbox)
+        assert [entry.seq for entry in drain(outbox, 1)] == [3]
+
+
+def test_a_disk_that_fails_costs_no_more_than_the_ring(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Time()
+    (tmp_path / FILE).mkdir()  # nothing can be opened here
+    with opened(tmp_path, clock=clock) as outbox:
+        until(outbox, lambda: outbox.account().degraded, "word of it")
+        outbox.put(DOOR, 1, b"{}", late=True)
+        clock.ahead += 3.0
+        outbox.step()
+        assert outbox.safe() == []
+        (tmp_path / FILE).rmdir()
+        clock.ahead += 6.0
+        until(outbox, lambda: not outbox.account().degraded, "recovery")
+        stored(outbox, 1)
+        even(outbox)
+    assert "cannot be used" in caplog.text
+    with opened(tmp_path) as outbox:
+        assert outbox.account().pending == 1
+
+
+def test_a_corrupt_file_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with opened(tmp_path) as outbox:
+        for seq in range(1, 2001):
+            outbox.put(DOOR, seq, b"{}", late=True)
+        stored(outbox, 2000)
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    with opened(tmp_path) as outbox:
+        outbox.resume("aaaaaa", (Tally("door", "result", 2001, 2000),))
+        assert outbox.put(DOOR, 2001, b"{}", late=True)
+        stored(outbox, 2001)
+        assert outbox.account().pending == 1
+        even(outbox)
+    assert (tmp_path / "outbox.sqlite.corrupt").exists()
+    assert "is corrupt" in caplog.text
