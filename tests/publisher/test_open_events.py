@@ -11,7 +11,7 @@ from edge_infer.messages import Event
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.open_events import FILE, OpenEvents, events_of
 from edge_infer.publisher.topics import Place
-from edge_infer.rooms import EngineDown, EngineHello, Handover
+from edge_infer.rooms import EngineDown, EngineHello, EngineUp, Handover
 from tests.broker import Broker, Subscriber, eventually
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, TS, P, mqtt_plan, plan
@@ -123,6 +123,7 @@ def test_when_everything_was_killed_the_next_start_ends_it_first(broker: Broker,
             eventually(lambda: (tmp_path / FILE).exists() and len(told(heard)) == 1, "the begin, on disk")
         with Room() as room:
             room.start(here)
+            room.tell(EngineUp(OTHER))
             room.engine.send(EngineHello(OTHER))
             room.engine.send(Handover("door", appear(1, boot=OTHER)))
             eventually(lambda: len(told(heard)) == 3, "what comes after")
