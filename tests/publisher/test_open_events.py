@@ -104,6 +104,7 @@ def test_an_engine_that_dies_has_its_events_ended(broker: Broker, tmp_path: Path
         eventually(lambda: len(told(heard)) == 1, "the begin")
         room.tell(EngineDown("engine_failed", BOOT))
         eventually(lambda: len(told(heard)) == 2, "the end")
+        room.tell(EngineUp(OTHER))
         room.engine.send(Handover("door", appear(1, boot=OTHER)))
         eventually(lambda: len(told(heard)) == 3, "the next engine")
         assert told(heard) == [
