@@ -321,7 +321,7 @@ class StoredOutbox:
             if self._boot:
                 self._account.close_others((self._boot,))
         self._known = True
-        self._note_change(0.0)
+        self._note_change(STORE_AFTER)
 
     def _find_waiting(self, rows: list[SeriesRow]) -> None:
         counts: dict[Place, int] = {}
