@@ -172,6 +172,7 @@ class Client:
             raise EdgeInferError(explain(error, plan, timestamp(time.time())).text) from error
         except EdgeInferError:
             hang_up(paho)
+            self._tell(self._standings.disconnected())
             raise
         self._paho = paho
 

@@ -58,6 +58,8 @@ class Standings:
 
     def disconnected(self) -> list[tuple[str, str]]:
         """Nothing that was said before counts from here on."""
+        if not self._connected:
+            return []
         self._connected = False
         for device in self._devices.values():
             device.online = None

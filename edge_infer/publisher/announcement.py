@@ -24,7 +24,7 @@ Topic = Annotated[str, Text(r"[^+#\x00]+", 400)]
 Template = Annotated[str, Text(most=2500)]
 """What Home Assistant makes of a payload: Jinja."""
 Word = Annotated[str, Text(r"[a-z_]+", 40)]
-Shown = Annotated[str, Text(most=256)]
+Shown = Annotated[str, Text(most=400)]
 Platform = Literal["sensor", "binary_sensor", "event"]
 
 

@@ -107,22 +107,25 @@ def announce(plan: Plan, device: str, known: Mapping[str, Platform]) -> Announce
 
 
 class _Memory:
-    """A small file in the state directory, written when something changed and never otherwise."""
+    """What Home Assistant may know of us: in a small file of the state directory, written when it changes."""
 
     def __init__(self) -> None:
         self._known: Announced | None = None
+        self._written: Announced | None = None
         self._loaded = False
         self._rarely = Rarely(3600.0)
 
     def load(self, plan: Plan) -> Announced | None:
-        """What Home Assistant may know of us."""
+        """What was saved last, by this process or one before it."""
         if not self._loaded:
-            self._loaded, self._known = True, self._read(Path(plan.state_dir, FILE))
+            self._loaded = True
+            self._known = self._written = self._read(Path(plan.state_dir, FILE))
         return self._known
 
     def save(self, plan: Plan, new: Announced | None) -> None:
-        """Remembers it, or that there is nothing; where it cannot write, the next time."""
-        if new == self._known:
+        """Remembers it, or that there is nothing; what cannot be written now is written the next time."""
+        self._known = new
+        if new == self._written:
             return
         path = Path(plan.state_dir, FILE)
         try:
@@ -139,7 +142,7 @@ class _Memory:
                     path, error.strerror,
                 )  # fmt: skip
         else:
-            self._known = new
+            self._written = new
 
     def _read(self, path: Path) -> Announced | None:
         try:

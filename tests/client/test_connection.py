@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +22,9 @@ from edge_infer.client import (
 from edge_infer.codec import dumps, encode
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.messages import Event
-from tests.broker import Broker, Certificates, Talker, free_port
+from tests.broker import DEADLINE, Broker, Certificates, Talker, free_port
 from tests.publisher.samples import BOOT, TS, P, result, state
+from tests.publisher.servers import Server
 
 SECONDS = 60.0
 """The most that any of these may take; all end much earlier."""
@@ -159,3 +161,19 @@ def test_tls_user_and_password(tmp_path: Path) -> None:
             Client("127.0.0.1", broker.port, ca_file=ca, username="reader", password_file=str(tmp_path / "none")),
         ):
             pass
+
+
+def test_a_broker_that_does_not_let_us_read() -> None:
+    def serve(connection: socket.socket, server: Server) -> None:
+        connection.recv(1024)
+        connection.sendall(b"\x20\x02\x00\x00")  # welcome
+        subscribe = connection.recv(1024)
+        connection.sendall(b"\x90\x03" + subscribe[2:4] + b"\x80")  # no
+        server.stopping.wait(DEADLINE)
+
+    with (
+        Server(serve) as server,
+        pytest.raises(EdgeInferError, match="not read edge-infer/gate-3/#"),
+        Client("127.0.0.1", server.port, device="gate-3"),
+    ):
+        pass

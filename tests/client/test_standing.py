@@ -76,6 +76,7 @@ def test_without_a_connection_nothing_is_known() -> None:
     all_.state(*DOOR, state(2))
     assert all_.disconnected() == [DOOR]
     assert all_.now(*DOOR).why_not == "disconnected"
+    assert all_.disconnected() == []
     all_.connected()
     assert all_.now(*DOOR).why_not == "offline"
     all_.status("gate-3", online=True)

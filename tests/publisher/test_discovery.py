@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.config.plan import EventsPlan, LinePlan, PipelinePlan, TrackPlan, ZonePlan
 from edge_infer.messages import Anomaly, BoardHealth, EgressHealth, Event, Health, OutboxHealth, SourceHealth
 from edge_infer.publisher.announcement import Announcement
 from edge_infer.publisher.discovery import FILE, announce, object_id
@@ -22,7 +23,7 @@ from edge_infer.rooms import ApplyPlan, EngineDown
 from tests.broker import Broker, Subscriber
 from tests.homeassistant.rules import environment, faults, render
 from tests.publisher.room import Room
-from tests.publisher.samples import BOOT, TS, P, engine_report, mqtt_plan, plan
+from tests.publisher.samples import BOOT, TS, P, engine_report, model_plan, mqtt_plan, plan
 from tests.publisher.tasks import MODELS, ODD, SAID, every_task, said
 
 DEVICE = "edge-infer_gate-3"
@@ -136,6 +137,20 @@ def test_it_fits_into_a_message_and_the_important_comes_first(caplog: pytest.Log
     assert "are left out" in caplog.text
 
 
+def test_the_longest_names_fit_too() -> None:
+    label, name = "😀" * 128, "n" * 64
+    model = replace(model_plan(labels=(label,)), task="detection")
+    zone = ZonePlan(name, ((0, 0), (1, 0), (1, 1)))
+    line = LinePlan(name, (0, 0), (1, 1))
+    door = PipelinePlan(name, "cam", model, 0.5, track=TrackPlan(), zones=(zone,), lines=(line,), events=EventsPlan())
+    long = replace(every_task(replace(MQTT, topic=f"{'p' * 200}/{name}")), device=name, pipelines=(door,))
+    announcement = announce(long, object_id(long.mqtt.topic), {})
+    payload = dumps(encode(announcement))
+    assert decode(Announcement, loads(payload)) == announcement
+    assert len(payload) <= LARGE
+    assert faults(Place("discovery", object_id(long.mqtt.topic)).topic(""), loads(payload)) == []
+
+
 def test_it_is_said_on_every_connection_before_the_states(tmp_path: Path, broker: Broker, room: Room) -> None:
     with Subscriber(broker.port) as subscriber:
         room.start(every_task(mqtt_plan(broker.port), state_dir=str(tmp_path)))
@@ -221,9 +236,12 @@ def test_another_name(tmp_path: Path, broker: Broker, room: Room) -> None:
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_else(broker: Broker, room: Room) -> None:
+    mqtt = mqtt_plan(broker.port)
     with Subscriber(broker.port) as subscriber:
-        room.start(every_task(mqtt_plan(broker.port), "people"))
-        assert subscriber.wait(TOPIC).value == made("people")
+        room.start(every_task(mqtt, "people", "meter"))
+        assert subscriber.wait(TOPIC).value == made("people", "meter")
+        room.tell(ApplyPlan(every_task(mqtt, "people")))
+        subscriber.wait(TOPIC, lambda heard: heard.value["cmps"]["p.meter.value.n"] == {"p": "sensor"})
         room.tell(EngineDown("engine_failed", BOOT))
         subscriber.wait(f"{P}/people/state", lambda heard: heard.value.get("reason") == "engine_failed")
         room.stop()
