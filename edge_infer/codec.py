@@ -62,6 +62,13 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class Decimals:
+    """The most decimals of a number: what is beyond them tells nothing, and could carry something."""
+
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class Size:
     """The most items of a list or keys of a mapping."""
 
@@ -218,6 +225,8 @@ def _decode_plain(kind: Any, value: Any, where: str, limits: tuple[Any, ...]) ->
     for limit in limits:
         if isinstance(limit, Range) and not limit.low <= value <= limit.high:
             raise WireError(f"{where}: {value} is not within {limit.low:g}..{limit.high:g}")
+        if isinstance(limit, Decimals) and value != round(value, limit.most):
+            raise WireError(f"{where}: {value} has more than {limit.most} decimals")
     return value
 
 

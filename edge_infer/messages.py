@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Annotated, Any, Final, Literal
 
-from edge_infer.codec import ABSENT, Absent, Range, Size, Text
+from edge_infer.codec import ABSENT, Absent, Decimals, Range, Size, Text
 
 NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 RESERVED_NAMES: Final = frozenset({"status", "info", "config", "model", "health", "command"})
@@ -25,8 +25,10 @@ Digest = Annotated[str, Text(r"[0-9a-f]{64}", 64)]
 Label = Annotated[str, Text(most=128)]
 Title = Annotated[str, Text(most=160)]
 Sentence = Annotated[str, Text(most=500)]
-Score = Annotated[float, Range(0, 1)]
-Fraction = Annotated[float, Range(0, 1)]
+Score = Annotated[float, Range(0, 1), Decimals(3)]
+Fraction = Annotated[float, Range(0, 1), Decimals(4)]
+Rate = Annotated[float, Range(0), Decimals(2)]
+Milliseconds = Annotated[float, Range(0), Decimals(1)]
 Count = Annotated[int, Range(0, 2**53)]
 Number = Annotated[int, Range(1, 2**53)]
 FractionBox = tuple[Fraction, Fraction, Fraction, Fraction]
@@ -94,8 +96,8 @@ class Segment:
 class Anomaly:
     """How far a frame is from what is normal, and from where on that counts."""
 
-    score: Annotated[float, Range(0)]
-    threshold: Annotated[float, Range(0)]
+    score: Annotated[float, Range(0), Decimals(3)]
+    threshold: Annotated[float, Range(0), Decimals(3)]
     state: Literal["normal", "anomalous"]
 
 
@@ -104,7 +106,7 @@ class Value:
     """A measured value; null, and marked, when the model said what cannot be."""
 
     name: Label
-    value: float | None
+    value: Annotated[float, Decimals(6)] | None
     unit: Annotated[str, Text(most=32)]
     implausible: Literal[True] | Absent = ABSENT
 
@@ -124,7 +126,7 @@ class Result:
     model: Title
     sha: ShortSha
     task: Task
-    ms: Annotated[float, Range(0, 1e9)] | Absent = ABSENT
+    ms: Annotated[float, Range(0, 1e9), Decimals(1)] | Absent = ABSENT
     classes: Annotated[tuple[ScoredLabel, ...], Size(100)] | Absent = ABSENT
     objects: Annotated[tuple[DetectedObject, ...], Size(1000)] | Absent = ABSENT
     poses: Annotated[tuple[Pose, ...], Size(100)] | Absent = ABSENT
@@ -259,9 +261,9 @@ class Event:
 class Latency:
     """Milliseconds from capture to outcome over the last health interval."""
 
-    p50: Annotated[float, Range(0)]
-    p95: Annotated[float, Range(0)]
-    p99: Annotated[float, Range(0)]
+    p50: Milliseconds
+    p95: Milliseconds
+    p99: Milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +274,7 @@ class PipelineHealth:
     So do ``faults``: frames that could not be looked at, and numbers of the model that are none.
     """
 
-    fps: Annotated[float, Range(0)]
+    fps: Rate
     latency_ms: Latency | None
     dropped: Count
     produced: Count
@@ -286,7 +288,7 @@ class SourceHealth:
     """How one source does; ``fps`` is what it delivers, ``faults`` what was left out: broken, cut off, or overrun."""
 
     state: SourceState
-    fps: Annotated[float, Range(0)]
+    fps: Rate
     error: Sentence | Absent = ABSENT
     faults: Count | Absent = ABSENT
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from edge_infer.codec import JsonValue, Range, Size, Text
 from edge_infer.config.plan import Color, Plan
@@ -32,6 +32,8 @@ from edge_infer.messages import (
     State,
 )
 
+RUNTIME: Final = r"(?:(?:ai-edge-litert|tflite-runtime)(?: [0-9]{1,3}(?:\.[0-9]{1,3}){1,2})?)?"
+"""Name and version of the runtime, the one text of the engine that leaves the device as it is."""
 Uptime = Annotated[float, Range(0, 1e10)]
 """Seconds since the kernel started (see `edge_infer.boot.uptime`)."""
 NumberedKind = Literal["result", "event"]
@@ -179,7 +181,7 @@ class EngineReport:
     running: Mapping[Name, Running]
     order: Count = 0
     stuck: tuple[Name, ...] = ()
-    runtime: Annotated[str, Text(most=128)] = ""
+    runtime: Annotated[str, Text(RUNTIME, 64)] = ""
     sandbox: Mapping[Annotated[str, Text(most=64)], Sentence] = field(default_factory=dict)
     kept: Count = 0
     tallies: Tallies = ()

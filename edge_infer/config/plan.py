@@ -212,6 +212,12 @@ class ValuePlan:
     max: float | None = None
     max_rate: float | None = None
 
+    def decimals(self) -> int:
+        """How many the value has on the wire: those of its step, 2 for 0.25 and 0 for 5; six without a step."""
+        if not self.step:
+            return 6
+        return next((n for n in range(6) if math.isclose(self.step, round(self.step, n), rel_tol=1e-6)), 6)
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import select
 import stat
 import time
@@ -24,6 +25,7 @@ from edge_infer.engine.stream import make_feed
 from edge_infer.errors import EdgeInferError, WireError
 from edge_infer.messages import Reason
 from edge_infer.rooms import (
+    RUNTIME,
     Acked,
     ApplyPlan,
     AttachReader,
@@ -206,7 +208,7 @@ class Engine:
             running={name: pipeline.running() for name, pipeline in self._pipelines.items()},
             order=self._order,
             stuck=tuple(name for name, pipeline in self._pipelines.items() if pipeline.busy() > STUCK_AFTER),
-            runtime=backend_name(),
+            runtime=_runtime(),
             sandbox=self._sandbox,
             kept=self._outlet.kept,
             tallies=self._outlet.tallies(),
@@ -223,3 +225,9 @@ class Engine:
                 select.select([], [self._results.fd], [], left)
         except ChannelClosedError:
             log.warning("nobody is left to take %d results", self._outlet.kept)
+
+
+def _runtime() -> str:
+    """Name and version of the runtime, without the version where that is of an unusual form."""
+    name = backend_name()
+    return name if re.fullmatch(RUNTIME, name) else name.partition(" ")[0]

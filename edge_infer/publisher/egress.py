@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from edge_infer.boot import of_this_kernel
-from edge_infer.codec import ABSENT, decode, dumps, encode, loads
+from edge_infer.codec import ABSENT, Absent, decode, dumps, encode, loads
 from edge_infer.config.plan import Plan
 from edge_infer.errors import WireError
-from edge_infer.messages import ConfigStatus, Event, Health, Info, Result, State
+from edge_infer.messages import ConfigStatus, Event, Health, Info, Result, State, Value
 from edge_infer.publisher.clock import Clock, Dated, keep, kept
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.topics import OFFLINE, ONLINE, SMALL, Place
@@ -34,6 +34,7 @@ class Egress:
         self._clock = clock or Clock()
         self._labels: dict[str, frozenset[str]] = {}
         self._titles: dict[str, frozenset[str]] = {}
+        self._decimals: dict[str, dict[str, int]] = {}
         self._limits: dict[str, int] = {}
         self._models: set[str] = set()
         self._places: dict[str, set[str]] = {}
@@ -47,6 +48,8 @@ class Egress:
             sha = model.sha256[:8]
             declared = {word for value in model.values for word in (value.name, value.unit)}
             self._labels[sha] = self._labels.pop(sha, frozenset()) | set(model.labels) | declared
+            steps = {value.name: value.decimals() for value in model.values}
+            self._decimals[sha] = {**self._decimals.pop(sha, {}), **steps}
             self._titles[sha] = self._titles.pop(sha, frozenset()) | {model.title}
             self._limits[pipeline.name] = max(self._limits.get(pipeline.name, 0), pipeline.max_payload)
             names = (*(zone.name for zone in pipeline.zones), *(line.name for line in pipeline.lines))
@@ -54,7 +57,7 @@ class Egress:
             self._told.setdefault(pipeline.name, set()).update(model.labels)
         self._models.update(plan.spoken_of())
         for sha in list(self._labels)[:-MOST_DIGESTS]:
-            del self._labels[sha], self._titles[sha]
+            del self._labels[sha], self._titles[sha], self._decimals[sha]
 
     def knows(self, record: object) -> bool:
         """Whether the labels of the model that made it have been told."""
@@ -128,6 +131,7 @@ class Egress:
         if isinstance(record, (Result, State)):
             self._check_model(record.sha, record.model)
             self._check_labels(record.words(), self._labels[record.sha])
+            self._check_decimals(record.values, self._decimals.get(record.sha, {}))
         if isinstance(record, Event) and record.label is not ABSENT:
             self._check_labels((record.label,), frozenset(self._told[place.name]))
         if isinstance(record, (Event, State)):
@@ -148,6 +152,12 @@ class Egress:
         for name in found:
             if name not in known:
                 raise WireError(f"{name!r} is neither a zone nor a line of the pipeline")
+
+    def _check_decimals(self, values: tuple[Value, ...] | Absent | None, known: Mapping[str, int]) -> None:
+        for value in values if isinstance(values, tuple) else ():
+            most = known.get(value.name, 0)
+            if value.value is not None and value.value != round(value.value, most):
+                raise WireError(f"{value.value} has more than the {most} decimals of {value.name!r}")
 
     def _limit(self, place: Place) -> int:
         return self._limits[place.name] if place.kind == "result" else place.rule.limit

@@ -22,6 +22,7 @@ from edge_infer.supervisor.grabs import Grabs
 from edge_infer.supervisor.house import House
 from edge_infer.supervisor.models import Models
 from edge_infer.supervisor.notify import Notifier
+from edge_infer.supervisor.outward import outward
 from edge_infer.supervisor.reload import Reload
 from edge_infer.supervisor.signals import Signals
 from edge_infer.supervisor.standing import standing
@@ -116,7 +117,7 @@ class Daemon:
             self._said_info = (report.boot, plan)
             self._house.announce("info", _info(report, plan))
         for name, status in standing(self._swap, report).items():
-            self._house.announce(f"model/{name}", status)
+            self._house.announce(f"model/{name}", outward(status))
 
     def _status(self) -> Status:
         report = self._house.heard.engine

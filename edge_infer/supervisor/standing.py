@@ -7,6 +7,7 @@ from edge_infer.config.plan import ModelPlan, PipelinePlan
 from edge_infer.messages import ModelStatus
 from edge_infer.models.serving import Record
 from edge_infer.rooms import EngineReport, Running
+from edge_infer.supervisor.outward import quoted
 from edge_infer.supervisor.swap import Swap
 
 
@@ -29,7 +30,7 @@ def _status(swap: Swap, wanted: ModelPlan, pipelines: list[PipelinePlan], report
     version, sha = (serving.version, serving.sha256[:8]) if serving else (None, None)
     previous = _previous(record, pipelines, serving)
     refusal, trial = record.refusal(wanted), record.trials.get(wanted.name)
-    why = next((each.why for each in running if each.refused), "")
+    why = next((quoted(each.why) for each in running if each.refused), "")[:500]
     if refusal is not None:
         return ModelStatus(refusal.state, version, sha, refusal.reason, previous, refusal.sha[:8])
     if trial is not None and serving is not None and serving.sha256 == trial.sha:

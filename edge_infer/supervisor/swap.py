@@ -33,6 +33,7 @@ from edge_infer.models.versions import commit_version
 from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.house import House
 from edge_infer.supervisor.memory import suffices
+from edge_infer.supervisor.outward import quoted
 
 log = logging.getLogger(__name__)
 
@@ -197,10 +198,10 @@ class Swap:
         running = [report.running[each.name] for each in pipelines if each.name in report.running]
         for each in running:
             if each.refused == sha:
-                self._refuse(name, "rejected", f"it cannot be loaded: {each.why}", "daemon")
+                self._refuse(name, "rejected", f"it cannot be loaded: {quoted(each.why)}", "daemon")
                 return
             if each.sha == sha and each.fault:
-                self._refuse(name, "rolled_back", each.fault, "daemon")
+                self._refuse(name, "rolled_back", quoted(each.fault), "daemon")
                 return
         limit = pipelines[0].model.patience() if pipelines else 0.0
         if hung := [each for each in running if each.sha == sha and each.busy > limit + HUNG]:

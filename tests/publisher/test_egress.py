@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.config.plan import ValuePlan
 from edge_infer.messages import (
     BoardHealth,
     ConfigStatus,
@@ -25,6 +26,7 @@ from edge_infer.messages import (
     Result,
     SourceHealth,
     State,
+    Value,
 )
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.topics import OFFLINE, STATUS, Place
@@ -167,3 +169,32 @@ def test_health_and_info_of_many_pipelines_fit(count: int) -> None:
         told = len(said["pipelines"]) + len(said.get("sources", ()))
         assert told + said.get("more", 0) == count * (2 if place.kind == "health" else 1)
         assert ("more" in said) == (count == 256)
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        [{"label": "face", "score": 0.9001, "box": [0.1, 0.2, 0.3, 0.4]}],
+        [{"label": "face", "score": 0.9, "box": [0.1, 0.2, 0.3, 0.40001]}],
+        [{"label": "face", "score": 0.9, "box": [0.1, 0.2, 0.3, 0.4], "share": 0.123456789}],
+    ],
+    ids=["score", "box", "share"],
+)
+def test_digits_that_nobody_needs_carry_nothing(objects: Any) -> None:
+    egress, said = guard(), encode(result(1))
+    assert isinstance(said, dict)
+    assert egress.release(RESULT, dumps({**said, "objects": objects})) is None
+    assert egress.release(RESULT, dumps({**said, "ms": 12.34})) is None
+    assert egress.rejected == 2
+
+
+def test_a_value_has_the_decimals_of_its_step() -> None:
+    egress = Egress()
+    meter = replace(model_plan("meter", labels=()), task="regression", values=(ValuePlan("level", "l", step=0.5),))
+    egress.apply(plan(mqtt_plan(1883), model=meter))
+    said = [
+        Result(1, TS, BOOT, 1, "meter@1.0.0", SHA[:8], "regression", values=(Value("level", number, "l"),))
+        for number in (12.5, 12.51)
+    ]
+    assert egress.admit(RESULT, said[0])
+    assert egress.admit(RESULT, said[1]) is None

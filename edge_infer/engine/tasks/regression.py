@@ -26,7 +26,7 @@ class Measured:
         """With as many decimals as its step has, six at most."""
         if self.value is None:
             return Value(self.plan.name, None, self.plan.unit, implausible=True)
-        return Value(self.plan.name, round(self.value, _decimals(self.plan.step)), self.plan.unit, ABSENT)
+        return Value(self.plan.name, round(self.value, self.plan.decimals()), self.plan.unit, ABSENT)
 
     def steps(self) -> float | int | None:
         """The value in whole steps; a change of this is a change."""
@@ -85,10 +85,3 @@ class RegressionTask:
                 return None
         self._last[plan.name] = (value, now)
         return value
-
-
-def _decimals(step: float) -> int:
-    """Decimals that a step needs: 2 for 0.25, 0 for 5; six without a step."""
-    if not step:
-        return 6
-    return next((count for count in range(6) if math.isclose(step, round(step, count), rel_tol=1e-6)), 6)

@@ -1,0 +1,46 @@
+"""What may leave the device of the sentences that the engine writes: those of a closed form, and of no others a word.
+
+The engine sees frames. What it says of a model that failed is for whoever sits at the device (``edge-infer status``,
+``models history``); there it stands between « and », so that the rest of a sentence is known to be the supervisor's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Final
+
+from edge_infer.codec import ABSENT
+from edge_infer.messages import ModelStatus
+
+_ELSEWHERE: Final = "edge-infer status says why"
+_NUMBER: Final = r"[0-9][0-9.e+-]{0,8}"
+_FORMS: Final = (
+    (re.compile(r"its outputs were the same, bit by bit, for [0-9]{1,4} different inputs"), r"\g<0>"),
+    (re.compile(rf"a frame took {_NUMBER} s, and {_NUMBER} s is the most that it may take"), r"\g<0>"),
+    (
+        re.compile(r"its output .* has values that are not finite", re.DOTALL),
+        "an output has values that are not finite",
+    ),
+)
+"""What the engine says of a model on probation, and what is told of it outside."""
+_QUOTED: Final = re.compile(r"«([^»]*)(?:»|$)")
+
+
+def quoted(text: str) -> str:
+    """Words of the engine inside a sentence of ours."""
+    return f"«{re.sub('[«»]', '"', text)}»"
+
+
+def outward(status: ModelStatus) -> ModelStatus:
+    """The status as it may leave the device."""
+    if status.reason is ABSENT:
+        return status
+    return replace(status, reason=_QUOTED.sub(lambda found: _told(found[1]), status.reason))
+
+
+def _told(words: str) -> str:
+    for form, told in _FORMS:
+        if found := form.fullmatch(words):
+            return found.expand(told)
+    return _ELSEWHERE

@@ -1,0 +1,46 @@
+"""What the engine writes does not leave the device but in closed forms."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_infer.codec import ABSENT, decode
+from edge_infer.errors import WireError
+from edge_infer.messages import ModelStatus
+from edge_infer.rooms import EngineReport
+from edge_infer.supervisor.outward import outward, quoted
+
+
+def said(reason: str) -> object:
+    return outward(ModelStatus("rolled_back", "1.0.0", "eac9143a", reason)).reason
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("a frame took 3.21 s, and 0.5 s is the most that it may take", None),
+        ("its outputs were the same, bit by bit, for 20 different inputs", None),
+        ("its output aW1hZ2U= has values that are not finite", "an output is not finite"),
+        ("aW1hZ2U=", "edge-infer status says why"),
+        ("a» and «b", "edge-infer status says why"),
+        ("", "edge-infer status says why"),
+    ],
+)
+def test_words_of_the_engine(words: str, told: str | None) -> None:
+    assert said(f"it cannot be loaded: {quoted(words)}") == f"it cannot be loaded: {told or words}"
+
+
+def test_sentences_of_the_supervisor_are_told_as_they_are() -> None:
+    text = "the engine died of SIGSEGV while it was on probation"
+    assert said(text) == text
+    assert outward(ModelStatus("active", "1.0.0", "eac9143a")).reason is ABSENT
+    assert said(quoted("x" * 600)[:500]) == "edge-infer status says why", "cut off before its end"
+
+
+@pytest.mark.parametrize("runtime", ["ai-edge-litert 2.1.0", "tflite-runtime 2.14.0", "tflite-runtime", ""])
+def test_a_runtime_is_a_name_and_a_version(runtime: str) -> None:
+    report = {"boot": "9f2c1a", "digest": "", "pipelines": {}, "sources": {}, "models": {}, "running": {}}
+    kept = {key: value for key, value in report.items() if key in EngineReport.__dataclass_fields__}
+    assert decode(EngineReport, {**kept, "runtime": runtime}).runtime == runtime
+    with pytest.raises(WireError, match="runtime"):
+        decode(EngineReport, {**kept, "runtime": f"{runtime} aW1hZ2U="})
