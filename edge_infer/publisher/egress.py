@@ -12,7 +12,7 @@ from edge_infer.codec import ABSENT, Absent, decode, dumps, encode, loads
 from edge_infer.config.plan import Plan
 from edge_infer.errors import WireError
 from edge_infer.messages import ConfigStatus, Event, Health, Info, Result, State, Value
-from edge_infer.publisher.clock import Clock, Dated, keep, kept
+from edge_infer.publisher.clock import Clock, Dated, keep, kept, seconds
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.topics import OFFLINE, ONLINE, SMALL, Place
 
@@ -128,6 +128,8 @@ class Egress:
             raise WireError(f"{place.name!r} is no pipeline of the configuration")
         if place.kind == "model" and place.name not in self._models:
             raise WireError(f"{place.name!r} is no model of the configuration")
+        if isinstance(record, Dated):
+            seconds(record.ts)
         if isinstance(record, (Result, State)):
             self._check_model(record.sha, record.model)
             self._check_labels(record.words(), self._labels[record.sha])

@@ -29,7 +29,7 @@ _QUOTED: Final = re.compile(r"«([^»]*)(?:»|$)")
 
 def quoted(text: str) -> str:
     """Words of the engine inside a sentence of ours."""
-    return f"«{re.sub('[«»]', '"', text)}»"
+    return "«" + re.sub("[«»]", "'", text) + "»"
 
 
 def outward(status: ModelStatus) -> ModelStatus:

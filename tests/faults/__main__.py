@@ -1,4 +1,4 @@
-"""``scripts/faults rooms|soak|swap [--repeat N]``: makes faults for real; prints what was felt of them, what they left.
+"""``scripts/faults rooms|soak|swap|hostile [--repeat N]``: makes faults for real; prints what was felt of them, what they left.
 
 For ``swap`` N counts edits of a model; there are 5 N switches, 2.5 N broken files, N/2 kills and 1.5 N power cuts.
 """
@@ -10,18 +10,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults import rooms, soak, swap
+from tests.faults import hostile, rooms, soak, swap
 
 
 def main() -> int:
     """Prints one line a fault; 1 when a promise was broken."""
     parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
-    parser.add_argument("what", choices=["rooms", "soak", "swap"])
-    parser.add_argument("--repeat", type=int, help="repetitions of each fault; default: 20, of a swap 200")
+    parser.add_argument("what", choices=["rooms", "soak", "swap", "hostile"])
+    parser.add_argument("--repeat", type=int, help="repetitions of each fault; default: 20, of a swap 200, of hostile 10000")
     parser.add_argument("--only", choices=[each.__name__ for each in swap.FAULTS], help="one part of swap")
     args = parser.parse_args()
     if args.what == "swap":
         return _swap(args.repeat or 200, args.only)
+    if args.what == "hostile":
+        return _hostile(args.repeat or 10_000)
     return _soak(args.repeat or 20) if args.what == "soak" else _rooms(args.repeat or 20)
 
 
@@ -55,6 +57,16 @@ def _soak(repeat: int) -> int:
             for growth in what(Path(folder) / what.__name__, repeat):
                 print(growth, flush=True)
                 kept &= growth.kept
+    return 0 if kept else 1
+
+
+def _hostile(repeat: int) -> int:
+    kept = True
+    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+        for what in hostile.HOSTILE:
+            came = what(Path(folder) / what.__name__, repeat)
+            print(came, flush=True)
+            kept &= came.kept
     return 0 if kept else 1
 
 
