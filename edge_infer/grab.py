@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 from edge_infer.config.compile import compile_config
-from edge_infer.config.plan import SourcePlan
+from edge_infer.config.plan import Polygon, SourcePlan
 from edge_infer.engine.frame import Pixels
+from edge_infer.engine.mask import black_out
 from edge_infer.errors import ConfigError, EdgeInferError, InputError, SourceError
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.sources import Picture, make_source
@@ -22,7 +23,7 @@ LINES: Final = 10
 
 
 def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
-    """Saves the picture (blue first inside) as ``output`` and says where it is from."""
+    """Saves the picture (blue first inside) as ``output``, masks black, and says where it is from."""
     try:
         pixels, how = _from_daemon(config, source), "from the running daemon"
     except NotRunningError:
@@ -53,21 +54,22 @@ def _from_daemon(config: Path, source: str) -> Pixels:
 
 
 def _directly(config: Path, source: str) -> Pixels:
-    plan = _plan_of(config, source)
+    plan, masks = _plan_of(config, source)
     picture = None
     with make_source(plan) as opened:
         for _ in range(TRIES):  # the first pictures of many cameras are dark
             picture = opened.read() or picture
     if not isinstance(picture, Picture):
         raise SourceError(f"source {source} gave no picture")
-    pixels = Orientation(plan.rotate, plan.flip).copy(picture.pixels)
+    pixels = black_out(Orientation(plan.rotate, plan.flip).copy(picture.pixels), masks)
     if picture.color == "bgr":
         return pixels
     code = cv2.COLOR_RGB2BGR if picture.color == "rgb" else cv2.COLOR_GRAY2BGR
     return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
 
 
-def _plan_of(config: Path, source: str) -> SourcePlan:
+def _plan_of(config: Path, source: str) -> tuple[SourcePlan, tuple[Polygon, ...]]:
+    """The plan of a source, and what nobody is shown of it."""
     compiled = compile_config(config)
     if compiled.plan is None:
         raise ConfigError("\n".join(map(str, compiled.problems)))
@@ -81,7 +83,7 @@ def _plan_of(config: Path, source: str) -> SourcePlan:
             f"source {source} is of kind {plan.kind}, which gives {plan.gives} and no pictures; "
             f"sources of pictures in {config}: {pictures}"
         )
-    return plan
+    return plan, compiled.plan.masks(source)
 
 
 def draw_grid(pixels: Pixels) -> None:

@@ -387,6 +387,10 @@ class Plan:
         """The names of all models that there is something to say about."""
         return tuple(dict.fromkeys([*(model.name for model in self.models()), *self.names]))
 
+    def masks(self, source: str) -> tuple[Polygon, ...]:
+        """What any pipeline of a source shall not see: nobody is shown it."""
+        return tuple(polygon for each in self.pipelines if each.source == source for polygon in each.mask)
+
     def models(self) -> tuple[ModelPlan, ...]:
         """The models in use, each once, by name."""
         return tuple({pipeline.model.name: pipeline.model for pipeline in self.pipelines}.values())

@@ -9,7 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.config.plan import Polygon
-from edge_infer.engine.frame import Captured, Frame
+from edge_infer.engine.frame import Captured, Frame, Pixels
+
+
+def black_out(pixels: Pixels, polygons: tuple[Polygon, ...]) -> Pixels:
+    """The same picture with every polygon, in fractions of it, filled with zeros; it is changed itself."""
+    scale = np.array((pixels.shape[1], pixels.shape[0]), np.float64)
+    return _filled(pixels, [_corners(polygon, scale) for polygon in polygons])
+
+
+def _corners(polygon: Polygon, scale: NDArray[np.float64]) -> NDArray[np.int32]:
+    return np.rint(np.array(polygon) * scale).astype(np.int32)
+
+
+def _filled(pixels: Pixels, polygons: list[NDArray[np.int32]]) -> Pixels:
+    for corners in polygons:  # one by one: in one call OpenCV leaves overlaps unfilled (even-odd rule)
+        cv2.fillPoly(pixels, [corners], (0, 0, 0))
+    return pixels
 
 
 class Mask:
@@ -27,8 +43,5 @@ class Mask:
         if frame.size != self._size:
             self._size = frame.size
             scale = np.array(frame.size, np.float64)
-            self._corners = [np.rint(np.array(polygon) * scale).astype(np.int32) for polygon in self._polygons]
-        pixels = frame.pixels.copy()
-        for corners in self._corners:  # one by one: in one call OpenCV leaves overlaps unfilled (even-odd rule)
-            cv2.fillPoly(pixels, [corners], (0, 0, 0))
-        return replace(frame, pixels=pixels)
+            self._corners = [_corners(polygon, scale) for polygon in self._polygons]
+        return replace(frame, pixels=_filled(frame.pixels.copy(), self._corners))

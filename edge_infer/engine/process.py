@@ -19,6 +19,7 @@ from edge_infer.engine.capture import local_capture, reader_capture
 from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.interpreter import backend_name
+from edge_infer.engine.mask import Mask
 from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.stream import make_feed
@@ -186,6 +187,8 @@ class Engine:
             frame = feed.newest() if feed else None
             if feed is None or frame is None:
                 return f"source {source} has given no frame yet" if feed else f"there is no source {source!r}"
+            masks = self._plan.masks(source) if self._plan else ()
+            frame = Mask(masks)(frame)
             if not isinstance(frame, Frame):
                 return f"it is of kind {feed.plan.kind}, which gives {feed.plan.gives} and no pictures"
             pixels = frame.pixels if frame.color != "rgb" else cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)

@@ -30,8 +30,15 @@ def test_a_source_is_opened_directly_where_no_daemon_runs(
 ) -> None:
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
     out = configured.with_name("cam.png")
+    text = configured.read_text()
+    assert "source: cam" in text
+    configured.write_text(text.replace("source: cam", "mask: [[[0, 0], [1, 0], [1, 0.5], [0, 0.5]]], source: cam"))
     assert main(["cameras", "--grab", "cam", "-o", str(out), "-c", str(configured)]) == 0
-    assert cv2.imread(str(out)).shape == (320, 240, 3)  # turned, as the pipelines see it
+    pixels = cv2.imread(str(out))
+    assert pixels is not None
+    assert pixels.shape == (320, 240, 3)  # turned, as the pipelines see it
+    assert not pixels[:159].any()
+    assert pixels[162:].any()
     assert "no daemon runs" in capsys.readouterr().err
 
 
@@ -48,13 +55,15 @@ def test_the_running_daemon_gives_the_picture_of_its_reader(tmp_path: Path) -> N
     script = "import sys, time\nwhile True: sys.stdout.buffer.write(bytes([9, 99, 199]) * 3072); time.sleep(0.05)"
     (tmp_path / "camera.py").write_text(script)
     source = f"{{kind: exec, command: [{sys.executable}, {tmp_path / 'camera.py'}], size: 64x48, format: rgb24}}"
-    with Daemon(tmp_path, config(free_port(), source)) as daemon:
+    text = config(free_port(), source).replace("fps: 10", "fps: 10, mask: [[[0, 0], [0.25, 0], [0.25, 1], [0, 1]]]")
+    with Daemon(tmp_path, text) as daemon:
         eventually(lambda: daemon.status().get("sources", {}).get("cam", {}).get("fps"), "frames", 60.0)
         done = daemon.command("cameras", "--grab", "cam", "-o", "cam.png")
         assert (done.returncode, "from the running daemon" in done.stderr) == (0, True), done.stderr
         pixels = cv2.imread(str(tmp_path / "cam.png"))
         assert pixels.shape == (48, 64, 3)
-        assert (pixels == (199, 99, 9)).all()
+        assert (pixels[:, 18:] == (199, 99, 9)).all()
+        assert not pixels[:, :16].any(), "what a pipeline shall not see is shown to nobody"
         assert daemon.command("cameras", "--grab", "cam", "-o", "grid.jpg", "--grid").returncode == 0
         assert cv2.imread(str(tmp_path / "grid.jpg")).max() > 240
         unknown = daemon.command("cameras", "--grab", "cat", "-o", "cat.png")
