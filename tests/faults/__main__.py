@@ -1,4 +1,4 @@
-"""``scripts/faults rooms|soak|swap|hostile [--repeat N]``: makes faults for real; prints what was felt of them, what they left.
+"""``scripts/faults rooms|soak|swap|hostile [--repeat N]``: makes faults for real; prints what came of them.
 
 For ``swap`` N counts edits of a model; there are 5 N switches, 2.5 N broken files, N/2 kills and 1.5 N power cuts.
 """
@@ -17,7 +17,9 @@ def main() -> int:
     """Prints one line a fault; 1 when a promise was broken."""
     parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
     parser.add_argument("what", choices=["rooms", "soak", "swap", "hostile"])
-    parser.add_argument("--repeat", type=int, help="repetitions of each fault; default: 20, of a swap 200, of hostile 10000")
+    parser.add_argument(
+        "--repeat", type=int, help="repetitions of each fault; default: 20, of a swap 200, of hostile 10000"
+    )
     parser.add_argument("--only", choices=[each.__name__ for each in swap.FAULTS], help="one part of swap")
     args = parser.parse_args()
     if args.what == "swap":
