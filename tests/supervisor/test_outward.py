@@ -20,7 +20,7 @@ def said(reason: str) -> object:
     [
         ("a frame took 3.21 s, and 0.5 s is the most that it may take", None),
         ("its outputs were the same, bit by bit, for 20 different inputs", None),
-        ("its output aW1hZ2U= has values that are not finite", "an output is not finite"),
+        ("its output aW1hZ2U= has values that are not finite", "an output has values that are not finite"),
         ("aW1hZ2U=", "edge-infer status says why"),
         ("a» and «b", "edge-infer status says why"),
         ("", "edge-infer status says why"),
