@@ -34,12 +34,17 @@ def open_now(events: list[Event]) -> Counter[tuple[object, ...]]:
     return +found
 
 
+def all_ended(events: list[Event]) -> int:
+    """How many there are, once nothing is open; 0 before."""
+    return 0 if open_now(events) else len(events)
+
+
 def test_whatever_happens_what_began_ends_once_and_says_why(broker: Broker, tmp_path: Path) -> None:
     with Subscriber(broker.port) as heard, Daemon(tmp_path, followed(broker.port)) as daemon:
         eventually(lambda: open_now(told(heard)), "a face in the zone", 40)
         os.kill(daemon.pids()["engine"], signal.SIGKILL)
         eventually(lambda: "engine_failed" in reasons(heard), "ends after a kill")
-        begun = len(told(heard))
+        begun = eventually(lambda: all_ended(told(heard)), "ends of all that was open")
         eventually(lambda: open_now(told(heard)[begun:]), "a face again", 40)
         daemon.config.write_text(followed(broker.port, FOLLOWED.replace("[1, 1]", "[1, 0.99]")))
         assert daemon.reload()["state"] == "applied"
