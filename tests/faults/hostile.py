@@ -21,7 +21,7 @@ from edge_infer.boot import new_boot
 from edge_infer.channel import PACKET, pack
 from edge_infer.codec import dumps, encode
 from edge_infer.messages import Event
-from edge_infer.rooms import Acked, EngineHello, Handover, PublisherHello, StateUpdate, Stop
+from edge_infer.rooms import Acked, EngineHello, EngineUp, Handover, PublisherHello, StateUpdate, Stop
 from tests.broker import Broker, Subscriber, eventually
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, TS, P, mqtt_plan, plan, result, state
@@ -183,6 +183,7 @@ def an_engine_taken_over(folder: Path, repeat: int) -> Hostility:
         room.wait_connected()
         room.wait(lambda: room.hellos, "greeting")
         mine = new_boot()
+        room.tell(EngineUp(mine))
         honest = iter(range(1, 1 << 20))
         with socket.socket(fileno=os.dup(room.engine.fd)) as end, (folder / "open").open("wb") as file:
             before = 0
