@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "reload": "asks the running daemon to read its configuration now",
     "check": "validates a configuration and every model it names",
     "infer": "runs one model on pictures and prints what it finds",
+    "replay": "the configured pipelines over a recording, nothing published",
     "inspect": "explains a model file and what would be done with it",
     "models": "the model store, and public models for it",
     "status": "what the running daemon does now",

@@ -8,6 +8,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from edge_infer.engine.analyse.followed import Followed
 from edge_infer.engine.frame import Pixels
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.classification import Classification
@@ -38,6 +39,7 @@ def annotate(pixels: Pixels, findings: Findings) -> Pixels:
     factor = max(1, -(-SMALLEST // max(pixels.shape[:2])))
     picture = np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
     canvas = _Canvas(picture)
+    findings = findings.detections if isinstance(findings, Followed) else findings
     if isinstance(findings, Classification):
         canvas.table([(f"{item.label} {item.score:.2f}", item.class_id) for item in findings.classes])
     elif isinstance(findings, Segmentation):
@@ -66,7 +68,7 @@ class _Canvas:
         color = _color(found.class_id)
         xmin, ymin, xmax, ymax = (round(side * factor) for side in found.box)
         cv2.rectangle(self._picture, (xmin, ymin), (xmax, ymax), color, self._pen)
-        text = f"{found.label} {found.score:.2f}"
+        text = f"{found.label} {found.score:.2f}" + (f" #{found.number}" if found.number else "")
         width, height = self._size(text)
         top = ymin - height if ymin >= height else ymin  # inside where there is no room above
         self._text(text, min(xmin, max(0, self._width - width)), min(top, self._height - height), color)

@@ -172,7 +172,9 @@ class LocalCapture:
     def _captured(self, reading: Reading) -> Captured:
         if isinstance(reading, Picture):
             pixels = self._orientation.copy(reading.pixels)
-            return Frame(pixels, reading.color, reading.wall, reading.monotonic, self._number)
+            return Frame(
+                pixels, reading.color, reading.wall, reading.monotonic, self._number, position=reading.position
+            )
         if isinstance(reading, Block):
             return Samples(reading.values, reading.rate, reading.wall, reading.monotonic, self._number, reading.gap)
         return Line(reading.text, reading.wall, reading.monotonic, self._number)

@@ -25,6 +25,7 @@ class Frame:
 
     ``wall`` is seconds since the epoch and ``monotonic`` seconds of the monotonic clock, both at capture; ``number``
     counts the frames that the source captured, from 1. ``region`` is the part of it that is looked at; None: all.
+    ``position`` is its place in a recording, in seconds, where that goes by faster than time does.
     """
 
     pixels: Pixels
@@ -33,6 +34,7 @@ class Frame:
     monotonic: float
     number: int
     region: Region | None = None
+    position: float | None = None
 
     gap: ClassVar[bool] = False
 
@@ -43,8 +45,8 @@ class Frame:
 
     @property
     def instant(self) -> Instant:
-        """When it was captured."""
-        return Instant(self.monotonic, self.wall)
+        """When it was captured; in a recording, by the recording's own clock."""
+        return Instant(self.monotonic if self.position is None else self.position, self.wall)
 
 
 @dataclass(frozen=True, slots=True)

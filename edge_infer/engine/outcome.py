@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from edge_infer.boot import uptime
+from edge_infer.codec import ABSENT
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.tasks import Essence, Findings, Head, task_class
@@ -45,7 +46,9 @@ class Outcome:
 class Composer:
     """Makes the outcomes of one pipeline in one boot."""
 
-    def __init__(self, plan: PipelinePlan, boot: str) -> None:
+    def __init__(self, plan: PipelinePlan, boot: str, *, timed: bool = True) -> None:
+        """What is not ``timed`` does not say how long it took."""
+        self._timed = timed
         self._head = Head("", boot, plan.model.title, plan.model.sha256[:8])
         self._room = plan.max_payload - MARKS
         self._unknown = task_class(plan.model.task).unknown
@@ -53,9 +56,10 @@ class Composer:
     def __call__(self, findings: Findings, frame: Captured, now: float) -> Outcome:
         """The outcome of a frame, at ``now`` seconds of the monotonic clock."""
         milliseconds = max(0.0, round((now - frame.monotonic) * 1000.0, 1))
-        head = replace(self._head, ts=timestamp(frame.wall), ms=milliseconds)
+        head = replace(self._head, ts=timestamp(frame.wall), ms=milliseconds if self._timed else ABSENT)
         return Outcome(head, findings, self._room, uptime(frame.monotonic))
 
-    def nothing(self, reason: Reason) -> State:
-        """The state while nothing is known."""
-        return replace(self._head, ts=timestamp(time.time())).state(**self._unknown, reason=reason)
+    def nothing(self, reason: Reason, wall: float | None = None) -> State:
+        """The state while nothing is known, as of now or of a time in seconds since the epoch."""
+        head = replace(self._head, ts=timestamp(time.time() if wall is None else wall))
+        return head.state(**self._unknown, reason=reason)

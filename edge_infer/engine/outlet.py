@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from edge_infer.channel import Channel, pack
 from edge_infer.messages import Event, Result, State
@@ -28,6 +28,22 @@ class _Kept:
     series: Series
     seq: int
     data: bytes
+
+
+class Outward(Protocol):
+    """Where a pipeline puts what it has to say: `Outlet`, or what prints it."""
+
+    boot: str
+
+    def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int: ...
+
+    def happened(self, pipeline: str, make: Callable[[int], Event], at: float | None = None) -> int: ...
+
+    def state(self, pipeline: str, state: State, at: float | None = None) -> None: ...
+
+    def new_object(self, pipeline: str) -> int: ...
+
+    def numbered(self, pipeline: str) -> int: ...
 
 
 class Outlet:

@@ -21,7 +21,7 @@ from edge_infer.engine.frame import Captured
 from edge_infer.engine.health import PipelineWatch
 from edge_infer.engine.model import Look
 from edge_infer.engine.outcome import Outcome
-from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.outlet import Outward
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.switch import Switch
 from edge_infer.engine.tasks import Findings
@@ -40,7 +40,7 @@ VERDICT: Final = 2.0
 class Pipeline:
     """A worker thread that turns the frames of a feed into results and states."""
 
-    def __init__(self, plan: PipelinePlan, feed: Feed, outlet: Outlet, *, watched: bool = False) -> None:
+    def __init__(self, plan: PipelinePlan, feed: Feed, outlet: Outward, *, watched: bool = False) -> None:
         self.plan = plan
         self.feed = feed
         self._outlet = outlet
@@ -50,6 +50,7 @@ class Pipeline:
         self._serving = self._made(plan, watched=watched)
         self._following = threading.Lock()  # what is open is ended by the main thread
         self._held_back = 0
+        self._ahead = 0.0  # how far the monotonic clock is ahead of the one that the frames go by
         self._handing = threading.Lock()  # over `plan` and `_switch`, which the main thread sets and the worker takes
         self._switch: Switch | None = Switch(self._serving, alone=True)
         self._refused = self._switched = Running(None)
@@ -95,8 +96,8 @@ class Pipeline:
     def _made(self, plan: PipelinePlan, *, watched: bool) -> Serving:
         return Serving(plan, self._outlet.boot, lambda: self._outlet.new_object(plan.name), watched=watched)
 
-    def step(self, serving: Serving, frame: Captured) -> None:
-        """What happens to one captured frame, looked at whole or in tiles."""
+    def step(self, serving: Serving, frame: Captured) -> Findings:
+        """What happens to one captured frame, looked at whole or in tiles, and what it became."""
         model = serving.model
         visible = serving.mask(frame)
         looks = [self._look(serving, part) for part in model.parts(visible)]
@@ -105,7 +106,8 @@ class Pipeline:
         findings = model.postprocess(candidates, transform, frame.monotonic)
         findings = self._follow(serving, findings, frame)
         outcome = serving.compose(findings, frame, time.monotonic())
-        self._publish(serving, outcome)
+        self._publish(serving, outcome, frame)
+        return findings
 
     def _look(self, serving: Serving, part: Captured) -> Look:
         """What the model sees in a picture, a window of samples or a line."""
@@ -221,7 +223,7 @@ class Pipeline:
                 fresh.follow = before.follow
             else:
                 self._held_back += before.follow.held_back
-                self._hand_over(before.follow.end(reason, Instant(time.monotonic(), time.time())))
+                self._hand_over(before.follow.end(reason, self._now()))
 
     def _serve(self, serving: Serving) -> None:
         """One turn: the next frame, if there is one, or the reason why nothing can be said."""
@@ -300,22 +302,28 @@ class Pipeline:
         with self._following:
             if self._stop.is_set():
                 return findings
+            self._ahead = frame.monotonic - frame.instant.moment
             followed, news = serving.follow(findings, frame.instant)
             self._hand_over(news)
             return followed
 
+    def _now(self) -> Instant:
+        """This moment by the clock that the frames go by."""
+        return Instant(time.monotonic() - self._ahead, time.time())
+
     def _end_all(self, reason: Reason) -> None:
         with self._following:
-            self._hand_over(self._serving.follow.end(reason, Instant(time.monotonic(), time.time())))
+            self._hand_over(self._serving.follow.end(reason, self._now()))
 
     def _hand_over(self, news: tuple[Happening, ...]) -> None:
         for happening in news:
-            self._outlet.happened(self.plan.name, happening.numbered(self._outlet.boot), uptime(happening.when.moment))
+            captured = uptime(happening.when.moment + self._ahead)
+            self._outlet.happened(self.plan.name, happening.numbered(self._outlet.boot), captured)
 
-    def _publish(self, serving: Serving, outcome: Outcome) -> None:
+    def _publish(self, serving: Serving, outcome: Outcome, frame: Captured) -> None:
         if self._stop.is_set():
             return  # a slow frame of a pipeline that is gone or was replaced
-        now = time.monotonic()
+        now = frame.instant.moment
         self._nothing = None
         if serving.publication.state_due(outcome.essence, now):
             self._outlet.state(self.plan.name, outcome.state(), outcome.at)

@@ -67,12 +67,17 @@ SOURCES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a source read: pixels ``[height, width(, 3)]`` and capture times in seconds (epoch and monotonic)."""
+    """What a source read: pixels ``[height, width(, 3)]`` and capture times in seconds (epoch and monotonic).
+
+    ``position`` is the place in a recording that is read as fast as it goes, in seconds that never go back; None where
+    the times above tell how much time has passed.
+    """
 
     pixels: Pixels
     color: Color
     wall: float
     monotonic: float
+    position: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class ImagesSource:
         self._paths: list[Path] = []
         self._next = 0
         self._good = False
-        self._due = 0.0
+        self._due = self._position = 0.0
 
     def __enter__(self) -> Self:
         self._closed.clear()
@@ -83,7 +83,7 @@ class ImagesSource:
             self._next += 1
             pixels = self._load(path)
             if pixels is not None:
-                return Picture(pixels, "bgr", time.time(), time.monotonic()) if self._wait() else None
+                return self._picture(pixels) if self._wait() else None
         return None
 
     def interrupt(self) -> None:
@@ -111,6 +111,10 @@ class ImagesSource:
             return None
         self._good = True
         return pixels
+
+    def _picture(self, pixels: Pixels) -> Picture:
+        position, self._position = self._position, self._position + self._options.every
+        return Picture(pixels, "bgr", time.time(), time.monotonic(), None if self._options.realtime else position)
 
     def _wait(self) -> bool:
         """Waits until the next picture is due; False when closed meanwhile."""

@@ -76,7 +76,7 @@ class SyntheticSource:
         self._things: tuple[Thing, ...] | None = None
         self._background: Pixels | None = None
         self._number = 0
-        self._due = 0.0
+        self._due = self._position = 0.0
 
     def __enter__(self) -> Self:
         self._closed.clear()
@@ -97,7 +97,9 @@ class SyntheticSource:
             self._due = max(self._due + 1 / self._options.fps, time.monotonic())
         self._number += 1
         wall, monotonic = time.time(), time.monotonic()
-        return Picture(self.frame(self._number), "bgr", wall, monotonic)
+        position, self._position = self._position, self._position + 1 / self._options.fps
+        place = None if self._options.realtime else position
+        return Picture(self.frame(self._number), "bgr", wall, monotonic, place)
 
     def interrupt(self) -> None:
         """Ends a wait in another thread."""

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -59,6 +59,7 @@ class VideoSource:
         self._closed = threading.Event()
         self._capture: Capture | None = None
         self._read = 0
+        self._position = 0.0
         self._fps = USUAL_FPS
         self._start = 0.0
 
@@ -122,21 +123,24 @@ class VideoSource:
             return None
         picture = next_picture(self._capture)
         self._read += picture is not None
-        return picture
+        if picture is None or self._options.realtime:
+            return picture
+        position, self._position = self._position, self._position + 1 / self._fps
+        return replace(picture, position=position)
 
     def _wait(self) -> bool:
         """Skips what is past and waits for what comes; False when closed or at the end meanwhile."""
         assert self._capture is not None
-        late = time.monotonic() - self._start - self._position()
+        late = time.monotonic() - self._start - self._due()
         if late > MOST_LATE:
             self._start += late
-        while time.monotonic() - self._start - self._position() > 1 / self._fps:
+        while time.monotonic() - self._start - self._due() > 1 / self._fps:
             if not self._capture.grab():
                 return False
             self._read += 1
-        return not self._closed.wait(max(0.0, self._start + self._position() - time.monotonic()))
+        return not self._closed.wait(max(0.0, self._start + self._due() - time.monotonic()))
 
-    def _position(self) -> float:
+    def _due(self) -> float:
         """When the next frame is due, in seconds from the first."""
         return self._read / self._fps
 

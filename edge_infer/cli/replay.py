@@ -1,0 +1,122 @@
+"""``edge-infer replay``: the configured pipelines over a recording."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge_infer.codec import dumps, encode
+from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge_infer.config.plan import PipelinePlan, Plan, SourcePlan
+    from edge_infer.engine.replay import Replayed
+
+SAME_TIME: Final = 1.0
+"""Seconds that two configurations may differ by in when they tell of the same event."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A pipeline and its recording; ``paced``: the limits of frames a second hold."""
+
+    pipeline: PipelinePlan
+    source: SourcePlan
+    boot: str
+    topic: str
+    paced: bool
+
+    def run(self) -> Iterator[Replayed]:
+        from edge_infer.engine.replay import replay
+
+        return replay(self.pipeline, self.source, self.boot, paced=self.paced)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
+    inputs = "a video, pictures, a .wav, .csv or .txt file; default: what is configured"
+    parser.add_argument("--source", metavar="INPUT", help=inputs)
+    parser.add_argument("--pipeline", metavar="P", help="only this one")
+    film = "a video with everything drawn in, of one pipeline"
+    parser.add_argument("--annotate", metavar="OUT.mp4", type=Path, help=film)
+    both = "print the events that only one of two configurations tells of"
+    parser.add_argument("--compare", metavar=("A", "B"), type=Path, nargs=2, help=both)
+    parser.epilog = "example: edge-infer replay -c config.yaml --source yesterday.mp4 --annotate out.mp4"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints one line of JSON a message, or the events in which two configurations differ."""
+    if args.compare:
+        return _compare(args)
+    from edge_infer.engine.replay import KINDS
+
+    chosen = list(_chosen(_plan(args.config), args.pipeline, args.source))
+    if args.annotate and len(chosen) != 1:
+        names = ", ".join(each.pipeline.name for each in chosen)
+        raise ConfigError(f"--annotate draws one pipeline: choose one of {names} with --pipeline")
+    for each in chosen:
+        for replayed in _drawn(each, args.annotate) if args.annotate else each.run():
+            for said in replayed.said:
+                line = {"topic": f"{each.topic}/{each.pipeline.name}/{KINDS[type(said)]}", "payload": encode(said)}
+                print(dumps(line).decode(), flush=True)
+    return 0
+
+
+def _plan(config: Path) -> Plan:
+    from edge_infer.config.compile import compile_config
+
+    compiled = compile_config(config)
+    if compiled.plan is None:
+        for problem in compiled.problems:
+            print(problem, file=sys.stderr)
+        raise ConfigError(f"{config} cannot be used as it is")
+    return compiled.plan
+
+
+def _chosen(plan: Plan, name: str | None, recording: str | None) -> Iterator[_Chosen]:
+    """Pipelines and their recordings."""
+    from edge_infer.config.recording import digest, plays, recorded
+
+    names = [pipeline.name for pipeline in plan.pipelines]
+    if name is not None and name not in names:
+        raise ConfigError(f"there is no pipeline {name!r}; known: {', '.join(names) or 'none'}")
+    for pipeline in plan.pipelines:
+        if name in (None, pipeline.name):
+            source = next(source for source in plan.sources if source.name == pipeline.source)
+            changed = recorded(source, recording)
+            paced = recording is not None or plays(source)
+            yield _Chosen(pipeline, changed, digest(plan.digest, changed), plan.mqtt.topic, paced=paced)
+
+
+def _drawn(chosen: _Chosen, path: Path) -> Iterator[Replayed]:
+    """The same frames, each drawn into a video on the way."""
+    from edge_infer.engine.film import Film
+
+    if chosen.source.gives != "image":
+        raise ConfigError(f"--annotate draws into pictures; source {chosen.source.name} gives {chosen.source.gives}")
+    with Film(path, chosen.pipeline) as film:
+        for replayed in chosen.run():
+            film.add(replayed)
+            yield replayed
+
+
+def _compare(args: argparse.Namespace) -> int:
+    """Prints events that only one of two configurations tells of, in order."""
+    from edge_infer.engine.difference import difference, told
+
+    one, other = (
+        [event for each in _chosen(_plan(config), args.pipeline, args.source)
+         for event in told(each.pipeline.name, each.run())]
+        for config in args.compare
+    )  # fmt: skip
+    print(f"--- {args.compare[0]}: {len(one)} events")
+    print(f"+++ {args.compare[1]}: {len(other)} events")
+    for mark, found in difference(one, other, SAME_TIME):
+        print(f"{mark} {found}")
+    return 0

@@ -1,0 +1,82 @@
+"""A recording in the place of a configured source: what kind it is, and that it is read as fast as it goes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from edge_infer.codec import JsonValue
+from edge_infer.config.plan import SourcePlan
+from edge_infer.errors import ConfigError, InputError
+from edge_infer.readers.sources import source_class, source_target
+
+VIDEOS: Final = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".h264", ".mjpeg"})
+PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+_BLOCK: Final = 1 << 20
+
+
+def recorded(source: SourcePlan, recording: str | None) -> SourcePlan:
+    """The source as a recording: the one that is named, or its own file. Raises `ConfigError`."""
+    if recording is None:
+        return _own(source)
+    path = Path(recording).absolute()
+    suffix = path.suffix.lower()
+    if path.is_dir() or "*" in recording or suffix in PICTURES:
+        return _other(source, "images", {"path": str(path), "every": 1.0})
+    if suffix in VIDEOS:
+        return _other(source, "video", {"file": str(path)})
+    if suffix == ".wav":
+        return _other(source, "audio", {"file": str(path)})
+    if suffix == ".csv":
+        keys = {key: source.options[key] for key in ("rate", "columns") if key in source.options}
+        return _other(source, "csv", {"file": str(path), **keys})
+    if suffix == ".txt":
+        return _other(source, "lines", {"file": str(path)})
+    raise ConfigError(f"{recording}: name a video, a picture, a folder of pictures, or a .wav, .csv or .txt file")
+
+
+def _own(source: SourcePlan) -> SourcePlan:
+    if source.live or not ({"file", "path"} & source.options.keys()):
+        raise ConfigError(f"source {source.name} is of kind {source.kind}: name a recording of it with --source")
+    return _fast(source)
+
+
+def _other(source: SourcePlan, kind: str, options: dict[str, JsonValue]) -> SourcePlan:
+    target = source_target(kind)
+    found = source_class(target)
+    if found.gives != source.gives:
+        raise ConfigError(f"a recording of kind {kind} gives no {source.gives}, as source {source.name} does")
+    return _fast(replace(source, kind=kind, target=target, options=options, live=False, network=False, stdin=False))
+
+
+def _fast(source: SourcePlan) -> SourcePlan:
+    known = source_class(source.target).Options.__dataclass_fields__
+    options = dict(source.options) | {key: False for key in ("realtime", "loop") if key in known}
+    return replace(source, options=options)
+
+
+def plays(source: SourcePlan) -> bool:
+    """Whether it drops frames as a camera does, so that limits of frames a second choose some of them."""
+    known = source_class(source.target).Options.__dataclass_fields__
+    return bool(source.options.get("realtime", known["realtime"].default if "realtime" in known else True))
+
+
+def digest(config: str, source: SourcePlan) -> str:
+    """Twelve hexadecimal digits of a configuration's digest and a recording's bytes."""
+    found = hashlib.sha256(config.encode())
+    place = str(source.options.get("file") or source.options.get("path"))
+    paths = [Path(place)]
+    if source.kind == "images":
+        from edge_infer.readers.sources.images import find_pictures
+
+        paths = find_pictures(place)
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                while block := file.read(_BLOCK):
+                    found.update(block)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}") from error
+    return found.hexdigest()[:12]

@@ -1,0 +1,147 @@
+"""``edge-infer replay``: the same bytes each time, the events of the daemon, and what two configurations differ in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from edge_infer.cli import main
+from edge_infer.messages import timestamp
+from tests.broker import Broker, Subscriber, eventually
+from tests.running import CLIP, MODEL, Daemon
+
+LEFT = "left: [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]"
+KEYS = f"track: true, zones: {{{LEFT}}}, lines: {{middle: {{from: [0.5, 0], to: [0.5, 1]}}}}"
+DIFFERS = frozenset({"ts", "since", "boot", "clock", "replay"})
+"""What differs between two runs of the same recording."""
+
+
+def configured(folder: Path, name: str = "config.yaml", threshold: float = 0.4, port: int = 1883) -> Path:
+    path = folder / name
+    path.write_text(
+        f"""\
+device: {{id: box, state_dir: state}}
+mqtt: {{host: 127.0.0.1, port: {port}}}
+models:
+  faces: {{file: {MODEL}}}
+sources:
+  cam: {{kind: video, file: {CLIP}, realtime: false}}
+pipelines:
+  faces: {{source: cam, model: faces, threshold: {threshold}, {KEYS}}}
+"""
+    )
+    return path
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def events(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Payloads of events without what differs between two runs."""
+    payloads = [line["payload"] for line in found if line["topic"].endswith("/event")]
+    return [{key: value for key, value in payload.items() if key not in DIFFERS} for payload in payloads]
+
+
+def test_the_same_recording_says_the_same_bytes_drawn_or_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, film = configured(tmp_path), tmp_path / "out.mp4"
+    assert main(["replay", "-c", str(config)]) == 0
+    first = capsys.readouterr().out
+    assert main(["replay", "-c", str(config), "--annotate", str(film)]) == 0
+    assert capsys.readouterr().out == first
+    found = lines(first)
+    assert {line["topic"].rpartition("/")[2] for line in found} == {"result", "state", "event"}
+    assert found[0]["payload"]["ts"] == timestamp(0.0)
+    assert all("ms" not in line["payload"] for line in found)
+    assert {event["type"] for event in events(found)} == {"appear", "enter", "cross", "exit", "leave"}
+    capture = cv2.VideoCapture(str(film))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 170
+    capture.release()
+
+
+def test_the_daemon_tells_the_same_events(broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = configured(tmp_path, port=broker.port)
+    assert main(["replay", "-c", str(config)]) == 0
+    replayed = events(lines(capsys.readouterr().out))
+    with Subscriber(broker.port) as heard, Daemon(tmp_path, config.read_text()):
+        live = [json.loads(m.payload) for m in heard.first(len(replayed), "edge-infer/box/faces/event")]
+        eventually(lambda: any(b"source_ended" in m.payload for m in heard.on("edge-infer/box/faces/state")), "the end")
+    assert events([{"topic": "/event", "payload": payload} for payload in live]) == replayed
+
+
+def test_another_recording_goes_at_the_pace_of_the_pipeline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = configured(tmp_path)
+    config.write_text(config.read_text().replace("model: faces,", "model: faces, publish: every, fps: 2,"))
+    assert main(["replay", "-c", str(config), "--source", str(CLIP)]) == 0
+    results = [line for line in lines(capsys.readouterr().out) if line["topic"].endswith("/result")]
+    assert 33 <= len(results) <= 35  # 17 s
+
+
+def test_two_configurations_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = configured(tmp_path, "a.yaml"), configured(tmp_path, "b.yaml", threshold=0.95)
+    assert main(["replay", "--compare", str(one), str(other)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"--- {one}: ")
+    assert said[1].startswith(f"+++ {other}: ")
+    assert "- faces: 00:03.500 cross face #1 middle right" in said
+    assert main(["replay", "--compare", str(one), str(one)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--source", "/nowhere.mp4"], "/nowhere.mp4: No such file"),
+        (["--source", "/nowhere.xyz"], "name a video, a picture"),
+        (["--source", "/nowhere.wav"], "gives no image"),
+        (["--pipeline", "yard"], "there is no pipeline 'yard'; known: faces"),
+        (["--annotate", "/nowhere/out.mp4"], "in a folder that is there"),
+    ],
+)
+def test_what_cannot_be_replayed_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    assert main(["replay", "-c", str(configured(tmp_path)), *options]) in (1, 2)
+    assert words in capsys.readouterr().err
+
+
+HAND_COUNTED = {5: 3, 25: 5, 45: 6, 65: 6, 85: 7, 105: 7, 125: 8, 150: 9}
+"""People in these frames of the clip, counted by eye, who are half behind something or each other included."""
+TO_THE_RIGHT, TO_THE_LEFT = 5, 3
+"""Who crossed a line from top to bottom at 0.74 of the width, looking down it, counted by eye."""
+
+
+def test_people_in_a_yard_as_a_person_counts_them(
+    assets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = ", ".join(["person", *(f"other{number}" for number in range(1, 80))])
+    (tmp_path / "config.yaml").write_text(
+        f"""\
+device: {{id: box, state_dir: state}}
+models:
+  coco: {{file: {assets}/models/yolov5n-int8.tflite, labels: [{labels}]}}
+sources:
+  yard: {{kind: video, file: {assets}/video/vtest_first160.avi, realtime: false}}
+pipelines:
+  people:
+    {{source: yard, model: coco, threshold: 0.4, labels: [person], track: true,
+     lines: {{gate: {{from: [0.74, 0.2], to: [0.74, 1]}}}}}}
+"""
+    )
+    assert main(["replay", "-c", str(tmp_path / "config.yaml")]) == 0
+    found = lines(capsys.readouterr().out)
+    states = [line["payload"] for line in found if line["topic"].endswith("/state")][:-1]
+    counted = {}
+    for frame in HAND_COUNTED:
+        last = [state for state in states if state["ts"] <= timestamp(frame / 10 + 0.001)][-1]
+        counted[frame] = last["counts"].get("person", 0)
+    assert all(abs(counted[frame] - people) <= 1 for frame, people in HAND_COUNTED.items()), counted
+    directions = [event["direction"] for event in events(found) if event["type"] == "cross"]
+    assert abs(directions.count("right") - TO_THE_RIGHT) <= 1
+    assert abs(directions.count("left") - TO_THE_LEFT) <= 1
