@@ -166,7 +166,7 @@ class LocalCapture:
 
     def _wanted(self, reading: Reading, feed: Feed, *, lossless: bool) -> bool:
         if lossless:
-            feed.pause(self._pacer.delay(time.monotonic()))
+            feed.pause(self._pacer.left(time.monotonic()))
         return self._pacer.due(time.monotonic()) or lossless or not isinstance(reading, Picture)
 
     def _captured(self, reading: Reading) -> Captured:

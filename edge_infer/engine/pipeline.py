@@ -230,6 +230,7 @@ class Pipeline:
         taken = None
         if (rest := serving.pacer.left(time.monotonic())) and self.feed.rest(self._cursor):
             self._stop.wait(min(rest, TICK))
+            self.feed.rest(self._cursor)  # what came meanwhile is passed over, so that the frame it takes is fresh
         else:
             taken = self.feed.next(self._cursor, TICK)
         reason = self.feed.blocked()

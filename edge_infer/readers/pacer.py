@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+EARLY: Final = 0.3
+"""The share of an interval by which a frame may be early. With a half, every other frame of a source would come just at
+the border, where jitter decides."""
+
 
 class Pacer:
     """Says which frames of a source to take, so that on average at most ``fps`` a second pass.
 
-    A frame that comes a little early does not pass and the next one then makes up for it, so a source of exactly
-    ``fps`` loses next to nothing to jitter. ``fps`` None lets everything pass.
+    Turns come at equal intervals. The first frame from a little before its turn on passes: whoever waits for
+    one gets a fresh one, and a source of exactly ``fps`` loses nothing to jitter. ``fps`` None lets everything pass.
     """
 
     def __init__(self, fps: float | None) -> None:
         self._interval = 1 / fps if fps else 0.0
         self._next: float | None = None
+        """The earliest moment at which the next frame passes."""
 
     def due(self, now: float) -> bool:
         """True when a frame captured at ``now`` (seconds of the monotonic clock) is to be taken."""
         if self._next is not None and now < self._next:
             return False
-        self._next = now + self._interval if self._next is None else max(self._next + self._interval, now)
+        early = EARLY * self._interval
+        turn = now if self._next is None else self._next + early
+        self._next = max(turn + self._interval, now) - early
         return True
 
     def left(self, now: float) -> float:
         """Seconds until a frame is due; 0 when one is."""
-        return 0.0 if self._next is None else max(0.0, self._next - now)
-
-    def delay(self, now: float) -> float:
-        """Seconds from ``now`` until the next frame is due."""
         return 0.0 if self._next is None else max(0.0, self._next - now)

@@ -240,6 +240,25 @@ def test_a_rate_limit_holds_on_average(source: int, limit: int, passed: int) -> 
     assert passed * 0.97 <= count <= passed + 1
 
 
+def test_frames_that_are_a_little_early_all_pass() -> None:
+    jitter = np.random.default_rng(1).uniform(-0.2, 0.2, 300)
+    pacer = Pacer(1.0)
+    assert all(pacer.due(index + off) for index, off in enumerate(jitter))
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.01, 0.05, 0.09])
+def test_who_waits_for_a_turn_takes_a_fresh_frame_and_the_rate_holds(phase: float) -> None:
+    """Ten frames a second, five wanted; what is taken is the first frame after the wait."""
+    pacer, taken, now = Pacer(5.0), 0, phase
+    while now < 60.0:
+        now += pacer.left(now)
+        now = np.ceil(round(now * 10, 6)) / 10  # the next frame
+        assert pacer.due(now)
+        taken += 1
+        now += 0.004  # what a frame takes
+    assert abs(taken - 300) <= 1
+
+
 def test_no_limit_lets_everything_pass() -> None:
     pacer = Pacer(None)
     assert all(pacer.due(float(now)) for now in (0, 0, 1, 1))
