@@ -36,6 +36,7 @@ from edge_infer.config.compile import compile_config
 from edge_infer.config.load import load_yaml, read_document
 from edge_infer.config.plan import Problem
 from edge_infer.config.schema import Config
+from edge_infer.engine.decoders import DECODERS
 from edge_infer.errors import WireError
 from edge_infer.messages import PAYLOADS
 from edge_infer.models.manifest import Manifest
@@ -227,3 +228,9 @@ def test_there_are_examples() -> None:
     assert blocks("yaml")
     assert blocks("console")
     assert blocks("json")
+
+
+def test_every_family_has_a_row() -> None:
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    missing = [name for name in DECODERS if f"\n| `{name}` |" not in page]
+    assert not missing, f"docs/models.md says nothing of {', '.join(missing)}"
