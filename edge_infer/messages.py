@@ -270,8 +270,8 @@ class Latency:
 class PipelineHealth:
     """How one pipeline did since the last health message; ``dropped`` and ``produced`` count from the boot.
 
-    ``held_back`` counts the events that the limits of the pipeline did not let through, ``faults`` the frames that could
-    not be looked at and the numbers of the model that are none.
+    ``held_back`` counts the events that the limits of the pipeline did not let through, ``faults`` frames that could
+    not be looked at and numbers of the model that are none.
     """
 
     fps: Rate
