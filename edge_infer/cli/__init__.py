@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check": "validates a configuration and every model it names",
     "infer": "runs one model on pictures and prints what it finds",
     "replay": "the configured pipelines over a recording, nothing published",
+    "bench": "how fast a model is by itself and in the pipeline",
     "inspect": "explains a model file and what would be done with it",
     "models": "the model store, and public models for it",
     "status": "what the running daemon does now",

@@ -67,6 +67,15 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One operator of the graph as the runtime has it, with the indices of its tensors."""
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Carried:
     """An output that becomes an input of the next run, and the functions that make views of them."""
 
@@ -162,7 +171,14 @@ class Interpreter:
 
     def operators(self) -> list[str]:
         """The operators of the graph as the runtime names them, in order of execution."""
-        return [str(detail["op_name"]) for detail in self._runtime._get_ops_details()]  # noqa: SLF001 - no public way
+        return [step.name for step in self.steps()]
+
+    def steps(self) -> list[Step]:
+        """The same with their tensors; what a delegate has taken is followed by the delegate, ``DELEGATE``."""
+        return [
+            Step(str(each["op_name"]), tuple(map(int, each["inputs"])), tuple(map(int, each["outputs"])))
+            for each in self._runtime._get_ops_details()  # noqa: SLF001 - no public way
+        ]
 
     def close(self) -> None:
         """Lets go of the model; may be called twice."""

@@ -1,0 +1,1 @@
+"""How fast a model is here by itself, and how fast the pipeline makes of frames what a subscriber gets."""

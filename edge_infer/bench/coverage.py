@@ -1,0 +1,31 @@
+"""How much of a model runs on the fast path of the runtime (XNNPACK), or on another delegate."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from edge_infer.engine.interpreter import Step
+
+DELEGATE = "DELEGATE"
+
+
+def left_alone(steps: Sequence[Step], outputs: Sequence[int]) -> list[str]:
+    """Names of the operators that no delegate has taken.
+
+    A runtime lists the steps that a delegate has taken as well as the delegate; what still runs is what the outputs
+    need, followed back through whoever makes it.
+    """
+    makers = {index: step for step in steps for index in step.outputs}
+    makers |= {index: step for step in steps if step.name == DELEGATE for index in step.outputs}
+    wanted, seen, found = deque(outputs), set[int](), list[Step]()
+    while wanted:
+        index = wanted.popleft()
+        step = makers.get(index)
+        if step is None or index in seen:
+            continue
+        seen.update(step.outputs)
+        if step.name != DELEGATE:
+            found.append(step)
+        wanted.extend(step.inputs)
+    return [step.name for step in found]

@@ -1,0 +1,77 @@
+"""Frames in memory, made once, of the kind that a model takes: pictures, stretches of a signal, lines of text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from typing import Final
+
+import numpy as np
+
+from edge_infer.engine.feed import Feed
+from edge_infer.engine.frame import Captured, Frame, Line, Pixels, Samples
+from edge_infer.engine.model import LoadedModel
+
+MANY: Final = 8
+"""Different frames, so that no cache knows them and no two in a row are equal."""
+WORDS: Final = "the quick brown fox jumps over the lazy dog and was never heard of again"
+
+
+def make_frames(model: LoadedModel, size: tuple[int, int]) -> list[Captured]:
+    """Pictures of width and height ``size``; of a signal stretches that each make one window more."""
+    random = np.random.default_rng(0)
+    if model.taken.takes == "image":
+        width, height = size
+        return [Frame(_picture(random, width, height), "bgr", 0.0, 0.0, 1) for _ in range(MANY)]
+    if model.taken.takes == "text":
+        words = WORDS.split()
+        return [Line(" ".join(random.permutation(words)), 0.0, 0.0, 1) for _ in range(MANY)]
+    example = model.preprocess.example()
+    assert isinstance(example, Samples)
+    return [_stretch(random, model, example) for _ in range(MANY)]
+
+
+class Memory:
+    """A capture that offers these frames again and again, as fast as they are taken."""
+
+    def __init__(self, frames: list[Captured], clock: Callable[[], float] = time.monotonic) -> None:
+        self._frames = frames
+        self._clock = clock
+
+    def interrupt(self) -> None:
+        """It never waits for long."""
+
+    def run(self, feed: Feed) -> None:
+        """Until the feed is closed."""
+        feed.lossless = True
+        for number in count(1):
+            if feed.stopping:
+                return
+            frame = replace(
+                self._frames[number % len(self._frames)], wall=time.time(), monotonic=self._clock(), number=number
+            )
+            feed.offer(number, lambda frame=frame: frame)  # type: ignore[misc]
+
+
+def _picture(random: np.random.Generator, width: int, height: int) -> Pixels:
+    """Slow changes of colour, and a little noise on them, as a camera has it."""
+    coarse = random.integers(0, 256, (9, 16, 3)).astype(np.float32)
+    rows, columns = np.linspace(0, 8, height), np.linspace(0, 15, width)
+    smooth = coarse[rows.astype(int)][:, columns.astype(int)]
+    pixels: Pixels = np.clip(smooth + random.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
+    return pixels
+
+
+def _stretch(random: np.random.Generator, model: LoadedModel, example: Samples) -> Samples:
+    """Noise for as long as from one window to the next, at the model's own rate."""
+    rate = getattr(model.taken, "rate", None) or 1.0
+    stride = float(getattr(model.preprocess, "stride", 1.0 / rate))
+    width = (
+        1
+        if example.values.shape[1] > 1 and getattr(model.taken, "features", "") == "micro"
+        else example.values.shape[1]
+    )
+    rows = max(1, round(stride * rate))
+    return Samples(random.normal(0, 0.1, (rows, width)).astype(np.float32), rate, 0.0, 0.0, 1)

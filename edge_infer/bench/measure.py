@@ -1,0 +1,153 @@
+"""Rounds of both by turns, so that whatever else the machine does meets both, and what they come to."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Final
+
+from edge_infer.bench.coverage import DELEGATE, left_alone
+from edge_infer.bench.runs import Bare, Run, Whole, frames_for
+from edge_infer.bench.stages import time_stages
+from edge_infer.config.plan import InputPlan, PipelinePlan
+from edge_infer.engine.interpreter import backend_name
+
+ROUNDS: Final = 5
+NOISY: Final = 0.1
+"""Spread of the bare loop (quartiles over the median) from which on a machine is too noisy to tell."""
+OTHER_THREADS: Final = (1, 2, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Quartiles of what the rounds gave."""
+
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of two and more."""
+        low, middle, high = quantiles(values, n=4, method="inclusive")
+        return cls(low, middle, high)
+
+    @property
+    def share(self) -> float:
+        """How far the quartiles lie apart, in medians."""
+        return (self.high - self.low) / self.median if self.median else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one pipeline came to. Rates are frames a second, times seconds; ``ratio`` is that of each round."""
+
+    name: str
+    model: str
+    machine: str
+    cores: int
+    runtime: str
+    frame: str
+    rounds: int
+    runs_a_frame: int
+    bare: Spread
+    pipeline: Spread
+    ratio: Spread
+    bare_cpu: float
+    pipeline_cpu: float
+    stages: dict[str, float]
+    threads: dict[int, float]
+    operators: int
+    not_delegated: tuple[str, ...]
+    pss: int
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the rounds differ too much to tell."""
+        return max(self.bare.share, self.ratio.share) > NOISY
+
+
+Told = Callable[[str, float], None]
+"""Says what is being done, and which share of all is done."""
+
+
+def measure(plan: PipelinePlan, size: tuple[int, int], seconds: float, rounds: int, told: Told) -> Measured:
+    """Measures for about ``seconds`` altogether; pictures are of width and height ``size``."""
+    told("making frames", 0.0)
+    frames = frames_for(plan, size)
+    bare, whole = Bare(plan, frames[0]), Whole(plan, frames)
+    each = seconds / (2 * rounds + 2)
+    pairs: list[tuple[Run, Run]] = []
+    try:
+        for number in range(rounds):
+            told(f"round {number + 1} of {rounds}", 2 * number / (2 * rounds + 2))
+            pairs.append((bare.run(each), whole.run(each)))
+        steps = bare.interpreter.steps()
+        rest = left_alone(steps, [tensor.index for tensor in bare.interpreter.outputs])
+    finally:
+        bare.close()
+    told("stages", 2 * rounds / (2 * rounds + 2))
+    stages = time_stages(plan, frames, each)
+    told("threads", (2 * rounds + 1) / (2 * rounds + 2))
+    threads = {plan.threads: median(one.rate for one, _ in pairs), **_other_threads(plan, frames[0], each)}
+    told("", 1.0)
+    many = plan.model.input.tiles[0] * plan.model.input.tiles[1] if isinstance(plan.model.input, InputPlan) else 1
+    return Measured(
+        name=plan.name,
+        model=plan.model.title,
+        machine=_machine(),
+        cores=len(os.sched_getaffinity(0)),
+        runtime=backend_name(),
+        frame=f"{size[0]}x{size[1]}" if plan.model.input.takes == "image" else plan.model.input.takes,
+        rounds=rounds,
+        runs_a_frame=many,
+        bare=Spread.of([one.rate for one, _ in pairs]),
+        pipeline=Spread.of([other.rate for _, other in pairs]),
+        ratio=Spread.of([other.rate * many / one.rate for one, other in pairs]),
+        bare_cpu=median(one.cpu for one, _ in pairs),
+        pipeline_cpu=median(other.cpu for _, other in pairs),
+        stages=stages,
+        threads=dict(sorted(threads.items())),
+        operators=sum(step.name != DELEGATE for step in steps),
+        not_delegated=tuple(rest),
+        pss=_pss(),
+    )
+
+
+def _other_threads(plan: PipelinePlan, frame: object, seconds: float) -> dict[int, float]:
+    """Bare rates with other numbers of threads, up to the cores."""
+    found = {}
+    cores = len(os.sched_getaffinity(0))
+    others = [count for count in OTHER_THREADS if count <= cores and count != plan.threads]
+    for count in others:
+        bare = Bare(plan, frame, count)  # type: ignore[arg-type]
+        try:
+            found[count] = bare.run(seconds / len(others)).rate
+        finally:
+            bare.close()
+    return found
+
+
+def _machine() -> str:
+    """What the processor calls itself, else its kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return names[0] if names else platform.machine()
+
+
+def _pss() -> int:
+    """Bytes of memory that this process has for itself, and its part of what it shares."""
+    try:
+        for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) << 10
+    except OSError:
+        pass
+    return 0

@@ -1,0 +1,140 @@
+"""The two things that are compared: the bare loop of `invoke`, and the pipeline from a frame to the publisher."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from edge_infer.bench.frames import Memory, make_frames
+from edge_infer.channel import Channel
+from edge_infer.config.plan import PipelinePlan, SourcePlan
+from edge_infer.engine.frame import Captured
+from edge_infer.engine.interpreter import Interpreter
+from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.pipeline import Pipeline
+from edge_infer.engine.stream import make_feed
+from edge_infer.errors import StartError
+from edge_infer.rooms import Acked
+
+BOOT: Final = "0be0c4"
+START: Final = 30.0
+"""Seconds within which the first result has to come."""
+BATCH: Final = 0.005
+"""Seconds of invokes between two looks at the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Frames a second, and seconds of processor time that this process took for each."""
+
+    rate: float
+    cpu: float
+
+
+class Bare:
+    """A filled input, and nothing but `invoke`."""
+
+    def __init__(self, plan: PipelinePlan, frame: Captured, threads: int | None = None) -> None:
+        with LoadedModel(plan) as model:
+            window = next(iter(model.frames(frame)), model.preprocess.example())
+            model.feed(next(iter(model.parts(window))))
+            filled = [model.interpreter.input(position).copy() for position in range(len(model.interpreter.inputs))]
+        source = plan.model
+        self.interpreter = Interpreter(source.path, threads or plan.threads, (), source.shapes)
+        names = {tensor.name: position for position, tensor in enumerate(self.interpreter.inputs)}
+        for tensor, values in zip(model.interpreter.inputs, filled, strict=True):
+            self.interpreter.input(names[tensor.name])[...] = values
+        self.interpreter.invoke()
+
+    def run(self, seconds: float) -> Run:
+        """For so many seconds; several at a time, so that the clock costs nothing."""
+        invoke = self.interpreter.invoke
+        begun = time.perf_counter()
+        invoke()
+        batch = max(1, round(BATCH / max(1e-6, time.perf_counter() - begun)))
+        done, cpu, begun = 0, time.process_time(), time.perf_counter()
+        while (spent := time.perf_counter() - begun) < seconds:
+            for _ in range(batch):
+                invoke()
+            done += batch
+        return Run(done / spent, (time.process_time() - cpu) / done)
+
+    def close(self) -> None:
+        """Lets go of the model."""
+        self.interpreter.close()
+
+
+class Whole:
+    """The pipeline as the engine runs it, on frames in memory, every result handed over to another process."""
+
+    def __init__(self, plan: PipelinePlan, frames: list[Captured]) -> None:
+        self._plan = replace(plan, publish="every", fps=None)
+        self._frames = frames
+
+    def run(self, seconds: float) -> Run:
+        """For so many seconds, from the first result on; raises `StartError` when there is none."""
+        with _taker() as channel:
+            outlet = Outlet(channel, BOOT)
+            plan = SourcePlan("memory", "memory", "", False, False, {}, gives=self._plan.model.input.takes, noisy=False)
+            feed = make_feed(plan)
+            pipeline = Pipeline(self._plan, feed, outlet)
+            pipeline.start()
+            feed.start(Memory(self._frames))
+            try:
+                return self._measure(outlet, channel, pipeline, seconds)
+            finally:
+                pipeline.stop()
+                feed.close()
+                pipeline.close()
+
+    def _measure(self, outlet: Outlet, channel: Channel, pipeline: Pipeline, seconds: float) -> Run:
+        name, limit = self._plan.name, time.monotonic() + START
+        while outlet.numbered(name) == 0:
+            if time.monotonic() > limit:
+                raise StartError(f"no result within {START:g} s: {pipeline.health().error}")
+            self._listen(outlet, channel, 0.01)
+        first, cpu, begun = outlet.numbered(name), time.process_time(), time.perf_counter()
+        while (spent := time.perf_counter() - begun) < seconds:
+            self._listen(outlet, channel, min(0.1, max(0.0, seconds - spent)))
+        done = outlet.numbered(name) - first
+        spent = time.perf_counter() - begun
+        return Run(done / spent, (time.process_time() - cpu) / max(1, done))
+
+    @staticmethod
+    def _listen(outlet: Outlet, channel: Channel, seconds: float) -> None:
+        record = channel.wait(seconds)
+        if isinstance(record, Acked):
+            outlet.acked(record)
+        outlet.flush()
+
+
+@contextmanager
+def _taker() -> Iterator[Channel]:
+    """The engine's end of a channel whose other end is a process that takes everything."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    number = theirs.fileno()
+    process = subprocess.Popen([sys.executable, "-m", "edge_infer.bench.takes", str(number)], pass_fds=(number,))
+    theirs.close()
+    channel = Channel(ours.detach(), (Acked,))
+    try:
+        yield channel
+    finally:
+        channel.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def frames_for(plan: PipelinePlan, size: tuple[int, int]) -> list[Captured]:
+    """Frames in memory for a plan."""
+    with LoadedModel(plan) as model:
+        return make_frames(model, size)

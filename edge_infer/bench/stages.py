@@ -1,0 +1,96 @@
+"""Where the time of a frame goes: every step of the pipeline by itself, one frame after the other in one thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from statistics import median
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from edge_infer.channel import pack
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.frame import Captured
+from edge_infer.engine.mask import Mask
+from edge_infer.engine.model import LoadedModel, Look
+from edge_infer.engine.outcome import Composer
+from edge_infer.rooms import Handover
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+STAGES: Final = ("preprocess", "invoke", "decode", "after", "hand-over")
+MOST: Final = 2000
+"""Frames that are timed."""
+T = TypeVar("T")
+
+
+class Clocks:
+    """Seconds of each stage, frame after frame."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, list[float]] = defaultdict(list)
+        self._spent: dict[str, float] = defaultdict(float)
+
+    def time(self, stage: str, run: Callable[[], T]) -> T:
+        """Adds what ``run`` takes to the stage of this frame."""
+        begun = time.perf_counter()
+        found = run()
+        self._spent[stage] += time.perf_counter() - begun
+        return found
+
+    def frame(self) -> None:
+        """A frame is done."""
+        for stage in STAGES:
+            self.times[stage].append(self._spent[stage])
+        self._spent.clear()
+
+
+def time_stages(plan: PipelinePlan, frames: list[Captured], seconds: float) -> dict[str, float]:
+    """The median seconds of each of `STAGES`."""
+    end, number = time.perf_counter() + seconds, 0
+    with LoadedModel(plan) as model, _Steps(plan, model) as steps:
+        while not steps.clocks.times or (time.perf_counter() < end and number < MOST):
+            number += 1
+            for window in model.frames(frames[number % len(frames)]):
+                steps(window)
+    return {stage: median(steps.clocks.times[stage]) for stage in STAGES}
+
+
+class _Steps:
+    """The steps of `Pipeline`, each under a clock; what it would send goes nowhere."""
+
+    def __init__(self, plan: PipelinePlan, model: LoadedModel) -> None:
+        self.clocks = Clocks()
+        self._name = plan.name
+        self._model = model
+        self._mask = Mask(plan.mask)
+        self._compose = Composer(plan, "0be0c4")
+        self._away = -1
+
+    def __enter__(self) -> Self:
+        self._away = os.open(os.devnull, os.O_WRONLY)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._away)
+
+    def __call__(self, window: Captured) -> None:
+        """One frame."""
+        model, clock = self._model, self.clocks.time
+        visible = clock("preprocess", lambda: self._mask(window))
+        looks = [self._look(part) for part in model.parts(visible)]
+        findings = clock("after", lambda: model.postprocess(*model.join(looks), window.monotonic))
+        outcome = clock("after", lambda: self._compose(findings, window, time.monotonic()))
+        clock("hand-over", lambda: os.write(self._away, pack(Handover(self._name, outcome.result(1), outcome.at))))
+        self.clocks.frame()
+
+    def _look(self, part: Captured) -> Look:
+        model, clock = self._model, self.clocks.time
+        transform = clock("preprocess", lambda: model.feed(part))
+        tensors = clock("invoke", model.interpreter.invoke)  # they are gone on return, before the next run
+        return clock("decode", lambda: model.decode(tensors)), transform

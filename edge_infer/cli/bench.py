@@ -1,0 +1,134 @@
+"""``edge-infer bench``: the bare interpreter and the whole pipeline, in one run and by turns."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge_infer.config.plan import InputPlan, PipelinePlan
+from edge_infer.config.units import parse_pixels
+from edge_infer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge_infer.bench.measure import Measured, Spread
+
+WIDTH: Final = 24
+SECONDS: Final = 12.0
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.epilog = "example: edge-infer bench models/face-detect/1.0.0 --seconds 20"
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a .tflite file or the folder of a model package")
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="every pipeline of a configuration")
+    parser.add_argument("--seconds", type=float, default=SECONDS, metavar="N", help="for each pipeline (%(default)g)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of both by turns (%(default)s)")
+    parser.add_argument("--frame", default="1280x720", metavar="WxH", help="size of the pictures (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the runtime, with MODEL (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a pipeline")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints a table, or one JSON object, for each pipeline; 0 also where the machine is too noisy, which is said."""
+    size = _checked(args)
+    from edge_infer.bench.measure import measure
+
+    bar = _Bar(sys.stderr.isatty())
+    for plan in _plans(args):
+        found = measure(plan, size, args.seconds, args.rounds, bar)
+        print(json.dumps(_facts(found)) if args.json else "\n".join(_table(found)), flush=True)
+        if found.noisy:
+            print(
+                f"edge-infer: {found.name}: this machine is too noisy to tell: the middle half of the rounds lies "
+                f"{max(found.bare.share, found.ratio.share):.0%} apart; stop what else runs, or give more --seconds",
+                file=sys.stderr,
+            )
+    return 0
+
+
+def _checked(args: argparse.Namespace) -> tuple[int, int]:
+    if (args.model is None) == (args.config is None):
+        raise ConfigError("name a MODEL, or a configuration with -c FILE")
+    if not 1 <= args.seconds <= 3600 or not 2 <= args.rounds <= 100 or not 1 <= args.threads <= 64:
+        raise ConfigError("--seconds is 1 to 3600, --rounds 2 to 100, --threads 1 to 64")
+    try:
+        return parse_pixels(args.frame)
+    except ValueError as error:
+        raise ConfigError(f"--frame: {error}") from error
+
+
+def _plans(args: argparse.Namespace) -> Iterator[PipelinePlan]:
+    if args.config is not None:
+        from edge_infer.config.compile import compile_config
+
+        compiled = compile_config(args.config)
+        if compiled.plan is None:
+            raise ConfigError("\n".join(map(str, compiled.problems)))
+        yield from compiled.plan.pipelines
+        return
+    from edge_infer.models.probe import probe
+    from edge_infer.models.request import ModelRequest
+
+    model = probe(ModelRequest(Path(args.model).stem or "model", str(Path(args.model).absolute())))
+    if isinstance(model.input, InputPlan):
+        model = replace(model, input=replace(model.input, scaling="fast"))  # as those of a camera are
+    yield PipelinePlan("bench", "memory", model, model.threshold, threads=args.threads)
+
+
+class _Bar:
+    """How far it is, on standard error, where somebody looks."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+
+    def __call__(self, what: str, share: float) -> None:
+        if self._shown:
+            full = round(WIDTH * share)
+            line = f"[{'#' * full}{' ' * (WIDTH - full)}] {what}"
+            sys.stderr.write(f"\r\033[K{line}" if share < 1 else "\r\033[K")
+            sys.stderr.flush()
+
+
+def _facts(found: Measured) -> dict[str, object]:
+    return {**asdict(found), "noisy": found.noisy}
+
+
+def _table(found: Measured) -> list[str]:
+    cpu = f"{1e3 * found.bare_cpu:.3f} ms bare, {1e3 * found.pipeline_cpu:.3f} ms a frame"
+    tried = ", ".join(f"{count}: {rate:.1f}" for count, rate in found.threads.items())
+    return [
+        f"{found.name}: {found.model} on {found.frame}, {found.runtime}",
+        f"{found.machine}, {found.cores} cores; {found.rounds} rounds by turns",
+        "",
+        f"{'':18s}{'quarter':>12s}{'median':>12s}{'3 quarters':>12s}",
+        _row("bare invoke", found.bare, 1, "a second"),
+        _row("pipeline", found.pipeline, 1, "a second"),
+        _row("pipeline / bare", found.ratio, 3),
+        "",
+        f"processor time    {cpu}: {found.pipeline_cpu / (found.bare_cpu * found.runs_a_frame):.2f} times",
+        *_stages(found),
+        f"fast path         {_coverage(found)}",
+        f"threads           {tried} bare a second",
+        f"memory (PSS)      {found.pss / 2**20:.0f} MiB of this process, with its frames",
+    ]
+
+
+def _row(what: str, spread: Spread, decimals: int, unit: str = "") -> str:
+    numbers = "".join(f"{value:12.{decimals}f}" for value in (spread.low, spread.median, spread.high))
+    return f"{what:18s}{numbers}  {unit}".rstrip()
+
+
+def _stages(found: Measured) -> Iterator[str]:
+    whole = sum(found.stages.values())
+    for stage, seconds in found.stages.items():
+        yield f"  {stage:16s}{1e3 * seconds:12.3f} ms, {seconds / whole:4.0%} of a frame by itself"
+
+
+def _coverage(found: Measured) -> str:
+    rest = f", not {', '.join(sorted(set(found.not_delegated)))}" if found.not_delegated else ""
+    return f"{found.operators - len(found.not_delegated)} of {found.operators} operators{rest}"

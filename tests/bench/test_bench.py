@@ -1,0 +1,120 @@
+"""The bench runs what it says, on real models; its figures are for people, and here only their sense is looked at."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from edge_infer.bench.coverage import left_alone
+from edge_infer.bench.measure import Spread
+from edge_infer.cli import main
+from edge_infer.engine.interpreter import Interpreter, Step
+from tests.engine.sounds import JOGGING, WAKE_WORD, put
+
+FACES = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
+QUICK = ("--seconds", "1", "--rounds", "2", "--frame", "320x240", "--json")
+
+
+def measured(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
+    assert main(["bench", *words]) == 0
+    return dict(json.loads(capsys.readouterr().out))
+
+
+def check(found: dict[str, object], frame: str) -> None:
+    """Both sides ran, the stages add up to something, and quartiles are in order."""
+    for key in ("bare", "pipeline", "ratio"):
+        spread = found[key]
+        assert isinstance(spread, dict)
+        assert 0 < spread["low"] <= spread["median"] <= spread["high"]
+    assert found["frame"] == frame
+    stages = found["stages"]
+    assert isinstance(stages, dict)
+    assert list(stages) == ["preprocess", "invoke", "decode", "after", "hand-over"]
+    assert all(seconds > 0 for seconds in stages.values())
+    assert isinstance(found["pss"], int)
+    assert found["pss"] > 10 << 20
+    assert found["bare_cpu"] > 0  # type: ignore[operator]
+    assert found["pipeline_cpu"] > 0  # type: ignore[operator]
+
+
+def test_the_shipped_model(capsys: pytest.CaptureFixture[str]) -> None:
+    found = measured(capsys, str(FACES), *QUICK)
+    check(found, "320x240")
+    assert found["model"] == "face-detect@1.0.0"
+    assert len(found["not_delegated"]) < found["operators"]  # type: ignore[arg-type, operator]
+    assert "1" in found["threads"]  # type: ignore[operator]
+
+
+def test_the_pipelines_of_a_configuration_with_tiles_and_as_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"device: {{state_dir: {tmp_path / 'state'}}}\nmqtt: {{host: 127.0.0.1}}\n"
+        f"models:\n  faces: {{file: {FACES}}}\n"
+        "sources:\n  hall: {kind: synthetic, size: 320x240}\n"
+        "pipelines:\n  hall: {source: hall, model: faces, preprocess: {tiles: 2x1}}\n"
+    )
+    assert main(["bench", "-c", str(config), *QUICK]) == 0
+    found = json.loads(capsys.readouterr().out)
+    check(found, "320x240")
+    assert (found["name"], found["runs_a_frame"]) == ("hall", 2)
+    assert main(["bench", "-c", str(config), *QUICK[:-1]]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^pipeline / bare +\d\.\d{3} +\d\.\d{3} +", out, re.MULTILINE)
+    assert re.search(r"^fast path +\d+ of \d+ operators", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [WAKE_WORD, JOGGING])
+def test_signals(assets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    check(measured(capsys, str(put(assets, tmp_path, name)), *QUICK), "samples")
+
+
+def test_text(assets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = assets / "models" / "nl_classifier_with_regex_tokenizer.tflite"
+    check(measured(capsys, str(model), *QUICK), "text")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "name a MODEL, or a configuration with -c FILE"),
+        (("x.tflite", "-c", "config.yaml"), "name a MODEL, or"),
+        (("x.tflite", "--rounds", "1"), "--rounds 2 to 100"),
+        (("x.tflite", "--frame", "large"), "--frame: a picture size is WIDTHxHEIGHT"),
+        (("nowhere.tflite",), r"there is no .*nowhere\.tflite"),
+    ],
+)
+def test_what_cannot_be_measured_is_told(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str) -> None:
+    assert main(["bench", *words]) != 0
+    assert re.search(told, capsys.readouterr().err)
+
+
+def test_what_a_delegate_has_not_taken() -> None:
+    """1 -> A -> 2 -> B -> 3 -> C -> 4, of which a delegate took A and B."""
+    steps = [
+        Step("A", (1,), (2,)),
+        Step("B", (2,), (3,)),
+        Step("C", (3,), (4,)),
+        Step("DELEGATE", (1,), (3,)),
+    ]
+    assert left_alone(steps, [4]) == ["C"]
+    assert left_alone(steps[:3], [4]) == ["C", "B", "A"]
+    assert left_alone(steps, [3]) == []
+
+
+def test_steps_of_a_real_model_name_their_tensors() -> None:
+    interpreter = Interpreter(str(next(FACES.glob("*.tflite"))))
+    steps = interpreter.steps()
+    assert [step.name for step in steps] == interpreter.operators()
+    made = {index for step in steps for index in step.outputs}
+    assert {tensor.index for tensor in interpreter.outputs} <= made
+    interpreter.close()
+
+
+def test_quartiles() -> None:
+    assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(2.0, 3.0, 4.0)
+    assert Spread.of([2.0, 2.0]).share == 0.0
