@@ -1,0 +1,74 @@
+"""Secrets are in their files and in memory, and nowhere else: not in arguments, logs, status, state or payloads."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker import Broker, Subscriber, eventually
+from tests.publisher.test_faults import passwords
+from tests.readers.test_http import camera, stream
+from tests.running import Daemon, config
+
+SECRETS = {"mqtt": "hunter2-of-the-broker", "cam": "hunter2 of/the camera"}
+TRACES = ("hunter2", "aHVudGVyMi", "of%2Fthe")
+"""How they would show: as they are, in base64, in an address."""
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[tuple[Daemon, Subscriber]]:
+    for name, secret in SECRETS.items():
+        (tmp_path / f"{name}.pass").write_text(secret + "\n")
+    (tmp_path / "broker").mkdir()
+    users = passwords(tmp_path / "broker", edge=SECRETS["mqtt"], viewer="x")
+    broker = Broker(tmp_path / "broker", f"password_file {users}", "allow_anonymous false")
+    with camera(stream) as server, broker, Subscriber(broker.port, "viewer", "x") as subscriber:
+        url = f"{server.url}?user=viewer&pwd={{password}}"
+        source = f"{{kind: http, url: '{url}', password_file: {tmp_path / 'cam.pass'}}}"
+        text = config(broker.port, source).replace(
+            "mqtt: {", f"mqtt: {{username: edge, password_file: {tmp_path / 'mqtt.pass'}, "
+        )
+        with Daemon(tmp_path, text) as started:
+            started.wait_serving()
+            subscriber.wait("edge-infer/box/faces/result", deadline=30.0)
+            assert any("of%2Fthe" in path for path in server.asked), "the camera got it"
+            yield started, subscriber
+
+
+def arguments(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into rooms that are not dumpable")
+def test_no_secret_is_told_anywhere(daemon: tuple[Daemon, Subscriber], tmp_path: Path) -> None:
+    running, subscriber = daemon
+    before = running.pids()
+    assert set(before) == {"engine", "publisher", "reader cam"}
+    seen = {"status": str(running.status()).encode()}
+    for name, pid in {"supervisor": running.pid, **before}.items():
+        seen[f"arguments of {name}"] = arguments(pid)
+        seen[f"environment of {name}"] = Path(f"/proc/{pid}/environ").read_bytes()
+        assert "Max core file size        0 " in Path(f"/proc/{pid}/limits").read_text() or name == "supervisor"
+    assert b"http:" not in seen["arguments of reader cam"], "the address itself is nobody's business"
+    for pid in before.values():  # what a crash leaves
+        os.kill(pid, signal.SIGABRT)
+    eventually(lambda: not set(running.pids().values()) & set(before.values()), "new rooms", 30.0)
+    running.wait_serving()
+    assert running.command("check").returncode == 0
+    (tmp_path / "cam.pass").write_text("hunter2 as somebody mistyped it\n")
+    (tmp_path / "mqtt.pass").write_text("hunter2 as somebody mistyped it\n")
+    eventually(lambda: "not authorised" in str(running.status()), "the broker's refusal", 30.0)
+    seen["status of a refused one"] = str(running.status()).encode()
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and path.suffix != ".pass" and path.name != "passwords":
+            seen[str(path)] = path.read_bytes()
+    for heard in subscriber.heard:
+        seen[f"payload on {heard.topic}"] = heard.payload
+    assert [name for name in seen if name.endswith("/log")]
+    assert not [name for name in seen if "core" in Path(name).name and "config" not in name]
+    told = [name for name, data in seen.items() if any(trace.encode() in data for trace in TRACES)]
+    assert told == []
