@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -15,6 +16,8 @@ from edge_infer.messages import ConfigStatus, Event, Health, Info, Result, State
 from edge_infer.publisher.clock import Clock, Dated, keep, kept, seconds
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.topics import OFFLINE, ONLINE, SMALL, Place
+from edge_infer.publisher.wording import closed
+from edge_infer.rooms import RUNTIME
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,8 @@ class Egress:
             if isinstance(checked, ConfigStatus):
                 checked = _told_within(checked, self._limit(place))
             elif isinstance(checked, (Health, Info)):
+                if isinstance(checked, Info):
+                    checked = dataclasses.replace(checked, sandbox=closed(checked.sandbox))
                 checked = _cut(checked, self._limit(place))
             payload = self._sized(place, dumps(encode(checked)))
             return payload if at is None or self._clock.known else keep(payload, at)
@@ -130,6 +135,8 @@ class Egress:
             raise WireError(f"{place.name!r} is no model of the configuration")
         if isinstance(record, Dated):
             seconds(record.ts)
+        if isinstance(record, Info):
+            _check_info(record)
         if isinstance(record, (Result, State)):
             self._check_model(record.sha, record.model)
             self._check_labels(record.words(), self._labels[record.sha])
@@ -181,6 +188,14 @@ class Egress:
         self.rejected += 1
         if self._rarely.due(place):
             log.warning("a message for %s is not published: %s (told once a minute)", place.topic("…"), error)
+
+
+def _check_info(info: Info) -> None:
+    """The texts of the engine in it have closed forms."""
+    if not re.fullmatch(RUNTIME, info.versions.get("runtime", "")):
+        raise WireError("the runtime is a name and a version")
+    if closed(info.sandbox) != info.sandbox:
+        raise WireError("what is said of a wall has no known form")
 
 
 def _told_within(status: ConfigStatus, limit: int) -> ConfigStatus:

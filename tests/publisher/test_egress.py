@@ -198,3 +198,31 @@ def test_a_value_has_the_decimals_of_its_step() -> None:
     ]
     assert egress.admit(RESULT, said[0])
     assert egress.admit(RESULT, said[1]) is None
+
+
+def test_what_rooms_say_of_their_walls_has_closed_forms() -> None:
+    texts = {
+        "seccomp": "enforced",
+        "files": "engine, publisher: enforced; reader live: enforced but for reading",
+        "no_network": "not enforced: the kernel lets through socket, connect",
+        "ports": "unavailable: Operation not permitted",
+        "network_namespace": "unavailable: Operation not permitted "
+        "(the unit forbids it: its sockets are refused all the same)",
+        "no_capabilities": "not enforced: 0x3f is left",
+        "no_signals": "unavailable: aW1hZ2U=",
+        "not_dumpable": "aW1hZ2U=",
+        "no_swap": "engine: enforced; reader aW1hZ2U=: enforced",
+        "aW1hZ2U": "enforced",
+    }
+    egress = guard()
+    info = Info(1, TS, BOOT, {"runtime": "ai-edge-litert 2.1.0"}, "a board", "0" * 64, texts, {})
+    payload = egress.admit(Place("info"), info)
+    assert payload
+    said = decode(Info, loads(payload)).sandbox
+    assert [wall for wall, text in texts.items() if said.get(wall) == text] == list(texts)[:6]
+    assert b"aW1hZ2U" not in payload
+    assert said["no_signals"] == "unavailable: edge-infer doctor says why"
+    assert said["not_dumpable"] == "not enforced: edge-infer doctor says why"
+    assert egress.release(Place("info"), payload) == payload
+    assert egress.admit(Place("info"), replace(info, versions={"runtime": "aW1hZ2U="})) is None
+    assert egress.release(Place("info"), dumps(encode(info))) is None

@@ -1,0 +1,64 @@
+"""The closed forms of what the rooms say about their walls: the engine, which sees frames, is one of them."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+from collections.abc import Mapping
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+# fmt: off
+_WALLS: Final = frozenset({
+    "seccomp", "files", "ports", "no_signals", "network_namespace", "no_swap", "no_new_privileges", "no_capabilities",
+    "no_core_dump", "not_dumpable", "no_tracing", "no_io_uring", "no_network", "no_camera", "no_microphone",
+})
+_CALLS: Final = (
+    "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "io_uring_setup", "io_uring_enter",
+    "io_uring_register", "socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "ioctl",
+)
+_REASONS: Final = (
+    "setuid programs still have their effect", "the limit of core files is not 0", "it is in the network of the system",
+    "processes of the same user can read its memory", "there is no table of system calls for this processor",
+    "the kernel lets it write to files that are not its own", "the kernel lets it read files that are not its own",
+    "the kernel is older than 6.12", "the kernel is older than 6.7",
+    "it could not be tried, / and /proc/self/comm were closed before",
+)
+_EXCEPTIONS: Final = (
+    " but for CAP_DAC_READ_SEARCH", " but for reading", " for TCP", " (the process that started it is out of reach)",
+)
+# fmt: on
+
+
+def _any(words: tuple[str, ...]) -> str:
+    return "|".join(map(re.escape, words))
+
+
+_ROOMS: Final = r"(?:engine|publisher|reader [A-Za-z0-9_-]{1,64})"
+_ERRORS: Final = _any(tuple(sorted({os.strerror(number) for number in errno.errorcode})))
+_CALLED: Final = rf"the kernel lets through (?:{_any(_CALLS)})(?:, (?:{_any(_CALLS)}))*"
+_WHY: Final = (
+    rf"(?:{_any(_REASONS)}|{_ERRORS}|it could not be tried, (?:{_ERRORS})|{_CALLED}|0x[0-9a-f]{{1,16}} is left)"
+)
+_UNIT: Final = r"(?: \(the unit forbids it: its sockets are refused all the same\))?"
+_TEXT: Final = rf"(?:enforced(?:{_any(_EXCEPTIONS)})?|(?:not enforced|unavailable): {_WHY}{_UNIT})"
+_WHOLE: Final = re.compile(rf"{_TEXT}|{_ROOMS}(?:, {_ROOMS})*: {_TEXT}(?:; {_ROOMS}(?:, {_ROOMS})*: {_TEXT})*")
+_STATE: Final = re.compile(r"enforced|not enforced|unavailable")
+ELSEWHERE: Final = ": edge-infer doctor says why"
+
+
+def closed(walls: Mapping[str, str]) -> dict[str, str]:
+    """The same in closed forms: of another text what it begins with, of a wall that nobody knows nothing."""
+    return {wall: _closed(wall, text) for wall, text in walls.items() if wall in _WALLS}
+
+
+def _closed(wall: str, text: str) -> str:
+    if _WHOLE.fullmatch(text) or text in {f"{state}{ELSEWHERE}" for state in ("not enforced", "unavailable")}:
+        return text
+    log.warning("what is said of the wall %s has no known form and is not published: %.100s", wall, text)
+    states = set(_STATE.findall(text))
+    worst = next((state for state in ("unavailable", "not enforced") if state in states), "not enforced")
+    return f"{worst}{ELSEWHERE}"
