@@ -84,12 +84,12 @@ class Egress:
             checked = record if isinstance(record, place.rule.record) else decode(place.rule.record, encode(record))
             if at is not None and isinstance(checked, Dated):
                 checked = self._clock.dated(checked, at)
+            if isinstance(checked, Info):
+                checked = dataclasses.replace(checked, sandbox=closed(checked.sandbox))
             self._check(place, checked)
             if isinstance(checked, ConfigStatus):
                 checked = _told_within(checked, self._limit(place))
             elif isinstance(checked, (Health, Info)):
-                if isinstance(checked, Info):
-                    checked = dataclasses.replace(checked, sandbox=closed(checked.sandbox))
                 checked = _cut(checked, self._limit(place))
             payload = self._sized(place, dumps(encode(checked)))
             return payload if at is None or self._clock.known else keep(payload, at)
