@@ -1,6 +1,8 @@
-"""``scripts/faults rooms|soak|swap|hostile [--repeat N]``: makes faults for real; prints what came of them.
+"""``scripts/faults rooms|soak|swap|hostile|models [--repeat N]``: makes faults for real; prints what came of them.
 
 For ``swap`` N counts edits of a model; there are 5 N switches, 2.5 N broken files, N/2 kills and 1.5 N power cuts.
+For ``models`` N counts mutants, a sixteenth of which go through a running daemon, too. Public originals are taken from
+where ``EDGE_INFER_ASSETS`` says; ``--python`` is another Python, with another runtime, to judge them with.
 """
 
 from __future__ import annotations
@@ -10,18 +12,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults import hostile, rooms, soak, swap
+from tests.faults import hostile, mutated, rooms, soak, swap
 
 
 def main() -> int:
     """Prints one line a fault; 1 when a promise was broken."""
     parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
-    parser.add_argument("what", choices=["rooms", "soak", "swap", "hostile"])
+    parser.add_argument("what", choices=["rooms", "soak", "swap", "hostile", "models"])
     parser.add_argument(
-        "--repeat", type=int, help="repetitions of each fault; default: 20, of a swap 200, of hostile 10000"
+        "--repeat",
+        type=int,
+        help="repetitions of each fault; default: 20, of swap 200, of hostile 10000, of models 1000",
     )
     parser.add_argument("--only", choices=[each.__name__ for each in swap.FAULTS], help="one part of swap")
+    parser.add_argument("--python", help="of models: a Python that has the packages of this one, and tflite-runtime")
     args = parser.parse_args()
+    if args.what == "models":
+        return mutated.main(args.repeat or 1000, args.python)
     if args.what == "swap":
         return _swap(args.repeat or 200, args.only)
     if args.what == "hostile":
