@@ -174,6 +174,14 @@ def _box(value: Any) -> tuple[float, float, float, float]:
     return xmin, ymin, xmax, ymax
 
 
+def _between(value: Any) -> tuple[float, float]:
+    try:
+        low, high = (_FACTOR.parse(end) for end in (value if isinstance(value, list) else ()))
+    except ValueError as error:
+        raise ValueError(wrong("the least and the largest value, as [0.4, 0.6]", value)) from error
+    return float(low), float(high)
+
+
 _FILE: Final = Kind(_inside, {"type": "string"})
 
 
@@ -235,11 +243,16 @@ class NmsSection(Section):
 
 
 class Expectation(Section):
-    """One thing that must be found in a golden input; ``box`` for detectors, which overlaps with at least ``iou``."""
+    """One thing that must be found in a golden input.
+
+    ``box`` is for detectors, and overlaps with at least ``iou``. Of anomalies ``label`` is ``normal`` or ``anomalous``,
+    of regressions the name of a value, which lies ``between`` two numbers.
+    """
 
     label: Label
     box: Annotated[tuple[float, float, float, float] | None, Kind(_box)] = None
     iou: Annotated[float, number(0, 1)] = 0.5
+    between: Annotated[tuple[float, float] | None, Kind(_between)] = None
 
 
 class Golden(Section):

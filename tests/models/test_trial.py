@@ -13,7 +13,7 @@ import pytest
 from edge_infer.errors import ModelError
 from edge_infer.models.probe import Probe, probe, probe_all
 from edge_infer.models.request import ModelRequest
-from tests.engine.sounds import MANIFESTS
+from tests.engine.sounds import MACHINE, MANIFESTS, SINE, put
 from tests.moody import Mood, write_model
 
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
@@ -74,6 +74,27 @@ def test_models_in_order_that_say_little_pass(assets: Path, tmp_path: Path, name
     if name in MANIFESTS:
         (tmp_path / name).with_suffix(".yaml").write_text(MANIFESTS[name])
     assert probe(ModelRequest("m", str(tmp_path / name))).measured.memory is not None
+
+
+def test_golden_values_and_anomalies_have_to_hold(assets: Path, tmp_path: Path) -> None:
+    (tmp_path / "quarter.csv").write_text("x\n1.5708\n")
+    file = put(assets, tmp_path, SINE)
+    manifest = file.with_suffix(".yaml")
+    golden = "golden: [{input: quarter.csv, expect: [{label: sine, between: BETWEEN}]}]\n"
+    manifest.write_text(MANIFESTS[SINE] + golden.replace("BETWEEN", "[0.9, 1.1]"))
+    assert probe(ModelRequest("m", str(file))).task == "regression"
+    manifest.write_text(MANIFESTS[SINE] + golden.replace("BETWEEN", "[-0.1, 0.1]"))
+    with pytest.raises(ModelError, match=r"sine between -0.1 and 0.1 was to be found .*, but there is sine (0.9|1)"):
+        probe(ModelRequest("m", str(file)))
+    (tmp_path / "still.csv").write_text("".join(",".join(["-40"] * 128) + "\n" for _ in range(8)))
+    machine = put(assets, tmp_path, MACHINE)
+    found = []
+    for state in ("normal", "anomalous"):
+        text = f"{MANIFESTS[MACHINE]}golden: [{{input: still.csv, expect: [{{label: {state}}}]}}]\n"
+        machine.with_suffix(".yaml").write_text(text)
+        with Probe() as child:
+            found.append(str(child.outcome(ModelRequest("m", str(machine)))))
+    assert sum("was to be found in this golden input, but there is" in text for text in found) == 1, found
 
 
 LIMITS = """
