@@ -38,6 +38,8 @@ Uptime = Annotated[float, Range(0, 1e10)]
 """Seconds since the kernel started (see `edge_infer.boot.uptime`)."""
 NumberedKind = Literal["result", "event"]
 """What is counted, each on its own, by pipeline and boot."""
+Walls = Annotated[Mapping[Annotated[str, Text(most=64)], Sentence], Size(64)]
+"""What became of each wall of a room, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,8 @@ class EngineReport:
     stuck: tuple[Name, ...] = ()
     runtime: Annotated[str, Text(RUNTIME, 64)] = ""
     sandbox: Mapping[Annotated[str, Text(most=64)], Sentence] = field(default_factory=dict)
+    runtime: Annotated[str, Text(most=128)] = ""
+    sandbox: Walls = field(default_factory=dict)
     kept: Count = 0
     tallies: Tallies = ()
 
@@ -219,6 +223,7 @@ class PublisherReport:
     broker: Sentence
     outbox: OutboxHealth
     rejected: Count
+    sandbox: Walls = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,3 +315,4 @@ class ReaderReport:
     busy: float
     frames: Count
     error: Annotated[str, Text(most=500)] = ""
+    sandbox: Walls = field(default_factory=dict)

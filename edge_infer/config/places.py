@@ -23,6 +23,11 @@ def default_state_dir(environment: Mapping[str, str] = os.environ, uid: int | No
     return Path(home, "edge-infer")
 
 
+def publisher_folder(state_dir: str | Path) -> Path:
+    """What the publisher keeps; of the state directory it can reach nothing else."""
+    return Path(state_dir, "publisher")
+
+
 def default_device_id(host: str | None = None) -> str:
     """The host name up to its first dot, with ``-`` for what a name may not have."""
     found = re.sub(r"[^A-Za-z0-9_-]", "-", (os.uname().nodename if host is None else host).split(".")[0])

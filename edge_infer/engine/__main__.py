@@ -7,9 +7,10 @@ import logging
 import sys
 
 from edge_infer.channel import Channel
+from edge_infer.codec import decode, loads
 from edge_infer.logs import configure
 from edge_infer.rooms import Acked, ApplyPlan, AttachReader, Grab, PublisherHello, Stop
-from edge_infer.sandbox import lock
+from edge_infer.sandbox import Fence, lock
 
 
 def main() -> int:
@@ -18,10 +19,11 @@ def main() -> int:
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--results", type=int, required=True)
     parser.add_argument("--boot", required=True, help="the id of this start, which the supervisor hands out")
+    parser.add_argument("--fence", required=True, help="a Fence as JSON")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args()
     configure("engine", args.log_level)
-    sandbox = lock("engine")
+    sandbox = lock("engine", fence=decode(Fence, loads(args.fence.encode())))
     sys.setswitchinterval(0.0005)  # a worker back from invoke() must not wait 5 ms for another Python thread
     import cv2
 

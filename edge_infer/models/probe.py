@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -109,7 +110,7 @@ class Probe:
 
     def _ask(self, order: Order) -> Answer:
         deadline = time.monotonic() + order.seconds + (STARTUP if self._process is None else 0.0)
-        process = self._process = self._process or _start()
+        process = self._process = self._process or _start(self._store)
         try:
             return decode(Answer, loads(self._exchange(process, dumps(encode(order)) + b"\n", deadline)))
         except (BrokenPipeError, EOFError):
@@ -169,9 +170,13 @@ class Probe:
         return f"the model crashed the interpreter ({name}); it is damaged or needs a newer runtime.{said}"
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _start(store: str | None) -> subprocess.Popen[bytes]:
+    """A child that reads what the operator names, and writes into the store only, which has to be there before."""
+    if store is not None:
+        with suppress(OSError):  # the child tells why it cannot write there
+            Path(store).mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_infer.models.prober"],
+        [sys.executable, "-m", "edge_infer.models.prober", *([store] if store else [])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -17,7 +17,7 @@ from edge_infer.codec import decode, dumps, encode, loads
 from edge_infer.errors import EdgeInferError, ModelError
 from edge_infer.models.files import LARGEST_MODEL
 from edge_infer.models.order import Answer, Order
-from edge_infer.sandbox import lock
+from edge_infer.sandbox import Fence, lock
 
 _PR_SET_PDEATHSIG: Final = 1
 log = logging.getLogger(__name__)
@@ -34,10 +34,10 @@ PER_BYTE: Final = 4
 
 
 def main() -> int:
-    """Answers orders until there are no more, or until the parent dies."""
+    """Answers orders until there are no more, or until the parent dies; the arguments are folders it writes to."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     _go_first()
-    lock("probe")
+    lock("probe", fence=Fence(writes=tuple(sys.argv[1:]), anywhere=True))
     answers = _answers()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     for line in sys.stdin.buffer:

@@ -7,8 +7,9 @@ import logging
 import sys
 
 from edge_infer.channel import Channel
+from edge_infer.codec import decode, loads
 from edge_infer.logs import configure
-from edge_infer.sandbox import lock
+from edge_infer.sandbox import Fence, lock
 
 
 def main() -> int:
@@ -16,10 +17,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="edge-infer publisher")
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--results", type=int, required=True)
+    parser.add_argument("--fence", required=True, help="a Fence as JSON")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args()
     configure("publisher", args.log_level)
-    lock("publisher")
+    sandbox = lock("publisher", fence=decode(Fence, loads(args.fence.encode())))
     from edge_infer.publisher.board import Board
     from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
     from edge_infer.publisher.stored import StoredOutbox
@@ -28,7 +30,7 @@ def main() -> int:
     results = Channel(args.results, FROM_ENGINE)
     try:
         with StoredOutbox() as outbox:
-            Publisher(control, results, outbox, Board()).run()
+            Publisher(control, results, outbox, Board(), sandbox=sandbox).run()
     except Exception:  # the outermost loop: the supervisor starts a new publisher
         logging.getLogger(__name__).exception("the publisher ends because of a fault of its own")
         return 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from edge_infer.codec import Size, decode, dumps, encode, loads
+from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import Plan
 from edge_infer.errors import WireError
 from edge_infer.messages import Name
@@ -31,7 +32,7 @@ class Remembered:
 
 
 class TopicMemory:
-    """A small file in the state directory, written when the names change and never otherwise."""
+    """A small file in the publisher's folder, written when the names change and never otherwise."""
 
     def __init__(self) -> None:
         self._known: Remembered | None = None
@@ -40,7 +41,7 @@ class TopicMemory:
     def load(self, plan: Plan) -> tuple[Place, ...]:
         """What was published below the same topic by processes before this one."""
         if self._known is None:
-            self._known = self._read(Path(plan.state_dir, FILE))
+            self._known = self._read(publisher_folder(plan.state_dir) / FILE)
             if self._known and self._known.topic != plan.mqtt.topic:
                 log.warning("%s", stays(self._known.topic, plan.mqtt))
         if self._known is None or self._known.topic != plan.mqtt.topic:
@@ -55,8 +56,9 @@ class TopicMemory:
         new = decode(Remembered, {"topic": plan.mqtt.topic, "places": encode(sorted(names))})
         if new == self._known:
             return
-        path = Path(plan.state_dir, FILE)
+        path = publisher_folder(plan.state_dir) / FILE
         try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             path.with_suffix(".new").write_bytes(dumps(encode(new)))
             path.with_suffix(".new").replace(path)
         except OSError as error:

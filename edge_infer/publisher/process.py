@@ -6,7 +6,7 @@ import logging
 import select
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -70,9 +70,16 @@ class Publisher:
     """`run` is the whole life of the process."""
 
     def __init__(
-        self, control: Channel, results: Channel, outbox: Outbox, board: Board, clock: Clock | None = None
+        self,
+        control: Channel,
+        results: Channel,
+        outbox: Outbox,
+        board: Board,
+        clock: Clock | None = None,
+        sandbox: Mapping[str, str] | None = None,
     ) -> None:
         self._control = control
+        self._sandbox = sandbox or {}
         self._results = results
         self._outbox = outbox
         self._clock = clock or Clock()
@@ -306,7 +313,9 @@ class Publisher:
         connected, sentence = False, "no configuration yet"
         if self._link:
             connected, sentence = self._link.connected, self._link.sentence
-        report = PublisherReport(connected, sentence[:500], self._outbox.account(), self._egress.rejected)
+        report = PublisherReport(
+            connected, sentence[:500], self._outbox.account(), self._egress.rejected, self._sandbox
+        )
         try:
             self._control.send(report)
         except ChannelClosedError:

@@ -13,7 +13,10 @@ from typing import Final
 from edge_infer.briefing import told
 from edge_infer.logs import configure
 from edge_infer.readers.environment import prepare
+from edge_infer.readers.room import Room
 from edge_infer.sandbox import lock
+from edge_infer.sandbox.fence import identities
+from edge_infer.sandbox.needs import own_places, reader_fence
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -32,14 +35,17 @@ def main() -> int:
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
     configure(f"reader {plan.name}", args.log_level)
     prepare(os.environ)
-    lock("reader", network=plan.network)
+    fence = reader_fence(plan)
+    places = own_places(fence)
+    were = identities(places)
+    room = Room(lock("reader", network=plan.network, fence=fence), places, were)
     import cv2
 
     cv2.setNumThreads(1)  # the cores belong to the models
     from edge_infer.readers.process import run
 
     try:
-        return run(plan, args.control, args.frames)
+        return run(plan, args.control, args.frames, room)
     except Exception:  # the outermost loop: the supervisor starts a new reader
         logging.getLogger(__name__).exception("the reader ends because of a fault of its own")
         return 1

@@ -18,6 +18,7 @@ from edge_infer.config.plan import SourcePlan
 from edge_infer.errors import EdgeInferError, WireError
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
+from edge_infer.readers.room import Room
 from edge_infer.readers.slots import TO_READER, SlotWriter
 from edge_infer.readers.sources import Picture, Source, faults_of, first, make_source
 from edge_infer.readers.stream import StreamWriter
@@ -54,7 +55,8 @@ class Writer(Protocol):
 class Progress:
     """What the reader does now, for its supervisor: written by the reading thread, read by the reporting one."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room) -> None:
+        self.room = room
         self.frames = 0
         self.error = ""
         self._until: float | None = None
@@ -72,7 +74,7 @@ class Progress:
         """How things are at this moment."""
         until = self._until
         busy = 0.0 if until is None else max(0.0, time.monotonic() - until)
-        return ReaderReport(busy=round(busy, 3), frames=self.frames, error=self.error)
+        return ReaderReport(round(busy, 3), self.frames, self.error, self.room.walls)
 
 
 class Reader:
@@ -134,6 +136,11 @@ class Reader:
         pause = min(FIRST_PAUSE * 2 ** min(self._failures, 8), LONGEST_PAUSE)
         self._failures += 1
         log.debug("no frames: %s", text)
+        if self._progress.room.outdated():
+            log.info("the source is another one than when this reader was locked in; the next reader gets it")
+            self._progress.error = text[:500]
+            self._stop.set()
+            return
         wait = max(pause - lasted, FIRST_PAUSE) * random.uniform(0.6, 1.0)  # noqa: S311 - jitter, no secret
         self._rest(text, until=time.monotonic() + wait)
 
@@ -188,9 +195,9 @@ class Reporter(threading.Thread):
             log.warning("the supervisor said something that a reader does not know: %s", error)
 
 
-def run(plan: SourcePlan, control_fd: int, frames_fd: int) -> int:
+def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
     """Reads one source until SIGTERM or until the supervisor is gone; returns the exit code."""
-    stop, progress = threading.Event(), Progress()
+    stop, progress = threading.Event(), Progress(room)
     signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())

@@ -7,34 +7,55 @@ in the locked process, not assumed.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Final
 
-from edge_infer.sandbox import privileges, seccomp, selftest
+from edge_infer.sandbox import landlock, memory, namespaces, privileges, seccomp, selftest
+from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.rules import Room, rules
 
-__all__ = ["Room", "lock"]
+__all__ = ["Fence", "Room", "lock"]
 
 _log = logging.getLogger(__name__)
+_SECOND: Final = frozenset({"network_namespace"})
+"""Walls behind another one that holds by itself: where they lack, that is told and no cause for alarm."""
 
 
-def lock(room: Room, *, network: bool = False) -> dict[str, str]:
+def lock(room: Room, *, network: bool = False, fence: Fence | None = None) -> dict[str, str]:
     """Gives up what ``room`` does not need, for ever and in all threads; says which walls hold.
 
-    ``network`` is for a reader whose source is on the network. Each wall has a text: ``enforced`` (perhaps with an
-    exception), ``not enforced: why`` or ``unavailable: why``. A wall that the kernel lacks does not stop the room; it
-    is logged.
+    ``network`` is for a reader whose source is on the network; ``fence`` is what the room needs beyond the program.
+    Each wall has a text: ``enforced`` (perhaps with an exception), ``not enforced: why`` or ``unavailable: why``. A
+    wall that the kernel lacks does not stop the room; it is logged.
     """
+    fence = fence or Fence()
+    before = selftest.look()
+    sees_frames = room in ("engine", "reader")
+    isolated = _built(namespaces.isolate) if room in ("engine", "probe") else ""
+    pinned = _built(memory.pin) if sees_frames else ""
     privileges.forbid_core_dumps()
     # `sudo edge-infer check` has to open models that lie in the state directory of another user, the service.
     privileges.drop_capabilities(privileges.READ_SEARCH if room == "probe" else 0)
     privileges.forbid_new_privileges()
+    fenced = _built(lambda: landlock.enclose(fence, abstract=room == "reader"))
+    fences = selftest.fences(fence, before, fenced)
     privileges.forbid_dumping()
-    filtered = selftest.ENFORCED
-    try:
-        seccomp.install(rules(room, network=network))
-    except OSError as error:
-        filtered = f"unavailable: {error.strerror}"
-    walls = {"seccomp": filtered, **selftest.walls(room, network=network)}
+    filtered = _built(lambda: seccomp.install(rules(room, network=network)))
+    walls = {"seccomp": filtered, **selftest.walls(room, network=network), **fences}
+    if isolated:
+        walls["network_namespace"] = selftest.outside(before, isolated)
+    if pinned:
+        walls["no_swap"] = pinned
     for wall, text in walls.items():
         if not text.startswith(selftest.ENFORCED):
-            _log.warning("the sandbox of the %s: %s: %s", room, wall, text)
+            _log.log(logging.INFO if wall in _SECOND else logging.WARNING, "the sandbox: %s: %s", wall, text)
     return walls
+
+
+def _built(build: Callable[[], None]) -> str:
+    """What became of a wall as it was put up."""
+    try:
+        build()
+    except OSError as error:
+        return f"unavailable: {error.strerror}"
+    return selftest.ENFORCED

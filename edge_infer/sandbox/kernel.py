@@ -23,20 +23,25 @@ class Machine:
     """Calls with this bit are those of a second, 32-bit interface under the same ``audit``; 0: there is none."""
 
 
-_SINCE_5_1: Final = {"io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "pidfd_getfd": 438}
-"""Newer calls have one number everywhere."""
 # fmt: off
+_SINCE_5_1: Final = {
+    "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "pidfd_getfd": 438,
+    "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
+}
+"""Newer calls have one number everywhere."""
 _X86_64: Final = Machine(0xC000003E, {
     "ioctl": 16, "socket": 41, "connect": 42, "accept": 43, "bind": 49, "listen": 50, "socketpair": 53, "ptrace": 101,
-    "accept4": 288, "process_vm_readv": 310, "process_vm_writev": 311, "seccomp": 317, **_SINCE_5_1,
+    "unshare": 272, "accept4": 288, "process_vm_readv": 310, "process_vm_writev": 311, "seccomp": 317, **_SINCE_5_1,
 }, x32_bit=0x40000000)
 _AARCH64: Final = Machine(0xC00000B7, {
-    "ioctl": 29, "ptrace": 117, "socket": 198, "socketpair": 199, "bind": 200, "listen": 201, "accept": 202,
-    "connect": 203, "accept4": 242, "process_vm_readv": 270, "process_vm_writev": 271, "seccomp": 277, **_SINCE_5_1,
+    "ioctl": 29, "unshare": 97, "ptrace": 117, "socket": 198, "socketpair": 199, "bind": 200, "listen": 201,
+    "accept": 202, "connect": 203, "accept4": 242, "process_vm_readv": 270, "process_vm_writev": 271, "seccomp": 277,
+    **_SINCE_5_1,
 })
 _ARM: Final = Machine(0x40000028, {
     "ptrace": 26, "ioctl": 54, "socket": 281, "bind": 282, "connect": 283, "listen": 284, "accept": 285,
-    "socketpair": 288, "accept4": 366, "process_vm_readv": 376, "process_vm_writev": 377, "seccomp": 383, **_SINCE_5_1,
+    "socketpair": 288, "unshare": 337, "accept4": 366, "process_vm_readv": 376, "process_vm_writev": 377,
+    "seccomp": 383, **_SINCE_5_1,
 })
 # fmt: on
 
@@ -60,6 +65,11 @@ def call(number: int, *arguments: int) -> int:
     """Makes the system call; raises `OSError`."""
     result: int = _libc.syscall(ctypes.c_long(number), *(ctypes.c_long(value) for value in arguments))
     return _checked(result)
+
+
+def mlockall(flags: int) -> None:
+    """Makes the ``mlockall`` call; raises `OSError`."""
+    _checked(_libc.mlockall(ctypes.c_int(flags)))
 
 
 def prctl(option: int, value: int = 0) -> int:

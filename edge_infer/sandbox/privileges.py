@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +29,13 @@ _Sets = ctypes.c_uint32 * 6  # effective, permitted, inheritable; then the same 
 
 
 def forbid_core_dumps() -> None:
-    """No picture of this memory is written when it crashes; its children inherit that."""
+    """No picture of this memory is written when it crashes; its children inherit that.
+
+    A program that collects crashes is not bound by the limit: what it would be given holds no memory either.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # a kernel without core dumps has no such file
+        Path("/proc/self/coredump_filter").write_text("0")
 
 
 def forbid_new_privileges() -> None:

@@ -59,16 +59,16 @@ def program(rules: Rules, machine: kernel.Machine) -> bytes:
     steps += [_Step(_IF_EQUAL, machine.numbers[name], "refuse") for name in rules.refused]
     if rules.families:
         steps.append(_Step(_IF_EQUAL, machine.numbers["socket"], "family"))
-    if rules.ioctl_type:
+    if rules.ioctl_types:
         steps.append(_Step(_IF_EQUAL, machine.numbers["ioctl"], "ioctl"))
     steps.append(_Step(_RETURN, _ALLOW, label="allow"))
     if rules.families:
         steps.append(_Step(_LOAD, _ARGUMENTS, label="family"))
         steps += [_Step(_IF_EQUAL, family, "accept") for family in rules.families]
         steps.append(_Step(_RETURN, _REFUSE))
-    if rules.ioctl_type:  # bits 8 to 15 of a request are its type: 'V' for everything of Video4Linux
+    if rules.ioctl_types:  # bits 8 to 15 of a request are its type: 'V' for everything of Video4Linux
         steps += [_Step(_LOAD, _ARGUMENTS + 8, label="ioctl"), _Step(_AND, 0xFF00)]
-        steps += [_Step(_IF_EQUAL, ord(rules.ioctl_type) << 8, "refuse")]
+        steps += [_Step(_IF_EQUAL, ord(letter) << 8, "refuse") for letter in rules.ioctl_types]
     steps += [_Step(_RETURN, _ALLOW, label="accept"), _Step(_RETURN, _REFUSE, label="refuse")]
     steps.append(_Step(_RETURN, _KILL, label="kill"))
     return _assemble(steps)

@@ -109,7 +109,7 @@ class Child:
                 stdin=None if recipe.stdin else subprocess.DEVNULL,
                 pass_fds=(theirs, *recipe.inherits),
                 start_new_session=True,  # Ctrl-C in a terminal is for the supervisor; it stops the others in order
-                env={**os.environ, "PYTHONSAFEPATH": "1"},
+                env=_environment(),
             )
         finally:
             os.close(theirs)
@@ -233,6 +233,11 @@ class Child:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what makes a crashing interpreter write about itself."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONFAULTHANDLER"} | {"PYTHONSAFEPATH": "1"}
 
 
 def death(status: int) -> str:

@@ -16,6 +16,7 @@ from edge_infer.codec import encode
 from edge_infer.config.plan import Plan
 from edge_infer.messages import Info, PipelineInfo, timestamp
 from edge_infer.rooms import EngineReport
+from edge_infer.sandbox import privileges
 from edge_infer.supervisor.board import board_name
 from edge_infer.supervisor.control import ControlSocket, Request, socket_path
 from edge_infer.supervisor.grabs import Grabs
@@ -50,11 +51,14 @@ class Daemon:
         self._grabs = Grabs(self._house)
         self._since = time.monotonic()
         self._ready = False
-        self._said_info: tuple[str, Plan] | None = None
+        self._said_info: tuple[str, Plan, dict[str, str]] | None = None
         self._status_at = self._watchdog_at = 0.0
 
     def run(self) -> int:
         """Start-up, main loop, shutdown; the exit code. Raises `ConfigError` and `StartError` before it has begun."""
+        # It holds the ends of the channels: nobody of the same user may take them, or read what passes.
+        privileges.forbid_core_dumps()
+        privileges.forbid_dumping()
         with ExitStack() as stack:
             stack.enter_context(self._signals)
             first = self._reload.read_first(self._signals)
@@ -113,9 +117,10 @@ class Daemon:
         report, plan = self._house.heard.engine, self._swap.plan
         if report is None or plan is None or report.digest != plan.digest:
             return
-        if self._said_info != (report.boot, plan):
-            self._said_info = (report.boot, plan)
-            self._house.announce("info", _info(report, plan))
+        walls = self._house.walls()
+        if self._said_info != (report.boot, plan, walls):
+            self._said_info = (report.boot, plan, walls)
+            self._house.announce("info", _info(report, plan, walls))
         for name, status in standing(self._swap, report).items():
             self._house.announce(f"model/{name}", outward(status))
 
@@ -142,7 +147,7 @@ class Daemon:
             self._notifier.watchdog()
 
 
-def _info(report: EngineReport, plan: Plan) -> Info:
+def _info(report: EngineReport, plan: Plan, walls: dict[str, str]) -> Info:
     versions = {
         "edge-infer": __version__,
         "runtime": report.runtime,
@@ -154,4 +159,4 @@ def _info(report: EngineReport, plan: Plan) -> Info:
         for pipeline in plan.pipelines
     }
     now = timestamp(time.time())
-    return Info(1, now, report.boot, versions, board_name(), plan.digest, report.sandbox, pipelines)
+    return Info(1, now, report.boot, versions, board_name(), plan.digest, walls, pipelines)

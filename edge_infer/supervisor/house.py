@@ -12,7 +12,7 @@ from typing import Final
 
 from edge_infer.boot import new_boot
 from edge_infer.briefing import briefing
-from edge_infer.codec import encode
+from edge_infer.codec import dumps, encode
 from edge_infer.config.plan import Plan, SourcePlan
 from edge_infer.messages import timestamp
 from edge_infer.rooms import (
@@ -29,7 +29,10 @@ from edge_infer.rooms import (
     Stop,
     Tally,
 )
+from edge_infer.sandbox.fence import Fence, identities
+from edge_infer.sandbox.needs import engine_fence, publisher_fence
 from edge_infer.supervisor.children import Child, Recipe, death, pair
+from edge_infer.supervisor.walls import together
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,8 @@ STARTING: Final = 30.0
 """Seconds that a child may take to say its first word: a cold SD card is slow."""
 MOST_DEATHS: Final = 16
 """Dead engines of which a new publisher is told: what became of their numbers may be news to it."""
+LOOK_EVERY: Final = 5.0
+"""Seconds between two looks for files that were replaced while the broker cannot be reached."""
 ENGINE_STOP, READER_STOP, PUBLISHER_STOP = 1.6, 0.3, 2.8
 
 
@@ -117,6 +122,10 @@ class House:
             )
         )
         self._readers: dict[str, _Reader] = {}
+        self._fences: dict[Child, Fence] = {}  # of the rooms as they run
+        self._seen: dict[Child, tuple[tuple[str, int, int], ...]] = {}  # the files that these led to
+        self._replaced: set[Child] = set()  # told to end, because another fence is due
+        self._looked = 0.0
 
     def apply(self, plan: Plan, order: int = 0, trials: tuple[str, ...] = (), alone: tuple[str, ...] = ()) -> None:
         """Makes the plan hold: the publisher first, because it must know the labels before results come.
@@ -130,6 +139,8 @@ class House:
         for child in (self.publisher, self.engine):
             if child.pid is None and before is None:
                 self._start(child)
+            elif not self._fences[child].covers(self._fence(child)):
+                self._replace(child, "has to reach other files")
             elif child is self.engine:
                 child.tell(ApplyPlan(plan, order, trials, alone))
             else:
@@ -181,7 +192,7 @@ class House:
         for child in self._children():
             if (status := child.ended()) is not None:
                 text = self._mourn(child, status)
-                deaths += [text] if child is self.engine else []
+                deaths += [text] if child is self.engine and text else []
         return deaths
 
     def revive(self) -> None:
@@ -189,6 +200,7 @@ class House:
         for child in self._children():
             if child.pid is None and time.monotonic() >= child.due and self._plan is not None:
                 self._start(child)
+        self._look_for_others()
 
     def next_due(self) -> float:
         """When `serve` has to be called at the latest, on the monotonic clock."""
@@ -207,7 +219,7 @@ class House:
         """Stops everything in the order of the flow; False when something had to be killed. May be called twice."""
         orderly = True
         if self.publisher.pid is None and self._plan is not None:
-            self._start(self.publisher)  # it died a moment ago; somebody has to take the last results and say goodbye
+            self._start(self.publisher)  # it died a moment ago; somebody has to take the last results, say goodbye
         for reader in self._readers.values():
             reader.child.kill(signal.SIGTERM)
         if not self.engine.spoke:
@@ -232,15 +244,58 @@ class House:
     def _children(self) -> list[Child]:
         return [self.engine, self.publisher, *(reader.child for reader in self._readers.values())]
 
+    def _fence(self, child: Child) -> Fence:
+        """What the room has to reach for the plan that holds."""
+        assert self._plan is not None
+        return engine_fence(self._plan) if child is self.engine else publisher_fence(self._plan)
+
     def _start(self, child: Child) -> None:
-        """Starts it and tells it what holds. An engine gets a boot id that the publisher has heard of before."""
+        """Starts it behind the walls that the plan asks for, and tells it what holds.
+
+        An engine gets a boot id that the publisher has heard of before.
+        """
+        words: tuple[str, ...] = ()
+        if child in (self.engine, self.publisher):
+            fence = self._fences[child] = self._fence(child)
+            self._seen[child] = identities(fence.reads)
+            words = ("--fence", dumps(encode(fence)).decode())
         if child is self.engine:
             self._boot, self._tallies = new_boot(), ()
             self.publisher.tell(EngineUp(self._boot))
-            child.start("--boot", self._boot)
-        else:
-            child.start()
+            words = (*words, "--boot", self._boot)
+        child.start(*words)
         self._brief(child)
+
+    def _replace(self, child: Child, why: str) -> None:
+        """A wall cannot be moved: the room ends in order, and another one starts behind its own."""
+        if child not in self._replaced and child.pid is not None:
+            log.info("%s %s and is started anew", child.recipe.name, why)
+            self._replaced.add(child)
+            child.tell(Stop())
+
+    def _look_for_others(self) -> None:
+        """A fence holds for files, not for what takes their place: a room that lacks something may lack just that."""
+        now = time.monotonic()
+        if now < self._looked + LOOK_EVERY or self._plan is None:
+            return
+        self._looked = now
+        publisher, engine = self.heard.publisher, self.heard.engine
+        local = [source.name for source in self._plan.sources if not source.live]
+        lacking = {
+            self.publisher: publisher is not None and not publisher.connected,
+            self.engine: engine is not None
+            and any(engine.sources[name].state in {"starting", "lost"} for name in local if name in engine.sources),
+        }
+        for child, lacks in lacking.items():
+            if lacks and child.spoke and identities(self._fence(child).reads) != self._seen[child]:
+                self._replace(child, "has to reach files that were not there or have been replaced")
+
+    def walls(self) -> dict[str, str]:
+        """What the kernel enforces in the rooms, as each of them has tried it."""
+        heard: dict[str, EngineReport | PublisherReport | ReaderReport | None]
+        heard = {"engine": self.heard.engine, "publisher": self.heard.publisher}
+        heard |= {f"reader {name}": reader.last for name, reader in self._readers.items()}
+        return together({room: report.sandbox for room, report in heard.items() if report is not None})
 
     def _brief(self, child: Child) -> None:
         if self._plan is None:
@@ -261,13 +316,21 @@ class House:
                 child.tell(self.heard.engine)
 
     def _mourn(self, child: Child, status: int) -> str:
-        text = f"{child.recipe.name} {death(status)}"
-        if child is self.engine and self._why is not None:
-            text, self._why = f"engine {self._why} and was killed", None
-        log.error("%s; it is started again", text)
-        self.note(text)
+        """Takes note of an end; what it was in words, or nothing where it was meant to end."""
+        planned, text = child in self._replaced, ""
+        self._replaced.discard(child)
+        if planned:
+            child.due = 0.0
+        elif status == 0 and child not in (self.engine, self.publisher):
+            log.info("%s has ended; another one is started", child.recipe.name)
+        else:
+            text = f"{child.recipe.name} {death(status)}"
+            if child is self.engine and self._why is not None:
+                text, self._why = f"engine {self._why} and was killed", None
+            log.error("%s; it is started again", text)
+            self.note(text)
         if child is self.engine:
-            down = EngineDown("engine_failed", self._boot, self._tallies)
+            down = EngineDown("starting" if planned else "engine_failed", self._boot, self._tallies)
             self._deaths.append(down)
             self.publisher.tell(down)
             self.heard.engine = None

@@ -10,8 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from edge_infer.config.places import default_state_dir
+from edge_infer.config.places import default_state_dir, publisher_folder
 from edge_infer.errors import StartError
+from edge_infer.sandbox.needs import store_folder
 
 LOCK: Final = "lock"
 
@@ -22,6 +23,7 @@ def locked(state_dir: Path) -> Iterator[None]:
     try:
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         _check_owner(state_dir)
+        _make_folders(state_dir)
         file = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except StartError:
         raise
@@ -60,6 +62,15 @@ def _check_owner(state_dir: Path) -> None:
             f"the state directory {state_dir} belongs to {owner}, and edge-infer writes there without the powers of "
             f"root; run it as that user{command}"
         )
+
+
+def _make_folders(state_dir: Path) -> None:
+    """What the rooms shut themselves into has to be there before; a version before this one kept a file elsewhere."""
+    folder = publisher_folder(state_dir)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    store_folder(state_dir).mkdir(mode=0o755, exist_ok=True)
+    with suppress(FileNotFoundError):
+        (state_dir / "topics.json").rename(folder / "topics.json")
 
 
 def hinted(config: Path) -> Path:

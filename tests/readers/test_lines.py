@@ -58,7 +58,9 @@ def test_a_pipe_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     with StreamRig(make_plan("lines", {"file": str(pipe)}), tmp_path) as rig:
         assert f"mkfifo {pipe}" in rig.error("does not exist")
-        os.mkfifo(pipe)
+        os.mkfifo(pipe)  # its walls were put up before that: the reader makes way for one that may open it
+        until(lambda: rig.process.poll() if rig.process else None, "end of the reader")
+        rig.start()
         with pipe.open("w") as way:
             way.write("hello\n")
             way.flush()

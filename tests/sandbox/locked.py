@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from edge_infer.sandbox import Fence
+
 ROOT = Path(__file__).parents[2]
 
 
-def run(room: str, code: str, *, network: bool = False, before: str = "") -> str:
+def run(room: str, code: str, *, network: bool = False, before: str = "", fence: Fence | None = None) -> str:
     """What ``code`` printed; it finds ``walls``, the outcome of the lock. ``before`` runs ahead of the lock."""
-    script = f"{before}\nfrom edge_infer.sandbox import lock\nwalls = lock({room!r}, network={network})\n{code}"
+    lock = f"walls = lock({room!r}, network={network}, fence={fence!r})"
+    script = f"{before}\nfrom edge_infer.sandbox import Fence, lock\n{lock}\n{code}"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )

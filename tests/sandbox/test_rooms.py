@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.sandbox import Fence
 from tests.sandbox.locked import ATTEMPT, ROOT, run
 
 ROOMS = ("engine", "probe", "reader", "publisher")
@@ -22,6 +23,7 @@ FORBIDDEN_TO_ALL = {
     "pidfd_getfd": "kernel.call(number['pidfd_getfd'], os.pidfd_open(os.getppid()), 0, 0)",
     "io_uring_setup": "kernel.call(number['io_uring_setup'], 1, 0)",
 }
+ANYWHERE = Fence(anywhere=True)
 CALLS = ATTEMPT + "import os\nfrom edge_infer.sandbox import kernel\nnumber = kernel.machine().numbers\n"
 
 
@@ -156,9 +158,9 @@ def test_a_probe_of_root_reads_models_in_the_private_folder_of_another_user(tmp_
     os.chown(private, 65534, 65534)
     code = ATTEMPT + f"attempt(lambda: open({str(private / 'model.tflite')!r}))\nopen({str(private / 'new')!r}, 'w')"
     with pytest.raises(AssertionError, match="PermissionError"):
-        run("probe", code)
-    assert run("probe", code.partition("\nopen")[0]) == "allowed"
-    assert run("engine", code.partition("\nopen")[0]) == "EACCES"
+        run("probe", code, fence=ANYWHERE)
+    assert run("probe", code.partition("\nopen")[0], fence=ANYWHERE) == "allowed"
+    assert run("engine", code.partition("\nopen")[0], fence=ANYWHERE) == "EACCES"
 
 
 def test_root_keeps_reading_where_the_program_lies_in_a_private_home(tmp_path: Path) -> None:
@@ -248,4 +250,4 @@ def test_models_videos_and_programs_run_in_the_locked_engine(assets: Path) -> No
         "print(np.linalg.svd(np.eye(200))[1].sum())\n"
         "print(subprocess.run(['echo', 'child'], capture_output=True, text=True, check=True).stdout.strip())\n"
     )
-    assert run("engine", code).split() == ["1", "120", "200.0", "child"]
+    assert run("engine", code, fence=Fence(reads=(str(assets),))).split() == ["1", "120", "200.0", "child"]

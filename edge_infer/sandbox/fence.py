@@ -1,0 +1,49 @@
+"""What a room may reach of the files and of the network, as a value: what Landlock is told, and what is compared."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Annotated
+
+from edge_infer.codec import Size, Text
+
+Places = Annotated[tuple[Annotated[str, Text(most=8192)], ...], Size(1000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Absolute paths beyond the program itself (see `places`); a folder stands for everything below it.
+
+    ``writes`` may be read, too. ``anywhere``: all files may be read, because the program that does it is not ours.
+    ``ports`` are the TCP ports that may be connected to; None: any.
+    """
+
+    reads: Places = ()
+    writes: Places = ()
+    ports: Annotated[tuple[int, ...], Size(64)] | None = None
+    anywhere: bool = False
+
+    def covers(self, other: Fence) -> bool:
+        """Whether a process behind this fence reaches everything that ``other`` lets through."""
+        reads = self.anywhere or all(_within(path, self.reads + self.writes) for path in other.reads)
+        writes = all(_within(path, self.writes) for path in other.writes)
+        ports = self.ports is None or (other.ports is not None and set(other.ports) <= set(self.ports))
+        return reads and writes and ports and (self.anywhere or not other.anywhere)
+
+
+def _within(path: str, places: Places) -> bool:
+    return any(PurePath(path).is_relative_to(place) for place in places)
+
+
+def identities(places: Places) -> tuple[tuple[str, int, int], ...]:
+    """Which files these paths lead to now: a fence holds for these, not for what takes their place."""
+    found = []
+    for path in places:
+        try:
+            status = os.stat(path)  # noqa: PTH116 - follows links, as the fence does
+        except OSError:
+            continue
+        found.append((path, status.st_dev, status.st_ino))
+    return tuple(found)

@@ -1,0 +1,69 @@
+"""Where the program itself lies on this system, and what every process of it needs: code, libraries, a few files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+_LIBRARIES: Final = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt/vc", "/opt/nvidia")
+_SETTINGS: Final = ("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/localtime", "/etc/alternatives")
+# The processor, the memory and the temperatures; not the rest of /sys, where sensors are read.
+_BOARD: Final = (
+    "/proc",
+    "/sys/devices/system",
+    "/sys/fs/cgroup",
+    "/sys/class/thermal",
+    "/sys/devices/virtual/thermal",
+    "/sys/devices/platform/soc",
+)
+_DEVICES: Final = ("/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+BIN: Final = "/dev/null"
+"""The one place that every room may write to."""
+_NETWORK: Final = (
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/nsswitch.conf",
+    "/etc/services",
+    "/etc/ssl",
+    "/etc/ca-certificates",
+    "/etc/pki",
+    "/etc/crypto-policies",
+    "/run/systemd/resolve",
+)
+
+
+def program() -> tuple[str, ...]:
+    """What is read to run at all."""
+    libraries = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    return _plain((*_LIBRARIES, *_SETTINGS, *_BOARD, *_DEVICES, *libraries, *_code()))
+
+
+def network() -> tuple[str, ...]:
+    """What is read to find a host by its name and to check its certificate."""
+    real = Path("/etc/resolv.conf").resolve()  # often a link to where another program writes it anew
+    return _plain((*_NETWORK, *([] if real.parent == Path("/etc") else [str(real.parent)])))
+
+
+def temporary() -> tuple[str, ...]:
+    """Folders for files that nobody keeps."""
+    return _plain((os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp"))  # noqa: S108 - a rule, nothing is made there
+
+
+def _code() -> Iterable[str]:
+    """The interpreter and every folder that modules come from; not the working directory, which may be anything."""
+    package = Path(__file__).parents[1]
+    yield str(package)
+    yield from (sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).parent))
+    for entry in sys.path:
+        folder = Path(entry or ".").absolute()
+        if folder == package.parent or folder != Path.cwd():
+            yield str(folder)
+
+
+def _plain(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path for path in paths if path.startswith("/") and path != "/"))
