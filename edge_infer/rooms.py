@@ -184,8 +184,6 @@ class EngineReport:
     order: Count = 0
     stuck: tuple[Name, ...] = ()
     runtime: Annotated[str, Text(RUNTIME, 64)] = ""
-    sandbox: Mapping[Annotated[str, Text(most=64)], Sentence] = field(default_factory=dict)
-    runtime: Annotated[str, Text(most=128)] = ""
     sandbox: Walls = field(default_factory=dict)
     kept: Count = 0
     tallies: Tallies = ()

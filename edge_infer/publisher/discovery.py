@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 from edge_infer import __version__
 from edge_infer.codec import ABSENT, Size, decode, dumps, encode, loads
+from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import Plan
 from edge_infer.errors import WireError
 from edge_infer.publisher.announcement import Announcement, Box, Entity, Key, ObjectId, Origin, Platform
@@ -107,7 +108,7 @@ def announce(plan: Plan, device: str, known: Mapping[str, Platform]) -> Announce
 
 
 class _Memory:
-    """What Home Assistant may know of us: in a small file of the state directory, written when it changes."""
+    """What Home Assistant may know of us: in a small file of the publisher's folder, written when it changes."""
 
     def __init__(self) -> None:
         self._known: Announced | None = None
@@ -119,7 +120,7 @@ class _Memory:
         """What was saved last, by this process or one before it."""
         if not self._loaded:
             self._loaded = True
-            self._known = self._written = self._read(Path(plan.state_dir, FILE))
+            self._known = self._written = self._read(publisher_folder(plan.state_dir) / FILE)
         return self._known
 
     def save(self, plan: Plan, new: Announced | None) -> None:
@@ -127,11 +128,12 @@ class _Memory:
         self._known = new
         if new == self._written:
             return
-        path = Path(plan.state_dir, FILE)
+        path = publisher_folder(plan.state_dir) / FILE
         try:
             if new is None:
                 path.unlink(missing_ok=True)
             else:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
                 path.with_suffix(".new").write_bytes(dumps(encode(new)))
                 path.with_suffix(".new").replace(path)
         except OSError as error:

@@ -76,6 +76,7 @@ class Publisher:
         outbox: Outbox,
         board: Board,
         clock: Clock | None = None,
+        *,
         sandbox: Mapping[str, str] | None = None,
     ) -> None:
         self._control = control

@@ -138,9 +138,7 @@ class Reader:
         log.debug("no frames: %s", text)
         if self._progress.room.outdated():
             log.info("the source is another one than when this reader was locked in; the next reader gets it")
-            self._progress.error = text[:500]
             self._stop.set()
-            return
         wait = max(pause - lasted, FIRST_PAUSE) * random.uniform(0.6, 1.0)  # noqa: S311 - jitter, no secret
         self._rest(text, until=time.monotonic() + wait)
 

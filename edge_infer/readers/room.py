@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edge_infer.sandbox.fence import identities
+from edge_infer.sandbox.fence import Identity, identities
 from edge_infer.sandbox.selftest import ENFORCED
 
 
@@ -15,8 +15,8 @@ class Room:
 
     walls: Mapping[str, str] = field(default_factory=dict)
     places: tuple[str, ...] = ()
-    were: tuple[tuple[str, int, int], ...] = ()
+    were: frozenset[Identity] = frozenset()
 
     def outdated(self) -> bool:
         """Whether the source may be out of reach now only because it is another file or device than at the start."""
-        return self.walls.get("files", "").startswith(ENFORCED) and identities(self.places) != self.were
+        return self.walls.get("files", "").startswith(ENFORCED) and not identities(self.places) <= self.were

@@ -9,6 +9,8 @@ from typing import Annotated
 
 from edge_infer.codec import Size, Text
 
+Identity = tuple[str, int, int]
+"""A path with the device and the inode that it leads to."""
 Places = Annotated[tuple[Annotated[str, Text(most=8192)], ...], Size(1000)]
 
 
@@ -37,13 +39,13 @@ def _within(path: str, places: Places) -> bool:
     return any(PurePath(path).is_relative_to(place) for place in places)
 
 
-def identities(places: Places) -> tuple[tuple[str, int, int], ...]:
+def identities(places: Places) -> frozenset[Identity]:
     """Which files these paths lead to now: a fence holds for these, not for what takes their place."""
-    found = []
+    found = set()
     for path in places:
         try:
             status = os.stat(path)  # noqa: PTH116 - follows links, as the fence does
         except OSError:
             continue
-        found.append((path, status.st_dev, status.st_ino))
-    return tuple(found)
+        found.add((path, status.st_dev, status.st_ino))
+    return frozenset(found)

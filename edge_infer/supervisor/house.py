@@ -29,7 +29,7 @@ from edge_infer.rooms import (
     Stop,
     Tally,
 )
-from edge_infer.sandbox.fence import Fence, identities
+from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, publisher_fence
 from edge_infer.supervisor.children import Child, Recipe, death, pair
 from edge_infer.supervisor.walls import together
@@ -123,7 +123,7 @@ class House:
         )
         self._readers: dict[str, _Reader] = {}
         self._fences: dict[Child, Fence] = {}  # of the rooms as they run
-        self._seen: dict[Child, tuple[tuple[str, int, int], ...]] = {}  # the files that these led to
+        self._seen: dict[Child, frozenset[Identity]] = {}  # the files that these led to
         self._replaced: set[Child] = set()  # told to end, because another fence is due
         self._looked = 0.0
 
@@ -287,7 +287,7 @@ class House:
             and any(engine.sources[name].state in {"starting", "lost"} for name in local if name in engine.sources),
         }
         for child, lacks in lacking.items():
-            if lacks and child.spoke and identities(self._fence(child).reads) != self._seen[child]:
+            if lacks and child.spoke and not identities(self._fence(child).reads) <= self._seen[child]:
                 self._replace(child, "has to reach files that were not there or have been replaced")
 
     def walls(self) -> dict[str, str]:

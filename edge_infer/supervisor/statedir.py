@@ -65,12 +65,13 @@ def _check_owner(state_dir: Path) -> None:
 
 
 def _make_folders(state_dir: Path) -> None:
-    """What the rooms shut themselves into has to be there before; a version before this one kept a file elsewhere."""
+    """What the rooms shut themselves into has to be there before; a version before this one kept files elsewhere."""
     folder = publisher_folder(state_dir)
     folder.mkdir(mode=0o700, exist_ok=True)
     store_folder(state_dir).mkdir(mode=0o755, exist_ok=True)
-    with suppress(FileNotFoundError):
-        (state_dir / "topics.json").rename(folder / "topics.json")
+    for name in ("topics.json", "discovery.json"):
+        with suppress(FileNotFoundError):
+            (state_dir / name).rename(folder / name)
 
 
 def hinted(config: Path) -> Path:

@@ -244,7 +244,7 @@ def test_topics_of_what_was_removed_while_nothing_ran_are_cleared(tmp_path: Path
         subscriber.wait(f"{P}/yard/state", lambda heard: heard.payload == b"")
         assert room.stop() == 0
     assert (
-        tmp_path / "topics.json"
+        tmp_path / "publisher/topics.json"
     ).read_text() == '{"topic":"edge-infer/gate-3","places":[["model","faces"],["state","door"]]}'
 
 

@@ -120,7 +120,9 @@ def test_names_are_remembered_as_soon_as_the_disk_takes_them(tmp_path: Path, cap
     memory = TopicMemory()
     memory.save(wanted, ())
     memory.save(wanted, ())
-    assert [record.message.partition(" cannot")[0] for record in caplog.records] == [f"{tmp_path}/full/topics.json"]
+    assert [record.message.partition(" cannot")[0] for record in caplog.records] == [
+        f"{tmp_path}/full/publisher/topics.json"
+    ]
     (tmp_path / "full").mkdir()
     memory.save(wanted, ())
     assert Place("state", "yard") in TopicMemory().load(wanted)

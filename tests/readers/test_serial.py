@@ -16,7 +16,7 @@ from edge_infer.engine.frame import Samples
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import serial
 from edge_infer.readers.sources.serial import SerialOptions, SerialSource
-from tests.readers.rig import StreamRig, make_plan
+from tests.readers.rig import StreamRig, make_plan, until
 
 
 class Sensor:
@@ -154,6 +154,8 @@ def test_a_reader_reads_it_tells_what_is_wrong_and_comes_back(sensor: Sensor, tm
         another = Sensor()
         port.unlink()
         port.symlink_to(another.port)
+        until(lambda: rig.process.poll() if rig.process else None, "end of the reader, whose walls are around the old")
+        rig.start()
         while rig.feed.next(rig.cursor, 0.0):
             pass
         taken = None
