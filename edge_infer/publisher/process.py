@@ -7,10 +7,11 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from contextlib import suppress
 from typing import Final
 
 from edge_infer.channel import Channel, ChannelClosedError
+from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import Plan
 from edge_infer.errors import WireError
 from edge_infer.messages import Event, Reason
@@ -160,9 +161,12 @@ class Publisher:
 
     def _apply(self, plan: Plan) -> None:
         self._egress.apply(plan)
-        self._outbox.use(Path(plan.state_dir), plan.outbox)
+        folder = publisher_folder(plan.state_dir)
+        with suppress(OSError):  # what is kept there says so itself
+            folder.mkdir(mode=0o700, exist_ok=True)
+        self._outbox.use(folder, plan.outbox)
         self._cargo.limit(plan.mqtt.max_rate)
-        self._open.load(plan.state_dir)
+        self._open.load(str(folder))
         self._egress.recall(events_of(self._open.begun()))
         self._states.apply(plan, self._memory.load(plan))
         self._plan = plan

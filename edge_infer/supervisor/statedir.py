@@ -69,7 +69,14 @@ def _make_folders(state_dir: Path) -> None:
     folder = publisher_folder(state_dir)
     folder.mkdir(mode=0o700, exist_ok=True)
     store_folder(state_dir).mkdir(mode=0o755, exist_ok=True)
-    for name in ("topics.json", "discovery.json"):
+    for name in (
+        "topics.json",
+        "discovery.json",
+        "open-events.json",
+        "outbox.sqlite",
+        "outbox.sqlite-wal",
+        "outbox.sqlite-shm",
+    ):
         with suppress(FileNotFoundError):
             (state_dir / name).rename(folder / name)
 

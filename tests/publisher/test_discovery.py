@@ -184,7 +184,7 @@ def test_an_entity_that_is_gone_is_withdrawn(tmp_path: Path, broker: Broker, roo
         assert after["p.door.present.person"] == {"p": "binary_sensor"}
         assert {key for key, entity in after.items() if entity.keys() > {"p"}} == set(made("people")["cmps"])
         assert room.stop() == 0
-        assert "p.door" not in (tmp_path / FILE).read_text(), "the broker has heard it"
+        assert "p.door" not in (tmp_path / "publisher" / FILE).read_text(), "the broker has heard it"
         room.start(one)
         subscriber.wait(TOPIC, lambda heard: heard.value["cmps"] == made("people")["cmps"])
 
@@ -213,7 +213,7 @@ def test_turned_off(tmp_path: Path, broker: Broker, room: Room, stopped: bool) -
             room.tell(ApplyPlan(off))
         subscriber.wait(TOPIC, lambda heard: heard.payload == b"")
         assert room.stop() == 0
-        assert not (tmp_path / FILE).exists()
+        assert not (tmp_path / "publisher" / FILE).exists()
     with Subscriber(broker.port) as later:
         room.start(off)
         later.wait(f"{P}/people/state", lambda heard: not heard.retain)

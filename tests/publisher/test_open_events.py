@@ -121,7 +121,7 @@ def test_when_everything_was_killed_the_next_start_ends_it_first(broker: Broker,
             room.start(here)
             room.engine.send(EngineHello(BOOT))
             room.engine.send(Handover("door", appear(1)))
-            eventually(lambda: (tmp_path / FILE).exists() and len(told(heard)) == 1, "the begin, on disk")
+            eventually(lambda: (tmp_path / "publisher" / FILE).exists() and len(told(heard)) == 1, "the begin, on disk")
         with Room() as room:
             room.start(here)
             room.tell(EngineUp(OTHER))
