@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edge_infer.channel import Channel
+from edge_infer.codec import dumps, encode
 from edge_infer.config.plan import Plan
 from edge_infer.messages import Event, Result
 from edge_infer.rooms import (
@@ -26,6 +27,7 @@ from edge_infer.rooms import (
     Stop,
     Tally,
 )
+from edge_infer.sandbox.fence import Fence
 from tests.broker import DEADLINE, eventually
 from tests.publisher.samples import BOOT
 
@@ -71,6 +73,7 @@ class Room:
             self.control.close()
         ours, theirs = pair()
         words = [sys.executable, "-m", self.program, "--control", str(theirs), "--results", str(self._theirs)]
+        words += ["--fence", dumps(encode(Fence(writes=("/tmp",), anywhere=True))).decode()]
         self.process = subprocess.Popen(words, pass_fds=(theirs, self._theirs), stderr=self._log)
         os.close(theirs)
         self.control = Channel(ours, (PublisherReport,))
