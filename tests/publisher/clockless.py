@@ -34,6 +34,7 @@ class Told:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--fence")
     parser.add_argument("--control", type=int)
     parser.add_argument("--results", type=int)
     args = parser.parse_args()
