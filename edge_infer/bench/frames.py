@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from typing import Final
@@ -13,6 +12,7 @@ import numpy as np
 from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Captured, Frame, Line, Pixels, Samples
 from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.preprocess.signal import MIXED
 
 MANY: Final = 8
 """Different frames, so that no cache knows them and no two in a row are equal."""
@@ -36,9 +36,8 @@ def make_frames(model: LoadedModel, size: tuple[int, int]) -> list[Captured]:
 class Memory:
     """A capture that offers these frames again and again, as fast as they are taken."""
 
-    def __init__(self, frames: list[Captured], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, frames: list[Captured]) -> None:
         self._frames = frames
-        self._clock = clock
 
     def interrupt(self) -> None:
         """It never waits for long."""
@@ -50,7 +49,7 @@ class Memory:
             if feed.stopping:
                 return
             frame = replace(
-                self._frames[number % len(self._frames)], wall=time.time(), monotonic=self._clock(), number=number
+                self._frames[number % len(self._frames)], wall=time.time(), monotonic=time.monotonic(), number=number
             )
             feed.offer(number, lambda frame=frame: frame)  # type: ignore[misc]
 
@@ -67,11 +66,7 @@ def _picture(random: np.random.Generator, width: int, height: int) -> Pixels:
 def _stretch(random: np.random.Generator, model: LoadedModel, example: Samples) -> Samples:
     """Noise for as long as from one window to the next, at the model's own rate."""
     rate = getattr(model.taken, "rate", None) or 1.0
-    stride = float(getattr(model.preprocess, "stride", 1.0 / rate))
-    width = (
-        1
-        if example.values.shape[1] > 1 and getattr(model.taken, "features", "") == "micro"
-        else example.values.shape[1]
-    )
-    rows = max(1, round(stride * rate))
-    return Samples(random.normal(0, 0.1, (rows, width)).astype(np.float32), rate, 0.0, 0.0, 1)
+    rows = max(1, round(float(getattr(model.preprocess, "stride", 1.0 / rate)) * rate))
+    sound = getattr(model.taken, "features", "raw") in MIXED
+    values = random.normal(0, 0.1, (rows, 1 if sound else example.values.shape[1]))
+    return Samples(values.astype(np.float32), rate, 0.0, 0.0, 1)

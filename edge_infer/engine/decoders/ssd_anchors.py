@@ -15,7 +15,6 @@ TensorFlow Model Garden; "SSD: Single Shot MultiBox Detector" (arXiv:1512.02325)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -175,4 +174,4 @@ def _numbers(said: Mapping[str, JsonValue], key: str, usual: Sequence[float]) ->
     items: Any = said[key]
     if not isinstance(items, list) or not 1 <= len(items) <= 64:
         raise wrong(f"anchors: {key}", items, "a list of numbers")
-    return tuple(chain(number(f"anchors: {key}", item, 1e-6, 1000) for item in items))
+    return tuple(number(f"anchors: {key}", item, 1e-6, 1000) for item in items)
