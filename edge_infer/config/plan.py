@@ -233,9 +233,10 @@ class ModelPlan:
     """One model, resolved: the bytes (a copy under its digest), and how to feed and read it.
 
     ``state`` names outputs and the inputs that they become in the next run, ``further`` what goes into inputs beside
-    the one that ``input`` is about. ``shapes`` are those of inputs whose size the file leaves open. ``entry`` is a
-    digest of what the configuration says of it, ``origin`` tells people where its bytes come from, and ``measured``
-    differs from one try to the next: none of these makes it another model.
+    the one that ``input`` is about, ``outputs`` those that the decoder looks at, in its order (none: all). ``shapes``
+    are those of inputs whose size the file leaves open. ``entry`` is a digest of what the configuration says of it,
+    ``origin`` tells people where its bytes come from, and ``measured`` differs from one try to the next: none of these
+    makes it another model.
     """
 
     name: str
@@ -253,6 +254,7 @@ class ModelPlan:
     state: tuple[tuple[str, str], ...] = ()
     further: tuple[FurtherInput, ...] = ()
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    outputs: tuple[str, ...] = ()
     entry: str = field(default="", compare=False)
     origin: Annotated[str, Text(most=500)] = field(default="", compare=False)
     measured: Measured = field(default=Measured(), compare=False)

@@ -102,16 +102,18 @@ class Interpreter:
         threads: int = 1,
         state: Sequence[tuple[str, str]] = (),
         shapes: Sequence[tuple[str, tuple[int, ...]]] = (),
+        outputs: Sequence[str] = (),
     ) -> None:
         """Loads a file by path (mapped, not copied) or by content; raises `ModelError` with the runtime's reason.
 
         ``state`` names outputs and the inputs that they become in the next run; these begin as 0. ``shapes`` are those
-        of inputs whose size the file leaves open.
+        of inputs whose size the file leaves open. ``outputs`` names those that are wanted, in their order.
         """
         self._source = {"model_path": model} if isinstance(model, str) else {"model_content": model}
         self._threads = threads
         self._state = tuple(state)
         self._shapes = dict(shapes)
+        self._wanted = tuple(outputs)
         self._load()
         self._variables = "VAR_HANDLE" in self.operators()
         self._empty()
@@ -131,7 +133,7 @@ class Interpreter:
         view: Callable[[int], Callable[[], NDArray[Any]]] = runtime.tensor
         self._runtime, self._ran = runtime, False
         self.inputs = tuple(each for each in inputs if each not in [pair[1] for pair in pairs])
-        self.outputs = tuple(each for each in outputs if each not in [pair[0] for pair in pairs])
+        self.outputs = _wanted(tuple(each for each in outputs if each not in [pair[0] for pair in pairs]), self._wanted)
         # A held view of a tensor makes the next invoke raise, so what is kept are the functions that make views.
         self._carried = [_Carried(one, other, view(one.index), view(other.index)) for one, other in pairs]
         self._views = tuple(view(tensor.index) for tensor in self.outputs)
@@ -217,6 +219,17 @@ def _backend() -> tuple[ModuleType, str]:
         + "). Install one: pip install ai-edge-litert (64-bit), or pip install tflite-runtime 'numpy<2' "
         "(32-bit Arm, Python 3.11 or older)"
     )
+
+
+def _wanted(outputs: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[Tensor, ...]:
+    """The outputs of these names, in this order; all without any."""
+    if not names:
+        return outputs
+    known = {tensor.name: tensor for tensor in outputs}
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is not None:
+        raise ModelError(f"`outputs` names {unknown}; its outputs are {', '.join(known)}")
+    return tuple(known[name] for name in names)
 
 
 def _pair(output: str, into: str, outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

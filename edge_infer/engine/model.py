@@ -51,7 +51,7 @@ class LoadedModel:
         model = self._plan.model
         try:
             check_digest(model)
-            self.interpreter = Interpreter(model.path, self._plan.threads, model.state, model.shapes)
+            self.interpreter = Interpreter(model.path, self._plan.threads, model.state, model.shapes, model.outputs)
             self._build(model)
             self._warm()
         except ModelError as error:

@@ -78,7 +78,7 @@ def _state(graph: Graph) -> list[str]:
 def _scores(graph: Graph, resolution: Resolution) -> list[str]:
     if resolution.plan.task != "classification" or "activation" in resolution.plan.decoder.options:
         return []
-    maker = graph.made_by(graph.outputs[0])
+    maker = graph.made_by(graph.chosen(resolution.plan.outputs)[0])
     if maker is None or maker.name in MAKES_SCORES:
         return []
     remedy = "decoder: {kind: classification, activation: softmax} (or sigmoid, or none)"

@@ -75,6 +75,8 @@ def _outcome(opened: Opened, found: Resolution) -> Iterator[str]:
     if inputs:
         further = {name: _further(section) for name, section in inputs.items()}
         yield from _key("inputs", further, "manifest: inputs beside the one that `input` is about")
+    if plan.outputs:
+        yield from _key("outputs", plan.outputs, "manifest: those that the decoder looks at")
     if plan.state:
         yield from _key("state", dict(plan.state), "manifest: outputs, and the inputs that they become")
 

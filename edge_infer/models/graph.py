@@ -109,6 +109,10 @@ class Graph:
             metadata=_metadata(model, buffers),
         )
 
+    def chosen(self, names: tuple[str, ...]) -> tuple[GraphTensor, ...]:
+        """The outputs of these names; all without any."""
+        return tuple(tensor for tensor in self.outputs if not names or tensor.name in names)
+
     def counts(self) -> list[tuple[str, int]]:
         """Operators by name, the most frequent first."""
         return Counter(operator.name for operator in self.operators).most_common()

@@ -125,6 +125,18 @@ def _filter(value: Any) -> FilterPlan:
     return FilterPlan(**cuts, gravity=None if gravity is None else "rotate" if gravity == "rotate" else "remove")
 
 
+def _outputs(value: Any) -> tuple[str, ...]:
+    """Names of tensors, each once."""
+    names = [item.text if hasattr(item, "text") else item for item in value] if isinstance(value, list) else []
+    if (
+        not names
+        or len(set(map(str, names))) != len(names)
+        or not all(isinstance(name, str) and name for name in names)
+    ):
+        raise ValueError(wrong("a list of the names of outputs, as inspect shows them", value))
+    return tuple(map(str, names))
+
+
 def _state(value: Any) -> tuple[tuple[str, str], ...]:
     """``{OUTPUT: INPUT}``, by the tensors' names."""
     expected = "{OUTPUT: INPUT}, with the names of tensors as inspect shows them"
@@ -292,6 +304,7 @@ class Manifest(Section):
     nms: NmsSection = Field(default_factory=NmsSection)
     values: list[ValueSection] = Field(default_factory=list)
     inputs: dict[str, FurtherSection] = Field(default_factory=dict)
+    outputs: Annotated[tuple[str, ...], Kind(_outputs)] = ()
     state: Annotated[tuple[tuple[str, str], ...], Kind(_state)] = ()
     licence: Annotated[str | None, text("the licence of the model", most=1024)] = None
     source: Annotated[str | None, text("where the model comes from", r"[^\x00]+", most=8192)] = None

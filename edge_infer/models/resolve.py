@@ -85,7 +85,7 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
     whole = _signature(opened, shapes)
     signature = Signature(apart(manifest.inputs, whole.inputs, kind), whole.outputs)
     family = with_files(choose_family(request, manifest, metadata, signature), opened.package, store)
-    family, scores = with_activation(family, opened.graph)
+    family, scores = with_activation(family, opened.graph, opened.graph.chosen(manifest.outputs))
     feeding = _feeding(opened, signature, family, store)
     main, further, further_why = FurtherInputs(feeding, manifest.input, signature.inputs[0], metadata, family).choose(
         manifest.inputs, whole.inputs
@@ -112,6 +112,7 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
         state=manifest.state,
         further=further,
         shapes=shapes,
+        outputs=manifest.outputs,
     )
     reasons = (
         Reason("task", family.task, family.task_why),
@@ -162,8 +163,9 @@ def _check_digest(found: str, wanted: str | None, where: str, key: ModelKey) -> 
 
 def _signature(opened: Opened, shapes: Shapes) -> Signature:
     """The tensors as the runtime sees them: files leave the shapes of some outputs open."""
+    manifest = opened.package.manifest
     try:
-        interpreter = Interpreter(opened.data, state=opened.package.manifest.state, shapes=shapes)
+        interpreter = Interpreter(opened.data, state=manifest.state, shapes=shapes, outputs=manifest.outputs)
     except ModelError as error:
         raise ModelError(why_refused(opened.graph, str(error))) from error
     try:

@@ -12,7 +12,7 @@ from edge_infer.errors import ModelError
 from edge_infer.messages import Task
 from edge_infer.models.advice import MAKES_SCORES
 from edge_infer.models.family import Family
-from edge_infer.models.graph import Graph
+from edge_infer.models.graph import Graph, GraphTensor
 from edge_infer.models.manifest import ValueSection
 from edge_infer.models.package import Package
 from edge_infer.models.request import ModelRequest
@@ -75,11 +75,13 @@ def _in_words(plan: ValuePlan) -> str:
     return f"{plan.name}{unit}" + (f" of {low} to {high}" if (low, high) != ("…", "…") else "")
 
 
-def with_activation(family: Family, graph: Graph) -> tuple[Family, tuple[Reason, ...]]:
+def with_activation(
+    family: Family, graph: Graph, outputs: tuple[GraphTensor, ...]
+) -> tuple[Family, tuple[Reason, ...]]:
     """A classifier whose last operator makes scores needs no word about it in a manifest."""
-    if family.name != "classification" or "activation" in family.options or len(graph.outputs) != 1:
+    if family.name != "classification" or "activation" in family.options or len(outputs) != 1:
         return family, ()
-    maker = graph.made_by(graph.outputs[0])
+    maker = graph.made_by(outputs[0])
     if maker is None or maker.name not in MAKES_SCORES - {"LOG_SOFTMAX"}:
         return family, ()
     options = {**family.options, "activation": "none"}

@@ -20,7 +20,7 @@ from edge_infer.models.draft import draft
 from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import examine, open_model, resolve
-from tests.engine.summing import Entry, adding_model
+from tests.engine.summing import Entry, adding_model, summing_model
 
 PICTURE, GRAY, SHIFT = Entry("picture", (1, 2, 2, 3)), Entry("gray", (1, 2, 2, 1)), Entry("shift", (1,))
 RAW = "task: regression\ninput: {mean: 0, std: 1, resize: stretch, color: rgb}\n"
@@ -196,3 +196,21 @@ def test_columns_that_do_not_fit_are_told(tmp_path: Path, columns: str, further:
     manifest = f"task: regression\ninput: {{features: raw, {columns}rate: 10}}\ninputs: {{rotation: {further}}}\n"
     with pytest.raises(ModelError, match=words):
         resolve(put(tmp_path, manifest, data))
+
+
+def test_outputs_that_nobody_needs_are_left_out(tmp_path: Path) -> None:
+    """``twice`` and ``total`` come out; asked for by name, in any order."""
+    manifest = "task: regression\ninput: {features: raw, rate: 1}\ninputs: {before: {value: 1}}\n"
+    rows = Samples(np.array([[2]], np.float32), 1.0, 0.0, 0.0, 1)
+    for outputs, wanted in (("", [3, 6]), ("[twice]", [6]), ("[twice, total]", [6, 3])):
+        request = put(tmp_path, manifest + (f"outputs: {outputs}\n" if outputs else ""), summing_model())
+        found = examine(request)
+        assert decode(ModelPlan, encode(found.plan)) == found.plan
+        assert numbers(found.plan, rows) == [wanted]
+        assert (f"outputs: {outputs}" in draft(open_model(request), found)) == bool(outputs)
+    for outputs, words in (
+        ("[thrice]", "`outputs` names thrice; its outputs are total, twice"),
+        ("twice", "a list of"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            resolve(put(tmp_path, manifest + f"outputs: {outputs}\n", summing_model()))
