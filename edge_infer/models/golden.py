@@ -48,7 +48,7 @@ def check_golden(model: LoadedModel, package: Package) -> None:
 def _check_one(model: LoadedModel, taken: ModelInput, golden: Golden, package: Package) -> None:
     try:
         path, _ = package.read(golden.input, LARGEST)
-        seen = [item for found in find_in_file(model, taken, str(path)) for item in _seen(found.findings)]
+        seen = [item for found in find_in_file(model, taken, str(path)) for item in seen_in(found.findings)]
     except (InputError, ModelError) as error:
         raise ModelError(f"{package.manifest_path}: golden input {error}") from error
     if not golden.expect and seen:
@@ -64,7 +64,7 @@ def _check_one(model: LoadedModel, taken: ModelInput, golden: Golden, package: P
         )
 
 
-def _seen(findings: Findings) -> list[Seen]:
+def seen_in(findings: Findings) -> list[Seen]:
     """All that there is to compare."""
     if isinstance(findings, Classification):
         return [Seen(scored.label) for scored in findings.classes]

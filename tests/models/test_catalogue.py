@@ -13,10 +13,10 @@ from edge_infer.engine.model import LoadedModel
 from edge_infer.errors import ConfigError
 from edge_infer.models.acquire import pull
 from edge_infer.models.catalogue import Offer, choose, read_catalogue
+from edge_infer.models.golden import seen_in
 from edge_infer.models.library import Library
 from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.trial import _seen
 
 OFFERS = read_catalogue()
 FREE = ("Apache-2.0", "MIT")
@@ -45,7 +45,7 @@ def test_a_model_of_the_catalogue_works_and_finds_what_is_said(offer: Offer, ass
     else:
         path = next(path for path in assets.glob(f"*/{example.input}"))
     with LoadedModel(PipelinePlan("p", "s", plan, plan.threshold)) as model:
-        seen = [label for found in find_in_file(model, plan.input, str(path)) for label, _ in _seen(found.findings)]
+        seen = [each.label for found in find_in_file(model, plan.input, str(path)) for each in seen_in(found.findings)]
     assert {expected.label for expected in example.expect} <= set(seen)
     assert example.expect
 
