@@ -96,10 +96,7 @@ def _problem(document: Document, detail: Any) -> Problem:
 
 
 def read_document(path: Path, environment: Mapping[str, str] | None = None) -> Document:
-    """Reads a file; never raises for what is in it.
-
-    With an ``environment`` it is a configuration: ``${NAME}`` in texts is filled in, and its last line has an end.
-    """
+    """Reads a file; with an ``environment``, ``${NAME}`` in texts is filled in. Never raises for what is in it."""
     try:
         data = _read(path)
     except YamlError as error:
@@ -110,8 +107,7 @@ def read_document(path: Path, environment: Mapping[str, str] | None = None) -> D
 def parse_document(path: Path, data: bytes, environment: Mapping[str, str] | None = None) -> Document:
     """`read_document` for bytes that were read already; ``path`` is for messages."""
     try:
-        text = _decode(data)
-        root = _top(compose(text if environment is None else _whole(text)))
+        root = _top(compose(_decode(data)))
     except YamlError as error:
         return _unreadable(path, data, error)
     reading = _Reading(str(path), environment)
@@ -153,14 +149,6 @@ def _read(path: Path) -> bytes:
     if len(data) > LARGEST:
         raise YamlError(1, f"is larger than {LARGEST >> 20} MiB; this cannot be the right file")
     return data
-
-
-def _whole(text: str) -> str:
-    """A text whose last line has an end; raises `YamlError`, since one that is being written, or was, has none."""
-    if text and not text.endswith("\n"):
-        line = text.count("\n") + 1
-        raise YamlError(line, "the last line has no end, so the file may be cut off; end it with a newline")
-    return text
 
 
 def _decode(data: bytes) -> str:

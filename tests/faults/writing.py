@@ -43,8 +43,8 @@ def backup(path: Path, data: bytes, pause: Pause) -> None:
 
 def sed(path: Path, data: bytes, pause: Pause) -> None:
     """The real ``sed -i``, which puts a whole new file in the place of the old one; halfway there is only its own."""
-    script = path.with_name("new.sed")
-    fresh = path.with_name("new.yaml")
+    script = path.with_name(".edit.sed")
+    fresh = path.with_name(".edit.new")
     fresh.write_bytes(data)
     script.write_text(f"1r {fresh}\n1,$d\n")
     pause()
