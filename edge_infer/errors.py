@@ -28,14 +28,16 @@ class StartError(EdgeInferError, OSError):
 class ModelError(EdgeInferError, ValueError):
     """A model file, its manifest or its labels cannot be used; fatal for the pipelines that name it.
 
-    ``key`` is the key of the model's entry in the configuration that the fault belongs to.
+    ``key`` is the key of the model's entry in the configuration that the fault belongs to; ``tried`` says that the
+    bytes themselves were tried and found wanting.
     """
 
     exit_code = 3
 
-    def __init__(self, text: str, *, key: ModelKey = "file") -> None:
+    def __init__(self, text: str, *, key: ModelKey = "file", tried: bool = False) -> None:
         super().__init__(text)
         self.key = key
+        self.tried = tried
 
 
 class InputError(EdgeInferError, ValueError):

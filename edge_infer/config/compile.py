@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import hashlib
 import os
 import signal
 import sys
@@ -21,11 +20,13 @@ from edge_infer.codec import dumps, encode
 from edge_infer.config.build import Builder
 from edge_infer.config.load import Document, Steps, in_order, read_document, spell, validate
 from edge_infer.config.named import NamedFiles
-from edge_infer.config.plan import Compiled, ModelPlan, OutboxPlan, PipelinePlan, Plan, Problem, SourcePlan
+from edge_infer.config.plan import Compiled, ModelPlan, OutboxPlan, PipelinePlan, Plan, Problem, SourcePlan, Unfit
 from edge_infer.config.schema import Config, dangling
 from edge_infer.config.trust import read_policy
+from edge_infer.config.unfit import entry_of, in_vain, unfit
 from edge_infer.errors import ModelError, StartError
 from edge_infer.models.request import Policy
+from edge_infer.models.serving import Record, read_record
 from edge_infer.models.store import BLOBS
 
 _PR_SET_PDEATHSIG = 1
@@ -48,9 +49,11 @@ def compile_config(path: Path, *, store: bool = False, environment: Mapping[str,
     if sound is None:
         return Compiled(document.digest, None, in_order(problems))
     files = NamedFiles(document)
-    plan = _Compilation(document, Builder(document, files), problems).plan(sound, store=store)
+    compilation = _Compilation(document, Builder(document, files), problems)
+    plan = compilation.plan(sound, store=store)
     everything = in_order([*problems, *files.problems])
-    return Compiled(document.digest, None if everything else plan, everything, in_order(files.warnings))
+    unfit = tuple(compilation.unfit)
+    return Compiled(document.digest, None if everything else plan, everything, in_order(files.warnings), unfit)
 
 
 def _dangling(document: Document) -> list[Problem]:
@@ -85,6 +88,7 @@ class _Compilation:
         self._document = document
         self._build = builder
         self._problems = problems
+        self.unfit: list[Unfit] = []
 
     def plan(self, config: Config, *, store: bool) -> Plan | None:
         """The whole plan; None when something of it could not be made."""
@@ -120,25 +124,32 @@ class _Compilation:
             for name, model in config.models.items()
             if model.use is None or not _touched([problem.path for problem in self._problems], ("device",))
         ]
+        record = read_record(Path(state_dir)) if keep else Record()
+        vain = {each.name: in_vain(each, entry_of(config.models[each.name]), record) for each in requests}
+        fresh = [request for request in requests if vain[request.name] is None]
         try:
-            outcomes = probe_all(requests, keep) if requests else []
-        except StartError as error:
-            self._outside(("models",), str(error))
+            outcomes = probe_all(fresh, keep) if fresh else []
+        except StartError as failure:
+            self._outside(("models",), str(failure))
             return {}
         found = {}
-        for request, outcome in zip(requests, outcomes, strict=True):
+        for request, outcome in zip(fresh, outcomes, strict=True):
             if isinstance(outcome, ModelError):
+                self.unfit.append(unfit(request, entry_of(config.models[request.name]), outcome))
                 self._refused(request.name, config, outcome)
             else:
                 found[request.name] = self._with_entry(outcome, config)
+        for request in requests:
+            if (error := vain[request.name]) is not None:
+                self.unfit.append(unfit(request, entry_of(config.models[request.name]), error))
+                self._refused(request.name, config, error)
         return found
 
     def _with_entry(self, plan: ModelPlan, config: Config) -> ModelPlan:
         """The plan with what the configuration says of the model, for those who compare and those who read it."""
         section = config.models[plan.name]
-        entry = hashlib.sha256(section.model_dump_json().encode()).hexdigest()[:16]
         origin = f"package {section.use}" if section.use else f"file {section.file}"
-        return replace(plan, entry=entry, origin=origin[:500])
+        return replace(plan, entry=entry_of(section), origin=origin[:500])
 
     def _policy(self, config: Config, state_dir: str) -> Policy:
         policy, problems, warnings = read_policy(config.security, self._document, state_dir)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Final, Literal
 
 from edge_infer.codec import JsonValue, Text
-from edge_infer.messages import Label, Task
+from edge_infer.messages import Label, Name, Task
 
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "letterbox", "crop"]
@@ -417,6 +417,21 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfit:
+    """A model that a configuration names and that cannot be used: its bytes, if they could be read, and why.
+
+    ``tried``: it ran, and was found wanting; otherwise something about it is to be put right first.
+    """
+
+    name: Name
+    sha256: str | None
+    entry: str
+    title: Annotated[str, Text(most=160)]
+    reason: Annotated[str, Text(most=500)]
+    tried: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
     """What became of a configuration file: the plan, or everything that is wrong with it.
 
@@ -428,3 +443,4 @@ class Compiled:
     plan: Plan | None
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    unfit: tuple[Unfit, ...] = ()

@@ -22,9 +22,13 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The resolution, or why there is none: an ``error`` of the model (its ``key``), or of this ``machine``."""
+    """The resolution, or why there is none: an ``error`` of the model (its ``key``), or of this ``machine``.
+
+    ``tried`` as in `ModelError`.
+    """
 
     resolution: Resolution | None = None
     error: Words = ""
     key: ModelKey = "file"
     machine: bool = False
+    tried: bool = False

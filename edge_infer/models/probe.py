@@ -94,7 +94,7 @@ class Probe:
         if answer.machine:
             raise StartError(answer.error)
         if answer.resolution is None:
-            raise ModelError(answer.error, key=answer.key)
+            raise ModelError(answer.error, key=answer.key, tried=answer.tried)
         return answer.resolution
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Probe:
         except WireError as error:
             text = f"the process that tried the model gave no answer that makes sense: {error}"
         self.close()
-        return Answer(error=f"{order.request.file}: {text}")
+        return Answer(error=f"{order.request.file}: {text}", tried=True)
 
     def _exchange(self, process: subprocess.Popen[bytes], order: bytes, deadline: float) -> bytes:
         """Writes an order and reads the line of the answer; what comes on standard error is kept for explanations."""

@@ -62,7 +62,7 @@ def _answer(order: Order) -> Answer:
     try:
         return Answer(try_model(order.request, store))
     except ModelError as error:
-        return Answer(error=str(error)[:4000], key=error.key)
+        return Answer(error=str(error)[:4000], key=error.key, tried=error.tried)
     except EdgeInferError as error:
         return Answer(error=str(error)[:4000], machine=True)
     except MemoryError:

@@ -72,6 +72,7 @@ class Refusal:
     """A digest that is not tried again until what the configuration says of its model (``entry``) changes."""
 
     sha: Digest
+    title: Title
     entry: Annotated[str, Text(most=64)]
     state: Refused
     reason: Sentence
@@ -127,7 +128,8 @@ class Record:
         """The same with a digest that is not tried again, and is on trial no more."""
         others = [each for each in self.refused.get(name, ()) if each.sha != refusal.sha]
         refused = {**self.refused, name: (*others, refusal)[-MOST_REFUSED:]}
-        return replace(self, refused=refused, trials={key: each for key, each in self.trials.items() if key != name})
+        trials = {key: each for key, each in self.trials.items() if (key, each.sha) != (name, refusal.sha)}
+        return replace(self, refused=refused, trials=trials)
 
 
 def read_record(state_dir: Path) -> Record:

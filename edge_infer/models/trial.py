@@ -47,7 +47,7 @@ def try_model(request: ModelRequest, store: Path | None) -> Resolution:
             _check_budget(min(times), memory, budget)
             check_outputs(model)
     except ModelError as error:
-        raise ModelError(f"{file}: {error}", key=error.key) from error
+        raise ModelError(f"{file}: {error}", key=error.key, tried=True) from error
     if opened.package.manifest.golden:
         # They speak of the package as it is, not of what a configuration makes of it.
         plain = replace(request, labels=None, labels_file=None, threshold=None, task=None, decoder=None)

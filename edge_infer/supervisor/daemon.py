@@ -46,8 +46,8 @@ class Daemon:
         self._signals = Signals()
         self._house = House(log_level)
         self._swap = Swap(self._house)
-        self._models = Models(self._swap)
         self._reload = Reload(config, self._house, self._swap)
+        self._models = Models(self._swap, self._reload.begin)
         self._grabs = Grabs(self._house)
         self._since = time.monotonic()
         self._ready = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from edge_infer.codec import encode
 from edge_infer.errors import EdgeInferError
 from edge_infer.supervisor.control import Request
@@ -11,8 +13,10 @@ from edge_infer.supervisor.swap import Swap
 class Models:
     """Answers every request at once; what it sets in motion shows in ``status``."""
 
-    def __init__(self, swap: Swap) -> None:
+    def __init__(self, swap: Swap, read: Callable[[], None]) -> None:
+        """``read`` makes the supervisor read the configuration: what could not even be applied is tried again so."""
         self._swap = swap
+        self._read = read
 
     def begin(self, request: Request) -> None:
         """``action`` is ``history``, ``rollback`` or ``retry``, the last two with a ``name``."""
@@ -23,8 +27,16 @@ class Models:
             elif action == "rollback" and isinstance(name, str):
                 request.answer({"done": self._swap.roll_back(name, request.user)})
             elif action == "retry" and isinstance(name, str):
-                request.answer({"done": self._swap.retry(name, request.user)})
+                request.answer({"done": self._retry(name, request.user)})
             else:
                 request.answer({"error": f"this daemon does not know the request {action!r} about models"})
         except EdgeInferError as error:
             request.answer({"error": str(error)})
+
+    def _retry(self, name: str, user: str) -> str:
+        rejected = any(each.state == "rejected" for each in self._swap.record.refused.get(name, ()))
+        done = self._swap.retry(name, user)
+        if rejected:
+            self._read()
+            return f"{name}: the configuration is read again; edge-infer status tells what became of it"
+        return done

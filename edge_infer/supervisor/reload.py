@@ -69,6 +69,7 @@ class Reload:
 
     def start(self, plan: Plan, compiled: Compiled) -> None:
         """Applies the first plan."""
+        self._swap.turn_away(compiled.unfit)
         if compiled.plan is None:
             self._reject(compiled.digest, compiled.problems)
             log.error("%s is REJECTED; the configuration that was applied last runs instead", self._config)
@@ -145,6 +146,7 @@ class Reload:
 
     def _judge(self, compiled: Compiled) -> None:
         plan = compiled.plan
+        self._swap.turn_away(compiled.unfit)
         if plan is None:
             self._reject(compiled.digest, compiled.problems)
         elif self.plan is not None and plan.state_dir != self.plan.state_dir:

@@ -35,6 +35,9 @@ def _status(swap: Swap, wanted: ModelPlan, pipelines: list[PipelinePlan], report
         return ModelStatus(refusal.state, version, sha, refusal.reason, previous, refusal.sha[:8])
     if trial is not None and serving is not None and serving.sha256 == trial.sha:
         return ModelStatus("probation", version, sha, ABSENT, previous, trial.sha[:8])
+    if (unfit := swap.unfit.get(wanted.name)) is not None:
+        candidate: str | Absent = unfit.sha256[:8] if unfit.sha256 else ABSENT
+        return ModelStatus("rejected", version, sha, unfit.reason, previous, candidate)
     if serving is not None and serving is target:
         return ModelStatus("active", version, sha, ABSENT, previous)
     candidate = target.sha256[:8] if target else wanted.sha256[:8]

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from edge_infer.config.plan import ModelPlan, PipelinePlan, Plan
+from edge_infer.config.plan import ModelPlan, PipelinePlan, Plan, Unfit
 from edge_infer.errors import EdgeInferError, StartError
 from edge_infer.messages import timestamp
 from edge_infer.models.serving import (
@@ -60,10 +60,13 @@ class Swap:
         self.plan: Plan | None = None
         """What runs."""
         self.record = Record()
+        self._written = Record()
         self.before: Plan | None = None
         """What ran before that, and still does until the engine has switched."""
         self.wanted: Plan | None = None
         """What the configuration says."""
+        self.unfit: dict[str, Unfit] = {}
+        """Models that the last configuration named and could not have."""
         self._house = house
         self._state_dir = Path()
         self._order = 0
@@ -74,7 +77,7 @@ class Swap:
     def open(self, state_dir: Path) -> None:
         """Reads the record; models on probation have now been started once more."""
         self._state_dir = state_dir
-        self.record = read_record(state_dir)
+        self.record = self._written = read_record(state_dir)
         trials = {name: replace(trial, starts=trial.starts + 1) for name, trial in self.record.trials.items()}
         if trials:
             self._keep(replace(self.record, trials=trials))
@@ -93,11 +96,25 @@ class Swap:
                 record = replace(record, trials={**record.trials, name: OnTrial(model.sha256, model.title, now)})
                 record = record.told(self._line(model, "tried", by, model.origin))
         record = _with_slots(wanted, record)
-        if record != self.record:
+        if record != self._written:
             write_record(self._state_dir, record)
-        self.record, self.wanted = record, wanted
+        self.record = self._written = record
+        self.wanted = wanted
         self._roll_back_restless()
         self._again()
+
+    def turn_away(self, unfit: tuple[Unfit, ...]) -> None:
+        """What the configuration names now and cannot have; what was tried in vain is not tried again."""
+        self.unfit = {each.name: each for each in unfit}
+        record, now = self.record, timestamp(time.time())
+        good = {slot.committed.model.sha256 for slot in record.slots.values()}  # they have shown it, on a calmer board
+        for each in unfit:
+            if each.tried and each.sha256 and each.sha256 not in good:
+                refusal = Refusal(each.sha256, each.title, each.entry, "rejected", each.reason, now)
+                line = Happened(now, each.name, "rejected", each.sha256, each.title, "daemon", each.reason)
+                record = record.refusing(each.name, refusal).told(line)
+        if record != self.record:
+            self._keep(record)
 
     def hear(self) -> None:
         """Judges what the engine said last."""
@@ -140,8 +157,8 @@ class Swap:
         if name not in self.record.refused:
             raise EdgeInferError(f"nothing of {name} was refused; edge-infer models history tells what happened")
         assert self.wanted is not None
-        refused = {key: each for key, each in self.record.refused.items() if key != name}
-        news = [self._line(model, "retry", by) for model in self.wanted.models() if model.name == name]
+        refused, now = dict(self.record.refused), timestamp(time.time())
+        news = [Happened(now, name, "retry", each.sha, each.title, by) for each in refused.pop(name)]
         before = self.record
         self.record = replace(self.record, refused=refused).told(*news)
         try:
@@ -231,7 +248,7 @@ class Swap:
         """What serves under a name is not tried again, and what was before comes back."""
         model = self._running_as(name)
         now, reason = timestamp(time.time()), reason[:500]
-        record = self.record.refusing(name, Refusal(model.sha256, model.entry, state, reason, now))
+        record = self.record.refusing(name, Refusal(model.sha256, model.title, model.entry, state, reason, now))
         slots = dict(record.slots)
         for pipeline, slot in record.slots.items():
             if slot.committed.model.sha256 == model.sha256 and slot.committed.model.name == name and slot.previous:
@@ -287,6 +304,7 @@ class Swap:
         self.record = record
         try:
             write_record(self._state_dir, record)
+            self._written = record
         except StartError as error:
             log.error("%s; after a restart, what happens to models now is not known", error)  # noqa: TRY400
             self._house.note(str(error))

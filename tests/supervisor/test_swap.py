@@ -86,6 +86,23 @@ def test_a_model_that_goes_bad_is_taken_back(
     running.subscriber.wait(f"{P}/model/light", lambda heard: heard.value["state"] == "rolled_back")
 
 
+def test_what_fails_before_it_serves_is_not_tried_again_until_somebody_says_so(
+    running: Swapping, old: Path, tmp_path: Path
+) -> None:
+    bad = write_model(tmp_path / "bad.tflite", "nan", since=1, gain=random.uniform(0.5, 0.9))
+    running.edit(bad)
+    said = running.model(state="rejected", candidate=short(bad), deadline=30)
+    assert (said["sha"], "finite" in said["reason"]) == (short(old), True)
+    assert running.daemon.reload()["state"] == "rejected"
+    assert "not tried again" in running.model(state="rejected")["reason"]
+    answer = running.daemon.command("models", "retry", "light")
+    assert "read again" in answer.stdout
+    running.model(state="rejected", reason=said["reason"])
+    history = running.daemon.command("models", "history", "light").stdout.splitlines()
+    assert [line.split()[2] for line in history[-3:]] == ["rejected", "retried", "rejected"]
+    assert {each["sha"] for each in running.results()} == {short(old)}
+
+
 def test_a_model_that_hangs_costs_the_engine_and_is_taken_back(running: Swapping, old: Path, tmp_path: Path) -> None:
     hanging = write_model(tmp_path / "hanging.tflite", "hang")
     running.result(short(hanging), running.edit(hanging))

@@ -1,0 +1,48 @@
+"""Models that cannot be used: what is known of them, and which were tried here before, in vain."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from edge_infer.config.plan import Unfit
+from edge_infer.config.schema import Model
+from edge_infer.errors import ModelError
+from edge_infer.models.files import largest_here, read_whole
+from edge_infer.models.package import find_package
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.serving import Record
+
+
+def entry_of(section: Model) -> str:
+    """A digest of what the configuration says of a model."""
+    return hashlib.sha256(section.model_dump_json().encode()).hexdigest()[:16]
+
+
+def unfit(request: ModelRequest, entry: str, error: ModelError) -> Unfit:
+    """What there is to tell of a model that was refused."""
+    found = _look(request)
+    title, sha256 = found or (Path(request.file).stem[:128] or request.name, None)
+    return Unfit(request.name, sha256, entry, title, str(error)[:500], error.tried and sha256 is not None)
+
+
+def in_vain(request: ModelRequest, entry: str, record: Record) -> ModelError | None:
+    """Why a model is not tried again: its bytes were, and nothing that is said of them has changed."""
+    refused = [each for each in record.refused.get(request.name, ()) if (each.entry, each.state) == (entry, "rejected")]
+    found = _look(request) if refused else None
+    for each in refused:
+        if found is not None and each.sha == found[1]:
+            return ModelError(
+                f"{each.reason} (so it was at {each.ts}, and these bytes are not tried again until this entry changes "
+                f"or somebody says: edge-infer models retry {request.name})"
+            )
+    return None
+
+
+def _look(request: ModelRequest) -> tuple[str, str] | None:
+    """Title and digest of what lies there now, nothing of which is parsed but the manifest."""
+    try:
+        package = find_package(Path(request.file), request.roots)
+        return package.title, hashlib.sha256(read_whole(package.file, largest_here(), roots=request.roots)).hexdigest()
+    except ModelError:
+        return None
