@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -65,6 +66,9 @@ class Serving:
             self.trial = Trial(self.plan.model)
 
     def close(self) -> None:
-        """Lets go of the model."""
-        self.ready = False
+        """Lets go of the model, and of the memory that it had."""
+        was, self.ready = self.ready, False
         self._stack.close()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+        if was and trim is not None:
+            trim(0)  # without it the engine is some 10 MB larger after a hundred switches

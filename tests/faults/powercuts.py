@@ -68,6 +68,8 @@ class Disk:
     names: dict[str, int] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)
     changes: list[tuple[str, str]] = field(default_factory=list)
+    removed: set[str] = field(default_factory=set)
+    """Paths of everything that was removed so far, wherever it was."""
     _open: dict[int, int | None] = field(default_factory=dict)
 
     def do(self, call: Call, folder: Path) -> bool:
@@ -81,6 +83,8 @@ class Disk:
             self._sync(self._open[number])
         elif call.name.startswith("rename") and len(call.texts) == 2:
             return self._renamed(*(Path(text.decode()) for text in call.texts), folder)
+        elif call.name.startswith("unlink"):
+            self.removed.add(call.texts[0].decode())
         elif call.name == "close" and number in self._open:
             del self._open[number]
         else:
@@ -140,7 +144,13 @@ def images(calls: list[Call], folder: Path, chance: random.Random) -> Iterator[t
     disk = Disk()
     for call in calls:
         if disk.do(call, folder):
-            now = replace(disk, contents=list(disk.contents), synced=list(disk.synced), names=dict(disk.names))
+            now = replace(
+                disk,
+                contents=list(disk.contents),
+                synced=list(disk.synced),
+                names=dict(disk.names),
+                removed=set(disk.removed),
+            )
             yield now, now.image(None, everything=True)
             yield now, now.image(None)
             yield now, now.image(chance)

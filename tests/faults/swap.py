@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -192,7 +193,7 @@ def power_cuts(folder: Path, repeat: int) -> Iterator[Finding]:
             for action in ("rollback", "retry"):
                 _ask(running, action)
     count, torn, older, homeless = 0, 0, 0, 0
-    blobs = {path.stem for path in (state / "blobs").iterdir()}
+    digests = {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     versions: list[bytes] = []
     for disk, image in images(recording.calls(), state, chance):
         count += 1
@@ -207,7 +208,7 @@ def power_cuts(folder: Path, repeat: int) -> Iterator[Finding]:
         elif versions.index(image[FILE]) < versions.index(least):
             older += 1
         elif APPLIED in image:
-            homeless += not _serves(image, blobs)
+            homeless += not _serves(image, digests - {Path(path).stem for path in disk.removed})
     yield Finding(
         "power cuts over the record", count,
         f"{len(versions)} records; {torn} torn, {older} older than what was synced, {homeless} without a model",
@@ -340,9 +341,10 @@ def _by_history(history: list[Happened]) -> str:
     return trial or serving[-1]
 
 
-def _serves(image: dict[str, bytes], blobs: set[str]) -> bool:
+def _serves(image: dict[str, bytes], copies: set[str]) -> bool:
+    """Whether there is a copy of every model that a start with these files would run."""
     plan = effective(decode(Plan, loads(image[APPLIED])), decode(Record, loads(image[FILE])))
-    return all(pipeline.model.sha256 in blobs for pipeline in plan.pipelines)
+    return all(pipeline.model.sha256 in copies for pipeline in plan.pipelines)
 
 
 def _twentieth(running: Swapping, sha: str, moment: float, number: signal.Signals | None) -> float:
