@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.broker import DEADLINE, Broker, Heard, Subscriber, eventually
-from tests.running import Daemon
+from tests.running import MODEL, Daemon
 
 P = "edge-infer/box"
 CONFIG = """\
@@ -28,6 +29,16 @@ pipelines:
 def short(path: Path) -> str:
     """The beginning of a file's digest, as messages have it."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+
+
+def detector(path: Path, version: str, behind: int) -> Path:
+    """The shipped detector with its manifest beside it, and so many bytes behind it that nobody reads."""
+    path.write_bytes(MODEL.read_bytes() + bytes(behind))
+    manifest = (MODEL.parent / "manifest.yaml").read_text().partition("golden:")[0]
+    manifest = re.sub(r"^sha256: .*\n", "", manifest, flags=re.MULTILINE)
+    manifest = re.sub(r"^version: .*$", f"version: {version}", manifest, flags=re.MULTILINE)
+    path.with_suffix(".yaml").write_text(manifest.replace(MODEL.name, path.name))
+    return path
 
 
 class Swapping:

@@ -4,8 +4,8 @@
   that it names need not be there. A YAML file of another program is marked otherwise, as in ``yaml ansible``.
 - ``console``: lines ``$ edge-infer …`` are run in a folder where the repository's ``models/`` lies and, as
   ``config.yaml``, the last configuration above on the page. They must end with 0, in ``console fails`` with another
-  code. Output that is given must be what comes out, ``…`` standing for anything. What needs a daemon, a broker or a
-  camera is only parsed, as is ``edge-infer`` in ``sh`` blocks. Other commands are not run. In ``console public`` the
+  code, those of ``console walk`` in a test of their page. Output that is given must be what comes out, ``…`` standing
+  for anything. What needs a daemon, a broker or a camera is only parsed, as is ``edge-infer`` in ``sh`` blocks. Other commands are not run. In ``console public`` the
   public test models and recordings lie in that folder, too.
 - ``text NAME``: a file of this name in that folder, for the commands below.
 - ``python`` is run in a folder where the repository's ``models/`` lies.
@@ -147,7 +147,7 @@ def steps_of(block: Block) -> list[tuple[str, str]]:
 
 def runnable(block: Block) -> bool:
     """Whether one of its commands is run here."""
-    return any(runs(command) for command, _ in steps_of(block))
+    return "walk" not in block.info.split() and any(runs(command) for command, _ in steps_of(block))
 
 
 def runs(command: str) -> bool:

@@ -27,8 +27,8 @@ from tests.faults.powercuts import Recording, images
 from tests.faults.soak import use
 from tests.faults.writing import PATTERNS, save, save_half
 from tests.moody import Mood, write_model
-from tests.running import MODEL, alive
-from tests.swapping import P, Swapping, short, swapping
+from tests.running import alive
+from tests.swapping import P, Swapping, detector, short, swapping
 
 HEADER: Final = f"{'what':<58} {'n':>5}  figures"
 WITHIN: Final = 2.0
@@ -251,17 +251,8 @@ FAULTS: Final[tuple[Callable[[Path, int], Iterator[Finding]], ...]] = (
 
 
 def _detectors(folder: Path) -> list[Path]:
-    """The shipped detector, and the same with some bytes behind it that nobody reads."""
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = (MODEL.parent / "manifest.yaml").read_text().partition("golden:")[0]
-    found = []
-    for number in range(2):
-        path = folder / f"detector{number}.tflite"
-        path.write_bytes(MODEL.read_bytes() + bytes(16 * number))
-        text = re.sub(r"^sha256: .*\n", "", manifest, flags=re.MULTILINE)
-        path.with_suffix(".yaml").write_text(text.replace(MODEL.name, path.name))
-        found.append(path)
-    return found
+    return [detector(folder / f"detector{number}.tflite", "1.0.0", 16 * number) for number in range(2)]
 
 
 def _broken(text: str, chance: random.Random) -> bytes:
