@@ -5,8 +5,8 @@
 - ``console``: lines ``$ edge-infer …`` are run in a folder where the repository's ``models/`` lies and, as
   ``config.yaml``, the last configuration above on the page. They must end with 0, in ``console fails`` with another
   code, those of ``console walk`` in a test of their page. Output that is given must be what comes out, ``…`` standing
-  for anything. What needs a daemon, a broker or a camera is only parsed, as is ``edge-infer`` in ``sh`` blocks. Other commands are not run. In ``console public`` the
-  public test models and recordings lie in that folder, too.
+  for anything. What needs a daemon, a broker or a camera is only parsed, as is ``edge-infer`` in ``sh`` blocks. Other
+  commands are not run. In ``console public`` the public test models and recordings lie in that folder, too.
 - ``text NAME``: a file of this name in that folder, for the commands below.
 - ``python`` is run in a folder where the repository's ``models/`` lies.
 - ``python live`` is run beside a daemon and a broker, by the tests of what it shows.
