@@ -95,7 +95,7 @@ def replay(plan: PipelinePlan, source: SourcePlan, boot: str, *, paced: bool) ->
                 if last is not None:
                     yield last
                 findings = pipeline.step(serving, frame)
-                last = Replayed(frame, findings, recorder.take())
+                last = Replayed(serving.mask(frame), findings, recorder.take())  # masked in what is drawn, too
         if last is not None:
             end = last.frame.instant
             yield dataclasses.replace(last, said=last.said + _ended(plan, serving, recorder, end))

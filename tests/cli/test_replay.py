@@ -65,6 +65,19 @@ def test_the_same_recording_says_the_same_bytes_drawn_or_not(
     capture.release()
 
 
+def test_what_a_pipeline_shall_not_see_is_not_drawn_either(tmp_path: Path) -> None:
+    config, film = configured(tmp_path), tmp_path / "out.mp4"
+    config.write_text(config.read_text().replace(KEYS, "mask: [[[0, 0], [0.4, 0], [0.4, 1], [0, 1]]]"))
+    assert main(["replay", "-c", str(config), "--annotate", str(film)]) == 0
+    capture = cv2.VideoCapture(str(film))
+    found, picture = capture.read()
+    capture.release()
+    assert found
+    height, width = picture.shape[:2]
+    assert picture[: height - 100, : int(0.3 * width)].max() < 40, "black but for what the compression makes of it"
+    assert picture[: height - 100, width // 2 :].max() > 100
+
+
 def test_the_daemon_tells_the_same_events(broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = configured(tmp_path, port=broker.port)
     assert main(["replay", "-c", str(config)]) == 0
