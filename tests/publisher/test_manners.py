@@ -33,8 +33,12 @@ from tests.publisher.samples import BOOT, P, mqtt_plan, plan, result, state
 from tests.publisher.test_faults import passwords
 
 
-def test_a_link_of_64_kbit_and_two_seconds(broker: Broker, room: Room) -> None:
-    with servers.Server(servers.slow(broker.port, 8000, 1.0)) as server, Subscriber(broker.port) as subscriber:
+def test_a_link_of_64_kbit_and_two_seconds(tmp_path: Path, room: Room) -> None:
+    with (
+        Broker(tmp_path, "max_inflight_messages 500") as broker,
+        servers.Server(servers.slow(broker.port, 8000, 1.0)) as server,
+        Subscriber(broker.port) as subscriber,
+    ):
         room.start(plan(mqtt_plan(server.port)))
         room.wait_connected(20.0)
         for seq in range(1, 61):
