@@ -53,7 +53,10 @@ class Patience:
 
 
 class Link:
-    """Connects, stays connected and carries the cargo; tells in a sentence how it stands. Never blocks in `step`."""
+    """Connects, stays connected and carries the cargo; tells in a sentence how it stands.
+
+    `step` blocks only to say goodbye, two seconds at most, when credentials have changed.
+    """
 
     def __init__(
         self, plan: MqttPlan, cargo: Cargo, patience: Patience | None = None, clock: Clock | None = None
