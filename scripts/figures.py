@@ -10,8 +10,8 @@ from typing import Final
 
 import cv2
 import numpy as np
-from scenes import SIZE, Author
-from truth import KINDS, Account, judge, pipeline
+from scenes import SIZE, TYPES, Author
+from truth import Account, judge, pipeline
 
 from edge_infer.config.plan import TrackPlan
 from edge_infer.engine.analyse.follow import Follow
@@ -28,13 +28,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/events")
     parser.add_argument("--seed", type=int, nargs="+", default=[1], help="default: 1")
     parser.add_argument("--frames", type=int, default=10_000, help="at least so many a scene (default: %(default)s)")
+    parser.add_argument("--events", type=int, default=200, help="of each type at least (default: %(default)s)")
     parser.add_argument("--no-cost", action="store_true", help="leave out how long it takes")
     parser.add_argument("--verbose", action="store_true", help="each event that is wrong")
     args = parser.parse_args()
     wrong = 0
     for seed, fps in itertools.product(args.seed, RATES):
         for title, occlusion, lost in (("defaults, hidden <= 0.5 s", 0.5, 1.0), ("lost: 2s, hidden <= 1 s", 1.0, 2.0)):
-            scene = Author(seed, fps, occlusion, lost).write(args.frames / fps / 0.8)
+            scene = Author(seed, fps, occlusion, lost).write(args.frames / fps / 0.8, args.events)
             account = judge(scene, fps, seed, pipeline(track=TrackPlan(lost=lost)))
             _print(f"seed {seed}, {fps:g} fps, {title}", account, verbose=args.verbose)
             wrong += not account.right
@@ -46,7 +47,7 @@ def main() -> int:
 
 
 def _print(title: str, account: Account, *, verbose: bool) -> None:
-    true = ", ".join(f"{account.true[kind]} {kind}" for kind in KINDS)
+    true = ", ".join(f"{account.true[kind]} {kind}" for kind in TYPES)
     print(f"{title}: {account.frames} frames; true events: {true}")
     print(
         f"    {len(account.missed)} missed, {len(account.doubled)} doubled, {len(account.invented)} invented; "

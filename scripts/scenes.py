@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -26,6 +27,8 @@ FALSE_BOXES: Final = 0.2
 """Boxes a frame where nothing is, each in one frame only."""
 PAUSE: Final = 1.5
 """Seconds between two happenings beside the time in which the objects of the first are found to have left."""
+
+TYPES: Final = ("appear", "leave", "enter", "exit", "loiter", "cross")
 
 Place = tuple[float, float]
 
@@ -88,17 +91,21 @@ class Author:
         self._late = 1.2 + 6 / fps  # half a second and a few frames, of which a fifth are missing
         self.scene = Scene(lost, self._late)
 
-    def write(self, seconds: float) -> Scene:
-        """Happenings of all kinds, in any order, until the time is over."""
+    def write(self, seconds: float, least: int = 0) -> Scene:
+        """Happenings of all kinds, in any order, until the time is over and each type of event is due so often."""
         kinds = (
             self._walk_through, self._cross_paths, self._hidden, self._stand_still, self._tremble_at_zone,
             self._tremble_on_line, self._appear_inside,
         )  # fmt: skip
         lost_and_pause = self.scene.lost + PAUSE
-        while self.scene.seconds < seconds:
+        while self.scene.seconds < seconds or self._rarest() < least:
             self._random.choice(kinds)()
             self.scene.seconds = max(actor.end for actor in self.scene.actors) + lost_and_pause
         return self.scene
+
+    def _rarest(self) -> int:
+        counts = Counter(due.type for due in self.scene.due if not due.optional)
+        return min((counts[kind] for kind in TYPES), default=0)
 
     def _body(self) -> tuple[float, float]:
         height = self._random.uniform(80, 180)

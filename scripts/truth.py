@@ -17,7 +17,6 @@ from edge_infer.engine.analyse.followed import Followed
 from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.tasks.detection import Detections
 
-KINDS: Final = ("appear", "leave", "enter", "exit", "loiter", "cross")
 NOW: Final = 1_700_000_000.0
 
 

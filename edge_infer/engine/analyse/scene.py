@@ -96,7 +96,7 @@ class Scene:
         """One frame: what is known of the scene now, and what is news."""
         self._fit(found.source)
         seen = self._tracker(found.objects, now)
-        tracks = list(seen.tracks.values())
+        tracks = [track for track in seen.tracks.values() if not track.doubtful]
         fresh = [track for track in self._tracker.tracks if track not in self._visits]
         for track in fresh:
             self._visits[track] = _Visit()
@@ -231,7 +231,7 @@ class Scene:
         objects = []
         for column, item in enumerate(found.objects):
             track = tracks.get(column)
-            number = track.number if track is not None and track.number else None
+            number = track.number or None if track is not None and not track.doubtful else None
             if number is not None or item.score >= self._threshold:
                 objects.append(replace(item, number=number))
         confirmed = Counter(track.label for track in self._tracker.tracks if track.number)

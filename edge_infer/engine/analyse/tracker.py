@@ -40,6 +40,8 @@ PROOFS: Final = 2
 """How many more times an object has to be seen that was found again."""
 PATIENCE: Final = 3
 """Frames that may pass until the next of these times."""
+FAR_PATIENCE: Final = 2
+"""The same for what was found more than its size away from where it was going."""
 LEAST_HITS: Final = 3
 """In so many frames at least, and one more until it is told of."""
 STILL_WITHIN: Final = 0.3
@@ -50,6 +52,9 @@ STILL_PATIENCE: Final = 10.0
 """How many times longer what stands still may be hidden: a parked car behind a lorry is no new car afterwards."""
 ROUNDING: Final = 0.001
 """Seconds that times of frames may be off."""
+USUAL_GAIN: Final = 0.1
+PAUSE: Final = 2.0
+"""Usual intervals between two frames; of a longer one no more than this is time in which an object was missed."""
 FORESIGHT: Final = 1.0
 """Seconds that are looked ahead from one frame to the next; nobody knows where things go between slow pictures."""
 MOST: Final = 500
@@ -75,9 +80,12 @@ class Track:
     frames: int = 1
     hits: int = 1
     missed: int = 0
+    unseen: float = 0.0
+    """Seconds in which frames did not show it; a pause in which there was no frame to show it hardly counts."""
     still_since: float = 0.0
     still: bool = False
     settled: bool = False  # the label was told, and changes no more
+    doubtful: bool = False  # it was found again far from where it was going, which is still to be proved
     votes: dict[tuple[int, str], float] = field(default_factory=dict)
     _still_at: tuple[float, float] = (0.0, 0.0)
 
@@ -92,7 +100,7 @@ class Track:
 
     def see(self, found: Found, now: Instant) -> None:
         """It was seen again."""
-        self.seen, self.score, self.box, self.missed = now, found.score, found.box, 0
+        self.seen, self.score, self.box, self.missed, self.unseen = now, found.score, found.box, 0, 0.0
         self.hits += 1
         self.vote(found)
 
@@ -122,6 +130,8 @@ class _Fork:
     score: float
     box: tuple[float, float, float, float]
     missed: int
+    unseen: float
+    far: bool = False
     frames: int = 0
     hits: int = 1
 
@@ -150,6 +160,7 @@ class Tracker:
         self._motion = Motion.at(np.zeros((0, 4)))
         self._forks: dict[Track, _Fork] = {}
         self._last = -math.inf
+        self._usual = self._step = 0.0
 
     def __call__(self, objects: Sequence[Found], now: Instant) -> Seen:
         """One frame."""
@@ -167,6 +178,9 @@ class Tracker:
 
     def _predict(self, moment: float) -> None:
         seconds = min(max(0.0, moment - self._last), FORESIGHT)
+        interval = max(0.0, moment - self._last) if math.isfinite(self._last) else 0.0
+        self._usual += (interval - self._usual) * (USUAL_GAIN if self._usual else 1.0)
+        self._step = min(interval, PAUSE * self._usual)
         self._last = moment
         for row, track in enumerate(self.tracks):
             if track.still and track.missed:  # what stood still and is hidden stays where it is
@@ -215,7 +229,7 @@ class Tracker:
         for place, column in pairs.items():
             row, track = rows[place], self.tracks[rows[place]]
             fork = self._forks.setdefault(track, self._fork(row, track))
-            fork.hits = 0
+            fork.hits, fork.far = 0, True
             self._motion.put(row, fresh, place)
             matched[row] = column
 
@@ -223,7 +237,7 @@ class Tracker:
         """What is missing again right after it was found may still be where it was going before."""
         for row, track in enumerate(self.tracks):
             fork = self._forks.get(track)
-            if fork is None or row in matched or self._last - fork.seen.moment > self._lost:
+            if fork is None or row in matched or fork.unseen > self._lost:
                 continue
             squared, _ = fork.motion.distances(measured)
             taken = set(matched.values())
@@ -236,7 +250,8 @@ class Tracker:
     def _go_back(self, row: int, track: Track, fork: _Fork) -> None:
         """It was not found again after all."""
         self._motion.put(row, fork.motion, 0)
-        track.seen, track.score, track.box, track.missed = fork.seen, fork.score, fork.box, fork.missed
+        track.seen, track.score, track.box = fork.seen, fork.score, fork.box
+        track.missed, track.unseen = fork.missed, fork.unseen
         track.hits -= fork.hits
         del self._forks[track]
 
@@ -246,9 +261,11 @@ class Tracker:
             fork = self._forks.get(track)
             if fork is not None and row not in matched:
                 fork.frames += 1
-                fork.missed += 1
-                if fork.frames >= PATIENCE:
+                if fork.frames >= (FAR_PATIENCE if fork.far else PATIENCE):
                     self._go_back(row, track, fork)
+                else:
+                    fork.missed += 1
+                    fork.unseen += self._step
 
     def _believe(self, matched: dict[int, int], measured: Rows) -> None:
         """Corrects the predictions, and keeps those of objects that come back for a while."""
@@ -260,12 +277,14 @@ class Tracker:
                 if fork.hits > PROOFS:
                     del self._forks[track]
             elif track.missed and track.number:
-                self._forks[track] = self._fork(row, track)
+                fork = self._forks[track] = self._fork(row, track)
+                off = np.abs(measured[matched[row], :2] - self._motion.place[row, :2]).max()
+                fork.far = bool(off > (track.place[2] * track.place[3]) ** 0.5)
         rows = np.fromiter(matched, np.intp, len(matched))
         self._motion.correct(rows, measured[list(matched.values())])
 
     def _fork(self, row: int, track: Track) -> _Fork:
-        return _Fork(self._motion.take([row]), track.seen, track.score, track.box, track.missed)
+        return _Fork(self._motion.take([row]), track.seen, track.score, track.box, track.missed, track.unseen)
 
     def _begin(self, objects: Sequence[Found], measured: Rows, taken: set[int], now: Instant) -> None:
         fresh = [c for c, found in enumerate(objects) if c not in taken and found.score >= self._threshold]
@@ -287,11 +306,13 @@ class Tracker:
     def _update(self, now: Instant) -> None:
         places = self._motion.place.tolist()
         for track, place in zip(self.tracks, places, strict=True):
-            track.place = tuple(place)
+            fork = self._forks.get(track)
+            track.place, track.doubtful = tuple(place), fork is not None and fork.far
             if track.first is not now:
                 track.frames += 1
             if track.seen is not now:
                 track.missed += 1
+                track.unseen += self._step
                 continue
             track.rest(now.moment)
             if not track.number and track.seen_often(LEAST_HITS) and track.age > self._confirm - ROUNDING:
@@ -311,12 +332,12 @@ class Tracker:
 
     def _is_gone(self, track: Track, now: Instant) -> bool:
         """Two frames have to miss it, however far they are apart; one that is not confirmed has no such patience."""
-        unseen = now.moment - track.seen.moment
         if track in self._forks:  # that it was found again is being proved
             return False
         if not track.number:
+            unseen = now.moment - track.seen.moment
             return track.missed > 0 and unseen > min(self._confirm, self._lost) - ROUNDING
-        return track.missed > 1 and unseen > self._lost * (STILL_PATIENCE if track.still else 1.0)
+        return track.missed > 1 and track.unseen - ROUNDING > self._lost * (STILL_PATIENCE if track.still else 1.0)
 
 
 def _without_doubles(fresh: list[int], taken: list[int], measured: Rows) -> list[int]:
