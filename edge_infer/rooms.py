@@ -1,7 +1,8 @@
 """What the rooms say to each other: one frozen record a message, checked on both sides.
 
 engine -> publisher: `EngineHello`, `Handover`, `StateUpdate`; back: `PublisherHello`, `Acked`.
-engine -> supervisor: `EngineReport`, `GrabDone`; back: `ApplyPlan`, `AttachReader`, `Grab`, `Stop`.
+engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`; back: `ApplyPlan`, `AttachReader`, `Grab`, `WhyQuestion`,
+`Stop`.
 publisher -> supervisor: `PublisherReport`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`, `EngineDown`,
 `Stop`.
 reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `ReaderTrouble`; back:
@@ -125,6 +126,22 @@ class AttachReader:
     """The socket that comes with this message leads to the reader of ``source``."""
 
     source: Name
+
+
+@dataclass(frozen=True, slots=True)
+class WhyQuestion:
+    """What was decided since a time (seconds since the epoch), in a pipeline or all, about a label or all."""
+
+    since: float
+    pipeline: Annotated[str, Text(most=64)] | None = None
+    label: Annotated[str, Text(most=128)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WhyAnswer:
+    """Sentences, the oldest first, at most the newest 500."""
+
+    lines: Annotated[tuple[Sentence, ...], Size(500)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "inspect": "explains a model file and what would be done with it",
     "models": "the model store, and public models for it",
     "status": "what the running daemon does now",
+    "why": "why something was or was not told",
     "top": "what the running daemon does, again and again",
     "watch": "a subscriber in the terminal",
     "doctor": "what this board offers and lacks",

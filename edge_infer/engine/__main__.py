@@ -9,7 +9,7 @@ import sys
 from edge_infer.channel import Channel
 from edge_infer.codec import decode, loads
 from edge_infer.logs import configure
-from edge_infer.rooms import Acked, ApplyPlan, AttachReader, Grab, PublisherHello, Stop
+from edge_infer.rooms import Acked, ApplyPlan, AttachReader, Grab, PublisherHello, Stop, WhyQuestion
 from edge_infer.sandbox import Fence, lock
 
 
@@ -30,7 +30,7 @@ def main() -> int:
     cv2.setNumThreads(1)  # the cores belong to the models; OpenCV's pool costs more than it gives at these sizes
     from edge_infer.engine.process import Engine
 
-    control = Channel(args.control, (ApplyPlan, AttachReader, Grab, Stop))
+    control = Channel(args.control, (ApplyPlan, AttachReader, Grab, WhyQuestion, Stop))
     results = Channel(args.results, (PublisherHello, Acked))
     try:
         Engine(control, results, sandbox, args.boot).run()

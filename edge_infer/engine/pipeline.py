@@ -14,6 +14,7 @@ from typing import Final
 
 from edge_infer.boot import uptime
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.analyse.decisions import Decision
 from edge_infer.engine.analyse.events import Happening
 from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.feed import TICK, Feed
@@ -126,6 +127,10 @@ class Pipeline:
         self._watch.dropped = self._cursor.dropped
         self._watch.held_back = self._held_back + self._serving.follow.held_back
         return self._watch.health(time.monotonic(), self._outlet.numbered(self.plan.name))
+
+    def decisions(self, since: float, label: str | None) -> list[Decision]:
+        """What was decided since a time in seconds since the epoch, about a label or all."""
+        return self._serving.follow.decisions.since(since, label)
 
     def running(self) -> Running:
         """What runs here, and how it does."""

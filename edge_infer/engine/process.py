@@ -35,6 +35,8 @@ from edge_infer.rooms import (
     GrabDone,
     PublisherHello,
     Stop,
+    WhyAnswer,
+    WhyQuestion,
 )
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ REPORT_SOON: Final = 0.25
 """Seconds between two reports while a model is being loaded or on probation."""
 STUCK_AFTER: Final = 10.0
 """Seconds inside one frame after which a pipeline is said to be stuck."""
+MOST_WHYS: Final = 500
 PATIENCE: Final = 2.0
 """Seconds that threads may take to finish the frame under way; a slower one is left, and says nothing any more."""
 LAST_PATIENCE, LAST_WORDS = 0.4, 0.6
@@ -99,6 +102,8 @@ class Engine:
                 changed = True
             elif isinstance(order, AttachReader):
                 self._attach(order.source)
+            elif isinstance(order, WhyQuestion):
+                self._control.send(self._why(order))
             elif isinstance(order, Grab):
                 self._control.send(GrabDone(order.source, self._grab(order.source)))
             elif isinstance(order, Stop):
@@ -176,6 +181,16 @@ class Engine:
         for part in ending:
             left = max(0.0, deadline - time.monotonic())
             part.close(left, reason) if isinstance(part, Pipeline) else part.close(left)
+
+    def _why(self, question: WhyQuestion) -> WhyAnswer:
+        """Sentences of all pipelines that were asked after, by time."""
+        found = [
+            (each.begin, f"{name}: {each.sentence()}"[:500])
+            for name, pipeline in self._pipelines.items()
+            if question.pipeline in (None, name)
+            for each in pipeline.decisions(question.since, question.label)
+        ]
+        return WhyAnswer(tuple(line for _, line in sorted(found)[-MOST_WHYS:]))
 
     def _grab(self, source: str) -> str:
         """Writes a picture into the file that came with the order; why not, in words, or nothing."""

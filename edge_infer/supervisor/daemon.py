@@ -30,6 +30,7 @@ from edge_infer.supervisor.standing import standing
 from edge_infer.supervisor.statedir import locked
 from edge_infer.supervisor.status import Status, compose, headline
 from edge_infer.supervisor.swap import Swap
+from edge_infer.supervisor.whys import Whys
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Daemon:
         self._reload = Reload(config, self._house, self._swap)
         self._models = Models(self._swap, self._reload.begin)
         self._grabs = Grabs(self._house)
+        self._whys = Whys(self._house)
         self._since = time.monotonic()
         self._ready = False
         self._said_info: tuple[str, Plan, dict[str, str]] | None = None
@@ -70,6 +72,7 @@ class Daemon:
             stack.callback(self._house.close)
             stack.callback(self._reload.close)
             stack.callback(self._grabs.close)
+            stack.callback(self._whys.close)
             self._swap.open(Path(plan.state_dir))
             self._reload.start(plan, compiled)
             while not self._signals.stop:
@@ -96,6 +99,7 @@ class Daemon:
         self._reload.look()
         self._reload.go_on()
         self._grabs.go_on()
+        self._whys.go_on()
         self._announce()
         self._tell_systemd()
 
@@ -107,6 +111,8 @@ class Daemon:
             request.answer(encode(self._status()))
         elif wanted == "grab":
             self._grabs.begin(request)
+        elif wanted == "why":
+            self._whys.begin(request)
         elif wanted == "models":
             self._models.begin(request)
         else:

@@ -28,6 +28,8 @@ from edge_infer.rooms import (
     ReaderReport,
     Stop,
     Tally,
+    WhyAnswer,
+    WhyQuestion,
 )
 from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, publisher_fence
@@ -95,6 +97,7 @@ class House:
         self._tallies: tuple[Tally, ...] = ()  # the last that it reported
         self._deaths: deque[EngineDown] = deque(maxlen=MOST_DEATHS)
         self._grabs: list[GrabDone] = []
+        self._whys: list[WhyAnswer] = []
         self._plan: Plan | None = None
         self._trials: tuple[int, tuple[str, ...]] = (0, ())
         self._why: str | None = None
@@ -108,7 +111,7 @@ class House:
                 "engine",
                 "edge_infer.engine",
                 ("--results", str(engine_end), *self._level),
-                (EngineReport, GrabDone),
+                (EngineReport, GrabDone, WhyAnswer),
                 (engine_end,),
             )
         )
@@ -157,6 +160,15 @@ class House:
         """Asks the engine for a picture; False when there is no engine now."""
         return self.engine.tell(Grab(source), (file,))
 
+    def ask_why(self, question: WhyQuestion) -> bool:
+        """Asks the engine what it decided; False when there is no engine now."""
+        return self.engine.tell(question)
+
+    def take_whys(self) -> list[WhyAnswer]:
+        """The answers that have come since the last call."""
+        done, self._whys = self._whys, []
+        return done
+
     def take_grabs(self) -> list[GrabDone]:
         """The pictures that the engine has finished since the last call."""
         done, self._grabs = self._grabs, []
@@ -179,6 +191,8 @@ class House:
         for word in self.engine.hear():
             if isinstance(word, GrabDone):
                 self._grabs.append(word)
+            elif isinstance(word, WhyAnswer):
+                self._whys.append(word)
             elif word.boot == self._boot:
                 self.heard.engine, self._tallies = word, word.tallies
                 self.publisher.tell(word)

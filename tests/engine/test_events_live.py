@@ -50,6 +50,9 @@ def test_whatever_happens_what_began_ends_once_and_says_why(broker: Broker, tmp_
         assert daemon.reload()["state"] == "applied"
         eventually(lambda: "config_changed" in reasons(heard), "ends after a reload")
         eventually(lambda: open_now(told(heard)), "a face once more", 40)
+        asked = daemon.command("why", "--last", "1m", "--pipeline", "faces")
+        assert "appear: told" in asked.stdout, asked.stdout + asked.stderr
+        assert "nothing was looked at" in daemon.command("why", "--label", "cat").stdout
         daemon.signal(signal.SIGTERM)
         daemon.wait(20)
         eventually(lambda: not open_now(told(heard)), "ends of all")

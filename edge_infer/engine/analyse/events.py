@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 
 from edge_infer.codec import ABSENT, Absent
 from edge_infer.config.plan import EventsPlan
+from edge_infer.engine.analyse.decisions import Decisions
 from edge_infer.engine.analyse.instant import Instant
 from edge_infer.messages import Event, EventType, FractionBox, Reason, timestamp
 
@@ -69,8 +70,9 @@ class Happening:
 class Ledger:
     """Which events are open. Every begin that was told is ended once; one that was held back has no end either."""
 
-    def __init__(self, plan: EventsPlan | None) -> None:
+    def __init__(self, plan: EventsPlan | None, decisions: Decisions) -> None:
         """Without a plan nothing is told."""
+        self.decisions = decisions
         self._plan = plan
         self._open: dict[Key, Happening | None] = {}  # None: it was held back
         self._budget = _Budget(plan.most) if plan else None
@@ -81,7 +83,7 @@ class Ledger:
         """Something began that will end; the same thing begins only once."""
         if key in self._open or self._plan is None:
             return ()
-        told = self._may_tell(what, 2) and self._room()
+        told = self._may_tell(what, 2) and self._room(what)
         self._open[key] = what if told else None
         return (what,) if told else ()
 
@@ -101,24 +103,33 @@ class Ledger:
         order = sorted(self._open, key=lambda key: key[0] != "enter")
         return tuple(end for key in order for end in self.end(key, now, reason=reason, box=None))
 
-    def _room(self) -> bool:
+    def _room(self, what: Happening) -> bool:
         if sum(begun is not None for begun in self._open.values()) < MOST_OPEN:
             return True
-        self.held_back["open"] += 1
-        return False
+        return self._hold(what, "open", f"{MOST_OPEN} events are open already")
 
     def _may_tell(self, what: Happening, cost: int) -> bool:
         assert self._plan is not None
         assert self._budget is not None
         kind, moment = (what.type, what.label, what.zone or what.line), what.when.moment
         if moment - self._told.get(kind, -1e9) < self._plan.min_interval:
-            self.held_back["min_interval"] += 1
-            return False
+            return self._hold(what, "min_interval", f"min_interval is {self._plan.min_interval:g} s")
         if not self._budget.spend(cost, RESERVED.get(what.type, 0.0), moment):
-            self.held_back["most"] += 1
-            return False
+            return self._hold(what, "most", f"more than {self._plan.most:g} events a minute")
         self._told[kind] = moment
+        self._note(what, "told", "told")
         return True
+
+    def _hold(self, what: Happening, limit: str, text: str) -> bool:
+        self.held_back[limit] += 1
+        self._note(what, limit, f"held back by the limit: {text}")
+        return False
+
+    def _note(self, what: Happening, stage: str, text: str) -> None:
+        place = f" {what.zone or what.line}" if what.zone or what.line else ""
+        who = f"#{what.number} " if what.number else ""
+        stage = f"{stage} {what.type} {what.number}{place}"
+        self.decisions.note(what.when.wall, what.label, what.score or 0.0, stage, f"{who}{what.type}{place}: {text}")
 
 
 class _Budget:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from edge_infer.config.plan import PipelinePlan, SignalPlan
+from edge_infer.engine.analyse.decisions import Decisions
 from edge_infer.engine.analyse.events import Happening, Ledger
 from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.analyse.scene import Scene
@@ -24,7 +25,8 @@ class Follow:
     """Follows objects, labels or an anomaly from frame to frame, as the plan of a pipeline wants it."""
 
     def __init__(self, plan: PipelinePlan, new_number: Callable[[], int]) -> None:
-        self._ledger = Ledger(plan.events)
+        self.decisions = Decisions()
+        self._ledger = Ledger(plan.events, self.decisions)
         self._scene = Scene(plan, self._ledger, new_number) if plan.track else None
         self._spells = _spells(plan, self._ledger)
 

@@ -74,6 +74,7 @@ class _Visit:
     stays: dict[str, _Stay] = field(default_factory=dict)
     passages: dict[str, _Passage] = field(default_factory=dict)
     crossed: list[tuple[LinePlan, Direction]] = field(default_factory=list)
+    entered: set[str] = field(default_factory=set)
     told: bool = False
 
 
@@ -108,9 +109,36 @@ class Scene:
             news += self._tell(track, self._visits[track], now)
         for track, visit in self._visits.items():
             news += self._loitering(track, visit, now)
+        self._note_unsure(found, seen.tracks, now)
         for track in seen.ended:
+            self._note_end(track, self._visits[track], now)
             news += self._gone(track, self._visits.pop(track), now)
         return self._followed(found, seen.tracks), tuple(news)
+
+    def _note_unsure(self, found: Detections, tracks: dict[int, Track], now: Instant) -> None:
+        """Boxes that came close to the threshold and belong to nobody."""
+        text = f"below the threshold of {self._threshold:g}"
+        for column, item in enumerate(found.objects):
+            if item.score < self._threshold and column not in tracks:
+                self._ledger.decisions.note(now.wall, item.label, item.score, "below", text)
+
+    def _note_end(self, track: Track, visit: _Visit, now: Instant) -> None:
+        """Why nothing, or nothing of a zone, was told of an object that has left."""
+        if not track.number:
+            confirm = (self._plan.track or TrackPlan()).confirm
+            text = f"not confirmed: seen in {track.hits} of {track.frames} frames over {track.age:.1f} s, "
+            text += f"{LEAST_HITS} frames and track.confirm of {confirm:g} s are needed"
+            self._ledger.decisions.note(now.wall, track.label, track.best, "unconfirmed", text)
+        elif not visit.told:
+            text = f"#{track.number} was too short: seen in {track.hits} frames over {track.age:.1f} s, "
+            text += f"{LEAST_HITS + 1} frames and events.min_duration of {self._least:g} s are needed"
+            self._ledger.decisions.note(now.wall, track.label, track.best, "short", text)
+        for zone in self._plan.zones if visit.told else ():
+            if zone.name not in visit.entered:
+                wrong = not _wanted(track, zone)
+                why = f"the zone is for {', '.join(zone.labels or ())}" if wrong else "it was not inside long enough"
+                stage, text = f"zone {zone.name} {track.number}", f"#{track.number} {zone.name}: {why}"
+                self._ledger.decisions.note(now.wall, track.label, track.best, stage, text)
 
     def forget(self) -> None:
         """Nobody knows what became of the objects; what was counted at lines stays counted."""
@@ -173,6 +201,7 @@ class Scene:
         if stay.begun:
             return ()
         stay.begun = True
+        visit.entered.add(zone.name)
         what = self._of(track, "enter", now, stay.since)
         return self._ledger.begin(key, replace(what, zone=zone.name))  # type: ignore[arg-type]
 

@@ -46,11 +46,18 @@ class Spells:
         spell = self._spells.get(label)
         if spell is None:
             if score < self._threshold:
+                if score >= self._low:
+                    self._ledger.decisions.note(
+                        now.wall, label, score, "below", f"below the threshold of {self._threshold:g}"
+                    )
                 return ()
             start = Instant(now.moment - self._covered, now.wall - self._covered)
             spell = self._spells[label] = _Spell(start, score)
         elif not spell.begun and score < self._threshold:
             del self._spells[label]
+            lasted = now.moment - spell.since.moment
+            text = f"too short: {lasted:.1f} s, events.min_duration is {self._least:g} s"
+            self._ledger.decisions.note(now.wall, label, spell.best, "short", text)
             return ()
         spell.best = max(spell.best, score)
         if not spell.begun:

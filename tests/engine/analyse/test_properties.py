@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_infer.config.plan import EventsPlan, TrackPlan
+from edge_infer.engine.analyse.decisions import Decisions
 from edge_infer.engine.analyse.events import ENDS, Happening, Ledger
 from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.analyse.spells import Spells
@@ -63,7 +64,7 @@ def test_objects(steps: list[Any], most: float, interval: float) -> None:
 @given(st.lists(st.tuples(st.dictionaries(st.sampled_from("abc"), st.floats(0, 1)), st.floats(0, 2)), max_size=40))
 def test_classes(frames: list[tuple[dict[str | None, float], float]]) -> None:
     plan = EventsPlan()
-    ledger, told, at = Ledger(plan), list[Happening](), 0.0
+    ledger, told, at = Ledger(plan, Decisions()), list[Happening](), 0.0
     spells = Spells(plan, ledger, 0.6, 0.5)
     for scores, seconds in frames:
         at += seconds

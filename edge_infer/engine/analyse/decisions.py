@@ -1,0 +1,57 @@
+"""What became of everything that was looked at in the last minutes, so that "why did it not tell me?" has an answer."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+MOST: Final = 1000
+"""Decisions that are remembered; those that repeat themselves are one."""
+TOGETHER: Final = 2.0
+"""Seconds within which the same decision about the same label is only counted."""
+RECENT: Final = 16
+"""How many decisions are looked back on for the same one."""
+
+
+@dataclass(slots=True)
+class Decision:
+    """One thing that was decided ``count`` times between ``begin`` and ``end`` (wall time): which label, and why."""
+
+    begin: float
+    end: float
+    label: str
+    stage: str
+    text: str
+    best: float
+    count: int = 1
+
+    def sentence(self) -> str:
+        """``08:45:12 person 0.42, 14 times in 3 s: below the threshold of 0.60``."""
+        at = time.strftime("%H:%M:%S", time.localtime(self.begin))
+        often = f", {self.count} times in {max(1, round(self.end - self.begin))} s" if self.count > 1 else ""
+        return f"{at} {self.label or 'anomaly'} {self.best:.2f}{often}: {self.text}"
+
+
+class Decisions:
+    """Bounded; written by the thread of a pipeline, read by another."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Decision] = deque(maxlen=MOST)
+
+    def note(self, wall: float, label: str | None, score: float, stage: str, text: str) -> None:
+        """Something was decided; ``text`` says why, with its numbers."""
+        name = label or ""
+        for index in range(1, min(RECENT, len(self._kept)) + 1):
+            last = self._kept[-index]
+            if (last.stage, last.label) == (stage, name) and 0 <= wall - last.end < TOGETHER:
+                last.end, last.count = wall, last.count + 1
+                if score >= last.best:
+                    last.best, last.text = score, text
+                return
+        self._kept.append(Decision(wall, wall, name, stage, text, score))
+
+    def since(self, wall: float, label: str | None = None) -> list[Decision]:
+        """Those since a time, of a label or of all."""
+        return [each for each in list(self._kept) if each.end >= wall and label in (None, each.label)]

@@ -1,0 +1,54 @@
+"""Questions after the decision record that were asked over the control socket and are still to be answered."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Final
+
+from edge_infer.codec import encode
+from edge_infer.rooms import WhyAnswer, WhyQuestion
+from edge_infer.supervisor.control import Request
+from edge_infer.supervisor.house import House
+
+WITHIN: Final = 10.0
+MOST_WAITING: Final = 8
+LONGEST: Final = 7 * 86400.0
+
+
+class Whys:
+    """The engine answers in the order of the questions."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._waiting: deque[tuple[float, Request]] = deque()
+
+    def begin(self, request: Request) -> None:
+        """Hands a question on, or says why not."""
+        pipeline, label, last = (request.body.get(key) for key in ("pipeline", "label", "last"))
+        fits = all(isinstance(each, str) or each is None for each in (pipeline, label))
+        if not fits or not isinstance(last, (int, float)) or not 0 < last <= LONGEST:
+            request.answer({"error": "a question needs last, seconds up to 7 d, and may name a pipeline and a label"})
+        elif len(self._waiting) >= MOST_WAITING:
+            request.answer({"error": "others are asking; try again in a moment"})
+        elif not self._house.ask_why(WhyQuestion(time.time() - last, pipeline, label)):
+            request.answer({"error": "the engine does not run now; try again in a moment"})
+        else:
+            self._waiting.append((time.monotonic() + WITHIN, request))
+
+    def go_on(self) -> None:
+        """Answers what the engine has answered, and what it has left open for too long."""
+        for answer in self._house.take_whys():
+            self._answer(answer)
+        while self._waiting and self._waiting[0][0] < time.monotonic():
+            self._waiting.popleft()[1].answer({"error": f"the engine did not answer within {WITHIN:.0f} s"})
+
+    def close(self) -> None:
+        """Hangs up on everybody who still waits."""
+        for _, request in self._waiting:
+            request.close()
+        self._waiting.clear()
+
+    def _answer(self, answer: WhyAnswer) -> None:
+        if self._waiting:
+            self._waiting.popleft()[1].answer(encode(answer))
