@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "history":
         told = [decode(Happened, each) for each in answer["history"]]
         for line in _lines([each for each in told if args.name in (None, each.model)]):
-            print(line)
+            print("".join(letter if letter.isprintable() else " " for letter in line))
     else:
         print(answer["done"])
     return 0
