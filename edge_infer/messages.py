@@ -376,8 +376,31 @@ class ConfigStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowStatus:
+    """How a second model does on a share of the frames of a pipeline; of what it finds this is all that is told.
+
+    Over ``frames`` since it began: ``agreement`` is the share of them with the same outcome (counts by label, class,
+    state, or values in steps), ``matched`` the share of boxes that both found, ``difference`` the mean difference of
+    scores, distances, shares or values of what both found, ``latency`` how long it takes as a multiple of the model
+    that serves. ``skipped`` are frames of its share that it left out so as not to hold up anybody.
+    """
+
+    model: Name
+    sha: ShortSha
+    state: Literal["starting", "running", "off"]
+    frames: Count = 0
+    skipped: Count = 0
+    errors: Count = 0
+    agreement: Fraction | None = None
+    matched: Fraction | Absent = ABSENT
+    difference: Annotated[float, Range(0), Decimals(4)] | Absent = ABSENT
+    latency: Annotated[float, Range(0), Decimals(2)] | Absent = ABSENT
+    reason: Sentence | Absent = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """Which file serves under the name of a configured model."""
+    """Which file serves under the name of a configured model; ``shadow`` is by pipeline."""
 
     state: ModelState
     version: Annotated[str, Text(most=64)] | None
@@ -385,6 +408,7 @@ class ModelStatus:
     reason: Sentence | Absent = ABSENT
     previous: ShortSha | Absent = ABSENT
     candidate: ShortSha | Absent = ABSENT
+    shadow: Annotated[Mapping[Name, ShadowStatus], Size(256)] | Absent = ABSENT
 
 
 PAYLOADS: Final[Mapping[str, type]] = {

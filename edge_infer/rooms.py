@@ -29,6 +29,7 @@ from edge_infer.messages import (
     Reason,
     Result,
     Sentence,
+    ShadowStatus,
     SourceHealth,
     State,
 )
@@ -183,6 +184,7 @@ class Running:
     load: Annotated[float, Range(0)] = 0.0
     pause: Annotated[float, Range(0)] = 0.0
     gap: Annotated[float, Range(0)] = 0.0
+    shadow: ShadowStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

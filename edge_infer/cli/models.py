@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_infer.cli import models_running, signing
+from edge_infer.cli import models_running, promotion, signing
 from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.errors import ConfigError
 from edge_infer.supervisor.statedir import hinted
@@ -38,6 +38,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     back.add_argument("name", metavar="NAME", help="of the configuration")
     more = _action(actions, "retry", "tries a model once more that was rejected or rolled back")
     more.add_argument("name", metavar="NAME", help="of the configuration")
+    rise = _action(actions, "promote", "makes a shadow the model of its pipeline: edits the file, and applies it")
+    rise.add_argument("name", metavar="NAME", help="of the shadow's model in the configuration")
+    rise.add_argument("--pipeline", metavar="P", help="of several that it is the shadow in; default: all")
     fetch = _action(actions, "pull", "fetches a model of the catalogue, tries it and puts it into the store")
     fetch.add_argument("name", metavar="NAME[@VERSION]")
     fetch.add_argument("--mirror", metavar="URL", default=os.environ.get(MIRROR) or None, help=f"default: ${MIRROR}")
@@ -61,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     """Does one action; 0 when it is done."""
     if args.action in models_running.ACTIONS:
         return models_running.run(args)
+    if args.action in promotion.ACTIONS:
+        return promotion.run(args)
     if args.action in signing.ACTIONS:
         return signing.run(args)
     from edge_infer.models.catalogue import read_catalogue
@@ -70,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "list":
         _print(_table(_rows(library.packages(), read_catalogue().values())))
     elif args.action == "show":
-        _show(args.name, library)
+        _show(args.name, library, models_running.serving(args.config, args.name))
     elif args.action == "add":
         _add(args.path, library)
     else:
@@ -113,15 +118,16 @@ def _rows(stored: Sequence[Stored], offers: Iterable[Offer]) -> Iterable[tuple[s
             yield offer.title, "pull it", _megabytes(offer.listed.bytes), offer.listed.licence, offer.listed.about
 
 
-def _show(name: str, library: Library) -> None:
+def _show(name: str, library: Library, running: Sequence[str]) -> None:
     from edge_infer.models.catalogue import read_catalogue
 
     packages = library.find(name)
     offers = [offer for offer in read_catalogue().values() if name in (offer.name, offer.title)]
-    if not packages and not offers:
+    if not packages and not offers and not running:
         raise ConfigError(
             f"neither the store nor the catalogue has {name}; edge-infer models list shows what they have"
         )
+    _print(running)
     for package in packages:
         _print([f"{package.title}: in the store", *_table([("folder", str(package.folder)), *_known(package)])])
     for offer in offers:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from edge_infer.codec import decode
+from edge_infer.codec import ABSENT, decode
 from edge_infer.errors import EdgeInferError
+from edge_infer.messages import ModelStatus, ShadowStatus
 from edge_infer.models.serving import Happened, What
-from edge_infer.supervisor.control import ask, find_socket
+from edge_infer.supervisor.control import NotRunningError, ask, find_socket
 
 ACTIONS: Final = ("history", "rollback", "retry")
 WORDS: Final[dict[What, str]] = {
@@ -21,6 +23,7 @@ WORDS: Final[dict[What, str]] = {
     "rolled_back": "rolled-back",
     "superseded": "superseded",
     "retry": "retried",
+    "shadow_off": "shadow off",
 }
 
 
@@ -49,3 +52,34 @@ def _lines(history: list[Happened]) -> Iterator[str]:
     for each in history:
         why = f": {each.why}" if each.why else ""
         yield f"{each.ts}  {each.model}  {WORDS[each.what]:<11}  {each.title} {each.sha[:8]}  by {each.by}{why}"
+
+
+def serving(config: Path, name: str) -> list[str]:
+    """What a running daemon says of a model of its configuration, and of its shadows; nothing without a daemon."""
+    try:
+        models = ask(find_socket(config), {"do": "status"}, timeout=30.0)["models"]
+    except NotRunningError:
+        return []
+    known = {model: decode(ModelStatus, status) for model, status in models.items()}
+    return [line for model, status in known.items() for line in _standing(model, status, name)]
+
+
+def _standing(model: str, status: ModelStatus, name: str) -> Iterator[str]:
+    if model == name:
+        reason = "" if status.reason is ABSENT else f": {status.reason}"
+        yield f"{model}: {status.state} {status.version or ''} {status.sha or ''}{reason}"
+    for pipeline, shadow in status.shadow.items() if isinstance(status.shadow, Mapping) else ():
+        if name in (model, shadow.model):
+            yield f"  shadow of {model} in {pipeline}: {shadow.model} {shadow.sha} {shadow.state}{_figures(shadow)}"
+
+
+def _figures(shadow: ShadowStatus) -> str:
+    """What the comparison has shown, in words."""
+    parts = [] if shadow.agreement is None else [f"{shadow.agreement:.1%} of {shadow.frames} frames alike"]
+    parts += [] if shadow.matched is ABSENT else [f"{shadow.matched:.1%} of boxes matched"]
+    parts += [] if shadow.difference is ABSENT else [f"scores differ by {shadow.difference:g}"]
+    parts += [] if shadow.latency is ABSENT else [f"{shadow.latency:g} times as slow"]
+    parts += [f"{shadow.skipped} frames skipped"] if shadow.skipped else []
+    parts += [f"{shadow.errors} failed"] if shadow.errors else []
+    parts += [] if shadow.reason is ABSENT else [shadow.reason]
+    return "".join(f", {part}" for part in parts)

@@ -23,12 +23,14 @@ from edge_infer.config.plan import (
     MqttPlan,
     PipelinePlan,
     Problem,
+    ShadowPlan,
     SourcePlan,
     TlsPlan,
 )
 from edge_infer.config.scene_build import SceneBuilder
 from edge_infer.config.schema import Config, Model, Mqtt
 from edge_infer.config.sentences import suggestion, unknown
+from edge_infer.config.shadow import unfit
 from edge_infer.config.source import SourceSection
 from edge_infer.config.sources import OtherSource
 from edge_infer.config.words import shown
@@ -249,20 +251,18 @@ class Builder:
             scaling = "exact" if source is not None and source.stills else "fast"
         return replace(plan, resize=resize or plan.resize, color=color or plan.color, scaling=scaling)
 
-    def pipeline(self, name: str, section: Pipeline, model: ModelPlan, sources: Sequence[SourcePlan]) -> PipelinePlan:
+    def pipeline(
+        self, name: str, section: Pipeline, models: Mapping[str, ModelPlan], sources: Sequence[SourcePlan]
+    ) -> PipelinePlan:
         """The plan of a pipeline, with what it overrules in its model."""
         steps: Steps = ("pipelines", name)
+        model = models[section.model]
         source = next((source for source in sources if source.name == section.source), None)
         self._check_source(steps, section, model, source, sources)
         self._check_labels(steps, section, model)
         self._check_task(steps, section, model)
         threshold = model.threshold if section.threshold is None else section.threshold
-        merged = replace(
-            model,
-            threshold=threshold,
-            input=self._merged_input(steps, section, model.input, source),
-            nms=_merged_nms(section.nms, model),
-        )
+        merged = self._merged(steps, section, model, source)
         return PipelinePlan(
             name=name,
             source=section.source,
@@ -277,8 +277,38 @@ class Builder:
             publish=section.publish.mode,
             interval=section.publish.interval,
             heartbeat=section.heartbeat,
+            shadow=self._shadow(steps, section, merged, models, source),
             **SceneBuilder(self.document, self.problems).parts(steps, section, model),
         )
+
+    def _merged(self, steps: Steps, section: Pipeline, model: ModelPlan, source: SourcePlan | None) -> ModelPlan:
+        """The model with what the pipeline overrules."""
+        return replace(
+            model,
+            threshold=model.threshold if section.threshold is None else section.threshold,
+            input=self._merged_input(steps, section, model.input, source),
+            nms=_merged_nms(section.nms, model),
+        )
+
+    def _shadow(
+        self,
+        steps: Steps,
+        section: Pipeline,
+        serving: ModelPlan,
+        models: Mapping[str, ModelPlan],
+        source: SourcePlan | None,
+    ) -> ShadowPlan | None:
+        """The second model of a pipeline, which could take the place of the first; None without one."""
+        if section.shadow is None or section.shadow.model not in models:
+            return None
+        model = models[section.shadow.model]
+        if why := unfit(model, serving, section):
+            self.problems.append(self.document.problem((*steps, "shadow", "model"), why))
+            return None
+        known = len(self.problems)
+        merged = self._merged(steps, section, model, source)
+        del self.problems[known:]  # what is wrong with `preprocess` has been said of the model that serves
+        return ShadowPlan(merged, merged.threshold, section.shadow.share)
 
     def _check_source(
         self,

@@ -172,7 +172,7 @@ class _Compilation:
         self, config: Config, models: Mapping[str, ModelPlan], sources: Sequence[SourcePlan]
     ) -> list[PipelinePlan]:
         return [
-            self._build.pipeline(name, section, models[section.model], sources)
+            self._build.pipeline(name, section, models, sources)
             for name, section in config.pipelines.items()
             if section.model in models
         ]

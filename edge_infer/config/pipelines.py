@@ -120,6 +120,15 @@ class Nms(Section):
     """The most objects that remain; without it as the manifest says (100)."""
 
 
+class Shadow(Section):
+    """A second model that is compared with the one that serves; nothing of what it finds is published."""
+
+    model: Annotated[Name, Field(examples=["people-next"])]
+    """Name under `models`; a model of the same task."""
+    share: Annotated[float, number(0.001, 1)] = 0.2
+    """The share of the frames that it sees, and of the time that it may take."""
+
+
 class Pipeline(Section):
     """One source, one model, and what to do with the outcome."""
 
@@ -174,3 +183,5 @@ class Pipeline(Section):
     crosses is told and counted by direction."""
     events: Annotated[Events | None, EVENTS, Field(examples=[False])] = Events()
     """Events of tracked objects, of classes and of anomalies; `false` for none, or keys."""
+    shadow: Annotated[Shadow | None, Field(examples=[{"model": "people-next", "share": 0.2}])] = None
+    """Compare a second model on a share of the frames: `{model: NAME, share: 0.2}`; only how far they agree is told."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Final, Literal
 
 from edge_infer.codec import JsonValue, Text
@@ -335,6 +335,15 @@ class EventsPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowPlan:
+    """A second model that sees a ``share`` (0..1) of a pipeline's frames and is only compared with the first."""
+
+    model: ModelPlan
+    threshold: float
+    share: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
 class PipelinePlan:
     """One source, one model, and what to do with the outcome. Durations in seconds."""
 
@@ -355,6 +364,12 @@ class PipelinePlan:
     zones: tuple[ZonePlan, ...] = ()
     lines: tuple[LinePlan, ...] = ()
     events: EventsPlan | None = None
+    shadow: ShadowPlan | None = None
+
+    def of_shadow(self) -> PipelinePlan:
+        """The same with the shadow's model in the place of its own, and no shadow."""
+        assert self.shadow is not None
+        return replace(self, model=self.shadow.model, threshold=self.shadow.threshold, shadow=None)
 
     @property
     def floor(self) -> float:
@@ -396,6 +411,10 @@ class Plan:
     def models(self) -> tuple[ModelPlan, ...]:
         """The models in use, each once, by name."""
         return tuple({pipeline.model.name: pipeline.model for pipeline in self.pipelines}.values())
+
+    def shadows(self) -> tuple[ModelPlan, ...]:
+        """The models that are compared with those."""
+        return tuple(pipeline.shadow.model for pipeline in self.pipelines if pipeline.shadow is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,6 +205,10 @@ def dangling(value: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
             if isinstance(referred, str) and referred not in known and (known or section not in meant):
                 sentence = f"there is no {shown(referred)} under {section}; {suggestion(referred, known)}"
                 found.append((("pipelines", name, key), sentence))
+        shadow, known = _group(_group(pipeline).get("shadow")).get("model"), _group(value.get("models"))
+        if isinstance(shadow, str) and shadow not in known and (known or "models" not in meant):
+            sentence = f"there is no {shown(shadow)} under models; {suggestion(shadow, known)}"
+            found.append((("pipelines", name, "shadow", "model"), sentence))
     return found
 
 

@@ -24,6 +24,7 @@ from edge_infer.engine.model import Look
 from edge_infer.engine.outcome import Outcome
 from edge_infer.engine.outlet import Outward
 from edge_infer.engine.serving import Serving
+from edge_infer.engine.shadow import same_but_shadow
 from edge_infer.engine.switch import Switch
 from edge_infer.engine.tasks import Findings
 from edge_infer.errors import EdgeInferError, ModelError
@@ -88,6 +89,8 @@ class Pipeline:
             if self._switch is not None:
                 self._switch.give_up()
                 self._switch = None
+            if self._serving.ready and same_but_shadow(plan, self._serving.plan):
+                self._serving.compared(plan)
             if plan == self._serving.plan and self._serving.ready:
                 self._serving.watch(watched=watched)
             else:
@@ -105,6 +108,8 @@ class Pipeline:
         candidates, transform = model.join(looks)
         self._watch.faults += candidates.nonfinite
         findings = model.postprocess(candidates, transform, frame.monotonic)
+        if (shadow := serving.shadow) is not None:
+            shadow.offer(visible, findings, self._watch.busy_since, self._cursor.dropped)
         findings = self._follow(serving, findings, frame)
         outcome = serving.compose(findings, frame, time.monotonic())
         self._publish(serving, outcome, frame)
@@ -145,6 +150,7 @@ class Pipeline:
             refused=refused.refused,
             why=refused.why,
             busy=self.busy(),
+            shadow=serving.shadow.status() if serving.shadow is not None else None,
         )
 
     def unsettled(self) -> bool:
@@ -211,6 +217,7 @@ class Pipeline:
             before.close()
         self._refused, self._watch.error = Running(None), ""
         self._switched = Running(None, load=switch.seconds, pause=switch.pause)
+        fresh.compared(fresh.plan)
         self.feed.attach_again(self._cursor)
         model = fresh.plan.model
         log.info(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from edge_infer.engine.mask import Mask
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.outcome import Composer
 from edge_infer.engine.publication import Publication
+from edge_infer.engine.shadow import Shadow
 from edge_infer.engine.trial import Trial
 from edge_infer.messages import Reason
 from edge_infer.readers.pacer import Pacer
@@ -35,6 +37,8 @@ class Serving:
         """When it was taken into service, on the monotonic clock."""
         self.trial: Trial | None = None
         self.watch(watched=watched)
+        self.shadow: Shadow | None = None
+        self._comparing = threading.Lock()  # the main thread may change what the pipeline's thread begins with
         self._stack = ExitStack()
 
     def load(self) -> None:
@@ -47,6 +51,16 @@ class Serving:
         self.since = time.monotonic()
         if before.ready:
             self.model.inherit(before.model)
+
+    def compared(self, plan: PipelinePlan) -> None:
+        """From now on beside the shadow of this plan, which is otherwise the same, or beside none."""
+        with self._comparing:
+            self.plan, before = plan, self.shadow
+            self.shadow = Shadow(plan) if plan.shadow is not None and self.ready else None
+            if self.shadow is not None:
+                self.shadow.start()
+        if before is not None:
+            before.close()
 
     def ends(self, before: Serving) -> Reason | None:
         """Why what was open before cannot go on here; None when it can."""
@@ -67,7 +81,10 @@ class Serving:
 
     def close(self) -> None:
         """Lets go of the model, and of the memory that it had."""
-        was, self.ready = self.ready, False
+        with self._comparing:
+            was, self.ready = self.ready, False
+            if self.shadow is not None:
+                self.shadow.close()
         self._stack.close()
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
         if was and trim is not None:

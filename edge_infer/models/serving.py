@@ -26,7 +26,7 @@ MOST_REFUSED: Final = 20
 """Digests of one model that are remembered as refused; the oldest may be tried again."""
 LONGEST: Final = 16 << 20
 
-What = Literal["first", "tried", "committed", "rejected", "rolled_back", "superseded", "retry"]
+What = Literal["first", "tried", "committed", "rejected", "rolled_back", "superseded", "retry", "shadow_off"]
 Refused = Literal["rejected", "rolled_back"]
 
 
@@ -80,6 +80,18 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowEnded:
+    """A model that failed while it was only compared: not run so again until what the configuration says changes."""
+
+    model: Name
+    sha: Digest
+    title: Title
+    entry: Annotated[str, Text(most=64)]
+    reason: Sentence
+    ts: Timestamp
+
+
+@dataclass(frozen=True, slots=True)
 class Happened:
     """One line of the history: what became of which bytes, by whom (a user, the configuration, the daemon), and why."""
 
@@ -94,17 +106,27 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """All of it. Pipelines have slots; trials and refusals are by the name of the model in the configuration."""
+    """All of it. Pipelines have slots, and ``shadows`` that ended; trials and refusals are by the model's name."""
 
     slots: Mapping[Name, Slot] = field(default_factory=dict)
     trials: Mapping[Name, OnTrial] = field(default_factory=dict)
     refused: Mapping[Name, tuple[Refusal, ...]] = field(default_factory=dict)
     history: Annotated[tuple[Happened, ...], Size(MOST_HISTORY)] = ()
+    shadows: Mapping[Name, ShadowEnded] = field(default_factory=dict)
 
     def refusal(self, model: ModelPlan) -> Refusal | None:
         """Why this model is not to be tried, if so."""
         found = (each for each in self.refused.get(model.name, ()) if each.sha == model.sha256)
         return next((each for each in found if each.entry == model.entry), None)
+
+    def shadow_ended(self, pipeline: PipelinePlan) -> ShadowEnded | None:
+        """Why the shadow of a pipeline is not to run, if so."""
+        ended, shadow = self.shadows.get(pipeline.name), pipeline.shadow
+        if ended is None or shadow is None:
+            return None
+        model = shadow.model
+        same = (ended.model, ended.sha, ended.entry) == (model.name, model.sha256, model.entry)
+        return ended if same else None
 
     def fallback(self, pipeline: PipelinePlan) -> Fit | None:
         """What a pipeline can go back to: its own model of before, or what other pipelines have under that name."""

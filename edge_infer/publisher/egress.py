@@ -12,7 +12,7 @@ from edge_infer.boot import of_this_kernel
 from edge_infer.codec import ABSENT, Absent, decode, dumps, encode, loads
 from edge_infer.config.plan import Plan
 from edge_infer.errors import WireError
-from edge_infer.messages import ConfigStatus, Event, Health, Info, Result, State, Value
+from edge_infer.messages import ConfigStatus, Event, Health, Info, ModelStatus, Result, State, Value
 from edge_infer.publisher.clock import Clock, Dated, keep, kept, seconds
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.topics import OFFLINE, ONLINE, SMALL, Place
@@ -137,6 +137,8 @@ class Egress:
             seconds(record.ts)
         if isinstance(record, Info):
             _check_info(record)
+        if isinstance(record, ModelStatus) and isinstance(record.shadow, Mapping):
+            self._check_shadows(record.shadow)
         if isinstance(record, (Result, State)):
             self._check_model(record.sha, record.model)
             self._check_labels(record.words(), self._labels[record.sha])
@@ -145,6 +147,11 @@ class Egress:
             self._check_labels((record.label,), frozenset(self._told[place.name]))
         if isinstance(record, (Event, State)):
             self._check_places(record.places(), self._places[place.name])
+
+    def _check_shadows(self, found: Iterable[str]) -> None:
+        for name in found:
+            if name not in self._limits:
+                raise WireError(f"{name!r} is no pipeline of the configuration")
 
     def _check_model(self, sha: str, title: str) -> None:
         if sha not in self._labels:

@@ -38,10 +38,10 @@ def store_folder(state_dir: str | Path) -> Path:
 def engine_fence(plan: Plan) -> Fence:
     """Copies of models, and the files of the sources that the engine reads itself."""
     reads = [str(store_folder(plan.state_dir))]
-    for pipeline in plan.pipelines:
-        reads.append(pipeline.model.path)
-        if isinstance(pipeline.model.input, TextPlan):
-            reads.append(pipeline.model.input.vocabulary)
+    for model in (*(pipeline.model for pipeline in plan.pipelines), *plan.shadows()):
+        reads.append(model.path)
+        if isinstance(model.input, TextPlan):
+            reads.append(model.input.vocabulary)
     secrets = set(_secrets(plan))
     for source in plan.sources:
         if not source.live:

@@ -25,6 +25,7 @@ from edge_infer.supervisor.models import Models
 from edge_infer.supervisor.notify import Notifier
 from edge_infer.supervisor.outward import outward
 from edge_infer.supervisor.reload import Reload
+from edge_infer.supervisor.shadows import Figures
 from edge_infer.supervisor.signals import Signals
 from edge_infer.supervisor.standing import standing
 from edge_infer.supervisor.statedir import locked
@@ -51,6 +52,7 @@ class Daemon:
         self._models = Models(self._swap, self._reload.begin)
         self._grabs = Grabs(self._house)
         self._whys = Whys(self._house)
+        self._figures = Figures()
         self._since = time.monotonic()
         self._ready = False
         self._said_info: tuple[str, Plan, dict[str, str]] | None = None
@@ -128,7 +130,8 @@ class Daemon:
             self._said_info = (report.boot, plan, walls)
             self._house.announce("info", _info(report, plan, walls))
         for name, status in standing(self._swap, report).items():
-            self._house.announce(f"model/{name}", outward(status))
+            told = self._figures.settled(name, outward(status), time.monotonic())
+            self._house.announce(f"model/{name}", told)
 
     def _status(self) -> Status:
         report = self._house.heard.engine

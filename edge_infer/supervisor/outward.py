@@ -7,16 +7,18 @@ The engine sees frames. What it says of a model that failed is for whoever sits 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from edge_infer.codec import ABSENT
+from edge_infer.codec import ABSENT, Absent
 from edge_infer.messages import ModelStatus
 
 _ELSEWHERE: Final = "edge-infer status says why"
 _NUMBER: Final = r"[0-9][0-9.e+-]{0,8}"
 _FORMS: Final = (
     (re.compile(r"its outputs were the same, bit by bit, for [0-9]{1,4} different inputs"), r"\g<0>"),
+    (re.compile(rf"a frame did not come back within {_NUMBER} s"), r"\g<0>"),
     (re.compile(rf"a frame took {_NUMBER} s, and {_NUMBER} s is the most that it may take"), r"\g<0>"),
     (
         re.compile(r"its output .* has values that are not finite", re.DOTALL),
@@ -34,9 +36,14 @@ def quoted(text: str) -> str:
 
 def outward(status: ModelStatus) -> ModelStatus:
     """The status as it may leave the device."""
-    if status.reason is ABSENT:
-        return status
-    return replace(status, reason=_QUOTED.sub(lambda found: _told(found[1]), status.reason))
+    if isinstance(status.shadow, Mapping):
+        shadows = {name: replace(each, reason=_outward(each.reason)) for name, each in status.shadow.items()}
+        status = replace(status, shadow=shadows)
+    return replace(status, reason=_outward(status.reason))
+
+
+def _outward(reason: str | Absent) -> str | Absent:
+    return reason if reason is ABSENT else _QUOTED.sub(lambda found: _told(found[1]), reason)
 
 
 def _told(words: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edge_infer.codec import ABSENT, Absent
 from edge_infer.config.plan import ModelPlan, PipelinePlan
 from edge_infer.messages import ModelStatus
 from edge_infer.models.serving import Record
 from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.outward import quoted
+from edge_infer.supervisor.shadows import compared
 from edge_infer.supervisor.swap import Swap
 
 
@@ -16,10 +19,12 @@ def standing(swap: Swap, report: EngineReport) -> dict[str, ModelStatus]:
     plan, wanted = swap.plan, swap.wanted
     if plan is None or wanted is None:
         return {}
-    return {
-        name: _status(swap, model, [each for each in plan.pipelines if each.model.name == name], report)
-        for name, model in {model.name: model for model in (*plan.models(), *wanted.models())}.items()
-    }
+    found = {}
+    for name, model in {model.name: model for model in (*plan.models(), *wanted.models())}.items():
+        status = _status(swap, model, [each for each in plan.pipelines if each.model.name == name], report)
+        asked = [each for each in wanted.pipelines if each.model.name == name]
+        found[name] = replace(status, shadow=compared(swap.record, asked, report))
+    return found
 
 
 def _status(swap: Swap, wanted: ModelPlan, pipelines: list[PipelinePlan], report: EngineReport) -> ModelStatus:

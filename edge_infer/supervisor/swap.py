@@ -34,6 +34,7 @@ from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.house import House
 from edge_infer.supervisor.memory import suffices
 from edge_infer.supervisor.outward import quoted
+from edge_infer.supervisor.shadows import asked_again, ending, failed, shadowed, still_wanted
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Swap:
                 now = timestamp(time.time())
                 record = replace(record, trials={**record.trials, name: OnTrial(model.sha256, model.title, now)})
                 record = record.told(self._line(model, "tried", by, model.origin))
-        record = _with_slots(wanted, record)
+        record = still_wanted(_with_slots(wanted, record), wanted)
         if record != self._written:
             write_record(self._state_dir, record)
         self.record = self._written = record
@@ -122,11 +123,15 @@ class Swap:
         if report is None or self.plan is None or report.order != self._order:
             return
         self._first(report)
+        self._end_shadows(failed(self.plan, report))
         for name in list(self.record.trials):
             self._judge(name, report)
 
     def engine_died(self, how: str) -> None:
-        """Every model on probation is to blame; without one, after some deaths, the one that was committed last."""
+        """Every model on probation is to blame; without one the shadows; without, if often, what came last."""
+        if self.plan is not None and (shadows := [each.name for each in self.plan.pipelines if each.shadow]):
+            self._end_shadows(dict.fromkeys(shadows, f"the {how} while it was a shadow"))
+            return
         self._deaths.append(time.monotonic())
         trials = list(self.record.trials)
         for name in trials:
@@ -154,6 +159,11 @@ class Swap:
 
     def retry(self, name: str, by: str) -> str:
         """Tries what was refused once more; what happens now, in words. Raises `EdgeInferError`."""
+        if (record := asked_again(self.record, name, by)) != self.record:
+            self._keep(record)
+            if name not in record.refused:
+                self._again()
+                return f"{name} is compared again"
         if name not in self.record.refused:
             raise EdgeInferError(f"nothing of {name} was refused; edge-infer models history tells what happened")
         assert self.wanted is not None
@@ -169,6 +179,16 @@ class Swap:
         return self._now(name)
 
     # The rules.
+
+    def _end_shadows(self, reasons: dict[str, str]) -> None:
+        """What was compared and failed is not compared any more."""
+        if not reasons or self.plan is None:
+            return
+        for pipeline, reason in reasons.items():
+            log.error("pipeline %s: its shadow is off: %s", pipeline, reason)
+            self._house.note(f"pipeline {pipeline}: its shadow is off: {reason}")
+        self._keep(ending(self.record, reasons, self.plan))
+        self._again()
 
     def _on_probation(self, record: Record, pipeline: PipelinePlan) -> bool:
         """Whether the model of a pipeline takes over from another one, and may be tried."""
@@ -322,12 +342,13 @@ class Swap:
 
 
 def effective(wanted: Plan, record: Record) -> Plan:
-    """The plan with what was before in the place of every model that is refused."""
+    """The plan with what was before in the place of every model that is refused, and the shadows that may run."""
     pipelines = []
     for pipeline in wanted.pipelines:
         fit = record.fallback(pipeline) if record.refusal(pipeline.model) else None
         pipelines.append(fit.onto(pipeline) if fit else pipeline)
-    return replace(wanted, pipelines=tuple(pipelines), names=tuple(model.name for model in wanted.models()))
+    names = tuple(model.name for model in wanted.models())
+    return shadowed(replace(wanted, pipelines=tuple(pipelines), names=names), record)
 
 
 def _with_slots(wanted: Plan, record: Record) -> Record:

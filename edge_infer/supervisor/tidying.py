@@ -18,7 +18,7 @@ def tidy(state_dir: Path, swap: Swap) -> None:
     What runs, ran before the engine's last switch, is wanted, can be gone back to, or would be started with stays.
     """
     plans = [plan for plan in (swap.plan, swap.before, swap.wanted, remembered(state_dir)) if plan is not None]
-    models = [*swap.record.models(), *(model for plan in plans for model in plan.models())]
+    models = [*swap.record.models(), *(model for plan in plans for model in (*plan.models(), *plan.shadows()))]
     try:
         gone = collect(state_dir / BLOBS, digests_of(models))
     except OSError as error:

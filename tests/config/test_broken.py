@@ -50,7 +50,7 @@ BROKEN = {
         "models:\n  m: {}  #! models.m: needs either file\n"
         "pipelines:\n  p:\n    source: s\n    model: m\n"
         "    motion: {}  #! pipelines.p.motion: is not known here\n"
-        "    shadow: {}  #! pipelines.p.shadow: is not known here\n"
+        "    shadow: {}  #! pipelines.p.shadow.model: is missing\n"
     ),
     "duplicate keys": "mqtt:\n  port: 1\n  host: a\n  port: 2 #! mqtt.port: line 2\n",
     "a duplicate section": "mqtt: {port: 1}\nmodels: {}\nmqtt: {port: 2} #! mqtt: line 1\n",

@@ -1,0 +1,205 @@
+"""A second model on a share of a pipeline's frames, compared with the first; the pipeline never waits for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import statistics
+import threading
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Final
+
+from edge_infer.codec import ABSENT
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.analyse.agreement import Agreements, compare
+from edge_infer.engine.feed import TICK
+from edge_infer.engine.frame import Captured
+from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.tasks import Findings
+from edge_infer.errors import EdgeInferError
+from edge_infer.messages import ShadowStatus
+
+log = logging.getLogger(__name__)
+
+LESS: Final = 4
+"""While the source gives more frames than the pipeline takes, one of so many that the shadow should see."""
+FAILURES: Final = 5
+"""So many frames in a row that could not be looked at end it."""
+HUNG: Final = 2.0
+"""Seconds over its limit after which a frame does not come back."""
+CREDIT: Final = 1.0
+"""Seconds of its share of the time that it may save up."""
+RECENT: Final = 256
+"""Frames that the ratio of latencies is taken over."""
+LOWEST: Final = 19
+"""The niceness of a thread that does not come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A frame, what the pipeline found in it, and the seconds that this took."""
+
+    frame: Captured
+    findings: Findings
+    seconds: float
+
+
+class Allowance:
+    """Which frames a shadow may see: a share of them, within the same share of the time, fewer under load."""
+
+    def __init__(self, share: float, now: float) -> None:
+        self.skipped = 0
+        self._share = share
+        self._due = self._saved = 0.0
+        self._spent: deque[float] = deque()
+        self._turn = 0
+        self._filled = now
+
+    def take(self, now: float, *, behind: bool, busy: bool) -> bool:
+        """Whether this frame is one of them; one of its share that it may not see is ``skipped``."""
+        while self._spent:
+            self._saved -= self._spent.popleft()
+        self._saved = min(CREDIT, self._saved + self._share * (now - self._filled))
+        self._filled = now
+        self._due += self._share
+        if self._due < 1.0:
+            return False
+        self._due -= 1.0
+        self._turn = (self._turn + 1) % LESS
+        allowed = not busy and self._saved >= 0.0 and not (behind and self._turn)
+        self.skipped += not allowed
+        return allowed
+
+    def spend(self, seconds: float) -> None:
+        """A frame took so long; called by another thread than `take`."""
+        self._spent.append(seconds)
+
+
+class Shadow:
+    """Loads its model in a thread of its own when it is started; what goes wrong ends it and nothing else."""
+
+    def __init__(self, plan: PipelinePlan) -> None:
+        assert plan.shadow is not None
+        self.plan = plan
+        self._reason = ""
+        self._errors = self._in_a_row = 0
+        self._busy_since = 0.0
+        self._ready = False
+        self._agreements = Agreements()
+        self._times: deque[tuple[float, float]] = deque(maxlen=RECENT)
+        self._allowance = Allowance(plan.shadow.share, time.monotonic())
+        self._dropped = 0
+        self._work: queue.SimpleQueue[_Work] = queue.SimpleQueue()  # one at most: it is offered none while busy
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"shadow-{plan.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begins to load the model."""
+        self._thread.start()
+
+    def offer(self, frame: Captured, findings: Findings, begun: float, dropped: int) -> None:
+        """What the pipeline has made of a frame since ``begun``; ``dropped``: frames that it did not take, ever.
+
+        Called by the thread of the pipeline, and returns at once.
+        """
+        now = time.monotonic()
+        behind, self._dropped = dropped > self._dropped, dropped
+        if not self._ready or self._reason:
+            return
+        if self._allowance.take(now, behind=behind, busy=bool(self._busy_since)):
+            self._busy_since = now
+            self._work.put(_Work(frame, findings, now - begun))
+
+    def status(self) -> ShadowStatus:
+        """How it does, and what it agrees on; called by the main thread."""
+        self._look_for_hang()
+        shadow, sums, times = self.plan.shadow, self._agreements, list(self._times)
+        assert shadow is not None
+        ours, theirs = (statistics.median(column) for column in zip(*times, strict=True)) if times else (0.0, 0.0)
+        same, matched, difference = sums.same, sums.matched, sums.difference
+        return ShadowStatus(
+            shadow.model.name,
+            shadow.model.sha256[:8],
+            "off" if self._reason else "running" if self._ready else "starting",
+            sums.frames,
+            self._allowance.skipped,
+            self._errors,
+            None if same is None else round(same, 4),
+            ABSENT if matched is None else round(matched, 4),
+            ABSENT if difference is None else round(difference, 4),
+            round(theirs / ours, 2) if ours else ABSENT,
+            self._reason[:400] or ABSENT,
+        )
+
+    def close(self) -> None:
+        """Begins to end, after the frame under way; may be called twice. Nobody waits for it."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        try:
+            with LoadedModel(self.plan.of_shadow()) as model:
+                self._ready = True
+                while not self._stop.is_set() and not self._reason:
+                    try:
+                        work = self._work.get(timeout=TICK)
+                    except queue.Empty:
+                        continue
+                    self._try(model, work)
+        except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: the pipeline goes on
+            self._end(_told(error))
+
+    def _try(self, model: LoadedModel, work: _Work) -> None:
+        begun = self._busy_since = time.monotonic()
+        try:
+            findings = model.find(work.frame)
+        except Exception as error:  # noqa: BLE001 - whatever a plug-in throws, the next frame may be a better one
+            traceback.clear_frames(error.__traceback__)  # a tensor that is held there would make the next invoke fail
+            self._failed(_told(error))
+        else:
+            self._in_a_row = 0
+            assert self.plan.shadow is not None
+            self._agreements.add(compare(work.findings, findings, (self.plan.threshold, self.plan.shadow.threshold)))
+            self._times.append((work.seconds, time.monotonic() - begun))
+        finally:
+            self._allowance.spend(time.monotonic() - begun)
+            self._busy_since = 0.0
+
+    def _failed(self, text: str) -> None:
+        self._errors += 1
+        self._in_a_row += 1
+        if self._in_a_row >= FAILURES:
+            self._end(text)
+
+    def _look_for_hang(self) -> None:
+        """A thread cannot be ended from outside: one that does not come back gets what nobody else wants."""
+        since, shadow = self._busy_since, self.plan.shadow
+        assert shadow is not None
+        limit = shadow.model.patience() + HUNG
+        if since and not self._reason and time.monotonic() - since > limit:
+            self._errors += 1
+            self._end(f"a frame did not come back within {limit:.3g} s")
+            if self._thread.native_id is not None:
+                os.setpriority(os.PRIO_PROCESS, self._thread.native_id, LOWEST)
+
+    def _end(self, reason: str) -> None:
+        self._reason = self._reason or reason or "it ended"
+        log.error("pipeline %s: its shadow %s is off: %s", self.plan.name, self.title, self._reason)
+
+    @property
+    def title(self) -> str:
+        """Of its model."""
+        assert self.plan.shadow is not None
+        return self.plan.shadow.model.title
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, EdgeInferError) else f"unexpected {type(error).__name__}: {error}"
+
+
+def same_but_shadow(one: PipelinePlan, other: PipelinePlan) -> bool:
+    """Whether two plans differ in their shadows only."""
+    return one != other and replace(one, shadow=None) == replace(other, shadow=None)

@@ -1,0 +1,120 @@
+"""Models that are only compared: which of them may run, and what is said of them.
+
+None runs while a model is on probation, so that it is clear whom a death of the engine counts against: the models on
+probation or, without one, the shadows. A shadow that failed is not run again until the configuration says something
+else of it, or somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from edge_infer.codec import ABSENT, Absent
+from edge_infer.config.plan import PipelinePlan, Plan
+from edge_infer.messages import ModelStatus, ShadowStatus, timestamp
+from edge_infer.models.serving import Happened, Record, ShadowEnded
+from edge_infer.rooms import EngineReport, Running
+from edge_infer.supervisor.outward import quoted
+
+EVERY: Final = 30.0
+"""Seconds between two tellings of figures; that a shadow begins or ends is told at once."""
+WAITS: Final = "it waits until no model is on probation"
+
+
+def shadowed(plan: Plan, record: Record) -> Plan:
+    """The plan with those shadows only that may run."""
+    pipelines = [
+        replace(each, shadow=None) if record.trials or record.shadow_ended(each) is not None else each
+        for each in plan.pipelines
+    ]
+    return replace(plan, pipelines=tuple(pipelines))
+
+
+def still_wanted(record: Record, wanted: Plan) -> Record:
+    """The record without shadows that ended and that the configuration does not ask for any more."""
+    kept = {each.name: ended for each in wanted.pipelines if (ended := record.shadow_ended(each)) is not None}
+    return replace(record, shadows=kept)
+
+
+def ending(record: Record, failed: Mapping[str, str], plan: Plan) -> Record:
+    """The record once the shadows of these pipelines have ended; the values are the reasons."""
+    now = timestamp(time.time())
+    for pipeline in plan.pipelines:
+        if pipeline.name in failed and pipeline.shadow is not None:
+            model, reason = pipeline.shadow.model, failed[pipeline.name][:500]
+            ended = ShadowEnded(model.name, model.sha256, model.title, model.entry, reason, now)
+            line = Happened(now, model.name, "shadow_off", model.sha256, model.title, "daemon", reason)
+            record = replace(record, shadows={**record.shadows, pipeline.name: ended}).told(line)
+    return record
+
+
+def failed(plan: Plan, report: EngineReport) -> dict[str, str]:
+    """Why the shadows that the engine has ended did so, by pipeline."""
+    told = {each.name: report.running.get(each.name, Running(None)).shadow for each in plan.pipelines if each.shadow}
+    return {
+        name: quoted("" if shadow.reason is ABSENT else shadow.reason)
+        for name, shadow in told.items()
+        if shadow is not None and shadow.state == "off"
+    }
+
+
+def asked_again(record: Record, name: str, by: str) -> Record:
+    """The record with the shadows of this model free to run again."""
+    now = timestamp(time.time())
+    again = {ended.sha: ended for ended in record.shadows.values() if ended.model == name}
+    kept = {pipeline: ended for pipeline, ended in record.shadows.items() if ended.model != name}
+    lines = [Happened(now, name, "retry", ended.sha, ended.title, by, "as a shadow") for ended in again.values()]
+    return replace(record, shadows=kept).told(*lines)
+
+
+def compared(
+    record: Record, pipelines: Iterable[PipelinePlan], report: EngineReport
+) -> Mapping[str, ShadowStatus] | Absent:
+    """What is said of the shadows of some pipelines of the configuration; names and digests are the plan's."""
+    found = {}
+    for pipeline in pipelines:
+        if pipeline.shadow is not None:
+            model = pipeline.shadow.model
+            told = _told(record, pipeline, report.running.get(pipeline.name, Running(None)).shadow)
+            found[pipeline.name] = replace(told, model=model.name, sha=model.sha256[:8])
+    return found or ABSENT
+
+
+def _told(record: Record, pipeline: PipelinePlan, running: ShadowStatus | None) -> ShadowStatus:
+    assert pipeline.shadow is not None
+    name, sha = pipeline.shadow.model.name, pipeline.shadow.model.sha256[:8]
+    if (ended := record.shadow_ended(pipeline)) is not None:
+        return ShadowStatus(name, sha, "off", reason=ended.reason)
+    if record.trials:
+        return ShadowStatus(name, sha, "starting", reason=WAITS)
+    if running is None or running.sha != sha:
+        return ShadowStatus(name, sha, "starting")
+    return running if running.reason is ABSENT else replace(running, reason=quoted(running.reason)[:500])
+
+
+class Figures:
+    """Keeps what is said of shadows from changing with every frame."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[float, ModelStatus]] = {}
+
+    def settled(self, name: str, status: ModelStatus, now: float) -> ModelStatus:
+        """The status of a model to be told now: with the figures of before until it is time for others."""
+        since, before = self._told.get(name, (0.0, None))
+        if before is not None and now < since + EVERY and _without_figures(before) == _without_figures(status):
+            return before
+        self._told[name] = now, status
+        return status
+
+
+def _without_figures(status: ModelStatus) -> ModelStatus:
+    if not isinstance(status.shadow, Mapping):
+        return status
+    plain = {
+        name: ShadowStatus(each.model, each.sha, each.state, min(each.frames, 1), reason=each.reason)
+        for name, each in status.shadow.items()
+    }
+    return replace(status, shadow=plain)
