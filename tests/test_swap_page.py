@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "swap-a-model.md"
 @pytest.mark.usefixtures("running")
 def test_every_step_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     blocks = [block for block in blocks_of(PAGE) if block.info.startswith("console walk")]
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     for block in blocks:
         for command, output in steps_of(block):
             eventually(lambda c=command, o=output, b=block: _does(c, o, b, tmp_path), f"{output!r} of {command}", 40)
@@ -32,6 +32,7 @@ def running(tmp_path: Path, broker: Broker) -> object:
     """The daemon of the page, with its broker on a free port and two files of the shipped detector."""
     detector(tmp_path / "faces-1.tflite", "1.0.0", 0)
     detector(tmp_path / "faces-2.tflite", "1.1.0", 16)
+    detector(tmp_path / "faces-3.tflite", "1.2.0", 32)
     text = next(block.text for block in blocks_of(PAGE) if block.info == "yaml")
     with Daemon(tmp_path, text.replace("1883", str(broker.port))) as daemon:
         daemon.wait_serving()

@@ -1,0 +1,103 @@
+"""A shadow: which frames it sees, and that nothing which goes wrong in it concerns the pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_infer.codec import ABSENT
+from edge_infer.config.plan import DecoderPlan, PipelinePlan, ShadowPlan
+from edge_infer.engine.decoders.blazeface import BlazeFace
+from edge_infer.engine.frame import Frame
+from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.records import Candidates
+from edge_infer.engine.shadow import LESS, Allowance, Shadow
+from edge_infer.messages import ShadowStatus
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolve import resolve
+from tests.broker import eventually
+from tests.running import MODEL
+
+
+class Failing(BlazeFace):
+    """It can be loaded and warmed, and fails from then on."""
+
+    calls = 0
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Candidates:
+        self.calls += 1
+        if self.calls > 1:
+            raise IndexError("a fault of a plug-in")
+        return super().__call__(tensors)
+
+
+class Unbuilt(BlazeFace):
+    """It cannot even be made."""
+
+    def __init__(self, *_: object) -> None:
+        raise TypeError("a fault of a plug-in")
+
+
+def plan(decoder: type = BlazeFace, share: float = 1.0) -> PipelinePlan:
+    model = resolve(ModelRequest("faces", str(MODEL)))
+    target = f"{decoder.__module__}:{decoder.__name__}"
+    other = replace(model, name="next", decoder=DecoderPlan("any", target, model.decoder.options))
+    return PipelinePlan("door", "cam", model, 0.5, shadow=ShadowPlan(other, 0.5, share))
+
+
+def fed(shadow: Shadow, **wanted: Any) -> ShadowStatus:
+    """Its status once it is this, with frames offered meanwhile."""
+    frame = Frame(np.full((64, 64, 3), 90, np.uint8), "bgr", 0.0, 0.0, 1)
+    with LoadedModel(shadow.plan) as model:
+        findings = model.find(frame)
+
+    def fits() -> ShadowStatus | None:
+        shadow.offer(frame, findings, time.monotonic() - 0.01, 0)
+        status = shadow.status()
+        return status if all(getattr(status, key) == value for key, value in wanted.items()) else None
+
+    found: ShadowStatus = eventually(fits, lambda: f"{wanted}: {shadow.status()}", 20)
+    return found
+
+
+def test_it_sees_its_share_of_the_frames_within_its_share_of_the_time() -> None:
+    allowance = Allowance(0.25, 0.0)
+    taken = [allowance.take(second, behind=False, busy=False) for second in range(1, 41)]
+    assert sum(taken) == 10
+    allowance.spend(6.0)  # one second was saved up: the next that may be seen is 20 seconds later
+    later = [allowance.take(second, behind=False, busy=False) for second in range(41, 81)]
+    assert sum(later) == 5
+    assert not any(later[:19])
+    assert allowance.skipped == 5
+
+
+def test_under_load_it_sees_less_and_while_it_is_busy_nothing() -> None:
+    allowance = Allowance(0.5, 0.0)
+    assert sum(allowance.take(second, behind=True, busy=False) for second in range(1, 81)) == 40 // LESS
+    assert not any(allowance.take(second, behind=False, busy=True) for second in range(81, 91))
+    assert allowance.skipped == 40 - 40 // LESS + 5
+
+
+def test_a_good_one_is_compared() -> None:
+    shadow = Shadow(plan())
+    shadow.start()
+    status = fed(shadow, frames=3)
+    shadow.close()
+    assert (status.state, status.agreement, status.errors, status.reason) == ("running", 1.0, 0, ABSENT)
+    assert status.latency is not ABSENT
+
+
+@pytest.mark.parametrize(("decoder", "errors"), [(Failing, 5), (Unbuilt, 0)])
+def test_one_that_fails_is_off_with_the_reason(decoder: type, errors: int) -> None:
+    shadow = Shadow(plan(decoder))
+    shadow.start()
+    status = fed(shadow, state="off")
+    shadow.close()
+    assert "a fault of a plug-in" in str(status.reason)
+    assert status.errors == errors
