@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ REST = "models: {old: {file: o}, new: {file: n}}\nsources: {s: {kind: synthetic}
 
 EDITS = {
     "a block": (
-        "pipelines:\n  a:\n    source: s # x\n    model: old   # the first\n    # why\n    shadow: # so\n"
-        "      model: new\n      share: 0.5 # much\n\n    # rate\n    fps: 5\n",
+        (
+            "pipelines:\n  a:\n    source: s # x\n    model: old   # the first\n    # why\n    shadow: # so\n"
+            "      model: new\n      share: 0.5 # much\n\n    # rate\n    fps: 5\n"
+        ),
         "pipelines:\n  a:\n    source: s # x\n    model: new   # the first\n    # why\n\n    # rate\n    fps: 5\n",
     ),
     "a block at the end": (
@@ -38,9 +41,13 @@ EDITS = {
         "pipelines:\r\n  a:\r\n    source: s\r\n    model: old\r\n    shadow:\r\n      model: new\r\n",
         "pipelines:\r\n  a:\r\n    source: s\r\n    model: new\r\n",
     ),
+    "a key with a question mark": (
+        "pipelines:\n  a:\n    model: old\n    ? shadow\n    : {model: new}\n",
+        "pipelines:\n  a:\n    model: new\n",
+    ),
     "two pipelines": (
-        "pipelines:\n  ä: {source: s, model: old, shadow: {model: new}}\n  b:\n    shadow: {model: new}\n    model: old\n",
-        "pipelines:\n  ä: {source: s, model: new}\n  b:\n    model: new\n",
+        "pipelines:\n  ä: {source: s, model: old, shadow: {model: new}}\n  b: {model: old, shadow: {model: new}}\n",
+        "pipelines:\n  ä: {source: s, model: new}\n  b: {model: new}\n",
     ),
     "another shadow stays": (
         "pipelines:\n  a: {model: old, shadow: {model: new}}\n  b: {model: old, shadow: {model: other}}\n",
@@ -71,11 +78,9 @@ def test_one_pipeline_of_several() -> None:
         ("pipelines: {a: {model: &m old, shadow: {model: new}}, b: {model: *m}}\n", "anchors"),
         ("pipelines: {a: {model: old, shadow: &s {model: new}}, b: {model: old, shadow: *s}}\n", "anchors"),
         ("pipelines: {a: &a {model: old, shadow: {model: new}}, b: *a}\n", "anchors"),
-        ("pipelines:\n  a:\n    model: old\n    ? shadow\n    : {model: new}\n", "with an editor"),
         ("pipelines: [\n", "config.yaml:"),
     ],
 )
 def test_what_cannot_be_edited_is_told_and_how_to_go_on(text: str, reason: str) -> None:
-    with pytest.raises(ConfigError, match="") as told:
+    with pytest.raises(ConfigError, match=re.escape(reason)):
         promoted(FILE, text.encode(), "new")
-    assert reason in str(told.value)

@@ -16,7 +16,7 @@ from edge_infer.config.plan import DecoderPlan, PipelinePlan, ShadowPlan
 from edge_infer.engine.decoders.blazeface import BlazeFace
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.records import Candidates
+from edge_infer.engine.records import Boxes
 from edge_infer.engine.shadow import LESS, Allowance, Shadow
 from edge_infer.messages import ShadowStatus
 from edge_infer.models.request import ModelRequest
@@ -30,7 +30,7 @@ class Failing(BlazeFace):
 
     calls = 0
 
-    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Candidates:
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
         self.calls += 1
         if self.calls > 1:
             raise IndexError("a fault of a plug-in")
@@ -70,11 +70,11 @@ def test_it_sees_its_share_of_the_frames_within_its_share_of_the_time() -> None:
     allowance = Allowance(0.25, 0.0)
     taken = [allowance.take(second, behind=False, busy=False) for second in range(1, 41)]
     assert sum(taken) == 10
-    allowance.spend(6.0)  # one second was saved up: the next that may be seen is 20 seconds later
+    allowance.spend(6.0)  # one second was saved up: a quarter of 20 seconds makes up for the rest
     later = [allowance.take(second, behind=False, busy=False) for second in range(41, 81)]
-    assert sum(later) == 5
+    assert sum(later) == 6
     assert not any(later[:19])
-    assert allowance.skipped == 5
+    assert allowance.skipped == 4
 
 
 def test_under_load_it_sees_less_and_while_it_is_busy_nothing() -> None:

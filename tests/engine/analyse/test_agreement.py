@@ -41,11 +41,12 @@ def test_poses_match_by_the_boxes_around_their_points() -> None:
 def test_other_tasks_compare_what_a_change_is_measured_by() -> None:
     cat, dog = Scored("cat", 0, 0.8), Scored("dog", 1, 0.3)
     found = compare(Classification((cat,), (dog,)), Classification((Scored("cat", 0, 0.6),)))
-    assert (found.same, found.differences) == (True, pytest.approx((0.2,)))
+    assert found.same
+    assert found.differences == pytest.approx((0.2,))
     assert compare(Classification((cat,)), Classification((dog,))) == Agreement(False)
     assert compare(Deviation(2.0, 3.0), Deviation(4.0, 3.0)) == Agreement(False, differences=(2.0,))
-    shares = [Segmentation((Filled("road", 0, share),)) for share in (0.5, 0.25)]
-    assert compare(*shares) == Agreement(True, differences=(0.25,))
+    one, other = (Segmentation((Filled("road", 0, share),)) for share in (0.5, 0.25))
+    assert compare(one, other) == Agreement(True, differences=(0.25,))
     plan = ValuePlan("level", step=0.5)
     assert compare(Measurement((Measured(plan, 1.0),)), Measurement((Measured(plan, 1.125),))) == Agreement(
         True, differences=(0.125,)
