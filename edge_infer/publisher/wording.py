@@ -60,5 +60,6 @@ def _closed(wall: str, text: str) -> str:
         return text
     log.warning("what is said of the wall %s has no known form and is not published: %.100s", wall, text)
     states = set(_STATE.findall(text))
-    worst = next((state for state in ("unavailable", "not enforced") if state in states), "not enforced")
-    return f"{worst}{ELSEWHERE}"
+    if states == {"enforced"}:
+        return "enforced"  # in so many rooms that the list of them was cut
+    return f"{'unavailable' if 'unavailable' in states else 'not enforced'}{ELSEWHERE}"

@@ -222,6 +222,7 @@ def test_what_rooms_say_of_their_walls_has_closed_forms() -> None:
     assert [wall for wall, text in texts.items() if said.get(wall) == text] == list(texts)[:6]
     assert b"aW1hZ2U" not in payload
     assert said["no_signals"] == "unavailable: edge-infer doctor says why"
+    assert said["no_swap"] == "enforced"
     assert said["not_dumpable"] == "not enforced: edge-infer doctor says why"
     assert egress.release(Place("info"), payload) == payload
     assert egress.admit(Place("info"), replace(info, versions={"runtime": "aW1hZ2U="})) is None
