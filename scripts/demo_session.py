@@ -233,7 +233,7 @@ models:
 sources:
   clip: {{kind: video, file: {quoted(CLIP)}, loop: true}}
 pipelines:
-  faces: {{source: clip, model: faces, fps: 5, publish: every, track: true}}
+  faces: {{source: clip, model: faces, fps: 5, publish: every}}
 """
 
 

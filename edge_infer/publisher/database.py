@@ -2,14 +2,14 @@
 
 Version 1 of the layout, kept in ``PRAGMA user_version``. Later versions may add tables, and columns that have a
 default, and nothing else: so a program that is older than the file keeps its backlog, and one that is newer adds
-what is missing (decision 11).
+what is missing (decision 8).
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,9 +197,11 @@ class Database:
                 self._save(row)
             # Room is made before it is needed: a file never becomes smaller by what is deleted in it.
             dropped = self._expire(uptime) + self._shrink(_room(batch.entries))
+            fitting, refused = self._parted(batch.entries)
+            dropped += refused
             self._connection.executemany(
                 "INSERT OR REPLACE INTO entry (number, place, series, seq, taken, payload) VALUES (?, ?, ?, ?, ?, ?)",
-                map(self._row, batch.entries),
+                map(self._row, fitting),
             )
             dropped += self._shrink(0)
             if batch != Batch() or dropped:
@@ -277,14 +279,24 @@ class Database:
         return dropped
 
     def _shrink(self, room: int) -> list[Dropped]:
-        most = self.limits.max_size - min(WAL_ROOM, self.limits.max_size // 4) - room
         dropped: list[Dropped] = []
-        while len(dropped) < MOST_DROPPED and self._used() > most:
+        while len(dropped) < MOST_DROPPED and self._used() > self._most() - room:
             oldest = self._oldest(CHUNK // 4)
             if not oldest:
                 break
             dropped += self._drop(oldest, "full")
         return dropped
+
+    def _parted(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[Dropped]]:
+        """The newest that fit into the bound, and the others, counted as lost: more came at once than it holds."""
+        first = 0
+        while _room(entries[first:]) > self._most():
+            first += CHUNK // 4
+        refused = ((entry.number + self.base, self._series[entry.series], entry.size) for entry in entries[:first])
+        return entries[first:], self._lose(refused, "full")
+
+    def _most(self) -> int:
+        return self.limits.max_size - min(WAL_ROOM, self.limits.max_size // 4)
 
     def _used(self) -> int:
         pages, free, size = (self._one(f"PRAGMA {key}")[0] for key in ("page_count", "freelist_count", "page_size"))
@@ -298,9 +310,13 @@ class Database:
 
     def _drop(self, rows: Iterable[tuple[int, int, int, float]], reason: str) -> list[Dropped]:
         """Deletes messages and counts them as lost, in the same commit."""
+        rows = list(rows)
+        self._connection.executemany("DELETE FROM entry WHERE number = ?", ((row[0],) for row in rows))
+        return self._lose(((number, series, size) for number, series, size, _ in rows), reason)
+
+    def _lose(self, rows: Iterable[tuple[int, int, int]], reason: str) -> list[Dropped]:
         dropped, counts, sizes = [], Counter[int](), Counter[int]()
-        for number, series, size, _ in rows:
-            self._connection.execute("DELETE FROM entry WHERE number = ?", (number,))
+        for number, series, size in rows:
             dropped.append(Dropped(number - self.base, self._names[series], size, reason))
             counts[series] += 1
             sizes[series] += size

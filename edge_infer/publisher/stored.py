@@ -301,7 +301,8 @@ class StoredOutbox:
             self._written(outcome)
         elif isinstance(outcome, Loaded):
             shelf = self._lanes.shelf(outcome.load.place)
-            if missing := shelf.fill(outcome.entries, self._out, complete=outcome.complete):
+            complete = outcome.complete and shelf.hole is not None and shelf.hole.upto == outcome.load.upto
+            if missing := shelf.fill(outcome.entries, self._out, complete=complete):  # else it has grown meanwhile
                 self._miss(outcome.load.place, missing)
         else:
             self._failed(outcome)

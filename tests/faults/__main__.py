@@ -1,8 +1,9 @@
-"""``scripts/faults rooms|soak|swap|hostile|models [--repeat N]``: makes faults for real; prints what came of them.
+"""``scripts/faults rooms|soak|swap|hostile|models|delivery [--repeat N]``: makes faults and prints what came of them.
 
 For ``swap`` N counts edits of a model; there are 5 N switches, 2.5 N broken files, N/2 kills and 1.5 N power cuts.
 For ``models`` N counts mutants, a sixteenth of which go through a running daemon, too. Public originals are taken from
 where ``EDGE_INFER_ASSETS`` says; ``--python`` is another Python, with another runtime, to judge them with.
+For ``delivery`` N is the percentage of the full numbers (100: some forty minutes; the lines say what was scaled).
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults import hostile, mutated, rooms, soak, swap
+from tests.faults import delivery, hostile, mutated, rooms, soak, swap
 
 
 def main() -> int:
     """Prints one line a fault; 1 when a promise was broken."""
     parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
-    parser.add_argument("what", choices=["rooms", "soak", "swap", "hostile", "models"])
+    parser.add_argument("what", choices=["rooms", "soak", "swap", "hostile", "models", "delivery"])
     parser.add_argument(
         "--repeat",
         type=int,
-        help="repetitions of each fault; default: 20, of swap 200, of hostile 10000, of models 1000",
+        help="repetitions of each fault; default: 20, of swap 200, of hostile 10000, of models 1000, delivery 100",
     )
     parser.add_argument("--only", choices=[each.__name__ for each in swap.FAULTS], help="one part of swap")
     parser.add_argument("--python", help="of models: a Python that has the packages of this one, and tflite-runtime")
@@ -33,6 +34,8 @@ def main() -> int:
         return _swap(args.repeat or 200, args.only)
     if args.what == "hostile":
         return _hostile(args.repeat or 10_000)
+    if args.what == "delivery":
+        return _delivery(args.repeat or 100)
     return _soak(args.repeat or 20) if args.what == "soak" else _rooms(args.repeat or 20)
 
 
@@ -45,6 +48,15 @@ def _swap(repeat: int, only: str | None) -> int:
                 for finding in what(Path(folder) / what.__name__, repeat):
                     print(finding, flush=True)
                     kept &= finding.kept
+    return 0 if kept else 1
+
+
+def _delivery(percent: int) -> int:
+    kept = True
+    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+        for figure in delivery.everything(Path(folder), percent / 100):
+            print(figure, flush=True)
+            kept &= figure.kept
     return 0 if kept else 1
 
 

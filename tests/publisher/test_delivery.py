@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,6 +165,38 @@ def test_gaps_are_counted_and_repetitions_are_not_sent(broker: Broker, room: Roo
         room.wait_acked(8)
         room.wait(lambda: room.report and room.report.outbox.lost == {"handover": 4}, "four missed numbers")
         assert [one.value["seq"] for one in subscriber.first(4, f"{P}/door/result")] == [1, 2, 7, 8]
+
+
+def test_a_boot_that_nobody_started_is_not_taken(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.wait_connected()
+        room.hand_over(result(1, boot="bbbbbb"))
+        room.say(StateUpdate("door", state(2, boot="bbbbbb")))
+        room.say(EngineHello("bbbbbb", (Tally("door", "result", 9, 9),)))
+        room.hand_over(result(1))
+        room.wait_acked(1)
+        room.wait(lambda: room.report and room.report.rejected == 3, "three rejects")
+        assert room.report
+        assert (room.report.outbox.produced, room.report.outbox.lost) == (1, {})
+        assert not [heard for heard in subscriber.heard if b"bbbbbb" in heard.payload]
+
+
+def test_the_byte_rate_holds_back_and_loses_nothing(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port, max_rate=2048)))
+        room.wait_connected()
+        began = time.monotonic()
+        for seq in range(1, 121):
+            room.hand_over(result(seq))
+        room.wait(lambda: room.acked.get(("door", BOOT, "result"), 0) >= 120, "acknowledgement of all", 40.0)
+        room.wait(lambda: room.report and room.report.outbox.pending == 0, "delivery of all", 40.0)
+        took, size = time.monotonic() - began, sum(len(heard.payload) for heard in subscriber.heard)
+        assert size <= 2048 * (took + 11.0)
+        assert took > 1.0
+        assert subscriber.wait(f"{P}/status").payload == b"online"
+        assert room.stop() == 0
+        subscriber.wait(f"{P}/status", lambda heard: heard.payload == b"offline")
 
 
 def test_what_does_not_fit_the_schema_or_the_labels_is_never_sent(broker: Broker, room: Room) -> None:

@@ -17,6 +17,7 @@ from edge_infer.errors import StartError
 from edge_infer.publisher.attempt import Attempt
 from edge_infer.publisher.backoff import Backoff
 from edge_infer.publisher.board import Board
+from edge_infer.publisher.bucket import Bucket
 from edge_infer.publisher.client import Manner
 from edge_infer.publisher.memory import TopicMemory
 from edge_infer.publisher.rarely import Rarely
@@ -137,6 +138,24 @@ def test_another_name_after_a_restart_is_told_with_what_stays(tmp_path: Path, ca
     assert memory.load(moved)
     (told,) = caplog.messages
     assert "--remove-retained -t 'edge-infer/gate-3/#'" in told
+
+
+def test_a_bucket_holds_ten_seconds_and_is_never_overdrawn_by_more_than_one() -> None:
+    now = [0.0]
+    bucket = Bucket(100, clock=lambda: now[0])
+    assert bucket.pause() == 0.0
+    bucket.take(1100)
+    assert bucket.pause() == pytest.approx(1.01)
+    now[0] = 2.0
+    assert bucket.pause() == 0.0
+    now[0] = 1000.0
+    for _ in range(10):
+        assert bucket.pause() == 0.0
+        bucket.take(100)
+    assert bucket.pause() > 0.0
+    bucket.set_rate(1000)
+    now[0] = 1001.0
+    assert bucket.pause() == 0.0
 
 
 def test_log_lines_are_limited() -> None:

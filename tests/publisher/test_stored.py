@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_infer.config.plan import OutboxPlan
 from edge_infer.publisher.database import CHUNK, FILE
@@ -79,8 +88,6 @@ def even(outbox: StoredOutbox) -> None:
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    import threading
-
     yield
     eventually(lambda: "disk" not in {thread.name for thread in threading.enumerate()}, "end of the thread")
 
@@ -115,7 +122,7 @@ def test_what_is_acknowledged_at_once_is_never_written(tmp_path: Path) -> None:
             assert entry
             outbox.acked(entry)
         stored(outbox, 100)
-    with sqlite3.connect(tmp_path / FILE) as file:
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
         assert file.execute("SELECT count(*) FROM entry").fetchone() == (0,)
         assert file.execute("SELECT upto, waiting FROM series").fetchone() == (100, 0)
 
@@ -203,6 +210,18 @@ def test_the_oldest_give_way_on_the_disk_and_are_counted(tmp_path: Path) -> None
         assert outbox.account() == account
 
 
+def test_more_at_once_than_the_bound_holds(tmp_path: Path) -> None:
+    with opened(tmp_path, OutboxPlan(max_size=1 << 20)) as outbox:
+        for seq in range(1, 5001):
+            outbox.put(DOOR, seq, b"x" * 300, late=True)
+        stored(outbox, 5000)
+        assert (tmp_path / FILE).stat().st_size <= 1 << 20
+        even(outbox)
+        left = drain(outbox, outbox.account().pending)
+        assert left[-1].seq == 5000
+        assert len(left) + outbox.account().lost["full"] == 5000
+
+
 def test_what_is_too_old_goes_and_time_switched_off_does_not_count(tmp_path: Path) -> None:
     clock = Time()
     with opened(tmp_path, OutboxPlan(max_age=3600.0), clock) as outbox:
@@ -258,3 +277,242 @@ def test_a_corrupt_file_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFi
         even(outbox)
     assert (tmp_path / "outbox.sqlite.corrupt").exists()
     assert "is corrupt" in caplog.text
+
+
+def test_a_file_that_breaks_while_it_is_used_costs_what_was_only_there(tmp_path: Path) -> None:
+    with opened(tmp_path) as outbox:
+        for seq in range(1, 6001):
+            outbox.put(DOOR, seq, b"x" * 300, late=True)
+            if seq % 2000 == 0:
+                stored(outbox, seq)
+        size = (tmp_path / FILE).stat().st_size
+        with (tmp_path / FILE).open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xa5" * (size - 4096))
+        delivered = 0
+
+        def drained() -> bool:
+            nonlocal delivered
+            while entry := outbox.next(()):
+                outbox.acked(entry)
+                delivered += 1
+            return outbox.account().pending == 0
+
+        until(outbox, drained, "an empty outbox")
+        account = outbox.account()
+        assert account.delivered == delivered
+        assert account.lost == {"corrupt": 6000 - delivered}
+        outbox.put(DOOR, 6001, b"{}", late=True)
+        stored(outbox, 6001)
+        assert not outbox.account().degraded
+        even(outbox)
+
+
+def test_files_of_other_versions_keep_the_backlog(tmp_path: Path) -> None:
+    with opened(tmp_path) as outbox:
+        outbox.put(DOOR, 1, b"{}", late=True)
+        stored(outbox, 1)
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as later:
+        for table in ("series", "entry", "place", "loss"):
+            later.execute(f"ALTER TABLE {table} ADD COLUMN further TEXT NOT NULL DEFAULT 'x'")
+        later.execute("CREATE TABLE more (id INTEGER PRIMARY KEY)")
+        later.execute("PRAGMA user_version = 7")
+    with opened(tmp_path) as outbox:
+        outbox.put(DOOR, 2, b"{}", late=True)
+        outbox.lose(DOOR, 3, "rejected")
+        stored(outbox, 3)
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as later:
+        assert later.execute("PRAGMA user_version").fetchone() == (7,)
+        assert later.execute("SELECT seq, further FROM entry ORDER BY number").fetchall() == [(1, "x"), (2, "x")]
+        later.execute("DROP TABLE clock")  # as if an earlier version had no such table
+        later.execute("PRAGMA user_version = 0")
+    with opened(tmp_path) as outbox:
+        assert outbox.account().lost == {"rejected": 1}
+        assert [entry.seq for entry in drain(outbox, 2)] == [1, 2]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk, empty."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small file system")
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_full(disk: Path) -> None:
+    clock = Time()
+    with opened(disk, clock=clock) as outbox:
+        for seq in range(1, 501):
+            outbox.put(DOOR, seq, b"x" * 300, late=True)
+        stored(outbox, 500)
+        with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(b"x" * 512)
+        for seq in range(501, 2001):
+            outbox.put(DOOR, seq, b"x" * 300, late=True)
+        until(outbox, lambda: outbox.account().degraded, "word of it")
+        assert outbox.account().pending == 2000
+        even(outbox)
+        (disk / "filler").unlink()
+        subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
+        clock.ahead += 6.0
+        until(outbox, lambda: not outbox.account().degraded, "recovery")
+        stored(outbox, 2000)
+        assert [entry.seq for entry in drain(outbox, 2000)] == list(range(1, 2001))
+
+
+def test_a_disk_that_is_read_only_at_the_start(disk: Path) -> None:
+    """What it holds is found when it can be written again, and fits in with what came meanwhile."""
+    clock = Time()
+    with opened(disk) as outbox:
+        for seq in range(1, 11):
+            outbox.put(DOOR, seq, b"{}", late=True)
+        stored(outbox, 10)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with opened(disk, clock=clock) as outbox:
+        assert outbox.account().degraded
+        outbox.resume("aaaaaa", (Tally("door", "result", 12, 8),))
+        for seq in range(9, 13):
+            assert outbox.put(DOOR, seq, b"{}", late=True)
+        even(outbox)
+        for entry in drain(outbox, 4)[:2]:
+            outbox.acked(entry)
+        outbox.rewind()
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        clock.ahead += 6.0
+        until(outbox, lambda: not outbox.account().degraded, "recovery")
+        stored(outbox, 12)
+        even(outbox)
+        assert [entry.seq for entry in drain(outbox, 10)] == [1, 2, 3, 4, 5, 6, 7, 8, 11, 12]
+    with opened(disk) as outbox:
+        assert (outbox.account().pending, outbox.account().delivered) == (10, 2)
+
+
+FAILING = """
+import sys, time
+from pathlib import Path
+from edge_infer.config.plan import OutboxPlan
+from edge_infer.publisher import stored
+from edge_infer.publisher.series import Series
+stored.OPEN_AGAIN = 0.2
+series, states = Series("door", "aaaaaa", "result"), []
+with stored.StoredOutbox() as outbox:
+    outbox.use(Path(sys.argv[1]), OutboxPlan(), "kernel")
+    while not outbox.ready:
+        outbox.step()
+    for seq in range(1, 101):
+        outbox.step()
+        outbox.put(series, seq, b"{}", late=True)
+        time.sleep(0.05)
+        if outbox.account().degraded not in states[-1:]:
+            states.append(outbox.account().degraded)
+print(states)
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_a_disk_that_answers_with_errors(tmp_path: Path) -> None:
+    fault = "inject=fdatasync:error=EIO:when=8..12"
+    command = ["strace", "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", fault, sys.executable, "-c", FAILING]
+    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[False, True, False]"
+    assert "disk I/O error" in done.stderr
+    with opened(tmp_path) as outbox:
+        (last,) = (found.highest for found in outbox._account.tracks().values())
+        assert [entry.seq for entry in drain(outbox, outbox.account().pending)] == list(range(1, last + 1))
+        assert last == 100
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from(["put", "live", "next", "ack", "again", "drop", "rewind", "commit", "tell", "crash"])))
+def test_the_account_is_even_over_crashes(steps: list[str]) -> None:
+    """The publisher alone crashes; the engine says again whatever it was not told to be safe."""
+    with tempfile.TemporaryDirectory() as folder:
+        history = History(Path(folder))
+        for step in steps:
+            getattr(history, step)()
+            even(history.outbox)
+        history.end()
+
+
+class History:
+    """Plays engine and broker, and counts on its own what the broker has got."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._clock = Time()
+        self.outbox = opened(folder, clock=self._clock)
+        self._given = self._safe = self._lost = 0
+        self._out: list[Entry] = []
+        self._got: set[int] = set()
+        self._dropped: set[int] = set()
+
+    def put(self) -> None:
+        for _ in range(5):
+            self._given += 1
+            assert self.outbox.put(DOOR, self._given, b"%d" % self._given, late=True)
+
+    def live(self) -> None:
+        self._given += 1
+        assert self.outbox.put(DOOR, self._given, b"%d" % self._given, late=False)
+
+    def next(self) -> None:
+        if entry := self.outbox.next(()):
+            self._out.append(entry)
+
+    def ack(self) -> None:
+        if self._out:
+            entry = self._out.pop(0)
+            self._got.add(entry.seq)
+            self.outbox.acked(entry)
+
+    def again(self) -> None:
+        if self._out:
+            self.outbox.again(self._out.pop(0))
+
+    def drop(self) -> None:
+        if self._out:
+            entry = self._out.pop(0)
+            self._dropped.add(entry.seq)
+            self.outbox.drop(entry, "rejected")
+
+    def rewind(self) -> None:
+        self.outbox.rewind()
+        self._out.clear()
+
+    def commit(self) -> None:
+        self._clock.ahead += 1.0
+        self.outbox.step()
+        until(self.outbox, lambda: self.outbox._writing is None, "a commit")
+
+    def tell(self) -> None:
+        for acked in self.outbox.safe():
+            self._safe, self._lost = acked.seq, acked.lost
+            self.outbox.told(acked)
+
+    def crash(self) -> None:
+        assert self.outbox._disk
+        self.outbox._disk.close(5)
+        self._out.clear()
+        self.outbox = opened(self._folder, clock=self._clock)
+        self.outbox.resume("aaaaaa", (Tally("door", "result", self._given, self._safe, self._lost),))
+        for seq in range(self._safe + 1, self._given + 1):
+            self.outbox.put(DOOR, seq, b"%d" % seq, late=True)
+
+    def end(self) -> None:
+        def drained() -> bool:
+            while entry := self.outbox.next(()):
+                assert int(entry.payload) == entry.seq
+                self._got.add(entry.seq)
+                self.outbox.acked(entry)
+            return self.outbox.account().pending == 0
+
+        self.rewind()
+        until(self.outbox, drained, "an empty outbox")
+        even(self.outbox)
+        assert self._got | self._dropped == set(range(1, self._given + 1))
+        self.outbox.close()
