@@ -25,7 +25,8 @@ _REASONS: Final = (
     "processes of the same user can read its memory", "there is no table of system calls for this processor",
     "the kernel lets it write to files that are not its own", "the kernel lets it read files that are not its own",
     "the kernel is older than 6.12", "the kernel is older than 6.7",
-    "it could not be tried, / and /proc/self/comm were closed before",
+    "there is swap space, and LimitMEMLOCK=infinity is missing to keep memory out of it",
+    "threads were running before it", "it could not be tried, / and /proc/self/comm were closed before",
 )
 _EXCEPTIONS: Final = (
     " but for CAP_DAC_READ_SEARCH", " but for reading", " for TCP", " (the process that started it is out of reach)",

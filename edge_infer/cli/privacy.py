@@ -1,0 +1,58 @@
+"""``edge-infer privacy``: proves that raw data does not leave, as far as that can be shown by looking."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_infer.config.places import DEFAULT_CONFIG
+
+if TYPE_CHECKING:
+    from edge_infer.privacy.audit import Audit
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument(
+        "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s"
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="of results; default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.epilog = "example: edge-infer privacy --seconds 60"
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when nothing left and every deliberate leak was seen, else 1."""
+    from edge_infer.privacy.audit import audit, leave_the_network
+
+    found = audit(args.config, args.seconds, leave_the_network())
+    print(json.dumps({**asdict(found), "passed": found.passed}) if args.json else "\n".join(_lines(found)))
+    return 0 if found.passed else 1
+
+
+def _lines(found: Audit) -> list[str]:
+    lines = [f"{found.seconds:g} s of a known pattern in every frame of {', '.join(found.pipelines)}"]
+    if found.left_out:
+        lines.append(f"not audited, as they take no pictures: {', '.join(found.left_out)}")
+    for name, count in found.results.items():
+        size = f", {found.bytes_per_result[name]:g} bytes each" if count else ": nothing was shown by its silence"
+        lines.append(f"results    {name}: {count}{size}")
+    lines.append(
+        f"published  {found.published} bytes; never more than {found.rate_bound} bytes a second (mqtt.max_rate)"
+    )
+    lines.append(f"searched   {found.searched} bytes of messages, packets, files and logs: {len(found.hits)} hits")
+    lines += [f"  LEAK     {hit}" for hit in found.hits]
+    packets = (
+        "" if found.packets is None else f", {found.packets} packets, {sum(found.elsewhere.values())} to elsewhere"
+    )
+    lines.append(f"network    {found.network}{packets}")
+    lines += [f"  LEAK     {count} packets to {place}" for place, count in found.elsewhere.items()]
+    missed = [name for name, seen in found.control.items() if not seen]
+    lines.append(f"control    {len(found.control) - len(missed)} of {len(found.control)} deliberate leaks were seen")
+    lines += [f"  MISSED   {name}" for name in missed]
+    lines += [f"wall       {wall}: {text}" for wall, text in found.walls.items()]
+    lines.append("passed" if found.passed else "FAILED")
+    return lines

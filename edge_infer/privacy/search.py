@@ -1,0 +1,161 @@
+"""Searches bytes for the pattern: as they are, in base64 or hex, compressed, as numbers, as pictures, at any scale."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import bz2
+import json
+import lzma
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from edge_infer.privacy.canary import BLOCKS, Canary
+
+DEEPEST: Final = 3
+"""So many encodings inside each other are undone."""
+LARGEST: Final = 16 << 20
+"""Bytes that are taken of what was compressed."""
+_ENOUGH: Final = 6
+"""Blocks of a row, one after the other, that are no accident."""
+_NEAR, _NEAR_PICTURE, _SKIP = 3, 20, 2
+_RUNS: Final = re.compile(rb"(.)\1{2,}", re.DOTALL)
+_RUNS_OF_FOUR: Final = re.compile(rb"(....)\1{2,}", re.DOTALL)
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{40,}={0,2}")
+_HEX: Final = re.compile(rb"(?:[0-9a-fA-F]{2}){24,}")
+_NUMBERS: Final = re.compile(rb"(?:-?\d{1,3}(?:\.\d+)?(?:e-?\d+)?[\s,;]+){24,}")
+_PICTURES: Final = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n")
+_PACKED: Final[tuple[tuple[bytes, Callable[[], Any]], ...]] = (
+    (rb"\x78[\x01\x5e\x9c\xda]", zlib.decompressobj),
+    (rb"\x1f\x8b\x08", lambda: zlib.decompressobj(31)),
+    (rb"BZh[1-9]", bz2.BZ2Decompressor),
+    (rb"\xfd7zXZ\x00", lzma.LZMADecompressor),
+)
+
+
+class Search:
+    """For one pattern; a row of it is known by the order of its levels, however wide its blocks are."""
+
+    def __init__(self, canary: Canary) -> None:
+        self._canary = canary
+        signed = tuple(tuple(level ^ 0x80 for level in row) for row in canary.rows)
+        self._needles = tuple(
+            row[start : start + _ENOUGH] for row in (*canary.rows, *signed) for start in range(BLOCKS - _ENOUGH + 1)
+        )
+
+    def found(self, data: bytes) -> str:
+        """How the pattern lies in there, in words; empty when it does not."""
+        return self._look(data, ())
+
+    def _look(self, data: bytes, way: tuple[str, ...]) -> str:
+        if self._has_rows(data):
+            return " in ".join((*reversed(way), "raw bytes")) if not way else " in ".join(reversed(way))
+        for name, view in _pictures(data):
+            if self._is_picture(view):
+                return " in ".join(reversed((*way, name)))
+        if len(way) < DEEPEST:
+            for name, view in _views(data):
+                if how := self._look(view, (*way, name)):
+                    return how
+        return ""
+
+    def _has_rows(self, data: bytes) -> bool:
+        values = bytes(run[0][0] for run in _RUNS.finditer(data))
+        return any(_follows(values, needle) for needle in self._needles)
+
+    def _is_picture(self, grey: Any) -> bool:
+        height, width = grey.shape
+        near = 0
+        for y, row in enumerate(self._canary.rows):
+            for x, level in enumerate(row):
+                there = grey[(2 * y + 1) * height // (2 * BLOCKS), (2 * x + 1) * width // (2 * BLOCKS)]
+                near += abs(int(there) - level) <= _NEAR_PICTURE
+        return near >= BLOCKS * BLOCKS * 3 // 4
+
+
+def _follows(values: bytes, needle: tuple[int, ...]) -> bool:
+    """Whether these levels come one after the other, with little between them."""
+    at = skipped = 0
+    for value in values:
+        if abs(value - needle[at]) <= _NEAR:
+            at, skipped = at + 1, 0
+            if at == len(needle):
+                return True
+        elif at and abs(value - needle[at - 1]) > _NEAR:
+            skipped += 1
+            if skipped > _SKIP:
+                at, skipped = int(abs(value - needle[0]) <= _NEAR), 0
+    return False
+
+
+def _views(data: bytes) -> Iterator[tuple[str, bytes]]:
+    for text in _HEX.findall(data):
+        yield "hex", binascii.unhexlify(text)
+    for text in _BASE64.findall(data):
+        plain = text.rstrip(b"=").replace(b"-", b"+").replace(b"_", b"/")
+        plain = plain[: len(plain) - (len(plain) % 4 == 1)]
+        yield "base64", base64.b64decode(plain + b"=" * (-len(plain) % 4))
+    for pattern, make in _PACKED:
+        for match in re.finditer(pattern, data):
+            try:
+                view = make().decompress(data[match.start() :], LARGEST)
+            except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError):
+                continue
+            if len(view) > BLOCKS:
+                yield "compressed data", view
+    for text in _NUMBERS.findall(data):
+        yield "numbers", _levels([float(word) for word in re.split(rb"[\s,;]+", text) if word])
+    yield from _floats(data)
+
+
+def _floats(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Four bytes a level, as a model takes them: from 0 to 1, or from -1 to 1."""
+    values = [struct.unpack("<f", run[0][:4])[0] for run in _RUNS_OF_FOUR.finditer(data)]
+    near = [value for value in values if -1 <= value <= 1]
+    if len(near) >= _ENOUGH:
+        yield "floats", b"".join(bytes((round(255 * value),)) * 3 for value in near if value >= 0)
+        yield "floats", b"".join(bytes((round(127.5 * (value + 1)),)) * 3 for value in near)
+
+
+def _levels(numbers: Any) -> bytes:
+    """Numbers as grey levels: from 0 to 1, from -1 to 1, or as they are."""
+    least, most = min(numbers), max(numbers)
+    if most <= 1.0:
+        return bytes(round(255 * n if least >= 0 else 127.5 * (n + 1)) & 0xFF for n in numbers if -1 <= n <= 1)
+    return bytes(round(n) & 0xFF for n in numbers if abs(n) < 1e6)
+
+
+def _pictures(data: bytes) -> Iterator[tuple[str, Any]]:
+    """Whatever can be decoded as a picture, grey."""
+    for match in _PICTURES.finditer(data):
+        import cv2
+        import numpy as np
+
+        grey = cv2.imdecode(np.frombuffer(data[match.start() :], np.uint8), cv2.IMREAD_GRAYSCALE)
+        if grey is not None and min(grey.shape) >= BLOCKS:
+            yield "a picture", grey
+
+
+def leaks(canary: Canary) -> dict[str, bytes]:
+    """The deliberate leaks of the positive control: every way of which the audit says that it finds it."""
+    import cv2
+    import numpy as np
+
+    grey = canary.picture(56, 40)
+    pixels = np.frombuffer(canary.picture(96, 72), np.uint8).reshape(72, 96)
+    return {
+        "raw": canary.picture(64, 48, 3),
+        "re-scaled": cv2.resize(pixels, (61, 43), interpolation=cv2.INTER_LINEAR).tobytes(),
+        "signed": bytes(level ^ 0x80 for level in grey),
+        "base64": base64.b64encode(grey),
+        "hex": grey.hex().encode(),
+        "compressed": zlib.compress(grey),
+        "compressed in base64": base64.b64encode(zlib.compress(grey, 9)),
+        "numbers": json.dumps(list(grey)).encode(),
+        "floats": (np.frombuffer(grey, np.uint8) / np.float32(255)).astype(np.float32).tobytes(),
+        "PNG": cv2.imencode(".png", pixels)[1].tobytes(),
+        "JPEG in base64": base64.b64encode(cv2.imencode(".jpg", pixels)[1].tobytes()),
+    }

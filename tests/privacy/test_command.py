@@ -1,0 +1,96 @@
+"""``edge-infer privacy`` as an operator runs it: what it says, and that a leak, or a blind eye, makes it fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running import MODEL
+
+CONFIG = f"""\
+device: {{id: box, state_dir: state}}
+models:
+  faces: {{file: {MODEL}}}
+sources:
+  cam: {{kind: synthetic}}
+pipelines:
+  faces: {{source: cam, model: faces, fps: 10}}
+"""
+
+
+def privacy(folder: Path, *words: str, before: str = "") -> tuple[int, str]:
+    """Runs the command; ``before`` is code that its process runs first."""
+    (folder / "config.yaml").write_text(CONFIG)
+    code = f"{before}\nimport sys\nfrom edge_infer.cli import main\nsys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "privacy", "-c", str(folder / "config.yaml"), "--seconds", "2", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What an audit of a sound box says."""
+    code, output = privacy(tmp_path_factory.mktemp("sound"), "--json")
+    assert code == 0, output
+    answer: dict[str, Any] = json.loads(output)
+    return answer
+
+
+def test_nothing_is_found_where_nothing_leaks(found: dict[str, Any]) -> None:
+    assert (found["passed"], found["hits"], found["elsewhere"], found["silent"]) == (True, [], {}, [])
+    assert found["results"]["faces"] > 5
+    assert 100 < found["bytes_per_result"]["faces"] < 1024
+    assert found["searched"] > found["published"] > 1000
+
+
+def test_every_deliberate_leak_was_seen(found: dict[str, Any]) -> None:
+    assert len(found["control"]) >= 12
+    assert set(found["control"].values()) == {True}
+
+
+def test_every_packet_was_seen_where_namespaces_can_be_had(found: dict[str, Any]) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can count on network namespaces")
+    assert found["network"] == "every packet was captured"
+    assert found["packets"] > 20
+    assert found["control"]["a packet to elsewhere"]
+
+
+def test_the_walls_are_told(found: dict[str, Any]) -> None:
+    assert found["walls"]["no_network"] == "enforced"
+    assert "files" in found["walls"]
+
+
+def test_a_blind_search_fails_the_audit(tmp_path: Path) -> None:
+    before = "import edge_infer.privacy.search as s\ns.Search.found = lambda self, data: ''"
+    code, output = privacy(tmp_path, before=before)
+    assert code == 1, output
+    assert "MISSED   a payload, raw" in output
+    assert output.splitlines()[-1] == "FAILED"
+
+
+def test_a_leak_on_the_disk_fails_the_audit(tmp_path: Path) -> None:
+    before = (
+        "import edge_infer.privacy.audit as a\nfrom pathlib import Path\nreal = a._watched\n"
+        "def watched(plan, canary, state, port):\n"
+        "    state.mkdir()\n    (state / 'thumbnail').write_bytes(canary.picture(80, 60, 3))\n"
+        "    return real(plan, canary, state, port)\na._watched = watched"
+    )
+    code, output = privacy(tmp_path, before=before)
+    assert code == 1, output
+    assert "LEAK     the file state/thumbnail: raw bytes" in output
+
+
+def test_a_wrong_configuration_is_told_as_check_tells_it(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.replace("fps: 10", "speed: 10"))
+    command = [sys.executable, "-m", "edge_infer", "privacy", "-c", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "speed" in done.stderr
