@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "top": "what the running daemon does, again and again",
     "watch": "a subscriber in the terminal",
     "doctor": "what this board offers and lacks",
+    "unit": "the systemd drop-in for this box and configuration",
     "privacy": "self-audit: does anything of a frame leave this device",
     "cameras": "capture devices, and one picture of a configured source",
     "schema": "JSON Schema of the configuration and of every payload, and an AsyncAPI document",

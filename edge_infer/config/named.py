@@ -60,7 +60,7 @@ class NamedFiles:
 
     def secret(self, steps: Steps, path: str) -> str:
         """A file that holds a password."""
-        found = self.absolute(path)
+        found = self._credential(path)
         data = self._open(steps, found, "this file")
         if data is None:
             return found
@@ -73,9 +73,15 @@ class NamedFiles:
             self.warnings.append(self.document.problem(steps, text))
         return found
 
+    def _credential(self, path: str) -> str:
+        """The copy that systemd has made for the service (``LoadCredential=NAME:PATH``), else the file itself."""
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        copy = Path(folder, Path(path).name) if folder else None
+        return str(copy) if copy is not None and copy.exists() else self.absolute(path)
+
     def authorities(self, steps: Steps, path: str) -> str:
         """A file of certificates to trust."""
-        found = self.file(steps, path)
+        found = self.file(steps, self._credential(path))
         try:
             if os.access(found, os.R_OK):
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(found)
@@ -85,8 +91,8 @@ class NamedFiles:
 
     def identity(self, steps: Steps, cert_file: str, key_file: str | None) -> tuple[str, str | None]:
         """A certificate of this device and its private key, which must belong together."""
-        cert = self.file((*steps, "cert_file"), cert_file)
-        key = self.file((*steps, "key_file"), key_file) if key_file else None
+        cert = self.file((*steps, "cert_file"), self._credential(cert_file))
+        key = self.file((*steps, "key_file"), self._credential(key_file)) if key_file else None
         last = (*steps, "key_file" if key else "cert_file")
         if not all(os.access(path, os.R_OK) for path in (cert, key or cert)):
             return cert, key

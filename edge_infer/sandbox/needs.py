@@ -42,7 +42,7 @@ def engine_fence(plan: Plan) -> Fence:
         reads.append(model.path)
         if isinstance(model.input, TextPlan):
             reads.append(model.input.vocabulary)
-    secrets = set(_secrets(plan))
+    secrets = set(secret_files(plan))
     for source in plan.sources:
         if not source.live:
             reads += [_surroundings(path, secrets) for path in _files(source.options)]
@@ -61,7 +61,7 @@ def reader_fence(source: SourcePlan) -> Fence:
     if source.kind not in _OURS:
         return Fence(writes=("/dev", *places.temporary()), anywhere=True)
     if source.network:
-        found = (*places.network(), *_credentials(), *_secret_files(options))
+        found = (*places.network(), *_credentials(), *_secrets_of(options))
         return Fence(reads=_once(found), ports=(_port(options),))
     reads = list(_files(options))
     writes = [path for path in reads if _is_pipe(path)]
@@ -104,10 +104,11 @@ def _surroundings(path: str, secrets: set[str]) -> str:
     return str(folder)
 
 
-def _secrets(plan: Plan) -> Iterator[str]:
+def secret_files(plan: Plan) -> Iterator[str]:
+    """Passwords, keys and certificates that the configuration names."""
     yield from _files_of_broker(plan.mqtt)
     for source in plan.sources:
-        yield from _secret_files(source.options)
+        yield from _secrets_of(source.options)
 
 
 def _files_of_broker(mqtt: MqttPlan) -> list[str]:
@@ -115,7 +116,7 @@ def _files_of_broker(mqtt: MqttPlan) -> list[str]:
     return [path for path in (mqtt.password_file, *tls) if path]
 
 
-def _secret_files(options: Mapping[str, Any]) -> Iterator[str]:
+def _secrets_of(options: Mapping[str, Any]) -> Iterator[str]:
     tls = options.get("tls")
     for path in (options.get("password_file"), *(tls.values() if isinstance(tls, Mapping) else ())):
         if isinstance(path, str) and path:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd/edge-infer.service"
 SYSTEM_UNITS = Path("/usr/lib/systemd/system")
-MOST_EXPOSURE = 1.8
+MOST_EXPOSURE = 1.6
 
 
 @pytest.fixture

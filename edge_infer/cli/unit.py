@@ -1,0 +1,30 @@
+"""``edge-infer unit``: the systemd drop-in for this box and configuration."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from edge_infer.config.places import DEFAULT_CONFIG
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
+    parser.epilog = "example: edge-infer unit -c /etc/edge-infer/config.yaml"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints it; 2 and every problem when the configuration is wrong."""
+    from edge_infer.config.compile import compile_config
+    from edge_infer.dropin import drop_in
+
+    config = args.config.absolute()
+    compiled = compile_config(config)
+    for problem in compiled.problems:
+        print(problem, file=sys.stderr)
+    if compiled.plan is None:
+        return 2
+    print(drop_in(compiled.plan, config))
+    return 0

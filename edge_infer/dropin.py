@@ -1,0 +1,150 @@
+"""What ``edge-infer unit`` prints: the systemd drop-in that closes the unit around one configuration."""
+
+from __future__ import annotations
+
+import grp
+import ipaddress
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from edge_infer.config.plan import Plan, SourcePlan
+from edge_infer.sandbox.needs import reader_fence, secret_files
+
+CREDENTIALS: Final = "/run/credentials/edge-infer.service"
+PLACE: Final = "/etc/systemd/system/edge-infer.service.d/box.conf"
+_ANY_DEVICE: Final = frozenset({"exec", "picamera2"})
+"""Kinds whose program opens what it wants: libcamera alone needs a dozen devices of varying names."""
+_GROUPS: Final = {
+    "v4l2": "video", "exec": "video", "picamera2": "video", "audio": "audio", "serial": "dialout", "iio": "plugdev",
+}  # fmt: skip
+"""Who may open the devices of a kind, where the device itself is not there to say so."""
+
+
+def drop_in(plan: Plan, config: Path) -> str:
+    """The text of the file `PLACE`."""
+    live = [source for source in plan.sources if source.live]
+    lines = [
+        f"# For {config}; write it anew when sources, broker or credentials change:",
+        f"#   edge-infer unit -c {config} | sudo tee {PLACE}",
+        "[Service]",
+        *_devices(live),
+        *_groups(live),
+        *_addresses(plan, live),
+        *_credentials(plan),
+    ]
+    return "\n".join(lines)
+
+
+def _devices(live: Iterable[SourcePlan]) -> Iterator[str]:
+    """An empty line takes back what the unit allows; null, random and their like stay (``DevicePolicy=closed``)."""
+    yield "DeviceAllow="
+    wanted: dict[str, None] = {}
+    for source in live:
+        if source.kind in _ANY_DEVICE:
+            wanted["char-* rw"] = None
+        elif source.kind == "audio":
+            wanted["char-alsa rw"] = None
+        else:
+            wanted.update(dict.fromkeys(f"{path} rw" for path in _device_files(source)))
+    if "char-* rw" in wanted:
+        yield "# a source of kind exec or picamera2 opens devices of many names"
+    for device in ["char-* rw"] if "char-* rw" in wanted else wanted:
+        yield f"DeviceAllow={device}"
+
+
+def _device_files(source: SourcePlan) -> list[str]:
+    return [path for path in reader_fence(source).writes if path.startswith("/dev/") and path != "/dev/shm"]  # noqa: S108
+
+
+def _groups(live: Iterable[SourcePlan]) -> Iterator[str]:
+    found: dict[str, None] = {}
+    for source in live:
+        owners = [name for path in _device_files(source) if (name := _owner(path))] if source.kind != "exec" else []
+        usual = _GROUPS.get(source.kind)
+        for name in owners or ([usual] if usual and _exists(usual) else []):
+            found[name] = None
+    yield "SupplementaryGroups="
+    if found:
+        yield f"SupplementaryGroups={' '.join(found)}"
+
+
+def _owner(path: str) -> str:
+    """The group that a device belongs to; empty for root's, or where it is not there now."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - follows links
+        return grp.getgrgid(status.st_gid).gr_name if status.st_gid else ""
+    except (OSError, KeyError):
+        return ""
+
+
+def _exists(group: str) -> bool:
+    try:
+        grp.getgrnam(group)
+    except KeyError:
+        return False
+    return True
+
+
+def _addresses(plan: Plan, live: Iterable[SourcePlan]) -> Iterator[str]:
+    """Everybody but the broker, the cameras and who knows their names is shut out, by the kernel, for all rooms."""
+    hosts = dict.fromkeys([plan.mqtt.host, *(host for source in live if (host := _host(source)))])
+    if any(source.network and not _host(source) for source in live):
+        yield "# a source of kind exec with network: true may talk to anybody, so addresses are left open"
+        return
+    named = [host for host in hosts if host != "localhost" and not _is_address(host)]
+    allowed: dict[str, None] = {}
+    for host in hosts:
+        found = _resolved(host)
+        if host in named:
+            yield f"# {host} is {', '.join(found) or 'not to be found'} now"
+        allowed.update(dict.fromkeys(found))
+    if named:
+        allowed.update(dict.fromkeys(_name_servers()))
+    yield "IPAddressDeny=any"
+    yield f"IPAddressAllow={' '.join(dict.fromkeys(map(_short, allowed)))}"
+
+
+def _host(source: SourcePlan) -> str:
+    url, host = source.options.get("url"), source.options.get("host")
+    if isinstance(url, str):
+        return urlsplit(url).hostname or ""
+    return host if isinstance(host, str) else "127.0.0.1" if source.kind == "mqtt" else ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _short(address: str) -> str:
+    return "localhost" if ipaddress.ip_address(address).is_loopback else address
+
+
+def _resolved(host: str) -> list[str]:
+    try:
+        return sorted({str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)})
+    except OSError:
+        return []
+
+
+def _name_servers(path: Path = Path("/etc/resolv.conf")) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    words = [line.split() for line in lines if line.startswith("nameserver")]
+    return [pair[1] for pair in words if len(pair) > 1 and _is_address(pair[1])]
+
+
+def _credentials(plan: Plan) -> Iterator[str]:
+    """The files keep their owner, root alone perhaps; the service gets copies that nobody else sees."""
+    for path in dict.fromkeys(secret_files(plan)):
+        if not path.startswith(f"{CREDENTIALS}/"):
+            yield f"LoadCredential={Path(path).name}:{path}"
