@@ -1,6 +1,7 @@
-"""``scripts/faults rooms|soak|swap|hostile|models|delivery [--repeat N]``: makes faults and prints what came of them.
+"""``scripts/faults WHAT [--repeat N]``: makes faults for real; prints what came of them.
 
 For ``swap`` N counts edits of a model; there are 5 N switches, 2.5 N broken files, N/2 kills and 1.5 N power cuts.
+For ``privacy`` N counts seconds of the audit.
 For ``models`` N counts mutants, a sixteenth of which go through a running daemon, too. Public originals are taken from
 where ``EDGE_INFER_ASSETS`` says; ``--python`` is another Python, with another runtime, to judge them with.
 For ``delivery`` N is the percentage of the full numbers (100: some forty minutes; the lines say what was scaled).
@@ -13,23 +14,25 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults import delivery, hostile, mutated, rooms, soak, swap
+from tests.faults import delivery, hostile, mutated, privacy, rooms, soak, swap, walls
 
 
 def main() -> int:
     """Prints one line a fault; 1 when a promise was broken."""
     parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
-    parser.add_argument("what", choices=["rooms", "soak", "swap", "hostile", "models", "delivery"])
+    parser.add_argument("what", choices=["rooms", "soak", "swap", "hostile", "models", "delivery", "privacy"])
     parser.add_argument(
         "--repeat",
         type=int,
-        help="repetitions of each fault; default: 20, of swap 200, of hostile 10000, of models 1000, delivery 100",
+        help="repetitions of each fault; default: 20, swap 200, hostile 10000, models 1000, delivery 100, privacy 600",
     )
     parser.add_argument("--only", choices=[each.__name__ for each in swap.FAULTS], help="one part of swap")
     parser.add_argument("--python", help="of models: a Python that has the packages of this one, and tflite-runtime")
     args = parser.parse_args()
     if args.what == "models":
         return mutated.main(args.repeat or 1000, args.python)
+    if args.what == "privacy":
+        return _privacy(args.repeat or 600)
     if args.what == "swap":
         return _swap(args.repeat or 200, args.only)
     if args.what == "hostile":
@@ -37,6 +40,15 @@ def main() -> int:
     if args.what == "delivery":
         return _delivery(args.repeat or 100)
     return _soak(args.repeat or 20) if args.what == "soak" else _rooms(args.repeat or 20)
+
+
+def _privacy(seconds: int) -> int:
+    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+        findings = [*privacy.audit(Path(folder) / "audit", seconds), privacy.other_pixels(Path(folder) / "pixels")]
+        print(*findings, sep="\n", flush=True)
+        price = walls.price(Path(folder) / "price", max(6, seconds // 30))
+    print(price)
+    return 0 if all(finding.kept for finding in findings) and price.ratio >= walls.LEAST else 1
 
 
 def _swap(repeat: int, only: str | None) -> int:
