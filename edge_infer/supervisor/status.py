@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge_infer import __version__
 from edge_infer.messages import ConfigStatus, ModelStatus, OutboxHealth, PipelineHealth, SourceHealth
@@ -45,6 +45,7 @@ class Status:
     outbox: OutboxHealth | None
     config: ConfigStatus | None
     last_error: Trouble | None
+    walls: Mapping[str, str] = field(default_factory=dict)
 
 
 def compose(house: House, config: ConfigStatus | None, models: Mapping[str, ModelStatus], since: float) -> Status:
@@ -65,6 +66,7 @@ def compose(house: House, config: ConfigStatus | None, models: Mapping[str, Mode
         outbox=publisher.outbox if publisher else None,
         config=config,
         last_error=house.heard.trouble,
+        walls=house.walls(),
     )
 
 

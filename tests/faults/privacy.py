@@ -83,7 +83,7 @@ def audit(folder: Path, seconds: float) -> list[Finding]:
 
 
 def other_pixels(folder: Path) -> Finding:
-    """A face, and the same with every pixel below the mask another: the same bytes but for what tells the runs apart."""
+    """A face, and the same with every pixel below the masks another: the same bytes but for time and number."""
     pictures = folder / "pictures"
     pictures.mkdir(parents=True)
     first = _face()
