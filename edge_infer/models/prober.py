@@ -89,7 +89,6 @@ def _limit(order: Order) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (mapped + room, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_MODEL, LARGEST_MODEL))
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))  # no more than there are; root's are not counted
     usage = resource.getrusage(resource.RUSAGE_SELF)
     spent = usage.ru_utime + usage.ru_stime
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(spent + order.seconds), resource.RLIM_INFINITY))

@@ -55,7 +55,11 @@ for unit in {masked}; do ln -sf /dev/null etc/systemd/system/$unit; done
 cp shared/task.service etc/systemd/system
 ln -s ../task.service etc/systemd/system/task.target.wants/
 printf '[Unit]\\nRequires=basic.target\\n' > etc/systemd/system/task.target
-exec env container=test chroot . {systemd} --system --unit=task.target --show-status=no --log-target=null
+mkdir -p .before
+pivot_root . .before
+cd /
+umount --lazy .before
+exec env container=test {systemd} --system --unit=task.target --show-status=no --log-target=null
 """
 
 
