@@ -46,7 +46,7 @@ def _privacy(seconds: int) -> int:
     with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
         findings = [*privacy.audit(Path(folder) / "audit", seconds), privacy.other_pixels(Path(folder) / "pixels")]
         print(*findings, sep="\n", flush=True)
-        price = walls.price(Path(folder) / "price", max(6, seconds // 30))
+        price = walls.price(Path(folder) / "price", max(20, seconds // 20))
     print(price)
     return 0 if all(finding.kept for finding in findings) and price.ratio >= walls.LEAST else 1
 
