@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -14,16 +13,13 @@ from edge_infer.config.plan import TextPlan
 from edge_infer.engine.frame import Captured, Frame, Line, Samples
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.preprocess.vocabulary import read_vocabulary
+from edge_infer.engine.silence import SAME, quiet
 from edge_infer.errors import ModelError
 
-SAME: Final = 20
-"""So many differing inputs may not have bit-equal outputs."""
 FEW: Final = 4
 """Inputs that are looked at in any case; once two outputs differ, these are enough."""
 HEIGHT, WIDTH = 240, 320
 WORDS: Final = 12
-BYTES: Final = ("int8", "uint8", "bool")
-FEW_BYTES: Final = 4
 
 Pixels = NDArray[np.uint8]
 
@@ -31,26 +27,24 @@ Pixels = NDArray[np.uint8]
 def check_outputs(model: LoadedModel) -> None:
     """Raises `ModelError` for outputs that are not finite, or the same for all of many differing inputs.
 
-    A few bytes may well be the same: a wake word says 0 to whatever is not the word, and nobody knows the word here.
+    Some may well be the same (`quiet`): nobody knows here which word a wake word waits for.
     """
-    quiet = all(tensor.dtype in BYTES for tensor in model.interpreter.outputs)
-    quiet = quiet and sum(math.prod(tensor.shape) for tensor in model.interpreter.outputs) <= FEW_BYTES
     inputs: set[bytes] = set()
     outputs: set[bytes] = set()
     for frame in _varied(model):
-        given, told = _run(model, frame)
+        given, told, silent = _run(model, frame)
         inputs.add(given)
         outputs.add(told)
         if len(inputs) >= FEW and len(outputs) > 1:
             break
-        if len(inputs) >= SAME and not quiet:
+        if len(inputs) >= SAME and not silent:
             raise ModelError(f"its outputs are the same, bit by bit, for {len(inputs)} different inputs; it is damaged")
     model.interpreter.forget()
 
 
-def _run(model: LoadedModel, frame: Captured) -> tuple[bytes, bytes]:
-    """Digests of what goes in and comes out; the decoder has to bear it, too."""
-    given, told = hashlib.sha256(), hashlib.sha256()
+def _run(model: LoadedModel, frame: Captured) -> tuple[bytes, bytes, bool]:
+    """Digests of what goes in and comes out, and whether that is `quiet`; the decoder has to bear it, too."""
+    given, told, silent = hashlib.sha256(), hashlib.sha256(), True
     looks = []
     for part in model.parts(frame):
         transform = model.feed(part)
@@ -61,10 +55,11 @@ def _run(model: LoadedModel, frame: Captured) -> tuple[bytes, bytes]:
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise ModelError(f"its output {tensor.name} has values that are not finite; it is damaged")
             told.update(np.ascontiguousarray(values).data)
+        silent = silent and quiet(tensors[: len(model.interpreter.outputs)])
         looks.append((model.decode(tensors), transform))
         del tensors
     model.postprocess(*model.join(looks), frame.monotonic)
-    return given.digest(), told.digest()
+    return given.digest(), told.digest(), silent
 
 
 def _varied(model: LoadedModel) -> Iterator[Captured]:

@@ -19,8 +19,9 @@ from edge_infer.engine.interpreter import Interpreter
 from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.serving import Serving
+from edge_infer.engine.silence import SAME
 from edge_infer.engine.switch import Switch
-from edge_infer.engine.trial import SAME, Trial
+from edge_infer.engine.trial import Trial
 from edge_infer.errors import ModelError
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve

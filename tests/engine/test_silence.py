@@ -1,0 +1,40 @@
+"""Models in order that say the same of many different inputs, on trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_infer.engine.interpreter import Interpreter
+from edge_infer.engine.silence import SAME, quiet
+from edge_infer.engine.trial import Trial
+from tests.engine.plans import pipeline
+
+
+@pytest.mark.parametrize("file", ["mww_alexa.tflite", "openmv_fomo_face_detection.tflite"])
+def test_a_wake_word_in_silence_and_a_grid_in_the_dark_stay(assets: Path, file: str) -> None:
+    """Noise so faint that nothing is heard or seen in it."""
+    interpreter = Interpreter((assets / "models" / file).read_bytes())
+    trial, chance = Trial(pipeline().model), np.random.default_rng(1)
+    told = []
+    for _ in range(4 * SAME):
+        given = interpreter.input()
+        given[...] = -128 + chance.integers(0, 3, given.shape)
+        del given
+        trial.given(interpreter)
+        tensors = interpreter.invoke()
+        told.append(b"".join(values.tobytes() for values in tensors))
+        trial.told(interpreter, tensors)
+        del tensors
+    assert len(set(told[-SAME:])) == 1
+
+
+def test_the_same_of_everything_is_quiet_only_where_it_is_sure() -> None:
+    empty = np.tile(np.array([127, -128], np.int8), 144)
+    assert quiet([empty])
+    assert quiet([np.array([3], np.uint8)])
+    assert not quiet([np.full(288, -128, np.int8)])
+    assert not quiet([np.tile(np.array([127, -127], np.int8), 144)])
+    assert not quiet([empty, np.array([1.0], np.float32)])
