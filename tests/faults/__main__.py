@@ -1,6 +1,7 @@
 """``scripts/faults WHAT [--repeat N]``: makes faults for real; prints what came of them.
 
-For ``swap`` N counts edits of a model; there are 5 N switches, 2.5 N broken files, N/2 kills and 1.5 N power cuts.
+For ``swap`` N counts edits of a model; there are 5 N switches, 2.5 N broken files, N/2 kills, 1.5 N power cuts and
+100 N frames beside a shadow.
 For ``privacy`` N counts seconds of the audit.
 For ``models`` N counts mutants, a sixteenth of which go through a running daemon, too. Public originals are taken from
 where ``EDGE_INFER_ASSETS`` says; ``--python`` is another Python, with another runtime, to judge them with.

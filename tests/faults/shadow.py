@@ -145,7 +145,7 @@ def _hear(channel: Channel, feed: Feed) -> None:
 
 def _pictures(clip: Path) -> list[Frame]:
     """Some frames of a clip."""
-    capture, found = cv2.VideoCapture(str(clip)), []
+    capture, found = cv2.VideoCapture(str(clip)), list[Frame]()
     while len(found) < 50 and (read := capture.read())[0]:
         found.append(Frame(read[1].astype("uint8"), "bgr", 0.0, 0.0, 1))
     capture.release()

@@ -23,6 +23,7 @@ from edge_infer.supervisor.control import NotRunningError, ask
 from edge_infer.supervisor.swap import effective
 from tests.broker import eventually
 from tests.config.test_broken import BROKEN
+from tests.faults import shadow
 from tests.faults.powercuts import Recording, images
 from tests.faults.soak import use
 from tests.faults.writing import PATTERNS, save, save_half
@@ -245,8 +246,20 @@ def moods(folder: Path, repeat: int) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def shadows(_folder: Path, repeat: int) -> Iterator[Finding]:
+    """Frames beside a shadow, a hundred times as many as edits, and a tenth of that on one core."""
+    for frames, one_core in ((repeat * 100, False), (repeat * 10, True)):
+        cost = shadow.measure(frames, one_core=one_core)
+        low, high = min(cost.ratios), max(cost.ratios)
+        yield Finding(
+            f"frames beside a shadow of a fifth{', on one core' if one_core else ''}", cost.frames,
+            f"{cost.ratio:.3f} of as fast as without (median of {len(cost.ratios)} turns of {low:.2f} to {high:.2f}); "
+            f"{cost.shadow.frames} compared, {cost.shadow.skipped} skipped", cost.kept,
+        )  # fmt: skip
+
+
 FAULTS: Final[tuple[Callable[[Path, int], Iterator[Finding]], ...]] = (
-    good_swaps, many_swaps, broken_files, writers, kills, power_cuts, moods,
+    good_swaps, many_swaps, broken_files, writers, kills, power_cuts, moods, shadows,
 )  # fmt: skip
 
 

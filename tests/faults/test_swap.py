@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.faults import swap
+import pytest
+
+from tests.faults import shadow, swap
 
 
 def test_good_swaps_lose_no_frame(tmp_path: Path) -> None:
@@ -36,3 +38,10 @@ def test_kills_leave_the_truth(tmp_path: Path) -> None:
 def test_power_cuts_leave_a_whole_record(tmp_path: Path) -> None:
     (found,) = swap.power_cuts(tmp_path, 10)
     assert found.kept, str(found)
+
+
+def test_a_shadow_sees_its_share() -> None:
+    cost = shadow.measure(300, one_core=False)
+    assert cost.shadow.frames + cost.shadow.skipped == pytest.approx(cost.frames / 5, abs=2)
+    assert cost.shadow.frames > 0
+    assert (cost.shadow.agreement, cost.shadow.errors) == (1.0, 0)

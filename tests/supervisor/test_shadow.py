@@ -125,3 +125,21 @@ def test_a_death_of_the_engine_counts_against_the_shadow_and_can_be_forgiven(
         done = daemon.command("models", "retry", "next")
         assert "next is compared again" in done.stdout
         shadow(daemon, state="running")
+
+
+def test_a_promotion_that_does_not_come_about_leaves_the_file_as_it_was(
+    tmp_path: Path, broker_and_ears: tuple[Broker, Subscriber]
+) -> None:
+    with box(tmp_path, broker_and_ears[0]) as daemon:
+        daemon.wait_serving()
+        text = daemon.config.read_text()
+        (tmp_path / "next.tflite").unlink()
+        done = daemon.command("models", "promote", "next")
+        assert done.returncode == 2
+        assert "next.tflite" in done.stderr
+        assert "the file is as it was before" in done.stderr
+        assert daemon.config.read_text() == text
+    done = daemon.command("models", "promote", "next")
+    assert done.returncode == 1
+    assert "no daemon answers" in done.stderr
+    assert daemon.config.read_text() == text
