@@ -73,10 +73,13 @@ class Pipeline:
     def close(self, timeout: float = 2.0, reason: Reason = "stopped") -> None:
         """Waits up to ``timeout`` seconds for the end, and ends what is open for the reason; may be called twice."""
         self.stop()
+        until = time.monotonic() + timeout
         if self._thread.is_alive():
             self._thread.join(timeout)
         if self._thread.is_alive():
             log.warning("pipeline %s: its thread did not stop", self.plan.name)
+        if (shadow := self._serving.shadow) is not None:
+            shadow.close(max(0.0, until - time.monotonic()))
         self._end_all(reason)
 
     def change(self, plan: PipelinePlan, *, watched: bool = False, alone: bool = False) -> None:

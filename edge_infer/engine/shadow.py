@@ -93,7 +93,7 @@ class Shadow:
         self._times: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self._allowance = Allowance(plan.shadow.share, time.monotonic())
         self._dropped = 0
-        self._work: queue.SimpleQueue[_Work] = queue.SimpleQueue()  # one at most: it is offered none while busy
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()  # one at most: none is put while it is busy
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"shadow-{plan.name}", daemon=True)
 
@@ -135,22 +135,28 @@ class Shadow:
             self._reason[:400] or ABSENT,
         )
 
-    def close(self) -> None:
-        """Begins to end, after the frame under way; may be called twice. Nobody waits for it."""
+    def close(self, timeout: float = 0.0) -> None:
+        """Ends after the frame under way, and waits up to ``timeout`` seconds for that; may be called twice."""
         self._stop.set()
+        self._work.put(None)
+        if timeout and self._thread.is_alive():
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         try:
             with LoadedModel(self.plan.of_shadow()) as model:
                 self._ready = True
                 while not self._stop.is_set() and not self._reason:
-                    try:
-                        work = self._work.get(timeout=TICK)
-                    except queue.Empty:
-                        continue
-                    self._try(model, work)
+                    if (work := self._next()) is not None:
+                        self._try(model, work)
         except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: the pipeline goes on
             self._end(_told(error))
+
+    def _next(self) -> _Work | None:
+        try:
+            return self._work.get(timeout=TICK)
+        except queue.Empty:
+            return None
 
     def _try(self, model: LoadedModel, work: _Work) -> None:
         begun = self._busy_since = time.monotonic()
