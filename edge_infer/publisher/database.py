@@ -2,7 +2,7 @@
 
 Version 1 of the layout, kept in ``PRAGMA user_version``. Later versions may add tables, and columns that have a
 default, and nothing else: so a program that is older than the file keeps its backlog, and one that is newer adds
-what is missing (decision 10).
+what is missing (decision 12).
 """
 
 from __future__ import annotations
