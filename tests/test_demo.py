@@ -28,7 +28,7 @@ def kinds(lines: Sequence[str]) -> set[str]:
 
 def test_json_is_what_a_subscriber_gets_and_nothing_else(tmp_path: Path) -> None:
     done = subprocess.run(
-        [DEMO, "--json", "--seconds", "8"], cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)},
+        [DEMO, "--json", "--seconds", "20"], cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
