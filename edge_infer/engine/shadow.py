@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -189,7 +190,8 @@ class Shadow:
             self._errors += 1
             self._end(f"a frame did not come back within {limit:.3g} s")
             if self._thread.native_id is not None:
-                os.setpriority(os.PRIO_PROCESS, self._thread.native_id, LOWEST)
+                with contextlib.suppress(OSError):  # some system call filters forbid it: then it takes its core
+                    os.setpriority(os.PRIO_PROCESS, self._thread.native_id, LOWEST)
 
     def _end(self, reason: str) -> None:
         self._reason = self._reason or reason or "it ended"
