@@ -162,7 +162,9 @@ class GrabDone:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Finish what is under way and end."""
+    """Finish what is under way and end; ``replaced``: another process takes this one's place, the other rooms go on."""
+
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ class Database:
             (highest,) = self._one("SELECT coalesce(max(number), 0) FROM entry")
             self.base: int = highest if base is None else base
             self._learn_names()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self.close()
             raise _judged(error) from error
 
@@ -147,13 +147,16 @@ class Database:
         row = self._connection.execute("SELECT kernel, at, ahead FROM clock").fetchone()
         if row is None:
             return 0.0
+        _sound(row, str, float, float)
         return float(row[2]) if row[0] == kernel else float(row[1]) - uptime
 
     def _learn_names(self) -> None:
         run = self._connection.execute
         for number, pipeline, boot, kind in run("SELECT id, pipeline, boot, kind FROM series"):
+            _sound((pipeline, boot, kind), str, str, str)
             self._name(number, Series(pipeline, boot, kind))
         for number, kind, pipeline in run("SELECT id, kind, pipeline FROM place"):
+            _sound((kind, pipeline), str, str)
             self._places[Place(kind, pipeline)] = number
 
     def _name(self, number: int, series: Series) -> None:
@@ -161,12 +164,23 @@ class Database:
 
     def contents(self, above: dict[Series, int]) -> list[SeriesRow]:
         """The account. Messages ``above`` a number of a series are not kept: the engine has said them again."""
+        try:
+            return self._contents(above)
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise _judged(error) from error
+
+    def _contents(self, above: dict[Series, int]) -> list[SeriesRow]:
         if any(series in self._series for series in above):
             self._forget_above(above)
         lost: dict[int, dict[str, int]] = {}
         for number, reason, count in self._connection.execute("SELECT series, reason, count FROM loss"):
+            _sound((reason, count), str, int)
             lost.setdefault(number, {})[reason] = count
-        rows = self._connection.execute("SELECT id, upto, waiting, bytes, closed FROM series")
+        rows = self._connection.execute("SELECT id, upto, waiting, bytes, closed FROM series").fetchall()
+        for row in rows:
+            _sound(row, int, int, int, int, int)
+        if any(row[0] not in self._names for row in rows):
+            raise CorruptError("the series contradict themselves")
         return [
             SeriesRow(self._names[number], upto, waiting, size, bool(closed), lost.get(number, {}))
             for number, upto, waiting, size, closed in rows
@@ -208,7 +222,7 @@ class Database:
                 values = (self._kernel, uptime + self._ahead, self._ahead)
                 run("INSERT OR REPLACE INTO clock (id, kernel, at, ahead) VALUES (1, ?, ?, ?)", values)
             run("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             with suppress(sqlite3.Error):
                 run("ROLLBACK")
             raise _judged(error) from error
@@ -223,11 +237,13 @@ class Database:
                 "ORDER BY number LIMIT ?",
                 (self._places.get(place, -1), low, upto + self.base, CHUNK),
             ).fetchall()
+            for row in rows:
+                _sound(row, int, int, int, float, bytes)
             return [
                 Entry(number - self.base, self._names[series], seq, payload, late=True, taken=taken - self._ahead)
                 for number, series, seq, taken, payload in rows
             ]
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise _judged(error) from error
         except KeyError as error:
             raise CorruptError("a message belongs to no series") from error
@@ -339,7 +355,16 @@ def _room(entries: Iterable[Entry]) -> int:
     return sum((len(entry.payload) + 40) * 4 // 3 for entry in entries)
 
 
-def _judged(error: sqlite3.Error) -> sqlite3.Error:
-    """The same, as a `CorruptError` where the file is no good any more."""
+def _sound(row: tuple[object, ...], *kinds: type) -> None:
+    """SQLite has no checksums: a bit that has turned over makes a text of a number, or a count below nothing."""
+    for value, kind in zip(row, kinds, strict=True):
+        if not isinstance(value, kind) or (isinstance(value, int) and value < 0):
+            raise CorruptError(f"{value!r:.50} is not what belongs there")
+
+
+def _judged(error: sqlite3.Error | UnicodeDecodeError) -> sqlite3.Error:
+    """The same, as a `CorruptError` where the file is no good any more; its own complaints may be no text."""
+    if isinstance(error, UnicodeDecodeError):
+        return CorruptError(str(error))
     broken = isinstance(error, sqlite3.DatabaseError) and any(word in str(error) for word in _BROKEN)
     return CorruptError(str(error)) if broken else error

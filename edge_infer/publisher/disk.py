@@ -42,10 +42,14 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The file is open, with this account; ``emptied``: it was corrupt, and is a new one."""
+    """The file is open, with this account; ``emptied``: it was corrupt, and is a new one.
+
+    ``unwritten``: that came out as a batch was to be written, which has to be ordered again.
+    """
 
     rows: list[SeriesRow]
     emptied: bool
+    unwritten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +176,7 @@ class Disk:
                 self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
             log.error("%s is corrupt (%s): it is kept as %s, and a new one begins", self.path, error, aside.name)
             self._database = self._open()
-            return Opened(self._database.contents({}), emptied=True)
+            return Opened(self._database.contents({}), emptied=True, unwritten=isinstance(order, Batch))
         except (sqlite3.Error, OSError) as further:
             self._release()
             return Failed(order, f"{self.path} is corrupt, and a new one cannot be made: {further}")

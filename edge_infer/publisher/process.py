@@ -99,7 +99,7 @@ class Publisher:
         self._boots: deque[str] = deque(maxlen=MOST_BOOTS)
         self._boot: str | None = None  # of the engine that runs
         self._greeting_due = self._greeted = False
-        self._stopping = self._orphaned = False
+        self._stopping = self._orphaned = self._replaced = False
         self._put_off: object | None = None
         self._engine_gone = self._burying = False
         self._rarely = Rarely()
@@ -157,7 +157,7 @@ class Publisher:
             elif isinstance(order, EngineDown):
                 self._engine_down(order)
             elif isinstance(order, Stop):
-                self._stopping = True
+                self._stopping, self._replaced = True, order.replaced
 
     def _apply(self, plan: Plan) -> None:
         self._egress.apply(plan)
@@ -348,14 +348,8 @@ class Publisher:
         if self._orphaned:
             self._hear_out(time.monotonic() + LAST_RESULTS)
         self._take(MOST_EARLY)
-        self._put_early(lambda _: True)
-        report = self._health.report
-        if self._boot is not None:
-            tallies = report.tallies if report and report.boot == self._boot else ()
-            self._outbox.ended(self._boot, tallies)
-        self._end_events("stopped", lambda _boot: True)
+        self._end_engine()
         self._open.save(now=True)
-        self._states.all_null("stopped")
         if self._link is None or self._plan is None:
             return
         if not self._link.finish(deadline):
@@ -365,6 +359,20 @@ class Publisher:
         self._discovery.settle(self._plan)
         if pending := self._outbox.account().pending:
             log.warning("%d messages were not delivered; they wait in the outbox", pending)
+
+    def _end_engine(self) -> None:
+        """Ends what the engine that runs has begun; one that goes on without us says the rest to our successor."""
+        if self._replaced:
+            self._put_early(lambda boot: boot != self._boot)
+            self._states.all_null("starting")
+            return
+        self._put_early(lambda _: True)
+        report = self._health.report
+        if self._boot is not None:
+            tallies = report.tallies if report and report.boot == self._boot else ()
+            self._outbox.ended(self._boot, tallies)
+        self._end_events("stopped", lambda _boot: True)
+        self._states.all_null("stopped")
 
     def _hear_out(self, deadline: float) -> None:
         """The supervisor is dead: the engine notices it, too, hands over what it has, and ends."""

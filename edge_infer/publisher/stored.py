@@ -311,6 +311,8 @@ class StoredOutbox:
         if self._degraded:
             log.info("the disk works again: the outbox keeps what waits there")
         self._open, self._degraded = True, False
+        if opened.unwritten:
+            self._writing = None
         if opened.emptied:
             self._begin_anew()
         elif not self._known:
@@ -341,7 +343,6 @@ class StoredOutbox:
         kept = sorted([*self._lanes.entries(), *self._out.values()], key=lambda entry: entry.number)
         self._fresh = OrderedDict((entry.number, entry) for entry in kept)
         self._fresh_bytes = sum(entry.size for entry in kept)
-        self._gone = array("q")
         self._account.lose_stored(kept)
         self._account.without_file()
         self._account.everything_changed()

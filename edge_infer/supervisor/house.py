@@ -285,7 +285,7 @@ class House:
         if child not in self._replaced and child.pid is not None:
             log.info("%s %s and is started anew", child.recipe.name, why)
             self._replaced.add(child)
-            child.tell(Stop())
+            child.tell(Stop(replaced=True))
 
     def _look_for_others(self) -> None:
         """A fence holds for files, not for what takes their place: a room that lacks something may lack just that."""

@@ -11,8 +11,8 @@ from edge_infer.messages import Event
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.open_events import FILE, OpenEvents, events_of
 from edge_infer.publisher.topics import Place
-from edge_infer.rooms import EngineDown, EngineHello, EngineUp, Handover
-from tests.broker import Broker, Subscriber, eventually
+from edge_infer.rooms import EngineDown, EngineHello, EngineUp, Handover, Stop
+from tests.broker import DEADLINE, Broker, Subscriber, eventually
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, TS, P, mqtt_plan, plan
 
@@ -112,6 +112,24 @@ def test_an_engine_that_dies_has_its_events_ended(broker: Broker, tmp_path: Path
             ("leave", BOOT, 2, "engine_failed"),
             ("appear", OTHER, 1, ABSENT),
         ]
+
+
+def test_a_publisher_that_is_replaced_ends_nothing(broker: Broker, tmp_path: Path) -> None:
+    here = plan(mqtt_plan(broker.port), state_dir=str(tmp_path))
+    with Subscriber(broker.port) as heard, Room() as room:
+        room.start(here)
+        room.say(EngineHello(BOOT))
+        room.hand_over(appear(1))
+        eventually(lambda: len(told(heard)) == 1, "the begin")
+        room.tell(Stop(replaced=True))
+        assert room.process is not None
+        room.process.wait(DEADLINE)
+        room.start(here)
+        room.wait(lambda: room.hellos, "its greeting")
+        room.hand_over(appear(2, 2))
+        room.hand_over(replace(appear(3), type="leave", box=ABSENT))
+        eventually(lambda: ("leave", BOOT, 3, ABSENT) in told(heard), "what comes after")
+        assert [each[:3] for each in told(heard)] == [("appear", BOOT, 1), ("appear", BOOT, 2), ("leave", BOOT, 3)]
 
 
 def test_when_everything_was_killed_the_next_start_ends_it_first(broker: Broker, tmp_path: Path) -> None:

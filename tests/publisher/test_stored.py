@@ -308,6 +308,56 @@ def test_a_file_that_breaks_while_it_is_used_costs_what_was_only_there(tmp_path:
         even(outbox)
 
 
+def test_a_file_that_breaks_under_a_commit_is_written_anew(tmp_path: Path) -> None:
+    with opened(tmp_path) as outbox:
+        for seq in range(1, 501):
+            outbox.put(DOOR, seq, b"x" * 300, late=True)
+        stored(outbox, 500)
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        (page,) = file.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'entry_by_place'").fetchone()
+    with (tmp_path / FILE).open("r+b") as raw:
+        raw.seek(4096 * (page - 1))
+        raw.write(b"\xa5" * 16)
+    with opened(tmp_path) as outbox:
+        for seq in range(501, 1001):
+            outbox.put(DOOR, seq, b"{}", late=True)
+        stored(outbox, 1000)
+        even(outbox)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE series SET upto = 'x'",
+        "UPDATE series SET waiting = -1",
+        "UPDATE series SET pipeline = x'ff'",
+        "UPDATE series SET id = 77; UPDATE entry SET series = 78",
+        "UPDATE loss SET count = 'x'",
+        "UPDATE clock SET at = x'00'",
+        "UPDATE entry SET payload = 'text'",
+        "UPDATE entry SET taken = 'then'",
+        "UPDATE entry SET seq = 'x'",
+        "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = replace(sql, 'NULL', 'NU' || x'cc') WHERE name = 'loss'",
+    ],
+)
+def test_a_bit_that_turned_over_is_a_corrupt_file(tmp_path: Path, damage: str) -> None:
+    with opened(tmp_path) as outbox:
+        for seq in range(1, 11):
+            outbox.put(DOOR, seq, b"{}", late=True)
+        outbox.lose(DOOR, 11, "rejected")
+        stored(outbox, 11)
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        file.executescript(damage)
+    with opened(tmp_path) as outbox:
+        outbox.put(YARD, 1, b"{}", late=False)
+        until(outbox, lambda: (tmp_path / f"{FILE}.corrupt").exists(), "the file put aside")
+        stored(outbox, 1, YARD)
+        while entry := outbox.next(()):
+            outbox.acked(entry)
+        assert outbox.account().pending == 0
+        even(outbox)
+
+
 def test_files_of_other_versions_keep_the_backlog(tmp_path: Path) -> None:
     with opened(tmp_path) as outbox:
         outbox.put(DOOR, 1, b"{}", late=True)
