@@ -337,7 +337,7 @@ def test_a_file_that_breaks_under_a_commit_is_written_anew(tmp_path: Path) -> No
         "UPDATE entry SET payload = 'text'",
         "UPDATE entry SET taken = 'then'",
         "UPDATE entry SET seq = 'x'",
-        "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = replace(sql, 'NULL', 'NU' || x'cc') WHERE name = 'loss'",
+        "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = sql || ' NU' || x'cc' WHERE name = 'loss'",
     ],
 )
 def test_a_bit_that_turned_over_is_a_corrupt_file(tmp_path: Path, damage: str) -> None:
@@ -350,7 +350,7 @@ def test_a_bit_that_turned_over_is_a_corrupt_file(tmp_path: Path, damage: str) -
         file.executescript(damage)
     with opened(tmp_path) as outbox:
         outbox.put(YARD, 1, b"{}", late=False)
-        until(outbox, lambda: (tmp_path / f"{FILE}.corrupt").exists(), "the file put aside")
+        until(outbox, (tmp_path / f"{FILE}.corrupt").exists, "the file put aside")
         stored(outbox, 1, YARD)
         while entry := outbox.next(()):
             outbox.acked(entry)
