@@ -16,6 +16,7 @@ from edge_infer.messages import ConfigStatus, Event, Health, Info, ModelStatus, 
 from edge_infer.publisher.clock import Clock, Dated, keep, kept, seconds
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.topics import OFFLINE, ONLINE, SMALL, Place
+from edge_infer.publisher.vocabulary import ModelWords, PipelineWords, Words
 from edge_infer.publisher.wording import closed
 from edge_infer.rooms import RUNTIME
 
@@ -29,7 +30,7 @@ class Egress:
     """Refuses whatever does not fit the closed schema, the labels of the model that made it, or the size.
 
     Labels are keyed by the digest of the file; labels, places and sizes of plans that held before stay known, because
-    what their pipelines said may still wait.
+    what their pipelines said may still wait; `words` and `learn` carry that over to the next process.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -54,13 +55,34 @@ class Egress:
             steps = {value.name: value.decimals() for value in model.values}
             self._decimals[sha] = {**self._decimals.pop(sha, {}), **steps}
             self._titles[sha] = self._titles.pop(sha, frozenset()) | {model.title}
-            self._limits[pipeline.name] = max(self._limits.get(pipeline.name, 0), pipeline.max_payload)
+            self._limits[pipeline.name] = max(self._limits.pop(pipeline.name, 0), pipeline.max_payload)
             names = (*(zone.name for zone in pipeline.zones), *(line.name for line in pipeline.lines))
             self._places.setdefault(pipeline.name, set()).update(names)
             self._told.setdefault(pipeline.name, set()).update(model.labels)
         self._models.update(plan.spoken_of())
         for sha in list(self._labels)[:-MOST_DIGESTS]:
             del self._labels[sha], self._titles[sha], self._decimals[sha]
+
+    def learn(self, words: Words) -> None:
+        """What plans of processes before this one said; before the first `apply`."""
+        for model in words.models:
+            self._labels[model.sha], self._titles[model.sha] = frozenset(model.labels), frozenset(model.titles)
+            self._decimals[model.sha] = dict(model.decimals)
+        for pipeline in words.pipelines:
+            self._limits[pipeline.name], self._places[pipeline.name] = pipeline.limit, set(pipeline.places)
+            self._told[pipeline.name] = set(pipeline.labels)
+
+    def words(self) -> Words:
+        """What is known now, the oldest first."""
+        models = (
+            ModelWords(sha, tuple(sorted(labels)), tuple(sorted(self._titles[sha])), self._decimals[sha])
+            for sha, labels in self._labels.items()
+        )
+        pipelines = (
+            PipelineWords(name, limit, tuple(sorted(self._places[name])), tuple(sorted(self._told[name])))
+            for name, limit in self._limits.items()
+        )
+        return Words(tuple(models), tuple(pipelines))
 
     def knows(self, record: object) -> bool:
         """Whether the labels of the model that made it have been told."""

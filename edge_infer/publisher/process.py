@@ -31,6 +31,7 @@ from edge_infer.publisher.series import Series
 from edge_infer.publisher.states import States
 from edge_infer.publisher.topics import HEALTH, STATUS, Place, announced
 from edge_infer.publisher.trouble import stays
+from edge_infer.publisher.vocabulary import Vocabulary
 from edge_infer.rooms import (
     Acked,
     Announce,
@@ -90,6 +91,7 @@ class Publisher:
         self._cargo = Cargo(self._retained, outbox, self._egress)
         self._states = States(self._retained, self._egress, self._clock.uptime)
         self._memory = TopicMemory()
+        self._vocabulary = Vocabulary()
         self._discovery = Discovery(self._retained, self._egress)
         self._open = OpenEvents()
         self._health = HealthClock(board)
@@ -160,10 +162,12 @@ class Publisher:
                 self._stopping, self._replaced = True, order.replaced
 
     def _apply(self, plan: Plan) -> None:
-        self._egress.apply(plan)
         folder = publisher_folder(plan.state_dir)
         with suppress(OSError):  # what is kept there says so itself
             folder.mkdir(mode=0o700, exist_ok=True)
+        self._egress.learn(self._vocabulary.load(folder))
+        self._egress.apply(plan)
+        self._vocabulary.save(folder, self._egress.words())
         self._outbox.use(folder, plan.outbox)
         self._cargo.limit(plan.mqtt.max_rate)
         self._open.load(str(folder))

@@ -106,6 +106,25 @@ def test_what_waited_over_an_outage_comes_in_order_and_says_so(tmp_path: Path, r
     assert room.report.outbox.lost == {}
 
 
+def test_what_waits_of_an_earlier_configuration_outlives_the_process(tmp_path: Path, room: Room) -> None:
+    mqtt, state_dir = mqtt_plan(free_port()), str(tmp_path / "state")
+    Path(state_dir).mkdir()
+    room.start(plan(mqtt, ("door", "yard"), state_dir=state_dir))
+    room.say(EngineHello(BOOT))
+    room.hand_over(result(1))
+    room.hand_over(result(1), "yard")
+    room.wait_acked(1)
+    room.wait_acked(1, "yard")
+    room.kill()
+    room.start(plan(mqtt, model=model_plan("cats", ("cat",), "1" * 64), state_dir=state_dir))
+    with Broker(tmp_path, port=mqtt.port) as broker, Subscriber(broker.port) as subscriber:
+        for name in ("door", "yard"):
+            assert subscriber.wait(f"{P}/{name}/result").value["sha"] == SHA[:8]
+        room.wait(lambda: room.report and room.report.outbox.delivered == 2, "the account")
+        assert room.report is not None
+        assert room.report.outbox.lost == {}
+
+
 def test_a_killed_publisher_leaves_its_will_and_a_new_one_goes_on(broker: Broker, room: Room) -> None:
     with Subscriber(broker.port) as subscriber:
         room.start(plan(mqtt_plan(broker.port)))
