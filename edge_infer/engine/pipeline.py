@@ -89,6 +89,7 @@ class Pipeline:
         """
         with self._handing:
             self.plan = plan
+            self._refused = Running(None)  # what is tried once more has not been refused yet
             if self._switch is not None:
                 self._switch.give_up()
                 self._switch = None
@@ -220,7 +221,8 @@ class Pipeline:
             before.close()
         self._refused, self._watch.error = Running(None), ""
         self._switched = Running(None, load=switch.seconds, pause=switch.pause)
-        fresh.compared(fresh.plan)
+        with self._handing:  # the main thread may just be giving it another shadow
+            fresh.compared(fresh.plan)
         self.feed.attach_again(self._cursor)
         model = fresh.plan.model
         log.info(

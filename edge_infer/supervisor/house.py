@@ -335,6 +335,7 @@ class House:
         self._replaced.discard(child)
         if planned:
             child.due = 0.0
+            self._why = None if child is self.engine else self._why
         elif status == 0 and child not in (self.engine, self.publisher):
             log.info("%s has ended; another one is started", child.recipe.name)
         else:

@@ -251,9 +251,9 @@ class Swap:
         record, now = self.record, timestamp(time.time())
         slots = dict(record.slots)
         for pipeline in self._of(name):
-            slot = slots.get(pipeline.name)
-            slots[pipeline.name] = Slot(Fit.of(pipeline), slot.committed if slot else None, now)
-            model = pipeline.model
+            slot, model = slots.get(pipeline.name), pipeline.model
+            if slot is None or not _same(slot.committed, pipeline):  # another one may have had it all along
+                slots[pipeline.name] = Slot(Fit.of(pipeline), slot.committed if slot else None, now)
         trials = {key: each for key, each in record.trials.items() if key != name}
         why = (
             f"loaded in {running.load * 1000:.0f} ms, other pipelines waited {running.pause * 1000:.0f} ms at most; "
@@ -352,11 +352,15 @@ def effective(wanted: Plan, record: Record) -> Plan:
 
 
 def _with_slots(wanted: Plan, record: Record) -> Record:
-    """The record of these pipelines: those that are gone have no slot, one that was renamed has that of its model."""
+    """The record of these pipelines: those that are gone have no slot, one that was renamed has that of its model.
+
+    A pipeline that now is of another kind of input has nothing that it could go back to.
+    """
     slots = {}
     for pipeline in wanted.pipelines:
-        if pipeline.name in record.slots:
-            slots[pipeline.name] = record.slots[pipeline.name]
+        slot = record.slots.get(pipeline.name)
+        if slot is not None and slot.committed.model.input.takes == pipeline.model.input.takes:
+            slots[pipeline.name] = slot
         elif fit := record.fallback(pipeline):
             slots[pipeline.name] = Slot(fit, None, timestamp(time.time()))
     return replace(record, slots=slots)

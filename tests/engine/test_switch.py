@@ -112,6 +112,23 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(ends: tuple[Outlet, Ch
     assert "the file has changed" in running.why
 
 
+def test_what_was_refused_is_not_refused_before_it_is_tried_once_more(
+    ends: tuple[Outlet, Channel], tmp_path: Path
+) -> None:
+    old, new = plan(tmp_path, "old", 1.0), plan(tmp_path, "new", 0.9)
+    good = Path(new.model.path).read_bytes()
+    Path(new.model.path).write_bytes(b"something else by now")
+    with Hall(old, *ends) as hall:
+        eventually(lambda: hall.results(old), "results of the old model")
+        hall.pipeline.change(new)
+        eventually(lambda: hall.pipeline.running().refused, "a refusal")
+        hall.pipeline.change(old)
+        assert not hall.pipeline.running().refused
+        Path(new.model.path).write_bytes(good)
+        hall.pipeline.change(new)
+        eventually(lambda: hall.pipeline.running().sha == new.model.sha256, "the new model")
+
+
 def test_a_model_that_came_after_the_old_one_was_gone_and_cannot_be_loaded_makes_room_for_that_again(
     ends: tuple[Outlet, Channel], tmp_path: Path
 ) -> None:

@@ -9,12 +9,19 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.broker import eventually
 from tests.moody import Mood, write_model
 from tests.swapping import P, Swapping, short, swapping
+
+LEVELS: Final = 150
+DARKEST: Final = 100
+GAIN: Final = 0.8
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +54,14 @@ def running(daemon: tuple[Swapping, Path]) -> Swapping:
     return found
 
 
+@pytest.fixture
+def numbered(tmp_path: Path) -> str:
+    """A source that leaves no frame out; how bright one is tells which it is. They come round again and again."""
+    for number in range(LEVELS):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), DARKEST + number, np.uint8))
+    return f"cam: {{kind: images, path: {tmp_path}/*.png, loop: true, realtime: false, fps: 60}}"
+
+
 def test_an_edit_changes_the_model_between_two_frames(running: Swapping, old: Path, new: Path) -> None:
     engine = running.daemon.pids()["engine"]
     moment = running.edit(new)
@@ -57,15 +72,35 @@ def test_an_edit_changes_the_model_between_two_frames(running: Swapping, old: Pa
     results = running.results()
     first = results[0]["seq"]
     assert [each["seq"] for each in results] == list(range(first, first + len(results)))
-    shas = [each["sha"] for each in results]
-    assert shas == sorted(shas, key=[short(old), short(new)].index)
-    border = shas.index(short(new))
-    assert results[border - 1]["ts"] != results[border]["ts"]  # no frame is for both
     states = [heard.value for heard in running.subscriber.on(f"{P}/hall/state")]
     changed = next(state for state in states if state.get("reason") == "model_changed")
     assert (changed["class"], changed["sha"]) == (None, short(new))
     history = running.daemon.command("models", "history").stdout
     assert [line.split()[2] for line in history.splitlines()[-2:]] == ["tried", "committed"]
+
+
+def test_a_change_leaves_no_frame_out_and_answers_none_twice(
+    running: Swapping, old: Path, numbered: str, tmp_path: Path
+) -> None:
+    new = write_model(tmp_path / "new.tflite", gain=GAIN)
+    text = re.sub(r"cam: \{.*\}", numbered, running.text(old)).replace("model: light", "model: light, threshold: 0.1")
+    running.daemon.config.write_text(text)
+    running.subscriber.wait(f"{P}/hall/result", lambda heard: _frame(heard.value, short(old)) == LEVELS - 1)
+    running.subscriber.heard.clear()
+    running.daemon.config.write_text(text.replace(str(old), str(new)))
+    running.model(state="active", sha=short(new))
+    results = running.results()
+    shas = [each["sha"] for each in results]
+    assert set(shas) == {short(old), short(new)}
+    assert shas == sorted(shas, key=[short(old), short(new)].index)
+    frames = [_frame(each, short(old)) for each in results]
+    assert frames == [(frames[0] + step) % LEVELS for step in range(len(frames))]
+
+
+def _frame(result: dict[str, Any], old: str) -> int:
+    """Which frame of the numbered ones a result is of; a number that none has for another scene."""
+    gain = 1.0 if result["sha"] == old else GAIN
+    return round(max((each["score"] for each in result["classes"]), default=0.0) / gain * 255) - DARKEST
 
 
 @pytest.mark.parametrize(
@@ -173,6 +208,27 @@ def test_a_pipeline_that_takes_another_model_goes_back_to_its_own(running: Swapp
     running.model(state="active", sha=short(old))
     running.result(short(old), time.monotonic())
     running.subscriber.wait(f"{P}/model/other", lambda heard: heard.value["state"] == "rolled_back")
+
+
+def test_a_pipeline_that_joins_a_model_leaves_the_others_what_they_can_go_back_to(
+    running: Swapping, old: Path, new: Path, tmp_path: Path
+) -> None:
+    other = write_model(tmp_path / "other.tflite", gain=0.3)
+    text = running.text(old).replace("sources:", f"  other: {{file: {other}}}\nsources:")
+    text += "  door: {source: cam, model: other, publish: every}\n"
+    running.daemon.config.write_text(text)
+    running.model(name="other", state="active", sha=short(other))
+    text = text.replace(str(old), str(new))
+    running.daemon.config.write_text(text)
+    running.model(state="active", sha=short(new))
+    running.daemon.config.write_text(text.replace("model: other", "model: light"))
+    command = running.daemon.command
+    told = f"{short(new)}  by daemon"
+    eventually(lambda: command("models", "history").stdout.count(told) == 2, "a second commit", 30)
+    assert command("models", "rollback", "light").returncode == 0
+    running.model(state="rolled_back", sha=short(old), candidate=short(new))
+    running.result(short(old), time.monotonic())
+    running.subscriber.wait(f"{P}/door/result", lambda heard: heard.value["sha"] == short(other))
 
 
 def test_a_restart_in_the_middle_of_probation_goes_on_with_it(running: Swapping, old: Path, new: Path) -> None:
