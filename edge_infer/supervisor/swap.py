@@ -96,7 +96,7 @@ class Swap:
                 now = timestamp(time.time())
                 record = replace(record, trials={**record.trials, name: OnTrial(model.sha256, model.title, now)})
                 record = record.told(self._line(model, "tried", by, model.origin))
-        record = still_wanted(_with_slots(wanted, record), wanted)
+        record = still_wanted(with_slots(wanted, record), wanted)
         if record != self._written:
             write_record(self._state_dir, record)
         self.record = self._written = record
@@ -136,6 +136,7 @@ class Swap:
         trials = list(self.record.trials)
         for name in trials:
             self._refuse(name, "rolled_back", f"the {how} while it was on probation", "daemon")
+            self._deaths.clear()  # it has taken the blame for this one
         often = len(self._deaths) == DEATHS and self._deaths[-1] - self._deaths[0] <= WITHIN
         if often and not trials and (last := self._last_committed()) is not None:
             self._refuse(last, "rolled_back", f"the {how}, {DEATHS} times within {WITHIN:.0f} s", "daemon")
@@ -351,7 +352,7 @@ def effective(wanted: Plan, record: Record) -> Plan:
     return shadowed(replace(wanted, pipelines=tuple(pipelines), names=names), record)
 
 
-def _with_slots(wanted: Plan, record: Record) -> Record:
+def with_slots(wanted: Plan, record: Record) -> Record:
     """The record of these pipelines: those that are gone have no slot, one that was renamed has that of its model.
 
     A pipeline that now is of another kind of input has nothing that it could go back to.

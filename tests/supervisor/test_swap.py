@@ -19,8 +19,8 @@ from tests.broker import eventually
 from tests.moody import Mood, write_model
 from tests.swapping import P, Swapping, short, swapping
 
-LEVELS: Final = 150
-DARKEST: Final = 100
+LEVELS: Final = 100
+DARKEST: Final = 150
 GAIN: Final = 0.8
 
 
@@ -82,13 +82,13 @@ def test_an_edit_changes_the_model_between_two_frames(running: Swapping, old: Pa
 def test_a_change_leaves_no_frame_out_and_answers_none_twice(
     running: Swapping, old: Path, numbered: str, tmp_path: Path
 ) -> None:
-    new = write_model(tmp_path / "new.tflite", gain=GAIN)
+    new = write_model(tmp_path / "new.tflite", gain=GAIN, version="1.1.0")
     text = re.sub(r"cam: \{.*\}", numbered, running.text(old)).replace("model: light", "model: light, threshold: 0.1")
     running.daemon.config.write_text(text)
-    running.subscriber.wait(f"{P}/hall/result", lambda heard: _frame(heard.value, short(old)) == LEVELS - 1)
+    running.subscriber.wait(f"{P}/hall/result", lambda heard: _frame(heard.value, short(old)) == LEVELS - 1, 30)
     running.subscriber.heard.clear()
     running.daemon.config.write_text(text.replace(str(old), str(new)))
-    running.model(state="active", sha=short(new))
+    running.model(state="active", sha=short(new), deadline=30)
     results = running.results()
     shas = [each["sha"] for each in results]
     assert set(shas) == {short(old), short(new)}
@@ -173,15 +173,19 @@ def test_a_changed_entry_is_a_new_try(running: Swapping, old: Path, new: Path) -
     running.model(state="active", sha=short(new), deadline=30)
 
 
-def test_three_deaths_take_back_a_committed_model(running: Swapping, old: Path, new: Path) -> None:
+def test_three_deaths_take_back_a_committed_model(running: Swapping, old: Path, new: Path, tmp_path: Path) -> None:
     running.edit(new)
     running.model(state="active", sha=short(new))
-    for _ in range(3):
+    worse = write_model(tmp_path / "worse.tflite", gain=0.4)
+    running.result(short(worse), running.edit(worse))
+    shas = []
+    for _ in range(4):
         moment = time.monotonic()
         os.kill(eventually(lambda: running.daemon.pids().get("engine"), "engine"), signal.SIGKILL)
-        running.subscriber.wait(f"{P}/hall/result", lambda heard, m=moment: heard.at > m + 0.1, deadline=30)
-    assert "3 times within 60 s" in running.model(state="rolled_back", sha=short(old))["reason"]
-    running.result(short(old), time.monotonic())
+        heard = running.subscriber.wait(f"{P}/hall/result", lambda heard, m=moment: heard.at > m + 0.1, deadline=30)
+        shas.append(heard.value["sha"])
+    assert shas == [*[short(new)] * 3, short(old)]  # for the first death, the one on probation was to blame
+    assert "3 times within 60 s" in running.daemon.command("models", "history", "light").stdout.splitlines()[-1]
 
 
 def test_a_person_goes_back_and_forth(running: Swapping, old: Path, new: Path) -> None:
