@@ -20,7 +20,7 @@ def plan(*pipelines: PipelinePlan) -> Plan:
 
 def test_a_pipeline_of_another_kind_of_input_has_nothing_to_go_back_to() -> None:
     seen = pipeline()
-    felt = replace(seen, model=replace(seen.model, sha256="cd" * 32, input=SignalPlan("none")))
+    felt = replace(seen, model=replace(seen.model, sha256="cd" * 32, input=SignalPlan("raw")))
     record = Record(slots={seen.name: Slot(Fit.of(seen), None, NOW)})
     assert with_slots(plan(seen), record) == record
     assert with_slots(plan(felt), record).slots == {}
