@@ -42,6 +42,8 @@ OPEN_AGAIN: Final = 5.0
 """Seconds until a disk that failed is tried again."""
 READY_WITHIN: Final = 1.5
 """Seconds that are waited for the file before work begins without it."""
+HANGS_AFTER: Final = 10.0
+"""Seconds without an answer after which a disk counts as one that fails, until it answers."""
 CLOSE_WITHIN: Final = 0.6
 """Seconds for the last commit."""
 
@@ -66,7 +68,7 @@ class StoredOutbox:
         self._writing: Batch | None = None
         self._open = self._degraded = self._known = False
         self._opening_since = -math.inf
-        self._open_at = math.inf
+        self._open_at = self._ordered_at = math.inf
         self._above: dict[Series, int] = {}
         self._boot = ""
         self._rarely = Rarely()
@@ -121,6 +123,8 @@ class StoredOutbox:
             self._read_on(self._disk)
             if self._open and self._writing is None and now >= self._write_at():
                 self._write(self._disk)
+            if self._hangs and self._rarely.due("hangs"):
+                log.error("the disk does not answer: what waits is kept in memory, %d bytes at most", self._limit)
         self._lanes.turn_late(now - LATE_AFTER)
         while self._fresh and (oldest := next(iter(self._fresh.values()))).taken < now - self._limits.max_age:
             self._lose(oldest, "old")
@@ -234,7 +238,7 @@ class StoredOutbox:
     def account(self) -> OutboxHealth:
         """See `Outbox`."""
         produced, pending, size, delivered, lost = self._account.sums()
-        return OutboxHealth(pending, size, delivered, lost, self._degraded, produced)
+        return OutboxHealth(pending, size, delivered, lost, self._degraded or self._hangs, produced)
 
     def __len__(self) -> int:
         return len(self._lanes) + len(self._out)
@@ -268,8 +272,13 @@ class StoredOutbox:
 
     # The disk
 
+    @property
+    def _hangs(self) -> bool:
+        asked = self._writing is not None or not (self._open or self._degraded)
+        return asked and self._clock() - self._ordered_at > HANGS_AFTER
+
     def _order_open(self, disk: Disk) -> None:
-        self._open, self._open_at = False, math.inf
+        self._open, self._open_at, self._ordered_at = False, math.inf, self._clock()
         self._above = {} if self._known else self._account.begun()
         disk.order(Open(self._above))
 
@@ -284,6 +293,7 @@ class StoredOutbox:
         self._writing = Batch(tuple(self._fresh.values()), tuple(self._gone), rows, forgotten)
         self._tried_upto = next(reversed(self._fresh), self._tried_upto)
         self._gone_since = self._changed_since = math.inf
+        self._ordered_at = self._clock()
         disk.order(self._writing)
 
     def _read_on(self, disk: Disk) -> None:

@@ -19,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_infer.config.plan import OutboxPlan
-from edge_infer.publisher.database import CHUNK, FILE
+from edge_infer.publisher.database import CHUNK, FILE, Batch, Database, Dropped
 from edge_infer.publisher.series import Entry, Series
 from edge_infer.publisher.stored import StoredOutbox
 from edge_infer.publisher.topics import Place
 from edge_infer.rooms import Acked, Tally
-from tests.broker import eventually
+from tests.broker import DEADLINE, eventually
 
 DOOR, EVENTS, YARD = (
     Series("door", "aaaaaa", "result"),
@@ -261,6 +261,27 @@ def test_a_disk_that_fails_costs_no_more_than_the_ring(tmp_path: Path, caplog: p
     assert "cannot be used" in caplog.text
     with opened(tmp_path) as outbox:
         assert outbox.account().pending == 1
+
+
+def test_a_disk_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, begun, goes_on, write = Time(), threading.Event(), threading.Event(), Database.write
+    with opened(tmp_path, clock=clock) as outbox:
+
+        def hang(database: Database, batch: Batch, uptime: float) -> list[Dropped]:
+            begun.set()
+            goes_on.wait(DEADLINE)
+            return write(database, batch, uptime)
+
+        until(outbox, lambda: outbox.due() > 1.0, "the first commit")
+        monkeypatch.setattr(Database, "write", hang)
+        outbox.put(DOOR, 1, b"{}", late=True)
+        until(outbox, begun.is_set, "a commit under way")
+        assert not outbox.account().degraded
+        clock.ahead += 11.0
+        assert outbox.account().degraded
+        goes_on.set()
+        stored(outbox, 1)
+        assert not outbox.account().degraded
 
 
 def test_a_corrupt_file_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
