@@ -19,7 +19,7 @@ from edge_infer.sandbox.rules import AF_INET, Room
 
 ENFORCED: Final = "enforced"
 _NONE = 2**31 - 1  # a process id and a file descriptor that nobody has
-_SOCK_STREAM, _SOCK_DGRAM = 1, 2
+_SOCK_STREAM, _SOCK_DGRAM, _SOCK_NONBLOCK = 1, 2, 0o4000
 _LIST, _WRITE = "/", "/proc/self/comm"
 """A folder that everybody may list, and a file that every process may write to, as long as others may look into it."""
 _QUERYCAP: Final = 0x80685600
@@ -145,13 +145,16 @@ def _no_signals(before: Before) -> str:
 
 
 def _ports(allowed: tuple[int, ...]) -> str:
-    """Tries a port of this box that is none of them: the kernel refuses before it looks who listens."""
+    """Tries a port of this box that is none of them: the kernel refuses before it looks who listens.
+
+    Without waiting: where the unit's ``IPAddressDeny=`` swallows the packet, nobody ever answers.
+    """
     machine = kernel.machine()
     assert machine is not None  # otherwise there is no fence
     other = next(port for port in range(1, 1024) if port not in allowed)
     address = ctypes.create_string_buffer(struct.pack("=HHI8x", AF_INET, (other & 0xFF) << 8 | other >> 8, 0x100007F))
     try:
-        file = kernel.call(machine.numbers["socket"], AF_INET, _SOCK_STREAM, 0)
+        file = kernel.call(machine.numbers["socket"], AF_INET, _SOCK_STREAM | _SOCK_NONBLOCK, 0)
     except OSError as error:
         return f"not enforced: it could not be tried, {error.strerror}"
     try:
