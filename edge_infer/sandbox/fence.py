@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated
 
 from edge_infer.codec import Size, Text
 
-Identity = tuple[str, int, int]
-"""A path with the device and the inode that it leads to."""
+Identity = tuple[str, int, int, int]
+"""A path with the device and the inode that it leads to, and for a character device since when that is what it is."""
 Places = Annotated[tuple[Annotated[str, Text(most=8192)], ...], Size(1000)]
 
 
@@ -47,5 +48,7 @@ def identities(places: Places) -> frozenset[Identity]:
             status = os.stat(path)  # noqa: PTH116 - follows links, as the fence does
         except OSError:
             continue
-        found.add((path, status.st_dev, status.st_ino))
+        # A terminal that is made anew has the inode of the one that went before.
+        since = status.st_ctime_ns if stat.S_ISCHR(status.st_mode) else 0
+        found.add((path, status.st_dev, status.st_ino, since))
     return frozenset(found)
