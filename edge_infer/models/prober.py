@@ -55,8 +55,13 @@ def _answers() -> BinaryIO:
 
 
 def _answer(order: Order) -> Answer:
-    from edge_infer.models.trial import try_model  # heavy, and only after the locks
+    # Heavy, and only after the locks; OpenBLAS starts its threads here, and after the limits it could not.
+    import cv2
+    import numpy  # noqa: F401, ICN001
 
+    from edge_infer.models.trial import try_model
+
+    cv2.setNumThreads(1)
     store = Path(order.store) if order.store else None
     _limit(order)
     try:
@@ -89,6 +94,7 @@ def _limit(order: Order) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (mapped + room, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_MODEL, LARGEST_MODEL))
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))  # no more than there are; root's are not counted
     usage = resource.getrusage(resource.RUSAGE_SELF)
     spent = usage.ru_utime + usage.ru_stime
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(spent + order.seconds), resource.RLIM_INFINITY))

@@ -102,5 +102,5 @@ def test_what_is_wrong_always_fits_through_the_door_to_the_daemon(tmp_path: Path
     compiled = compile_config(path)
     assert decode(Compiled, encode(compiled)) == compiled
     assert str(compiled.problems[0]).endswith(
-        "…: is not known here; known: device, security, mqtt, models, sources, pipelines"
+        "…: is not known here; known: device, security, mqtt, outbox, models, sources, pipelines"
     )
