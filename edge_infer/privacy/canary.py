@@ -36,9 +36,9 @@ class Canary:
         return cls(tuple(tuple(levels[at : at + BLOCKS]) for at in range(0, len(levels), BLOCKS)))
 
 
-def fresh() -> Canary:
-    """A pattern that nobody has seen before."""
-    chance = random.SystemRandom()
+def fresh(chance: random.Random | None = None) -> Canary:
+    """A pattern that nobody has seen before, unless ``chance`` has a seed."""
+    chance = chance or random.SystemRandom()
     rows = []
     for _ in range(BLOCKS):
         row = [chance.randrange(8, 248)]

@@ -14,7 +14,7 @@ import pytest
 from edge_infer.privacy.canary import BLOCKS, Canary, fresh
 from edge_infer.privacy.search import Search, leaks
 
-CANARY = fresh()
+CANARY = fresh(random.Random(7))  # in so many random bytes as are searched here, some pattern is found by chance
 
 
 @pytest.mark.parametrize("name", leaks(CANARY))
@@ -26,7 +26,7 @@ def test_each_guise_is_seen_in_the_midst_of_other_bytes(name: str) -> None:
 
 @pytest.mark.parametrize("name", leaks(CANARY))
 def test_another_pattern_is_not_taken_for_it(name: str) -> None:
-    assert Search(fresh()).found(leaks(CANARY)[name]) == ""
+    assert Search(fresh(random.Random(8))).found(leaks(CANARY)[name]) == ""
 
 
 @pytest.mark.parametrize("size", [(32, 24), (48, 48), (96, 96), (129, 77), (224, 224), (640, 480)])
