@@ -40,7 +40,7 @@ def test_no_older_version_comes_unasked_and_what_nobody_needs_goes(tmp_path: Pat
     zero, one, two, three = files
     with swapping(box, one) as running:
         assert "m 1.0.0 is older than 1.1.0, which has served here" in rejected(running, zero)
-        assert running.model(state="active")["sha"] == short(one)
+        assert running.model(state="rejected")["sha"] == short(one), "what serves is named beside what was refused"
         for file in (two, three):
             running.edit(file)
             running.model(state="active", sha=short(file), deadline=30)
