@@ -25,9 +25,10 @@ def told(heard: Subscriber) -> list[Event]:
 
 
 def open_now(events: list[Event]) -> Counter[tuple[object, ...]]:
-    """Begins less ends, by what they are of; never below nothing."""
+    """Begins less ends, by what they are of, in the order of their numbers; never below nothing."""
     found: Counter[tuple[object, ...]] = Counter()
-    for event in events:
+    boots = list(dict.fromkeys(event.boot for event in events))
+    for event in sorted(events, key=lambda event: (boots.index(event.boot), event.seq)):
         zone = event.zone if event.type in ("enter", "exit") else ABSENT
         found[event.boot, event.id, zone] += 1 if event.type in ("appear", "enter") else -1
         assert found[event.boot, event.id, zone] in (0, 1)
