@@ -54,7 +54,9 @@ def test_whatever_happens_what_began_ends_once_and_says_why(broker: Broker, tmp_
         assert "appear: told" in asked.stdout, asked.stdout + asked.stderr
         assert "nothing was looked at" in daemon.command("why", "--label", "cat").stdout
         begun = len(told(heard))
-        eventually(lambda: any(event.type == "appear" for event in told(heard)[begun:]), "a face that has just come", 40)
+        eventually(
+            lambda: any(event.type == "appear" for event in told(heard)[begun:]), "a face that has just come", 40
+        )
         daemon.signal(signal.SIGTERM)
         daemon.wait(20)
         eventually(lambda: not open_now(told(heard)), "ends of all")
