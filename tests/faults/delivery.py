@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -143,6 +144,19 @@ class _Storm:
         time.sleep(1.0)
         self._leave()
 
+    def taken(self) -> dict[tuple[str, str], set[int]]:
+        """The numbers of results that the broker has acknowledged, by pipeline and boot.
+
+        A broker that is killed takes with it what it had acknowledged and not yet passed on. That is not ours to keep:
+        delivered is what was acknowledged.
+        """
+        found: dict[tuple[str, str], set[int]] = {}
+        for topic, said in self._gate.witness.acknowledged:
+            if topic.endswith("/result"):
+                value = json.loads(said)
+                found.setdefault((topic.split("/")[2], value["boot"]), set()).add(value["seq"])
+        return found
+
     def _leave(self) -> None:
         self._subscriber.__exit__()
         self.heard += self._subscriber.heard
@@ -183,10 +197,14 @@ def _judge(weather: _Storm, file: Path, kills: int, outages: int) -> list[Figure
         for number, count in account.execute("SELECT series, count FROM loss"):
             lost[number] += count
     known = {(pipeline, boot): (number, upto, waiting) for number, pipeline, boot, upto, waiting in rows}
-    missing = uncounted = disorder = 0
+    taken = weather.taken()
+    missing = uncounted = disorder = fallen = 0
     for series, messages in seen.items():
         number, upto, waiting = known.get(series, (0, max(seq for seq, _ in messages), 0))
-        gone = max(upto, *(seq for seq, _ in messages)) - len({seq for seq, _ in messages}) - waiting
+        heard = {seq for seq, _ in messages}
+        arrived = heard | taken.get(series, set())
+        fallen += len(arrived - heard)
+        gone = max(upto, *arrived) - len(arrived) - waiting
         missing += gone
         uncounted += max(0, gone - lost[number])
         disorder += _disorder(messages)
@@ -194,6 +212,7 @@ def _judge(weather: _Storm, file: Path, kills: int, outages: int) -> list[Figure
     twice = sum(len(messages) for messages in seen.values()) - results
     both = sum(ROOMS[number % len(ROOMS)] == "both" for number in range(kills))
     note = f"{results} results, {kills} kills ({both} of both rooms), {outages} outages, {sum(lost.values())} counted"
+    note += f"; {fallen} acknowledged by a broker that was killed before anybody heard them"
     return [
         Figure("results that are missing and not counted", uncounted, 0, note=note),
         Figure("results missing, per kill of engine and publisher at once", missing / max(1, both), RATE * PIPELINES),

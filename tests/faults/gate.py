@@ -8,12 +8,18 @@ import threading
 from contextlib import suppress
 
 from tests.broker import free_port
+from tests.faults.witness import Conversation, Witness
 
 
 class Gate:
-    """Forwards connections to ``port`` while it is open. Broker and subscribers behind it can meet first."""
+    """Forwards connections to ``port`` while it is open. Broker and subscribers behind it can meet first.
+
+    ``witness`` has read every byte that was forwarded, and none that was not.
+    """
 
     def __init__(self, port: int) -> None:
+        self.witness = Witness()
+        self._said: dict[socket.socket, tuple[Conversation, bool]] = {}
         self.port = free_port()
         self._behind = port
         self._listener: socket.socket | None = None
@@ -47,6 +53,7 @@ class Gate:
             for end in self._pairs:
                 end.close()
             self._pairs.clear()
+            self._said.clear()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -69,6 +76,8 @@ class Gate:
                 comer.close()
                 return
             self._pairs |= {comer: behind, behind: comer}
+            said = self.witness.connection()
+            self._said |= {comer: (said, False), behind: (said, True)}
             return
         other = self._pairs.get(end)
         if other is None:
@@ -77,9 +86,12 @@ class Gate:
             data = end.recv(65536)
             if data:
                 other.sendall(data)
+                said, from_broker = self._said[end]
+                said.heard(data, from_broker=from_broker)
         except OSError:
             data = b""
         if not data:
             for side in (end, other):
                 self._pairs.pop(side, None)
+                self._said.pop(side, None)
                 side.close()
