@@ -75,7 +75,7 @@ def trusted_key(path: Path) -> TrustedKey:
         )
     try:
         key = serialization.load_pem_public_key(data)
-    except Exception as error:
+    except (ValueError, _unsupported()) as error:
         raise ConfigError(f"{path} holds no public key in PEM form") from error
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise ConfigError(f"{path} is a public key, but not of the kind Ed25519")
@@ -91,13 +91,19 @@ def private_key(path: Path) -> Ed25519PrivateKey:
         raise ConfigError(
             f"{path} is encrypted; decrypt it to where only you can read: openssl pkey -in {path} -out KEY"
         ) from error
-    except Exception as error:
+    except (ValueError, _unsupported()) as error:
         raise ConfigError(
             f"{path} holds no private key in PEM form; openssl genpkey -algorithm ed25519 makes one"
         ) from error
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise ConfigError(f"{path} is a private key, but not of the kind Ed25519")
     return cast("Ed25519PrivateKey", key)
+
+
+def _unsupported() -> type[Exception]:
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    return UnsupportedAlgorithm
 
 
 def available() -> bool:

@@ -9,7 +9,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import Final
 
-CONNECT, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, PING = 1, 3, 8, 10, 12
+from edge_infer.privacy.packets import CONNECT, PUBLISH, VERSION_5, next_packet, publication, version_of
+
+SUBSCRIBE, UNSUBSCRIBE, PING = 8, 10, 12
 _TICK: Final = 0.2
 MOST: Final = 64 << 20
 """Bytes that are kept."""
@@ -17,7 +19,7 @@ MOST: Final = 64 << 20
 
 @dataclass(slots=True)
 class _Client:
-    version: int = 5
+    version: int = VERSION_5
     waiting: bytearray = field(default_factory=bytearray)
 
 
@@ -74,7 +76,7 @@ class Recorder:
         state = self._clients[client]
         state.waiting += data
         with contextlib.suppress(OSError):
-            while (packet := _packet(state.waiting)) is not None:
+            while (packet := next_packet(state.waiting)) is not None:
                 head, body = packet
                 if answer := self._answer(state, head, body):
                     client.sendall(answer)
@@ -83,46 +85,17 @@ class Recorder:
     def _answer(self, state: _Client, head: int, body: bytes) -> bytes:
         kind = head >> 4
         if kind == CONNECT:
-            state.version = body[6]
-            return b"\x20\x03\x00\x00\x00" if state.version == 5 else b"\x20\x02\x00\x00"
+            state.version = version_of(body)
+            return b"\x20\x03\x00\x00\x00" if state.version == VERSION_5 else b"\x20\x02\x00\x00"
         if kind == PUBLISH:
             return self._publish(state, head, body)
         if kind in (SUBSCRIBE, UNSUBSCRIBE):
-            properties = b"\x00" if state.version == 5 else b""
+            properties = b"\x00" if state.version == VERSION_5 else b""
             rest = body[:2] + properties + b"\x00"
             return bytes((0x90 if kind == SUBSCRIBE else 0xB0, len(rest))) + rest
         return b"\xd0\x00" if kind == PING else b""
 
     def _publish(self, state: _Client, head: int, body: bytes) -> bytes:
-        length = int.from_bytes(body[:2], "big")
-        topic, rest, identifier = body[2 : 2 + length].decode(errors="replace"), body[2 + length :], b""
-        if head & 0b110:
-            identifier, rest = rest[:2], rest[2:]
-        if state.version == 5:
-            size, used = _length(rest, 0) or (0, 1)
-            rest = rest[used + size :]
-        self.payloads.append((topic, rest))
-        return b"\x40\x02" + identifier if identifier else b""
-
-
-def _length(data: bytes | bytearray, at: int) -> tuple[int, int] | None:
-    """A variable byte integer at a place, and how many bytes it has; None when it is not there as a whole."""
-    value = 0
-    for count in range(4):
-        if at + count >= len(data):
-            return None
-        value |= (data[at + count] & 0x7F) << (7 * count)
-        if not data[at + count] & 0x80:
-            return value, count + 1
-    return None
-
-
-def _packet(waiting: bytearray) -> tuple[int, bytes] | None:
-    """Takes the first whole packet: its head and its body."""
-    found = _length(waiting, 1) if len(waiting) > 1 else None
-    if found is None or len(waiting) < 1 + found[1] + found[0]:
-        return None
-    begin = 1 + found[1]
-    head, body = waiting[0], bytes(waiting[begin : begin + found[0]])
-    del waiting[: begin + found[0]]
-    return head, body
+        said = publication(head, body, state.version)
+        self.payloads.append((said.topic, said.payload))
+        return b"\x40\x02" + said.identifier if said.identifier else b""

@@ -6,18 +6,16 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Final
 
 from edge_infer import __version__
-from edge_infer.codec import ABSENT, Size, decode, dumps, encode, loads
+from edge_infer.codec import ABSENT, Size, dumps, encode
 from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import Plan
-from edge_infer.errors import WireError
 from edge_infer.publisher.announcement import Announcement, Box, Entity, Key, ObjectId, Origin, Platform
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.entities import entities
-from edge_infer.publisher.rarely import Rarely
+from edge_infer.publisher.keepsake import Keepsake
 from edge_infer.publisher.retained import Retained
 from edge_infer.publisher.topics import HEALTH, STATUS, Place
 
@@ -114,13 +112,15 @@ class _Memory:
         self._known: Announced | None = None
         self._written: Announced | None = None
         self._loaded = False
-        self._rarely = Rarely(3600.0)
+        self._file = Keepsake(
+            Announced, FILE, MOST_BYTES, "entities that are removed meanwhile may stay at Home Assistant"
+        )
 
     def load(self, plan: Plan) -> Announced | None:
         """What was saved last, by this process or one before it."""
         if not self._loaded:
             self._loaded = True
-            self._known = self._written = self._read(publisher_folder(plan.state_dir) / FILE)
+            self._known = self._written = self._file.read(publisher_folder(plan.state_dir))
         return self._known
 
     def save(self, plan: Plan, new: Announced | None) -> None:
@@ -128,30 +128,5 @@ class _Memory:
         self._known = new
         if new == self._written:
             return
-        path = publisher_folder(plan.state_dir) / FILE
-        try:
-            if new is None:
-                path.unlink(missing_ok=True)
-            else:
-                path.parent.mkdir(mode=0o700, exist_ok=True)
-                path.with_suffix(".new").write_bytes(dumps(encode(new)))
-                path.with_suffix(".new").replace(path)
-        except OSError as error:
-            if self._rarely.due(path):
-                log.warning(
-                    "%s cannot be written (%s): entities that are removed while the daemon is stopped stay at Home "
-                    "Assistant",
-                    path, error.strerror,
-                )  # fmt: skip
-        else:
+        if self._file.write(publisher_folder(plan.state_dir), new):
             self._written = new
-
-    def _read(self, path: Path) -> Announced | None:
-        try:
-            with path.open("rb") as file:
-                return decode(Announced, loads(file.read(MOST_BYTES)))
-        except FileNotFoundError:
-            return None
-        except (OSError, WireError) as error:
-            log.warning("%s cannot be read, removed entities may stay at Home Assistant: %s", path, error)
-            return None

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from edge_infer.codec import Size, decode, dumps, encode, loads
+from edge_infer.codec import Size, decode, encode
 from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import Plan
-from edge_infer.errors import WireError
 from edge_infer.messages import Name
-from edge_infer.publisher.rarely import Rarely
+from edge_infer.publisher.keepsake import Keepsake
 from edge_infer.publisher.topics import Place
 from edge_infer.publisher.trouble import stays
 
@@ -36,12 +34,14 @@ class TopicMemory:
 
     def __init__(self) -> None:
         self._known: Remembered | None = None
-        self._rarely = Rarely(3600.0)
+        self._file = Keepsake(
+            Remembered, FILE, MOST_BYTES, "topics of what is removed meanwhile may stay at the broker"
+        )
 
     def load(self, plan: Plan) -> tuple[Place, ...]:
         """What was published below the same topic by processes before this one."""
         if self._known is None:
-            self._known = self._read(publisher_folder(plan.state_dir) / FILE)
+            self._known = self._file.read(publisher_folder(plan.state_dir))
             if self._known and self._known.topic != plan.mqtt.topic:
                 log.warning("%s", stays(self._known.topic, plan.mqtt))
         if self._known is None or self._known.topic != plan.mqtt.topic:
@@ -56,26 +56,5 @@ class TopicMemory:
         new = decode(Remembered, {"topic": plan.mqtt.topic, "places": encode(sorted(names))})
         if new == self._known:
             return
-        path = publisher_folder(plan.state_dir) / FILE
-        try:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            path.with_suffix(".new").write_bytes(dumps(encode(new)))
-            path.with_suffix(".new").replace(path)
-        except OSError as error:
-            if self._rarely.due(path):
-                log.warning(
-                    "%s cannot be written (%s): topics of pipelines that are removed while the daemon is stopped stay",
-                    path, error.strerror,
-                )  # fmt: skip
-        else:
+        if self._file.write(publisher_folder(plan.state_dir), new):
             self._known = new
-
-    def _read(self, path: Path) -> Remembered | None:
-        try:
-            with path.open("rb") as file:
-                return decode(Remembered, loads(file.read(MOST_BYTES)))
-        except FileNotFoundError:
-            return None
-        except (OSError, WireError) as error:
-            log.warning("%s cannot be read, topics of removed pipelines may stay at the broker: %s", path, error)
-            return None

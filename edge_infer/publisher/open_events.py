@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -10,14 +9,11 @@ from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 from edge_infer.boot import of_this_kernel, uptime
-from edge_infer.codec import ABSENT, Range, Size, decode, dumps, encode, loads
-from edge_infer.errors import WireError
+from edge_infer.codec import ABSENT, Range, Size
 from edge_infer.messages import Boot, Event, EventType, Name, Reason, timestamp
 from edge_infer.publisher.clock import seconds
-from edge_infer.publisher.rarely import Rarely
+from edge_infer.publisher.keepsake import Keepsake
 from edge_infer.rooms import Handover
-
-log = logging.getLogger(__name__)
 
 FILE: Final = "open-events.json"
 MOST: Final = 16384
@@ -53,19 +49,19 @@ class OpenEvents:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._path: Path | None = None
+        self._folder: Path | None = None
+        self._file = Keepsake(Remembered, FILE, MOST_BYTES, "events that are open now may stay open at the broker")
         self._begun: dict[_Key, Handover] = {}
         self._last: dict[tuple[str, str], int] = {}
         self._changed = False
         self._write_at = 0.0
-        self._rarely = Rarely(3600.0)
 
-    def load(self, state_dir: str) -> None:
+    def load(self, folder: Path) -> None:
         """Takes in what a process before this one has left; what is known already stays."""
-        if self._path is not None:
+        if self._folder is not None:
             return
-        self._path = Path(state_dir, FILE)
-        found = self._read(self._path)
+        self._folder = folder
+        found = self._file.read(folder) or Remembered()
         for last in found.last:
             self._last.setdefault((last.pipeline, last.boot), last.seq)
         for handover in found.begun:
@@ -105,23 +101,13 @@ class OpenEvents:
 
     def save(self, *, now: bool = False) -> None:
         """Writes the file when something has changed, at most once a second unless ``now``."""
-        if self._path is None or not self._changed or (self._clock() < self._write_at and not now):
+        if self._folder is None or not self._changed or (self._clock() < self._write_at and not now):
             return
         self._write_at = self._clock() + WRITE_EVERY
         boots = {(found.pipeline, found.message.boot) for found in self._begun.values()}
         last = tuple(_Last(*series, seq) for series, seq in self._last.items() if series in boots)
         self._last = {series: seq for series, seq in self._last.items() if series in boots or self._newest(series)}
-        try:
-            new = self._path.with_suffix(".new")
-            new.write_bytes(dumps(encode(Remembered(self.begun(), last))))
-            new.replace(self._path)
-        except OSError as error:
-            if self._rarely.due(self._path):
-                log.warning(
-                    "%s cannot be written (%s): what is open stays open at the broker if everything is killed at once",
-                    self._path, error.strerror,
-                )  # fmt: skip
-        else:
+        if self._file.write(self._folder, Remembered(self.begun(), last)):
             self._changed = False
 
     def _newest(self, series: tuple[str, str]) -> bool:
@@ -139,16 +125,6 @@ class OpenEvents:
             lasted = at - begun.at + (0.0 if since is ABSENT else seconds(event.ts) - seconds(since))
             since = timestamp(max(0.0, now - lasted))
         return Handover(begun.pipeline, replace(ended, ts=timestamp(now), since=since), at)
-
-    def _read(self, path: Path) -> Remembered:
-        try:
-            with path.open("rb") as file:
-                return decode(Remembered, loads(file.read(MOST_BYTES)))
-        except FileNotFoundError:
-            return Remembered()
-        except (OSError, WireError) as error:
-            log.warning("%s cannot be read, events that were open may stay open at the broker: %s", path, error)
-            return Remembered()
 
 
 def events_of(handovers: Iterable[Handover]) -> Iterable[tuple[str, Event]]:

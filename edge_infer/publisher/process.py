@@ -170,7 +170,7 @@ class Publisher:
         self._vocabulary.save(folder, self._egress.words())
         self._outbox.use(folder, plan.outbox)
         self._cargo.limit(plan.mqtt.max_rate)
-        self._open.load(str(folder))
+        self._open.load(folder)
         self._egress.recall(events_of(self._open.begun()))
         self._states.apply(plan, self._memory.load(plan))
         self._plan = plan

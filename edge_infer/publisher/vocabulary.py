@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from edge_infer.codec import Range, Size, Text, decode, dumps, encode, loads
-from edge_infer.errors import WireError
+from edge_infer.codec import Range, Size, Text
 from edge_infer.messages import Label, Name, Title
-
-log = logging.getLogger(__name__)
+from edge_infer.publisher.keepsake import Keepsake
 
 FILE: Final = "vocabulary.json"
 MOST: Final = 256
@@ -53,32 +50,17 @@ class Vocabulary:
 
     def __init__(self) -> None:
         self._known: Words | None = None
+        self._file = Keepsake(Words, FILE, MOST_BYTES, "what waits of earlier models may be rejected")
 
     def load(self, folder: Path) -> Words:
         """What processes before this one have left, once; nothing after that."""
         if self._known is not None:
             return Words()
-        try:
-            with (folder / FILE).open("rb") as file:
-                self._known = decode(Words, loads(file.read(MOST_BYTES)))
-        except (OSError, WireError) as error:
-            self._known = Words()
-            if not isinstance(error, FileNotFoundError):
-                log.warning(
-                    "%s cannot be read, what waits of earlier models will be rejected: %s", folder / FILE, error
-                )
+        self._known = self._file.read(folder) or Words()
         return self._known
 
     def save(self, folder: Path, words: Words) -> None:
         """Remembers the newest of these; where it cannot write, the next time."""
         new = Words(words.models[-MOST:], words.pipelines[-MOST:])
-        if new == self._known:
-            return
-        path = folder / FILE
-        try:
-            path.with_suffix(".new").write_bytes(dumps(encode(new)))
-            path.with_suffix(".new").replace(path)
-        except OSError as error:
-            log.debug("%s cannot be written: %s", path, error.strerror)
-        else:
+        if new != self._known and self._file.write(folder, new):
             self._known = new

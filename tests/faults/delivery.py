@@ -151,10 +151,10 @@ class _Storm:
         delivered is what was acknowledged.
         """
         found: dict[tuple[str, str], set[int]] = {}
-        for topic, said in self._gate.witness.acknowledged:
-            if topic.endswith("/result"):
-                value = json.loads(said)
-                found.setdefault((topic.split("/")[2], value["boot"]), set()).add(value["seq"])
+        for said in self._gate.witness.acknowledged:
+            if said.topic.endswith("/result"):
+                value = json.loads(said.payload)
+                found.setdefault((said.topic.split("/")[2], value["boot"]), set()).add(value["seq"])
         return found
 
     def _leave(self) -> None:

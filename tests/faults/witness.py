@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Final
+from edge_infer.privacy.packets import (
+    CONNECT,
+    PUBACK,
+    PUBLISH,
+    VERSION_5,
+    Publication,
+    next_packet,
+    publication,
+    version_of,
+)
 
-CONNECT, PUBLISH, PUBACK = 1, 3, 4
-MQTT_5: Final = 5
+REFUSED = 0x80
 
 
 class Witness:
-    """``acknowledged``: topic and payload of every message for which the broker took over the responsibility."""
+    """``acknowledged``: every message for which the broker took over the responsibility."""
 
     def __init__(self) -> None:
-        self.acknowledged: list[tuple[str, bytes]] = []
+        self.acknowledged: list[Publication] = []
 
     def connection(self) -> Conversation:
         """What is said on one more connection."""
@@ -20,60 +28,30 @@ class Witness:
 
 
 class Conversation:
-    """The packets of one connection, cut out of the bytes of both directions (MQTT 5, section 2.1)."""
+    """The packets of one connection, cut out of the bytes of both directions."""
 
-    def __init__(self, acknowledged: list[tuple[str, bytes]]) -> None:
+    def __init__(self, acknowledged: list[Publication]) -> None:
         self._acknowledged = acknowledged
         self._streams = {True: bytearray(), False: bytearray()}
-        self._open: dict[int, tuple[str, bytes]] = {}
-        self._level = MQTT_5
+        self._open: dict[bytes, Publication] = {}
+        self._version = VERSION_5
 
     def heard(self, data: bytes, *, from_broker: bool) -> None:
         """More bytes of one direction."""
         stream = self._streams[from_broker]
         stream += data
-        while (packet := _taken(stream)) is not None:
+        while (packet := next_packet(stream)) is not None:
             self._look(*packet)
 
     def _look(self, head: int, body: bytes) -> None:
         kind = head >> 4
         if kind == CONNECT:
-            self._level = body[6]  # behind the name MQTT and its length
-        elif kind == PUBLISH and head & 0b110:  # with quality 0 nothing is acknowledged
-            at = 2 + int.from_bytes(body[:2], "big")
-            topic, number = body[2:at].decode(), int.from_bytes(body[at : at + 2], "big")
-            at += 2
-            if self._level == MQTT_5:
-                size, at = _number(body, at)
-                at += size
-            self._open[number] = topic, body[at:]
+            self._version = version_of(body)
+        elif kind == PUBLISH:
+            said = publication(head, body, self._version)
+            if said.identifier:  # with quality 0 nothing is acknowledged
+                self._open[said.identifier] = said
         elif kind == PUBACK:
-            number = int.from_bytes(body[:2], "big")
-            refused = len(body) > 2 and body[2] >= 0x80
-            said = self._open.pop(number, None)
-            if said is not None and not refused:
-                self._acknowledged.append(said)
-
-
-def _taken(stream: bytearray) -> tuple[int, bytes] | None:
-    """The first packet, taken out of the stream; None until it is whole."""
-    try:
-        size, start = _number(stream, 1)
-    except IndexError:
-        return None
-    if len(stream) < start + size:
-        return None
-    head, body = stream[0], bytes(stream[start : start + size])
-    del stream[: start + size]
-    return head, body
-
-
-def _number(data: bytes | bytearray, at: int) -> tuple[int, int]:
-    """A variable byte integer (section 1.5.5) and where it ends; raises IndexError when it is cut off."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
+            found = self._open.pop(body[:2], None)
+            if found is not None and not (len(body) > 2 and body[2] >= REFUSED):
+                self._acknowledged.append(found)

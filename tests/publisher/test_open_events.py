@@ -54,19 +54,19 @@ def test_zones_end_before_the_objects_in_them_and_numbers_go_on() -> None:
 
 def test_it_is_remembered_over_a_power_cut(tmp_path: Path) -> None:
     before = OpenEvents()
-    before.load(str(tmp_path))
+    before.load(tmp_path)
     before.note(Handover("door", appear(1)))
     before.note(Handover("door", enter(2)))
     before.save()
     after = OpenEvents()
-    after.load(str(tmp_path))
+    after.load(tmp_path)
     assert [found[:2] for found in ends(after.end("engine_failed", lambda _: True))] == [("exit", 3), ("leave", 4)]
 
 
 def test_a_broken_file_is_told_and_forgotten(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"begun":[{"pipeline":"door"')
     known = OpenEvents()
-    known.load(str(tmp_path))
+    known.load(tmp_path)
     assert known.begun() == ()
 
 

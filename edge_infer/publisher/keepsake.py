@@ -1,0 +1,60 @@
+"""One record in a small file of the publisher's folder, for the process that comes after this one."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.errors import WireError
+from edge_infer.publisher.rarely import Rarely
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Keepsake(Generic[T]):
+    """Reads and writes the file; what goes wrong is told with what follows from it, and never raised.
+
+    It is replaced as a whole, so that a kill leaves the old one or the new one. It is not waited for until it is on the
+    disk: the thread that writes it serves the broker.
+    """
+
+    def __init__(self, kind: type[T], name: str, most: int, without: str) -> None:
+        """``most``: bytes that are read; ``without`` says what happens to somebody who goes without the file."""
+        self._kind: Any = kind
+        self._name = name
+        self._most = most
+        self._without = without
+        self._rarely = Rarely(3600.0)
+
+    def read(self, folder: Path) -> T | None:
+        """What the file holds; None where there is none, or none that can be read."""
+        path = folder / self._name
+        try:
+            with path.open("rb") as file:
+                found: T = decode(self._kind, loads(file.read(self._most)))
+        except FileNotFoundError:
+            return None
+        except (OSError, WireError) as error:
+            log.warning("%s cannot be read (%s): %s", path, error, self._without)
+            return None
+        return found
+
+    def write(self, folder: Path, record: T | None) -> bool:
+        """Puts the record, or with None nothing, into the place of what was there; False when that failed."""
+        path = folder / self._name
+        try:
+            if record is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                path.with_suffix(".new").write_bytes(dumps(encode(record)))
+                path.with_suffix(".new").replace(path)
+        except OSError as error:
+            if self._rarely.due(path):
+                log.warning("%s cannot be written (%s): %s", path, error.strerror, self._without)
+            return False
+        return True

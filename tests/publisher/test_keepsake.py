@@ -1,0 +1,65 @@
+"""Small files of the publisher, and those that cannot be read or written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edge_infer.publisher.keepsake import Keepsake
+from edge_infer.publisher.vocabulary import FILE, ModelWords, Vocabulary, Words
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    text: str
+
+
+def note(most: int = 1000) -> Keepsake[Note]:
+    return Keepsake(Note, "note.json", most, "nobody knows what was there")
+
+
+def test_what_one_process_leaves_the_next_one_finds(tmp_path: Path) -> None:
+    folder = tmp_path / "publisher"
+    assert note().read(folder) is None
+    assert note().write(folder, Note("one"))
+    assert note().write(folder, Note("two"))
+    assert note().read(folder) == Note("two")
+    assert [path.name for path in folder.iterdir()] == ["note.json"]
+    assert note().write(folder, None)
+    assert note().write(folder, None)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ['{"text":', '{"text":1}', '{"text":"' + "x" * 2000 + '"}', "\udcff"])
+def test_a_file_that_is_not_what_it_should_be_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    (tmp_path / "note.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert note().read(tmp_path) is None
+    assert "note.json cannot be read (" in caplog.text
+    assert caplog.text.endswith("): nobody knows what was there\n")
+
+
+def test_what_cannot_be_written_is_told_once_with_what_follows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "note.json").mkdir()
+    keepsake = note()
+    assert not keepsake.write(tmp_path, Note("one"))
+    assert not keepsake.write(tmp_path, Note("two"))
+    assert caplog.text.count("cannot be written (Is a directory): nobody knows what was there") == 1
+
+
+def test_labels_that_cannot_be_kept_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Without them what waits is rejected by the next process, which nobody would understand."""
+    (tmp_path / FILE).with_suffix(".new").mkdir()
+    vocabulary = Vocabulary()
+    vocabulary.load(tmp_path)
+    words = Words((ModelWords("0" * 8, ("face",), (), {}),))
+    vocabulary.save(tmp_path, words)
+    assert "what waits of earlier models may be rejected" in caplog.text
+    (tmp_path / FILE).with_suffix(".new").rmdir()
+    vocabulary.save(tmp_path, words)
+    assert Vocabulary().load(tmp_path) == words
