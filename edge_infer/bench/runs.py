@@ -18,8 +18,8 @@ from edge_infer.engine.frame import Captured
 from edge_infer.engine.interpreter import Interpreter
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.stream import make_feed
+from edge_infer.engine.worker import Worker
 from edge_infer.errors import StartError
 from edge_infer.rooms import Acked
 
@@ -84,7 +84,7 @@ class Whole:
             outlet = Outlet(channel, BOOT)
             plan = SourcePlan("memory", "memory", "", False, False, {}, gives=self._plan.model.input.takes, noisy=False)
             feed = make_feed(plan)
-            pipeline = Pipeline(self._plan, feed, outlet)
+            pipeline = Worker(self._plan, feed, outlet)
             pipeline.start()
             feed.start(Memory(self._frames))
             try:
@@ -94,7 +94,7 @@ class Whole:
                 feed.close()
                 pipeline.close()
 
-    def _measure(self, outlet: Outlet, channel: Channel, pipeline: Pipeline, seconds: float) -> Run:
+    def _measure(self, outlet: Outlet, channel: Channel, pipeline: Worker, seconds: float) -> Run:
         name, limit = self._plan.name, time.monotonic() + START
         while outlet.numbered(name) == 0:
             if time.monotonic() > limit:

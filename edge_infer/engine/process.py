@@ -21,8 +21,8 @@ from edge_infer.engine.frame import Frame
 from edge_infer.engine.interpreter import backend_name
 from edge_infer.engine.mask import Mask
 from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.stream import make_feed
+from edge_infer.engine.worker import Worker
 from edge_infer.errors import EdgeInferError, WireError
 from edge_infer.messages import Reason
 from edge_infer.rooms import (
@@ -65,7 +65,7 @@ class Engine:
         self._plan: Plan | None = None
         self._order = 0
         self._feeds: dict[str, Feed] = {}
-        self._pipelines: dict[str, Pipeline] = {}
+        self._pipelines: dict[str, Worker] = {}
         self._readers: dict[str, int] = {}  # ways to readers that no feed has taken yet
         self._stopping = self._told_wrong = False
 
@@ -150,7 +150,7 @@ class Engine:
             self._outlet.forget(name)
         feeds = {name: kept_feeds.get(name) or make_feed(source) for name, source in wanted.items()}
         fresh = {
-            name: Pipeline(each, feeds[each.source], self._outlet, watched=name in order.trials)
+            name: Worker(each, feeds[each.source], self._outlet, watched=name in order.trials)
             for name, each in pipelines.items()
             if name not in kept
         }
@@ -172,7 +172,7 @@ class Engine:
         except EdgeInferError as error:
             feed.trouble(str(error), ended=True)
 
-    def _end(self, parts: Iterable[Pipeline | Feed], reason: Reason = "stopped", patience: float = PATIENCE) -> None:
+    def _end(self, parts: Iterable[Worker | Feed], reason: Reason = "stopped", patience: float = PATIENCE) -> None:
         """Ends them all; what pipelines have open ends for the reason."""
         ending = list(parts)
         for part in ending:  # all at once, so that slow ones are waited for together
@@ -180,7 +180,7 @@ class Engine:
         deadline = time.monotonic() + patience
         for part in ending:
             left = max(0.0, deadline - time.monotonic())
-            part.close(left, reason) if isinstance(part, Pipeline) else part.close(left)
+            part.close(left, reason) if isinstance(part, Worker) else part.close(left)
 
     def _why(self, question: WhyQuestion) -> WhyAnswer:
         """Sentences of all pipelines that were asked after, by time."""

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from edge_infer.config.plan import PipelinePlan, SourcePlan
 from edge_infer.engine.analyse.instant import Instant
-from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Captured, Frame, Line, Samples
+from edge_infer.engine.health import PipelineWatch
 from edge_infer.engine.outcome import Composer
 from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.tasks import Findings
+from edge_infer.engine.voice import Voice
 from edge_infer.messages import Event, Result, State
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
@@ -82,7 +83,8 @@ def replay(plan: PipelinePlan, source: SourcePlan, boot: str, *, paced: bool) ->
     With ``paced`` the limits of frames a second hold, as with a camera. Raises `EdgeInferError`.
     """
     recorder = Recorder(boot)
-    pipeline, pacer = Pipeline(plan, Feed(source), recorder), Pacer(plan.fps if paced else None)
+    pipeline = Pipeline(Voice(plan.name, recorder), PipelineWatch(0.0))
+    pacer = Pacer(plan.fps if paced else None)
     serving = Serving(plan, boot, lambda: recorder.new_object(plan.name))
     serving.compose = Composer(plan, boot, timed=False)
     serving.load()

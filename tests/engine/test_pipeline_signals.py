@@ -14,8 +14,8 @@ from edge_infer.config.plan import PipelinePlan, SourcePlan
 from edge_infer.engine.capture import local_capture
 from edge_infer.engine.frame import Samples
 from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.stream import Stream, make_feed
+from edge_infer.engine.worker import Worker
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve
 from edge_infer.readers.sources import source_target
@@ -23,7 +23,7 @@ from edge_infer.rooms import Handover
 from tests.broker import eventually
 from tests.engine.sounds import EVENTS, JOGGING, MANIFESTS, SINE, motions, put
 from tests.engine.summing import Entry, adding_model
-from tests.engine.test_pipeline import ends, heard, reasons
+from tests.engine.test_worker import ends, heard, reasons
 
 __all__ = ["ends"]
 
@@ -48,7 +48,7 @@ def test_every_window_of_a_recording_becomes_a_result(
 ) -> None:
     outlet, channel = ends
     feed = make_feed(source("audio", file=str(assets / "audio" / "speech.wav"), realtime=False))
-    pipeline, records = Pipeline(plan(assets, tmp_path, EVENTS), feed, outlet), list[Any]()
+    pipeline, records = Worker(plan(assets, tmp_path, EVENTS), feed, outlet), list[Any]()
     pipeline.start()
     feed.start(local_capture(feed.plan))
     eventually(lambda: "source_ended" in reasons(heard(channel, records)), "end of the source", 20)
@@ -65,7 +65,7 @@ def test_faults_on_the_way_are_told_and_pass(ends: tuple[Outlet, Channel], asset
     outlet, channel = ends
     feed = make_feed(source("csv", file="nowhere.csv", rate=10.0))
     assert isinstance(feed, Stream)
-    pipeline, records = Pipeline(plan(assets, tmp_path, JOGGING), feed, outlet), list[Any]()
+    pipeline, records = Worker(plan(assets, tmp_path, JOGGING), feed, outlet), list[Any]()
     pipeline.start()
     running = dict(motions(assets))["Running"]
     number = 0
@@ -96,7 +96,7 @@ def test_a_value_that_cannot_be_is_said_to_be_implausible(
     rows.write_text("angle\n0.5236\n1.5708\n4.7124\n")
     manifest = MANIFESTS[SINE].replace("min: -1.2", "min: 0, unit: x, step: 0.1")
     feed = make_feed(source("csv", file=str(rows), rate=10.0, realtime=False))
-    pipeline, records = Pipeline(plan(assets, tmp_path, SINE, manifest), feed, outlet), list[Any]()
+    pipeline, records = Worker(plan(assets, tmp_path, SINE, manifest), feed, outlet), list[Any]()
     pipeline.start()
     feed.start(local_capture(feed.plan))
     eventually(lambda: len(results(heard(channel, records))) == 3, "three results", 20)
@@ -122,7 +122,7 @@ def test_outputs_that_are_no_numbers_are_told_counted_and_pass(
     )
     model = resolve(ModelRequest("m", str(path)))
     feed = make_feed(source("csv", file=str(rows), rate=10.0, realtime=False))
-    pipeline = Pipeline(PipelinePlan("ear", "mic", model, 1.0, publish="every"), feed, outlet)
+    pipeline = Worker(PipelinePlan("ear", "mic", model, 1.0, publish="every"), feed, outlet)
     records: list[Any] = []
     pipeline.start()
     feed.start(local_capture(feed.plan))

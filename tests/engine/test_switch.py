@@ -17,11 +17,11 @@ from edge_infer.engine.capture import local_capture
 from edge_infer.engine.feed import Feed
 from edge_infer.engine.interpreter import Interpreter
 from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.silence import SAME
 from edge_infer.engine.switch import Switch
 from edge_infer.engine.trial import Trial
+from edge_infer.engine.worker import Worker
 from edge_infer.errors import ModelError
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve
@@ -52,7 +52,7 @@ class Hall:
     def __init__(self, first: PipelinePlan, outlet: Outlet, channel: Channel) -> None:
         options: dict[str, Any] = {"width": 64, "height": 64, "fps": 50.0}
         self.feed = Feed(SourcePlan("cam", "synthetic", source_target("synthetic"), False, False, options))
-        self.pipeline = Pipeline(first, self.feed, outlet)
+        self.pipeline = Worker(first, self.feed, outlet)
         self._channel = channel
         self._records: list[Any] = []
 

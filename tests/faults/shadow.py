@@ -20,7 +20,7 @@ from edge_infer.config.plan import PipelinePlan, ShadowPlan, SourcePlan
 from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.pipeline import Pipeline
+from edge_infer.engine.worker import Worker
 from edge_infer.messages import ShadowStatus
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve
@@ -64,7 +64,7 @@ def measure(frames: int, *, one_core: bool) -> Cost:
 
 
 class _Turns:
-    def __init__(self, pipeline: Pipeline, pictures: list[Frame]) -> None:
+    def __init__(self, pipeline: Worker, pictures: list[Frame]) -> None:
         self._pipeline = pipeline
         self._pictures = pictures
         self._number = 0
@@ -101,7 +101,7 @@ class _Turns:
         return time.monotonic() - begun
 
 
-def _state(pipeline: Pipeline) -> str:
+def _state(pipeline: Worker) -> str:
     status = pipeline.running().shadow
     return "" if status is None else status.state
 
@@ -124,7 +124,7 @@ def _running() -> Iterator[_Turns]:
         feed.lossless = True
         stack.callback(feed.close)
         model = resolve(ModelRequest("faces", str(MODEL)))
-        pipeline = Pipeline(PipelinePlan("door", "cam", model, 0.5, publish="off"), feed, Outlet(ours, "abcdef"))
+        pipeline = Worker(PipelinePlan("door", "cam", model, 0.5, publish="off"), feed, Outlet(ours, "abcdef"))
         stack.callback(pipeline.close)
         pipeline.start()
         eventually(lambda: pipeline.running().sha is not None, "a model", 60)

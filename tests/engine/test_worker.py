@@ -21,8 +21,8 @@ from edge_infer.engine.decoders.blazeface import BlazeFace
 from edge_infer.engine.feed import Cursor, Feed
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.records import Candidates
+from edge_infer.engine.worker import Worker
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve
 from edge_infer.readers.sources import source_target
@@ -95,7 +95,7 @@ def reasons(records: list[Any]) -> list[object]:
 def test_a_fault_in_a_decoder_makes_the_state_null_and_passes(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
     outlet, channel = ends
     feed, records = images(tmp_path, 8), list[Any]()
-    pipeline = Pipeline(pipeline_plan(Moody), feed, outlet)
+    pipeline = Worker(pipeline_plan(Moody), feed, outlet)
     pipeline.start()
     feed.start(local_capture(feed.plan))
     eventually(lambda: "source_ended" in reasons(heard(channel, records)), "end of the source", 20)
@@ -108,7 +108,7 @@ def test_a_fault_in_a_decoder_makes_the_state_null_and_passes(ends: tuple[Outlet
 def test_a_decoder_that_cannot_be_made_is_told(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
     outlet, channel = ends
     feed, records = images(tmp_path, 1), list[Any]()
-    pipeline = Pipeline(pipeline_plan(Unbuilt), feed, outlet)
+    pipeline = Worker(pipeline_plan(Unbuilt), feed, outlet)
     pipeline.start()
     eventually(lambda: "engine_failed" in reasons(heard(channel, records)), "state")
     assert "a fault of a plug-in" in pipeline.running().why
@@ -120,7 +120,7 @@ def test_a_model_that_cannot_be_loaded_holds_up_no_other_pipeline(ends: tuple[Ou
     feed, records = images(tmp_path, 5), list[Any]()
     broken = pipeline_plan()
     broken = replace(broken, name="yard", model=replace(broken.model, path="/nowhere"))
-    pipelines = [Pipeline(plan, feed, outlet) for plan in (broken, pipeline_plan())]
+    pipelines = [Worker(plan, feed, outlet) for plan in (broken, pipeline_plan())]
     for pipeline in pipelines:
         pipeline.start()
     feed.start(local_capture(feed.plan))
@@ -144,7 +144,7 @@ class Ending(Feed):
 def test_the_last_frame_of_a_source_counts_too(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
     outlet, channel = ends
     feed, records = Ending(images(tmp_path, 2).plan), list[Any]()
-    pipeline = Pipeline(pipeline_plan(), feed, outlet)
+    pipeline = Worker(pipeline_plan(), feed, outlet)
     pipeline.start()
     feed.start(local_capture(feed.plan))
     eventually(lambda: "source_ended" in reasons(heard(channel, records)), "end of the source")
@@ -167,7 +167,7 @@ def test_a_lossless_source_that_nobody_wants_waits(tmp_path: Path) -> None:
 def test_a_pipeline_that_was_ended_says_nothing_more(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
     outlet, channel = ends
     feed, records = images(tmp_path, 2), list[Any]()
-    pipeline = Pipeline(pipeline_plan(Slow), feed, outlet)
+    pipeline = Worker(pipeline_plan(Slow), feed, outlet)
     pipeline.start()
     feed.start(local_capture(feed.plan))
     eventually(lambda: pipeline.busy() > 0, "a frame under way", 20)
@@ -183,7 +183,7 @@ def test_a_long_reason_fits_the_wire(ends: tuple[Outlet, Channel], tmp_path: Pat
     outlet, channel = ends
     plan = pipeline_plan()
     plan = replace(plan, model=replace(plan.model, path="/nowhere" * 300))
-    pipeline = Pipeline(plan, images(tmp_path, 1), outlet)
+    pipeline = Worker(plan, images(tmp_path, 1), outlet)
     pipeline.start()
     records = list[Any]()
     eventually(lambda: "engine_failed" in reasons(heard(channel, records)), "state")

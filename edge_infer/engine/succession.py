@@ -1,0 +1,140 @@
+"""Which model serves in a pipeline, and which comes after it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import replace
+
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.outlet import Outward
+from edge_infer.engine.serving import Serving
+from edge_infer.engine.shadow import same_but_shadow
+from edge_infer.engine.switch import Switch
+from edge_infer.engine.voice import Voice
+from edge_infer.rooms import Running
+
+log = logging.getLogger(__name__)
+
+
+class Succession:
+    """The main thread wants another model (`change`); the worker takes it between two frames (`take_over`)."""
+
+    def __init__(self, plan: PipelinePlan, outlet: Outward, voice: Voice, *, watched: bool = False) -> None:
+        """``watched``: the first model is on probation."""
+        self.plan = plan
+        self._outlet = outlet
+        self._voice = voice
+        self.serving = self._made(plan, watched=watched)
+        self._handing = threading.Lock()  # over `plan` and `_switch`, which the main thread sets and the worker takes
+        self._switch: Switch | None = Switch(self.serving, alone=True)
+        self._refused = self._switched = Running(None)
+        self._outcome_at = 0.0
+
+    def change(self, plan: PipelinePlan, *, watched: bool = False, alone: bool = False) -> None:
+        """Another plan, ``watched`` if its model is on probation.
+
+        The next model is loaded beside the one that serves, or ``alone``, after that is gone.
+        """
+        with self._handing:
+            self.plan = plan
+            self._refused = Running(None)  # what is tried once more has not been refused yet
+            if self._switch is not None:
+                self._switch.give_up()
+                self._switch = None
+            if self.serving.ready and same_but_shadow(plan, self.serving.plan):
+                self.serving.compared(plan)
+            if plan == self.serving.plan and self.serving.ready:
+                self.serving.watch(watched=watched)
+            else:
+                alone = alone or not self.serving.ready
+                self._switch = Switch(self._made(plan, watched=watched), alone=alone)
+
+    def due(self) -> bool:
+        """Whether `take_over` has something to do."""
+        switch = self._switch
+        return switch is not None and switch.done()
+
+    def take_over(self) -> Switch | None:
+        """Puts the next model in the place of the one that served, once it is there; None when nothing came of it.
+
+        Where the switch has an error its model was refused, and what served goes on.
+        """
+        with self._handing:
+            switch = self._switch
+            if switch is None or not switch.done():
+                return None
+            self._switch = None
+        before = self.serving
+        if switch.alone and switch.serving is not before:
+            self._voice.nothing(before, "model_changed")
+        if switch.alone:
+            before.close()
+            switch.load()
+        if switch.error:
+            self._refuse(switch)
+        else:
+            self._take(switch, before)
+        return switch
+
+    def answered(self, now: float) -> None:
+        """A frame has become an outcome; the first one of a model tells how long the gap was."""
+        if self._outcome_at < self.serving.since:
+            self._switched = replace(self._switched, gap=now - self._outcome_at if self._outcome_at else 0.0)
+        self._outcome_at = now
+
+    def running(self, busy: float) -> Running:
+        """What runs here, and how it does; ``busy``: seconds that the frame under way has taken."""
+        serving, refused = self.serving, self._refused
+        trial, sha = serving.trial, serving.plan.model.sha256 if serving.ready else None
+        return replace(
+            self._switched,
+            sha=sha,
+            seconds=time.monotonic() - serving.since if sha else 0.0,
+            frames=trial.frames if trial else 0,
+            fault=trial.fault if trial else "",
+            refused=refused.refused,
+            why=refused.why,
+            busy=busy,
+            shadow=serving.shadow.status() if serving.shadow is not None else None,
+        )
+
+    def unsettled(self) -> bool:
+        """Whether something is being loaded or on trial."""
+        return self._switch is not None or self.serving.trial is not None
+
+    def close(self) -> None:
+        """The end, in the worker."""
+        with self._handing:
+            if self._switch is not None:
+                self._switch.give_up()
+        self.serving.close()
+
+    def _made(self, plan: PipelinePlan, *, watched: bool) -> Serving:
+        return Serving(plan, self._outlet.boot, lambda: self._outlet.new_object(plan.name), watched=watched)
+
+    def _refuse(self, switch: Switch) -> None:
+        self._refused = Running(None, refused=switch.serving.plan.model.sha256, why=switch.error[:500])
+        if self.serving.ready:
+            log.error("pipeline %s: %s; %s goes on", self.plan.name, switch.error, self.serving.plan.model.title)
+
+    def _take(self, switch: Switch, before: Serving) -> None:
+        """From here on the next frame is for the new model."""
+        fresh = self.serving = switch.serving
+        if fresh is not before:
+            self._voice.go_on(before, fresh)
+        fresh.take(before)
+        if fresh is not before:
+            before.close()
+        self._refused = Running(None)
+        self._switched = Running(None, load=switch.seconds, pause=switch.pause)
+        with self._handing:  # the main thread may just be giving it another shadow
+            fresh.compared(fresh.plan)
+        model = fresh.plan.model
+        log.info(
+            "pipeline %s: %s (%s) serves on %s; loaded in %.0f ms, during which other threads waited %.0f ms at most",
+            self.plan.name, model.title, model.sha256[:8], self.plan.source, switch.seconds * 1000, switch.pause * 1000,
+        )  # fmt: skip
+        if fresh is not before and model != before.plan.model:
+            self._voice.nothing(fresh, "model_changed")

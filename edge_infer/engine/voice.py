@@ -1,0 +1,93 @@
+"""What a pipeline says: its results and states, and the events of whom it follows."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from edge_infer.boot import uptime
+from edge_infer.engine.analyse.events import Happening
+from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.frame import Captured
+from edge_infer.engine.outcome import Outcome
+from edge_infer.engine.outlet import Outward
+from edge_infer.engine.serving import Serving
+from edge_infer.engine.tasks import Findings
+from edge_infer.messages import Reason
+
+
+class Voice:
+    """Speaks from the pipeline's thread; what is open may be ended from another one."""
+
+    def __init__(self, pipeline: str, outlet: Outward) -> None:
+        self._pipeline = pipeline
+        self._outlet = outlet
+        self._following = threading.Lock()
+        self._ahead = 0.0  # how far the monotonic clock is ahead of the one that the frames go by
+        self._nothing: Reason | None = None
+        self._hushed = False
+        self._held_back = 0  # by those who followed before
+
+    def hush(self) -> None:
+        """From now on nothing is said but the end of what is open: a slow frame may still be under way."""
+        self._hushed = True
+
+    def held_back(self, serving: Serving) -> int:
+        """How many events a limit has held back."""
+        return self._held_back + serving.follow.held_back
+
+    def follow(self, serving: Serving, findings: Findings, frame: Captured) -> Findings:
+        """What the findings are with those before in mind; what is news of it is an event, told at once."""
+        with self._following:
+            if self._hushed:
+                return findings
+            self._ahead = frame.monotonic - frame.instant.moment
+            followed, news = serving.follow(findings, frame.instant)
+            self._tell(news)
+            return followed
+
+    def publish(self, serving: Serving, outcome: Outcome, frame: Captured) -> None:
+        """State and result of a frame, where they are due."""
+        if self._hushed:
+            return
+        now = frame.instant.moment
+        self._nothing = None
+        if serving.publication.state_due(outcome.essence, now):
+            self._outlet.state(self._pipeline, outcome.state(), outcome.at)
+        if serving.publication.result_due(outcome.essence, now):
+            self._outlet.hand_over(self._pipeline, outcome.result, outcome.at)
+
+    def nothing(self, serving: Serving, reason: Reason) -> None:
+        """The state is null, said once for a reason and again every minute; what was open ends for it."""
+        if self._hushed:
+            return
+        if reason != self._nothing:
+            serving.publication.reset()
+            self.end(serving, reason)
+        self._nothing = reason
+        if serving.publication.state_due(reason, time.monotonic()):
+            self._outlet.state(self._pipeline, serving.compose.nothing(reason), uptime())
+
+    def end(self, serving: Serving, reason: Reason) -> None:
+        """Everything that is open ends."""
+        with self._following:
+            self._tell(serving.follow.end(reason, self._now()))
+
+    def go_on(self, before: Serving, fresh: Serving) -> None:
+        """Whom we follow is followed on, unless the change concerns that: then everything open ends."""
+        reason = fresh.ends(before)
+        with self._following:
+            if reason is None:
+                fresh.follow = before.follow
+            else:
+                self._held_back += before.follow.held_back
+                self._tell(before.follow.end(reason, self._now()))
+
+    def _now(self) -> Instant:
+        """This moment by the clock that the frames go by."""
+        return Instant(time.monotonic() - self._ahead, time.time())
+
+    def _tell(self, news: tuple[Happening, ...]) -> None:
+        for happening in news:
+            captured = uptime(happening.when.moment + self._ahead)
+            self._outlet.happened(self._pipeline, happening.numbered(self._outlet.boot), captured)

@@ -1,0 +1,203 @@
+"""The thread of a pipeline: takes the frames of a feed, one after the other, whatever happens to one of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from typing import Final
+
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.analyse.decisions import Decision
+from edge_infer.engine.feed import TICK, Feed
+from edge_infer.engine.frame import Captured
+from edge_infer.engine.health import PipelineWatch
+from edge_infer.engine.outlet import Outward
+from edge_infer.engine.pipeline import Pipeline
+from edge_infer.engine.serving import Serving
+from edge_infer.engine.succession import Succession
+from edge_infer.engine.voice import Voice
+from edge_infer.errors import EdgeInferError, ModelError
+from edge_infer.messages import PipelineHealth, Reason
+from edge_infer.rooms import Running
+
+log = logging.getLogger(__name__)
+
+FAILURE_PAUSE: Final = 1.0
+"""Seconds to wait after a frame that could not be processed, so that a broken model does not eat the board."""
+VERDICT: Final = 2.0
+"""Seconds that a model that is too slow waits for another in its place: its next frame would only hold that up."""
+
+
+class Worker:
+    """Turns the frames of a feed into results and states, as a plan wants it and whichever model serves."""
+
+    def __init__(self, plan: PipelinePlan, feed: Feed, outlet: Outward, *, watched: bool = False) -> None:
+        """``watched``: the model is on probation."""
+        self.feed = feed
+        self._name = plan.name
+        self._outlet = outlet
+        self._cursor = feed.attach()
+        self._watch = PipelineWatch(time.monotonic())
+        self._voice = Voice(plan.name, outlet)
+        self._pipeline = Pipeline(self._voice, self._watch)
+        self._models = Succession(plan, outlet, self._voice, watched=watched)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"pipeline-{plan.name}", daemon=True)
+
+    @property
+    def plan(self) -> PipelinePlan:
+        """The newest plan, which may not hold yet."""
+        return self._models.plan
+
+    def start(self) -> None:
+        """Loads the model and begins, in a thread of its own."""
+        self._say_nothing("starting")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begins to end, after the frame that is under way."""
+        self._stop.set()
+        self._voice.hush()
+        self.feed.detach(self._cursor)
+
+    def close(self, timeout: float = 2.0, reason: Reason = "stopped") -> None:
+        """Waits up to ``timeout`` seconds for the end, and ends what is open for the reason; may be called twice."""
+        self.stop()
+        until = time.monotonic() + timeout
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        if self._thread.is_alive():
+            log.warning("pipeline %s: its thread did not stop", self._name)
+        if (shadow := self._models.serving.shadow) is not None:
+            shadow.close(max(0.0, until - time.monotonic()))
+        self._voice.end(self._models.serving, reason)
+
+    def change(self, plan: PipelinePlan, *, watched: bool = False, alone: bool = False) -> None:
+        """Another plan for the same feed, see `Succession.change`; it holds between two frames."""
+        self._models.change(plan, watched=watched, alone=alone)
+
+    def health(self) -> PipelineHealth:
+        """What the health message says of this pipeline."""
+        self._watch.dropped = self._cursor.dropped
+        self._watch.held_back = self._voice.held_back(self._models.serving)
+        return self._watch.health(time.monotonic(), self._outlet.numbered(self._name))
+
+    def decisions(self, since: float, label: str | None) -> list[Decision]:
+        """What was decided since a time in seconds since the epoch, about a label or all."""
+        return self._models.serving.follow.decisions.since(since, label)
+
+    def running(self) -> Running:
+        """What runs here, and how it does."""
+        return self._models.running(self.busy())
+
+    def unsettled(self) -> bool:
+        """Whether the next report is awaited: something is being loaded or on trial."""
+        return self._models.unsettled()
+
+    def busy(self) -> float:
+        """Seconds that the frame under way has taken so far; 0 between frames."""
+        since = self._watch.busy_since
+        return time.monotonic() - since if since else 0.0
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._take_over()
+                if self._models.serving.ready:
+                    self._serve(self._models.serving)
+                else:
+                    self._stop.wait(TICK)
+        except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: the other pipelines go on
+            self._failed(error)
+        finally:
+            self._models.close()
+            self.feed.detach(self._cursor)
+
+    def _take_over(self) -> None:
+        """Another model, if one is due; where none serves, the feed waits for nobody."""
+        switch = self._models.take_over()
+        if switch is None:
+            return
+        if not switch.error:
+            self._watch.error = ""
+            self.feed.attach_again(self._cursor)
+        elif not self._models.serving.ready:
+            self._failed(ModelError(switch.error))
+            self.feed.detach(self._cursor)
+
+    def _serve(self, serving: Serving) -> None:
+        """One turn: the next frame, if there is one, or the reason why nothing can be said."""
+        taken = None
+        if (rest := serving.pacer.left(time.monotonic())) and self.feed.rest(self._cursor):
+            self._stop.wait(min(rest, TICK))
+            self.feed.rest(self._cursor)  # what came meanwhile is passed over, so that the frame it takes is fresh
+        else:
+            taken = self.feed.next(self._cursor, TICK)
+        reason = self.feed.blocked()
+        if taken is not None and reason in (None, "source_ended"):  # the last frame of a source counts too
+            self._use(serving, taken)
+        elif reason:
+            self._say_nothing(reason)
+
+    def _use(self, serving: Serving, taken: Captured) -> None:
+        """Whatever goes into the model now; samples that cannot be gathered are a fault like one of the model."""
+        try:
+            for frame in serving.model.frames(taken):
+                if serving.pacer.due(time.monotonic()):
+                    self._try(serving, frame)
+        except Exception as error:  # noqa: BLE001 - the next stretch may be a better one
+            self._failed(error)
+            self._pause()
+
+    def _try(self, serving: Serving, frame: Captured) -> None:
+        try:
+            seconds = self._step(serving, frame)
+        except Exception as error:  # noqa: BLE001 - whatever a plug-in throws, the next frame may be a better one
+            self._failed(error)
+            self._pause()
+        else:
+            self._done(serving, frame, seconds)
+
+    def _step(self, serving: Serving, frame: Captured) -> float:
+        """Seconds that a frame took to become an outcome."""
+        self._watch.dropped = self._cursor.dropped
+        begun = self._watch.busy_since = time.monotonic()
+        try:
+            self._pipeline.step(serving, frame)
+            return time.monotonic() - begun
+        finally:
+            self._watch.busy_since = 0.0
+
+    def _done(self, serving: Serving, frame: Captured, seconds: float) -> None:
+        now, trial = time.monotonic(), serving.trial
+        self._watch.error = ""
+        self._watch.done(now, (now - frame.monotonic) * 1000.0)
+        self._models.answered(now)
+        if trial is not None:
+            trial.done(seconds)
+            if trial.fault:
+                self._pause(VERDICT)
+
+    def _pause(self, seconds: float = FAILURE_PAUSE) -> None:
+        """After a fault, so that a broken model does not eat the board; the next model does not wait for its end."""
+        until = time.monotonic() + seconds
+        while (rest := until - time.monotonic()) > 0 and not self._stop.is_set() and not self._models.due():
+            self._stop.wait(min(rest, TICK / 4))
+
+    def _failed(self, error: Exception) -> None:
+        """Says what went wrong, each thing once; what was said of the scene no longer holds."""
+        own = isinstance(error, EdgeInferError)
+        text = str(error) if own else f"unexpected {type(error).__name__}: {error}"
+        if text != self._watch.error:
+            log.error("pipeline %s: %s", self._name, text, exc_info=None if own else error)
+        traceback.clear_frames(error.__traceback__)  # a tensor that is held there would make the next invoke fail
+        self._watch.error = text
+        self._watch.faults += 1
+        if (trial := self._models.serving.trial) is not None:
+            trial.failed(text)
+        self._say_nothing("engine_failed")
+
+    def _say_nothing(self, reason: Reason) -> None:
+        self._voice.nothing(self._models.serving, reason)
