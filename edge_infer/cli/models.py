@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli import models_running, promotion, signing
-from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.config.places import DEFAULT_CONFIG, hinted
 from edge_infer.errors import ConfigError
-from edge_infer.supervisor.statedir import hinted
 
 if TYPE_CHECKING:
     from edge_infer.models.acquire import Arrival

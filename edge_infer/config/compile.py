@@ -1,22 +1,13 @@
-"""From a configuration file to a plan: its form, its references, every file it names and every model tried.
-
-``python -m edge_infer.config.compile FILE [--store]`` prints one JSON object, a `Compiled`, and ends with 0 or 2. The
-supervisor runs it as a child, so that it loads neither pydantic nor a YAML parser and no file can crash it.
-"""
+"""From a configuration file to a plan: its form, its references, every file it names and every model tried."""
 
 from __future__ import annotations
 
-import argparse
-import ctypes
 import os
-import signal
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_infer.codec import dumps, encode
 from edge_infer.config.build import Builder
 from edge_infer.config.load import Document, Steps, in_order, read_document, spell, validate
 from edge_infer.config.named import NamedFiles
@@ -25,20 +16,27 @@ from edge_infer.config.schema import Config, dangling
 from edge_infer.config.trust import read_policy
 from edge_infer.config.unfit import entry_of, in_vain, unfit
 from edge_infer.errors import ModelError, StartError
+from edge_infer.models.probe import Probe, probe_all
 from edge_infer.models.request import Policy
 from edge_infer.models.serving import Record, read_record
 from edge_infer.models.store import BLOBS
 
-_PR_SET_PDEATHSIG = 1
 NAMED_SECTIONS = ("models", "sources", "pipelines")
 
 
-def compile_config(path: Path, *, store: bool = False, environment: Mapping[str, str] = os.environ) -> Compiled:
+def compile_config(
+    path: Path, *, store: bool = False, environment: Mapping[str, str] = os.environ, probe: Probe | None = None
+) -> Compiled:
     """The plan of a configuration file, or all of its problems.
 
     With ``store`` the models are copied to ``<state_dir>/blobs`` under their digests, and the plan names the copies;
-    without it nothing is written anywhere.
+    without it nothing is written anywhere. ``probe`` tries the models; it may have begun.
     """
+    with probe or Probe() as child:
+        return _compile(path, environment, child, store=store)
+
+
+def _compile(path: Path, environment: Mapping[str, str], probe: Probe, *, store: bool) -> Compiled:
     document = read_document(path, environment)
     config, found = validate(document, Config)
     if document.value is None:
@@ -49,7 +47,7 @@ def compile_config(path: Path, *, store: bool = False, environment: Mapping[str,
     if sound is None:
         return Compiled(document.digest, None, in_order(problems))
     files = NamedFiles(document)
-    compilation = _Compilation(document, Builder(document, files), problems)
+    compilation = _Compilation(document, Builder(document, files), problems, probe)
     plan = compilation.plan(sound, store=store)
     everything = in_order([*problems, *files.problems])
     unfit = tuple(compilation.unfit)
@@ -84,10 +82,11 @@ def _touched(paths: Sequence[str], steps: Steps) -> bool:
 class _Compilation:
     """One run over the sound part of a configuration; adds to ``problems``."""
 
-    def __init__(self, document: Document, builder: Builder, problems: list[Problem]) -> None:
+    def __init__(self, document: Document, builder: Builder, problems: list[Problem], probe: Probe) -> None:
         self._document = document
         self._build = builder
         self._problems = problems
+        self._probe = probe
         self.unfit: list[Unfit] = []
 
     def plan(self, config: Config, *, store: bool) -> Plan | None:
@@ -116,8 +115,6 @@ class _Compilation:
 
     def _models(self, config: Config, state_dir: str, keep: Path | None) -> dict[str, ModelPlan]:
         """The models that can be used, by name."""
-        from edge_infer.models.probe import probe_all
-
         policy = self._policy(config, state_dir)
         requests = [
             self._build.request(name, model, state_dir, policy)
@@ -127,8 +124,9 @@ class _Compilation:
         record = read_record(Path(state_dir)) if keep else Record()
         vain = {each.name: in_vain(each, entry_of(config.models[each.name]), record) for each in requests}
         fresh = [request for request in requests if vain[request.name] is None]
+        self._probe.copying_to(keep)
         try:
-            outcomes = probe_all(fresh, keep) if fresh else []
+            outcomes = probe_all(fresh, self._probe)
         except StartError as failure:
             self._outside(("models",), str(failure))
             return {}
@@ -176,19 +174,3 @@ class _Compilation:
             for name, section in config.pipelines.items()
             if section.model in models
         ]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The child: prints a `Compiled` as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m edge_infer.config.compile")
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--store", action="store_true", help="copy the models in use to <state_dir>/blobs")
-    args = parser.parse_args(arguments)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    compiled = compile_config(args.file, store=args.store)
-    sys.stdout.buffer.write(dumps(encode(compiled)) + b"\n")
-    return 2 if compiled.problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

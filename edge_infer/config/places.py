@@ -32,3 +32,13 @@ def default_device_id(host: str | None = None) -> str:
     """The host name up to its first dot, with ``-`` for what a name may not have."""
     found = re.sub(r"[^A-Za-z0-9_-]", "-", (os.uname().nodename if host is None else host).split(".")[0])
     return found.lstrip("-_")[:64] or "edge"
+
+
+def hinted(config: Path) -> Path:
+    """The state directory that a configuration seems to name, even one that is broken; else the default."""
+    try:
+        text = config.read_text(encoding="utf-8", errors="replace")[:65536]
+    except OSError:
+        return default_state_dir()
+    found = re.search(r"^\s*(?:device:\s*\{.*?)?state_dir:\s*[\"']?([^\"'#,}\n]+)", text, re.MULTILINE)
+    return config.parent / os.path.expandvars(found[1].strip()) if found else default_state_dir()

@@ -46,13 +46,10 @@ def probe(request: ModelRequest, store: Path | None = None, timeout: float = TIM
     return examine_safely(request, store, timeout).plan
 
 
-def probe_all(
-    requests: Sequence[ModelRequest], store: Path | None = None, timeout: float = TIMEOUT
-) -> list[ModelPlan | ModelError]:
-    """`probe` for several models, in their order; each is a plan or what is wrong with it. Raises `StartError`."""
+def probe_all(requests: Sequence[ModelRequest], child: Probe) -> list[ModelPlan | ModelError]:
+    """What `probe` says of several models, in their order: a plan or what is wrong with it. Raises `StartError`."""
     last = time.monotonic() + ALL
-    with Probe(store, timeout) as child:
-        return [child.outcome(request, last) for request in requests]
+    return [child.outcome(request, last) for request in requests]
 
 
 def examine_safely(request: ModelRequest, store: Path | None = None, timeout: float = TIMEOUT) -> Resolution:
@@ -62,12 +59,13 @@ def examine_safely(request: ModelRequest, store: Path | None = None, timeout: fl
 
 
 class Probe:
-    """A child that tries models; it starts with the first one and is started again after a crash."""
+    """A child that tries models; it starts with the first one, or at `begin`, and is started again after a crash."""
 
     def __init__(self, store: Path | None = None, timeout: float = TIMEOUT) -> None:
-        self._store = str(store) if store else None
+        self._store = store
         self._timeout = timeout
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked = False
         self._chatter = b""
 
     def __enter__(self) -> Self:
@@ -77,6 +75,17 @@ class Probe:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def begin(self) -> None:
+        """Starts the child, so that it has loaded what it needs when the first model comes."""
+        if self._process is None:
+            self._process, self._asked = _start(self._store), False
+
+    def copying_to(self, store: Path | None) -> None:
+        """Models are copied there from now on, or nowhere; a child that is fenced in elsewhere ends."""
+        if store != self._store:
+            self.close()
+            self._store = store
 
     def outcome(self, request: ModelRequest, last: float = math.inf) -> ModelPlan | ModelError:
         """The plan of a model, or what is wrong with it; raises `StartError` when no model can be tried here.
@@ -90,7 +99,8 @@ class Probe:
 
     def examine(self, request: ModelRequest, seconds: float | None = None) -> Resolution:
         """The resolution of a model that works here; raises `ModelError`, `StartError`."""
-        answer = self._ask(Order(request, self._store, seconds or self._timeout))
+        store = str(self._store) if self._store else None
+        answer = self._ask(Order(request, store, seconds or self._timeout))
         if answer.machine:
             raise StartError(answer.error)
         if answer.resolution is None:
@@ -109,8 +119,10 @@ class Probe:
                 stream.close()
 
     def _ask(self, order: Order) -> Answer:
-        deadline = time.monotonic() + order.seconds + (STARTUP if self._process is None else 0.0)
-        process = self._process = self._process or _start(self._store)
+        self.begin()
+        deadline = time.monotonic() + order.seconds + (0.0 if self._asked else STARTUP)
+        process, self._asked = self._process, True
+        assert process is not None
         try:
             return decode(Answer, loads(self._exchange(process, dumps(encode(order)) + b"\n", deadline)))
         except (BrokenPipeError, EOFError):
@@ -170,13 +182,13 @@ class Probe:
         return f"the model crashed the interpreter ({name}); it is damaged or needs a newer runtime.{said}"
 
 
-def _start(store: str | None) -> subprocess.Popen[bytes]:
+def _start(store: Path | None) -> subprocess.Popen[bytes]:
     """A child that reads what the operator names, and writes into the store only, which has to be there before."""
     if store is not None:
         with suppress(OSError):  # the child tells why it cannot write there
-            Path(store).mkdir(parents=True, exist_ok=True)
+            store.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_infer.models.prober", *([store] if store else [])],
+        [sys.executable, "-m", "edge_infer.models.prober", *([str(store)] if store else [])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

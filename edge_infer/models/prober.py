@@ -40,6 +40,7 @@ def main() -> int:
     lock("probe", fence=Fence(writes=tuple(sys.argv[1:]), anywhere=True))
     answers = _answers()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    _load()
     for line in sys.stdin.buffer:
         answer = _answer(decode(Order, loads(line)))
         answers.write(dumps(encode(answer)) + b"\n")
@@ -54,14 +55,19 @@ def _answers() -> BinaryIO:
     return os.fdopen(private, "wb")
 
 
-def _answer(order: Order) -> Answer:
-    # Heavy, and only after the locks; OpenBLAS starts its threads here, and after the limits it could not.
+def _load() -> None:
+    """What every trial needs, after the locks; OpenBLAS starts its threads here, and after the limits it could not."""
     import cv2
     import numpy  # noqa: F401, ICN001
 
-    from edge_infer.models.trial import try_model
+    import edge_infer.models.trial  # noqa: F401
 
     cv2.setNumThreads(1)
+
+
+def _answer(order: Order) -> Answer:
+    from edge_infer.models.trial import try_model  # heavy, and only after the locks
+
     store = Path(order.store) if order.store else None
     _limit(order)
     try:

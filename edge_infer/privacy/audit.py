@@ -128,7 +128,7 @@ def _judge(  # noqa: PLR0917 - the parts of one record
 
 
 def _compiled(config: Path) -> Plan:
-    command = [sys.executable, "-m", "edge_infer.config.compile", str(config.absolute())]
+    command = [sys.executable, "-m", "edge_infer.config", str(config.absolute())]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode not in (0, 2):
         raise StartError(f"{config} could not be read: {done.stderr.decode(errors='replace').strip()[-300:]}")

@@ -30,7 +30,7 @@ APPLIED: Final = "applied.json"
 
 
 class Compilation:
-    """One run of ``edge_infer.config.compile`` over a file; wait on `fileno`, then `finished`.
+    """One run of ``edge_infer.config`` over a file; wait on `fileno`, then `finished`.
 
     Raises `StartError` where the system has no room for it.
     """
@@ -41,7 +41,7 @@ class Compilation:
         self._deadline = time.monotonic() + DEADLINE
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "edge_infer.config.compile", str(config), "--store"],
+                [sys.executable, "-m", "edge_infer.config", str(config), "--store"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 start_new_session=True,

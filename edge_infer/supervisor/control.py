@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_infer.codec import JsonValue, dumps
-from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.config.places import DEFAULT_CONFIG, hinted
 from edge_infer.errors import EdgeInferError, StartError
-from edge_infer.supervisor.statedir import hinted
 
 log = logging.getLogger(__name__)
 

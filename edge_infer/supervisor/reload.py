@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.codec import encode
+from edge_infer.config.places import hinted
 from edge_infer.config.plan import Compiled, Plan, Problem
 from edge_infer.errors import ConfigError, StartError
 from edge_infer.messages import ConfigStatus, timestamp
@@ -17,7 +18,6 @@ from edge_infer.supervisor.compilation import Compilation, failed, remember, rem
 from edge_infer.supervisor.control import Request
 from edge_infer.supervisor.house import House
 from edge_infer.supervisor.signals import Signals
-from edge_infer.supervisor.statedir import hinted
 from edge_infer.supervisor.swap import Swap
 from edge_infer.supervisor.tidying import tidy
 from edge_infer.supervisor.watch import Watch

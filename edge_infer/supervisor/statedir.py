@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from edge_infer.config.places import default_state_dir, publisher_folder
+from edge_infer.config.places import publisher_folder
 from edge_infer.errors import StartError
 from edge_infer.sandbox.needs import store_folder
 
@@ -71,23 +70,6 @@ def _make_folders(state_dir: Path) -> None:
     folder = publisher_folder(state_dir)
     folder.mkdir(mode=0o700, exist_ok=True)
     store_folder(state_dir).mkdir(mode=0o755, exist_ok=True)
-    for name in (
-        "topics.json",
-        "discovery.json",
-        "open-events.json",
-        "outbox.sqlite",
-        "outbox.sqlite-wal",
-        "outbox.sqlite-shm",
-    ):
+    for name in _MOVED:
         with suppress(FileNotFoundError):
             (state_dir / name).rename(folder / name)
-
-
-def hinted(config: Path) -> Path:
-    """The state directory that a configuration seems to name, even one that is broken; else the default."""
-    try:
-        text = config.read_text(encoding="utf-8", errors="replace")[:65536]
-    except OSError:
-        return default_state_dir()
-    found = re.search(r"^\s*(?:device:\s*\{.*?)?state_dir:\s*[\"']?([^\"'#,}\n]+)", text, re.MULTILINE)
-    return config.parent / os.path.expandvars(found[1].strip()) if found else default_state_dir()

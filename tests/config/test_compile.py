@@ -298,7 +298,7 @@ def test_check_writes_nothing_and_the_daemon_keeps_copies(make: Make, tmp_path: 
 
 def test_the_child_prints_one_object(make: Make, tmp_path: Path) -> None:
     def child(path: Path) -> tuple[int, Compiled]:
-        command = [sys.executable, "-m", "edge_infer.config.compile", str(path)]
+        command = [sys.executable, "-m", "edge_infer.config", str(path)]
         done = subprocess.run(command, capture_output=True, check=False, timeout=120)
         return done.returncode, decode(Compiled, loads(done.stdout))
 

@@ -100,10 +100,35 @@ def test_the_shipped_package_holds_what_it_promises() -> None:
     assert plan.labels == ("face",)
 
 
+def test_a_child_that_began_early_is_the_one_that_tries(tmp_path: Path) -> None:
+    with Probe(tmp_path / "here") as child:
+        child.begin()
+        began = _pid(child)
+        child.copying_to(tmp_path / "here")
+        assert Path(child.examine(ModelRequest("m", str(SHIPPED))).plan.path).parent == tmp_path / "here"
+        assert _pid(child) == began
+
+
+def test_a_child_that_began_for_another_store_does_not_write_there(tmp_path: Path) -> None:
+    with Probe(tmp_path / "here") as child:
+        child.begin()
+        began = _pid(child)
+        child.copying_to(tmp_path / "there")
+        assert Path(child.examine(ModelRequest("m", str(SHIPPED))).plan.path).parent == tmp_path / "there"
+        assert _pid(child) != began
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def _pid(child: Probe) -> int:
+    assert child._process is not None
+    return child._process.pid
+
+
 def test_one_child_tries_many_and_each_has_its_outcome(assets: Path, tmp_path: Path) -> None:
     names = [FACES, "person_detect.tflite", "yolov8n_full_integer_quant_224.tflite", "ad01_int8.tflite"]
     requests = [ModelRequest(f"m{index}", str(assets / "models" / name)) for index, name in enumerate(names)]
-    outcomes = probe_all(requests, tmp_path / "store")
+    with Probe(tmp_path / "store") as child:
+        outcomes = probe_all(requests, child)
     assert [type(outcome) for outcome in outcomes] == [ModelPlan, ModelError, ModelPlan, ModelError]
     assert "tensor 33" in str(outcomes[1])
     plans = [outcome for outcome in outcomes if isinstance(outcome, ModelPlan)]

@@ -51,7 +51,8 @@ def test_a_model_that_says_nothing_is_refused(tmp_path: Path, mood: Mood, since:
 def test_what_begins_later_is_for_the_probation(tmp_path: Path) -> None:
     moods: tuple[Mood, ...] = ("good", "nan", "constant", "slow", "hang")
     files = [write_model(tmp_path / f"{mood}.tflite", mood) for mood in moods]
-    outcomes = probe_all([ModelRequest("m", str(file)) for file in files])
+    with Probe() as child:
+        outcomes = probe_all([ModelRequest("m", str(file)) for file in files], child)
     assert [getattr(outcome, "title", str(outcome)) for outcome in outcomes] == [f"{mood}@1.0.0" for mood in moods]
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.places import default_state_dir
+from edge_infer.config.places import default_state_dir, hinted
 from edge_infer.errors import StartError
-from edge_infer.supervisor.statedir import hinted, locked
+from edge_infer.supervisor.statedir import locked
 
 HOLD = """
 import pathlib, sys

@@ -1,0 +1,45 @@
+"""A configuration is read in a process of its own: ``python -m edge_infer.config FILE [--store]``.
+
+It prints one JSON object, a `Compiled`, and ends with 0 or 2. The supervisor runs it as a child, so that it loads
+neither pydantic nor a YAML parser and no file can crash it. The child that tries the models starts first: both load
+what they need at the same time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from edge_infer.codec import dumps, encode
+from edge_infer.config.places import hinted
+from edge_infer.models.probe import Probe
+from edge_infer.models.store import BLOBS
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The child: prints a `Compiled` as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m edge_infer.config")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--store", action="store_true", help="copy the models in use to <state_dir>/blobs")
+    args = parser.parse_args(arguments)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    store = hinted(args.file.absolute()) / BLOBS if args.store else None
+    with Probe(store) as probe:
+        if store is None or store.is_dir():  # a guess, after which no folder is made
+            probe.begin()
+        from edge_infer.config.compile import compile_config
+
+        compiled = compile_config(args.file, store=args.store, probe=probe)
+    sys.stdout.buffer.write(dumps(encode(compiled)) + b"\n")
+    return 2 if compiled.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
