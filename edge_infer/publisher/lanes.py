@@ -30,9 +30,12 @@ class Lanes:
         else:
             self._live.setdefault(entry.place, {})[entry.number] = entry
 
-    def next(self, held: Container[Place]) -> Entry | None:
-        """The next one, none of the ``held`` places; None also while it is being read from the disk."""
-        if self._live_in_a_row >= FAIR - 1 and (entry := self._from_backlog(held)):
+    def next(self, held: Container[Place], *, backlog: bool = True) -> Entry | None:
+        """The next one, none of the ``held`` places; None also while it is being read from the disk.
+
+        Without ``backlog`` only live ones leave: what waited is late among itself, and older ones may be to come.
+        """
+        if backlog and self._live_in_a_row >= FAIR - 1 and (entry := self._from_backlog(held)):
             return entry
         for kind in _KINDS:
             heads = (
@@ -41,7 +44,7 @@ class Lanes:
             if found := min(heads, key=lambda head: head[0], default=None):
                 self._live_in_a_row += 1
                 return found[1].pop(found[0])
-        return self._from_backlog(held)
+        return self._from_backlog(held) if backlog else None
 
     def give_back(self, entries: Iterable[Entry]) -> None:
         """What was given out waits again, at its place in the backlog."""

@@ -222,8 +222,10 @@ class Publisher:
                 self._put_off = message  # of the next engine, of which the supervisor's next order tells
                 return
             if not self._burying and self._is_news(message):
+                self._put_off = message  # it keeps its place before what a death that is told now makes us take
                 self._obey()  # of a boot or a model that the supervisor has told of meanwhile, before the engine began
-            if self._known(_boot(message)):
+                message, self._put_off = self._put_off, None
+            if message is not None and self._known(_boot(message)):
                 self._hear_engine(message)
 
     def _hear_engine(self, message: object) -> None:

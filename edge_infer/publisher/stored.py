@@ -205,7 +205,7 @@ class StoredOutbox:
 
     def next(self, held: Container[Place]) -> Entry | None:
         """See `Outbox`."""
-        entry = self._lanes.next(held)
+        entry = self._lanes.next(held, backlog=self._beginning_known)
         if entry:
             self._out[entry.number] = entry
         return entry
@@ -271,6 +271,11 @@ class StoredOutbox:
             log.warning("the outbox %s: the oldest messages are dropped, and counted (told once a minute)", what)
 
     # The disk
+
+    @property
+    def _beginning_known(self) -> bool:
+        """Whether nothing older can come out of the file any more, or nobody knows when it will."""
+        return self._known or self._degraded or self._disk is None or self._hangs
 
     @property
     def _hangs(self) -> bool:
