@@ -17,6 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="edge-infer publisher")
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--results", type=int, required=True)
+    parser.add_argument("--slate", type=int, required=True, help="a file in memory: what the next one has to know")
     parser.add_argument("--fence", required=True, help="a Fence as JSON")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args()
@@ -25,12 +26,13 @@ def main() -> int:
     from edge_infer.publisher.board import Board
     from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
     from edge_infer.publisher.stored import StoredOutbox
+    from edge_infer.slate import Slate
 
     control = Channel(args.control, FROM_SUPERVISOR)
     results = Channel(args.results, FROM_ENGINE)
     try:
-        with StoredOutbox() as outbox:
-            Publisher(control, results, outbox, Board(), sandbox=sandbox).run()
+        with Slate(args.slate) as slate, StoredOutbox() as outbox:
+            Publisher(control, results, outbox, Board(), sandbox=sandbox, slate=slate).run()
     except Exception:  # the outermost loop: the supervisor starts a new publisher
         logging.getLogger(__name__).exception("the publisher ends because of a fault of its own")
         return 1

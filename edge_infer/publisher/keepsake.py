@@ -45,13 +45,17 @@ class Keepsake(Generic[T]):
 
     def write(self, folder: Path, record: T | None) -> bool:
         """Puts the record, or with None nothing, into the place of what was there; False when that failed."""
+        return self.put(folder, None if record is None else dumps(encode(record)))
+
+    def put(self, folder: Path, packed: bytes | None) -> bool:
+        """`write` for a record that is already bytes."""
         path = folder / self._name
         try:
-            if record is None:
+            if packed is None:
                 path.unlink(missing_ok=True)
             else:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
-                path.with_suffix(".new").write_bytes(dumps(encode(record)))
+                path.with_suffix(".new").write_bytes(packed)
                 path.with_suffix(".new").replace(path)
         except OSError as error:
             if self._rarely.due(path):

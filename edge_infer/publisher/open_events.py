@@ -6,116 +6,152 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from edge_infer.boot import of_this_kernel, uptime
-from edge_infer.codec import ABSENT, Range, Size
-from edge_infer.messages import Boot, Event, EventType, Name, Reason, timestamp
+from edge_infer.codec import ABSENT, dumps, encode
+from edge_infer.messages import Event, EventType, Reason, timestamp
 from edge_infer.publisher.clock import seconds
-from edge_infer.publisher.keepsake import Keepsake
+from edge_infer.publisher.event_notes import MOST, EventNotes, Last
+from edge_infer.publisher.series import Series
 from edge_infer.rooms import Handover
 
-FILE: Final = "open-events.json"
-MOST: Final = 16384
-"""Events that are remembered, the oldest first to go; an engine opens at most 256 in each pipeline."""
-MOST_BYTES: Final = 16 << 20
-WRITE_EVERY: Final = 1.0
-"""Seconds between two writes: killing everything at once loses at most the last second."""
+AHEAD: Final = 32
+"""Numbers of a boot that may be given before the file is written again. Who goes on from the file leaves them out: an
+end under a number that a subscriber knows would be taken for a repetition."""
 _ENDS: Final[dict[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end"}
 _BEGINS: Final = {end: begin for begin, end in _ENDS.items()}
 
 _Key: TypeAlias = tuple[str, str, EventType, object, object, object]
 
 
-@dataclass(frozen=True, slots=True)
-class _Last:
-    """The highest number of an event of a pipeline in a boot."""
+@dataclass(slots=True)
+class _Begun:
+    """``ended`` is the number of its end, which is not safe yet; ``heard``: another process took that end."""
 
-    pipeline: Name
-    boot: Boot
-    seq: Annotated[int, Range(1, 2**53)]
+    handover: Handover
+    packed: bytes
+    ended: int = 0
+    heard: bool = False
 
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """The file: the begins of what is open, and where the numbers of their boots have come to."""
-
-    begun: Annotated[tuple[Handover, ...], Size(MOST)] = ()
-    last: Annotated[tuple[_Last, ...], Size(MOST)] = ()
+    @property
+    def series(self) -> Series:
+        return Series(self.handover.pipeline, self.handover.message.boot, "event")
 
 
 class OpenEvents:
-    """Learns from every event that was taken; ends what an engine that is gone has left open."""
+    """Learns from every event that was taken; ends what an engine that is gone has left open.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    A begin is noted before it is sent, and forgotten once its end is safe: no kill parts the two.
+    """
+
+    def __init__(self, notes: EventNotes | None = None) -> None:
+        self._notes = notes or EventNotes()
         self._folder: Path | None = None
-        self._file = Keepsake(Remembered, FILE, MOST_BYTES, "events that are open now may stay open at the broker")
-        self._begun: dict[_Key, Handover] = {}
-        self._last: dict[tuple[str, str], int] = {}
-        self._changed = False
-        self._write_at = 0.0
+        self._begun: dict[_Key, _Begun] = {}
+        self._last: dict[Series, int] = {}
+        self._filed: dict[Series, int] = {}
+        self._to_note = self._to_file = False
 
     def load(self, folder: Path) -> None:
         """Takes in what a process before this one has left; what is known already stays."""
         if self._folder is not None:
             return
         self._folder = folder
-        found = self._file.read(folder) or Remembered()
-        for last in found.last:
-            self._last.setdefault((last.pipeline, last.boot), last.seq)
-        for handover in found.begun:
-            if (event := handover.message) and isinstance(event, Event):
-                self._begun.setdefault(_key(handover.pipeline, event), handover)
+        noted = self._notes.read(folder)
+        for last in noted.last:
+            seq = last.seq if noted.exact else last.seq + AHEAD
+            self._last.setdefault(Series(last.pipeline, last.boot, "event"), seq)
+        for handover in noted.begun:
+            self._remember(handover)
+        for end in noted.ended:
+            self._remember(end.begun, end.seq)
+
+    def _remember(self, handover: Handover, ended: int = 0) -> None:
+        if isinstance(handover.message, Event):
+            begun = _Begun(handover, dumps(encode(handover)), ended, heard=True)
+            self._begun.setdefault(_key(handover.pipeline, handover.message), begun)
+            self._last.setdefault(begun.series, handover.message.seq)
 
     def begun(self) -> tuple[Handover, ...]:
-        """The begins of everything that is open."""
-        return tuple(self._begun.values())
+        """The begins of everything that is open, or whose end is not safe yet."""
+        return tuple(begun.handover for begun in self._begun.values())
 
     def note(self, handover: Handover) -> None:
         """A message was taken; results are of no interest."""
-        pipeline, event = handover.pipeline, handover.message
+        event = handover.message
         if not isinstance(event, Event):
             return
-        key, series = _key(pipeline, event), (pipeline, event.boot)
+        key, series = _key(handover.pipeline, event), Series(handover.pipeline, event.boot, "event")
         self._last[series] = max(event.seq, self._last.get(series, 0))
-        self._changed = self._changed or bool(self._begun)
+        self._to_note |= bool(self._begun)
+        self._to_file |= series in self._filed and self._last[series] - self._filed[series] >= AHEAD
         if event.type in _ENDS:
-            self._begun[key] = handover
-            self._changed = True
+            self._begun[key] = _Begun(handover, dumps(encode(handover)))
+            self._to_note = self._to_file = True
             while len(self._begun) > MOST:
                 del self._begun[next(iter(self._begun))]
-        elif event.type in _BEGINS and self._begun.pop(key, None) is not None:
-            self._changed = True
+        elif event.type in _BEGINS and (begun := self._begun.get(key)):
+            begun.ended, begun.heard = event.seq, False
 
     def reached(self, pipeline: str, boot: str, seq: int) -> None:
         """So far have the numbers of the events of a boot come, as others know."""
-        self._last[pipeline, boot] = max(seq, self._last.get((pipeline, boot), 0))
+        series = Series(pipeline, boot, "event")
+        self._last[series] = max(seq, self._last.get(series, 0))
+
+    def settle(self, series: Series, seq: int, *, heard: bool = False) -> None:
+        """Everything up to this number is safe; with ``heard``, of the ends that another process took, only."""
+        done = [
+            key
+            for key, begun in self._begun.items()
+            if 0 < begun.ended <= seq and begun.series == series and begun.heard >= heard
+        ]
+        for key in done:
+            del self._begun[key]
+            self._to_note = self._to_file = True
 
     def end(self, reason: Reason, gone: Callable[[str], bool]) -> tuple[Handover, ...]:
         """Ends of what is open in boots that are ``gone``; zones before the objects in them. They have to be noted."""
-        open_now = [found for found in self._begun.values() if gone(found.message.boot)]
+        open_now = [
+            begun.handover
+            for begun in self._begun.values()
+            if gone(begun.series.boot) and (begun.heard or not begun.ended)
+        ]
         open_now.sort(key=lambda found: isinstance(found.message, Event) and found.message.type != "enter")
         numbers = dict(self._last)
         return tuple(self._ended(found, reason, numbers) for found in open_now)
 
     def save(self, *, now: bool = False) -> None:
-        """Writes the file when something has changed, at most once a second unless ``now``."""
-        if self._folder is None or not self._changed or (self._clock() < self._write_at and not now):
+        """Notes what has changed; into the file as well when that is due, or ``now``."""
+        if self._folder is None:
             return
-        self._write_at = self._clock() + WRITE_EVERY
-        boots = {(found.pipeline, found.message.boot) for found in self._begun.values()}
-        last = tuple(_Last(*series, seq) for series, seq in self._last.items() if series in boots)
-        self._last = {series: seq for series, seq in self._last.items() if series in boots or self._newest(series)}
-        if self._file.write(self._folder, Remembered(self.begun(), last)):
-            self._changed = False
+        if self._to_note:
+            self._notes.keep(self._noted(exact=True))
+            self._to_note = False
+        if self._to_file and (now or self._notes.due):
+            boots = {begun.series for begun in self._begun.values()}
+            self._filed = {series: seq for series, seq in self._last.items() if series in boots}
+            self._last = {series: seq for series, seq in self._last.items() if series in boots or self._newest(series)}
+            self._to_file = not self._notes.file(self._folder, self._noted(exact=False))
 
-    def _newest(self, series: tuple[str, str]) -> bool:
+    def _noted(self, *, exact: bool) -> bytes:
+        """A `Noted`, put together from parts that are made once."""
+        found = self._begun.values()
+        boots = {begun.series for begun in found}
+        last = [Last(series.pipeline, series.boot, self._last[series]) for series in boots]
+        begun = b",".join(each.packed for each in found if not (exact and each.ended))
+        parts = b'{"begun":[%b],"last":%b' % (begun, dumps(encode(last)))
+        if exact:
+            ends = b",".join(b'{"begun":%b,"seq":%d}' % (each.packed, each.ended) for each in found if each.ended)
+            parts += b',"ended":[%b],"exact":true' % ends
+        return parts + b"}"
+
+    def _newest(self, series: Series) -> bool:
         """Whether no later boot of this pipeline is known."""
-        return [known for known in self._last if known[0] == series[0]][-1] == series
+        return [known for known in self._last if known.pipeline == series.pipeline][-1] == series
 
-    def _ended(self, begun: Handover, reason: Reason, numbers: dict[tuple[str, str], int]) -> Handover:
-        event, series = begun.message, (begun.pipeline, begun.message.boot)
+    def _ended(self, begun: Handover, reason: Reason, numbers: dict[Series, int]) -> Handover:
+        event, series = begun.message, Series(begun.pipeline, begun.message.boot, "event")
         assert isinstance(event, Event)
         numbers[series] = numbers.get(series, event.seq) + 1
         ended = replace(event, type=_ENDS[event.type], seq=numbers[series], reason=reason, box=ABSENT, replay=ABSENT)

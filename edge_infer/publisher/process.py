@@ -20,6 +20,7 @@ from edge_infer.publisher.cargo import Cargo
 from edge_infer.publisher.clock import Clock
 from edge_infer.publisher.discovery import Discovery
 from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.event_notes import EventNotes
 from edge_infer.publisher.health import HealthClock
 from edge_infer.publisher.memory import TopicMemory
 from edge_infer.publisher.mqtt import Link
@@ -46,6 +47,7 @@ from edge_infer.rooms import (
     StateUpdate,
     Stop,
 )
+from edge_infer.slate import Slate
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ class Publisher:
         clock: Clock | None = None,
         *,
         sandbox: Mapping[str, str] | None = None,
+        slate: Slate | None = None,
     ) -> None:
         self._control = control
         self._sandbox = sandbox or {}
@@ -93,7 +96,7 @@ class Publisher:
         self._memory = TopicMemory()
         self._vocabulary = Vocabulary()
         self._discovery = Discovery(self._retained, self._egress)
-        self._open = OpenEvents()
+        self._open = OpenEvents(EventNotes(slate))
         self._health = HealthClock(board)
         self._plan: Plan | None = None
         self._link: Link | None = None
@@ -119,13 +122,13 @@ class Publisher:
             self._outbox.step()
             self._obey()
             self._take()
+            self._open.save()  # what begins is noted before anybody hears of it
             if self._link:
                 self._link.step()
                 if self._link.up and not was_up:
                     self._health.connected()
             self._say_health()
             self._speak()
-            self._open.save()
         self._end()
 
     def _wait(self, until: float) -> None:
@@ -203,6 +206,7 @@ class Publisher:
         self._burying = False
         self._outbox.resume(down.boot, down.tallies)
         self._put_early(lambda boot: boot == down.boot)
+        self._learn_ends()
         self._outbox.ended(down.boot, down.tallies)
         self._end_events(down.reason, lambda boot: boot == down.boot)
         self._greeting_due = not self._greeted  # it may have died with our greeting: the next one gets another
@@ -254,10 +258,17 @@ class Publisher:
     def _greet(self, hello: EngineHello) -> None:
         """What came before this answer and is of its boot comes again; of an engine that died, it is all there is."""
         self._greeted = True
+        self._learn_ends()
         self._outbox.resume(hello.boot, hello.tallies)
         self._put_early(lambda boot: boot != hello.boot)
         self._early.clear()
         self._end_events("engine_failed", lambda boot: boot != hello.boot)
+
+    def _learn_ends(self) -> None:
+        """An end that the process before this one took did not die with it where its number is known."""
+        for begun in self._open.begun():
+            series = Series(begun.pipeline, begun.message.boot, "event")
+            self._open.settle(series, self._outbox.highest(series), heard=True)
 
     def _end_events(self, reason: Reason, gone: Callable[[str], bool]) -> None:
         """What an engine that is gone has left open ends now, before the next one says anything."""
@@ -290,7 +301,12 @@ class Publisher:
         """Tells the engine that we are here and what it need not keep; what finds no room is told the next time."""
         if self._greeting_due and self._outbox.ready and self._tell_engine(PublisherHello()):
             self._greeting_due = False
-        for acked in self._outbox.safe():
+        safe = self._outbox.safe()
+        for acked in safe:
+            if acked.kind == "event":
+                self._open.settle(Series(acked.pipeline, acked.boot, acked.kind), acked.seq)
+        self._open.save()  # before the engine forgets it
+        for acked in safe:
             if not self._tell_engine(acked):
                 return
             self._outbox.told(acked)
@@ -374,6 +390,7 @@ class Publisher:
             return
         self._put_early(lambda _: True)
         report = self._health.report
+        self._learn_ends()
         if self._boot is not None:
             tallies = report.tallies if report and report.boot == self._boot else ()
             self._outbox.ended(self._boot, tallies)

@@ -33,6 +33,7 @@ from edge_infer.rooms import (
 )
 from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, publisher_fence
+from edge_infer.slate import new_slate
 from edge_infer.supervisor.children import Child, Recipe, death, pair
 from edge_infer.supervisor.walls import together
 
@@ -106,6 +107,7 @@ class House:
         self._level = ("--log-level", log_level)
         self._results = pair()  # both ends stay open here: what is under way survives the death of either room
         engine_end, publisher_end = self._results
+        self._slate = new_slate()
         self.engine = Child(
             Recipe(
                 "engine",
@@ -119,9 +121,9 @@ class House:
             Recipe(
                 "publisher",
                 "edge_infer.publisher",
-                ("--results", str(publisher_end), *self._level),
+                ("--results", str(publisher_end), "--slate", str(self._slate), *self._level),
                 (PublisherReport,),
-                (publisher_end,),
+                (publisher_end, self._slate),
             )
         )
         self._readers: dict[str, _Reader] = {}
@@ -249,10 +251,10 @@ class House:
         self.publisher.tell(Stop())
         orderly &= self.publisher.stop(PUBLISHER_STOP)
         self._plan = None
-        for end in self._results:
+        for end in (*self._results, self._slate):
             if end >= 0:
                 os.close(end)
-        self._results = (-1, -1)
+        self._results, self._slate = (-1, -1), -1
         return orderly
 
     def _children(self) -> list[Child]:

@@ -28,6 +28,7 @@ from edge_infer.rooms import (
     Tally,
 )
 from edge_infer.sandbox.fence import Fence
+from edge_infer.slate import new_slate
 from tests.broker import DEADLINE, eventually
 from tests.publisher.samples import BOOT
 
@@ -43,6 +44,7 @@ class Room:
     def __init__(self) -> None:
         ours, self._theirs = pair()
         self.engine = Channel(ours, (PublisherHello, Acked))
+        self._slate = new_slate()
         self.control: Channel | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.report: PublisherReport | None = None
@@ -65,6 +67,7 @@ class Room:
             self.control.close()
         self.engine.close()
         os.close(self._theirs)
+        os.close(self._slate)
         self._log.close()
 
     def start(self, plan: Plan | None = None) -> Room:
@@ -74,7 +77,8 @@ class Room:
         ours, theirs = pair()
         words = [sys.executable, "-m", self.program, "--control", str(theirs), "--results", str(self._theirs)]
         words += ["--fence", dumps(encode(Fence(writes=("/tmp",), anywhere=True))).decode()]
-        self.process = subprocess.Popen(words, pass_fds=(theirs, self._theirs), stderr=self._log)
+        words += ["--slate", str(self._slate)]
+        self.process = subprocess.Popen(words, pass_fds=(theirs, self._theirs, self._slate), stderr=self._log)
         os.close(theirs)
         self.control = Channel(ours, (PublisherReport,))
         self.report = None

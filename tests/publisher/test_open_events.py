@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from edge_infer.codec import ABSENT, decode, loads
 from edge_infer.config.plan import ZonePlan
 from edge_infer.messages import Event
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.open_events import FILE, OpenEvents, events_of
+from edge_infer.publisher.event_notes import FILE, WRITE_EVERY, EventNotes
+from edge_infer.publisher.open_events import AHEAD, OpenEvents, events_of
+from edge_infer.publisher.series import Series
 from edge_infer.publisher.topics import Place
-from edge_infer.rooms import EngineDown, EngineHello, EngineUp, Handover, Stop
+from edge_infer.rooms import ApplyPlan, EngineDown, EngineHello, EngineUp, Handover, Stop
+from edge_infer.slate import Slate, new_slate
 from tests.broker import DEADLINE, Broker, Subscriber, eventually
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, TS, P, mqtt_plan, plan
@@ -52,15 +59,80 @@ def test_zones_end_before_the_objects_in_them_and_numbers_go_on() -> None:
     assert known.end("stopped", lambda _: True) == ()
 
 
-def test_it_is_remembered_over_a_power_cut(tmp_path: Path) -> None:
+def test_it_is_remembered_over_a_power_cut_and_no_number_is_used_twice(tmp_path: Path) -> None:
     before = OpenEvents()
     before.load(tmp_path)
     before.note(Handover("door", appear(1)))
     before.note(Handover("door", enter(2)))
     before.save()
+    before.note(Handover("door", appear(3, 2)))
+    before.save()  # too soon for the card
     after = OpenEvents()
     after.load(tmp_path)
-    assert [found[:2] for found in ends(after.end("engine_failed", lambda _: True))] == [("exit", 3), ("leave", 4)]
+    found = ends(after.end("engine_failed", lambda _: True))
+    assert [each[:2] for each in found] == [("exit", 3 + AHEAD), ("leave", 4 + AHEAD)]
+
+
+def test_the_file_is_written_seldom_and_before_numbers_run_away(tmp_path: Path) -> None:
+    now = 0.0
+    known = OpenEvents(EventNotes(clock=lambda: now))
+    known.load(tmp_path)
+    known.note(Handover("door", appear(1)))
+    written = 0
+    for second in range(100):
+        now = float(second)
+        known.note(Handover("door", replace(appear(2 + 2 * second), type="cross", line="gate")))
+        known.save()
+        written += (tmp_path / FILE).exists()
+        (tmp_path / FILE).unlink(missing_ok=True)
+    assert 2 * 100 / AHEAD <= written <= 100 / WRITE_EVERY
+    now += WRITE_EVERY
+    known.settle(Series("door", BOOT, "event"), 1000)
+    known.save()
+    assert not (tmp_path / FILE).exists(), "nothing has changed"
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[[Path], OpenEvents]]:
+    """What one publisher after the other knows, over a slate."""
+    fd, held = new_slate(), []
+
+    def begin(folder: Path) -> OpenEvents:
+        held.append(Slate(os.dup(fd)))
+        known = OpenEvents(EventNotes(held[-1]))
+        known.load(folder)
+        return known
+
+    yield begin
+    for slate in held:
+        slate.close()
+    os.close(fd)
+
+
+def test_a_kill_of_both_rooms_forgets_no_begin(tmp_path: Path, process: Callable[[Path], OpenEvents]) -> None:
+    before = process(tmp_path)
+    for number in range(1, 6):
+        before.note(Handover("door", appear(number, number)))
+        before.save()
+    after = process(tmp_path)
+    assert [each[:3] for each in ends(after.end("engine_failed", lambda _: True))] == [
+        ("leave", 5 + number, number) for number in range(1, 6)
+    ]
+
+
+def test_an_end_that_died_with_both_rooms_is_said_again(tmp_path: Path, process: Callable[[Path], OpenEvents]) -> None:
+    before = process(tmp_path)
+    before.note(Handover("door", appear(1)))
+    before.note(Handover("door", appear(2, 2)))
+    before.note(Handover("door", replace(appear(3), type="leave")))
+    before.note(Handover("door", replace(appear(4, 2), type="leave")))
+    before.settle(Series("door", BOOT, "event"), 3)
+    assert before.end("stopped", lambda _: True) == (), "not by the process that took it"
+    before.save()
+    after = process(tmp_path)
+    assert ends(after.end("engine_failed", lambda _: True)) == [("leave", 5, 2, "engine_failed")]
+    after.settle(Series("door", BOOT, "event"), 4, heard=True)  # the outbox knows the end
+    assert after.end("engine_failed", lambda _: True) == ()
 
 
 def test_a_broken_file_is_told_and_forgotten(tmp_path: Path) -> None:
@@ -146,4 +218,21 @@ def test_when_everything_was_killed_the_next_start_ends_it_first(broker: Broker,
             room.engine.send(EngineHello(OTHER))
             room.engine.send(Handover("door", appear(1, boot=OTHER)))
             eventually(lambda: len(told(heard)) == 3, "what comes after")
-        assert told(heard)[1:] == [("leave", BOOT, 2, "engine_failed"), ("appear", OTHER, 1, ABSENT)]
+        assert told(heard)[1:] == [("leave", BOOT, 2 + AHEAD, "engine_failed"), ("appear", OTHER, 1, ABSENT)]
+
+
+def test_when_both_rooms_were_killed_what_just_began_is_ended(broker: Broker, tmp_path: Path) -> None:
+    here = plan(mqtt_plan(broker.port), state_dir=str(tmp_path))
+    with Subscriber(broker.port) as heard, Room() as room:
+        room.start(here)
+        room.say(EngineHello(BOOT))
+        for number in range(1, 4):
+            room.hand_over(appear(number, number))
+            eventually(lambda number=number: len(told(heard)) == number, "a begin")
+        room.kill()
+        room.start()
+        room.tell(ApplyPlan(here))
+        room.tell(EngineDown("engine_failed", BOOT))
+        room.tell(EngineUp(OTHER))
+        eventually(lambda: len(told(heard)) == 6, "their ends")
+        assert told(heard)[3:] == [("leave", BOOT, number, "engine_failed") for number in (4, 5, 6)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_what_waited_does_not_overtake_what_is_still_in_a_slow_file(
         return contents(database, above)
 
     monkeypatch.setattr(Database, "contents", slow)
-    with StoredOutbox(clock=clock) as outbox:
+    with closing(StoredOutbox(clock=clock)) as outbox:
         outbox.use(tmp_path, PLAN, "kernel")
         clock.ahead += READY_WITHIN + 0.1
         assert outbox.ready, "the engine is not kept waiting"
@@ -63,7 +64,7 @@ def test_a_file_that_never_answers_does_not_hold_what_waits_for_ever(
         return contents(database, above)
 
     monkeypatch.setattr(Database, "contents", hang)
-    with StoredOutbox(clock=clock) as outbox:
+    with closing(StoredOutbox(clock=clock)) as outbox:
         outbox.use(tmp_path, PLAN, "kernel")
         outbox.put(DOOR, 1, b"{}", late=True)
         assert outbox.next(()) is None
@@ -81,8 +82,7 @@ def test_a_result_in_hand_keeps_its_place_when_its_engine_is_buried() -> None:
     publisher = Publisher(control, results, outbox, Board())
     before = plan(mqtt_plan(free_port()))
     new = model_plan("others", sha="f" * 64)
-    for order in (ApplyPlan(before), EngineUp(BOOT)):
-        assert supervisor.send(order)
+    assert supervisor.send(EngineUp(BOOT))
     assert engine.send(EngineHello(BOOT))
     publisher._apply(before)
     outbox._known = True  # nothing waits from before
@@ -90,8 +90,8 @@ def test_a_result_in_hand_keeps_its_place_when_its_engine_is_buried() -> None:
     publisher._take()
     for seq in (1, 2, 3):
         assert engine.send(Handover("door", result(seq, sha="f" * 8, model=new.title)))
-    for order in (ApplyPlan(plan(before.mqtt, model=new)), EngineDown("engine_failed", BOOT)):
-        assert supervisor.send(order)
+    assert supervisor.send(ApplyPlan(plan(before.mqtt, model=new)))
+    assert supervisor.send(EngineDown("engine_failed", BOOT))
     publisher._take()
     assert outbox.account().lost == {}
     assert [entry.seq for entry in drain(outbox, 3)] == [1, 2, 3]

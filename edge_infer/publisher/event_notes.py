@@ -1,0 +1,96 @@
+"""Where it is noted which events are open: in memory that outlives every room, and now and then on the card."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+from edge_infer.codec import Range, Size, decode, loads
+from edge_infer.errors import WireError
+from edge_infer.messages import Boot, Name
+from edge_infer.publisher.keepsake import Keepsake
+from edge_infer.rooms import Handover
+from edge_infer.slate import Slate
+
+log = logging.getLogger(__name__)
+
+FILE: Final = "open-events.json"
+MOST: Final = 16384
+"""Events that are remembered, the oldest first to go; an engine opens at most 256 in each pipeline."""
+MOST_BYTES: Final = 15 << 20
+WRITE_EVERY: Final = 10.0
+"""Seconds between two writes of the file at least: what begins in between stays open after a power cut."""
+WEAR: Final = 400
+"""Bytes a second that the file may cost the card in the long run (35 MB a day): a large one is written less often."""
+PAGE: Final = 4096
+_Seq = Annotated[int, Range(1, 2**53)]
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The highest number of an event of a pipeline in a boot."""
+
+    pipeline: Name
+    boot: Boot
+    seq: _Seq
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What began, and the number of its end, which is neither with the broker nor on the disk yet."""
+
+    begun: Handover
+    seq: _Seq
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The begins of what is open, where the numbers of their boots have come to, and ends that are not safe yet.
+
+    ``exact``: nothing has happened after it was noted. The file counts what is not safely ended as open.
+    """
+
+    begun: Annotated[tuple[Handover, ...], Size(MOST)] = ()
+    last: Annotated[tuple[Last, ...], Size(MOST)] = ()
+    ended: Annotated[tuple[Ended, ...], Size(MOST)] = ()
+    exact: bool = False
+
+
+class EventNotes:
+    """Reads what a process before this one noted, and notes it for the next."""
+
+    def __init__(self, slate: Slate | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._slate = slate
+        self._clock = clock
+        self._file = Keepsake(Noted, FILE, MOST_BYTES, "events that are open now may stay open at the broker")
+        self._write_at = -math.inf
+
+    def read(self, folder: Path) -> Noted:
+        """From memory, where the publisher alone has died; else from the file."""
+        if self._slate is not None and (noted := self._slate.read()) is not None:
+            try:
+                return decode(Noted, loads(noted))
+            except WireError as error:
+                log.warning("what the publisher before this one noted cannot be read: %s", error)
+        return self._file.read(folder) or Noted()
+
+    def keep(self, noted: bytes) -> None:
+        """Notes it in memory, where there is some: at once, and without wear."""
+        if self._slate is not None:
+            self._slate.write(noted)
+
+    @property
+    def due(self) -> bool:
+        """Whether the file may be written again."""
+        return self._clock() >= self._write_at
+
+    def file(self, folder: Path, noted: bytes) -> bool:
+        """Writes the file; False when that failed."""
+        pages = math.ceil(len(noted) / PAGE)
+        self._write_at = self._clock() + max(WRITE_EVERY, pages * PAGE / WEAR)
+        return self._file.put(folder, noted)

@@ -1,0 +1,61 @@
+"""A few bytes in memory that the supervisor holds: what a publisher notes there outlives it and wears no card."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from typing import Final
+
+HALF: Final = 16 << 20
+"""Bytes of each half; what is not written takes no memory."""
+_HEAD: Final = struct.Struct("<QII")  # generation, length, checksum
+
+
+def new_slate() -> int:
+    """The file, which exists in memory only; whoever starts publishers owns it and hands it on."""
+    return os.memfd_create("edge-infer-slate", os.MFD_CLOEXEC)
+
+
+class Slate:
+    """One value, replaced as a whole: the halves are written by turns, so a kill in the middle leaves the one before.
+
+    Used by one process at a time, which owns ``fd`` from now on.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._generation, self._found = max((self._half(0), self._half(HALF)), key=lambda half: half[0])
+
+    def __enter__(self) -> Slate:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self) -> bytes | None:
+        """What the process before this one noted last; None when there was none."""
+        return self._found if self._generation else None
+
+    def write(self, data: bytes) -> None:
+        """Notes it; more than `HALF` bytes with their head are a fault of the caller."""
+        generation = self._generation + 1
+        head = _HEAD.pack(generation, len(data), zlib.crc32(data))
+        if len(head) + len(data) > HALF:
+            raise ValueError(f"{len(data)} bytes do not fit")
+        os.pwrite(self._fd, head + data, (generation % 2) * HALF)
+        self._generation = generation
+
+    def close(self) -> None:
+        """May be called twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _half(self, at: int) -> tuple[int, bytes]:
+        head = os.pread(self._fd, _HEAD.size, at)
+        if len(head) < _HEAD.size:
+            return 0, b""
+        generation, length, checksum = _HEAD.unpack(head)
+        data = os.pread(self._fd, min(length, HALF), at + _HEAD.size)
+        return (generation, data) if zlib.crc32(data) == checksum and len(data) == length else (0, b"")
