@@ -7,12 +7,12 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Color, ModelPlan, PipelinePlan, SignalPlan, TextPlan
 from edge_infer.engine.frame import Frame, Line, Samples
 from edge_infer.engine.inputs import Found, find_in_file
@@ -24,7 +24,7 @@ from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 Taken = str | os.PathLike[str] | NDArray[Any]
 """A file, a text, a picture or samples."""
@@ -51,7 +51,7 @@ def load(
     return Model(plan, threads=threads, max_payload=max_payload)
 
 
-class Model:
+class Model(Closing):
     """A loaded model. It belongs to one thread; `close` or ``with`` lets go of it."""
 
     def __init__(self, plan: ModelPlan, *, threads: int = 1, max_payload: int = 1024) -> None:
@@ -60,14 +60,6 @@ class Model:
         self._compose = Composer(pipeline, secrets.token_hex(3))
         self._number = 0
         self._model = LoadedModel(pipeline).__enter__()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Lets go of the model; may be called twice."""

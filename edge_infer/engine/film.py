@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 import cv2
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.replay import Replayed
@@ -16,12 +16,12 @@ from edge_infer.errors import InputError
 from edge_infer.messages import Event
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 USUAL_FPS: Final = 10.0
 
 
-class Film:
+class Film(Closing):
     """Writes the pictures of a replay at the pace of its first two frames."""
 
     def __init__(self, path: Path, plan: PipelinePlan) -> None:
@@ -29,14 +29,6 @@ class Film:
         self._draw = ScenePicture(plan)
         self._first: tuple[float, cv2.typing.MatLike] | None = None
         self._writer: cv2.VideoWriter | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def add(self, replayed: Replayed) -> None:
         """The next picture."""

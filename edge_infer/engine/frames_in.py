@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_infer.channel import Channel, ChannelClosedError
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Color
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.errors import WireError
 from edge_infer.rooms import FrameFormat, FrameReady, ReaderHello, ReaderTrouble, SlotFree
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +36,7 @@ MOST_QUEUED: Final = 1000
 """Records that a channel can hold at most."""
 
 
-class FrameReceiver:
+class FrameReceiver(Closing):
     """Borrows the newest frame of a reader; owns the channel, which accepts `FROM_READER`.
 
     At most one slot is held: the frame that `receive` returned last, until the next one comes. `skipped` counts frames
@@ -58,14 +57,6 @@ class FrameReceiver:
         self._base = 0
         self._free: deque[SlotFree] = deque()
         self._trouble: ReaderTrouble | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def wait(self, timeout: float) -> bool:
         """Waits up to ``timeout`` seconds until `receive` has something to say; takes nothing."""

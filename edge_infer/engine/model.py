@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import InputPlan, ModelInput, ModelPlan, PipelinePlan
 from edge_infer.engine.decoders import Decoder, Layout, decoder_class
 from edge_infer.engine.entries import Entries
@@ -29,7 +29,7 @@ Look: TypeAlias = tuple[Candidates, Transform]
 """What was found in one part of a frame, and where that part lies."""
 
 
-class LoadedModel:
+class LoadedModel(Closing):
     """What a pipeline needs of its model; a context manager, used by one thread.
 
     For each of ``parts(frame)`` ``feed(part)`` fills the inputs and gives the transform, ``interpreter.invoke()``
@@ -58,11 +58,6 @@ class LoadedModel:
             self.close()
             raise ModelError(f"model {model.name} ({model.path}): {error}", key=error.key) from error
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Lets go of the model; may be called twice, and after a failed start."""

@@ -16,9 +16,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
+from edge_infer.closing import Closing
 from edge_infer.codec import decode, dumps, encode, loads
 from edge_infer.config.plan import ModelPlan
 from edge_infer.errors import ModelError, StartError, WireError
@@ -27,7 +27,7 @@ from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolution import Resolution
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 TIMEOUT: Final = 60.0
 """Seconds for one model: loading YOLOv5n takes 26 ms on a desktop and some ten times that on a small board."""
@@ -58,7 +58,7 @@ def examine_safely(request: ModelRequest, store: Path | None = None, timeout: fl
         return child.examine(request)
 
 
-class Probe:
+class Probe(Closing):
     """A child that tries models; it starts with the first one, or at `begin`, and is started again after a crash."""
 
     def __init__(self, store: Path | None = None, timeout: float = TIMEOUT) -> None:
@@ -67,14 +67,6 @@ class Probe:
         self._process: subprocess.Popen[bytes] | None = None
         self._asked = False
         self._chatter = b""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def begin(self) -> None:
         """Starts the child, so that it has loaded what it needs when the first model comes."""

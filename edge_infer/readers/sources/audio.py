@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Protocol
 
 import numpy as np
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.engine.frame import Signal
 from edge_infer.errors import SourceError
@@ -84,7 +84,7 @@ def open_stream(device: str, rate: int | None, channels: int) -> Stream:
     return stream
 
 
-class AudioSource:
+class AudioSource(Closing):
     """Sound in stretches of 0.1 s. What was lost in overruns is counted in ``faults``, and a gap."""
 
     gives: ClassVar[Gives] = "samples"
@@ -120,11 +120,6 @@ class AudioSource:
             self.close()
             raise SourceError(f"{options.device} does not start to record: {error}") from error
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Block | None:
         """The next stretch, of a file when it is due; None at its end; raises `SourceError` when the device fails."""

@@ -7,11 +7,11 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Block
@@ -45,7 +45,7 @@ class CsvOptions:
             raise ValueError("loop belongs to a file; a pipe cannot begin again")
 
 
-class CsvSource:
+class CsvSource(Closing):
     """Rows of numbers. A row that cannot be used is left out, counted in ``faults``, and a gap."""
 
     gives: ClassVar[Gives] = "samples"
@@ -77,11 +77,6 @@ class CsvSource:
         self._gatherer = Gatherer(self._options.rate)
         self._gap, self._rows, self._due = True, 0, time.monotonic()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Block | None:
         """The next tenth of a second of a recording, when it is due, or what a pipe gave; None at the end."""

@@ -13,12 +13,12 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import cv2
 import numpy as np
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.engine.frame import Pixels
 from edge_infer.errors import SourceError
@@ -62,7 +62,7 @@ class ExecOptions:
         return (self.height * 3 // 2 if self.format in ("yuv420", "nv12") else self.height, self.width)
 
 
-class ExecSource:
+class ExecSource(Closing):
     """Frames that a child process prints; it is killed with the source, and with the reader."""
 
     gives: ClassVar[Gives] = "image"
@@ -100,11 +100,6 @@ class ExecSource:
         os.set_blocking(self._process.stdout.fileno(), False)
         os.set_blocking(self._process.stderr.fileno(), False)
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Picture | None:
         """The next whole frame; raises `SourceError` when the command ends, whatever its exit code, or hangs."""

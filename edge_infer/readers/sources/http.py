@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
@@ -18,6 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import cv2
 import numpy as np
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.credentials import source_password
 from edge_infer.errors import SourceError
@@ -45,7 +45,7 @@ class HttpOptions:
     snapshot: float | None = None
 
 
-class HttpSource:
+class HttpSource(Closing):
     """Pictures of one URL; of several that are there already, the newest."""
 
     gives: ClassVar[Gives] = "image"
@@ -79,11 +79,6 @@ class HttpSource:
             self._response = self._get()
             self._parser = MjpegParser(self._boundary(self._response))
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Picture | None:
         """The next picture; raises `SourceError` when there is none in time."""

@@ -11,11 +11,11 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Block
@@ -73,7 +73,7 @@ class Channel:
         return (float(self.file.read_bytes()) + self.offset) * self.scale
 
 
-class IioSource:
+class IioSource(Closing):
     """Samples at a steady pace. Those that it comes too late for are counted in ``faults``, and a gap."""
 
     gives: ClassVar[Gives] = "samples"
@@ -109,11 +109,6 @@ class IioSource:
             raise SourceError(f"{options.device} cannot be read: {error}") from error
         self._due = time.monotonic()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Block | None:
         """The samples of the next tenth of a second, or the next one; raises `SourceError` when the device is gone."""

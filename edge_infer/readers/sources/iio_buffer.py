@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_infer.closing import Closing
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Block
 from edge_infer.readers.sources.bytelines import wait_readable
@@ -49,7 +49,7 @@ class Pace:
     trigger: str | None
 
 
-class IioBuffer:
+class IioBuffer(Closing):
     """Blocks out of a sensor's buffer. Opening sets it up and starts it; closing stops what it started.
 
     What is set right already is not written, so that a user without the right to write can read a buffer that
@@ -84,11 +84,6 @@ class IioBuffer:
             hint = f"; is the user allowed to use {self._node}?" if isinstance(error, PermissionError) else ""
             raise SourceError(f"{self._node} cannot be read: {error.strerror}{hint}") from error
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self, stopped: Callable[[], bool]) -> Block | None:
         """What has come, waiting for some; None when ``stopped``. Raises `SourceError` when the sensor is gone."""

@@ -9,12 +9,12 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import cv2
 import numpy as np
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.engine.frame import Pixels
 from edge_infer.errors import SourceError
@@ -39,7 +39,7 @@ class ImagesOptions:
     every: float = 1.0
 
 
-class ImagesSource:
+class ImagesSource(Closing):
     """Pictures by name in natural order (2 before 10); `skipped` counts those that could not be read."""
 
     gives: ClassVar[Gives] = "image"
@@ -64,11 +64,6 @@ class ImagesSource:
         self._start_over()
         self._due = time.monotonic()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Picture | None:
         """The next picture that can be read, when it is due; None after the last."""

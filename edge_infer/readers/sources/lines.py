@@ -6,9 +6,9 @@ import math
 import os
 import time
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Words
@@ -27,7 +27,7 @@ class LinesOptions:
     file: str
 
 
-class LinesSource:
+class LinesSource(Closing):
     """One line after the other, empty ones left out. What is no UTF-8 in one is replaced, and counted in ``faults``.
 
     A pipe never ends, whoever writes into it; a file and standard input do.
@@ -52,11 +52,6 @@ class LinesSource:
         self._fd = open_input(self._file)
         self._lines = ByteLines(self._fd, self.faults)
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Words | None:
         """The next line; None after the last."""

@@ -10,12 +10,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives, TlsPlan
 from edge_infer.credentials import source_password
 from edge_infer.errors import SourceError
@@ -82,7 +82,7 @@ class SensorClient(Client):
         return super()._sock_recv(bufsize)
 
 
-class MqttSource:
+class MqttSource(Closing):
     """One sample a message, or several in a list: JSON, or lines of CSV. Retained messages are old, and left out."""
 
     gives: ClassVar[Gives] = "samples"
@@ -119,11 +119,6 @@ class MqttSource:
                 raise
             raise SourceError(f"the broker {self._where} cannot be reached: {error}") from error
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Block | None:
         """What came within some 0.1 s; raises `SourceError` when the broker is gone or nothing can be used."""

@@ -6,11 +6,11 @@ import importlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
@@ -42,7 +42,7 @@ def import_picamera2() -> Any:
         raise SourceError(f"picamera2 cannot be used here: {error}; kind: exec with rpicam-vid can") from error
 
 
-class Picamera2Source:
+class Picamera2Source(Closing):
     """Frames of one camera, newest first. ``factory`` gives the module."""
 
     gives: ClassVar[Gives] = "image"
@@ -72,11 +72,6 @@ class Picamera2Source:
             self.close()
             raise SourceError(f"camera {number} does not start: {error}; another program may use it") from error
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Picture | None:
         """The next frame; raises `SourceError` when the camera gives none."""

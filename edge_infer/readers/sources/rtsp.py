@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import cv2
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.credentials import source_password
 from edge_infer.errors import SourceError
@@ -50,7 +50,7 @@ def open_stream(url: str) -> Capture:
     return capture
 
 
-class RtspSource:
+class RtspSource(Closing):
     """Frames of one stream; when it changes its size in mid-flight, the next opening has the new one."""
 
     gives: ClassVar[Gives] = "image"
@@ -83,11 +83,6 @@ class RtspSource:
             )
             raise SourceError(f"{shown(options.url)} cannot be opened: {why}")
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Picture | None:
         """The next frame; raises `SourceError` when the stream breaks off, or has to be opened anew in another size."""

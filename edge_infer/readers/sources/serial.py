@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Block
@@ -57,7 +57,7 @@ class SerialOptions:
             raise ValueError(f"header {self.header} is no pairs of hexadecimal digits such as aa55")
 
 
-class SerialSource:
+class SerialSource(Closing):
     """What a device sends. What is broken or cut off is left out, counted in ``faults``, and a gap."""
 
     gives: ClassVar[Gives] = "samples"
@@ -86,11 +86,6 @@ class SerialSource:
             lines.skip_first()
             self._rows = TextRows(lines, RowParser(options.columns, "json" if options.format == "json" else "csv"))
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Block | None:
         """What came within some 0.1 s; raises `SourceError` when nothing usable comes, or the device is gone."""

@@ -9,12 +9,12 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import cv2
 import numpy as np
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.engine.frame import Pixels
 from edge_infer.errors import SourceError
@@ -60,7 +60,7 @@ class Thing:
     speed: tuple[float, float]
 
 
-class SyntheticSource:
+class SyntheticSource(Closing):
     """Objects that go straight on and bounce off the frame's edges; frames are numbered from 1 and never end."""
 
     gives: ClassVar[Gives] = "image"
@@ -83,11 +83,6 @@ class SyntheticSource:
         self._cast()
         self._number, self._due = 0, time.monotonic()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Picture | None:
         """The next frame, when it is due; None when closed meanwhile."""

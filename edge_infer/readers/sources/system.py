@@ -6,12 +6,12 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import numpy as np
 
 from edge_infer.board import Load, hottest, memory_used
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Block
@@ -39,7 +39,7 @@ class SystemOptions:
             raise ValueError(f"rate {self.rate:g} is none; expected samples a second, at most 50")
 
 
-class SystemSource:
+class SystemSource(Closing):
     """One sample at a time: load and memory in use as shares of 1, the hottest zone in degrees Celsius.
 
     It reads a few files of the kernel that nothing can make hang, so it needs no reader. ``root`` holds ``proc`` and
@@ -66,11 +66,6 @@ class SystemSource:
         self._load = Load(self._root)
         self._due = time.monotonic()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Block | None:
         """The next sample, when it is due; raises `SourceError` for what this board does not tell."""

@@ -7,11 +7,11 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
 
 import cv2
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
@@ -44,7 +44,7 @@ def open_device(device: str) -> Capture:
     return capture
 
 
-class V4l2Source:
+class V4l2Source(Closing):
     """Frames of one device, newest first: the driver keeps one buffer. ``factory`` opens the hardware."""
 
     gives: ClassVar[Gives] = "image"
@@ -71,11 +71,6 @@ class V4l2Source:
             )
         self._set_up(self._capture)
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Picture | None:
         """The next frame; raises `SourceError` when the camera gives none."""

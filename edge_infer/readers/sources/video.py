@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import cv2
 
+from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
@@ -43,7 +43,7 @@ def open_file(path: str) -> Capture:
     return cv2.VideoCapture(path, cv2.CAP_FFMPEG)
 
 
-class VideoSource:
+class VideoSource(Closing):
     """Frames of one clip, from the start after each opening."""
 
     gives: ClassVar[Gives] = "image"
@@ -67,11 +67,6 @@ class VideoSource:
         self._closed.clear()
         self._rewind()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self) -> Picture | None:
         """The next frame, or the newest one that is due; None after the last."""
