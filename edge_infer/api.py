@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,6 @@ from edge_infer.errors import InputError
 from edge_infer.messages import Result, Task
 from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
-
-if TYPE_CHECKING:
-    pass
 
 Taken = str | os.PathLike[str] | NDArray[Any]
 """A file, a text, a picture or samples."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import cv2
 
@@ -14,9 +14,6 @@ from edge_infer.engine.replay import Replayed
 from edge_infer.engine.scene_picture import ScenePicture
 from edge_infer.errors import InputError
 from edge_infer.messages import Event
-
-if TYPE_CHECKING:
-    pass
 
 USUAL_FPS: Final = 10.0
 

@@ -10,7 +10,7 @@ import os
 import select
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from edge_infer.config.plan import Color
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.errors import WireError
 from edge_infer.rooms import FrameFormat, FrameReady, ReaderHello, ReaderTrouble, SlotFree
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from edge_infer.closing import Closing
 from edge_infer.codec import decode, dumps, encode, loads
@@ -25,9 +25,6 @@ from edge_infer.errors import ModelError, StartError, WireError
 from edge_infer.models.order import Answer, Order
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolution import Resolution
-
-if TYPE_CHECKING:
-    pass
 
 TIMEOUT: Final = 60.0
 """Seconds for one model: loading YOLOv5n takes 26 ms on a desktop and some ten times that on a small board."""
