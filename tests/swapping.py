@@ -49,11 +49,11 @@ class Swapping:
         self.subscriber = subscriber
         self.broker = broker
         self._size = size
-        self._fps = fps
+        self.fps = fps
 
     def text(self, file: Path) -> str:
         """The configuration with this model."""
-        return CONFIG.format(port=self.broker.port, file=file, size=self._size, fps=self._fps)
+        return CONFIG.format(port=self.broker.port, file=file, size=self._size, fps=self.fps)
 
     def edit(self, file: Path) -> float:
         """Saves the configuration with this model; when that was."""

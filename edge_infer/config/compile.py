@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_infer.config.build import Builder
 from edge_infer.config.load import Document, Steps, in_order, read_document, spell, validate
+from edge_infer.config.look import look
 from edge_infer.config.named import NamedFiles
 from edge_infer.config.plan import Compiled, ModelPlan, OutboxPlan, PipelinePlan, Plan, Problem, SourcePlan, Unfit
 from edge_infer.config.schema import Config, dangling
@@ -33,11 +34,13 @@ def compile_config(
     without it nothing is written anywhere. ``probe`` tries the models; it may have begun.
     """
     with probe or Probe() as child:
-        return _compile(path, environment, child, store=store)
+        before = look(path)
+        document = read_document(path, environment)
+        seen = before if look(path) == before else ()
+        return replace(_compile(document, child, store=store), seen=seen)
 
 
-def _compile(path: Path, environment: Mapping[str, str], probe: Probe, *, store: bool) -> Compiled:
-    document = read_document(path, environment)
+def _compile(document: Document, probe: Probe, *, store: bool) -> Compiled:
     config, found = validate(document, Config)
     if document.value is None:
         return Compiled(document.digest, None, found)
@@ -50,8 +53,10 @@ def _compile(path: Path, environment: Mapping[str, str], probe: Probe, *, store:
     compilation = _Compilation(document, Builder(document, files), problems, probe)
     plan = compilation.plan(sound, store=store)
     everything = in_order([*problems, *files.problems])
-    unfit = tuple(compilation.unfit)
-    return Compiled(document.digest, None if everything else plan, everything, in_order(files.warnings), unfit)
+    unfit, warnings = tuple(compilation.unfit), in_order(files.warnings)
+    return Compiled(
+        document.digest, None if everything else plan, everything, warnings, unfit, machine=compilation.machine
+    )
 
 
 def _dangling(document: Document) -> list[Problem]:
@@ -73,6 +78,12 @@ def sound_part(document: Document, problems: Sequence[Problem]) -> Config | None
     return validate(clean, Config)[0]
 
 
+def _used(config: Config) -> set[str]:
+    """The models that pipelines name, to run or to compare."""
+    pipelines = config.pipelines.values()
+    return {each.model for each in pipelines} | {each.shadow.model for each in pipelines if each.shadow is not None}
+
+
 def _touched(paths: Sequence[str], steps: Steps) -> bool:
     """Whether one of the paths is or lies below the place."""
     place = spell(steps)
@@ -88,6 +99,7 @@ class _Compilation:
         self._problems = problems
         self._probe = probe
         self.unfit: list[Unfit] = []
+        self.machine = False
 
     def plan(self, config: Config, *, store: bool) -> Plan | None:
         """The whole plan; None when something of it could not be made."""
@@ -126,9 +138,10 @@ class _Compilation:
         fresh = [request for request in requests if vain[request.name] is None]
         self._probe.copying_to(keep)
         try:
-            outcomes = probe_all(fresh, self._probe)
+            outcomes = probe_all(fresh, self._probe, _used(config))
         except StartError as failure:
             self._outside(("models",), str(failure))
+            self.machine = True
             return {}
         found = {}
         for request, outcome in zip(fresh, outcomes, strict=True):

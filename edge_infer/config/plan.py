@@ -455,7 +455,9 @@ class Compiled:
     """What became of a configuration file: the plan, or everything that is wrong with it.
 
     ``digest`` is the SHA-256 of the file's bytes, of nothing where there is no file. ``warnings`` are what the
-    operator should know and what stops nothing.
+    operator should know and what stops nothing. ``machine``: what was wrong is that of this machine (no room, a
+    read-only disk) and may pass by itself. ``seen`` is how the file looked (`look`) before and after it was read, empty
+    where it changed.
     """
 
     digest: str
@@ -463,3 +465,5 @@ class Compiled:
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     unfit: tuple[Unfit, ...] = ()
+    machine: bool = False
+    seen: tuple[int, ...] = ()

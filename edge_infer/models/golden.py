@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edge_infer.config.plan import ModelInput
 from edge_infer.engine.inputs import find_in_file
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.tasks import Findings
@@ -22,65 +22,105 @@ from edge_infer.models.package import Package
 LARGEST: Final = 64 << 20
 """Bytes of an input."""
 
+_NOT_IT: Final = "the file or its manifest is not what was tested"
+
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One thing that was found: a box in fractions of the picture, or a value that is None where it is implausible."""
+    """One thing that was found: a box in fractions of the picture, a score or share of 0 to 1, or a value.
+
+    The value is a number, or a distance from normal; None where it is implausible.
+    """
 
     label: str
     box: Box | None = None
+    score: float | None = None
     value: float | None = None
 
     def __str__(self) -> str:
         """In a sentence."""
         where = f" at {_numbers(self.box)}" if self.box else ""
-        return self.label + where + ("" if self.value is None else f" {self.value:.4g}")
+        score = "" if self.score is None else f" with {self.score:.3f}"
+        return self.label + where + score + ("" if self.value is None else f" {self.value:.4g}")
 
 
-def check_golden(model: LoadedModel, package: Package) -> None:
-    """Raises `ModelError` unless every golden input of a package holds; ``model`` is as its manifest says."""
+def check_golden(model: LoadedModel, package: Package, threshold: float) -> None:
+    """Raises `ModelError` unless every golden input of a package holds; the model is as its manifest says."""
     for golden in package.manifest.golden:
-        _check_one(model, model.taken, golden, package)
+        _check_one(model, golden, package, threshold)
 
 
-def _check_one(model: LoadedModel, taken: ModelInput, golden: Golden, package: Package) -> None:
+def _check_one(model: LoadedModel, golden: Golden, package: Package, threshold: float) -> None:
     try:
         path, _ = package.read(golden.input, LARGEST)
-        seen = [item for found in find_in_file(model, taken, str(path)) for item in seen_in(found.findings)]
+        seen = [item for found in find_in_file(model, model.taken, str(path)) for item in seen_in(found.findings)]
     except (InputError, ModelError) as error:
         raise ModelError(f"{package.manifest_path}: golden input {error}") from error
-    if not golden.expect and seen:
-        raise ModelError(f"{path}: nothing was to be found in this golden input, but there is {_told(seen)}")
-    missing = [wanted for wanted in golden.expect if not any(_is(wanted, each) for each in seen)]
+    if why := complaint(golden, seen, threshold):
+        raise ModelError(f"{path}: {why}")
+
+
+def complaint(golden: Golden, seen: Sequence[Seen], threshold: float) -> str:
+    """What is wrong with what was found in a golden input; empty where it is as it has to be."""
+    if not golden.expect:
+        return f"nothing was to be found in this golden input, but there is {_told(seen)}" if seen else ""
+    missing, rest = compare(golden.expect, seen)
     if missing:
-        wanted = missing[0]
-        where = f" at {_numbers(wanted.box)} (IoU of {wanted.iou:g} and more)" if wanted.box else ""
-        where += " between {:g} and {:g}".format(*wanted.between) if wanted.between else ""
-        raise ModelError(
-            f"{path}: {wanted.label}{where} was to be found in this golden input, but there is {_told(seen)}; the "
-            "file or its manifest is not what was tested"
-        )
+        return f"{_asked(missing[0])} was to be found in this golden input, but there is {_told(seen)}; {_NOT_IT}"
+    extra = [each for each in rest if _sure(each, golden, threshold)]
+    if golden.whole and extra:
+        return f"no more than is listed was to be found in this golden input, but there is {_told(extra)}; {_NOT_IT}"
+    return ""
+
+
+def compare(expect: Sequence[Expectation], seen: Sequence[Seen]) -> tuple[list[Expectation], list[Seen]]:
+    """What was not found, and what else was; each thing that was found stands for one expectation at most."""
+    fits = [[place for place, each in enumerate(seen) if _is(wanted, each)] for wanted in expect]
+    taken: dict[int, int] = {}
+    missing = [wanted for number, wanted in enumerate(expect) if not _settle(number, fits, taken, set())]
+    return missing, [each for place, each in enumerate(seen) if place not in taken]
+
+
+def _settle(number: int, fits: list[list[int]], taken: dict[int, int], tried: set[int]) -> bool:
+    """Finds a place for an expectation, if need be by moving others (augmenting paths, Kuhn 1955)."""
+    for place in fits[number]:
+        if place not in tried:
+            tried.add(place)
+            if place not in taken or _settle(taken[place], fits, taken, tried):
+                taken[place] = number
+                return True
+    return False
+
+
+def _sure(seen: Seen, golden: Golden, threshold: float) -> bool:
+    """Whether it is above the threshold by more than two runtimes may differ: it would have been listed."""
+    margin = max((wanted.within for wanted in golden.expect), default=0.0)
+    return seen.score is None or seen.score > threshold + margin
 
 
 def seen_in(findings: Findings) -> list[Seen]:
     """All that there is to compare."""
     if isinstance(findings, Classification):
-        return [Seen(scored.label) for scored in findings.classes]
+        return [Seen(scored.label, score=scored.score) for scored in findings.classes]
     if isinstance(findings, Segmentation):
-        return [Seen(filled.label) for filled in findings.segments]
+        return [Seen(filled.label, score=filled.share) for filled in findings.segments]
     if isinstance(findings, Poses):
-        return [Seen(findings.label) for _ in findings.bodies]
+        return [Seen(findings.label, score=body.score) for body in findings.bodies]
     if isinstance(findings, Deviation):
-        return [Seen("anomalous" if findings.score >= findings.threshold else "normal")]
+        state = "anomalous" if findings.score >= findings.threshold else "normal"
+        return [Seen(state, value=findings.score)]
     if isinstance(findings, Measurement):
         return [Seen(item.plan.name, value=item.value) for item in findings.values]
     if not isinstance(findings, Detections):
         return []
     width, height = findings.source
-    boxes = [(found.label, found.box) for found in findings.objects]
-    return [Seen(label, (box[0] / width, box[1] / height, box[2] / width, box[3] / height)) for label, box in boxes]
+    return [
+        Seen(found.label, (box[0] / width, box[1] / height, box[2] / width, box[3] / height), found.score)
+        for found in findings.objects
+        for box in (found.box,)
+    ]
 
 
 def _is(wanted: Expectation, seen: Seen) -> bool:
@@ -89,6 +129,8 @@ def _is(wanted: Expectation, seen: Seen) -> bool:
     if wanted.between is not None:
         low, high = wanted.between
         return seen.value is not None and low <= seen.value <= high
+    if wanted.score is not None and (seen.score is None or abs(seen.score - wanted.score) > wanted.within):
+        return False
     return wanted.box is None or (seen.box is not None and _iou(wanted.box, seen.box) >= wanted.iou)
 
 
@@ -100,7 +142,14 @@ def _iou(one: Box, other: Box) -> float:
     return shared / (sum(areas) - shared) if shared else 0.0
 
 
-def _told(seen: list[Seen]) -> str:
+def _asked(wanted: Expectation) -> str:
+    where = f" at {_numbers(wanted.box)} (IoU of {wanted.iou:g} and more)" if wanted.box else ""
+    score = "" if wanted.score is None else f" with {wanted.score:g} (within {wanted.within:g})"
+    between = " between {:g} and {:g}".format(*wanted.between) if wanted.between else ""
+    return wanted.label + where + score + between
+
+
+def _told(seen: Sequence[Seen]) -> str:
     return ", ".join(map(str, seen[:5])) or "nothing"
 
 

@@ -257,21 +257,32 @@ class NmsSection(Section):
 class Expectation(Section):
     """One thing that must be found in a golden input.
 
-    ``box`` is for detectors, and overlaps with at least ``iou``. Of anomalies ``label`` is ``normal`` or ``anomalous``,
-    of regressions the name of a value, which lies ``between`` two numbers.
+    ``box`` is for detectors, and overlaps with at least ``iou``; ``score``, or the share of a segment, is right
+    ``within`` so much. Of anomalies ``label`` is ``normal`` or ``anomalous``, of regressions the name of a value;
+    the distance or the value lies ``between`` two numbers.
     """
 
     label: Label
     box: Annotated[tuple[float, float, float, float] | None, Kind(_box)] = None
     iou: Annotated[float, number(0, 1)] = 0.5
+    score: Annotated[float | None, number(0, 1)] = None
+    within: Annotated[float, number(0, 1)] = 0.05
     between: Annotated[tuple[float, float] | None, Kind(_between)] = None
 
 
 class Golden(Section):
-    """A picture and all that the model has to find in it, above its threshold; an empty list: nothing."""
+    """An input and what the model has to find in it, above its threshold; an empty list: nothing.
+
+    Where every expectation has a score the list is whole: nothing else may be found.
+    """
 
     input: Annotated[str, _FILE]
     expect: list[Expectation]
+
+    @property
+    def whole(self) -> bool:
+        """Whether what is not listed is one too many."""
+        return all(each.score is not None for each in self.expect)
 
 
 class Budget(Section):

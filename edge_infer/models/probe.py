@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -43,10 +43,15 @@ def probe(request: ModelRequest, store: Path | None = None, timeout: float = TIM
     return examine_safely(request, store, timeout).plan
 
 
-def probe_all(requests: Sequence[ModelRequest], child: Probe) -> list[ModelPlan | ModelError]:
-    """What `probe` says of several models, in their order: a plan or what is wrong with it. Raises `StartError`."""
+def probe_all(
+    requests: Sequence[ModelRequest], child: Probe, kept: Collection[str] | None = None
+) -> list[ModelPlan | ModelError]:
+    """What `probe` says of several models, in their order: a plan or what is wrong with it. Raises `StartError`.
+
+    Copies are made of those whose names are in ``kept``; None: of all.
+    """
     last = time.monotonic() + ALL
-    return [child.outcome(request, last) for request in requests]
+    return [child.outcome(request, last, keep=kept is None or request.name in kept) for request in requests]
 
 
 def examine_safely(request: ModelRequest, store: Path | None = None, timeout: float = TIMEOUT) -> Resolution:
@@ -76,19 +81,20 @@ class Probe(Closing):
             self.close()
             self._store = store
 
-    def outcome(self, request: ModelRequest, last: float = math.inf) -> ModelPlan | ModelError:
+    def outcome(self, request: ModelRequest, last: float = math.inf, *, keep: bool = True) -> ModelPlan | ModelError:
         """The plan of a model, or what is wrong with it; raises `StartError` when no model can be tried here.
 
         Of the time until ``last``, on the monotonic clock, others may have left little.
         """
         try:
-            return self.examine(request, min(self._timeout, max(LEAST, last - time.monotonic()))).plan
+            seconds = min(self._timeout, max(LEAST, last - time.monotonic()))
+            return self.examine(request, seconds, keep=keep).plan
         except ModelError as error:
             return error
 
-    def examine(self, request: ModelRequest, seconds: float | None = None) -> Resolution:
+    def examine(self, request: ModelRequest, seconds: float | None = None, *, keep: bool = True) -> Resolution:
         """The resolution of a model that works here; raises `ModelError`, `StartError`."""
-        store = str(self._store) if self._store else None
+        store = str(self._store) if self._store and keep else None
         answer = self._ask(Order(request, store, seconds or self._timeout))
         if answer.machine:
             raise StartError(answer.error)

@@ -153,6 +153,12 @@ class Record:
         trials = {key: each for key, each in self.trials.items() if (key, each.sha) != (name, refusal.sha)}
         return replace(self, refused=refused, trials=trials)
 
+    def forgiving(self, name: str, sha: str) -> Record:
+        """The same once a digest has shown that it is good, whatever was said of it before."""
+        kept = tuple(each for each in self.refused.get(name, ()) if each.sha != sha)
+        refused = {key: each for key, each in self.refused.items() if key != name}
+        return replace(self, refused={**refused, name: kept} if kept else refused)
+
 
 def read_record(state_dir: Path) -> Record:
     """The record, empty where there is none or none that can be understood, which is told."""

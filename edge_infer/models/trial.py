@@ -51,8 +51,9 @@ def try_model(request: ModelRequest, store: Path | None) -> Resolution:
     if opened.package.manifest.golden:
         # They speak of the package as it is, not of what a configuration makes of it.
         plain = replace(request, labels=None, labels_file=None, threshold=None, task=None, decoder=None)
-        with LoadedModel(_pipeline(conclude(plain, opened).plan)) as model:
-            check_golden(model, opened.package)
+        plan = conclude(plain, opened).plan
+        with LoadedModel(_pipeline(plan)) as model:
+            check_golden(model, opened.package, plan.threshold)
     measured = Measured(sorted(times)[len(times) // 2], memory, budget.latency)
     return replace(found, plan=replace(found.plan, measured=measured))
 

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -96,13 +97,22 @@ class Compilation:
                 return True
 
 
-def failed(config: Path, why: str) -> Compiled:
-    """The outcome of a compilation that came to no end."""
-    try:
-        digest = hashlib.sha256(config.read_bytes()).hexdigest()
-    except OSError:
-        digest = hashlib.sha256(b"").hexdigest()
-    return Compiled(digest, None, (Problem(str(config), 1, "", why),))
+def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:
+    """The outcome of a compilation that came to no end; ``machine`` as in `Compiled`."""
+    return Compiled(_digest(config), None, (Problem(str(config), 1, "", why),), machine=machine)
+
+
+def _digest(config: Path) -> str:
+    """Of the bytes of a file, or of nothing where there is none that could be a configuration."""
+    data = b""
+    with suppress(OSError, ValueError), open(config, "rb", opener=_without_waiting) as file:
+        data = file.read(LONGEST) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe must not hang us."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def remember(plan: Plan) -> None:

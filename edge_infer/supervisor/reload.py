@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import select
 import time
 from pathlib import Path
@@ -20,12 +21,16 @@ from edge_infer.supervisor.house import House
 from edge_infer.supervisor.signals import Signals
 from edge_infer.supervisor.swap import Swap
 from edge_infer.supervisor.tidying import tidy
-from edge_infer.supervisor.watch import Watch
+from edge_infer.supervisor.watch import RESTLESS, Watch
 
 log = logging.getLogger(__name__)
 
 MOST_ERRORS: Final = 100
 MOST_WAITING: Final = 32
+FIRST_TRIES: Final = 3
+"""Readings before the start of a file that changes while it is read."""
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
+"""Seconds after which something is tried again that this machine had no room for."""
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
@@ -41,6 +46,10 @@ class Reload:
         self._watch = Watch(config)
         self._compilation: Compilation | None = None
         self._again = False
+        self._pause = 0.0
+        self._retry_at = math.inf
+        self._owed: Plan | None = None  # applied, and not remembered
+        self._owed_at = math.inf
         self._waiting: list[Request] = []
         self._later: list[Request] = []
 
@@ -49,14 +58,13 @@ class Reload:
 
         Raises `ConfigError` when there is neither, or `StartError` when only what lies outside the file is missing.
         """
-        self._watch.reading()
-        compilation = Compilation(self._config)
-        while (compiled := compilation.finished()) is None:
-            select.select([compilation.fileno(), signals.fileno()], [], [], 1.0)
-            signals.drain()
-            if signals.stop:
-                compilation.close()
+        for _ in range(FIRST_TRIES):
+            compiled = self._compile_first(signals)
+            if compiled is None:
                 return None
+            if not self._watch.moved(compiled.seen):
+                break
+        assert compiled is not None
         if compiled.plan is not None:
             return compiled.plan, compiled
         plan = remembered(hinted(self._config))
@@ -67,11 +75,24 @@ class Reload:
         failure = StartError if all(problem.outside for problem in compiled.problems) else ConfigError
         raise failure(f"{self._config} cannot be used, and no earlier configuration was ever applied here")
 
+    def _compile_first(self, signals: Signals) -> Compiled | None:
+        """What became of the file; None when stopped meanwhile."""
+        self._watch.reading()
+        compilation = Compilation(self._config)
+        while (compiled := compilation.finished()) is None:
+            select.select([compilation.fileno(), signals.fileno()], [], [], 1.0)
+            signals.drain()
+            if signals.stop:
+                compilation.close()
+                return None
+        return compiled
+
     def start(self, plan: Plan, compiled: Compiled) -> None:
         """Applies the first plan."""
         self._swap.turn_away(compiled.unfit)
         if compiled.plan is None:
             self._reject(compiled.digest, compiled.problems)
+            self._try_again(machine=compiled.machine)
             log.error("%s is REJECTED; the configuration that was applied last runs instead", self._config)
             self.plan = plan
             self._swap.apply(plan, "configuration of before")
@@ -93,9 +114,23 @@ class Reload:
             self._read()
 
     def look(self) -> None:
-        """Reads the file if it has changed and stands still."""
-        if self._compilation is None and self._watch.changed():
+        """Reads the file if it has changed and stands still, or if it is time to try again."""
+        now = time.monotonic()
+        if self._owed is not None and now >= self._owed_at:
+            self._remember(self._owed, starting=False)
+        if self._compilation is not None:
+            return
+        if self._watch.changed():
             log.info("%s has changed", self._config)
+            self._read()
+        elif self._watch.restless():
+            self._decide(
+                failed(
+                    self._config,
+                    f"it changes all the time, for {RESTLESS:g} s or more; it is read once it stands still",
+                )
+            )
+        elif now >= self._retry_at:
             self._read()
 
     def due(self) -> float:
@@ -111,10 +146,13 @@ class Reload:
         if self._compilation is None or (compiled := self._compilation.finished()) is None:
             return
         self._compilation = None
-        self._decide(compiled)
-        if self._again:
-            self._again = False
-            self._waiting, self._later = self._later, []
+        again, self._again = self._again, False
+        if self._watch.moved(compiled.seen):
+            log.info("%s has changed while it was read, and is read once more", self._config)
+        else:
+            self._decide(compiled)
+        self._waiting, self._later = [*self._waiting, *self._later], []
+        if again:
             self._read()
 
     def close(self) -> None:
@@ -130,12 +168,13 @@ class Reload:
     def _read(self) -> None:
         log.info("reading %s", self._config)
         self._watch.reading()
+        self._retry_at = math.inf
         if self.plan is not None:
             tidy(Path(self.plan.state_dir), self._swap)
         try:
             self._compilation = Compilation(self._config)
         except StartError as error:
-            self._decide(failed(self._config, str(error)))
+            self._decide(failed(self._config, str(error), machine=True))
 
     def _decide(self, compiled: Compiled) -> None:
         self._judge(compiled)
@@ -145,7 +184,7 @@ class Reload:
         self._waiting.clear()
 
     def _judge(self, compiled: Compiled) -> None:
-        plan = compiled.plan
+        plan, machine = compiled.plan, compiled.machine
         self._swap.turn_away(compiled.unfit)
         if plan is None:
             self._reject(compiled.digest, compiled.problems)
@@ -156,9 +195,16 @@ class Reload:
             try:
                 self._apply(compiled, plan)
             except StartError as error:
+                machine = True
                 self._reject(compiled.digest, (Problem(str(self._config), 1, "", str(error)[:4000], outside=True),))
             else:
                 self._remember(plan, starting=False)
+        self._try_again(machine=machine)
+
+    def _try_again(self, *, machine: bool) -> None:
+        """Later, where only this machine stood in the way."""
+        self._pause = min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE) if machine else 0.0
+        self._retry_at = time.monotonic() + self._pause if machine else math.inf
 
     def _remember(self, plan: Plan, *, starting: bool) -> None:
         """A full or dying disk is no reason to stand still; a directory that was never writable is, at the start."""
@@ -168,8 +214,12 @@ class Reload:
             cause = error.__cause__
             if starting and not (isinstance(cause, OSError) and cause.errno in DISK_FAULTS):
                 raise
-            log.error("%s; should the file break, a start finds an older configuration", error)  # noqa: TRY400
-            self._house.note(str(error))
+            if self._owed != plan:
+                log.error("%s; should the file break, a start finds an older configuration", error)  # noqa: TRY400
+                self._house.note(str(error))
+            self._owed, self._owed_at = plan, time.monotonic() + FIRST_PAUSE
+        else:
+            self._owed = None
 
     def _apply(self, compiled: Compiled, plan: Plan) -> None:
         self._swap.apply(plan)

@@ -16,6 +16,7 @@ from edge_infer.sandbox.needs import store_folder
 LOCK: Final = "lock"
 _DATABASE: Final = "outbox.sqlite"
 _MOVED: Final = ("topics.json", "discovery.json", "open-events.json", _DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm")
+"""What the publisher kept beside the others, once."""
 
 
 @contextmanager

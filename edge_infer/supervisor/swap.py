@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.config.plan import ModelPlan, PipelinePlan, Plan, Unfit
-from edge_infer.errors import EdgeInferError, StartError
+from edge_infer.errors import EdgeInferError
 from edge_infer.messages import timestamp
 from edge_infer.models.serving import (
     Fit,
@@ -26,12 +26,10 @@ from edge_infer.models.serving import (
     Refused,
     Slot,
     What,
-    read_record,
-    write_record,
 )
-from edge_infer.models.versions import commit_version
 from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.house import House
+from edge_infer.supervisor.ledger import Ledger
 from edge_infer.supervisor.memory import suffices
 from edge_infer.supervisor.outward import quoted
 from edge_infer.supervisor.shadows import asked_again, ending, failed, shadowed, still_wanted
@@ -60,8 +58,6 @@ class Swap:
     def __init__(self, house: House) -> None:
         self.plan: Plan | None = None
         """What runs."""
-        self.record = Record()
-        self._written = Record()
         self.before: Plan | None = None
         """What ran before that, and still does until the engine has switched."""
         self.wanted: Plan | None = None
@@ -69,23 +65,30 @@ class Swap:
         self.unfit: dict[str, Unfit] = {}
         """Models that the last configuration named and could not have."""
         self._house = house
-        self._state_dir = Path()
+        self._ledger = Ledger(house.note)
         self._order = 0
         self._deaths: deque[float] = deque(maxlen=DEATHS)
+
+    @property
+    def record(self) -> Record:
+        """What is known of all models here."""
+        return self._ledger.record
 
     # What the supervisor calls.
 
     def open(self, state_dir: Path) -> None:
         """Reads the record; models on probation have now been started once more."""
-        self._state_dir = state_dir
-        self.record = self._written = read_record(state_dir)
+        self._ledger.open(state_dir)
         trials = {name: replace(trial, starts=trial.starts + 1) for name, trial in self.record.trials.items()}
         if trials:
-            self._keep(replace(self.record, trials=trials))
+            self._ledger.keep(replace(self.record, trials=trials))
 
     def apply(self, wanted: Plan, by: str = "configuration") -> None:
         """Makes a plan hold as far as its models may; raises `StartError`, and changes nothing, without a record."""
-        record, trials = self.record, {}
+        self._apply(self.record, wanted, by)
+
+    def _apply(self, record: Record, wanted: Plan, by: str) -> None:
+        trials = {}
         for pipeline in wanted.pipelines:
             model = pipeline.model
             if self._on_probation(record, pipeline):
@@ -97,9 +100,7 @@ class Swap:
                 record = replace(record, trials={**record.trials, name: OnTrial(model.sha256, model.title, now)})
                 record = record.told(self._line(model, "tried", by, model.origin))
         record = still_wanted(with_slots(wanted, record), wanted)
-        if record != self._written:
-            write_record(self._state_dir, record)
-        self.record = self._written = record
+        self._ledger.enter(record)
         self.wanted = wanted
         self._roll_back_restless()
         self._again()
@@ -115,10 +116,11 @@ class Swap:
                 line = Happened(now, each.name, "rejected", each.sha256, each.title, "daemon", each.reason)
                 record = record.refusing(each.name, refusal).told(line)
         if record != self.record:
-            self._keep(record)
+            self._ledger.keep(record)
 
     def hear(self) -> None:
         """Judges what the engine said last."""
+        self._ledger.catch_up()
         report = self._house.heard.engine
         if report is None or self.plan is None or report.order != self._order:
             return
@@ -146,7 +148,7 @@ class Swap:
         """An end in order says nothing against the models on probation."""
         trials = {name: replace(trial, starts=0) for name, trial in self.record.trials.items()}
         if trials != self.record.trials:
-            self._keep(replace(self.record, trials=trials))
+            self._ledger.keep(replace(self.record, trials=trials))
 
     # What a person asks for.
 
@@ -161,7 +163,7 @@ class Swap:
     def retry(self, name: str, by: str) -> str:
         """Tries what was refused once more; what happens now, in words. Raises `EdgeInferError`."""
         if (record := asked_again(self.record, name, by)) != self.record:
-            self._keep(record)
+            self._ledger.keep(record)
             if name not in record.refused:
                 self._again()
                 return f"{name} is compared again"
@@ -170,13 +172,7 @@ class Swap:
         assert self.wanted is not None
         refused, now = dict(self.record.refused), timestamp(time.time())
         news = [Happened(now, name, "retry", each.sha, each.title, by) for each in refused.pop(name)]
-        before = self.record
-        self.record = replace(self.record, refused=refused).told(*news)
-        try:
-            self.apply(self.wanted, by)
-        except StartError:
-            self.record = before
-            raise
+        self._apply(replace(self.record, refused=refused).told(*news), self.wanted, by)
         return self._now(name)
 
     # The rules.
@@ -188,7 +184,7 @@ class Swap:
         for pipeline, reason in reasons.items():
             log.error("pipeline %s: its shadow is off: %s", pipeline, reason)
             self._house.note(f"pipeline {pipeline}: its shadow is off: {reason}")
-        self._keep(ending(self.record, reasons, self.plan))
+        self._ledger.keep(ending(self.record, reasons, self.plan))
         self._again()
 
     def _on_probation(self, record: Record, pipeline: PipelinePlan) -> bool:
@@ -226,9 +222,9 @@ class Swap:
                 fresh = Slot(Fit.of(pipeline), previous, since)
                 record = replace(record, slots={**record.slots, pipeline.name: fresh})
                 record = record.told(*([] if slot else [self._line(pipeline.model, "first", "configuration")]))
-                self._note_version(pipeline.model)
+                self._ledger.note_version(pipeline.model)
         if record != self.record:
-            self._keep(record)
+            self._ledger.keep(record)
 
     def _judge(self, name: str, report: EngineReport) -> None:
         """Commits a model on probation, or rolls it back, or waits."""
@@ -260,8 +256,9 @@ class Swap:
             f"loaded in {running.load * 1000:.0f} ms, other pipelines waited {running.pause * 1000:.0f} ms at most; "
             f"{running.gap * 1000:.0f} ms between two outcomes"
         )
-        self._keep(replace(record, slots=slots, trials=trials).told(self._line(model, "committed", "daemon", why)))
-        self._note_version(model)
+        record = replace(record, slots=slots, trials=trials).forgiving(name, model.sha256)
+        self._ledger.keep(record.told(self._line(model, "committed", "daemon", why)))
+        self._ledger.note_version(model)
         log.info("model %s: %s (%s) is committed", name, model.title, model.sha256[:8])
         self._again()
 
@@ -274,7 +271,7 @@ class Swap:
         for pipeline, slot in record.slots.items():
             if slot.committed.model.sha256 == model.sha256 and slot.committed.model.name == name and slot.previous:
                 slots[pipeline] = Slot(slot.previous, None, now)
-        self._keep(replace(record, slots=slots).told(self._line(model, state, by, reason)))
+        self._ledger.keep(replace(record, slots=slots).told(self._line(model, state, by, reason)))
         log.error("model %s: %s (%s) is %s: %s", name, model.title, model.sha256[:8], state.replace("_", " "), reason)
         self._house.note(f"model {name}: {state.replace('_', ' ')}: {reason}")
         if run:
@@ -319,24 +316,6 @@ class Swap:
         limits = [each.model.patience() for each in plan.pipelines if each.name in trials]
         self._house.engine_patience = max([SILENT, *(limit + HUNG for limit in limits)]) if trials else None
         self._house.apply(plan, self._order, trials, suffices(self.before, plan))
-
-    def _keep(self, record: Record) -> None:
-        """Writes the record; where that fails what is known still holds, and is told."""
-        self.record = record
-        try:
-            write_record(self._state_dir, record)
-            self._written = record
-        except StartError as error:
-            log.error("%s; after a restart, what happens to models now is not known", error)  # noqa: TRY400
-            self._house.note(str(error))
-
-    def _note_version(self, model: ModelPlan) -> None:
-        """From now on no older version of its package may take its place unasked."""
-        try:
-            commit_version(self._state_dir, model)
-        except StartError as error:
-            log.error("%s; an older version of %s could be tried", error, model.title)  # noqa: TRY400
-            self._house.note(str(error))
 
     def _line(self, model: ModelPlan, what: What, by: str, why: str = "") -> Happened:
         return Happened(timestamp(time.time()), model.name, what, model.sha256, model.title, by[:128], why[:500])

@@ -9,15 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
+
+from edge_infer.config.look import Look, look
 
 EVERY: Final = 0.1
 """Seconds between two looks."""
 STILL: Final = 0.5
 """Seconds that a file has to stand still before it is read."""
+RESTLESS: Final = 10.0
+"""Seconds of changes without a rest, after which somebody should know."""
 
-Look: TypeAlias = tuple[int, ...] | None
-"""Device, inode, size and times of what the path leads to, inode and time of the last link; None: nothing."""
+FUTILE: Final = 3
+"""Readings in a row of a file that changed meanwhile, after which somebody should know, too."""
 
 
 class Watch:
@@ -26,13 +30,31 @@ class Watch:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._clock = clock
-        self._read: Look = None
-        self._seen: Look = None
+        self._read: Look = ()
+        self._seen: Look = ()
         self._since = self._looked = clock()
+        self._still = True  # what is being read stood still before
+        self._futile = 0
+        self._changing: float | None = None  # since when it is another one than was read last
+        self._told = False
 
     def reading(self) -> None:
         """It is about to be read: what lies there now is no news any more."""
-        self._read = self._seen = look(self._path)
+        found = look(self._path)
+        self._still = found == self._seen and self._clock() - self._since >= STILL
+        self._read = self._seen = found
+        self._changing = None
+
+    def moved(self, seen: Look) -> bool:
+        """Whether what was read, and looked like ``seen``, may be half of what somebody was just writing.
+
+        If so, `changed` says it once more when the file stands still. A file that has gone cannot be read better.
+        """
+        whole = self._still and seen == self._read
+        moved = not whole and look(self._path) not in ((), self._read)
+        self._futile = self._futile + 1 if moved else 0
+        self._told &= moved
+        return moved
 
     def changed(self) -> bool:
         """Whether to read it now: it is another one than was read last, and has stood still for long enough.
@@ -45,20 +67,17 @@ class Watch:
         self._looked, found = now, look(self._path)
         if found != self._seen:
             self._seen, self._since = found, now
-        return found is not None and found != self._read and now - self._since >= STILL
+            self._changing = None if not found else now if self._changing is None else self._changing
+        return bool(found) and found != self._read and now - self._since >= STILL
+
+    def restless(self) -> bool:
+        """Whether it changes all the time, so that it cannot be read; said once."""
+        long = self._changing is not None and self._clock() - self._changing >= RESTLESS
+        if self._told or not (long or self._futile >= FUTILE):
+            return False
+        self._told = True
+        return True
 
     def due(self) -> float:
         """When to look again, on the monotonic clock."""
         return self._looked + EVERY
-
-
-def look(path: Path) -> Look:
-    """What lies there, told by nothing but its metadata."""
-    try:
-        last, through = path.stat(), path.lstat()
-    except OSError:
-        return None
-    return (
-        last.st_dev, last.st_ino, last.st_size, last.st_mtime_ns, last.st_ctime_ns,
-        through.st_ino, through.st_mtime_ns,
-    )  # fmt: skip

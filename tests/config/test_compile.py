@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -294,6 +296,20 @@ def test_check_writes_nothing_and_the_daemon_keeps_copies(make: Make, tmp_path: 
     for model in kept.models():
         assert Path(model.path) == tmp_path / "state" / "blobs" / f"{model.sha256}.tflite"
         assert Path(model.path).is_file()
+
+
+def test_no_copy_is_made_of_a_model_that_no_pipeline_has(make: Make, tmp_path: Path) -> None:
+    path = make(GOOD.replace("model: packed}", "model: faces}").replace("  packed:", "  spare:"))
+    spare = tmp_path / "state" / "models" / "face-detect" / "1.0.0" / "face_full_range_int8.tflite"
+    spare.write_bytes(spare.read_bytes() + bytes(16))
+    manifest = spare.with_name("manifest.yaml")
+    digest = hashlib.sha256(spare.read_bytes()).hexdigest()
+    manifest.write_text(re.sub("^sha256:.*$", f"sha256: {digest}", manifest.read_text(), flags=re.MULTILINE))
+    compiled = compile_config(path, store=True)
+    assert compiled.problems == ()
+    assert {each.name for each in (tmp_path / "state" / "blobs").iterdir()} == {
+        f"{hashlib.sha256((MODEL / spare.name).read_bytes()).hexdigest()}.tflite"
+    }
 
 
 def test_the_child_prints_one_object(make: Make, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Final
 
 import cv2
+import yaml
 
 from edge_infer.engine.interpreter import backend_name
 from edge_infer.errors import ModelError
@@ -38,6 +39,7 @@ OTHERS: Final = 10
 """Pictures beside the golden ones."""
 PATIENCE: Final = 20.0
 """Seconds for one mutant, in the probe and with all pictures."""
+OTHER: Final = "taken: NOT equal on its golden inputs"
 CRASHES: Final = "crashed the interpreter|was killed|ended with code|did not finish|computes without end|closed its"
 REFUSED: Final = (
     ("not the file that the manifest speaks of", "its SHA-256 is .* wants"),
@@ -68,8 +70,9 @@ class Tally:
 
     @property
     def kept(self) -> bool:
-        """All wrong digests refused as such."""
-        return self.tried > 0 and self.wrong_digest["refused for its digest"] == self.tried
+        """All wrong digests refused as such, and none taken that is another one on its golden inputs."""
+        refused = self.wrong_digest["refused for its digest"] == self.tried
+        return self.tried > 0 and refused and not self.fitting[OTHER]
 
     def lines(self) -> Iterator[str]:
         """The tables."""
@@ -135,11 +138,15 @@ def put_sound(folder: Path, assets: Path | None) -> None:
         package.mkdir()
         assert assets is not None
         shutil.copyfile(assets / "models" / offer.file, package / offer.file)
-        golden = offer.listed.example
-        shutil.copyfile(assets / "images" / golden.input, package / golden.input)
-        expect = ", ".join(f"{{label: {each.label}}}" for each in golden.expect)
-        text = f"{offer.manifest()}golden: [{{input: {golden.input}, expect: [{expect}]}}]\n"
-        (package / "manifest.yaml").write_text(text, encoding="utf-8")
+        picture = offer.listed.example.input
+        shutil.copyfile(assets / "images" / picture, package / picture)
+        (package / "manifest.yaml").write_text(offer.manifest(), encoding="utf-8")
+        with Comparer([package / picture]) as comparer:
+            found = comparer.findings(package)
+        assert found
+        expect = [{"label": label, "score": round(score, 4)} for label, score, _ in found[0]]
+        text = yaml.safe_dump({"golden": [{"input": picture, "expect": expect}]})
+        (package / "manifest.yaml").write_text(offer.manifest() + text, encoding="utf-8")
 
 
 def write_packages(folder: Path, repeat: int) -> Iterator[Path]:
@@ -218,12 +225,11 @@ def _judge_one(tally: Tally, probe: Probe, place: Path) -> None:
 
 def _compare(tally: Tally, reference: list[list[Thing]], found: list[list[Thing]] | None, golden: int) -> None:
     if found is None:
-        tally.fitting["taken: would be on probation"] += 1
+        tally.fitting["taken, then crashes or hangs, which rolls it back"] += 1
         tally.crashed_later += 1
         return
     equal = [same(one, other) for one, other in zip(reference, found, strict=True)]
-    alike = "equal on its golden inputs" if all(equal[:golden]) else "would be on probation"
-    tally.fitting[f"taken: {alike}"] += 1
+    tally.fitting["taken: equal on its golden inputs" if all(equal[:golden]) else OTHER] += 1
     tally.differing[equal[golden:].count(False)] += 1
 
 

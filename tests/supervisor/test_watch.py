@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.supervisor.watch import EVERY, STILL, Watch
+from edge_infer.config.look import look
+from edge_infer.supervisor.watch import EVERY, RESTLESS, STILL, Watch
 from tests.faults.writing import PATTERNS, save, save_half
 
 OLD, NEW = b"old: 1\nmore: 1\n", b"new: 22\nmore: 2\n"
@@ -87,3 +88,56 @@ def test_new_times_and_rights_are_noticed(watched: tuple[Watch, Clock, Path]) ->
     watch.reading()
     path.chmod(0o600)
     assert changed(watch, clock, 2 * STILL)
+
+
+def test_a_file_that_is_never_still_is_told_of_once(watched: tuple[Watch, Clock, Path]) -> None:
+    watch, clock, path = watched
+    begun, told = clock.now, []
+    for _ in range(60):
+        with path.open("ab") as file:
+            file.write(b"x: y\n")
+        assert not changed(watch, clock, STILL / 2)
+        if watch.restless():
+            told.append(clock.now - begun)
+    assert told == [pytest.approx(RESTLESS, abs=2 * STILL)]
+    assert changed(watch, clock, 2 * STILL)
+    watch.reading()
+    assert not watch.moved(look(path))
+    path.write_bytes(NEW)
+    assert not changed(watch, clock, STILL / 2)
+    assert not watch.restless()
+
+
+def test_what_changes_while_it_is_read_is_not_what_was_read(watched: tuple[Watch, Clock, Path]) -> None:
+    watch, clock, path = watched
+    save("truncate", path, NEW)
+    assert changed(watch, clock, 2 * STILL)
+    watch.reading()
+    stood = look(path)
+    save_half("truncate", path, OLD)
+    assert not watch.moved(stood), "what was read stood still, whatever came later"
+    assert changed(watch, clock, 2 * STILL)
+    watch.reading()
+    save("truncate", path, OLD)
+    assert watch.moved(look(path)), "another one was read than the one that stood still"
+    assert not changed(watch, clock, STILL / 2)
+    watch.reading()  # somebody asks for it, and it has not stood still yet
+    stood = look(path)
+    save("truncate", path, NEW)
+    assert watch.moved(stood)
+    path.unlink()
+    watch.reading()
+    assert not watch.moved(())
+
+
+def test_a_file_that_changes_during_every_reading_is_told_of_once(watched: tuple[Watch, Clock, Path]) -> None:
+    watch, clock, path = watched
+    told = []
+    for number in range(6):
+        path.write_bytes(NEW + b"#\n" * number)
+        assert changed(watch, clock, 2 * STILL)
+        watch.reading()
+        path.write_bytes(OLD + b"#\n" * number)
+        assert watch.moved(look(path))
+        told.append(watch.restless())
+    assert told == [False, False, True, False, False, False]

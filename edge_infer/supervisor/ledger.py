@@ -1,0 +1,80 @@
+"""The record of what serves, in memory and on the disk; what the disk refuses now is written as soon as it takes it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from edge_infer.config.plan import ModelPlan
+from edge_infer.errors import StartError
+from edge_infer.models.serving import Record, read_record, write_record
+from edge_infer.models.versions import commit_version
+
+log = logging.getLogger(__name__)
+
+AGAIN: Final = 5.0
+"""Seconds after which a disk that was full or read-only is tried once more."""
+
+
+class Ledger:
+    """Owns ``serving.json`` and what comes into ``versions.json``; every step is written before it is done."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        """``note`` takes a sentence for ``status``."""
+        self.record = Record()
+        self._written = Record()
+        self._versions: list[ModelPlan] = []  # those that are still to be noted
+        self._state_dir = Path()
+        self._note = note
+        self._due = math.inf
+
+    def open(self, state_dir: Path) -> None:
+        """Reads the record."""
+        self._state_dir = state_dir
+        self.record = self._written = read_record(state_dir)
+
+    def enter(self, record: Record) -> None:
+        """Writes the record, and holds it from then on; raises `StartError`, and changes nothing, where it cannot."""
+        if record != self._written:
+            write_record(self._state_dir, record)
+        self.record = self._written = record
+
+    def keep(self, record: Record) -> None:
+        """Holds the record and writes it; where that fails it holds all the same, is told, and is written later."""
+        self.record = record
+        try:
+            self.enter(record)
+        except StartError as error:
+            log.error("%s; until that works, a start would not know what happens to models now", error)  # noqa: TRY400
+            self._note(str(error))
+            self._due = time.monotonic() + AGAIN
+
+    def note_version(self, model: ModelPlan) -> None:
+        """From now on no older version of its package may take its place unasked."""
+        try:
+            commit_version(self._state_dir, model)
+        except StartError as error:
+            log.error("%s; until that works, an older version of %s could be tried", error, model.title)  # noqa: TRY400
+            self._note(str(error))
+            self._versions.append(model)
+            self._due = time.monotonic() + AGAIN
+
+    def catch_up(self) -> None:
+        """Writes what the disk has refused so far, when it is time to try again; to be called now and then."""
+        if time.monotonic() < self._due:
+            return
+        self._due = math.inf
+        try:
+            self.enter(self.record)
+            while self._versions:
+                commit_version(self._state_dir, self._versions[0])
+                del self._versions[0]
+        except StartError as error:
+            log.debug("still: %s", error)
+            self._due = time.monotonic() + AGAIN
+        else:
+            log.info("what happened to models is on the disk again")

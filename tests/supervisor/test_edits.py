@@ -1,0 +1,175 @@
+"""Edits that come at a bad moment: while another one is under way, or while the model of the last one is watched."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from edge_infer.codec import decode
+from edge_infer.models.serving import Happened
+from edge_infer.supervisor.control import ask
+from tests.broker import eventually
+from tests.faults.writing import save
+from tests.moody import write_model
+from tests.swapping import P, Swapping, short, swapping
+
+LONG: Final = 60.0
+"""Seconds; a busy machine takes ten to read a configuration."""
+ROOT = Path(__file__).parents[2]
+EDITOR = """
+import random, sys, time
+from pathlib import Path
+from tests.faults.writing import PATTERNS
+name, folder, seed, seconds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+chance, end = random.Random(seed), time.monotonic() + seconds
+while time.monotonic() < end:
+    data = chance.choice(sorted(folder.glob(f"{name}*"))).read_bytes()
+    try:
+        PATTERNS[chance.choice(sorted(PATTERNS))](folder / "box" / "config.yaml", data, lambda: time.sleep(0.3))
+    except (OSError, ValueError):
+        pass  # the other one has just taken the file away
+    time.sleep(chance.random() * 1.2)
+"""
+"""Saves one of several files, as different programs do it, halting in the middle; the folder and how long."""
+
+
+@pytest.fixture(scope="module")
+def slowly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Swapping, Path]]:
+    """A daemon in which a model is watched for a minute."""
+    folder = tmp_path_factory.mktemp("edits")
+    old = write_model(folder / "old.tflite")
+    with swapping(folder / "box", old, fps=1) as found:
+        yield found, old
+
+
+@pytest.fixture
+def running(slowly: tuple[Swapping, Path]) -> Swapping:
+    found, old = slowly
+    found.fps = 60
+    found.edit(old)
+    found.model(state="active", sha=short(old), deadline=LONG)
+    found.fps = 1
+    found.edit(old)
+    eventually(lambda: found.daemon.status()["config"]["digest"] == digest(found), "the slow source", LONG)
+    return found
+
+
+def digest(running: Swapping) -> str:
+    """Of the configuration as it is."""
+    return hashlib.sha256(running.daemon.config.read_bytes()).hexdigest()
+
+
+def history(running: Swapping) -> list[tuple[str, str]]:
+    """What happened to which digest, the oldest first."""
+    answer = ask(running.daemon.folder / "state" / "control.sock", {"do": "models", "action": "history"}, timeout=10)
+    return [(each.what, each.sha[:8]) for each in (decode(Happened, item) for item in answer["history"])]
+
+
+@pytest.mark.parametrize("pattern", ["sed", "backup"])
+def test_an_edit_back_while_the_model_is_watched_takes_it_back(
+    running: Swapping, slowly: tuple[Swapping, Path], tmp_path: Path, pattern: str
+) -> None:
+    old, new = slowly[1], write_model(tmp_path / f"{pattern}.tflite", gain=0.5 if pattern == "sed" else 0.6)
+    before = len(history(running))
+    save(pattern, running.daemon.config, running.text(new).encode())
+    running.result(short(new), time.monotonic(), LONG)
+    save(pattern, running.daemon.config, running.text(old).encode())
+    said = running.model(state="active", sha=short(old), deadline=LONG)
+    assert "reason" not in said
+    running.result(short(old), time.monotonic(), LONG)
+    assert history(running)[before:] == [("tried", short(new)), ("superseded", short(new))]
+    save(pattern, running.daemon.config, running.text(new).encode())  # nothing speaks against another try
+    running.model(state="probation", sha=short(new), deadline=LONG)
+    assert history(running)[before + 2 :] == [("tried", short(new))]
+
+
+def test_an_edit_to_a_third_model_while_the_second_is_watched_keeps_the_first_to_go_back_to(
+    running: Swapping, slowly: tuple[Swapping, Path], tmp_path: Path
+) -> None:
+    old = slowly[1]
+    second, third = (write_model(tmp_path / f"gain{gain}.tflite", gain=gain / 10) for gain in (7, 8))
+    before = len(history(running))
+    save("sed", running.daemon.config, running.text(second).encode())
+    running.result(short(second), time.monotonic(), LONG)
+    save("backup", running.daemon.config, running.text(third).encode())
+    assert running.model(state="probation", sha=short(third), deadline=LONG)["previous"] == short(old)
+    running.fps = 60
+    running.edit(third)
+    assert running.model(state="active", sha=short(third), deadline=LONG)["previous"] == short(old)
+    assert history(running)[before:] == [
+        ("tried", short(second)),
+        ("superseded", short(second)),
+        ("tried", short(third)),
+        ("committed", short(third)),
+    ]
+
+
+def test_a_model_that_was_committed_is_forgiven_what_was_said_of_it_before(
+    running: Swapping, slowly: tuple[Swapping, Path], tmp_path: Path
+) -> None:
+    new, command = write_model(tmp_path / "new.tflite", gain=0.9), running.daemon.command
+    running.result(short(new), running.edit(new), LONG)
+    assert command("models", "rollback", "light").returncode == 0
+    running.model(state="rolled_back", sha=short(slowly[1]), candidate=short(new))
+    running.fps = 60
+    text = running.text(new)
+    running.daemon.config.write_text(text.replace(f"{{file: {new}}}", f"{{file: {new}, labels: [a, b, c]}}"))
+    running.model(state="active", sha=short(new), deadline=LONG)
+    running.daemon.config.write_text(text)  # with the entry that was refused
+    assert running.daemon.reload()["state"] == "applied"
+    running.model(state="active", sha=short(new), deadline=LONG)
+
+
+def test_two_editors_at_once_leave_the_last_whole_file_applied_and_no_half(
+    running: Swapping, slowly: tuple[Swapping, Path]
+) -> None:
+    folder, old = running.daemon.folder.parent, slowly[1]
+    whole = {}
+    for name in ("ann", "bob"):
+        for number in range(3):  # a line of comment, and pipelines that a half of the file would lack
+            text = running.text(old) + f"  {name}{number}: {{source: cam, model: light}}\n" * (number > 0)
+            path = folder / f"{name}{number}.yaml"
+            path.write_text(f"# {name} {number}\n" + text + f"# {'-' * 40 * number}\n")
+            whole[hashlib.sha256(path.read_bytes()).hexdigest()] = path
+    running.subscriber.heard.clear()
+    command = [sys.executable, "-c", EDITOR]
+    for names in (("ann", "bob"), ("ann",), ("bob",)):  # both at the same time, then in turns
+        editors = [
+            subprocess.Popen([*command, name, str(folder), str(seed), "6" if len(names) > 1 else "2"], cwd=ROOT)
+            for seed, name in enumerate(names)
+        ]
+        assert [editor.wait(60) for editor in editors] == [0] * len(names)
+    path = folder / "ann1.yaml"
+    save("rename", running.daemon.config, path.read_bytes())
+    last = hashlib.sha256(path.read_bytes()).hexdigest()
+    eventually(lambda: running.daemon.status()["config"]["digest"] == last, "the last file", LONG)
+    assert running.daemon.status()["config"]["state"] == "applied"
+    said = [heard.value for heard in running.subscriber.on(f"{P}/config")]
+    applied = [each["digest"] for each in said if each["state"] == "applied"]
+    assert applied
+    assert applied[-1] == last
+    assert set(applied) <= whole.keys()
+    running.subscriber.wait(f"{P}/ann1/state")
+
+
+def test_a_file_that_is_never_still_is_told_of(running: Swapping, slowly: tuple[Swapping, Path]) -> None:
+    running.subscriber.heard.clear()
+    text = running.text(slowly[1])
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with running.daemon.config.open("a") as file:
+            file.write("# more\n")
+        said = running.daemon.status()["config"]
+        if said["state"] == "rejected":
+            break
+        time.sleep(0.1)
+    assert "it changes all the time" in said["errors"][0]
+    running.daemon.config.write_text(text)
+    running.subscriber.wait(f"{P}/config", lambda heard: heard.value["state"] == "applied", LONG)
