@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.config.places import default_device_id
 from edge_infer.config.plan import Compiled, Plan, Problem
 from edge_infer.durable import write_durably
 from edge_infer.errors import StartError, WireError
@@ -134,3 +136,21 @@ def remembered(state_dir: Path) -> Plan | None:
     except (OSError, WireError) as error:
         log.warning("%s cannot be used: %s", path, error)
         return None
+
+
+def unchanged(config: Path, state_dir: Path) -> Plan | None:
+    """The last plan that was applied, if the file is the one that it was made from and would come to the same again.
+
+    What lies outside the file is as it was then: models run from their copies. A card that was copied to another box
+    has that box's name, and the environment may be another one.
+    """
+    try:
+        text = config.read_bytes()
+    except OSError:
+        return None
+    plan = remembered(state_dir) if b"${" not in text else None
+    if plan is None or plan.digest != hashlib.sha256(text).hexdigest() or Path(plan.state_dir) != state_dir:
+        return None
+    named = re.search(rb"\bid:\s*[\"']?" + re.escape(plan.device.encode()) + rb"\b", text)
+    here = named is not None or plan.device == default_device_id()
+    return plan if here and all(Path(pipeline.model.path).is_file() for pipeline in plan.pipelines) else None

@@ -15,7 +15,7 @@ from edge_infer.config.places import hinted
 from edge_infer.config.plan import Compiled, Plan, Problem
 from edge_infer.errors import ConfigError, StartError
 from edge_infer.messages import ConfigStatus, timestamp
-from edge_infer.supervisor.compilation import Compilation, failed, remember, remembered
+from edge_infer.supervisor.compilation import Compilation, failed, remember, remembered, unchanged
 from edge_infer.supervisor.control import Request
 from edge_infer.supervisor.house import House
 from edge_infer.supervisor.signals import Signals
@@ -53,11 +53,15 @@ class Reload:
         self._waiting: list[Request] = []
         self._later: list[Request] = []
 
-    def read_first(self, signals: Signals) -> tuple[Plan, Compiled] | None:
+    def read_first(self, signals: Signals) -> tuple[Plan, Compiled | None] | None:
         """The plan to start with: the file's own or, said loudly, the last one applied here; None when stopped.
 
-        Raises `ConfigError` when there is neither, or `StartError` when only what lies outside the file is missing.
+        That of an unchanged file comes without a reading, which follows. Raises `ConfigError` when there is neither,
+        or `StartError` when only what lies outside the file is missing.
         """
+        if (plan := unchanged(self._config, hinted(self._config.absolute()))) is not None:
+            log.info("%s is as it was: what was applied begins while it is read", self._config)
+            return plan, None
         for _ in range(FIRST_TRIES):
             compiled = self._compile_first(signals)
             if compiled is None:
@@ -87,8 +91,13 @@ class Reload:
                 return None
         return compiled
 
-    def start(self, plan: Plan, compiled: Compiled) -> None:
-        """Applies the first plan."""
+    def start(self, plan: Plan, compiled: Compiled | None) -> None:
+        """Applies the first plan; an unchanged file is read now."""
+        if compiled is None:
+            self.plan = plan
+            self._swap.apply(plan)
+            self._read()
+            return
         self._swap.turn_away(compiled.unfit)
         if compiled.plan is None:
             self._reject(compiled.digest, compiled.problems)
