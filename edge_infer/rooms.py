@@ -131,18 +131,21 @@ class AttachReader:
 
 @dataclass(frozen=True, slots=True)
 class WhyQuestion:
-    """What was decided since a time (seconds since the epoch), in a pipeline or all, about a label or all."""
+    """What was decided between two times (seconds since the epoch), in a pipeline or all, about a label or all."""
 
     since: float
+    until: float
     pipeline: Annotated[str, Text(most=64)] | None = None
     label: Annotated[str, Text(most=128)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WhyAnswer:
-    """Sentences, the oldest first, at most the newest 500."""
+    """Sentences, the oldest first, at most the newest 500; ``notes`` say what they cannot tell, ``error`` why none."""
 
     lines: Annotated[tuple[Sentence, ...], Size(500)]
+    notes: Annotated[tuple[Sentence, ...], Size(64)] = ()
+    error: Annotated[str, Text(most=500)] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,8 +77,10 @@ class Scene:
     def add(self, actor: Actor, *extra: Due) -> None:
         """An object that appears and leaves, and what else is due."""
         self.actors.append(actor)
+        sure = actor.begin + self.late
+        sure += sum(high - low for low, high in actor.hidden if low < sure)  # what nobody sees cannot be told
         leave = Due("leave", actor.end, actor.end + self.lost + self.late)
-        self.due += [Due("appear", actor.begin, actor.begin + self.late), leave, *extra]
+        self.due += [Due("appear", actor.begin, sure), leave, *extra]
 
 
 class Author:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import Final, TypeVar
 
+from edge_infer.cli.moments import parse_moment
 from edge_infer.codec import decode
 from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.config.units import parse_duration
@@ -12,30 +18,57 @@ from edge_infer.errors import EdgeInferError
 from edge_infer.rooms import WhyAnswer
 from edge_infer.supervisor.control import ask, find_socket
 
+T = TypeVar("T")
+AROUND: Final = 60.0
+"""Seconds before and after a moment that was asked for."""
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.add_argument("--pipeline", metavar="P", help="only of this one")
-    parser.add_argument("--last", metavar="TIME", type=_duration, default=600.0, help="how far back; default: 10m")
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument("--last", metavar="TIME", type=_said(parse_duration), help="how far back; default: 10m")
+    at = "a minute before and after 8:45, 2026-11-25T08:45 or '3m ago'"
+    when.add_argument("--at", metavar="TIME", type=_said(_moment), help=at)
     parser.add_argument("--label", metavar="L", help="only about this label")
-    parser.epilog = "example: edge-infer why --last 10m --label person"
+    parser.epilog = "example: edge-infer why --at 8:45 --label person"
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints a sentence for each decision; 0 when a daemon answered, else 1."""
-    question = {"do": "why", "pipeline": args.pipeline, "last": args.last, "label": args.label}
+    since, until = _span(args.at, args.last)
+    question = {"do": "why", "pipeline": args.pipeline, "since": since, "until": until, "label": args.label}
     said = ask(find_socket(args.config), question, timeout=15.0)
     if "error" in said:
         raise EdgeInferError(str(said["error"]))
     answer = decode(WhyAnswer, said)
     for line in answer.lines or ("nothing was looked at that came close to being told",):
         print(line)
+    for note in answer.notes:
+        print(note, file=sys.stderr)
     return 0
 
 
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _span(at: float | None, last: float | None) -> tuple[float, float]:
+    """From when to when, in seconds since the epoch."""
+    if at is not None:
+        return at - AROUND, at + AROUND
+    now = time.time()
+    return now - (600.0 if last is None else last), now + AROUND
+
+
+def _moment(text: str) -> float:
+    return parse_moment(text, datetime.now().astimezone()).timestamp()
+
+
+def _said(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """The same, as argparse wants its problems told."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parsed

@@ -22,6 +22,7 @@ from edge_infer.engine.interpreter import backend_name
 from edge_infer.engine.mask import Mask
 from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.stream import make_feed
+from edge_infer.engine.why import answer
 from edge_infer.engine.worker import Worker
 from edge_infer.errors import EdgeInferError, WireError
 from edge_infer.messages import Reason
@@ -46,7 +47,6 @@ REPORT_SOON: Final = 0.25
 """Seconds between two reports while a model is being loaded or on probation."""
 STUCK_AFTER: Final = 10.0
 """Seconds inside one frame after which a pipeline is said to be stuck."""
-MOST_WHYS: Final = 500
 PATIENCE: Final = 2.0
 """Seconds that threads may take to finish the frame under way; a slower one is left, and says nothing any more."""
 LAST_PATIENCE, LAST_WORDS = 0.4, 0.6
@@ -183,14 +183,7 @@ class Engine:
             part.close(left, reason) if isinstance(part, Worker) else part.close(left)
 
     def _why(self, question: WhyQuestion) -> WhyAnswer:
-        """Sentences of all pipelines that were asked after, by time."""
-        found = [
-            (each.begin, f"{name}: {each.sentence()}"[:500])
-            for name, pipeline in self._pipelines.items()
-            if question.pipeline in (None, name)
-            for each in pipeline.decisions(question.since, question.label)
-        ]
-        return WhyAnswer(tuple(line for _, line in sorted(found)[-MOST_WHYS:]))
+        return answer(question, {name: (worker.plan, worker.decisions) for name, worker in self._pipelines.items()})
 
     def _grab(self, source: str) -> str:
         """Writes a picture into the file that came with the order; why not, in words, or nothing."""

@@ -67,8 +67,8 @@ class Serving:
         old, new = before.plan, self.plan
         if old.model.sha256 != new.model.sha256:
             return "model_changed"
-        same = (old.track, old.zones, old.lines, old.events, old.threshold, old.labels, old.model) == (
-            new.track, new.zones, new.lines, new.events, new.threshold, new.labels, new.model,
+        same = (old.track, old.zones, old.lines, old.events, old.threshold, old.labels, old.mask, old.model) == (
+            new.track, new.zones, new.lines, new.events, new.threshold, new.labels, new.mask, new.model,
         )  # fmt: skip
         return None if same else "config_changed"
 

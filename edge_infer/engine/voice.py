@@ -82,6 +82,7 @@ class Voice:
             else:
                 self._held_back += before.follow.held_back
                 self._tell(before.follow.end(reason, self._now()))
+                fresh.follow.decisions.inherit(before.follow.decisions)
 
     def _now(self) -> Instant:
         """This moment by the clock that the frames go by."""

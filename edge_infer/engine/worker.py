@@ -9,7 +9,7 @@ import traceback
 from typing import Final
 
 from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.analyse.decisions import Decision
+from edge_infer.engine.analyse.decisions import Decisions
 from edge_infer.engine.feed import TICK, Feed
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.health import PipelineWatch
@@ -84,9 +84,10 @@ class Worker:
         self._watch.held_back = self._voice.held_back(self._models.serving)
         return self._watch.health(time.monotonic(), self._outlet.numbered(self._name))
 
-    def decisions(self, since: float, label: str | None) -> list[Decision]:
-        """What was decided since a time in seconds since the epoch, about a label or all."""
-        return self._models.serving.follow.decisions.since(since, label)
+    @property
+    def decisions(self) -> Decisions:
+        """What was decided in the last minutes, and why."""
+        return self._models.serving.follow.decisions
 
     def running(self) -> Running:
         """What runs here, and how it does."""

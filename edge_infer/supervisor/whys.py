@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from typing import Final
+from typing import Final, TypeGuard
 
-from edge_infer.codec import encode
+from edge_infer.codec import JsonValue, encode
 from edge_infer.rooms import WhyAnswer, WhyQuestion
 from edge_infer.supervisor.control import Request
 from edge_infer.supervisor.house import House
 
 WITHIN: Final = 10.0
 MOST_WAITING: Final = 8
-LONGEST: Final = 7 * 86400.0
 
 
 class Whys:
@@ -25,13 +25,13 @@ class Whys:
 
     def begin(self, request: Request) -> None:
         """Hands a question on, or says why not."""
-        pipeline, label, last = (request.body.get(key) for key in ("pipeline", "label", "last"))
+        pipeline, label, since, until = (request.body.get(key) for key in ("pipeline", "label", "since", "until"))
         fits = all(isinstance(each, str) or each is None for each in (pipeline, label))
-        if not fits or not isinstance(last, (int, float)) or not 0 < last <= LONGEST:
-            request.answer({"error": "a question needs last, seconds up to 7 d, and may name a pipeline and a label"})
+        if not fits or not (_is_time(since) and _is_time(until) and since <= until):
+            request.answer({"error": "a question needs since and until, and may name a pipeline and a label"})
         elif len(self._waiting) >= MOST_WAITING:
             request.answer({"error": "others are asking; try again in a moment"})
-        elif not self._house.ask_why(WhyQuestion(time.time() - last, pipeline, label)):
+        elif not self._house.ask_why(WhyQuestion(since, until, pipeline, label)):
             request.answer({"error": "the engine does not run now; try again in a moment"})
         else:
             self._waiting.append((time.monotonic() + WITHIN, request))
@@ -51,4 +51,8 @@ class Whys:
 
     def _answer(self, answer: WhyAnswer) -> None:
         if self._waiting:
-            self._waiting.popleft()[1].answer(encode(answer))
+            self._waiting.popleft()[1].answer({"error": answer.error} if answer.error else encode(answer))
+
+
+def _is_time(value: JsonValue) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

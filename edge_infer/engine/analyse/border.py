@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,8 @@ MARGIN: Final = 0.12
 """How far beyond a border a point has to be before it counts, as a share of the longer side of its box."""
 FRAMES: Final = 3
 """In so many frames in a row at least."""
+UNSEEN: Final = 2
+"""Frames on the other side that are enough for what is not seen afterwards."""
 
 
 @dataclass(slots=True)
@@ -25,9 +28,18 @@ class Side:
     since: Instant | None = None
     leaning: bool | None = None
     looks: int = 0
+    farthest: float = -math.inf
+    """The farthest that it came to the other side: pixels beyond the border, less than 0 where it came short of it."""
+    margin: float = 0.0
+    """How far that had to be, then."""
+    longest: tuple[float, int] = (0.0, 0)
+    """The longest that it was there, in seconds and in frames."""
 
     def look(self, distance: float, margin: float, now: Instant, span: float) -> bool:
         """One look: ``distance`` to the border, positive on the true side. Whether the side has changed now."""
+        beyond = -distance if self.settled else distance
+        if beyond > self.farthest:
+            self.farthest, self.margin = beyond, margin
         least = margin if self.settled is not None else 0.0
         side = True if distance > least else False if distance < -least else None
         if side is None or side == self.settled:
@@ -37,7 +49,20 @@ class Side:
             self.leaning, self.looks, self.since = side, 0, now
         self.looks += 1
         assert self.since is not None
-        if self.looks < FRAMES or now.moment - self.since.moment < span:
+        self.longest = max(self.longest, (now.moment - self.since.moment, self.looks))
+        return self._settle(FRAMES, now, span)
+
+    def wait(self, now: Instant, span: float) -> bool:
+        """A frame that does not show it: as far as anybody can tell it has not come back. Whether the side changed."""
+        return self.settled is not None and self._settle(UNSEEN, now, span)
+
+    def cut_short(self) -> bool:
+        """Whether it was on its way to the other side when it was seen last."""
+        return self.settled is not None and self.looks >= UNSEEN
+
+    def _settle(self, looks: int, now: Instant, span: float) -> bool:
+        if self.leaning is None or self.since is None or self.looks < looks or now.moment - self.since.moment < span:
             return False
-        self.settled, self.leaning, self.looks = side, None, 0
+        self.settled, self.leaning, self.looks = self.leaning, None, 0
+        self.farthest, self.longest = -math.inf, (0.0, 0)
         return True

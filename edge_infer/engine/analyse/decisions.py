@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -28,8 +29,10 @@ class Decision:
     count: int = 1
 
     def sentence(self) -> str:
-        """``08:45:12 person 0.42, 14 times in 3 s: below the threshold of 0.60``."""
-        at = time.strftime("%H:%M:%S", time.localtime(self.begin))
+        """``08:45:12 person 0.42, 14 times in 3 s: below the threshold of 0.60``; of another day with its date."""
+        begin = time.localtime(self.begin)
+        same_day = begin[:3] == time.localtime()[:3]
+        at = time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M:%S", begin)
         often = f", {self.count} times in {max(1, round(self.end - self.begin))} s" if self.count > 1 else ""
         return f"{at} {self.label or 'anomaly'} {self.best:.2f}{often}: {self.text}"
 
@@ -37,8 +40,9 @@ class Decision:
 class Decisions:
     """Bounded; written by the thread of a pipeline, read by another."""
 
-    def __init__(self) -> None:
-        self._kept: deque[Decision] = deque(maxlen=MOST)
+    def __init__(self, most: int = MOST) -> None:
+        self._kept: deque[Decision] = deque(maxlen=most)
+        self._since = time.time()
 
     def note(self, wall: float, label: str | None, score: float, stage: str, text: str) -> None:
         """Something was decided; ``text`` says why, with its numbers."""
@@ -50,8 +54,26 @@ class Decisions:
                 if score >= last.best:
                     last.best, last.text = score, text
                 return
+        if len(self._kept) == self._kept.maxlen:
+            self._since = self._kept[0].end
         self._kept.append(Decision(wall, wall, name, stage, text, score))
 
-    def since(self, wall: float, label: str | None = None) -> list[Decision]:
-        """Those since a time, of a label or of all."""
-        return [each for each in list(self._kept) if each.end >= wall and label in (None, each.label)]
+    def inherit(self, before: Decisions) -> None:
+        """Goes on where another record ends."""
+        self._kept.extendleft(reversed(before._kept))
+        self._since = before._since
+
+    def between(self, since: float, until: float = math.inf, label: str | None = None) -> list[Decision]:
+        """Those of a time (seconds since the epoch), of a label or of all."""
+        kept = list(self._kept)
+        return [each for each in kept if each.end >= since and each.begin <= until and label in (None, each.label)]
+
+    def now(self, wall: float) -> list[Decision]:
+        """Those of the frame of this time."""
+        recent = [self._kept[-index] for index in range(1, min(RECENT, len(self._kept)) + 1)]
+        return [each for each in reversed(recent) if each.end == wall]
+
+    @property
+    def begins(self) -> float:
+        """From when on everything is remembered."""
+        return self._since

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from edge_infer.config.plan import PipelinePlan, SignalPlan
@@ -19,6 +19,8 @@ from edge_infer.messages import Reason
 
 ANOMALY: Final = None
 """What stands for the label of an anomaly, which has none."""
+NAMED: Final = 5
+"""Labels that a sentence names at most."""
 
 
 class Follow:
@@ -26,12 +28,14 @@ class Follow:
 
     def __init__(self, plan: PipelinePlan, new_number: Callable[[], int]) -> None:
         self.decisions = Decisions()
+        self._plan = plan
         self._ledger = Ledger(plan.events, self.decisions)
         self._scene = Scene(plan, self._ledger, new_number) if plan.track else None
         self._spells = _spells(plan, self._ledger)
 
     def __call__(self, findings: Findings, now: Instant) -> tuple[Findings, tuple[Happening, ...]]:
         """The findings with what is known from the frames before, and what is news."""
+        self._note_limits(findings, now)
         if self._scene is not None and isinstance(findings, Detections):
             return self._scene(findings, now)
         if self._spells is not None and isinstance(findings, Classification):
@@ -40,6 +44,19 @@ class Follow:
         if self._spells is not None and isinstance(findings, Deviation):
             return findings, self._spells({ANOMALY: findings.score}, now)
         return findings, ()
+
+    def _note_limits(self, findings: Findings, now: Instant) -> None:
+        """What is above the threshold and yet in no result, because of ``labels`` or ``top_k``."""
+        if not isinstance(findings, (Detections, Classification)):
+            return
+        for label, score in findings.left_out:
+            self.decisions.note(
+                now.wall, label, score, "label", f"left out: labels keeps {_few(self._plan.labels)} only"
+            )
+        for item in findings.near if isinstance(findings, Classification) else ():
+            if item.score >= self._plan.threshold:
+                text = f"left out of the result: top_k is {self._plan.top_k}, and so many labels had a higher score"
+                self.decisions.note(now.wall, item.label, item.score, "top_k", text)
 
     def end(self, reason: Reason, now: Instant) -> tuple[Happening, ...]:
         """Nothing is known any more: what is open ends for this reason. May be called again."""
@@ -53,6 +70,11 @@ class Follow:
     def held_back(self) -> int:
         """How many events the limits have held back."""
         return sum(self._ledger.held_back.values())
+
+
+def _few(labels: Sequence[str] | None) -> str:
+    names = list(labels or ())
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _spells(plan: PipelinePlan, ledger: Ledger) -> Spells | None:

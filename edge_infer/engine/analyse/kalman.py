@@ -89,6 +89,12 @@ class Motion:
         squared: Rows = np.einsum("nmk,nk->nm", off * off, 1.0 / spread)
         return squared, squared + np.log(spread / noise).sum(axis=1)[:, None]
 
+    def surprise(self, rows: NDArray[np.intp], measured: Rows) -> Rows:
+        """Squared Mahalanobis distances, ``[n]``, of these rows to where each was seen."""
+        place = self.place[rows]
+        off = measured - place
+        return np.asarray((off * off / (self.variance[rows] + _noise(place))).sum(axis=1))
+
     def correct(self, rows: NDArray[np.intp], measured: Rows) -> None:
         """Takes in where these rows were seen."""
         place, variance = self.place[rows], self.variance[rows]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -21,6 +21,8 @@ from edge_infer.config.plan import TrackPlan
 from edge_infer.engine.analyse.assignment import assign
 from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.analyse.kalman import Motion, Rows, centred, overlaps
+from edge_infer.engine.analyse.meetings import Meetings
+from edge_infer.engine.analyse.track import LEAST_HITS, STILL_WITHIN, Track
 from edge_infer.engine.tasks.detection import Found
 
 GATE: Final = 20.0
@@ -28,26 +30,20 @@ GATE: Final = 20.0
 UNASSIGNED: Final = 25.0
 """What it costs to leave an object and a box without each other: as unlikely is a stray box just there if every fifth
 frame has one somewhere."""
+SURPRISE: Final = 6.0
+"""Squared distance from which on a box is so far off that it may be another's: once in five times it is not."""
 RESTART: Final = 0.5
 """Seconds after which it is too late to look for an object where it was."""
 SAME_PLACE: Final = 0.5
 """Overlap from which on a box of another label may be the same object, seen differently."""
 DOUBLE: Final = 0.8
 """Overlap with an object's box from which on a box of another label is no second object."""
-SEEN_SHARE: Final = 1 / 3
-"""Share of the frames in which an object has to be seen until it counts as one."""
 PROOFS: Final = 2
 """How many more times an object has to be seen that was found again."""
 PATIENCE: Final = 3
 """Frames that may pass until the next of these times."""
-FAR_PATIENCE: Final = 2
-"""The same for what was found more than its size away from where it was going."""
-LEAST_HITS: Final = 3
-"""In so many frames at least, and one more until it is told of."""
-STILL_WITHIN: Final = 0.3
-"""Sizes within which an object that stands still may tremble."""
-STILL_AFTER: Final = 5.0
-"""Seconds after which what has not moved stands still."""
+FAR_PATIENCE: Final = 1
+"""The same for what was found more than its size away from where it was going: there a stray box is the likelier."""
 STILL_PATIENCE: Final = 10.0
 """How many times longer what stands still may be hidden: a parked car behind a lorry is no new car afterwards."""
 ROUNDING: Final = 0.001
@@ -59,66 +55,6 @@ FORESIGHT: Final = 1.0
 """Seconds that are looked ahead from one frame to the next; nobody knows where things go between slow pictures."""
 MOST: Final = 500
 """Objects that are followed at once; a detector that sees more has gone mad."""
-
-
-@dataclass(slots=True, eq=False)
-class Track:
-    """One object over time. ``number`` is its id, 0 until it is confirmed; ``box`` and ``score`` are the last seen.
-
-    ``place`` is the box as it is believed to be: centre x, centre y, width, height in pixels.
-    """
-
-    first: Instant
-    seen: Instant
-    class_id: int
-    label: str
-    score: float
-    box: tuple[float, float, float, float]
-    best: float
-    place: tuple[float, float, float, float]
-    number: int = 0
-    frames: int = 1
-    hits: int = 1
-    missed: int = 0
-    unseen: float = 0.0
-    """Seconds in which frames did not show it; a pause in which there was no frame to show it hardly counts."""
-    still_since: float = 0.0
-    still: bool = False
-    settled: bool = False  # the label was told, and changes no more
-    doubtful: bool = False  # it was found again far from where it was going, which is still to be proved
-    votes: dict[tuple[int, str], float] = field(default_factory=dict)
-    _still_at: tuple[float, float] = (0.0, 0.0)
-
-    @property
-    def age(self) -> float:
-        """Seconds between the first and the last time it was seen."""
-        return self.seen.moment - self.first.moment
-
-    def seen_often(self, times: int) -> bool:
-        """Seen so many times, and in enough of the frames, to be no chain of accidents."""
-        return self.hits >= times and self.hits >= SEEN_SHARE * self.frames
-
-    def see(self, found: Found, now: Instant) -> None:
-        """It was seen again."""
-        self.seen, self.score, self.box, self.missed, self.unseen = now, found.score, found.box, 0, 0.0
-        self.hits += 1
-        self.vote(found)
-
-    def vote(self, found: Found) -> None:
-        """The label with the largest sum of scores is the object's, until it was told."""
-        self.best = max(self.best, found.score)
-        if not self.settled:
-            key = found.class_id, found.label
-            self.votes[key] = self.votes.get(key, 0.0) + found.score
-            self.class_id, self.label = max(self.votes, key=self.votes.__getitem__)
-
-    def rest(self, moment: float) -> None:
-        """Notes whether it stands still."""
-        x, y, width, height = self.place
-        reach = STILL_WITHIN * (width * height) ** 0.5
-        if max(abs(x - self._still_at[0]), abs(y - self._still_at[1])) > reach:
-            self._still_at, self.still_since = (x, y), moment
-        self.still = moment - self.still_since >= STILL_AFTER
 
 
 @dataclass(slots=True)
@@ -159,6 +95,7 @@ class Tracker:
         self.tracks: list[Track] = []
         self._motion = Motion.at(np.zeros((0, 4)))
         self._forks: dict[Track, _Fork] = {}
+        self._meetings = Meetings()
         self._last = -math.inf
         self._usual = self._step = 0.0
 
@@ -168,6 +105,8 @@ class Tracker:
         self._predict(now.moment)
         matched = self._match(objects, measured)
         self._doubt(matched)
+        self._settle(matched, measured)
+        self._meet(matched)
         self._believe(matched, measured)
         for row, column in matched.items():
             self.tracks[row].see(objects[column], now)
@@ -190,6 +129,7 @@ class Tracker:
         self._motion.predict(seconds)
         for fork in self._forks.values():
             fork.motion.predict(seconds)
+        self._meetings.predict(seconds)
 
     def _match(self, objects: Sequence[Found], measured: Rows) -> dict[int, int]:
         """Rows of tracks and columns of boxes that belong together; `_forks` that were right are put back."""
@@ -217,7 +157,13 @@ class Tracker:
         self, matched: dict[int, int], measured: Rows, same: NDArray[np.bool_], known: list[int], sure: list[int]
     ) -> None:
         """What is not where it was going has stopped dead, or started, or turned: it may be near where it was."""
-        rows = [row for row in known if row not in matched and self._last - self.tracks[row].seen.moment < RESTART]
+        rows = [
+            row
+            for row in known
+            if row not in matched
+            and self._last - self.tracks[row].seen.moment < RESTART
+            and not self._is_far(self.tracks[row])
+        ]
         if not rows or len(matched) == len(measured):
             return
         fresh = Motion.at(centred(np.array([self.tracks[row].box for row in rows])))
@@ -230,7 +176,7 @@ class Tracker:
             row, track = rows[place], self.tracks[rows[place]]
             fork = self._forks.setdefault(track, self._fork(row, track))
             fork.hits, fork.far = 0, True
-            self._motion.put(row, fresh, place)
+            self._motion.put(row, Motion.at(measured[[column]]), 0)  # where it was last may have been a stray box
             matched[row] = column
 
     def _try_forks(self, matched: dict[int, int], measured: Rows, classes: NDArray[np.int64], sure: list[int]) -> None:
@@ -239,11 +185,11 @@ class Tracker:
             fork = self._forks.get(track)
             if fork is None or row in matched or fork.unseen > self._lost:
                 continue
-            squared, _ = fork.motion.distances(measured)
+            squared, cost = fork.motion.distances(measured)
             taken = set(matched.values())
             free = [column for column in sure if column not in taken and classes[column] == track.class_id]
-            column = min(free, key=lambda column: squared[0, column], default=-1)
-            if column >= 0 and squared[0, column] < GATE:
+            column = min(free, key=lambda column: cost[0, column], default=-1)
+            if column >= 0 and squared[0, column] < GATE and cost[0, column] < UNASSIGNED:
                 self._go_back(row, track, fork)
                 matched[row] = column
 
@@ -253,6 +199,7 @@ class Tracker:
         track.seen, track.score, track.box = fork.seen, fork.score, fork.box
         track.missed, track.unseen = fork.missed, fork.unseen
         track.hits -= fork.hits
+        track.doubts.clear()
         del self._forks[track]
 
     def _doubt(self, matched: dict[int, int]) -> None:
@@ -263,25 +210,59 @@ class Tracker:
                 fork.frames += 1
                 if fork.frames >= (FAR_PATIENCE if fork.far else PATIENCE):
                     self._go_back(row, track, fork)
-                else:
-                    fork.missed += 1
-                    fork.unseen += self._step
+
+    def _settle(self, matched: dict[int, int], measured: Rows) -> None:
+        """Puts right who is who where one was hidden by another, now that both are seen."""
+        rows = {self.tracks[row]: row for row in matched if self.tracks[row].number}
+        for meeting in self._meetings.both_seen(rows, self._last - self._lost):
+            one, other = rows[meeting.hidden], rows[meeting.other]
+            if meeting.other_way_round(measured[[matched[one], matched[other]]], GATE):
+                matched[one], matched[other] = matched[other], matched[one]
+                self._motion.put(one, self._motion, other)
+                self._motion.put(other, meeting.motion, 1)
+                for track in (meeting.hidden, meeting.other):
+                    self._forks.pop(track, None)
+                    track.doubts.clear()
+            elif self._is_far(meeting.hidden):  # it may be a stray box that was taken for it
+                continue
+            self._meetings.settle(meeting)
+
+    def _meet(self, matched: dict[int, int]) -> None:
+        """Notes whom another hides now: who is missing for the first time where another is seen."""
+        known = [row for row, track in enumerate(self.tracks) if track.number and not self._is_far(track)]
+        missing = [row for row in known if row not in matched and not self.tracks[row].missed]
+        seen = [row for row in known if row in matched]
+        if not missing or not seen:
+            return
+        over = overlaps(self._motion.place[missing], self._motion.place[seen])
+        for row, shares in zip(missing, over, strict=True):
+            other = seen[int(shares.argmax())]
+            hidden, hiding = self.tracks[row], self.tracks[other]
+            if shares.max() > 0.0 and hidden.class_id == hiding.class_id:
+                self._meetings.begin(hidden, hiding, self._motion.take([row, other]), self._last)
 
     def _believe(self, matched: dict[int, int], measured: Rows) -> None:
         """Corrects the predictions, and keeps those of objects that come back for a while."""
-        for row in matched:
+        rows = np.fromiter(matched, np.intp, len(matched))
+        boxes = measured[list(matched.values())]
+        for row, surprise in zip(matched, self._motion.surprise(rows, boxes).tolist(), strict=True):
             track = self.tracks[row]
             fork = self._forks.get(track)
             if fork is not None:
                 fork.frames, fork.hits = 0, fork.hits + 1
                 if fork.hits > PROOFS:
                     del self._forks[track]
-            elif track.missed and track.number:
-                fork = self._forks[track] = self._fork(row, track)
+            elif track.number:
                 off = np.abs(measured[matched[row], :2] - self._motion.place[row, :2]).max()
-                fork.far = bool(off > (track.place[2] * track.place[3]) ** 0.5)
-        rows = np.fromiter(matched, np.intp, len(matched))
-        self._motion.correct(rows, measured[list(matched.values())])
+                far = bool(off > (track.place[2] * track.place[3]) ** 0.5)
+                if track.missed or far or surprise > SURPRISE:
+                    fork = self._forks[track] = self._fork(row, track)
+                    fork.far = far
+        self._motion.correct(rows, boxes)
+
+    def _is_far(self, track: Track) -> bool:
+        fork = self._forks.get(track)
+        return fork is not None and fork.far
 
     def _fork(self, row: int, track: Track) -> _Fork:
         return _Fork(self._motion.take([row]), track.seen, track.score, track.box, track.missed, track.unseen)
@@ -307,13 +288,17 @@ class Tracker:
         places = self._motion.place.tolist()
         for track, place in zip(self.tracks, places, strict=True):
             fork = self._forks.get(track)
-            track.place, track.doubtful = tuple(place), fork is not None and fork.far
+            track.place, track.doubtful = tuple(place), self._is_far(track)
+            if fork is not None:  # for the object where it was, this frame is one that did not show it
+                fork.missed, fork.unseen = fork.missed + 1, fork.unseen + self._step
             if track.first is not now:
                 track.frames += 1
             if track.seen is not now:
                 track.missed += 1
                 track.unseen += self._step
                 continue
+            if track.doubtful:
+                track.doubts.append((track.place, now))
             track.rest(now.moment)
             if not track.number and track.seen_often(LEAST_HITS) and track.age > self._confirm - ROUNDING:
                 track.number = self._new_number()

@@ -34,10 +34,12 @@ class Classification:
     """The classes of one frame above the threshold, the best first, at most ``top_k``.
 
     ``near`` are those that come next, down to a little below it: what has started holds until it is below that.
+    ``left_out`` are labels above the threshold that are not wanted, each with its score.
     """
 
     classes: tuple[Scored, ...]
     near: tuple[Scored, ...] = ()
+    left_out: tuple[tuple[str, float], ...] = ()
 
     @property
     def essence(self) -> Essence:
@@ -73,7 +75,10 @@ class ClassificationTask:
         kept = kept[np.argsort(-found.scores[kept], kind="stable")]
         sure = int(np.count_nonzero(found.scores[kept] >= self._threshold))
         shown = min(sure, self._top_k)
-        return Classification(self._scored(found, kept[:shown]), self._scored(found, kept[shown : shown + MOST]))
+        left_out = self._named.left_out(numbers, found.scores, self._threshold)
+        return Classification(
+            self._scored(found, kept[:shown]), self._scored(found, kept[shown : shown + MOST]), left_out
+        )
 
     def _scored(self, found: Classes, kept: NDArray[np.intp]) -> tuple[Scored, ...]:
         rows = zip(kept.tolist(), found.scores[kept].tolist(), strict=True)

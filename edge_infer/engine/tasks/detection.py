@@ -36,10 +36,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The objects of one frame, the best first. ``source`` is its width and height in pixels."""
+    """The objects of one frame, the best first. ``source`` is its width and height in pixels.
+
+    ``left_out`` are labels above the threshold that are not wanted, each with its best score.
+    """
 
     objects: tuple[Found, ...]
     source: tuple[int, int]
+    left_out: tuple[tuple[str, float], ...] = ()
 
     @property
     def essence(self) -> Essence:
@@ -79,13 +83,13 @@ class DetectionTask:
 
     def __init__(self, plan: PipelinePlan) -> None:
         self._named = Named(plan)
-        self._threshold = plan.floor
+        self._threshold, self._floor = plan.threshold, plan.floor
         self._nms = plan.model.nms
 
     def __call__(self, found: Boxes, transform: Transform, _moment: float) -> Detections:
         """The objects of one frame, best first; those below the threshold are only for following them."""
         self._named.warn_of(found.nonfinite)
-        kept = np.flatnonzero((found.scores >= self._threshold) & self._named.wanted(found.classes))
+        kept = np.flatnonzero((found.scores >= self._floor) & self._named.wanted(found.classes))
         if found.merged:
             kept = kept[np.argsort(-found.scores[kept], kind="stable")][: self._nms.max]
         else:
@@ -99,4 +103,4 @@ class DetectionTask:
         objects = tuple(
             Found(self._named.label(number), number, score, tuple(box), share) for number, score, box, share in rows
         )
-        return Detections(objects, transform.source)
+        return Detections(objects, transform.source, self._named.left_out(found.classes, found.scores, self._threshold))

@@ -40,6 +40,16 @@ class Named:
             )
         return named if self._wanted is None else named & np.isin(classes, self._wanted)
 
+    def left_out(self, classes: NDArray[Any], scores: NDArray[Any], threshold: float) -> tuple[tuple[str, float], ...]:
+        """Labels that are not wanted and the best score of each from the threshold on, the best first."""
+        if self._wanted is None:
+            return ()
+        others = np.flatnonzero((scores >= threshold) & ~np.isin(classes, self._wanted))
+        pairs = sorted(zip(scores[others].tolist(), classes[others].tolist(), strict=True))
+        best = {number: score for score, number in pairs if 0 <= number < len(self._labels)}
+        found = sorted(best.items(), key=lambda each: -each[1])
+        return tuple((self._labels[number], score) for number, score in found)
+
     def label(self, number: int) -> str:
         """The label of a class id."""
         return self._labels[number] if self._labels else str(number)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from edge_infer.config.plan import EventsPlan
 from edge_infer.engine.analyse.decisions import MOST, Decisions
-from tests.engine.analyse.moments import ZONE, Watched, box
+from edge_infer.engine.analyse.follow import Follow
+from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.tasks.classification import Classification, Scored
+from edge_infer.engine.tasks.detection import Detections
+from tests.engine.analyse.moments import LINE, NOW, ZONE, Watched, box
+from tests.engine.plans import pipeline
 
 
 def sentences(watched: Watched) -> str:
-    return "\n".join(each.sentence() for each in watched.follow.decisions.since(0.0))
+    return "\n".join(each.sentence() for each in watched.follow.decisions.between(0.0))
 
 
 def test_every_stage_says_what_stopped_it() -> None:
@@ -31,7 +37,7 @@ def test_every_stage_says_what_stopped_it() -> None:
     assert "#1 was too short: seen in 6 frames over 0.5 s" in said
     assert "#2 enter drive: told" in said
     assert "#2 dogs: the zone is for dog" in said
-    assert "#3 drive: it was not inside long enough" in said
+    assert "#3 drive: it was outside; its lower edge came no nearer than 208 pixels" in said
 
 
 def test_limits_say_what_they_held_back() -> None:
@@ -47,6 +53,82 @@ def test_it_is_bounded_and_chosen_from() -> None:
     decisions = Decisions()
     for number in range(2 * MOST):
         decisions.note(float(10 * number), "cat" if number % 2 else "dog", 0.3, "below", "below")
-    assert len(decisions.since(0.0)) == MOST
-    assert {each.label for each in decisions.since(0.0, "cat")} == {"cat"}
-    assert len(decisions.since(20.0 * MOST - 100)) == 10
+    assert len(decisions.between(0.0)) == MOST
+    assert {each.label for each in decisions.between(0.0, label="cat")} == {"cat"}
+    assert len(decisions.between(20.0 * MOST - 100)) == 10
+    assert decisions.begins == 10.0 * (MOST - 1), "what is forgotten is known"
+    assert len(decisions.between(20.0 * MOST - 100, 20.0 * MOST - 60)) == 5
+
+
+def test_a_zone_says_by_how_much_it_was_missed() -> None:
+    watched = Watched(lines=())
+    watched.walk(300, 390, 20)  # the border is at 400
+    watched.empty(15)
+    watched.walk(300, 405, 40)
+    watched.walk(405, 300, 40)
+    watched.empty(15)
+    watched.walk(300, 380, 10)
+    watched.walk(440, 440, 2)
+    watched.walk(380, 300, 10)
+    watched.empty(15)
+    said = sentences(watched)
+    assert watched.types() == ["appear", "leave"] * 3
+    assert "#1 drive: it was outside; its lower edge came no nearer than 1" in said
+    assert re.search(r"#2 drive: its lower edge was no more than [4-7] pixels inside, 12 are needed", said), said
+    assert re.search(r"#3 drive: it was inside for 0.\d s in \d frames, events.min_duration of 0.5 s and 3 frames", said)
+
+
+def test_a_line_says_why_it_was_not_crossed() -> None:
+    watched = Watched(zones=(), lines=(LINE, replace(LINE, name="dogs", labels=("dog",))))
+    watched.walk(300, 450, 20)
+    watched.empty(15)
+    watched.walk(300, 700, 40, y=950)  # below its end, which is at 900
+    watched.empty(15)
+    watched.walk(100, 200, 20)
+    watched.empty(15)
+    said = sentences(watched)
+    assert watched.types() == ["appear", "leave"] * 3
+    assert "#1 gate: it stayed on its side and came no nearer than 5" in said
+    assert "#2 gate: it went around the end of the line" in said
+    assert "#1 dogs: the line is for dog" in said
+    assert "#3" not in said.replace("#3 appear", "")
+
+
+def test_what_is_there_for_long_is_explained_while_it_is() -> None:
+    watched = Watched(lines=())
+    watched.walk(300, 300, 700)
+    said = sentences(watched)
+    assert said.count("#1 drive: it was outside; its lower edge came no nearer than 100 pixels") == 2
+
+
+def test_the_mask_is_named_where_it_may_have_mattered() -> None:
+    mask = (((0.6, 0.0), (1.0, 0.0), (1.0, 1.0), (0.6, 1.0)),)
+    watched = Watched(zones=(), lines=(), mask=mask)
+    watched.walk(300, 590, 30)
+    watched.empty(15)
+    for _ in range(5):
+        watched.frame(box(600, score=0.45))
+    said = sentences(watched)
+    lost = re.search(r"#1 was lost at the mask: (\d+)% of its box was blacked out when it was seen last, (\d+)%", said)
+    assert lost is not None, said
+    assert int(lost[1]) in range(20, 40)
+    assert int(lost[2]) == 100
+    assert "below the threshold of 0.5 (50% of its box is blacked out by mask)" in said
+
+
+def test_labels_that_are_not_wanted_are_named() -> None:
+    watched = Watched(labels=("cat",), zones=(), lines=())
+    now = Instant(0.0, NOW)
+    watched.follow(Detections((), (100, 100), left_out=(("dog", 0.83),)), now)
+    assert "dog 0.83: left out: labels keeps cat only" in sentences(watched)
+    assert [each.label for each in watched.follow.decisions.now(NOW)] == ["dog"]
+    assert watched.follow.decisions.now(NOW + 1) == []
+
+
+def test_a_class_beyond_top_k_is_named() -> None:
+    follow = Follow(pipeline("classification", top_k=1, labels=("cat", "dog")), lambda: 1)
+    found = Classification((Scored("cat", 0, 0.9),), (Scored("dog", 1, 0.8),), (("face", 0.7),))
+    follow(found, Instant(0.0, NOW))
+    said = "\n".join(each.sentence() for each in follow.decisions.between(0.0))
+    assert "dog 0.80: left out of the result: top_k is 1, and so many labels had a higher score" in said
+    assert "face 0.70: left out: labels keeps cat, dog only" in said

@@ -52,6 +52,12 @@ def test_only_wanted_labels_even_if_two_classes_share_one() -> None:
     assert found(made(shared), candidates) == [("dog", 0.9), ("dog", 0.7)]
 
 
+def test_labels_that_are_not_wanted_are_known_with_their_best_score() -> None:
+    rows = boxes((0, 0, 9, 9, 0.9, 0), (20, 0, 29, 9, 0.6, 1), (40, 0, 49, 9, 0.8, 1), (0, 20, 9, 29, 0.4, 2))
+    assert made(pipeline(labels=("cat",)))(rows, STRETCH, 0.0).left_out == (("dog", pytest.approx(0.8)),)
+    assert made(pipeline())(rows, STRETCH, 0.0).left_out == ()
+
+
 def test_boxes_come_back_in_pixels_of_the_source_and_bars_are_nowhere() -> None:
     candidates = boxes((0.25, 0.25, 0.75, 0.75, 0.9, 0), (0.1, 0.0, 0.3, 0.2, 0.8, 1))
     findings = made(pipeline())(candidates, LETTERBOX, 0.0)

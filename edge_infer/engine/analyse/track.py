@@ -1,0 +1,80 @@
+"""One object over time, as a tracker knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.tasks.detection import Found
+
+LEAST_HITS: Final = 3
+"""In so many frames at least, and one more until it is told of."""
+SEEN_SHARE: Final = 1 / 3
+"""Share of the frames in which an object has to be seen until it counts as one."""
+STILL_WITHIN: Final = 0.3
+"""Sizes within which an object that stands still may tremble."""
+STILL_AFTER: Final = 5.0
+"""Seconds after which what has not moved stands still."""
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """One object over time. ``number`` is its id, 0 until it is confirmed; ``box`` and ``score`` are the last seen.
+
+    ``place`` is the box as it is believed to be: centre x, centre y, width, height in pixels.
+    """
+
+    first: Instant
+    seen: Instant
+    class_id: int
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+    best: float
+    place: tuple[float, float, float, float]
+    number: int = 0
+    frames: int = 1
+    hits: int = 1
+    missed: int = 0
+    unseen: float = 0.0
+    """Seconds in which frames did not show it; a pause in which there was no frame to show it hardly counts."""
+    still_since: float = 0.0
+    still: bool = False
+    settled: bool = False  # the label was told, and changes no more
+    doubtful: bool = False  # it was found again far from where it was going, which is still to be proved
+    doubts: list[tuple[tuple[float, float, float, float], Instant]] = field(default_factory=list)
+    """Where and when it was seen while that was to be proved; whoever looks at it then takes them out."""
+    votes: dict[tuple[int, str], float] = field(default_factory=dict)
+    _still_at: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def age(self) -> float:
+        """Seconds between the first and the last time it was seen."""
+        return self.seen.moment - self.first.moment
+
+    def seen_often(self, times: int) -> bool:
+        """Seen so many times, and in enough of the frames, to be no chain of accidents."""
+        return self.hits >= times and self.hits >= SEEN_SHARE * self.frames
+
+    def see(self, found: Found, now: Instant) -> None:
+        """It was seen again."""
+        self.seen, self.score, self.box, self.missed, self.unseen = now, found.score, found.box, 0, 0.0
+        self.hits += 1
+        self.vote(found)
+
+    def vote(self, found: Found) -> None:
+        """The label with the largest sum of scores is the object's, until it was told."""
+        self.best = max(self.best, found.score)
+        if not self.settled:
+            key = found.class_id, found.label
+            self.votes[key] = self.votes.get(key, 0.0) + found.score
+            self.class_id, self.label = max(self.votes, key=self.votes.__getitem__)
+
+    def rest(self, moment: float) -> None:
+        """Notes whether it stands still."""
+        x, y, width, height = self.place
+        reach = STILL_WITHIN * (width * height) ** 0.5
+        if max(abs(x - self._still_at[0]), abs(y - self._still_at[1])) > reach:
+            self._still_at, self.still_since = (x, y), moment
+        self.still = moment - self.still_since >= STILL_AFTER

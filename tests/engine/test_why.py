@@ -1,0 +1,53 @@
+"""Answers from the records of decisions: what was asked for, and what they cannot tell of."""
+
+from __future__ import annotations
+
+import time
+
+from edge_infer.engine.analyse.decisions import Decisions
+from edge_infer.engine.why import answer
+from edge_infer.rooms import WhyQuestion
+from tests.engine.plans import pipeline
+
+PLAN = pipeline()
+
+
+def record(*walls: float) -> Decisions:
+    decisions = Decisions()
+    for wall in walls:
+        decisions.note(wall, "cat", 0.4, "below", "below the threshold of 0.5")
+    return decisions
+
+
+def test_only_what_was_decided_then_is_told_in_order() -> None:
+    now = time.time()
+    records = {"yard": (PLAN, record(now + 10, now + 50)), "door": (PLAN, record(now + 20, now + 90))}
+    told = answer(WhyQuestion(now + 5, now + 60), records)
+    assert [line.partition(":")[0] for line in told.lines] == ["yard", "door", "yard"]
+    assert told.lines[0].endswith("cat 0.40: below the threshold of 0.5")
+    assert told.notes == ()
+    assert len(answer(WhyQuestion(now + 5, now + 60, "door"), records).lines) == 1
+    assert answer(WhyQuestion(now + 51, now + 60), records).lines == ()
+
+
+def test_what_the_record_does_not_reach_back_to_is_said() -> None:
+    now = time.time()
+    told = answer(WhyQuestion(now - 3600, now), {"yard": (PLAN, record())})
+    assert told.lines == ()
+    assert told.notes[0].startswith("yard: what was decided before ")
+    assert told.notes[0].endswith(" is not remembered")
+
+
+def test_a_pipeline_or_label_that_is_not_there_is_named() -> None:
+    now = time.time()
+    assert answer(WhyQuestion(now, now, "yrd"), {"yard": (PLAN, record())}).error == (
+        "there is no pipeline 'yrd'; did you mean \"yard\"?"
+    )
+    assert "has no label 'cta'; did you mean \"cat\"?" in answer(
+        WhyQuestion(now + 1, now + 1, None, "cta"), {"yard": (PLAN, record())}
+    ).notes[0]
+
+
+def test_a_decision_of_another_day_has_its_date() -> None:
+    found = record(1_700_000_000.0).between(0.0)[0].sentence()
+    assert found.startswith("2023-11-1")
