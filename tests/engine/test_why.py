@@ -43,9 +43,10 @@ def test_a_pipeline_or_label_that_is_not_there_is_named() -> None:
     assert answer(WhyQuestion(now, now, "yrd"), {"yard": (PLAN, record())}).error == (
         "there is no pipeline 'yrd'; did you mean \"yard\"?"
     )
-    assert "has no label 'cta'; did you mean \"cat\"?" in answer(
-        WhyQuestion(now + 1, now + 1, None, "cta"), {"yard": (PLAN, record())}
-    ).notes[0]
+    assert (
+        "has no label 'cta'; did you mean \"cat\"?"
+        in answer(WhyQuestion(now + 1, now + 1, None, "cta"), {"yard": (PLAN, record())}).notes[0]
+    )
 
 
 def test_a_decision_of_another_day_has_its_date() -> None:

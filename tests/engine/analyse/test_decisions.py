@@ -75,7 +75,9 @@ def test_a_zone_says_by_how_much_it_was_missed() -> None:
     assert watched.types() == ["appear", "leave"] * 3
     assert "#1 drive: it was outside; its lower edge came no nearer than 1" in said
     assert re.search(r"#2 drive: its lower edge was no more than [4-7] pixels inside, 12 are needed", said), said
-    assert re.search(r"#3 drive: it was inside for 0.\d s in \d frames, events.min_duration of 0.5 s and 3 frames", said)
+    assert re.search(
+        r"#3 drive: it was inside for 0.\d s in \d frames, events.min_duration of 0.5 s and 3 frames", said
+    )
 
 
 def test_a_line_says_why_it_was_not_crossed() -> None:
