@@ -67,9 +67,8 @@ def test_a_zone_says_by_how_much_it_was_missed() -> None:
     watched.walk(300, 405, 40)
     watched.walk(405, 300, 40)
     watched.empty(15)
-    watched.walk(300, 380, 10)
-    watched.walk(440, 440, 2)
-    watched.walk(380, 300, 10)
+    watched.walk(300, 430, 8)
+    watched.walk(425, 300, 8)
     watched.empty(15)
     said = sentences(watched)
     assert watched.types() == ["appear", "leave"] * 3
