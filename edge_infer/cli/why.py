@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     since, until = _span(args.at, args.last)
     question = {"do": "why", "pipeline": args.pipeline, "since": since, "until": until, "label": args.label}
     said = ask(find_socket(args.config), question, timeout=15.0)
-    if "error" in said:
-        raise EdgeInferError(str(said["error"]))
+    if error := said.get("error"):
+        raise EdgeInferError(str(error))
     answer = decode(WhyAnswer, said)
     for line in answer.lines or ("nothing was looked at that came close to being told",):
         print(line)

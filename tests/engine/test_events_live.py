@@ -45,10 +45,14 @@ def test_whatever_happens_what_began_ends_once_and_says_why(broker: Broker, tmp_
         os.kill(daemon.pids()["engine"], signal.SIGKILL)
         eventually(lambda: "engine_failed" in reasons(heard), "ends after a kill")
         begun = eventually(lambda: all_ended(told(heard)), "ends of all that was open")
-        eventually(lambda: open_now(told(heard)[begun:]), "a face again", 40)
-        daemon.config.write_text(followed(broker.port, FOLLOWED.replace("[1, 1]", "[1, 0.99]")))
-        assert daemon.reload()["state"] == "applied"
-        eventually(lambda: "config_changed" in reasons(heard), "ends after a reload")
+        for corner in ("0.99", "0.98", "0.97", "0.96"):  # a slow machine may be late for a face that is just leaving
+            eventually(lambda: open_now(told(heard)[begun:]), "a face again", 40)
+            daemon.config.write_text(followed(broker.port, FOLLOWED.replace("[1, 1]", f"[1, {corner}]")))
+            assert daemon.reload()["state"] == "applied"
+            eventually(lambda: all_ended(told(heard)), "ends after a reload, or of a face that left")
+            if "config_changed" in reasons(heard):
+                break
+        assert "config_changed" in reasons(heard)
         eventually(lambda: open_now(told(heard)), "a face once more", 40)
         asked = daemon.command("why", "--last", "1m", "--pipeline", "faces")
         assert "appear: told" in asked.stdout, asked.stdout + asked.stderr
