@@ -19,6 +19,8 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 DEADLINE = 15.0
+UNLIMITED = ("max_inflight_messages 0", "max_queued_messages 0")
+"""A broker drops nothing that a subscriber is too slow for."""
 MOSQUITTO = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")
 
 

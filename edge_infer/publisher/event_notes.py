@@ -23,10 +23,10 @@ FILE: Final = "open-events.json"
 MOST: Final = 16384
 """Events that are remembered, the oldest first to go; an engine opens at most 256 in each pipeline."""
 MOST_BYTES: Final = 15 << 20
-WRITE_EVERY: Final = 10.0
+WRITE_EVERY: Final = 20.0
 """Seconds between two writes of the file at least: what begins in between stays open after a power cut."""
-WEAR: Final = 400
-"""Bytes a second that the file may cost the card in the long run (35 MB a day): a large one is written less often."""
+WEAR: Final = 200
+"""Bytes a second that the file may cost the card in the long run (17 MB a day): a large one is written less often."""
 PAGE: Final = 4096
 _Seq = Annotated[int, Range(1, 2**53)]
 

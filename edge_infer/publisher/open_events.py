@@ -17,8 +17,8 @@ from edge_infer.publisher.series import Series
 from edge_infer.rooms import Handover
 
 AHEAD: Final = 32
-"""Numbers of a boot that may be given before the file is written again. Who goes on from the file leaves them out: an
-end under a number that a subscriber knows would be taken for a repetition."""
+"""Numbers of a boot that may be given before the file is written again, due or not. Who goes on from the file leaves
+them out: an end under a number that a subscriber knows would be taken for a repetition."""
 _ENDS: Final[dict[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end"}
 _BEGINS: Final = {end: begin for begin, end in _ENDS.items()}
 
@@ -51,7 +51,7 @@ class OpenEvents:
         self._begun: dict[_Key, _Begun] = {}
         self._last: dict[Series, int] = {}
         self._filed: dict[Series, int] = {}
-        self._to_note = self._to_file = False
+        self._to_note = self._to_file = self._run_away = False
 
     def load(self, folder: Path) -> None:
         """Takes in what a process before this one has left; what is known already stays."""
@@ -85,7 +85,7 @@ class OpenEvents:
         key, series = _key(handover.pipeline, event), Series(handover.pipeline, event.boot, "event")
         self._last[series] = max(event.seq, self._last.get(series, 0))
         self._to_note |= bool(self._begun)
-        self._to_file |= series in self._filed and self._last[series] - self._filed[series] >= AHEAD
+        self._run_away |= self._last[series] - self._filed.get(series, self._last[series]) >= AHEAD
         if event.type in _ENDS:
             self._begun[key] = _Begun(handover, dumps(encode(handover)))
             self._to_note = self._to_file = True
@@ -128,11 +128,12 @@ class OpenEvents:
         if self._to_note:
             self._notes.keep(self._noted(exact=True))
             self._to_note = False
-        if self._to_file and (now or self._notes.due):
+        if self._run_away or (self._to_file and (now or self._notes.due)):
             boots = {begun.series for begun in self._begun.values()}
             self._filed = {series: seq for series, seq in self._last.items() if series in boots}
             self._last = {series: seq for series, seq in self._last.items() if series in boots or self._newest(series)}
             self._to_file = not self._notes.file(self._folder, self._noted(exact=False))
+            self._run_away = False
 
     def _noted(self, *, exact: bool) -> bytes:
         """A `Noted`, put together from parts that are made once."""

@@ -5,7 +5,8 @@ For ``swap`` N counts edits of a model; there are 5 N switches, 2.5 N broken fil
 For ``privacy`` N counts seconds of the audit.
 For ``models`` N counts mutants, a sixteenth of which go through a running daemon, too. Public originals are taken from
 where ``EDGE_INFER_ASSETS`` says; ``--python`` is another Python, with another runtime, to judge them with.
-For ``delivery`` N is the percentage of the full numbers (100: some forty minutes; the lines say what was scaled).
+For ``delivery`` N is the percentage of the full numbers (100: some fifty minutes; the lines say what was scaled); where
+it is goes to standard error.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def main() -> int:
         type=int,
         help="repetitions of each fault; default: 20, swap 200, hostile 10000, models 1000, delivery 100, privacy 600",
     )
-    parser.add_argument("--only", choices=[each.__name__ for each in swap.FAULTS], help="one part of swap")
+    names = [each.__name__ for each in swap.FAULTS] + [part.name for part in delivery.parts(1.0)]
+    parser.add_argument("--only", choices=names, help="one part of swap or of delivery")
     parser.add_argument("--python", help="of models: a Python that has the packages of this one, and tflite-runtime")
     args = parser.parse_args()
     if args.what == "models":
@@ -39,7 +41,7 @@ def main() -> int:
     if args.what == "hostile":
         return _hostile(args.repeat or 10_000)
     if args.what == "delivery":
-        return _delivery(args.repeat or 100)
+        return _delivery(args.repeat or 100, args.only)
     return _soak(args.repeat or 20) if args.what == "soak" else _rooms(args.repeat or 20)
 
 
@@ -64,13 +66,17 @@ def _swap(repeat: int, only: str | None) -> int:
     return 0 if kept else 1
 
 
-def _delivery(percent: int) -> int:
+def _delivery(percent: int, only: str | None) -> int:
     kept = True
     with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
-        for figure in delivery.everything(Path(folder), percent / 100):
+        for figure in delivery.everything(Path(folder), percent / 100, only, _progress):
             print(figure, flush=True)
             kept &= figure.kept
     return 0 if kept else 1
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _rooms(repeat: int) -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+import select
 import sys
+import time
 from pathlib import Path
 
+from edge_infer.config.plan import OutboxPlan
 from edge_infer.publisher.database import FILE, Batch, Database, Limits, SeriesRow
 from edge_infer.publisher.series import OVERHEAD, Entry, Series
+from edge_infer.publisher.stored import StoredOutbox
 
 SERIES = Series("door", "aaaaaa", "result")
 
@@ -34,6 +38,21 @@ def work(folder: Path, commits: int) -> None:
         database.write(Batch(entries, gone, (row,)), float(number))
         sys.stdout.write(f"{number} {waiting[0]} {last}\n")
         sys.stdout.flush()
+
+
+def take(folder: Path, seconds: int) -> None:
+    """An outbox takes 30 messages a second that nobody fetches; says each with the time of day, once it has it."""
+    with StoredOutbox() as outbox:
+        outbox.use(folder, OutboxPlan())
+        began = time.monotonic()
+        for seq in range(1, 30 * seconds):
+            while (left := began + seq / 30 - time.monotonic()) > 0:
+                select.select(outbox.files(), [], [], min(left, outbox.due()))
+                outbox.step()
+            sys.stdout.write(f"{seq} {time.time():.6f}\n")
+            sys.stdout.flush()
+            outbox.put(SERIES, seq, payload(seq), late=True)
+            outbox.step()
 
 
 if __name__ == "__main__":

@@ -11,35 +11,59 @@ import random
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 SECTOR = 512
 _CALL = re.compile(
-    r"^\d+\s+(?P<name>pwrite64|write|fdatasync|fsync|ftruncate|unlink|unlinkat)\((?P<rest>.*)\)\s+=\s+(?P<result>-?\d+)"
+    r"^\d+\s+(?P<when>[\d.]+)\s+(?P<name>pwrite64|write|fdatasync|fsync|ftruncate|unlink|unlinkat)\((?P<rest>.*)\)\s+=\s+(?P<result>-?\d+)"
 )
+_UNFINISHED = "<unfinished ...>"
+_RESUMED = re.compile(r"^\d+\s+(?P<when>[\d.]+)\s+<\.\.\. \w+ resumed>(?P<rest>.*)$")
 _FD = re.compile(r"^\d+<(?P<path>[^>]*)>")
 _BYTES = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call: ``what`` is write, length, sync, remove or said; ``at`` the offset or the new length."""
+    """One call: ``what`` is write, length, sync, remove or said; ``at`` the offset or the new length.
+
+    ``when`` is the time of day in seconds at which it was made.
+    """
 
     what: str
     name: str
     at: int = 0
     data: bytes = b""
+    when: float = 0.0
 
 
 def record(program: str, folder: Path, *words: str) -> list[Step]:
     """Runs a Python program (its text) and returns what it did to files in ``folder`` and said on standard output."""
     trace = folder.with_suffix(".strace")
     calls = "trace=pwrite64,write,fdatasync,fsync,ftruncate,unlink,unlinkat"
-    command = ["strace", "-f", "-y", "-xx", "-s", "300000", "-e", calls, "-o", str(trace)]
+    command = ["strace", "-f", "-ttt", "-y", "-xx", "-s", "300000", "-e", calls, "-o", str(trace)]
     subprocess.run([*command, sys.executable, "-c", program, str(folder), *words], check=True, stdout=subprocess.PIPE)
-    calls_made = (call for line in trace.read_text().splitlines() if (call := _CALL.match(line)))
-    return [step for call in calls_made if int(call["result"]) >= 0 and (step := _step(call, folder))]
+    calls_made = (call for line in _whole(trace.read_text().splitlines()) if (call := _CALL.match(line)))
+    return [
+        replace(step, when=float(call["when"]))
+        for call in calls_made
+        if int(call["result"]) >= 0 and (step := _step(call, folder))
+    ]
+
+
+def _whole(lines: Iterable[str]) -> Iterator[str]:
+    """Calls of several threads: one that others interrupted in the text is put together where it came back."""
+    begun: dict[str, str] = {}
+    for line in lines:
+        thread = line.split(maxsplit=1)[0]
+        if line.endswith(_UNFINISHED):
+            begun[thread] = line.removesuffix(_UNFINISHED).rstrip().split(maxsplit=2)[2]
+        elif resumed := _RESUMED.match(line):
+            yield f"{thread} {resumed['when']} {begun.pop(thread)}{resumed['rest']}"
+        else:
+            yield line
 
 
 def _step(call: re.Match[str], folder: Path) -> Step | None:

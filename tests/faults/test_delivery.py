@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 
 from edge_infer.privacy.packets import Publication
-from tests.faults import delivery
-from tests.faults.delivery import Figure
+from tests.faults.backlog import drain, long_outage
+from tests.faults.figure import Figure
+from tests.faults.online import returns
+from tests.faults.outbox_cuts import age_of_loss, power_cuts
+from tests.faults.storm import storm
 from tests.faults.witness import Witness
 
 SHORT: dict[str, Callable[[Path], list[Figure]]] = {
-    "power cuts": lambda folder: delivery.power_cuts(folder, 40),
-    "long outage": lambda folder: delivery.long_outage(folder, 6000, 1 << 20),
-    "drain": lambda folder: delivery.drain(folder, 1500),
-    "returns": lambda folder: delivery.returns(folder, 1),
-    "storm": lambda folder: delivery.storm(folder, 4, 2),
+    "power cuts": lambda folder: power_cuts(folder, 40),
+    "age of what a cut takes": lambda folder: age_of_loss(folder, 3, 20),
+    "long outage": lambda folder: long_outage(folder, 6000, 1 << 20),
+    "drain": lambda folder: drain(folder, 1500),
+    "returns": lambda folder: returns(folder, 1),
+    "storm": lambda folder: storm(folder, 4, 2),
 }
 TIMED = ("seconds", "percent")
 """Names of figures that depend on how fast this machine is just now, have these words in them."""
@@ -26,7 +30,7 @@ TIMED = ("seconds", "percent")
 
 @pytest.mark.parametrize("what", SHORT)
 def test_nothing_is_lost(what: str, tmp_path: Path) -> None:
-    if what == "power cuts" and shutil.which("strace") is None:
+    if "cut" in what and shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     figures = SHORT[what](tmp_path / "place")
     assert figures
