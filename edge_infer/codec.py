@@ -76,12 +76,14 @@ class Size:
 
 
 DEFAULT_TEXT: Final = Text()
+_COMPACT: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_PLAIN: Final = (str, float, int, bool, type(None))
 
 
 def dumps(value: JsonValue) -> bytes:
     """Compact UTF-8 JSON; refuses NaN and infinity, which JSON does not know."""
     try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        return _COMPACT.encode(value).encode()
     except ValueError as error:
         raise WireError(f"a value has no JSON form: {error}") from error
 
@@ -97,9 +99,15 @@ def loads(data: bytes) -> JsonValue:
 
 def encode(record: object) -> JsonValue:
     """The JSON value of a record."""
+    if type(record) in _PLAIN:
+        return record  # type: ignore[return-value]
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        pairs = ((key, getattr(record, name)) for name, key in _keys(type(record)))
-        return {key: encode(value) for key, value in pairs if value is not ABSENT}
+        found: dict[str, JsonValue] = {}
+        for name, key in _keys(type(record)):
+            value = getattr(record, name)
+            if value is not ABSENT:
+                found[key] = value if type(value) in _PLAIN else encode(value)
+        return found
     if isinstance(record, (list, tuple)):
         return [encode(item) for item in record]
     if isinstance(record, Mapping):

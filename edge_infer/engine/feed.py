@@ -105,12 +105,13 @@ class Feed:
     def next(self, cursor: Cursor, timeout: float) -> Captured | None:
         """The newest frame that this cursor has not seen, waiting for it up to ``timeout`` seconds."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._number > cursor.last and self._take is not None, timeout):
+            if not self._waits(cursor) and not self._changed.wait_for(lambda: self._waits(cursor), timeout):
                 return None
             cursor.dropped += self._number - cursor.last - 1
             cursor.last = self._number
             frame = self._pixels()
-            self._changed.notify_all()
+            if self.lossless:
+                self._changed.notify_all()
             return frame
 
     def rest(self, cursor: Cursor) -> bool:
@@ -174,6 +175,9 @@ class Feed:
     def exclusively(self) -> threading.Condition:
         """While this is held nobody copies a frame."""
         return self._changed
+
+    def _waits(self, cursor: Cursor) -> bool:
+        return self._number > cursor.last and self._take is not None
 
     def _taken(self, number: int) -> bool:
         """Whether everybody has this frame; where nobody wants any, a lossless source waits for somebody who does."""

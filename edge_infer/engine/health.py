@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -70,18 +71,20 @@ class SourceWatch:
 
     def blocked(self, now: float) -> Reason | None:
         """Why nothing can be said about this source now; None when its frames hold."""
-        reasons: dict[SourceState, Reason] = {
-            "ended": "source_ended",
-            "lost": "source_lost",
-            "frozen": "source_frozen",
-            "starting": "starting",
-        }
-        return reasons.get(self.state(now))
+        return _REASONS.get(self.state(now))
 
     def health(self, now: float) -> SourceHealth:
         """What the health message says of this source."""
         error, faults = self.error[:500] or ABSENT, self.faults or ABSENT
         return SourceHealth(self.state(now), rate(self._times, now), error, faults)
+
+
+_REASONS: Final[Mapping[SourceState, Reason]] = {
+    "ended": "source_ended",
+    "lost": "source_lost",
+    "frozen": "source_frozen",
+    "starting": "starting",
+}
 
 
 class PipelineWatch:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from typing import Final
 
 from edge_infer.boot import uptime
-from edge_infer.codec import ABSENT
+from edge_infer.codec import ABSENT, Absent
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.tasks import Essence, Findings, Head, task_class
@@ -19,28 +18,34 @@ MARKS: Final = len(',"clock":"unsynced","replay":true')
 """Bytes that are left free for marks that the way to the broker may add."""
 
 
-@dataclass(frozen=True, slots=True)
 class Outcome:
-    """The findings of one frame and what its payloads begin with."""
+    """The findings of one frame. What its payloads begin with is made when one is: of most frames nothing is said."""
 
-    head: Head
-    findings: Findings
-    room: int
-    at: float
-    """The uptime of its capture."""
+    __slots__ = ("_composer", "_findings", "_frame", "_milliseconds", "essence")
+
+    def __init__(self, composer: Composer, findings: Findings, frame: Captured, milliseconds: float) -> None:
+        self._composer = composer
+        self._findings = findings
+        self._frame = frame
+        self._milliseconds = milliseconds
+        self.essence: Essence = findings.essence
+        """What a change is measured by."""
 
     @property
-    def essence(self) -> Essence:
-        """What a change is measured by."""
-        return self.findings.essence
+    def at(self) -> float:
+        """The uptime of its capture."""
+        return uptime(self._frame.monotonic)
 
     def result(self, seq: int) -> Result:
         """The result of this number."""
-        return self.findings.result(self.head, seq, self.room)
+        return self._findings.result(self._head(), seq, self._composer.room)
 
     def state(self) -> State:
         """What holds now."""
-        return self.findings.state(self.head, LARGEST_STATE - MARKS)
+        return self._findings.state(self._head(), LARGEST_STATE - MARKS)
+
+    def _head(self) -> Head:
+        return self._composer.head(self._frame.wall, self._milliseconds)
 
 
 class Composer:
@@ -49,17 +54,19 @@ class Composer:
     def __init__(self, plan: PipelinePlan, boot: str, *, timed: bool = True) -> None:
         """What is not ``timed`` does not say how long it took."""
         self._timed = timed
-        self._head = Head("", boot, plan.model.title, plan.model.sha256[:8])
-        self._room = plan.max_payload - MARKS
+        self._boot, self._title, self._sha = boot, plan.model.title, plan.model.sha256[:8]
+        self.room = plan.max_payload - MARKS
         self._unknown = task_class(plan.model.task).unknown
 
     def __call__(self, findings: Findings, frame: Captured, now: float) -> Outcome:
         """The outcome of a frame, at ``now`` seconds of the monotonic clock."""
-        milliseconds = max(0.0, round((now - frame.monotonic) * 1000.0, 1))
-        head = replace(self._head, ts=timestamp(frame.wall), ms=milliseconds if self._timed else ABSENT)
-        return Outcome(head, findings, self._room, uptime(frame.monotonic))
+        return Outcome(self, findings, frame, max(0.0, round((now - frame.monotonic) * 1000.0, 1)))
+
+    def head(self, wall: float, milliseconds: float | Absent) -> Head:
+        """What a payload begins with, of a time in seconds since the epoch."""
+        return Head(timestamp(wall), self._boot, self._title, self._sha, milliseconds if self._timed else ABSENT)
 
     def nothing(self, reason: Reason, wall: float | None = None) -> State:
         """The state while nothing is known, as of now or of a time in seconds since the epoch."""
-        head = replace(self._head, ts=timestamp(time.time() if wall is None else wall))
+        head = self.head(time.time() if wall is None else wall, ABSENT)
         return head.state(**self._unknown, reason=reason)

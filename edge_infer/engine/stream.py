@@ -23,9 +23,10 @@ class Stream(Feed):
     def next(self, cursor: Cursor, timeout: float) -> Captured | None:
         """The oldest stretch that this cursor has not seen, waiting for it up to ``timeout`` seconds."""
         with self._changed:
-            if not self._changed.wait_for(lambda: bool(cursor.waiting), timeout):
+            if not cursor.waiting and not self._changed.wait_for(lambda: bool(cursor.waiting), timeout):
                 return None
-            self._changed.notify_all()
+            if self.lossless:
+                self._changed.notify_all()
             return cursor.waiting.popleft()
 
     def rest(self, cursor: Cursor) -> bool:

@@ -53,14 +53,18 @@ class Classification:
         count = int(np.prod(self._output.shape))
         self._background = count == IMAGENET + 1 and layout.labels == IMAGENET
         self._pair = count == 1 and layout.labels == 2
+        self._table = _table(self._output, self._activation)
         self.classes = count - 1 if self._background else count + 1 if self._pair else count
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Classes:
         """Scores of all classes, below the threshold too; one that is not finite counts and becomes 0."""
-        real = self._output.dequantize(tensors[0].reshape(-1))
-        finite = np.isfinite(real)
-        nonfinite = int(real.size - np.count_nonzero(finite))
-        scores = self._scores(real) if nonfinite == 0 else np.zeros_like(real)
+        row, nonfinite = tensors[0].reshape(-1), 0
+        if self._table is not None:
+            scores = self._table.take(row.view(np.uint8))
+        else:
+            real = self._output.dequantize(row)
+            nonfinite = int(real.size - np.count_nonzero(np.isfinite(real)))
+            scores = self._scores(real) if nonfinite == 0 else np.zeros_like(real)
         if self._background:
             scores = scores[1:]
         elif self._pair:
@@ -68,19 +72,13 @@ class Classification:
         return Classes(scores, nonfinite)
 
     def _scores(self, real: Array) -> Array:
-        if self._activation == "softmax":
-            powers: Array = np.exp(real - real.max())
-            powers /= powers.sum()
-            return powers
-        if self._activation == "sigmoid":
-            return sigmoid(real)
         if self._activation is None and not _are_scores(real):
             raise ModelError(
                 f"its float output {self._output.name} holds numbers of {real.min():g} to {real.max():g} that sum to "
                 f"{real.sum():g}, so they are no scores yet; {REMEDY}",
                 key="decoder",
             )
-        return np.clip(real, 0.0, 1.0)
+        return _activated(real, self._activation)
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
@@ -119,6 +117,22 @@ def _activation(layout: Layout, output: Tensor) -> Activation | None:
             f"its output {output.name} is of {output.dtype} without quantization parameters", key="decoder"
         )
     return None
+
+
+def _activated(real: Array, activation: Activation | None) -> Array:
+    if activation == "softmax":
+        powers: Array = np.exp(real - real.max())
+        powers /= powers.sum()
+        return powers
+    return sigmoid(real) if activation == "sigmoid" else np.clip(real, 0.0, 1.0)
+
+
+def _table(output: Tensor, activation: Activation | None) -> Array | None:
+    """The score of each stored byte, in the order of unsigned ones; None where a score depends on the others."""
+    if output.dtype not in ("int8", "uint8") or activation not in ("none", "sigmoid"):
+        return None
+    scores = _activated(output.dequantize(np.arange(256).astype(np.uint8).view(output.dtype)), activation)
+    return scores if np.isfinite(scores).all() else None
 
 
 def _are_scores(real: Array) -> bool:

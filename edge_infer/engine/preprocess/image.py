@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_infer.config.plan import Color, InputPlan
 from edge_infer.engine.frame import Frame, Pixels
-from edge_infer.engine.geometry import Transform
+from edge_infer.engine.geometry import Region, Transform
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.encoding import encoding
 from edge_infer.engine.preprocess.scale import scaler
@@ -56,6 +56,8 @@ class ImagePreprocess:
         turned = channels_first(tensor)
         self._upright: Values | None = np.empty((1, height, width, channels), self._table.dtype) if turned else None
         self._format: tuple[tuple[int, int], Color] | None = None
+        self._asked: tuple[tuple[int, ...], Region | None, Color] | None = None
+        self._transform: Transform
 
     def frames(self, taken: Frame) -> tuple[Frame, ...]:
         """A picture goes in as it comes."""
@@ -68,9 +70,7 @@ class ImagePreprocess:
 
     def __call__(self, frame: Frame, into: Values) -> Transform:
         """Fills ``into``, a view of the whole input tensor; the way back from its fractions is returned."""
-        fit = Transform.fit(frame.size, self._size, self._plan.resize, frame.region)
-        if (fit.region.size, frame.color) != self._format:
-            self._prepare(frame, fit)
+        fit = self._fit(frame)
         whole = into.reshape(*into.shape[:3], -1) if self._upright is None else self._upright
         area = whole[0, fit.top : fit.top + fit.height, fit.left : fit.left + fit.width]
         if self._color == "gray":
@@ -80,6 +80,16 @@ class ImagePreprocess:
         if self._upright is not None:
             into[0] = self._upright[0].transpose(2, 0, 1)
         return fit
+
+    def _fit(self, frame: Frame) -> Transform:
+        """Where the frame goes, which is made anew only for another size or part of it."""
+        asked = (frame.pixels.shape, frame.region, frame.color)
+        if asked != self._asked:
+            self._transform = Transform.fit(frame.size, self._size, self._plan.resize, frame.region)
+            if (self._transform.region.size, frame.color) != self._format:
+                self._prepare(frame, self._transform)
+            self._asked = asked
+        return self._transform
 
     def _prepare(self, frame: Frame, fit: Transform) -> None:
         """The first frame, or the camera changed its size."""

@@ -51,6 +51,7 @@ class SignalPreprocess:
         self._features = make_features(plan, tensor)
         self._mean = _per_value("mean", plan.mean, self._features.values)
         self._std = _per_value("std", plan.std, self._features.values)
+        self._scaled = bool(plan.mean or plan.std)
         self._channels = self._features.values if plan.features == "raw" else plan.channels
         self._columns = self._picked(plan)
         self._refused = 0
@@ -124,7 +125,8 @@ class SignalPreprocess:
         if self._plan.peak:
             largest = float(np.abs(rows).max())
             rows = rows / largest if largest > 0 else rows
-        self._tensor.store((self._features(rows) - self._mean) / self._std, into)
+        found = self._features(rows)
+        self._tensor.store((found - self._mean) / self._std if self._scaled else found, into)
         return NO_PLACE
 
     def _picked(self, plan: SignalPlan) -> list[int]:
@@ -221,7 +223,7 @@ class _Front:
 
     def __call__(self, rows: Rows) -> Rows:
         """Rows of the model's own rate."""
-        rows = rows * self._scale
+        rows = rows if self._scale == 1.0 else rows * self._scale
         return self._behind(self._resampler(rows) if self._resampler else rows)
 
     def rest(self) -> Rows:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.geometry import Transform
-from edge_infer.engine.records import Classes
+from edge_infer.engine.records import Array, Classes
 from edge_infer.engine.tasks import Essence, Head, fitted
 from edge_infer.engine.tasks.named import Named
 from edge_infer.messages import Result, ScoredLabel, State
@@ -66,20 +66,25 @@ class ClassificationTask:
         self._named = Named(plan)
         self._threshold, self._floor = plan.threshold, plan.floor
         self._top_k = plan.top_k
+        self._asked: NDArray[np.bool_] = np.empty(0, np.bool_)
+        """Which class ids are to be reported, found once: all frames have the same."""
 
     def __call__(self, found: Classes, _: Transform, _moment: float) -> Classification:
         """The classes of one frame, best first."""
         self._named.warn_of(found.nonfinite)
-        numbers = np.arange(found.scores.size)
-        kept = np.flatnonzero((found.scores >= self._floor) & self._named.wanted(numbers))
-        kept = kept[np.argsort(-found.scores[kept], kind="stable")]
-        sure = int(np.count_nonzero(found.scores[kept] >= self._threshold))
+        if found.scores.size != self._asked.size:
+            self._asked = self._named.wanted(np.arange(found.scores.size))
+        kept = ((found.scores >= self._floor) & self._asked).nonzero()[0]
+        scores = found.scores[kept]
+        if kept.size > 1:
+            order = (-scores).argsort(kind="stable")
+            kept, scores = kept[order], scores[order]
+        sure = int((scores >= self._threshold).sum())
         shown = min(sure, self._top_k)
-        left_out = self._named.left_out(numbers, found.scores, self._threshold)
-        return Classification(
-            self._scored(found, kept[:shown]), self._scored(found, kept[shown : shown + MOST]), left_out
-        )
+        rows = self._scored(kept[: shown + MOST], scores[: shown + MOST])
+        numbers = np.arange(found.scores.size)
+        return Classification(rows[:shown], rows[shown:], self._named.left_out(numbers, found.scores, self._threshold))
 
-    def _scored(self, found: Classes, kept: NDArray[np.intp]) -> tuple[Scored, ...]:
-        rows = zip(kept.tolist(), found.scores[kept].tolist(), strict=True)
-        return tuple(Scored(self._named.label(number), number, score) for number, score in rows)
+    def _scored(self, kept: NDArray[np.intp], scores: Array) -> tuple[Scored, ...]:
+        rows = zip(kept.tolist(), scores.tolist(), strict=True)
+        return tuple([Scored(self._named.label(number), number, score) for number, score in rows])
