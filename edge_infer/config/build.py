@@ -277,6 +277,7 @@ class Builder:
             publish=section.publish.mode,
             interval=section.publish.interval,
             heartbeat=section.heartbeat,
+            ahead=section.ahead,
             shadow=self._shadow(steps, section, merged, models, source),
             **SceneBuilder(self.document, self.problems).parts(steps, section, model),
         )

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from edge_infer.config.fields import Kind, Name, choice, duration, integer, limit, number, size
 from edge_infer.config.labels import LABEL_LIST, parse_labels
-from edge_infer.config.plan import Color, Publish, Resize, Scaling
+from edge_infer.config.plan import Ahead, Color, Publish, Resize, Scaling
 from edge_infer.config.polygons import POLYGON
 from edge_infer.config.scene import EVENTS, LINE, PLACES, TRACK, ZONE, Events, LineKeys, Track, Zone
 from edge_infer.config.section import Section, Short
@@ -162,6 +162,9 @@ class Pipeline(Section):
     `{interval: 5s}`."""
     heartbeat: Annotated[float, duration("1s", "1d")] = 60.0
     """With `publish: change`: the state again, and a result, at least this often."""
+    ahead: Ahead = "auto"
+    """Whether the next frame is prepared while one is in the model: `always`, `never`, or `auto`: with pictures, unless
+    a run of the model takes less than 0.3 ms."""
     preprocess: Preprocess = Preprocess()
     """Overrules the manifest's way from frame to input."""
     nms: Nms = Nms()

@@ -25,6 +25,8 @@ FeatureKind = Literal["waveform", "mfcc", "log_mel", "micro", "spectrum", "raw"]
 Gravity = Literal["remove", "rotate"]
 Mel = Literal["htk", "slaney"]
 Logarithm = Literal["none", "ln", "db"]
+Ahead = Literal["auto", "always", "never"]
+"""Whether the next frame is prepared while one is in the model; ``auto``: unless the model is too quick for that."""
 Publish = Literal["change", "every", "off", "interval"]
 Anchor = Literal["bottom", "center"]
 """The point of a box that is in a zone or on a side of a line: the middle of its lower edge, or of all of it."""
@@ -365,6 +367,7 @@ class PipelinePlan:
     lines: tuple[LinePlan, ...] = ()
     events: EventsPlan | None = None
     shadow: ShadowPlan | None = None
+    ahead: Ahead = "auto"
 
     def of_shadow(self) -> PipelinePlan:
         """The same with the shadow's model in the place of its own, and no shadow."""

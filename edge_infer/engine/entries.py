@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ class Entries:
         named = {further.name for further in model.further}
         if isinstance(model.input, TextPlan):
             named |= {name for name in (model.input.mask, model.input.segments) if name is not None}
+        self._filling = threading.Lock()  # who preprocesses keeps scratch memory, and the next frame may come early
         left = [position for position, tensor in enumerate(inputs) if tensor.name not in named]
         if len(left) != 1:
             raise ModelError(several_inputs(inputs))
@@ -45,12 +47,13 @@ class Entries:
 
     def __call__(self, frame: Captured, view: Callable[[int], NDArray[Any]]) -> Transform:
         """Fills the inputs, of which ``view`` gives one by its position; the transform is that of the main one."""
-        transform = self.preprocess(frame, view(self.main))
-        for position, preprocess in self._others:
-            preprocess(frame, view(position))
-        for position, values in self._beside:
-            view(position)[...] = values
-        return transform
+        with self._filling:
+            transform = self.preprocess(frame, view(self.main))
+            for position, preprocess in self._others:
+                preprocess(frame, view(position))
+            for position, values in self._beside:
+                view(position)[...] = values
+            return transform
 
 
 def stored(values: Sequence[float], tensor: Tensor) -> NDArray[Any]:

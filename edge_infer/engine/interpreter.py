@@ -67,7 +67,7 @@ class Tensor:
             into[...] = np.clip(flat, -limit, limit)
             return
         stored = flat / self.scale[0] + self.zero_point[0] if self.scale else flat * 1.0
-        least, most = LIMITS[into.dtype.name]
+        least, most = LIMITS[self.dtype]
         np.rint(stored, out=stored)
         np.maximum(stored, least, out=stored)  # both at a third of the time of np.clip, and NaN stays NaN
         np.minimum(stored, most, out=stored)

@@ -33,15 +33,15 @@ class Mask:
 
     def __init__(self, polygons: tuple[Polygon, ...]) -> None:
         self._polygons = polygons
-        self._size = (0, 0)
-        self._corners: list[NDArray[np.int32]] = []
+        self._known: tuple[tuple[int, int], list[NDArray[np.int32]]] = (0, 0), []
 
     def __call__(self, frame: Captured) -> Captured:
         """The frame with every polygon filled with zeros; without polygons, or for no picture, the very same frame."""
         if not self._polygons or not isinstance(frame, Frame):
             return frame
-        if frame.size != self._size:
-            self._size = frame.size
+        size, corners = self._known  # taken and set at once: two threads may look at different frames
+        if frame.size != size:
             scale = np.array(frame.size, np.float64)
-            self._corners = [_corners(polygon, scale) for polygon in self._polygons]
-        return replace(frame, pixels=_filled(frame.pixels.copy(), self._corners))
+            corners = [_corners(polygon, scale) for polygon in self._polygons]
+            self._known = frame.size, corners
+        return replace(frame, pixels=_filled(frame.pixels.copy(), corners))

@@ -9,7 +9,7 @@ import time
 
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.health import PipelineWatch
-from edge_infer.engine.model import Look
+from edge_infer.engine.model import Look, Staged
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.voice import Voice
@@ -25,8 +25,8 @@ class Pipeline:
     def step(self, serving: Serving, frame: Captured) -> Findings:
         """One captured frame, looked at whole or in tiles, and what it became; raises whatever a plug-in throws."""
         model = serving.model
-        visible = serving.mask(frame)
-        looks = [self._look(serving, part) for part in model.parts(visible)]
+        visible, parts = serving.prepared(frame)
+        looks = [self._look(serving, part) for part in parts]
         candidates, transform = model.join(looks)
         self._watch.faults += candidates.nonfinite
         findings = model.postprocess(candidates, transform, frame.monotonic)
@@ -37,10 +37,10 @@ class Pipeline:
         self._voice.publish(serving, outcome, frame)
         return findings
 
-    def _look(self, serving: Serving, part: Captured) -> Look:
+    def _look(self, serving: Serving, part: Captured | Staged) -> Look:
         """What the model sees in a picture, a window of samples or a line."""
         model, trial = serving.model, serving.trial
-        transform = model.feed(part)  # preprocess
+        transform = model.feed(part)  # preprocess, unless there was time for it while the frame before was looked at
         if trial is not None:
             trial.given(model.interpreter)
         tensors = model.interpreter.invoke()  # infer; they must be gone before the next run, and are on return

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
 
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.analyse.follow import Follow
+from edge_infer.engine.frame import Captured
 from edge_infer.engine.mask import Mask
-from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.model import LoadedModel, Staged
 from edge_infer.engine.outcome import Composer
 from edge_infer.engine.publication import Publication
 from edge_infer.engine.shadow import Shadow
 from edge_infer.engine.trial import Trial
 from edge_infer.messages import Reason
 from edge_infer.readers.pacer import Pacer
+
+SHORT: Final = 0.0003
+"""Seconds of a run below which handing a frame from one thread to another costs more than it saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A frame as it was taken, what may be seen of it, and that as it goes into the model."""
+
+    frame: Captured
+    visible: Captured
+    parts: tuple[Staged, ...]
 
 
 class Serving:
@@ -33,6 +50,9 @@ class Serving:
         self.publication = Publication(plan)
         self.pacer = Pacer(plan.fps)
         self.ready = False
+        self.prepares = False
+        """Whether the next frame is to be prepared while one is in the model."""
+        self._prepared: deque[_Prepared] = deque(maxlen=2)  # the frame that comes now, and the one after it
         self.since = 0.0
         """When it was taken into service, on the monotonic clock."""
         self.trial: Trial | None = None
@@ -44,7 +64,22 @@ class Serving:
     def load(self) -> None:
         """Loads and warms the model; raises `ModelError`, and whatever a plug-in throws."""
         self._stack.enter_context(self.model)
+        self.prepares = self.model.taken.takes == "image" and self._worth_it()
         self.ready = True
+
+    def prepare(self, frame: Captured) -> None:
+        """Masks and preprocesses a frame before its turn, while another one is in the model."""
+        visible = self.mask(frame)
+        self._prepared.append(_Prepared(frame, visible, self.model.stage(visible)))
+
+    def prepared(self, frame: Captured) -> tuple[Captured, Sequence[Captured | Staged]]:
+        """What may be seen of a frame, and the parts of that for the model, made ready before or not."""
+        for each in list(self._prepared):
+            if each.frame is frame:
+                self._prepared.remove(each)
+                return each.visible, each.parts
+        visible = self.mask(frame)
+        return visible, self.model.parts(visible)
 
     def take(self, before: Serving) -> None:
         """Begins to serve in the place of another, whose half-gathered window it takes where both gather alike."""
@@ -78,6 +113,11 @@ class Serving:
             self.trial = None
         elif self.trial is None:
             self.trial = Trial(self.plan.model)
+
+    def _worth_it(self) -> bool:
+        if self.plan.ahead != "auto":
+            return self.plan.ahead == "always"
+        return self.model.seconds >= SHORT and len(os.sched_getaffinity(0)) > 1
 
     def close(self) -> None:
         """Lets go of the model, and of the memory that it had."""

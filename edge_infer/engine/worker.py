@@ -9,6 +9,7 @@ import traceback
 from typing import Final
 
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.ahead import Ahead
 from edge_infer.engine.analyse.decisions import Decisions
 from edge_infer.engine.feed import TICK, Feed
 from edge_infer.engine.frame import Captured
@@ -42,6 +43,7 @@ class Worker:
         self._watch = PipelineWatch(time.monotonic())
         self._voice = Voice(plan.name, outlet)
         self._pipeline = Pipeline(self._voice, self._watch)
+        self._ahead = Ahead(feed, self._cursor, plan.name)
         self._models = Succession(plan, outlet, self._voice, watched=watched)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pipeline-{plan.name}", daemon=True)
@@ -99,7 +101,7 @@ class Worker:
 
     def busy(self) -> float:
         """Seconds that the frame under way has taken so far; 0 between frames."""
-        since = self._watch.busy_since
+        since = self._watch.busy_since or self._ahead.busy_since
         return time.monotonic() - since if since else 0.0
 
     def _run(self) -> None:
@@ -113,6 +115,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: the other pipelines go on
             self._failed(error)
         finally:
+            self._ahead.close()
             self._models.close()
             self.feed.detach(self._cursor)
 
@@ -121,6 +124,8 @@ class Worker:
         switch = self._models.take_over()
         if switch is None:
             return
+        if switch.alone:
+            self._ahead.pass_over()
         if not switch.error:
             self._watch.error = ""
             self.feed.attach_again(self._cursor)
@@ -135,7 +140,7 @@ class Worker:
             self._stop.wait(min(rest, TICK))
             self.feed.rest(self._cursor)  # what came meanwhile is passed over, so that the frame it takes is fresh
         else:
-            taken = self.feed.next(self._cursor, TICK)
+            taken = self._ahead.next(TICK)
         reason = self.feed.blocked()
         if taken is not None and reason in (None, "source_ended"):  # the last frame of a source counts too
             self._use(serving, taken)
@@ -166,8 +171,11 @@ class Worker:
         self._watch.dropped = self._cursor.dropped
         begun = self._watch.busy_since = time.monotonic()
         try:
+            self._ahead.begin(serving)
             self._pipeline.step(serving, frame)
-            return time.monotonic() - begun
+            seconds = time.monotonic() - begun
+            self._ahead.done(seconds)
+            return seconds
         finally:
             self._watch.busy_since = 0.0
 
@@ -186,6 +194,7 @@ class Worker:
         until = time.monotonic() + seconds
         while (rest := until - time.monotonic()) > 0 and not self._stop.is_set() and not self._models.due():
             self._stop.wait(min(rest, TICK / 4))
+        self._ahead.pass_over()
 
     def _failed(self, error: Exception) -> None:
         """Says what went wrong, each thing once; what was said of the scene no longer holds."""

@@ -85,13 +85,34 @@ def task_class(task: Task) -> type[TaskOf]:
     return found
 
 
+HEAD: Final = 240
+"""Bytes of a result without its title and what was found, at most."""
+
+
 def fitted(
-    make: Callable[[tuple[Item, ...], int | Absent], Result], items: tuple[Item, ...], room: int, most: int
+    make: Callable[[tuple[Item, ...], int | Absent], Result],
+    items: tuple[Item, ...],
+    room: int,
+    most: int,
+    each: int = 0,
 ) -> Result:
-    """What ``make`` makes of as many of the items, best first, as fit, and of the number of the others (``more``)."""
+    """What ``make`` makes of as many of the items, best first, as fit, and of the number of the others (``more``).
+
+    ``each``: the most bytes of an item with a label, without that. Where so much fits nothing is counted byte by byte.
+    """
+    if each and len(items) <= most and HEAD + len(items) * each < room:
+        whole = make(items, ABSENT)
+        texts = [whole.model, *(item.label for item in items)]  # type: ignore[attr-defined]
+        if HEAD + len(items) * each + sum(map(_most_bytes, texts)) <= room:
+            return whole
     sizes = [len(dumps(encode(item))) + 1 for item in items]
     kept = min(most, fitting(sizes, room - len(dumps(encode(make((), ABSENT))))))
     return make(items[:kept], len(items) - kept or ABSENT)
+
+
+def _most_bytes(text: str) -> int:
+    """What a text takes at most; a quotation mark is two bytes, a control character six."""
+    return len(text) * (2 if text.isascii() and text.isprintable() else 6)
 
 
 def fitting(sizes: list[int], room: int) -> int:

@@ -18,6 +18,8 @@ from edge_infer.messages import Result, ScoredLabel, State
 
 MOST: Final = 100
 """What the closed schema takes at most, however many bytes are allowed."""
+EACH: Final = len('{"label":"","score":0.123},')
+"""Bytes of a class, without its label, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ class Classification:
     def result(self, head: Head, seq: int, room: int) -> Result:
         """The classes."""
         items = tuple(ScoredLabel(item.label, round(item.score, 3)) for item in self.classes)
-        return fitted(lambda kept, more: head.result(seq, "classification", classes=kept, more=more), items, room, MOST)
+        return fitted(
+            lambda kept, more: head.result(seq, "classification", classes=kept, more=more), items, room, MOST, EACH
+        )
 
     def state(self, head: Head, room: int) -> State:
         """The best class, or null without a reason: looked, and nothing reached the threshold."""
@@ -66,14 +70,16 @@ class ClassificationTask:
         self._named = Named(plan)
         self._threshold, self._floor = plan.threshold, plan.floor
         self._top_k = plan.top_k
+        self._numbers: NDArray[np.intp] = np.empty(0, np.intp)
         self._asked: NDArray[np.bool_] = np.empty(0, np.bool_)
         """Which class ids are to be reported, found once: all frames have the same."""
 
     def __call__(self, found: Classes, _: Transform, _moment: float) -> Classification:
         """The classes of one frame, best first."""
         self._named.warn_of(found.nonfinite)
-        if found.scores.size != self._asked.size:
-            self._asked = self._named.wanted(np.arange(found.scores.size))
+        if found.scores.size != self._numbers.size:
+            self._numbers = np.arange(found.scores.size)
+            self._asked = self._named.wanted(self._numbers)
         kept = ((found.scores >= self._floor) & self._asked).nonzero()[0]
         scores = found.scores[kept]
         if kept.size > 1:
@@ -82,8 +88,9 @@ class ClassificationTask:
         sure = int((scores >= self._threshold).sum())
         shown = min(sure, self._top_k)
         rows = self._scored(kept[: shown + MOST], scores[: shown + MOST])
-        numbers = np.arange(found.scores.size)
-        return Classification(rows[:shown], rows[shown:], self._named.left_out(numbers, found.scores, self._threshold))
+        return Classification(
+            rows[:shown], rows[shown:], self._named.left_out(self._numbers, found.scores, self._threshold)
+        )
 
     def _scored(self, kept: NDArray[np.intp], scores: Array) -> tuple[Scored, ...]:
         rows = zip(kept.tolist(), scores.tolist(), strict=True)

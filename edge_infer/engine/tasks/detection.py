@@ -20,6 +20,10 @@ from edge_infer.messages import DetectedObject, Result, State
 
 MOST: Final = 1000
 """What the closed schema takes at most, however many bytes are allowed."""
+EACH: Final = len(
+    '{"label":"","score":0.123,"box":[0.1234,0.1234,0.1234,0.1234],"share":0.1234,"id":9007199254740992},'
+)
+"""Bytes of an object, without its label, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,9 @@ class Detections:
     def result(self, head: Head, seq: int, room: int) -> Result:
         """The objects in fractions of the frame."""
         items = tuple(self._wire(item) for item in self.objects)
-        return fitted(lambda kept, more: head.result(seq, "detection", objects=kept, more=more), items, room, MOST)
+        return fitted(
+            lambda kept, more: head.result(seq, "detection", objects=kept, more=more), items, room, MOST, EACH
+        )
 
     def state(self, head: Head, room: int) -> State:
         """How many there are by label, the most frequent where not all fit."""
