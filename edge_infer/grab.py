@@ -83,7 +83,7 @@ def _plan_of(config: Path, source: str) -> tuple[SourcePlan, tuple[Polygon, ...]
             f"source {source} is of kind {plan.kind}, which gives {plan.gives} and no pictures; "
             f"sources of pictures in {config}: {pictures}"
         )
-    return plan, compiled.plan.masks(source)
+    return known[compiled.plan.root(source)], compiled.plan.masks(source)
 
 
 def draw_grid(pixels: Pixels) -> None:

@@ -66,7 +66,8 @@ class ScoredLabel:
 class DetectedObject:
     """One object: its label, score and box ``[xmin, ymin, xmax, ymax]``; ``share`` of the box that it fills.
 
-    ``id`` is the same from frame to frame where objects are followed; it is never used again in this boot.
+    ``id`` is the same from frame to frame where objects are followed; it is never used again in this boot. ``parent``
+    is the id of the object in whose crop it was found.
     """
 
     label: Label
@@ -74,6 +75,23 @@ class DetectedObject:
     box: FractionBox
     share: Fraction | Absent = ABSENT
     id: Number | Absent = ABSENT
+    parent: Number | Absent = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The object that a result is about, as the pipeline that found it tells of it.
+
+    ``seq`` is the number of that pipeline's result of the same frame and boot, where it published one; ``id`` is that
+    of the object where objects are followed, or of the one that it was found in.
+    """
+
+    pipeline: Name
+    label: Label
+    score: Score
+    box: FractionBox
+    id: Number | Absent = ABSENT
+    seq: Number | Absent = ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +151,7 @@ class Result:
     segments: Annotated[tuple[Segment, ...], Size(256)] | Absent = ABSENT
     anomaly: Anomaly | Absent = ABSENT
     values: Annotated[tuple[Value, ...], Size(100)] | Absent = ABSENT
+    parent: Parent | Absent = ABSENT
     more: Number | Absent = ABSENT
     clock: Literal["unsynced"] | Absent = ABSENT
     replay: Literal[True] | Absent = ABSENT
@@ -175,8 +194,32 @@ class LineCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a cascade knows of one object: its ``label`` and ``id`` in the pipeline that found it, and the outcome.
+
+    Of the outcomes there is the one that a state of the task has; a class of null: none reached the threshold.
+    """
+
+    label: Label
+    id: Number | Absent = ABSENT
+    class_: Label | Absent | None = ABSENT
+    counts: Annotated[Mapping[Label, Count], Size(1000)] | Absent = ABSENT
+    anomaly: Anomaly | Absent = ABSENT
+    values: Annotated[tuple[Value, ...], Size(100)] | Absent = ABSENT
+
+    def words(self) -> list[str]:
+        """Every text in the outcome."""
+        chosen = [self.class_] if isinstance(self.class_, str) else []
+        return chosen + list(self.counts or ()) + _declared(self.values)
+
+
+@dataclass(frozen=True, slots=True)
 class State:
-    """What holds now, by labels and counts; null, with a reason, while nothing is known."""
+    """What holds now, by labels and counts; null, with a reason, while nothing is known.
+
+    In a cascade these are of all objects together (of classes counts, of anomalies the worst, of values the newest),
+    and ``answers`` are those of each.
+    """
 
     v: Literal[1]
     ts: Timestamp
@@ -189,6 +232,7 @@ class State:
     values: Annotated[tuple[Value, ...], Size(100)] | Absent | None = ABSENT
     zones: Annotated[Mapping[Name, Annotated[Mapping[Label, Count], Size(1000)]], Size(100)] | Absent = ABSENT
     lines: Annotated[Mapping[Name, LineCounts], Size(100)] | Absent = ABSENT
+    answers: Annotated[tuple[Answer, ...], Size(100)] | Absent = ABSENT
     reason: Reason | Absent = ABSENT
     more: Number | Absent = ABSENT
     clock: Literal["unsynced"] | Absent = ABSENT
@@ -202,12 +246,15 @@ class State:
             raise ValueError("a reason belongs to a state that is null")
         if not isinstance(self.counts, Mapping) and (self.zones is not ABSENT or self.lines is not ABSENT):
             raise ValueError("zones and lines belong to a state with counts")
+        if self.answers is not ABSENT and self.reason is not ABSENT:
+            raise ValueError("answers belong to a state that is known")
 
     def words(self) -> list[str]:
         """Every text in the outcome: labels, names and units, which the model or its manifest declares."""
         counted = list(self.counts) if isinstance(self.counts, Mapping) else []
         chosen = [self.class_] if isinstance(self.class_, str) else []
         zones = self.zones.values() if isinstance(self.zones, Mapping) else ()
+        counted += [word for answer in self.answers or () for word in answer.words()]
         return counted + chosen + _declared(self.values) + [label for counts in zones for label in counts]
 
     def places(self) -> list[str]:
@@ -224,6 +271,8 @@ STATE_KEYS: Final[Mapping[Task, str]] = {
     "regression": "values",
 }
 """What a state says for each task, null while nothing is known."""
+CASCADE_KEYS: Final[Mapping[Task, str]] = {**STATE_KEYS, "classification": "counts"}
+"""The same in a cascade, where there may be several classes at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,13 @@ SAME_TIME: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """A pipeline and its recording; ``paced``: the limits of frames a second hold."""
+    """Pipelines, the first with its recording, the others below it; ``shown``: these are told of.
 
-    pipeline: PipelinePlan
+    ``paced``: the limits of frames a second hold.
+    """
+
+    pipelines: tuple[PipelinePlan, ...]
+    shown: tuple[PipelinePlan, ...]
     source: SourcePlan
     boot: str
     topic: str
@@ -34,7 +38,9 @@ class _Chosen:
     def run(self) -> Iterator[Replayed]:
         from edge_infer.engine.replay import replay
 
-        return replay(self.pipeline, self.source, self.boot, paced=self.paced)
+        names = {pipeline.name for pipeline in self.shown}
+        played = replay(self.pipelines, self.source, self.boot, paced=self.paced)
+        return (replayed for replayed in played if replayed.pipeline in names)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -57,13 +63,14 @@ def run(args: argparse.Namespace) -> int:
     from edge_infer.engine.replay import KINDS
 
     chosen = list(_chosen(_plan(args.config), args.pipeline, args.source))
-    if args.annotate and len(chosen) != 1:
-        names = ", ".join(each.pipeline.name for each in chosen)
+    if args.annotate and sum(len(each.shown) for each in chosen) != 1:
+        names = ", ".join(pipeline.name for each in chosen for pipeline in each.shown)
         raise ConfigError(f"--annotate draws one pipeline: choose one of {names} with --pipeline")
     for each in chosen:
         for replayed in _drawn(each, args.annotate) if args.annotate else each.run():
             for said in replayed.said:
-                line = {"topic": f"{each.topic}/{each.pipeline.name}/{KINDS[type(said)]}", "payload": encode(said)}
+                topic = f"{each.topic}/{replayed.pipeline}/{KINDS[type(said)]}"
+                line = {"topic": topic, "payload": encode(said)}
                 print(dumps(line).decode(), flush=True)
     return 0
 
@@ -86,12 +93,14 @@ def _chosen(plan: Plan, name: str | None, recording: str | None) -> Iterator[_Ch
     names = [pipeline.name for pipeline in plan.pipelines]
     if name is not None and name not in names:
         raise ConfigError(f"there is no pipeline {name!r}; known: {', '.join(names) or 'none'}")
-    for pipeline in plan.pipelines:
-        if name in (None, pipeline.name):
-            source = next(source for source in plan.sources if source.name == pipeline.source)
+    for root in (pipeline for pipeline in plan.pipelines if pipeline.crops is None):
+        below = plan.below(root) if name is None else plan.way(root, name)
+        if below is not None:
+            source = next(source for source in plan.sources if source.name == root.source)
             changed = recorded(source, recording)
             paced = recording is not None or plays(source)
-            yield _Chosen(pipeline, changed, digest(plan.digest, changed), plan.mqtt.topic, paced=paced)
+            shown = below if name is None else below[-1:]
+            yield _Chosen(below, shown, changed, digest(plan.digest, changed), plan.mqtt.topic, paced=paced)
 
 
 def _drawn(chosen: _Chosen, path: Path) -> Iterator[Replayed]:
@@ -100,7 +109,7 @@ def _drawn(chosen: _Chosen, path: Path) -> Iterator[Replayed]:
 
     if chosen.source.gives != "image":
         raise ConfigError(f"--annotate draws into pictures; source {chosen.source.name} gives {chosen.source.gives}")
-    with Film(path, chosen.pipeline) as film:
+    with Film(path, *chosen.shown) as film:
         for replayed in chosen.run():
             film.add(replayed)
             yield replayed
@@ -111,8 +120,7 @@ def _compare(args: argparse.Namespace) -> int:
     from edge_infer.engine.difference import difference, told
 
     one, other = (
-        [event for each in _chosen(_plan(config), args.pipeline, args.source)
-         for event in told(each.pipeline.name, each.run())]
+        [event for each in _chosen(_plan(config), args.pipeline, args.source) for event in told(each.run())]
         for config in args.compare
     )  # fmt: skip
     print(f"--- {args.compare[0]}: {len(one)} events")

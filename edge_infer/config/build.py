@@ -11,11 +11,14 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from edge_infer.codec import JsonValue, decode, encode
 from edge_infer.config.broker import Tls
+from edge_infer.config.cascade import CascadeBuilder
+from edge_infer.config.crops import Crops
 from edge_infer.config.load import Document, Steps
 from edge_infer.config.named import NamedFiles
 from edge_infer.config.pipelines import Nms, Pipeline
 from edge_infer.config.places import default_device_id, default_state_dir
 from edge_infer.config.plan import (
+    CropsPlan,
     Gives,
     InputPlan,
     ModelInput,
@@ -60,6 +63,11 @@ class Builder:
     files: NamedFiles
     problems: list[Problem] = field(default_factory=list)
     _stdin: str = ""
+
+    @property
+    def cascades(self) -> CascadeBuilder:
+        """Makes what concerns pipelines of pipelines."""
+        return CascadeBuilder(self.document, self.problems)
 
     def device(self, config: Config) -> str:
         """The name of this box."""
@@ -112,6 +120,8 @@ class Builder:
     def source(self, name: str, section: SourceSection) -> SourcePlan | None:
         """The plan of a source; None where something is wrong with it."""
         steps: Steps = ("sources", name)
+        if isinstance(section, Crops):
+            return self.cascades.source(steps, name, section)
         kind: str = getattr(section, "kind", "")
         try:
             target = source_target(kind)
@@ -244,6 +254,9 @@ class Builder:
         if said.overlap is not None and said.tiles is None:
             text = "does nothing without tiles; for example tiles: 2x2"
             self.problems.append(self.document.problem((*steps, "preprocess", "overlap"), text))
+        if said.tiles and source is not None and source.parent:
+            text = "a crop goes in as a whole; remove this key"
+            self.problems.append(self.document.problem((*steps, "preprocess", "tiles"), text))
         if said.tiles:
             overlap = DEFAULT_OVERLAP if said.overlap is None else said.overlap
             plan = replace(plan, tiles=said.tiles, overlap=overlap)
@@ -252,12 +265,18 @@ class Builder:
         return replace(plan, resize=resize or plan.resize, color=color or plan.color, scaling=scaling)
 
     def pipeline(
-        self, name: str, section: Pipeline, models: Mapping[str, ModelPlan], sources: Sequence[SourcePlan]
+        self,
+        name: str,
+        section: Pipeline,
+        models: Mapping[str, ModelPlan],
+        sources: Sequence[SourcePlan],
+        cascade: CropsPlan | None = None,
     ) -> PipelinePlan:
-        """The plan of a pipeline, with what it overrules in its model."""
+        """The plan of a pipeline, with what it overrules in its model; ``cascade`` where its source is crops."""
         steps: Steps = ("pipelines", name)
         model = models[section.model]
-        source = next((source for source in sources if source.name == section.source), None)
+        source_name = section.source if isinstance(section.source, str) else name
+        source = next((source for source in sources if source.name == source_name), None)
         self._check_source(steps, section, model, source, sources)
         self._check_labels(steps, section, model)
         self._check_task(steps, section, model)
@@ -265,7 +284,7 @@ class Builder:
         merged = self._merged(steps, section, model, source)
         return PipelinePlan(
             name=name,
-            source=section.source,
+            source=source_name,
             model=merged,
             threshold=threshold,
             fps=_slower(section.fps, source),
@@ -279,7 +298,8 @@ class Builder:
             heartbeat=section.heartbeat,
             ahead=section.ahead,
             shadow=self._shadow(steps, section, merged, models, source),
-            **SceneBuilder(self.document, self.problems).parts(steps, section, model),
+            crops=cascade,
+            **SceneBuilder(self.document, self.problems).parts(steps, section, model, cascade),
         )
 
     def _merged(self, steps: Steps, section: Pipeline, model: ModelPlan, source: SourcePlan | None) -> ModelPlan:
@@ -361,8 +381,8 @@ def _merged_nms(section: Nms, model: ModelPlan) -> Any:
 
 
 def _slower(fps: float | None, source: SourcePlan | None) -> float | None:
-    """Of a signal the source leaves nothing out, so its own limit is kept by its pipelines."""
-    limits = [fps, source.fps if source is not None and source.gives != "image" else None]
+    """Of a signal or of crops the source leaves nothing out, so its own limit is kept by its pipelines."""
+    limits = [fps, source.fps if source is not None and (source.gives != "image" or source.parent) else None]
     return min((limit for limit in limits if limit is not None), default=None)
 
 

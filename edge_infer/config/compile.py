@@ -107,9 +107,10 @@ class _Compilation:
         device, state_dir = self._build.device(config), self._build.state_dir(config)
         mqtt = self._build.mqtt(config.mqtt, device)
         sources = [self._build.source(name, section) for name, section in config.sources.items()]
+        sources += self._build.cascades.inline(config)
         keep = Path(state_dir, BLOBS) if store and not faulty else None
         models = self._models(config, state_dir, keep)
-        usable: list[SourcePlan] = [source for source in sources if source is not None]
+        usable = self._build.cascades.as_their_roots([each for each in sources if each is not None], config)
         pipelines = self._pipelines(config, models, usable)
         self._problems += self._build.problems
         if self._problems:
@@ -182,8 +183,9 @@ class _Compilation:
     def _pipelines(
         self, config: Config, models: Mapping[str, ModelPlan], sources: Sequence[SourcePlan]
     ) -> list[PipelinePlan]:
+        cascades = self._build.cascades.plans(config, models)
         return [
-            self._build.pipeline(name, section, models, sources)
+            self._build.pipeline(name, section, models, sources, cascades.get(name))
             for name, section in config.pipelines.items()
             if section.model in models
         ]

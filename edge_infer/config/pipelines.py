@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from edge_infer.config.crops import SOURCE, Crops
 from edge_infer.config.fields import Kind, Name, choice, duration, integer, limit, number, size
 from edge_infer.config.labels import LABEL_LIST, parse_labels
 from edge_infer.config.plan import Ahead, Color, Publish, Resize, Scaling
@@ -132,8 +133,8 @@ class Shadow(Section):
 class Pipeline(Section):
     """One source, one model, and what to do with the outcome."""
 
-    source: Annotated[Name, Field(examples=["door"])]
-    """Name under `sources`."""
+    source: Annotated[str | Crops, SOURCE, Field(examples=["door"])]
+    """Name under `sources`, or, for a cascade, `{crops: PIPELINE}` with the keys of `kind: crops`."""
     model: Annotated[Name, Field(examples=["people"])]
     """Name under `models`."""
     fps: Annotated[float | None, number(0.001, 1000), Field(examples=[5])] = None

@@ -7,12 +7,12 @@ reload restarts only what changed. Secrets are never in it: only the paths of th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Final, Literal
 
 from edge_infer.codec import JsonValue, Text
-from edge_infer.messages import Label, Name, Task
+from edge_infer.messages import CASCADE_KEYS, STATE_KEYS, Label, Name, Task
 
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "letterbox", "crop"]
@@ -275,7 +275,8 @@ class SourcePlan:
 
     ``live`` sources get a reader of their own, and only ``network`` ones may open inet sockets there. Two equal
     readings in a row of a ``noisy`` source show that it is stuck. The reader of one inherits the daemon's ``stdin``.
-    ``stills`` are single pictures, not a stream.
+    ``stills`` are single pictures, not a stream. Without a ``target`` nothing is read: its frames are those of the
+    pipeline ``parent``.
     """
 
     name: str
@@ -291,6 +292,25 @@ class SourcePlan:
     noisy: bool = True
     stdin: bool = False
     stills: bool = False
+    parent: Name | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CropsPlan:
+    """What of another pipeline's frames goes into a model: its objects of these ``labels`` (None: all).
+
+    Each box is widened by the share ``margin`` on every side; at most ``most`` of a frame are looked at. One that has
+    an id of its own is looked at again after ``again`` seconds, or when its area has grown by the share ``grown``.
+    ``followed``: what is cut out has an id, by itself or as part of something that has.
+    """
+
+    pipeline: Name
+    labels: tuple[Label, ...] | None = None
+    margin: float = 0.1
+    most: int = 5
+    again: float = 5.0
+    grown: float = 0.5
+    followed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +367,10 @@ class ShadowPlan:
 
 @dataclass(frozen=True, slots=True)
 class PipelinePlan:
-    """One source, one model, and what to do with the outcome. Durations in seconds."""
+    """One source, one model, and what to do with the outcome. Durations in seconds.
+
+    With ``crops`` its source is what another pipeline has found.
+    """
 
     name: str
     source: str
@@ -368,11 +391,17 @@ class PipelinePlan:
     events: EventsPlan | None = None
     shadow: ShadowPlan | None = None
     ahead: Ahead = "auto"
+    crops: CropsPlan | None = None
 
     def of_shadow(self) -> PipelinePlan:
         """The same with the shadow's model in the place of its own, and no shadow."""
         assert self.shadow is not None
         return replace(self, model=self.shadow.model, threshold=self.shadow.threshold, shadow=None)
+
+    @property
+    def state_key(self) -> str:
+        """What a state of it says, null while nothing is known."""
+        return (CASCADE_KEYS if self.crops else STATE_KEYS)[self.model.task]
 
     @property
     def floor(self) -> float:
@@ -408,8 +437,34 @@ class Plan:
         return tuple(dict.fromkeys([*(model.name for model in self.models()), *self.names]))
 
     def masks(self, source: str) -> tuple[Polygon, ...]:
-        """What any pipeline of a source shall not see: nobody is shown it."""
-        return tuple(polygon for each in self.pipelines if each.source == source for polygon in each.mask)
+        """What any pipeline of a source shall not see, its cascades included: nobody is shown it."""
+        root = self.root(source)
+        return tuple(polygon for each in self.pipelines if self.root(each.source) == root for polygon in each.mask)
+
+    def parents(self, pipeline: PipelinePlan) -> Iterator[PipelinePlan]:
+        """The pipeline whose objects a cascade looks at; nothing for a pipeline of another source."""
+        return (each for each in self.pipelines if pipeline.crops and each.name == pipeline.crops.pipeline)
+
+    def below(self, pipeline: PipelinePlan) -> tuple[PipelinePlan, ...]:
+        """A pipeline and its cascades, each after its parent."""
+        children = (each for each in self.pipelines if each.crops and each.crops.pipeline == pipeline.name)
+        return (pipeline, *(each for child in children for each in self.below(child)))
+
+    def way(self, root: PipelinePlan, name: str) -> tuple[PipelinePlan, ...] | None:
+        """From a pipeline down to the cascade of this name; None where that is not below it."""
+        found = next((each for each in self.below(root) if each.name == name), None)
+        way: tuple[PipelinePlan, ...] = () if found is None else (found,)
+        while way and way[0] is not root:
+            way = (*self.parents(way[0]), *way)
+        return way or None
+
+    def root(self, source: str) -> str:
+        """The source whose frames these are: of crops, that of the pipeline that they are cut out for."""
+        by_name = {pipeline.name: pipeline for pipeline in self.pipelines}
+        parents = {each.name: by_name.get(each.parent) for each in self.sources if each.parent}
+        while (parent := parents.get(source)) is not None:
+            source = parent.source
+        return source
 
     def models(self) -> tuple[ModelPlan, ...]:
         """The models in use, each once, by name."""

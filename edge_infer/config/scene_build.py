@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from edge_infer.config.load import Document, Steps
 from edge_infer.config.pipelines import Pipeline
-from edge_infer.config.plan import EventsPlan, LinePlan, ModelPlan, Problem, TrackPlan, ZonePlan
+from edge_infer.config.plan import CropsPlan, EventsPlan, LinePlan, ModelPlan, Problem, TrackPlan, ZonePlan
 from edge_infer.config.sentences import suggestion
 from edge_infer.config.words import shown
 
@@ -23,9 +23,15 @@ class SceneBuilder:
     document: Document
     problems: list[Problem]
 
-    def parts(self, steps: Steps, section: Pipeline, model: ModelPlan) -> dict[str, Any]:
+    def parts(
+        self, steps: Steps, section: Pipeline, model: ModelPlan, cascade: CropsPlan | None = None
+    ) -> dict[str, Any]:
         """The fields of a `PipelinePlan`; a key that would do nothing is refused."""
         track = section.track
+        if track is not None and cascade is not None:
+            text = f"is for pipelines that see whole frames; put it into pipeline {shown(cascade.pipeline)}, whose ids"
+            self._wrong((*steps, "track"), f"{text} are told here, too")
+            track = None
         if track is not None and model.task != "detection":
             text = f"belongs to models of task detection; {model.title} is one of task {model.task}"
             self._wrong((*steps, "track"), text)
@@ -45,13 +51,20 @@ class SceneBuilder:
             "lines": tuple(
                 LinePlan(name, line.start, line.end, line.labels, line.anchor) for name, line in section.lines.items()
             ),
-            "events": self._events(steps, section, model),
+            "events": self._events(steps, section, model, cascade),
         }
 
-    def _events(self, steps: Steps, section: Pipeline, model: ModelPlan) -> EventsPlan | None:
+    def _events(
+        self, steps: Steps, section: Pipeline, model: ModelPlan, cascade: CropsPlan | None
+    ) -> EventsPlan | None:
         """Of objects that are followed, of classes and of anomalies; a line of text has no duration."""
         said = section.events
         possible = section.track is not None or (model.task in SPELLS and model.input.takes != "text")
+        if cascade is not None and model.task in SPELLS and not cascade.followed:
+            if "events" in section.model_fields_set and said is not None:
+                text = f"needs track: true in pipeline {shown(cascade.pipeline)}, so that what begins can end"
+                self._wrong((*steps, "events"), text)
+            return None
         if "events" in section.model_fields_set and said is not None and not possible:
             needs = (
                 "needs track: true" if model.task == "detection" else f"is not for {model.task} of {model.input.takes}"

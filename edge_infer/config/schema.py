@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from edge_infer.config.broker import HOST, TLS, Tls
+from edge_infer.config.circles import wrong_parents
 from edge_infer.config.fields import (
     NAME,
     PATH,
@@ -192,7 +193,7 @@ class Config(Section):
 
 
 def dangling(value: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
-    """References to sources and models that are not there: where, and a sentence. ``value`` may have any faults.
+    """References to what is not there, or in a circle: where, and a sentence. ``value`` may have any faults.
 
     A section that is there under a misspelt name is not missing as well.
     """
@@ -209,7 +210,7 @@ def dangling(value: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
         if isinstance(shadow, str) and shadow not in known and (known or "models" not in meant):
             sentence = f"there is no {shown(shadow)} under models; {suggestion(shadow, known)}"
             found.append((("pipelines", name, "shadow", "model"), sentence))
-    return found
+    return [*found, *wrong_parents(_group(value.get("pipelines")), _group(value.get("sources")))]
 
 
 def _group(value: Any) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from edge_infer.config.crops import Crops
 from edge_infer.config.fields import (
     PATH,
     Kind,
@@ -193,6 +194,7 @@ BUILT_IN: Final[dict[str, type[SourceSection]]] = {
     "images": Images,
     "picamera2": Picamera2,
     "synthetic": Synthetic,
+    "crops": Crops,
     "audio": Audio,
     "serial": Serial,
     "iio": Iio,
@@ -203,18 +205,23 @@ BUILT_IN: Final[dict[str, type[SourceSection]]] = {
 }
 
 
+def _kinds() -> list[str]:
+    """Those that are read, and those that a pipeline of this configuration makes."""
+    return list(dict.fromkeys((*source_kinds(), *BUILT_IN)))
+
+
 def _source(value: Any) -> SourceSection:
     """The section of the kind that ``value`` names."""
     if not isinstance(value, dict):
         raise ValueError(wrong("keys such as {kind: v4l2, device: /dev/video0}", value))  # noqa: TRY004
     kind = value.get("kind")
     if kind is None:
-        raise ProblemAtError(("kind",), f"is missing; known: {', '.join(source_kinds())}")
+        raise ProblemAtError(("kind",), f"is missing; known: {', '.join(_kinds())}")
     if isinstance(kind, str) and kind in BUILT_IN:
         return BUILT_IN[kind].model_validate(value)
     if isinstance(kind, str) and kind in source_kinds():
         return OtherSource.model_validate(written_as_is(value))
-    raise ProblemAtError(("kind",), f"{wrong('a kind of source', kind)}; {suggestion(str(kind), source_kinds())}")
+    raise ProblemAtError(("kind",), f"{wrong('a kind of source', kind)}; {suggestion(str(kind), _kinds())}")
 
 
 def _in_one(schema: dict[str, Any]) -> dict[str, Any]:

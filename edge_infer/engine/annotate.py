@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from edge_infer.engine.analyse.followed import Followed
+from edge_infer.engine.cascade.answers import Answered, Answers
 from edge_infer.engine.frame import Pixels
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.classification import Classification
@@ -34,11 +35,20 @@ _MARGIN: Final = 3
 Color = tuple[int, int, int]
 
 
-def annotate(pixels: Pixels, findings: Findings) -> Pixels:
+def annotate(pixels: Pixels, findings: Findings | Answers) -> Pixels:
     """A new picture (blue, green, red) with boxes, bodies, classes or shares drawn in; a small one is enlarged."""
     factor = max(1, -(-SMALLEST // max(pixels.shape[:2])))
     picture = np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
     canvas = _Canvas(picture)
+    if isinstance(findings, Answers):
+        for answered in reversed(findings.each):
+            canvas.answer(answered, factor)
+    else:
+        _draw(canvas, findings, factor)
+    return picture
+
+
+def _draw(canvas: _Canvas, findings: Findings, factor: int) -> None:
     findings = findings.detections if isinstance(findings, Followed) else findings
     if isinstance(findings, Classification):
         canvas.table([(f"{item.label} {item.score:.2f}", item.class_id) for item in findings.classes])
@@ -50,7 +60,6 @@ def annotate(pixels: Pixels, findings: Findings) -> Pixels:
     elif isinstance(findings, Detections):
         for found in reversed(findings.objects):  # the best on top
             canvas.box(found, factor)
-    return picture
 
 
 class _Canvas:
@@ -64,11 +73,28 @@ class _Canvas:
         self._weight = max(1, round(self._scale * 1.6))
         self._pen = max(1, round(longer / 500))
 
+    def answer(self, answered: Answered, factor: int) -> None:
+        """An object in the colour of its id, and what was said of it."""
+        about, said = answered.about, answered.findings
+        color, name = _color(about.id or 0), f"#{about.id}" if about.id else about.found.label
+        if isinstance(said, Poses):
+            self._frame(about.found.box, name, color, factor)
+            for body in reversed(said.bodies):
+                self.body(body, factor, color)
+        elif isinstance(said, Detections):
+            self._frame(about.found.box, name, color, factor)
+            for found in reversed(said.objects):
+                self.box(found, factor)
+        else:
+            self._frame(about.found.box, f"{name} {_words(said)}", color, factor)
+
     def box(self, found: Found, factor: int) -> None:
-        color = _color(found.class_id)
-        xmin, ymin, xmax, ymax = (round(side * factor) for side in found.box)
-        cv2.rectangle(self._picture, (xmin, ymin), (xmax, ymax), color, self._pen)
         text = f"{found.label} {found.score:.2f}" + (f" #{found.number}" if found.number else "")
+        self._frame(found.box, text, _color(found.class_id), factor)
+
+    def _frame(self, box: tuple[float, float, float, float], text: str, color: Color, factor: int) -> None:
+        xmin, ymin, xmax, ymax = (round(side * factor) for side in box)
+        cv2.rectangle(self._picture, (xmin, ymin), (xmax, ymax), color, self._pen)
         width, height = self._size(text)
         top = ymin - height if ymin >= height else ymin  # inside where there is no room above
         self._text(text, min(xmin, max(0, self._width - width)), min(top, self._height - height), color)
@@ -106,6 +132,15 @@ class _Canvas:
         width = cv2.getTextSize(_plain(text), FONT, self._scale, self._weight)[0][0]
         (_, height), below = cv2.getTextSize("Ag", FONT, self._scale, self._weight)
         return width + 2 * _MARGIN, height + below + 2 * _MARGIN
+
+
+def _words(said: Findings) -> str:
+    """What was said of an object, in a few words."""
+    if isinstance(said, Classification):
+        return " ".join(f"{item.label} {item.score:.2f}" for item in said.classes[:1]) or "nothing"
+    if isinstance(said, Segmentation):
+        return " ".join(f"{item.label} {item.share:.0%}" for item in said.segments[:2]) or "nothing"
+    return str(said.essence)
 
 
 def _place(pixel: float) -> int:

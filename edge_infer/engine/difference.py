@@ -33,9 +33,9 @@ class Told:
         return f"{self.pipeline}: {sentence(self.event)}"
 
 
-def told(pipeline: str, frames: Iterable[Replayed]) -> list[Told]:
+def told(frames: Iterable[Replayed]) -> list[Told]:
     """The events of a run."""
-    return [Told(pipeline, said) for replayed in frames for said in replayed.said if isinstance(said, Event)]
+    return [Told(replayed.pipeline, said) for replayed in frames for said in replayed.said if isinstance(said, Event)]
 
 
 def difference(one: Sequence[Told], other: Sequence[Told], within: float) -> Iterator[tuple[str, Told]]:

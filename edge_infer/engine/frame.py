@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from edge_infer.config.plan import Color
 from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.geometry import Region
+
+if TYPE_CHECKING:
+    from edge_infer.engine.cascade.sighting import Sighted, Sighting
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """``[height, width, 3]`` or, for gray, ``[height, width]``."""
@@ -25,7 +28,8 @@ class Frame:
 
     ``wall`` is seconds since the epoch and ``monotonic`` seconds of the monotonic clock, both at capture; ``number``
     counts the frames that the source captured, from 1. ``region`` is the part of it that is looked at; None: all.
-    ``position`` is its place in a recording, in seconds, where that goes by faster than time does.
+    ``position`` is its place in a recording, in seconds, where that goes by faster than time does. ``sighting`` is what
+    another pipeline has found in it, and ``parent`` which of that its region shows.
     """
 
     pixels: Pixels
@@ -35,6 +39,8 @@ class Frame:
     number: int
     region: Region | None = None
     position: float | None = None
+    sighting: Sighting | None = None
+    parent: Sighted | None = None
 
     gap: ClassVar[bool] = False
 
@@ -63,6 +69,7 @@ class Samples:
     monotonic: float
     number: int
     gap: bool = False
+    parent: ClassVar[None] = None
 
     @property
     def instant(self) -> Instant:
@@ -79,6 +86,7 @@ class Line:
     monotonic: float
     number: int
     gap: ClassVar[bool] = False
+    parent: ClassVar[None] = None
 
     @property
     def instant(self) -> Instant:

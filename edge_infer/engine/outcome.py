@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Final
 
 from edge_infer.boot import uptime
 from edge_infer.codec import ABSENT, Absent
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.cascade.answers import Answers
+from edge_infer.engine.cascade.sighting import Key
 from edge_infer.engine.frame import Captured
-from edge_infer.engine.tasks import Essence, Findings, Head, task_class
+from edge_infer.engine.tasks import Essence, Findings, Head
 from edge_infer.messages import Reason, Result, State, timestamp
 
 LARGEST_STATE: Final = 1024
@@ -21,7 +24,7 @@ MARKS: Final = len(',"clock":"unsynced","replay":true')
 class Outcome:
     """The findings of one frame. What its payloads begin with is made when one is: of most frames nothing is said."""
 
-    __slots__ = ("_composer", "_findings", "_frame", "_milliseconds", "essence")
+    __slots__ = ("_composer", "_findings", "_frame", "_milliseconds", "about", "essence")
 
     def __init__(self, composer: Composer, findings: Findings, frame: Captured, milliseconds: float) -> None:
         self._composer = composer
@@ -30,6 +33,8 @@ class Outcome:
         self._milliseconds = milliseconds
         self.essence: Essence = findings.essence
         """What a change is measured by."""
+        self.about: Key | None = None if frame.parent is None else frame.parent.key
+        """Of which object it is, where that is a crop."""
 
     @property
     def at(self) -> float:
@@ -45,7 +50,8 @@ class Outcome:
         return self._findings.state(self._head(), LARGEST_STATE - MARKS)
 
     def _head(self) -> Head:
-        return self._composer.head(self._frame.wall, self._milliseconds)
+        head = self._composer.head(self._frame.wall, self._milliseconds)
+        return head if self._frame.parent is None else replace(head, parent=self._frame.parent.wire())
 
 
 class Composer:
@@ -56,7 +62,7 @@ class Composer:
         self._timed = timed
         self._boot, self._title, self._sha = boot, plan.model.title, plan.model.sha256[:8]
         self.room = plan.max_payload - MARKS
-        self._unknown = task_class(plan.model.task).unknown
+        self._unknown: dict[str, None] = {plan.state_key: None}
 
     def __call__(self, findings: Findings, frame: Captured, now: float) -> Outcome:
         """The outcome of a frame, at ``now`` seconds of the monotonic clock."""
@@ -65,6 +71,10 @@ class Composer:
     def head(self, wall: float, milliseconds: float | Absent) -> Head:
         """What a payload begins with, of a time in seconds since the epoch."""
         return Head(timestamp(wall), self._boot, self._title, self._sha, milliseconds if self._timed else ABSENT)
+
+    def known(self, answers: Answers, frame: Captured) -> State:
+        """The state of a cascade after a frame."""
+        return answers.state(self.head(frame.wall, ABSENT), LARGEST_STATE - MARKS)
 
     def nothing(self, reason: Reason, wall: float | None = None) -> State:
         """The state while nothing is known, as of now or of a time in seconds since the epoch."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.health import PipelineWatch
 from edge_infer.engine.model import Look, Staged
@@ -34,8 +35,13 @@ class Pipeline:
             shadow.offer(visible, findings, self._watch.busy_since, self._watch.dropped)
         findings = self._voice.follow(serving, findings, frame)
         outcome = serving.compose(findings, frame, time.monotonic())
-        self._voice.publish(serving, outcome, frame)
+        seq = self._voice.publish(serving, outcome, frame)
+        self._voice.cascade.saw(visible, findings, seq)
         return findings
+
+    def settle(self, serving: Serving, frame: Captured) -> Answers | None:
+        """All that was asked of a frame has gone its way; in a cascade, what is known now."""
+        return self._voice.settle(serving, frame)
 
     def _look(self, serving: Serving, part: Captured | Staged) -> Look:
         """What the model sees in a picture, a window of samples or a line."""

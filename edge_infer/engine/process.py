@@ -16,6 +16,7 @@ import cv2
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.config.plan import Plan
 from edge_infer.engine.capture import local_capture, reader_capture
+from edge_infer.engine.cascade.feed import CropsFeed
 from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.interpreter import backend_name
@@ -158,6 +159,9 @@ class Engine:
         self._pipelines = {**kept, **fresh}
         for name, pipeline in kept.items():
             pipeline.change(pipelines[name], watched=name in order.trials, alone=name in order.alone)
+        for name, pipeline in self._pipelines.items():
+            crops = (feed for feed in feeds.values() if isinstance(feed, CropsFeed) and feed.plan.parent == name)
+            pipeline.cascade.feeds = tuple(crops)
         for pipeline in fresh.values():
             pipeline.start()
         for name in feeds.keys() - kept_feeds.keys():
@@ -167,7 +171,7 @@ class Engine:
         try:
             if feed.plan.live:
                 feed.start(reader_capture(feed.plan, self._readers.pop(feed.plan.name)))
-            else:
+            elif not isinstance(feed, CropsFeed):
                 feed.start(local_capture(feed.plan))
         except EdgeInferError as error:
             feed.trouble(str(error), ended=True)

@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.cascade.sighting import Key
 from edge_infer.engine.tasks import Essence
 
 STATE_AGAIN: Final = 60.0
@@ -24,16 +25,20 @@ class Publication:
 
     def reset(self) -> None:
         """What was said no longer holds: the next outcome is news."""
-        self._said: Essence | object = self
+        self._said: dict[Key | None, tuple[Essence, float]] = {}
         self._stated: Essence | object = self
-        self._said_at = self._stated_at = -math.inf
+        self._stated_at = -math.inf
 
-    def result_due(self, essence: Essence, now: float) -> bool:
-        """Whether a result has to be published now; the answer yes is remembered."""
-        if not self._wanted(essence, now - self._said_at):
+    def result_due(self, essence: Essence, now: float, about: Key | None = None) -> bool:
+        """Whether a result, in a cascade ``about`` an object, has to be published now; the answer yes is remembered."""
+        if not self._wanted(essence, now, about):
             return False
-        self._said, self._said_at = essence, now
+        self._said[about] = essence, now
         return True
+
+    def keep(self, known: frozenset[Key]) -> None:
+        """Only these objects are there; what was said of others is forgotten."""
+        self._said = {about: said for about, said in self._said.items() if about in known}
 
     def state_due(self, essence: Essence, now: float) -> bool:
         """Whether the state has to be published now, changed or due again; the answer yes is remembered."""
@@ -42,9 +47,14 @@ class Publication:
         self._stated, self._stated_at = essence, now
         return True
 
-    def _wanted(self, essence: Essence, since: float) -> bool:
+    def _wanted(self, essence: Essence, now: float, about: Key | None) -> bool:
         if self._publish == "every":
             return True
+        if self._publish == "off":
+            return False
+        if about not in self._said:
+            return True
+        said, at = self._said[about]
         if self._publish == "interval":
-            return since >= self._interval
-        return self._publish == "change" and (essence != self._said or since >= self._result_every)
+            return now - at >= self._interval
+        return essence != said or now - at >= self._result_every

@@ -1,4 +1,4 @@
-"""A pipeline over a recording: as fast as it goes, on the recording's clock, with nothing published.
+"""Pipelines over a recording: as fast as it goes, on the recording's clock, with nothing published.
 
 The frames go through the very `Pipeline.step` of the daemon. Time is the position in the recording, and ``ts`` is 1970
 plus that; so the same recording and configuration say the same bytes.
@@ -7,11 +7,15 @@ plus that; so the same recording and configuration say the same bytes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 from edge_infer.config.plan import PipelinePlan, SourcePlan
-from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.cascade.answers import Answers
+from edge_infer.engine.cascade.feed import CropsFeed
 from edge_infer.engine.frame import Captured, Frame, Line, Samples
 from edge_infer.engine.health import PipelineWatch
 from edge_infer.engine.outcome import Composer
@@ -24,16 +28,20 @@ from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
 from edge_infer.readers.sources import Block, Picture, Reading, first, make_source
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 Said = Result | Event | State
 KINDS = {Result: "result", Event: "event", State: "state"}
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A frame that went through the pipeline, what was found, and what was said."""
+    """A frame that went through a pipeline, what was found, in a cascade what is known of all, and what was said."""
 
+    pipeline: str
     frame: Captured
-    findings: Findings
+    findings: Findings | Answers
     said: tuple[Said, ...]
 
 
@@ -77,39 +85,80 @@ class Recorder:
         return self._numbers[kind]
 
 
-def replay(plan: PipelinePlan, source: SourcePlan, boot: str, *, paced: bool) -> Iterator[Replayed]:
+def replay(plans: Sequence[PipelinePlan], source: SourcePlan, boot: str, *, paced: bool) -> Iterator[Replayed]:
     """Every frame of a recording; the last one carries what the end of the recording ends.
 
-    With ``paced`` the limits of frames a second hold, as with a camera. Raises `EdgeInferError`.
+    The first of the ``plans`` looks at the recording; cascades, each after its parent, look at what of a frame is
+    theirs before the next one comes. With ``paced`` the limits of frames a second hold, as with a camera. Raises
+    `EdgeInferError`.
     """
-    recorder = Recorder(boot)
-    pipeline = Pipeline(Voice(plan.name, recorder), PipelineWatch(0.0))
-    pacer = Pacer(plan.fps if paced else None)
-    serving = Serving(plan, boot, lambda: recorder.new_object(plan.name))
-    serving.compose = Composer(plan, boot, timed=False)
-    serving.load()
-    try:
-        last: Replayed | None = None
+    with ExitStack() as stack:
+        players = {plan.name: stack.enter_context(_Player(plan, boot, paced=paced)) for plan in plans}
+        for plan in plans[1:]:
+            assert plan.crops is not None
+            players[plan.crops.pipeline].voice.cascade.feeds += (players[plan.name].feed,)
+        first_player, *below = players.values()
         for taken in _frames(source, paced=paced):
-            for frame in serving.model.frames(taken):
-                if not pacer.due(frame.instant.moment):
-                    continue
-                if last is not None:
-                    yield last
-                findings = pipeline.step(serving, frame)
-                last = Replayed(serving.mask(frame), findings, recorder.take())  # masked in what is drawn, too
-        if last is not None:
-            end = last.frame.instant
-            yield dataclasses.replace(last, said=last.said + _ended(plan, serving, recorder, end))
-    finally:
-        serving.close()
+            yield from first_player.play(taken)
+            for player in below:
+                if (shown := player.feed.next(player.cursor, 0.0)) is not None:
+                    yield from player.play(shown)
+        for player in players.values():
+            yield from player.end()
 
 
-def _ended(plan: PipelinePlan, serving: Serving, recorder: Recorder, now: Instant) -> tuple[Said, ...]:
-    for happening in serving.follow.end("source_ended", now):
-        recorder.happened(plan.name, happening.numbered(recorder.boot))
-    recorder.state(plan.name, serving.compose.nothing("source_ended", now.wall))
-    return recorder.take()
+class _Player:
+    """One pipeline of a replay; a context manager. It yields a frame when the next one comes: the last says the end."""
+
+    def __init__(self, plan: PipelinePlan, boot: str, *, paced: bool) -> None:
+        self.voice = Voice(plan.name, recorder := Recorder(boot))
+        self.feed = CropsFeed(SourcePlan(plan.source, "crops", "", False, False, {}))  # a cascade's frames come from it
+        self.cursor = self.feed.attach()
+        self._plan = plan
+        self._recorder = recorder
+        self._pipeline = Pipeline(self.voice, PipelineWatch(0.0))
+        self._pacer = Pacer(plan.fps if paced else None)
+        self._serving = Serving(plan, boot, lambda: recorder.new_object(plan.name))
+        self._serving.compose = Composer(plan, boot, timed=False)
+        self._last: Replayed | None = None
+
+    def __enter__(self) -> Self:
+        """Raises `ModelError`."""
+        self._serving.load()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._serving.close()
+
+    def play(self, taken: Captured) -> Iterator[Replayed]:
+        """What a frame becomes: all of it, or in a cascade all of its crops together."""
+        serving = self._serving
+        for frame in serving.model.frames(taken):
+            if not self._pacer.due(frame.instant.moment):
+                continue
+            yield from self._late()
+            found = [self._pipeline.step(serving, part) for part in serving.follow.asks(frame)]
+            findings = self._pipeline.settle(serving, frame) or found[0]
+            visible = serving.mask(frame)  # masked in what is drawn, too
+            self._last = Replayed(self._plan.name, visible, findings, self._recorder.take())
+
+    def end(self) -> Iterator[Replayed]:
+        """The last frame, and what ends with it."""
+        if self._last is None:
+            return
+        now, name = self._last.frame.instant, self._plan.name
+        for happening in self._serving.follow.end("source_ended", now):
+            self._recorder.happened(name, happening.numbered(self._recorder.boot))
+        self._recorder.state(name, self._serving.compose.nothing("source_ended", now.wall))
+        self._last = dataclasses.replace(self._last, said=self._last.said + self._recorder.take())
+        yield from self._late()
+
+    def _late(self) -> Iterator[Replayed]:
+        if self._last is not None:
+            yield self._last
+            self._last = None
 
 
 def _frames(plan: SourcePlan, *, paced: bool) -> Iterator[Captured]:

@@ -10,6 +10,7 @@ import numpy as np
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.analyse.followed import Followed
 from edge_infer.engine.annotate import FONT, annotate
+from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.engine.tasks import Findings
 from edge_infer.messages import Event
@@ -27,7 +28,7 @@ class ScenePicture:
         self._plan = plan
         self._told: list[str] = []
 
-    def __call__(self, frame: Frame, findings: Findings, events: list[Event]) -> Pixels:
+    def __call__(self, frame: Frame, findings: Findings | Answers, events: list[Event]) -> Pixels:
         """A new picture (blue, green, red)."""
         self._told = [*self._told, *map(sentence, events)][-LINES:]
         pixels = frame.pixels

@@ -14,6 +14,7 @@ from typing import Final
 
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.analyse.follow import Follow
+from edge_infer.engine.cascade.inquiry import Inquiry
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.mask import Mask
 from edge_infer.engine.model import LoadedModel, Staged
@@ -45,7 +46,7 @@ class Serving:
         self.plan = plan
         self.model = LoadedModel(plan)
         self.mask = Mask(plan.mask)
-        self.follow = Follow(plan, new_object)
+        self.follow = Inquiry(plan, new_object) if plan.crops else Follow(plan, new_object)
         self.compose = Composer(plan, boot)
         self.publication = Publication(plan)
         self.pacer = Pacer(plan.fps)
@@ -64,7 +65,7 @@ class Serving:
     def load(self) -> None:
         """Loads and warms the model; raises `ModelError`, and whatever a plug-in throws."""
         self._stack.enter_context(self.model)
-        self.prepares = self.model.taken.takes == "image" and self._worth_it()
+        self.prepares = self.model.taken.takes == "image" and self.plan.crops is None and self._worth_it()
         self.ready = True
 
     def prepare(self, frame: Captured) -> None:
@@ -105,7 +106,7 @@ class Serving:
         same = (old.track, old.zones, old.lines, old.events, old.threshold, old.labels, old.mask, old.model) == (
             new.track, new.zones, new.lines, new.events, new.threshold, new.labels, new.mask, new.model,
         )  # fmt: skip
-        return None if same else "config_changed"
+        return None if same and old.crops == new.crops else "config_changed"
 
     def watch(self, *, watched: bool) -> None:
         """Puts it on trial, or ends that."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from edge_infer.config.plan import SourcePlan
+from edge_infer.engine.cascade.feed import CropsFeed
 from edge_infer.engine.feed import Cursor, Feed
 from edge_infer.engine.frame import Captured, Samples
 
@@ -60,5 +61,7 @@ class Stream(Feed):
 
 
 def make_feed(plan: SourcePlan) -> Feed:
-    """The feed of a source: the newest picture, or every stretch of a signal and every line."""
+    """The feed of a source: the newest picture, every stretch of a signal and every line, or what a pipeline found."""
+    if plan.parent is not None:
+        return CropsFeed(plan)
     return Feed(plan) if plan.gives == "image" else Stream(plan)

@@ -8,6 +8,8 @@ import time
 from edge_infer.boot import uptime
 from edge_infer.engine.analyse.events import Happening
 from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.cascade.answers import Answers
+from edge_infer.engine.cascade.cascade import Cascade
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.outcome import Outcome
 from edge_infer.engine.outlet import Outward
@@ -20,6 +22,7 @@ class Voice:
     """Speaks from the pipeline's thread; what is open may be ended from another one."""
 
     def __init__(self, pipeline: str, outlet: Outward) -> None:
+        self.cascade = Cascade(pipeline)
         self._pipeline = pipeline
         self._outlet = outlet
         self._following = threading.Lock()
@@ -42,25 +45,43 @@ class Voice:
             if self._hushed:
                 return findings
             self._ahead = frame.monotonic - frame.instant.moment
-            followed, news = serving.follow(findings, frame.instant)
+            followed, news = serving.follow(findings, frame.instant, frame.parent)
             self._tell(news)
             return followed
 
-    def publish(self, serving: Serving, outcome: Outcome, frame: Captured) -> None:
-        """State and result of a frame, where they are due."""
+    def publish(self, serving: Serving, outcome: Outcome, frame: Captured) -> int | None:
+        """State and result of a frame where they are due, and the number of the result; of a crop there is no state."""
         if self._hushed:
-            return
+            return None
         now = frame.instant.moment
         self._nothing = None
-        if serving.publication.state_due(outcome.essence, now):
+        if outcome.about is None and serving.publication.state_due(outcome.essence, now):
             self._outlet.state(self._pipeline, outcome.state(), outcome.at)
-        if serving.publication.result_due(outcome.essence, now):
-            self._outlet.hand_over(self._pipeline, outcome.result, outcome.at)
+        if serving.publication.result_due(outcome.essence, now, outcome.about):
+            return self._outlet.hand_over(self._pipeline, outcome.result, outcome.at)
+        return None
+
+    def settle(self, serving: Serving, frame: Captured) -> Answers | None:
+        """All of a frame has been looked at: in a cascade its state is told; who looks closer gets what was found."""
+        with self._following:
+            if self._hushed:
+                return None
+            self._ahead = frame.monotonic - frame.instant.moment
+            answers, news = serving.follow.settled(frame.instant)
+            self._tell(news)
+        if answers is not None:
+            self._nothing = None
+            serving.publication.keep(serving.follow.known())
+            if serving.publication.state_due(answers.essence, frame.instant.moment):
+                self._outlet.state(self._pipeline, serving.compose.known(answers, frame), uptime(frame.monotonic))
+        self.cascade.hand_on(frame)
+        return answers
 
     def nothing(self, serving: Serving, reason: Reason) -> None:
         """The state is null, said once for a reason and again every minute; what was open ends for it."""
         if self._hushed:
             return
+        self.cascade.silent(reason)
         if reason != self._nothing:
             serving.publication.reset()
             self.end(serving, reason)

@@ -11,6 +11,7 @@ from typing import Final
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.ahead import Ahead
 from edge_infer.engine.analyse.decisions import Decisions
+from edge_infer.engine.cascade.cascade import Cascade
 from edge_infer.engine.feed import TICK, Feed
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.health import PipelineWatch
@@ -47,6 +48,11 @@ class Worker:
         self._models = Succession(plan, outlet, self._voice, watched=watched)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pipeline-{plan.name}", daemon=True)
+
+    @property
+    def cascade(self) -> Cascade:
+        """Who looks closer at what is found here."""
+        return self._voice.cascade
 
     @property
     def plan(self) -> PipelinePlan:
@@ -152,19 +158,27 @@ class Worker:
         try:
             for frame in serving.model.frames(taken):
                 if serving.pacer.due(time.monotonic()):
-                    self._try(serving, frame)
+                    self._ask(serving, frame)
         except Exception as error:  # noqa: BLE001 - the next stretch may be a better one
             self._failed(error)
             self._pause()
 
-    def _try(self, serving: Serving, frame: Captured) -> None:
+    def _ask(self, serving: Serving, frame: Captured) -> None:
+        """A frame, or in a cascade its crops, each whatever becomes of the others."""
+        went_well = [self._try(serving, part) for part in serving.follow.asks(frame)]
+        if all(went_well):
+            self._pipeline.settle(serving, frame)
+
+    def _try(self, serving: Serving, frame: Captured) -> bool:
+        """Whether it became an outcome."""
         try:
             seconds = self._step(serving, frame)
         except Exception as error:  # noqa: BLE001 - whatever a plug-in throws, the next frame may be a better one
             self._failed(error)
             self._pause()
-        else:
-            self._done(serving, frame, seconds)
+            return False
+        self._done(serving, frame, seconds)
+        return True
 
     def _step(self, serving: Serving, frame: Captured) -> float:
         """Seconds that a frame took to become an outcome."""

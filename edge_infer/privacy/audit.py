@@ -153,6 +153,8 @@ def _watched(plan: Plan, canary: Canary, state: Path, port: int) -> tuple[Plan, 
 
 
 def _camera(source: SourcePlan, canary: Canary) -> SourcePlan:
+    if source.parent is not None:
+        return source
     words: list[JsonValue] = [
         sys.executable,
         "-m",

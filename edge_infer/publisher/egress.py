@@ -43,6 +43,7 @@ class Egress:
         self._models: set[str] = set()
         self._places: dict[str, set[str]] = {}
         self._told: dict[str, set[str]] = {}
+        self._above: dict[str, set[str]] = {}
         self._rarely = Rarely()
 
     def apply(self, plan: Plan) -> None:
@@ -59,6 +60,8 @@ class Egress:
             names = (*(zone.name for zone in pipeline.zones), *(line.name for line in pipeline.lines))
             self._places.setdefault(pipeline.name, set()).update(names)
             self._told.setdefault(pipeline.name, set()).update(model.labels)
+            above = {label for each in plan.parents(pipeline) for label in each.model.labels}
+            self._above.setdefault(pipeline.name, set()).update(above)
         self._models.update(plan.spoken_of())
         for sha in list(self._labels)[:-MOST_DIGESTS]:
             del self._labels[sha], self._titles[sha], self._decimals[sha]
@@ -70,7 +73,7 @@ class Egress:
             self._decimals[model.sha] = dict(model.decimals)
         for pipeline in words.pipelines:
             self._limits[pipeline.name], self._places[pipeline.name] = pipeline.limit, set(pipeline.places)
-            self._told[pipeline.name] = set(pipeline.labels)
+            self._told[pipeline.name], self._above[pipeline.name] = set(pipeline.labels), set(pipeline.above)
 
     def words(self) -> Words:
         """What is known now, the oldest first."""
@@ -79,7 +82,9 @@ class Egress:
             for sha, labels in self._labels.items()
         )
         pipelines = (
-            PipelineWords(name, limit, tuple(sorted(self._places[name])), tuple(sorted(self._told[name])))
+            PipelineWords(
+                name, limit, *(tuple(sorted(of.get(name, ()))) for of in (self._places, self._told, self._above))
+            )
             for name, limit in self._limits.items()
         )
         return Words(tuple(models), tuple(pipelines))
@@ -164,7 +169,9 @@ class Egress:
         if isinstance(record, (Result, State)):
             self._check_model(record.sha, record.model)
             self._check_labels(record.words(), self._labels[record.sha])
-            self._check_decimals(record.values, self._decimals.get(record.sha, {}))
+            for values in (record.values, *(each.values for each in getattr(record, "answers", None) or ())):
+                self._check_decimals(values, self._decimals.get(record.sha, {}))
+            self._check_parents(place, record)
         if isinstance(record, Event) and record.label is not ABSENT:
             self._check_labels((record.label,), frozenset(self._told[place.name]))
         if isinstance(record, (Event, State)):
@@ -185,6 +192,16 @@ class Egress:
         for label in found:
             if label not in known:
                 raise WireError(f"{label!r} is not among the labels of the model")
+
+    def _check_parents(self, place: Place, record: Result | State) -> None:
+        """What a cascade says of the objects that it has looked at."""
+        above = frozenset(self._above.get(place.name, ()))
+        if isinstance(record, State):
+            self._check_labels((answer.label for answer in record.answers or ()), above)
+        elif record.parent is not ABSENT:
+            self._check_labels((record.parent.label,), above)
+            if record.parent.pipeline not in self._limits:
+                raise WireError(f"{record.parent.pipeline!r} is no pipeline of the configuration")
 
     def _check_places(self, found: Iterable[str], known: set[str]) -> None:
         for name in found:

@@ -38,7 +38,7 @@ def entities(plan: Plan) -> Keyed:
 def _of_pipeline(pipeline: PipelinePlan, base: str) -> Keyed:
     name, task = pipeline.name, pipeline.model.task
     state: dict[str, Any] = {"stat_t": Place("state", name).topic(base), "exp_aft": STATE_EXPIRY}
-    if task in ("detection", "pose", "segmentation"):
+    if pipeline.state_key == "counts":
         yield from _counts(pipeline, state)
         yield from _places(pipeline, state)
     elif task == "classification":

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from edge_infer.boot import uptime
 from edge_infer.config.plan import PipelinePlan, Plan
-from edge_infer.messages import STATE_KEYS, Reason, State, timestamp
+from edge_infer.messages import Reason, State, timestamp
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.retained import Retained
 from edge_infer.publisher.topics import Place
@@ -57,7 +57,7 @@ class States:
 
     def _say(self, name: str, reason: Reason) -> None:
         model = self._pipelines[name].model
-        nothing: dict[str, Any] = {STATE_KEYS[model.task]: None}
+        nothing: dict[str, Any] = {self._pipelines[name].state_key: None}
         stamp = timestamp(time.time())
         state = State(1, stamp, self.boot, model.title, model.sha256[:8], **nothing, reason=reason)
         if payload := self._egress.admit(Place("state", name), state, self._uptime()):

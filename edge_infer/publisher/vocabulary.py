@@ -29,12 +29,13 @@ class ModelWords:
 
 @dataclass(frozen=True, slots=True)
 class PipelineWords:
-    """The bytes of its results, its zones and lines, and the labels of its events."""
+    """The bytes of its results, its zones and lines, the labels of its events, and those of its parents."""
 
     name: Name
     limit: Annotated[int, Range(1)]
     places: tuple[Name, ...]
     labels: tuple[Label, ...]
+    above: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

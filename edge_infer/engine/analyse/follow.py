@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge_infer.config.plan import PipelinePlan, SignalPlan
 from edge_infer.engine.analyse.decisions import Decisions
@@ -16,6 +16,11 @@ from edge_infer.engine.tasks.anomaly import Deviation
 from edge_infer.engine.tasks.classification import Classification
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.messages import Reason
+
+if TYPE_CHECKING:
+    from edge_infer.engine.cascade.answers import Answers
+    from edge_infer.engine.cascade.sighting import Key, Sighted
+    from edge_infer.engine.frame import Captured
 
 ANOMALY: Final = None
 """What stands for the label of an anomaly, which has none."""
@@ -31,10 +36,17 @@ class Follow:
         self._plan = plan
         self._ledger = Ledger(plan.events, self.decisions)
         self._scene = Scene(plan, self._ledger, new_number) if plan.track else None
-        self._spells = _spells(plan, self._ledger)
+        self._spells = make_spells(plan, self._ledger)
 
-    def __call__(self, findings: Findings, now: Instant) -> tuple[Findings, tuple[Happening, ...]]:
-        """The findings with what is known from the frames before, and what is news."""
+    def asks(self, frame: Captured) -> tuple[Captured, ...]:
+        """What of a frame goes into the model: the frame itself, or, in a cascade, some of its objects."""
+        return (frame,)
+
+    def __call__(
+        self, findings: Findings, now: Instant, parent: Sighted | None = None
+    ) -> tuple[Findings, tuple[Happening, ...]]:
+        """The findings, in a cascade those about its ``parent``, with what is known before, and what is news."""
+        del parent
         self._note_limits(findings, now)
         if self._scene is not None and isinstance(findings, Detections):
             return self._scene(findings, now)
@@ -58,6 +70,15 @@ class Follow:
                 text = f"left out of the result: top_k is {self._plan.top_k}, and so many labels had a higher score"
                 self.decisions.note(now.wall, item.label, item.score, "top_k", text)
 
+    def settled(self, now: Instant) -> tuple[Answers | None, tuple[Happening, ...]]:
+        """In a cascade, what is known after all that it asked of a frame, and what of it is news."""
+        del now
+        return None, ()
+
+    def known(self) -> frozenset[Key]:
+        """In a cascade, the objects that something is known of."""
+        return frozenset()
+
     def end(self, reason: Reason, now: Instant) -> tuple[Happening, ...]:
         """Nothing is known any more: what is open ends for this reason. May be called again."""
         if self._scene is not None:
@@ -77,10 +98,11 @@ def _few(labels: Sequence[str] | None) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
-def _spells(plan: PipelinePlan, ledger: Ledger) -> Spells | None:
+def make_spells(plan: PipelinePlan, ledger: Ledger, number: int | None = None) -> Spells | None:
+    """What follows the labels of a whole frame, or of the object of an id; None where nothing is told of them."""
     if plan.events is None or plan.model.task not in ("classification", "anomaly"):
         return None
     taken = plan.model.input
     covered = (taken.window or 0.0) if isinstance(taken, SignalPlan) else 0.0
     low = plan.threshold * (1 - plan.events.hysteresis) if plan.model.task == "anomaly" else plan.floor
-    return Spells(plan.events, ledger, plan.threshold, low, covered)
+    return Spells(plan.events, ledger, plan.threshold, low, covered, number=number)

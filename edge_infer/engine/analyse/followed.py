@@ -16,13 +16,15 @@ Counts = tuple[tuple[str, int], ...]
 class Followed:
     """``detections`` carry ids; ``counts`` are of the objects that are there, seen in this frame or not.
 
-    ``zones`` are counts by zone, ``lines`` how many went to the left and to the right across each.
+    ``zones`` are counts by zone, ``lines`` how many went to the left and to the right across each; ``present`` are the
+    ids of those that are there.
     """
 
     detections: Detections
     counts: Counts
     zones: tuple[tuple[str, Counts], ...]
     lines: tuple[tuple[str, int, int], ...]
+    present: frozenset[int] = frozenset()
 
     @property
     def essence(self) -> Essence:

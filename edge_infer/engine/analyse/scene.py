@@ -225,6 +225,7 @@ class Scene:
             tuple(sorted(confirmed.items())),
             tuple((name, tuple(sorted(counts.items()))) for name, counts in zones.items()),
             tuple((name, counts["left"], counts["right"]) for name, counts in self._passed.items()),
+            frozenset(track.number for track in self._tracker.tracks if track.number),
         )
 
 

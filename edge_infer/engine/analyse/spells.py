@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge_infer.config.plan import EventsPlan
-from edge_infer.engine.analyse.events import Happening, Ledger
+from edge_infer.engine.analyse.events import Happening, Key, Ledger
 from edge_infer.engine.analyse.instant import Instant
 
 
@@ -23,8 +23,21 @@ class _Spell:
 class Spells:
     """Follows each label by itself: it starts above the threshold and ends only below ``low``, both for a while."""
 
-    def __init__(self, plan: EventsPlan, ledger: Ledger, threshold: float, low: float, covered: float = 0.0) -> None:
-        """``covered`` is how many seconds before its capture time a frame shows: the window of a signal."""
+    def __init__(
+        self,
+        plan: EventsPlan,
+        ledger: Ledger,
+        threshold: float,
+        low: float,
+        covered: float = 0.0,
+        *,
+        number: int | None = None,
+    ) -> None:
+        """``covered`` is how many seconds before its capture time a frame shows: the window of a signal.
+
+        ``number`` is the id of the object that they are about; None: the whole frame.
+        """
+        self._number = number
         self._least = plan.min_duration
         self._ledger = ledger
         self._threshold, self._low = threshold, low
@@ -37,6 +50,12 @@ class Spells:
         for label in [*scores, *(label for label in self._spells if label not in scores)]:
             told += self._see(label, scores.get(label, 0.0), now)
         return tuple(told)
+
+    def gone(self, now: Instant) -> tuple[Happening, ...]:
+        """What they are about is not there any more: what has started ends."""
+        ended = [end for label, each in self._spells.items() for end in self._end(label, each, now)]
+        self._spells.clear()
+        return tuple(ended)
 
     def forget(self) -> None:
         """Nothing holds any more."""
@@ -69,12 +88,17 @@ class Spells:
         if now.moment - spell.falling.moment < self._least:
             return ()
         del self._spells[label]
-        return self._ledger.end(("start", label, None), now, score=spell.best)
+        return self._end(label, spell, now)
 
     def _begin(self, label: str | None, spell: _Spell, now: Instant) -> tuple[Happening, ...]:
         if now.moment - spell.since.moment < self._least:
             return ()
         spell.begun = True
-        return self._ledger.begin(
-            ("start", label, None), Happening("start", now, spell.since, label=label, score=spell.best)
-        )
+        what = Happening("start", now, spell.since, label=label, number=self._number, score=spell.best)
+        return self._ledger.begin(self._key(label), what)
+
+    def _end(self, label: str | None, spell: _Spell, now: Instant) -> tuple[Happening, ...]:
+        return self._ledger.end(self._key(label), now, score=spell.best)
+
+    def _key(self, label: str | None) -> Key:
+        return "start", label, None if self._number is None else f"#{self._number}"

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
 from edge_infer.codec import ABSENT, Absent, dumps, encode
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.geometry import Transform
-from edge_infer.messages import Result, State, Task
+from edge_infer.messages import Parent, Result, State, Task
 from edge_infer.tables import load
 
 TASKS: Final[Mapping[Task, str]] = {
@@ -45,10 +45,11 @@ class Head:
     model: str
     sha: str
     ms: float | Absent = ABSENT
+    parent: Parent | Absent = ABSENT
 
     def result(self, seq: int, task: Task, **outcome: Any) -> Result:
         """A result with the outcome of its task."""
-        return Result(1, self.ts, self.boot, seq, self.model, self.sha, task, self.ms, **outcome)
+        return Result(1, self.ts, self.boot, seq, self.model, self.sha, task, self.ms, parent=self.parent, **outcome)
 
     def state(self, **outcome: Any) -> State:
         """A state with the outcome of its task."""

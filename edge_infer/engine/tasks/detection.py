@@ -36,6 +36,7 @@ class Found:
     box: tuple[float, float, float, float]
     share: float | None = None
     number: int | None = None  # its id, where objects are followed
+    parent: int | None = None  # the id of the object in whose crop it was found
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,9 @@ class Detections:
         xmin, ymin, xmax, ymax = item.box
         box = fraction(xmin / width), fraction(ymin / height), fraction(xmax / width), fraction(ymax / height)
         share = ABSENT if item.share is None else fraction(item.share)
-        return DetectedObject(item.label, round(item.score, 3), box, share, item.number or ABSENT)
+        return DetectedObject(
+            item.label, round(item.score, 3), box, share, item.number or ABSENT, item.parent or ABSENT
+        )
 
 
 def count_state(head: Head, labels: list[str], room: int) -> State:

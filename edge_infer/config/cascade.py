@@ -1,0 +1,130 @@
+"""Pipelines whose source is what another pipeline has found: what is wrong with them, and their part of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edge_infer.config.crops import SHORT, Crops
+from edge_infer.config.load import Document, Steps
+from edge_infer.config.pipelines import Pipeline
+from edge_infer.config.plan import CropsPlan, ModelPlan, Problem, SourcePlan
+from edge_infer.config.schema import Config
+from edge_infer.config.sentences import suggestion
+from edge_infer.config.words import shown
+
+
+@dataclass(slots=True)
+class CascadeBuilder:
+    """Makes these parts of a plan and adds what is wrong with them to ``problems``.
+
+    Which pipelines there are, and that they form no circle, has been looked at before (`edge_infer.config.circles`).
+    """
+
+    document: Document
+    problems: list[Problem]
+
+    def inline(self, config: Config) -> Iterator[SourcePlan]:
+        """The sources of cascades that are written into their pipelines; each has the name of its pipeline."""
+        for name, section in config.pipelines.items():
+            if not isinstance(section.source, Crops):
+                continue
+            if name in self.document.value.get("sources", {}):
+                text = f"its crops are a source of this name, and sources has another {shown(name)}; rename one of them"
+                self._wrong(("pipelines", name), text)
+            elif (source := self.source(("pipelines", name, "source"), name, section.source)) is not None:
+                yield source
+
+    def source(self, steps: Steps, name: str, section: Crops) -> SourcePlan | None:
+        """The plan of a source of crops; None where something is wrong with it."""
+        turned = [key for key in ("rotate", "flip") if key in section.model_fields_set]
+        for key in turned:
+            text = "belongs to cameras, clips and pictures; crops are cut out of pictures that have been turned already"
+            self._wrong((*steps, key), f"{text}; remove this key")
+        if turned:
+            return None
+        return SourcePlan(name, "crops", "", False, False, {}, section.fps, noisy=False, parent=section.pipeline)
+
+    def as_their_roots(self, sources: Sequence[SourcePlan], config: Config) -> list[SourcePlan]:
+        """The same, crops of single pictures as such: they are scaled exactly, too."""
+        known = {source.name: source for source in sources}
+        return [replace(each, stills=_root(each, known, config).stills) if each.parent else each for each in sources]
+
+    def plans(self, config: Config, models: Mapping[str, ModelPlan]) -> dict[str, CropsPlan]:
+        """By pipeline, those whose parent can be looked at."""
+        found = {}
+        for name, source in config.sources.items():
+            if isinstance(source, Crops):
+                self._check(("sources", name), "pipeline", source, config, models)
+        for name, section in config.pipelines.items():
+            crops = crops_of(section, config)
+            if crops is None:
+                continue
+            if isinstance(section.source, Crops):
+                self._check(("pipelines", name, "source"), SHORT, crops, config, models)
+            if section.ahead != "auto":
+                text = "does nothing in a cascade, whose crops are known only when their frame has been looked at"
+                self._wrong(("pipelines", name, "ahead"), f"{text}; remove this key")
+            followed = _followed(crops, config)
+            plan = CropsPlan(crops.pipeline, crops.labels, crops.margin, crops.most, crops.again, crops.grown, followed)
+            found[name] = plan
+        return found
+
+    def _check(self, steps: Steps, key: str, crops: Crops, config: Config, models: Mapping[str, ModelPlan]) -> None:
+        parent = config.pipelines.get(crops.pipeline)
+        model = models.get(parent.model) if parent is not None else None
+        if parent is None or model is None:
+            return  # what is wrong with them is told elsewhere
+        if model.task != "detection":
+            right = [shown(name) for name, each in config.pipelines.items() if _detects(each, models)][:3]
+            such = f"such as {', '.join(right)}" if right else "which finds boxes"
+            text = f"{shown(crops.pipeline)} is of task {model.task}, and only boxes can be cut out; "
+            self._wrong((*steps, key), f"{text}name a pipeline of task detection here, {such}")
+            return
+        known = parent.labels or model.labels
+        for index, label in enumerate(crops.labels or ()):
+            if label not in known:
+                whose = f"pipeline {shown(crops.pipeline)} {'keeps' if parent.labels else 'has'} no label"
+                self._wrong((*steps, "labels", index), f"{whose} {shown(label)}; {suggestion(label, known)}")
+        for name in ("again", "grown"):
+            if name in crops.model_fields_set and parent.track is None:
+                text = f"needs track: true in pipeline {shown(crops.pipeline)}, because only what is followed is known"
+                self._wrong((*steps, name), f"{text} to have been looked at; without it every frame's crops are")
+
+    def _wrong(self, steps: Steps, text: str) -> None:
+        self.problems.append(self.document.problem(steps, text))
+
+
+def crops_of(section: Pipeline, config: Config) -> Crops | None:
+    """The section of a pipeline's cascade, wherever it is written; None where its source is another."""
+    source: Any = config.sources.get(section.source) if isinstance(section.source, str) else section.source
+    return source if isinstance(source, Crops) else None
+
+
+def _root(source: SourcePlan, known: Mapping[str, SourcePlan], config: Config) -> SourcePlan:
+    """The source whose frames these are; where something is wrong on the way, the last that is known."""
+    seen = {source.name}
+    while source.parent is not None and (parent := config.pipelines.get(source.parent)) is not None:
+        name = parent.source if isinstance(parent.source, str) else source.parent
+        if name in seen or name not in known:
+            break
+        seen.add(name)
+        source = known[name]
+    return source
+
+
+def _followed(crops: Crops | None, config: Config) -> bool:
+    """Whether what is cut out has an id, by itself or as part of something that has."""
+    for _ in config.pipelines:  # a circle is told elsewhere
+        parent = config.pipelines.get(crops.pipeline) if crops is not None else None
+        if parent is None:
+            return False
+        if parent.track is not None:
+            return True
+        crops = crops_of(parent, config)
+    return False
+
+
+def _detects(section: Pipeline, models: Mapping[str, ModelPlan]) -> bool:
+    return section.model in models and models[section.model].task == "detection"

@@ -1,0 +1,74 @@
+"""A cascade in a configuration file: what one pipeline has found, cut out of its frames for another model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from edge_infer.config.fields import NAME, Kind, Name, duration, integer, number
+from edge_infer.config.labels import LABEL_LIST, parse_labels
+from edge_infer.config.section import TOLD
+from edge_infer.config.sentences import ProblemAtError, wrong
+from edge_infer.config.source import SourceSection
+
+SHORT: Final = "crops"
+"""The key that names the pipeline where a cascade is written into the pipeline that it is for."""
+
+
+class Crops(SourceSection):
+    """What another pipeline has found, each cut out of the very frame that it was found in."""
+
+    kind: Literal["crops"]
+    pipeline: Annotated[Name, Field(examples=["door-people"])]
+    """The pipeline, with detection, whose objects are cut out."""
+    labels: Annotated[tuple[str, ...] | None, Kind(parse_labels, LABEL_LIST), Field(examples=[["person"]])] = None
+    """Only objects with these labels of its model; without it all."""
+    margin: Annotated[float, number(0, 2)] = 0.1
+    """By how much of its width and height a box is widened on each side, within the frame."""
+    most: Annotated[int, integer(1, 32)] = 5
+    """At most so many crops of a frame, those of the best score."""
+    again: Annotated[float, duration("0s", "1d")] = 5.0
+    """With `track` in that pipeline: an object is looked at again after so long; `0s` is in every frame."""
+    grown: Annotated[float, number(0.01, 100)] = 0.5
+    """With `track`: an object is looked at before that time when the area of its box has grown by this share."""
+
+
+def _from(value: Any) -> str | Crops:
+    """The name of a source, or the section of a cascade that is written in its place."""
+    if not isinstance(value, dict):
+        try:
+            found: str = NAME.parse(value)
+        except ValueError as error:
+            raise ValueError(wrong("the name of a source, or {crops: PIPELINE}", value)) from error
+        return found
+    for key in ("kind", "pipeline"):
+        if key in value:
+            raise ProblemAtError((key,), f"is not for here; the pipeline is named by {SHORT}: PIPELINE")
+    spelled = {("pipeline" if key == SHORT else key): inner for key, inner in value.items()}
+    try:
+        return Crops.model_validate({**spelled, "kind": SHORT})
+    except ValidationError as error:
+        raise ValidationError.from_exception_data("source", [_renamed(each) for each in error.errors()]) from None
+
+
+def _renamed(error: Any) -> InitErrorDetails:
+    """The same at the key as it is written here."""
+    steps = (SHORT, *error["loc"][1:]) if error["loc"][:1] == ("pipeline",) else error["loc"]
+    text = error["msg"].replace("for example pipeline:", f"for example {SHORT}:")
+    return InitErrorDetails(type=PydanticCustomError(TOLD, "{text}", {"text": text}), loc=steps, input=None)
+
+
+class _ByName(Kind):
+    """In JSON Schema a name, or the keys of a cascade."""
+
+    def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
+        cascade = Crops.model_json_schema()
+        keys = {SHORT if key == "pipeline" else key: body for key, body in cascade["properties"].items()}
+        del keys["kind"]
+        section = {"type": "object", "properties": keys, "required": [SHORT], "additionalProperties": False}
+        return {"anyOf": [dict(NAME.json), section]}
+
+
+SOURCE: Final = _ByName(_from)

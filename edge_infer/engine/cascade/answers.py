@@ -1,0 +1,86 @@
+"""What a cascade knows of every object that is there, and how it says that in a state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from edge_infer.codec import ABSENT, dumps, encode
+from edge_infer.engine.cascade.sighting import Sighted
+from edge_infer.engine.tasks import Essence, Findings, Head, fitting
+from edge_infer.engine.tasks.anomaly import Deviation
+from edge_infer.engine.tasks.detection import count_state
+from edge_infer.messages import Answer, State
+
+MOST: Final = 100
+"""What the closed schema takes at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the model said of an object, at ``moment`` seconds of the clock that the frames go by."""
+
+    about: Sighted
+    findings: Findings
+    moment: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Of all objects that the model was asked about and that are still there."""
+
+    each: tuple[Answered, ...]
+    key: str
+    """What the state says of all together (`CASCADE_KEYS`)."""
+
+    @property
+    def essence(self) -> Essence:
+        """What a change is measured by: who there is, and what was said of each."""
+        return tuple(
+            sorted((each.about.id or 0, each.about.found.label, repr(each.findings.essence)) for each in self.each)
+        )
+
+    def state(self, head: Head, room: int) -> State:
+        """All together, and each; those that do not fit are left out and counted in ``more``."""
+        state = replace(self._total(head, room), answers=())
+        told = [_answer(each, head, room) for each in self.each]
+        sizes = [len(dumps(encode(answer))) + 1 for answer in told]
+        kept = min(MOST, fitting(sizes, room - len(dumps(encode(state)))))
+        left_out = len(told) - kept + (state.more or 0)
+        return replace(state, answers=tuple(told[:kept]), more=left_out or ABSENT)
+
+    def _total(self, head: Head, room: int) -> State:
+        if self.key == "counts":
+            return count_state(head, list(self._labels().elements()), room)
+        worst = [each for each in self.each if isinstance(each.findings, Deviation)]
+        chosen = max(worst or self.each, key=_rank, default=None)
+        if chosen is None:
+            nothing: dict[str, Any] = {self.key: None}
+            return head.state(**nothing)
+        return chosen.findings.state(head, room)
+
+    def _labels(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for each in self.each:
+            essence = each.findings.essence
+            counts.update([essence] if isinstance(essence, str) else dict(essence or ()))
+        return counts
+
+
+def _rank(answered: Answered) -> float:
+    """Of anomalies the worst, of values the newest is what all together come to."""
+    found = answered.findings
+    return found.score if isinstance(found, Deviation) else answered.moment
+
+
+def _answer(answered: Answered, head: Head, room: int) -> Answer:
+    said, about = answered.findings.state(head, room), answered.about
+    return Answer(
+        about.found.label,
+        about.id or ABSENT,
+        said.class_,
+        said.counts or {} if said.counts is not ABSENT else ABSENT,
+        said.anomaly or ABSENT,
+        ABSENT if said.values is None else said.values,
+    )
