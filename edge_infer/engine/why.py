@@ -33,17 +33,23 @@ def answer(question: WhyQuestion, records: Mapping[str, tuple[PipelinePlan, Deci
     notes = [
         f"{name}: {note}"[:LONGEST]
         for name, (plan, decisions) in asked.items()
-        for note in _notes(question, plan, decisions)
+        for note in _notes(question, plan, decisions, _labels(plan, records))
     ]
     return WhyAnswer(tuple(line for _, line in sorted(found)[-MOST:]), tuple(notes[:MOST_NOTES]))
 
 
-def _notes(question: WhyQuestion, plan: PipelinePlan, decisions: Decisions) -> list[str]:
+def _labels(plan: PipelinePlan, records: Mapping[str, tuple[PipelinePlan, Decisions]]) -> tuple[str, ...]:
+    """What is decided about: labels of the model, in a cascade those of the objects that it looks at, too."""
+    parent = records.get(plan.crops.pipeline) if plan.crops is not None else None
+    return plan.model.labels if parent is None else (*parent[0].model.labels, *plan.model.labels)
+
+
+def _notes(question: WhyQuestion, plan: PipelinePlan, decisions: Decisions, labels: tuple[str, ...]) -> list[str]:
     notes = []
-    if question.label is not None and question.label not in plan.model.labels:
-        notes.append(
-            f"{plan.model.title} has no label {question.label!r}; {suggestion(question.label, plan.model.labels)}"
-        )
+    if question.label is not None and question.label not in labels:
+        title, crops = plan.model.title, plan.crops
+        whose = f"{title} has no" if crops is None else f"neither {title} nor pipeline {crops.pipeline} has a"
+        notes.append(f"{whose} label {question.label!r}; {suggestion(question.label, labels)}")
     if question.since < decisions.begins:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(decisions.begins))
         notes.append(f"what was decided before {at} is not remembered")

@@ -38,7 +38,7 @@ def test_the_best_of_a_frame_come_first_and_the_others_in_the_next() -> None:
     assert asked(one, shown(*objects, present={1, 2, 3})) == [1, 2]
     assert asked(one, shown(*objects, at=0.1, present={1, 2, 3})) == [3]
     assert asked(one, shown(*objects, at=0.2, present={1, 2, 3})) == []
-    stages = [each.sentence().partition(": ")[2] for each in one.decisions.since(-1.0)]
+    stages = [each.sentence().partition(": ")[2] for each in one.decisions.between(-1.0)]
     assert stages[0] == "#3 not looked at: 2 others of the frame came first (crops.most)"
     assert stages[1] == (
         "#1 not looked at again: that was 0.2 s ago, and it has grown by 0%; crops.again is 5 s, crops.grown 50%"
@@ -64,7 +64,7 @@ def test_every_frame_is_asked_about_where_that_is_wanted_or_nobody_is_followed()
 def test_only_objects_with_its_labels_are_asked_about() -> None:
     one = inquiry(child(labels=("person",), most=1))
     assert asked(one, shown(seen(1, 0.9, label="dog"), seen(2, 0.5), present={1, 2})) == [2]
-    assert [each.text for each in one.decisions.since(-1.0, "dog")] == ["#1 crops are for person"]
+    assert [each.text for each in one.decisions.between(-1.0, label="dog")] == ["#1 crops are for person"]
 
 
 def test_a_crop_is_the_frame_with_a_region() -> None:
