@@ -113,13 +113,15 @@ class Acked:
 class ApplyPlan:
     """The configuration that holds from now on; ``order`` counts these orders.
 
-    Pipelines in ``trials`` run a model on probation, those in ``alone`` let go of theirs before they load the next.
+    Pipelines in ``trials`` run a model on probation, those in ``alone`` let go of theirs before they load the next, and
+    those in ``held`` do not run now.
     """
 
     plan: Plan
     order: Count = 0
     trials: tuple[Name, ...] = ()
     alone: tuple[Name, ...] = ()
+    held: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +198,8 @@ class Running:
 class EngineReport:
     """How the engine does, once a second: proof of progress and what health and status are made of.
 
-    ``stuck`` names pipelines whose thread has been inside one frame for longer than 10 s; ``order`` is that of the
-    plan that ``running`` is about.
+    ``stuck`` names pipelines whose thread has been inside one frame for longer than 10 s, ``loading`` those whose model
+    or shadow is being loaded; ``order`` is that of the plan that ``running`` is about.
     """
 
     boot: Boot
@@ -207,6 +209,7 @@ class EngineReport:
     running: Mapping[Name, Running]
     order: Count = 0
     stuck: tuple[Name, ...] = ()
+    loading: tuple[Name, ...] = ()
     runtime: Annotated[str, Text(RUNTIME, 64)] = ""
     sandbox: Walls = field(default_factory=dict)
     kept: Count = 0

@@ -13,12 +13,12 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-Mood = Literal["good", "nan", "constant", "slow", "hang"]
+Mood = Literal["good", "nan", "constant", "slow", "hang", "crash"]
 
 OPS, TYPES = schema.BuiltinOperator, schema.TensorType
 CODES = (
     OPS.MEAN, OPS.MUL, OPS.ADD, OPS.SUB, OPS.DIV, OPS.VAR_HANDLE, OPS.READ_VARIABLE, OPS.ASSIGN_VARIABLE,
-    OPS.CALL_ONCE, OPS.GREATER_EQUAL, OPS.CAST, OPS.WHILE, OPS.LESS,
+    OPS.CALL_ONCE, OPS.GREATER_EQUAL, OPS.CAST, OPS.WHILE, OPS.LESS, OPS.FLOOR_MOD,
 )  # fmt: skip
 LOOPS: Final = {"slow": (2.5e-7, 1.2), "hang": (1e-15, 1.0)}
 """The step and the end of an empty loop: five million rounds are some 1.5 seconds; the other gets stuck at 1e-8."""
@@ -63,6 +63,8 @@ def moody_model(mood: Mood, since: int, gain: float) -> bytes:
     elif mood == "nan":
         silent = main.operator(OPS.MUL, [mean, goodness], main.tensor("silent", [1]))
         mean = main.operator(OPS.DIV, [silent, goodness], main.tensor("wild", [1]))
+    elif mood == "crash":
+        mean = main.crashing(mean, badness)
     gains = main.floats("gains", [gain, gain / 2, gain / 4], [1, 3])
     scores = main.operator(OPS.MUL, [mean, gains], main.tensor("scores", [1, 3]))
     first = _Graph(model)
@@ -165,6 +167,17 @@ class _Graph:
         )
         operator.builtinOptions.condSubgraphIndex, operator.builtinOptions.bodySubgraphIndex = 1, 2
         return outputs[3]
+
+    def crashing(self, value: int, badness: int) -> int:
+        """The value; where badness is 1, what the least number leaves by -1: a trap to x86 processors (SIGFPE)."""
+        twice = self.operator(OPS.MUL, [badness, self.floats("two", [2.0])], self.tensor("twice", [1]))
+        sign = self.operator(OPS.SUB, [self.floats("plus", [1.0]), twice], self.tensor("sign", [1]))
+        divisor = self.operator(OPS.CAST, [sign], self.tensor("divisor", [1], TYPES.INT32))
+        least = self.integers("least", [-(2**31)])
+        rest = self.operator(OPS.FLOOR_MOD, [least, divisor], self.tensor("rest", [1], TYPES.INT32))
+        number = self.operator(OPS.CAST, [rest], self.tensor("number", [1]))
+        nothing = self.operator(OPS.MUL, [number, self.floats("none", [0.0])], self.tensor("nothing", [1]))
+        return self.operator(OPS.ADD, [value, nothing], self.tensor("same", [1]))
 
     def packed(self, inputs: list[int], outputs: list[int]) -> Any:
         self._graph.inputs, self._graph.outputs = inputs, outputs

@@ -22,6 +22,7 @@ WORDS: Final[dict[What, str]] = {
     "rejected": "rejected",
     "rolled_back": "rolled-back",
     "superseded": "superseded",
+    "held_back": "held-back",
     "retry": "retried",
     "shadow_off": "shadow off",
 }

@@ -223,11 +223,15 @@ class ValuePlan:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the probe measured on this board: seconds for a frame, bytes of memory; ``budget`` is the manifest's."""
+    """What the probe measured on this board: seconds for a frame, bytes of memory, seconds to load it.
+
+    ``budget`` is the manifest's, for a frame.
+    """
 
     latency: float | None = None
     memory: int | None = None
     budget: float | None = None
+    load: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

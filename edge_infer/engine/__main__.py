@@ -18,6 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="edge-infer engine")
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--results", type=int, required=True)
+    parser.add_argument("--lights", type=int, required=True, help="a file in memory: what each pipeline is at")
     parser.add_argument("--boot", required=True, help="the id of this start, which the supervisor hands out")
     parser.add_argument("--fence", required=True, help="a Fence as JSON")
     parser.add_argument("--log-level", default="info")
@@ -29,11 +30,12 @@ def main() -> int:
 
     cv2.setNumThreads(1)  # the cores belong to the models; OpenCV's pool costs more than it gives at these sizes
     from edge_infer.engine.process import Engine
+    from edge_infer.lights import Lights
 
     control = Channel(args.control, (ApplyPlan, AttachReader, Grab, WhyQuestion, Stop))
     results = Channel(args.results, (PublisherHello, Acked))
     try:
-        Engine(control, results, sandbox, args.boot).run()
+        Engine(control, results, sandbox, args.boot, Lights(args.lights)).run()
     except Exception:  # the outermost loop: the supervisor starts a new engine
         logging.getLogger(__name__).exception("the engine ends because of a fault of its own")
         return 1

@@ -19,6 +19,7 @@ from edge_infer.engine.capture import local_capture, reader_capture
 from edge_infer.engine.cascade.feed import CropsFeed
 from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Frame
+from edge_infer.engine.held import Held
 from edge_infer.engine.interpreter import backend_name
 from edge_infer.engine.mask import Mask
 from edge_infer.engine.outlet import Outlet
@@ -26,6 +27,7 @@ from edge_infer.engine.stream import make_feed
 from edge_infer.engine.why import answer
 from edge_infer.engine.worker import Worker
 from edge_infer.errors import EdgeInferError, WireError
+from edge_infer.lights import Lights
 from edge_infer.messages import Reason
 from edge_infer.rooms import (
     RUNTIME,
@@ -57,16 +59,18 @@ LAST_PATIENCE, LAST_WORDS = 0.4, 0.6
 class Engine:
     """Feeds and pipelines as the newest plan wants them; `run` is the main thread."""
 
-    def __init__(self, control: Channel, results: Channel, sandbox: dict[str, str], boot: str) -> None:
+    def __init__(self, control: Channel, results: Channel, sandbox: dict[str, str], boot: str, lights: Lights) -> None:
         self._control = control
         self._results = results
         self._sandbox = sandbox
         self._boot = boot
+        self._lights = lights
         self._outlet = Outlet(results, self._boot)
         self._plan: Plan | None = None
         self._order = 0
         self._feeds: dict[str, Feed] = {}
         self._pipelines: dict[str, Worker] = {}
+        self._held: dict[str, Held] = {}
         self._readers: dict[str, int] = {}  # ways to readers that no feed has taken yet
         self._stopping = self._told_wrong = False
 
@@ -78,6 +82,8 @@ class Engine:
                 if self._plan is not None and time.monotonic() >= report_at:
                     unsettled = any(pipeline.unsettled() for pipeline in self._pipelines.values())
                     report_at = time.monotonic() + (REPORT_SOON if unsettled else REPORT_EVERY)
+                    for held in self._held.values():
+                        held.say()
                     self._control.send(self._report())
                 self._wait(report_at)
                 if self._obey():
@@ -139,7 +145,7 @@ class Engine:
             for name, feed in self._feeds.items()
             if wanted.get(name) == feed.plan and name not in self._readers
         }
-        pipelines = {pipeline.name: pipeline for pipeline in plan.pipelines}
+        pipelines = {each.name: each for each in plan.pipelines if each.name not in order.held}
         kept = {
             name: pipeline
             for name, pipeline in self._pipelines.items()
@@ -147,11 +153,12 @@ class Engine:
         }
         self._end((self._pipelines[name] for name in self._pipelines.keys() - kept.keys()), "config_changed")
         self._end(self._feeds[name] for name in self._feeds.keys() - kept_feeds.keys())
-        for name in self._pipelines.keys() - pipelines.keys():
+        for name in (self._pipelines.keys() | self._held.keys()) - {each.name for each in plan.pipelines}:
             self._outlet.forget(name)
+        self._held = {each.name: Held(each, self._outlet) for each in plan.pipelines if each.name in order.held}
         feeds = {name: kept_feeds.get(name) or make_feed(source) for name, source in wanted.items()}
         fresh = {
-            name: Worker(each, feeds[each.source], self._outlet, watched=name in order.trials)
+            name: Worker(each, feeds[each.source], self._outlet, self._lights.of(name), watched=name in order.trials)
             for name, each in pipelines.items()
             if name not in kept
         }
@@ -218,11 +225,15 @@ class Engine:
         return EngineReport(
             boot=self._boot,
             digest=self._plan.digest if self._plan else "",
-            pipelines={name: pipeline.health() for name, pipeline in self._pipelines.items()},
+            pipelines={
+                **{name: pipeline.health() for name, pipeline in self._pipelines.items()},
+                **{name: held.health() for name, held in self._held.items()},
+            },
             sources={name: feed.health() for name, feed in self._feeds.items()},
             running={name: pipeline.running() for name, pipeline in self._pipelines.items()},
             order=self._order,
             stuck=tuple(name for name, pipeline in self._pipelines.items() if pipeline.busy() > STUCK_AFTER),
+            loading=tuple(name for name, pipeline in self._pipelines.items() if pipeline.loading()),
             runtime=_runtime(),
             sandbox=self._sandbox,
             kept=self._outlet.kept,

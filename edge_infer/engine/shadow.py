@@ -136,6 +136,11 @@ class Shadow:
             self._reason[:400] or ABSENT,
         )
 
+    @property
+    def loading(self) -> bool:
+        """Whether its model is still to come."""
+        return not (self._ready or self._reason or self._stop.is_set())
+
     def close(self, timeout: float = 0.0) -> None:
         """Ends after the frame under way, and waits up to ``timeout`` seconds for that; may be called twice."""
         self._stop.set()

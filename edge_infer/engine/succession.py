@@ -31,6 +31,7 @@ class Succession:
         self._switch: Switch | None = Switch(self.serving, alone=True)
         self._refused = self._switched = Running(None)
         self._outcome_at = 0.0
+        self._alone = False  # the worker is loading a model itself
 
     def change(self, plan: PipelinePlan, *, watched: bool = False, alone: bool = False) -> None:
         """Another plan, ``watched`` if its model is on probation.
@@ -65,13 +66,14 @@ class Succession:
             switch = self._switch
             if switch is None or not switch.done():
                 return None
-            self._switch = None
+            self._switch, self._alone = None, switch.alone
         before = self.serving
         if switch.alone and switch.serving is not before:
             self._voice.nothing(before, "model_changed")
         if switch.alone:
             before.close()
             switch.load()
+            self._alone = False
         if switch.error:
             self._refuse(switch)
         else:
@@ -102,7 +104,12 @@ class Succession:
 
     def unsettled(self) -> bool:
         """Whether something is being loaded or on trial."""
-        return self._switch is not None or self.serving.trial is not None
+        return self.loading() or self.serving.trial is not None
+
+    def loading(self) -> bool:
+        """Whether something is being loaded."""
+        shadow = self.serving.shadow
+        return self._alone or self._switch is not None or (shadow is not None and shadow.loading)
 
     def close(self) -> None:
         """The end, in the worker."""

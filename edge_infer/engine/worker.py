@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 import traceback
-from typing import Final
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final, TypeAlias
 
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.ahead import Ahead
@@ -24,6 +25,8 @@ from edge_infer.errors import EdgeInferError, ModelError
 from edge_infer.messages import PipelineHealth, Reason
 from edge_infer.rooms import Running
 
+Light: TypeAlias = AbstractContextManager[None]
+
 log = logging.getLogger(__name__)
 
 FAILURE_PAUSE: Final = 1.0
@@ -35,10 +38,13 @@ VERDICT: Final = 2.0
 class Worker:
     """Turns the frames of a feed into results and states, as a plan wants it and whichever model serves."""
 
-    def __init__(self, plan: PipelinePlan, feed: Feed, outlet: Outward, *, watched: bool = False) -> None:
-        """``watched``: the model is on probation."""
+    def __init__(
+        self, plan: PipelinePlan, feed: Feed, outlet: Outward, light: Light | None = None, *, watched: bool = False
+    ) -> None:
+        """``watched``: the model is on probation. ``light`` is on while it is at something that may be its end."""
         self.feed = feed
         self._name = plan.name
+        self._light = light or nullcontext()
         self._outlet = outlet
         self._cursor = feed.attach()
         self._watch = PipelineWatch(time.monotonic())
@@ -105,6 +111,10 @@ class Worker:
         """Whether the next report is awaited: something is being loaded or on trial."""
         return self._models.unsettled()
 
+    def loading(self) -> bool:
+        """Whether a model or a shadow is being loaded, for which all threads may have to wait."""
+        return self._models.loading()
+
     def busy(self) -> float:
         """Seconds that the frame under way has taken so far; 0 between frames."""
         since = self._watch.busy_since or self._ahead.busy_since
@@ -127,7 +137,10 @@ class Worker:
 
     def _take_over(self) -> None:
         """Another model, if one is due; where none serves, the feed waits for nobody."""
-        switch = self._models.take_over()
+        if not self._models.due():
+            return
+        with self._light:
+            switch = self._models.take_over()
         if switch is None:
             return
         if switch.alone:
@@ -186,7 +199,8 @@ class Worker:
         begun = self._watch.busy_since = time.monotonic()
         try:
             self._ahead.begin(serving)
-            self._pipeline.step(serving, frame)
+            with self._light:
+                self._pipeline.step(serving, frame)
             seconds = time.monotonic() - begun
             self._ahead.done(seconds)
             return seconds

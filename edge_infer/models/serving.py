@@ -26,7 +26,9 @@ MOST_REFUSED: Final = 20
 """Digests of one model that are remembered as refused; the oldest may be tried again."""
 LONGEST: Final = 16 << 20
 
-What = Literal["first", "tried", "committed", "rejected", "rolled_back", "superseded", "retry", "shadow_off"]
+What = Literal[
+    "first", "tried", "committed", "rejected", "rolled_back", "superseded", "retry", "shadow_off", "held_back"
+]
 Refused = Literal["rejected", "rolled_back"]
 
 

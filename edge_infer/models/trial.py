@@ -40,8 +40,9 @@ def try_model(request: ModelRequest, store: Path | None) -> Resolution:
     load(PREPROCESS[found.plan.input.takes])  # what it imports is no memory of the first model
     budget, file = opened.package.manifest.budget, opened.package.file
     try:
-        before = _resident()
+        before, begun = _resident(), time.perf_counter()
         with LoadedModel(_pipeline(found.plan)) as model:
+            loading = time.perf_counter() - begun
             times = _times(model)
             memory = max(0, _resident() - before)
             _check_budget(min(times), memory, budget)
@@ -54,7 +55,7 @@ def try_model(request: ModelRequest, store: Path | None) -> Resolution:
         plan = conclude(plain, opened).plan
         with LoadedModel(_pipeline(plan)) as model:
             check_golden(model, opened.package, plan.threshold)
-    measured = Measured(sorted(times)[len(times) // 2], memory, budget.latency)
+    measured = Measured(sorted(times)[len(times) // 2], memory, budget.latency, loading)
     return replace(found, plan=replace(found.plan, measured=measured))
 
 

@@ -23,6 +23,7 @@ from edge_infer.privacy.canary import Canary, fresh
 from edge_infer.privacy.capture import Capture, bring_up_loopback
 from edge_infer.privacy.recorder import Recorder
 from edge_infer.privacy.search import Search, leaks
+from edge_infer.rooms import ApplyPlan
 from edge_infer.sandbox import namespaces
 from edge_infer.supervisor.house import House
 from edge_infer.supervisor.statedir import locked
@@ -180,7 +181,7 @@ def _run(plan: Plan, seconds: float, recorder: Recorder, log: int) -> tuple[dict
     with locked(Path(plan.state_dir)), _standard_error(log):
         house = House("debug")
         try:
-            house.apply(plan)
+            house.apply(ApplyPlan(plan))
             end, latest = 0.0, time.monotonic() + STARTING + seconds
             while time.monotonic() < (end or latest):
                 select.select(house.files(), house.unsent(), [], 0.2)

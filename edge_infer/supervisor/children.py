@@ -28,6 +28,10 @@ SERVED_PAUSE: Final = 1.0
 """Seconds between two starts of a child that had spoken and lived for `SERVED` seconds, however often it is killed."""
 CALM: Final = 60.0
 """Seconds of life after which earlier deaths are forgiven."""
+CRASHES: Final = frozenset(
+    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
+)
+"""What a process dies of by itself."""
 MOST_UNSENT: Final = 32 << 20
 """Bytes that wait for a child that does not listen; a plan is at most half of it."""
 LAST_WAIT: Final = 1.0
@@ -171,7 +175,7 @@ class Child:
         """The exit status once the process is gone (negative: the signal), told once; it is due again later."""
         if self._process is None or (status := self._process.poll()) is None:
             return None
-        self._rest()
+        self._rest(fell=fell(status))
         self._close()
         return status
 
@@ -207,10 +211,11 @@ class Child:
         self._close()
         return in_time
 
-    def _rest(self) -> None:
-        """When it may start again: soon where it had proved itself, later and later where it dies at once."""
+    def _rest(self, *, fell: bool = True) -> None:
+        """When it may start again: soon where it was killed, later and later where it fell or dies at once."""
         lived = time.monotonic() - self.started
-        longest = SERVED_PAUSE if self.spoke and lived > SERVED else self.recipe.longest_pause
+        killed = self.spoke and lived > SERVED and not fell
+        longest = SERVED_PAUSE if killed else self.recipe.longest_pause
         self._pause = 0.0 if lived > CALM else min(max(self._pause * 2, FIRST_PAUSE), longest)
         self.due = time.monotonic() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
 
@@ -238,6 +243,11 @@ class Child:
 def _environment() -> dict[str, str]:
     """Ours, without what makes a crashing interpreter write about itself."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONFAULTHANDLER"} | {"PYTHONSAFEPATH": "1"}
+
+
+def fell(status: int) -> bool:
+    """Whether a process with this exit status ended by its own fault, and nobody killed it."""
+    return status > 0 or -status in CRASHES
 
 
 def death(status: int) -> str:

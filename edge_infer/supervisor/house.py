@@ -7,13 +7,14 @@ import os
 import signal
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from edge_infer.boot import new_boot
 from edge_infer.briefing import briefing
 from edge_infer.codec import dumps, encode
 from edge_infer.config.plan import Plan, SourcePlan
+from edge_infer.lights import lit, new_lights, put_out
 from edge_infer.messages import timestamp
 from edge_infer.rooms import (
     Announce,
@@ -34,13 +35,17 @@ from edge_infer.rooms import (
 from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, publisher_fence
 from edge_infer.slate import new_slate
-from edge_infer.supervisor.children import Child, Recipe, death, pair
+from edge_infer.supervisor.children import Child, Recipe, death, fell, pair
 from edge_infer.supervisor.walls import together
 
 log = logging.getLogger(__name__)
 
 ENGINE_SILENT: Final = 10.0
 PUBLISHER_SILENT: Final = 15.0
+SLOWER: Final = 10
+"""How much longer a model may take to load in the engine than it took where it was tried."""
+UNKNOWN: Final = 30.0
+"""Seconds that a model may take which was never tried."""
 READER_SILENT: Final = 10.0
 READER_BUSY: Final = 8.0
 """Seconds that one call into a device may take before its reader is killed."""
@@ -79,6 +84,15 @@ class Trouble:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How the engine died, in words, and which pipelines were at work; it ``fell`` unless somebody killed it."""
+
+    how: str
+    busy: frozenset[str]
+    fell: bool
+
+
 @dataclass(slots=True)
 class Heard:
     """What the rooms last said."""
@@ -100,21 +114,21 @@ class House:
         self._grabs: list[GrabDone] = []
         self._whys: list[WhyAnswer] = []
         self._plan: Plan | None = None
-        self._trials: tuple[int, tuple[str, ...]] = (0, ())
+        self._order: ApplyPlan | None = None
         self._why: str | None = None
         self.engine_patience: float | None = None
         """Seconds that the engine may say nothing, where that is less than usual."""
         self._level = ("--log-level", log_level)
         self._results = pair()  # both ends stay open here: what is under way survives the death of either room
         engine_end, publisher_end = self._results
-        self._slate = new_slate()
+        self._slate, self._lights = new_slate(), new_lights()
         self.engine = Child(
             Recipe(
                 "engine",
                 "edge_infer.engine",
-                ("--results", str(engine_end), *self._level),
+                ("--results", str(engine_end), "--lights", str(self._lights), *self._level),
                 (EngineReport, GrabDone, WhyAnswer),
-                (engine_end,),
+                (engine_end, self._lights),
             )
         )
         self.publisher = Child(
@@ -132,13 +146,11 @@ class House:
         self._replaced: set[Child] = set()  # told to end, because another fence is due
         self._looked = 0.0
 
-    def apply(self, plan: Plan, order: int = 0, trials: tuple[str, ...] = (), alone: tuple[str, ...] = ()) -> None:
-        """Makes the plan hold: the publisher first, because it must know the labels before results come.
-
-        What else the engine is told is in `ApplyPlan`.
-        """
-        before, self._plan = self._plan, plan
-        self._trials = (order, trials)
+    def apply(self, order: ApplyPlan) -> None:
+        """Makes a plan hold: the publisher first, because it must know the labels before results come."""
+        before, plan = self._plan, order.plan
+        self._plan = plan
+        self._order = replace(order, alone=())  # an engine that begins has nothing to let go of
         self._forget_models(plan)
         self._change_readers(plan)
         for child in (self.publisher, self.engine):
@@ -147,7 +159,7 @@ class House:
             elif not self._fences[child].covers(self._fence(child)):
                 self._replace(child, "has to reach other files")
             elif child is self.engine:
-                child.tell(ApplyPlan(plan, order, trials, alone))
+                child.tell(order)
             else:
                 child.tell(ApplyPlan(plan))
 
@@ -188,7 +200,7 @@ class House:
         """The descriptors to wait on until they are writable."""
         return [file for child in self._children() for file in child.unsent()]
 
-    def serve(self) -> list[str]:
+    def serve(self) -> list[Death]:
         """Hears every child, and buries those that have ended; how the engine died, each time that it did."""
         for word in self.engine.hear():
             if isinstance(word, GrabDone):
@@ -204,11 +216,13 @@ class House:
             for word in reader.child.hear():
                 reader.last = word
         self._kill_the_hung()
-        deaths = []
+        deaths: list[Death] = []
         for child in self._children():
             if (status := child.ended()) is not None:
+                ours, busy = self._why is not None, lit(self._lights)
                 text = self._mourn(child, status)
-                deaths += [text] if child is self.engine and text else []
+                if child is self.engine and text:
+                    deaths.append(Death(text, busy, fell=ours or fell(status)))
         return deaths
 
     def revive(self) -> None:
@@ -251,10 +265,10 @@ class House:
         self.publisher.tell(Stop())
         orderly &= self.publisher.stop(PUBLISHER_STOP)
         self._plan = None
-        for end in (*self._results, self._slate):
+        for end in (*self._results, self._slate, self._lights):
             if end >= 0:
                 os.close(end)
-        self._results, self._slate = (-1, -1), -1
+        self._results, self._slate, self._lights = (-1, -1), -1, -1
         return orderly
 
     def _children(self) -> list[Child]:
@@ -277,6 +291,7 @@ class House:
             words = ("--fence", dumps(encode(fence)).decode())
         if child is self.engine:
             self._boot, self._tallies = new_boot(), ()
+            put_out(self._lights)
             self.publisher.tell(EngineUp(self._boot))
             words = (*words, "--boot", self._boot)
         child.start(*words)
@@ -319,7 +334,7 @@ class House:
         if child is self.engine:
             for name, reader in self._readers.items():
                 child.tell(AttachReader(name), (reader.engine_end,))
-            child.tell(ApplyPlan(self._plan, *self._trials))
+            child.tell(self._order)
         elif child is self.publisher:
             child.tell(ApplyPlan(self._plan))
             for down in self._deaths:
@@ -361,8 +376,7 @@ class House:
         self.heard.engine = None
 
     def _kill_the_hung(self) -> None:
-        engine_silent = min(ENGINE_SILENT, self.engine_patience or ENGINE_SILENT)
-        for child, patience in ((self.engine, engine_silent), (self.publisher, PUBLISHER_SILENT)):
+        for child, patience in ((self.engine, self._engine_patience()), (self.publisher, PUBLISHER_SILENT)):
             if child.silent() > (patience if child.spoke else STARTING):
                 self._kill(child, f"said nothing for {child.silent():.0f} s")
         heard = self.heard.engine
@@ -375,6 +389,17 @@ class House:
             elif child.spoke and reader.last is not None and reader.last.busy > READER_BUSY:
                 self._kill(child, f"has waited {reader.last.busy:.0f} s for its device")
                 reader.last = None
+
+    def _engine_patience(self) -> float:
+        """Seconds that the engine may say nothing: while a runtime reads a model, no other thread of it has a turn."""
+        heard, order = self.heard.engine, self._order
+        patience = min(ENGINE_SILENT, self.engine_patience or ENGINE_SILENT)
+        if heard is None or order is None:
+            return STARTING
+        if not heard.loading and heard.order == order.order:
+            return patience
+        loads = [model.measured.load for model in (*order.plan.models(), *order.plan.shadows())]
+        return patience + sum(UNKNOWN if load is None else SLOWER * load for load in loads)
 
     def _forget_models(self, plan: Plan) -> None:
         """What was said of models that are gone: it is not said again, and is news when they come back."""

@@ -45,7 +45,13 @@ def _tell(root: Path) -> Iterator[int]:
             for most, used in _GROUP_LIMITS:
                 limit, usage = _lines(folder / most), _lines(folder / used)
                 if limit and usage and limit[0].isdecimal():
-                    yield int(limit[0]) - int(usage[0])
+                    yield int(limit[0]) - int(usage[0]) + _given_back(folder)
+
+
+def _given_back(folder: Path) -> int:
+    """Bytes of a control group that are copies of files which nobody has used lately; the kernel gives them up."""
+    counts = dict(line.split(" ", 1) for line in _lines(folder / "memory.stat") if " " in line)
+    return int(counts.get("total_inactive_file", counts.get("inactive_file", 0)))
 
 
 def _lines(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from edge_infer.codec import ABSENT, Absent
@@ -22,6 +23,7 @@ from edge_infer.supervisor.outward import quoted
 EVERY: Final = 30.0
 """Seconds between two tellings of figures; that a shadow begins or ends is told at once."""
 WAITS: Final = "it waits until no model is on probation"
+NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def shadowed(plan: Plan, record: Record) -> Plan:
@@ -71,25 +73,31 @@ def asked_again(record: Record, name: str, by: str) -> Record:
 
 
 def compared(
-    record: Record, pipelines: Iterable[PipelinePlan], report: EngineReport
+    record: Record, pipelines: Iterable[PipelinePlan], report: EngineReport, waiting: Mapping[str, str] = NOBODY
 ) -> Mapping[str, ShadowStatus] | Absent:
-    """What is said of the shadows of some pipelines of the configuration; names and digests are the plan's."""
+    """What is said of the shadows of some pipelines of the configuration; names and digests are the plan's.
+
+    ``waiting`` says of pipelines what their shadows lack.
+    """
     found = {}
     for pipeline in pipelines:
         if pipeline.shadow is not None:
             model = pipeline.shadow.model
-            told = _told(record, pipeline, report.running.get(pipeline.name, Running(None)).shadow)
+            running = report.running.get(pipeline.name, Running(None)).shadow
+            told = _told(record, pipeline, running, waiting.get(pipeline.name))
             found[pipeline.name] = replace(told, model=model.name, sha=model.sha256[:8])
     return found or ABSENT
 
 
-def _told(record: Record, pipeline: PipelinePlan, running: ShadowStatus | None) -> ShadowStatus:
+def _told(record: Record, pipeline: PipelinePlan, running: ShadowStatus | None, lack: str | None) -> ShadowStatus:
     assert pipeline.shadow is not None
     name, sha = pipeline.shadow.model.name, pipeline.shadow.model.sha256[:8]
     if (ended := record.shadow_ended(pipeline)) is not None:
         return ShadowStatus(name, sha, "off", reason=ended.reason)
     if record.trials:
         return ShadowStatus(name, sha, "starting", reason=WAITS)
+    if lack is not None:
+        return ShadowStatus(name, sha, "starting", reason=f"it {lack}")
     if running is None or running.sha != sha:
         return ShadowStatus(name, sha, "starting")
     return running if running.reason is ABSENT else replace(running, reason=quoted(running.reason)[:500])

@@ -23,7 +23,7 @@ def standing(swap: Swap, report: EngineReport) -> dict[str, ModelStatus]:
     for name, model in {model.name: model for model in (*plan.models(), *wanted.models())}.items():
         status = _status(swap, model, [each for each in plan.pipelines if each.model.name == name], report)
         asked = [each for each in wanted.pipelines if each.model.name == name]
-        found[name] = replace(status, shadow=compared(swap.record, asked, report))
+        found[name] = replace(status, shadow=compared(swap.record, asked, report, swap.waiting))
     return found
 
 
@@ -40,6 +40,8 @@ def _status(swap: Swap, wanted: ModelPlan, pipelines: list[PipelinePlan], report
         return ModelStatus(refusal.state, version, sha, refusal.reason, previous, refusal.sha[:8])
     if trial is not None and serving is not None and serving.sha256 == trial.sha:
         return ModelStatus("probation", version, sha, ABSENT, previous, trial.sha[:8])
+    if (held := next((swap.held[each.name] for each in pipelines if each.name in swap.held), None)) is not None:
+        return ModelStatus("rejected", version, sha, held, previous, wanted.sha256[:8])
     if (unfit := swap.unfit.get(wanted.name)) is not None:
         candidate: str | Absent = unfit.sha256[:8] if unfit.sha256 else ABSENT
         return ModelStatus("rejected", version, sha, unfit.reason, previous, candidate)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -27,8 +27,10 @@ from edge_infer.models.serving import (
     Slot,
     What,
 )
-from edge_infer.rooms import EngineReport, Running
-from edge_infer.supervisor.house import House
+from edge_infer.rooms import ApplyPlan, EngineReport, Running
+from edge_infer.supervisor.admission import Admission
+from edge_infer.supervisor.holds import Holds
+from edge_infer.supervisor.house import Death, House
 from edge_infer.supervisor.ledger import Ledger
 from edge_infer.supervisor.memory import suffices
 from edge_infer.supervisor.outward import quoted
@@ -43,6 +45,8 @@ FEW: Final = 10
 """Seconds after which fewer frames will do."""
 HUNG: Final = 2.0
 """Seconds over its limit after which a frame on probation does not come back."""
+LOADS: Final = 60.0
+"""Seconds after which a model on probation that is still being loaded never will be."""
 SILENT: Final = 3.0
 """Seconds that an engine with a model on probation may say nothing, at least."""
 DEATHS: Final = 3
@@ -62,17 +66,27 @@ class Swap:
         """What ran before that, and still does until the engine has switched."""
         self.wanted: Plan | None = None
         """What the configuration says."""
+        self.held: Mapping[str, str] = {}
+        """Pipelines that may not run now, and why."""
         self.unfit: dict[str, Unfit] = {}
         """Models that the last configuration named and could not have."""
         self._house = house
         self._ledger = Ledger(house.note)
+        self._admission = Admission()
+        self._holds = Holds()
         self._order = 0
-        self._deaths: deque[float] = deque(maxlen=DEATHS)
+        self._ordered = 0.0
+        self._deaths: deque[tuple[float, Death]] = deque(maxlen=DEATHS)
 
     @property
     def record(self) -> Record:
         """What is known of all models here."""
         return self._ledger.record
+
+    @property
+    def waiting(self) -> Mapping[str, str]:
+        """Why shadows wait that may run, by pipeline."""
+        return self._admission.reasons
 
     # What the supervisor calls.
 
@@ -128,21 +142,24 @@ class Swap:
         self._end_shadows(failed(self.plan, report))
         for name in list(self.record.trials):
             self._judge(name, report)
+        if self._admission.next_one(report) or self.held != self._held(self.plan):
+            self._again()
 
-    def engine_died(self, how: str) -> None:
-        """Every model on probation is to blame; without one the shadows; without, if often, what came last."""
-        if self.plan is not None and (shadows := [each.name for each in self.plan.pipelines if each.shadow]):
-            self._end_shadows(dict.fromkeys(shadows, f"the {how} while it was a shadow"))
+    def engine_died(self, death: Death) -> None:
+        """Every model on probation is to blame; without one the shadows; without, if often, who was at work."""
+        if self.plan is None:
             return
-        self._deaths.append(time.monotonic())
-        trials = list(self.record.trials)
-        for name in trials:
-            self._refuse(name, "rolled_back", f"the {how} while it was on probation", "daemon")
-            self._deaths.clear()  # it has taken the blame for this one
-        often = len(self._deaths) == DEATHS and self._deaths[-1] - self._deaths[0] <= WITHIN
-        if often and not trials and (last := self._last_committed()) is not None:
-            self._refuse(last, "rolled_back", f"the {how}, {DEATHS} times within {WITHIN:.0f} s", "daemon")
-            self._deaths.clear()
+        if shadows := [each.name for each in self.plan.pipelines if each.shadow]:
+            self._end_shadows(dict.fromkeys(shadows, f"the {death.how} while it was a shadow"))
+        elif trials := list(self.record.trials):
+            for name in trials:
+                self._refuse(name, "rolled_back", f"the {death.how} while it was on probation", "daemon")
+            self._deaths.clear()  # they have taken the blame
+        elif death.fell and (again := death.busy & self._holds.on_parole(self.plan)):
+            self._hold(again, death.how)
+        else:
+            self._deaths.append((time.monotonic(), death))
+            self._look_for_the_guilty()
 
     def close(self) -> None:
         """An end in order says nothing against the models on probation."""
@@ -167,6 +184,10 @@ class Swap:
             if name not in record.refused:
                 self._again()
                 return f"{name} is compared again"
+        if self._holds.free(each.name for each in self._of(name)):
+            self._ledger.keep(self.record.told(self._line(self._running_as(name), "retry", by, "held back before")))
+            self._again()
+            return f"{name} runs again"
         if name not in self.record.refused:
             raise EdgeInferError(f"nothing of {name} was refused; edge-infer models history tells what happened")
         assert self.wanted is not None
@@ -176,6 +197,47 @@ class Swap:
         return self._now(name)
 
     # The rules.
+
+    def _look_for_the_guilty(self) -> None:
+        """Of deaths one after the other: who was at work at each of them or, where nobody knows, what came last.
+
+        Of several the one whose model is the newest; what took no other's place is held back.
+        """
+        times, deaths = [at for at, _ in self._deaths], [death for _, death in self._deaths]
+        if len(deaths) < DEATHS or times[-1] - times[0] > WITHIN:
+            return
+        how = f"{deaths[-1].how}, {DEATHS} times within {WITHIN:.0f} s"
+        known = all(death.fell for death in deaths)
+        suspects = frozenset.intersection(*(death.busy for death in deaths)) if known else frozenset[str]()
+        if (name := self._newest(suspects)) is None:
+            return
+        slot = self.record.slots.get(name)
+        if slot is not None and slot.previous is not None:
+            self._refuse(slot.committed.model.name, "rolled_back", f"the {how}", "daemon")
+        else:
+            self._hold({name}, f"{how},")
+        self._deaths.clear()
+
+    def _hold(self, names: Collection[str], how: str) -> None:
+        """These pipelines do not run for a while; the others do."""
+        assert self.plan is not None
+        pipelines = [each for each in self.plan.pipelines if each.name in names]
+        self._holds.hold(pipelines, how)
+        reasons = self._holds.held(self.plan)
+        lines = [self._line(each.model, "held_back", "daemon", reasons[each.name]) for each in pipelines]
+        self._ledger.keep(self.record.told(*lines))
+        for each in pipelines:
+            log.error("pipeline %s is held back: %s", each.name, reasons[each.name])
+            self._house.note(f"pipeline {each.name} is held back: {reasons[each.name]}")
+        self._again()
+
+    def _newest(self, names: Collection[str]) -> str | None:
+        """Of these pipelines the one whose model came last; of none the one that took another's place last."""
+        slots = self.record.slots
+        if names:
+            return max(names, key=lambda name: (name not in slots, slots[name].ts if name in slots else name))
+        replaced = [name for name, slot in slots.items() if slot.previous is not None]
+        return max(replaced, key=lambda name: slots[name].ts, default=None)
 
     def _end_shadows(self, reasons: dict[str, str]) -> None:
         """What was compared and failed is not compared any more."""
@@ -237,6 +299,10 @@ class Swap:
             if each.sha == sha and each.fault:
                 self._refuse(name, "rolled_back", quoted(each.fault), "daemon")
                 return
+        if report.loading:
+            if time.monotonic() - self._ordered > LOADS and any(each.name in report.loading for each in pipelines):
+                self._house.kill_engine(f"has been loading {name} for {LOADS:.0f} s")
+            return
         limit = pipelines[0].model.patience() if pipelines else 0.0
         if hung := [each for each in running if each.sha == sha and each.busy > limit + HUNG]:
             self._house.kill_engine(f"has computed one frame of {name} for {hung[0].busy:.1f} s")
@@ -282,11 +348,6 @@ class Swap:
         found = (slot for slot in self.record.slots.values() if slot.committed.model.name == model.name)
         return next((slot.previous for slot in found if slot.committed.model.sha256 == model.sha256), None)
 
-    def _last_committed(self) -> str | None:
-        """The name of the model that was committed last of those that something was before."""
-        slots = [slot for slot in self.record.slots.values() if slot.previous is not None]
-        return max(slots, key=lambda slot: slot.ts).committed.model.name if slots else None
-
     def _of(self, name: str) -> list[PipelinePlan]:
         return [each for each in (self.plan.pipelines if self.plan else ()) if each.model.name == name]
 
@@ -307,15 +368,23 @@ class Swap:
     def _again(self) -> None:
         """Runs what the record says now."""
         if self.wanted is not None:
-            self._run(effective(self.wanted, self.record))
+            self._run(self._admission.admitted(effective(self.wanted, self.record)))
 
     def _run(self, plan: Plan) -> None:
         self.before, self.plan = self.plan, plan
         self._order += 1
+        self._ordered = time.monotonic()
         trials = tuple(each.name for each in plan.pipelines if each.model.name in self.record.trials)
+        self.held = self._held(plan)
         limits = [each.model.patience() for each in plan.pipelines if each.name in trials]
         self._house.engine_patience = max([SILENT, *(limit + HUNG for limit in limits)]) if trials else None
-        self._house.apply(plan, self._order, trials, suffices(self.before, plan))
+        self._house.apply(ApplyPlan(plan, self._order, trials, suffices(self.before, plan), tuple(self.held)))
+
+    def _held(self, plan: Plan) -> dict[str, str]:
+        """The pipelines that may not run now, and why: the engine died of them, or all they have is a refused model."""
+        refused = {each.name: self.record.refusal(each.model) for each in plan.pipelines}
+        reasons = {name: refusal.reason for name, refusal in refused.items() if refusal is not None}
+        return {**self._holds.held(plan), **reasons}
 
     def _line(self, model: ModelPlan, what: What, by: str, why: str = "") -> Happened:
         return Happened(timestamp(time.time()), model.name, what, model.sha256, model.title, by[:128], why[:500])

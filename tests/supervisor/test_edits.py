@@ -126,6 +126,26 @@ def test_a_model_that_was_committed_is_forgiven_what_was_said_of_it_before(
     running.model(state="active", sha=short(new), deadline=LONG)
 
 
+def test_a_model_that_was_rolled_back_does_not_come_in_again_with_a_pipeline_that_was_away(
+    running: Swapping, slowly: tuple[Swapping, Path], tmp_path: Path
+) -> None:
+    old, new = slowly[1], write_model(tmp_path / "new.tflite", gain=0.85)
+    running.result(short(new), running.edit(new), LONG)
+    assert running.daemon.command("models", "rollback", "light").returncode == 0
+    text = running.text(new)
+    other = text.replace("sources:", f"  other: {{file: {old}}}\nsources:").replace("hall:", "door:")
+    for now in (other.replace("model: light", "model: other"), text):
+        running.daemon.config.write_text(now)
+        assert running.daemon.reload()["state"] == "applied"
+    assert "asked for by" in running.model(state="rolled_back", sha=None, candidate=short(new), deadline=LONG)["reason"]
+    moment = time.monotonic()
+    running.subscriber.wait(
+        f"{P}/hall/state", lambda heard: heard.at > moment - 5 and b"engine_failed" in heard.payload, LONG
+    )
+    assert running.daemon.command("models", "retry", "light").returncode == 0
+    running.result(short(new), moment, LONG)
+
+
 def test_two_editors_at_once_leave_the_last_whole_file_applied_and_no_half(
     running: Swapping, slowly: tuple[Swapping, Path]
 ) -> None:

@@ -1,0 +1,73 @@
+"""Shadows come in one after the other, each once everything else has loaded and there is memory left for it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from edge_infer.config.plan import PipelinePlan, Plan
+from edge_infer.rooms import EngineReport
+from edge_infer.supervisor.memory import SPARE, free
+
+log = logging.getLogger(__name__)
+
+AGAIN: Final = 10.0
+"""Seconds between two looks for memory that was not there."""
+
+
+class Admission:
+    """Which shadows may load; ``reasons`` say, by pipeline, what the others lack."""
+
+    def __init__(self, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> None:
+        """``root`` is where the kernel's files about memory are."""
+        self.reasons: dict[str, str] = {}
+        self._root = root
+        self._clock = clock
+        self._in: set[tuple[str, str]] = set()  # pipelines with the digests of their shadows
+        self._plan: Plan | None = None
+        self._due = -math.inf
+
+    def admitted(self, plan: Plan) -> Plan:
+        """The plan with those shadows only that have come in; the others wait for `next_one`."""
+        asked = {_key(each) for each in plan.pipelines if each.shadow is not None}
+        self._plan, self._in = plan, self._in & asked
+        waiting = {each.name for each in self._waiting()}
+        self.reasons = {name: reason for name, reason in self.reasons.items() if name in waiting}
+        pipelines = tuple(replace(each, shadow=None) if each.name in waiting else each for each in plan.pipelines)
+        return replace(plan, pipelines=pipelines)
+
+    def next_one(self, report: EngineReport) -> bool:
+        """Whether another shadow may come in now: the engine loads nothing, and the memory that it takes is free."""
+        if report.loading or (self.reasons and self._clock() < self._due):
+            return False
+        for pipeline in self._waiting():
+            if not (lack := self._lack(pipeline)):
+                self._in.add(_key(pipeline))
+                return True
+            if pipeline.name not in self.reasons:
+                log.warning("pipeline %s: its shadow %s", pipeline.name, lack)
+            self.reasons[pipeline.name] = lack
+            self._due = self._clock() + AGAIN
+        return False
+
+    def _waiting(self) -> list[PipelinePlan]:
+        pipelines = self._plan.pipelines if self._plan is not None else ()
+        return [each for each in pipelines if each.shadow is not None and _key(each) not in self._in]
+
+    def _lack(self, pipeline: PipelinePlan) -> str:
+        assert pipeline.shadow is not None
+        need, room = pipeline.shadow.model.measured.memory, free(self._root)
+        if need is None or room is None or room - need >= SPARE:
+            return ""
+        have, takes, spare = max(0, room) >> 20, -(-need >> 20), SPARE >> 20
+        return f"waits for memory: it takes {takes} MiB, and of {have} MiB that are free {spare} MiB stay free"
+
+
+def _key(pipeline: PipelinePlan) -> tuple[str, str]:
+    assert pipeline.shadow is not None
+    return pipeline.name, pipeline.shadow.model.sha256

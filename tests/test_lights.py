@@ -1,0 +1,44 @@
+"""Who was at work when a process died: memory says it when the process cannot."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+from edge_infer.lights import MOST, Lights, lit, new_lights, put_out
+
+WORK = """
+import os, signal, sys
+from edge_infer.lights import Lights
+lights = Lights(int(sys.argv[1]))
+with lights.of("yard"):
+    pass
+with lights.of("door"):
+    os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
+def test_a_crash_leaves_the_light_of_whoever_was_at_work() -> None:
+    fd = new_lights()
+    done = subprocess.run([sys.executable, "-c", WORK, str(fd)], pass_fds=(fd,), check=False)
+    assert done.returncode == -signal.SIGSEGV
+    assert lit(fd) == {"door"}
+    put_out(fd)
+    assert lit(fd) == frozenset()
+    os.close(fd)
+
+
+def test_lights_go_on_and_off_and_there_are_only_so_many() -> None:
+    fd = new_lights()
+    lights = Lights(os.dup(fd))
+    with lights.of("a"), lights.of("b" * 64):
+        assert lit(fd) == {"a", "b" * 64}
+        with lights.of("a"):
+            pass
+    assert lit(fd) == frozenset()
+    for number in range(MOST):
+        with lights.of(f"p{number}"):
+            assert lit(fd) <= {f"p{number}"}
+    os.close(fd)
