@@ -16,11 +16,9 @@ from paho.mqtt.properties import Properties
 from edge_infer.config.plan import MqttPlan, TlsPlan
 from edge_infer.credentials import broker_password
 from edge_infer.errors import StartError
+from edge_infer.publisher.flight import MOST_WINDOW
 from edge_infer.publisher.topics import OFFLINE, STATUS
 
-WINDOW: Final = 20
-"""Messages under way at once on a quick link; a slow one gets more, so that its latency does not limit the rate."""
-MOST_WINDOW: Final = 200
 KEEPALIVE: Final = 30
 CONNECT_TIMEOUT: Final = 5.0
 HANDSHAKE_TIMEOUT: Final = 15.0

@@ -18,9 +18,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge_infer.config.plan import MqttPlan
 from edge_infer.publisher.attempt import Attempt
 from edge_infer.publisher.cargo import Cargo, Outgoing
-from edge_infer.publisher.client import KEEPALIVE, MOST_WINDOW, WINDOW, FloodError, Manner, OneWayClient, hang_up
+from edge_infer.publisher.client import KEEPALIVE, FloodError, Manner, OneWayClient, hang_up
 from edge_infer.publisher.clock import Clock
 from edge_infer.publisher.diagnosis import Diagnosis
+from edge_infer.publisher.flight import MOST_WINDOW, Flight
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.secretfiles import SecretFiles
 from edge_infer.publisher.topics import OFFLINE, ONLINE, RULES, STATUS, Kind
@@ -33,9 +34,6 @@ _NAMES: Final = {V5: "MQTT 5", V311: "MQTT 3.1.1"}
 _NO_LIMIT: Final = 1 << 28
 _MOST_READS: Final = 200
 """Reads within a second that bring nothing we wait for."""
-
-_RATE: Final = 40.0
-"""Messages a second that the latency of a link shall not be what prevents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,8 @@ class Link:
         self._since = self._acked_at = 0.0
         self._retry_at = 0.0
         self._under_way: dict[int, tuple[Outgoing, float]] = {}
-        self._window, self._qos, self._most = WINDOW, int(plan.qos), _NO_LIMIT
+        self._flight = Flight()
+        self._qos, self._most = int(plan.qos), _NO_LIMIT
         self._reads, self._reads_since = 0, 0.0
         self._sentence = f"not yet connected to {address(plan)}"
 
@@ -227,7 +226,7 @@ class Link:
                 break
 
     def _send(self, client: OneWayClient, now: float) -> None:
-        while len(self._under_way) < self._window and not client.want_write():
+        while len(self._under_way) < self._flight.window and not client.want_write():
             message = self._cargo.next(self._most)
             if message is None:
                 self._idle = not self._under_way
@@ -261,10 +260,7 @@ class Link:
             self._ended = refusal(reason.value, reason.getName(), self.plan)
             return
         now = time.monotonic()
-        window = min(
-            MOST_WINDOW, max(WINDOW, int(_RATE * (now - self._since)))
-        )  # nothing was queued before this answer
-        self._window = min(window, getattr(properties, "ReceiveMaximum", MOST_WINDOW))
+        self._flight.begin(getattr(properties, "ReceiveMaximum", MOST_WINDOW))
         self._up, self._since, self._acked_at, self._reads = True, now, now, 0
         self._qos = min(int(self.plan.qos), getattr(properties, "MaximumQoS", 1))
         self._most = getattr(properties, "MaximumPacketSize", _NO_LIMIT) - len(self.plan.topic.encode()) - _ROOM
@@ -275,10 +271,12 @@ class Link:
         self._cargo.begin()
 
     def _on_publish(self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties) -> None:
-        message, _ = self._under_way.pop(mid, (None, 0.0))
+        full = len(self._under_way) >= self._flight.window
+        message, sent = self._under_way.pop(mid, (None, 0.0))
         if message is None:
             return  # QoS 0, written before `publish` returned
         self._reads, self._acked_at = 0, time.monotonic()
+        self._flight.acked(self._acked_at - sent, full=full)
         if not reason.is_failure:
             self._cargo.acked(message)
             return

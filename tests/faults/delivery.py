@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.backlog import drain, long_outage
+from tests.faults.backlog import drain, long_outage, slow_link
 from tests.faults.figure import Figure
 from tests.faults.online import returns, writes
 from tests.faults.outbox_cuts import age_of_loss, power_cuts
@@ -35,6 +35,7 @@ def parts(share: float) -> tuple[Part, ...]:
         Part("age of what a cut takes", 1, lambda place: age_of_loss(place, full(20, 3), full(1000, 20))),
         Part("long outage", 1, lambda place: long_outage(place, full(72 * 3600, 3000), full(32 << 20, 1 << 20))),
         Part("drain", 5, lambda place: drain(place, full(86400, 500))),
+        Part("slow link", 2, lambda place: slow_link(place, full(600, 30))),
         Part("writes", 10, lambda place: writes(place, full(600, 5))),
         Part("returns", 4, lambda place: returns(place, full(20))),
         Part("inference", 4, lambda place: inference(place, max(3.0, 10 * share), full(6))),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.privacy.packets import Publication
-from tests.faults.backlog import drain, long_outage
+from tests.faults.backlog import drain, long_outage, slow_link
 from tests.faults.figure import Figure
 from tests.faults.online import returns
 from tests.faults.outbox_cuts import age_of_loss, power_cuts
@@ -21,6 +21,7 @@ SHORT: dict[str, Callable[[Path], list[Figure]]] = {
     "age of what a cut takes": lambda folder: age_of_loss(folder, 3, 20),
     "long outage": lambda folder: long_outage(folder, 6000, 1 << 20),
     "drain": lambda folder: drain(folder, 1500),
+    "slow link": lambda folder: slow_link(folder, 60),
     "returns": lambda folder: returns(folder, 1),
     "storm": lambda folder: storm(folder, 4, 2),
 }
