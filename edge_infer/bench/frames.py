@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from edge_infer.codec import JsonValue
+from edge_infer.config.plan import Gives, SourcePlan
 from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Captured, Frame, Line, Pixels, Samples
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.preprocess.signal import MIXED
+from edge_infer.readers.sources import Picture, make_source, source_target
 
+MEMORY: Final = "memory"
 MANY: Final = 8
 """Different frames, so that no cache knows them and no two in a row are equal."""
 WORDS: Final = "the quick brown fox jumps over the lazy dog and was never heard of again"
@@ -33,6 +39,26 @@ def make_frames(model: LoadedModel, size: tuple[int, int]) -> list[Captured]:
     return [_stretch(random, model, example) for _ in range(MANY)]
 
 
+def memory_plan(gives: Gives) -> SourcePlan:
+    """The source of `Memory`."""
+    return SourcePlan(MEMORY, MEMORY, "", live=False, network=False, options={}, gives=gives, noisy=False)
+
+
+def clip_plan(clip: Path) -> SourcePlan:
+    """A video file, over and over, of which nothing is dropped."""
+    options: dict[str, JsonValue] = {"file": str(clip.absolute()), "loop": True, "realtime": False}
+    return SourcePlan("clip", "video", source_target("video"), live=False, network=False, options=options)
+
+
+def first_frames(clip: Path) -> list[Captured]:
+    """Some frames of a clip; raises `SourceError` when it cannot be read."""
+    frames: list[Captured] = []
+    with make_source(clip_plan(clip)) as source:
+        while len(frames) < MANY and isinstance(picture := source.read(), Picture):
+            frames.append(Frame(picture.pixels.copy(), picture.color, 0.0, 0.0, 1))
+    return frames
+
+
 class Memory:
     """A capture that offers these frames again and again, as fast as they are taken."""
 
@@ -44,6 +70,11 @@ class Memory:
 
     def run(self, feed: Feed) -> None:
         """Until the feed is closed."""
+        for _ in self.turns(feed):
+            pass
+
+    def turns(self, feed: Feed) -> Iterator[bool]:
+        """One frame a turn."""
         feed.lossless = True
         for number in count(1):
             if feed.stopping:
@@ -52,6 +83,7 @@ class Memory:
                 self._frames[number % len(self._frames)], wall=time.time(), monotonic=time.monotonic(), number=number
             )
             feed.offer(number, lambda frame=frame: frame)  # type: ignore[misc]
+            yield True
 
 
 def _picture(random: np.random.Generator, width: int, height: int) -> Pixels:

@@ -12,8 +12,9 @@ from typing import Final
 
 from edge_infer.bench.coverage import DELEGATE, left_alone
 from edge_infer.bench.runs import Bare, Run, Whole, frames_for
-from edge_infer.bench.stages import time_stages
-from edge_infer.config.plan import InputPlan, PipelinePlan
+from edge_infer.bench.stages import STAGES, time_stages
+from edge_infer.config.plan import InputPlan, PipelinePlan, Publish
+from edge_infer.engine.frame import Frame
 from edge_infer.engine.interpreter import backend_name
 
 ROUNDS: Final = 5
@@ -52,6 +53,7 @@ class Measured:
     cores: int
     runtime: str
     frame: str
+    publish: Publish
     rounds: int
     runs_a_frame: int
     bare: Spread
@@ -75,11 +77,15 @@ Told = Callable[[str, float], None]
 """Says what is being done, and which share of all is done."""
 
 
-def measure(plan: PipelinePlan, size: tuple[int, int], seconds: float, rounds: int, told: Told) -> Measured:
-    """Measures for about ``seconds`` altogether; pictures are of width and height ``size``."""
+def measure(
+    plan: PipelinePlan, size: tuple[int, int], seconds: float, rounds: int, told: Told, *, clip: Path | None = None
+) -> Measured:
+    """Measures for about ``seconds`` altogether; pictures are of width and height ``size``, or those of a ``clip``."""
     told("making frames", 0.0)
-    frames = frames_for(plan, size)
-    bare, whole = Bare(plan, frames[0]), Whole(plan, frames)
+    frames = frames_for(plan, size, clip)
+    bare, whole = Bare(plan, frames[0]), Whole(plan, frames, clip)
+    if isinstance(frames[0], Frame):
+        size = frames[0].size
     each = seconds / (2 * rounds + 2)
     pairs: list[tuple[Run, Run]] = []
     try:
@@ -91,10 +97,11 @@ def measure(plan: PipelinePlan, size: tuple[int, int], seconds: float, rounds: i
     finally:
         bare.close()
     told("stages", 2 * rounds / (2 * rounds + 2))
-    stages = time_stages(plan, frames, each)
+    stages = time_stages(plan, frames, each, clip) | {"wait": median(other.wait for _, other in pairs)}
     told("threads", (2 * rounds + 1) / (2 * rounds + 2))
     threads = {plan.threads: median(one.rate for one, _ in pairs), **_other_threads(plan, frames[0], each)}
     told("", 1.0)
+    taken = plan.model.input.takes
     many = plan.model.input.tiles[0] * plan.model.input.tiles[1] if isinstance(plan.model.input, InputPlan) else 1
     return Measured(
         name=plan.name,
@@ -102,7 +109,8 @@ def measure(plan: PipelinePlan, size: tuple[int, int], seconds: float, rounds: i
         machine=_machine(),
         cores=len(os.sched_getaffinity(0)),
         runtime=backend_name(),
-        frame=f"{size[0]}x{size[1]}" if plan.model.input.takes == "image" else plan.model.input.takes,
+        frame=f"{size[0]}x{size[1]}{' of ' + clip.name if clip else ''}" if isinstance(frames[0], Frame) else taken,
+        publish=plan.publish,
         rounds=rounds,
         runs_a_frame=many,
         bare=Spread.of([one.rate for one, _ in pairs]),
@@ -110,7 +118,7 @@ def measure(plan: PipelinePlan, size: tuple[int, int], seconds: float, rounds: i
         ratio=Spread.of([other.rate * many / one.rate for one, other in pairs]),
         bare_cpu=median(one.cpu for one, _ in pairs),
         pipeline_cpu=median(other.cpu for _, other in pairs),
-        stages=stages,
+        stages={stage: stages[stage] for stage in STAGES},
         threads=dict(sorted(threads.items())),
         operators=sum(step.name != DELEGATE for step in steps),
         not_delegated=tuple(rest),

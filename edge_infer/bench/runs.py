@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
-from edge_infer.bench.frames import Memory, make_frames
+from edge_infer.bench.frames import MEMORY, Memory, clip_plan, first_frames, make_frames, memory_plan
 from edge_infer.channel import Channel
-from edge_infer.config.plan import PipelinePlan, SourcePlan
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.capture import local_capture
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.interpreter import Interpreter
 from edge_infer.engine.model import LoadedModel
@@ -32,10 +34,11 @@ BATCH: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Frames a second, and seconds of processor time that this process took for each."""
+    """Frames a second, and seconds for each: of the processor in this process, and of waiting for the frame."""
 
     rate: float
     cpu: float
+    wait: float = 0.0
 
 
 class Bare:
@@ -72,21 +75,22 @@ class Bare:
 
 
 class Whole:
-    """The pipeline as the engine runs it, on frames in memory, every result handed over to another process."""
+    """The pipeline as the engine runs it, what it has to say handed over to another process."""
 
-    def __init__(self, plan: PipelinePlan, frames: list[Captured]) -> None:
-        self._plan = replace(plan, publish="every", fps=None)
+    def __init__(self, plan: PipelinePlan, frames: list[Captured], clip: Path | None = None) -> None:
+        """On ``frames`` in memory, or on the ``clip``, over and over, as fast as it goes."""
+        self._plan = replace(plan, fps=None)
         self._frames = frames
+        self._source = clip_plan(clip) if clip else memory_plan(plan.model.input.takes)
 
     def run(self, seconds: float) -> Run:
-        """For so many seconds, from the first result on; raises `StartError` when there is none."""
+        """For so many seconds, from the first outcome on; raises `StartError` when there is none."""
         with _taker() as channel:
             outlet = Outlet(channel, BOOT)
-            plan = SourcePlan("memory", "memory", "", False, False, {}, gives=self._plan.model.input.takes, noisy=False)
-            feed = make_feed(plan)
+            feed = make_feed(self._source)
             pipeline = Worker(self._plan, feed, outlet)
             pipeline.start()
-            feed.start(Memory(self._frames))
+            feed.start(Memory(self._frames) if self._source.kind == MEMORY else local_capture(self._source))
             try:
                 return self._measure(outlet, channel, pipeline, seconds)
             finally:
@@ -95,17 +99,18 @@ class Whole:
                 pipeline.close()
 
     def _measure(self, outlet: Outlet, channel: Channel, pipeline: Worker, seconds: float) -> Run:
-        name, limit = self._plan.name, time.monotonic() + START
-        while outlet.numbered(name) == 0:
+        limit = time.monotonic() + START
+        while pipeline.progress()[0] == 0:
             if time.monotonic() > limit:
-                raise StartError(f"no result within {START:g} s: {pipeline.health().error}")
+                raise StartError(f"no outcome within {START:g} s: {pipeline.health().error}")
             self._listen(outlet, channel, 0.01)
-        first, cpu, begun = outlet.numbered(name), time.process_time(), time.perf_counter()
+        first, waited = pipeline.progress()
+        cpu, begun = time.process_time(), time.perf_counter()
         while (spent := time.perf_counter() - begun) < seconds:
             self._listen(outlet, channel, min(0.1, max(0.0, seconds - spent)))
-        done = outlet.numbered(name) - first
-        spent = time.perf_counter() - begun
-        return Run(done / spent, (time.process_time() - cpu) / max(1, done))
+        done, since = pipeline.progress()
+        spent, frames = time.perf_counter() - begun, max(1, done - first)
+        return Run((done - first) / spent, (time.process_time() - cpu) / frames, (since - waited) / frames)
 
     @staticmethod
     def _listen(outlet: Outlet, channel: Channel, seconds: float) -> None:
@@ -134,7 +139,9 @@ def _taker() -> Iterator[Channel]:
             process.wait()
 
 
-def frames_for(plan: PipelinePlan, size: tuple[int, int]) -> list[Captured]:
-    """Frames in memory for a plan."""
+def frames_for(plan: PipelinePlan, size: tuple[int, int], clip: Path | None = None) -> list[Captured]:
+    """Frames in memory for a plan; raises `SourceError` for a clip that cannot be read."""
+    if clip is not None:
+        return first_frames(clip)
     with LoadedModel(plan) as model:
         return make_frames(model, size)

@@ -5,23 +5,28 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from pathlib import Path
 from statistics import median
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from edge_infer.bench.frames import clip_plan
 from edge_infer.channel import pack
 from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.frame import Captured
+from edge_infer.engine.frame import Captured, Frame
 from edge_infer.engine.mask import Mask
 from edge_infer.engine.model import LoadedModel, Look
 from edge_infer.engine.outcome import Composer
+from edge_infer.readers.sources import Picture, make_source
 from edge_infer.rooms import Handover
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-STAGES: Final = ("preprocess", "invoke", "decode", "after", "hand-over")
+STAGES: Final = ("capture", "preprocess", "wait", "invoke", "decode", "after", "hand-over")
+"""All but ``wait``, which only a running pipeline has, are timed here."""
 MOST: Final = 2000
 """Frames that are timed."""
 T = TypeVar("T")
@@ -48,15 +53,27 @@ class Clocks:
         self._spent.clear()
 
 
-def time_stages(plan: PipelinePlan, frames: list[Captured], seconds: float) -> dict[str, float]:
+def time_stages(
+    plan: PipelinePlan, frames: list[Captured], seconds: float, clip: Path | None = None
+) -> dict[str, float]:
     """The median seconds of each of `STAGES`."""
     end, number = time.perf_counter() + seconds, 0
     with LoadedModel(plan) as model, _Steps(plan, model) as steps:
+        captured = _captured(frames, clip)
         while not steps.clocks.times or (time.perf_counter() < end and number < MOST):
             number += 1
-            for window in model.frames(frames[number % len(frames)]):
+            for window in model.frames(steps.clocks.time("capture", lambda: next(captured))):
                 steps(window)
     return {stage: median(steps.clocks.times[stage]) for stage in STAGES}
+
+
+def _captured(frames: list[Captured], clip: Path | None) -> Iterator[Captured]:
+    """Those in memory again and again, or those of the clip."""
+    if clip is None:
+        yield from cycle(frames)
+    with make_source(clip_plan(clip or Path())) as source:
+        while isinstance(picture := source.read(), Picture):
+            yield Frame(picture.pixels, picture.color, picture.wall, picture.monotonic, 1)
 
 
 class _Steps:

@@ -29,6 +29,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, metavar="N", help="for each pipeline (%(default)g)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of both by turns (%(default)s)")
     parser.add_argument("--frame", default="1280x720", metavar="WxH", help="size of the pictures (%(default)s)")
+    parser.add_argument("--clip", type=Path, metavar="FILE", help="pictures of this video, read as fast as it goes")
+    parser.add_argument(
+        "--publish", choices=("change", "every"), help="which results are handed over (as configured; MODEL: change)"
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the runtime, with MODEL (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object a pipeline")
 
@@ -40,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
 
     bar = _Bar(sys.stderr.isatty())
     for plan in _plans(args):
-        found = measure(plan, size, args.seconds, args.rounds, bar)
+        if args.publish:
+            plan = replace(plan, publish=args.publish)  # noqa: PLW2901
+        found = measure(plan, size, args.seconds, args.rounds, bar, clip=args.clip)
         print(json.dumps(_facts(found)) if args.json else "\n".join(_table(found)), flush=True)
         if found.noisy:
             print(
@@ -102,7 +108,7 @@ def _table(found: Measured) -> list[str]:
     cpu = f"{1e3 * found.bare_cpu:.3f} ms bare, {1e3 * found.pipeline_cpu:.3f} ms a frame"
     tried = ", ".join(f"{count}: {rate:.1f}" for count, rate in found.threads.items())
     return [
-        f"{found.name}: {found.model} on {found.frame}, {found.runtime}",
+        f"{found.name}: {found.model} on {found.frame}, publish: {found.publish}, {found.runtime}",
         f"{found.machine}, {found.cores} cores; {found.rounds} rounds by turns",
         "",
         f"{'':18s}{'quarter':>12s}{'median':>12s}{'3 quarters':>12s}",
@@ -124,9 +130,10 @@ def _row(what: str, spread: Spread, decimals: int, unit: str = "") -> str:
 
 
 def _stages(found: Measured) -> Iterator[str]:
-    whole = sum(found.stages.values())
+    whole = sum(seconds for stage, seconds in found.stages.items() if stage != "wait")
     for stage, seconds in found.stages.items():
-        yield f"  {stage:16s}{1e3 * seconds:12.3f} ms, {seconds / whole:4.0%} of a frame by itself"
+        share = "for the next frame" if stage == "wait" else f"{seconds / whole:4.0%} of a frame by itself"
+        yield f"  {stage:16s}{1e3 * seconds:12.3f} ms, {share}"
 
 
 def _coverage(found: Measured) -> str:

@@ -6,6 +6,7 @@ import base64
 import logging
 import random
 import time
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 import numpy as np
@@ -31,7 +32,8 @@ FROM_STREAM: Final = (SamplesReady, LineReady, ReaderTrouble)
 class Capture(Protocol):
     """Where a feed's frames come from; ``run`` is its thread and ends soon after ``feed.stopping``.
 
-    ``interrupt``, called by another thread, ends a wait that may be long.
+    ``interrupt``, called by another thread, ends a wait that may be long. It *may* have ``turns(feed)``, which does the
+    same step by step, so that a pipeline can do it in its own thread (`Feed.draw`): each offers something, or is False.
     """
 
     def run(self, feed: Feed) -> None: ...
@@ -128,11 +130,16 @@ class LocalCapture:
         interrupt(self._source)
 
     def run(self, feed: Feed) -> None:
-        """Opens the source again, after a pause, whenever it fails."""
+        """Reads on until the feed is closed."""
+        for _ in self.turns(feed):
+            pass
+
+    def turns(self, feed: Feed) -> Iterator[bool]:
+        """Reads once a turn, and says whether that went well; a source that fails is opened again, after a pause."""
         pause = 0.5
         while not feed.stopping:
             try:
-                self._read_all(feed)
+                yield from self._read_all(feed)
             except SourceError as error:
                 feed.trouble(str(error))
             except EdgeInferError as error:
@@ -143,10 +150,11 @@ class LocalCapture:
                 feed.trouble(f"unexpected {type(error).__name__}: {error}")
             else:
                 return
+            yield False
             feed.pause(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
             pause = min(pause * 2, RETRY_MOST)
 
-    def _read_all(self, feed: Feed) -> None:
+    def _read_all(self, feed: Feed) -> Iterator[bool]:
         fresh = True
         with self._source as source:
             feed.lossless = source.lossless
@@ -163,6 +171,7 @@ class LocalCapture:
                     item = self._captured(first(reading) if fresh else reading)
                     fresh = False
                     feed.offer(self._number, lambda item=item: item)  # type: ignore[misc]
+                yield True
 
     def _wanted(self, reading: Reading, feed: Feed, *, lossless: bool) -> bool:
         if lossless:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -52,11 +52,18 @@ class Feed:
         self._frame: Captured | None = None
         self._capture: Capture | None = None
         self._thread: threading.Thread | None = None
+        self._drawing: Cursor | None = None  # who would read on by itself
+        self._turns: Iterator[bool] = iter(())
+        self._parked = False  # the capture's thread leaves it to that one
+        self.drawn_since = 0.0
+        """When a pipeline began to read by itself, on the monotonic clock; 0 while none does."""
 
     def start(self, capture: Capture) -> None:
         """Begins to capture in a thread of its own."""
         self._capture = capture
-        self._thread = threading.Thread(target=capture.run, args=(self,), name=f"capture-{self.plan.name}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(capture,), name=f"capture-{self.plan.name}", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -102,8 +109,19 @@ class Feed:
                 self._cursors.remove(cursor)
             self._changed.notify_all()
 
+    def draw(self, cursor: Cursor, *, alone: bool) -> None:
+        """Whether this pipeline, as long as it is ``alone``, reads on by itself where nothing may be dropped.
+
+        Its own thread then does what that of the capture did: a model may be done before one has woken the other.
+        """
+        with self._changed:
+            if alone or self._drawing is cursor:
+                self._drawing = cursor if alone else None
+            self._changed.notify_all()
+
     def next(self, cursor: Cursor, timeout: float) -> Captured | None:
         """The newest frame that this cursor has not seen, waiting for it up to ``timeout`` seconds."""
+        self._draw(cursor)
         with self._changed:
             if not self._waits(cursor) and not self._changed.wait_for(lambda: self._waits(cursor), timeout):
                 return None
@@ -153,7 +171,7 @@ class Feed:
             self._number, self._take, self._frame = number, take, None
             self._watch.frame(time.monotonic(), repeated=repeated, black=black)
             self._changed.notify_all()
-            if self.lossless:
+            if self.lossless and not self.drawn_since:
                 self._changed.wait_for(lambda: self.stopping or self._taken(number))
 
     def trouble(self, text: str, *, ended: bool = False) -> None:
@@ -175,6 +193,43 @@ class Feed:
     def exclusively(self) -> threading.Condition:
         """While this is held nobody copies a frame."""
         return self._changed
+
+    def _run(self, capture: Capture) -> None:
+        """The capture's thread: reads on, unless a pipeline does."""
+        turns = getattr(capture, "turns", None)
+        if turns is None:
+            capture.run(self)
+            return
+        self._turns = turns(self)
+        for _ in self._turns:
+            with self._changed:
+                self._parked = self._alone()
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: not self.drawn_since and (self.stopping or not self._alone()))
+                self._parked = False
+
+    def _alone(self) -> bool:
+        return self.lossless and self.plan.fps is None and self._cursors == [self._drawing]
+
+    def _draw(self, cursor: Cursor) -> None:
+        """One turn of the capture, in the thread of the pipeline that draws; a bad turn is for the other thread."""
+        if self._drawing is not cursor:
+            return
+        with self._changed:
+            if not self._parked and not self._waits(cursor):
+                self._changed.wait_for(lambda: self._parked or self._waits(cursor) or not self._alone(), TICK)
+            if self._waits(cursor) or not (self._parked and self._alone()):
+                return
+            self.drawn_since = time.monotonic()
+        good = False
+        try:
+            good = next(self._turns, False)
+        finally:
+            with self._changed:
+                self.drawn_since = 0.0
+                self._drawing = self._drawing if good else None
+                if not self._alone():
+                    self._changed.notify_all()
 
     def _waits(self, cursor: Cursor) -> bool:
         return self._number > cursor.last and self._take is not None

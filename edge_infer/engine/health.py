@@ -96,11 +96,16 @@ class PipelineWatch:
         self.held_back = 0
         self.faults = 0
         self.busy_since = 0.0
+        self.frames = 0
+        """How many became an outcome."""
+        self.waited = 0.0
+        """Seconds without a frame to work on."""
         self._started = now
         self._runs: deque[tuple[float, float]] = deque(maxlen=2048)
 
     def done(self, now: float, milliseconds: float) -> None:
         """One frame became an outcome, ``milliseconds`` after its capture."""
+        self.frames += 1
         self._runs.append((now, milliseconds))
 
     def health(self, now: float, produced: int) -> PipelineHealth:

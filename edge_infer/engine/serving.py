@@ -51,6 +51,8 @@ class Serving:
         self.publication = Publication(plan)
         self.pacer = Pacer(plan.fps)
         self.ready = False
+        self.quick = False
+        """Whether a run takes so little that one thread does all, where nothing may be dropped."""
         self.prepares = False
         """Whether the next frame is to be prepared while one is in the model."""
         self._prepared: deque[_Prepared] = deque(maxlen=2)  # the frame that comes now, and the one after it
@@ -65,7 +67,9 @@ class Serving:
     def load(self) -> None:
         """Loads and warms the model; raises `ModelError`, and whatever a plug-in throws."""
         self._stack.enter_context(self.model)
-        self.prepares = self.model.taken.takes == "image" and self.plan.crops is None and self._worth_it()
+        self.quick = self.plan.ahead == "never" or (self.plan.ahead == "auto" and self.model.seconds < SHORT)
+        pictures = self.model.taken.takes == "image" and self.plan.crops is None
+        self.prepares = pictures and not self.quick and self._cores_enough()
         self.ready = True
 
     def prepare(self, frame: Captured) -> None:
@@ -115,10 +119,8 @@ class Serving:
         elif self.trial is None:
             self.trial = Trial(self.plan.model)
 
-    def _worth_it(self) -> bool:
-        if self.plan.ahead != "auto":
-            return self.plan.ahead == "always"
-        return self.model.seconds >= SHORT and len(os.sched_getaffinity(0)) > 1
+    def _cores_enough(self) -> bool:
+        return self.plan.ahead == "always" or len(os.sched_getaffinity(0)) > 1
 
     def close(self) -> None:
         """Lets go of the model, and of the memory that it had."""

@@ -23,6 +23,7 @@ class Stream(Feed):
 
     def next(self, cursor: Cursor, timeout: float) -> Captured | None:
         """The oldest stretch that this cursor has not seen, waiting for it up to ``timeout`` seconds."""
+        self._draw(cursor)
         with self._changed:
             if not cursor.waiting and not self._changed.wait_for(lambda: bool(cursor.waiting), timeout):
                 return None
@@ -34,6 +35,9 @@ class Stream(Feed):
         """A signal does not wait: what is not looked at is still gathered."""
         del cursor
         return False
+
+    def _waits(self, cursor: Cursor) -> bool:
+        return bool(cursor.waiting)
 
     def newest(self) -> Captured | None:
         """The newest stretch or line."""
@@ -49,7 +53,7 @@ class Stream(Feed):
             for cursor in self._cursors:
                 cursor.waiting.append(self._after_overrun(cursor, item))
             self._changed.notify_all()
-            if self.lossless:
+            if self.lossless and not self.drawn_since:
                 self._changed.wait_for(lambda: self.stopping or all(len(c.waiting) < AHEAD for c in self._cursors))
 
     def _after_overrun(self, cursor: Cursor, item: Captured) -> Captured:

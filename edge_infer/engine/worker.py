@@ -107,6 +107,10 @@ class Worker:
         """What runs here, and how it does."""
         return self._models.running(self.busy())
 
+    def progress(self) -> tuple[int, float]:
+        """How many frames became an outcome, and the seconds without one to work on."""
+        return self._watch.frames, self._watch.waited
+
     def unsettled(self) -> bool:
         """Whether the next report is awaited: something is being loaded or on trial."""
         return self._models.unsettled()
@@ -117,7 +121,11 @@ class Worker:
 
     def busy(self) -> float:
         """Seconds that the frame under way has taken so far; 0 between frames."""
-        since = self._watch.busy_since or self._ahead.busy_since
+        since = (
+            self._watch.busy_since
+            or self._ahead.busy_since
+            or (self.feed.drawn_since if self._models.serving.quick else 0.0)
+        )
         return time.monotonic() - since if since else 0.0
 
     def _run(self) -> None:
@@ -148,6 +156,7 @@ class Worker:
         if not switch.error:
             self._watch.error = ""
             self.feed.attach_again(self._cursor)
+            self.feed.draw(self._cursor, alone=self._models.serving.quick)
         elif not self._models.serving.ready:
             self._failed(ModelError(switch.error))
             self.feed.detach(self._cursor)
@@ -159,7 +168,9 @@ class Worker:
             self._stop.wait(min(rest, TICK))
             self.feed.rest(self._cursor)  # what came meanwhile is passed over, so that the frame it takes is fresh
         else:
+            begun = time.monotonic()
             taken = self._ahead.next(TICK)
+            self._watch.waited += time.monotonic() - begun
         reason = self.feed.blocked()
         if taken is not None and reason in (None, "source_ended"):  # the last frame of a source counts too
             self._use(serving, taken)

@@ -32,7 +32,7 @@ def check(found: dict[str, object], frame: str) -> None:
     assert found["frame"] == frame
     stages = found["stages"]
     assert isinstance(stages, dict)
-    assert list(stages) == ["preprocess", "invoke", "decode", "after", "hand-over"]
+    assert list(stages) == ["capture", "preprocess", "wait", "invoke", "decode", "after", "hand-over"]
     assert all(seconds > 0 for seconds in stages.values())
     assert isinstance(found["pss"], int)
     assert found["pss"] > 10 << 20
