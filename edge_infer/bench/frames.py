@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -79,11 +78,19 @@ class Memory:
         for number in count(1):
             if feed.stopping:
                 return
-            frame = replace(
-                self._frames[number % len(self._frames)], wall=time.time(), monotonic=time.monotonic(), number=number
-            )
+            frame = _now(self._frames[number % len(self._frames)], number)
             feed.offer(number, lambda frame=frame: frame)  # type: ignore[misc]
             yield True
+
+
+def _now(frame: Captured, number: int) -> Captured:
+    """The same as if it were captured now, made as sources make it."""
+    wall, monotonic = time.time(), time.monotonic()
+    if isinstance(frame, Frame):
+        return Frame(frame.pixels, frame.color, wall, monotonic, number)
+    if isinstance(frame, Samples):
+        return Samples(frame.values, frame.rate, wall, monotonic, number)
+    return Line(frame.text, wall, monotonic, number)
 
 
 def _picture(random: np.random.Generator, width: int, height: int) -> Pixels:

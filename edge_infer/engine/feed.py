@@ -44,7 +44,9 @@ class Feed:
         self.plan = plan
         self.lossless = False
         self._watch = SourceWatch(time.monotonic(), noisy=plan.noisy, quiet=plan.gives == "text")
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._unparked = threading.Condition(lock)  # apart, so that not every frame wakes who is parked
         self._stop = threading.Event()
         self._cursors: list[Cursor] = []
         self._number = 0
@@ -70,7 +72,7 @@ class Feed:
         """Begins to stop capturing."""
         self._stop.set()
         with self._changed:
-            self._changed.notify_all()
+            self._tell()
 
     def close(self, timeout: float = 2.0) -> None:
         """Waits up to ``timeout`` seconds until capturing has stopped; may be called twice."""
@@ -90,7 +92,7 @@ class Feed:
         with self._changed:
             cursor = Cursor(self._number)
             self._cursors.append(cursor)
-            self._changed.notify_all()
+            self._tell()
             return cursor
 
     def attach_again(self, cursor: Cursor) -> None:
@@ -100,14 +102,14 @@ class Feed:
                 cursor.last = self._number
                 cursor.waiting.clear()
                 self._cursors.append(cursor)
-                self._changed.notify_all()
+                self._tell()
 
     def detach(self, cursor: Cursor) -> None:
         """The reader is gone; a lossless feed no longer waits for it."""
         with self._changed:
             if cursor in self._cursors:
                 self._cursors.remove(cursor)
-            self._changed.notify_all()
+            self._tell()
 
     def draw(self, cursor: Cursor, *, alone: bool) -> None:
         """Whether this pipeline, as long as it is ``alone``, reads on by itself where nothing may be dropped.
@@ -117,7 +119,7 @@ class Feed:
         with self._changed:
             if alone or self._drawing is cursor:
                 self._drawing = cursor if alone else None
-            self._changed.notify_all()
+            self._tell()
 
     def next(self, cursor: Cursor, timeout: float) -> Captured | None:
         """The newest frame that this cursor has not seen, waiting for it up to ``timeout`` seconds."""
@@ -205,8 +207,12 @@ class Feed:
             with self._changed:
                 self._parked = self._alone()
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: not self.drawn_since and (self.stopping or not self._alone()))
+                self._unparked.wait_for(lambda: not self.drawn_since and (self.stopping or not self._alone()))
                 self._parked = False
+
+    def _tell(self) -> None:
+        self._changed.notify_all()
+        self._unparked.notify_all()
 
     def _alone(self) -> bool:
         return self.lossless and self.plan.fps is None and self._cursors == [self._drawing]
@@ -229,7 +235,7 @@ class Feed:
                 self.drawn_since = 0.0
                 self._drawing = self._drawing if good else None
                 if not self._alone():
-                    self._changed.notify_all()
+                    self._tell()
 
     def _waits(self, cursor: Cursor) -> bool:
         return self._number > cursor.last and self._take is not None

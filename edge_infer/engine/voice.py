@@ -44,8 +44,9 @@ class Voice:
         with self._following:
             if self._hushed:
                 return findings
-            self._ahead = frame.monotonic - frame.instant.moment
-            followed, news = serving.follow(findings, frame.instant, frame.parent)
+            now = frame.instant
+            self._ahead = frame.monotonic - now.moment
+            followed, news = serving.follow(findings, now, frame.parent)
             self._tell(news)
             return followed
 

@@ -85,7 +85,7 @@ class ClassificationTask:
         if kept.size > 1:
             order = (-scores).argsort(kind="stable")
             kept, scores = kept[order], scores[order]
-        sure = int((scores >= self._threshold).sum())
+        sure = int(np.count_nonzero(scores >= self._threshold))
         shown = min(sure, self._top_k)
         rows = self._scored(kept[: shown + MOST], scores[: shown + MOST])
         return Classification(
