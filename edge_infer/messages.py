@@ -135,7 +135,10 @@ def _declared(values: tuple[Value, ...] | Absent | None) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one frame became. The key is (device, pipeline, boot, seq): gaps and duplicates show."""
+    """What one frame became. The key is (device, pipeline, boot, seq): gaps and duplicates show.
+
+    ``still``: nothing moved in it, so it was not looked at, and this is what was found last.
+    """
 
     v: Literal[1]
     ts: Timestamp
@@ -155,6 +158,7 @@ class Result:
     more: Number | Absent = ABSENT
     clock: Literal["unsynced"] | Absent = ABSENT
     replay: Literal[True] | Absent = ABSENT
+    still: Literal[True] | Absent = ABSENT
 
     def __post_init__(self) -> None:
         """Raises ValueError unless the record carries the outcome of its task and no other."""
@@ -316,6 +320,15 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class MotionHealth:
+    """What a pipeline with ``motion`` has left out since the boot: frames in which nothing moved (``still``), and the
+    share of inferences that were ``saved``, tiles counted each."""
+
+    still: Count
+    saved: Fraction
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineHealth:
     """How one pipeline did since the last health message; ``dropped`` and ``produced`` count from the boot.
 
@@ -330,6 +343,7 @@ class PipelineHealth:
     error: Sentence | Absent = ABSENT
     held_back: Count | Absent = ABSENT
     faults: Count | Absent = ABSENT
+    motion: MotionHealth | Absent = ABSENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from edge_infer.config.broker import Tls
 from edge_infer.config.cascade import CascadeBuilder
 from edge_infer.config.crops import Crops
 from edge_infer.config.load import Document, Steps
+from edge_infer.config.motion import motion_plan, why_not
 from edge_infer.config.named import NamedFiles
 from edge_infer.config.pipelines import Nms, Pipeline
 from edge_infer.config.places import default_device_id, default_state_dir
@@ -23,6 +24,7 @@ from edge_infer.config.plan import (
     InputPlan,
     ModelInput,
     ModelPlan,
+    MotionPlan,
     MqttPlan,
     PipelinePlan,
     Problem,
@@ -299,6 +301,7 @@ class Builder:
             ahead=section.ahead,
             shadow=self._shadow(steps, section, merged, models, source),
             crops=cascade,
+            motion=self._motion(steps, section, model, source),
             **SceneBuilder(self.document, self.problems).parts(steps, section, model, cascade),
         )
 
@@ -330,6 +333,13 @@ class Builder:
         merged = self._merged(steps, section, model, source)
         del self.problems[known:]  # what is wrong with `preprocess` has been said of the model that serves
         return ShadowPlan(merged, merged.threshold, section.shadow.share)
+
+    def _motion(
+        self, steps: Steps, section: Pipeline, model: ModelPlan, source: SourcePlan | None
+    ) -> MotionPlan | None:
+        if section.motion is not None and (why := why_not(source, model)):
+            self.problems.append(self.document.problem((*steps, "motion"), why))
+        return motion_plan(section.motion)
 
     def _check_source(
         self,

@@ -10,6 +10,7 @@ from pydantic import Field
 from edge_infer.config.crops import SOURCE, Crops
 from edge_infer.config.fields import Kind, Name, choice, duration, integer, limit, number, size
 from edge_infer.config.labels import LABEL_LIST, parse_labels
+from edge_infer.config.motion import MOTION, Motion
 from edge_infer.config.plan import Ahead, Color, Publish, Resize, Scaling
 from edge_infer.config.polygons import POLYGON
 from edge_infer.config.scene import EVENTS, LINE, PLACES, TRACK, ZONE, Events, LineKeys, Track, Zone
@@ -189,3 +190,5 @@ class Pipeline(Section):
     """Events of tracked objects, of classes and of anomalies; `false` for none, or keys."""
     shadow: Annotated[Shadow | None, Field(examples=[{"model": "people-next", "share": 0.2}])] = None
     """Compare a second model on a share of the frames: `{model: NAME, share: 0.2}`; only how far they agree is told."""
+    motion: Annotated[Motion | None, MOTION, Field(examples=[True])] = None
+    """Look only where something moves; what was seen last stands until then. `true`, or keys."""

@@ -361,6 +361,18 @@ class EventsPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class MotionPlan:
+    """Looking only where something moves: in at least ``area`` (a share of the picture) by at least ``threshold``.
+
+    The threshold is a share of full brightness; ``still_check`` seconds after the last look there is one anyway.
+    """
+
+    threshold: float = 0.06
+    area: float = 0.001
+    still_check: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class ShadowPlan:
     """A second model that sees a ``share`` (0..1) of a pipeline's frames and is only compared with the first."""
 
@@ -396,6 +408,7 @@ class PipelinePlan:
     shadow: ShadowPlan | None = None
     ahead: Ahead = "auto"
     crops: CropsPlan | None = None
+    motion: MotionPlan | None = None
 
     def of_shadow(self) -> PipelinePlan:
         """The same with the shadow's model in the place of its own, and no shadow."""

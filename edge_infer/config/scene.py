@@ -24,7 +24,7 @@ SHORTEST: Final = 0.01
 ANCHOR: Final = choice("bottom", "center")
 
 
-def _on_or_off(value: Any, keys: str) -> Any:
+def on_or_off(value: Any, keys: str) -> Any:
     """``true`` is all defaults, ``false`` is none of it."""
     if isinstance(value, bool):
         return {} if value else None
@@ -34,11 +34,11 @@ def _on_or_off(value: Any, keys: str) -> Any:
 
 
 def _track(value: Any) -> Any:
-    return _on_or_off(value, ", ".join(Track.model_fields))
+    return on_or_off(value, ", ".join(Track.model_fields))
 
 
 def _events(value: Any) -> Any:
-    return _on_or_off(value, ", ".join(Events.model_fields))
+    return on_or_off(value, ", ".join(Events.model_fields))
 
 
 class Track(Section):

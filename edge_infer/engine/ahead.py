@@ -58,7 +58,7 @@ class Ahead(Closing):
 
     def begin(self, serving: Serving) -> None:
         """A frame goes into this model now."""
-        if not serving.prepares:
+        if not serving.prepares or not serving.gate.open:
             return
         with self._changed:
             if self._state is not _State.IDLE:

@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from edge_infer.codec import ABSENT
-from edge_infer.messages import Latency, PipelineHealth, Reason, SourceHealth, SourceState
+from edge_infer.codec import ABSENT, Absent
+from edge_infer.messages import Latency, MotionHealth, PipelineHealth, Reason, SourceHealth, SourceState
 
 LOST_AFTER: Final = 5.0
 LOST_INTERVALS: Final = 10
@@ -101,20 +101,36 @@ class PipelineWatch:
         self.waited = 0.0
         """Seconds without a frame to work on."""
         self._started = now
-        self._runs: deque[tuple[float, float]] = deque(maxlen=2048)
+        self._runs: deque[tuple[float, float | None]] = deque(maxlen=2048)
+        self._still = self._looks = self._saved = 0
+        self._gated = self._left_out = False
+
+    def looked(self, looks: int, parts: int) -> None:
+        """Of so many parts of the frame under way so many are looked at: none of a frame that is left out."""
+        self._gated, self._left_out = True, looks == 0
+        self._still += self._left_out
+        self._looks += looks
+        self._saved += parts - looks
 
     def done(self, now: float, milliseconds: float) -> None:
-        """One frame became an outcome, ``milliseconds`` after its capture."""
+        """One frame became an outcome, ``milliseconds`` after its capture, which is no latency of a look left out."""
         self.frames += 1
-        self._runs.append((now, milliseconds))
+        self._runs.append((now, None if self._left_out else milliseconds))
 
     def health(self, now: float, produced: int) -> PipelineHealth:
         """What the health message says of this pipeline; ``produced`` is the highest number it gave."""
         recent = [run for run in list(self._runs) if now - run[0] <= WINDOW]
         fps = rate([moment for moment, _ in recent], now)
-        latency = _latency([milliseconds for _, milliseconds in recent])
+        latency = _latency([milliseconds for _, milliseconds in recent if milliseconds is not None])
         error, held_back = self.error[:500] or ABSENT, self.held_back or ABSENT
-        return PipelineHealth(fps, latency, self.dropped, produced, error, held_back, self.faults or ABSENT)
+        faults = self.faults or ABSENT
+        return PipelineHealth(fps, latency, self.dropped, produced, error, held_back, faults, self._motion())
+
+    def _motion(self) -> MotionHealth | Absent:
+        """What the gate has saved, where there is one."""
+        if not self._gated:
+            return ABSENT
+        return MotionHealth(self._still, round(self._saved / max(1, self._saved + self._looks), 4))
 
 
 def rate(times: deque[float] | list[float], now: float) -> float:

@@ -24,13 +24,16 @@ MARKS: Final = len(',"clock":"unsynced","replay":true')
 class Outcome:
     """The findings of one frame. What its payloads begin with is made when one is: of most frames nothing is said."""
 
-    __slots__ = ("_composer", "_findings", "_frame", "_milliseconds", "about", "essence")
+    __slots__ = ("_composer", "_findings", "_frame", "_milliseconds", "_still", "about", "essence")
 
-    def __init__(self, composer: Composer, findings: Findings, frame: Captured, milliseconds: float) -> None:
+    def __init__(
+        self, composer: Composer, findings: Findings, frame: Captured, milliseconds: float, *, still: bool
+    ) -> None:
         self._composer = composer
         self._findings = findings
         self._frame = frame
         self._milliseconds = milliseconds
+        self._still = still
         self.essence: Essence = findings.essence
         """What a change is measured by."""
         self.about: Key | None = None if frame.parent is None else frame.parent.key
@@ -43,7 +46,8 @@ class Outcome:
 
     def result(self, seq: int) -> Result:
         """The result of this number."""
-        return self._findings.result(self._head(), seq, self._composer.room)
+        head = replace(self._head(), still=True) if self._still else self._head()
+        return self._findings.result(head, seq, self._composer.room)
 
     def state(self) -> State:
         """What holds now."""
@@ -64,9 +68,9 @@ class Composer:
         self.room = plan.max_payload - MARKS
         self._unknown: dict[str, None] = {plan.state_key: None}
 
-    def __call__(self, findings: Findings, frame: Captured, now: float) -> Outcome:
-        """The outcome of a frame, at ``now`` seconds of the monotonic clock."""
-        return Outcome(self, findings, frame, max(0.0, round((now - frame.monotonic) * 1000.0, 1)))
+    def __call__(self, findings: Findings, frame: Captured, now: float, *, still: bool = False) -> Outcome:
+        """The outcome of a frame, at ``now`` seconds of the monotonic clock; ``still``: it was not looked at."""
+        return Outcome(self, findings, frame, max(0.0, round((now - frame.monotonic) * 1000.0, 1)), still=still)
 
     def head(self, wall: float, milliseconds: float | Absent) -> Head:
         """What a payload begins with, of a time in seconds since the epoch."""

@@ -1,6 +1,6 @@
 """One source, one model, one outcome a frame: the flow, readable at a glance.
 
-capture -> preprocess -> infer -> decode -> postprocess -> follow -> outcome -> publish
+capture -> gate -> preprocess -> infer -> decode -> postprocess -> follow -> outcome -> publish
 """
 
 from __future__ import annotations
@@ -24,17 +24,14 @@ class Pipeline:
         self._watch = watch
 
     def step(self, serving: Serving, frame: Captured) -> Findings:
-        """One captured frame, looked at whole or in tiles, and what it became; raises whatever a plug-in throws."""
-        model = serving.model
-        visible, parts = serving.prepared(frame)
-        looks = [self._look(serving, part) for part in parts]
-        candidates, transform = model.join(looks)
-        self._watch.faults += candidates.nonfinite
-        findings = model.postprocess(candidates, transform, frame.monotonic)
-        if (shadow := serving.shadow) is not None:
-            shadow.offer(visible, findings, self._watch.busy_since, self._watch.dropped)
+        """One captured frame, and what it became; raises whatever a plug-in throws.
+
+        It is looked at whole, or in tiles; where nothing moves it is not, and what was found last stands (see `Gate`).
+        """
+        chosen = self._choose(serving, frame)
+        visible, findings = self._find(serving, frame, chosen) if chosen else self._standing(serving, frame)
         findings = self._voice.follow(serving, findings, frame)
-        outcome = serving.compose(findings, frame, time.monotonic())
+        outcome = serving.compose(findings, frame, time.monotonic(), still=not chosen)
         seq = self._voice.publish(serving, outcome, frame)
         self._voice.cascade.saw(visible, findings, seq)
         return findings
@@ -42,6 +39,31 @@ class Pipeline:
     def settle(self, serving: Serving, frame: Captured) -> Answers | None:
         """All that was asked of a frame has gone its way; in a cascade, what is known now."""
         return self._voice.settle(serving, frame)
+
+    def _choose(self, serving: Serving, frame: Captured) -> tuple[int, ...]:
+        """Which parts of the frame are worth a look; a model on trial gets all of them."""
+        parts = serving.model.parts(frame)
+        chosen = serving.gate.choose(parts, serving.follow, anyway=serving.trial is not None)
+        if serving.gate.plan is not None:
+            self._watch.looked(len(chosen), len(parts))
+        return chosen
+
+    def _find(self, serving: Serving, frame: Captured, chosen: tuple[int, ...]) -> tuple[Captured, Findings]:
+        """What may be seen of a frame, and what is in it by a look at the chosen parts."""
+        model, gate = serving.model, serving.gate
+        visible, parts = serving.prepared(frame)
+        looks = [self._look(serving, parts[part]) for part in chosen]
+        candidates, transform = model.join(gate.joined(chosen, looks, frame.instant.moment))
+        self._watch.faults += candidates.nonfinite
+        findings = gate.stand(model.postprocess(candidates, transform, frame.monotonic))
+        if (shadow := serving.shadow) is not None and len(chosen) == len(parts):
+            shadow.offer(visible, findings, self._watch.busy_since, self._watch.dropped)
+        return visible, findings
+
+    def _standing(self, serving: Serving, frame: Captured) -> tuple[Captured, Findings]:
+        """The same of a frame in which nothing moves; only a cascade wants to see it."""
+        assert serving.gate.standing is not None
+        return serving.mask(frame) if self._voice.cascade.feeds else frame, serving.gate.standing
 
     def _look(self, serving: Serving, part: Captured | Staged) -> Look:
         """What the model sees in a picture, a window of samples or a line."""

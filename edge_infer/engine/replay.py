@@ -17,6 +17,7 @@ from edge_infer.config.plan import PipelinePlan, SourcePlan
 from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.cascade.feed import CropsFeed
 from edge_infer.engine.frame import Captured, Frame, Line, Samples
+from edge_infer.engine.gate import Glance
 from edge_infer.engine.health import PipelineWatch
 from edge_infer.engine.outcome import Composer
 from edge_infer.engine.pipeline import Pipeline
@@ -37,12 +38,16 @@ KINDS = {Result: "result", Event: "event", State: "state"}
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A frame that went through a pipeline, what was found, in a cascade what is known of all, and what was said."""
+    """A frame that went through a pipeline, what was found, in a cascade what is known of all, and what was said.
+
+    With ``motion`` there is also how the frame was chosen.
+    """
 
     pipeline: str
     frame: Captured
     findings: Findings | Answers
     said: tuple[Said, ...]
+    glance: Glance | None = None
 
 
 class Recorder:
@@ -142,7 +147,8 @@ class _Player:
             found = [self._pipeline.step(serving, part) for part in serving.follow.asks(frame)]
             findings = self._pipeline.settle(serving, frame) or found[0]
             visible = serving.mask(frame)  # masked in what is drawn, too
-            self._last = Replayed(self._plan.name, visible, findings, self._recorder.take())
+            said = self._recorder.take()
+            self._last = Replayed(self._plan.name, visible, findings, said, serving.gate.glance)
 
     def end(self) -> Iterator[Replayed]:
         """The last frame, and what ends with it."""

@@ -16,6 +16,7 @@ from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.analyse.follow import Follow
 from edge_infer.engine.cascade.inquiry import Inquiry
 from edge_infer.engine.frame import Captured
+from edge_infer.engine.gate import Gate
 from edge_infer.engine.mask import Mask
 from edge_infer.engine.model import LoadedModel, Staged
 from edge_infer.engine.outcome import Composer
@@ -45,6 +46,7 @@ class Serving:
         """``new_object`` gives ids for objects that are followed."""
         self.plan = plan
         self.model = LoadedModel(plan)
+        self.gate = Gate(plan)
         self.mask = Mask(plan.mask)
         self.follow = Inquiry(plan, new_object) if plan.crops else Follow(plan, new_object)
         self.compose = Composer(plan, boot)

@@ -79,12 +79,13 @@ class Voice:
         return answers
 
     def nothing(self, serving: Serving, reason: Reason) -> None:
-        """The state is null, said once for a reason and again every minute; what was open ends for it."""
+        """The state is null, said once for a reason and again every minute; what was open or stood ends for it."""
         if self._hushed:
             return
         self.cascade.silent(reason)
         if reason != self._nothing:
             serving.publication.reset()
+            serving.gate.forget()
             self.end(serving, reason)
         self._nothing = reason
         if serving.publication.state_due(reason, time.monotonic()):

@@ -213,7 +213,8 @@ class Worker:
             with self._light:
                 self._pipeline.step(serving, frame)
             seconds = time.monotonic() - begun
-            self._ahead.done(seconds)
+            if serving.gate.open:
+                self._ahead.done(seconds)
             return seconds
         finally:
             self._watch.busy_since = 0.0

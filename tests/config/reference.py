@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pydantic.fields import FieldInfo
 
 from edge_infer.config.broker import Tls
+from edge_infer.config.motion import Motion
 from edge_infer.config.pipelines import Nms, Pipeline, Preprocess, Shadow
 from edge_infer.config.scene import Events, Track, Zone
 from edge_infer.config.schema import Device, Model, Mqtt, Outbox, Security
@@ -29,6 +30,7 @@ SECTIONS: dict[str, type[Section]] = {
     "pipelines.NAME.zones.NAME": Zone,
     "pipelines.NAME.events": Events,
     "pipelines.NAME.shadow": Shadow,
+    "pipelines.NAME.motion": Motion,
     "sources.NAME": SourceSection,
     **{f"kind: {kind}": section for kind, section in BUILT_IN.items()},
 }

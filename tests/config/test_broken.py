@@ -49,7 +49,6 @@ BROKEN = {
         "sources:\n  s: {kind: synthetic}\n"
         "models:\n  m: {}  #! models.m: needs either file\n"
         "pipelines:\n  p:\n    source: s\n    model: m\n"
-        "    motion: {}  #! pipelines.p.motion: is not known here\n"
         "    shadow: {}  #! pipelines.p.shadow.model: is missing\n"
     ),
     "duplicate keys": "mqtt:\n  port: 1\n  host: a\n  port: 2 #! mqtt.port: line 2\n",
@@ -73,6 +72,20 @@ BROKEN = {
         "    threads: 0       #! pipelines.p.threads: auto or\n"
         "    heartbeat: 100ms #! pipelines.p.heartbeat: between 1s and 1d\n"
         "    nms: {iou: 7, max: none} #! pipelines.p.nms.iou: between 0 and 1 #! pipelines.p.nms.max: whole number\n"
+    ),
+    "motion of nothing": f"{ONE}    motion: 1 #! pipelines.p.motion: true, false, or the keys threshold, area\n",
+    "motion that is always or never": (
+        f"{ONE}    motion:\n"
+        "      threshold: 0      #! pipelines.p.motion.threshold: between 0.01 and 0.9\n"
+        "      area: 1.5         #! pipelines.p.motion.area: between 0.0001 and 0.5\n"
+        "      still_check: -10s #! pipelines.p.motion.still_check: between 500ms and 1h\n"
+    ),
+    "motion of less than nothing": (
+        f"{ONE}    motion:\n"
+        "      threshold: -0.1   #! pipelines.p.motion.threshold: between 0.01 and 0.9\n"
+        "      area: 0           #! pipelines.p.motion.area: between 0.0001 and 0.5\n"
+        "      still_check: 7d   #! pipelines.p.motion.still_check: between 500ms and 1h\n"
+        "      speed: 3          #! pipelines.p.motion.speed: is not known here\n"
     ),
     "not a number": "sources: {s: {kind: synthetic, fps: .nan}} #! sources.s.fps: not .nan\n",
     "a number in quotes": 'mqtt:\n  port: "1883" #! mqtt.port: without quotes\n',

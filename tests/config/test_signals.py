@@ -158,6 +158,7 @@ def test_a_source_gives_what_the_model_takes(folder: Path, assets: Path) -> None
         "  d: {source: table, model: sine, mask: [[[0, 0], [1, 0], [1, 1]]]}\n"
         "  e: {source: table, model: sine, preprocess: {resize: stretch}}\n"
         "  f: {source: pi, model: faces}\n"
+        "  i: {source: table, model: sine, motion: true}\n"
         "  g: {source: clip, model: sine, fps: 5}\n"
         "  h: {source: table, model: sine, fps: 5}\n"
     )
@@ -167,12 +168,12 @@ def test_a_source_gives_what_the_model_takes(folder: Path, assets: Path) -> None
         'pipelines.c.source: lines gives text, but model "faces" takes pictures',
         "pipelines.d.mask: the model takes samples, of which nothing can be blacked out",
         "pipelines.e.preprocess: the model takes no pictures, so there is nothing to resize or colour",
+        "pipelines.i.motion: belongs to pipelines of pictures",
     ]
     first = problems(folder, SOURCES + MODELS + pipelines)[0]
     assert first.endswith('name a source of samples here, such as "mic", "clip", "port"')
-    sound = "\n".join(
-        line for line in (SOURCES + MODELS + pipelines).splitlines() if line[2:4] not in ("a:", "b:", "c:", "d:", "e:")
-    )
+    dropped = ("a:", "b:", "c:", "d:", "e:", "i:")
+    sound = "\n".join(line for line in (SOURCES + MODELS + pipelines).splitlines() if line[2:4] not in dropped)
     path = folder / "config.yaml"
     path.write_text(sound + "\n")
     plan = compile_config(path).plan

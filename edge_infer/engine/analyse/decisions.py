@@ -14,6 +14,8 @@ TOGETHER: Final = 2.0
 """Seconds within which the same decision about the same label is only counted."""
 RECENT: Final = 16
 """How many decisions are looked back on for the same one."""
+STILL: Final = "still"
+"""The stage before all others: nothing moved, so nothing was looked at, whatever the label."""
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class Decision:
         same_day = begin[:3] == time.localtime()[:3]
         at = time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M:%S", begin)
         often = f", {self.count} times in {max(1, round(self.end - self.begin))} s" if self.count > 1 else ""
+        if self.stage == STILL:
+            return f"{at} no motion{often}: {self.text}"
         return f"{at} {self.label or 'anomaly'} {self.best:.2f}{often}: {self.text}"
 
 
@@ -64,9 +68,9 @@ class Decisions:
         self._since = before._since
 
     def between(self, since: float, until: float = math.inf, label: str | None = None) -> list[Decision]:
-        """Those of a time (seconds since the epoch), of a label or of all."""
-        kept = list(self._kept)
-        return [each for each in kept if each.end >= since and each.begin <= until and label in (None, each.label)]
+        """Those of a time (seconds since the epoch), of a label or of all; what was not looked at may have been any."""
+        kept = [each for each in list(self._kept) if each.end >= since and each.begin <= until]
+        return [each for each in kept if label in (None, each.label) or each.stage == STILL]
 
     def now(self, wall: float) -> list[Decision]:
         """Those of the frame of this time."""

@@ -88,6 +88,15 @@ class Follow:
         return self._ledger.end_all(reason, now)
 
     @property
+    def unsettled(self) -> bool:
+        """Whether the next look may change what is known, though nothing moves."""
+        return any(part.unsettled for part in (self._scene, self._spells) if part is not None)
+
+    def places(self) -> list[tuple[float, float, float, float]]:
+        """Where those are who are followed: boxes in pixels."""
+        return self._scene.places() if self._scene is not None else []
+
+    @property
     def held_back(self) -> int:
         """How many events the limits have held back."""
         return sum(self._ledger.held_back.values())

@@ -14,7 +14,7 @@ from edge_infer.config.plan import Anchor, EventsPlan, PipelinePlan, TrackPlan, 
 from edge_infer.engine.analyse.border import MARGIN, Side
 from edge_infer.engine.analyse.events import Happening, Ledger
 from edge_infer.engine.analyse.followed import Followed
-from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.analyse.instant import BELIEVED, Instant
 from edge_infer.engine.analyse.lines import Line
 from edge_infer.engine.analyse.reasons import Reasons
 from edge_infer.engine.analyse.track import LEAST_HITS, Track
@@ -70,6 +70,20 @@ class Scene:
             self._reasons.ended(track, self._visits[track], now)
             news += self._gone(track, self._visits.pop(track), now)
         return self._followed(found, seen.tracks), tuple(news)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the next look may change what is known of somebody, though nothing moves."""
+        least = min(self._least, BELIEVED)
+        return self._tracker.unsure or any(
+            not visit.told and (track.age < least or not track.seen_often(LEAST_HITS + 1))
+            for track, visit in self._visits.items()
+        )
+
+    def places(self) -> list[tuple[float, float, float, float]]:
+        """The boxes of all who are followed, as they are believed to be, in pixels."""
+        centres = [track.place for track in self._tracker.tracks]
+        return [(x - width / 2, y - height / 2, x + width / 2, y + height / 2) for x, y, width, height in centres]
 
     def forget(self) -> None:
         """Nobody knows what became of the objects; what was counted at lines stays counted."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edge_infer.config.plan import EventsPlan
 from edge_infer.engine.analyse.events import Happening, Key, Ledger
-from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.analyse.instant import BELIEVED, Instant
 
 
 @dataclass(slots=True)
@@ -43,13 +43,21 @@ class Spells:
         self._threshold, self._low = threshold, low
         self._covered = covered
         self._spells: dict[str | None, _Spell] = {}
+        self._moment = 0.0
 
     def __call__(self, scores: Mapping[str | None, float], now: Instant) -> tuple[Happening, ...]:
         """One frame: the scores of all labels that have any."""
+        self._moment = now.moment
         told: list[Happening] = []
         for label in [*scores, *(label for label in self._spells if label not in scores)]:
             told += self._see(label, scores.get(label, 0.0), now)
         return tuple(told)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something is about to start or to end, for no longer than what that takes to be believed."""
+        pending = [spell.falling or spell.since for spell in self._spells.values() if spell.falling or not spell.begun]
+        return any(self._moment - since.moment < BELIEVED for since in pending)
 
     def gone(self, now: Instant) -> tuple[Happening, ...]:
         """What they are about is not there any more: what has started ends."""

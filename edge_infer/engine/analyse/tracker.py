@@ -99,6 +99,11 @@ class Tracker:
         self._last = -math.inf
         self._usual = self._step = 0.0
 
+    @property
+    def unsure(self) -> bool:
+        """Whether somebody is missed, not confirmed yet, or found again and still to be proved."""
+        return bool(self._forks) or any(track.missed or not track.number for track in self.tracks)
+
     def __call__(self, objects: Sequence[Found], now: Instant) -> Seen:
         """One frame."""
         measured = centred(np.array([found.box for found in objects], np.float64).reshape(-1, 4))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
 
 from edge_infer.codec import ABSENT, Absent, dumps, encode
 from edge_infer.config.plan import PipelinePlan
@@ -46,10 +46,12 @@ class Head:
     sha: str
     ms: float | Absent = ABSENT
     parent: Parent | Absent = ABSENT
+    still: Literal[True] | Absent = ABSENT
 
     def result(self, seq: int, task: Task, **outcome: Any) -> Result:
         """A result with the outcome of its task."""
-        return Result(1, self.ts, self.boot, seq, self.model, self.sha, task, self.ms, parent=self.parent, **outcome)
+        more = {"parent": self.parent, "still": self.still, **outcome}
+        return Result(1, self.ts, self.boot, seq, self.model, self.sha, task, self.ms, **more)
 
     def state(self, **outcome: Any) -> State:
         """A state with the outcome of its task."""

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from edge_infer.config.plan import EventsPlan
-from edge_infer.engine.analyse.decisions import MOST, Decisions
+from edge_infer.engine.analyse.decisions import MOST, STILL, Decisions
 from edge_infer.engine.analyse.follow import Follow
 from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.tasks.classification import Classification, Scored
@@ -38,6 +38,16 @@ def test_every_stage_says_what_stopped_it() -> None:
     assert "#2 enter drive: told" in said
     assert "#2 dogs: the zone is for dog" in said
     assert "#3 drive: it was outside; its lower edge came no nearer than 208 pixels" in said
+
+
+def test_what_was_not_looked_at_may_have_been_anybody() -> None:
+    decisions = Decisions()
+    for number in range(250):
+        decisions.note(1000.0 + number / 10, None, 0.0002, STILL, "at most 0.02% of the picture had changed")
+    decisions.note(1025.0, "cat", 0.4, "below", "below the threshold of 0.5")
+    said = [each.sentence().partition(" no ")[2] for each in decisions.between(0.0, label="dog")]
+    assert said == ["motion, 250 times in 25 s: at most 0.02% of the picture had changed"]
+    assert len(decisions.between(0.0, label="cat")) == 2
 
 
 def test_limits_say_what_they_held_back() -> None:

@@ -1,0 +1,152 @@
+"""Which parts of a frame the model looks at; of the others, what it saw last stands.
+
+Without ``motion`` in the plan every part of every frame is looked at. With it a part is looked at
+
+- while something moves in it, and `LINGER` seconds longer;
+- when the light has changed, while the place is being learned, and while nothing is known: with the first frame, and
+  after a fault or a lost source;
+- ``still_check`` seconds after it was looked at last;
+- while somebody is in it, if something moves elsewhere or what was seen is not settled: an object that is missed or
+  not sure yet, a label that is about to start or to end.
+
+A frame of which no part is looked at says what the last look said; the follower and all that comes after it get that
+again, as though it had been found in this frame. So time goes on for whoever stands still, and no clock runs out on
+what nobody looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from edge_infer.config.plan import InputPlan, PipelinePlan
+from edge_infer.engine.analyse.background import Background, Change
+from edge_infer.engine.analyse.decisions import STILL
+from edge_infer.engine.analyse.follow import Follow
+from edge_infer.engine.frame import Captured, Frame
+from edge_infer.engine.geometry import Region
+from edge_infer.engine.model import Look
+from edge_infer.engine.tasks import Findings
+from edge_infer.engine.tasks.detection import Detections
+
+LINGER: Final = 1.0
+"""Seconds that a part is looked at after something has moved in it: who stops is seen standing."""
+ROUNDING: Final = 0.001
+"""Seconds that times of frames may be off."""
+
+Rectangle = tuple[float, float, float, float]
+"""xmin, ymin, xmax, ymax in pixels of the frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What was made of a frame: how it differs from the background, and which parts of it are looked at (None: all)."""
+
+    change: Change
+    chosen: tuple[Region | None, ...]
+    parts: int
+
+
+class Gate:
+    """Belongs to the thread of a pipeline: for each frame `choose`; after looking `joined`, then `stand`."""
+
+    standing: Findings | None
+    """What was found last, which holds; None when nothing is known."""
+
+    def __init__(self, plan: PipelinePlan) -> None:
+        self.plan = plan.motion
+        self.glance: Glance | None = None
+        """The newest choice; None where nothing is chosen."""
+        taken = plan.model.input
+        tiles = taken.tiles if isinstance(taken, InputPlan) else (1, 1)
+        self._background = Background(plan.motion, plan.mask, tiles) if plan.motion is not None else None
+        self._moved: list[float | None] = []
+        self.forget()
+
+    def forget(self) -> None:
+        """What was found no longer holds: the next frame is looked at as a whole."""
+        self.standing = None
+        self._looks: list[Look] = []
+        self._looked: list[float] = []
+
+    @property
+    def open(self) -> bool:
+        """Whether all of the newest frame is looked at, which makes it likely of the next one."""
+        return self.glance is None or len(self.glance.chosen) == self.glance.parts
+
+    def choose(self, parts: Sequence[Captured], follow: Follow, *, anyway: bool = False) -> tuple[int, ...]:
+        """Which of the parts of the newest frame are looked at; with ``anyway`` all of them."""
+        every, frame = tuple(range(len(parts))), parts[0]
+        if self._background is None or self.plan is None or not isinstance(frame, Frame):
+            return every
+        change = self._background(frame)
+        regions = [part.region for part in parts if isinstance(part, Frame)]
+        moving = self._moving(regions, change, frame.instant.moment)
+        known = self.standing is not None and len(self._looked) == len(parts)
+        whole = anyway or change.light or change.learning or not known
+        chosen = every if whole else self._parts(frame, regions, moving, follow)
+        if not chosen:
+            self._note(follow, frame.wall, max(change.within(region) for region in regions), len(parts))
+        self.glance = Glance(change, tuple(regions[part] for part in chosen), len(parts))
+        return chosen
+
+    def _parts(
+        self, frame: Frame, regions: Sequence[Region | None], moving: set[int], follow: Follow
+    ) -> tuple[int, ...]:
+        """What is worth a look in a place that is known."""
+        assert self.plan is not None
+        moment, every = frame.instant.moment, range(len(regions))
+        due = {part for part in every if not 0.0 <= moment - self._looked[part] < self.plan.still_check - ROUNDING}
+        if moving or follow.unsettled:
+            held = {part for part in every if self._somebody(regions[part], follow)}
+            return tuple(sorted(due | moving | held)) or tuple(every)
+        return tuple(sorted(due))
+
+    def joined(self, chosen: Sequence[int], looks: Sequence[Look], moment: float) -> Sequence[Look]:
+        """The looks at all parts: those at what was chosen, and of the others the last ones."""
+        if self.plan is None:
+            return looks
+        fresh = dict(zip(chosen, looks, strict=True))
+        count = max(len(self._looked), len(looks))
+        whole = [fresh[part] if part in fresh else self._looks[part] for part in range(count)]
+        self._looked = [moment if part in fresh else self._looked[part] for part in range(count)]
+        if count > 1:  # what was wrong with them has been counted
+            self._looks = [(replace(candidates, nonfinite=0), transform) for candidates, transform in whole]
+        return whole
+
+    def stand(self, findings: Findings) -> Findings:
+        """This was found, and holds until the next look."""
+        if self.plan is not None:
+            self.standing = findings
+        return findings
+
+    def _moving(self, regions: Sequence[Region | None], change: Change, moment: float) -> set[int]:
+        """Parts in which something moves, or did a moment ago."""
+        assert self.plan is not None
+        if len(self._moved) != len(regions):
+            self._moved = [None] * len(regions)
+        for part, region in enumerate(regions):
+            if not change.light and change.within(region) >= self.plan.area:
+                self._moved[part] = moment
+        return {part for part, at in enumerate(self._moved) if at is not None and 0.0 <= moment - at < LINGER}
+
+    def _somebody(self, region: Region | None, follow: Follow) -> bool:
+        """Whether anything that was found, or anybody who is followed, is in a part."""
+        found = self.standing.objects if isinstance(self.standing, Detections) else ()
+        boxes = [*(item.box for item in found), *follow.places()]
+        return region is None or any(_overlap(box, region) for box in boxes)
+
+    def _note(self, follow: Follow, wall: float, share: float, parts: int) -> None:
+        """That nothing was looked at, for those who ask why nothing was told."""
+        assert self.plan is not None
+        place = "the picture" if parts == 1 else "a tile"
+        text = f"at most {share:.2%} of {place} had changed by {self.plan.threshold:g} of full brightness, and "
+        text += f"motion.area is {self.plan.area:.2%}; it was not looked at, and what was seen last stands"
+        follow.decisions.note(wall, None, share, STILL, text)
+
+
+def _overlap(box: Rectangle, region: Region) -> bool:
+    xmin, ymin, xmax, ymax = box
+    across = xmin < region.left + region.width and xmax > region.left
+    return across and ymin < region.top + region.height and ymax > region.top
