@@ -30,7 +30,7 @@ SHORT: Final = 0.0003
 """Seconds of a run below which handing a frame from one thread to another costs more than it saves."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # frames of the same content are still two
 class _Prepared:
     """A frame as it was taken, what may be seen of it, and that as it goes into the model."""
 
