@@ -36,6 +36,7 @@ from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, publisher_fence
 from edge_infer.slate import new_slate
 from edge_infer.supervisor.children import Child, Recipe, death, fell, pair
+from edge_infer.supervisor.deaths import Death
 from edge_infer.supervisor.walls import together
 
 log = logging.getLogger(__name__)
@@ -82,15 +83,6 @@ class Trouble:
 
     ts: str
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """How the engine died, in words, and which pipelines were at work; it ``fell`` unless somebody killed it."""
-
-    how: str
-    busy: frozenset[str]
-    fell: bool
 
 
 @dataclass(slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,31 +26,19 @@ from edge_infer.models.serving import (
     Slot,
     What,
 )
-from edge_infer.rooms import ApplyPlan, EngineReport, Running
+from edge_infer.rooms import ApplyPlan, EngineReport
 from edge_infer.supervisor.admission import Admission
+from edge_infer.supervisor.deaths import Death, Deaths
+from edge_infer.supervisor.effect import effective, with_slots
 from edge_infer.supervisor.holds import Holds
-from edge_infer.supervisor.house import Death, House
+from edge_infer.supervisor.house import House
 from edge_infer.supervisor.ledger import Ledger
 from edge_infer.supervisor.memory import suffices
-from edge_infer.supervisor.outward import quoted
-from edge_infer.supervisor.shadows import asked_again, ending, failed, shadowed, still_wanted
+from edge_infer.supervisor.probation import judge, silence
+from edge_infer.supervisor.shadows import asked_again, ending, failed, still_wanted
 
 log = logging.getLogger(__name__)
 
-ENOUGH: Final = 100
-"""Frames after which probation ends."""
-LONG_ENOUGH: Final = 60.0
-FEW: Final = 10
-"""Seconds after which fewer frames will do."""
-HUNG: Final = 2.0
-"""Seconds over its limit after which a frame on probation does not come back."""
-LOADS: Final = 60.0
-"""Seconds after which a model on probation that is still being loaded never will be."""
-SILENT: Final = 3.0
-"""Seconds that an engine with a model on probation may say nothing, at least."""
-DEATHS: Final = 3
-WITHIN: Final = 60.0
-"""So many deaths of the engine in so many seconds: it is the model that was committed last."""
 STARTS: Final = 3
 """So many starts of the daemon with the same model on probation, none of which ended in order: it is that model."""
 
@@ -76,7 +63,7 @@ class Swap:
         self._holds = Holds()
         self._order = 0
         self._ordered = 0.0
-        self._deaths: deque[tuple[float, Death]] = deque(maxlen=DEATHS)
+        self._deaths = Deaths()
 
     @property
     def record(self) -> Record:
@@ -157,9 +144,8 @@ class Swap:
             self._deaths.clear()  # they have taken the blame
         elif death.fell and (again := death.busy & self._holds.on_parole(self.plan)):
             self._hold(again, death.how)
-        else:
-            self._deaths.append((time.monotonic(), death))
-            self._look_for_the_guilty()
+        elif self._deaths.add(death):
+            self._blame(self._deaths.suspects(), self._deaths.how())
 
     def close(self) -> None:
         """An end in order says nothing against the models on probation."""
@@ -198,24 +184,19 @@ class Swap:
 
     # The rules.
 
-    def _look_for_the_guilty(self) -> None:
-        """Of deaths one after the other: who was at work at each of them or, where nobody knows, what came last.
+    def _blame(self, suspects: Collection[str], how: str) -> None:
+        """Who was at work at every death goes back or, having nothing to go back to, is held back.
 
-        Of several the one whose model is the newest; what took no other's place is held back.
+        Of several the one whose model is the newest; where nobody knows, what took another's place last goes back.
         """
-        times, deaths = [at for at, _ in self._deaths], [death for _, death in self._deaths]
-        if len(deaths) < DEATHS or times[-1] - times[0] > WITHIN:
-            return
-        how = f"{deaths[-1].how}, {DEATHS} times within {WITHIN:.0f} s"
-        known = all(death.fell for death in deaths)
-        suspects = frozenset.intersection(*(death.busy for death in deaths)) if known else frozenset[str]()
-        if (name := self._newest(suspects)) is None:
-            return
-        slot = self.record.slots.get(name)
+        name = self._newest(suspects)
+        slot = self.record.slots.get(name) if name is not None else None
         if slot is not None and slot.previous is not None:
             self._refuse(slot.committed.model.name, "rolled_back", f"the {how}", "daemon")
+        elif name is not None:
+            self._hold([name], f"{how},")
         else:
-            self._hold({name}, f"{how},")
+            return
         self._deaths.clear()
 
     def _hold(self, names: Collection[str], how: str) -> None:
@@ -290,27 +271,18 @@ class Swap:
 
     def _judge(self, name: str, report: EngineReport) -> None:
         """Commits a model on probation, or rolls it back, or waits."""
-        pipelines, sha = self._of(name), self.record.trials[name].sha
-        running = [report.running[each.name] for each in pipelines if each.name in report.running]
-        for each in running:
-            if each.refused == sha:
-                self._refuse(name, "rejected", f"it cannot be loaded: {quoted(each.why)}", "daemon")
-                return
-            if each.sha == sha and each.fault:
-                self._refuse(name, "rolled_back", quoted(each.fault), "daemon")
-                return
-        if report.loading:
-            if time.monotonic() - self._ordered > LOADS and any(each.name in report.loading for each in pipelines):
-                self._house.kill_engine(f"has been loading {name} for {LOADS:.0f} s")
+        waited = time.monotonic() - self._ordered
+        verdict = judge(self._of(name), self.record.trials[name].sha, report, waited)
+        if verdict is None:
             return
-        limit = pipelines[0].model.patience() if pipelines else 0.0
-        if hung := [each for each in running if each.sha == sha and each.busy > limit + HUNG]:
-            self._house.kill_engine(f"has computed one frame of {name} for {hung[0].busy:.1f} s")
-            return
-        if running and len(running) == len(pipelines) and all(each.sha == sha for each in running) and _enough(running):
-            self._commit(name, running[0])
+        if verdict.what == "good":
+            self._commit(name, verdict.why)
+        elif verdict.what == "stuck":
+            self._house.kill_engine(verdict.why)
+        else:
+            self._refuse(name, verdict.what, verdict.why, "daemon")
 
-    def _commit(self, name: str, running: Running) -> None:
+    def _commit(self, name: str, why: str) -> None:
         record, now = self.record, timestamp(time.time())
         slots = dict(record.slots)
         for pipeline in self._of(name):
@@ -318,10 +290,6 @@ class Swap:
             if slot is None or not _same(slot.committed, pipeline):  # another one may have had it all along
                 slots[pipeline.name] = Slot(Fit.of(pipeline), slot.committed if slot else None, now)
         trials = {key: each for key, each in record.trials.items() if key != name}
-        why = (
-            f"loaded in {running.load * 1000:.0f} ms, other pipelines waited {running.pause * 1000:.0f} ms at most; "
-            f"{running.gap * 1000:.0f} ms between two outcomes"
-        )
         record = replace(record, slots=slots, trials=trials).forgiving(name, model.sha256)
         self._ledger.keep(record.told(self._line(model, "committed", "daemon", why)))
         self._ledger.note_version(model)
@@ -376,8 +344,7 @@ class Swap:
         self._ordered = time.monotonic()
         trials = tuple(each.name for each in plan.pipelines if each.model.name in self.record.trials)
         self.held = self._held(plan)
-        limits = [each.model.patience() for each in plan.pipelines if each.name in trials]
-        self._house.engine_patience = max([SILENT, *(limit + HUNG for limit in limits)]) if trials else None
+        self._house.engine_patience = silence([each for each in plan.pipelines if each.name in trials])
         self._house.apply(ApplyPlan(plan, self._order, trials, suffices(self.before, plan), tuple(self.held)))
 
     def _held(self, plan: Plan) -> dict[str, str]:
@@ -390,35 +357,5 @@ class Swap:
         return Happened(timestamp(time.time()), model.name, what, model.sha256, model.title, by[:128], why[:500])
 
 
-def effective(wanted: Plan, record: Record) -> Plan:
-    """The plan with what was before in the place of every model that is refused, and the shadows that may run."""
-    pipelines = []
-    for pipeline in wanted.pipelines:
-        fit = record.fallback(pipeline) if record.refusal(pipeline.model) else None
-        pipelines.append(fit.onto(pipeline) if fit else pipeline)
-    names = tuple(model.name for model in wanted.models())
-    return shadowed(replace(wanted, pipelines=tuple(pipelines), names=names), record)
-
-
-def with_slots(wanted: Plan, record: Record) -> Record:
-    """The record of these pipelines: those that are gone have no slot, one that was renamed has that of its model.
-
-    A pipeline that now is of another kind of input has nothing that it could go back to.
-    """
-    slots = {}
-    for pipeline in wanted.pipelines:
-        slot = record.slots.get(pipeline.name)
-        if slot is not None and slot.committed.model.input.takes == pipeline.model.input.takes:
-            slots[pipeline.name] = slot
-        elif fit := record.fallback(pipeline):
-            slots[pipeline.name] = Slot(fit, None, timestamp(time.time()))
-    return replace(record, slots=slots)
-
-
 def _same(fit: Fit, pipeline: PipelinePlan) -> bool:
     return fit.model.sha256 == pipeline.model.sha256
-
-
-def _enough(running: list[Running]) -> bool:
-    frames, seconds = sum(each.frames for each in running), min(each.seconds for each in running)
-    return frames >= ENOUGH or (seconds >= LONG_ENOUGH and frames >= FEW)

@@ -20,7 +20,7 @@ from edge_infer.config.plan import Plan
 from edge_infer.models.serving import FILE, Happened, Record
 from edge_infer.supervisor.compilation import APPLIED
 from edge_infer.supervisor.control import NotRunningError, ask
-from edge_infer.supervisor.swap import effective
+from edge_infer.supervisor.effect import effective
 from tests.broker import eventually
 from tests.config.test_broken import BROKEN
 from tests.faults import shadow

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from edge_infer.config.plan import MqttPlan, PipelinePlan, Plan, SignalPlan
 from edge_infer.models.serving import Fit, Record, Slot
-from edge_infer.supervisor.swap import with_slots
+from edge_infer.supervisor.effect import with_slots
 from tests.engine.plans import pipeline
 
 NOW = "2026-01-01T00:00:00.000Z"

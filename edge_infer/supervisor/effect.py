@@ -1,0 +1,36 @@
+"""What a configuration comes to, once it is known which of its models may not serve."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from edge_infer.config.plan import Plan
+from edge_infer.messages import timestamp
+from edge_infer.models.serving import Record, Slot
+from edge_infer.supervisor.shadows import shadowed
+
+
+def effective(wanted: Plan, record: Record) -> Plan:
+    """The plan with what was before in the place of every model that is refused, and the shadows that may run."""
+    pipelines = []
+    for pipeline in wanted.pipelines:
+        fit = record.fallback(pipeline) if record.refusal(pipeline.model) else None
+        pipelines.append(fit.onto(pipeline) if fit else pipeline)
+    names = tuple(model.name for model in wanted.models())
+    return shadowed(replace(wanted, pipelines=tuple(pipelines), names=names), record)
+
+
+def with_slots(wanted: Plan, record: Record) -> Record:
+    """The record of these pipelines: those that are gone have no slot, one that was renamed has that of its model.
+
+    A pipeline that now is of another kind of input has nothing that it could go back to.
+    """
+    slots = {}
+    for pipeline in wanted.pipelines:
+        slot = record.slots.get(pipeline.name)
+        if slot is not None and slot.committed.model.input.takes == pipeline.model.input.takes:
+            slots[pipeline.name] = slot
+        elif fit := record.fallback(pipeline):
+            slots[pipeline.name] = Slot(fit, None, timestamp(time.time()))
+    return replace(record, slots=slots)

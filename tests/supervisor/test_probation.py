@@ -1,0 +1,77 @@
+"""What is made of what the engine says of a model on probation, and of how it dies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edge_infer.rooms import EngineReport, Running
+from edge_infer.supervisor.deaths import WITHIN, Death, Deaths
+from edge_infer.supervisor.probation import HUNG, LOADS, SILENT, Verdict, judge, silence
+from tests.engine.plans import pipeline
+
+DOOR, YARD = replace(pipeline(), name="door"), replace(pipeline(), name="yard")
+SHA, OTHER = DOOR.model.sha256, "ef" * 32
+LIMIT = DOOR.model.patience()
+WELL = Running(SHA, seconds=5.0, frames=50)
+
+
+def report(door: Running, yard: Running = WELL, loading: tuple[str, ...] = ()) -> EngineReport:
+    return EngineReport("abcdef", "", {}, {}, {"door": door, "yard": yard}, loading=loading)
+
+
+@pytest.mark.parametrize(
+    ("door", "loading", "what", "words"),
+    [
+        (WELL, (), "good", "loaded in 0 ms"),
+        (replace(WELL, frames=49), (), None, ""),
+        (replace(WELL, sha=OTHER), (), None, ""),
+        (replace(WELL, fault="nan"), (), "rolled_back", "«nan»"),
+        (replace(WELL, sha=OTHER, fault="of another"), (), None, ""),
+        (replace(WELL, sha=OTHER, refused=SHA, why="too large"), (), "rejected", "it cannot be loaded: «too large»"),
+        (replace(WELL, busy=LIMIT + HUNG + 1), (), "stuck", "has computed one frame of pets for"),
+        (replace(WELL, busy=LIMIT + HUNG - 0.1, frames=0), (), None, ""),
+        (replace(WELL, busy=LIMIT + HUNG + 1), ("yard",), None, ""),
+        (replace(WELL, fault="nan"), ("yard",), "rolled_back", "«nan»"),
+    ],
+)
+def test_verdicts(door: Running, loading: tuple[str, ...], what: str | None, words: str) -> None:
+    verdict = judge([DOOR, YARD], SHA, report(door, loading=loading), 5.0)
+    assert (verdict.what if verdict else None) == what
+    assert words in (verdict.why if verdict else "")
+
+
+def test_few_frames_will_do_after_a_minute() -> None:
+    slow = replace(WELL, seconds=60.0, frames=5)
+    assert judge([DOOR, YARD], SHA, report(slow, slow), 60.0) is not None
+    assert judge([DOOR, YARD], SHA, report(slow, replace(slow, seconds=59.0)), 60.0) is None
+
+
+def test_what_does_not_load_is_given_up() -> None:
+    before = report(Running(OTHER), loading=("door",))
+    assert judge([DOOR, YARD], SHA, before, LOADS - 1) is None
+    assert judge([DOOR, YARD], SHA, before, LOADS + 1) == Verdict("stuck", "has been loading pets for 60 s")
+    assert judge([YARD], SHA, before, LOADS + 1) is None, "another one loads"
+
+
+def test_how_long_an_engine_may_be_silent() -> None:
+    assert silence([]) is None
+    assert silence([DOOR]) == max(SILENT, LIMIT + HUNG)
+
+
+def test_who_was_at_work_at_every_fall() -> None:
+    now = [0.0]
+    deaths = Deaths(lambda: now[0])
+    assert not deaths.add(Death("engine fell", frozenset({"door", "yard"}), fell=True))
+    assert not deaths.add(Death("engine fell", frozenset({"door"}), fell=True))
+    now[0] = WITHIN
+    assert deaths.add(Death("engine was killed by SIGSEGV", frozenset({"door", "hall"}), fell=True))
+    assert deaths.suspects() == {"door"}
+    assert deaths.how() == "engine was killed by SIGSEGV, 3 times within 60 s"
+    assert deaths.add(Death("engine was killed by SIGKILL", frozenset({"door"}), fell=False))
+    assert deaths.suspects() == frozenset(), "somebody else had to do with one of them"
+    now[0] += WITHIN + 1
+    assert not deaths.add(Death("engine fell", frozenset({"door"}), fell=True))
+    deaths.clear()
+    assert not deaths.add(Death("engine fell", frozenset({"door"}), fell=True))
