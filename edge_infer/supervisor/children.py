@@ -26,6 +26,8 @@ LONGEST_PAUSE: Final = 10.0
 SERVED: Final = 1.0
 SERVED_PAUSE: Final = 1.0
 """Seconds between two starts of a child that had spoken and lived for `SERVED` seconds, however often it is killed."""
+STARTING: Final = 30.0
+"""Seconds that a child may take to say its first word: a cold SD card is slow."""
 CALM: Final = 60.0
 """Seconds of life after which earlier deaths are forgiven."""
 CRASHES: Final = frozenset(

@@ -7,13 +7,13 @@ import os
 import signal
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from edge_infer.boot import new_boot
-from edge_infer.briefing import briefing
 from edge_infer.codec import dumps, encode
-from edge_infer.config.plan import Plan, SourcePlan
+from edge_infer.config.plan import Plan
 from edge_infer.lights import lit, new_lights, put_out
 from edge_infer.messages import timestamp
 from edge_infer.rooms import (
@@ -35,8 +35,9 @@ from edge_infer.rooms import (
 from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, publisher_fence
 from edge_infer.slate import new_slate
-from edge_infer.supervisor.children import Child, Recipe, death, fell, pair
+from edge_infer.supervisor.children import STARTING, Child, Recipe, death, fell, pair
 from edge_infer.supervisor.deaths import Death
+from edge_infer.supervisor.readers import Readers
 from edge_infer.supervisor.walls import together
 
 log = logging.getLogger(__name__)
@@ -47,34 +48,11 @@ SLOWER: Final = 10
 """How much longer a model may take to load in the engine than it took where it was tried."""
 UNKNOWN: Final = 30.0
 """Seconds that a model may take which was never tried."""
-READER_SILENT: Final = 10.0
-READER_BUSY: Final = 8.0
-"""Seconds that one call into a device may take before its reader is killed."""
-READER_PAUSE: Final = 2.0
-"""Seconds between two starts of a reader at most: a camera that is back gives results within 10 s."""
-STARTING: Final = 30.0
-"""Seconds that a child may take to say its first word: a cold SD card is slow."""
 MOST_DEATHS: Final = 16
 """Dead engines of which a new publisher is told: what became of their numbers may be news to it."""
 LOOK_EVERY: Final = 5.0
 """Seconds between two looks for files that were replaced while the broker cannot be reached."""
-ENGINE_STOP, READER_STOP, PUBLISHER_STOP = 1.6, 0.3, 2.8
-
-
-@dataclass(slots=True)
-class _Reader:
-    """A live source: its reader, and both ends of the way to the engine, which outlive either process."""
-
-    plan: SourcePlan
-    child: Child
-    engine_end: int
-    reader_end: int
-    told: int
-    last: ReaderReport | None = None
-
-    def close(self) -> None:
-        for end in (self.engine_end, self.reader_end, self.told):
-            os.close(end)
+ENGINE_STOP, PUBLISHER_STOP = 1.6, 2.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +110,7 @@ class House:
                 (publisher_end, self._slate),
             )
         )
-        self._readers: dict[str, _Reader] = {}
+        self._readers = Readers(self._level)
         self._fences: dict[Child, Fence] = {}  # of the rooms as they run
         self._seen: dict[Child, frozenset[Identity]] = {}  # the files that these led to
         self._replaced: set[Child] = set()  # told to end, because another fence is due
@@ -144,7 +122,8 @@ class House:
         self._plan = plan
         self._order = replace(order, alone=())  # an engine that begins has nothing to let go of
         self._forget_models(plan)
-        self._change_readers(plan)
+        for reader in self._readers.change(plan.sources):
+            self.engine.tell(AttachReader(reader.plan.name), (reader.engine_end,))
         for child in (self.publisher, self.engine):
             if child.pid is None and before is None:
                 self._start(child)
@@ -204,9 +183,7 @@ class House:
                 self.publisher.tell(word)
         for word in self.publisher.hear():
             self.heard.publisher = word
-        for reader in self._readers.values():
-            for word in reader.child.hear():
-                reader.last = word
+        self._readers.hear()
         self._kill_the_hung()
         deaths: list[Death] = []
         for child in self._children():
@@ -233,27 +210,23 @@ class House:
         stuck = self.heard.engine is not None and self.heard.engine.stuck
         return time.monotonic() - min(self.engine.heard, self.publisher.heard) < 2 * STARTING and not stuck
 
-    def readers(self) -> dict[str, Child]:
+    def readers(self) -> Mapping[str, Child]:
         """The readers by source."""
-        return {name: reader.child for name, reader in self._readers.items()}
+        return self._readers.children()
 
     def close(self) -> bool:
         """Stops everything in the order of the flow; False when something had to be killed. May be called twice."""
         orderly = True
         if self.publisher.pid is None and self._plan is not None:
             self._start(self.publisher)  # it died a moment ago; somebody has to take the last results, say goodbye
-        for reader in self._readers.values():
-            reader.child.kill(signal.SIGTERM)
+        self._readers.end()
         if not self.engine.spoke:
             self.engine.kill(signal.SIGTERM)  # it is still starting, holds nothing, and hears no order for a while
             if not self.publisher.spoke and self.engine.heard < 0.0:
                 self.publisher.kill(signal.SIGTERM)  # so is this one, and no engine ever gave it anything to say
         self.engine.tell(Stop())
         orderly &= self.engine.stop(ENGINE_STOP)
-        for reader in self._readers.values():
-            orderly &= reader.child.stop(READER_STOP)
-            reader.close()
-        self._readers.clear()
+        orderly &= self._readers.close()
         self.publisher.tell(Stop())
         orderly &= self.publisher.stop(PUBLISHER_STOP)
         self._plan = None
@@ -264,7 +237,7 @@ class House:
         return orderly
 
     def _children(self) -> list[Child]:
-        return [self.engine, self.publisher, *(reader.child for reader in self._readers.values())]
+        return [self.engine, self.publisher, *self._readers.children().values()]
 
     def _fence(self, child: Child) -> Fence:
         """What the room has to reach for the plan that holds."""
@@ -317,15 +290,15 @@ class House:
         """What the kernel enforces in the rooms, as each of them has tried it."""
         heard: dict[str, EngineReport | PublisherReport | ReaderReport | None]
         heard = {"engine": self.heard.engine, "publisher": self.heard.publisher}
-        heard |= {f"reader {name}": reader.last for name, reader in self._readers.items()}
+        heard |= {f"reader {reader.plan.name}": reader.last for reader in self._readers}
         return together({room: report.sandbox for room, report in heard.items() if report is not None})
 
     def _brief(self, child: Child) -> None:
         if self._plan is None:
             return
         if child is self.engine:
-            for name, reader in self._readers.items():
-                child.tell(AttachReader(name), (reader.engine_end,))
+            for reader in self._readers:
+                child.tell(AttachReader(reader.plan.name), (reader.engine_end,))
             child.tell(self._order)
         elif child is self.publisher:
             child.tell(ApplyPlan(self._plan))
@@ -374,13 +347,8 @@ class House:
         heard = self.heard.engine
         if heard is not None and heard.stuck:
             self.kill_engine(f"is stuck in {', '.join(heard.stuck)}")
-        for reader in self._readers.values():
-            child = reader.child
-            if child.silent() > (READER_SILENT if child.spoke else STARTING):
-                self._kill(child, f"said nothing for {child.silent():.0f} s")
-            elif child.spoke and reader.last is not None and reader.last.busy > READER_BUSY:
-                self._kill(child, f"has waited {reader.last.busy:.0f} s for its device")
-                reader.last = None
+        for child, why in self._readers.hung():
+            self._kill(child, why)
 
     def _engine_patience(self) -> float:
         """Seconds that the engine may say nothing: while a runtime reads a model, no other thread of it has a turn."""
@@ -405,34 +373,3 @@ class House:
         if child is self.engine:
             self._why = why
         child.kill()
-
-    def _change_readers(self, plan: Plan) -> None:
-        wanted = {source.name: source for source in plan.sources if source.live}
-        gone = [name for name, reader in self._readers.items() if wanted.get(name) != reader.plan]
-        for name in gone:  # all at once, so that slow ones are waited for together
-            self._readers[name].child.kill(signal.SIGTERM)
-        deadline = time.monotonic() + READER_STOP
-        for name in gone:
-            reader = self._readers.pop(name)
-            reader.child.stop(max(0.0, deadline - time.monotonic()))
-            reader.close()
-        for name, source in wanted.items():
-            if name not in self._readers:
-                self._readers[name] = reader = self._new_reader(source)
-                reader.child.start()
-                self.engine.tell(AttachReader(name), (reader.engine_end,))
-
-    def _new_reader(self, source: SourcePlan) -> _Reader:
-        engine_end, reader_end = pair()
-        told = briefing(source)
-        arguments = ("--frames", str(reader_end), "--source", str(told), *self._level)
-        recipe = Recipe(
-            f"reader {source.name}",
-            "edge_infer.readers",
-            arguments,
-            (ReaderReport,),
-            (reader_end, told),
-            READER_PAUSE,
-            source.stdin,
-        )
-        return _Reader(source, Child(recipe), engine_end, reader_end, told)

@@ -1,0 +1,119 @@
+"""The readers of a plan: one for each live source, and the way from each to the engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from edge_infer.briefing import briefing
+from edge_infer.config.plan import SourcePlan
+from edge_infer.rooms import ReaderReport
+from edge_infer.supervisor.children import STARTING, Child, Recipe, pair
+
+SILENT: Final = 10.0
+BUSY: Final = 8.0
+"""Seconds that one call into a device may take before its reader is killed."""
+PAUSE: Final = 2.0
+"""Seconds between two starts of a reader at most: a camera that is back gives results within 10 s."""
+STOP: Final = 0.3
+
+
+@dataclass(slots=True)
+class Reader:
+    """A live source: its reader, and both ends of the way to the engine, which outlive either process."""
+
+    plan: SourcePlan
+    child: Child
+    engine_end: int
+    reader_end: int
+    told: int
+    last: ReaderReport | None = None
+
+    def close(self) -> None:
+        """Closes its files; the child has ended."""
+        for end in (self.engine_end, self.reader_end, self.told):
+            os.close(end)
+
+
+class Readers:
+    """Owns them. Iterating gives them all."""
+
+    def __init__(self, level: tuple[str, ...]) -> None:
+        """``level`` are the words that say how much they log."""
+        self._level = level
+        self._by_source: dict[str, Reader] = {}
+
+    def __iter__(self) -> Iterator[Reader]:
+        return iter(self._by_source.values())
+
+    def children(self) -> Mapping[str, Child]:
+        """The processes by source."""
+        return {name: reader.child for name, reader in self._by_source.items()}
+
+    def change(self, sources: tuple[SourcePlan, ...]) -> list[Reader]:
+        """Ends those whose source is gone or another one, and starts those that are missing, which it hands back."""
+        wanted = {source.name: source for source in sources if source.live}
+        gone = [reader for name, reader in self._by_source.items() if wanted.get(name) != reader.plan]
+        self._stop(gone, time.monotonic() + STOP)
+        fresh = [self._new(source) for name, source in wanted.items() if name not in self._by_source]
+        for reader in fresh:
+            self._by_source[reader.plan.name] = reader
+            reader.child.start()
+        return fresh
+
+    def hear(self) -> None:
+        """What they have said since."""
+        for reader in self:
+            for word in reader.child.hear():
+                reader.last = word
+
+    def hung(self) -> Iterator[tuple[Child, str]]:
+        """Those that have to be killed, and why."""
+        for reader in self:
+            child = reader.child
+            if child.silent() > (SILENT if child.spoke else STARTING):
+                yield child, f"said nothing for {child.silent():.0f} s"
+            elif child.spoke and reader.last is not None and reader.last.busy > BUSY:
+                yield child, f"has waited {reader.last.busy:.0f} s for its device"
+                reader.last = None
+
+    def end(self) -> None:
+        """Asks all of them to end."""
+        for reader in self:
+            reader.child.kill(signal.SIGTERM)
+
+    def close(self) -> bool:
+        """Waits for their end; False when one had to be killed. May be called twice."""
+        orderly = True
+        for reader in self:
+            orderly &= reader.child.stop(STOP)
+            reader.close()
+        self._by_source.clear()
+        return orderly
+
+    def _stop(self, gone: list[Reader], deadline: float) -> None:
+        for reader in gone:  # all at once, so that slow ones are waited for together
+            reader.child.kill(signal.SIGTERM)
+        for reader in gone:
+            del self._by_source[reader.plan.name]
+            reader.child.stop(max(0.0, deadline - time.monotonic()))
+            reader.close()
+
+    def _new(self, source: SourcePlan) -> Reader:
+        engine_end, reader_end = pair()
+        told = briefing(source)
+        arguments = ("--frames", str(reader_end), "--source", str(told), *self._level)
+        recipe = Recipe(
+            f"reader {source.name}",
+            "edge_infer.readers",
+            arguments,
+            (ReaderReport,),
+            (reader_end, told),
+            PAUSE,
+            source.stdin,
+        )
+        return Reader(source, Child(recipe), engine_end, reader_end, told)
