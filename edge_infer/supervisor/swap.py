@@ -145,7 +145,8 @@ class Swap:
         elif death.fell and (again := death.busy & self._holds.on_parole(self.plan)):
             self._hold(again, death.how)
         elif self._deaths.add(death):
-            self._blame(self._deaths.suspects(), self._deaths.how())
+            ours = {each.name for each in self.plan.pipelines}  # what the engine has written there is its own word
+            self._blame(self._deaths.suspects() & ours, self._deaths.how())
 
     def close(self) -> None:
         """An end in order says nothing against the models on probation."""
