@@ -31,6 +31,7 @@ FIRST_TRIES: Final = 3
 """Readings before the start of a file that changes while it is read."""
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Seconds after which something is tried again that this machine had no room for."""
+NEVER_STILL: Final = f"it changes all the time, for {RESTLESS:g} s or more; it is read once it stands still"
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
@@ -133,12 +134,7 @@ class Reload:
             log.info("%s has changed", self._config)
             self._read()
         elif self._watch.restless():
-            self._decide(
-                failed(
-                    self._config,
-                    f"it changes all the time, for {RESTLESS:g} s or more; it is read once it stands still",
-                )
-            )
+            self._decide(failed(self._config, NEVER_STILL))
         elif now >= self._retry_at:
             self._read()
 
