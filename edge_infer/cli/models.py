@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_infer.cli import models_running, promotion, signing
+from edge_infer.cli import models_running, models_use, models_wait, promotion, signing
+from edge_infer.cli.duration import duration
 from edge_infer.config.places import DEFAULT_CONFIG, hinted
 from edge_infer.errors import ConfigError
 
@@ -40,6 +41,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     rise = _action(actions, "promote", "makes a shadow the model of its pipeline: edits the file, and applies it")
     rise.add_argument("name", metavar="NAME", help="of the shadow's model in the configuration")
     rise.add_argument("--pipeline", metavar="P", help="of several that it is the shadow in; default: all")
+    take = _action(actions, "use", "makes a package the model of this name: edits the file, and applies it")
+    take.add_argument("name", metavar="NAME", help="of the configuration")
+    take.add_argument("package", metavar="PACKAGE@VERSION", help="of the store")
+    stay = _action(actions, "wait", "waits until models are through their probation; 1 when one is not")
+    stay.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
+    stay.add_argument("--timeout", metavar="TIME", type=duration, default=300.0, help="default: 5m")
     fetch = _action(actions, "pull", "fetches a model of the catalogue, tries it and puts it into the store")
     fetch.add_argument("name", metavar="NAME[@VERSION]")
     fetch.add_argument("--mirror", metavar="URL", default=os.environ.get(MIRROR) or None, help=f"default: ${MIRROR}")
@@ -65,6 +72,10 @@ def run(args: argparse.Namespace) -> int:
         return models_running.run(args)
     if args.action in promotion.ACTIONS:
         return promotion.run(args)
+    if args.action in models_use.ACTIONS:
+        return models_use.run(args)
+    if args.action in models_wait.ACTIONS:
+        return models_wait.run(args)
     if args.action in signing.ACTIONS:
         return signing.run(args)
     from edge_infer.models.catalogue import read_catalogue

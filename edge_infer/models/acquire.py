@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from edge_infer.errors import ConfigError, InputError
+from edge_infer.errors import ConfigError, InputError, ModelError
 from edge_infer.models.catalogue import Offer
 from edge_infer.models.download import Progress, Wanted, download
 from edge_infer.models.files import LARGEST_MODEL, read_whole
@@ -69,7 +69,11 @@ def add(path: Path, library: Library) -> Arrival:
             raise ConfigError(
                 f"{title} is in the store with other content, and what is there stays: give a new version"
             )
-        probe(ModelRequest(title.partition("@")[0], str(package)))
+        try:
+            probe(ModelRequest(title.partition("@")[0], str(package)))
+        except ModelError as error:  # people know the package by the place that they named
+            text = str(error).replace(str(package), str(path if path.is_dir() else path.parent))
+            raise ModelError(text, key=error.key, tried=error.tried) from error
         return Arrival(title, library.place(package, title), new=True)
 
 

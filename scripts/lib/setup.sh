@@ -112,3 +112,9 @@ make_model_venv() {
     make_venv "$1/.venv-model"
     install_once "$1/.venv-model" tools "$1/scripts/default_model.txt" --requirement "$1/scripts/default_model.txt"
 }
+
+# make_ansible_venv ROOT: ROOT/.venv-ansible with the program that runs deploy/ansible in a test, apart from everything else.
+make_ansible_venv() {
+    make_venv "$1/.venv-ansible"
+    install_once "$1/.venv-ansible" ansible "$1/tests/deploy/ansible.txt" --requirement "$1/tests/deploy/ansible.txt"
+}

@@ -1,0 +1,63 @@
+"""An edit of the configuration file by a command: saved whole, applied, and taken back where it is rejected."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_infer.durable import replacing
+from edge_infer.errors import ConfigError, EdgeInferError
+from edge_infer.supervisor.control import ask
+
+
+def read(config: Path) -> bytes:
+    """The file as it is; raises `ConfigError`."""
+    try:
+        return config.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{config} cannot be read: {error.strerror or error}") from error
+
+
+def apply_edit(config: Path, socket: Path, data: bytes, edited: bytes, news: Sequence[str]) -> str | None:
+    """Saves other bytes, tells the news, and has the daemon apply them: the beginning of the digest that holds now.
+
+    None where they are rejected; that is told, and the file is as it was. Raises `ConfigError`, `EdgeInferError`.
+    """
+    file = config.resolve()
+    try:
+        _put(file, edited, data)
+    except OSError as error:
+        raise ConfigError(f"{config} cannot be edited: {error.strerror or error}; it is as it was") from error
+    for line in news:
+        print(line)
+    answer = ask(socket, {"do": "reload"})
+    if answer.get("state") == "applied":
+        return str(answer["digest"][:8])
+    tell(answer)
+    _put(file, data, edited)
+    print("edge-infer: the configuration is rejected; the file is as it was before", file=sys.stderr)
+    return None
+
+
+def tell(answer: Mapping[str, Any]) -> None:
+    """Why the daemon did not apply a configuration."""
+    for problem in answer.get("errors", [answer.get("error", "")]):
+        print(problem, file=sys.stderr)
+
+
+def _put(file: Path, data: bytes, before: bytes) -> None:
+    """Puts other bytes in the file's place, with its owner, mode and attributes; raises `OSError`, `EdgeInferError`."""
+    found = file.stat()
+    with replacing(file, found.st_mode & 0o7777) as fresh:
+        fresh.write(data)
+        fresh.flush()
+        shutil.copystat(file, fresh.name)
+        os.utime(fresh.name)
+        if (found.st_uid, found.st_gid) != (os.geteuid(), os.fstat(fresh.fileno()).st_gid):
+            os.fchown(fresh.fileno(), found.st_uid, found.st_gid)
+        if file.read_bytes() != before:
+            raise EdgeInferError(f"{file} was changed by somebody else in this moment; it is as they left it")

@@ -1,0 +1,62 @@
+"""``edge-infer models use``: a model becomes another package of the store, by an edit of the configuration file."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+
+from edge_infer.cli.config_edit import apply_edit, read, tell
+from edge_infer.config.package_use import using
+from edge_infer.config.places import hinted
+from edge_infer.errors import ConfigError, ModelError
+from edge_infer.supervisor.control import ask, find_socket
+
+
+ACTIONS: Final = ("use",)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 applied or nothing to do, 2 rejected, and then the file is as it was; 1 when no daemon answers."""
+    socket = find_socket(args.config)
+    standing = ask(socket, {"do": "status"}, timeout=30.0)["config"]
+    data = read(args.config)
+    digest = _digest(hinted(args.config) / "models", args.package)
+    edited, before = using(args.config, data, args.name, args.package, digest)
+    news = f"{args.config}: models.{args.name}: use: {args.package}"
+    if edited == data:
+        print(f"{news}, as before")
+        return _applied(socket, data, standing)
+    applied = apply_edit(args.config, socket, data, edited, [f"{news} (before: {before})"])
+    if applied is None:
+        return 2
+    print(f"applied {applied}; edge-infer models wait {args.name} tells when it is through its probation")
+    return 0
+
+
+def _digest(store: Path, title: str) -> str:
+    """The digest of the model file of a package; raises `ConfigError` unless it is in the store."""
+    from edge_infer.models.files import LARGEST_MODEL, read_whole
+    from edge_infer.models.library import Library
+    from edge_infer.models.package import find_package
+
+    found = [stored for stored in Library(store).packages() if stored.title == title]
+    if not found:
+        raise ConfigError(f"{store} holds no {title}; edge-infer models add PATH puts a package there")
+    try:
+        return hashlib.sha256(read_whole(find_package(found[0].folder).file, LARGEST_MODEL)).hexdigest()
+    except ModelError as error:
+        raise ConfigError(f"{title} cannot be used: {error}") from error
+
+
+def _applied(socket: Path, data: bytes, standing: Any) -> int:
+    """Has a file applied that says what is wanted already, unless it holds; 0, or 2 where it is rejected."""
+    if standing and standing["state"] == "applied" and standing["digest"] == hashlib.sha256(data).hexdigest():
+        return 0
+    answer = ask(socket, {"do": "reload"})
+    if answer.get("state") == "applied":
+        print(f"applied {answer['digest'][:8]}")
+        return 0
+    tell(answer)
+    return 2

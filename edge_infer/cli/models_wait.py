@@ -1,0 +1,93 @@
+"""``edge-infer models wait``: until the models of the running daemon are through, or one of them is not."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TextIO
+
+from edge_infer.cli.config_edit import read
+from edge_infer.codec import ABSENT, decode
+from edge_infer.config.units import format_duration
+from edge_infer.config.words import plain
+from edge_infer.errors import ConfigError
+from edge_infer.messages import ModelStatus
+from edge_infer.supervisor.control import NotRunningError, ask, find_socket
+from edge_infer.supervisor.status import Status
+
+ACTIONS: Final = ("wait",)
+PAUSE: Final = 0.5
+"""Seconds between two looks."""
+MOST: Final = 1000
+"""Characters of a line."""
+HINT: Final = (
+    "a model is through its probation after 100 frames, or after a minute with at least ten; edge-infer status tells "
+    "whether its source gives any"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is known at one moment, in lines; ``code`` is how it ended, None while it goes on."""
+
+    lines: tuple[str, ...]
+    code: int | None = None
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 active; 1 rejected, rolled back, or not through in time; 2 when the configuration is rejected."""
+    socket, end = find_socket(args.config), time.monotonic() + args.timeout
+    look, shown = _look(socket, args.config, args.name), Look(())
+    while look.code is None and (left := end - time.monotonic()) > 0:
+        if look != shown and sys.stderr.isatty():
+            _print(look.lines, sys.stderr)
+        shown = look
+        time.sleep(min(PAUSE, left))
+        try:
+            look = _look(socket, args.config, args.name)
+        except NotRunningError as error:  # it did run; it is being started again
+            look = Look((str(error),))
+    _print(look.lines, sys.stderr if look.code != 0 else sys.stdout)
+    if look.code is None:
+        print(f"edge-infer: that is all after {format_duration(args.timeout)}; {HINT}", file=sys.stderr)
+    return 1 if look.code is None else look.code
+
+
+def judged(status: Status, digest: str, name: str | None) -> Look:
+    """What a status says of one model or all, when the file has this digest; raises `ConfigError` without such one."""
+    config = status.config
+    if config is None or config.digest != digest:
+        return Look((f"the configuration has not been read yet as it is now ({digest[:8]})",))
+    if config.state == "rejected":
+        return Look((*config.errors, "edge-infer: the configuration is rejected; what ran goes on"), 2)
+    if name is not None and name not in status.models:
+        raise ConfigError(f"no pipeline has a model {name}; there are {', '.join(status.models) or 'none'}")
+    models = {key: model for key, model in status.models.items() if name in (None, key)}
+    bad = {key: model for key, model in models.items() if model.state in ("rejected", "rolled_back")}
+    lines = tuple(_line(key, model) for key, model in (bad or models).items())
+    if bad:
+        return Look(lines, 1)
+    return Look(lines, 0 if all(model.state == "active" for model in models.values()) else None)
+
+
+def _look(socket: Path, config: Path, name: str | None) -> Look:
+    status = decode(Status, ask(socket, {"do": "status"}, timeout=30.0))
+    return judged(status, hashlib.sha256(read(config)).hexdigest(), name)
+
+
+def _line(name: str, model: ModelStatus) -> str:
+    serving = f"{model.version or 'a file'} ({model.sha})" if model.sha else "nothing"
+    if model.reason is ABSENT:
+        return f"{name}: {model.state}, {serving} serves"
+    return f"{name}: {model.state}: {model.reason}; {serving} serves"
+
+
+def _print(lines: Iterable[str], file: TextIO) -> None:
+    """What others wrote does not write to the terminal."""
+    for line in lines:
+        print(plain(line, MOST), file=file)
