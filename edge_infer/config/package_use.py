@@ -35,7 +35,8 @@ def using(path: Path, data: bytes, name: str, title: str, digest: str) -> tuple[
         return data, f"use: {title}"
     values = {"use": title, "file": title, "sha256": digest}
     after = _edited(path, data.decode("utf-8"), name, values).encode("utf-8")
-    if parse_document(path, after).value != {**before.value, "models": {**models, name: wanted}}:
+    found = parse_document(path, after)
+    if found.problems or found.value != {**before.value, "models": {**models, name: wanted}}:
         raise ConfigError(f"{path} is written in a way that cannot be edited here: {_by_hand(name, title)}")
     return after, f"{key}: {entry[key]}"
 

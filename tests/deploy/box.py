@@ -21,6 +21,8 @@ from tests.broker import eventually, free_port
 
 ROOT = Path(__file__).parents[2]
 SBIN = f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin"
+NAMESPACES = ("unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--propagation", "private")
+MADE = "the box is made"
 PROGRAM = "/usr/local/bin/edge-infer"
 PLACES = ("/etc", "/var", "/usr/local", "/root", "/home")
 ENTER = """\
@@ -41,8 +43,8 @@ mount -t proc none /proc
 hostname {name}
 
 for folder in {closed}; do chmod o+x $folder; done
-printf '#!/bin/sh\\nexec {python} -m edge_infer "$@"\\n' > /usr/local/bin/edge-infer
-chmod 755 /usr/local/bin/edge-infer
+printf '#!/bin/sh\\nexec {python} -m edge_infer "$@"\\n' > {program}
+chmod 755 {program}
 getent passwd edge-infer > /dev/null || {{
     echo edge-infer:x:987: >> /etc/group
     echo edge-infer:x:987:987::/nonexistent:/usr/sbin/nologin >> /etc/passwd
@@ -55,11 +57,11 @@ cp -r {folder}/models /var/lib/edge-infer
 chgrp -R edge-infer /etc/edge-infer
 chmod 640 {config}
 chown -R edge-infer:edge-infer /run/edge-infer /var/lib/edge-infer
+echo {made}
 
 dropbear -F -E -s -R -p 127.0.0.1:{port} -P /run/dropbear.pid &
 export RUNTIME_DIRECTORY=/run/edge-infer STATE_DIRECTORY=/var/lib/edge-infer TMPDIR=/run/edge-infer
-setpriv --reuid=edge-infer --regid=edge-infer --clear-groups /usr/local/bin/edge-infer run &
-wait
+setpriv --reuid=edge-infer --regid=edge-infer --clear-groups {program} run
 """
 
 
@@ -84,15 +86,15 @@ class Box:
         script = ENTER.format(
             work=work, root=ROOT, places=" ".join(PLACES), name=self.name, folder=self._folder, port=self.port,
             closed=" ".join(map(str, closed())), python=sys.executable, config=DEFAULT_CONFIG,
+            program=PROGRAM, made=MADE,
         )  # fmt: skip
-        words = "setpriv --pdeathsig KILL unshare --mount --pid --uts --fork --kill-child --propagation private".split()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*words, "sh", "-c", script], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, "PATH": SBIN},
+                ["setpriv", "--pdeathsig", "KILL", *NAMESPACES, "sh", "-c", script],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PATH": SBIN},
             )  # fmt: skip
         try:
-            eventually(self._serves, lambda: f"serving box:\n{self.log.read_text(errors='replace')}", 60)
+            eventually(self._serves, lambda: f"serving box:\n{self.log.read_text(errors='replace')}", 120)
         except BaseException:
             self.close()
             raise
@@ -147,7 +149,9 @@ class Box:
     def _serves(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
-            pytest.skip(f"a box cannot be made in namespaces here: {self.log.read_text(errors='replace')}")
+            log = self.log.read_text(errors="replace")
+            assert MADE not in log, log
+            pytest.skip(f"a box cannot be made in namespaces here: {log.strip()}")
         return "active" in self.command(PROGRAM, "models", "wait", "--timeout", "1s").stdout
 
 

@@ -22,7 +22,7 @@ from tests.test_docs import blocks_of, steps_of, wildcard
 
 PAGE = ROOT / "docs/fleet.md"
 CONFIG = """\
-# The box at gate {number}; its zones are its own.
+# The box at gate {number}; its mask is its own.
 device: {{state_dir: /var/lib/edge-infer}}
 mqtt: {{host: 127.0.0.1, port: {port}}}
 
@@ -32,7 +32,7 @@ models:
 sources:
   cam: {{kind: synthetic, size: 64x64, fps: 50}}
 pipelines:
-  gate: {{source: cam, model: faces, zones: {{left: [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]}}}}
+  gate: {{source: cam, model: faces, mask: [[[0, 0], [0.3, 0], [0.3, 1], [0, 1]]]}}
 """
 
 

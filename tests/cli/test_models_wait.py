@@ -1,0 +1,63 @@
+"""``models wait``: what a status means for somebody who waits."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_infer.cli.models_wait import Look, judged
+from edge_infer.codec import ABSENT, Absent
+from edge_infer.errors import ConfigError
+from edge_infer.messages import ConfigStatus, ModelState, ModelStatus
+from edge_infer.supervisor.status import BrokerStatus, Status
+
+NOW, OTHER = "a" * 64, "b" * 64
+TS = "2026-01-01T00:00:00.000Z"
+
+
+def status(config: ConfigStatus | None, **models: ModelStatus) -> Status:
+    return Status("1", 1.0, None, None, {}, {}, {}, models, BrokerStatus(False, ""), None, config, None)
+
+
+def model(state: ModelState, reason: str | Absent = ABSENT) -> ModelStatus:
+    return ModelStatus(state, "1.0.0", "c5e0e825", reason)
+
+
+def applied(digest: str = NOW) -> ConfigStatus:
+    return ConfigStatus("applied", digest, TS)
+
+
+def test_it_goes_on_while_a_model_is_not_through() -> None:
+    for state in ("staging", "probation"):
+        look = judged(status(applied(), a=model("active"), b=model(state)), NOW, None)
+        assert look == Look(("a: active, 1.0.0 (c5e0e825) serves", f"b: {state}, 1.0.0 (c5e0e825) serves"))
+
+
+def test_it_ends_well_when_all_that_were_named_are_active() -> None:
+    both = status(applied(), a=model("active"), b=model("probation"))
+    assert judged(both, NOW, "a") == Look(("a: active, 1.0.0 (c5e0e825) serves",), 0)
+    first = status(applied(), a=ModelStatus("active", None, "c5e0e825"))
+    assert judged(first, NOW, None) == Look(("a: active, a file (c5e0e825) serves",), 0)
+
+
+def test_it_ends_at_the_first_that_is_no_good_with_its_reason() -> None:
+    look = judged(status(applied(), a=model("rolled_back", "not finite"), b=model("probation")), NOW, None)
+    assert look == Look(("a: rolled_back: not finite; 1.0.0 (c5e0e825) serves",), 1)
+    nothing = ModelStatus("rejected", None, None, "damaged")
+    assert judged(status(applied(), a=nothing), NOW, "a") == Look(("a: rejected: damaged; nothing serves",), 1)
+
+
+def test_it_waits_until_the_file_has_been_read_as_it_is_now() -> None:
+    for config in (None, applied(OTHER), ConfigStatus("rejected", OTHER, TS, ("bad",))):
+        look = judged(status(config, a=model("active")), NOW, None)
+        assert look == Look((f"the configuration has not been read yet as it is now ({NOW[:8]})",))
+
+
+def test_a_rejected_configuration_ends_it() -> None:
+    look = judged(status(ConfigStatus("rejected", NOW, TS, ("config.yaml:3: bad",)), a=model("active")), NOW, None)
+    assert look.code == 2
+    assert look.lines == ("config.yaml:3: bad", "edge-infer: the configuration is rejected; what ran goes on")
+
+
+def test_a_model_that_is_not_there_is_a_wrong_question() -> None:
+    with pytest.raises(ConfigError, match="no pipeline has a model b; there are a"):
+        judged(status(applied(), a=model("active")), NOW, "b")
