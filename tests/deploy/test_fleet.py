@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import Broker, Subscriber
+from tests.broker import Broker, Subscriber, free_port
 from tests.deploy.box import ROOT, Box
 from tests.moody import MANIFEST, Mood, moody_model
 from tests.test_docs import blocks_of, steps_of, wildcard
@@ -48,13 +48,17 @@ class Fleet:
         """Runs a step of the page, which has to end and to say what is written there."""
         block = [block for block in blocks_of(PAGE) if block.info.startswith("console walk")][number]
         ((command, output),) = steps_of(block)
-        done = subprocess.run(
-            ["sh", "-c", command], cwd=self.folder / "ansible", env=self._environment(), text=True, timeout=900,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
+        done = self.run(command)
         said = re.sub(r"\s+", " ", done.stdout)  # Ansible breaks lines as it likes
         assert re.search(wildcard(re.sub(r"\s+", " ", output.strip())), said), done.stdout
         assert (done.returncode != 0) == block.info.endswith("fails"), done.stdout
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command as the operator."""
+        return subprocess.run(
+            ["sh", "-c", command], cwd=self.folder / "ansible", env=self._environment(), text=True, timeout=900,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
         own = {"HOME": str(self.folder), "ANSIBLE_HOME": str(self.folder / "home"), "ANSIBLE_NOCOLOR": "1"}
@@ -145,3 +149,14 @@ def test_a_file_that_is_refused_changes_no_configuration(fleet: Fleet) -> None:
     assert "1.3.0" not in first.history()
     assert first.command("ls", "/run/edge-infer-incoming").returncode == 2
     assert second.standing() == untouched
+
+
+def test_a_box_that_cannot_be_reached_stops_it(fleet: Fleet) -> None:
+    nowhere = f"{{ansible_host: 127.0.0.1, ansible_port: {free_port()}}}"
+    (fleet.folder / "ansible/nowhere.yaml").write_text(
+        f"edge_boxes: {{hosts: {{gate-1: {nowhere}, gate-2: {nowhere}}}}}\n"
+    )
+    done = fleet.run("ansible-playbook roll-out.yaml -i nowhere.yaml -e package=packages/face-detect-1.1.0")
+    assert done.returncode == 2, done.stdout
+    assert "Connection refused" in done.stdout
+    assert "gate-2" not in done.stdout
