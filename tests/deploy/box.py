@@ -138,7 +138,9 @@ class Box:
 
     def standing(self) -> str:
         """Configuration and packages, each with when it was written, and what happened to models."""
-        files = self.output("find", "/etc/edge-infer", "/var/lib/edge-infer/models", "-printf", "%p %T@ %C@ %i %m %u\n")
+        files = self.output(
+            "find", "/etc/edge-infer", "/var/lib/edge-infer/models", "-type", "f", "-printf", "%p %T@ %C@ %i %m %u\n"
+        )
         return files + self.history()
 
     def ssh_options(self) -> list[str]:
