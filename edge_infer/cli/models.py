@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli import models_running, models_use, models_wait, promotion, signing
-from edge_infer.cli.duration import duration
+from edge_infer.cli.argument import argument
 from edge_infer.config.places import DEFAULT_CONFIG, hinted
+from edge_infer.config.units import parse_duration
 from edge_infer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     take.add_argument("package", metavar="PACKAGE@VERSION", help="of the store")
     stay = _action(actions, "wait", "waits until models are through their probation; 1 when one is not")
     stay.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
-    stay.add_argument("--timeout", metavar="TIME", type=duration, default=300.0, help="default: 5m")
+    stay.add_argument("--timeout", metavar="TIME", type=argument(parse_duration), default=300.0, help="default: 5m")
     fetch = _action(actions, "pull", "fetches a model of the catalogue, tries it and puts it into the store")
     fetch.add_argument("name", metavar="NAME[@VERSION]")
     fetch.add_argument("--mirror", metavar="URL", default=os.environ.get(MIRROR) or None, help=f"default: ${MIRROR}")

@@ -13,7 +13,6 @@ from edge_infer.config.places import hinted
 from edge_infer.errors import ConfigError, ModelError
 from edge_infer.supervisor.control import ask, find_socket
 
-
 ACTIONS: Final = ("use",)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
+from edge_infer.cli.argument import argument
 from edge_infer.cli.moments import parse_moment
 from edge_infer.codec import decode
 from edge_infer.config.places import DEFAULT_CONFIG
@@ -18,7 +18,6 @@ from edge_infer.errors import EdgeInferError
 from edge_infer.rooms import WhyAnswer
 from edge_infer.supervisor.control import ask, find_socket
 
-T = TypeVar("T")
 AROUND: Final = 60.0
 """Seconds before and after a moment that was asked for."""
 
@@ -28,9 +27,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.add_argument("--pipeline", metavar="P", help="only of this one")
     when = parser.add_mutually_exclusive_group()
-    when.add_argument("--last", metavar="TIME", type=_said(parse_duration), help="how far back; default: 10m")
+    when.add_argument("--last", metavar="TIME", type=argument(parse_duration), help="how far back; default: 10m")
     at = "a minute before and after 8:45, 2026-11-25T08:45 or '3m ago'"
-    when.add_argument("--at", metavar="TIME", type=_said(_moment), help=at)
+    when.add_argument("--at", metavar="TIME", type=argument(_moment), help=at)
     parser.add_argument("--label", metavar="L", help="only about this label")
     parser.epilog = "example: edge-infer why --at 8:45 --label person"
 
@@ -60,15 +59,3 @@ def _span(at: float | None, last: float | None) -> tuple[float, float]:
 
 def _moment(text: str) -> float:
     return parse_moment(text, datetime.now().astimezone()).timestamp()
-
-
-def _said(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """The same, as argparse wants its problems told."""
-
-    def parsed(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return parsed
