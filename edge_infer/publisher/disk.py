@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -21,7 +21,10 @@ from edge_infer.publisher.topics import Place
 log = logging.getLogger(__name__)
 
 ASIDE: Final = ".corrupt"
-"""What a file that cannot be used is renamed to, for whoever wants to look; the one before is overwritten."""
+"""What a file that cannot be used is renamed to, for whoever wants to look; the one before is overwritten. Of a large
+one the beginning is kept, and what it takes counts as taken of the bound: together they never take more."""
+KEPT_ASIDE: Final = 4
+"""One part in so many of the bound is what a file put aside may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,23 +158,25 @@ class Disk:
         if isinstance(order, Load):
             entries = self._database.load(order.place, order.after, order.upto)
             return Loaded(order, entries, complete=not entries)
-        self._database.limits = self.limits
+        self._database.limits = self._within()
         dropped = self._database.write(order, self._uptime())
         if order.gone:
             self._database.tidy()
         return Written(order, dropped)
 
     def _open(self) -> Database:
-        database = Database(self.path, self.limits, self._kernel, self._uptime(), self._base)
+        database = Database(self.path, self._within(), self._kernel, self._uptime(), self._base)
         self._base = database.base
         return database
 
     def _begin_anew(self, order: Open | Batch | Load, error: CorruptError) -> Outcome:
         """A corrupt file is put aside. Nothing that was in it comes back; a new one takes what comes."""
         self._release()
-        aside = self.path.with_name(self.path.name + ASIDE)
+        aside = self._aside
         try:
             self.path.replace(aside)
+            if aside.stat().st_size > (most := self.limits.max_size // KEPT_ASIDE):
+                os.truncate(aside, most)
             for ending in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
             log.error("%s is corrupt (%s): it is kept as %s, and a new one begins", self.path, error, aside.name)
@@ -180,6 +185,19 @@ class Disk:
         except (sqlite3.Error, OSError) as further:
             self._release()
             return Failed(order, f"{self.path} is corrupt, and a new one cannot be made: {further}")
+
+    @property
+    def _aside(self) -> Path:
+        return self.path.with_name(self.path.name + ASIDE)
+
+    def _within(self) -> Limits:
+        """What is left of the bound beside a file that was put aside, until somebody removes that."""
+        try:
+            taken = self._aside.stat().st_size
+        except OSError:
+            taken = 0
+        most = self.limits.max_size
+        return replace(self.limits, max_size=most - min(taken, most // KEPT_ASIDE))
 
     def _release(self) -> None:
         database, self._database = self._database, None

@@ -300,6 +300,25 @@ def test_a_corrupt_file_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "is corrupt" in caplog.text
 
 
+def test_what_is_put_aside_stays_within_the_bound(tmp_path: Path) -> None:
+    small = OutboxPlan(max_size=1 << 20)
+    (tmp_path / FILE).write_bytes(b"no database" * 100_000)
+    with opened(tmp_path, small) as outbox:
+        assert (tmp_path / "outbox.sqlite.corrupt").stat().st_size == 1 << 18
+        for seq in range(1, 5001):
+            outbox.put(DOOR, seq, bytes(300), late=True)
+        stored(outbox, 5000)
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 1 << 20
+        assert outbox.account().lost["full"] > 1000
+        even(outbox)
+        kept = outbox.account().pending
+        (tmp_path / "outbox.sqlite.corrupt").unlink()
+        for seq in range(5001, 9001):
+            outbox.put(DOOR, seq, bytes(300), late=True)
+        stored(outbox, 9000)
+        assert outbox.account().pending > kept, "its room is free again"
+
+
 def test_a_file_that_breaks_while_it_is_used_costs_what_was_only_there(tmp_path: Path) -> None:
     with opened(tmp_path) as outbox:
         for seq in range(1, 6001):
