@@ -15,6 +15,8 @@ RATE: Final = 40.0
 """Messages a second that the latency of a link shall not be what prevents."""
 QUEUE: Final = 0.5
 """Seconds that messages may stand in front of the link, beyond the time that it takes when nothing does."""
+GROWTH: Final = 1.5
+"""As much more a round while nothing stands in line."""
 REMEMBERED: Final = 60.0
 """Seconds after which it is looked again how long the link takes: another way may be longer."""
 
@@ -36,7 +38,7 @@ class Flight:
         self._size = float(WINDOW)
         self._before: float | None = None
         self._base = self._quickest = math.inf
-        self._filled = False
+        self._filled, self._count, self._began = False, 0, self._clock()
         self._round_ends, self._period_ends = -math.inf, self._clock() + REMEMBERED
 
     @property
@@ -50,25 +52,26 @@ class Flight:
         self._base = min(self._base, seconds)
         self._quickest = min(self._quickest, seconds)
         self._filled |= full
+        self._count += 1
         if now < self._round_ends:
             return
         if self._before is not None:
             self._size, self._before = self._before, None
         elif now >= self._period_ends:
             self._look_again(now)
-        else:
-            self._judge()
-        self._quickest, self._filled, self._round_ends = math.inf, False, now + 2 * seconds
+        elif self._filled:
+            self._judge(self._count / max(now - self._began, 1e-6))
+        self._quickest, self._filled, self._count = math.inf, False, 0
+        self._began, self._round_ends = now, now + 2 * seconds
 
     def _look_again(self, now: float) -> None:
         """For a round so little is under way that nothing stands in line: that is how long the link takes now."""
         self._base, self._period_ends = math.inf, now + REMEMBERED
         self._before, self._size = self._size, max(LEAST_WINDOW, self._size / 2)
 
-    def _judge(self) -> None:
-        queue = self._quickest - self._base
-        if queue > QUEUE:
-            self._size = max(LEAST_WINDOW, self._size * (self._base + QUEUE / 2) / self._quickest)
-        elif self._filled:
-            step = self._size / 2 if queue < QUEUE / 4 else 1.0
-            self._size = min(self._size + step, max(WINDOW, RATE * self._base))
+    def _judge(self, rate: float) -> None:
+        """So many a second get through: as many as that are under way over the link, and a few stand in front of it."""
+        enough = rate * (self._base + QUEUE / 2)
+        if self._quickest - self._base < QUEUE / 4:
+            enough = max(enough, self._size * GROWTH)
+        self._size = max(LEAST_WINDOW, min(enough, max(WINDOW, RATE * self._base)))
