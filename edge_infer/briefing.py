@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
+from edge_infer import memfd
 from edge_infer.codec import decode, dumps, encode, loads
 from edge_infer.config.plan import SourcePlan
 
 
 def briefing(source: SourcePlan) -> int:
     """A file in memory that holds the plan of a source, to be inherited; the caller owns it."""
-    file = os.memfd_create(f"source-{source.name}", os.MFD_CLOEXEC)
+    file = memfd.create(f"source-{source.name}")
     os.write(file, dumps(encode(source)))
     return file
 

@@ -9,6 +9,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from edge_infer import memfd
 from edge_infer.config.compile import compile_config
 from edge_infer.config.plan import Polygon, SourcePlan
 from edge_infer.engine.frame import Pixels
@@ -39,7 +40,7 @@ def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
 
 
 def _from_daemon(config: Path, source: str) -> Pixels:
-    file = os.memfd_create("picture", os.MFD_CLOEXEC)
+    file = memfd.create("picture")
     try:
         answer = ask(find_socket(config), {"do": "grab", "source": source}, files=(file,), timeout=15.0)
         if answer.get("error") or not answer.get("ok"):

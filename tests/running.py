@@ -42,8 +42,10 @@ def alive(pid: int) -> bool:
 class Daemon:
     """``edge-infer run`` as a user starts it, in a folder of its own; killed at the end if it still runs."""
 
-    def __init__(self, folder: Path, text: str, stdin: int = subprocess.DEVNULL) -> None:
+    def __init__(self, folder: Path, text: str, stdin: int = subprocess.DEVNULL, before: tuple[str, ...] = ()) -> None:
+        """``before`` are words of a command that becomes the daemon, as ``nsenter`` does."""
         self.folder = folder
+        self._before = before
         self._stdin = stdin
         self.config = folder / "config.yaml"
         self.config.write_text(text)
@@ -72,7 +74,17 @@ class Daemon:
         environment = {key: value for key, value in os.environ.items() if key != "RUNTIME_DIRECTORY"}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "edge_infer", "run", "-c", str(self.config), "--log-level", "debug"],
+                [
+                    *self._before,
+                    sys.executable,
+                    "-m",
+                    "edge_infer",
+                    "run",
+                    "-c",
+                    str(self.config),
+                    "--log-level",
+                    "debug",
+                ],
                 stdin=self._stdin,
                 stdout=log,
                 stderr=log,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli import models_running, models_use, models_wait, promotion, signing
 from edge_infer.cli.argument import argument
+from edge_infer.cli.owner import act_as_owner_of
 from edge_infer.config.places import DEFAULT_CONFIG, hinted
 from edge_infer.config.units import parse_duration
 from edge_infer.errors import ConfigError
@@ -97,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
 def _add(path: Path, library: Library) -> None:
     from edge_infer.models.acquire import add as add_package
 
+    act_as_owner_of(library.folder.parent)
     _tell(add_package(path.absolute(), library))
 
 
@@ -104,6 +106,7 @@ def _pull(args: argparse.Namespace, library: Library) -> None:
     from edge_infer.models.acquire import pull
     from edge_infer.models.catalogue import choose, read_catalogue
 
+    act_as_owner_of(library.folder.parent)
     offer = choose(read_catalogue(), args.name)
     with _Bar(offer.title) as bar:
         arrival = pull(offer, library, bar, args.mirror, args.folder.absolute() if args.folder else None)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edge_infer.config.places import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from edge_infer.privacy.audit import Audit
+
+_HIDDEN: Final[Mapping[str, str]] = {"image": "pictures", "samples": "samples", "text": "text"}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +37,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lines(found: Audit) -> list[str]:
-    lines = [f"{found.seconds:g} s of a known pattern in every frame of {', '.join(found.pipelines)}"]
-    if found.left_out:
-        lines.append(f"not audited, as they take no pictures: {', '.join(found.left_out)}")
+    watched = ", ".join(f"{name} ({_HIDDEN[takes]})" for name, takes in found.pipelines.items())
+    lines = [f"{found.seconds:g} s of a known pattern in all that is seen by {watched}"]
     for name, count in found.results.items():
-        size = f", {found.bytes_per_result[name]:g} bytes each" if count else ": nothing was shown by its silence"
+        silence = ": nothing was found for it to look at" if name in found.unshown else ""
+        size = f", {found.bytes_per_result[name]:g} bytes each" if count else silence or ": its silence shows nothing"
         lines.append(f"results    {name}: {count}{size}")
     lines.append(
         f"published  {found.published} bytes; never more than {found.rate_bound} bytes a second (mqtt.max_rate)"

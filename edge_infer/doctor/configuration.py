@@ -26,7 +26,7 @@ def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
     """Whether the daemon could run with the file and the models in the state directory."""
     if not path.exists():
         yield warn("configuration", f"there is no {path}, so defaults are examined", "name yours with -c FILE")
-    elif closed := [place for place in (path, state_dir) if place.exists() and not os.access(place, os.R_OK)]:
+    elif closed := [place for place in (path, state_dir) if _closed(place)]:
         yield warn("configuration", f"not checked: this user may not read {closed[0]}", "run: sudo edge-infer doctor")
     else:
         compiled = compile_config(path)
@@ -37,3 +37,14 @@ def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
         else:
             count = len(compiled.plan.pipelines)
             yield ok("configuration", f"{path} is valid, {count} pipeline{'' if count == 1 else 's'}")
+
+
+def _closed(place: Path) -> bool:
+    """Whether it is there, or behind a folder that this user may not enter, and cannot be read."""
+    try:
+        place.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return not os.access(place, os.R_OK)

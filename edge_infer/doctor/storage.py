@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,10 @@ _LITTLE: Final = 200 << 20
 
 def storage(state_dir: Path) -> Finding:
     """Whether state can be kept there, and how much."""
-    place = next(folder for folder in (state_dir, *state_dir.parents) if folder.exists())
+    try:
+        place = _nearest(state_dir)
+    except PermissionError:
+        return ok("state", f"{state_dir}, closed to this user; sudo edge-infer doctor looks into it")
     free = shutil.disk_usage(place).free
     fact = f"{state_dir}, {free >> 20} MiB free"
     if os.statvfs(place).f_flag & os.ST_RDONLY:
@@ -27,6 +31,15 @@ def storage(state_dir: Path) -> Finding:
     if place != state_dir and not os.access(place, os.W_OK | os.X_OK):
         return ok("state", f"{fact}; it is not there yet and this user cannot make it")
     return ok("state", fact)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the first above it that is there; raises `PermissionError`."""
+    for place in (folder, *folder.parents):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            place.stat()
+            return place
+    return Path("/")
 
 
 def _owner(path: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import math
-import mmap
 import os
 import select
 from collections import deque
@@ -14,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from edge_infer import memfd
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.closing import Closing
 from edge_infer.config.plan import Color
@@ -164,7 +164,7 @@ class FrameReceiver(Closing):
             seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
             if not seals & fcntl.F_SEAL_SHRINK or os.fstat(fd).st_size < size:
                 raise WireError("its memory is too small or can shrink")
-            block = mmap.mmap(fd, size, prot=mmap.PROT_READ)
+            block = memfd.mapped(fd, size, writable=False)
         finally:
             os.close(fd)
         self._memory = np.frombuffer(block, np.uint8).reshape(shape)

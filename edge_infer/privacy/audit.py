@@ -15,14 +15,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import JsonValue, decode, loads
+from edge_infer.codec import decode, loads
 from edge_infer.config.places import publisher_folder
-from edge_infer.config.plan import Compiled, MqttPlan, Plan, SourcePlan
+from edge_infer.config.plan import Compiled, Gives, MqttPlan, Plan
 from edge_infer.errors import ConfigError, StartError
 from edge_infer.privacy.canary import Canary, fresh
-from edge_infer.privacy.capture import Capture, bring_up_loopback
+from edge_infer.privacy.capture import Broker, Capture, bring_up_loopback
 from edge_infer.privacy.recorder import Recorder
 from edge_infer.privacy.search import Search, leaks
+from edge_infer.privacy.stand_in import stand_in
 from edge_infer.rooms import ApplyPlan
 from edge_infer.sandbox import namespaces
 from edge_infer.supervisor.house import House
@@ -30,18 +31,19 @@ from edge_infer.supervisor.statedir import locked
 
 STARTING: Final = 60.0
 """Seconds that the first result may take beyond those that were asked for."""
-_WIDTH, _HEIGHT = 640, 480
 _ELSEWHERE: Final = ("127.0.0.2", 9)
 """Where the packet of the positive control goes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found; ``passed`` when nothing left, everything was looked at, and every deliberate leak was seen."""
+    """What was found; ``passed`` when nothing left, everything was looked at, and every deliberate leak was seen.
+
+    Of the ``unshown`` nothing can be said: they look at what others find, and in the pattern there was nothing to find.
+    """
 
     seconds: float
-    pipelines: tuple[str, ...]
-    left_out: tuple[str, ...]
+    pipelines: Mapping[str, Gives]
     results: Mapping[str, int]
     bytes_per_result: Mapping[str, float]
     rate_bound: int
@@ -50,15 +52,19 @@ class Audit:
     hits: tuple[str, ...]
     packets: int | None
     elsewhere: Mapping[str, int]
+    missed: int
     network: str
     control: Mapping[str, bool]
     walls: Mapping[str, str]
     silent: tuple[str, ...] = field(default=())
+    unshown: tuple[str, ...] = field(default=())
 
     @property
     def passed(self) -> bool:
         """Whether the claim holds here, as far as this can tell."""
-        return not self.hits and not self.elsewhere and not self.silent and all(self.control.values())
+        leaked = self.hits or self.elsewhere
+        blind = self.silent or self.missed or not all(self.control.values())
+        return not leaked and not blind
 
 
 def leave_the_network() -> str:
@@ -81,15 +87,14 @@ def audit(config: Path, seconds: float, no_capture: str) -> Audit:
     with tempfile.TemporaryDirectory(prefix="edge-infer-privacy-") as folder, ExitStack() as stack:
         log = stack.enter_context((Path(folder) / "log").open("w+b"))
         recorder = stack.enter_context(Recorder())
-        capture = None if no_capture else stack.enter_context(Capture(recorder.port))
-        watched, left_out = _watched(plan, canary, Path(folder) / "state", recorder.port)
+        capture = None if no_capture else stack.enter_context(Capture(Broker("127.0.0.1", recorder.port)))
+        watched = _watched(plan, canary, Path(folder) / "state", recorder.port)
         walls, results = _run(watched, seconds, recorder, log.fileno())
-        return _judge(watched, left_out, seconds, canary, Path(folder), recorder, capture, no_capture, walls, results)
+        return _judge(watched, seconds, canary, Path(folder), recorder, capture, no_capture, walls, results)
 
 
 def _judge(  # noqa: PLR0917 - the parts of one record
     plan: Plan,
-    left_out: tuple[str, ...],
     seconds: float,
     canary: Canary,
     folder: Path,
@@ -99,20 +104,20 @@ def _judge(  # noqa: PLR0917 - the parts of one record
     walls: Mapping[str, str],
     results: Mapping[str, list[int]],
 ) -> Audit:
-    search = Search(canary)
+    search, cascades = Search(canary), _cascades(plan)
     packets, elsewhere = (capture.packets, dict(capture.others)) if capture else (None, {})
+    missed = capture.missed() if capture else 0
     heard = {"what the broker was sent": bytes(recorder.stream)}
     heard |= {f"a payload of {topic}": payload for topic, payload in recorder.payloads}
     if capture:
-        heard["the packets"] = bytes(capture.data)
+        heard["the packets"] = capture.data
     kept = {f"the file {path.relative_to(folder)}": path.read_bytes() for path in _files_of(folder)}
     everything = heard | kept
     found = {place: search.found(data) for place, data in everything.items()}
     hits = tuple(f"{place}: {how}" for place, how in found.items() if how)
     return Audit(
         seconds=seconds,
-        pipelines=tuple(pipeline.name for pipeline in plan.pipelines),
-        left_out=left_out,
+        pipelines={pipeline.name: pipeline.model.input.takes for pipeline in plan.pipelines},
         results={name: len(sizes) for name, sizes in results.items()},
         bytes_per_result={name: round(sum(sizes) / len(sizes), 1) for name, sizes in results.items() if sizes},
         rate_bound=plan.mqtt.max_rate,
@@ -121,10 +126,12 @@ def _judge(  # noqa: PLR0917 - the parts of one record
         hits=hits,
         packets=packets,
         elsewhere=elsewhere,
-        network=no_capture or "every packet was captured",
+        missed=missed,
+        network=no_capture or (f"{missed} packets were missed" if missed else "every packet was captured"),
         control=_control(search, canary, folder, recorder, capture),
         walls=walls,
-        silent=tuple(name for name, sizes in results.items() if not sizes),
+        silent=tuple(name for name, sizes in results.items() if not sizes and name not in cascades),
+        unshown=tuple(name for name in cascades if not results[name]),
     )
 
 
@@ -139,45 +146,28 @@ def _compiled(config: Path) -> Plan:
     return compiled.plan
 
 
-def _watched(plan: Plan, canary: Canary, state: Path, port: int) -> tuple[Plan, tuple[str, ...]]:
-    """The same pipelines on the pattern, to the broker's stand-in; and the pipelines that take no pictures."""
-    sources = {source.name: _camera(source, canary) for source in plan.sources if source.gives == "image"}
-    pipelines = tuple(replace(one, publish="every") for one in plan.pipelines if one.source in sources)
-    left_out = tuple(one.name for one in plan.pipelines if one.source not in sources)
-    if not pipelines:
-        raise ConfigError("no pipeline looks at pictures, so there is nothing in which a pattern could be hidden")
+def _watched(plan: Plan, canary: Canary, state: Path, port: int) -> Plan:
+    """The same pipelines on the pattern, to the broker's stand-in."""
+    if not plan.pipelines:
+        raise ConfigError("there are no pipelines, so there is nothing that could leak")
+    pipelines = tuple(replace(one, publish="every") for one in plan.pipelines)
     used = {pipeline.source for pipeline in pipelines}
+    sources = [stand_in(source, canary, plan) for source in plan.sources if source.name in used]
     mqtt = MqttPlan("127.0.0.1", port, None, None, None, plan.mqtt.topic, 1, plan.mqtt.client_id)
     mqtt = replace(mqtt, max_rate=plan.mqtt.max_rate)
-    cameras = tuple(source for name, source in sources.items() if name in used)
-    return replace(plan, state_dir=str(state), mqtt=mqtt, sources=cameras, pipelines=pipelines), left_out
+    return replace(plan, state_dir=str(state), mqtt=mqtt, sources=tuple(sources), pipelines=pipelines)
 
 
-def _camera(source: SourcePlan, canary: Canary) -> SourcePlan:
-    if source.parent is not None:
-        return source
-    words: list[JsonValue] = [
-        sys.executable,
-        "-m",
-        "edge_infer.privacy.camera",
-        str(_WIDTH),
-        str(_HEIGHT),
-        canary.text(),
-    ]
-    options: dict[str, JsonValue] = {
-        "command": words,
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "format": "rgb24",
-        "network": False,
-    }
-    target = "edge_infer.readers.sources.exec:ExecSource"
-    return replace(source, kind="exec", target=target, live=True, network=False, options=options, stdin=False)
+def _cascades(plan: Plan) -> tuple[str, ...]:
+    """The pipelines that look at what another one has found."""
+    within = {source.name for source in plan.sources if source.parent is not None}
+    return tuple(pipeline.name for pipeline in plan.pipelines if pipeline.source in within)
 
 
 def _run(plan: Plan, seconds: float, recorder: Recorder, log: int) -> tuple[dict[str, str], dict[str, list[int]]]:
     """Lets the rooms work until every pipeline has had its time; what their walls are, and the sizes of results."""
     topics = {f"{plan.mqtt.topic}/{pipeline.name}/result": pipeline.name for pipeline in plan.pipelines}
+    wanted = {topic for topic, name in topics.items() if name not in _cascades(plan)}
     with locked(Path(plan.state_dir)), _standard_error(log):
         house = House("debug")
         try:
@@ -188,7 +178,7 @@ def _run(plan: Plan, seconds: float, recorder: Recorder, log: int) -> tuple[dict
                 house.serve()
                 house.revive()
                 spoken = {topic for topic, _ in list(recorder.payloads)}
-                if not end and topics.keys() <= spoken:
+                if not end and wanted <= spoken:
                     end = time.monotonic() + seconds
             walls = house.walls()
         finally:

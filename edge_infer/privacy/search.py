@@ -1,4 +1,4 @@
-"""Searches bytes for the pattern: as they are, in base64 or hex, compressed, as numbers, as pictures, at any scale."""
+"""Searches bytes for the pattern: plain, in base64 or hex, compressed, as numbers, as pictures or sound, scaled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import bz2
 import json
 import lzma
 import re
-import struct
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -21,9 +20,9 @@ LARGEST: Final = 16 << 20
 """Bytes that are taken of what was compressed."""
 _ENOUGH: Final = 6
 """Blocks of a row, one after the other, that are no accident."""
+_LEAST: Final = 3 * _ENOUGH
 _NEAR, _NEAR_PICTURE, _SKIP = 3, 20, 2
 _RUNS: Final = re.compile(rb"(.)\1{2,}", re.DOTALL)
-_RUNS_OF_FOUR: Final = re.compile(rb"(....)\1{2,}", re.DOTALL)
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{40,}={0,2}")
 _HEX: Final = re.compile(rb"(?:[0-9a-fA-F]{2}){24,}")
 _NUMBERS: Final = re.compile(rb"(?:-?\d{1,3}(?:\.\d+)?(?:e-?\d+)?[\s,;]+){24,}")
@@ -46,6 +45,8 @@ class Search:
             row[start : start + _ENOUGH] for row in (*canary.rows, *signed) for start in range(BLOCKS - _ENOUGH + 1)
         )
 
+        self._words = tuple(word.encode() for word in canary.words)
+
     def found(self, data: bytes) -> str:
         """How the pattern lies in there, in words; empty when it does not."""
         return self._look(data, ())
@@ -53,8 +54,13 @@ class Search:
     def _look(self, data: bytes, way: tuple[str, ...]) -> str:
         if self._has_rows(data):
             return " in ".join((*reversed(way), "raw bytes")) if not way else " in ".join(reversed(way))
+        if self._has_words(data):
+            return " in ".join(reversed((*way, "words")))
         for name, view in _pictures(data):
             if self._is_picture(view):
+                return " in ".join(reversed((*way, name)))
+        for name, view in _signals(data):
+            if self._has_rows(view):
                 return " in ".join(reversed((*way, name)))
         if len(way) < DEEPEST:
             for name, view in _views(data):
@@ -65,6 +71,11 @@ class Search:
     def _has_rows(self, data: bytes) -> bool:
         values = bytes(run[0][0] for run in _RUNS.finditer(data))
         return any(_follows(values, needle) for needle in self._needles)
+
+    def _has_words(self, data: bytes) -> bool:
+        """In letters of one byte or of two, large or small."""
+        plain = data.replace(b"\0", b"").lower()
+        return any(word in plain for word in self._words)
 
     def _is_picture(self, grey: Any) -> bool:
         height, width = grey.shape
@@ -108,16 +119,21 @@ def _views(data: bytes) -> Iterator[tuple[str, bytes]]:
                 yield "compressed data", view
     for text in _NUMBERS.findall(data):
         yield "numbers", _levels([float(word) for word in re.split(rb"[\s,;]+", text) if word])
-    yield from _floats(data)
 
 
-def _floats(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Four bytes a level, as a model takes them: from 0 to 1, or from -1 to 1."""
-    values = [struct.unpack("<f", run[0][:4])[0] for run in _RUNS_OF_FOUR.finditer(data)]
-    near = [value for value in values if -1 <= value <= 1]
-    if len(near) >= _ENOUGH:
-        yield "floats", b"".join(bytes((round(255 * value),)) * 3 for value in near if value >= 0)
-        yield "floats", b"".join(bytes((round(127.5 * (value + 1)),)) * 3 for value in near)
+def _signals(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Levels of two or four bytes, as sound and models have them: from 0 to 1, or from -1 to 1."""
+    import numpy as np
+
+    for name, kind in (("floats", "<f4"), ("sound", "<i2"), ("sound", ">i2")):
+        size = np.dtype(kind).itemsize
+        for start in range(min(size, len(data))):
+            values = np.frombuffer(data, kind, (len(data) - start) // size, start)
+            with np.errstate(invalid="ignore"):  # whatever the bytes are, some make no number
+                values = values[np.abs(values) <= 1].astype(np.float64) if size == 4 else values / 32768
+            if len(values) >= _LEAST:
+                yield name, np.rint(127.5 * (values + 1)).astype(np.uint8).tobytes()
+                yield name, np.rint(255 * values[values >= 0]).astype(np.uint8).tobytes()
 
 
 def _levels(numbers: Any) -> bytes:
@@ -145,6 +161,9 @@ def leaks(canary: Canary) -> dict[str, bytes]:
     import numpy as np
 
     grey = canary.picture(56, 40)
+    sound = np.asarray(canary.samples(400, 0, 512), np.float32)
+    slower = np.interp(np.arange(0, 511, 1.7), np.arange(512), sound)
+    line = canary.line().encode()
     pixels = np.frombuffer(canary.picture(96, 72), np.uint8).reshape(72, 96)
     return {
         "raw": canary.picture(64, 48, 3),
@@ -157,5 +176,14 @@ def leaks(canary: Canary) -> dict[str, bytes]:
         "numbers": json.dumps(list(grey)).encode(),
         "floats": (np.frombuffer(grey, np.uint8) / np.float32(255)).astype(np.float32).tobytes(),
         "PNG": cv2.imencode(".png", pixels)[1].tobytes(),
+        "samples": sound.tobytes(),
+        "samples at another rate": slower.astype(np.float32).tobytes(),
+        "sound": (32767 * sound).astype("<i2").tobytes(),
+        "sound in base64": base64.b64encode((32767 * sound).astype("<i2").tobytes()),
+        "numbers of a signal": json.dumps([round(float(value), 3) for value in sound]).encode(),
+        "words": line.upper(),
+        "words of two bytes a letter": canary.line().encode("utf-16-le"),
+        "words in hex": line.hex().encode(),
+        "words compressed in base64": base64.b64encode(zlib.compress(line)),
         "JPEG in base64": base64.b64encode(cv2.imencode(".jpg", pixels)[1].tobytes()),
     }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import secrets
 from typing import Final
 
 import numpy as np
 
+from edge_infer import memfd
 from edge_infer.channel import Channel
 from edge_infer.engine.frame import Pixels
 from edge_infer.engine.frames_in import frame_shape
@@ -120,11 +120,11 @@ def make_memory(wanted: FrameFormat) -> tuple[int, Pixels]:
     """A sealed memfd that cannot change its size, and its slots ``[slots, height, width(, 3)]``."""
     shape = frame_shape(wanted)
     size = int(np.prod(shape))
-    fd = os.memfd_create("edge-infer-frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fd = memfd.create("edge-infer-frames", os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, size)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
-        return fd, np.frombuffer(mmap.mmap(fd, size), np.uint8).reshape(shape)
+        return fd, np.frombuffer(memfd.mapped(fd, size, writable=True), np.uint8).reshape(shape)
     except BaseException:
         os.close(fd)
         raise

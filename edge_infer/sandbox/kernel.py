@@ -72,10 +72,10 @@ def mlockall(flags: int) -> None:
     _checked(_libc.mlockall(ctypes.c_int(flags)))
 
 
-def prctl(option: int, value: int = 0) -> int:
+def prctl(option: int, value: int = 0, more: int = 0) -> int:
     """Makes the ``prctl`` call with the unused arguments zero; raises `OSError`."""
     zero = ctypes.c_ulong(0)
-    return _checked(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero))
+    return _checked(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), ctypes.c_ulong(more), zero, zero))
 
 
 def capset(header: ctypes.Structure, data: ctypes.Array[ctypes.c_uint32]) -> None:

@@ -14,7 +14,8 @@ from typing import Final
 from edge_infer.sandbox import kernel
 
 _SET_DUMPABLE, _GET_DUMPABLE, _CAPBSET_READ, _CAPBSET_DROP = 4, 3, 23, 24
-_SET_NO_NEW_PRIVS, _GET_NO_NEW_PRIVS, _CAP_AMBIENT, _AMBIENT_CLEAR_ALL = 38, 39, 47, 4
+_SET_NO_NEW_PRIVS, _GET_NO_NEW_PRIVS, _CAP_AMBIENT, _AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 38, 39, 47, 2, 4
+_SET_KEEPCAPS: Final = 8
 _CAPABILITIES_V3: Final = 0x20080522
 _SETPCAP: Final = 8
 READ_SEARCH: Final = 1 << 2
@@ -64,6 +65,18 @@ def drop_capabilities(keep: int = 0) -> None:
         _set_effective(1 << _SETPCAP)
         _drop_bounding(keep)
     _set_all(keep & kept[1])
+
+
+def become(user: int, group: int, keep: int) -> None:
+    """Root turns into another user, for ever, with the capabilities ``keep`` for itself and what it starts."""
+    kernel.prctl(_SET_KEEPCAPS, 1)
+    os.setgroups([])
+    os.setresgid(group, group, group)
+    os.setresuid(user, user, user)
+    kernel.capset(_Header(_CAPABILITIES_V3, 0), _Sets(keep, keep, keep, 0, 0, 0))
+    for capability in range(32):
+        if keep & 1 << capability:
+            kernel.prctl(_CAP_AMBIENT, _AMBIENT_RAISE, capability)
 
 
 def capabilities() -> int:

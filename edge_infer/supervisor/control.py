@@ -49,14 +49,20 @@ def find_socket(config: Path) -> Path:
     """
     own = socket_path(hinted(config))
     candidates = (own, SYSTEM_SOCKET) if config == DEFAULT_CONFIG else (own,)
-    return next((path for path in candidates if _may_be_there(path)), candidates[-1])
+    seen = {path: _is_there(path) for path in candidates}
+    there = (path for answer in (True, None) for path, found in seen.items() if found is answer)
+    return next(there, candidates[-1])
 
 
-def _may_be_there(path: Path) -> bool:
+def _is_there(path: Path) -> bool | None:
+    """Whether it exists; None: its folder is closed to this user, and connecting says so."""
     try:
-        return path.exists()
-    except PermissionError:  # its folder is closed to this user: connecting says so
-        return True
+        path.lstat()
+    except PermissionError:
+        return None
+    except OSError:
+        return False
+    return True
 
 
 def ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...] = (), timeout: float = 150.0) -> Any:

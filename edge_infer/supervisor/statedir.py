@@ -14,6 +14,8 @@ from edge_infer.errors import StartError
 from edge_infer.sandbox.needs import store_folder
 
 LOCK: Final = "lock"
+_DYNAMIC_USERS: Final = range(61184, 65520)
+"""Those that systemd makes for a service while it runs (``DynamicUser=yes``)."""
 _DATABASE: Final = "outbox.sqlite"
 _MOVED: Final = ("topics.json", "discovery.json", "open-events.json", _DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm")
 """What the publisher kept beside the others, once."""
@@ -57,9 +59,10 @@ def _check_owner(state_dir: Path) -> None:
     if os.geteuid() == 0 != found.st_uid and not found.st_mode & 0o002:
         try:
             owner = state_dir.owner()
-            command = f": runuser -u {owner} -- edge-infer run"
+            by_hand = found.st_uid not in _DYNAMIC_USERS
+            command = f": runuser -u {owner} -- edge-infer run" if by_hand else ": systemctl start edge-infer"
         except KeyError:
-            owner, command = f"user {found.st_uid}", ""
+            owner, command = f"user {found.st_uid}", ": systemctl start edge-infer"
         raise StartError(
             f"the state directory {state_dir} belongs to {owner}, and edge-infer writes there without the powers of "
             f"root; run it as that user{command}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.broker import Broker
 from tests.deploy.machine import ROOT, run_under_systemd
+from tests.publisher.test_faults import passwords
 
 SCRIPT = f"""
 export PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin
@@ -14,9 +15,17 @@ say() {{ echo "$1: $(shift; "$@" 2>&1 | tail -n 1)"; }}
 code() {{ name=$1; shift; "$@" >>/shared/log 2>&1; echo "$name: $?"; }}
 until_shows() {{ for _ in $(seq 300); do edge-infer status 2>/dev/null | grep -q "$1" && return; sleep 0.2; done; }}
 
+owner() {{ stat -Lc %u $1; }}
+process() {{ systemctl show -p MainPID --value edge-infer; }}
+
+rm -rf /var/lib/edge-infer /etc/edge-infer /opt/edge-infer # what the system itself may have
+python3 -c "import socket; s = socket.socket(socket.AF_UNIX); s.bind('/tmp/argus_socket')" # a Jetson's camera service
 code installed $install
-echo "state: $(stat -c %U:%a /var/lib/edge-infer) $(stat -c %U /var/lib/edge-infer/models/face-detect/1.0.0)"
-echo "camera group: $(id -Gn edge-infer | grep -cw video)"
+echo "state: $(readlink /var/lib/edge-infer) $(stat -Lc %G:%a /var/lib/edge-infer)"
+[ $(owner /var/lib/edge-infer) -ge 61184 ] && [ $(owner /var/lib/edge-infer/models) = $(owner /var/lib/edge-infer) ] &&
+    [ $(owner /proc/$(process)) = $(owner /var/lib/edge-infer) ] && echo 'its user is dynamic: yes'
+video=$(getent group video | cut -d: -f3)
+echo "cameras: $(ls /proc/$(process)/root/tmp) $(grep -cw "^Groups:.*$video" /proc/$(process)/status)"
 sed -i 's/  # port: 8883/  port: @PORT@/' /etc/edge-infer/config.yaml
 code reloaded systemctl reload edge-infer
 until_shows 'broker *ok'
@@ -31,33 +40,67 @@ code 'bad reload' systemctl reload edge-infer
 say 'after it' systemctl is-active edge-infer
 cp /tmp/good /etc/edge-infer/config.yaml
 code examined edge-infer doctor
+useradd --create-home --groups edge-infer warden
+operator="runuser -u warden --"
+say 'an operator asks' sh -c "$operator edge-infer status | grep -c 'broker *ok'"
+code 'and examines' $operator edge-infer doctor
+code 'but may not look' $operator edge-infer models list
+mkdir /tmp/package && cp -r {ROOT}/models/face-detect/1.0.0/* /tmp/package
+sed -i 's/^version: .*/version: 1.0.9/' /tmp/package/manifest.yaml
+code 'root adds a model' edge-infer models add /tmp/package
+[ $(owner /var/lib/edge-infer/models/face-detect/1.0.9) = $(owner /var/lib/edge-infer) ] && echo 'for the service: yes'
+
+printf 'of the broker\n' >/etc/edge-infer/mqtt.pass && chmod 600 /etc/edge-infer/mqtt.pass
+sed -i 's/  # username: edge/  username: edge/; s/  # \\(password_file: mqtt\\)/  \\1/' /etc/edge-infer/config.yaml
+mkdir /etc/systemd/system/edge-infer.service.d
+edge-infer unit >/etc/systemd/system/edge-infer.service.d/box.conf
+systemctl daemon-reload
+code 'restarted with a credential' systemctl restart edge-infer
+until_shows 'broker *ok'
+say connected sh -c "edge-infer status | grep -c 'broker *ok'"
 
 kill -KILL $(systemctl show -p MainPID --value edge-infer)
 for _ in $(seq 100); do systemctl show -p NRestarts edge-infer | grep -q =1 && break; sleep 0.2; done
 until_shows 'broker *ok'
 say restarted systemctl is-active edge-infer
 
-code upgraded $install --upgrade
-say 'after it' systemctl is-active edge-infer
+# As it was before there was a dynamic user.
+useradd --system --gid edge-infer --no-create-home edge-infer
+sed -i '/^DynamicUser/d; s/^User=.*/User=edge-infer/' /opt/edge-infer/share/edge-infer.service
+cp /opt/edge-infer/share/edge-infer.service /etc/systemd/system && systemctl daemon-reload
+rm /etc/systemd/system/edge-infer.service.d/box.conf && chown edge-infer /etc/edge-infer/mqtt.pass
+code 'with a user of its own' systemctl restart edge-infer
+echo "state: $(stat -c %F:%U:%G /var/lib/edge-infer)"
 before=$(readlink /opt/edge-infer/current)
 mkdir /tmp/broken && cp -r {ROOT}/{{deploy,edge_infer,models,systemd,pyproject.toml,README.md,LICENSE}} /tmp/broken
 echo 'raise SystemExit(9)' >> /tmp/broken/edge_infer/supervisor/daemon.py
 code 'broken upgrade' /tmp/broken/deploy/install --upgrade
 say 'after it' systemctl is-active edge-infer
 [ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'the old one serves: yes'
+until_shows 'broker *ok'
+code upgraded $install --upgrade
+say 'after it' systemctl is-active edge-infer
+until_shows 'broker *ok'
+say connected sh -c "edge-infer status | grep -c 'broker *ok'"
+echo "state: $(readlink /var/lib/edge-infer)"
+[ $(owner /proc/$(process)) -ge 61184 ] && ! getent passwd edge-infer && echo 'its user is dynamic: yes'
+[ -e /var/lib/edge-infer/models/face-detect/1.0.9 ] && echo 'what it had is there: yes'
+echo "secret: $(stat -c %U:%G:%a /etc/edge-infer/mqtt.pass)"
+say 'an operator asks' sh -c "$operator edge-infer status | grep -c 'broker *ok'"
 
 systemctl stop edge-infer
 say stopped systemctl show -p Result --value edge-infer
 say 'last word' sh -c "mosquitto_sub -p @PORT@ -t '+/+/status' -C 1 -W 20"
 code removed $install --remove --purge
 say 'after it' systemctl is-active edge-infer
-ls -d /opt/edge-infer /etc/edge-infer /var/lib/edge-infer /usr/local/bin/edge-infer 2>/dev/null
-getent passwd edge-infer
+ls -d /opt/edge-infer /etc/edge-infer /var/lib/{{,private/}}edge-infer /usr/local/bin/edge-infer 2>/dev/null
+getent group edge-infer
 """
 EXPECTED = """\
 installed: 0
-state: edge-infer:750 edge-infer
-camera group: 1
+state: private/edge-infer edge-infer:750
+its user is dynamic: yes
+cameras: argus_socket 1
 reloaded: 0
 connected: 1
 serving: 1
@@ -66,12 +109,27 @@ notified: 1
 bad reload: 1
 after it: active
 examined: 0
+an operator asks: 1
+and examines: 0
+but may not look: 3
+root adds a model: 0
+for the service: yes
+restarted with a credential: 0
+connected: 1
 restarted: active
-upgraded: 0
-after it: active
+with a user of its own: 0
+state: directory:edge-infer:edge-infer
 broken upgrade: 1
 after it: active
 the old one serves: yes
+upgraded: 0
+after it: active
+connected: 1
+state: private/edge-infer
+its user is dynamic: yes
+what it had is there: yes
+secret: root:edge-infer:640
+an operator asks: 1
 stopped: success
 last word: offline
 removed: 0
@@ -80,7 +138,8 @@ after it: inactive
 
 
 def test_the_life_of_the_service(tmp_path: Path) -> None:
-    with Broker(tmp_path) as broker:
-        output = run_under_systemd(tmp_path, SCRIPT.replace("@PORT@", str(broker.port)))
+    users = passwords(tmp_path, edge="of the broker")
+    with Broker(tmp_path, f"password_file {users}", "allow_anonymous true") as broker:
+        output = run_under_systemd(tmp_path, SCRIPT.replace("@PORT@", str(broker.port)), 600.0)
     log = tmp_path / "shared/log"
     assert output == EXPECTED, output + log.read_text()

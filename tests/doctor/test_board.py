@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.doctor import board, devices, runtime, storage
+from edge_infer.doctor import board, configuration, devices, runtime, storage
 from edge_infer.doctor.finding import fail, ok, warn
 from edge_infer.readers.devices import Device
 from edge_infer.synchronised import synchronised
@@ -126,6 +126,13 @@ def test_a_state_directory_that_is_not_there_yet_is_fine(tmp_path: Path) -> None
     assert found.level == "ok"
     assert "MiB free" in found.fact
     assert storage.storage(Path("/proc/none")).what == "state"
+
+
+def test_a_folder_that_is_closed_to_this_user_is_no_fault(closed: Path) -> None:
+    found = storage.storage(closed / "state")
+    assert (found.level, "sudo edge-infer doctor" in found.fact) == ("ok", True)
+    (told,) = configuration.configuration(Path("/etc/hostname"), closed / "state")
+    assert (told.level, told.fact) == ("warn", f"not checked: this user may not read {closed / 'state'}")
 
 
 def test_a_finding_reads_as_a_line() -> None:

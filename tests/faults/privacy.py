@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.broker import Broker, Subscriber, eventually
+from tests.faults import oneway
 from tests.running import CLIP, MODEL, Daemon
 
 AUDITED = f"""\
@@ -49,15 +50,16 @@ _OF_THE_RUN = re.compile(rb'"(?:ts":"[^"]*"|boot":"[^"]*"|ms":[0-9.]+|seq":[0-9]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the table: what was looked at, what was found, and whether that keeps the promise."""
+    """One line of the table: what was looked at, what was found, and whether that keeps the promise; None: not seen."""
 
     what: str
     found: str
-    kept: bool
+    kept: bool | None
 
     def __str__(self) -> str:
         """The line."""
-        return f"{self.what:<52} {self.found:<30} {'kept' if self.kept else 'BROKEN'}"
+        kept = {True: "kept", False: "BROKEN", None: "not shown"}[self.kept]
+        return f"{self.what:<60} {self.found:<38} {kept}"
 
 
 def audit(folder: Path, seconds: float) -> list[Finding]:
@@ -73,12 +75,38 @@ def audit(folder: Path, seconds: float) -> list[Finding]:
     packets = f"{elsewhere} of {found['packets']} packets"
     return [
         Finding(
-            f"{seconds:g} s: packets to any but the broker", packets, elsewhere == 0 and found["packets"] is not None
+            f"{seconds:g} s on a loopback: packets to any but the broker",
+            packets,
+            elsewhere == 0 and found["packets"] is not None,
         ),
         Finding(f"hits of the canary in {found['searched']} bytes", str(len(found["hits"])), not found["hits"]),
         Finding("deliberate leaks seen", f"{seen} of {len(found['control'])}", seen == len(found["control"])),
         Finding("bytes per result", str(found["bytes_per_result"]["faces"]), found["results"]["faces"] > seconds),
         Finding("audit", "passed" if found["passed"] else "failed", found["passed"] and done.returncode == 0),
+    ]
+
+
+def one_way_out(folder: Path, seconds: float) -> list[Finding]:
+    """A daemon as an operator starts it, behind one wire to the broker, seen from the other end of it."""
+    seen = oneway.watch(folder, seconds)
+    if isinstance(seen, str):
+        return [Finding("one way out", f"not to be had here: {seen}", None)]
+    elsewhere, caught = sum(seen.elsewhere.values()), sum(seen.control.values())
+    kernel = ", ".join(f"{count} {what}" for what, count in seen.kernel.items())
+    whole = seen.missed == 0 and seen.packets > seen.results
+    return [
+        Finding(
+            f"{seconds:g} s of one way out: packets to any but the broker",
+            f"{elsewhere} of {seen.packets}",
+            elsewhere == 0 and whole,
+        ),
+        Finding("  of the kernel itself, to find the broker", kernel or "none", True),
+        Finding(
+            f"  hits of the canary in {seen.searched} bytes, {seen.results} results",
+            str(len(seen.hits)),
+            not seen.hits and seen.results > seconds,
+        ),
+        Finding("  deliberate leaks seen", f"{caught} of {len(seen.control)}", caught == len(seen.control)),
     ]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ WINDOW = 3.0
 """Seconds of a round."""
 LEAST = 0.98
 """Throughput with the walls as a share of that without, at least."""
+Running = tuple[Daemon, Subscriber]
 OPEN = """\
 import edge_infer.sandbox as sandbox
 sandbox.lock = lambda room, **_: {}
@@ -51,8 +53,17 @@ class Price:
         """The same by the clock: as good as the machine is idle."""
         return self._share(lambda turn: turn.seconds)
 
+    @property
+    def work(self) -> tuple[float, float]:
+        """Milliseconds of processor time a result, of all processes, with and without."""
+        each = [sum(one.work for one in side) / sum(one.results for one in side) for side in self._sides()]
+        return 1000 * each[0], 1000 * each[1]
+
+    def _sides(self) -> list[tuple[Slice, ...]]:
+        return list(zip(*self.rounds, strict=True))
+
     def _share(self, cost: Callable[[Slice], float]) -> float:
-        rates = [sum(one.results for one in each) / sum(map(cost, each)) for each in zip(*self.rounds, strict=True)]
+        rates = [sum(one.results for one in each) / sum(map(cost, each)) for each in self._sides()]
         return rates[0] / rates[1]
 
     def __str__(self) -> str:
@@ -60,13 +71,14 @@ class Price:
         with_walls, without = (size / (1 << 20) for size in self.memory)
         return (
             f"PSS of all processes: {with_walls:.1f} MB with walls, {without:.1f} MB without\n"
-            f"throughput with walls / without, by processor time: {self.ratio:.3f} ({len(self.rounds)} rounds)\n"
-            f"throughput with walls / without, by the clock: {self.clock_ratio:.3f}"
+            f"results a second of processor time, with walls / without: {self.ratio:.3f} "
+            f"({len(self.rounds)} rounds by turns; {self.work[0]:.2f} and {self.work[1]:.2f} ms a result)\n"
+            f"results a second by the clock, with walls / without: {self.clock_ratio:.3f}"
         )
 
 
 def price(folder: Path, rounds: int) -> Price:
-    """Runs both beside each other, so that whatever else goes on meets both."""
+    """Runs both by turns: while one works, all processes of the other stand still, and the order changes each time."""
     with ExitStack() as stack:
         walled = stack.enter_context(_running(folder / "walled", None))
         (folder / "open").mkdir(parents=True)
@@ -74,19 +86,15 @@ def price(folder: Path, rounds: int) -> Price:
         bare = stack.enter_context(_running(folder / "bare", folder / "open"))
         memory = (_memory(walled[0]), _memory(bare[0]))
         turns = []
-        for _ in range(rounds):
-            before = [_look(each) for each in (walled, bare)]
-            time.sleep(WINDOW)
-            after = [_look(each) for each in (walled, bare)]
-            done = [
-                Slice(*(b - a for a, b in zip(was, now, strict=True))) for was, now in zip(before, after, strict=True)
-            ]
-            turns.append((done[0], done[1]))
+        both = {"walled": walled, "bare": bare}
+        for turn in range(rounds):
+            done = {name: _alone(both, name) for name in (sorted(both) if turn % 2 else sorted(both, reverse=True))}
+            turns.append((done["walled"], done["bare"]))
     return Price(memory, tuple(turns))
 
 
 @contextmanager
-def _running(folder: Path, code: Path | None) -> Iterator[tuple[Daemon, Subscriber]]:
+def _running(folder: Path, code: Path | None) -> Iterator[Running]:
     folder.mkdir(parents=True)
     before = os.environ.get("PYTHONPATH")
     with ExitStack() as stack:
@@ -104,13 +112,25 @@ def _running(folder: Path, code: Path | None) -> Iterator[tuple[Daemon, Subscrib
         yield daemon, subscriber
 
 
-def _look(which: tuple[Daemon, Subscriber]) -> tuple[int, float, float]:
+def _look(which: Running) -> tuple[int, float, float]:
     """The number of the newest result, the time, and the processor time so far."""
     daemon, subscriber = which
     return subscriber.on("edge-infer/box/faces/result")[-1].value["seq"], time.monotonic(), _work(daemon)
 
 
-def _between(before: tuple[int, float, float], after: tuple[int, float, float]) -> Slice:
+def _alone(both: Mapping[str, Running], name: str) -> Slice:
+    """What one gets done while the other stands still, once it has caught its breath."""
+    others = [pid for other, (daemon, _) in both.items() if other != name for pid in _pids(daemon)]
+    for pid in others:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(WINDOW / 4)
+        before = _look(both[name])
+        time.sleep(WINDOW)
+        after = _look(both[name])
+    finally:
+        for pid in reversed(others):
+            os.kill(pid, signal.SIGCONT)
     return Slice(after[0] - before[0], after[1] - before[1], after[2] - before[2])
 
 

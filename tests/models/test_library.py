@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.config.compile import compile_config
-from edge_infer.errors import ConfigError, InputError, ModelError
+from edge_infer.errors import ConfigError, InputError, ModelError, StartError
 from edge_infer.models.acquire import add, pull
 from edge_infer.models.catalogue import read_catalogue
 from edge_infer.models.library import Library
@@ -209,9 +209,24 @@ def test_a_terminal_sees_a_bar(config: Path, mirror: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can stand in for two users")
-def test_root_does_not_write_into_the_folders_of_another_user(config: Path, tmp_path: Path) -> None:
-    (tmp_path / "state").mkdir()
-    os.chown(tmp_path / "state", 65534, 65534)
+def test_root_writes_into_the_folders_of_another_user_as_that_user(config: Path, tmp_path: Path) -> None:
+    """The service's folder lies behind one that is root's alone, and what it holds could lead elsewhere."""
+    state, hidden, elsewhere = tmp_path / "state", tmp_path / "private", tmp_path / "elsewhere"
+    for folder in (hidden, elsewhere):
+        folder.mkdir(mode=0o700)
+    (hidden / "state").mkdir(mode=0o750)
+    os.chown(hidden / "state", 65534, 65534)
+    state.symlink_to(hidden / "state")
     found = command("add", SHIPPED, "-c", config)
-    assert (found.returncode, found.stdout) == (3, "")
-    assert "belongs to nobody; run it as that user: runuser -u nobody -- edge-infer models" in found.stderr
+    assert (found.returncode, found.stdout) == (0, "face-detect@1.0.0\n"), found.stderr
+    assert {path.stat().st_uid for path in (hidden / "state").rglob("*")} == {65534}
+    (hidden / "state/models").rename(tmp_path / "kept")
+    (hidden / "state/models").symlink_to(elsewhere)
+    found = command("add", SHIPPED, "-c", config)
+    assert found.returncode != 0
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_who_may_not_look_into_the_store_is_told_so(closed: Path) -> None:
+    with pytest.raises(StartError, match="cannot be read by this user; try it with sudo"):
+        Library(closed / "models").packages()

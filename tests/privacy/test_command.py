@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,9 @@ pipelines:
 """
 
 
-def privacy(folder: Path, *words: str, before: str = "") -> tuple[int, str]:
+def privacy(folder: Path, *words: str, before: str = "", config: str = CONFIG) -> tuple[int, str]:
     """Runs the command; ``before`` is code that its process runs first."""
-    (folder / "config.yaml").write_text(CONFIG)
+    (folder / "config.yaml").write_text(config)
     code = f"{before}\nimport sys\nfrom edge_infer.cli import main\nsys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "privacy", "-c", str(folder / "config.yaml"), "--seconds", "2", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
@@ -85,6 +87,56 @@ def test_a_leak_on_the_disk_fails_the_audit(tmp_path: Path) -> None:
     code, output = privacy(tmp_path, before=before)
     assert code == 1, output
     assert "LEAK     the file state/thumbnail: raw bytes" in output
+
+
+SENSES = """\
+device: {{id: box, state_dir: state}}
+models:
+  sounds: {{file: {models}/yamnet_audio_classifier_with_metadata.tflite}}
+  sine: {{file: sine.tflite}}
+  moods: {{file: {models}/nl_classifier_with_regex_tokenizer.tflite}}
+sources:
+  mic: {{kind: audio, file: quiet.wav}}
+  load: {{kind: system, columns: [memory, cpu], rate: 5}}
+  letters: {{kind: lines, file: letters.txt}}
+pipelines:
+  heard: {{source: mic, model: sounds}}
+  felt: {{source: load, model: sine}}
+  read: {{source: letters, model: moods}}
+"""
+
+
+def test_what_is_heard_felt_and_read_is_audited_too(tmp_path: Path, assets: Path) -> None:
+    with wave.open(str(tmp_path / "quiet.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(64_000))
+    shutil.copy(assets / "models/hello_world_int8.tflite", tmp_path / "sine.tflite")
+    manifest = "task: regression\ninput: {features: raw, columns: [1]}\nvalues: [{name: sine}]\n"
+    (tmp_path / "sine.yaml").write_text(manifest)
+    (tmp_path / "letters.txt").write_text("what a film\n")
+    code, output = privacy(tmp_path, "--json", config=SENSES.format(models=assets / "models"))
+    assert code == 0, output
+    found = json.loads(output)
+    assert found["pipelines"] == {"heard": "samples", "felt": "samples", "read": "text"}
+    assert (found["passed"], found["hits"], found["silent"]) == (True, [], [])
+    assert min(found["results"].values()) >= 1, found["results"]
+    assert {"a payload, samples at another rate", "a payload, words in hex"} <= set(found["control"])
+    assert "files" in found["walls"]
+
+
+@pytest.mark.parametrize(
+    ("leak", "how"), [("words compressed in base64", "words in compressed data in base64"), ("sound", "sound")]
+)
+def test_words_and_sound_on_the_disk_fail_the_audit(tmp_path: Path, leak: str, how: str) -> None:
+    before = (
+        "import edge_infer.privacy.audit as a\nfrom edge_infer.privacy.search import leaks\nreal = a._watched\n"
+        "def watched(plan, canary, state, port):\n"
+        f"    state.mkdir()\n    (state / 'kept').write_bytes(leaks(canary)[{leak!r}])\n"
+        "    return real(plan, canary, state, port)\na._watched = watched"
+    )
+    code, output = privacy(tmp_path, before=before)
+    assert code == 1, output
+    assert f"LEAK     the file state/kept: {how}" in output
 
 
 def test_a_wrong_configuration_is_told_as_check_tells_it(tmp_path: Path) -> None:

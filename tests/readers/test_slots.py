@@ -141,6 +141,9 @@ def test_memory_cannot_change_its_size() -> None:
             os.ftruncate(fd, size)
     with pytest.raises(PermissionError):
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    if tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 3):
+        with pytest.raises(PermissionError):
+            os.fchmod(fd, 0o700)  # nobody makes a program of it
     os.close(fd)
 
 

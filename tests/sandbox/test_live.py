@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,6 +77,15 @@ def test_no_room_can_leave_a_core(served: tuple[Daemon, Subscriber]) -> None:
         limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
         assert next(line.split()[4] for line in limits if line.startswith("Max core file size")) == "0"
         assert int(Path(f"/proc/{pid}/coredump_filter").read_text(), 16) == 0
+
+
+def test_the_memory_of_frames_is_left_out_of_any_picture_of_a_process(served: tuple[Daemon, Subscriber]) -> None:
+    rooms = served[0].pids()
+    for room in ("engine", "reader live"):
+        areas = re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", Path(f"/proc/{rooms[room]}/smaps").read_text())
+        frames = [area for area in areas if "/memfd:edge-infer-frames" in area]
+        assert frames, room
+        assert all(" dd" in area.partition("VmFlags:")[2] for area in frames), room
 
 
 def test_the_engine_has_a_network_without_interfaces(served: tuple[Daemon, Subscriber]) -> None:

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,3 +129,15 @@ def test_a_user_who_may_not_ask_is_told_who_may(closed: Path, monkeypatch: pytes
     assert path == closed / "control.sock"
     with pytest.raises(NotRunningError, match=r"may not ask the daemon on .*closed/control\.sock; ask as root"):
         ask(path, {"do": "status"})
+
+
+def test_a_socket_that_is_there_goes_before_a_folder_that_is_closed(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state directory of the service is root's to enter, and the socket lies where everybody may look."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr("edge_infer.supervisor.control.SYSTEM_SOCKET", Path(folder, "control.sock"))
+        monkeypatch.setenv("RUNTIME_DIRECTORY", str(closed))
+        assert find_socket(DEFAULT_CONFIG) == closed / "control.sock"
+        Path(folder, "control.sock").touch()
+        assert find_socket(DEFAULT_CONFIG) == Path(folder, "control.sock")

@@ -1,0 +1,61 @@
+"""What takes the place of a source in an audit: of the same name and kind of thing, but it gives the pattern."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Final
+
+from edge_infer.codec import JsonValue
+from edge_infer.config.plan import Plan, SignalPlan, SourcePlan
+from edge_infer.privacy.canary import Canary
+
+_WIDTH, _HEIGHT = 640, 480
+_RATE: Final = 50.0
+"""Samples a second for models that take them as they come."""
+
+
+def stand_in(source: SourcePlan, canary: Canary, plan: Plan) -> SourcePlan:
+    """A live source without a network, so it runs in a reader behind the walls of one."""
+    if source.parent is not None:  # it looks at crops of what another source gives
+        return source
+    if source.gives == "image":
+        return _camera(source, canary)
+    options: dict[str, JsonValue] = {"pattern": canary.text()}
+    name = "PatternLines"
+    if source.gives == "samples":
+        name = "PatternSamples"
+        options |= _signal(source, plan)
+    target = f"edge_infer.privacy.sensors:{name}"
+    return replace(
+        source, kind="synthetic", target=target, live=True, network=False, options=options, noisy=False, stdin=False
+    )
+
+
+def _signal(source: SourcePlan, plan: Plan) -> dict[str, JsonValue]:
+    """Rate and number of values that suit every model that listens to it."""
+    heard = [one.model.input for one in plan.pipelines if one.source == source.name]
+    signals = [each for each in heard if isinstance(each, SignalPlan)]
+    rate = max((each.rate or _RATE for each in signals), default=_RATE)
+    channels = max((max(each.channels, each.width) for each in signals), default=1)
+    return {"rate": rate, "channels": channels}
+
+
+def _camera(source: SourcePlan, canary: Canary) -> SourcePlan:
+    words: list[JsonValue] = [
+        sys.executable,
+        "-m",
+        "edge_infer.privacy.camera",
+        str(_WIDTH),
+        str(_HEIGHT),
+        canary.text(),
+    ]
+    options: dict[str, JsonValue] = {
+        "command": words,
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "format": "rgb24",
+        "network": False,
+    }
+    target = "edge_infer.readers.sources.exec:ExecSource"
+    return replace(source, kind="exec", target=target, live=True, network=False, options=options, stdin=False)
