@@ -26,11 +26,15 @@ TICK: Final = 0.2
 
 @dataclass(slots=True, eq=False)  # two that are equally far are still two
 class Cursor:
-    """How far one pipeline is: the last frame it took, how many it missed, and what waits for it in a stream."""
+    """How far one pipeline is: the last frame it took, how many it missed, and what waits for it in a stream.
+
+    ``unheard`` is why nothing could be said for a moment before the frame that comes next.
+    """
 
     last: int = 0
     dropped: int = 0
     waiting: deque[Captured] = field(default_factory=deque)
+    unheard: Reason | None = None
 
 
 class Feed:

@@ -173,6 +173,9 @@ class Worker:
             self._watch.waited += time.monotonic() - begun
         reason = self.feed.blocked()
         if taken is not None and reason in (None, "source_ended"):  # the last frame of a source counts too
+            if (unheard := self._cursor.unheard) is not None:
+                self._cursor.unheard = None
+                self._say_nothing(unheard)
             self._use(serving, taken)
         elif reason:
             self._say_nothing(reason)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_infer.codec import decode, dumps, encode, loads
-from edge_infer.config.plan import EventsPlan, LinePlan, PipelinePlan, TrackPlan, ZonePlan
+from edge_infer.config.plan import CropsPlan, EventsPlan, LinePlan, PipelinePlan, TrackPlan, ZonePlan
 from edge_infer.messages import Anomaly, BoardHealth, EgressHealth, Event, Health, OutboxHealth, SourceHealth
 from edge_infer.publisher.announcement import Announcement
 from edge_infer.publisher.discovery import FILE, announce, object_id
@@ -47,6 +47,16 @@ def test_home_assistant_takes_it() -> None:
     assert faults(TOPIC, made()) == []
     for name in MODELS:
         assert faults(TOPIC, made(name)) == []
+
+
+def test_a_cascade_of_a_classifier_counts() -> None:
+    whole = every_task(MQTT, "birds")
+    (birds,) = whole.pipelines
+    cascade = replace(whole, pipelines=(replace(birds, crops=CropsPlan("door")),))
+    found = announce(cascade, DEVICE, {}).cmps
+    assert faults(TOPIC, json.loads(dumps(encode(announce(cascade, DEVICE, {}))))) == []
+    assert {"p.birds.present.robin", "p.birds.count.wren", "p.birds.count", "p.birds.event"} <= found.keys()
+    assert "p.birds.class" not in found
 
 
 @pytest.mark.parametrize(

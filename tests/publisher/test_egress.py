@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_infer.codec import decode, dumps, encode, loads
-from edge_infer.config.plan import ValuePlan
+from edge_infer.config.plan import CropsPlan, PipelinePlan, Plan, ValuePlan
 from edge_infer.messages import (
+    Answer,
     BoardHealth,
     ConfigStatus,
     EgressHealth,
@@ -21,14 +22,19 @@ from edge_infer.messages import (
     Latency,
     ModelStatus,
     OutboxHealth,
+    Parent,
     PipelineHealth,
     PipelineInfo,
     Result,
+    ScoredLabel,
     SourceHealth,
     State,
     Value,
 )
+from edge_infer.publisher.clock import kept
 from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.retained import Retained
+from edge_infer.publisher.states import States
 from edge_infer.publisher.topics import OFFLINE, STATUS, Place
 from tests.publisher.samples import BOOT, SHA, TS, model_plan, mqtt_plan, plan, result, state
 
@@ -109,6 +115,57 @@ def test_labels_of_a_model_that_was_switched_stay_known() -> None:
     assert egress.admit(RESULT, result(1))
     assert egress.admit(RESULT, result(1, model="cats@1.0.0", sha="c" * 8, label="cat"))
     assert egress.admit(RESULT, result(1, label="cat")) is None, "labels belong to their file"
+
+
+def cascaded() -> Plan:
+    """A second pipeline looks at what the first has found."""
+    whole, masks = plan(mqtt_plan(1883)), model_plan("masks", ("mask", "none"), "ab" * 32)
+    classifier = replace(masks, task="classification")
+    child = PipelinePlan("masks", "masks", classifier, 0.5, crops=CropsPlan("door"))
+    return replace(whole, pipelines=(*whole.pipelines, child))
+
+
+def about(**changes: Any) -> Result:
+    parent = replace(Parent("door", "face", 0.9, (0.1, 0.2, 0.3, 0.4), 3, 7), **changes)
+    classes = (ScoredLabel("mask", 0.8),)
+    return Result(1, TS, BOOT, 1, "masks@1.0.0", "ab" * 4, "classification", classes=classes, parent=parent)
+
+
+def known_of(*answers: Answer) -> State:
+    return State(1, TS, BOOT, "masks@1.0.0", "ab" * 4, counts={"mask": 1}, answers=answers)
+
+
+def test_what_a_cascade_says_of_its_objects_has_the_labels_of_both() -> None:
+    egress, later = Egress(), Egress()
+    egress.apply(cascaded())
+    later.learn(egress.words())  # what waits may leave after another configuration, from another process
+    result_of, state_of = Place("result", "masks"), Place("state", "masks")
+    wrong = (
+        (result_of, about(label="A. Smith")),
+        (result_of, about(pipeline="elsewhere")),
+        (state_of, known_of(Answer("A. Smith", 3, class_="mask"))),
+        (state_of, known_of(Answer("face", 3, class_="A. Smith"))),
+        (state_of, known_of(Answer("face", 3, counts={"A. Smith": 1}))),
+    )
+    for each in (egress, later):
+        for place, record in (
+            (result_of, about()),
+            (state_of, known_of(Answer("face", 3, class_="mask"), Answer("face"))),
+        ):
+            payload = each.admit(place, record)
+            assert payload is not None
+            assert each.release(place, payload) == payload
+        assert [each.admit(place, record) for place, record in wrong] == [None] * len(wrong)
+        assert each.rejected == len(wrong)
+
+
+def test_the_state_of_a_cascade_is_null_in_the_words_it_says_otherwise() -> None:
+    retained, egress = Retained(), Egress()
+    egress.apply(cascaded())
+    States(retained, egress).apply(cascaded())
+    waiting = retained.values()[Place("state", "masks")]
+    state_of = decode(State, loads(kept(waiting)[1]))
+    assert (state_of.counts, state_of.reason) == (None, "starting")
 
 
 def sized(egress: Egress, most: int) -> None:

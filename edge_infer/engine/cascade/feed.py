@@ -36,6 +36,8 @@ class CropsFeed(Feed):
     def show(self, frame: Frame) -> None:
         """The newest frame, with what was found in it."""
         with self._changed:
+            for cursor in self._cursors:
+                cursor.unheard = self._silent or cursor.unheard
             self._silent = None
             self.offer(self._number + 1, lambda: frame)
 

@@ -25,7 +25,7 @@ def shown(*objects: Sighted, at: float = 0.0, present: set[int] | None = None, a
     """A frame with what was found in it."""
     ids = frozenset(present) if present is not None else None
     sighting = Sighting(objects, ids, frozenset(asked) if asked is not None else None)
-    return Frame(np.zeros((SIZE[1], SIZE[0], 3), np.uint8), "bgr", at, at, 1, sighting=sighting)
+    return Frame(np.zeros((SIZE[1], SIZE[0], 3), np.uint8), "bgr", at, 1000.0 + at, 1, sighting=sighting)
 
 
 def child(task: str = "classification", **keys: object) -> PipelinePlan:
