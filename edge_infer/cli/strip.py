@@ -16,6 +16,7 @@ from edge_infer.messages import (
     Health,
     Info,
     ModelStatus,
+    Parent,
     Result,
     State,
     Value,
@@ -68,6 +69,8 @@ class Painter:
         picture = f"|{strip(result)}| " if result.objects is not ABSENT else ""
         more = f" and {result.more} more" if result.more is not ABSENT else ""
         head = self._paint(f"{result.ts[11:23]} #{result.seq:<5}", "dim")
+        if isinstance(result.parent, Parent):
+            head += f" {_plain(result.parent.label)}{f' #{result.parent.id}' if result.parent.id else ''}:"
         tail = self._paint(f"  {result.ms:.0f} ms" if result.ms is not ABSENT else "", "dim")
         late = self._paint("  late", "warn") if result.replay is not ABSENT else ""
         return f"{head} {picture}{_plain(', '.join(_found(result)) or 'nothing')}{more}{tail}{late}"

@@ -96,6 +96,31 @@ def test_another_recording_goes_at_the_pace_of_the_pipeline(tmp_path: Path, caps
     assert 33 <= len(results) <= 35  # 17 s
 
 
+def test_a_cascade_is_in_step_with_its_parents(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, film = configured(tmp_path), tmp_path / "out.mp4"
+    closer = "  closer: {source: {crops: faces, margin: 0.5, again: 2s}, model: faces}\n"
+    config.write_text(config.read_text().replace("model: faces,", "model: faces, fps: 4,") + closer)
+    assert main(["replay", "-c", str(config), "--source", str(CLIP)]) == 0
+    everything = capsys.readouterr().out
+    more = ["--source", str(CLIP), "--annotate", str(film)]
+    assert main(["replay", "-c", str(config), "--pipeline", "closer", *more]) == 0
+    alone = capsys.readouterr().out
+    assert [line for line in everything.splitlines() if "/closer/" in line] == alone.splitlines()
+    parents = {line["payload"]["seq"]: line["payload"] for line in lines(everything) if "faces/result" in line["topic"]}
+    closer_results = [line["payload"] for line in lines(alone) if line["topic"].endswith("/result")]
+    told = [each for each in closer_results if "seq" in each["parent"]]
+    assert told
+    for each in told:
+        parent = parents[each["parent"]["seq"]]
+        assert parent["ts"] == each["ts"]
+        assert each["parent"]["box"] in [found["box"] for found in parent["objects"]]
+    capture = cv2.VideoCapture(str(film))
+    assert 66 <= capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 69  # 17 s
+    capture.release()
+    assert main(["replay", "-c", str(config), "--annotate", str(film)]) != 0
+    assert "--annotate draws one pipeline: choose one of faces, closer" in capsys.readouterr().err
+
+
 def test_two_configurations_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other = configured(tmp_path, "a.yaml"), configured(tmp_path, "b.yaml", threshold=0.95)
     assert main(["replay", "--compare", str(one), str(other)]) == 0

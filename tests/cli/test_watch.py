@@ -23,6 +23,7 @@ from edge_infer.messages import (
     Event,
     Health,
     OutboxHealth,
+    Parent,
     Pose,
     Result,
     ScoredLabel,
@@ -137,6 +138,12 @@ def test_a_strip_is_the_picture_from_left_to_right() -> None:
             "door/result",
             Result(1, TS, BOOT, 7, "m@1", SHA, "classification", classes=(ScoredLabel("cat", 0.8),), more=2),
             "cat 0.80 and 2 more",
+        ),
+        (
+            "door/result",
+            Result(1, TS, BOOT, 7, "m@1", SHA, "classification", classes=(ScoredLabel("hat", 0.8),),
+                   parent=Parent("door", "face", 0.9, (0.1, 0.2, 0.3, 0.4), 3)),
+            "face #3: hat 0.80",
         ),
         (
             "door/result",

@@ -100,7 +100,7 @@ def pictures(folder: Path) -> Path:
 
 
 def living(port: int, faces: Path, classes: Path, *, loop: bool = True, child: bool = True) -> str:
-    crops = "{crops: faces, margin: 0.5, again: 0s}"
+    crops = "{crops: faces, margin: 0.5, again: 1s}"
     text = f"""\
 device: {{id: box, state_dir: state}}
 mqtt: {{host: 127.0.0.1, port: {port}}}
@@ -140,6 +140,9 @@ def test_through_the_life_of_the_parent(tmp_path: Path, broker: Broker, assets: 
         known = eventually(lambda: after(0, lambda it: bool(it.get("answers"))), "answers")[0]
         assert sum(known["counts"].values()) == len([each for each in known["answers"] if each["class"]])
 
+        why = daemon.command("why", "--last", "5m", "--pipeline", "seen", "--label", "face").stdout
+        assert "not looked at again: that was 0." in why, why
+
         # The parent gets another model: nothing of what was found before is known any more.
         begun = len(states(subscriber, "seen"))
         changed(daemon, living(broker.port, second, classes))
@@ -166,6 +169,5 @@ def test_through_the_life_of_the_parent(tmp_path: Path, broker: Broker, assets: 
         eventually(lambda: after(begun, lambda it: it.get("reason") == "source_ended"), "the end of the pictures", 60)
         ended = {"state": "ended", "error": "pipeline faces: source ended"}
         eventually(lambda: ended.items() <= daemon.status()["sources"]["seen"].items(), "the status of it")
-        assert "seen" in daemon.command("why", "--last", "5m", "--pipeline", "seen").stdout
         health = eventually(lambda: [h.value for h in list(subscriber.heard) if h.topic == f"{P}/health"], "health")
         assert health[-1]["egress"]["rejected"] == 0
