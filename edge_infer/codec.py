@@ -16,7 +16,7 @@ import json
 import math
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -119,7 +119,8 @@ def encode(record: object) -> JsonValue:
 
 def decode(kind: type[T], value: JsonValue, where: str = "") -> T:
     """The record of type ``kind`` that ``value`` spells out; raises `WireError` naming the key that does not fit."""
-    result: T = _decode(kind, value, where or kind.__name__)
+    form = _form(kind)
+    result: T = form.read(form, value, where or kind.__name__)
     return result
 
 
@@ -133,84 +134,135 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
-def _decode(kind: Any, value: Any, where: str, limits: tuple[Any, ...] = ()) -> Any:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Form:
+    """An annotation, taken apart once: ``read`` is what decodes it, ``parts`` the forms of what is in it."""
+
+    read: Callable[[_Form, Any, str], Any]
+    kind: Any
+    parts: tuple[_Form, ...] = ()
+    limits: tuple[Any, ...] = ()
+    null: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Field:
+    name: str
+    key: str
+    required: bool
+    form: _Form
+
+
+@cache
+def _fields(kind: Any) -> tuple[_Field, ...]:
+    """The fields of a record; taken apart on the first use, because a record may hold its like."""
+    hints, missing = _hints(kind), dataclasses.MISSING
+    return tuple(
+        _Field(
+            field.name,
+            field.name.rstrip("_"),
+            field.default is missing and field.default_factory is missing,
+            _form(hints[field.name]),
+        )
+        for field in dataclasses.fields(kind)
+    )
+
+
+def _form(kind: Any, limits: tuple[Any, ...] = ()) -> _Form:
     if kind is Any:
-        return value
+        return _Form(_take, kind)
     if dataclasses.is_dataclass(kind):
-        return _decode_record(kind, value, where)
+        return _Form(_decode_record, kind)
     origin = get_origin(kind)
     if origin is Annotated:
         kind, *own = get_args(kind)
         origin, limits = get_origin(kind), (*own, *limits)
+    items = get_args(kind)
     if origin in (Union, types.UnionType):
-        return _decode_union(kind, value, where, limits)
+        options = tuple(_form(item, limits) for item in items if item not in (Absent, type(None)))
+        return _Form(_decode_union, kind, options, null=type(None) in items)
     if origin is Literal:
-        options = get_args(kind)
-        if not any(value == option and type(value) is type(option) for option in options):
-            raise WireError(f"{where}: {value!r} is not one of {', '.join(map(repr, options))}")
-        return value
+        return _Form(_decode_literal, kind, limits=items)
+    if origin is tuple and len(items) == 2 and items[1] is Ellipsis:
+        return _Form(_decode_list, kind, (_form(items[0]),), limits)
     if origin is tuple:
-        return _decode_tuple(kind, value, where, limits)
+        return _Form(_decode_tuple, kind, tuple(map(_form, items)))
     if origin is not None and issubclass(origin, Mapping):
-        return _decode_mapping(kind, value, where, limits)
-    return _decode_plain(kind, value, where, limits)
+        return _Form(_decode_mapping, kind, tuple(map(_form, items)), limits)
+    if kind is str:
+        return _Form(
+            _decode_plain, kind, limits=(next((own for own in limits if isinstance(own, Text)), DEFAULT_TEXT),)
+        )
+    return _Form(_decode_plain, kind, limits=tuple(own for own in limits if isinstance(own, (Range, Decimals))))
 
 
-def _decode_record(kind: Any, value: Any, where: str) -> Any:
+def _take(_form: _Form, value: Any, _where: str) -> Any:
+    return value
+
+
+def _decode_record(form: _Form, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise WireError(f"{where}: expected an object, not {type(value).__name__}")
-    hints, found = _hints(kind), {}
-    rest = dict(value)
-    for field in dataclasses.fields(kind):
-        key = field.name.rstrip("_")
-        if key in rest:
-            found[field.name] = _decode(hints[field.name], rest.pop(key), f"{where}.{key}")
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise WireError(f"{where}: key {key!r} is missing")
-    if rest:
-        raise WireError(f"{where}: unknown key {next(iter(rest))!r}")
+    found, used = {}, 0
+    for field in _fields(form.kind):
+        if field.key in value:
+            used += 1
+            found[field.name] = field.form.read(field.form, value[field.key], f"{where}.{field.key}")
+        elif field.required:
+            raise WireError(f"{where}: key {field.key!r} is missing")
+    if used < len(value):
+        known = {field.key for field in _fields(form.kind)}
+        raise WireError(f"{where}: unknown key {next(key for key in value if key not in known)!r}")
     try:
-        return kind(**found)
+        return form.kind(**found)
     except ValueError as error:
         raise WireError(f"{where}: {error}") from error
 
 
-def _decode_union(kind: Any, value: Any, where: str, limits: tuple[Any, ...]) -> Any:
-    options = [option for option in get_args(kind) if option is not Absent]
+def _decode_union(form: _Form, value: Any, where: str) -> Any:
     if value is None:
-        if type(None) in options:
+        if form.null:
             return None
         raise WireError(f"{where}: null is not allowed")
-    options = [option for option in options if option is not type(None)]
     reasons = []
-    for option in options:
+    for option in form.parts:
         try:
-            return _decode(option, value, where, limits)
+            return option.read(option, value, where)
         except WireError as error:
             reasons.append(str(error))
     raise WireError(reasons[0] if len(reasons) == 1 else f"{where}: fits none of its forms: " + "; ".join(reasons))
 
 
-def _decode_tuple(kind: Any, value: Any, where: str, limits: tuple[Any, ...]) -> Any:
+def _decode_literal(form: _Form, value: Any, where: str) -> Any:
+    if not any(value == option and type(value) is type(option) for option in form.limits):
+        raise WireError(f"{where}: {value!r} is not one of {', '.join(map(repr, form.limits))}")
+    return value
+
+
+def _decode_list(form: _Form, value: Any, where: str) -> Any:
     if not isinstance(value, list):
         raise WireError(f"{where}: expected a list, not {type(value).__name__}")
-    items = get_args(kind)
-    if len(items) == 2 and items[1] is Ellipsis:
-        _check_size(len(value), where, limits)
-        return tuple(_decode(items[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-    if len(items) != len(value):
-        raise WireError(f"{where}: expected {len(items)} items, not {len(value)}")
-    pairs = zip(items, value, strict=True)
-    return tuple(_decode(item, part, f"{where}[{index}]") for index, (item, part) in enumerate(pairs))
+    _check_size(len(value), where, form.limits)
+    (part,) = form.parts
+    return tuple([part.read(part, item, f"{where}[{index}]") for index, item in enumerate(value)])
 
 
-def _decode_mapping(kind: Any, value: Any, where: str, limits: tuple[Any, ...]) -> Any:
+def _decode_tuple(form: _Form, value: Any, where: str) -> Any:
+    if not isinstance(value, list):
+        raise WireError(f"{where}: expected a list, not {type(value).__name__}")
+    if len(form.parts) != len(value):
+        raise WireError(f"{where}: expected {len(form.parts)} items, not {len(value)}")
+    pairs = zip(form.parts, value, strict=True)
+    return tuple([part.read(part, item, f"{where}[{index}]") for index, (part, item) in enumerate(pairs)])
+
+
+def _decode_mapping(form: _Form, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise WireError(f"{where}: expected an object, not {type(value).__name__}")
-    _check_size(len(value), where, limits)
-    key_kind, item_kind = get_args(kind)
+    _check_size(len(value), where, form.limits)
+    key_form, item_form = form.parts
     return {
-        _decode(key_kind, key, f"{where} key"): _decode(item_kind, item, f"{where}.{key}")
+        key_form.read(key_form, key, f"{where} key"): item_form.read(item_form, item, f"{where}.{key}")
         for key, item in value.items()
     }
 
@@ -221,19 +273,20 @@ def _check_size(size: int, where: str, limits: tuple[Any, ...]) -> None:
             raise WireError(f"{where}: {size} items are more than {limit.most}")
 
 
-def _decode_plain(kind: Any, value: Any, where: str, limits: tuple[Any, ...]) -> Any:
+def _decode_plain(form: _Form, value: Any, where: str) -> Any:
+    kind = form.kind
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
         raise WireError(f"{where}: expected {kind.__name__}, not {type(value).__name__}")
     if kind is float and not math.isfinite(value):
         raise WireError(f"{where}: {value} is not finite")
-    if kind is str:
-        _check_text(value, where, next((limit for limit in limits if isinstance(limit, Text)), DEFAULT_TEXT))
-    for limit in limits:
-        if isinstance(limit, Range) and not limit.low <= value <= limit.high:
+    for limit in form.limits:
+        if isinstance(limit, Text):
+            _check_text(value, where, limit)
+        elif isinstance(limit, Range) and not limit.low <= value <= limit.high:
             raise WireError(f"{where}: {value} is not within {limit.low:g}..{limit.high:g}")
-        if isinstance(limit, Decimals) and value != round(value, limit.most):
+        elif isinstance(limit, Decimals) and value != round(value, limit.most):
             raise WireError(f"{where}: {value} has more than {limit.most} decimals")
     return value
 
