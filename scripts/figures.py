@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import statistics
 import time
+from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
 from scenes import SIZE, TYPES, Author
+from stillness import report
 from truth import Account, judge, pipeline
 
 from edge_infer.config.plan import TrackPlan
@@ -30,8 +33,15 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=10_000, help="at least so many a scene (default: %(default)s)")
     parser.add_argument("--events", type=int, default=200, help="of each type at least (default: %(default)s)")
     parser.add_argument("--no-cost", action="store_true", help="leave out how long it takes")
+    parser.add_argument("--no-motion", action="store_true", help="leave out what looking only at motion saves")
+    parser.add_argument("--only-motion", metavar="SECONDS", type=float, help="nothing else, on a clip of twice as many")
     parser.add_argument("--verbose", action="store_true", help="each event that is wrong")
     args = parser.parse_args()
+    assets = os.environ.get("EDGE_INFER_ASSETS")
+    if args.only_motion is not None and assets is None:
+        parser.error("EDGE_INFER_ASSETS is not set: it names the folder of public test models and clips")
+    if args.only_motion is not None:
+        return 0 if report(Path(str(assets)), args.only_motion) else 1
     wrong = 0
     for seed, fps in itertools.product(args.seed, RATES):
         for title, occlusion, lost in (("defaults, hidden <= 0.5 s", 0.5, 1.0), ("lost: 2s, hidden <= 1 s", 1.0, 2.0)):
@@ -39,6 +49,8 @@ def main() -> int:
             account = judge(scene, fps, seed, pipeline(track=TrackPlan(lost=lost)))
             _print(f"seed {seed}, {fps:g} fps, {title}", account, verbose=args.verbose)
             wrong += not account.right
+    if assets is not None and not args.no_motion:
+        wrong += not report(Path(assets), 16.0)
     if args.no_cost:
         return 1 if wrong else 0
     cost = _cost()

@@ -79,7 +79,7 @@ class Whole:
 
     def __init__(self, plan: PipelinePlan, frames: list[Captured], clip: Path | None = None) -> None:
         """On ``frames`` in memory, or on the ``clip``, over and over, as fast as it goes."""
-        self._plan = replace(plan, fps=None)
+        self._plan = replace(plan, fps=None, motion=None)  # what a look costs, whether something moves or not
         self._frames = frames
         self._source = clip_plan(clip) if clip else memory_plan(plan.model.input.takes)
 

@@ -113,6 +113,9 @@ def test_what_is_wrong(tmp_path: Path, assets: Path) -> None:
         f"tiles: {{{of_faces}}}, model: faces, preprocess: {{tiles: 2x2}}}}": (
             "preprocess.tiles: a crop goes in as a whole; remove this key"
         ),
+        f"motion: {{{of_faces}}}, model: faces, motion: true}}": (
+            "motion: belongs to the pipeline that finds the objects; crops are looked at when they are asked for"
+        ),
         f"ahead: {{{of_faces}}}, model: faces, ahead: always}}": (
             "ahead: does nothing in a cascade, whose crops are known only when their frame has been looked at; remove "
             "this key"

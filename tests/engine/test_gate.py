@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from edge_infer.config.plan import MotionPlan, PipelinePlan, TrackPlan, ZonePlan
 from edge_infer.engine.analyse.followed import Followed
+from edge_infer.engine.frame import Frame
 from edge_infer.engine.replay import Replayed
+from edge_infer.engine.scene_picture import MOVED, ScenePicture, choice
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.messages import Event, Result, State
 from tests.engine.painted import FPS, SIZE, Actor, Box, Stage, painted_model, painted_plan, shown
@@ -181,3 +183,21 @@ def test_nobody_is_lost_for_longer_than_the_still_check(
     slack = FRAME + (SETTLE if track else 0.0)
     assert lost(stage, full, gated) <= CHECK + slack
     assert ghosts(full, gated) <= CHECK + slack
+
+
+def test_the_same_stage_says_the_same_and_what_moves_is_drawn(file: Path) -> None:
+    stage = Stage((VISITOR,), 5.0)
+    plan = painted_plan(painted_model(file, (2, 1)), track=TrackPlan(), motion=MOTION)
+    once, again = shown("drawn", stage, plan), shown("drawn", stage, plan)
+    assert [one.said for one in once] == [one.said for one in again]
+    draw = ScenePicture(plan)
+    purple = []
+    for one in once:
+        assert isinstance(one.frame, Frame)
+        picture = draw(one.frame, one.findings, [], one.glance)
+        purple.append(int((picture == MOVED).all(axis=2).sum()))
+    assert purple[25] == 0, "nothing moves and no tile is looked at"
+    assert purple[40] > 2 * (SIZE[0] // 2 + SIZE[1] - 10), "the outline of a tile, and of what moves in it"
+    glance = once[40].glance
+    assert glance is not None
+    assert choice(glance).endswith("changed, looked at 1 of 2 tiles")

@@ -1,0 +1,164 @@
+"""What ``motion`` saves on a clip of which the first half is still, what that changes, and what the gate costs."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from edge_infer.codec import JsonValue
+from edge_infer.config.plan import EventsPlan, MotionPlan, PipelinePlan, SourcePlan, TrackPlan
+from edge_infer.engine.analyse.followed import Followed
+from edge_infer.engine.difference import difference, told
+from edge_infer.engine.frame import Frame
+from edge_infer.engine.replay import Replayed, replay
+from edge_infer.engine.serving import Serving
+from edge_infer.messages import Result
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolve import resolve
+from edge_infer.readers.sources import source_target
+
+MODEL: Final = "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
+CLIP: Final = "vtest_first160.avi"
+FPS: Final = 10.0
+NOISE: Final = 3.0
+"""Standard deviation of what is added to the still half, as of a sensor."""
+SAME_TIME: Final = 1.0
+"""Seconds that the same event may be told earlier or later."""
+SAME_PLACE: Final = 0.3
+MOST_COST: Final = 0.01
+"""Of a run of the model; the gate's share of it."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A run with the gate beside one without: shares of inferences saved, what differs, the longest loss in seconds."""
+
+    saved: float
+    saved_still: float
+    events: int
+    differences: tuple[str, ...]
+    lost: float
+
+
+def report(assets: Path, seconds: float) -> bool:
+    """Prints the figures, each half ``seconds`` long; whether they are what they should be."""
+    motion = MotionPlan()
+    with tempfile.TemporaryDirectory() as folder:
+        half = Path(folder, "half.avi")
+        write_half_still(assets / "video" / CLIP, half, seconds)
+        right = _print(f"still for {seconds:g} s, then moving", compare(assets, half, motion, seconds), motion)
+        right &= _print("moving all the time", compare(assets, assets / "video" / CLIP, motion, 0.0), motion)
+        cost = gate_cost(assets, half)
+    print(f"the gate takes {cost:.2%} of a run of {MODEL.partition('_1.0')[0]}")
+    return right and cost <= MOST_COST
+
+
+def write_half_still(clip: Path, path: Path, seconds: float) -> None:
+    """The first picture with noise of its own in each frame, then as much of the clip."""
+    frames = list(_pictures(clip))[: round(seconds * FPS)]
+    dice = np.random.default_rng(1)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, frames[0].shape[1::-1])
+    for _ in range(round(seconds * FPS)):
+        noisy = frames[0] + dice.normal(0.0, NOISE, frames[0].shape)
+        writer.write(np.clip(noisy, 0, 255).astype(np.uint8))
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+
+
+def compare(assets: Path, clip: Path, motion: MotionPlan, still: float) -> Compared:
+    """Runs a clip, whose first ``still`` seconds are still, with and without the gate."""
+    full, gated = (list(_run(assets, clip, each)) for each in (None, motion))
+    left_out = [said.still is True for one in gated for said in one.said if isinstance(said, Result)]
+    quiet = left_out[: round(still * FPS)]
+    before, now = told(full), told(gated)
+    return Compared(
+        sum(left_out) / len(left_out),
+        sum(quiet) / max(1, len(quiet)),
+        len(before),
+        tuple(f"{mark} {found}" for mark, found in difference(before, now, SAME_TIME)),
+        _longest_loss(full, gated),
+    )
+
+
+def gate_cost(assets: Path, clip: Path) -> float:
+    """The median time of the gate over that of the model, taken in turns on the same frames."""
+    serving = Serving(_plan(assets, MotionPlan()), "abcdef", lambda: 1)
+    serving.load()
+    times: tuple[list[float], list[float]] = ([], [])
+    for number, pixels in enumerate(_pictures(clip)):
+        frame = Frame(pixels, "bgr", number / FPS, number / FPS, number + 1)
+        begun = time.perf_counter()
+        serving.gate.choose(serving.model.parts(frame), serving.follow)
+        between = time.perf_counter()
+        serving.model.interpreter.invoke()
+        times[0].append(between - begun)
+        times[1].append(time.perf_counter() - between)
+    serving.close()
+    return statistics.median(times[0]) / statistics.median(times[1])
+
+
+def _print(title: str, found: Compared, motion: MotionPlan) -> bool:
+    print(
+        f"motion, {title}: {found.saved:.0%} of the inferences saved ({found.saved_still:.0%} while it is still); "
+        f"{len(found.differences)} of {found.events} events differ by more than {SAME_TIME:g} s; "
+        f"nobody lost for longer than {found.lost:.1f} s",
+        flush=True,
+    )
+    for each in found.differences:
+        print(f"    {each}")
+    return found.lost <= motion.still_check + 1 / FPS
+
+
+def _run(assets: Path, clip: Path, motion: MotionPlan | None) -> Iterator[Replayed]:
+    options: dict[str, JsonValue] = {"file": str(clip), "realtime": False}
+    source = SourcePlan("clip", "video", source_target("video"), live=False, network=False, options=options)
+    return replay((_plan(assets, motion),), source, "abcdef", paced=False)
+
+
+def _plan(assets: Path, motion: MotionPlan | None) -> PipelinePlan:
+    labels = str(assets / "labels" / "coco_labels.txt")
+    model = resolve(ModelRequest("people", str(assets / "models" / MODEL), labels_file=labels))
+    plan = PipelinePlan("clip", "clip", model, 0.4, labels=("person",), publish="every", motion=motion)
+    return replace(plan, track=TrackPlan(), events=EventsPlan())
+
+
+def _pictures(clip: Path) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    capture = cv2.VideoCapture(str(clip))
+    while (read := capture.read())[0]:
+        yield np.asarray(read[1], np.uint8)
+    capture.release()
+
+
+def _longest_loss(full: list[Replayed], gated: list[Replayed]) -> float:
+    """Seconds for which a look at every frame reported somebody, and the gate nobody at that place."""
+    worst, running = 0, dict[int, int]()
+    for one, other in zip(full, gated, strict=True):
+        there = [box for _, box in _boxes(other)]
+        lost = {number for number, box in _boxes(one) if not any(_overlap(box, found) for found in there)}
+        running = {number: running.get(number, 0) + 1 for number in lost}
+        worst = max(worst, *running.values(), 0)
+    return worst / FPS
+
+
+def _boxes(one: Replayed) -> list[tuple[int, Box]]:
+    assert isinstance(one.findings, Followed)
+    return [(item.number, item.box) for item in one.findings.detections.objects if item.number]
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    common = max(0.0, width) * max(0.0, height)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return common >= SAME_PLACE * (areas - common)
