@@ -30,9 +30,10 @@ def main(repeat: int, python: str | None) -> int:
                 command, cwd=models.ROOT, env={**os.environ, "PYTHONPATH": "."}, check=False
             ).returncode
         tally = _last(models.judge(folder, places, keep=SAMPLE), lambda found: found.tried)
+        print("\n".join(tally.lines()), flush=True)
         sample = sorted(place.parent for place in folder.glob("*/fit"))
         reloads = _last(reloading.reload_all(folder / "daemon", sample), lambda found: found.outcomes.total())
-        print("\n".join((*tally.lines(), *reloads.lines())))
+        print("\n".join(reloads.lines()))
         return 0 if tally.kept and reloads.kept else 1
 
 
