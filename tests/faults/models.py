@@ -40,6 +40,8 @@ OTHERS: Final = 10
 PATIENCE: Final = 20.0
 """Seconds for one mutant, in the probe and with all pictures."""
 OTHER: Final = "taken: NOT equal on its golden inputs"
+SOUND: Final = 120.0
+"""Seconds for a model that nobody has damaged: it ends, however busy the machine is."""
 CRASHES: Final = "crashed the interpreter|was killed|ended with code|did not finish|computes without end|closed its"
 REFUSED: Final = (
     ("not the file that the manifest speaks of", "its SHA-256 is .* wants"),
@@ -100,7 +102,7 @@ class Comparer:
     ) -> None:
         self._end()
 
-    def findings(self, package: Path) -> list[list[Thing]] | None:
+    def findings(self, package: Path, patience: float = PATIENCE) -> list[list[Thing]] | None:
         """What is found in each picture, nothing where the model fails; None when the child did not survive it."""
         process = self._process = self._process or self._start()
         assert process.stdin is not None
@@ -109,7 +111,7 @@ class Comparer:
         process.stdin.flush()
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            line = process.stdout.readline() if selector.select(PATIENCE) else ""
+            line = process.stdout.readline() if selector.select(patience) else ""
         if not line:
             self._end()
             return None
@@ -142,7 +144,7 @@ def put_sound(folder: Path, assets: Path | None) -> None:
         shutil.copyfile(assets / "images" / picture, package / picture)
         (package / "manifest.yaml").write_text(offer.manifest(), encoding="utf-8")
         with Comparer([package / picture]) as comparer:
-            found = comparer.findings(package)
+            found = comparer.findings(package, SOUND)
         assert found
         expect = [{"label": label, "score": round(score, 4)} for label, score, _ in found[0]]
         text = yaml.safe_dump({"golden": [{"input": picture, "expect": expect}]})
@@ -184,7 +186,7 @@ def judge(folder: Path, places: Iterable[Path], *, keep: int) -> Iterator[Tally]
     golden = {name: _golden(package) for name, package in sound.items()}
     comparers = {name: Comparer([*golden[name], *pictures]) for name in sound}
     try:
-        wanted = {name: comparers[name].findings(package) for name, package in sound.items()}
+        wanted = {name: comparers[name].findings(package, SOUND) for name, package in sound.items()}
         with Probe(timeout=PATIENCE) as probe:
             for place in places:
                 name = place.name.rpartition("-")[0]
