@@ -17,6 +17,7 @@ from typing import Any, Final
 from edge_infer.codec import JsonValue, dumps
 from edge_infer.config.places import DEFAULT_CONFIG, hinted
 from edge_infer.errors import EdgeInferError, StartError
+from edge_infer.supervisor.peer import is_room
 
 log = logging.getLogger(__name__)
 
@@ -213,6 +214,10 @@ class ControlSocket:
             connection, _ = self._listener.accept()
         except OSError as error:
             log.debug("a client of the control socket has gone: %s", error)
+            return
+        if is_room(connection):
+            log.warning("a room has tried to ask over the control socket; it was not answered")
+            connection.close()
             return
         if len(self._clients) >= self.MOST_CLIENTS:  # whoever waits longest without a request makes room
             self._clients.pop(next(iter(self._clients))).close()

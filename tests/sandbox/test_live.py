@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.sandbox import Fence
 from tests.broker import Broker, Subscriber, eventually
 from tests.running import ROOT, Daemon, config
+from tests.sandbox.locked import run
 
 CAMERA = (
     "import sys, time\nwhile True:\n sys.stdout.buffer.write(bytes(64 * 48 * 3))\n sys.stdout.buffer.flush()\n"
@@ -94,6 +96,35 @@ def test_the_engine_has_a_network_without_interfaces(served: tuple[Daemon, Subsc
     assert Path(f"/proc/{engine}/net/dev").read_text().count(":") == 1  # a loopback that is down
     assert Path(f"/proc/{engine}/ns/net").readlink() != Path(f"/proc/{publisher}/ns/net").readlink()
     assert Path(f"/proc/{publisher}/ns/net").readlink() == Path("/proc/self/ns/net").readlink()
+
+
+ASK = """
+import array, json, os, socket, sys
+file = os.memfd_create("stolen")
+way = socket.socket(socket.AF_UNIX)
+way.settimeout(20)
+way.connect(sys.argv[1])
+request = json.dumps({"do": "grab", "source": "live"}).encode() + b"\\n"
+try:
+    way.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file]))])
+    answer = way.recv(65536)
+except OSError:
+    answer = b""
+print("answered" if b'"ok":true' in answer.replace(b" ", b"") else "refused", os.fstat(file).st_size > 0)
+"""
+
+
+def test_no_room_gets_a_picture_from_the_control_socket(served: tuple[Daemon, Subscriber]) -> None:
+    """The publisher has the daemon's user, a network, and sockets of the file system, which Landlock does not cover."""
+    path = str(served[0].folder / "state/control.sock")
+    own = f"import sys\nsys.argv[1:] = [{path!r}]\n{ASK}"
+    plain = subprocess.run([sys.executable, "-c", own], capture_output=True, text=True, timeout=60, check=True)
+    assert plain.stdout.split() == ["answered", "True"], "an operator's program gets one"
+    for room in ("publisher", "reader"):
+        assert run(room, own, fence=Fence(anywhere=True)).split() == ["refused", "False"]
+    again = f"subprocess.run([sys.executable, '-c', {own!r}], capture_output=True, text=True).stdout"
+    child = f"import subprocess, sys\nprint({again})"
+    assert run("publisher", child, fence=Fence(anywhere=True)).split() == ["refused", "False"]
 
 
 def test_another_process_of_the_same_user_gets_at_nothing(served: tuple[Daemon, Subscriber]) -> None:

@@ -7,6 +7,8 @@ import os
 import select
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -141,3 +143,18 @@ def test_a_socket_that_is_there_goes_before_a_folder_that_is_closed(
         assert find_socket(DEFAULT_CONFIG) == closed / "control.sock"
         Path(folder, "control.sock").touch()
         assert find_socket(DEFAULT_CONFIG) == Path(folder, "control.sock")
+
+
+def test_what_the_daemon_has_started_is_not_answered(tmp_path: Path) -> None:
+    """As on a kernel that does not count filters: the supervisor is among the ancestors of a room."""
+    path = tmp_path / "control.sock"
+    code = f"""
+from pathlib import Path
+from edge_infer.supervisor.control import ask
+print(ask(Path({str(path)!r}), {{"do": "status"}}, timeout=20))
+"""
+    with serving(path):
+        assert ask(path, {"do": "status"}) == {"asked": "status"}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert "hung up" in done.stderr or "did not answer" in done.stderr
