@@ -167,8 +167,8 @@ class Engine:
         for name, pipeline in kept.items():
             pipeline.change(pipelines[name], watched=name in order.trials, alone=name in order.alone)
         for name, pipeline in self._pipelines.items():
-            crops = (feed for feed in feeds.values() if isinstance(feed, CropsFeed) and feed.plan.parent == name)
-            pipeline.cascade.feeds = tuple(crops)
+            crops = (feed for feed in feeds.values() if isinstance(feed, CropsFeed))
+            pipeline.cascade.join(feed for feed in crops if feed.plan.parent == name)
         for pipeline in fresh.values():
             pipeline.start()
         for name in feeds.keys() - kept_feeds.keys():

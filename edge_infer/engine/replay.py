@@ -101,7 +101,8 @@ def replay(plans: Sequence[PipelinePlan], source: SourcePlan, boot: str, *, pace
         players = {plan.name: stack.enter_context(_Player(plan, boot, paced=paced)) for plan in plans}
         for plan in plans[1:]:
             assert plan.crops is not None
-            players[plan.crops.pipeline].voice.cascade.feeds += (players[plan.name].feed,)
+            cascade = players[plan.crops.pipeline].voice.cascade
+            cascade.join((*cascade.feeds, players[plan.name].feed))
         first_player, *below = players.values()
         for taken in _frames(source, paced=paced):
             yield from first_player.play(taken)

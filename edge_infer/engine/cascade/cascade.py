@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from edge_infer.engine.analyse.followed import Followed
@@ -15,7 +16,7 @@ from edge_infer.messages import Reason
 
 
 class Cascade:
-    """Used by the pipeline's thread; ``feeds`` may be changed by another one."""
+    """Used by the pipeline's thread; another one may `join` others to it."""
 
     def __init__(self, pipeline: str) -> None:
         self.feeds: tuple[CropsFeed, ...] = ()
@@ -26,6 +27,14 @@ class Cascade:
         self._present: frozenset[int] | None = None
         self._visible: Frame | None = None
         self._boxes = True
+        self._reason: Reason | None = None  # why nothing can be said
+
+    def join(self, feeds: Iterable[CropsFeed]) -> None:
+        """From now on it is for these; to one that comes while nothing can be said the reason is told at once."""
+        before, self.feeds = self.feeds, tuple(feeds)
+        for feed in self.feeds:
+            if feed not in before and (reason := self._reason) is not None:
+                feed.silent(reason)
 
     def saw(self, visible: Captured, findings: Findings, seq: int | None) -> None:
         """What was found in a frame or in a part of it, without what is masked, and the number of its result."""
@@ -48,6 +57,7 @@ class Cascade:
 
     def hand_on(self, frame: Captured) -> None:
         """All parts of a frame have been looked at: shows it to everybody, with all that was found."""
+        self._reason = None
         if self.feeds and isinstance(frame, Frame):
             if self._boxes:
                 self._show(frame)
@@ -58,6 +68,7 @@ class Cascade:
     def silent(self, reason: Reason) -> None:
         """Nothing can be said now, so neither can those that look closer."""
         self._forget()
+        self._reason = reason
         for feed in self.feeds:
             feed.silent(reason)
 

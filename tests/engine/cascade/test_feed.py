@@ -21,7 +21,7 @@ PLAN = SourcePlan("crops", "crops", "", False, False, {}, noisy=False, parent="p
 
 def joined() -> tuple[Cascade, CropsFeed]:
     cascade, feed = Cascade("people"), CropsFeed(PLAN)
-    cascade.feeds = (feed,)
+    cascade.join([feed])
     return cascade, feed
 
 
@@ -120,6 +120,17 @@ def test_the_reason_of_the_parent_is_that_of_its_cascades() -> None:
     cascade.hand_on(frame(1))
     assert feed.blocked() is None
     assert feed.health().state == "ok"
+
+
+def test_who_joins_while_nothing_can_be_said_hears_why() -> None:
+    cascade = Cascade("people")
+    cascade.silent("engine_failed")
+    early, late = CropsFeed(PLAN), CropsFeed(PLAN)
+    cascade.join([early])
+    assert early.blocked() == "engine_failed"
+    cascade.hand_on(frame(1))
+    cascade.join([early, late])
+    assert (early.blocked(), late.blocked()) == (None, "starting")
 
 
 def test_a_moment_of_silence_is_not_missed() -> None:
