@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_infer.config.plan import MotionPlan, PipelinePlan, TrackPlan, ZonePlan
+from edge_infer.config.plan import CropsPlan, MotionPlan, PipelinePlan, TrackPlan, ZonePlan
 from edge_infer.engine.analyse.followed import Followed
 from edge_infer.engine.frame import Frame
-from edge_infer.engine.replay import Replayed
+from edge_infer.engine.replay import Replayed, replay
 from edge_infer.engine.scene_picture import MOVED, ScenePicture, choice
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.messages import Event, Result, State
-from tests.engine.painted import FPS, SIZE, Actor, Box, Stage, painted_model, painted_plan, shown
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolve import resolve
+from tests.engine.painted import FPS, SIZE, STAGES, Actor, Box, Stage, painted_model, painted_plan, recording, shown
 
 CHECK = 3.0
 MOTION = MotionPlan(still_check=CHECK)
@@ -169,12 +172,12 @@ def actors(draw: st.DrawFn) -> Actor:
     return Actor(tuple(path), (draw(st.integers(24, 50)), draw(st.integers(36, 70))), draw(st.booleans()))
 
 
-STAGES = st.builds(Stage, st.lists(actors(), max_size=3).map(tuple), st.just(14.0), st.sampled_from((2.0, 6.0)),
+ANY = st.builds(Stage, st.lists(actors(), max_size=3).map(tuple), st.just(14.0), st.sampled_from((2.0, 6.0)),
                    st.lists(st.floats(0.0, 14.0), max_size=1).map(tuple))  # fmt: skip
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(STAGES, st.sampled_from(((1, 1), (2, 1))), st.booleans())
+@given(ANY, st.sampled_from(((1, 1), (2, 1))), st.booleans())
 def test_nobody_is_lost_for_longer_than_the_still_check(
     file: Path, stage: Stage, tiles: tuple[int, int], track: bool
 ) -> None:
@@ -201,3 +204,23 @@ def test_the_same_stage_says_the_same_and_what_moves_is_drawn(file: Path) -> Non
     glance = once[40].glance
     assert glance is not None
     assert choice(glance).endswith("changed, looked at 1 of 2 tiles")
+
+
+def test_a_cascade_below_keeps_what_it_knows(file: Path) -> None:
+    """Crops of a still frame are of who stands there: nobody is forgotten, and nobody is asked about more often."""
+    stage = Stage((Actor(((0, 100, 120), (30, 100, 120))),), 12.0)
+    model = replace(resolve(ModelRequest("kinds", str(file))), threshold=0.0)
+    crops = CropsPlan("stage", again=5.0, followed=True)
+    child = PipelinePlan("kinds", "kinds", model, 0.0, publish="every", crops=crops)
+    asked = []
+    for motion in (None, MOTION):
+        parent = painted_plan(painted_model(file), track=TrackPlan(), motion=motion)
+        STAGES["below"] = stage
+        run = [
+            one for one in replay((parent, child), recording("below"), "abcdef", paced=False) if one.pipeline == "kinds"
+        ]
+        asked.append([one.frame.instant.moment for one in run if any(isinstance(each, Result) for each in one.said)])
+        known = [state.answers for state in said(run, State) if isinstance(state.answers, tuple) and state.answers]
+        assert {tuple(answer.id for answer in answers) for answers in known} == {(1,)}
+    assert asked[0] == asked[1]
+    assert len(asked[0]) == 3
