@@ -34,6 +34,7 @@ def lock(room: Room, *, network: bool = False, fence: Fence | None = None) -> di
     isolated = _built(namespaces.isolate) if room in ("engine", "probe") else ""
     pinned = _built(memory.pin) if sees_frames else ""
     privileges.forbid_core_dumps()
+    privileges.forbid_message_queues()
     # `sudo edge-infer check` has to open models that lie in the state directory of another user, the service.
     privileges.drop_capabilities(privileges.READ_SEARCH if room == "probe" else 0)
     privileges.forbid_new_privileges()

@@ -39,6 +39,17 @@ def forbid_core_dumps() -> None:
         Path("/proc/self/coredump_filter").write_text("0")
 
 
+def forbid_message_queues() -> None:
+    """No POSIX message queues, for ever and for all that it starts; the supervisor knows its rooms by that."""
+    resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
+
+
+def message_queues(pid: int = 0) -> float:
+    """The most bytes of message queues that a process of this user may ever ask for; raises `OSError`."""
+    hard = resource.prlimit(pid, resource.RLIMIT_MSGQUEUE)[1]
+    return float("inf") if hard == resource.RLIM_INFINITY else hard
+
+
 def forbid_new_privileges() -> None:
     """No program that is started from here gains privileges: setuid and file capabilities have no effect."""
     kernel.prctl(_SET_NO_NEW_PRIVS, 1)

@@ -9,43 +9,22 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from pathlib import Path
-from typing import Final
 
-_FARTHEST: Final = 64
-"""Generations that are looked at."""
+from edge_infer.sandbox import privileges
 
 
 def is_room(connection: socket.socket) -> bool:
-    """Whether it was made by a room, by what one has started, or by one of this user's that cannot be looked at.
+    """Whether it was made by a room, or by what one has started.
 
-    Another user's process is none. One of this user's is a room's when this process is among its ancestors, or when it
-    has more filters of system calls on it than this process: a room can part with neither its user nor its filter.
+    A room gives up message queues as it locks itself (`privileges.forbid_message_queues`), for itself and all that it
+    starts, and can part neither with that nor with its user and group. The limit of any process of this user and group
+    can be asked for, where ``/proc`` shows neither rooms nor what systemd starts beside them.
     """
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, user, _ = struct.unpack("3i", credentials)
-    if user != os.geteuid():
+    pid, user, group = struct.unpack("3i", credentials)
+    if (user, group) != (os.geteuid(), os.getegid()):
         return False
     try:
-        return _filters(pid) > _filters(os.getpid()) or _descends(pid)
-    except (OSError, KeyError, ValueError):  # it is gone, or not dumpable as only rooms are
+        return privileges.message_queues(pid) < privileges.message_queues()
+    except OSError:  # it is gone
         return True
-
-
-def _descends(pid: int) -> bool:
-    for _ in range(_FARTHEST):
-        if pid in (0, 1):
-            return False
-        if (pid := int(_status(pid)["PPid"])) == os.getpid():
-            return True
-    return True
-
-
-def _filters(pid: int) -> int:
-    """How many there are; 0 on a kernel before 5.9, which does not count them."""
-    return int(_status(pid).get("Seccomp_filters", "0"))
-
-
-def _status(pid: int) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}

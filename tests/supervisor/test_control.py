@@ -145,16 +145,27 @@ def test_a_socket_that_is_there_goes_before_a_folder_that_is_closed(
         assert find_socket(DEFAULT_CONFIG) == Path(folder, "control.sock")
 
 
-def test_what_the_daemon_has_started_is_not_answered(tmp_path: Path) -> None:
-    """As on a kernel that does not count filters: the supervisor is among the ancestors of a room."""
+def test_a_room_and_what_it_starts_are_not_answered(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
-    code = f"""
+    question = f"""
 from pathlib import Path
 from edge_infer.supervisor.control import ask
-print(ask(Path({str(path)!r}), {{"do": "status"}}, timeout=20))
+ask(Path({str(path)!r}), {{"do": "status"}}, timeout=20)
 """
+    lock = "from edge_infer.sandbox import Fence, lock; lock('publisher', fence=Fence(anywhere=True))\n"
+    fork = "import os\nif child := os.fork():\n    raise SystemExit(os.waitpid(child, 0)[1] != 0)\n"
+    start = f"import subprocess, sys\nsys.exit(subprocess.run([sys.executable, '-c', {question!r}]).returncode)"
+    codes = {
+        "nobody's": question,
+        "a room's": lock + question,
+        "its copy's": lock + fork + question,
+        "its program's": lock + start,
+    }
     with serving(path):
-        assert ask(path, {"do": "status"}) == {"asked": "status"}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 1
-        assert "hung up" in done.stderr or "did not answer" in done.stderr
+        answered = [
+            name
+            for name, code in codes.items()
+            if subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode
+            == 0
+        ]
+    assert answered == ["nobody's"]
