@@ -150,7 +150,7 @@ def test_two_editors_at_once_leave_the_last_whole_file_applied_and_no_half(
     running: Swapping, slowly: tuple[Swapping, Path]
 ) -> None:
     folder, old = running.daemon.folder.parent, slowly[1]
-    whole = {}
+    whole = {digest(running): running.daemon.config}  # word of it may still be under way
     for name in ("ann", "bob"):
         for number in range(3):  # a line of comment, and pipelines that a half of the file would lack
             text = running.text(old) + f"  {name}{number}: {{source: cam, model: light}}\n" * (number > 0)
