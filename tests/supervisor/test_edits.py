@@ -66,6 +66,12 @@ def digest(running: Swapping) -> str:
     return hashlib.sha256(running.daemon.config.read_bytes()).hexdigest()
 
 
+def applied(running: Swapping) -> str | None:
+    """The digest of the configuration that was applied, if it was the last one that was read."""
+    config = running.daemon.status()["config"]
+    return config["digest"] if config["state"] == "applied" else None
+
+
 def history(running: Swapping) -> list[tuple[str, str]]:
     """What happened to which digest, the oldest first."""
     answer = ask(running.daemon.folder / "state" / "control.sock", {"do": "models", "action": "history"}, timeout=10)
@@ -168,13 +174,14 @@ def test_two_editors_at_once_leave_the_last_whole_file_applied_and_no_half(
     path = folder / "ann1.yaml"
     save("rename", running.daemon.config, path.read_bytes())
     last = hashlib.sha256(path.read_bytes()).hexdigest()
-    eventually(lambda: running.daemon.status()["config"]["digest"] == last, "the last file", LONG)
-    assert running.daemon.status()["config"]["state"] == "applied"
+    eventually(lambda: applied(running) == last, lambda: f"{last}: {running.daemon.status()['config']}", LONG)
+    running.subscriber.wait(
+        f"{P}/config", lambda heard: (heard.value["state"], heard.value["digest"]) == ("applied", last), LONG
+    )
     said = [heard.value for heard in running.subscriber.on(f"{P}/config")]
-    applied = [each["digest"] for each in said if each["state"] == "applied"]
-    assert applied
-    assert applied[-1] == last
-    assert set(applied) <= whole.keys()
+    digests = [each["digest"] for each in said if each["state"] == "applied"]
+    assert digests[-1] == last
+    assert set(digests) <= whole.keys()
     running.subscriber.wait(f"{P}/ann1/state")
 
 
