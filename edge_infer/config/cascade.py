@@ -27,10 +27,11 @@ class CascadeBuilder:
 
     def inline(self, config: Config) -> Iterator[SourcePlan]:
         """The sources of cascades that are written into their pipelines; each has the name of its pipeline."""
+        named = self.document.value.get("sources")
         for name, section in config.pipelines.items():
             if not isinstance(section.source, Crops):
                 continue
-            if name in self.document.value.get("sources", {}):
+            if isinstance(named, dict) and name in named:
                 text = f"its crops are a source of this name, and sources has another {shown(name)}; rename one of them"
                 self._wrong(("pipelines", name), text)
             elif (source := self.source(("pipelines", name, "source"), name, section.source)) is not None:

@@ -156,6 +156,13 @@ def test_what_is_wrong_with_a_source_is_told_there(tmp_path: Path, assets: Path)
     ]
 
 
+def test_a_file_with_cascades_and_no_source_at_all(tmp_path: Path, assets: Path) -> None:
+    lines = (FACES.strip(), "closer: {source: {crops: faces}, model: faces}")
+    missing = 'pipelines.faces.source: there is no "clip" under sources; there is none'
+    assert problems(written(tmp_path, assets, *lines, sources="sources:\n")) == [f"7: {missing}"]
+    assert problems(written(tmp_path, assets, *lines, sources="")) == [f"6: {missing}"]
+
+
 def test_crops_of_single_pictures_are_scaled_like_them(tmp_path: Path, assets: Path) -> None:
     pictures = f"sources:\n  clip: {{kind: images, path: {MODEL.parent}/golden}}\n"
     child = "classes: {source: {crops: faces}, model: classes}"
