@@ -7,7 +7,7 @@ import struct
 import zlib
 from typing import Final
 
-HALF: Final = 16 << 20
+HALF: Final = 32 << 20
 """Bytes of each half; what is not written takes no memory."""
 _HEAD: Final = struct.Struct("<QII")  # generation, length, checksum
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 FILE: Final = "open-events.json"
 MOST: Final = 16384
 """Events that are remembered, the oldest first to go; an engine opens at most 256 in each pipeline."""
-MOST_BYTES: Final = 15 << 20
+MOST_BYTES: Final = 30 << 20
 WRITE_EVERY: Final = 20.0
 """Seconds between two writes of the file at least: what begins in between stays open after a power cut."""
 WEAR: Final = 200

@@ -266,8 +266,7 @@ class Publisher:
 
     def _learn_ends(self) -> None:
         """An end that the process before this one took did not die with it where its number is known."""
-        for begun in self._open.begun():
-            series = Series(begun.pipeline, begun.message.boot, "event")
+        for series in {Series(begun.pipeline, begun.message.boot, "event") for begun in self._open.begun()}:
             self._open.settle(series, self._outbox.highest(series), heard=True)
 
     def _end_events(self, reason: Reason, gone: Callable[[str], bool]) -> None:

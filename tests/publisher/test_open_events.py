@@ -13,7 +13,7 @@ from edge_infer.codec import ABSENT, decode, loads
 from edge_infer.config.plan import ZonePlan
 from edge_infer.messages import Event
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.event_notes import FILE, WRITE_EVERY, EventNotes
+from edge_infer.publisher.event_notes import FILE, MOST, MOST_BYTES, WRITE_EVERY, EventNotes
 from edge_infer.publisher.open_events import AHEAD, OpenEvents, events_of
 from edge_infer.publisher.series import Series
 from edge_infer.publisher.topics import Place
@@ -254,3 +254,14 @@ def test_when_both_rooms_were_killed_what_just_began_is_ended(broker: Broker, tm
         room.tell(EngineUp(OTHER))
         eventually(lambda: len(told(heard)) == 6, "their ends")
         assert told(heard)[3:] == [("leave", BOOT, number, "engine_failed") for number in (4, 5, 6)]
+
+
+def test_as_many_of_the_longest_as_are_remembered_fit(tmp_path: Path, process: Callable[[Path], OpenEvents]) -> None:
+    known = process(tmp_path)
+    longest = replace(enter(1), label="x" * 128, zone="z" * 64, score=0.123)
+    for number in range(1, MOST + 11):
+        known.note(Handover("p" * 64, replace(longest, seq=number, id=number)))
+    known.save(now=True)
+    assert len(process(tmp_path).begun()) == MOST
+    known.settle(Series("p" * 64, BOOT, "event"), 1)
+    assert len((tmp_path / FILE).read_bytes()) < MOST_BYTES
