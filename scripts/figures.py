@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from scenes import SIZE, TYPES, Author
 from stillness import report
+from traffic import print_traffic
 from truth import Account, judge, pipeline
 
 from edge_infer.config.plan import TrackPlan
@@ -30,20 +31,25 @@ def main() -> int:
     """0 when every figure is what it should be."""
     parser = argparse.ArgumentParser(prog="scripts/events")
     parser.add_argument("--seed", type=int, nargs="+", default=[1], help="default: 1")
+    parser.add_argument("--fps", type=float, nargs="+", default=RATES, help="default: 5 10 25")
     parser.add_argument("--frames", type=int, default=10_000, help="at least so many a scene (default: %(default)s)")
     parser.add_argument("--events", type=int, default=200, help="of each type at least (default: %(default)s)")
     parser.add_argument("--no-cost", action="store_true", help="leave out how long it takes")
     parser.add_argument("--no-motion", action="store_true", help="leave out what looking only at motion saves")
     parser.add_argument("--only-motion", metavar="SECONDS", type=float, help="nothing else, on a clip of twice as many")
     parser.add_argument("--verbose", action="store_true", help="each event that is wrong")
+    parser.add_argument("--traffic", type=Path, metavar="CONFIG", help="only: bytes a minute on its recordings")
     args = parser.parse_args()
     assets = os.environ.get("EDGE_INFER_ASSETS")
     if args.only_motion is not None and assets is None:
         parser.error("EDGE_INFER_ASSETS is not set: it names the folder of public test models and clips")
     if args.only_motion is not None:
         return 0 if report(Path(str(assets)), args.only_motion) else 1
+    if args.traffic:
+        print_traffic(args.traffic)
+        return 0
     wrong = 0
-    for seed, fps in itertools.product(args.seed, RATES):
+    for seed, fps in itertools.product(args.seed, args.fps):
         for title, occlusion, lost in (("defaults, hidden <= 0.5 s", 0.5, 1.0), ("lost: 2s, hidden <= 1 s", 1.0, 2.0)):
             scene = Author(seed, fps, occlusion, lost).write(args.frames / fps / 0.8, args.events)
             account = judge(scene, fps, seed, pipeline(track=TrackPlan(lost=lost)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections import Counter
 from collections.abc import Iterable
@@ -61,8 +62,10 @@ def judge(scene: Scene, fps: float, seed: int, plan: PipelinePlan, dropped: floa
     numbers = itertools.count(1)
     follow = Follow(plan, lambda: next(numbers))
     last: dict[int, int] = {}
+    moments: list[float] = []
     for shot in shoot(scene, fps, seed, dropped):
         account.frames += 1
+        moments.append(shot.moment)
         followed, news = follow(Detections(shot.found, SIZE), Instant(shot.moment, NOW + shot.moment))
         told += news
         assert isinstance(followed, Followed)
@@ -70,8 +73,17 @@ def judge(scene: Scene, fps: float, seed: int, plan: PipelinePlan, dropped: floa
         entered = Counter(happening.type for happening in told if happening.zone)
         inside = sum(count for _, labels in followed.zones for _, count in labels)
         account.unequal += inside != entered["enter"] - entered["exit"]
-    _compare(account, scene.due, told)
+    _compare(account, [_patient(due, moments, fps) for due in scene.due], told)
     return account
+
+
+def _patient(due: Due, moments: list[float], fps: float) -> Due:
+    """The same, later by the time in which there was no frame to tell it by: what a pause has beyond two intervals."""
+    high, place = due.high, bisect.bisect_left(moments, due.low)
+    while 0 < place < len(moments) and moments[place - 1] < high:
+        high += max(0.0, moments[place] - moments[place - 1] - 2 / fps)
+        place += 1
+    return replace(due, high=high)
 
 
 def _count_switches(account: Account, last: dict[int, int], shot: Shot, followed: Followed) -> None:

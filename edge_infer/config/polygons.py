@@ -10,8 +10,12 @@ from edge_infer.config.sentences import ProblemAtError, wrong
 Point = tuple[float, float]
 
 
-def polygon(value: Any) -> tuple[tuple[float, float], ...]:
+def polygon(value: Any) -> tuple[Point, ...]:
     """At least three corners around an area."""
+    return _with_area(_corners(value))
+
+
+def _corners(value: Any) -> tuple[Point, ...]:
     if not isinstance(value, list) or not 3 <= len(value) <= 100:
         count = f"{len(value)} points" if isinstance(value, list) else wrong("", value).partition("not ")[2]
         raise ValueError(f"expected a polygon of 3 to 100 points [x, y], not {count}")
@@ -21,16 +25,20 @@ def polygon(value: Any) -> tuple[tuple[float, float], ...]:
             corners.append(polygon_point(item))
         except ValueError as error:
             raise ProblemAtError((index,), str(error)) from error
+    return tuple(corners)
+
+
+def _with_area(corners: tuple[Point, ...]) -> tuple[Point, ...]:
     following = [*corners[1:], corners[0]]
     area = sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in zip(corners, following, strict=True)) / 2
     if abs(area) < 1e-6:
         raise ValueError("this polygon has no area; give its corners in order, all the way around")
-    return tuple(corners)
+    return corners
 
 
 def simple_polygon(value: Any) -> tuple[Point, ...]:
     """A polygon whose border does not cross itself: of another one nobody can say what is inside."""
-    corners = polygon(value)
+    corners = _corners(value)
     count = len(corners)
     edges = [(corners[index], corners[(index + 1) % count]) for index in range(count)]
     for one in range(count):
@@ -40,7 +48,7 @@ def simple_polygon(value: Any) -> tuple[Point, ...]:
                     f"the border crosses itself: the edge after point {one + 1} meets the one after point {other + 1}; "
                     "give the corners in order, all the way around"
                 )
-    return corners
+    return _with_area(corners)
 
 
 def _cross(a: Point, b: Point, c: Point, d: Point) -> bool:

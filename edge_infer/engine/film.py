@@ -32,7 +32,7 @@ class Film(Closing):
         if not isinstance(replayed.frame, Frame):
             return
         events = [said for said in replayed.said if isinstance(said, Event)]
-        picture = self._draw(replayed.frame, replayed.findings, events, replayed.glance)
+        picture = self._draw(replayed.frame, replayed.findings, events, replayed.decided, replayed.glance)
         if self._writer is not None:
             self._writer.write(picture)
         elif self._first is None:

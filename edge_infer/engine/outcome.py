@@ -9,6 +9,7 @@ from typing import Final
 from edge_infer.boot import uptime
 from edge_infer.codec import ABSENT, Absent
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.analyse.followed import Followed
 from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.cascade.sighting import Key
 from edge_infer.engine.frame import Captured
@@ -35,9 +36,14 @@ class Outcome:
         self._milliseconds = milliseconds
         self._still = still
         self.essence: Essence = findings.essence
-        """What a change is measured by."""
+        """What a change of the result is measured by."""
         self.about: Key | None = None if frame.parent is None else frame.parent.key
         """Of which object it is, where that is a crop."""
+
+    @property
+    def standing(self) -> Essence:
+        """What a change of the state is measured by."""
+        return self._findings.standing if isinstance(self._findings, Followed) else self.essence
 
     @property
     def at(self) -> float:

@@ -40,13 +40,14 @@ KINDS = {Result: "result", Event: "event", State: "state"}
 class Replayed:
     """A frame that went through a pipeline, what was found, in a cascade what is known of all, and what was said.
 
-    With ``motion`` there is also how the frame was chosen.
+    ``decided`` is what was decided on it, in words; with ``motion`` there is also how the frame was chosen.
     """
 
     pipeline: str
     frame: Captured
     findings: Findings | Answers
     said: tuple[Said, ...]
+    decided: tuple[str, ...] = ()
     glance: Glance | None = None
 
 
@@ -149,7 +150,8 @@ class _Player:
             findings = self._pipeline.settle(serving, frame) or found[0]
             visible = serving.mask(frame)  # masked in what is drawn, too
             said = self._recorder.take()
-            self._last = Replayed(self._plan.name, visible, findings, said, serving.gate.glance)
+            decided = tuple(each.matter() for each in serving.follow.decisions.now(frame.instant.wall))
+            self._last = Replayed(self._plan.name, visible, findings, said, decided, serving.gate.glance)
 
     def end(self) -> Iterator[Replayed]:
         """The last frame, and what ends with it."""

@@ -1,7 +1,8 @@
-"""A frame with what is known of its scene drawn in: boxes and ids, zones and lines, and below it what was told."""
+"""A frame with what is known of its scene drawn in, and below it what was told and what was decided, in words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import cv2
@@ -9,16 +10,21 @@ import numpy as np
 
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.analyse.followed import Followed
-from edge_infer.engine.annotate import FONT, annotate
+from edge_infer.engine.annotate import draw
+from edge_infer.engine.canvas import DARK, WHITE, Canvas, Color, enlarged
 from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.engine.gate import Glance
 from edge_infer.engine.tasks import Findings
 from edge_infer.messages import Event
 
-LINES: Final = 3
+EVENTS: Final = 3
 """Events that are shown at once."""
-QUIET: Final = (150, 150, 150)
+REASONS: Final = 2
+"""Lines for what was decided on this frame."""
+RECENT: Final = 1.0
+"""Seconds for which an object is marked after an event of it, and the event is shown as new."""
+QUIET: Final = (170, 170, 170)
 BUSY: Final = (60, 200, 255)
 MOVED: Final = (255, 120, 255)
 
@@ -28,66 +34,73 @@ class ScenePicture:
 
     def __init__(self, plan: PipelinePlan) -> None:
         self._plan = plan
-        self._told: list[str] = []
+        self._told: list[tuple[float, Event]] = []
 
     def __call__(
-        self, frame: Frame, findings: Findings | Answers, events: list[Event], glance: Glance | None = None
+        self,
+        frame: Frame,
+        findings: Findings | Answers,
+        events: Sequence[Event],
+        reasons: Sequence[str],
+        glance: Glance | None = None,
     ) -> Pixels:
-        """A new picture (blue, green, red); with ``glance`` what has moved is drawn around."""
-        self._told = [*self._told, *map(sentence, events)][-LINES:]
-        pixels = frame.pixels
-        if frame.color != "bgr":
-            code = cv2.COLOR_RGB2BGR if frame.color == "rgb" else cv2.COLOR_GRAY2BGR
-            pixels = np.asarray(cv2.cvtColor(pixels, code), np.uint8)
-        canvas = pixels.copy()
+        """A new picture (blue, green, red); ``reasons`` are what was decided on this frame, the last first to go.
+
+        With ``glance`` what has moved is drawn around.
+        """
+        self._told = [*self._told, *((frame.wall, event) for event in events)][-EVENTS:]
+        marked = {event.id for moment, event in self._told if frame.wall - moment < RECENT}
+        picture, factor = enlarged(_bgr(frame))
+        canvas = Canvas(picture)
         if glance is not None:
-            self._motion(canvas, glance)
+            _motion(canvas, factor, glance)
         if isinstance(findings, Followed):
             self._places(canvas, findings)
-        picture = annotate(canvas, findings)
-        first = f"{frame.wall:.1f} s{choice(glance) if glance is not None else ''}"
-        return np.concatenate((picture, self._strip(picture.shape[1], first)))
+        draw(canvas, factor, findings, {number for number in marked if isinstance(number, int)})
+        strip = self._strip(
+            canvas, frame.wall, _counted(findings) + (choice(glance) if glance is not None else ""), reasons
+        )
+        return np.concatenate((picture, strip))
 
-    def _motion(self, canvas: Pixels, glance: Glance) -> None:
-        """What has changed, and the tiles that are looked at."""
-        size = canvas.shape[1], canvas.shape[0]
-        cells = cv2.resize(glance.change.cells, size, interpolation=cv2.INTER_NEAREST)
-        outlines, _ = cv2.findContours(cells, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        cv2.drawContours(canvas, outlines, -1, MOVED, 1)
-        for region in glance.chosen:
-            if region is not None:
-                corner = region.left + region.width - 1, region.top + region.height - 1
-                cv2.rectangle(canvas, (region.left, region.top), corner, MOVED, 1)
-
-    def _places(self, canvas: Pixels, findings: Followed) -> None:
-        size = np.array((canvas.shape[1], canvas.shape[0]))
+    def _places(self, canvas: Canvas, findings: Followed) -> None:
+        size = np.array((canvas.width - 1, canvas.height - 1))
         inside = {name: sum(count for _, count in counts) for name, counts in findings.zones}
         for zone in self._plan.zones:
-            corners = np.rint(np.array(zone.polygon) * (size - 1)).astype(np.int32)
-            color = BUSY if inside.get(zone.name) else QUIET
-            cv2.polylines(canvas, [corners], True, color, 2, cv2.LINE_AA)
-            left, top = corners.min(axis=0).tolist()
-            self._name(canvas, f"{zone.name} {inside.get(zone.name, 0)}", (left + 6, top + 18), color)
+            corners = np.array(zone.polygon) * size
+            count = inside.get(zone.name, 0)
+            canvas.area(corners, BUSY if count else QUIET, filled=count > 0)
+            self._name(canvas, f"{zone.name}: {count}", corners, BUSY if count else QUIET)
         passed = {name: (left, right) for name, left, right in findings.lines}
         for line in self._plan.lines:
-            start, end = (
-                tuple(np.rint(np.array(point) * (size - 1)).astype(int).tolist()) for point in (line.start, line.end)
-            )
-            cv2.arrowedLine(canvas, start, end, BUSY, 2, cv2.LINE_AA, tipLength=0.05)
-            left_count, right_count = passed.get(line.name, (0, 0))
-            place = (start[0] + 6, min(max(18, start[1] + 18), canvas.shape[0] - 6))
-            self._name(canvas, f"{line.name} left {left_count} right {right_count}", place, BUSY)
+            ends = np.rint(np.array((line.start, line.end)) * size).astype(int)
+            (start, end), (left, right) = ends.tolist(), passed.get(line.name, (0, 0))
+            canvas.arrow((start[0], start[1]), (end[0], end[1]), BUSY)
+            self._name(canvas, f"{line.name}: left {left}, right {right}", ends.astype(np.float64), BUSY)
 
-    def _name(self, canvas: Pixels, text: str, place: tuple[int, int], color: tuple[int, int, int]) -> None:
-        (width, height), below = cv2.getTextSize(text, FONT, 0.5, 1)
-        corner, opposite = (place[0] - 3, place[1] - height - 3), (place[0] + width + 3, place[1] + below + 1)
-        cv2.rectangle(canvas, corner, opposite, (0, 0, 0), cv2.FILLED)
-        cv2.putText(canvas, text, place, FONT, 0.5, color, 1, cv2.LINE_AA)
+    def _name(self, canvas: Canvas, text: str, corners: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+              color: Color) -> None:  # fmt: skip
+        """Near the first corner where there is room, the lower ones first: objects have their names above them."""
+        width, height = canvas.size(text)
+        places = [
+            (round(x) + left, round(y) + top)
+            for x, y in sorted(corners.tolist(), key=lambda corner: -corner[1])
+            for top in (-height - 4, 4)
+            for left in (6, -width - 6)
+        ]
+        canvas.name(text, places, color)
 
-    def _strip(self, width: int, first: str) -> Pixels:
-        strip = np.zeros((20 * (LINES + 1) + 4, width, 3), np.uint8)
-        for row, text in enumerate([first, *self._told]):
-            cv2.putText(strip, text, (6, 16 + 20 * row), FONT, 0.45, QUIET if row == 0 else BUSY, 1, cv2.LINE_AA)
+    def _strip(self, above: Canvas, moment: float, counted: str, reasons: Sequence[str]) -> Pixels:
+        """Time and counts, the last events, and the reason line."""
+        rows: list[tuple[str, Color]] = [(f"{moment:.1f} s   {counted}", WHITE)]
+        told = [(sentence(event), BUSY if moment - at < RECENT else QUIET) for at, event in self._told]
+        rows += [*told, *[("", QUIET)] * (EVENTS - len(told))]
+        rows += [(text, WHITE) for text in above.wrapped("; ".join(reasons), REASONS)]
+        height = above.row * (1 + EVENTS + REASONS) + above.row // 2
+        strip = np.full((height, above.width, 3), DARK, np.uint8)
+        canvas = above.like(strip)
+        cv2.line(strip, (0, above.row * (1 + EVENTS)), (above.width, above.row * (1 + EVENTS)), (70, 70, 70))
+        for row, (text, ink) in enumerate(rows):
+            canvas.write(text, 3, 3 + row * above.row, ink)
         return strip
 
 
@@ -105,3 +118,27 @@ def sentence(event: Event) -> str:
     words += [f"#{event.id}"] if isinstance(event.id, int) else []
     words += [str(part) for part in (event.zone, event.line, event.direction) if isinstance(part, str)]
     return " ".join([*words, f"({event.reason})"] if isinstance(event.reason, str) else words)
+
+
+def _motion(canvas: Canvas, factor: int, glance: Glance) -> None:
+    """What has changed, and the tiles that are looked at."""
+    cells = cv2.resize(glance.change.cells, (canvas.width, canvas.height), interpolation=cv2.INTER_NEAREST)
+    outlines, _ = cv2.findContours(cells, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(canvas.picture, outlines, -1, MOVED, 1)
+    for region in glance.chosen:
+        if region is not None:
+            corner = region.left + region.width - 1, region.top + region.height - 1
+            start, end = (region.left * factor, region.top * factor), (corner[0] * factor, corner[1] * factor)
+            cv2.rectangle(canvas.picture, start, end, MOVED, 1)
+
+
+def _counted(findings: Findings | Answers) -> str:
+    counts = findings.counts if isinstance(findings, Followed) else ()
+    return ", ".join(f"{label} {count}" for label, count in counts)
+
+
+def _bgr(frame: Frame) -> Pixels:
+    if frame.color == "bgr":
+        return frame.pixels
+    code = cv2.COLOR_RGB2BGR if frame.color == "rgb" else cv2.COLOR_GRAY2BGR
+    return np.asarray(cv2.cvtColor(frame.pixels, code), np.uint8)

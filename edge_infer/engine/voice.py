@@ -56,7 +56,7 @@ class Voice:
             return None
         now = frame.instant.moment
         self._nothing = None
-        if outcome.about is None and serving.publication.state_due(outcome.essence, now):
+        if outcome.about is None and serving.publication.state_due(outcome.standing, now):
             self._outlet.state(self._pipeline, outcome.state(), outcome.at)
         if serving.publication.result_due(outcome.essence, now, outcome.about):
             return self._outlet.hand_over(self._pipeline, outcome.result, outcome.at)
@@ -105,7 +105,7 @@ class Voice:
             else:
                 self._held_back += before.follow.held_back
                 self._tell(before.follow.end(reason, self._now()))
-                fresh.follow.decisions.inherit(before.follow.decisions)
+                fresh.follow.inherit(before.follow)
 
     def _now(self) -> Instant:
         """This moment by the clock that the frames go by."""

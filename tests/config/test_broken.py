@@ -190,6 +190,52 @@ BROKEN = {
     "      tiles: 2 #! pipelines.p.preprocess.tiles: COLUMNSxROWS, 2 to 16 tiles\n"
     "      overlap: 10 #! pipelines.p.preprocess.overlap: between 0 and 0.5\n",
     "tiles": f'{ONE}    preprocess: {{tiles: 5x4}} #! pipelines.p.preprocess.tiles: such as 2x2, not "5x4\n',
+    # what is followed
+    "zones": (
+        f"{ONE}    track: true\n    zones:\n"
+        "      two: [[0, 0], [1, 1]] #! pipelines.p.zones.two.polygon: 3 to 100 points\n"
+        "      bow: [[0, 0], [1, 1], [1, 0], [0, 1]] #! pipelines.p.zones.bow.polygon: crosses itself: the edge after\n"
+        "      touch: [[0, 0], [1, 0], [0.5, 0.5], [1, 1], [0, 1], [0.5, 0.5]] "
+        "#! pipelines.p.zones.touch.polygon: crosses itself\n"
+        "      flat: [[0, 0], [0.5, 0.5], [1, 1]] #! pipelines.p.zones.flat.polygon: no area\n"
+        "      far: [[0, 0], [1.5, 0], [1, 1]] #! pipelines.p.zones.far.polygon[1]: between 0 and 1\n"
+        "      pixels: [[0, 0], [640, 0], [640, 480]] #! pipelines.p.zones.pixels.polygon[1]: fractions\n"
+        "      minus: [[0, 0], [-0.1, 0], [1, 1]] #! pipelines.p.zones.minus.polygon[1]: between 0 and 1\n"
+        "      nan: [[0, 0], [.nan, 0], [1, 1]] #! pipelines.p.zones.nan.polygon[1]: between 0 and 1\n"
+        "      word: drive #! pipelines.p.zones.word: expected\n"
+        "      none: {labels: [a]} #! pipelines.p.zones.none.polygon: is missing\n"
+        "      'a b': [[0, 0], [1, 0], [1, 1]] #! pipelines.p.zones.a b: letters, digits\n"
+        "      feet: {polygon: [[0, 0], [1, 0], [1, 1]], anchor: feet} "
+        "#! pipelines.p.zones.feet.anchor: bottom, center\n"
+    ),
+    "lines": (
+        f"{ONE}    track: true\n    lines:\n"
+        "      dot: {from: [0.5, 0.5], to: [0.5, 0.5]} #! pipelines.p.lines.dot.to: two points that are apart\n"
+        "      short: {from: [0.5, 0.5], to: [0.5, 0.505]} #! pipelines.p.lines.short.to: two points that are apart\n"
+        "      half: {from: [0.5, 0.5]} #! pipelines.p.lines.half.to: is missing\n"
+        "      far: {from: [0, 0], to: [2, 0]} #! pipelines.p.lines.far.to: fractions\n"
+        "      odd: {from: [0, 0, 0], to: [1, 1]} #! pipelines.p.lines.odd.from: expected\n"
+        "      list: [[0, 0], [1, 1]] #! pipelines.p.lines.list: expected the keys from, to\n"
+        "      side: {from: [0, 0], to: [1, 1], direction: left} "
+        "#! pipelines.p.lines.side.direction: is not known here\n"
+    ),
+    "times of what is followed": (
+        f"{ONE}"
+        "    track: {lost: 0s, confirm: -1s} #! pipelines.p.track.lost: between 100ms and 1h "
+        "#! pipelines.p.track.confirm: a duration\n"
+        "    zones: {z: {polygon: [[0, 0], [1, 0], [1, 1]], loiter: 0s}} "
+        "#! pipelines.p.zones.z.loiter: between 1s and 1d\n"
+        "    events: {min_duration: 99d, min_interval: -5, most: 0/min, hysteresis: 0.9} "
+        "#! pipelines.p.events.min_duration: between 0s and 1h #! pipelines.p.events.min_interval: between 0s and 1d "
+        "#! pipelines.p.events.most: between 1/min and 6000/min #! pipelines.p.events.hysteresis: between 0 and 0.5\n"
+    ),
+    "words for times of what is followed": (
+        f"{ONE}"
+        "    track: {lost: soon, confirm: .inf} #! pipelines.p.track.lost: a duration "
+        "#! pipelines.p.track.confirm: between 0s and 1m\n"
+        "    events: {most: 60, min_duration: 1e9} #! pipelines.p.events.most: such as 60/min "
+        "#! pipelines.p.events.min_duration: between 0s and 1h\n"
+    ),
     "one tile": f"{ONE}    preprocess: {{tiles: 1x1}} #! pipelines.p.preprocess.tiles: 2 to 16 tiles in all\n",
 }
 

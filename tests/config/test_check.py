@@ -77,6 +77,28 @@ def test_no_text_of_a_file_breaks_a_line_or_steers_a_terminal(
     assert f'{path}:2: mqtt.host: expected a host name or address, not "a\\nb"' in out
 
 
+def test_what_is_followed_has_to_fit_the_model_and_the_pipeline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    zone, line = "polygon: [[0, 0], [1, 0], [1, 1]]", "from: [0, 0], to: [1, 1]"
+    path.write_text(
+        f"models: {{faces: {{file: {MODEL}}}}}\n"
+        "sources: {s: {kind: synthetic}}\n"
+        "pipelines:\n"
+        f"  a: {{source: s, model: faces, track: true, zones: {{z: {{{zone}, labels: [fase]}}}}}}\n"
+        f"  b: {{source: s, model: faces, track: true, lines: {{l: {{{line}, labels: [car]}}}}}}\n"
+        f"  c: {{source: s, model: faces, zones: {{z: {{{zone}}}}}}}\n"
+        "  d: {source: s, model: faces, events: {most: 1/min}}\n"
+    )
+    assert main(["check", "-c", str(path)]) == 2
+    out = capsys.readouterr().out
+    assert f'{path}:4: pipelines.a.zones.z.labels[0]: the model has no label "fase"; did you mean "face"?' in out
+    assert f'{path}:5: pipelines.b.lines.l.labels[0]: the model has no label "car"; known: face' in out
+    assert f"{path}:6: pipelines.c.zones: needs track: true" in out
+    assert f"{path}:7: pipelines.d.events: needs track: true" in out
+
+
 def test_what_an_environment_variable_holds_is_shown_nowhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

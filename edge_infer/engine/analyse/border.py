@@ -13,15 +13,18 @@ MARGIN: Final = 0.12
 FRAMES: Final = 3
 """In so many frames in a row at least."""
 UNSEEN: Final = 2
-"""Frames on the other side that are enough for what is not seen afterwards."""
+"""Frames on a side that are enough for what had no side before, and for what is not seen afterwards."""
+ROUNDING: Final = 0.001
+"""Seconds that times of frames may be off."""
 
 
 @dataclass(slots=True)
 class Side:
     """``settled`` is the side (true: inside, or left) that holds; None until one is known.
 
-    It changes when every look for ``span`` seconds, and at least `FRAMES` of them, found the point beyond the margin on
-    the other side; ``since`` is then the first of these looks. What has no side yet needs no margin.
+    It changes when every look for ``span`` seconds, and at least `FRAMES` of them, found the point on the other side,
+    the first `UNSEEN` of them beyond the margin; ``since`` is the first of these. What has no side yet needs no margin,
+    and two frames.
     """
 
     settled: bool | None = None
@@ -42,6 +45,8 @@ class Side:
             self.farthest, self.margin = beyond, margin
         least = margin if self.settled is not None else 0.0
         side = True if distance > least else False if distance < -least else None
+        if side is None and self.looks >= UNSEEN and (distance > 0.0) == self.leaning:
+            side = self.leaning
         if side is None or side == self.settled:
             self.leaning, self.looks = None, 0
             return False
@@ -50,7 +55,7 @@ class Side:
         self.looks += 1
         assert self.since is not None
         self.longest = max(self.longest, (now.moment - self.since.moment, self.looks))
-        return self._settle(FRAMES, now, span)
+        return self._settle(FRAMES if self.settled is not None else UNSEEN, now, span)
 
     def wait(self, now: Instant, span: float) -> bool:
         """A frame that does not show it: as far as anybody can tell it has not come back. Whether the side changed."""
@@ -61,7 +66,9 @@ class Side:
         return self.settled is not None and self.looks >= UNSEEN
 
     def _settle(self, looks: int, now: Instant, span: float) -> bool:
-        if self.leaning is None or self.since is None or self.looks < looks or now.moment - self.since.moment < span:
+        if self.leaning is None or self.since is None or self.looks < looks:
+            return False
+        if now.moment - self.since.moment < span - ROUNDING:
             return False
         self.settled, self.leaning, self.looks = self.leaning, None, 0
         self.farthest, self.longest = -math.inf, (0.0, 0)

@@ -36,9 +36,14 @@ class Decision:
         same_day = begin[:3] == time.localtime()[:3]
         at = time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M:%S", begin)
         often = f", {self.count} times in {max(1, round(self.end - self.begin))} s" if self.count > 1 else ""
-        if self.stage == STILL:
-            return f"{at} no motion{often}: {self.text}"
-        return f"{at} {self.label or 'anomaly'} {self.best:.2f}{often}: {self.text}"
+        return f"{at} {self._what()}{often}: {self.text}"
+
+    def matter(self) -> str:
+        """The same without when and how often."""
+        return f"{self._what()}: {self.text}"
+
+    def _what(self) -> str:
+        return "no motion" if self.stage == STILL else f"{self.label or 'anomaly'} {self.best:.2f}"
 
 
 class Decisions:

@@ -57,6 +57,12 @@ class Follow:
             return findings, self._spells({ANOMALY: findings.score}, now)
         return findings, ()
 
+    def inherit(self, before: Follow) -> None:
+        """Goes on where another left off, after that has ended what was open: its record, and its counts at lines."""
+        self.decisions.inherit(before.decisions)
+        if self._scene is not None and before._scene is not None:
+            self._scene.inherit(before._scene)
+
     def _note_limits(self, findings: Findings, now: Instant) -> None:
         """What is above the threshold and yet in no result, because of ``labels`` or ``top_k``."""
         if not isinstance(findings, (Detections, Classification)):

@@ -28,7 +28,12 @@ class Followed:
 
     @property
     def essence(self) -> Essence:
-        """Counts by label, by zone and by line."""
+        """Counts by label and by zone; who crosses a line is told by an event, and counted in the state."""
+        return self.counts, self.zones
+
+    @property
+    def standing(self) -> Essence:
+        """What the state says: the same, and how many went across each line."""
         return self.counts, self.zones, self.lines
 
     def result(self, head: Head, seq: int, room: int) -> Result:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,8 @@ class Line:
         self._start = np.array(plan.start, np.float64) * size
         self._way = np.array(plan.end, np.float64) * size - self._start
         length = float(np.hypot(*self._way))
+        self._low = -math.inf if _at_edge(plan.start) else 0.0
+        self._high = math.inf if _at_edge(plan.end) else 1.0
         self._left = np.array((self._way[1], -self._way[0])) / length  # y goes down: looking along, this is the left
 
     def distances(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -26,10 +30,17 @@ class Line:
         return found
 
     def between(self, before: Point, after: Point) -> bool:
-        """Whether the straight way from one side to the other meets the line between its ends."""
+        """Whether the straight way from one side to the other meets the line between its ends.
+
+        A line that ends at the edge of the frame goes on outside: there feet are where nobody sees them.
+        """
         old, new = np.array(before), np.array(after)
         one, other = float((old - self._start) @ self._left), float((new - self._start) @ self._left)
         if one == other:
             return False
         met = old + (new - old) * (one / (one - other)) - self._start
-        return bool(0.0 <= met @ self._way <= self._way @ self._way)
+        return bool(self._low <= met @ self._way / (self._way @ self._way) <= self._high)
+
+
+def _at_edge(point: Point) -> bool:
+    return min(point) <= 0.0 or max(point) >= 1.0

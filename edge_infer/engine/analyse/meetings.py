@@ -10,7 +10,9 @@ from edge_infer.engine.analyse.kalman import Motion, Rows
 from edge_infer.engine.analyse.track import Track
 
 SURE: Final = 0.5
-"""By how much, in squared distances, the other way round has to fit better."""
+"""By how much, in squared distances, the other way round has to fit better where one was hidden."""
+SURE_OF_SEEN: Final = 2.0
+"""The same where each had a box all the time, of which one may have been a stray one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +23,14 @@ class Meeting:
     other: Track
     motion: Motion
     since: float
+    sure: float
 
     def other_way_round(self, measured: Rows, gate: float) -> bool:
         """Whether what now counts as the one, measured ``[2, 4]``, is the other; each has to be within ``gate``."""
         squared, _ = self.motion.distances(measured)
         if max(squared[0, 1], squared[1, 0]) > gate:
             return False
-        return bool(squared[0, 1] + squared[1, 0] < squared[0, 0] + squared[1, 1] - SURE)
+        return bool(squared[0, 1] + squared[1, 0] < squared[0, 0] + squared[1, 1] - self.sure)
 
 
 @dataclass(slots=True)
@@ -46,9 +49,10 @@ class Meetings:
         for meeting in self._open.values():
             meeting.motion.predict(seconds)
 
-    def begin(self, hidden: Track, other: Track, motion: Motion, moment: float) -> None:
-        """``hidden`` is not seen in this frame, and was about to be where ``other`` is."""
-        self._open[hidden] = Meeting(hidden, other, motion, moment)
+    def begin(self, hidden: Track, other: Track, motion: Motion, moment: float, *, seen: bool) -> None:
+        """``hidden``, which was about to be where ``other`` is, is not ``seen``, or where it was not expected."""
+        if hidden not in self._open:
+            self._open[hidden] = Meeting(hidden, other, motion, moment, SURE_OF_SEEN if seen else SURE)
 
     def both_seen(self, seen: Container[Track], since: float) -> list[Meeting]:
         """Those whose objects are both seen in this frame; those from before ``since`` are over."""

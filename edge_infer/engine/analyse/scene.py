@@ -90,6 +90,11 @@ class Scene:
         self._tracker.forget()
         self._visits.clear()
 
+    def inherit(self, before: Scene) -> None:
+        """What was counted at a line that is still the same one stays counted."""
+        same = {line.name for line in before._plan.lines if line in self._plan.lines}
+        self._passed.update({name: count.copy() for name, count in before._passed.items() if name in same})
+
     def _fit(self, size: tuple[int, int]) -> None:
         if size != self._size:
             self._size = size

@@ -32,7 +32,9 @@ UNASSIGNED: Final = 25.0
 frame has one somewhere."""
 SURPRISE: Final = 6.0
 """Squared distance from which on a box is so far off that it may be another's: once in five times it is not."""
-RESTART: Final = 0.5
+STRANGE: Final = 9.0
+"""The same from which on another that is close may be the one that was seen: once in sixteen times it is not."""
+RESTART: Final = 0.8
 """Seconds after which it is too late to look for an object where it was."""
 SAME_PLACE: Final = 0.5
 """Overlap from which on a box of another label may be the same object, seen differently."""
@@ -49,7 +51,7 @@ STILL_PATIENCE: Final = 10.0
 ROUNDING: Final = 0.001
 """Seconds that times of frames may be off."""
 USUAL_GAIN: Final = 0.1
-PAUSE: Final = 2.0
+PAUSE: Final = 1.5
 """Usual intervals between two frames; of a longer one no more than this is time in which an object was missed."""
 FORESIGHT: Final = 1.0
 """Seconds that are looked ahead from one frame to the next; nobody knows where things go between slow pictures."""
@@ -67,6 +69,7 @@ class _Fork:
     box: tuple[float, float, float, float]
     missed: int
     unseen: float
+    again: bool = False
     far: bool = False
     frames: int = 0
     hits: int = 1
@@ -102,7 +105,8 @@ class Tracker:
     @property
     def unsure(self) -> bool:
         """Whether somebody is missed, not confirmed yet, or found again and still to be proved."""
-        return bool(self._forks) or any(track.missed or not track.number for track in self.tracks)
+        proving = any(fork.again or fork.far for fork in self._forks.values())
+        return proving or any(track.missed or not track.number for track in self.tracks)
 
     def __call__(self, objects: Sequence[Found], now: Instant) -> Seen:
         """One frame."""
@@ -111,8 +115,10 @@ class Tracker:
         matched = self._match(objects, measured)
         self._doubt(matched)
         self._settle(matched, measured)
-        self._meet(matched)
-        self._believe(matched, measured)
+        rows, boxes = np.fromiter(matched, np.intp, len(matched)), measured[list(matched.values())]
+        surprise = dict(zip(matched, self._surprise(rows, boxes), strict=True))
+        self._meet(surprise)
+        self._believe(rows, boxes, surprise)
         for row, column in matched.items():
             self.tracks[row].see(objects[column], now)
         self._begin(objects, measured, set(matched.values()), now)
@@ -221,48 +227,58 @@ class Tracker:
         rows = {self.tracks[row]: row for row in matched if self.tracks[row].number}
         for meeting in self._meetings.both_seen(rows, self._last - self._lost):
             one, other = rows[meeting.hidden], rows[meeting.other]
-            if meeting.other_way_round(measured[[matched[one], matched[other]]], GATE):
+            if meeting.other_way_round(measured[[matched[one], matched[other]]], STRANGE):
                 matched[one], matched[other] = matched[other], matched[one]
                 self._motion.put(one, self._motion, other)
                 self._motion.put(other, meeting.motion, 1)
                 for track in (meeting.hidden, meeting.other):
                     self._forks.pop(track, None)
                     track.doubts.clear()
-            elif self._is_far(meeting.hidden):  # it may be a stray box that was taken for it
+            elif meeting.hidden in self._forks:  # it may be a stray box that was taken for it
                 continue
             self._meetings.settle(meeting)
 
-    def _meet(self, matched: dict[int, int]) -> None:
-        """Notes whom another hides now: who is missing for the first time where another is seen."""
-        known = [row for row, track in enumerate(self.tracks) if track.number and not self._is_far(track)]
-        missing = [row for row in known if row not in matched and not self.tracks[row].missed]
-        seen = [row for row in known if row in matched]
-        if not missing or not seen:
-            return
-        over = overlaps(self._motion.place[missing], self._motion.place[seen])
-        for row, shares in zip(missing, over, strict=True):
-            other = seen[int(shares.argmax())]
-            hidden, hiding = self.tracks[row], self.tracks[other]
-            if shares.max() > 0.0 and hidden.class_id == hiding.class_id:
-                self._meetings.begin(hidden, hiding, self._motion.take([row, other]), self._last)
+    def _surprise(self, rows: NDArray[np.intp], boxes: Rows) -> list[float]:
+        """Squared distances to where each was expected; infinite where that is more than its size away."""
+        place = self._motion.place[rows]
+        far = np.abs(boxes[:, :2] - place[:, :2]).max(axis=1, initial=0.0) > np.sqrt(place[:, 2:].prod(axis=1))
+        found: list[float] = np.where(far, math.inf, self._motion.surprise(rows, boxes)).tolist()
+        return found
 
-    def _believe(self, matched: dict[int, int], measured: Rows) -> None:
-        """Corrects the predictions, and keeps those of objects that come back for a while."""
-        rows = np.fromiter(matched, np.intp, len(matched))
-        boxes = measured[list(matched.values())]
-        for row, surprise in zip(matched, self._motion.surprise(rows, boxes).tolist(), strict=True):
+    def _meet(self, surprise: dict[int, float]) -> None:
+        """Notes whom another may hide now: who is missing for the first time, or not where it should be."""
+        known = [row for row, track in enumerate(self.tracks) if track.number and not self._is_far(track)]
+        hidden = [row for row in known if surprise.get(row, math.inf) > STRANGE and not self.tracks[row].missed]
+        seen = [row for row in known if row in surprise]
+        if not hidden or not seen:
+            return
+        over = overlaps(self._motion.place[hidden], self._motion.place[seen])
+        for row, shares in zip(hidden, over, strict=True):
+            track = self.tracks[row]
+            others = [
+                (share, other)
+                for share, other in zip(shares.tolist(), seen, strict=True)
+                if share > 0.0 and other != row and self.tracks[other].class_id == track.class_id
+            ]
+            if others:
+                _, other = max(others)
+                motion = self._motion.take([row, other])
+                self._meetings.begin(
+                    track, self.tracks[other], motion, self._last, seen=math.isfinite(surprise.get(row, math.inf))
+                )
+
+    def _believe(self, rows: NDArray[np.intp], boxes: Rows, surprise: dict[int, float]) -> None:
+        """Corrects the predictions, and keeps those of objects that come back, or are not where they should be."""
+        for row, off in surprise.items():
             track = self.tracks[row]
             fork = self._forks.get(track)
             if fork is not None:
                 fork.frames, fork.hits = 0, fork.hits + 1
                 if fork.hits > PROOFS:
                     del self._forks[track]
-            elif track.number:
-                off = np.abs(measured[matched[row], :2] - self._motion.place[row, :2]).max()
-                far = bool(off > (track.place[2] * track.place[3]) ** 0.5)
-                if track.missed or far or surprise > SURPRISE:
-                    fork = self._forks[track] = self._fork(row, track)
-                    fork.far = far
+            elif track.number and (track.missed or off > SURPRISE):
+                fork = self._forks[track] = self._fork(row, track)
+                fork.far = off == math.inf
         self._motion.correct(rows, boxes)
 
     def _is_far(self, track: Track) -> bool:
@@ -270,7 +286,8 @@ class Tracker:
         return fork is not None and fork.far
 
     def _fork(self, row: int, track: Track) -> _Fork:
-        return _Fork(self._motion.take([row]), track.seen, track.score, track.box, track.missed, track.unseen)
+        again, motion = track.missed > 0, self._motion.take([row])
+        return _Fork(motion, track.seen, track.score, track.box, track.missed, track.unseen, again)
 
     def _begin(self, objects: Sequence[Found], measured: Rows, taken: set[int], now: Instant) -> None:
         fresh = [c for c, found in enumerate(objects) if c not in taken and found.score >= self._threshold]

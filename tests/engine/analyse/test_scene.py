@@ -116,6 +116,25 @@ def test_the_anchor_may_be_the_middle() -> None:
     assert watched.types() == ["appear", "enter"]
 
 
+def test_a_line_that_ends_at_the_edge_of_the_frame_goes_on_outside() -> None:
+    watched = Watched(zones=(), lines=(replace(LINE, end=(0.5, 1.0)),))
+    watched.walk(300, 700, 40, y=1010)  # feet below the picture
+    assert watched.types() == ["appear", "cross"]
+
+
+def test_counts_at_a_line_go_on_where_the_line_did_not_change() -> None:
+    before = Watched(lines=(LINE, replace(LINE, name="other")), zones=())
+    before.walk(300, 700, 40)
+    before.told += before.follow.end("config_changed", Instant(before.at, NOW))
+    moved = replace(LINE, name="other", start=(0.6, 0.0))
+    fresh = Watched(lines=(LINE, moved), zones=(ZONE,))
+    fresh.follow.inherit(before.follow)
+    fresh.walk(300, 700, 40)
+    assert fresh.last is not None
+    assert fresh.last.lines == (("gate", 2, 0), ("other", 1, 0))
+    assert fresh.last.standing == (*fresh.last.essence, fresh.last.lines), "a crossing is no reason for a result"
+
+
 def test_who_goes_around_a_line_has_not_crossed_it() -> None:
     watched = Watched(zones=())
     watched.walk(300, 700, 40, y=970)
@@ -193,6 +212,63 @@ def test_without_events_there_are_ids_and_counts_all_the_same() -> None:
     assert watched.last is not None
     assert watched.last.counts == (("cat", 1),)
     assert watched.last.zones == (("drive", (("cat", 1),)),)
+
+
+def test_one_that_hides_another_does_not_take_its_id() -> None:
+    watched = Watched(zones=(), lines=())
+    for number in range(40):
+        near = box(200 + 15 * number, size=140)
+        far = box(800 - 15 * number, y=490, size=136)
+        hidden = abs(near.box[0] - far.box[0]) < 50
+        watched.frame(*([near] if hidden else [near, far]), seconds=0.2)
+    assert watched.last is not None
+    ids = {item.number: item.box[0] for item in watched.last.detections.objects}
+    assert ids[1] > 700
+    assert ids[2] < 300
+
+
+def test_a_stray_box_carries_no_id_away() -> None:
+    watched = Watched(zones=(), lines=())
+    watched.walk(200, 300, 20, seconds=0.2)
+    watched.frame(seconds=0.2)
+    watched.frame(box(420, 520), seconds=0.2)
+    for _ in range(10):
+        watched.frame(seconds=0.2)
+    assert watched.types() == ["appear", "leave"]
+    assert watched.told[1].when.moment < 20 * 0.2 + 1.5, "it is not kept alive by what was something else"
+
+
+def test_what_stops_dead_at_few_frames_a_second_stays_the_same() -> None:
+    watched = Watched(zones=(), lines=())
+    watched.walk(200, 400, 6, seconds=0.2)  # two of its sizes a second
+    watched.frame(box(402), seconds=0.6)
+    watched.walk(400, 400, 10, seconds=0.2)
+    assert [(told.type, told.number) for told in watched.told] == [("appear", 1)]
+    assert watched.last is not None
+    assert [item.number for item in watched.last.detections.objects] == [1]
+
+
+def test_who_is_hidden_just_beyond_a_border_has_gone_over_it() -> None:
+    watched = Watched(lines=())
+    watched.walk(450, 450, 20)
+    watched.walk(450, 640, 12)
+    watched.empty(6)
+    assert watched.types() == ["appear", "enter", "exit"]
+    watched.walk(660, 700, 10)
+    assert watched.types() == ["appear", "enter", "exit"]
+
+
+def test_what_was_seen_while_in_doubt_counts_once_it_is_sure() -> None:
+    watched = Watched(lines=())
+    watched.walk(396, 396, 10, seconds=0.2)  # at the border of the zone, which is at 400
+    watched.frame(box(480), seconds=0.4)
+    watched.frame(box(500), seconds=0.2)
+    watched.frame(box(520), seconds=0.2)
+    assert watched.types() == ["appear"]
+    watched.frame(box(540), seconds=0.2)
+    assert watched.types() == ["appear", "enter"]
+    assert watched.told[1].since is not None
+    assert watched.told[1].since.moment == pytest.approx(2.4)
 
 
 def test_a_shorter_patience_is_heeded() -> None:
