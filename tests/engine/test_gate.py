@@ -197,7 +197,7 @@ def test_the_same_stage_says_the_same_and_what_moves_is_drawn(file: Path) -> Non
     purple = []
     for one in once:
         assert isinstance(one.frame, Frame)
-        picture = draw(one.frame, one.findings, [], one.glance)
+        picture = draw(one.frame, one.findings, [], one.decided, one.glance)
         purple.append(int((picture == MOVED).all(axis=2).sum()))
     assert purple[25] == 0, "nothing moves and no tile is looked at"
     assert purple[40] > 2 * (SIZE[0] // 2 + SIZE[1] - 10), "the outline of a tile, and of what moves in it"
