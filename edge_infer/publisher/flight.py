@@ -24,8 +24,8 @@ REMEMBERED: Final = 60.0
 class Flight:
     """Learns from acknowledgements how long the link takes, and how much of that is a queue of our own making.
 
-    A round is as long as the link takes. The quickest answer of a round tells of a queue that never empties; what is
-    sent in one burst stands in line for a moment only.
+    A round is twice as long as the link takes, so that it shows what came of the last change. Its quickest answer tells
+    of a queue that never empties; what is sent in one burst stands in line for a moment only.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
