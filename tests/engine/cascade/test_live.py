@@ -140,8 +140,10 @@ def test_through_the_life_of_the_parent(tmp_path: Path, broker: Broker, assets: 
         known = eventually(lambda: after(0, lambda it: bool(it.get("answers"))), "answers")[0]
         assert sum(known["counts"].values()) == len([each for each in known["answers"] if each["class"]])
 
-        why = daemon.command("why", "--last", "5m", "--pipeline", "seen", "--label", "face").stdout
-        assert "not looked at again: that was 0." in why, why
+        def why() -> str:
+            return daemon.command("why", "--last", "5m", "--pipeline", "seen", "--label", "face").stdout
+
+        eventually(lambda: "#1 not looked at again: that was " in why(), why, 30)
 
         # The parent gets another model: nothing of what was found before is known any more.
         begun = len(states(subscriber, "seen"))
