@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -208,6 +209,28 @@ def test_a_reader_of_a_device_reaches_that_device_alone(plan: Plan) -> None:
     found = attacked("reader", reader_fence(camera), plan, tries | reads(clip="/etc/hosts"))
     assert found.pop("full") == "allowed"
     assert refused(found)
+
+
+def test_the_abstract_sockets_of_others_are_for_readers_alone(plan: Plan) -> None:
+    """Sound and camera services listen there; for the publisher it would be a way to whatever else does."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        name = f"\0edge-infer-{os.getpid()}"
+        listener.bind(name)
+        listener.listen()
+        tries = {"connect": f"lambda: socket.socket(socket.AF_UNIX).connect({name!r})"}
+        microphone = SourcePlan("mic", "audio", "", True, False, {"device": "default"})
+        assert attacked("reader", reader_fence(microphone), plan, tries) == {"connect": "allowed"}
+        for room, fence in (("publisher", publisher_fence(plan)), ("engine", engine_fence(plan))):
+            assert attacked(room, fence, plan, tries) == {"connect": "EPERM"}
+
+
+def test_the_publisher_asks_no_camera_and_no_microphone(plan: Plan) -> None:
+    """Not even over a file that somebody has opened for it."""
+    requests = {"camera": 0x80685600, "media": 0xC1007C00, "sound": 0x81204101, "control": 0x81785501}
+    tries = {name: f"lambda: kernel.call(number['ioctl'], 0, {request}, 0)" for name, request in requests.items()}
+    assert attacked("publisher", publisher_fence(plan), plan, tries) == dict.fromkeys(requests, "EPERM")
+    others = attacked("reader", reader_fence(plan.sources[1]), plan, tries, network=True)
+    assert "EPERM" not in others.values()
 
 
 def test_a_program_of_the_operator_reads_what_it_wants_and_writes_to_devices_and_temporary_files(plan: Plan) -> None:
