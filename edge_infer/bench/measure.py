@@ -106,7 +106,7 @@ def measure(
     return Measured(
         name=plan.name,
         model=plan.model.title,
-        machine=_machine(),
+        machine=machine(),
         cores=len(os.sched_getaffinity(0)),
         runtime=backend_name(),
         frame=f"{size[0]}x{size[1]}{' of ' + clip.name if clip else ''}" if isinstance(frames[0], Frame) else taken,
@@ -140,7 +140,7 @@ def _other_threads(plan: PipelinePlan, frame: object, seconds: float) -> dict[in
     return found
 
 
-def _machine() -> str:
+def machine() -> str:
     """What the processor calls itself, else its kind."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

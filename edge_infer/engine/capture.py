@@ -122,6 +122,7 @@ class LocalCapture:
     def __init__(self, source: Source, orientation: Orientation, fps: float | None = None) -> None:
         self._source = source
         self._orientation = orientation
+        self._lasting = bool(getattr(source, "lasting", False))
         self._pacer = Pacer(fps)
         self._number = 0
 
@@ -180,7 +181,8 @@ class LocalCapture:
 
     def _captured(self, reading: Reading) -> Captured:
         if isinstance(reading, Picture):
-            pixels = self._orientation.copy(reading.pixels)
+            kept = self._lasting and self._orientation == Orientation()
+            pixels = reading.pixels if kept else self._orientation.copy(reading.pixels)
             return Frame(
                 pixels, reading.color, reading.wall, reading.monotonic, self._number, position=reading.position
             )

@@ -128,14 +128,18 @@ class Worker:
         )
         return time.monotonic() - since if since else 0.0
 
+    def turn(self) -> None:
+        """What the thread does again and again: another model if one is due, then the next frame."""
+        self._take_over()
+        if self._models.serving.ready:
+            self._serve(self._models.serving)
+        else:
+            self._stop.wait(TICK)
+
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                self._take_over()
-                if self._models.serving.ready:
-                    self._serve(self._models.serving)
-                else:
-                    self._stop.wait(TICK)
+                self.turn()
         except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: the other pipelines go on
             self._failed(error)
         finally:

@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from edge_infer.bench.coverage import left_alone
@@ -66,6 +68,17 @@ def test_the_pipelines_of_a_configuration_with_tiles_and_as_a_table(
     out = capsys.readouterr().out
     assert re.search(r"^pipeline / bare +\d\.\d{3} +\d\.\d{3} +", out, re.MULTILINE)
     assert re.search(r"^fast path +\d+ of \d+ operators", out, re.MULTILINE)
+
+
+def test_pictures_of_a_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 25, (160, 120))
+    for number in range(20):
+        writer.write(np.full((120, 160, 3), 10 * number, np.uint8))
+    writer.release()
+    found = measured(capsys, str(FACES), *QUICK, "--clip", str(clip), "--publish", "every")
+    check(found, "160x120 of clip.avi")
+    assert found["publish"] == "every"
 
 
 @pytest.mark.parametrize("name", [WAKE_WORD, JOGGING])

@@ -20,6 +20,7 @@ It *may* have
 - ``faults``: a `Faults`, which counts what was left out because it was broken, cut off or overrun;
 - ``stdin``: true when it reads the daemon's standard input, which its reader then inherits;
 - ``stills``: true when it gives single pictures, not a stream; they are scaled exactly, whatever time that takes;
+- ``lasting``: true when nobody writes into the pixels of a `read` any more, so that they need no copy;
 - ``check()``: a quick look at the file that it names, when a configuration is read; raises `SourceError`;
 - ``patience``: seconds that a `read` may take by the nature of the source, such as the wait for the next snapshot;
   without it a `read` of more than some 8 s is a hang, and its reader is killed.

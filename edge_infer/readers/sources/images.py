@@ -43,6 +43,7 @@ class ImagesSource(Closing):
     """Pictures by name in natural order (2 before 10); `skipped` counts those that could not be read."""
 
     gives: ClassVar[Gives] = "image"
+    lasting: ClassVar[bool] = True
     noisy: ClassVar[bool] = True
     live: ClassVar[bool] = False
     stills: ClassVar[bool] = True

@@ -47,6 +47,7 @@ class VideoSource(Closing):
     """Frames of one clip, from the start after each opening."""
 
     gives: ClassVar[Gives] = "image"
+    lasting: ClassVar[bool] = True
     noisy: ClassVar[bool] = True
     live: ClassVar[bool] = False
     network: bool = False

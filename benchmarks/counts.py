@@ -1,0 +1,119 @@
+"""How much Python runs for one frame: instructions and calls into C, of everything but the model's own run.
+
+usage: scripts/bench --counts [--write]
+
+Counted, not timed, so noise changes nothing: what the interpreter executes in the pipeline's thread from asking for a
+frame until everything about it is said. ``counts.json`` has what was counted before, by Python version; a growth of
+more than a tenth is a warning. ``--write`` notes the new numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from edge_infer.bench.frames import Memory, make_frames, memory_plan
+from edge_infer.channel import Channel
+from edge_infer.config.plan import InputPlan, PipelinePlan, Publish
+from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.stream import make_feed
+from edge_infer.engine.worker import Worker
+from edge_infer.models.probe import probe
+from edge_infer.models.request import ModelRequest
+from edge_infer.rooms import Acked, Handover, StateUpdate
+
+ROOT: Final = Path(__file__).parents[1]
+NOTED: Final = Path(__file__).with_name("counts.json")
+GROWTH: Final = 0.1
+FRAMES: Final = 20
+WARM: Final = 50
+PUBLISH: Final[tuple[Publish, ...]] = ("change", "every")
+MODELS: Final = {"the shipped face detector, 320x240": ROOT / "models" / "face-detect" / "1.0.0"}
+
+
+@dataclass(slots=True)
+class Counter:
+    """Counts what runs while it is on."""
+
+    instructions: int = 0
+    calls: int = 0
+
+    def trace(self, frame: FrameType, event: str, _: Any) -> Any:
+        """For `sys.settrace`."""
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        self.instructions += event == "opcode"
+        return self.trace
+
+    def profile(self, _frame: FrameType, event: str, _: Any) -> None:
+        """For `sys.setprofile`."""
+        self.calls += event == "c_call"
+
+
+def count(model: Path, publish: Publish) -> dict[str, float]:
+    """Instructions and calls a frame."""
+    made = probe(ModelRequest("counts", str(model)))
+    if isinstance(made.input, InputPlan):
+        made = replace(made, input=replace(made.input, scaling="fast"))
+    plan = PipelinePlan("counts", "memory", made, made.threshold, publish=publish, ahead="never")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    other = Channel(theirs.detach(), (Handover, StateUpdate))
+    feed = make_feed(memory_plan(made.input.takes))
+    worker = Worker(plan, feed, Outlet(Channel(ours.detach(), (Acked,)), "0be0c4"))
+    with LoadedModel(plan) as loaded:
+        frames = make_frames(loaded, (320, 240))
+    counter = Counter()
+    worker.turn()  # takes the model into service
+    feed.start(Memory(frames))
+    for number in range(WARM + 2 * FRAMES):
+        if number >= WARM:
+            sys.settrace(counter.trace if number % 2 else None)
+            sys.setprofile(None if number % 2 else counter.profile)
+        worker.turn()
+        sys.settrace(None)
+        sys.setprofile(None)
+        while other.receive() is not None:
+            pass
+    worker.stop()
+    feed.close()
+    worker.close()
+    other.close()
+    return {"instructions": counter.instructions / FRAMES, "calls": counter.calls / FRAMES}
+
+
+def grown(before: dict[str, float], now: dict[str, float]) -> list[str]:
+    """What is more than a tenth above what was noted, in words."""
+    return [
+        f"{kind}: {now[kind]:.0f} a frame, {now[kind] / before[kind] - 1:+.0%} against {before[kind]:.0f}"
+        for kind in now
+        if kind in before and now[kind] > before[kind] * (1 + GROWTH)
+    ]
+
+
+def main() -> int:
+    """0, also with a warning."""
+    parser = argparse.ArgumentParser(prog="scripts/bench --counts")
+    parser.add_argument("--write", action="store_true", help="note these numbers")
+    args = parser.parse_args()
+    version = "{}.{}".format(*sys.version_info)
+    noted = json.loads(NOTED.read_text()) if NOTED.exists() else {}
+    found = {f"{title}, publish: {how}": count(model, how) for title, model in MODELS.items() for how in PUBLISH}
+    for title, now in found.items():
+        print(f"{title}: {now['instructions']:.0f} instructions of Python, {now['calls']:.0f} calls into C a frame")
+        for warning in grown(noted.get(version, {}).get(title, {}), now):
+            print(f"warning: {title}: {warning}", file=sys.stderr)
+    if version not in noted:
+        print(f"nothing is noted for Python {version} yet; --write does it", file=sys.stderr)
+    if args.write:
+        NOTED.write_text(json.dumps({**noted, version: found}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
