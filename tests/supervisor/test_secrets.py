@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import Broker, Subscriber, eventually
+from tests.broker import Broker, Certificates, Subscriber, eventually, free_port
 from tests.publisher.test_faults import passwords
+from tests.publisher.test_tls import tls_lines
 from tests.readers.test_http import camera, stream
 from tests.running import Daemon, config
+from tests.sandbox.test_cores import UNLIMITED
 
 SECRETS = {"mqtt": "hunter2-of-the-broker", "cam": "hunter2 of/the camera"}
 TRACES = ("hunter2", "aHVudGVyMi", "of%2Fthe")
@@ -25,14 +27,25 @@ def daemon(tmp_path: Path) -> Iterator[tuple[Daemon, Subscriber]]:
         (tmp_path / f"{name}.pass").write_text(secret + "\n")
     (tmp_path / "broker").mkdir()
     users = passwords(tmp_path / "broker", edge=SECRETS["mqtt"], viewer="x")
-    broker = Broker(tmp_path / "broker", f"password_file {users}", "allow_anonymous false")
+    (tmp_path / "certificates").mkdir()
+    certificates = Certificates(tmp_path / "certificates")
+    (certificate, key), (own, own_key) = certificates.issue("device"), certificates.issue("server")
+    secure = free_port()
+    broker = Broker(
+        tmp_path / "broker",
+        f"password_file {users}",
+        "allow_anonymous false",
+        f"listener {secure} 127.0.0.1",
+        *tls_lines(own, own_key, f"cafile {certificates.ca}", "require_certificate true"),
+    )
     with camera(stream) as server, broker, Subscriber(broker.port, "viewer", "x") as subscriber:
         url = f"{server.url}?user=viewer&pwd={{password}}"
         source = f"{{kind: http, url: '{url}', password_file: {tmp_path / 'cam.pass'}}}"
-        text = config(broker.port, source).replace(
-            "mqtt: {", f"mqtt: {{username: edge, password_file: {tmp_path / 'mqtt.pass'}, "
+        tls = f"tls: {{ca_file: {certificates.ca}, cert_file: {certificate}, key_file: {key}}}"
+        text = config(secure, source).replace(
+            "mqtt: {", f"mqtt: {{username: edge, password_file: {tmp_path / 'mqtt.pass'}, {tls}, "
         )
-        with Daemon(tmp_path, text) as started:
+        with Daemon(tmp_path, text, before=UNLIMITED) as started:
             started.wait_serving()
             subscriber.wait("edge-infer/box/faces/result", deadline=30.0)
             assert any("of%2Fthe" in path for path in server.asked), "the camera got it"
@@ -46,6 +59,8 @@ def arguments(pid: int) -> bytes:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into rooms that are not dumpable")
 def test_no_secret_is_told_anywhere(daemon: tuple[Daemon, Subscriber], tmp_path: Path) -> None:
     running, subscriber = daemon
+    key = (tmp_path / "certificates/device.key").read_text().splitlines()
+    traces = (*TRACES, *(line[:24] for line in key[1:-1]))  # each line of the TLS key
     before = running.pids()
     assert set(before) == {"engine", "publisher", "reader cam"}
     seen = {"status": str(running.status()).encode()}
@@ -64,11 +79,11 @@ def test_no_secret_is_told_anywhere(daemon: tuple[Daemon, Subscriber], tmp_path:
     eventually(lambda: "not authorised" in str(running.status()), "the broker's refusal", 30.0)
     seen["status of a refused one"] = str(running.status()).encode()
     for path in tmp_path.rglob("*"):
-        if path.is_file() and path.suffix != ".pass" and path.name != "passwords":
+        if path.is_file() and path.suffix != ".pass" and path.name != "passwords" and "certificates" not in path.parts:
             seen[str(path)] = path.read_bytes()
     for heard in subscriber.heard:
         seen[f"payload on {heard.topic}"] = heard.payload
     assert [name for name in seen if name.endswith("/log")]
     assert not [name for name in seen if "core" in Path(name).name and "config" not in name]
-    told = [name for name, data in seen.items() if any(trace.encode() in data for trace in TRACES)]
+    told = [name for name, data in seen.items() if any(trace.encode() in data for trace in traces)]
     assert told == []
