@@ -15,7 +15,7 @@ import cv2
 from edge_infer.cli import main
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-FRAME: Final = 125
+FRAME: Final = 124
 CONFIG: Final = f"""\
 device: {{id: docs, state_dir: state}}
 models:

@@ -1,7 +1,8 @@
 """Which box of this frame is which object of those before: ids that stay.
 
 SORT (Bewley et al. 2016): predict with a Kalman filter, assign, correct. ByteTrack (Zhang et al. 2022): sure boxes are
-assigned first, then what is still missing may be found among the unsure ones, which begin nothing. Own here: everything
+assigned first, then what is still missing may be found among the unsure ones, which begin nothing. DeepSORT (Wojke et
+al. 2017): the gate is a squared Mahalanobis distance. OC-SORT: see `meetings`. Own here: everything
 is in seconds, the cost of a pair is its likelihood instead of the overlap (which is none between two frames of a fast
 object at 3 fps), and an object that comes back after it was hidden is believed only when it is seen again: until then
 the prediction from before is kept beside it, so that a stray box cannot carry an id away.
