@@ -1,4 +1,4 @@
-"""What each pipeline is at when the engine dies: a byte of memory for each, which the engine sets and others read.
+"""What each pipeline is at when the engine dies, and how far its numbers are: memory that it sets and others read.
 
 A process that crashes says nothing any more, and its last report is up to a second old. Memory that the supervisor owns
 still has what was written last.
@@ -9,14 +9,23 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import struct
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Final
 
+from edge_infer.rooms import NumberedKind
+
 MOST: Final = 512
 NAME: Final = 64
-_SIZE: Final = 1 + NAME
-"""Of an entry: whether the light is on, and whose it is."""
+_ENTRY: Final = struct.Struct(f"<QQ?7x{NAME}s")
+"""The highest numbers of results and events, whether the light is on, and whose it is."""
+_NUMBER: Final = struct.Struct("<Q")
+_AT: Final[dict[NumberedKind, int]] = {"result": 0, "event": _NUMBER.size}
+_ON: Final = 2 * _NUMBER.size
+_NAMED: Final = _ENTRY.size - NAME
+_SIZE: Final = _ENTRY.size
 
 
 def new_lights() -> int:
@@ -33,9 +42,18 @@ def put_out(fd: int) -> None:
 
 def lit(fd: int) -> frozenset[str]:
     """Whose light is on; what is no name is nobody's."""
-    data = os.pread(fd, MOST * _SIZE, 0)
-    entries = (data[start : start + _SIZE] for start in range(0, len(data), _SIZE))
-    return frozenset(each[1:].rstrip(b"\0").decode("ascii", "replace") for each in entries if each[0])
+    return frozenset(name for name, on, _ in _entries(fd) if on)
+
+
+def given(fd: int) -> dict[tuple[str, NumberedKind], int]:
+    """The highest number of every pipeline that has given any."""
+    found = {(name, kind): seq for name, _, numbers in _entries(fd) for kind, seq in numbers.items()}
+    return {series: seq for series, seq in found.items() if seq}
+
+
+def _entries(fd: int) -> Iterator[tuple[str, bool, dict[NumberedKind, int]]]:
+    for results, events, on, name in _ENTRY.iter_unpack(os.pread(fd, MOST * _SIZE, 0)):
+        yield name.rstrip(b"\0").decode("ascii", "replace"), on, {"result": results, "event": events}
 
 
 class Light:
@@ -46,12 +64,12 @@ class Light:
         self._place = place
 
     def __enter__(self) -> None:
-        self._memory[self._place] = 1
+        self._memory[self._place + _ON] = 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._memory[self._place] = 0
+        self._memory[self._place + _ON] = 0
 
 
 class Lights:
@@ -65,9 +83,21 @@ class Lights:
 
     def of(self, name: str) -> contextlib.AbstractContextManager[None]:
         """The light of a pipeline, always the same one; of more than `MOST` some have none."""
-        with self._lock:
-            place = self._names.setdefault(name, len(self._names) * _SIZE)
-        if place >= MOST * _SIZE:
-            return contextlib.nullcontext()
-        self._memory[place + 1 : place + _SIZE] = name.encode("ascii", "replace")[:NAME].ljust(NAME, b"\0")
-        return Light(self._memory, place)
+        place = self._place(name)
+        return contextlib.nullcontext() if place is None else Light(self._memory, place)
+
+    def numbered(self, name: str, kind: NumberedKind, seq: int) -> None:
+        """A pipeline has given this number."""
+        if (place := self._place(name)) is not None:
+            _NUMBER.pack_into(self._memory, place + _AT[kind], seq)
+
+    def _place(self, name: str) -> int | None:
+        place = self._names.get(name)
+        if place is None:
+            with self._lock:
+                place = self._names.setdefault(name, len(self._names) * _SIZE)
+                if place < MOST * _SIZE:
+                    self._memory[place + _NAMED : place + _SIZE] = name.encode("ascii", "replace")[:NAME].ljust(
+                        NAME, b"\0"
+                    )
+        return place if place < MOST * _SIZE else None

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from edge_infer.lights import MOST, Lights, lit, new_lights, put_out
+from edge_infer.lights import MOST, Lights, given, lit, new_lights, put_out
 
 WORK = """
 import os, signal, sys
@@ -15,6 +15,9 @@ from edge_infer.lights import Lights
 lights = Lights(int(sys.argv[1]))
 with lights.of("yard"):
     pass
+lights.numbered("yard", "result", 7)
+lights.numbered("yard", "event", 2)
+lights.numbered("yard", "result", 8)
 with lights.of("door"):
     os.kill(os.getpid(), signal.SIGSEGV)
 """
@@ -25,8 +28,10 @@ def test_a_crash_leaves_the_light_of_whoever_was_at_work() -> None:
     done = subprocess.run([sys.executable, "-c", WORK, str(fd)], pass_fds=(fd,), check=False)
     assert done.returncode == -signal.SIGSEGV
     assert lit(fd) == {"door"}
+    assert given(fd) == {("yard", "result"): 8, ("yard", "event"): 2}
     put_out(fd)
     assert lit(fd) == frozenset()
+    assert given(fd) == {}
     os.close(fd)
 
 
@@ -39,6 +44,8 @@ def test_lights_go_on_and_off_and_there_are_only_so_many() -> None:
             pass
     assert lit(fd) == frozenset()
     for number in range(MOST):
+        lights.numbered(f"p{number}", "result", number + 1)
         with lights.of(f"p{number}"):
             assert lit(fd) <= {f"p{number}"}
+    assert len(given(fd)) == MOST - 2  # a and b have given none, and the last two have no place
     os.close(fd)

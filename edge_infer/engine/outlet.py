@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from edge_infer.channel import Channel, pack
+from edge_infer.lights import Lights
 from edge_infer.messages import Event, Result, State
 from edge_infer.rooms import Acked, EngineHello, Handover, NumberedKind, StateUpdate, Tally
 
@@ -54,8 +55,10 @@ class Outlet:
     the numbers tells.
     """
 
-    def __init__(self, channel: Channel, boot: str) -> None:
+    def __init__(self, channel: Channel, boot: str, lights: Lights | None = None) -> None:
+        """``lights`` show the numbers to whoever is left when this process is killed."""
         self.boot = boot
+        self._lights = lights
         self._channel = channel
         self._lock = threading.Lock()
         self._numbers: dict[Series, int] = {}
@@ -90,6 +93,8 @@ class Outlet:
             seq = self._numbers.get(series, 0) + 1
             data = pack(Handover(series[0], make(seq), at))
             self._numbers[series] = seq
+            if self._lights is not None:
+                self._lights.numbered(*series, seq)
             self._kept.append(_Kept(series, seq, data))
             self._kept_bytes += len(data)
             self._trim()

@@ -65,7 +65,7 @@ class Engine:
         self._sandbox = sandbox
         self._boot = boot
         self._lights = lights
-        self._outlet = Outlet(results, self._boot)
+        self._outlet = Outlet(results, self._boot, lights)
         self._plan: Plan | None = None
         self._order = 0
         self._feeds: dict[str, Feed] = {}

@@ -96,6 +96,7 @@ class Publisher:
         self._memory = TopicMemory()
         self._vocabulary = Vocabulary()
         self._discovery = Discovery(self._retained, self._egress)
+        self._given: dict[Series, int] = {}  # by an engine before it greeted
         self._open = OpenEvents(EventNotes(slate))
         self._health = HealthClock(board)
         self._plan: Plan | None = None
@@ -258,6 +259,7 @@ class Publisher:
     def _greet(self, hello: EngineHello) -> None:
         """What came before this answer and is of its boot comes again; of an engine that died, it is all there is."""
         self._greeted = True
+        self._given = {Series(each.pipeline, hello.boot, each.kind): each.given for each in hello.tallies}
         self._learn_ends()
         self._outbox.resume(hello.boot, hello.tallies)
         self._put_early(lambda boot: boot != hello.boot)
@@ -292,9 +294,16 @@ class Publisher:
         if payload is None:
             self._outbox.lose(series, message.seq, "rejected", missing)
         else:
-            late = self._link is None or not self._link.up
+            late = self._link is None or not self._link.up or self._comes_again(series, message.seq)
             self._outbox.put(series, message.seq, payload, late=late, missing=missing)
             self._open.note(handover)
+
+    def _comes_again(self, series: Series, seq: int) -> bool:
+        """Whether a publisher before this one had a result, and may have let newer ones pass it.
+
+        An event comes again as news: an alarm that is told twice is better than one that is taken for old.
+        """
+        return series.kind == "result" and seq <= self._given.get(series, 0)
 
     def _speak(self) -> None:
         """Tells the engine that we are here and what it need not keep; what finds no room is told the next time."""

@@ -14,7 +14,7 @@ from typing import Final
 from edge_infer.boot import new_boot
 from edge_infer.codec import dumps, encode
 from edge_infer.config.plan import Plan
-from edge_infer.lights import lit, new_lights, put_out
+from edge_infer.lights import given, lit, new_lights, put_out
 from edge_infer.messages import timestamp
 from edge_infer.rooms import (
     Announce,
@@ -38,6 +38,7 @@ from edge_infer.slate import new_slate
 from edge_infer.supervisor.children import STARTING, Child, Recipe, death, fell, pair
 from edge_infer.supervisor.deaths import Death
 from edge_infer.supervisor.readers import Readers
+from edge_infer.supervisor.tallies import all_numbered
 from edge_infer.supervisor.walls import together
 
 log = logging.getLogger(__name__)
@@ -327,7 +328,8 @@ class House:
             log.error("%s; it is started again", text)
             self.note(text)
         if child is self.engine:
-            down = EngineDown("starting" if planned else "engine_failed", self._boot, self._tallies)
+            tallies = all_numbered(self._tallies, given(self._lights))
+            down = EngineDown("starting" if planned else "engine_failed", self._boot, tallies)
             self._deaths.append(down)
             self.publisher.tell(down)
             self.heard.engine = None
