@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Final
 
+from edge_infer import memfd
 from edge_infer.rooms import NumberedKind
 
 MOST: Final = 512
@@ -30,7 +31,7 @@ _SIZE: Final = _ENTRY.size
 
 def new_lights() -> int:
     """The file, which exists in memory only; whoever starts engines owns it and hands it on."""
-    fd = os.memfd_create("edge-infer-lights", os.MFD_CLOEXEC)
+    fd = memfd.create("edge-infer-lights")
     os.ftruncate(fd, MOST * _SIZE)
     return fd
 

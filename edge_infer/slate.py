@@ -7,6 +7,8 @@ import struct
 import zlib
 from typing import Final
 
+from edge_infer import memfd
+
 HALF: Final = 32 << 20
 """Bytes of each half; what is not written takes no memory."""
 _HEAD: Final = struct.Struct("<QII")  # generation, length, checksum
@@ -14,7 +16,7 @@ _HEAD: Final = struct.Struct("<QII")  # generation, length, checksum
 
 def new_slate() -> int:
     """The file, which exists in memory only; whoever starts publishers owns it and hands it on."""
-    return os.memfd_create("edge-infer-slate", os.MFD_CLOEXEC)
+    return memfd.create("edge-infer-slate")
 
 
 class Slate:

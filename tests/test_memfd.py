@@ -1,0 +1,28 @@
+"""Memory that is handed to another process holds data, never a program."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Callable
+
+import pytest
+
+from edge_infer import memfd
+from edge_infer.lights import new_lights
+from edge_infer.slate import new_slate
+
+SEAL_EXEC = 0x20
+"""``F_SEAL_EXEC`` of Linux 6.3."""
+
+
+@pytest.mark.parametrize("make", [lambda: memfd.create("any"), new_slate, new_lights])
+def test_no_program_can_be_run_from_it_where_the_kernel_knows_how(make: Callable[[], int]) -> None:
+    fd = make()
+    try:
+        sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & SEAL_EXEC
+        assert sealed or tuple(map(int, os.uname().release.split(".")[:2])) < (6, 3)
+        assert not (sealed and os.fstat(fd).st_mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH))
+    finally:
+        os.close(fd)
