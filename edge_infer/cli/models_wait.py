@@ -65,6 +65,8 @@ def judged(status: Status, digest: str, name: str | None) -> Look:
         return Look((f"the configuration has not been read yet as it is now ({digest[:8]})",))
     if config.state == "rejected":
         return Look((*config.errors, "edge-infer: the configuration is rejected; what ran goes on"), 2)
+    if status.boot is None:
+        return Look(("the engine is being started",))
     if name is not None and name not in status.models:
         raise ConfigError(f"no pipeline has a model {name}; there are {', '.join(status.models) or 'none'}")
     models = {key: model for key, model in status.models.items() if name in (None, key)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge_infer.cli.models_wait import Look, judged
@@ -15,7 +17,7 @@ TS = "2026-01-01T00:00:00.000Z"
 
 
 def status(config: ConfigStatus | None, **models: ModelStatus) -> Status:
-    return Status("1", 1.0, None, None, {}, {}, {}, models, BrokerStatus(False, ""), None, config, None)
+    return Status("1", 1.0, "boot", None, {}, {}, {}, models, BrokerStatus(False, ""), None, config, None)
 
 
 def model(state: ModelState, reason: str | Absent = ABSENT) -> ModelStatus:
@@ -61,3 +63,9 @@ def test_a_rejected_configuration_ends_it() -> None:
 def test_a_model_that_is_not_there_is_a_wrong_question() -> None:
     with pytest.raises(ConfigError, match="no pipeline has a model b; there are a"):
         judged(status(applied(), a=model("active")), NOW, "b")
+
+
+def test_it_waits_for_an_engine_that_is_started_again() -> None:
+    """What it would say of the models is not known then: not that there are none, and not that all are active."""
+    for name in (None, "a"):
+        assert judged(replace(status(applied()), boot=None), NOW, name) == Look(("the engine is being started",))
