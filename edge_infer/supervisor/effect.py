@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from edge_infer.config.plan import Plan
+from edge_infer.config.plan import ModelPlan, Plan
 from edge_infer.messages import timestamp
-from edge_infer.models.serving import Record, Slot
+from edge_infer.models.serving import Fit, Record, Slot
 from edge_infer.supervisor.shadows import shadowed
 
 
@@ -24,13 +24,19 @@ def effective(wanted: Plan, record: Record) -> Plan:
 def with_slots(wanted: Plan, record: Record) -> Record:
     """The record of these pipelines: those that are gone have no slot, one that was renamed has that of its model.
 
-    A pipeline that now is of another kind of input has nothing that it could go back to.
+    A model that is called otherwise now goes by that name. A pipeline that now is of another kind of input has nothing
+    that it could go back to.
     """
     slots = {}
     for pipeline in wanted.pipelines:
         slot = record.slots.get(pipeline.name)
         if slot is not None and slot.committed.model.input.takes == pipeline.model.input.takes:
-            slots[pipeline.name] = slot
+            slots[pipeline.name] = replace(slot, committed=_called(slot.committed, pipeline.model))
         elif fit := record.fallback(pipeline):
             slots[pipeline.name] = Slot(fit, None, timestamp(time.time()))
     return replace(record, slots=slots)
+
+
+def _called(fit: Fit, model: ModelPlan) -> Fit:
+    """What serves, by the name that the configuration has for the same bytes."""
+    return replace(fit, model=replace(fit.model, name=model.name)) if fit.model.sha256 == model.sha256 else fit

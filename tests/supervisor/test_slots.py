@@ -32,3 +32,13 @@ def test_a_pipeline_with_another_name_goes_back_to_what_its_model_was() -> None:
     record = Record(slots={seen.name: Slot(Fit.of(seen), None, NOW)})
     renamed = replace(seen, name="gate", model=replace(seen.model, sha256="cd" * 32))
     assert with_slots(plan(renamed), record).slots["gate"].committed == Fit.of(seen)
+
+
+def test_a_model_with_another_name_is_known_by_that() -> None:
+    """Should the engine die before it runs, what goes back is a model that the configuration has."""
+    seen = pipeline()
+    record = Record(slots={seen.name: Slot(Fit.of(seen), Fit.of(seen), NOW)})
+    renamed = replace(seen, model=replace(seen.model, name="renamed"))
+    slot = with_slots(plan(renamed), record).slots[seen.name]
+    assert slot.committed == Fit.of(renamed)
+    assert slot.previous == Fit.of(seen)
