@@ -12,11 +12,13 @@ import ctypes
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from edge_infer.codec import dumps, encode
 from edge_infer.config.places import hinted
+from edge_infer.errors import StartError
 from edge_infer.models.probe import Probe
 from edge_infer.models.store import BLOBS
 
@@ -33,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     store = hinted(args.file.absolute()) / BLOBS if args.store else None
     with Probe(store) as probe:
         if store is None or store.is_dir():  # a guess, after which no folder is made
-            probe.begin()
+            with suppress(StartError):  # who needs it tries again, and says so
+                probe.begin()
         from edge_infer.config.compile import compile_config
 
         compiled = compile_config(args.file, store=args.store, probe=probe)

@@ -71,7 +71,7 @@ class Probe(Closing):
         self._chatter = b""
 
     def begin(self) -> None:
-        """Starts the child, so that it has loaded what it needs when the first model comes."""
+        """Starts the child, so that it has loaded what it needs when the first model comes; raises `StartError`."""
         if self._process is None:
             self._process, self._asked = _start(self._store), False
 
@@ -178,19 +178,25 @@ class Probe(Closing):
 
 
 def _start(store: Path | None) -> subprocess.Popen[bytes]:
-    """A child that reads what the operator names, and writes into the store only, which has to be there before."""
+    """A child that reads what the operator names, and writes into the store only, which has to be there before.
+
+    Raises `StartError` where the system has no room for it.
+    """
     if store is not None:
         with suppress(OSError):  # the child tells why it cannot write there
             store.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edge_infer.models.prober", *([str(store)] if store else [])],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        start_new_session=True,
-        env={**os.environ, "PYTHONSAFEPATH": "1"},
-    )
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edge_infer.models.prober", *([str(store)] if store else [])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+        )
+    except OSError as error:
+        raise StartError(f"no process can be started to try models: {error.strerror or error}") from error
     assert process.stdin is not None
     os.set_blocking(process.stdin.fileno(), False)
     return process

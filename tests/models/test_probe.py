@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -247,3 +248,13 @@ def test_closing_ends_the_child_and_may_be_done_twice(assets: Path) -> None:
     child.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_no_room_for_a_child_is_the_machines_fault() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        with Probe() as child, pytest.raises(StartError, match="no process can be started to try models"):
+            child.begin()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
