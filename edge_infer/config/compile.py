@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edge_infer import __version__
 from edge_infer.config.build import Builder
 from edge_infer.config.load import Document, Steps, in_order, read_document, spell, validate
 from edge_infer.config.look import look
@@ -124,6 +125,7 @@ class _Compilation:
             tuple(pipelines),
             discovery=config.mqtt.discovery,
             outbox=OutboxPlan(config.outbox.max_size, config.outbox.max_age),
+            made_by=__version__,
         )
 
     def _models(self, config: Config, state_dir: str, keep: Path | None) -> dict[str, ModelPlan]:

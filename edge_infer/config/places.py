@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -34,10 +35,17 @@ def default_device_id(host: str | None = None) -> str:
     return found.lstrip("-_")[:64] or "edge"
 
 
+def content(path: Path, most: int) -> bytes:
+    """The first bytes of a regular file, nothing of what is none: a pipe must not hang us. Raises `OSError`."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(file, "rb") as stream:
+        return stream.read(most) if stat.S_ISREG(os.fstat(file).st_mode) else b""
+
+
 def hinted(config: Path) -> Path:
     """The state directory that a configuration seems to name, even one that is broken; else the default."""
     try:
-        text = config.read_text(encoding="utf-8", errors="replace")[:65536]
+        text = content(config, 65536).decode("utf-8", "replace")
     except OSError:
         return default_state_dir()
     found = re.search(r"^\s*(?:device:\s*\{.*?)?state_dir:\s*[\"']?([^\"'#,}\n]+)", text, re.MULTILINE)

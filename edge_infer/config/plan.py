@@ -436,7 +436,8 @@ class PipelinePlan:
 class Plan:
     """A whole configuration. ``digest`` is the SHA-256 of the file's bytes.
 
-    ``names`` are models that the configuration has in use and that something else may serve for.
+    ``names`` are models that the configuration has in use and that something else may serve for. ``made_by`` is the
+    version of the program that made it.
     """
 
     digest: str
@@ -448,6 +449,7 @@ class Plan:
     names: tuple[str, ...] = ()
     discovery: Literal["off", "homeassistant"] = "off"
     outbox: OutboxPlan = field(default_factory=OutboxPlan)
+    made_by: str = field(default="", compare=False)
 
     def spoken_of(self) -> tuple[str, ...]:
         """The names of all models that there is something to say about."""

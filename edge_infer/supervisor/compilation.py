@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -15,11 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from edge_infer import __version__
 from edge_infer.codec import decode, dumps, encode, loads
-from edge_infer.config.places import default_device_id
+from edge_infer.config.places import content, default_device_id
 from edge_infer.config.plan import Compiled, Plan, Problem
 from edge_infer.durable import write_durably
 from edge_infer.errors import StartError, WireError
+from edge_infer.models.store import BLOBS, digests_of
 from edge_infer.supervisor.children import death
 
 log = logging.getLogger(__name__)
@@ -107,14 +108,9 @@ def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:
 def _digest(config: Path) -> str:
     """Of the bytes of a file, or of nothing where there is none that could be a configuration."""
     data = b""
-    with suppress(OSError, ValueError), open(config, "rb", opener=_without_waiting) as file:
-        data = file.read(LONGEST) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+    with suppress(OSError, ValueError):
+        data = content(config, LONGEST)
     return hashlib.sha256(data).hexdigest()
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """A pipe must not hang us."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def remember(plan: Plan) -> None:
@@ -142,15 +138,17 @@ def unchanged(config: Path, state_dir: Path) -> Plan | None:
     """The last plan that was applied, if the file is the one that it was made from and would come to the same again.
 
     What lies outside the file is as it was then: models run from their copies. A card that was copied to another box
-    has that box's name, and the environment may be another one.
+    has that box's name, the environment may be another one, and another version may read the file otherwise.
     """
     try:
-        text = config.read_bytes()
+        text = content(config, LONGEST)
     except OSError:
         return None
     plan = remembered(state_dir) if b"${" not in text else None
     if plan is None or plan.digest != hashlib.sha256(text).hexdigest() or Path(plan.state_dir) != state_dir:
         return None
-    named = re.search(rb"\bid:\s*[\"']?" + re.escape(plan.device.encode()) + rb"\b", text)
+    named = re.search(rb"(?m)^[^#\n]*\bid:\s*[\"']?" + re.escape(plan.device.encode()) + rb"\b", text)
     here = named is not None or plan.device == default_device_id()
-    return plan if here and all(Path(pipeline.model.path).is_file() for pipeline in plan.pipelines) else None
+    copies = {path.name.partition(".")[0] for path in (state_dir / BLOBS).glob("*")}
+    whole = digests_of((*plan.models(), *plan.shadows())) <= copies
+    return plan if here and whole and plan.made_by == __version__ else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from edge_infer.config.compile import compile_config
-from edge_infer.supervisor.compilation import remember, unchanged
+from edge_infer.config.plan import ShadowPlan
+from edge_infer.supervisor.compilation import remember, remembered, unchanged
 from tests.broker import Broker, Subscriber
 from tests.running import MODEL, Daemon, config
 
@@ -51,7 +53,36 @@ def _applied_by_nobody(file: Path) -> None:
     (file.parent / "state" / "applied.json").unlink()
 
 
-@pytest.mark.parametrize("otherwise", [_edited, _without_its_copy, _gone, _applied_by_nobody])
+def _of_another_version(file: Path) -> None:
+    plan = remembered(file.parent / "state")
+    assert plan is not None
+    remember(replace(plan, made_by="0.0.1"))
+
+
+def _without_the_copy_of_its_shadow(file: Path) -> None:
+    plan = remembered(file.parent / "state")
+    assert plan is not None
+    shadow = replace(plan.pipelines[0].model, name="other", sha256="cd" * 32)
+    remember(replace(plan, pipelines=(replace(plan.pipelines[0], shadow=ShadowPlan(shadow, 0.5)),)))
+
+
+def _a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        _edited,
+        _without_its_copy,
+        _without_the_copy_of_its_shadow,
+        _gone,
+        _a_pipe,
+        _applied_by_nobody,
+        _of_another_version,
+    ],
+)
 def test_where_anything_is_otherwise_it_is_read_first(file: Path, otherwise: Callable[[Path], None]) -> None:
     otherwise(file)
     assert unchanged(file, file.parent / "state") is None
@@ -67,7 +98,7 @@ def test_a_value_of_the_environment_is_read_first(file: Path, monkeypatch: pytes
 
 
 def test_a_card_in_another_box_does_not_speak_with_the_name_of_the_first(file: Path) -> None:
-    file.write_text(config(1883).replace("id: box, ", ""))
+    file.write_text(config(1883).replace("id: box, ", "") + "# device: {id: another}\n")
     plan = compile_config(file, store=True).plan
     assert plan is not None
     remember(plan)
@@ -95,3 +126,16 @@ def test_the_daemon_begins_at_once_and_reads_the_file_all_the_same(tmp_path: Pat
         moments = [re.search(words, said) for words in ("is as it was", r"engine .*\bstart", "reading", "rejected")]
         assert all(moments), said
         assert [found.start() for found in moments if found] == sorted(found.start() for found in moments if found)
+
+
+def test_a_copy_that_the_card_has_damaged_is_made_anew_and_serves(tmp_path: Path, broker: Broker) -> None:
+    with Daemon(tmp_path, config(broker.port)) as daemon:
+        daemon.wait_serving()
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait(20) == 0
+        copy = next((tmp_path / "state" / "blobs").iterdir())
+        copy.chmod(0o600)
+        copy.write_bytes(copy.read_bytes()[:-1] + b"?")
+        daemon.start()
+        daemon.wait_serving()
+        assert copy.read_bytes() == MODEL.read_bytes()

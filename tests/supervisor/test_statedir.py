@@ -70,3 +70,5 @@ def test_the_directory_is_found_in_good_and_broken_files(tmp_path: Path, text: s
 
 def test_without_a_file_the_default_is_meant(tmp_path: Path) -> None:
     assert hinted(tmp_path / "none.yaml") == default_state_dir()
+    os.mkfifo(tmp_path / "pipe.yaml")  # whose beginning would be waited for
+    assert hinted(tmp_path / "pipe.yaml") == default_state_dir()
