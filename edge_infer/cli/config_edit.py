@@ -34,11 +34,20 @@ def apply_edit(config: Path, socket: Path, data: bytes, edited: bytes, news: Seq
         raise ConfigError(f"{config} cannot be edited: {error.strerror or error}; it is as it was") from error
     for line in news:
         print(line)
-    answer = ask(socket, {"do": "reload"})
+    try:
+        answer = ask(socket, {"do": "reload"})
+    except EdgeInferError as error:
+        raise EdgeInferError(
+            f"{error}; {config} stays as it was edited: edge-infer status tells if it holds"
+        ) from error
     if answer.get("state") == "applied":
         return str(answer["digest"][:8])
     tell(answer)
-    _put(file, data, edited)
+    try:
+        _put(file, data, edited)
+    except OSError as error:
+        text = f"the configuration is rejected, and {config} cannot be put back: {error.strerror or error}"
+        raise ConfigError(f"{text}; edit it by hand") from error
     print("edge-infer: the configuration is rejected; the file is as it was before", file=sys.stderr)
     return None
 

@@ -1,0 +1,59 @@
+"""An edit by a command whose daemon or folder goes away under it: what the file is now is told."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edge_infer.cli.config_edit import apply_edit
+from edge_infer.errors import EdgeInferError
+
+
+@contextmanager
+def daemon(path: Path, answer: Callable[[], bytes]) -> Iterator[None]:
+    """Takes one request on a control socket."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(answer())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "etc" / "config.yaml"
+    file.parent.mkdir()
+    file.write_bytes(b"before")
+    return file
+
+
+def test_a_daemon_that_goes_without_an_answer_leaves_the_edit_and_that_is_told(tmp_path: Path, config: Path) -> None:
+    told = pytest.raises(EdgeInferError, match=r"without an answer.*config\.yaml stays as it was edited")
+    with daemon(tmp_path / "socket", lambda: b""), told:
+        apply_edit(config, tmp_path / "socket", b"before", b"after", [])
+    assert config.read_bytes() == b"after"
+
+
+def test_a_file_that_cannot_be_put_back_is_told(tmp_path: Path, config: Path) -> None:
+    def away() -> bytes:
+        config.parent.rename(tmp_path / "gone")
+        return b'{"state": "rejected", "errors": ["bad"]}\n'
+
+    told = pytest.raises(EdgeInferError, match=r"rejected, and .*config\.yaml cannot be put back: No such file")
+    with daemon(tmp_path / "socket", away), told:
+        apply_edit(config, tmp_path / "socket", b"before", b"after", [])
