@@ -24,6 +24,8 @@ from edge_infer.models.serving import Record, read_record
 from edge_infer.models.store import BLOBS
 
 NAMED_SECTIONS = ("models", "sources", "pipelines")
+MOST_LIVE = 64
+"""Sources with a process of their own: a few files each are open in the supervisor, which can wait for 1024 in all."""
 
 
 def compile_config(
@@ -112,6 +114,9 @@ class _Compilation:
         keep = Path(state_dir, BLOBS) if store and not faulty else None
         models = self._models(config, state_dir, keep)
         usable = self._build.cascades.as_their_roots([each for each in sources if each is not None], config)
+        if (live := sum(each.live for each in usable)) > MOST_LIVE:
+            text = f"{live} of them need a process each (cameras, streams, devices), which is too much for one device"
+            self._problems.append(self._document.problem(("sources",), f"{text}; at most {MOST_LIVE}"))
         pipelines = self._pipelines(config, models, usable)
         self._problems += self._build.problems
         if self._problems:

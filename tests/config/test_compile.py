@@ -394,3 +394,16 @@ def test_the_digest_is_of_the_bytes_whatever_they_are(make: Make) -> None:
     digest = subprocess.run(["sha256sum", str(path)], capture_output=True, text=True, check=True).stdout.split()[0]
     assert compile_config(path).digest == digest
     assert json.loads(dumps(encode(compile_config(path))))["digest"] == digest
+
+
+def test_there_are_no_more_readers_than_a_supervisor_can_watch(tmp_path: Path) -> None:
+    file, cameras = tmp_path / "config.yaml", [f"  c{n}: {{kind: v4l2, device: /dev/video{n}}}\n" for n in range(65)]
+    begin = f"device: {{state_dir: {tmp_path}}}\nmqtt: {{host: broker.lan}}\nmodels: {{}}\npipelines: {{}}\nsources:\n"
+    file.write_text(begin + "".join(cameras))
+    found = [str(problem) for problem in compile_config(file).problems]
+    text = (
+        "sources: 65 of them need a process each (cameras, streams, devices), which is too much for one device; at most"
+    )
+    assert found == [f"{file}:5: {text} 64"]
+    file.write_text(begin + "".join(cameras[1:]))
+    assert compile_config(file).problems == ()
