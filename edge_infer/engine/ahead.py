@@ -44,6 +44,7 @@ class Ahead(Closing):
         self._serving: Serving
         self._due = 0.0
         self._frame: Captured | None = None
+        self._error: Exception | None = None
         self._usual = self._preparing = 0.0  # seconds: a frame in the model, and its preparation
         self.busy_since = 0.0
         """When the preparation under way began, on the monotonic clock; 0 between two."""
@@ -75,13 +76,19 @@ class Ahead(Closing):
         self._usual += (seconds - self._usual) * (NEWEST if self._usual else 1.0)
 
     def next(self, timeout: float) -> Captured | None:
-        """The frame that was taken meanwhile, else the next one of the feed; waits for it up to ``timeout`` seconds."""
+        """The frame that was taken meanwhile, else the next one of the feed; waits for it up to ``timeout`` seconds.
+
+        Raises what kept it from being taken, here as there.
+        """
         if self._state is _State.IDLE:
             return self._feed.next(self._cursor, timeout)
         with self._changed:
             if self._state is _State.AT_WORK:
                 self._changed.wait_for(lambda: self._state is _State.READY or self._stopping)
             found, self._frame, self._state = self._frame, None, _State.IDLE
+            error, self._error = self._error, None
+        if error is not None:
+            raise error
         return self._feed.next(self._cursor, timeout) if found is None else found
 
     def pass_over(self) -> None:
@@ -91,16 +98,21 @@ class Ahead(Closing):
         with self._changed:
             self._changed.wait_for(lambda: self._state is not _State.AT_WORK or self._stopping)
             self._cursor.dropped += self._frame is not None
-            self._frame, self._state = None, _State.IDLE
+            self._frame, self._error, self._state = None, None, _State.IDLE
 
     def _run(self) -> None:
         while self._wait():
-            found = self._feed.next(self._cursor, TICK if self._feed.lossless else 0.0)
+            found, failed = None, None
+            try:
+                found = self._feed.next(self._cursor, TICK if self._feed.lossless else 0.0)
+            except Exception as error:  # noqa: BLE001 - it is the worker's, which would wait for ever for this thread
+                failed = error
             if found is not None:
                 self._prepare(found)
             with self._changed:
-                self._frame, self._state = found, _State.READY
+                self._frame, self._error, self._state = found, failed, _State.READY
                 self._changed.notify_all()
+            found = failed = None  # a frame is large, and the next one may be long in coming
 
     def _wait(self) -> bool:
         """Until it is time to take a frame; False at the end."""

@@ -167,14 +167,12 @@ class Worker:
 
     def _serve(self, serving: Serving) -> None:
         """One turn: the next frame, if there is one, or the reason why nothing can be said."""
-        taken = None
-        if (rest := serving.pacer.left(time.monotonic())) and self.feed.rest(self._cursor):
-            self._stop.wait(min(rest, TICK))
-            self.feed.rest(self._cursor)  # what came meanwhile is passed over, so that the frame it takes is fresh
-        else:
-            begun = time.monotonic()
-            taken = self._ahead.next(TICK)
-            self._watch.waited += time.monotonic() - begun
+        try:
+            taken = self._take(serving)
+        except Exception as error:  # noqa: BLE001 - there may be memory for the next frame, if not for this one
+            self._failed(error)
+            self._pause()
+            return
         reason = self.feed.blocked()
         if taken is not None and reason in (None, "source_ended"):  # the last frame of a source counts too
             if (unheard := self._cursor.unheard) is not None:
@@ -183,6 +181,17 @@ class Worker:
             self._use(serving, taken)
         elif reason:
             self._say_nothing(reason)
+
+    def _take(self, serving: Serving) -> Captured | None:
+        """The next frame, if it is time for one and there is one."""
+        if (rest := serving.pacer.left(time.monotonic())) and self.feed.rest(self._cursor):
+            self._stop.wait(min(rest, TICK))
+            self.feed.rest(self._cursor)  # what came meanwhile is passed over, so that the frame it takes is fresh
+            return None
+        begun = time.monotonic()
+        taken = self._ahead.next(TICK)
+        self._watch.waited += time.monotonic() - begun
+        return taken
 
     def _use(self, serving: Serving, taken: Captured) -> None:
         """Whatever goes into the model now; samples that cannot be gathered are a fault like one of the model."""

@@ -183,6 +183,26 @@ def test_who_cannot_be_masked_or_resized_is_the_workers_to_tell(feed: Feed, ahea
     serving.close()
 
 
+def test_a_frame_that_cannot_be_taken_is_the_workers_to_tell_and_the_next_one_is_taken(
+    feed: Feed, cursor: Cursor, ahead: Ahead
+) -> None:
+    def no_memory() -> Frame:
+        raise MemoryError
+
+    serving = loaded(plan())
+    feed.offer(1, no_memory)
+    ahead.begin(serving)
+    eventually(lambda: cursor.last == 1, "an attempt to take it")
+    with pytest.raises(MemoryError):
+        ahead.next(10.0)
+    offer(feed, 2)
+    ahead.begin(serving)
+    taken = ahead.next(10.0)
+    assert taken is not None
+    assert taken.number == 2
+    serving.close()
+
+
 @pytest.mark.parametrize(("word", "prepares"), [("always", True), ("never", False)])
 def test_the_configuration_has_the_last_word(word: str, prepares: bool) -> None:
     serving = loaded(plan(ahead=word))

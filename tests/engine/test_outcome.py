@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_infer.codec import ABSENT, decode, dumps, encode, loads
+from edge_infer.engine.cascade.sighting import Sighted
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.outcome import LARGEST_STATE, MARKS, Composer, Outcome
 from edge_infer.engine.tasks import Findings
@@ -96,6 +99,17 @@ def test_payloads_keep_to_the_limit_and_the_schema(labels: list[str], most: int,
     state = dumps(encode(made.state()))
     assert len(state) + MARKS <= LARGEST_STATE
     assert decode(State, loads(state)) == made.state()
+
+
+@pytest.mark.parametrize("most", range(520, 820, 20))
+@pytest.mark.parametrize("count", range(5))
+def test_what_a_result_is_about_counts_too(count: int, most: int) -> None:
+    whom = Sighted("p" * 64, Found("c" * 128, 0, 0.123, (1.11, 2.22, 3.33, 4.44), number=2**53), (190, 90), 2**53, 0)
+    frame = replace(FRAME, parent=whom)
+    made = Composer(pipeline(max_payload=most), "9f2c1a")(objects(*["cat"] * count), frame, 50.0123).result(2**53)
+    assert len(dumps(encode(made))) + MARKS <= most
+    assert isinstance(made.objects, tuple)
+    assert len(made.objects) + (0 if made.more is ABSENT else made.more) == count  # type: ignore[operator]
 
 
 @given(st.lists(st.tuples(*[st.floats(-10, 300)] * 4), max_size=10))

@@ -153,6 +153,26 @@ def test_the_last_frame_of_a_source_counts_too(ends: tuple[Outlet, Channel], tmp
     assert len([record for record in records if isinstance(record, Handover)]) == 2
 
 
+def test_a_frame_that_cannot_be_copied_costs_no_more_than_that_frame(
+    ends: tuple[Outlet, Channel], tmp_path: Path
+) -> None:
+    def no_memory() -> Frame:
+        raise MemoryError
+
+    outlet, channel = ends
+    feed, records = images(tmp_path, 1), list[Any]()  # of which nobody reads: the frames are given by hand
+    pipeline = Worker(pipeline_plan(), feed, outlet)
+    pipeline.start()
+    eventually(lambda: pipeline.running().sha, "a model", 20)
+    feed.offer(1, no_memory)
+    eventually(lambda: "engine_failed" in reasons(heard(channel, records)), "the fault")
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    feed.offer(2, lambda: Frame(pixels, "bgr", time.time(), time.monotonic(), 2))
+    eventually(lambda: outlet.numbered("door") == 1, "a result of the next frame")
+    pipeline.close()
+    feed.close()
+
+
 def test_a_lossless_source_that_nobody_wants_waits(tmp_path: Path) -> None:
     feed = images(tmp_path, 5)
     feed.start(local_capture(feed.plan))

@@ -89,7 +89,7 @@ def task_class(task: Task) -> type[TaskOf]:
 
 
 HEAD: Final = 240
-"""Bytes of a result without its title and what was found, at most."""
+"""Bytes of a result without its title, what it is about and what was found, at most."""
 
 
 def fitted(
@@ -106,7 +106,8 @@ def fitted(
     if each and len(items) <= most and HEAD + len(items) * each < room:
         whole = make(items, ABSENT)
         texts = [whole.model, *(item.label for item in items)]  # type: ignore[attr-defined]
-        if HEAD + len(items) * each + sum(map(_most_bytes, texts)) <= room:
+        about = len(',"parent":') + len(dumps(encode(whole.parent))) if isinstance(whole.parent, Parent) else 0
+        if HEAD + about + len(items) * each + sum(map(_most_bytes, texts)) <= room:
             return whole
     sizes = [len(dumps(encode(item))) + 1 for item in items]
     kept = min(most, fitting(sizes, room - len(dumps(encode(make((), ABSENT))))))
