@@ -101,7 +101,7 @@ def test_payloads_keep_to_the_limit_and_the_schema(labels: list[str], most: int,
     assert decode(State, loads(state)) == made.state()
 
 
-@pytest.mark.parametrize("most", range(520, 820, 20))
+@pytest.mark.parametrize("most", range(560, 820, 20))
 @pytest.mark.parametrize("count", range(5))
 def test_what_a_result_is_about_counts_too(count: int, most: int) -> None:
     whom = Sighted("p" * 64, Found("c" * 128, 0, 0.123, (1.11, 2.22, 3.33, 4.44), number=2**53), (190, 90), 2**53, 0)
