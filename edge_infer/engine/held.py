@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.cascade.cascade import Cascade
 from edge_infer.engine.health import PipelineWatch
 from edge_infer.engine.outlet import Outward
 from edge_infer.engine.serving import Serving
@@ -25,6 +26,11 @@ class Held:
         self._voice = Voice(plan.name, outlet)
         self._serving = Serving(plan, outlet.boot, lambda: outlet.new_object(plan.name))
         self._watch = PipelineWatch(time.monotonic())
+
+    @property
+    def cascade(self) -> Cascade:
+        """Who would look closer at what is found here, and hears that nothing is."""
+        return self._voice.cascade
 
     def say(self) -> None:
         """The state is null, told at first and again every minute."""

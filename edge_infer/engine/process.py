@@ -166,9 +166,10 @@ class Engine:
         self._pipelines = {**kept, **fresh}
         for name, pipeline in kept.items():
             pipeline.change(pipelines[name], watched=name in order.trials, alone=name in order.alone)
-        for name, pipeline in self._pipelines.items():
+        parents: dict[str, Worker | Held] = {**self._pipelines, **self._held}
+        for name, parent in parents.items():
             crops = (feed for feed in feeds.values() if isinstance(feed, CropsFeed))
-            pipeline.cascade.join(feed for feed in crops if feed.plan.parent == name)
+            parent.cascade.join(feed for feed in crops if feed.plan.parent == name)
         for pipeline in fresh.values():
             pipeline.start()
         for name in feeds.keys() - kept_feeds.keys():
