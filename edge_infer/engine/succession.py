@@ -27,7 +27,7 @@ class Succession:
         self._outlet = outlet
         self._voice = voice
         self.serving = self._made(plan, watched=watched)
-        self._handing = threading.Lock()  # over `plan` and `_switch`, which the main thread sets and the worker takes
+        self._handing = threading.Lock()  # over what the main thread wants and the worker puts in its place
         self._switch: Switch | None = Switch(self.serving, alone=True)
         self._refused = self._switched = Running(None)
         self._outcome_at = 0.0
@@ -62,22 +62,21 @@ class Succession:
 
         Where the switch has an error its model was refused, and what served goes on.
         """
-        with self._handing:
+        with self._handing:  # all the time: a `change` meanwhile would be measured by what is about to go
             switch = self._switch
             if switch is None or not switch.done():
                 return None
             self._switch, self._alone = None, switch.alone
-        before = self.serving
-        if switch.alone and switch.serving is not before:
-            self._voice.nothing(before, "model_changed")
-        if switch.alone:
-            before.close()
-            switch.load()
+            if not switch.alone:
+                self._settle(switch)
+                return switch
+            if switch.serving is not self.serving:
+                self._voice.nothing(self.serving, "model_changed")
+            self.serving.close()
+        switch.load()
+        with self._handing:
             self._alone = False
-        if switch.error:
-            self._refuse(switch)
-        else:
-            self._take(switch, before)
+            self._settle(switch)
         return switch
 
     def answered(self, now: float) -> None:
@@ -121,6 +120,13 @@ class Succession:
     def _made(self, plan: PipelinePlan, *, watched: bool) -> Serving:
         return Serving(plan, self._outlet.boot, lambda: self._outlet.new_object(plan.name), watched=watched)
 
+    def _settle(self, switch: Switch) -> None:
+        """What became of loading."""
+        if switch.error:
+            self._refuse(switch)
+        else:
+            self._take(switch, self.serving)
+
     def _refuse(self, switch: Switch) -> None:
         self._refused = Running(None, refused=switch.serving.plan.model.sha256, why=switch.error[:500])
         if self.serving.ready:
@@ -136,8 +142,7 @@ class Succession:
             before.close()
         self._refused = Running(None)
         self._switched = Running(None, load=switch.seconds, pause=switch.pause)
-        with self._handing:  # the main thread may just be giving it another shadow
-            fresh.compared(fresh.plan)
+        fresh.compared(fresh.plan)
         model = fresh.plan.model
         log.info(
             "pipeline %s: %s (%s) serves on %s; loaded in %.0f ms, during which other threads waited %.0f ms at most",

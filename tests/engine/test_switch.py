@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,13 @@ from edge_infer.engine.interpreter import Interpreter
 from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.silence import SAME
+from edge_infer.engine.succession import Succession
 from edge_infer.engine.switch import Switch
 from edge_infer.engine.trial import Trial
+from edge_infer.engine.voice import Voice
 from edge_infer.engine.worker import Worker
 from edge_infer.errors import ModelError
+from edge_infer.messages import Reason
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve
 from edge_infer.readers.sources import source_target
@@ -141,6 +145,38 @@ def test_a_model_that_came_after_the_old_one_was_gone_and_cannot_be_loaded_makes
         hall.pipeline.change(old)
         count = len(hall.results(old))
         eventually(lambda: len(hall.results(old)) > count, "more results of the old model")
+
+
+class Interrupted(Voice):
+    """While it says that nothing is known, another thread wants something else."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        super().__init__("hall", outlet)
+        self.another: threading.Thread | None = None
+
+    def nothing(self, serving: Serving, reason: Reason) -> None:
+        super().nothing(serving, reason)
+        if self.another is not None and self.another.ident is None:
+            self.another.start()
+            self.another.join(0.3)  # longer than it takes, unless it has to wait for the end of the switch
+
+
+def test_who_wants_the_old_model_back_in_the_middle_of_a_switch_gets_it(
+    ends: tuple[Outlet, Channel], tmp_path: Path
+) -> None:
+    old, new = plan(tmp_path, "old", 1.0), plan(tmp_path, "new", 0.9)
+    voice = Interrupted(ends[0])
+    models = Succession(old, ends[0], voice)
+    models.take_over()
+    voice.another = threading.Thread(target=models.change, args=(old,))
+    models.change(new, alone=True)
+    models.take_over()
+    voice.another.join(30.0)
+    while models.due():
+        models.take_over()
+    assert models.plan == models.serving.plan == old
+    assert models.serving.ready
+    models.close()
 
 
 def test_what_is_given_up_while_it_is_being_loaded_is_let_go(tmp_path: Path) -> None:
