@@ -238,7 +238,7 @@ class Feed:
             with self._changed:
                 self.drawn_since = 0.0
                 self._drawing = self._drawing if good else None
-                if not self._alone():
+                if self.stopping or not self._alone():
                     self._tell()
 
     def _waits(self, cursor: Cursor) -> bool:

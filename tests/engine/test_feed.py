@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from edge_infer.engine.frame import Frame
 from edge_infer.errors import SourceError
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.sources import Picture
+from tests.broker import eventually
 
 PLAN = SourcePlan("cam", "fake", "", live=False, network=False, options={})
 
@@ -139,3 +141,44 @@ def test_closing_a_lossless_feed_does_not_wait_for_pipelines() -> None:
     feed.close()
     feed.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "capture-cam"]
+
+
+class Drawn:
+    """A capture that a pipeline may drive; its second turn ends only after the feed has been told to stop."""
+
+    def __init__(self) -> None:
+        self.begun, self.stopped = threading.Event(), threading.Event()
+
+    def interrupt(self) -> None:
+        """It waits for nothing else."""
+
+    def run(self, feed: Feed) -> None:
+        raise AssertionError("it has turns")
+
+    def turns(self, feed: Feed) -> Iterator[bool]:
+        feed.lossless = True
+        feed.offer(1, lambda: frame(1))
+        yield True
+        self.begun.set()
+        assert self.stopped.wait(30.0)
+        yield True
+        while not feed.stopping:
+            yield True
+
+
+def test_a_feed_that_is_stopped_while_a_pipeline_reads_by_itself_ends_its_own_thread() -> None:
+    feed, capture = Feed(PLAN), Drawn()
+    cursor = feed.attach()
+    feed.draw(cursor, alone=True)
+    feed.start(capture)
+    assert feed.next(cursor, 30.0) is not None
+    drawer = threading.Thread(
+        target=lambda: [feed.next(cursor, 0.1) for _ in range(20) if not capture.stopped.is_set()]
+    )
+    drawer.start()
+    assert capture.begun.wait(30.0)
+    feed.stop()
+    threading.Timer(0.3, capture.stopped.set).start()  # by then the thread has seen that it is not its turn to end yet
+    drawer.join(30.0)
+    eventually(lambda: all(each.name != "capture-cam" for each in threading.enumerate()), "the end of its thread")
+    feed.close()
