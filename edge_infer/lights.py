@@ -7,6 +7,7 @@ still has what was written last.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import mmap
 import os
 import struct
@@ -30,9 +31,10 @@ _SIZE: Final = _ENTRY.size
 
 
 def new_lights() -> int:
-    """The file, which exists in memory only; whoever starts engines owns it and hands it on."""
-    fd = memfd.create("edge-infer-lights")
+    """The file, which exists in memory only and keeps its size; whoever starts engines owns it and hands it on."""
+    fd = memfd.create("edge-infer-lights", os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, MOST * _SIZE)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return fd
 
 

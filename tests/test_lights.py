@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from edge_infer.lights import MOST, Lights, given, lit, new_lights, put_out
 
 WORK = """
@@ -48,4 +50,12 @@ def test_lights_go_on_and_off_and_there_are_only_so_many() -> None:
         with lights.of(f"p{number}"):
             assert lit(fd) <= {f"p{number}"}
     assert len(given(fd)) == MOST - 2  # a and b have given none, and the last two have no place
+    os.close(fd)
+
+
+def test_an_engine_cannot_take_it_from_under_the_supervisor() -> None:
+    fd = new_lights()
+    with pytest.raises(PermissionError):
+        os.ftruncate(fd, 1)
+    assert lit(fd) == frozenset()
     os.close(fd)
