@@ -97,13 +97,19 @@ def _limit(order: Order) -> None:
         size = 0
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     room = min(ROOM, os.sysconf("SC_PHYS_PAGES") * resource.getpagesize() // 2) + PER_BYTE * size
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + room, resource.RLIM_INFINITY))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_MODEL, LARGEST_MODEL))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))  # no more than there are; root's are not counted
+    _bound(resource.RLIMIT_AS, mapped + room)
+    _bound(resource.RLIMIT_FSIZE, LARGEST_MODEL, for_ever=True)
+    _bound(resource.RLIMIT_NOFILE, FILES, for_ever=True)
+    _bound(resource.RLIMIT_NPROC, 0, for_ever=True)  # no more than there are; root's are not counted
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    spent = usage.ru_utime + usage.ru_stime
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(spent + order.seconds), resource.RLIM_INFINITY))
+    _bound(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + order.seconds))
+
+
+def _bound(limit: int, most: int, *, for_ever: bool = False) -> None:
+    """At most so much, within what the daemon itself may have; what is not ``for_ever`` the next order may change."""
+    hard = resource.getrlimit(limit)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(limit, (most, most if for_ever else hard))
 
 
 if __name__ == "__main__":

@@ -258,3 +258,13 @@ def test_no_room_for_a_child_is_the_machines_fault() -> None:
             child.begin()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_daemon_with_limits_of_its_own_tries_models_within_them(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    begin = f"device: {{state_dir: {tmp_path}}}\nmqtt: {{host: broker.lan}}\nsources: {{}}\npipelines: {{}}\n"
+    file.write_text(f"{begin}models: {{faces: {{file: {SHIPPED}/face_full_range_int8.tflite}}}}\n")
+    limits = (f"--as={8 << 30}", "--cpu=600", f"--fsize={1 << 20}", "--nofile=48")
+    command = ["prlimit", *limits, sys.executable, "-m", "edge_infer.config", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert '"problems":[]' in done.stdout, done.stdout + done.stderr
