@@ -131,6 +131,7 @@ class Serving:
             if self.shadow is not None:
                 self.shadow.close()
         self._stack.close()
+        self._prepared.clear()
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
         if was and trim is not None:
             trim(0)  # without it the engine is some 10 MB larger after a hundred switches
