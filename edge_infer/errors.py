@@ -54,3 +54,8 @@ class SourceError(EdgeInferError, OSError):
 
 class WireError(EdgeInferError, ValueError):
     """A record does not fit the closed schema of what may cross between two rooms, or leave the device."""
+
+
+def told(error: Exception) -> str:
+    """What is said of an error that was caught whatever it is: our own speak for themselves."""
+    return str(error) if isinstance(error, EdgeInferError) else f"unexpected {type(error).__name__}: {error}"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.engine.frame import Pixels
+from edge_infer.engine.geometry import Box
 from edge_infer.engine.tasks.detection import Found
 from edge_infer.engine.tasks.pose import Body
 
@@ -32,7 +33,6 @@ WHITE: Final = (255, 255, 255)
 _MARGIN: Final = 3
 
 Color = tuple[int, int, int]
-Box = tuple[float, float, float, float]
 Rectangle = tuple[int, int, int, int]
 Points = NDArray[np.float64]
 

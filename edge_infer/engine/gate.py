@@ -24,19 +24,15 @@ from edge_infer.config.plan import InputPlan, PipelinePlan
 from edge_infer.engine.analyse.background import Background, Change
 from edge_infer.engine.analyse.decisions import STILL
 from edge_infer.engine.analyse.follow import Follow
+from edge_infer.engine.analyse.instant import ROUNDING
 from edge_infer.engine.frame import Captured, Frame
-from edge_infer.engine.geometry import Region
+from edge_infer.engine.geometry import Box, Region
 from edge_infer.engine.model import Look
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.detection import Detections
 
 LINGER: Final = 1.0
 """Seconds that a part is looked at after something has moved in it: who stops is seen standing."""
-ROUNDING: Final = 0.001
-"""Seconds that times of frames may be off."""
-
-Rectangle = tuple[float, float, float, float]
-"""xmin, ymin, xmax, ymax in pixels of the frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +142,7 @@ class Gate:
         follow.decisions.note(wall, None, share, STILL, text)
 
 
-def _overlap(box: Rectangle, region: Region) -> bool:
+def _overlap(box: Box, region: Region) -> bool:
     xmin, ymin, xmax, ymax = box
     across = xmin < region.left + region.width and xmax > region.left
     return across and ymin < region.top + region.height and ymax > region.top

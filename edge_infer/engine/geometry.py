@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_infer.config.plan import Resize
 
+Box: TypeAlias = tuple[float, float, float, float]
+"""xmin, ymin, xmax, ymax, in pixels of the frame."""
 Float64Boxes: TypeAlias = NDArray[np.float64]
 """``[n, 4]`` as xmin, ymin, xmax, ymax."""
 

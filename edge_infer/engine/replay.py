@@ -185,7 +185,7 @@ def _frames(plan: SourcePlan, *, paced: bool) -> Iterator[Captured]:
 def _position(reading: Reading, before: float, number: int) -> float:
     """Seconds from the start: of a line of text its number, of samples the time of the last."""
     if isinstance(reading, Picture):
-        return (reading.position or 0.0) if reading.position is not None else before
+        return before if reading.position is None else reading.position
     return before + len(reading.values) / reading.rate if isinstance(reading, Block) else float(number)
 
 

@@ -21,7 +21,7 @@ from edge_infer.engine.feed import TICK
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.tasks import Findings
-from edge_infer.errors import EdgeInferError
+from edge_infer.errors import told
 from edge_infer.messages import ShadowStatus
 
 log = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class Shadow:
                     if (work := self._next()) is not None:
                         self._try(model, work)
         except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: the pipeline goes on
-            self._end(_told(error))
+            self._end(told(error))
 
     def _next(self) -> _Work | None:
         try:
@@ -170,7 +170,7 @@ class Shadow:
             findings = model.find(work.frame)
         except Exception as error:  # noqa: BLE001 - whatever a plug-in throws, the next frame may be a better one
             traceback.clear_frames(error.__traceback__)  # a tensor that is held there would make the next invoke fail
-            self._failed(_told(error))
+            self._failed(told(error))
         else:
             self._in_a_row = 0
             assert self.plan.shadow is not None
@@ -207,10 +207,6 @@ class Shadow:
         """Of its model."""
         assert self.plan.shadow is not None
         return self.plan.shadow.model.title
-
-
-def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, EdgeInferError) else f"unexpected {type(error).__name__}: {error}"
 
 
 def same_but_shadow(one: PipelinePlan, other: PipelinePlan) -> bool:

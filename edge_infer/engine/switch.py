@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.engine.serving import Serving
-from edge_infer.errors import EdgeInferError
+from edge_infer.errors import told
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,8 +47,7 @@ class Switch:
             try:
                 self.serving.load()
             except Exception as error:
-                own = isinstance(error, EdgeInferError)
-                self.error = str(error) if own else f"unexpected {type(error).__name__}: {error}"
+                self.error = told(error)
                 log.debug("a model that cannot be loaded", exc_info=True)
         self.seconds, self.pause = time.monotonic() - begun, pause.worst
         with self._lock:

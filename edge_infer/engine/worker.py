@@ -21,7 +21,7 @@ from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.succession import Succession
 from edge_infer.engine.voice import Voice
-from edge_infer.errors import EdgeInferError, ModelError
+from edge_infer.errors import EdgeInferError, ModelError, told
 from edge_infer.messages import PipelineHealth, Reason
 from edge_infer.rooms import Running
 
@@ -254,10 +254,11 @@ class Worker:
 
     def _failed(self, error: Exception) -> None:
         """Says what went wrong, each thing once; what was said of the scene no longer holds."""
-        own = isinstance(error, EdgeInferError)
-        text = str(error) if own else f"unexpected {type(error).__name__}: {error}"
+        text = told(error)
         if text != self._watch.error:
-            log.error("pipeline %s: %s", self._name, text, exc_info=None if own else error)
+            log.error(
+                "pipeline %s: %s", self._name, text, exc_info=None if isinstance(error, EdgeInferError) else error
+            )
         traceback.clear_frames(error.__traceback__)  # a tensor that is held there would make the next invoke fail
         self._watch.error = text
         self._watch.faults += 1

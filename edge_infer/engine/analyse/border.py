@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.analyse.instant import ROUNDING, Instant
 
 MARGIN: Final = 0.12
 """How far beyond a border a point has to be before it counts, as a share of the longer side of its box."""
@@ -14,8 +14,6 @@ FRAMES: Final = 3
 """In so many frames in a row at least."""
 UNSEEN: Final = 2
 """Frames on a side that are enough for what had no side before, and for what is not seen afterwards."""
-ROUNDING: Final = 0.001
-"""Seconds that times of frames may be off."""
 
 
 @dataclass(slots=True)

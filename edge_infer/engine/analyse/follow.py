@@ -11,6 +11,7 @@ from edge_infer.engine.analyse.events import Happening, Ledger
 from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.analyse.scene import Scene
 from edge_infer.engine.analyse.spells import Spells
+from edge_infer.engine.geometry import Box
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.anomaly import Deviation
 from edge_infer.engine.tasks.classification import Classification
@@ -98,7 +99,7 @@ class Follow:
         """Whether the next look may change what is known, though nothing moves."""
         return any(part.unsettled for part in (self._scene, self._spells) if part is not None)
 
-    def places(self) -> list[tuple[float, float, float, float]]:
+    def places(self) -> list[Box]:
         """Where those are who are followed: boxes in pixels."""
         return self._scene.places() if self._scene is not None else []
 

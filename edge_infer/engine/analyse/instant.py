@@ -7,7 +7,8 @@ from typing import Final
 
 JUMP: Final = 0.5
 """Seconds that the wall clock may drift against the other one before that counts as a jump."""
-
+ROUNDING: Final = 0.001
+"""Seconds that times of frames may be off."""
 BELIEVED: Final = 2.0
 """Seconds after which what was seen in every look is believed to last, however long it has to until it is told."""
 

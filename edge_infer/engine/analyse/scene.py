@@ -21,6 +21,7 @@ from edge_infer.engine.analyse.track import LEAST_HITS, Track
 from edge_infer.engine.analyse.tracker import Tracker
 from edge_infer.engine.analyse.visit import Direction, Passage, Stay, Visit
 from edge_infer.engine.analyse.zones import Zone
+from edge_infer.engine.geometry import Box
 from edge_infer.engine.tasks import fraction
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.messages import FractionBox
@@ -80,7 +81,7 @@ class Scene:
             for track, visit in self._visits.items()
         )
 
-    def places(self) -> list[tuple[float, float, float, float]]:
+    def places(self) -> list[Box]:
         """The boxes of all who are followed, as they are believed to be, in pixels."""
         centres = [track.place for track in self._tracker.tracks]
         return [(x - width / 2, y - height / 2, x + width / 2, y + height / 2) for x, y, width, height in centres]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.geometry import Box
 from edge_infer.engine.tasks.detection import Found
 
 LEAST_HITS: Final = 3
@@ -30,7 +31,7 @@ class Track:
     class_id: int
     label: str
     score: float
-    box: tuple[float, float, float, float]
+    box: Box
     best: float
     place: tuple[float, float, float, float]
     number: int = 0

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from edge_infer.config.plan import TrackPlan
 from edge_infer.engine.analyse.assignment import assign
-from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.analyse.instant import ROUNDING, Instant
 from edge_infer.engine.analyse.kalman import Motion, Rows, centred, overlaps
 from edge_infer.engine.analyse.meetings import Meetings
 from edge_infer.engine.analyse.track import LEAST_HITS, STILL_WITHIN, Track
+from edge_infer.engine.geometry import Box
 from edge_infer.engine.tasks.detection import Found
 
 GATE: Final = 20.0
@@ -49,8 +50,6 @@ FAR_PATIENCE: Final = 1
 """The same for what was found more than its size away from where it was going: there a stray box is the likelier."""
 STILL_PATIENCE: Final = 10.0
 """How many times longer what stands still may be hidden: a parked car behind a lorry is no new car afterwards."""
-ROUNDING: Final = 0.001
-"""Seconds that times of frames may be off."""
 USUAL_GAIN: Final = 0.1
 PAUSE: Final = 1.5
 """Usual intervals between two frames; of a longer one no more than this is time in which an object was missed."""
@@ -67,7 +66,7 @@ class _Fork:
     motion: Motion
     seen: Instant
     score: float
-    box: tuple[float, float, float, float]
+    box: Box
     missed: int
     unseen: float
     again: bool = False

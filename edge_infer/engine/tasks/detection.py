@@ -12,7 +12,7 @@ import numpy as np
 from edge_infer.codec import ABSENT, dumps, encode
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.analyse.nms import nms
-from edge_infer.engine.geometry import Transform
+from edge_infer.engine.geometry import Box, Transform
 from edge_infer.engine.records import Boxes
 from edge_infer.engine.tasks import Essence, Head, fitted, fitting, fraction
 from edge_infer.engine.tasks.named import Named
@@ -33,7 +33,7 @@ class Found:
     label: str
     class_id: int
     score: float
-    box: tuple[float, float, float, float]
+    box: Box
     share: float | None = None
     number: int | None = None  # its id, where objects are followed
     parent: int | None = None  # the id of the object in whose crop it was found
