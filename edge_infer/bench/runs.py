@@ -79,7 +79,8 @@ class Whole:
 
     def __init__(self, plan: PipelinePlan, frames: list[Captured], clip: Path | None = None) -> None:
         """On ``frames`` in memory, or on the ``clip``, over and over, as fast as it goes."""
-        self._plan = replace(plan, fps=None, motion=None)  # what a look costs, whether something moves or not
+        # What a look costs, whether something moves or not, and whether another pipeline finds something or not.
+        self._plan = replace(plan, fps=None, motion=None, crops=None)
         self._frames = frames
         self._source = clip_plan(clip) if clip else memory_plan(plan.model.input.takes)
 
@@ -102,7 +103,7 @@ class Whole:
         limit = time.monotonic() + START
         while pipeline.progress()[0] == 0:
             if time.monotonic() > limit:
-                raise StartError(f"no outcome within {START:g} s: {pipeline.health().error}")
+                raise StartError(f"no outcome within {START:g} s: {pipeline.health().error or 'no error'}")
             self._listen(outlet, channel, 0.01)
         first, waited = pipeline.progress()
         cpu, begun = time.process_time(), time.perf_counter()

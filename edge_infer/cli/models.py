@@ -29,28 +29,51 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.epilog = "example: edge-infer models pull person-present"
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    _action(actions, "list", "packages of the store, and models of the catalogue")
-    show = _action(actions, "show", "one package or model of the catalogue, with all that is known about it")
-    show.add_argument("name", metavar="NAME[@VERSION]")
-    into = _action(actions, "add", "tries a package of yours and copies it into the store")
+    _action(actions, "list", "packages of the store, and models of the catalogue", "")
+    show = _action(
+        actions, "show", "one package or model of the catalogue, with all that is known about it", "person-present"
+    )
+    show.add_argument("name", metavar="NAME[@VERSION]", help="as list prints it; or a model of the configuration")
+    into = _action(actions, "add", "tries a package of yours and copies it into the store", "person/1.2.0")
     into.add_argument("path", metavar="PATH", type=Path, help="a package's folder, or X.tflite with X.yaml beside it")
-    past = _action(actions, "history", "what happened to the models of the running daemon: when, by whom, and why")
+    past = _action(
+        actions, "history", "what happened to the models of the running daemon: when, by whom, and why", "faces"
+    )
     past.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
-    back = _action(actions, "rollback", "goes back to the model that served before; this one is not tried again")
+    back = _action(
+        actions, "rollback", "goes back to the model that served before; this one is not tried again", "faces"
+    )
     back.add_argument("name", metavar="NAME", help="of the configuration")
-    more = _action(actions, "retry", "tries a model once more that was rejected or rolled back")
+    more = _action(actions, "retry", "tries a model once more that was rejected or rolled back", "faces")
     more.add_argument("name", metavar="NAME", help="of the configuration")
-    rise = _action(actions, "promote", "makes a shadow the model of its pipeline: edits the file, and applies it")
+    rise = _action(
+        actions,
+        "promote",
+        "makes a shadow the model of its pipeline: edits the file, and applies it",
+        "next --pipeline door-faces",
+    )
     rise.add_argument("name", metavar="NAME", help="of the shadow's model in the configuration")
     rise.add_argument("--pipeline", metavar="P", help="of several that it is the shadow in; default: all")
-    take = _action(actions, "use", "makes a package the model of this name: edits the file, and applies it")
+    take = _action(
+        actions,
+        "use",
+        "makes a package the model of this name: edits the file, and applies it",
+        "faces face-detect@1.1.0",
+    )
     take.add_argument("name", metavar="NAME", help="of the configuration")
     take.add_argument("package", metavar="PACKAGE@VERSION", help="of the store")
-    stay = _action(actions, "wait", "waits until models are through their probation; 1 when one is not")
+    stay = _action(
+        actions, "wait", "waits until models are through their probation; 1 when one is not", "faces --timeout 10m"
+    )
     stay.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
     stay.add_argument("--timeout", metavar="TIME", type=argument(parse_duration), default=300.0, help="default: 5m")
-    fetch = _action(actions, "pull", "fetches a model of the catalogue, tries it and puts it into the store")
-    fetch.add_argument("name", metavar="NAME[@VERSION]")
+    fetch = _action(
+        actions,
+        "pull",
+        "fetches a model of the catalogue, tries it and puts it into the store",
+        "person-present --from downloads",
+    )
+    fetch.add_argument("name", metavar="NAME[@VERSION]", help="of the catalogue, as list prints it")
     fetch.add_argument("--mirror", metavar="URL", default=os.environ.get(MIRROR) or None, help=f"default: ${MIRROR}")
     fetch.add_argument(
         "--from", dest="folder", metavar="DIR", type=Path, help="take the file from a folder, without internet"
@@ -59,11 +82,19 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _action(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str, example: str
 ) -> argparse.ArgumentParser:
-    child = actions.add_parser(name, help=purpose, description=purpose)
+    """``example``: the words after the name of the action."""
+    child = actions.add_parser(
+        name, help=purpose, description=purpose, epilog=f"example: edge-infer models {name} {example}".rstrip()
+    )
     child.add_argument(
-        "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"names the store; {DEFAULT_CONFIG}"
+        "-c",
+        "--config",
+        type=Path,
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help=f"names the store and the daemon; {DEFAULT_CONFIG}",
     )
     return child
 

@@ -19,7 +19,7 @@ from edge_infer.config.trust import read_policy
 from edge_infer.config.unfit import entry_of, in_vain, unfit
 from edge_infer.errors import ModelError, StartError
 from edge_infer.models.probe import Probe, probe_all
-from edge_infer.models.request import Policy
+from edge_infer.models.request import ModelRequest, Policy
 from edge_infer.models.serving import Record, read_record
 from edge_infer.models.store import BLOBS
 
@@ -85,6 +85,17 @@ def _used(config: Config) -> set[str]:
     """The models that pipelines name, to run or to compare."""
     pipelines = config.pipelines.values()
     return {each.model for each in pipelines} | {each.shadow.model for each in pipelines if each.shadow is not None}
+
+
+def _is_missing(path: str) -> bool:
+    """Whether nothing is there; not so where it is behind a folder that this user may not enter."""
+    try:
+        Path(path).stat()
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def _touched(paths: Sequence[str], steps: Steps) -> bool:
@@ -155,13 +166,13 @@ class _Compilation:
         for request, outcome in zip(fresh, outcomes, strict=True):
             if isinstance(outcome, ModelError):
                 self.unfit.append(unfit(request, entry_of(config.models[request.name]), outcome))
-                self._refused(request.name, config, outcome)
+                self._refused(request, config, outcome)
             else:
                 found[request.name] = self._with_entry(outcome, config)
         for request in requests:
             if (error := vain[request.name]) is not None:
                 self.unfit.append(unfit(request, entry_of(config.models[request.name]), error))
-                self._refused(request.name, config, error)
+                self._refused(request, config, error)
         return found
 
     def _with_entry(self, plan: ModelPlan, config: Config) -> ModelPlan:
@@ -176,11 +187,18 @@ class _Compilation:
         self._build.files.warnings += warnings
         return policy
 
-    def _refused(self, name: str, config: Config, error: ModelError) -> None:
+    def _refused(self, request: ModelRequest, config: Config, error: ModelError) -> None:
         """A manifest's problems come as several lines; each is a problem of its own."""
-        key = "use" if error.key == "file" and config.models[name].use else error.key
-        steps: Steps = ("models", name, key) if key in config.models[name].model_fields_set else ("models", name)
-        for line in str(error).splitlines():
+        name, section = request.name, config.models[request.name]
+        key = "use" if error.key == "file" and section.use else error.key
+        steps: Steps = ("models", name, key) if key in section.model_fields_set else ("models", name)
+        text = str(error)
+        if section.use and _is_missing(request.file):
+            text = (
+                f"there is no {request.file}: the store has no {section.use}; edge-infer models list shows "
+                "what it has, models add PATH and models pull NAME put more there"
+            )
+        for line in text.splitlines():
             self._outside(steps, line)
 
     def _outside(self, steps: Steps, text: str) -> None:

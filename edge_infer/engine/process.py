@@ -15,6 +15,7 @@ import cv2
 
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.config.plan import Plan
+from edge_infer.config.sentences import suggestion
 from edge_infer.engine.capture import local_capture, reader_capture
 from edge_infer.engine.cascade.feed import CropsFeed
 from edge_infer.engine.feed import Feed
@@ -205,8 +206,10 @@ class Engine:
                 return "the file to write into is not a regular file"
             feed = self._feeds.get(source)
             frame = feed.newest() if feed else None
-            if feed is None or frame is None:
-                return f"source {source} has given no frame yet" if feed else f"there is no source {source!r}"
+            if feed is None:
+                return f"there is no source {source!r}; {suggestion(source, list(self._feeds))}"
+            if frame is None:
+                return f"source {source} has given no frame yet; edge-infer status says what is with it"
             masks = self._plan.masks(source) if self._plan else ()
             frame = Mask(masks)(frame)
             if not isinstance(frame, Frame):

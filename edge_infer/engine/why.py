@@ -41,7 +41,7 @@ def answer(question: WhyQuestion, records: Mapping[str, tuple[PipelinePlan, Deci
 def _labels(plan: PipelinePlan, records: Mapping[str, tuple[PipelinePlan, Decisions]]) -> tuple[str, ...]:
     """What is decided about: labels of the model, in a cascade those of the objects that it looks at, too."""
     parent = records.get(plan.crops.pipeline) if plan.crops is not None else None
-    return plan.model.labels if parent is None else (*parent[0].model.labels, *plan.model.labels)
+    return tuple(dict.fromkeys((*(parent[0].model.labels if parent else ()), *plan.model.labels)))
 
 
 def _notes(question: WhyQuestion, plan: PipelinePlan, decisions: Decisions, labels: tuple[str, ...]) -> list[str]:

@@ -47,12 +47,16 @@ def find_socket(config: Path) -> Path:
     """The control socket of the daemon that runs this configuration, even one that is broken now.
 
     The first that is there of: ``$RUNTIME_DIRECTORY``, the state directory that the file names, ``/run/edge-infer``.
+    Raises `NotRunningError` where there is neither a socket nor the file, because of a path with a slip in it.
     """
     own = socket_path(hinted(config))
     candidates = (own, SYSTEM_SOCKET) if config == DEFAULT_CONFIG else (own,)
     seen = {path: _is_there(path) for path in candidates}
-    there = (path for answer in (True, None) for path, found in seen.items() if found is answer)
-    return next(there, candidates[-1])
+    there = (path for answer in (True, None) for path, seen_so in seen.items() if seen_so is answer)
+    found = next(there, None)
+    if found is None and config != DEFAULT_CONFIG and _is_there(config) is False:
+        raise NotRunningError(f"there is no {config}, and without it no daemon on {own}; name its file with -c")
+    return found or candidates[-1]
 
 
 def _is_there(path: Path) -> bool | None:

@@ -265,7 +265,9 @@ class Swap:
                 previous, since = (slot.previous, slot.ts) if slot else (None, timestamp(time.time()))
                 fresh = Slot(Fit.of(pipeline), previous, since)
                 record = replace(record, slots={**record.slots, pipeline.name: fresh})
-                record = record.told(*([] if slot else [self._line(pipeline.model, "first", "configuration")]))
+                record = record.told(
+                    *([] if slot else [self._line(pipeline.model, "first", "configuration", f"in {pipeline.name}")])
+                )
                 self._ledger.note_version(pipeline.model)
         if record != self.record:
             self._ledger.keep(record)

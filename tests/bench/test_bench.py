@@ -70,6 +70,23 @@ def test_the_pipelines_of_a_configuration_with_tiles_and_as_a_table(
     assert re.search(r"^fast path +\d+ of \d+ operators", out, re.MULTILINE)
 
 
+def test_a_cascade_is_measured_though_nothing_is_found_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"device: {{state_dir: {tmp_path / 'state'}}}\nmodels:\n  faces: {{file: {FACES}}}\n"
+        "sources:\n  hall: {kind: synthetic, size: 320x240}\n"
+        "pipelines:\n  closer: {source: {crops: hall, again: 2s}, model: faces}\n"
+        "  hall: {source: hall, model: faces, track: true}\n"
+    )
+    assert main(["bench", "-c", str(config), *QUICK]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["name"] for each in found] == ["closer", "hall"]
+    for each in found:
+        check(each, "320x240")
+
+
 def test_pictures_of_a_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 25, (160, 120))

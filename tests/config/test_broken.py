@@ -117,7 +117,7 @@ BROKEN = {
     "no labels": "models:\n  m: {file: a, labels: []} #! models.m.labels: empty\n",
     "a model that is not there": "models:\n  m:\n    file: none.tflite #! models.m.file: none.tflite\n",
     "a package that is not there": (
-        "device: {state_dir: .}\nmodels:\n  m:\n    use: face@9 #! models.m.use: there is no\n"
+        "device: {state_dir: .}\nmodels:\n  m:\n    use: face@9 #! models.m.use: the store has no face@9\n"
     ),
     # sources
     "no kind": "sources:\n  s: {device: /dev/video0} #! sources.s.kind: is missing\n",

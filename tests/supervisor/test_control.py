@@ -69,6 +69,14 @@ def test_a_folder_of_a_long_name_will_do(tmp_path: Path) -> None:
         ask(folder / "control.sock", {"do": "status"})
 
 
+def test_a_slip_in_the_path_of_the_configuration_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    with pytest.raises(NotRunningError, match=r"there is no \S+/confg\.yaml"):
+        find_socket(tmp_path / "confg.yaml")
+    with serving(tmp_path / "control.sock"):
+        assert find_socket(tmp_path / "confg.yaml") == tmp_path / "control.sock"
+
+
 def test_a_file_travels_with_a_request(tmp_path: Path) -> None:
     target = tmp_path / "picture"
     with serving(tmp_path / "control.sock"), target.open("wb") as file:
