@@ -73,13 +73,18 @@ def judged(status: Status, digest: str, name: str | None) -> Look:
     bad = {key: model for key, model in models.items() if model.state in ("rejected", "rolled_back")}
     lines = tuple(_line(key, model) for key, model in (bad or models).items())
     if bad:
-        return Look(lines, 1)
+        return Look(lines, None if any(map(_is_going_back, bad.values())) else 1)
     return Look(lines, 0 if all(model.state == "active" for model in models.values()) else None)
 
 
 def _look(socket: Path, config: Path, name: str | None) -> Look:
     status = decode(Status, ask(socket, {"do": "status"}, timeout=30.0))
     return judged(status, hashlib.sha256(read(config)).hexdigest(), name)
+
+
+def _is_going_back(model: ModelStatus) -> bool:
+    """Whether it is rolled back, and serves until the one before is loaded: what serves is not known yet."""
+    return model.state == "rolled_back" and model.sha is not None and model.sha == model.candidate
 
 
 def _line(name: str, model: ModelStatus) -> str:
