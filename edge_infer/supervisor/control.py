@@ -252,6 +252,7 @@ class _Client:
             return None
         try:
             body = json.loads(self._data)
+            dumps(body)  # half a character, or no number: what cannot be said to a room, or in an answer
         except (ValueError, RecursionError):
             body = None
         request = Request(self._connection, body if isinstance(body, dict) else {}, tuple(self._files))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Final
 
+from edge_infer.messages import NAME_PATTERN
 from edge_infer.rooms import GrabDone
 from edge_infer.supervisor.control import Request
 from edge_infer.supervisor.house import House
@@ -24,7 +26,7 @@ class Grabs:
     def begin(self, request: Request) -> None:
         """Hands a request on, or answers it with the reason why not."""
         source = request.body.get("source")
-        if not isinstance(source, str) or not request.files:
+        if not isinstance(source, str) or not re.fullmatch(NAME_PATTERN, source) or not request.files:
             request.answer({"error": "a picture needs the name of a source and a file to write into"})
         elif len(self._waiting) >= MOST_WAITING:
             request.answer({"error": f"{MOST_WAITING} pictures are being taken already; try again in a moment"})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
-from typing import Final, TypeGuard
+from typing import Final
 
-from edge_infer.codec import JsonValue, encode
+from edge_infer.codec import decode, encode
+from edge_infer.errors import WireError
 from edge_infer.rooms import WhyAnswer, WhyQuestion
 from edge_infer.supervisor.control import Request
 from edge_infer.supervisor.house import House
@@ -25,13 +25,17 @@ class Whys:
 
     def begin(self, request: Request) -> None:
         """Hands a question on, or says why not."""
-        pipeline, label, since, until = (request.body.get(key) for key in ("pipeline", "label", "since", "until"))
-        fits = all(isinstance(each, str) or each is None for each in (pipeline, label))
-        if not fits or not (_is_time(since) and _is_time(until) and since <= until):
-            request.answer({"error": "a question needs since and until, and may name a pipeline and a label"})
+        asked = {key: request.body.get(key) for key in ("since", "until", "pipeline", "label")}
+        try:
+            question = decode(WhyQuestion, asked)
+        except WireError as error:
+            request.answer({"error": f"a question needs since and until, and may name a pipeline and a label: {error}"})
+            return
+        if question.since > question.until:
+            request.answer({"error": "a question has since before until"})
         elif len(self._waiting) >= MOST_WAITING:
             request.answer({"error": "others are asking; try again in a moment"})
-        elif not self._house.ask_why(WhyQuestion(since, until, pipeline, label)):
+        elif not self._house.ask_why(question):
             request.answer({"error": "the engine does not run now; try again in a moment"})
         else:
             self._waiting.append((time.monotonic() + WITHIN, request))
@@ -52,7 +56,3 @@ class Whys:
     def _answer(self, answer: WhyAnswer) -> None:
         if self._waiting:
             self._waiting.popleft()[1].answer({"error": answer.error} if answer.error else encode(answer))
-
-
-def _is_time(value: JsonValue) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -106,6 +106,16 @@ def test_clients_that_say_nothing_nonsense_or_too_much_disturb_nobody(tmp_path: 
         assert seen[-1] == {"do": "status"}
 
 
+def test_what_could_not_be_said_on_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with serving(path):
+        for body in (b'{"do":"models","action":"retry","name":"\\ud800"}\n', b'{"do":NaN}\n'):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+                client.sendall(body)
+                assert json.loads(client.recv(1000)) == {"asked": None}
+
+
 def test_a_left_over_socket_is_replaced_and_a_missing_daemon_is_named(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     left = socket.socket(socket.AF_UNIX)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.supervisor.control import ask
 from tests.broker import Broker, Subscriber, eventually, free_port
 from tests.running import MODEL, Daemon, alive, config
 
@@ -95,6 +96,19 @@ def test_a_reload_restarts_only_what_changed_and_clears_what_is_gone(
     assert numbers == list(range(1, len(numbers) + 1))
     nulls = [heard.at for heard in subscriber.on(f"{P}/two/state") if heard.value.get("reason")]
     assert max(nulls) < subscriber.on(f"{P}/two/result")[0].at
+
+
+def test_a_question_that_the_engine_could_not_take_costs_an_answer_only(daemon: Daemon) -> None:
+    engine = daemon.pids()["engine"]
+    done = daemon.command("why", "--label", "x" * 200)
+    assert done.returncode == 1
+    assert "WhyQuestion.label: 200 characters are more than 128" in done.stderr
+    with Path(os.devnull).open("wb") as nothing:
+        way = daemon.folder / "state" / "control.sock"
+        said = ask(way, {"do": "grab", "source": "x" * 200}, files=(nothing.fileno(),))
+    assert "needs the name of a source" in said["error"]
+    assert daemon.command("why").returncode == 0  # by the same engine
+    assert daemon.pids()["engine"] == engine
 
 
 def test_sighup_reloads(daemon: Daemon, broker: Broker, subscriber: Subscriber) -> None:
