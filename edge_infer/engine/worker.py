@@ -174,13 +174,17 @@ class Worker:
             self._pause()
             return
         reason = self.feed.blocked()
-        if taken is not None and reason in (None, "source_ended"):  # the last frame of a source counts too
+        if taken is not None and (reason is None or self._counts(reason)):
             if (unheard := self._cursor.unheard) is not None:
                 self._cursor.unheard = None
                 self._say_nothing(unheard)
             self._use(serving, taken)
         elif reason:
             self._say_nothing(reason)
+
+    def _counts(self, reason: Reason) -> bool:
+        """Whether a frame counts all the same: the last one of a source, and one of a file that only waited for us."""
+        return reason == "source_ended" or (reason == "source_lost" and self.feed.lossless)
 
     def _take(self, serving: Serving) -> Captured | None:
         """The next frame, if it is time for one and there is one."""

@@ -20,6 +20,7 @@ from edge_infer.engine.capture import local_capture
 from edge_infer.engine.decoders.blazeface import BlazeFace
 from edge_infer.engine.feed import Cursor, Feed
 from edge_infer.engine.frame import Frame
+from edge_infer.engine.health import LOST_AFTER
 from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.records import Candidates
 from edge_infer.engine.worker import Worker
@@ -55,6 +56,18 @@ class Slow(BlazeFace):
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Candidates:
         time.sleep(3.0)
+        return super().__call__(tensors)
+
+
+class SlowAtFirst(BlazeFace):
+    """Takes longer for the first frame (the first call of all warms the model) than a camera may be silent."""
+
+    calls = 0
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Candidates:
+        self.calls += 1
+        if self.calls == 2:
+            time.sleep(LOST_AFTER + 0.5)
         return super().__call__(tensors)
 
 
@@ -171,6 +184,21 @@ def test_a_frame_that_cannot_be_copied_costs_no_more_than_that_frame(
     eventually(lambda: outlet.numbered("door") == 1, "a result of the next frame")
     pipeline.close()
     feed.close()
+
+
+def test_a_file_that_had_to_wait_for_the_model_is_not_lost_nor_is_a_frame_of_it(
+    ends: tuple[Outlet, Channel], tmp_path: Path
+) -> None:
+    outlet, channel = ends
+    feed, records = images(tmp_path, 4), list[Any]()
+    pipeline = Worker(replace(pipeline_plan(SlowAtFirst), ahead="always"), feed, outlet)
+    pipeline.start()
+    feed.start(local_capture(feed.plan))
+    eventually(lambda: "source_ended" in reasons(heard(channel, records)), "end of the source", 30)
+    pipeline.close()
+    feed.close()
+    assert len([record for record in records if isinstance(record, Handover)]) == 4
+    assert "source_lost" not in reasons(records)
 
 
 def test_a_lossless_source_that_nobody_wants_waits(tmp_path: Path) -> None:
