@@ -149,7 +149,8 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)]
         lead = "".join(cell + GAP for cell in cells)
         indent = len(lead) or len(GAP)
-        wrapped = textwrap.wrap(row[-1], max(40, WIDTH - len(lead)), break_on_hyphens=False) or [""]
+        width = max(40, WIDTH - len(lead))
+        wrapped = textwrap.wrap(row[-1], width, break_on_hyphens=False, break_long_words=False) or [""]
         yield (lead + wrapped[0]).rstrip().replace(GLUE, " ")
         yield from (" " * indent + line.replace(GLUE, " ") for line in wrapped[1:])
 

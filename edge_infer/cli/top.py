@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--interval {args.interval:g} is not within 0.1 and 3600 seconds")
     path = find_socket(args.config)
     ask(path, {"do": "status"}, timeout=PATIENCE)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the terminal is put right again
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell had it ignored; the terminal is put right again
+        signal.signal(number, signal.default_int_handler)
     try:
         if args.json:
             _print_lines(path, args)

@@ -60,7 +60,8 @@ class Capture:
         self._kept = 0
         self._missed = 0
         self._stop = threading.Event()
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ALL_PROTOCOLS))
+        everything = socket.htons(_ALL_PROTOCOLS)  # one of an interface hears nothing before it is bound to that
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0 if interface else everything)
         if interface:
             self._socket.bind((interface, _ALL_PROTOCOLS))
         with suppress(OSError):  # without the power to do so it stays smaller

@@ -208,7 +208,7 @@ class Link:
         if self._ended is None:
             self._ended = self._impatient(now)
         if self._ended is None and client.socket() is None:
-            self._ended = Trouble(f"the connection to {address(self.plan)} ended")
+            self._ended = Trouble(f"the connection to {address(self.plan)} ended") if self._up else closed(self.plan)
         if self._ended is not None:
             self._fail(self._ended)
 

@@ -92,12 +92,13 @@ def one_way_out(folder: Path, seconds: float) -> list[Finding]:
     if isinstance(seen, str):
         return [Finding("one way out", f"not to be had here: {seen}", None)]
     elsewhere, caught = sum(seen.elsewhere.values()), sum(seen.control.values())
+    whither = "".join(f", {count} to {place}" for place, count in seen.elsewhere.items())
     kernel = ", ".join(f"{count} {what}" for what, count in seen.kernel.items())
     whole = seen.missed == 0 and seen.packets > seen.results
     return [
         Finding(
             f"{seconds:g} s of one way out: packets to any but the broker",
-            f"{elsewhere} of {seen.packets}",
+            f"{elsewhere} of {seen.packets}{whither}",
             elsewhere == 0 and whole,
         ),
         Finding("  of the kernel itself, to find the broker", kernel or "none", True),

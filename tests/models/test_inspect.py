@@ -36,6 +36,12 @@ def test_a_usable_model_is_explained_and_exits_with_0(capsys: pytest.CaptureFixt
     assert all(len(line) <= 120 for line in out.splitlines())
 
 
+def test_a_long_path_stays_in_one_piece(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / ("deep" * 30)
+    shutil.copytree(SHIPPED, path)
+    assert inspect(capsys, str(path))[1].startswith(f"file         {path}/")
+
+
 def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = inspect(capsys, str(SHIPPED), "--json")
     assert (code, err) == (0, "")
