@@ -88,11 +88,13 @@ Tallies = Annotated[tuple[Tally, ...], Size(512)]
 class EngineHello:
     """Answers `PublisherHello`: from here on everything above the safe numbers of this boot comes again, in order.
 
-    What was read before this answer will be said again; a number that is left out after it is lost.
+    What was read before this answer will be said again; a number that is left out after it is lost. ``again``: it has
+    answered a publisher before this one, which may have sent some of it.
     """
 
     boot: Boot
     tallies: Tallies = ()
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

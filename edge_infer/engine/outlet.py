@@ -67,7 +67,7 @@ class Outlet:
         self._kept: deque[_Kept] = deque()
         self._kept_bytes = 0
         self._sent = 0  # how many of the kept, from the oldest, have been written to the channel
-        self._greet = False
+        self._greet = self._greeted = False
         self._states: dict[str, StateUpdate] = {}
         self._unsaid: dict[str, StateUpdate] = {}
 
@@ -169,9 +169,9 @@ class Outlet:
 
     def _flush(self) -> bool:
         if self._greet:
-            if not self._channel.send(EngineHello(self.boot, self._tallies())):
+            if not self._channel.send(EngineHello(self.boot, self._tallies(), self._greeted)):
                 return False
-            self._greet = False
+            self._greet, self._greeted = False, True
         while self._sent < len(self._kept):
             if not self._channel.send_packed(self._kept[self._sent].data):
                 return False

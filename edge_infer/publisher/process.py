@@ -96,7 +96,7 @@ class Publisher:
         self._memory = TopicMemory()
         self._vocabulary = Vocabulary()
         self._discovery = Discovery(self._retained, self._egress)
-        self._given: dict[Series, int] = {}  # by an engine before it greeted
+        self._given: dict[Series, int] = {}  # to a publisher before this one
         self._open = OpenEvents(EventNotes(slate))
         self._health = HealthClock(board)
         self._plan: Plan | None = None
@@ -259,7 +259,8 @@ class Publisher:
     def _greet(self, hello: EngineHello) -> None:
         """What came before this answer and is of its boot comes again; of an engine that died, it is all there is."""
         self._greeted = True
-        self._given = {Series(each.pipeline, hello.boot, each.kind): each.given for each in hello.tallies}
+        again = hello.tallies if hello.again else ()
+        self._given = {Series(each.pipeline, hello.boot, each.kind): each.given for each in again}
         self._learn_ends()
         self._outbox.resume(hello.boot, hello.tallies)
         self._put_early(lambda boot: boot != hello.boot)

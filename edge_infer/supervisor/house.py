@@ -15,7 +15,7 @@ from edge_infer.boot import new_boot
 from edge_infer.codec import dumps, encode
 from edge_infer.config.plan import Plan
 from edge_infer.lights import given, lit, new_lights, put_out
-from edge_infer.messages import timestamp
+from edge_infer.messages import Sentence, timestamp
 from edge_infer.rooms import (
     Announce,
     ApplyPlan,
@@ -61,7 +61,7 @@ class Trouble:
     """The last thing that went wrong."""
 
     ts: str
-    text: str
+    text: Sentence
 
 
 @dataclass(slots=True)

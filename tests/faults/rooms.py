@@ -101,7 +101,10 @@ def late_brokers(folder: Path, repeat: int) -> Figure:
         port = free_port()
         with Daemon(place, config(port)) as daemon:
             eventually(lambda d=daemon: "listens" in d.status().get("broker", {}).get("text", ""), "word of no broker")
-            eventually(lambda d=daemon: d.status()["pipelines"]["faces"]["fps"] > 0, "inference without a broker")
+            eventually(
+                lambda d=daemon: d.status()["pipelines"].get("faces", {}).get("fps", 0) > 0,
+                "inference without a broker",
+            )
             moment = time.monotonic()
             with Broker(place, port=port) as broker, Subscriber(broker.port) as subscriber:
                 online = subscriber.wait(f"{P}/status", lambda heard: heard.payload == b"online", deadline=40)

@@ -178,7 +178,7 @@ def test_word_of_an_engine_that_died_does_not_undo_what_the_next_one_said(
         os.kill(rooms["engine"], signal.SIGKILL)
         eventually(lambda: daemon.status()["boot"] not in (None, boot), "word of the next engine", 30)
         boot = daemon.status()["boot"]
-        eventually(lambda: daemon.status()["pipelines"]["faces"]["fps"] > 0, "its frames", 30)
+        eventually(lambda: daemon.status()["pipelines"].get("faces", {}).get("fps", 0) > 0, "its frames", 30)
         moment = time.monotonic()
         os.kill(rooms["publisher"], signal.SIGCONT)
         subscriber.wait(f"{P}/faces/state", lambda heard: heard.at > moment and heard.value["boot"] == boot)
