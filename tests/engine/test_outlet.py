@@ -71,6 +71,8 @@ def test_a_new_publisher_gets_what_was_not_acknowledged_and_every_state(ends: tu
     assert records[0] == EngineHello(BOOT, (Tally("door", "result", 4, 2, 1),))
     assert numbers(records, "door") == [3, 4]
     assert records[-1] == StateUpdate("door", state(1))
+    outlet.again()
+    assert drain(channel)[0] == EngineHello(BOOT, (Tally("door", "result", 4, 2, 1),), again=True)
 
 
 def test_an_acknowledgement_of_another_boot_frees_nothing(ends: tuple[Outlet, Channel]) -> None:
