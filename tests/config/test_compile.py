@@ -312,6 +312,16 @@ def test_no_copy_is_made_of_a_model_that_no_pipeline_has(make: Make, tmp_path: P
     }
 
 
+def test_reading_a_file_that_is_broken_loads_no_numpy(make: Make) -> None:
+    """It takes a third of the time that the reading takes until then."""
+    code = (
+        "import sys; from pathlib import Path; from edge_infer.config.compile import compile_config\n"
+        "assert compile_config(Path(sys.argv[1])).problems; print('numpy' in sys.modules, 'yaml' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(make("mqtt: {prot: 1}\n"))]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False True\n"
+
+
 def test_the_child_prints_one_object(make: Make, tmp_path: Path) -> None:
     def child(path: Path) -> tuple[int, Compiled]:
         command = [sys.executable, "-m", "edge_infer.config", str(path)]

@@ -39,12 +39,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
 from edge_infer.codec import decode
 from edge_infer.config.plan import Color, Gives, SourcePlan
-from edge_infer.engine.frame import Pixels, Signal
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.tables import load, names, target
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who reads a configuration needs none of NumPy for the names of the kinds
     from typing_extensions import Self
+
+    from edge_infer.engine.frame import Pixels, Signal
 
 GROUP: Final = "edge_infer.sources"
 SOURCES: Final[Mapping[str, str]] = {
