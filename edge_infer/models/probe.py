@@ -76,10 +76,10 @@ class Probe(Closing):
             self._process, self._asked = _start(self._store), False
 
     def copying_to(self, store: Path | None) -> None:
-        """Models are copied there from now on, or nowhere; a child that is fenced in elsewhere ends."""
-        if store != self._store:
+        """Models are copied there from now on, or nowhere; a child that may write elsewhere only ends."""
+        if store is not None and store != self._store:
             self.close()
-            self._store = store
+        self._store = store
 
     def outcome(self, request: ModelRequest, last: float = math.inf, *, keep: bool = True) -> ModelPlan | ModelError:
         """The plan of a model, or what is wrong with it; raises `StartError` when no model can be tried here.

@@ -110,6 +110,16 @@ def test_a_child_that_began_early_is_the_one_that_tries(tmp_path: Path) -> None:
         assert _pid(child) == began
 
 
+def test_a_child_that_began_tries_for_a_broken_configuration_too_and_copies_nothing(tmp_path: Path) -> None:
+    with Probe(tmp_path / "here") as child:
+        child.begin()
+        began = _pid(child)
+        child.copying_to(None)
+        assert Path(child.examine(ModelRequest("m", str(SHIPPED))).plan.path).parent == SHIPPED
+        assert _pid(child) == began
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 def test_a_child_that_began_for_another_store_does_not_write_there(tmp_path: Path) -> None:
     with Probe(tmp_path / "here") as child:
         child.begin()
