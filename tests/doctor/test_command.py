@@ -102,3 +102,5 @@ def test_without_all_of_proc_it_says_why_models_crawl(tmp_path: Path) -> None:
     found = {finding["what"]: finding for finding in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == 1
     assert "ProcSubset=pid" in found["processor"]["remedy"]
+    assert found["runtime"]["level"] == "warn"
+    assert "brings nothing" in found["runtime"]["fact"]
