@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli import models_running, models_use, models_wait, promotion, signing
-from edge_infer.cli.argument import argument
+from edge_infer.cli.action import add_action, add_config
 from edge_infer.cli.owner import act_as_owner_of
-from edge_infer.config.places import DEFAULT_CONFIG, hinted
-from edge_infer.config.units import parse_duration
+from edge_infer.config.places import hinted
 from edge_infer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,50 +28,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.epilog = "example: edge-infer models pull person-present"
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    _action(actions, "list", "packages of the store, and models of the catalogue", "")
-    show = _action(
-        actions, "show", "one package or model of the catalogue, with all that is known about it", "person-present"
-    )
+    add_config(add_action(actions, "list", "packages of the store, and models of the catalogue", "", _list))
+    purpose = "one package or model of the catalogue, with all that is known about it"
+    show = add_config(add_action(actions, "show", purpose, "person-present", _show))
     show.add_argument("name", metavar="NAME[@VERSION]", help="as list prints it; or a model of the configuration")
-    into = _action(actions, "add", "tries a package of yours and copies it into the store", "person/1.2.0")
+    purpose = "tries a package of yours and copies it into the store"
+    into = add_config(add_action(actions, "add", purpose, "person/1.2.0", _add))
     into.add_argument("path", metavar="PATH", type=Path, help="a package's folder, or X.tflite with X.yaml beside it")
-    past = _action(
-        actions, "history", "what happened to the models of the running daemon: when, by whom, and why", "faces"
-    )
-    past.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
-    back = _action(
-        actions, "rollback", "goes back to the model that served before; this one is not tried again", "faces"
-    )
-    back.add_argument("name", metavar="NAME", help="of the configuration")
-    more = _action(actions, "retry", "tries a model once more that was rejected or rolled back", "faces")
-    more.add_argument("name", metavar="NAME", help="of the configuration")
-    rise = _action(
-        actions,
-        "promote",
-        "makes a shadow the model of its pipeline: edits the file, and applies it",
-        "next --pipeline door-faces",
-    )
-    rise.add_argument("name", metavar="NAME", help="of the shadow's model in the configuration")
-    rise.add_argument("--pipeline", metavar="P", help="of several that it is the shadow in; default: all")
-    take = _action(
-        actions,
-        "use",
-        "makes a package the model of this name: edits the file, and applies it",
-        "faces face-detect@1.1.0",
-    )
-    take.add_argument("name", metavar="NAME", help="of the configuration")
-    take.add_argument("package", metavar="PACKAGE@VERSION", help="of the store")
-    stay = _action(
-        actions, "wait", "waits until models are through their probation; 1 when one is not", "faces --timeout 10m"
-    )
-    stay.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
-    stay.add_argument("--timeout", metavar="TIME", type=argument(parse_duration), default=300.0, help="default: 5m")
-    fetch = _action(
-        actions,
-        "pull",
-        "fetches a model of the catalogue, tries it and puts it into the store",
-        "person-present --from downloads",
-    )
+    for others in (models_running, promotion, models_use, models_wait):
+        others.add(actions)
+    purpose = "fetches a model of the catalogue, tries it and puts it into the store"
+    fetch = add_config(add_action(actions, "pull", purpose, "person-present --from downloads", _pull))
     fetch.add_argument("name", metavar="NAME[@VERSION]", help="of the catalogue, as list prints it")
     fetch.add_argument("--mirror", metavar="URL", default=os.environ.get(MIRROR) or None, help=f"default: ${MIRROR}")
     fetch.add_argument(
@@ -81,67 +47,45 @@ def add(parser: argparse.ArgumentParser) -> None:
     signing.add(actions)
 
 
-def _action(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str, example: str
-) -> argparse.ArgumentParser:
-    """``example``: the words after the name of the action."""
-    child = actions.add_parser(
-        name, help=purpose, description=purpose, epilog=f"example: edge-infer models {name} {example}".rstrip()
-    )
-    child.add_argument(
-        "-c",
-        "--config",
-        type=Path,
-        default=DEFAULT_CONFIG,
-        metavar="FILE",
-        help=f"names the store and the daemon; {DEFAULT_CONFIG}",
-    )
-    return child
-
-
 def run(args: argparse.Namespace) -> int:
     """Does one action; 0 when it is done."""
-    if args.action in models_running.ACTIONS:
-        return models_running.run(args)
-    if args.action in promotion.ACTIONS:
-        return promotion.run(args)
-    if args.action in models_use.ACTIONS:
-        return models_use.run(args)
-    if args.action in models_wait.ACTIONS:
-        return models_wait.run(args)
-    if args.action in signing.ACTIONS:
-        return signing.run(args)
-    from edge_infer.models.catalogue import read_catalogue
+    done: int = args.do(args)
+    return done
+
+
+def _library(args: argparse.Namespace) -> Library:
     from edge_infer.models.library import Library
 
-    library = Library(hinted(args.config) / "models")
-    if args.action == "list":
-        _print(_table(_rows(library.packages(), read_catalogue().values())))
-    elif args.action == "show":
-        _show(args.name, library, models_running.serving(args.config, args.name))
-    elif args.action == "add":
-        _add(args.path, library)
-    else:
-        _pull(args, library)
+    return Library(hinted(args.config) / "models")
+
+
+def _list(args: argparse.Namespace) -> int:
+    from edge_infer.models.catalogue import read_catalogue
+
+    _print(_table(_rows(_library(args).packages(), read_catalogue().values())))
     return 0
 
 
-def _add(path: Path, library: Library) -> None:
+def _add(args: argparse.Namespace) -> int:
     from edge_infer.models.acquire import add as add_package
 
+    library = _library(args)
     act_as_owner_of(library.folder.parent)
-    _tell(add_package(path.absolute(), library))
+    _tell(add_package(args.path.absolute(), library))
+    return 0
 
 
-def _pull(args: argparse.Namespace, library: Library) -> None:
+def _pull(args: argparse.Namespace) -> int:
     from edge_infer.models.acquire import pull
     from edge_infer.models.catalogue import choose, read_catalogue
 
+    library = _library(args)
     act_as_owner_of(library.folder.parent)
     offer = choose(read_catalogue(), args.name)
     with _Bar(offer.title) as bar:
         arrival = pull(offer, library, bar, args.mirror, args.folder.absolute() if args.folder else None)
     _tell(arrival)
+    return 0
 
 
 def _tell(arrival: Arrival) -> None:
@@ -163,10 +107,11 @@ def _rows(stored: Sequence[Stored], offers: Iterable[Offer]) -> Iterable[tuple[s
             yield offer.title, "pull it", _megabytes(offer.listed.bytes), offer.listed.licence, offer.listed.about
 
 
-def _show(name: str, library: Library, running: Sequence[str]) -> None:
+def _show(args: argparse.Namespace) -> int:
     from edge_infer.models.catalogue import read_catalogue
 
-    packages = library.find(name)
+    name, running = args.name, models_running.serving(args.config, args.name)
+    packages = _library(args).find(name)
     offers = [offer for offer in read_catalogue().values() if name in (offer.name, offer.title)]
     if not packages and not offers and not running:
         raise ConfigError(
@@ -187,6 +132,7 @@ def _show(name: str, library: Library, running: Sequence[str]) -> None:
             ("example", _example(offer)),
         ]
         _print([f"{offer.title}: in the catalogue", *_table(rows), "manifest:", *_indented(offer.manifest())])
+    return 0
 
 
 def _known(package: Stored) -> Iterable[tuple[str, str]]:

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from edge_infer.cli.action import Actions, add_action, add_config
 from edge_infer.codec import ABSENT, decode
 from edge_infer.errors import EdgeInferError
 from edge_infer.messages import ModelStatus, ShadowStatus
 from edge_infer.models.serving import Happened, What
 from edge_infer.supervisor.control import NotRunningError, ask, find_socket
 
-ACTIONS: Final = ("history", "rollback", "retry")
 WORDS: Final[dict[What, str]] = {
     "first": "first",
     "tried": "tried",
@@ -26,6 +26,19 @@ WORDS: Final[dict[What, str]] = {
     "retry": "retried",
     "shadow_off": "shadow off",
 }
+
+
+def add(actions: Actions) -> None:
+    """Declares the actions."""
+    purpose = "what happened to the models of the running daemon: when, by whom, and why"
+    past = add_config(add_action(actions, "history", purpose, "faces", run))
+    past.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
+    purpose = "goes back to the model that served before; this one is not tried again"
+    back = add_config(add_action(actions, "rollback", purpose, "faces", run))
+    back.add_argument("name", metavar="NAME", help="of the configuration")
+    purpose = "tries a model once more that was rejected or rolled back"
+    more = add_config(add_action(actions, "retry", purpose, "faces", run))
+    more.add_argument("name", metavar="NAME", help="of the configuration")
 
 
 def run(args: argparse.Namespace) -> int:

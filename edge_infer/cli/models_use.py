@@ -5,15 +5,22 @@ from __future__ import annotations
 import argparse
 import hashlib
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from edge_infer.cli.action import Actions, add_action, add_config
 from edge_infer.cli.config_edit import apply_edit, read, tell
 from edge_infer.config.package_use import using
 from edge_infer.config.places import hinted
 from edge_infer.errors import ConfigError, ModelError
 from edge_infer.supervisor.control import ask, find_socket
 
-ACTIONS: Final = ("use",)
+
+def add(actions: Actions) -> None:
+    """Declares the action."""
+    purpose = "makes a package the model of this name: edits the file, and applies it"
+    take = add_config(add_action(actions, "use", purpose, "faces face-detect@1.1.0", run))
+    take.add_argument("name", metavar="NAME", help="of the configuration")
+    take.add_argument("package", metavar="PACKAGE@VERSION", help="of the store")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
+from edge_infer.cli.action import Actions, add_action, add_config
+from edge_infer.cli.argument import argument
 from edge_infer.cli.config_edit import read
 from edge_infer.codec import ABSENT, decode
-from edge_infer.config.units import format_duration
+from edge_infer.config.units import format_duration, parse_duration
 from edge_infer.config.words import plain
 from edge_infer.errors import ConfigError
 from edge_infer.messages import ModelStatus
 from edge_infer.supervisor.control import NotRunningError, ask, find_socket
 from edge_infer.supervisor.status import Status
 
-ACTIONS: Final = ("wait",)
 PAUSE: Final = 0.5
 """Seconds between two looks."""
 MOST: Final = 1000
@@ -37,6 +38,14 @@ class Look:
 
     lines: tuple[str, ...]
     code: int | None = None
+
+
+def add(actions: Actions) -> None:
+    """Declares the action."""
+    purpose = "waits until models are through their probation; 1 when one is not"
+    stay = add_config(add_action(actions, "wait", purpose, "faces --timeout 10m", run))
+    stay.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
+    stay.add_argument("--timeout", metavar="TIME", type=argument(parse_duration), default=300.0, help="default: 5m")
 
 
 def run(args: argparse.Namespace) -> int:

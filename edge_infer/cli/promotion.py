@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Final
+from typing import Any
 
+from edge_infer.cli.action import Actions, add_action, add_config
 from edge_infer.cli.config_edit import apply_edit, read
 from edge_infer.config.promotion import promoted
 from edge_infer.supervisor.control import ask, find_socket
 
-ACTIONS: Final = ("promote",)
+
+def add(actions: Actions) -> None:
+    """Declares the action."""
+    purpose = "makes a shadow the model of its pipeline: edits the file, and applies it"
+    rise = add_config(add_action(actions, "promote", purpose, "next --pipeline door-faces", run))
+    rise.add_argument("name", metavar="NAME", help="of the shadow's model in the configuration")
+    rise.add_argument("--pipeline", metavar="P", help="of several that it is the shadow in; default: all")
 
 
 def run(args: argparse.Namespace) -> int:

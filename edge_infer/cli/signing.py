@@ -7,19 +7,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edge_infer.cli.action import Actions, add_action
 from edge_infer.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from edge_infer.models.request import TrustedKey
 
-ACTIONS: Final = ("sign", "verify")
 _PACKAGE: Final = "a package's folder, or X.tflite with X.yaml beside it"
 
 
-def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(actions: Actions) -> None:
     """Declares the actions."""
     purpose = "signs a package: adds the digests that its manifest lacks, and writes FILE.sig beside the model"
-    sign = actions.add_parser("sign", help=purpose, description=purpose)
+    sign = add_action(actions, "sign", purpose, "person/1.2.0 --key release.key", _sign)
     sign.add_argument("path", metavar="PACKAGE", type=Path, help=_PACKAGE)
     how = sign.add_mutually_exclusive_group(required=True)
     how.add_argument(
@@ -28,19 +28,12 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     how.add_argument(
         "--print", action="store_true", help="print the bytes to be signed instead, for a key that lies elsewhere"
     )
-    sign.epilog = "example: edge-infer models sign person/1.2.0 --key release.key"
     purpose = "checks a package as a device with require_signature does: its signature, and the digest of every file"
-    verify = actions.add_parser("verify", help=purpose, description=purpose)
+    verify = add_action(actions, "verify", purpose, "person/1.2.0 --keys keys/", _verify)
     verify.add_argument("path", metavar="PACKAGE", type=Path, help=_PACKAGE)
     verify.add_argument(
         "--keys", metavar="PATH", type=Path, required=True, help="a public key (PEM), or a folder with some (*.pem)"
     )
-    verify.epilog = "example: edge-infer models verify person/1.2.0 --keys keys/"
-
-
-def run(args: argparse.Namespace) -> int:
-    """Does one action; 0 when it is done."""
-    return _sign(args) if args.action == "sign" else _verify(args)
 
 
 def _sign(args: argparse.Namespace) -> int:

@@ -1,0 +1,29 @@
+"""One action of ``edge-infer models``: each is declared where it is done."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from edge_infer.config.places import DEFAULT_CONFIG
+
+Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
+Run: TypeAlias = Callable[[argparse.Namespace], int]
+
+
+def add_action(actions: Actions, name: str, purpose: str, example: str, run: Run) -> argparse.ArgumentParser:
+    """Its parser, to which it may add; ``example``: the words after its name, ``run`` does it."""
+    child = actions.add_parser(
+        name, help=purpose, description=purpose, epilog=f"example: edge-infer models {name} {example}".rstrip()
+    )
+    child.set_defaults(do=run)
+    return child
+
+
+def add_config(child: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """For an action that works on a store or a daemon."""
+    told = f"names the store and the daemon; {DEFAULT_CONFIG}"
+    child.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=told)
+    return child
