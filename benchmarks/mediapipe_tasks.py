@@ -3,29 +3,15 @@
 usage: mediapipe_tasks.py MODEL FRAMES SECONDS PORT KIND    KIND: classifier or detector
 """
 
-import itertools
 import json
 import sys
 import time
 
 import cv2
 import mediapipe as mp
-import numpy as np
 import paho.mqtt.client as mqtt
+from frames import frames
 from mediapipe.tasks.python import BaseOptions, vision
-
-
-def frames(path):
-    """Pictures again and again."""
-    if path.endswith(".npy"):
-        yield from itertools.cycle(np.load(path))
-    while True:
-        capture = cv2.VideoCapture(path)
-        while True:
-            good, frame = capture.read()
-            if not good:
-                break
-            yield frame
 
 
 def make(kind, model):

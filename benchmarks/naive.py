@@ -3,7 +3,6 @@
 usage: naive.py MODEL FRAMES SECONDS PORT    FRAMES: a video file, or a .npy of pictures [n, height, width, 3]
 """
 
-import itertools
 import json
 import resource
 import sys
@@ -13,19 +12,7 @@ import cv2
 import numpy as np
 import paho.mqtt.client as mqtt
 from ai_edge_litert.interpreter import Interpreter
-
-
-def frames(path):
-    """Pictures again and again."""
-    if path.endswith(".npy"):
-        yield from itertools.cycle(np.load(path))
-    while True:
-        capture = cv2.VideoCapture(path)
-        while True:
-            good, frame = capture.read()
-            if not good:
-                break
-            yield frame
+from frames import frames
 
 
 def main():

@@ -3,7 +3,6 @@
 usage: queues.py MODEL FRAMES SECONDS PORT    FRAMES: a video file, or a .npy of pictures [n, height, width, 3]
 """
 
-import itertools
 import json
 import multiprocessing
 import sys
@@ -12,21 +11,9 @@ from multiprocessing import shared_memory
 
 import cv2
 import numpy as np
+from frames import frames
 
 SLOTS = 4
-
-
-def frames(path):
-    """Pictures again and again."""
-    if path.endswith(".npy"):
-        yield from itertools.cycle(np.load(path))
-    while True:
-        capture = cv2.VideoCapture(path)
-        while True:
-            good, frame = capture.read()
-            if not good:
-                break
-            yield frame
 
 
 def read(path, name, shape, free, full):

@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_infer.engine.annotate import annotate
 from edge_infer.engine.frame import Frame, Pixels
+from edge_infer.engine.geometry import Box
 from edge_infer.engine.inputs import Found
 from edge_infer.engine.interpreter import Interpreter
 from edge_infer.engine.tasks import Findings
@@ -34,8 +35,6 @@ HEIGHT: Final = 720
 """Pixels that a drawn picture has at most, from top to bottom."""
 CAPTION: Final = 30
 GAP: Final = 8
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,10 @@ from typing import Final
 
 import cv2
 import numpy as np
+from replay_picture import ROOT, write
 
-from edge_infer.cli import main
 from edge_infer.engine.picture import read_picture
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 FRAMES: Final = 60
 FRAME: Final = 52
 SIZE: Final = (640, 360)
@@ -53,20 +52,7 @@ def film(path: Path) -> None:
     writer.release()
 
 
-def make() -> int:
-    """Writes the picture."""
-    with tempfile.TemporaryDirectory() as folder:
-        config, out = Path(folder, "config.yaml"), Path(folder, "out.mp4")
-        film(config.with_name("wall.avi"))
-        config.write_text(CONFIG)
-        code = main(["replay", "-c", str(config), "--annotate", str(out)])
-        capture = cv2.VideoCapture(str(out))
-        capture.set(cv2.CAP_PROP_POS_FRAMES, FRAME)
-        picture = capture.read()[1]
-        capture.release()
-    cv2.imwrite(str(ROOT / "docs" / "pictures" / "motion.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return code
-
-
 if __name__ == "__main__":
-    sys.exit(make())
+    with tempfile.TemporaryDirectory() as place:
+        film(Path(place, "wall.avi"))
+        sys.exit(write(Path(place), CONFIG, FRAME, "motion.jpg"))

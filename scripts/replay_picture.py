@@ -1,5 +1,7 @@
 """Makes docs/pictures/replay.jpg: one frame of a replay of the shipped clip, with everything drawn in.
 
+`write` makes such a picture of any configuration.
+
 usage: python scripts/replay_picture.py
 """
 
@@ -33,19 +35,19 @@ pipelines:
 """
 
 
-def make() -> int:
-    """Writes the picture."""
-    with tempfile.TemporaryDirectory() as folder:
-        config, film = Path(folder, "config.yaml"), Path(folder, "out.mp4")
-        config.write_text(CONFIG)
-        code = main(["replay", "-c", str(config), "--annotate", str(film)])
-        capture = cv2.VideoCapture(str(film))
-        capture.set(cv2.CAP_PROP_POS_FRAMES, FRAME)
-        picture = capture.read()[1]
-        capture.release()
-    cv2.imwrite(str(ROOT / "docs" / "pictures" / "replay.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 80])
+def write(folder: Path, text: str, frame: int, name: str) -> int:
+    """Replays a configuration in a folder, and writes one frame of that to docs/pictures; the replay's exit code."""
+    config, film = folder / "config.yaml", folder / "out.mp4"
+    config.write_text(text)
+    code = main(["replay", "-c", str(config), "--annotate", str(film)])
+    capture = cv2.VideoCapture(str(film))
+    capture.set(cv2.CAP_PROP_POS_FRAMES, frame)
+    picture = capture.read()[1]
+    capture.release()
+    cv2.imwrite(str(ROOT / "docs" / "pictures" / name), picture, [cv2.IMWRITE_JPEG_QUALITY, 80])
     return code
 
 
 if __name__ == "__main__":
-    sys.exit(make())
+    with tempfile.TemporaryDirectory() as place:
+        sys.exit(write(Path(place), CONFIG, FRAME, "replay.jpg"))

@@ -18,6 +18,7 @@ from edge_infer.config.plan import EventsPlan, MotionPlan, PipelinePlan, SourceP
 from edge_infer.engine.analyse.followed import Followed
 from edge_infer.engine.difference import difference, told
 from edge_infer.engine.frame import Frame
+from edge_infer.engine.geometry import Box
 from edge_infer.engine.replay import Replayed, replay
 from edge_infer.engine.serving import Serving
 from edge_infer.messages import Result
@@ -35,8 +36,6 @@ SAME_TIME: Final = 1.0
 SAME_PLACE: Final = 0.3
 MOST_COST: Final = 0.01
 """Of a run of the model; the gate's share of it."""
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
