@@ -31,6 +31,8 @@ FIRST_TRIES: Final = 3
 """Readings before the start of a file that changes while it is read."""
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Seconds after which something is tried again that this machine had no room for."""
+FIRST_READING: Final = 10.0
+"""Seconds after a start without a reading that it follows at the latest; else when all models are loaded."""
 NEVER_STILL: Final = f"it changes all the time, for {RESTLESS:g} s or more; it is read once it stands still"
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
@@ -60,8 +62,9 @@ class Reload:
         That of an unchanged file comes without a reading, which follows. Raises `ConfigError` when there is neither,
         or `StartError` when only what lies outside the file is missing.
         """
+        self._watch.reading()
         if (plan := unchanged(self._config, hinted(self._config.absolute()))) is not None:
-            log.info("%s is as it was: what was applied begins while it is read", self._config)
+            log.info("%s is as it was: what was applied begins, and it is read then", self._config)
             return plan, None
         for _ in range(FIRST_TRIES):
             compiled = self._compile_first(signals)
@@ -93,11 +96,11 @@ class Reload:
         return compiled
 
     def start(self, plan: Plan, compiled: Compiled | None) -> None:
-        """Applies the first plan; an unchanged file is read now."""
+        """Applies the first plan; an unchanged file is read when that runs: loading and trying at once is too much."""
         if compiled is None:
             self.plan = plan
             self._swap.apply(plan)
-            self._read()
+            self._retry_at = time.monotonic() + FIRST_READING
             return
         self._swap.turn_away(compiled.unfit)
         if compiled.plan is None:
@@ -135,8 +138,13 @@ class Reload:
             self._read()
         elif self._watch.restless():
             self._decide(failed(self._config, NEVER_STILL))
-        elif now >= self._retry_at:
+        elif now >= self._retry_at or (self.status is None and self._runs()):
             self._read()
+
+    def _runs(self) -> bool:
+        """Whether the engine has loaded all that it is to run."""
+        report, plan = self._house.heard.engine, self.plan
+        return report is not None and plan is not None and report.digest == plan.digest and not report.loading
 
     def due(self) -> float:
         """When to `look` again, on the monotonic clock."""
