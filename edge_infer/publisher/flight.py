@@ -26,7 +26,8 @@ class Flight:
 
     A round is twice as long as the link takes, so that it shows what came of the last change. Its quickest answer tells
     of a queue that never empties; what is sent in one burst stands in line for a moment only. The delay of
-    the bare link and a bound to what the queue adds are as in LEDBAT (RFC 6817), the look at that delay now and then is BBR's.
+    the bare link and a bound to what the queue adds are as in LEDBAT (RFC 6817), the look at that delay now and then is
+    BBR's.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
