@@ -86,7 +86,7 @@ class Whole:
 
     def run(self, seconds: float) -> Run:
         """For so many seconds, from the first outcome on; raises `StartError` when there is none."""
-        with _taker() as channel:
+        with taker() as channel:
             outlet = Outlet(channel, BOOT)
             feed = make_feed(self._source)
             pipeline = Worker(self._plan, feed, outlet)
@@ -104,25 +104,26 @@ class Whole:
         while pipeline.progress()[0] == 0:
             if time.monotonic() > limit:
                 raise StartError(f"no outcome within {START:g} s: {pipeline.health().error or 'no error'}")
-            self._listen(outlet, channel, 0.01)
+            listen(outlet, channel, 0.01)
         first, waited = pipeline.progress()
         cpu, begun = time.process_time(), time.perf_counter()
         while (spent := time.perf_counter() - begun) < seconds:
-            self._listen(outlet, channel, min(0.1, max(0.0, seconds - spent)))
+            listen(outlet, channel, min(0.1, max(0.0, seconds - spent)))
         done, since = pipeline.progress()
         spent, frames = time.perf_counter() - begun, max(1, done - first)
         return Run((done - first) / spent, (time.process_time() - cpu) / frames, (since - waited) / frames)
 
-    @staticmethod
-    def _listen(outlet: Outlet, channel: Channel, seconds: float) -> None:
-        record = channel.wait(seconds)
-        if isinstance(record, Acked):
-            outlet.acked(record)
-        outlet.flush()
+
+def listen(outlet: Outlet, channel: Channel, seconds: float) -> None:
+    """What the engine's main thread does for an outlet, for up to so many seconds."""
+    record = channel.wait(seconds)
+    if isinstance(record, Acked):
+        outlet.acked(record)
+    outlet.flush()
 
 
 @contextmanager
-def _taker() -> Iterator[Channel]:
+def taker() -> Iterator[Channel]:
     """The engine's end of a channel whose other end is a process that takes everything."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     number = theirs.fileno()

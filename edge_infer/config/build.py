@@ -299,6 +299,7 @@ class Builder:
             interval=section.publish.interval,
             heartbeat=section.heartbeat,
             ahead=section.ahead,
+            priority=section.priority,
             shadow=self._shadow(steps, section, merged, models, source),
             crops=cascade,
             motion=self._motion(steps, section, model, source),

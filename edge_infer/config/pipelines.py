@@ -167,6 +167,8 @@ class Pipeline(Section):
     ahead: Ahead = "auto"
     """Whether the next frame is prepared while one is in the model: `always`, `never`, or `auto`: with pictures, unless
     a run of the model takes less than 0.3 ms."""
+    priority: Annotated[int, integer(-100, 100)] = 0
+    """Who goes first when pipelines want more than the cores can give: the one with the higher number."""
     preprocess: Preprocess = Preprocess()
     """Overrules the manifest's way from frame to input."""
     nms: Nms = Nms()

@@ -407,6 +407,7 @@ class PipelinePlan:
     events: EventsPlan | None = None
     shadow: ShadowPlan | None = None
     ahead: Ahead = "auto"
+    priority: int = 0
     crops: CropsPlan | None = None
     motion: MotionPlan | None = None
 

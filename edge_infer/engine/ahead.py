@@ -75,6 +75,17 @@ class Ahead(Closing):
         """That frame took so long."""
         self._usual += (seconds - self._usual) * (NEWEST if self._usual else 1.0)
 
+    def wait(self, timeout: float) -> bool:
+        """Whether `next` has something at once, waiting for that up to ``timeout`` seconds."""
+        if self._state is not _State.IDLE:
+            with self._changed:
+                if self._state is _State.AT_WORK:
+                    self._changed.wait_for(lambda: self._state is _State.READY or self._stopping)
+                if self._frame is not None or self._error is not None:
+                    return True
+                self._state = _State.IDLE
+        return self._feed.wait(self._cursor, timeout)
+
     def next(self, timeout: float) -> Captured | None:
         """The frame that was taken meanwhile, else the next one of the feed; waits for it up to ``timeout`` seconds.
 

@@ -138,6 +138,12 @@ class Feed:
                 self._changed.notify_all()
             return frame
 
+    def wait(self, cursor: Cursor, timeout: float) -> bool:
+        """Whether there is something that this cursor has not seen, waiting for it up to ``timeout`` seconds."""
+        self._draw(cursor)
+        with self._changed:
+            return self._changed.wait_for(lambda: self._waits(cursor), timeout)
+
     def rest(self, cursor: Cursor) -> bool:
         """Whether a pipeline that wants no frame yet may wait; what comes meanwhile is not counted as dropped."""
         with self._changed:

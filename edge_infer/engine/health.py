@@ -98,8 +98,6 @@ class PipelineWatch:
         self.busy_since = 0.0
         self.frames = 0
         """How many became an outcome."""
-        self.waited = 0.0
-        """Seconds without a frame to work on."""
         self._started = now
         self._runs: deque[tuple[float, float | None]] = deque(maxlen=2048)
         self._still = self._looks = self._saved = 0

@@ -25,6 +25,7 @@ from edge_infer.engine.interpreter import backend_name
 from edge_infer.engine.mask import Mask
 from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.stream import make_feed
+from edge_infer.engine.turns import Turns
 from edge_infer.engine.why import answer
 from edge_infer.engine.worker import Worker
 from edge_infer.errors import EdgeInferError, WireError
@@ -67,6 +68,7 @@ class Engine:
         self._boot = boot
         self._lights = lights
         self._outlet = Outlet(results, self._boot, lights)
+        self._turns = Turns()
         self._plan: Plan | None = None
         self._order = 0
         self._feeds: dict[str, Feed] = {}
@@ -159,7 +161,10 @@ class Engine:
         self._held = {each.name: Held(each, self._outlet) for each in plan.pipelines if each.name in order.held}
         feeds = {name: kept_feeds.get(name) or make_feed(source) for name, source in wanted.items()}
         fresh = {
-            name: Worker(each, feeds[each.source], self._outlet, self._lights.of(name), watched=name in order.trials)
+            name: Worker(
+                each, feeds[each.source], self._outlet, self._lights.of(name), watched=name in order.trials,
+                turns=self._turns,
+            )
             for name, each in pipelines.items()
             if name not in kept
         }

@@ -10,16 +10,17 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Final, TypeAlias
 
 from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.ahead import Ahead
 from edge_infer.engine.analyse.decisions import Decisions
 from edge_infer.engine.cascade.cascade import Cascade
 from edge_infer.engine.feed import TICK, Feed
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.health import PipelineWatch
+from edge_infer.engine.intake import Intake
 from edge_infer.engine.outlet import Outward
 from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.succession import Succession
+from edge_infer.engine.turns import Turns
 from edge_infer.engine.voice import Voice
 from edge_infer.errors import EdgeInferError, ModelError, told
 from edge_infer.messages import PipelineHealth, Reason
@@ -39,9 +40,19 @@ class Worker:
     """Turns the frames of a feed into results and states, as a plan wants it and whichever model serves."""
 
     def __init__(
-        self, plan: PipelinePlan, feed: Feed, outlet: Outward, light: Light | None = None, *, watched: bool = False
+        self,
+        plan: PipelinePlan,
+        feed: Feed,
+        outlet: Outward,
+        light: Light | None = None,
+        *,
+        watched: bool = False,
+        turns: Turns | None = None,
     ) -> None:
-        """``watched``: the model is on probation. ``light`` is on while it is at something that may be its end."""
+        """``watched``: the model is on probation. ``light`` is on while it is at something that may be its end.
+
+        ``turns`` are those of all pipelines that share the cores; without them it has them for itself.
+        """
         self.feed = feed
         self._name = plan.name
         self._light = light or nullcontext()
@@ -50,9 +61,9 @@ class Worker:
         self._watch = PipelineWatch(time.monotonic())
         self._voice = Voice(plan.name, outlet)
         self._pipeline = Pipeline(self._voice, self._watch)
-        self._ahead = Ahead(feed, self._cursor, plan.name)
-        self._models = Succession(plan, outlet, self._voice, watched=watched)
         self._stop = threading.Event()
+        self._intake = Intake(feed, self._cursor, plan.name, turns or Turns(), self._stop)
+        self._models = Succession(plan, outlet, self._voice, watched=watched)
         self._thread = threading.Thread(target=self._run, name=f"pipeline-{plan.name}", daemon=True)
 
     @property
@@ -109,7 +120,7 @@ class Worker:
 
     def progress(self) -> tuple[int, float]:
         """How many frames became an outcome, and the seconds without one to work on."""
-        return self._watch.frames, self._watch.waited
+        return self._watch.frames, self._intake.waited
 
     def unsettled(self) -> bool:
         """Whether the next report is awaited: something is being loaded or on trial."""
@@ -123,7 +134,7 @@ class Worker:
         """Seconds that the frame under way has taken so far; 0 between frames."""
         since = (
             self._watch.busy_since
-            or self._ahead.busy_since
+            or self._intake.busy_since
             or (self.feed.drawn_since if self._models.serving.quick else 0.0)
         )
         return time.monotonic() - since if since else 0.0
@@ -143,7 +154,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: the other pipelines go on
             self._failed(error)
         finally:
-            self._ahead.close()
+            self._intake.close()
             self._models.close()
             self.feed.detach(self._cursor)
 
@@ -156,9 +167,10 @@ class Worker:
         if switch is None:
             return
         if switch.alone:
-            self._ahead.pass_over()
+            self._intake.pass_over()
         if not switch.error:
             self._watch.error = ""
+            self._intake.serve(self._models.serving)
             self.feed.attach_again(self._cursor)
             self.feed.draw(self._cursor, alone=self._models.serving.quick)
         elif not self._models.serving.ready:
@@ -166,9 +178,9 @@ class Worker:
             self.feed.detach(self._cursor)
 
     def _serve(self, serving: Serving) -> None:
-        """One turn: the next frame, if there is one, or the reason why nothing can be said."""
+        """One round: the next frame, if there is one, or the reason why nothing can be said."""
         try:
-            taken = self._take(serving)
+            taken = self._intake.next(serving)
         except Exception as error:  # noqa: BLE001 - there may be memory for the next frame, if not for this one
             self._failed(error)
             self._pause()
@@ -181,21 +193,11 @@ class Worker:
             self._use(serving, taken)
         elif reason:
             self._say_nothing(reason)
+        self._intake.used(serving)
 
     def _counts(self, reason: Reason) -> bool:
         """Whether a frame counts all the same: the last one of a source, and one of a file that only waited for us."""
         return reason == "source_ended" or (reason == "source_lost" and self.feed.lossless)
-
-    def _take(self, serving: Serving) -> Captured | None:
-        """The next frame, if it is time for one and there is one."""
-        if (rest := serving.pacer.left(time.monotonic())) and self.feed.rest(self._cursor):
-            self._stop.wait(min(rest, TICK))
-            self.feed.rest(self._cursor)  # what came meanwhile is passed over, so that the frame it takes is fresh
-            return None
-        begun = time.monotonic()
-        taken = self._ahead.next(TICK)
-        self._watch.waited += time.monotonic() - begun
-        return taken
 
     def _use(self, serving: Serving, taken: Captured) -> None:
         """Whatever goes into the model now; samples that cannot be gathered are a fault like one of the model."""
@@ -229,12 +231,12 @@ class Worker:
         self._watch.dropped = self._cursor.dropped
         begun = self._watch.busy_since = time.monotonic()
         try:
-            self._ahead.begin(serving)
+            self._intake.begin(serving)
             with self._light:
                 self._pipeline.step(serving, frame)
             seconds = time.monotonic() - begun
             if serving.gate.open:
-                self._ahead.done(seconds)
+                self._intake.done(seconds)
             return seconds
         finally:
             self._watch.busy_since = 0.0
@@ -251,10 +253,11 @@ class Worker:
 
     def _pause(self, seconds: float = FAILURE_PAUSE) -> None:
         """After a fault, so that a broken model does not eat the board; the next model does not wait for its end."""
+        self._intake.pause()
         until = time.monotonic() + seconds
         while (rest := until - time.monotonic()) > 0 and not self._stop.is_set() and not self._models.due():
             self._stop.wait(min(rest, TICK / 4))
-        self._ahead.pass_over()
+        self._intake.pass_over()
 
     def _failed(self, error: Exception) -> None:
         """Says what went wrong, each thing once; what was said of the scene no longer holds."""

@@ -56,6 +56,7 @@ pipelines:
     heartbeat: 2m
     max_payload: 2K
     threads: 2
+    priority: -3
     preprocess: {resize: stretch}
     nms: {iou: 0.4}
   plain: {source: shapes, model: packed}
@@ -99,10 +100,11 @@ def test_the_whole_becomes_a_plan(make: Make, tmp_path: Path) -> None:
     assert plan.mqtt.password_file == str(tmp_path / "mqtt.pass")
     first, second = plan.pipelines
     assert (first.fps, first.threshold, first.labels, first.max_payload, first.threads) == (5, 0.6, ("face",), 2048, 2)
-    assert (first.publish, first.interval, first.heartbeat) == ("interval", 5.0, 120.0)
+    assert (first.publish, first.interval, first.heartbeat, first.priority) == ("interval", 5.0, 120.0, -3)
     assert first.mask == (((0, 0), (0.3, 0), (0.3, 1), (0, 1)),)
     assert (first.model.input.resize, first.model.nms, first.model.threshold) == ("stretch", NmsPlan(0.4, 100), 0.6)
     assert (second.publish, second.heartbeat, second.threshold, second.top_k) == ("change", 60.0, 0.5, 5)
+    assert second.priority == 0
     assert (second.model.input.resize, second.model.title) == ("letterbox", "face-detect@1.0.0")
     assert second.model.path == str(tmp_path / "state/models/face-detect/1.0.0/face_full_range_int8.tflite")
 

@@ -1,0 +1,220 @@
+"""Many cameras on the cores that there are: what all get together against one stream, and how old the outcomes are.
+
+usage: scripts/bench --streams [--models DIR] [--file NAME] [--streams N] [--fps N] [--seconds N] [--rounds N] [--json FILE]
+
+One stream alone, of frames in memory as fast as it goes, with one thread and with as many as there are cores; then all
+streams, each a picture every so often, taken or not, as a camera has it: by turns, as the kernel shares the cores out,
+and by turns with one of them first. Everything takes its turn, round after round, in one run; what is printed are
+medians of the ratios of each round. With the same model they are alike, so what differs is what they were given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from edge_infer.bench.frames import memory_plan
+from edge_infer.bench.measure import machine
+from edge_infer.bench.runs import BOOT, START, Whole, frames_for, listen, taker
+from edge_infer.boot import uptime
+from edge_infer.channel import Channel
+from edge_infer.config.plan import InputPlan, PipelinePlan
+from edge_infer.engine.feed import Feed
+from edge_infer.engine.frame import Captured
+from edge_infer.engine.interpreter import backend_name
+from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.turns import Turns
+from edge_infer.engine.worker import Worker
+from edge_infer.messages import Result
+from edge_infer.models.probe import probe
+from edge_infer.models.request import ModelRequest
+
+ENOUGH: Final = 1 << 20
+"""Cores with which nobody would ever have to wait for a turn."""
+SIZE: Final = (1280, 720)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the streams had of a round: outcomes a second, and the median age of an outcome in ms, of each."""
+
+    rates: tuple[float, ...]
+    ages: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Frames a second of one stream alone; then what all had together."""
+
+    alone: float
+    alone_threads: int
+    turns: Shared
+    kernel: Shared
+    first: Shared
+
+
+class Live:
+    """A capture that shows a picture every so often, whether somebody takes it or not."""
+
+    def __init__(self, frames: list[Captured], fps: float, offset: float) -> None:
+        self._frames = frames
+        self._interval = 1.0 / fps
+        self._offset = offset
+
+    def interrupt(self) -> None:
+        """It never waits for long."""
+
+    def run(self, feed: Feed) -> None:
+        """Until the feed is closed."""
+        begun = time.monotonic() + self._offset
+        for number in count(1):
+            feed.pause(max(0.0, begun + number * self._interval - time.monotonic()))
+            if feed.stopping:
+                return
+            frame = self._frames[number % len(self._frames)]
+            now = replace(frame, wall=time.time(), monotonic=time.monotonic(), number=number)
+            feed.offer(number, lambda now=now: now)  # type: ignore[misc]
+
+
+class Ages(Outlet):
+    """Remembers how old each result was when it was handed over, in ms."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(channel, BOOT)
+        self.ages: dict[str, list[float]] = defaultdict(list)
+
+    def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
+        """As the outlet does."""
+        self.ages[pipeline].append((uptime() - (at or 0.0)) * 1000.0)
+        return super().hand_over(pipeline, make, at)
+
+
+def shared(plans: list[PipelinePlan], frames: list[Captured], fps: float, seconds: float, turns: Turns) -> Shared:
+    """Live streams, one a plan, for so many seconds from the moment on when each has had an outcome."""
+    with taker() as channel, ExitStack() as stack:
+        outlet = Ages(channel)
+        for number, plan in enumerate(plans):
+            feed = Feed(memory_plan("image"))
+            worker = Worker(plan, feed, outlet, turns=turns)
+            stack.callback(worker.close)
+            stack.callback(feed.close)
+            stack.callback(worker.stop)
+            worker.start()
+            feed.start(Live(frames, fps, number / len(plans) / fps))
+        limit = time.monotonic() + START
+        while len(outlet.ages) < len(plans) and time.monotonic() < limit:
+            listen(outlet, channel, 0.01)
+        before = {name: len(ages) for name, ages in outlet.ages.items()}
+        begun = time.monotonic()
+        while (spent := time.monotonic() - begun) < seconds:
+            listen(outlet, channel, min(0.05, seconds - spent))
+        found = [outlet.ages[plan.name][before[plan.name] :] for plan in plans]
+    return Shared(
+        tuple(len(ages) / spent for ages in found), tuple(median(ages) if ages else float("inf") for ages in found)
+    )
+
+
+def measure(plan: PipelinePlan, frames: list[Captured], args: argparse.Namespace) -> list[Round]:
+    """The rounds."""
+    cores = len(os.sched_getaffinity(0))
+    plans = [replace(plan, name=f"stream-{number}") for number in range(args.streams)]
+    firsts = [replace(plans[0], priority=1), *plans[1:]]
+    wholes = {threads: Whole(replace(plan, threads=threads), frames) for threads in sorted({1, cores})}
+    rounds = []
+    for _ in range(args.rounds):
+        alone = {threads: whole.run(args.seconds).rate for threads, whole in wholes.items()}
+        best = max(alone, key=lambda threads: alone[threads])
+        rounds.append(
+            Round(
+                alone[best],
+                best,
+                shared(plans, frames, args.fps, args.seconds, Turns()),
+                shared(plans, frames, args.fps, args.seconds, Turns(ENOUGH)),
+                shared(firsts, frames, args.fps, args.seconds, Turns()),
+            )
+        )
+    return rounds
+
+
+def table(rounds: list[Round], fps: float) -> str:
+    """For people."""
+    lines = [
+        f"one stream alone: {median(each.alone for each in rounds):.1f} a second, with {rounds[0].alone_threads} "
+        f"thread{'s' * (rounds[0].alone_threads > 1)}, the best for it",
+        f"{'':26s}{'all/one':>9s}{'a second':>10s}{'most/least':>12s}{'age, ms':>9s}{'most/least':>12s}{'oldest':>8s}",
+    ]
+    for title, pick in (("by turns", "turns"), ("as the kernel shares out", "kernel")):
+        lines.append(_line(title, [(each.alone, getattr(each, pick)) for each in rounds]))
+    mine = median(each.first.rates[0] for each in rounds)
+    others = median(median(each.first.rates[1:]) for each in rounds)
+    lines.append(
+        f"by turns, one with priority: 1: {mine:.1f} of its {fps:g} a second, {others:.1f} of each other; their ages "
+        f"{median(each.first.ages[0] for each in rounds):.0f} and "
+        f"{median(median(each.first.ages[1:]) for each in rounds):.0f} ms"
+    )
+    return "\n".join(lines)
+
+
+def _line(title: str, found: list[tuple[float, Shared]]) -> str:
+    return (
+        f"{title:26s}{median(sum(all_.rates) / one for one, all_ in found):9.2f}"
+        f"{median(sum(all_.rates) for _, all_ in found):10.1f}"
+        f"{median(max(all_.rates) / max(min(all_.rates), 1e-9) for _, all_ in found):12.2f}"
+        f"{median(median(all_.ages) for _, all_ in found):9.1f}"
+        f"{median(max(all_.ages) / min(all_.ages) for _, all_ in found):12.2f}"
+        f"{median(max(all_.ages) for _, all_ in found):8.1f}"
+    )
+
+
+def main() -> int:
+    """0; 2 when the model is not there."""
+    args = _parser().parse_args()
+    source = next((each for each in Path(args.models or ".").rglob(args.file)), None)
+    if source is None:
+        print(f"there is no {args.file} below {args.models}; --models says where it is", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder, args.file)
+        shutil.copyfile(source, model)
+        made = probe(ModelRequest("streams", str(model)))
+        if isinstance(made.input, InputPlan):
+            made = replace(made, input=replace(made.input, scaling="fast"))  # as those of a camera are
+        plan = PipelinePlan("alone", "memory", made, made.threshold, publish="every")
+        frames = frames_for(plan, SIZE)
+        print(f"{machine()}, {len(os.sched_getaffinity(0))} cores, {backend_name()}, Python {sys.version.split()[0]};")
+        print(f"{args.streams} streams of {args.fps:g} a second, {SIZE[0]}x{SIZE[1]}, each {args.file};")
+        print(f"{args.rounds} rounds by turns of {args.seconds:g} s each\n", flush=True)
+        rounds = measure(plan, frames, args)
+    print(table(rounds, args.fps))
+    if args.json:
+        args.json.write_text(json.dumps([asdict(each) for each in rounds]))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/bench --streams")
+    parser.add_argument("--models", type=Path, default=os.environ.get("EDGE_INFER_ASSETS"), help="folder of the model")
+    parser.add_argument("--file", default="coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite", metavar="NAME", help="(%(default)s)")
+    parser.add_argument("--streams", type=int, default=8, metavar="N", help="(%(default)s)")
+    parser.add_argument("--fps", type=float, default=30.0, metavar="N", help="of each (%(default)g)")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="N", help="of each, each time (%(default)g)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="everything of all rounds")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
