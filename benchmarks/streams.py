@@ -1,6 +1,7 @@
 """Many cameras on the cores that there are: what all get together against one stream, and how old the outcomes are.
 
-usage: scripts/bench --streams [--models DIR] [--file NAME] [--streams N] [--fps N] [--seconds N] [--rounds N] [--json FILE]
+usage: scripts/bench --streams [--models DIR] [--file NAME] [--streams N] [--fps N] [--seconds N] [--rounds N]
+                               [--json FILE]
 
 One stream alone, of frames in memory as fast as it goes, with one thread and with as many as there are cores; then all
 streams, each a picture every so often, taken or not, as a camera has it: by turns, as the kernel shares the cores out,
@@ -13,12 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import count
@@ -151,9 +150,9 @@ def measure(plan: PipelinePlan, frames: list[Captured], args: argparse.Namespace
 
 def table(rounds: list[Round], fps: float) -> str:
     """For people."""
+    threads = rounds[0].alone_threads
     lines = [
-        f"one stream alone: {median(each.alone for each in rounds):.1f} a second, with {rounds[0].alone_threads} "
-        f"thread{'s' * (rounds[0].alone_threads > 1)}, the best for it",
+        f"one stream alone: {median(each.alone for each in rounds):.1f} a second, threads: {threads}, the best for it",
         f"{'':26s}{'all/one':>9s}{'a second':>10s}{'most/least':>12s}{'age, ms':>9s}{'most/least':>12s}{'oldest':>8s}",
     ]
     for title, pick in (("by turns", "turns"), ("as the kernel shares out", "kernel")):
@@ -179,25 +178,21 @@ def _line(title: str, found: list[tuple[float, Shared]]) -> str:
     )
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """0; 2 when the model is not there."""
-    args = _parser().parse_args()
+    args = _parser().parse_args(words)
     source = next((each for each in Path(args.models or ".").rglob(args.file)), None)
     if source is None:
         print(f"there is no {args.file} below {args.models}; --models says where it is", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder, args.file)
-        shutil.copyfile(source, model)
-        made = probe(ModelRequest("streams", str(model)))
-        if isinstance(made.input, InputPlan):
-            made = replace(made, input=replace(made.input, scaling="fast"))  # as those of a camera are
-        plan = PipelinePlan("alone", "memory", made, made.threshold, publish="every")
-        frames = frames_for(plan, SIZE)
-        print(f"{machine()}, {len(os.sched_getaffinity(0))} cores, {backend_name()}, Python {sys.version.split()[0]};")
-        print(f"{args.streams} streams of {args.fps:g} a second, {SIZE[0]}x{SIZE[1]}, each {args.file};")
-        print(f"{args.rounds} rounds by turns of {args.seconds:g} s each\n", flush=True)
-        rounds = measure(plan, frames, args)
+    made = probe(ModelRequest("streams", str(source)))
+    if isinstance(made.input, InputPlan):
+        made = replace(made, input=replace(made.input, scaling="fast"))  # as those of a camera are
+    plan = PipelinePlan("alone", "memory", made, made.threshold, publish="every")
+    print(f"{machine()}, {len(os.sched_getaffinity(0))} cores, {backend_name()}, Python {sys.version.split()[0]};")
+    print(f"{args.streams} streams of {args.fps:g} a second, {SIZE[0]}x{SIZE[1]}, each {args.file};")
+    print(f"{args.rounds} rounds by turns of {args.seconds:g} s each\n", flush=True)
+    rounds = measure(plan, frames_for(plan, SIZE), args)
     print(table(rounds, args.fps))
     if args.json:
         args.json.write_text(json.dumps([asdict(each) for each in rounds]))
@@ -207,7 +202,9 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench --streams")
     parser.add_argument("--models", type=Path, default=os.environ.get("EDGE_INFER_ASSETS"), help="folder of the model")
-    parser.add_argument("--file", default="coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite", metavar="NAME", help="(%(default)s)")
+    parser.add_argument(
+        "--file", default="coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite", metavar="NAME", help="(%(default)s)"
+    )
     parser.add_argument("--streams", type=int, default=8, metavar="N", help="(%(default)s)")
     parser.add_argument("--fps", type=float, default=30.0, metavar="N", help="of each (%(default)g)")
     parser.add_argument("--seconds", type=float, default=3.0, metavar="N", help="of each, each time (%(default)g)")

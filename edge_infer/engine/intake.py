@@ -61,7 +61,7 @@ class Intake(Closing):
 
     def begin(self, serving: Serving) -> None:
         """A frame goes into the model now; where others wait the next one has time, and would only become old."""
-        if not self._turns.awaited:
+        if not self._turns.contested:
             self._ahead.begin(serving)
 
     def done(self, seconds: float) -> None:

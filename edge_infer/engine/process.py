@@ -162,7 +162,11 @@ class Engine:
         feeds = {name: kept_feeds.get(name) or make_feed(source) for name, source in wanted.items()}
         fresh = {
             name: Worker(
-                each, feeds[each.source], self._outlet, self._lights.of(name), watched=name in order.trials,
+                each,
+                feeds[each.source],
+                self._outlet,
+                self._lights.of(name),
+                watched=name in order.trials,
                 turns=self._turns,
             )
             for name, each in pipelines.items()

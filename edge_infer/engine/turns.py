@@ -32,8 +32,8 @@ class Turns:
     """Gives the cores to pipelines: by priority, and of the same to the one who has waited longest with a frame.
 
     After `OVERTAKEN` others the one who has waited longest of all is next, whatever its priority. Who is next and wants
-    more cores than are free keeps those behind waiting: it would never have them otherwise. Where there are cores enough
-    for all that could run nobody has to ask. Any thread may call it.
+    more cores than are free keeps those behind waiting: it would never have them otherwise. Where there are cores
+    enough for all that could run nobody has to ask. Any thread may call it.
     """
 
     def __init__(self, cores: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -71,7 +71,7 @@ class Turns:
             self._over(turn)
 
     @property
-    def awaited(self) -> bool:
+    def contested(self) -> bool:
         """Whether somebody waits for a turn."""
         return bool(self._waiting)
 

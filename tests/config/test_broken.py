@@ -70,6 +70,7 @@ BROKEN = {
         "    top_k: 0         #! pipelines.p.top_k: between 1 and 100\n"
         "    max_payload: 2M  #! pipelines.p.max_payload: 16384\n"
         "    threads: 0       #! pipelines.p.threads: auto or\n"
+        "    priority: 101    #! pipelines.p.priority: between -100 and 100\n"
         "    heartbeat: 100ms #! pipelines.p.heartbeat: between 1s and 1d\n"
         "    nms: {iou: 7, max: none} #! pipelines.p.nms.iou: between 0 and 1 #! pipelines.p.nms.max: whole number\n"
     ),

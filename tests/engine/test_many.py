@@ -1,4 +1,4 @@
-"""Pipelines on fewer cores than they want: each gets on, one with a priority further than others, none waits for a hang."""
+"""Pipelines on fewer cores than they want: all get on, one with a priority further, and none waits for a hang."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who has the next turn: the highest priority, of these the one who has waited longest; nobody for ever, nobody never."""
+"""Who has the next turn: the highest priority, of these who has waited longest; nobody waits for ever."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edge_infer.engine.turns import LONGEST, OVERTAKEN, Turn, Turns
 from tests.broker import eventually
 
 
-class Hours:
+class Board:
     """A clock that stands still unless it is set, and pipelines that wait for their turns by it."""
 
     def __init__(self, cores: int) -> None:
@@ -28,8 +28,8 @@ class Hours:
         return turn
 
     def wait(self, turn: Turn) -> None:
-        """It asks for its turn, a second after whoever asked last."""
-        self.now += 1.0
+        """It asks for its turn, a little after whoever asked last."""
+        self.now += 0.001
         threading.Thread(target=self._wait, args=(turn,), daemon=True).start()
         eventually(lambda: turn.since or turn.began, "a pipeline that waits, or has its turn")
 
@@ -46,124 +46,124 @@ class Hours:
 
 
 def test_where_there_are_cores_for_all_nobody_needs_to_ask() -> None:
-    hours = Hours(cores=4)
-    first, second = hours.pipeline(cores=1), hours.pipeline(cores=3)
-    assert not hours.turns.scarce
-    third = hours.pipeline()
-    assert hours.turns.scarce
-    hours.turns.leave(second)
-    assert not hours.turns.scarce
-    hours.turns.want(first, 0, 64)  # as many as there are
-    assert hours.turns.scarce
-    hours.turns.leave(third)
-    hours.turns.leave(third)
-    assert not hours.turns.scarce
+    board = Board(cores=4)
+    first, second = board.pipeline(cores=1), board.pipeline(cores=3)
+    assert not board.turns.scarce
+    third = board.pipeline()
+    assert board.turns.scarce
+    board.turns.leave(second)
+    assert not board.turns.scarce
+    board.turns.want(first, 0, 64)  # as many as there are
+    assert board.turns.scarce
+    board.turns.leave(third)
+    board.turns.leave(third)
+    assert not board.turns.scarce
 
 
 def test_who_has_waited_longest_is_next_whatever_the_order_of_joining() -> None:
-    hours = Hours(cores=1)
-    running = hours.running()
-    one, two, three = (hours.pipeline() for _ in range(3))
+    board = Board(cores=1)
+    running = board.running()
+    one, two, three = (board.pipeline() for _ in range(3))
     for turn in (two, three, one):
-        hours.wait(turn)
-    assert hours.turns.awaited
-    assert [running] != hours.end(running) == [two]
-    assert hours.end(two) == [three]
-    assert hours.end(three) == [one]
-    assert not hours.turns.awaited
+        board.wait(turn)
+    assert board.turns.contested
+    assert board.end(running) == [two]
+    assert board.end(two) == [three]
+    assert board.end(three) == [one]
+    assert not board.turns.contested
 
 
 def test_who_asks_again_has_waited_since_it_asked_first() -> None:
-    hours = Hours(cores=1)
-    running = hours.running()
-    early, late = hours.pipeline(), hours.pipeline()
-    assert not hours.turns.take(early, 0.0)
-    hours.wait(late)
-    hours.wait(early)
-    assert hours.end(running) == [early]
-    assert hours.end(early) == [late]
+    board = Board(cores=1)
+    running = board.running()
+    early, late = board.pipeline(), board.pipeline()
+    assert not board.turns.take(early, 0.0)
+    board.wait(late)
+    board.wait(early)
+    assert board.end(running) == [early]
+    assert board.end(early) == [late]
 
 
 def test_as_many_at_a_time_as_there_are_cores() -> None:
-    hours = Hours(cores=2)
-    one, two = hours.running(), hours.running()
-    three, four, five = (hours.pipeline() for _ in range(3))
+    board = Board(cores=2)
+    one, two = board.running(), board.running()
+    three, four, five = (board.pipeline() for _ in range(3))
     for turn in (three, four, five):
-        hours.wait(turn)
-    assert hours.given == []
-    assert hours.end(one) == [three]
-    assert hours.end(two) == [four]
-    assert hours.end(four) == [five]
+        board.wait(turn)
+    assert board.given == []
+    assert board.end(one) == [three]
+    assert board.end(two) == [four]
+    assert board.end(four) == [five]
 
 
 def test_a_higher_priority_goes_first_and_yet_nobody_waits_for_ever() -> None:
-    hours = Hours(cores=1)
-    running, patient, second = hours.running(), hours.pipeline(), hours.pipeline()
-    first = [hours.pipeline(priority=1) for _ in range(OVERTAKEN + 2)]
-    hours.wait(patient)
-    hours.wait(second)
+    board = Board(cores=1)
+    running, patient, second = board.running(), board.pipeline(), board.pipeline()
+    first = [board.pipeline(priority=1) for _ in range(OVERTAKEN + 2)]
+    board.wait(patient)
+    board.wait(second)
     for turn in first:
-        hours.wait(turn)
+        board.wait(turn)
     for turn in first[:OVERTAKEN]:
-        assert hours.end(running) == [turn]
+        assert board.end(running) == [turn]
         running = turn
-    assert hours.end(running) == [patient]
+    assert board.end(running) == [patient]
     for turn, before in zip(first[OVERTAKEN:], [patient, *first[OVERTAKEN:]], strict=False):
-        assert hours.end(before) == [turn]
-    assert hours.end(first[-1]) == [second]
+        assert board.end(before) == [turn]
+    assert board.end(first[-1]) == [second]
 
 
 def test_of_several_priorities_the_highest_goes_first() -> None:
-    hours = Hours(cores=1)
-    running = hours.running()
-    low, middle, high = (hours.pipeline(priority) for priority in (-5, 0, 5))
+    board = Board(cores=1)
+    running = board.running()
+    low, middle, high = (board.pipeline(priority) for priority in (-5, 0, 5))
     for turn in (low, middle, high):
-        hours.wait(turn)
-    assert hours.end(running) == [high]
-    assert hours.end(high) == [middle]
-    assert hours.end(middle) == [low]
+        board.wait(turn)
+    assert board.end(running) == [high]
+    assert board.end(high) == [middle]
+    assert board.end(middle) == [low]
 
 
 def test_who_wants_several_cores_gets_them_though_others_would_fit_before() -> None:
-    hours = Hours(cores=2)
-    one, two = hours.running(), hours.running()
-    wide, narrow = hours.pipeline(cores=2), hours.pipeline()
-    hours.wait(wide)
-    hours.wait(narrow)
-    hours.turns.end(one)
-    assert not hours.turns.take(one, 0.0)  # a core is free, but it is kept for who needs both
-    assert hours.end(two) == [wide]
-    assert hours.end(wide) == [narrow]
+    board = Board(cores=2)
+    one, two = board.running(), board.running()
+    wide, narrow = board.pipeline(cores=2), board.pipeline()
+    board.wait(wide)
+    board.wait(narrow)
+    board.turns.end(one)
+    assert not board.turns.take(one, 0.0)  # a core is free, but it is kept for who needs both
+    assert board.end(two) == [wide]
+    assert board.end(wide) == [narrow]
 
 
 def test_who_gives_up_waiting_lets_those_behind_it_go() -> None:
-    hours = Hours(cores=2)
-    hours.running()
-    wide, narrow = hours.pipeline(cores=2), hours.pipeline()
-    asking = threading.Thread(target=hours.turns.take, args=(wide, 0.5))
+    board = Board(cores=2)
+    board.running()
+    wide, narrow = board.pipeline(cores=2), board.pipeline()
+    asking = threading.Thread(target=board.turns.take, args=(wide, 0.5))
     asking.start()
     eventually(lambda: wide.since, "a pipeline that waits")
-    hours.wait(narrow)
-    eventually(lambda: hours.given == [narrow], "the turn of who fits")
+    board.wait(narrow)
+    eventually(lambda: board.given == [narrow], "the turn of who fits")
     asking.join()
     assert not wide.began
 
 
 def test_a_run_that_hangs_holds_up_nobody_for_ever_and_gives_back_nothing_twice() -> None:
-    hours = Hours(cores=1)
-    hung, other, third = hours.running(), hours.pipeline(), hours.pipeline()
-    assert not hours.turns.take(other, 0.0)
-    hours.now += LONGEST
-    assert hours.turns.take(other, 0.0)
-    hours.turns.end(hung)  # it has come back after all
-    assert not hours.turns.take(third, 0.0)
-    hours.turns.end(other)
-    assert hours.turns.take(third, 0.0)
+    board = Board(cores=1)
+    hung, other, third = board.running(), board.pipeline(), board.pipeline()
+    assert not board.turns.take(other, 0.0)
+    board.now += LONGEST
+    assert board.turns.take(other, 0.0)
+    board.turns.end(hung)  # it has come back after all
+    assert not board.turns.take(third, 0.0)
+    board.turns.end(other)
+    assert board.turns.take(third, 0.0)
 
 
 def test_a_pipeline_that_goes_gives_its_turn_back() -> None:
-    hours = Hours(cores=1)
-    gone, other = hours.running(), hours.pipeline()
-    hours.wait(other)
-    hours.turns.leave(gone)
-    eventually(lambda: hours.given == [other], "the turn of who is left")
+    board = Board(cores=1)
+    gone, other = board.running(), board.pipeline()
+    board.wait(other)
+    board.turns.leave(gone)
+    eventually(lambda: board.given == [other], "the turn of who is left")
