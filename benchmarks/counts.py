@@ -1,22 +1,28 @@
 """How much Python runs for one frame: instructions and calls into C, of everything but the model's own run.
 
-usage: scripts/bench --counts [--write]
+usage: scripts/bench --counts [--models DIR] [--write]
 
 Counted, not timed, so noise changes nothing: what the interpreter executes in the pipeline's thread from asking for a
 frame until everything about it is said. ``counts.json`` has what was counted before, by Python version; a growth of
-more than a tenth is a warning. ``--write`` notes the new numbers.
+more than a tenth is a warning. ``--write`` notes the new numbers. With the folder of the public models quick ones are
+counted, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import socket
 import sys
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
+
+from rows import KEYWORDS, WAKE
 
 from edge_infer.bench.frames import Memory, make_frames, memory_plan
 from edge_infer.channel import Channel
@@ -36,6 +42,10 @@ FRAMES: Final = 20
 WARM: Final = 50
 PUBLISH: Final[tuple[Publish, ...]] = ("change", "every")
 MODELS: Final = {"the shipped face detector, 320x240": ROOT / "models" / "face-detect" / "1.0.0"}
+QUICK: Final = {
+    "visual wake words, 96x96": ("vww_96_int8.tflite", WAKE),
+    "keyword spotting": ("kws_ref_model.tflite", KEYWORDS),
+}
 
 
 @dataclass(slots=True)
@@ -56,7 +66,18 @@ class Counter:
         self.calls += event == "c_call"
 
 
-def count(model: Path, publish: Publish) -> dict[str, float]:
+def quick_models(models: Path | None, folder: Path) -> dict[str, Path]:
+    """Copies, with their manifests, of those that are there."""
+    found = {}
+    for title, (file, manifest) in QUICK.items() if models else ():
+        if source := next(iter(Path(models or ".").rglob(file)), None):
+            found[title] = folder / file
+            shutil.copyfile(source, found[title])
+            found[title].with_suffix(".yaml").write_text(manifest)
+    return found
+
+
+def count(model: Path, publish: Publish, size: tuple[int, int] = (320, 240)) -> dict[str, float]:
     """Instructions and calls a frame."""
     made = probe(ModelRequest("counts", str(model)))
     if isinstance(made.input, InputPlan):
@@ -67,7 +88,7 @@ def count(model: Path, publish: Publish) -> dict[str, float]:
     feed = make_feed(memory_plan(made.input.takes))
     worker = Worker(plan, feed, Outlet(Channel(ours.detach(), (Acked,)), "0be0c4"))
     with LoadedModel(plan) as loaded:
-        frames = make_frames(loaded, (320, 240))
+        frames = make_frames(loaded, size)
     counter = Counter()
     worker.turn()  # takes the model into service
     feed.start(Memory(frames))
@@ -99,11 +120,16 @@ def grown(before: dict[str, float], now: dict[str, float]) -> list[str]:
 def main() -> int:
     """0, also with a warning."""
     parser = argparse.ArgumentParser(prog="scripts/bench --counts")
+    parser.add_argument("--models", type=Path, default=os.environ.get("EDGE_INFER_ASSETS"), help="folder of the models")
     parser.add_argument("--write", action="store_true", help="note these numbers")
     args = parser.parse_args()
     version = "{}.{}".format(*sys.version_info)
     noted = json.loads(NOTED.read_text()) if NOTED.exists() else {}
     found = {f"{title}, publish: {how}": count(model, how) for title, model in MODELS.items() for how in PUBLISH}
+    with tempfile.TemporaryDirectory() as folder:
+        quick = quick_models(args.models, Path(folder))
+        for title, model in quick.items():
+            found |= {f"{title}, publish: {how}": count(model, how, (96, 96)) for how in PUBLISH}
     for title, now in found.items():
         print(f"{title}: {now['instructions']:.0f} instructions of Python, {now['calls']:.0f} calls into C a frame")
         for warning in grown(noted.get(version, {}).get(title, {}), now):
@@ -111,7 +137,7 @@ def main() -> int:
     if version not in noted:
         print(f"nothing is noted for Python {version} yet; --write does it", file=sys.stderr)
     if args.write:
-        NOTED.write_text(json.dumps({**noted, version: found}, indent=2) + "\n")
+        NOTED.write_text(json.dumps({**noted, version: {**noted.get(version, {}), **found}}, indent=2) + "\n")
     return 0
 
 

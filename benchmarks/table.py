@@ -11,19 +11,17 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Final
 
+import latency
 import numpy as np
+from broker import broker
 from rows import ROWS, Row
 
 from edge_infer.bench.measure import NOISY, Spread, machine
@@ -64,10 +62,12 @@ def main() -> int:
         flush=True,
     )
     found = []
-    with tempfile.TemporaryDirectory() as folder, _broker(Path(folder)) as port:
+    with tempfile.TemporaryDirectory() as folder, broker(Path(folder)) as port:
         for row in rows:
             found.append(_measure(row, args, Path(folder), port))
             print(_line(found[-1]), flush=True)
+        if args.only.lower() in latency.TITLE:
+            print(latency.table(latency.measure(args.models, args.seconds, args.rounds, Path(folder), port)))
     for each in found:
         for design, why in each.missing.items():
             print(f"{each.row.title}: no {design}: {why}", file=sys.stderr)
@@ -171,27 +171,6 @@ def _line(found: Found) -> str:
         + " ".join(others)
         + mark
     )
-
-
-@contextmanager
-def _broker(folder: Path) -> Iterator[int]:
-    """A mosquitto on a free port of this machine."""
-    path = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-    if path is None:
-        sys.exit("there is no mosquitto here; the other designs publish to one: sudo apt install mosquitto")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    (folder / "broker.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    broker = subprocess.Popen([path, "-c", folder / "broker.conf"], stderr=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + 10.0
-        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < end:
-            time.sleep(0.05)
-        yield port
-    finally:
-        broker.terminate()
-        broker.wait()
 
 
 if __name__ == "__main__":

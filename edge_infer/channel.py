@@ -8,6 +8,8 @@ A record longer than one packet is split and put together again.
 from __future__ import annotations
 
 import ctypes
+import errno
+import mmap
 import os
 import select
 import struct
@@ -43,6 +45,7 @@ class _Message(ctypes.Structure):  # struct msghdr of Linux, all architectures o
 
 
 _CONTROL_HEADER: Final = struct.Struct("@Nii")  # length, level, type
+_CONTROL: Final = _CONTROL_HEADER.size + 4 * MOST_FILES + 8
 _SOL_SOCKET, _SCM_RIGHTS, _MSG_CMSG_CLOEXEC = 1, 1, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.recvmsg.argtypes = (ctypes.c_int, ctypes.POINTER(_Message), ctypes.c_int)
@@ -50,6 +53,20 @@ _libc.recvmsg.restype = ctypes.c_ssize_t
 _libc.sendmsg.argtypes = (ctypes.c_int, ctypes.POINTER(_Message), ctypes.c_int)
 _libc.sendmsg.restype = ctypes.c_ssize_t
 _MSG_NOSIGNAL = 0x4000
+
+
+class _Inbox:
+    """Memory for a packet and the files that come with it, made once; mapped, so that only what is used is there."""
+
+    def __init__(self) -> None:
+        self.packet = (ctypes.c_char * (PACKET + 64)).from_buffer(mmap.mmap(-1, PACKET + 64))
+        self.control = ctypes.create_string_buffer(_CONTROL)
+        self.message = _Message(
+            vectors=ctypes.pointer(_Vector(ctypes.addressof(self.packet), len(self.packet))),
+            vector_count=1,
+            control=ctypes.addressof(self.control),
+        )
+        self.pointer = ctypes.pointer(self.message)
 
 
 class ChannelClosedError(WireError):
@@ -73,6 +90,7 @@ class Channel:
         self._parts: list[bytes] = []
         self._files: deque[int] = deque()
         self._unsent: deque[bytes] = deque()
+        self._inbox: _Inbox | None = None  # of one that receives
         os.set_blocking(fd, False)
         os.set_inheritable(fd, False)
 
@@ -198,33 +216,27 @@ class Channel:
         return True
 
     def _read(self) -> bytes | None:
-        buffer = ctypes.create_string_buffer(PACKET + 64)
-        control = ctypes.create_string_buffer(_CONTROL_HEADER.size + 4 * MOST_FILES + 8)
-        message = _Message(
-            vectors=ctypes.pointer(_Vector(ctypes.addressof(buffer), len(buffer))),
-            vector_count=1,
-            control=ctypes.addressof(control),
-            control_length=len(control),
-        )
-        size = _libc.recvmsg(self.fd, ctypes.byref(message), _MSG_CMSG_CLOEXEC)
+        inbox = self._inbox = self._inbox or _Inbox()
+        message = inbox.message
+        message.control_length = _CONTROL
+        size = _libc.recvmsg(self.fd, inbox.pointer, _MSG_CMSG_CLOEXEC)
         if size == 0:
             raise ChannelClosedError("the other end is gone")
         if size < 0:
             self._failed()
             return None
         if message.control_length >= _CONTROL_HEADER.size:
-            length, level, kind = _CONTROL_HEADER.unpack_from(control.raw)
+            length, level, kind = _CONTROL_HEADER.unpack_from(inbox.control)
             if (level, kind) == (_SOL_SOCKET, _SCM_RIGHTS):
                 count = (length - _CONTROL_HEADER.size) // 4
-                self._files.extend(struct.unpack_from(f"@{count}i", control.raw, _CONTROL_HEADER.size))
-        return buffer.raw[:size]
+                self._files.extend(struct.unpack_from(f"@{count}i", inbox.control, _CONTROL_HEADER.size))
+        return ctypes.string_at(inbox.packet, size)
 
     def _failed(self) -> bool:
         """False when the call only has to be made again later."""
         error = ctypes.get_errno()
-        try:
-            raise OSError(error, os.strerror(error))
-        except (BlockingIOError, InterruptedError):
+        if error in (errno.EAGAIN, errno.EINTR):
             return False
-        except (BrokenPipeError, ConnectionResetError) as closed:
-            raise ChannelClosedError("the other end is gone") from closed
+        if error in (errno.EPIPE, errno.ECONNRESET):
+            raise ChannelClosedError("the other end is gone")
+        raise OSError(error, os.strerror(error))

@@ -19,7 +19,19 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from edge_infer.errors import WireError
 
@@ -78,6 +90,8 @@ class Size:
 DEFAULT_TEXT: Final = Text()
 _COMPACT: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _PLAIN: Final = (str, float, int, bool, type(None))
+_Where: TypeAlias = "str | tuple[_Where, str | int]"
+"""Where a value is: a name, then step by step a key, with its dot, or a place in a list."""
 
 
 def dumps(value: JsonValue) -> bytes:
@@ -99,11 +113,12 @@ def loads(data: bytes) -> JsonValue:
 
 def encode(record: object) -> JsonValue:
     """The JSON value of a record."""
-    if type(record) in _PLAIN:
+    kind: type[Any] = type(record)
+    if kind in _PLAIN:
         return record  # type: ignore[return-value]
-    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+    if (keys := _keys(kind)) is not None:  # type: ignore[arg-type]  # every type can be hashed
         found: dict[str, JsonValue] = {}
-        for name, key in _keys(type(record)):
+        for name, key in keys:
             value = getattr(record, name)
             if value is not ABSENT:
                 found[key] = value if type(value) in _PLAIN else encode(value)
@@ -124,8 +139,20 @@ def decode(kind: type[T], value: JsonValue, where: str = "") -> T:
     return result
 
 
+def _place(where: _Where) -> str:
+    """The path in words: ``Result.objects[3].box``. It is put together for whoever has to read it only."""
+    steps: list[str] = []
+    while isinstance(where, tuple):
+        where, step = where
+        steps.append(step if isinstance(step, str) else f"[{step}]")
+    return where + "".join(reversed(steps))
+
+
 @cache
-def _keys(kind: type[Any]) -> tuple[tuple[str, str], ...]:
+def _keys(kind: type[Any]) -> tuple[tuple[str, str], ...] | None:
+    """Names and keys of the fields of a record; None for what is none."""
+    if not dataclasses.is_dataclass(kind):
+        return None
     return tuple((field.name, field.name.rstrip("_")) for field in dataclasses.fields(kind))
 
 
@@ -138,7 +165,7 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 class _Form:
     """An annotation, taken apart once: ``read`` is what decodes it, ``parts`` the forms of what is in it."""
 
-    read: Callable[[_Form, Any, str], Any]
+    read: Callable[[_Form, Any, _Where], Any]
     kind: Any
     parts: tuple[_Form, ...] = ()
     limits: tuple[Any, ...] = ()
@@ -146,25 +173,21 @@ class _Form:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Field:
-    name: str
-    key: str
-    required: bool
-    form: _Form
+class _Fields:
+    """Of a record: by key the name of each field, the step to it, and its form; and which keys it must have."""
+
+    by_key: dict[str, tuple[str, str, _Form]]
+    required: frozenset[str]
 
 
 @cache
-def _fields(kind: Any) -> tuple[_Field, ...]:
+def _fields(kind: Any) -> _Fields:
     """The fields of a record; taken apart on the first use, because a record may hold its like."""
     hints, missing = _hints(kind), dataclasses.MISSING
-    return tuple(
-        _Field(
-            field.name,
-            field.name.rstrip("_"),
-            field.default is missing and field.default_factory is missing,
-            _form(hints[field.name]),
-        )
-        for field in dataclasses.fields(kind)
+    named = {field.name.rstrip("_"): field for field in dataclasses.fields(kind)}
+    return _Fields(
+        {key: (field.name, f".{key}", _form(hints[field.name])) for key, field in named.items()},
+        frozenset(key for key, field in named.items() if field.default is missing and field.default_factory is missing),
     )
 
 
@@ -190,112 +213,118 @@ def _form(kind: Any, limits: tuple[Any, ...] = ()) -> _Form:
     if origin is not None and issubclass(origin, Mapping):
         return _Form(_decode_mapping, kind, tuple(map(_form, items)), limits)
     if kind is str:
-        return _Form(
-            _decode_plain, kind, limits=(next((own for own in limits if isinstance(own, Text)), DEFAULT_TEXT),)
-        )
+        text = next((own for own in limits if isinstance(own, Text)), DEFAULT_TEXT)
+        pattern = re.compile(text.pattern, re.ASCII) if text.pattern else None  # JSON Schema's \d are ten digits
+        return _Form(_decode_text, kind, limits=(text.most, pattern))
     return _Form(_decode_plain, kind, limits=tuple(own for own in limits if isinstance(own, (Range, Decimals))))
 
 
-def _take(_form: _Form, value: Any, _where: str) -> Any:
+def _take(_form: _Form, value: Any, _where: _Where) -> Any:
     return value
 
 
-def _decode_record(form: _Form, value: Any, where: str) -> Any:
+def _decode_record(form: _Form, value: Any, where: _Where) -> Any:
     if not isinstance(value, dict):
-        raise WireError(f"{where}: expected an object, not {type(value).__name__}")
-    found, used = {}, 0
-    for field in _fields(form.kind):
-        if field.key in value:
-            used += 1
-            found[field.name] = field.form.read(field.form, value[field.key], f"{where}.{field.key}")
-        elif field.required:
-            raise WireError(f"{where}: key {field.key!r} is missing")
-    if used < len(value):
-        known = {field.key for field in _fields(form.kind)}
-        raise WireError(f"{where}: unknown key {next(key for key in value if key not in known)!r}")
+        raise WireError(f"{_place(where)}: expected an object, not {type(value).__name__}")
+    fields, found = _fields(form.kind), {}
+    for key, item in value.items():
+        field = fields.by_key.get(key)
+        if field is None:
+            raise WireError(f"{_place(where)}: unknown key {key!r}")
+        name, step, inner = field
+        found[name] = inner.read(inner, item, (where, step))
+    if not fields.required <= value.keys():
+        missing = next(key for key in fields.by_key if key in fields.required and key not in value)
+        raise WireError(f"{_place(where)}: key {missing!r} is missing")
     try:
         return form.kind(**found)
     except ValueError as error:
-        raise WireError(f"{where}: {error}") from error
+        raise WireError(f"{_place(where)}: {error}") from error
 
 
-def _decode_union(form: _Form, value: Any, where: str) -> Any:
+def _decode_union(form: _Form, value: Any, where: _Where) -> Any:
     if value is None:
         if form.null:
             return None
-        raise WireError(f"{where}: null is not allowed")
+        raise WireError(f"{_place(where)}: null is not allowed")
     reasons = []
     for option in form.parts:
         try:
             return option.read(option, value, where)
         except WireError as error:
             reasons.append(str(error))
-    raise WireError(reasons[0] if len(reasons) == 1 else f"{where}: fits none of its forms: " + "; ".join(reasons))
+    if len(reasons) == 1:
+        raise WireError(reasons[0])
+    raise WireError(f"{_place(where)}: fits none of its forms: " + "; ".join(reasons))
 
 
-def _decode_literal(form: _Form, value: Any, where: str) -> Any:
-    if not any(value == option and type(value) is type(option) for option in form.limits):
-        raise WireError(f"{where}: {value!r} is not one of {', '.join(map(repr, form.limits))}")
-    return value
+def _decode_literal(form: _Form, value: Any, where: _Where) -> Any:
+    for option in form.limits:
+        if value == option and type(value) is type(option):
+            return value
+    raise WireError(f"{_place(where)}: {value!r} is not one of {', '.join(map(repr, form.limits))}")
 
 
-def _decode_list(form: _Form, value: Any, where: str) -> Any:
+def _decode_list(form: _Form, value: Any, where: _Where) -> Any:
     if not isinstance(value, list):
-        raise WireError(f"{where}: expected a list, not {type(value).__name__}")
+        raise WireError(f"{_place(where)}: expected a list, not {type(value).__name__}")
     _check_size(len(value), where, form.limits)
     (part,) = form.parts
-    return tuple([part.read(part, item, f"{where}[{index}]") for index, item in enumerate(value)])
+    return tuple([part.read(part, item, (where, index)) for index, item in enumerate(value)])
 
 
-def _decode_tuple(form: _Form, value: Any, where: str) -> Any:
+def _decode_tuple(form: _Form, value: Any, where: _Where) -> Any:
     if not isinstance(value, list):
-        raise WireError(f"{where}: expected a list, not {type(value).__name__}")
+        raise WireError(f"{_place(where)}: expected a list, not {type(value).__name__}")
     if len(form.parts) != len(value):
-        raise WireError(f"{where}: expected {len(form.parts)} items, not {len(value)}")
+        raise WireError(f"{_place(where)}: expected {len(form.parts)} items, not {len(value)}")
     pairs = zip(form.parts, value, strict=True)
-    return tuple([part.read(part, item, f"{where}[{index}]") for index, (part, item) in enumerate(pairs)])
+    return tuple([part.read(part, item, (where, index)) for index, (part, item) in enumerate(pairs)])
 
 
-def _decode_mapping(form: _Form, value: Any, where: str) -> Any:
+def _decode_mapping(form: _Form, value: Any, where: _Where) -> Any:
     if not isinstance(value, dict):
-        raise WireError(f"{where}: expected an object, not {type(value).__name__}")
+        raise WireError(f"{_place(where)}: expected an object, not {type(value).__name__}")
     _check_size(len(value), where, form.limits)
     key_form, item_form = form.parts
     return {
-        key_form.read(key_form, key, f"{where} key"): item_form.read(item_form, item, f"{where}.{key}")
+        key_form.read(key_form, key, (where, " key")): item_form.read(item_form, item, (where, f".{key}"))
         for key, item in value.items()
     }
 
 
-def _check_size(size: int, where: str, limits: tuple[Any, ...]) -> None:
+def _check_size(size: int, where: _Where, limits: tuple[Any, ...]) -> None:
     for limit in limits:
         if isinstance(limit, Size) and size > limit.most:
-            raise WireError(f"{where}: {size} items are more than {limit.most}")
+            raise WireError(f"{_place(where)}: {size} items are more than {limit.most}")
 
 
-def _decode_plain(form: _Form, value: Any, where: str) -> Any:
+def _decode_plain(form: _Form, value: Any, where: _Where) -> Any:
     kind = form.kind
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
-        raise WireError(f"{where}: expected {kind.__name__}, not {type(value).__name__}")
+        raise WireError(f"{_place(where)}: expected {kind.__name__}, not {type(value).__name__}")
     if kind is float and not math.isfinite(value):
-        raise WireError(f"{where}: {value} is not finite")
+        raise WireError(f"{_place(where)}: {value} is not finite")
     for limit in form.limits:
-        if isinstance(limit, Text):
-            _check_text(value, where, limit)
-        elif isinstance(limit, Range) and not limit.low <= value <= limit.high:
-            raise WireError(f"{where}: {value} is not within {limit.low:g}..{limit.high:g}")
-        elif isinstance(limit, Decimals) and value != round(value, limit.most):
-            raise WireError(f"{where}: {value} has more than {limit.most} decimals")
+        if isinstance(limit, Range):
+            if not limit.low <= value <= limit.high:
+                raise WireError(f"{_place(where)}: {value} is not within {limit.low:g}..{limit.high:g}")
+        elif value != round(value, limit.most):
+            raise WireError(f"{_place(where)}: {value} has more than {limit.most} decimals")
     return value
 
 
-def _check_text(value: str, where: str, limit: Text) -> None:
-    if len(value) > limit.most:
-        raise WireError(f"{where}: {len(value)} characters are more than {limit.most}")
-    if limit.pattern and not re.fullmatch(limit.pattern, value, re.ASCII):  # JSON Schema's \d are ten digits
-        raise WireError(f"{where}: {value!r} does not match {limit.pattern}")
+def _decode_text(form: _Form, value: Any, where: _Where) -> Any:
+    if type(value) is not str:
+        raise WireError(f"{_place(where)}: expected str, not {type(value).__name__}")
+    most, pattern = form.limits
+    if len(value) > most:
+        raise WireError(f"{_place(where)}: {len(value)} characters are more than {most}")
+    if pattern is not None and not pattern.fullmatch(value):
+        raise WireError(f"{_place(where)}: {value!r} does not match {pattern.pattern}")
+    return value
 
 
 def schema(kind: type[Any], title: str = "") -> dict[str, JsonValue]:

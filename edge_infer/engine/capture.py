@@ -51,7 +51,7 @@ class ReaderCapture:
         """It never waits for long."""
 
     def run(self, feed: Feed) -> None:
-        """Takes the newest frame's token; pixels stay where they are until a pipeline wants them."""
+        """Takes the newest frame's token; pixels stay where they are."""
         try:
             with FrameReceiver(self._channel) as receiver:
                 while not feed.stopping:
@@ -64,7 +64,7 @@ class ReaderCapture:
     def _take(self, receiver: FrameReceiver, feed: Feed) -> None:
         event = receiver.receive()
         if isinstance(event, FrameReady):
-            feed.offer(event.number, receiver.copy, repeated=event.repeated, black=event.black)
+            feed.offer(event.number, receiver.lend, repeated=event.repeated, black=event.black)
         elif isinstance(event, ReaderTrouble):
             feed.trouble(event.text, ended=event.ended)
 

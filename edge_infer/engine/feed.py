@@ -41,16 +41,16 @@ class Feed:
     """Hands the newest frame to several pipelines; nothing queues.
 
     A live source drops what nobody took, and each cursor counts it; a lossless one waits until every cursor has the
-    frame. Frames are copied out of the source's memory only when somebody takes them.
+    frame. What a frame is made of is asked of the source only when somebody takes it.
     """
 
     def __init__(self, plan: SourcePlan) -> None:
         self.plan = plan
         self.lossless = False
         self._watch = SourceWatch(time.monotonic(), noisy=plan.noisy, quiet=plan.gives == "text")
-        lock = threading.RLock()
-        self._changed = threading.Condition(lock)
-        self._unparked = threading.Condition(lock)  # apart, so that not every frame wakes who is parked
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._unparked = threading.Condition(self._lock)  # apart, so that not every frame wakes who is parked
         self._stop = threading.Event()
         self._cursors: list[Cursor] = []
         self._number = 0
@@ -75,7 +75,7 @@ class Feed:
     def stop(self) -> None:
         """Begins to stop capturing."""
         self._stop.set()
-        with self._changed:
+        with self._lock:
             self._tell()
 
     def close(self, timeout: float = 2.0) -> None:
@@ -93,7 +93,7 @@ class Feed:
 
     def attach(self) -> Cursor:
         """A new reader of this feed; it starts with the next frame."""
-        with self._changed:
+        with self._lock:
             cursor = Cursor(self._number)
             self._cursors.append(cursor)
             self._tell()
@@ -101,7 +101,7 @@ class Feed:
 
     def attach_again(self, cursor: Cursor) -> None:
         """A reader that was gone is back and starts with the next frame; nothing changes for one that was not."""
-        with self._changed:
+        with self._lock:
             if cursor not in self._cursors:
                 cursor.last = self._number
                 cursor.waiting.clear()
@@ -110,7 +110,7 @@ class Feed:
 
     def detach(self, cursor: Cursor) -> None:
         """The reader is gone; a lossless feed no longer waits for it."""
-        with self._changed:
+        with self._lock:
             if cursor in self._cursors:
                 self._cursors.remove(cursor)
             self._tell()
@@ -120,7 +120,7 @@ class Feed:
 
         Its own thread then does what that of the capture did: a model may be done before one has woken the other.
         """
-        with self._changed:
+        with self._lock:
             if alone or self._drawing is cursor:
                 self._drawing = cursor if alone else None
             self._tell()
@@ -128,7 +128,7 @@ class Feed:
     def next(self, cursor: Cursor, timeout: float) -> Captured | None:
         """The newest frame that this cursor has not seen, waiting for it up to ``timeout`` seconds."""
         self._draw(cursor)
-        with self._changed:
+        with self._lock:
             if not self._waits(cursor) and not self._changed.wait_for(lambda: self._waits(cursor), timeout):
                 return None
             cursor.dropped += self._number - cursor.last - 1
@@ -146,24 +146,24 @@ class Feed:
 
     def rest(self, cursor: Cursor) -> bool:
         """Whether a pipeline that wants no frame yet may wait; what comes meanwhile is not counted as dropped."""
-        with self._changed:
+        with self._lock:
             if not self.lossless:
                 cursor.last = self._number
             return True
 
     def newest(self) -> Captured | None:
         """The newest frame, whoever has seen it."""
-        with self._changed:
+        with self._lock:
             return self._pixels()
 
     def blocked(self) -> Reason | None:
         """Why nothing can be said about this source now."""
-        with self._changed:
+        with self._lock:
             return self._watch.blocked(time.monotonic())
 
     def health(self) -> SourceHealth:
         """What the health message says of this source."""
-        with self._changed:
+        with self._lock:
             return self._watch.health(time.monotonic())
 
     # What the capture thread calls.
@@ -178,8 +178,8 @@ class Feed:
         self._stop.wait(seconds)
 
     def offer(self, number: int, take: Callable[[], Captured], *, repeated: bool = False, black: bool = False) -> None:
-        """A new frame: ``take`` copies it and is called at most once, before the next offer."""
-        with self._changed:
+        """A new frame: ``take`` gives it and is called at most once, before the next offer."""
+        with self._lock:
             self._number, self._take, self._frame = number, take, None
             self._watch.frame(time.monotonic(), repeated=repeated, black=black)
             self._changed.notify_all()
@@ -188,7 +188,7 @@ class Feed:
 
     def trouble(self, text: str, *, ended: bool = False) -> None:
         """The source gives no frames, or, with ``ended``, never will again."""
-        with self._changed:
+        with self._lock:
             if text != self._watch.error and text:
                 log.warning("source %s: %s", self.plan.name, text)
             self._watch.trouble(text)
@@ -199,11 +199,11 @@ class Feed:
     def left_out(self, count: int) -> None:
         """So many more readings were broken or lost before they came here."""
         if count > 0:
-            with self._changed:
+            with self._lock:
                 self._watch.faults += count
 
     def exclusively(self) -> threading.Condition:
-        """While this is held nobody copies a frame."""
+        """While this is held nobody takes a frame."""
         return self._changed
 
     def _run(self, capture: Capture) -> None:
@@ -214,7 +214,7 @@ class Feed:
             return
         self._turns = turns(self)
         for _ in self._turns:
-            with self._changed:
+            with self._lock:
                 self._parked = self._alone()
                 self._changed.notify_all()
                 self._unparked.wait_for(lambda: not self.drawn_since and (self.stopping or not self._alone()))
@@ -231,7 +231,7 @@ class Feed:
         """One turn of the capture, in the thread of the pipeline that draws; a bad turn is for the other thread."""
         if self._drawing is not cursor:
             return
-        with self._changed:
+        with self._lock:
             if not self._parked and not self._waits(cursor):
                 self._changed.wait_for(lambda: self._parked or self._waits(cursor) or not self._alone(), TICK)
             if self._waits(cursor) or not (self._parked and self._alone()):
@@ -241,7 +241,7 @@ class Feed:
         try:
             good = next(self._turns, False)
         finally:
-            with self._changed:
+            with self._lock:
                 self.drawn_since = 0.0
                 self._drawing = self._drawing if good else None
                 if self.stopping or not self._alone():

@@ -5,18 +5,19 @@ from __future__ import annotations
 import fcntl
 import logging
 import math
+import mmap
 import os
 import select
+import weakref
 from collections import deque
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 
 from edge_infer import memfd
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.closing import Closing
-from edge_infer.config.plan import Color
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.errors import WireError
 from edge_infer.rooms import FrameFormat, FrameReady, ReaderHello, ReaderTrouble, SlotFree
@@ -27,29 +28,53 @@ FROM_READER: Final = (FrameFormat, FrameReady, ReaderTrouble)
 """What the engine's end of a frames channel accepts."""
 LARGEST_SIDE: Final = 16_384
 MOST_SLOTS: Final = 16
+NOT_LENT: Final = 3
+"""Slots that the way itself takes: the newest frame, held here, one that is on its way, one that is being written."""
 MOST_AT_ONCE: Final = 64
 """Records of a reader that are looked at in one call: more than it can say of its slots in between."""
 MOST_QUEUED: Final = 1000
 """Records that a channel can hold at most."""
 
 
+class _Memory:
+    """What a reader has made: slots for frames of one format, which can be read and not written here."""
+
+    def __init__(self, block: mmap.mmap, wanted: FrameFormat) -> None:
+        self.format = wanted
+        self._block = block
+        self._shape = frame_shape(wanted)[1:]
+        self._size = math.prod(self._shape)
+
+    def pixels(self, slot: int) -> Pixels:
+        """Those of a slot. Each time of another array, by which those who have a view of it are known."""
+        flat: Pixels = np.frombuffer(self._block, np.uint8, self._size, slot * self._size)
+        return flat.reshape(self._shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loan:
+    """A slot, and the array that all views of its pixels rest on: with the last of them it is gone."""
+
+    slot: SlotFree
+    pixels: weakref.ref[Any]
+
+
 class FrameReceiver(Closing):
     """Borrows the newest frame of a reader; owns the channel, which accepts `FROM_READER`.
 
-    At most one slot is held: the frame that `receive` returned last, until the next one comes. `skipped` counts frames
-    that were captured and never returned here. A reader that was restarted goes on in the same channel; the numbers
-    of its frames continue those of its predecessor.
+    One slot is held: the frame that `receive` returned last, until the next one comes. Those of frames that were lent
+    stay with who has them. `skipped` counts frames that were captured and never returned here. A reader that was
+    restarted goes on in the same channel; the numbers of its frames continue those of its predecessor.
     """
 
     def __init__(self, channel: Channel) -> None:
         self.skipped = 0
         self._channel = channel
         self._greeted = False
-        self._format: FrameFormat | None = None
-        self._memory: Pixels | None = None
+        self._memory: _Memory | None = None
         self._held: FrameReady | None = None
-        self._pixels: Pixels | None = None  # of the held frame: its memory outlives the reader that made it
-        self._color: Color = "bgr"
+        self._lies_in: _Memory | None = None  # the held frame: its memory outlives the reader that made it
+        self._lent: list[_Loan] = []
         self._last: int | None = None
         self._base = 0
         self._free: deque[SlotFree] = deque()
@@ -80,24 +105,56 @@ class FrameReceiver(Closing):
         except (WireError, OSError) as error:
             return ReaderTrouble(f"the reader said something impossible: {error}"[:500])
 
+    def lend(self) -> Frame:
+        """The held frame where it lies: nobody writes there while anybody has its pixels, or a view of them.
+
+        With pixels of its own where so many are lent that the reader would run out of slots.
+        """
+        held, memory = self._holding()
+        self._collect()
+        if len(self._lent) >= memory.format.slots - NOT_LENT:
+            return self.copy()
+        pixels = memory.pixels(held.slot)
+        self._lent.append(_Loan(SlotFree(held.memory, held.slot), weakref.ref(pixels.base)))
+        return Frame(pixels, memory.format.color, held.wall, held.monotonic, held.number)
+
     def copy(self) -> Frame:
         """The held frame with pixels of its own; raises `WireError` when none is held."""
-        held = self._held
-        if held is None or self._pixels is None:
-            raise WireError("no frame is held")
-        return Frame(self._pixels.copy(), self._color, held.wall, held.monotonic, held.number)
+        held, memory = self._holding()
+        pixels = memory.pixels(held.slot).copy()
+        return Frame(pixels, memory.format.color, held.wall, held.monotonic, held.number)
 
     def release(self) -> None:
         """Gives the held slot back early; may be called at any time."""
-        if self._held is not None:
-            self._free.append(SlotFree(self._held.memory, self._held.slot))
-            self._held = self._pixels = None
-            self._tell_free()
+        self._let_go()
+        self._tell_free()
 
     def close(self) -> None:
         """Forgets the memory and closes the channel; may be called twice."""
-        self._held, self._pixels, self._memory, self._format = None, None, None, None
+        self._held, self._lies_in, self._memory = None, None, None
         self._channel.close()
+
+    def _holding(self) -> tuple[FrameReady, _Memory]:
+        if self._held is None or self._lies_in is None:
+            raise WireError("no frame is held")
+        return self._held, self._lies_in
+
+    def _let_go(self) -> None:
+        """Nothing is held any more; a slot that is lent comes back later."""
+        held, self._held, self._lies_in = self._held, None, None
+        if held is not None and not self._is_lent(slot := SlotFree(held.memory, held.slot)):
+            self._free.append(slot)
+
+    def _collect(self) -> None:
+        """Takes back what nobody has any more."""
+        for loan in [loan for loan in self._lent if loan.pixels() is None]:
+            self._lent.remove(loan)
+            held = self._held
+            if not self._is_lent(loan.slot) and (held is None or loan.slot != SlotFree(held.memory, held.slot)):
+                self._free.append(loan.slot)
+
+    def _is_lent(self, slot: SlotFree) -> bool:
+        return any(loan.slot == slot for loan in self._lent)
 
     def _greet(self) -> None:
         """What is queued was meant for an engine before this one: its frames are old."""
@@ -112,6 +169,7 @@ class FrameReceiver(Closing):
         self._greeted = self._channel.send(ReaderHello())
 
     def _tell_free(self) -> None:
+        self._collect()
         while self._free and self._channel.send(self._free[0]):
             self._free.popleft()
 
@@ -125,7 +183,7 @@ class FrameReceiver(Closing):
             elif isinstance(record, FrameFormat):
                 newest = None
                 self._map(record)
-            elif self._format is not None and record.memory == self._format.memory:
+            elif self._memory is not None and record.memory == self._memory.format.memory:
                 newest, trouble = self._take(record, newest), None
             seen += 1
             record = self._channel.receive() if seen < MOST_AT_ONCE else None
@@ -137,13 +195,11 @@ class FrameReceiver(Closing):
 
     def _take(self, ready: FrameReady, before: FrameReady | None) -> FrameReady:
         """Holds a frame instead of the one held so far; ``before`` was never returned to anybody."""
-        assert self._format is not None
-        if not 0 <= ready.slot < self._format.slots:
-            raise WireError(f"slot {ready.slot} of {self._format.slots}")
-        if self._held is not None:
-            self._free.append(SlotFree(self._held.memory, self._held.slot))
-        assert self._memory is not None
-        self._pixels, self._color = self._memory[ready.slot], self._format.color
+        memory = self._memory
+        assert memory is not None
+        if not 0 <= ready.slot < memory.format.slots:
+            raise WireError(f"slot {ready.slot} of {memory.format.slots}")
+        self._let_go()
         if self._last is not None and self._base + ready.number <= self._last:
             self._base = self._last  # a new reader counts from 1 again
         number = self._base + ready.number
@@ -151,24 +207,22 @@ class FrameReceiver(Closing):
             self.skipped += number - self._last - 1 + (before is not None)
         self._last = number
         repeated = ready.repeated and (before is None or before.repeated)
-        self._held = replace(ready, number=number, repeated=repeated)
+        self._held, self._lies_in = replace(ready, number=number, repeated=repeated), memory
         return self._held
 
     def _map(self, wanted: FrameFormat) -> None:
         """The reader's new memory, after a look at what a hostile one could do: shrink it while it is being read."""
         fd = self._channel.take_file()
-        self._format, self._memory = None, None
+        self._memory = None
         try:
-            shape = frame_shape(wanted)
-            size = math.prod(shape)  # np.prod wraps around on a 32-bit board
+            size = math.prod(frame_shape(wanted))  # np.prod wraps around on a 32-bit board
             seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
             if not seals & fcntl.F_SEAL_SHRINK or os.fstat(fd).st_size < size:
                 raise WireError("its memory is too small or can shrink")
             block = memfd.mapped(fd, size, writable=False)
         finally:
             os.close(fd)
-        self._memory = np.frombuffer(block, np.uint8).reshape(shape)
-        self._format = wanted
+        self._memory = _Memory(block, wanted)
 
 
 def frame_shape(wanted: FrameFormat) -> tuple[int, ...]:

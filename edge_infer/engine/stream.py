@@ -24,7 +24,7 @@ class Stream(Feed):
     def next(self, cursor: Cursor, timeout: float) -> Captured | None:
         """The oldest stretch that this cursor has not seen, waiting for it up to ``timeout`` seconds."""
         self._draw(cursor)
-        with self._changed:
+        with self._lock:
             if not cursor.waiting and not self._changed.wait_for(lambda: bool(cursor.waiting), timeout):
                 return None
             if self.lossless:
@@ -41,12 +41,12 @@ class Stream(Feed):
 
     def newest(self) -> Captured | None:
         """The newest stretch or line."""
-        with self._changed:
+        with self._lock:
             return self._frame
 
     def offer(self, number: int, take: Callable[[], Captured], *, repeated: bool = False, black: bool = False) -> None:
         """A new stretch for every cursor."""
-        with self._changed:
+        with self._lock:
             item = take()
             self._number, self._frame = number, item
             self._watch.frame(time.monotonic(), repeated=repeated, black=black)

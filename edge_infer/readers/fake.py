@@ -50,13 +50,16 @@ class FakeCapture:
             self._released.wait()
         return self._act in ("frame", "same", "black")
 
-    def retrieve(self) -> tuple[bool, Pixels]:
-        """The picture of the last `grab`."""
+    def retrieve(self, into: Pixels | None = None, /) -> tuple[bool, Pixels]:
+        """The picture of the last `grab`, written into what was given where that is of its shape."""
         if self._act == "frame":
             self._pixels = self._random.integers(0, 256, self._pixels.shape, dtype=np.uint8)
         elif self._act == "black":
             self._pixels = np.zeros_like(self._pixels)
-        return True, self._pixels
+        if into is None or into.shape != self._pixels.shape:
+            return True, self._pixels
+        into[...] = self._pixels
+        return True, into
 
     def release(self) -> None:
         """Lets a `grab` that hangs go on; may be called twice."""

@@ -108,6 +108,8 @@ class Reader:
         patience = float(getattr(source, "patience", 0.0))
         before = writer.faults
         try:
+            if isinstance(writer, SlotWriter) and hasattr(source, "place"):
+                source.place = writer.place
             with progress.call():
                 source.__enter__()
             fresh = True

@@ -20,7 +20,9 @@ from edge_infer.rooms import FrameFormat, FrameReady, ReaderHello, ReaderTrouble
 
 TO_READER: Final = (ReaderHello, SlotFree)
 """What the reader's end of a frames channel accepts."""
-SLOTS: Final = 3
+SLOTS: Final = 5
+"""Three for the way, see `edge_infer.engine.frames_in`, and two that the engine may lend: a frame that is in a model,
+and the next one, which is being prepared. The first that are free are used, so that others take no memory till then."""
 DARK: Final = 32
 """A frame is black when 98 % of a sparse sample of its values are darker than this, of 255 (as FFmpeg's blackframe)."""
 
@@ -44,6 +46,8 @@ class SlotWriter:
         self._memory: Pixels | None = None
         self._free: set[int] = set()
         self._newest: int | None = None
+        self._placed: int | None = None  # the slot that `place` gave, and its pixels
+        self._given: Pixels | None = None
 
     def poll(self) -> None:
         """Takes in what the engine has said; raises `ChannelClosedError`."""
@@ -54,15 +58,28 @@ class SlotWriter:
             elif self._format is not None and record.memory == self._format.memory and 0 <= record.slot < SLOTS:
                 self._free.add(record.slot)
 
+    def place(self) -> Pixels | None:
+        """A slot that is free, for the pixels of the next picture; None where these have to be turned, or none is."""
+        self.poll()
+        self._placed = self._unused() if self._orientation == Orientation() else None
+        memory = self._memory
+        self._given = None if memory is None or self._placed is None else memory[self._placed]
+        return self._given
+
     def write(self, picture: Picture) -> bool:
-        """Hands one picture to the engine; False when it was dropped because the engine holds every slot."""
+        """Hands one picture to the engine; False when it was dropped because the engine holds every slot.
+
+        One that lies in what `place` gave last is not copied.
+        """
         self.frames += 1
         self.poll()
         memory = self._memory_for(picture)
-        slot = next((slot for slot in self._free if slot != self._newest), None)
+        there = self._given is not None and picture.pixels is self._given
+        slot = self._placed if there else self._unused()
         if slot is None or not self._tell_format():
             return False
-        self._orientation.apply(picture.pixels, memory[slot])
+        if not there:
+            self._orientation.apply(picture.pixels, memory[slot])
         repeated = self._newest is not None and same(memory[slot], memory[self._newest])
         assert self._format is not None
         ready = FrameReady(
@@ -77,7 +94,7 @@ class SlotWriter:
         if not self._channel.send(ready):
             return False
         self._free.discard(slot)
-        self._newest = slot
+        self._newest, self._given = slot, None
         return True
 
     def trouble(self, text: str, *, ended: bool = False) -> bool:
@@ -89,10 +106,14 @@ class SlotWriter:
         self._forget()
         self._channel.close()
 
+    def _unused(self) -> int | None:
+        return min((slot for slot in self._free if slot != self._newest), default=None)
+
     def _forget(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._format, self._memory, self._told = -1, None, None, False
+        self._given = None
 
     def _memory_for(self, picture: Picture) -> Pixels:
         height, width = self._orientation.shape(picture.pixels.shape)[:2]

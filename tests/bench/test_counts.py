@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from importlib import util
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
-
-@pytest.fixture(scope="module")
-def counts() -> ModuleType:
-    spec = util.spec_from_file_location("counts", BENCHMARKS / "counts.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    sys.modules["counts"] = module
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def counts(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("counts")
 
 
 def test_the_same_each_time_and_less_where_less_is_said(counts: ModuleType) -> None:

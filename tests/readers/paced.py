@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 import zlib
 from dataclasses import dataclass
@@ -14,20 +16,24 @@ from typing_extensions import Self
 from edge_infer.config.plan import Gives
 from edge_infer.engine.frame import Pixels
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources import Picture
+from edge_infer.readers.sources import Picture, Place, no_place
 
 TARGET = "tests.readers.paced:PacedSource"
 
 
 @dataclass(frozen=True, slots=True)
 class PacedOptions:
-    """``act`` is what happens at frame ``at``: end, fail, hang, crash, resize, throw; before it frames differ."""
+    """``act`` is what happens at frame ``at``: end, fail, hang, die (in mid-write), resize, throw; before it nothing.
+
+    Frames differ; ``placed``: they are written where the reader says.
+    """
 
     act: str = ""
     at: int = 1_000_000
     width: int = 160
     height: int = 120
     pause: float = 0.0
+    placed: bool = True
 
 
 def checksum(pixels: Pixels) -> int:
@@ -51,6 +57,7 @@ class PacedSource:
         self._options = options
         self._random = np.random.default_rng()
         self._count = 0
+        self.place: Place = no_place
 
     def __enter__(self) -> Self:
         return self
@@ -76,8 +83,14 @@ class PacedSource:
             if options.act == "resize":
                 height, width = width, height
         time.sleep(options.pause)
-        pixels = self._random.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        pixels.reshape(-1)[:4] = np.array([checksum(pixels)], np.uint32).view(np.uint8)
+        fresh = self._random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        fresh.reshape(-1)[:4] = np.array([checksum(fresh)], np.uint32).view(np.uint8)
+        place = self.place() if options.placed else None
+        pixels = fresh if place is None or place.shape != fresh.shape else place
+        pixels[: height // 2] = fresh[: height // 2]
+        if options.act == "die" and self._count >= options.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        pixels[height // 2 :] = fresh[height // 2 :]
         return Picture(pixels, "bgr", time.time(), time.monotonic())
 
     def close(self) -> None:

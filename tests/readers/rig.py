@@ -140,6 +140,11 @@ class Rig:
         assert self.process is not None
         return self.process.pid
 
+    def alive(self) -> bool:
+        """Whether the reader has not ended."""
+        assert self.process is not None
+        return self.process.poll() is None
+
     def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
         """Ends the reader and returns its exit status."""
         assert self.process is not None

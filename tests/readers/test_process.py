@@ -24,22 +24,27 @@ def rig_of(folder: Path, **options: JsonValue) -> Rig:
     return Rig(make_plan("paced", paced(**options), target=TARGET), folder)
 
 
-def test_no_frame_is_ever_written_while_it_is_held(tmp_path: Path) -> None:
+@pytest.mark.parametrize("placed", [True, False])
+def test_no_frame_is_ever_written_while_it_is_held(tmp_path: Path, placed: bool) -> None:
     """Frames come as fast as they can be made, and are looked at slowly."""
-    with rig_of(tmp_path, pause=0.0, width=320, height=240) as rig:
+    with rig_of(tmp_path, pause=0.0, width=320, height=240, placed=placed) as rig:
         rig.frame()
+        lent = []
         seen = set()
         while len(seen) < 150:
             event = rig.receiver.receive(5.0)
             assert isinstance(event, FrameReady)
             held = rig.receiver._memory  # what the reader could write into
             assert held is not None
-            before = sealed_with_checksum(held[event.slot])
+            before = sealed_with_checksum(held.pixels(event.slot))
             time.sleep(0.002)
             assert before
-            assert sealed_with_checksum(held[event.slot])
+            assert sealed_with_checksum(held.pixels(event.slot))
             assert sealed_with_checksum(rig.receiver.copy().pixels)
             seen.add(event.number)
+            lent.append(rig.receiver.lend().pixels)
+            if len(lent) == 3:  # the next two have come meanwhile, and others that were skipped
+                assert sealed_with_checksum(lent.pop(0))
         assert rig.receiver.skipped > 0
 
 
@@ -50,7 +55,7 @@ def test_a_new_engine_gets_memory_of_its_own_and_only_new_frames(tmp_path: Path)
         held, slot = old._memory, old._held
         assert held is not None
         assert slot is not None
-        copy = held[slot.slot].copy()
+        copy = held.pixels(slot.slot).copy()
         for _ in range(3):
             started = time.monotonic()
             rig.new_engine()
@@ -59,7 +64,21 @@ def test_a_new_engine_gets_memory_of_its_own_and_only_new_frames(tmp_path: Path)
             assert frame.monotonic > started - 1.0
             assert sealed_with_checksum(frame.pixels)
             last = frame.number
-        assert (held[slot.slot] == copy).all()
+        assert (held.pixels(slot.slot) == copy).all()
+
+
+def test_a_reader_that_dies_while_it_writes_spoils_nothing(tmp_path: Path) -> None:
+    with rig_of(tmp_path, act="die", at=8) as rig:
+        lent = []
+        for _ in range(3):
+            rig.ready()
+            lent.append(rig.receiver.lend())
+            until(lambda: True if not rig.alive() else None, "its end")
+            while isinstance(rig.receiver.receive(), FrameReady):  # what it has said before
+                assert sealed_with_checksum(rig.receiver.lend().pixels)
+            rig.kill()
+            rig.start()
+        assert all(sealed_with_checksum(frame.pixels) for frame in lent)
 
 
 def test_a_new_reader_goes_on_in_the_same_channel(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from edge_infer.channel import Channel
 from edge_infer.config.plan import Color
 from edge_infer.engine.frame import Pixels
-from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
+from edge_infer.engine.frames_in import FROM_READER, NOT_LENT, FrameReceiver
 from edge_infer.errors import SourceError, WireError
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
@@ -63,12 +63,12 @@ def test_frames_are_dropped_and_counted_while_every_slot_is_held(
     ends: tuple[SlotWriter, FrameReceiver, Channel],
 ) -> None:
     writer, receiver, _ = ends
-    assert [writer.write(picture(value)) for value in range(5)] == [True, True, True, False, False]
-    assert taken(receiver).number == 3
-    assert receiver.skipped == 2
+    assert [writer.write(picture(value)) for value in range(SLOTS + 2)] == [True] * SLOTS + [False, False]
+    assert taken(receiver).number == SLOTS
+    assert receiver.skipped == SLOTS - 1
     assert writer.write(picture(50))
-    assert taken(receiver).number == 6
-    assert receiver.skipped == 4
+    assert taken(receiver).number == SLOTS + 3
+    assert receiver.skipped == SLOTS + 1
     assert (receiver.copy().pixels == 50).all()
 
 
@@ -76,12 +76,12 @@ def test_a_release_for_old_memory_frees_nothing(ends: tuple[SlotWriter, FrameRec
     writer, receiver, _ = ends
     writer.write(picture(1))
     old = taken(receiver)
-    for value in (2, 3, 4):
+    for value in range(SLOTS):
         assert writer.write(picture(value, 64, 48))
     for slot in range(SLOTS):
         receiver._channel.send(SlotFree(old.memory, slot))
     assert not writer.write(picture(5, 64, 48))
-    assert taken(receiver).number == 4
+    assert taken(receiver).number == SLOTS + 1
     assert receiver.copy().size == (48, 64)
 
 
@@ -190,8 +190,10 @@ def test_the_receiver_can_read_but_not_write(ends: tuple[SlotWriter, FrameReceiv
     writer, receiver, _ = ends
     writer.write(picture(3))
     taken(receiver)
-    assert receiver._memory is not None
-    assert not receiver._memory.flags.writeable
+    pixels = receiver.lend().pixels
+    assert not pixels.flags.writeable
+    with pytest.raises(ValueError, match="cannot set WRITEABLE"):
+        pixels.base.flags.writeable = True  # type: ignore[union-attr]
 
 
 def test_an_impossible_frame_is_a_trouble_of_the_source(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
@@ -276,3 +278,56 @@ def test_memory_of_earlier_formats_is_let_go(ends: tuple[SlotWriter, FrameReceiv
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 4
     maps = Path("/proc/self/maps").read_text().count("edge-infer-frames")
     assert maps <= 4
+
+
+def test_what_is_lent_is_not_written_while_anybody_has_a_part_of_it(
+    ends: tuple[SlotWriter, FrameReceiver, Channel],
+) -> None:
+    writer, receiver, _ = ends
+    parts = []
+    for value in (7, 8):
+        writer.write(picture(value))
+        taken(receiver)
+        parts.append(receiver.lend().pixels[10:20, ::2, 1])  # the frame itself is gone at once
+    for value in range(100, 100 + 4 * SLOTS):
+        assert writer.write(picture(value)), "the reader ran out of slots"
+        assert (receiver.lend().pixels == value).all() if taken(receiver) else False
+    assert [set(part.flat) for part in parts] == [{7}, {8}]
+
+
+def test_no_more_is_lent_than_the_reader_can_do_without(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    frames = []
+    for value in range(3 * SLOTS):
+        assert writer.write(picture(value)), "the reader ran out of slots"
+        taken(receiver)
+        frames.append(receiver.lend())
+    assert [set(frame.pixels.flat) for frame in frames] == [{value} for value in range(3 * SLOTS)]
+    assert [frame.pixels.flags.owndata for frame in frames] == [False] * (SLOTS - NOT_LENT) + [True] * (
+        len(frames) - SLOTS + NOT_LENT
+    )
+
+
+def test_what_is_lent_outlives_its_reader_and_its_receiver(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    writer.write(picture(7))
+    taken(receiver)
+    frame = receiver.lend()
+    for end in (writer, receiver):
+        end.close()
+    assert (frame.pixels == 7).all()
+
+
+def test_a_frame_that_is_taken_twice_comes_back_once(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    writer.write(picture(7))
+    ready = taken(receiver)
+    frames = [receiver.lend(), receiver.lend()]
+    receiver.release()
+    frames.pop()
+    writer.poll()
+    assert ready.slot not in writer._free
+    frames.pop()
+    receiver.receive()
+    writer.poll()
+    assert sorted(writer._free) == list(range(SLOTS))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 JUMP: Final = 0.5
 """Seconds that the wall clock may drift against the other one before that counts as a jump."""
@@ -13,8 +12,7 @@ BELIEVED: Final = 2.0
 """Seconds after which what was seen in every look is believed to last, however long it has to until it is told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(NamedTuple):
     """``moment`` is for durations (seconds of a clock that never jumps), ``wall`` for people (since the epoch)."""
 
     moment: float

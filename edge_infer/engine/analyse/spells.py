@@ -41,6 +41,7 @@ class Spells:
         self._least = plan.min_duration
         self._ledger = ledger
         self._threshold, self._low = threshold, low
+        self._below = f"below the threshold of {threshold:g}"
         self._covered = covered
         self._spells: dict[str | None, _Spell] = {}
         self._moment = 0.0
@@ -74,9 +75,7 @@ class Spells:
         if spell is None:
             if score < self._threshold:
                 if score >= self._low:
-                    self._ledger.decisions.note(
-                        now.wall, label, score, "below", f"below the threshold of {self._threshold:g}"
-                    )
+                    self._ledger.decisions.note(now.wall, label, score, "below", self._below)
                 return ()
             start = Instant(now.moment - self._covered, now.wall - self._covered)
             spell = self._spells[label] = _Spell(start, score)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from operator import itemgetter
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.geometry import Transform
-from edge_infer.engine.records import Array, Classes
+from edge_infer.engine.records import Classes
 from edge_infer.engine.tasks import Essence, Head, fitted
 from edge_infer.engine.tasks.named import Named
 from edge_infer.messages import Result, ScoredLabel, State
@@ -22,8 +23,7 @@ EACH: Final = len('{"label":"","score":0.123},')
 """Bytes of a class, without its label, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(NamedTuple):
     """One class of a classification."""
 
     label: str
@@ -69,6 +69,7 @@ class ClassificationTask:
     def __init__(self, plan: PipelinePlan) -> None:
         self._named = Named(plan)
         self._threshold, self._floor = plan.threshold, plan.floor
+        self._sure = float(np.float32(plan.threshold))  # as an array of scores is compared with it
         self._top_k = plan.top_k
         self._numbers: NDArray[np.intp] = np.empty(0, np.intp)
         self._asked: NDArray[np.bool_] = np.empty(0, np.bool_)
@@ -81,17 +82,10 @@ class ClassificationTask:
             self._numbers = np.arange(found.scores.size)
             self._asked = self._named.wanted(self._numbers)
         kept = ((found.scores >= self._floor) & self._asked).nonzero()[0]
-        scores = found.scores[kept]
-        if kept.size > 1:
-            order = (-scores).argsort(kind="stable")
-            kept, scores = kept[order], scores[order]
-        sure = int(np.count_nonzero(scores >= self._threshold))
-        shown = min(sure, self._top_k)
-        rows = self._scored(kept[: shown + MOST], scores[: shown + MOST])
+        pairs = zip(kept.tolist(), found.scores[kept].tolist(), strict=True)
+        best = sorted(pairs, key=itemgetter(1), reverse=True)  # of equal ones the lower number first
+        shown = min(sum(score >= self._sure for _, score in best), self._top_k)
+        rows = tuple([Scored(self._named.label(number), number, score) for number, score in best[: shown + MOST]])
         return Classification(
             rows[:shown], rows[shown:], self._named.left_out(self._numbers, found.scores, self._threshold)
         )
-
-    def _scored(self, kept: NDArray[np.intp], scores: Array) -> tuple[Scored, ...]:
-        rows = zip(kept.tolist(), scores.tolist(), strict=True)
-        return tuple([Scored(self._named.label(number), number, score) for number, score in rows])

@@ -20,6 +20,8 @@ It *may* have
 - ``faults``: a `Faults`, which counts what was left out because it was broken, cut off or overrun;
 - ``stdin``: true when it reads the daemon's standard input, which its reader then inherits;
 - ``stills``: true when it gives single pictures, not a stream; they are scaled exactly, whatever time that takes;
+- ``place``: a `Place`, which its caller sets: where it may write the pixels of the next picture, so that nobody has to
+  copy them (an attribute of the instance; `no_place` at first);
 - ``lasting``: true when nobody writes into the pixels of a `read` any more, so that they need no copy;
 - ``check()``: a quick look at the file that it names, when a configuration is read; raises `SourceError`;
 - ``patience``: seconds that a `read` may take by the nature of the source, such as the wait for the next snapshot;
@@ -32,7 +34,7 @@ Other packages add kinds through the entry point group ``edge_infer.sources``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
@@ -106,6 +108,12 @@ class Words:
 
 
 Reading: TypeAlias = Picture | Block | Words
+Place: TypeAlias = "Callable[[], Pixels | None]"
+"""Gives memory of the shape that the picture before had, whose content does not matter; None where there is none."""
+
+
+def no_place() -> None:
+    """Pixels are put wherever the source likes."""
 
 
 class Source(Protocol):

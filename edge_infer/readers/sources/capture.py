@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import cv2
 
-from edge_infer.readers.sources import Picture
+from edge_infer.readers.sources import Picture, Place, no_place
 
 log = logging.getLogger(__name__)
 
@@ -24,18 +24,21 @@ class Capture(Protocol):
 
     def grab(self) -> bool: ...
 
-    def retrieve(self) -> tuple[bool, Any]: ...
+    def retrieve(self, into: Any = None, /) -> tuple[bool, Any]: ...
 
     def release(self) -> None: ...
 
 
-def next_picture(capture: Capture) -> Picture | None:
-    """The next frame, stamped before it is converted; None when there is none or it cannot be decoded."""
+def next_picture(capture: Capture, place: Place = no_place) -> Picture | None:
+    """The next frame, stamped before it is converted; None when there is none or it cannot be decoded.
+
+    Its pixels are written where ``place`` says, if they fit there.
+    """
     try:
         if not capture.grab():
             return None
         wall, monotonic = time.time(), time.monotonic()
-        good, pixels = capture.retrieve()
+        good, pixels = capture.retrieve(place())
     except (OSError, cv2.error) as error:
         log.debug("no frame: %s", error)
         return None

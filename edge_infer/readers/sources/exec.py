@@ -22,7 +22,7 @@ from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.engine.frame import Pixels
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources import Picture
+from edge_infer.readers.sources import Picture, Place, no_place
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -78,6 +78,7 @@ class ExecSource(Closing):
         self._process: subprocess.Popen[bytes] | None = None
         self._raw = np.zeros(options.shape, np.uint8)
         self._pixels = np.zeros((options.height, options.width, 3), np.uint8)
+        self.place: Place = no_place
         self._words = ""
 
     def __enter__(self) -> Self:
@@ -171,8 +172,10 @@ class ExecSource(Closing):
         code = _CONVERSIONS.get(self._options.format)
         if code is None:
             return self._raw
-        cv2.cvtColor(self._raw, code, dst=self._pixels)
-        return self._pixels
+        place = self.place()
+        into = self._pixels if place is None or place.shape != self._pixels.shape else place
+        cv2.cvtColor(self._raw, code, dst=into)
+        return into
 
 
 _COLORS: Final[dict[str, Literal["rgb", "gray"]]] = {"rgb24": "rgb", "gray": "gray"}

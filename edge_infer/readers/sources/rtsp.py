@@ -14,7 +14,7 @@ from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.credentials import source_password
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources import Picture
+from edge_infer.readers.sources import Picture, Place, no_place
 from edge_infer.readers.sources.address import shown, with_credentials
 from edge_infer.readers.sources.capture import Capture, next_picture
 from edge_infer.readers.sources.decoder_log import DecoderLog
@@ -64,6 +64,7 @@ class RtspSource(Closing):
         self._options = options
         self._factory = factory
         self._capture: Capture | None = None
+        self.place: Place = no_place
         self._log = DecoderLog()
 
     def __enter__(self) -> Self:
@@ -86,7 +87,7 @@ class RtspSource(Closing):
 
     def read(self) -> Picture | None:
         """The next frame; raises `SourceError` when the stream breaks off, or has to be opened anew in another size."""
-        picture = next_picture(self._capture) if self._capture is not None else None
+        picture = next_picture(self._capture, self.place) if self._capture is not None else None
         if picture is None:
             reason = f"broken off, or silent for {3 * READ_TIMEOUT:.0f} s"
             raise SourceError(f"{shown(self._options.url)} gives no more frames: {reason}")

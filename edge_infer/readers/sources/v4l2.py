@@ -14,7 +14,7 @@ import cv2
 from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources import Picture
+from edge_infer.readers.sources import Picture, Place, no_place
 from edge_infer.readers.sources.capture import Capture, next_picture
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class V4l2Source(Closing):
         self._options = options
         self._factory = factory
         self._capture: Capture | None = None
+        self.place: Place = no_place
 
     def __enter__(self) -> Self:
         device = self._options.device
@@ -74,7 +75,7 @@ class V4l2Source(Closing):
 
     def read(self) -> Picture | None:
         """The next frame; raises `SourceError` when the camera gives none."""
-        picture = next_picture(self._capture) if self._capture is not None else None
+        picture = next_picture(self._capture, self.place) if self._capture is not None else None
         if picture is None:
             raise SourceError(f"{self._options.device} gives no frames: unplugged, or silent for 5 s")
         return picture

@@ -1,0 +1,53 @@
+"""What cannot be quicker: at 30 a second a filled model runs, and, by itself, a message of paho goes its way.
+
+usage: bare_paho.py MODEL PORT TOPIC BYTES SECONDS    prints the seconds of each run of the model as JSON
+
+The messages begin with the monotonic time just before they are published, and are as long as those of the product.
+"""
+
+import json
+import sys
+import time
+from dataclasses import replace
+
+import paho.mqtt.client as mqtt
+
+from edge_infer.bench.frames import make_frames
+from edge_infer.bench.runs import Bare
+from edge_infer.config.plan import InputPlan, PipelinePlan
+from edge_infer.engine.model import LoadedModel
+from edge_infer.models.probe import probe
+from edge_infer.models.request import ModelRequest
+
+EVERY = 1 / 30
+
+
+def main():
+    model, port, topic, size, seconds = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), float(sys.argv[5])
+    made = probe(ModelRequest("bare", model))
+    if isinstance(made.input, InputPlan):
+        made = replace(made, input=replace(made.input, scaling="fast"))
+    plan = PipelinePlan("bare", "memory", made, made.threshold)
+    with LoadedModel(plan) as loaded:
+        frames = make_frames(loaded, (96, 96))
+    bare, runs = Bare(plan, frames[0]), []
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    begun = due = time.monotonic()
+    while due < begun + seconds:
+        time.sleep(max(0.0, due - time.monotonic()))
+        before = time.perf_counter()
+        bare.interpreter.invoke()
+        runs.append(time.perf_counter() - before)
+        time.sleep(max(0.0, due + EVERY / 2 - time.monotonic()))
+        client.publish(topic, f"{time.monotonic():.6f}".ljust(size), qos=1)
+        due += EVERY
+    time.sleep(0.2)
+    client.disconnect()
+    client.loop_stop()
+    bare.close()
+    print(json.dumps(runs))
+
+
+main()

@@ -1,0 +1,314 @@
+"""What a frame costs against the size of the picture, the number of boxes, pipelines, and messages that wait.
+
+usage: scripts/bench --growth [--only WORD]
+
+What is Python is counted in instructions (see `counts.py`), which no noise changes; what is work on pixels is timed by
+turns with a run of the shipped model, and the quickest of many turns is told in shares of the quickest run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import select
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import count as numbers
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from counts import ROOT, Counter
+
+from edge_infer.bench.frames import Memory, make_frames, memory_plan
+from edge_infer.boot import new_boot, uptime
+from edge_infer.channel import Channel
+from edge_infer.config.plan import EventsPlan, InputPlan, MqttPlan, OutboxPlan, PipelinePlan, Plan, TrackPlan
+from edge_infer.engine.feed import Feed
+from edge_infer.engine.frame import Frame
+from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
+from edge_infer.engine.geometry import Transform
+from edge_infer.engine.health import PipelineWatch
+from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.pipeline import Pipeline
+from edge_infer.engine.records import Boxes
+from edge_infer.engine.serving import Serving
+from edge_infer.engine.tasks import task_class
+from edge_infer.engine.voice import Voice
+from edge_infer.engine.worker import Worker
+from edge_infer.messages import Result
+from edge_infer.models.probe import probe
+from edge_infer.models.request import ModelRequest
+from edge_infer.publisher.cargo import Cargo
+from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.outbox import Outbox
+from edge_infer.publisher.retained import Retained
+from edge_infer.publisher.series import Series
+from edge_infer.publisher.stored import StoredOutbox
+from edge_infer.publisher.topics import Place
+from edge_infer.readers.orient import Orientation
+from edge_infer.readers.slots import TO_READER, SlotWriter
+from edge_infer.readers.sources import Picture
+from edge_infer.rooms import Acked, Handover, StateUpdate
+
+MODEL: Final = ROOT / "models" / "face-detect" / "1.0.0"
+SIZES: Final = ((320, 240), (640, 480), (1280, 720), (1920, 1080), (3840, 2160))
+BOXES: Final = (0, 1, 2, 5, 10, 20, 50)
+PIPELINES: Final = (1, 2, 4, 8)
+WAITING: Final = (0, 1000, 10_000)
+TURNS: Final = 40
+WARM, FRAMES = 20, 20
+MOST: Final = 1 << 28
+
+
+def main() -> int:
+    """0."""
+    parser = argparse.ArgumentParser(prog="scripts/bench --growth")
+    parser.add_argument("--only", default="", metavar="WORD", help="tables with this word in their title")
+    args = parser.parse_args()
+    tables: dict[str, Callable[[], Sequence[Sequence[str]]]] = {
+        "size of the picture, in shares of a run of the shipped model": by_size,
+        "boxes in a frame, every result published, instructions of Python": by_boxes,
+        "pipelines on one source, instructions of Python a frame and pipeline": by_pipelines,
+        "messages that wait for a broker that is away, instructions of Python for one more": by_waiting,
+    }
+    for title, make in tables.items():
+        if args.only.lower() in title:
+            print(f"{title}\n")
+            for row in make():
+                print(f"  {row[0]:<12s}" + "".join(f"{cell:>24s}" for cell in row[1:]))
+            print(flush=True)
+    return 0
+
+
+def by_size() -> list[list[str]]:
+    """What is done with the pixels of a frame, from the reader's hand to the input tensor."""
+    rows = [["", "reader to engine", "to the input", "with a mask"]]
+    with LoadedModel(_plan()) as model:
+        for width, height in SIZES:
+            frame = make_frames(model, (width, height))[0]
+            assert isinstance(frame, Frame)
+            masked = replace(_plan(), mask=(((0.0, 0.0), (0.3, 0.0), (0.3, 1.0), (0.0, 1.0)),))
+            serving = Serving(masked, "0be0c4", lambda: 1)
+            model.find(frame)
+            steps = {
+                "run": model.interpreter.invoke,
+                "way": _way(frame).__next__,
+                "input": lambda frame=frame: model.feed(frame),
+                "mask": lambda frame=frame, mask=serving.mask: model.feed(mask(frame)),
+            }
+            spent = _quickest(steps)
+            shares = [f"{spent[step] / spent['run']:.3f}" for step in ("way", "input", "mask")]
+            rows.append([f"{width}x{height}", *shares])
+    return rows
+
+
+def by_boxes() -> list[list[str]]:
+    """What is done with what was found, in the engine and in the publisher."""
+    rows = [["", "engine", "engine, followed", "publisher"]]
+    followed = replace(_plan(), track=TrackPlan(), events=EventsPlan())
+    for boxes in BOXES:
+        told, taken = _told(_plan(), boxes)
+        with_ids, _ = _told(followed, boxes)
+        rows.append([str(boxes), f"{told:.0f}", f"{with_ids:.0f}", f"{taken:.0f}"])
+    return rows
+
+
+def by_pipelines() -> list[list[str]]:
+    """Several pipelines on one source: what each does with a frame."""
+    rows = [["", "a pipeline"]]
+    rows += [[str(many), f"{_turns(many):.0f}"] for many in PIPELINES]
+    return rows
+
+
+def by_waiting() -> list[list[str]]:
+    """What the publisher does with a message that has to wait, with so many before it."""
+    rows = [["", "publisher"]]
+    rows += [[str(many), f"{_kept(many):.0f}"] for many in WAITING]
+    return rows
+
+
+def _plan() -> PipelinePlan:
+    made = probe(ModelRequest("growth", str(MODEL)))
+    if isinstance(made.input, InputPlan):
+        made = replace(made, input=replace(made.input, scaling="fast"))  # as those of a camera are
+    return PipelinePlan("growth", "memory", made, made.threshold, publish="every", ahead="never")
+
+
+def _quickest(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Seconds that each took at least, by turns."""
+    least = dict.fromkeys(steps, float("inf"))
+    for _ in range(TURNS):
+        for name, step in steps.items():
+            begun = time.perf_counter()
+            step()
+            least[name] = min(least[name], time.perf_counter() - begun)
+    return least
+
+
+def _way(frame: Frame) -> Any:
+    """Each time: a picture from its reader's hand into the engine's, which has the one before until then."""
+    left, right = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    writer, receiver = SlotWriter(Channel(left, TO_READER), Orientation()), FrameReceiver(Channel(right, FROM_READER))
+    receiver.wait(0.0)
+    taken = None
+    while True:
+        writer.write(Picture(frame.pixels, frame.color, time.time(), time.monotonic()))
+        receiver.receive(1.0)
+        taken = receiver.lend()
+        yield taken
+
+
+def _told(plan: PipelinePlan, boxes: int) -> tuple[float, float]:
+    """Instructions a frame from what the decoder gives to the publisher's hand, and from there to the broker's."""
+    ours, theirs = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    outlet = Outlet(Channel(ours, (Acked,)), BOOT)
+    voice, serving = Voice(plan.name, outlet), Serving(plan, BOOT, lambda: outlet.new_object(plan.name))
+    steps = _Steps(voice, PipelineWatch(0.0))
+    task, found = task_class(plan.model.task)(plan), _boxes(boxes)
+    room, engine, publisher = _Room(plan, Channel(theirs, (Handover, StateUpdate))), Counter(), Counter()
+    for number in range(WARM + FRAMES):
+        now = 100.0 + number / 30
+        frame = Frame(np.zeros((480, 640, 3), np.uint8), "bgr", 1.7e9 + now, now, number)
+        transform = Transform.fit(frame.size, (192, 192), "stretch")
+        sys.settrace(engine.trace if number >= WARM else None)
+        steps.told(serving, task(found, transform, now), frame)
+        sys.settrace(publisher.trace if number >= WARM else None)
+        room.take()
+        sys.settrace(None)
+    return engine.instructions / FRAMES, publisher.instructions / FRAMES
+
+
+class _Steps(Pipeline):
+    """What a pipeline does after the model."""
+
+    def told(self, serving: Serving, findings: Any, frame: Frame) -> None:
+        """One frame of which this was found."""
+        findings = self._voice.follow(serving, findings, frame)
+        self._voice.publish(serving, serving.compose(findings, frame, frame.monotonic + 0.01), frame)
+        self.settle(serving, frame)
+
+
+class _Room:
+    """What a publisher does with a message from the engine to the broker, and with its acknowledgement."""
+
+    def __init__(self, plan: PipelinePlan, channel: Channel, outbox: Outbox | None = None) -> None:
+        self._channel = channel
+        self._egress = Egress()
+        mqtt = MqttPlan("127.0.0.1", 1883, None, None, None, "edge-infer/growth", 1, "growth")
+        self._egress.apply(Plan("0" * 64, "growth", "/nowhere", mqtt, (), (plan,)))
+        self._outbox = outbox or StoredOutbox()
+        self._cargo = Cargo(Retained(), self._outbox, self._egress)
+        self._cargo.limit(1 << 30)
+
+    def take(self) -> None:
+        """Everything that the engine has said."""
+        while (record := self._channel.receive()) is not None:
+            if isinstance(record, Handover):
+                self.keep(record)
+        while message := self._cargo.next(MOST):
+            self._cargo.acked(message)
+
+    def keep(self, handover: Handover) -> None:
+        """One message, which waits now."""
+        series = Series(handover.pipeline, handover.message.boot, "result")
+        payload = self._egress.admit(Place("result", handover.pipeline), handover.message, handover.at)
+        assert payload is not None, "the guard at the exit refuses what this makes"
+        self._outbox.put(series, handover.message.seq, payload, late=False)
+
+
+def _boxes(number: int) -> Boxes:
+    """So many beside each other, in a grid."""
+    side = max(1, int(np.ceil(np.sqrt(number))))
+    left, top = np.arange(number) % side / side, np.arange(number) // side / side
+    corners = np.stack((left, top, left + 0.8 / side, top + 0.8 / side), axis=1).astype(np.float32)
+    return Boxes(corners, np.linspace(0.9, 0.8, number, dtype=np.float32), np.zeros(number, np.int32), merged=True)
+
+
+def _turns(many: int) -> float:
+    """Instructions a frame and pipeline, with so many pipelines on one source."""
+    ours, theirs = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    outlet, other = Outlet(Channel(ours, (Acked,)), BOOT), Channel(theirs, (Handover, StateUpdate))
+    feed, plan, counter = Feed(memory_plan("image")), _plan(), Counter()
+    with LoadedModel(plan) as model:
+        frames = make_frames(model, (320, 240))
+    workers = [Worker(replace(plan, name=f"growth-{number}"), feed, outlet) for number in range(many)]
+    for worker in workers:
+        worker.turn()  # takes the model into service
+    feed.start(Memory(frames))
+    for number in range(WARM + FRAMES):
+        sys.settrace(counter.trace if number >= WARM else None)
+        for worker in workers:
+            worker.turn()
+        sys.settrace(None)
+        while other.receive() is not None:
+            pass
+    for worker in workers:
+        worker.stop()
+    feed.close()
+    for worker in workers:
+        worker.close()
+    other.close()
+    return counter.instructions / (FRAMES * many)
+
+
+def _kept(many: int) -> float:
+    """Instructions for one more message while so many wait, most of them on the disk."""
+    plan, clock, counter = _plan(), _Clock(), Counter()
+    ours, theirs = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    with tempfile.TemporaryDirectory() as folder, StoredOutbox(clock=clock) as outbox:
+        outbox.use(Path(folder), OutboxPlan())
+        room, seqs = _Room(plan, Channel(ours, ()), outbox), numbers(1)
+        _settle(outbox, clock)
+        for number in range(many):
+            room.keep(_handover(plan, next(seqs)))
+            if number % 500 == 499:
+                _settle(outbox, clock)
+        _settle(outbox, clock)
+        for _ in range(FRAMES):
+            handover = _handover(plan, next(seqs))
+            sys.settrace(counter.trace)
+            room.keep(handover)
+            outbox.step()
+            outbox.due()
+            sys.settrace(None)
+    Channel(theirs, ()).close()
+    return counter.instructions / FRAMES
+
+
+class _Clock:
+    """An uptime that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = uptime()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _settle(outbox: StoredOutbox, clock: _Clock) -> None:
+    """A second passes, and the disk does what it has to."""
+    for _ in range(2):
+        clock.now += 1.0
+        outbox.step()
+        while select.select(outbox.files(), [], [], 0.3)[0]:
+            outbox.step()
+
+
+def _handover(plan: PipelinePlan, seq: int) -> Handover:
+    model = plan.model
+    result = Result(
+        1, "2026-11-25T08:45:12.345Z", BOOT, seq, model.title, model.sha256[:8], "detection", 12.3, objects=()
+    )
+    return Handover(plan.name, result, uptime())
+
+
+BOOT: Final = new_boot()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""How much later than capture and invoke a subscriber has an outcome, at 30 frames a second, beside a bare paho.
+
+usage: scripts/bench --latency [--models DIR] [--seconds N] [--rounds N] [--json FILE]
+
+A daemon as a user starts it, with a source that captures at known times (`metronome.py`), a quick model and
+``publish: every``; in the same seconds and on the same broker a program that publishes with paho and nothing else, and
+that runs the model alone at the same pace. Payloads tell when a frame was captured and, to a tenth of a millisecond,
+how long it took to become an outcome; all clocks are those of one machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, Final
+
+import paho.mqtt.client as mqtt
+from broker import broker
+from metronome import FPS, PART
+from rows import WAKE
+
+HERE: Final = Path(__file__).parent
+SHIPPED: Final = HERE.parent / "models" / "face-detect" / "1.0.0" / "face_full_range_int8.tflite"
+QUICK: Final = "vww_96_int8.tflite"
+TITLE: Final = "added latency at a subscriber"
+GOALS: Final = (0.001, 0.002)
+"""Seconds, of the half and of 99 of 100."""
+TIMES: Final = 3.0
+"""As long as paho alone at most."""
+START: Final = 60.0
+TOPIC: Final = "edge-infer/bench/quick/result"
+ALONE: Final = "bare"
+BYTES: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Seconds that half of the messages took at most, and 99 of 100."""
+
+    p50: float
+    p99: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of two and more."""
+        return cls(median(values), quantiles(values, n=100, method="inclusive")[98])
+
+
+@dataclass(slots=True)
+class Latency:
+    """What the rounds gave: from capture to subscriber less a run of the model, its two parts, and paho alone."""
+
+    model: str = ""
+    messages: int = 0
+    run: list[float] = field(default_factory=list)
+    added: list[Spread] = field(default_factory=list)
+    outcome: list[Spread] = field(default_factory=list)
+    way: list[Spread] = field(default_factory=list)
+    alone: list[Spread] = field(default_factory=list)
+
+
+class Ear:
+    """Hears everything, and notes when by both clocks."""
+
+    def __init__(self, port: int) -> None:
+        self.heard: list[tuple[str, bytes, float, float]] = []
+        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
+        self._client.on_message = self._hear
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+
+    def close(self) -> None:
+        """Says goodbye."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def on(self, topic: str) -> list[tuple[bytes, float, float]]:
+        """What came on a topic: payload, seconds since the epoch, and of the monotonic clock."""
+        return [(payload, wall, monotonic) for name, payload, wall, monotonic in list(self.heard) if name == topic]
+
+    def _hear(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
+        wall, monotonic = time.time(), time.monotonic()
+        self.heard.append((message.topic, message.payload, wall, monotonic))
+
+
+def main() -> int:
+    """0."""
+    parser = argparse.ArgumentParser(prog="scripts/bench --latency")
+    parser.add_argument("--models", type=Path, default=os.environ.get("EDGE_INFER_ASSETS"), help="folder of the models")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of a round (%(default)g)")
+    parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="what each round gave")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, broker(Path(folder)) as port:
+        found = measure(args.models, args.seconds, args.rounds, Path(folder), port)
+    print(table(found))
+    if args.json:
+        args.json.write_text(json.dumps(asdict(found)))
+    return 0
+
+
+def measure(models: Path | None, seconds: float, rounds: int, folder: Path, port: int) -> Latency:
+    """So many rounds, after the first outcome."""
+    model = _model(models, folder)
+    found, ear = Latency(model.stem), Ear(port)
+    try:
+        with _daemon(folder, model, port) as log:
+            _wait(ear, log)
+            for _ in range(rounds):
+                ear.heard.clear()
+                command = [sys.executable, HERE / "bare_paho.py", model, port, ALONE, BYTES, seconds]
+                done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+                _add(found, ear, json.loads(done.stdout))
+    finally:
+        ear.close()
+    return found
+
+
+def table(found: Latency) -> str:
+    """For people."""
+    added = Spread(median(each.p50 for each in found.added), median(each.p99 for each in found.added))
+    pairs = list(zip(found.added, found.alone, strict=True))
+    times = [(one.p50 / other.p50, one.p99 / other.p99) for one, other in pairs]
+    goals, run = f"   goal {GOALS[0] * 1000:g} / {GOALS[1] * 1000:g}", median(found.run) * 1000
+    p50, p99 = median(one for one, _ in times), median(other for _, other in times)
+    lines = [
+        f"{TITLE}, {FPS:g} frames a second, {found.model} ({run:.2f} ms a run), {found.messages} results",
+        f"{'':38s}{'p50':>9s}{'p99':>9s}",
+        _line("from capture, less a run of the model", [added]) + goals,
+        _line("  until it is an outcome", found.outcome),
+        _line("  from there to the subscriber", found.way),
+        _line("paho alone, there and back", found.alone),
+        f"{'times as long':38s}{p50:9.2f}{p99:9.2f}      goal {TIMES:g}",
+    ]
+    return "\n".join(lines)
+
+
+def _line(title: str, found: Sequence[Spread]) -> str:
+    p50, p99 = median(each.p50 for each in found), median(each.p99 for each in found)
+    return f"{title:38s}{p50 * 1000:9.2f}{p99 * 1000:9.2f} ms"
+
+
+def _add(found: Latency, ear: Ear, runs: list[float]) -> None:
+    """One round."""
+    run, alone = median(runs), ear.on(ALONE)
+    begin, end = alone[0][2], alone[-1][2]
+    totals, outcomes = [], []
+    for payload, wall, heard in ear.on(TOPIC):
+        if not begin <= heard <= end:  # the other program is about to start, or has ended
+            continue
+        result: dict[str, Any] = json.loads(payload)
+        captured = datetime.fromisoformat(result["ts"].replace("Z", "+00:00")).timestamp() + PART
+        totals.append(wall - captured - run)
+        outcomes.append(result["ms"] / 1000.0 - run)
+    found.messages += len(totals)
+    found.run.append(run)
+    found.added.append(Spread.of(totals))
+    found.outcome.append(Spread.of(outcomes))
+    found.way.append(Spread.of([total - outcome for total, outcome in zip(totals, outcomes, strict=True)]))
+    found.alone.append(Spread.of([heard - float(payload) for payload, _, heard in alone]))
+
+
+def _model(models: Path | None, folder: Path) -> Path:
+    """A copy of a quick model, or the shipped one."""
+    source = next((each for each in Path(models).rglob(QUICK)), None) if models else None
+    if source is None:
+        return SHIPPED
+    model = folder / source.name
+    shutil.copyfile(source, model)
+    model.with_suffix(".yaml").write_text(WAKE)
+    return model
+
+
+@contextmanager
+def _daemon(folder: Path, model: Path, port: int) -> Iterator[Path]:
+    """The daemon, with the source of another package; gives the path of its log."""
+    plugin, work = folder / "plugin", folder / "daemon"
+    about = plugin / "metronome-1.0.dist-info"
+    about.mkdir(parents=True)
+    work.mkdir()
+    shutil.copyfile(HERE / "metronome.py", plugin / "metronome.py")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: metronome\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[edge_infer.sources]\nmetronome = metronome:Metronome\n")
+    (work / "config.yaml").write_text(
+        f"device: {{id: bench, state_dir: state}}\nmqtt: {{host: 127.0.0.1, port: {port}}}\n"
+        f"models:\n  quick: {{file: {model}}}\nsources:\n  cam: {{kind: metronome, width: 96, height: 96}}\n"
+        "pipelines:\n  quick: {source: cam, model: quick, publish: every}\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(plugin)}
+    with (work / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edge_infer", "run", "-c", "config.yaml"],
+            cwd=work, env=environment, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        yield work / "log"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+def _wait(ear: Ear, log: Path) -> None:
+    """Until results come, and the model is through its probation."""
+    end = time.monotonic() + START
+    while len(ear.on(TOPIC)) < 5 * FPS:
+        if time.monotonic() > end:
+            sys.exit(f"the daemon gave no results; its log:\n{log.read_text()[-2000:]}")
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
