@@ -19,11 +19,20 @@ class _JournalFormatter(logging.Formatter):
         return f"<{_PRIORITY.get(record.levelno, 6)}>{text}"
 
 
+class _Room(logging.Filter):
+    """Puts the room on each line: that of the process, or the publisher where this one lives in another's."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.room = "publisher" if record.name.startswith("edge_infer.publisher.") else self.name
+        return True
+
+
 def configure(room: str, level: str) -> None:
     """Sets up logging for this process; called once, in its main."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Room(room))
     if "JOURNAL_STREAM" in os.environ:
-        handler.setFormatter(_JournalFormatter(f"{room}: %(message)s"))
+        handler.setFormatter(_JournalFormatter("%(room)s: %(message)s"))
     else:
-        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {room}: %(message)s", datefmt="%H:%M:%S"))
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(room)s: %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

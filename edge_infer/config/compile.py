@@ -141,6 +141,7 @@ class _Compilation:
             tuple(pipelines),
             discovery=config.mqtt.discovery,
             outbox=OutboxPlan(config.outbox.max_size, config.outbox.max_age),
+            merged=config.rooms == "merged",
             made_by=__version__,
         )
 

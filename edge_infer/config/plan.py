@@ -438,7 +438,7 @@ class Plan:
     """A whole configuration. ``digest`` is the SHA-256 of the file's bytes.
 
     ``names`` are models that the configuration has in use and that something else may serve for. ``made_by`` is the
-    version of the program that made it.
+    version of the program that made it. With ``merged`` the publisher lives in the supervisor's process.
     """
 
     digest: str
@@ -450,6 +450,7 @@ class Plan:
     names: tuple[str, ...] = ()
     discovery: Literal["off", "homeassistant"] = "off"
     outbox: OutboxPlan = field(default_factory=OutboxPlan)
+    merged: bool = False
     made_by: str = field(default="", compare=False)
 
     def spoken_of(self) -> tuple[str, ...]:

@@ -184,6 +184,8 @@ class Config(Section):
     """The broker."""
     outbox: Annotated[Outbox, OR_NOTHING] = Outbox()
     """What waits while the broker is away."""
+    rooms: Annotated[Literal["separate", "merged"], choice("separate", "merged")] = "separate"
+    """`merged`: supervisor and publisher in one process, which saves memory and takes a wall down; see below."""
     models: Annotated[dict[Name, Model], NAMES] = Field(default_factory=dict)
     """Models by name."""
     sources: Annotated[dict[Name, AnySource], NAMES] = Field(default_factory=dict)

@@ -5,34 +5,42 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 
 from edge_infer.channel import Channel
 from edge_infer.codec import decode, loads
 from edge_infer.logs import configure
-from edge_infer.sandbox import Fence, lock
+from edge_infer.sandbox import Fence, lock, lock_thread
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Locks the room before anything else is loaded, then publishes; 0 after an orderly end."""
     parser = argparse.ArgumentParser(prog="edge-infer publisher")
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--results", type=int, required=True)
     parser.add_argument("--slate", type=int, required=True, help="a file in memory: what the next one has to know")
     parser.add_argument("--fence", required=True, help="a Fence as JSON")
+    parser.add_argument("--merged", action="store_true", help="a thread of the supervisor's process calls this")
     parser.add_argument("--log-level", default="info")
-    args = parser.parse_args()
-    configure("publisher", args.log_level)
-    sandbox = lock("publisher", fence=decode(Fence, loads(args.fence.encode())))
+    args = parser.parse_args(words)
+    fence = decode(Fence, loads(args.fence.encode()))
+    if not args.merged:
+        configure("publisher", args.log_level)
+    sandbox = lock_thread("publisher", fence) if args.merged else lock("publisher", fence=fence)
     from edge_infer.publisher.board import Board
     from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
     from edge_infer.publisher.stored import StoredOutbox
     from edge_infer.slate import Slate
 
-    control = Channel(args.control, FROM_SUPERVISOR)
-    results = Channel(args.results, FROM_ENGINE)
     try:
-        with Slate(args.slate) as slate, StoredOutbox() as outbox:
-            Publisher(control, results, outbox, Board(), sandbox=sandbox, slate=slate).run()
+        with ExitStack() as stack:  # where the process goes on, nothing may be left open
+            control = stack.enter_context(closing(Channel(args.control, FROM_SUPERVISOR)))
+            results = stack.enter_context(closing(Channel(args.results, FROM_ENGINE)))
+            slate = stack.enter_context(Slate(args.slate))
+            outbox = stack.enter_context(StoredOutbox())
+            publisher = Publisher(control, results, outbox, Board(), sandbox=sandbox, slate=slate)
+            stack.enter_context(closing(publisher)).run()
     except Exception:  # the outermost loop: the supervisor starts a new publisher
         logging.getLogger(__name__).exception("the publisher ends because of a fault of its own")
         return 1

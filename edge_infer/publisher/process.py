@@ -132,6 +132,11 @@ class Publisher:
             self._speak()
         self._end()
 
+    def close(self) -> None:
+        """Gives up the connection, where `run` did not come to its end; may be called twice."""
+        if self._link:
+            self._link.close()
+
     def _wait(self, until: float) -> None:
         timeout = max(0.0, min(until - time.monotonic(), self._outbox.due()))
         readable, writable = self._link.files() if self._link else ([], [])

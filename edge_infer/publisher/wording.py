@@ -27,6 +27,7 @@ _REASONS: Final = (
     "the kernel is older than 6.12", "the kernel is older than 6.7",
     "there is swap space, and LimitMEMLOCK=infinity is missing to keep memory out of it",
     "threads were running before it", "it could not be tried, / and /proc/self/comm were closed before",
+    "rooms are merged, so it holds for a thread alone",
 )
 _EXCEPTIONS: Final = (
     " but for CAP_DAC_READ_SEARCH", " but for reading", " for TCP", " (the process that started it is out of reach)",
@@ -41,12 +42,10 @@ def _any(words: tuple[str, ...]) -> str:
 _ROOMS: Final = r"(?:engine|publisher|reader [A-Za-z0-9_-]{1,64})"
 _ERRORS: Final = _any(tuple(sorted({os.strerror(number) for number in errno.errorcode})))
 _CALLED: Final = rf"the kernel lets through (?:{_any(_CALLS)})(?:, (?:{_any(_CALLS)}))*"
-_WHY: Final = (
-    rf"(?:{_any(_REASONS)}|{_ERRORS}|it could not be tried, (?:{_ERRORS})|{_CALLED}|0x[0-9a-f]{{1,16}} is left)"
-)
+_WHY: Final = rf"(?:{_any(_REASONS)}|(?:it could not be tried, )?(?:{_ERRORS})|{_CALLED}|0x[0-9a-f]{{1,16}} is left)"
 _UNIT: Final = r"(?: \(the unit forbids it: its sockets are refused all the same\))?"
 _TEXT: Final = rf"(?:enforced(?:{_any(_EXCEPTIONS)})?|(?:not enforced|unavailable): {_WHY}{_UNIT})"
-_WHOLE: Final = re.compile(rf"{_TEXT}|{_ROOMS}(?:, {_ROOMS})*: {_TEXT}(?:; {_ROOMS}(?:, {_ROOMS})*: {_TEXT})*")
+_PART: Final = re.compile(rf"(?P<rooms>{_ROOMS}(?:, {_ROOMS})*: )?{_TEXT}")  # long, and compiled at each start
 _STATE: Final = re.compile(r"enforced|not enforced|unavailable")
 ELSEWHERE: Final = ": edge-infer doctor says why"
 
@@ -57,10 +56,16 @@ def closed(walls: Mapping[str, str]) -> dict[str, str]:
 
 
 def _closed(wall: str, text: str) -> str:
-    if _WHOLE.fullmatch(text) or text in {f"{state}{ELSEWHERE}" for state in ("not enforced", "unavailable")}:
+    if _is_closed(text) or text in {f"{state}{ELSEWHERE}" for state in ("not enforced", "unavailable")}:
         return text
     log.warning("what is said of the wall %s has no known form and is not published: %.100s", wall, text)
     states = set(_STATE.findall(text))
     if states == {"enforced"}:
         return "enforced"  # in so many rooms that the list of them was cut
     return f"{'unavailable' if 'unavailable' in states else 'not enforced'}{ELSEWHERE}"
+
+
+def _is_closed(text: str) -> bool:
+    """One text for all rooms, or one for each group of them."""
+    parts = [_PART.fullmatch(part) for part in text.split("; ")]
+    return all(part is not None and (part["rooms"] or len(parts) == 1) for part in parts)

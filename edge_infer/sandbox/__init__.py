@@ -14,9 +14,10 @@ from edge_infer.sandbox import landlock, memory, namespaces, privileges, seccomp
 from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.rules import Room, rules
 
-__all__ = ["Fence", "Room", "lock"]
+__all__ = ["Fence", "Room", "lock", "lock_thread"]
 
 _log = logging.getLogger(__name__)
+THREAD_ONLY: Final = "not enforced: rooms are merged, so it holds for a thread alone"
 _SECOND: Final = frozenset({"network_namespace"})
 """Walls behind another one that holds by itself: where they lack, that is told and no cause for alarm."""
 
@@ -51,6 +52,32 @@ def lock(room: Room, *, network: bool = False, fence: Fence | None = None) -> di
         if not text.startswith(selftest.ENFORCED):
             _log.log(logging.INFO if wall in _SECOND else logging.WARNING, "the sandbox: %s: %s", wall, text)
     return walls
+
+
+def lock_thread(room: Room, fence: Fence) -> dict[str, str]:
+    """Gives up in this thread, and those that it starts, what ``room`` does not need, for ever; and says its worth.
+
+    In Linux files, calls and capabilities are a thread's own, so a fault in what the room reads or writes meets the
+    walls. Memory is not: whoever runs code of their own here can make another thread of the process do it. So a wall
+    is ``enforced`` where the whole process has it, and told as missing where this thread alone does.
+    """
+    before, whole = selftest.look(), selftest.walls(room)  # a thread begins with what its process has
+    privileges.drop_capabilities()
+    privileges.forbid_new_privileges()
+    fenced = _built(lambda: landlock.enclose(fence, abstract=False, thread=True))
+    if fenced == selftest.ENFORCED and before.lists and selftest.look().lists:
+        fenced = "not enforced: the kernel lets it read files that are not its own"
+    filtered = _built(lambda: seccomp.install(rules(room), thread=True))
+    mine = {"seccomp": filtered, **selftest.walls(room), "files": fenced, "no_signals": fenced}
+    _log.warning("rooms are merged: the %s has the memory and the rights of the supervisor", room)
+    return {wall: _worth(text, whole.get(wall, "")) for wall, text in mine.items()}
+
+
+def _worth(mine: str, whole: str) -> str:
+    """What a wall is worth that this thread has, and perhaps its whole process."""
+    if whole.startswith(selftest.ENFORCED):
+        return whole
+    return THREAD_ONLY if mine.startswith(selftest.ENFORCED) else mine
 
 
 def _built(build: Callable[[], None]) -> str:

@@ -37,14 +37,16 @@ def version() -> int:
     return _call("landlock_create_ruleset", 0, 0, _VERSION)
 
 
-def enclose(fence: Fence, *, abstract: bool) -> None:
+def enclose(fence: Fence, *, abstract: bool, thread: bool = False) -> None:
     """Shuts this process in; raises `OSError` when the kernel will not, or other threads would stay outside.
+
+    With ``thread`` they shall: it holds for the calling thread and what this one starts.
 
     ``PR_SET_NO_NEW_PRIVS`` has to be set. Without ``abstract`` it reaches no abstract Unix socket of others; signals
     reach only what it has started itself, where the kernel knows such rules (6.12).
     """
     abi = version()
-    if len(list(Path("/proc/self/task").iterdir())) > 1:
+    if not thread and len(list(Path("/proc/self/task").iterdir())) > 1:
         raise OSError(errno.EBUSY, "threads were running before it")
     handled = _files_of(abi)
     ports = _BIND | _CONNECT if abi >= 4 and fence.ports is not None else 0

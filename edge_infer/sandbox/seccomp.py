@@ -32,8 +32,10 @@ class _Step:
     label: str = ""
 
 
-def install(rules: Rules) -> None:
+def install(rules: Rules, *, thread: bool = False) -> None:
     """Puts the filter on every thread of this process, for ever; raises `OSError` when the kernel will not.
+
+    With ``thread`` it is for the calling one, and those that this one starts.
 
     ``PR_SET_NO_NEW_PRIVS`` has to be set. The ``seccomp`` call with TSYNC is used because a filter by ``prctl`` holds
     for the calling thread only.
@@ -45,9 +47,10 @@ def install(rules: Rules) -> None:
     buffer = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))  # struct sock_fprog
     pointer = ctypes.create_string_buffer(header, len(header))
-    thread = kernel.call(machine.numbers["seccomp"], _SET_MODE_FILTER, _TSYNC, ctypes.addressof(pointer))
-    if thread:
-        raise OSError(errno.EBUSY, f"thread {thread} has a filter of its own")
+    flags = 0 if thread else _TSYNC
+    other = kernel.call(machine.numbers["seccomp"], _SET_MODE_FILTER, flags, ctypes.addressof(pointer))
+    if other:
+        raise OSError(errno.EBUSY, f"thread {other} has a filter of its own")
 
 
 def program(rules: Rules, machine: kernel.Machine) -> bytes:

@@ -1,4 +1,4 @@
-"""A child process: started with inherited channels, watched, killed when it hangs, started again with back-off."""
+"""A child: started with inherited channels, watched, killed when it hangs, started again with back-off."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import random
 import select
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from edge_infer.channel import Channel, ChannelClosedError, pack
+from edge_infer.supervisor.body import Body, ProcessBody, ThreadBody
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +44,16 @@ MOST_WORDS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a child is started: the module to run, its arguments, what it may say, and what else it inherits."""
+    """How a child is started: the module to run, its arguments, and what it may say.
+
+    ``inherits`` are further options, and the open files that they name.
+    """
 
     name: str
     module: str
     arguments: tuple[str, ...]
     accepts: tuple[type[Any], ...]
-    inherits: tuple[int, ...] = ()
+    inherits: Mapping[str, int] = field(default_factory=dict)
     longest_pause: float = LONGEST_PAUSE
     stdin: bool = False
     """Whether it gets what is piped into the daemon."""
@@ -75,27 +78,26 @@ class Child:
         self.heard = -math.inf
         self.started = 0.0
         self.due = 0.0
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pidfd = -1
+        self._body: Body | None = None
         self._pause = 0.0
         self._killed = False
         self._unsent: deque[tuple[bytes, tuple[int, ...]]] = deque()
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
-        return self._process.pid if self._process else None
+        """The id of its process while it runs."""
+        return self._body.pid if self._body else None
 
-    def start(self, *words: str) -> None:
-        """Starts the process, with further ``words``; where the system has no room for one now, it is due again."""
+    def start(self, *words: str, thread: bool = False) -> None:
+        """Starts it, with further ``words``, as a process or as a ``thread`` of this one.
+
+        Where the system has no room for one now, it is due again.
+        """
         self.started = time.monotonic()
         try:
-            self._start(words)
+            self._start(words, thread=thread)
         except OSError as error:
             log.error("%s cannot be started: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
-            if self._process is not None:
-                self._process.kill()
-                self._process.wait()
             self._close()
             self._rest()
             return
@@ -103,28 +105,24 @@ class Child:
         self.restarts += 1
         log.info("%s started, pid %d", self.recipe.name, self.pid)
 
-    def _start(self, words: tuple[str, ...]) -> None:
-        """A fresh interpreter with only its own imports."""
+    def _start(self, words: tuple[str, ...], *, thread: bool) -> None:
         ours, theirs = pair()
         recipe = self.recipe
         self.channel = Channel(ours, recipe.accepts)
-        command = [sys.executable, "-m", recipe.module, "--control", str(theirs), *recipe.arguments, *words]
+        files = {"--control": theirs, **recipe.inherits}
         try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=None if recipe.stdin else subprocess.DEVNULL,
-                pass_fds=(theirs, *recipe.inherits),
-                start_new_session=True,  # Ctrl-C in a terminal is for the supervisor; it stops the others in order
-                env=_environment(),
-            )
+            line = (*recipe.arguments, *words)
+            if thread:
+                self._body = ThreadBody(recipe.module, files, line)
+            else:
+                self._body = ProcessBody(recipe.module, files, line, stdin=recipe.stdin)
         finally:
             os.close(theirs)
-        self._pidfd = os.pidfd_open(self._process.pid)
 
     def files(self) -> list[int]:
         """The descriptors to wait on: readable when the child spoke or ended."""
         channel = [self.channel.fd] if self.channel else []
-        return channel + ([self._pidfd] if self._pidfd >= 0 else [])
+        return channel + ([self._body.fileno()] if self._body else [])
 
     def hear(self) -> list[Any]:
         """What the child has said since, `MOST_WORDS` at most; one that breaks the rules of the wire is killed."""
@@ -174,8 +172,8 @@ class Child:
         return [self.channel.fd] if self.channel is not None and (self._unsent or self.channel.unsent) else []
 
     def ended(self) -> int | None:
-        """The exit status once the process is gone (negative: the signal), told once; it is due again later."""
-        if self._process is None or (status := self._process.poll()) is None:
+        """The exit status once it is gone (negative: the signal), told once; it is due again later."""
+        if self._body is None or (status := self._body.poll()) is None:
             return None
         self._rest(fell=fell(status))
         self._close()
@@ -186,30 +184,43 @@ class Child:
         """Whether it has said a word since its start."""
         return self.heard > self.started
 
+    @property
+    def killable(self) -> bool:
+        """Whether it can be ended without its doing: a thread of this process cannot."""
+        return self._body is None or self._body.killable
+
+    @property
+    def unkilled(self) -> bool:
+        """Whether it would have to be killed, cannot be, and still runs."""
+        return self._killed and not self.killable
+
     def silent(self) -> float:
         """Seconds since the child last said something, or since its start; 0 for one that is already being killed."""
-        return 0.0 if self._process is None or self._killed else time.monotonic() - max(self.heard, self.started)
+        return 0.0 if self._body is None or self._killed else time.monotonic() - max(self.heard, self.started)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Sends a signal, if it still runs."""
         self._killed |= number == signal.SIGKILL
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
+        if self._body is not None and self._body.poll() is None:
+            self._body.kill(number)
 
     def stop(self, timeout: float) -> bool:
         """Waits for the end, then kills; False when it had to be killed."""
-        if self._process is None:
+        body = self._body
+        if body is None:
             return True
         deadline = time.monotonic() + timeout
-        while self._process.poll() is None and (left := deadline - time.monotonic()) > 0:
+        while body.poll() is None and (left := deadline - time.monotonic()) > 0:
             self.flush()
-            select.select([self._pidfd], self.unsent(), [], left)
-        in_time = self._process.poll() is not None
-        if not in_time:
-            log.error("%s (pid %d) did not stop and is killed", self.recipe.name, self._process.pid)
-            self._process.kill()
-            if not select.select([self._pidfd], [], [], LAST_WAIT)[0]:
-                log.error("%s (pid %d) is stuck in the kernel and is left", self.recipe.name, self._process.pid)
+            select.select([body], self.unsent(), [], left)
+        in_time = body.poll() is not None
+        if not in_time and not body.killable:
+            log.error("%s did not stop and ends with this process", self.recipe.name)
+        elif not in_time:
+            log.error("%s (pid %d) did not stop and is killed", self.recipe.name, body.pid)
+            body.kill(signal.SIGKILL)
+            if not select.select([body], [], [], LAST_WAIT)[0]:
+                log.error("%s (pid %d) is stuck in the kernel and is left", self.recipe.name, body.pid)
         self._close()
         return in_time
 
@@ -234,17 +245,9 @@ class Child:
 
     def _close(self) -> None:
         self._hang_up()
-        if self._process is not None:
-            self._process.poll()
-        self._process = None
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
-
-
-def _environment() -> dict[str, str]:
-    """Ours, without what makes a crashing interpreter write about itself."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONFAULTHANDLER"} | {"PYTHONSAFEPATH": "1"}
+        body, self._body = self._body, None
+        if body is not None:
+            body.close()
 
 
 def fell(status: int) -> bool:

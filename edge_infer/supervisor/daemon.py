@@ -77,13 +77,15 @@ class Daemon:
             stack.callback(self._whys.close)
             self._swap.open(Path(plan.state_dir))
             self._reload.start(plan, compiled)
-            while not self._signals.stop:
+            lost = False
+            while not self._signals.stop and not lost:
                 self._turn(control)
+                lost = self._house.lost()
             log.info("stopping")
             self._notifier.stopping()
             orderly = self._house.close()
             self._swap.close()
-        return 0 if orderly else 1
+        return 0 if orderly and not lost else 1
 
     def _turn(self, control: ControlSocket) -> None:
         files = [self._signals.fileno(), *control.files(), *self._house.files(), *self._reload.files()]

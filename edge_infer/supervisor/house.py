@@ -97,22 +97,23 @@ class House:
             Recipe(
                 "engine",
                 "edge_infer.engine",
-                ("--results", str(engine_end), "--lights", str(self._lights), *self._level),
+                self._level,
                 (EngineReport, GrabDone, WhyAnswer),
-                (engine_end, self._lights),
+                {"--results": engine_end, "--lights": self._lights},
             )
         )
         self.publisher = Child(
             Recipe(
                 "publisher",
                 "edge_infer.publisher",
-                ("--results", str(publisher_end), "--slate", str(self._slate), *self._level),
+                self._level,
                 (PublisherReport,),
-                (publisher_end, self._slate),
+                {"--results": publisher_end, "--slate": self._slate},
             )
         )
         self._readers = Readers(self._level)
         self._fences: dict[Child, Fence] = {}  # of the rooms as they run
+        self._merged = False  # whether the publisher was started in this process
         self._seen: dict[Child, frozenset[Identity]] = {}  # the files that these led to
         self._replaced: set[Child] = set()  # told to end, because another fence is due
         self._looked = 0.0
@@ -130,6 +131,8 @@ class House:
                 self._start(child)
             elif not self._fences[child].covers(self._fence(child)):
                 self._replace(child, "has to reach other files")
+            elif child is self.publisher and self._merged != plan.merged:
+                self._replace(child, f"moves {'into' if plan.merged else 'out of'} the supervisor's process")
             elif child is self.engine:
                 child.tell(order)
             else:
@@ -211,6 +214,10 @@ class House:
         stuck = self.heard.engine is not None and self.heard.engine.stuck
         return time.monotonic() - min(self.engine.heard, self.publisher.heard) < 2 * STARTING and not stuck
 
+    def lost(self) -> bool:
+        """Whether a room has to be killed that cannot be alone, because it is a thread of this process."""
+        return self.publisher.unkilled
+
     def readers(self) -> Mapping[str, Child]:
         """The readers by source."""
         return self._readers.children()
@@ -260,7 +267,10 @@ class House:
             put_out(self._lights)
             self.publisher.tell(EngineUp(self._boot))
             words = (*words, "--boot", self._boot)
-        child.start(*words)
+        if child is self.publisher:
+            self._merged = self._plan is not None and self._plan.merged
+            words = (*words, *(("--merged",) if self._merged else ()))
+        child.start(*words, thread=child is self.publisher and self._merged)
         self._brief(child)
 
     def _replace(self, child: Child, why: str) -> None:
@@ -370,8 +380,12 @@ class House:
             del self.heard.announced[topic]
 
     def _kill(self, child: Child, why: str) -> None:
-        log.error("%s %s and is killed", child.recipe.name, why)
-        self.note(f"{child.recipe.name} {why} and was killed")
+        text = f"{child.recipe.name} {why}"
+        if child.killable:
+            log.error("%s and is killed", text)
+            self.note(f"{text} and was killed")
+        else:
+            log.error("%s and can only be ended with the supervisor, of whose process it is part", text)
         if child is self.engine:
             self._why = why
         child.kill()

@@ -106,13 +106,12 @@ class Readers:
     def _new(self, source: SourcePlan) -> Reader:
         engine_end, reader_end = pair()
         told = briefing(source)
-        arguments = ("--frames", str(reader_end), "--source", str(told), *self._level)
         recipe = Recipe(
             f"reader {source.name}",
             "edge_infer.readers",
-            arguments,
+            self._level,
             (ReaderReport,),
-            (reader_end, told),
+            {"--frames": reader_end, "--source": told},
             PAUSE,
             source.stdin,
         )

@@ -10,7 +10,7 @@ from edge_infer.config.broker import Tls
 from edge_infer.config.motion import Motion
 from edge_infer.config.pipelines import Nms, Pipeline, Preprocess, Shadow
 from edge_infer.config.scene import Events, Track, Zone
-from edge_infer.config.schema import Device, Model, Mqtt, Outbox, Security
+from edge_infer.config.schema import Config, Device, Model, Mqtt, Outbox, Security
 from edge_infer.config.section import Section, written_default
 from edge_infer.config.sentences import as_yaml
 from edge_infer.config.source import SourceSection
@@ -35,13 +35,19 @@ SECTIONS: dict[str, type[Section]] = {
     **{f"kind: {kind}": section for kind, section in BUILT_IN.items()},
 }
 
+HEAD = "| key | default | meaning |\n|---|---|---|"
+VALUES = ("rooms",)
+"""Keys of the file that are no sections."""
+
 
 def tables() -> Iterator[tuple[str, str]]:
     """The name of every section and its table."""
+    for key in VALUES:
+        yield key, "\n".join([HEAD, row(key, Config.model_fields[key])])
     for name, section in SECTIONS.items():
         common = SourceSection.model_fields if name.startswith("kind: ") else {}
         rows = [row(key, item) for key, item in section.model_fields.items() if key not in {*common, "kind"}]
-        yield name, "\n".join(["| key | default | meaning |", "|---|---|---|", *rows])
+        yield name, "\n".join([HEAD, *rows])
 
 
 def row(key: str, item: FieldInfo) -> str:

@@ -68,13 +68,20 @@ class RtspCamera:
             self._process = None
 
 
-@pytest.fixture(scope="session")
-def gstreamer() -> None:
-    """Skips where the system's Python has no RTSP server."""
+def plays_rtsp() -> bool:
+    """Whether the system's Python has an RTSP server."""
     check = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
     try:
         subprocess.run([SYSTEM_PYTHON, "-c", check], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def gstreamer() -> None:
+    """Skips where there is no RTSP server."""
+    if not plays_rtsp():
         pytest.skip(
             "no GStreamer RTSP server: install gir1.2-gst-rtsp-server-1.0, python3-gi and gstreamer1.0-plugins-ugly"
         )

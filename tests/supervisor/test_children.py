@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,3 +142,36 @@ def test_a_child_that_dies_at_once_is_started_again_later_and_later(make: Make) 
         child.start()
     assert max(pauses) > SERVED_PAUSE
     assert max(pauses) <= LONGEST_PAUSE
+
+
+def in_a_thread(*words: str) -> Child:
+    child = Child(Recipe("listener", "tests.supervisor.listener", words, (GrabDone,)))
+    child.start(thread=True)
+    return child
+
+
+def test_a_thread_is_a_child_like_others_that_nobody_can_end() -> None:
+    before = open_files()
+    child = in_a_thread()
+    child.tell(Announce("info", "hello"))
+    assert heard(child, 1) == ["5"]
+    assert child.pid == os.getpid()
+    assert not child.unkilled
+    child.kill()
+    assert child.unkilled
+    assert not child.stop(0.1)
+    assert child.ended() is None  # nobody waits for it any more: it finds its channel closed
+    eventually(lambda: "listener" not in {thread.name for thread in threading.enumerate()}, "end of the thread")
+    assert open_files() == before + 1  # by which it told its end
+
+
+def test_a_thread_with_a_fault_has_ended_with_1_and_may_be_started_again() -> None:
+    before = open_files()
+    child = in_a_thread("--fault")
+    for start in range(2):
+        child.tell(Announce("info", "hello"))
+        assert eventually(child.ended, "its end") == 1
+        assert child.due > time.monotonic()
+        assert open_files() == before
+        if not start:
+            child.start(thread=True)

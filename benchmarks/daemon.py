@@ -1,0 +1,172 @@
+"""What the whole daemon takes: memory of all its processes, and the time from the start to the first result.
+
+usage: scripts/bench --rooms [--models DIR] [--turns N] [--json FILE]
+
+MobileNetV2 on the shipped clip at its own pace, and on a network camera of 1280 x 720 (a server of GStreamer, where the
+system's Python has one), with rooms separate and merged. Memory is PSS, which shares out what processes have in
+common; only root may ask for it. A start is from the call of ``edge-infer run`` until a subscriber of a real broker has
+a result; the model was tried in a start before. All take turns with ``python -c "import numpy, cv2"``; medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from edge_infer.bench.measure import machine
+from edge_infer.engine.interpreter import backend_name
+from tests.broker import Broker, Subscriber, eventually
+from tests.readers.conftest import RtspCamera, plays_rtsp
+from tests.running import CLIP, Daemon
+
+MODEL: Final = "mobilenet_v2_1.0_224_quant.tflite"
+GOALS: Final = {"clip": 140, "camera": 170}
+"""MB of all processes."""
+WORK: Final = 60
+"""Results before memory is looked at."""
+PATIENCE: Final = 120.0
+"""Seconds that anything may take on a machine that is not idle."""
+TEXT: Final = """\
+device: {{id: box, state_dir: state}}
+mqtt: {{host: 127.0.0.1, port: {port}}}
+rooms: {rooms}
+models:
+  pictures: {{file: model.tflite, labels: labels.txt}}
+sources:
+  eye: {source}
+pipelines:
+  pictures: {{source: eye, model: pictures, publish: every, threshold: 0, top_k: 1}}
+"""
+RESULT: Final = "edge-infer/box/pictures/result"
+Sizes = dict[str, float]
+"""MB by room."""
+
+
+def main() -> int:
+    """0; what could not be measured is said."""
+    args = _parser().parse_args()
+    source = next((path for path in Path(args.models or ".").rglob(MODEL)), None)
+    if source is None:
+        sys.exit(f"there is no {MODEL} below {args.models}; --models says where it is")
+    print(f"{machine()}, {len(os.sched_getaffinity(0))} cores, {backend_name()}, Python {sys.version.split()[0]}\n")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        broker = stack.enter_context(Broker(folder))
+        subscriber = stack.enter_context(Subscriber(broker.port))
+        sources = {"clip": f"{{kind: video, file: {CLIP}, loop: true}}"}
+        if (camera := stack.enter_context(_camera())) is not None:
+            sources["camera"] = f"{{kind: rtsp, url: '{camera.url}'}}"
+        daemons = {
+            (name, rooms): _daemon(
+                folder / f"{name}-{rooms}", source, TEXT.format(port=broker.port, rooms=rooms, source=text)
+            )
+            for name, text in sources.items()
+            for rooms in ("separate", "merged")
+        }
+        sizes = {key: _memory(daemon) for key, daemon in daemons.items()} if os.geteuid() == 0 else {}
+        starts = _starts({rooms: daemons["clip", rooms] for rooms in ("separate", "merged")}, subscriber, args.turns)
+    _print_memory(sizes)
+    _print_starts(starts)
+    if args.json:
+        memory = {" ".join(key): each for key, each in sizes.items()}
+        args.json.write_text(json.dumps({"memory": memory, "starts": starts}))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/bench --rooms")
+    parser.add_argument("--models", type=Path, default=os.environ.get("EDGE_INFER_ASSETS"), help="folder of the models")
+    parser.add_argument("--turns", type=int, default=9, help="starts of each (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all that was measured")
+    return parser
+
+
+@contextmanager
+def _camera() -> Iterator[RtspCamera | None]:
+    """A camera, where this system can play one."""
+    if not plays_rtsp():
+        print("no network camera: GStreamer's RTSP server is not installed\n", file=sys.stderr)
+        yield None
+        return
+    with RtspCamera() as camera:
+        camera.resize(1280, 720)
+        yield camera
+
+
+def _daemon(folder: Path, model: Path, text: str) -> Daemon:
+    folder.mkdir()
+    shutil.copyfile(model, folder / "model.tflite")
+    (folder / "model.yaml").write_text("task: classification\n")
+    (folder / "labels.txt").write_text("".join(f"class {number}\n" for number in range(1001)))
+    return Daemon(folder, text)
+
+
+def _memory(daemon: Daemon) -> Sizes:
+    """MB of each process once it has worked; the model has been tried in its first start and is not tried again."""
+    with daemon:
+        daemon.wait_serving(PATIENCE)
+    with daemon:
+        daemon.wait_serving(PATIENCE)
+        eventually(lambda: daemon.status()["pipelines"]["pictures"]["produced"] > WORK, "results", PATIENCE)
+        eventually(lambda: daemon.status()["config"], "a reading of the file", PATIENCE)
+        pids = {"supervisor": daemon.pid, **{room: pid for room, pid in daemon.pids().items() if pid != daemon.pid}}
+        return {room: _pss(pid) for room, pid in pids.items()}
+
+
+def _pss(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
+
+
+def _starts(daemons: dict[str, Daemon], subscriber: Subscriber, turns: int) -> dict[str, list[float]]:
+    """Seconds of each start, by turns; the first turn warms the caches and is not counted."""
+    seconds: dict[str, list[float]] = {"bare": [], **{rooms: [] for rooms in daemons}}
+    for turn in range(turns + 1):
+        begun = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import numpy, cv2"], check=True)
+        found = {"bare": time.monotonic() - begun}
+        for rooms, daemon in daemons.items():
+            begun = time.monotonic()
+            daemon.start()
+            found[rooms] = subscriber.wait(RESULT, lambda heard, since=begun: heard.at > since, PATIENCE).at - begun
+            daemon.signal(signal.SIGTERM)
+            daemon.wait(20)
+        for name, value in found.items() if turn else ():
+            seconds[name].append(value)
+    return seconds
+
+
+def _print_memory(sizes: dict[tuple[str, str], Sizes]) -> None:
+    rooms = list(dict.fromkeys(room for each in sizes.values() for room in each))
+    print(f"{'PSS in MB':24s}{'all':>8s}{'goal':>6s}", *(f"{room:>12s}" for room in rooms))
+    for (source, merged), each in sizes.items():
+        parts = (f"{each[room]:12.1f}" if room in each else f"{'-':>12s}" for room in rooms)
+        print(f"{f'{source}, rooms {merged}':24s}{sum(each.values()):8.1f}{GOALS[source]:6d}", *parts)
+    if not sizes:
+        print("only root may see how much memory the rooms have", file=sys.stderr)
+
+
+def _print_starts(starts: dict[str, list[float]]) -> None:
+    bare = starts.pop("bare")
+    print(f"\n{'seconds':24s}{'median':>8s}{'least':>8s}{'most':>8s}{'times bare':>12s}")
+    print(f"{'import numpy, cv2':24s}{median(bare):8.2f}{min(bare):8.2f}{max(bare):8.2f}")
+    for rooms, each in starts.items():
+        times = median(one / other for one, other in zip(each, bare, strict=True))
+        label = f"first result, {rooms}"
+        print(f"{label:24s}{median(each):8.2f}{min(each):8.2f}{max(each):8.2f}{times:12.1f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""A room in a thread of another one's process: the thread is held, the process is as it was, and nobody is misled."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from edge_infer.sandbox import THREAD_ONLY
+from tests.sandbox.locked import ATTEMPT, ROOT
+
+SCRIPT = (
+    ATTEMPT
+    + """
+import json, os, sys, threading
+from edge_infer.sandbox import Fence, kernel, lock_thread, privileges
+number = kernel.machine().numbers
+tries = (
+    lambda: open(sys.argv[1]).close(),
+    lambda: open(sys.argv[2]).close(),
+    lambda: os.listdir("/"),
+    lambda: kernel.call(number["ioctl"], os.open(sys.argv[1], os.O_RDONLY), 0x80685600),
+    lambda: kernel.call(number["io_uring_setup"], 1, 0) and None,
+)
+def room():
+    walls = lock_thread("publisher", Fence(reads=(sys.argv[1],)))
+    print(json.dumps(walls))
+    for each in tries:
+        attempt(each)
+    thread = threading.Thread(target=lambda: attempt(tries[1]))
+    thread.start()
+    thread.join()
+privileges.forbid_core_dumps()
+privileges.forbid_dumping()
+for name in ("once", "once more"):  # a thread that is started later does not inherit from it
+    thread = threading.Thread(target=room)
+    thread.start()
+    thread.join()
+attempt(tries[1])
+attempt(tries[2])
+"""
+)
+
+
+def test_the_thread_is_held_and_the_process_is_not_and_that_is_what_is_told(tmp_path: Path) -> None:
+    for name in ("allowed", "other"):
+        (tmp_path / name).write_text("content")
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "allowed"), str(tmp_path / "other")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    said = done.stdout.splitlines()
+    for begin in (0, 7):
+        walls = json.loads(said[begin])
+        assert walls["not_dumpable"] == walls["no_core_dump"] == "enforced"
+        assert walls["files"] == walls["seccomp"] == walls["no_signals"] == THREAD_ONLY
+        assert said[begin + 1 : begin + 7] == ["allowed", "EACCES", "EACCES", "EPERM", "EPERM", "EACCES"]
+    assert said[14:] == ["allowed", "allowed"]
+    assert done.stderr.count("the publisher has the memory and the rights of the supervisor") == 2
