@@ -10,18 +10,20 @@ from typing import Any
 
 from edge_infer import __version__
 from edge_infer.config.build import Builder
+from edge_infer.config.idle import idle
 from edge_infer.config.load import Document, Steps, in_order, read_document, spell, validate
 from edge_infer.config.look import look
 from edge_infer.config.named import NamedFiles
 from edge_infer.config.plan import Compiled, ModelPlan, OutboxPlan, PipelinePlan, Plan, Problem, SourcePlan, Unfit
 from edge_infer.config.schema import Config, dangling
 from edge_infer.config.trust import read_policy
-from edge_infer.config.unfit import entry_of, in_vain, unfit
+from edge_infer.config.unfit import as_before, entry_of, in_vain, unfit
 from edge_infer.errors import ModelError, StartError
 from edge_infer.models.probe import Probe, probe_all
 from edge_infer.models.request import ModelRequest, Policy
 from edge_infer.models.serving import Record, read_record
 from edge_infer.models.store import BLOBS
+from edge_infer.supervisor.compilation import remembered
 
 NAMED_SECTIONS = ("models", "sources", "pipelines")
 MOST_LIVE = 64
@@ -56,7 +58,8 @@ def _compile(document: Document, probe: Probe, *, store: bool) -> Compiled:
     compilation = _Compilation(document, Builder(document, files), problems, probe)
     plan = compilation.plan(sound, store=store)
     everything = in_order([*problems, *files.problems])
-    unfit, warnings = tuple(compilation.unfit), in_order(files.warnings)
+    odd = idle(document, sound, plan) if plan is not None else ()
+    unfit, warnings = tuple(compilation.unfit), in_order([*files.warnings, *odd])
     return Compiled(
         document.digest, None if everything else plan, everything, warnings, unfit, machine=compilation.machine
     )
@@ -123,7 +126,7 @@ class _Compilation:
         sources = [self._build.source(name, section) for name, section in config.sources.items()]
         sources += self._build.cascades.inline(config)
         keep = Path(state_dir, BLOBS) if store and not faulty else None
-        models = self._models(config, state_dir, keep)
+        models = self._models(config, state_dir, keep, again=store and faulty)
         usable = self._build.cascades.as_their_roots([each for each in sources if each is not None], config)
         if (live := sum(each.live for each in usable)) > MOST_LIVE:
             text = f"{live} of them need a process each (cameras, streams, devices), which is too much for one device"
@@ -145,17 +148,19 @@ class _Compilation:
             made_by=__version__,
         )
 
-    def _models(self, config: Config, state_dir: str, keep: Path | None) -> dict[str, ModelPlan]:
-        """The models that can be used, by name."""
+    def _models(self, config: Config, state_dir: str, keep: Path | None, *, again: bool) -> dict[str, ModelPlan]:
+        """The models that can be used, by name; with ``again`` those that serve as they are here are not tried."""
         policy = self._policy(config, state_dir)
         requests = [
             self._build.request(name, model, state_dir, policy)
             for name, model in config.models.items()
             if model.use is None or not _touched([problem.path for problem in self._problems], ("device",))
         ]
+        entries = {name: entry_of(model) for name, model in config.models.items()}
         record = read_record(Path(state_dir)) if keep else Record()
-        vain = {each.name: in_vain(each, entry_of(config.models[each.name]), record) for each in requests}
-        fresh = [request for request in requests if vain[request.name] is None]
+        found = as_before(requests, entries, remembered(Path(state_dir))) if again else {}
+        vain = {each.name: in_vain(each, entries[each.name], record) for each in requests}
+        fresh = [request for request in requests if vain[request.name] is None and request.name not in found]
         self._probe.copying_to(keep)
         try:
             outcomes = probe_all(fresh, self._probe, _used(config))
@@ -163,16 +168,15 @@ class _Compilation:
             self._outside(("models",), str(failure))
             self.machine = True
             return {}
-        found = {}
         for request, outcome in zip(fresh, outcomes, strict=True):
             if isinstance(outcome, ModelError):
-                self.unfit.append(unfit(request, entry_of(config.models[request.name]), outcome))
+                self.unfit.append(unfit(request, entries[request.name], outcome))
                 self._refused(request, config, outcome)
             else:
                 found[request.name] = self._with_entry(outcome, config)
         for request in requests:
             if (error := vain[request.name]) is not None:
-                self.unfit.append(unfit(request, entry_of(config.models[request.name]), error))
+                self.unfit.append(unfit(request, entries[request.name], error))
                 self._refused(request, config, error)
         return found
 

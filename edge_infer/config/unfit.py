@@ -1,11 +1,12 @@
-"""Models that cannot be used: what is known of them, and which were tried here before, in vain."""
+"""What is known of models before they are tried: which cannot be used, and which were tried here before."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from edge_infer.config.plan import Unfit
+from edge_infer.config.plan import ModelPlan, Plan, Unfit
 from edge_infer.config.schema import Model
 from edge_infer.errors import ModelError
 from edge_infer.models.files import largest_here, read_whole
@@ -37,6 +38,19 @@ def in_vain(request: ModelRequest, entry: str, record: Record) -> ModelError | N
                 f"or somebody says: edge-infer models retry {request.name})"
             )
     return None
+
+
+def as_before(
+    requests: Iterable[ModelRequest], entries: Mapping[str, str], applied: Plan | None
+) -> dict[str, ModelPlan]:
+    """Those of the plan that holds of which neither the bytes have changed nor what is said of them.
+
+    For a file that cannot be applied as it is: what is wrong with it is told sooner.
+    """
+    before = {model.name: model for model in ((*applied.models(), *applied.shadows()) if applied else ())}
+    alike = [each for each in requests if each.name in before and before[each.name].entry == entries[each.name]]
+    looks = {each.name: _look(each) for each in alike}
+    return {name: before[name] for name, look in looks.items() if look is not None and look[1] == before[name].sha256}
 
 
 def _look(request: ModelRequest) -> tuple[str, str] | None:

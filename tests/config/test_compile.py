@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -19,8 +20,12 @@ from edge_infer.codec import decode, dumps, encode, loads
 from edge_infer.config.compile import compile_config
 from edge_infer.config.load import read_document, validate
 from edge_infer.config.places import default_device_id, default_state_dir
-from edge_infer.config.plan import Compiled, InputPlan, NmsPlan, Plan, SourcePlan
+from edge_infer.config.plan import Compiled, InputPlan, ModelPlan, NmsPlan, Plan, SourcePlan
 from edge_infer.config.schema import Config
+from edge_infer.errors import ModelError
+from edge_infer.models.probe import Probe
+from edge_infer.models.request import ModelRequest
+from edge_infer.supervisor.compilation import remember
 
 SHIPPED = Path(__file__).parents[2] / "models"
 MODEL = SHIPPED / "face-detect" / "1.0.0"
@@ -261,9 +266,31 @@ def test_a_secret_for_everybody_is_a_warning(make: Make, tmp_path: Path) -> None
     (tmp_path / "mqtt.pass").chmod(0o644)
     compiled = compile_config(path)
     assert compiled.plan is not None
-    (warning,) = compiled.warnings
+    (warning,) = (each for each in compiled.warnings if not each.path.startswith("sources."))
     assert (warning.path, warning.line) == ("mqtt.password_file", 5)
     assert "chmod" in warning.text
+
+
+def test_what_nobody_uses_is_a_warning(make: Make) -> None:
+    compiled = compile_config(make(GOOD.replace("models:", "models:\n  idle: {use: face-detect@1.0.0}", 1)))
+    assert compiled.plan is not None
+    told = {warning.path: warning.text for warning in compiled.warnings}
+    assert told["models.idle"] == "no pipeline runs it or compares it"
+    unused = "no pipeline takes what it gives; it is opened all the same"
+    assert [path.removeprefix("sources.") for path, text in told.items() if text == unused] == [
+        *("yard", "user", "page", "pipe", "clip", "folder")
+    ]
+    assert len(told) == 7
+
+
+def test_classes_that_go_by_number_are_a_warning(make: Make, assets: Path) -> None:
+    text = (
+        f"models: {{m: {{file: {assets}/models/vww_96_int8.tflite}}}}\n"
+        "sources: {s: {kind: synthetic}}\npipelines: {p: {source: s, model: m}}\nmqtt: {host: localhost}\n"
+    )
+    (warning,) = compile_config(make(text)).warnings
+    assert (warning.path, warning.text) == ("models.m", "nobody names its classes, so they go by number; give labels")
+    assert compile_config(make(text.replace(".tflite}", ".tflite, labels: [empty, person]}"))).warnings == ()
 
 
 def test_certificates_are_opened(make: Make, tmp_path: Path) -> None:
@@ -419,3 +446,33 @@ def test_there_are_no_more_readers_than_a_supervisor_can_watch(tmp_path: Path) -
     assert found == [f"{file}:5: {text} 64"]
     file.write_text(begin + "".join(cameras[1:]))
     assert compile_config(file).problems == ()
+
+
+class Noting(Probe):
+    """Notes which models are tried."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tried: list[str] = []
+
+    def outcome(self, request: ModelRequest, last: float = math.inf, *, keep: bool = True) -> ModelPlan | ModelError:
+        self.tried.append(request.name)
+        return super().outcome(request, last, keep=keep)
+
+
+def test_for_a_broken_file_no_model_is_tried_that_serves_as_it_is(make: Make, tmp_path: Path) -> None:
+    def tried(text: str, *, store: bool = True) -> list[str]:
+        with Noting() as child:
+            assert compile_config(make(text), store=store, probe=child).plan is None
+            return child.tried
+
+    plan = compile_config(make(GOOD), store=True).plan
+    assert plan is not None
+    remember(plan)
+    broken = f"{GOOD}nonsense: 1\n"
+    assert tried(broken) == []
+    assert tried(broken, store=False) == ["faces", "packed"]  # who asks whether a file is right hears everything
+    assert tried(broken.replace("int8.tflite}", "int8.tflite, labels: [visage]}")) == ["faces"]
+    model = tmp_path / "models/face-detect/1.0.0/face_full_range_int8.tflite"
+    model.write_bytes(model.read_bytes() + b"\0")
+    assert tried(broken) == ["faces"]
