@@ -10,6 +10,7 @@ from edge_infer.cli import main
 from edge_infer.codec import decode, encode
 from edge_infer.config.compile import compile_config
 from edge_infer.config.plan import Compiled
+from edge_infer.config.schema import Config
 
 MODEL = Path(__file__).parents[2] / "models/face-detect/1.0.0/face_full_range_int8.tflite"
 
@@ -124,5 +125,5 @@ def test_what_is_wrong_always_fits_through_the_door_to_the_daemon(tmp_path: Path
     compiled = compile_config(path)
     assert decode(Compiled, encode(compiled)) == compiled
     assert str(compiled.problems[0]).endswith(
-        "…: is not known here; known: device, security, mqtt, outbox, models, sources, pipelines"
+        "…: is not known here; known: " + ", ".join(Config.model_fields)
     )
