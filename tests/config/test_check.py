@@ -124,6 +124,4 @@ def test_what_is_wrong_always_fits_through_the_door_to_the_daemon(tmp_path: Path
     path.write_text(f'? "{"k" * 3000}"\n: 1\n')
     compiled = compile_config(path)
     assert decode(Compiled, encode(compiled)) == compiled
-    assert str(compiled.problems[0]).endswith(
-        "…: is not known here; known: " + ", ".join(Config.model_fields)
-    )
+    assert str(compiled.problems[0]).endswith("…: is not known here; known: " + ", ".join(Config.model_fields))
