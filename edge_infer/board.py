@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
+
+NO_SENSORS: Final = frozenset({"PMIC-Die"})
+"""Zones of the thermal framework that always say the same: a Jetson's has 100 °C, cold or hot."""
+FIRMWARE: Final = ("soc*/soc*firmware", "soc*firmware")
+"""Where a Raspberry Pi's firmware is below ``sys/devices/platform``; it depends on the kernel and the board."""
 
 
 class Load:
@@ -43,11 +49,28 @@ def hottest(root: Path) -> float | None:
     """The hottest zone in degrees Celsius; None without one."""
     found = []
     for zone in root.glob("sys/class/thermal/thermal_zone*/temp"):
+        if text_of(zone.with_name("type")).strip() in NO_SENSORS:
+            continue
         try:
             found.append(int(zone.read_text()) / 1000)
         except (OSError, ValueError):
             continue  # zones of parts that are switched off cannot be read
     return max((round(value, 1) for value in found if -50 < value < 200), default=None)
+
+
+def firmware_flags(root: Path) -> int | None:
+    """What the firmware of a Raspberry Pi says of now and of before; None on other boards.
+
+    Bits 0-3 are of now: too little voltage, frequency capped, throttled, soft limit of the temperature reached; see
+    ``vcgencmd get_throttled``.
+    """
+    platform = root / "sys/devices/platform"
+    for file in (file for place in FIRMWARE for file in platform.glob(f"{place}/get_throttled")):
+        try:
+            return int(text_of(file), 16)
+        except ValueError:
+            continue
+    return None
 
 
 def text_of(file: Path) -> str:

@@ -386,6 +386,18 @@ class BoardHealth:
     throttled: bool | None
 
 
+GovernorReason = Literal["temperature", "throttled", "voltage", "battery", "load"]
+"""Why frame rates are lowered; ``throttled`` and ``voltage`` are what the firmware or the kernel says of now."""
+
+
+@dataclass(frozen=True, slots=True)
+class GovernorHealth:
+    """Pipelines that are slowed down for the board's sake, to so many frames a second at most, and why the last was."""
+
+    limits: Annotated[Mapping[Name, Rate], Size(256)]
+    reason: GovernorReason | Absent = ABSENT
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """How the device does, every 30 s."""
@@ -399,6 +411,7 @@ class Health:
     egress: EgressHealth
     board: BoardHealth
     clock: Literal["unsynced"] | Absent = ABSENT
+    governor: GovernorHealth | Absent = ABSENT
     more: Number | Absent = ABSENT
     """Pipelines and sources that found no room."""
 

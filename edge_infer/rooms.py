@@ -2,9 +2,9 @@
 
 engine -> publisher: `EngineHello`, `Handover`, `StateUpdate`; back: `PublisherHello`, `Acked`.
 engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`; back: `ApplyPlan`, `AttachReader`, `Grab`, `WhyQuestion`,
-`Stop`.
+`Restrain`, `Stop`.
 publisher -> supervisor: `PublisherReport`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`, `EngineDown`,
-`Stop`.
+`Restrain`, `Stop`.
 reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `ReaderTrouble`; back:
 `ReaderHello`, `SlotFree`.
 reader -> supervisor: `ReaderReport`.
@@ -23,6 +23,7 @@ from edge_infer.messages import (
     Count,
     Digest,
     Event,
+    GovernorHealth,
     Name,
     OutboxHealth,
     PipelineHealth,
@@ -124,6 +125,13 @@ class ApplyPlan:
     trials: tuple[Name, ...] = ()
     alone: tuple[Name, ...] = ()
     held: tuple[Name, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Restrain:
+    """How the governor holds pipelines back from now on; those that it does not name are as configured. None: off."""
+
+    governor: GovernorHealth | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,10 +42,18 @@ def alive(pid: int) -> bool:
 class Daemon:
     """``edge-infer run`` as a user starts it, in a folder of its own; killed at the end if it still runs."""
 
-    def __init__(self, folder: Path, text: str, stdin: int = subprocess.DEVNULL, before: tuple[str, ...] = ()) -> None:
-        """``before`` are words of a command that becomes the daemon, as ``nsenter`` does."""
+    def __init__(
+        self,
+        folder: Path,
+        text: str,
+        stdin: int = subprocess.DEVNULL,
+        before: tuple[str, ...] = (),
+        program: tuple[str, ...] = ("-m", "edge_infer"),
+    ) -> None:
+        """``before`` are words of a command that becomes the daemon, as ``nsenter`` does; ``program`` is for Python."""
         self.folder = folder
         self._before = before
+        self._program = program
         self._stdin = stdin
         self.config = folder / "config.yaml"
         self.config.write_text(text)
@@ -77,8 +85,7 @@ class Daemon:
                 [
                     *self._before,
                     sys.executable,
-                    "-m",
-                    "edge_infer",
+                    *self._program,
                     "run",
                     "-c",
                     str(self.config),

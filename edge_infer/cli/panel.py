@@ -9,7 +9,7 @@ from typing import Final
 from edge_infer.cli.processes import Use
 from edge_infer.codec import ABSENT, Absent
 from edge_infer.config.words import plain
-from edge_infer.supervisor.status import Status
+from edge_infer.supervisor.status import Status, held_back
 
 MOST: Final = 500
 """Characters of a line."""
@@ -45,6 +45,8 @@ def _head(look: Look, before: Look | None) -> Iterator[str]:
     if status.config is not None:
         yield f"config  {status.config.state} {status.config.digest[:8]} at {status.config.ts}"
         yield from (f"        {error}" for error in status.config.errors[:3])
+    if status.governor is not None:
+        yield f"govern  {held_back(status.governor)}"
     if status.last_error is not None:
         yield f"last    {status.last_error.ts} {status.last_error.text}"
 

@@ -10,7 +10,7 @@ from edge_infer.cli.panel import duration
 from edge_infer.codec import ABSENT, decode
 from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.supervisor.control import ask, find_socket
-from edge_infer.supervisor.status import Status
+from edge_infer.supervisor.status import Status, held_back
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,8 @@ def _lines(status: Status) -> list[str]:
     if config is not None:
         lines.append(f"config    {config.state} {config.digest[:8]} at {config.ts}")
         lines += [f"          {error}" for error in config.errors]
+    if status.governor is not None:
+        lines.append(f"governor  {held_back(status.governor)}")
     for name, source in status.sources.items():
         error = f"  {source.error}" if source.error is not ABSENT else ""
         faults = f", {source.faults} left out" if source.faults is not ABSENT else ""

@@ -11,6 +11,7 @@ from typing import Any
 from edge_infer import __version__
 from edge_infer.config.build import Builder
 from edge_infer.config.idle import idle
+from edge_infer.config.governor import governor_plan, unseen
 from edge_infer.config.load import Document, Steps, in_order, read_document, spell, validate
 from edge_infer.config.look import look
 from edge_infer.config.named import NamedFiles
@@ -132,6 +133,7 @@ class _Compilation:
             text = f"{live} of them need a process each (cameras, streams, devices), which is too much for one device"
             self._problems.append(self._document.problem(("sources",), f"{text}; at most {MOST_LIVE}"))
         pipelines = self._pipelines(config, models, usable)
+        self._build.files.warnings += [self._document.problem(*each) for each in unseen(config.governor)]
         self._problems += self._build.problems
         if self._problems:
             return None
@@ -145,6 +147,7 @@ class _Compilation:
             discovery=config.mqtt.discovery,
             outbox=OutboxPlan(config.outbox.max_size, config.outbox.max_age),
             merged=config.rooms == "merged",
+            governor=governor_plan(config.governor, config.pipelines),
             made_by=__version__,
         )
 

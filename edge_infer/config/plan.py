@@ -434,6 +434,18 @@ class PipelinePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class GovernorPlan:
+    """When frame rates are lowered: degrees Celsius, a share of all cores (None: whatever the load is).
+
+    ``shed`` are the pipelines that give way, the first first.
+    """
+
+    max_temperature: float = 80.0
+    max_load: float | None = None
+    shed: tuple[Name, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A whole configuration. ``digest`` is the SHA-256 of the file's bytes.
 
@@ -451,6 +463,7 @@ class Plan:
     discovery: Literal["off", "homeassistant"] = "off"
     outbox: OutboxPlan = field(default_factory=OutboxPlan)
     merged: bool = False
+    governor: GovernorPlan | None = None
     made_by: str = field(default="", compare=False)
 
     def spoken_of(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from edge_infer.config.fields import (
     size,
     text,
 )
+from edge_infer.config.governor import GOVERNOR, Governor, unknown_pipelines
 from edge_infer.config.labels import LABEL_LIST, parse_labels
 from edge_infer.config.pipelines import Pipeline
 from edge_infer.config.plan import MAX_RATE
@@ -186,6 +187,8 @@ class Config(Section):
     """What waits while the broker is away."""
     rooms: Annotated[Literal["separate", "merged"], choice("separate", "merged")] = "separate"
     """`merged`: supervisor and publisher in one process, which saves memory and takes a wall down; see below."""
+    governor: Annotated[Governor | None, GOVERNOR, Field(examples=[True])] = None
+    """Lower frame rates before the board gets too hot or too busy; `true`, or keys."""
     models: Annotated[dict[Name, Model], NAMES] = Field(default_factory=dict)
     """Models by name."""
     sources: Annotated[dict[Name, AnySource], NAMES] = Field(default_factory=dict)
@@ -194,12 +197,12 @@ class Config(Section):
     """Pipelines by name; the name is the topic below the device's."""
 
 
-def dangling(value: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
+def dangling(value: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
     """References to what is not there, or in a circle: where, and a sentence. ``value`` may have any faults.
 
     A section that is there under a misspelt name is not missing as well.
     """
-    found: list[tuple[tuple[str, ...], str]] = []
+    found: list[tuple[tuple[str | int, ...], str]] = []
     extra = value.keys() - Config.model_fields.keys()
     meant = {close for key in extra for close in difflib.get_close_matches(key, Config.model_fields, 1)}
     for name, pipeline in _group(value.get("pipelines")).items():
@@ -212,6 +215,8 @@ def dangling(value: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
         if isinstance(shadow, str) and shadow not in known and (known or "models" not in meant):
             sentence = f"there is no {shown(shadow)} under models; {suggestion(shadow, known)}"
             found.append((("pipelines", name, "shadow", "model"), sentence))
+    if value.get("pipelines") or "pipelines" not in meant:
+        found += unknown_pipelines(value.get("governor"), _group(value.get("pipelines")))
     return [*found, *wrong_parents(_group(value.get("pipelines")), _group(value.get("sources")))]
 
 

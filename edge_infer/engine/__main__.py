@@ -9,7 +9,7 @@ import sys
 from edge_infer.channel import Channel
 from edge_infer.codec import decode, loads
 from edge_infer.logs import configure
-from edge_infer.rooms import Acked, ApplyPlan, AttachReader, Grab, PublisherHello, Stop, WhyQuestion
+from edge_infer.rooms import Acked, ApplyPlan, AttachReader, Grab, PublisherHello, Restrain, Stop, WhyQuestion
 from edge_infer.sandbox import Fence, lock
 
 
@@ -32,7 +32,7 @@ def main() -> int:
     from edge_infer.engine.process import Engine
     from edge_infer.lights import Lights
 
-    control = Channel(args.control, (ApplyPlan, AttachReader, Grab, WhyQuestion, Stop))
+    control = Channel(args.control, (ApplyPlan, AttachReader, Grab, WhyQuestion, Restrain, Stop))
     results = Channel(args.results, (PublisherHello, Acked))
     try:
         Engine(control, results, sandbox, args.boot, Lights(args.lights)).run()

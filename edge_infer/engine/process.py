@@ -8,7 +8,7 @@ import re
 import select
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import cv2
@@ -40,6 +40,7 @@ from edge_infer.rooms import (
     Grab,
     GrabDone,
     PublisherHello,
+    Restrain,
     Stop,
     WhyAnswer,
     WhyQuestion,
@@ -75,6 +76,7 @@ class Engine:
         self._pipelines: dict[str, Worker] = {}
         self._held: dict[str, Held] = {}
         self._readers: dict[str, int] = {}  # ways to readers that no feed has taken yet
+        self._limits: Mapping[str, float] = {}  # frames a second, of pipelines that are held back
         self._stopping = self._told_wrong = False
 
     def run(self) -> None:
@@ -116,6 +118,9 @@ class Engine:
                 self._control.send(self._why(order))
             elif isinstance(order, Grab):
                 self._control.send(GrabDone(order.source, self._grab(order.source)))
+            elif isinstance(order, Restrain):
+                self._limits = order.governor.limits if order.governor is not None else {}
+                self._restrain()
             elif isinstance(order, Stop):
                 self._stopping = True
         return changed
@@ -180,10 +185,15 @@ class Engine:
         for name, parent in parents.items():
             crops = (feed for feed in feeds.values() if isinstance(feed, CropsFeed))
             parent.cascade.join(feed for feed in crops if feed.plan.parent == name)
+        self._restrain()
         for pipeline in fresh.values():
             pipeline.start()
         for name in feeds.keys() - kept_feeds.keys():
             self._start_feed(feeds[name])
+
+    def _restrain(self) -> None:
+        for name, pipeline in self._pipelines.items():
+            pipeline.restrain(self._limits.get(name))
 
     def _start_feed(self, feed: Feed) -> None:
         try:

@@ -26,6 +26,7 @@ class Succession:
         self.plan = plan
         self._outlet = outlet
         self._voice = voice
+        self._most: float | None = None
         self.serving = self._made(plan, watched=watched)
         self._handing = threading.Lock()  # over what the main thread wants and the worker puts in its place
         self._switch: Switch | None = Switch(self.serving, alone=True)
@@ -51,6 +52,16 @@ class Succession:
             else:
                 alone = alone or not self.serving.ready
                 self._switch = Switch(self._made(plan, watched=watched), alone=alone)
+
+    def restrain(self, most: float | None) -> None:
+        """At most so many frames a second, for what serves and what comes after it; None: as configured.
+
+        The main thread makes all of these: what the worker puts in its place meanwhile is one of them.
+        """
+        self._most = most
+        switch = self._switch
+        for serving in (self.serving, *([switch.serving] if switch is not None else [])):
+            serving.pacer.restrain(most)
 
     def due(self) -> bool:
         """Whether `take_over` has something to do."""
@@ -118,7 +129,9 @@ class Succession:
         self.serving.close()
 
     def _made(self, plan: PipelinePlan, *, watched: bool) -> Serving:
-        return Serving(plan, self._outlet.boot, lambda: self._outlet.new_object(plan.name), watched=watched)
+        made = Serving(plan, self._outlet.boot, lambda: self._outlet.new_object(plan.name), watched=watched)
+        made.pacer.restrain(self._most)
+        return made
 
     def _settle(self, switch: Switch) -> None:
         """What became of loading."""

@@ -103,6 +103,10 @@ class Worker:
         """Another plan for the same feed, see `Succession.change`; it holds between two frames."""
         self._models.change(plan, watched=watched, alone=alone)
 
+    def restrain(self, most: float | None) -> None:
+        """At most so many frames a second from now on, whichever model serves; None: as configured."""
+        self._models.restrain(most)
+
     def health(self) -> PipelineHealth:
         """What the health message says of this pipeline."""
         self._watch.dropped = self._cursor.dropped

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from edge_infer.board import Load, hottest, memory_used, text_of
+from edge_infer.board import Load, firmware_flags, hottest, memory_used
 from edge_infer.messages import BoardHealth
 
-_THROTTLED: Final = "sys/devices/platform/soc/soc:firmware/get_throttled"
 _THROTTLED_NOW: Final = 0b1111
 """Bits 0-3 of a Raspberry Pi's firmware: under-voltage, frequency capped, throttled, soft temperature limit, now."""
 
@@ -30,7 +29,5 @@ class Board:
         )
 
     def _throttled(self) -> bool | None:
-        try:
-            return bool(int(text_of(self._root / _THROTTLED), 16) & _THROTTLED_NOW)
-        except ValueError:
-            return None
+        flags = firmware_flags(self._root)
+        return None if flags is None else bool(flags & _THROTTLED_NOW)

@@ -265,7 +265,11 @@ def _cut(told: Health | Info, limit: int) -> Health | Info:
         if isinstance(told, Health):
             facts = {name: told.sources[name] for name in sources}
             health = {name: told.pipelines[name] for name in pipelines}
-            cut = dataclasses.replace(told, pipelines=health, sources=facts, more=left_out)
+            governor = told.governor
+            if governor is not ABSENT:
+                limits = {name: governor.limits[name] for name in pipelines if name in governor.limits}
+                governor = dataclasses.replace(governor, limits=limits)
+            cut = dataclasses.replace(told, pipelines=health, sources=facts, governor=governor, more=left_out)
         else:
             cut = dataclasses.replace(told, pipelines={name: told.pipelines[name] for name in pipelines}, more=left_out)
     return cut

@@ -9,7 +9,15 @@ from typing import Final, TypeVar
 
 from edge_infer.codec import ABSENT
 from edge_infer.config.plan import PipelinePlan, Plan, SourcePlan
-from edge_infer.messages import EgressHealth, Health, OutboxHealth, PipelineHealth, SourceHealth, timestamp
+from edge_infer.messages import (
+    EgressHealth,
+    GovernorHealth,
+    Health,
+    OutboxHealth,
+    PipelineHealth,
+    SourceHealth,
+    timestamp,
+)
 from edge_infer.publisher.board import Board
 from edge_infer.publisher.states import NO_BOOT
 from edge_infer.rooms import EngineReport
@@ -27,6 +35,7 @@ class HealthClock:
 
     def __init__(self, board: Board, clock: Callable[[], float] = time.monotonic) -> None:
         self.report: EngineReport | None = None
+        self._governor: GovernorHealth | None = None
         self._board = board
         self._clock = clock
         self._due = clock() + EVERY
@@ -35,6 +44,12 @@ class HealthClock:
     def connected(self) -> None:
         """A new connection: subscribers wait for a first message."""
         self._due = min(self._due, self._clock() + FIRST)
+
+    def restrained(self, governor: GovernorHealth | None) -> None:
+        """What the governor does now: news, which is told soon."""
+        if governor != self._governor:
+            self._governor = governor
+            self.connected()
 
     def due(self) -> bool:
         """Whether it is time; the answer yes is remembered."""
@@ -55,6 +70,7 @@ class HealthClock:
             outbox=outbox,
             egress=EgressHealth(rejected),
             board=self._board.read(),
+            governor=ABSENT if self._governor is None else self._governor,
         )
 
 

@@ -44,6 +44,7 @@ from edge_infer.rooms import (
     Handover,
     PublisherHello,
     PublisherReport,
+    Restrain,
     StateUpdate,
     Stop,
 )
@@ -51,7 +52,7 @@ from edge_infer.slate import Slate
 
 log = logging.getLogger(__name__)
 
-FROM_SUPERVISOR: Final = (ApplyPlan, Announce, EngineUp, EngineReport, EngineDown, Stop)
+FROM_SUPERVISOR: Final = (ApplyPlan, Announce, EngineUp, EngineReport, EngineDown, Restrain, Stop)
 FROM_ENGINE: Final = (EngineHello, Handover, StateUpdate)
 REPORT_EVERY: Final = 1.0
 STATE_AGAIN: Final = 60.0
@@ -167,6 +168,8 @@ class Publisher:
                 self._outbox.report(order.boot, order.tallies)
             elif isinstance(order, EngineDown):
                 self._engine_down(order)
+            elif isinstance(order, Restrain):
+                self._health.restrained(order.governor)
             elif isinstance(order, Stop):
                 self._stopping, self._replaced = True, order.replaced
 

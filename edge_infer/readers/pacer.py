@@ -17,17 +17,27 @@ class Pacer:
     """
 
     def __init__(self, fps: float | None) -> None:
+        self._fps = fps
         self._interval = 1 / fps if fps else 0.0
         self._next: float | None = None
         """The earliest moment at which the next frame passes."""
+
+    def restrain(self, most: float | None) -> None:
+        """From now on at most ``most`` a second, where ``fps`` is not less; None lets ``fps`` alone hold again.
+
+        May be called in another thread than the others.
+        """
+        limits = [limit for limit in (self._fps, most) if limit]
+        self._interval = 1 / min(limits) if limits else 0.0
 
     def due(self, now: float) -> bool:
         """True when a frame captured at ``now`` (seconds of the monotonic clock) is to be taken."""
         if self._next is not None and now < self._next:
             return False
-        early = EARLY * self._interval
+        interval = self._interval
+        early = EARLY * interval
         turn = now if self._next is None else self._next + early
-        self._next = max(turn + self._interval, now) - early
+        self._next = max(turn + interval, now) - early
         return True
 
     def left(self, now: float) -> float:

@@ -19,6 +19,8 @@ from edge_infer.rooms import EngineReport
 from edge_infer.sandbox import privileges
 from edge_infer.supervisor.board import board_name
 from edge_infer.supervisor.control import ControlSocket, Request, socket_path
+from edge_infer.supervisor.governing import Governing
+from edge_infer.supervisor.governor import Tempo
 from edge_infer.supervisor.grabs import Grabs
 from edge_infer.supervisor.house import House
 from edge_infer.supervisor.models import Models
@@ -43,7 +45,8 @@ STATUS_EVERY: Final = 5.0
 class Daemon:
     """One configuration file, one house. `run` is the whole life."""
 
-    def __init__(self, config: Path, log_level: str) -> None:
+    def __init__(self, config: Path, log_level: str, board: Path = Path("/"), tempo: Tempo | None = None) -> None:
+        """The governor looks at ``proc`` and ``sys`` in ``board``, at this ``tempo``."""
         self._notifier = Notifier(os.environ)
         self._signals = Signals()
         self._house = House(log_level)
@@ -52,6 +55,7 @@ class Daemon:
         self._models = Models(self._swap, self._reload.begin)
         self._grabs = Grabs(self._house)
         self._whys = Whys(self._house)
+        self._governing = Governing(self._house, board, tempo or Tempo())
         self._figures = Figures()
         self._since = time.monotonic()
         self._ready = False
@@ -89,7 +93,7 @@ class Daemon:
 
     def _turn(self, control: ControlSocket) -> None:
         files = [self._signals.fileno(), *control.files(), *self._house.files(), *self._reload.files()]
-        due = min(self._house.next_due(), self._reload.due())
+        due = min(self._house.next_due(), self._reload.due(), self._governing.due())
         timeout = max(0.0, min(1.0, due - time.monotonic()))
         readable = set(select.select(files, self._house.unsent(), [], timeout)[0])
         for death in self._house.serve():
@@ -104,6 +108,7 @@ class Daemon:
         self._reload.go_on()
         self._grabs.go_on()
         self._whys.go_on()
+        self._governing.look(self._swap.plan)
         self._announce()
         self._tell_systemd()
 

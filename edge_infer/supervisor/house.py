@@ -27,6 +27,7 @@ from edge_infer.rooms import (
     GrabDone,
     PublisherReport,
     ReaderReport,
+    Restrain,
     Stop,
     Tally,
     WhyAnswer,
@@ -87,6 +88,8 @@ class House:
         self._plan: Plan | None = None
         self._order: ApplyPlan | None = None
         self._why: str | None = None
+        self.restraint = Restrain()
+        """How pipelines are held back."""
         self.engine_patience: float | None = None
         """Seconds that the engine may say nothing, where that is less than usual."""
         self._level = ("--log-level", log_level)
@@ -144,6 +147,13 @@ class House:
         if self.heard.announced.get(topic) != word:
             self.heard.announced[topic] = word
             self.publisher.tell(word)
+
+    def restrain(self, word: Restrain) -> None:
+        """Holds pipelines back, or lets go of them: the engine does it, and the publisher tells."""
+        if word != self.restraint:
+            self.restraint = word
+            for child in (self.engine, self.publisher):
+                child.tell(word)
 
     def grab(self, source: str, file: int) -> bool:
         """Asks the engine for a picture; False when there is no engine now."""
@@ -310,9 +320,11 @@ class House:
         if child is self.engine:
             for reader in self._readers:
                 child.tell(AttachReader(reader.plan.name), (reader.engine_end,))
+            self._tell_restraint(child)
             child.tell(self._order)
         elif child is self.publisher:
             child.tell(ApplyPlan(self._plan))
+            self._tell_restraint(child)
             for down in self._deaths:
                 child.tell(down)
             if self._boot and self.engine.pid is not None:
@@ -321,6 +333,10 @@ class House:
                 child.tell(word)
             if self.heard.engine is not None:
                 child.tell(self.heard.engine)
+
+    def _tell_restraint(self, child: Child) -> None:
+        if self.restraint.governor is not None:
+            child.tell(self.restraint)
 
     def _mourn(self, child: Child, status: int) -> str:
         """Takes note of an end; what it was in words, or nothing where it was meant to end."""

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edge_infer import __version__
-from edge_infer.messages import ConfigStatus, ModelStatus, OutboxHealth, PipelineHealth, SourceHealth
+from edge_infer.codec import ABSENT
+from edge_infer.messages import (
+    ConfigStatus,
+    GovernorHealth,
+    ModelStatus,
+    OutboxHealth,
+    PipelineHealth,
+    SourceHealth,
+)
 from edge_infer.supervisor.children import Child
 from edge_infer.supervisor.house import House, Trouble
 
@@ -46,6 +54,7 @@ class Status:
     config: ConfigStatus | None
     last_error: Trouble | None
     walls: Mapping[str, str] = field(default_factory=dict)
+    governor: GovernorHealth | None = None
 
 
 def compose(house: House, config: ConfigStatus | None, models: Mapping[str, ModelStatus], since: float) -> Status:
@@ -67,7 +76,16 @@ def compose(house: House, config: ConfigStatus | None, models: Mapping[str, Mode
         config=config,
         last_error=house.heard.trouble,
         walls=house.walls(),
+        governor=house.restraint.governor,
     )
+
+
+def held_back(governor: GovernorHealth) -> str:
+    """What the governor does, in a line."""
+    if not governor.limits:
+        return "nothing is held back"
+    held = ", ".join(f"{name} at most {fps:g} fps" for name, fps in governor.limits.items())
+    return held if governor.reason is ABSENT else f"{governor.reason}: {held}"
 
 
 def headline(status: Status) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
-from edge_infer.codec import decode, encode
+from edge_infer.codec import ABSENT, decode, encode
 from edge_infer.errors import WireError
 from edge_infer.rooms import WhyAnswer, WhyQuestion
 from edge_infer.supervisor.control import Request
@@ -14,6 +16,7 @@ from edge_infer.supervisor.house import House
 
 WITHIN: Final = 10.0
 MOST_WAITING: Final = 8
+MOST_NOTES: Final = 64
 
 
 class Whys:
@@ -21,7 +24,7 @@ class Whys:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._waiting: deque[tuple[float, Request]] = deque()
+        self._waiting: deque[tuple[float, Request, str | None]] = deque()  # until when, who, about which pipeline
 
     def begin(self, request: Request) -> None:
         """Hands a question on, or says why not."""
@@ -38,7 +41,7 @@ class Whys:
         elif not self._house.ask_why(question):
             request.answer({"error": "the engine does not run now; try again in a moment"})
         else:
-            self._waiting.append((time.monotonic() + WITHIN, request))
+            self._waiting.append((time.monotonic() + WITHIN, request, question.pipeline))
 
     def go_on(self) -> None:
         """Answers what the engine has answered, and what it has left open for too long."""
@@ -49,10 +52,22 @@ class Whys:
 
     def close(self) -> None:
         """Hangs up on everybody who still waits."""
-        for _, request in self._waiting:
+        for _, request, _ in self._waiting:
             request.close()
         self._waiting.clear()
 
     def _answer(self, answer: WhyAnswer) -> None:
         if self._waiting:
-            self._waiting.popleft()[1].answer({"error": answer.error} if answer.error else encode(answer))
+            _, request, asked = self._waiting.popleft()
+            answer = replace(answer, notes=(*answer.notes, *self._held_back(asked))[:MOST_NOTES])
+            request.answer({"error": answer.error} if answer.error else encode(answer))
+
+    def _held_back(self, asked: str | None) -> Iterator[str]:
+        """Of which pipelines frames are left out because of the governor."""
+        governor = self._house.restraint.governor
+        if governor is None:
+            return
+        why = "" if governor.reason is ABSENT else f" ({governor.reason})"
+        for name, fps in governor.limits.items():
+            if asked in (None, name):
+                yield f"{name}: the governor lets it look at {fps:g} frames a second at most now{why}"

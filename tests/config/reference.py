@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pydantic.fields import FieldInfo
 
 from edge_infer.config.broker import Tls
+from edge_infer.config.governor import Governor
 from edge_infer.config.motion import Motion
 from edge_infer.config.pipelines import Nms, Pipeline, Preprocess, Shadow
 from edge_infer.config.scene import Events, Track, Zone
@@ -22,6 +23,7 @@ SECTIONS: dict[str, type[Section]] = {
     "mqtt": Mqtt,
     "mqtt.tls": Tls,
     "outbox": Outbox,
+    "governor": Governor,
     "models.NAME": Model,
     "pipelines.NAME": Pipeline,
     "pipelines.NAME.preprocess": Preprocess,

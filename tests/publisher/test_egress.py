@@ -17,6 +17,7 @@ from edge_infer.messages import (
     ConfigStatus,
     EgressHealth,
     Event,
+    GovernorHealth,
     Health,
     Info,
     Latency,
@@ -215,7 +216,8 @@ def test_health_and_info_of_many_pipelines_fit(count: int) -> None:
     pipelines = {name: PipelineHealth(12.34, latency, 123456, 123456) for name in names}
     sources = {name: SourceHealth("starting", 12.34) for name in names}
     outbox, board = OutboxHealth(1, 1, 1, {}, degraded=False), BoardHealth(0.1, 0.1, 50.0, throttled=False)
-    health = Health(1, TS, BOOT, pipelines, sources, outbox, EgressHealth(0), board)
+    governor = GovernorHealth(dict.fromkeys(names, 12.34), "temperature")
+    health = Health(1, TS, BOOT, pipelines, sources, outbox, EgressHealth(0), board, governor=governor)
     info = Info(1, TS, BOOT, {}, "a board", "0" * 64, {}, {name: PipelineInfo("cam", "m@1", SHA[:8]) for name in names})
     for place, record in ((Place("health"), health), (Place("info"), info)):
         payload = egress.admit(place, record)
@@ -224,6 +226,7 @@ def test_health_and_info_of_many_pipelines_fit(count: int) -> None:
         said = loads(payload)
         assert isinstance(said, dict)
         told = len(said["pipelines"]) + len(said.get("sources", ()))
+        assert set(said.get("governor", {}).get("limits", ())) <= set(said["pipelines"])
         assert told + said.get("more", 0) == count * (2 if place.kind == "health" else 1)
         assert ("more" in said) == (count == 256)
 

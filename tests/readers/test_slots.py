@@ -269,6 +269,25 @@ def test_no_limit_lets_everything_pass() -> None:
     assert all(pacer.due(float(now)) for now in (0, 0, 1, 1))
 
 
+def passed(pacer: Pacer, begin: float, seconds: float) -> int:
+    """How many frames of 30 a second are taken in this time."""
+    return sum(pacer.due(begin + index / 30) for index in range(round(seconds * 30)))
+
+
+@pytest.mark.parametrize(
+    ("fps", "most", "rate"), [(None, 2.0, 2), (5.0, 2.0, 2), (5.0, 20.0, 5), (5.0, None, 5), (None, None, 30)]
+)
+def test_a_pacer_that_is_held_back_goes_on_as_before_afterwards(
+    fps: float | None, most: float | None, rate: float
+) -> None:
+    pacer = Pacer(fps)
+    before = passed(pacer, 0.0, 20.0)
+    pacer.restrain(most)
+    assert abs(passed(pacer, 20.0, 20.0) - 20 * rate) <= 1
+    pacer.restrain(None)
+    assert abs(passed(pacer, 40.0, 20.0) - before) <= 3
+
+
 def test_memory_of_earlier_formats_is_let_go(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
     writer, receiver, _ = ends
     before = len(list(Path("/proc/self/fd").iterdir()))

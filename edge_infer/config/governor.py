@@ -1,0 +1,101 @@
+"""The governor in a configuration file: when frame rates are lowered for the board's sake, and whose first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from edge_infer.board import hottest
+from edge_infer.config.fields import NAME, Kind, Name, number
+from edge_infer.config.plan import GovernorPlan
+from edge_infer.config.scene import on_or_off
+from edge_infer.config.section import Section, Short
+from edge_infer.config.sentences import ProblemAtError, suggestion, wrong
+from edge_infer.config.words import Written, shown
+from edge_infer.messages import NAME_PATTERN
+
+
+def _shed(value: Any) -> tuple[str, ...]:
+    """Names of pipelines, each once."""
+    if value == []:
+        raise ValueError("names no pipeline, so none could give way; leave this key out for all of them")
+    if not isinstance(value, list):
+        raise ValueError(wrong("a list of pipelines such as [yard-faces, door-faces]", value))
+    names: list[str] = []
+    for index, each in enumerate(value):
+        try:
+            name = NAME.parse(each)
+        except ValueError as error:
+            raise ProblemAtError((index,), str(error)) from error
+        if name in names:
+            raise ProblemAtError((index,), f"{shown(name)} is in this list already; remove one of the two")
+        names.append(name)
+    return tuple(names)
+
+
+SHED_JSON: Final = {
+    "type": "array",
+    "items": {"type": "string", "pattern": f"^(?:{NAME_PATTERN})$"},
+    "minItems": 1,
+    "uniqueItems": True,
+}
+
+
+class Governor(Section):
+    """When frame rates are lowered, so that the firmware does not have to slow everything down."""
+
+    max_temperature: Annotated[float, number(30, 120)] = 80.0
+    """Degrees Celsius that the hottest part of the board shall stay below; rates are lowered from 5 degrees before on,
+    and come back 10 degrees below it."""
+    max_load: Annotated[float | None, number(0.1, 1), Field(examples=[0.9])] = None
+    """The share of all cores that may be busy, by whatever runs on the board, over 10 s; without it the load is no
+    reason."""
+    shed: Annotated[tuple[Name, ...] | None, Kind(_shed, SHED_JSON), Field(examples=[["yard-faces"]])] = None
+    """Pipelines that give way, the first first; others keep their rate. Without it all of them, the last of the file
+    first."""
+
+
+def _governor(value: Any) -> Any:
+    return None if value is None else on_or_off(value, ", ".join(Governor.model_fields))
+
+
+GOVERNOR: Final = Short(_governor, {"type": "boolean"})
+
+
+def governor_plan(section: Governor | None, pipelines: Iterable[str]) -> GovernorPlan | None:
+    """The plan, with everybody who gives way; None where nobody does. ``pipelines`` are in the order of the file."""
+    if section is None:
+        return None
+    shed = tuple(reversed(list(pipelines))) if section.shed is None else section.shed
+    return GovernorPlan(section.max_temperature, section.max_load, shed)
+
+
+def unknown_pipelines(
+    governor: Any, pipelines: Mapping[str, Any]
+) -> list[tuple[tuple[str | int, ...], str]]:
+    """Names in ``shed`` that no pipeline has: where, and a sentence. The section may have any faults."""
+    shed = governor.get("shed") if isinstance(governor, dict) else None
+    names = [(each.text if isinstance(each, Written) else each) for each in (shed if isinstance(shed, list) else ())]
+    return [
+        (("governor", "shed", index), f"there is no {shown(name)} under pipelines; {suggestion(name, pipelines)}")
+        for index, name in enumerate(names)
+        if isinstance(name, str) and name not in pipelines
+    ]
+
+
+def unseen(section: Governor | None, root: Path = Path("/")) -> list[tuple[tuple[str | int, ...], str]]:
+    """What a governor cannot go by on this board, which is no fault of the file: where, and a sentence."""
+    if section is None or hottest(root) is not None:
+        return []
+    others = "throttling and the load" if section.max_load is not None else "throttling (max_load is not given)"
+    where = ("governor", "max_temperature") if "max_temperature" in section.model_fields_set else ("governor",)
+    return [
+        (
+            where,
+            "this board tells no temperature: there is no zone in /sys/class/thermal that can be read, and the "
+            f"governor goes by {others} alone",
+        )
+    ]

@@ -1,0 +1,64 @@
+"""What pipelines do when nothing holds them back, and what that becomes step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+HALVINGS: Final = 3
+SLOWEST: Final = 1.0
+"""Frames a second that nobody is slowed down below: a picture a second still tells who is there."""
+WORTH: Final = 1.25
+"""A pipeline that is quicker than the slowest by less than this factor has no step to give."""
+WINDOW: Final = 30.0
+"""Seconds that a measured rate is taken over: after so long it is one of a time in which nothing held it back."""
+
+
+class Rates:
+    """By pipeline, in frames a second. Times are seconds of a monotonic clock, given by the caller."""
+
+    def __init__(self) -> None:
+        self._usual: dict[str, float] = {}
+        self._free_since: dict[str, float] = {}
+
+    def learn(self, measured: Mapping[str, float], limits: Mapping[str, float], now: float) -> None:
+        """What pipelines do now, and which of them are held back; one of which nothing is known yet is learnt anyway."""
+        for name, rate in measured.items():
+            if name in limits:
+                self._free_since.pop(name, None)
+                continue
+            since = self._free_since.setdefault(name, now)
+            if rate > 0:
+                known = self._usual.get(name, 0.0)
+                self._usual[name] = rate if now - since >= WINDOW else max(known, rate)
+
+    def usual(self, name: str) -> float | None:
+        """What a pipeline does when nothing holds it back; None while that is not known."""
+        return self._usual.get(name)
+
+    def steps(self, name: str) -> list[float]:
+        """The rates that it can be lowered to, one after the other: halves, down to an eighth, and to 1 a second.
+
+        Nothing where its usual rate is not known: it does nothing that would need the board.
+        """
+        rate, found = self._usual.get(name, 0.0), []
+        for _ in range(HALVINGS):
+            if rate < WORTH * SLOWEST:
+                break
+            rate = max(rate / 2, SLOWEST)
+            found.append(round(rate, 2))
+        return found
+
+    def most(self, shed: Sequence[str]) -> int:
+        """How many steps all of these have together."""
+        return sum(len(self.steps(name)) for name in shed)
+
+    def limits(self, shed: Sequence[str], depth: int) -> dict[str, float]:
+        """The rates after so many steps: the next of ``shed`` is touched when the one before can give no more."""
+        found = {}
+        for name in shed:
+            steps = self.steps(name)
+            if taken := min(depth, len(steps)):
+                found[name] = steps[taken - 1]
+            depth -= taken
+        return found

@@ -1,0 +1,94 @@
+"""What the board tells of its condition, for the governor. ``root`` holds ``proc`` and ``sys``."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_infer.board import Load, firmware_flags, hottest, text_of
+
+UNDER_VOLTAGE: Final = 0b0001
+SLOWED: Final = 0b1110
+"""Bits of the firmware: frequency capped, throttled, soft limit of the temperature reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Degrees Celsius, busy share of all cores (0..1), and the charge (0..1) of a battery that is being emptied.
+
+    None is what the board does not tell.
+    """
+
+    temperature: float | None = None
+    load: float | None = None
+    throttled: bool = False
+    undervolted: bool = False
+    battery: float | None = None
+
+
+class Sensors:
+    """Reads a few files of the kernel, none of which can make it wait."""
+
+    def __init__(self, root: Path, looks: int) -> None:
+        """The load is that since ``looks`` readings ago."""
+        self._root = root
+        self._load = Load(root)
+        self._loads: deque[float] = deque(maxlen=looks)
+
+    def read(self) -> Condition:
+        """The condition now; a sensor that is missing, cannot be read or says what cannot be is one that is silent."""
+        flags = firmware_flags(self._root) or 0
+        return Condition(
+            hottest(self._root),
+            self._busy(),
+            bool(flags & SLOWED) or self._cooled(),
+            bool(flags & UNDER_VOLTAGE) or self._alarm(),
+            self._battery(),
+        )
+
+    def _busy(self) -> float | None:
+        """The mean of the last looks, once there were so many."""
+        share = self._load.since_last()
+        if share is None:
+            return None
+        self._loads.append(share)
+        return sum(self._loads) / len(self._loads) if len(self._loads) == self._loads.maxlen else None
+
+    def _cooled(self) -> bool:
+        """Whether the kernel slows processors down against heat; a fan is a cooling device, too.
+
+        ``scaling_max_freq`` would not tell: somebody may have set it for good.
+        """
+        for device in self._root.glob("sys/class/thermal/cooling_device*"):
+            kind = text_of(device / "type").strip().lower()
+            if ("cpu" in kind or kind == "processor") and (_number(device / "cur_state") or 0) > 0:
+                return True
+        return False
+
+    def _alarm(self) -> bool:
+        """The voltage alarm of a Raspberry Pi, where the kernel keeps it instead of the firmware's flags."""
+        chips = self._root.glob("sys/class/hwmon/hwmon*")
+        return any(_number(chip / "in0_lcrit_alarm") == 1 for chip in chips if _is(chip / "name", "rpi_volt"))
+
+    def _battery(self) -> float | None:
+        """The lowest of several; those of a mouse or a telephone are no supply of this board."""
+        found = []
+        for supply in self._root.glob("sys/class/power_supply/*"):
+            ours = _is(supply / "type", "Battery") and not _is(supply / "scope", "Device")
+            charge = _number(supply / "capacity")
+            if ours and _is(supply / "status", "Discharging") and charge is not None and 0 <= charge <= 100:
+                found.append(charge / 100)
+        return min(found, default=None)
+
+
+def _is(file: Path, word: str) -> bool:
+    return text_of(file).strip() == word
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(text_of(file))
+    except ValueError:
+        return None
