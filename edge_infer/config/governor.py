@@ -23,7 +23,7 @@ def _shed(value: Any) -> tuple[str, ...]:
     if value == []:
         raise ValueError("names no pipeline, so none could give way; leave this key out for all of them")
     if not isinstance(value, list):
-        raise ValueError(wrong("a list of pipelines such as [yard-faces, door-faces]", value))
+        raise ValueError(wrong("a list of pipelines such as [yard-faces, door-faces]", value))  # noqa: TRY004
     names: list[str] = []
     for index, each in enumerate(value):
         try:
@@ -73,9 +73,7 @@ def governor_plan(section: Governor | None, pipelines: Iterable[str]) -> Governo
     return GovernorPlan(section.max_temperature, section.max_load, shed)
 
 
-def unknown_pipelines(
-    governor: Any, pipelines: Mapping[str, Any]
-) -> list[tuple[tuple[str | int, ...], str]]:
+def unknown_pipelines(governor: Any, pipelines: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
     """Names in ``shed`` that no pipeline has: where, and a sentence. The section may have any faults."""
     shed = governor.get("shed") if isinstance(governor, dict) else None
     names = [(each.text if isinstance(each, Written) else each) for each in (shed if isinstance(shed, list) else ())]
@@ -92,10 +90,5 @@ def unseen(section: Governor | None, root: Path = Path("/")) -> list[tuple[tuple
         return []
     others = "throttling and the load" if section.max_load is not None else "throttling (max_load is not given)"
     where = ("governor", "max_temperature") if "max_temperature" in section.model_fields_set else ("governor",)
-    return [
-        (
-            where,
-            "this board tells no temperature: there is no zone in /sys/class/thermal that can be read, and the "
-            f"governor goes by {others} alone",
-        )
-    ]
+    text = "this board tells no temperature: no zone in /sys/class/thermal can be read; the governor goes by"
+    return [(where, f"{text} {others} alone")]

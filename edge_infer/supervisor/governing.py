@@ -127,7 +127,7 @@ _FLAGS: Mapping[str, str] = {
 
 
 def _rate(limit: float | None, usual: float | None) -> str:
-    return "as configured" if limit is None else f"at {limit:g} frames a second at most (of {usual or 0:g})"
+    return "as configured" if limit is None else f"at {limit:g} fps at most (usually {usual or 0:g})"
 
 
 def _measured(plan: Plan, report: EngineReport) -> dict[str, float]:

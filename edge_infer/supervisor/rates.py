@@ -9,7 +9,7 @@ HALVINGS: Final = 3
 SLOWEST: Final = 1.0
 """Frames a second that nobody is slowed down below: a picture a second still tells who is there."""
 WORTH: Final = 1.25
-"""A pipeline that is quicker than the slowest by less than this factor has no step to give."""
+"""A pipeline that is quicker than the slowest by no more than this factor has no step to give."""
 WINDOW: Final = 30.0
 """Seconds that a measured rate is taken over: after so long it is one of a time in which nothing held it back."""
 
@@ -22,7 +22,7 @@ class Rates:
         self._free_since: dict[str, float] = {}
 
     def learn(self, measured: Mapping[str, float], limits: Mapping[str, float], now: float) -> None:
-        """What pipelines do now, and which of them are held back; one of which nothing is known yet is learnt anyway."""
+        """What pipelines do now, and which of them are held back: what those do says nothing of what is usual."""
         for name, rate in measured.items():
             if name in limits:
                 self._free_since.pop(name, None)
@@ -43,7 +43,7 @@ class Rates:
         """
         rate, found = self._usual.get(name, 0.0), []
         for _ in range(HALVINGS):
-            if rate < WORTH * SLOWEST:
+            if rate <= WORTH * SLOWEST:
                 break
             rate = max(rate / 2, SLOWEST)
             found.append(round(rate, 2))

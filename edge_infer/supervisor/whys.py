@@ -70,4 +70,4 @@ class Whys:
         why = "" if governor.reason is ABSENT else f" ({governor.reason})"
         for name, fps in governor.limits.items():
             if asked in (None, name):
-                yield f"{name}: the governor lets it look at {fps:g} frames a second at most now{why}"
+                yield f"{name}: the governor holds it back to {fps:g} fps now{why}"

@@ -63,7 +63,10 @@ def test_what_it_becomes(tmp_path: Path, written: str, plan: GovernorPlan | None
             "governor: {shed: yard}",
             'governor.shed: expected a list of pipelines such as [yard-faces, door-faces], not "yard"',
         ),
-        ("governor: {shed: [yard, door, yard]}", 'governor.shed[2]: "yard" is in this list already; remove one of the two'),
+        (
+            "governor: {shed: [yard, door, yard]}",
+            'governor.shed[2]: "yard" is in this list already; remove one of the two',
+        ),
         ("governor: {shed: [yard, dor]}", 'governor.shed[1]: there is no "dor" under pipelines; did you mean "door"?'),
         ("governor: {shed: [7]}", 'governor.shed[0]: there is no "7" under pipelines; known: door, yard, 007'),
         ("governor: {shed: [{a: 1}]}", "governor.shed[0]: expected a name of letters"),

