@@ -62,7 +62,7 @@ def _governor(value: Any) -> Any:
     return None if value is None else on_or_off(value, ", ".join(Governor.model_fields))
 
 
-GOVERNOR: Final = Short(_governor, {"type": "boolean"})
+GOVERNOR: Final = Short(_governor, {"type": ["boolean", "null"]})
 
 
 def governor_plan(section: Governor | None, pipelines: Iterable[str]) -> GovernorPlan | None:
