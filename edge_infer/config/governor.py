@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -10,6 +10,7 @@ from pydantic import Field
 
 from edge_infer.board import hottest
 from edge_infer.config.fields import NAME, Kind, Name, number
+from edge_infer.config.pipelines import Pipeline
 from edge_infer.config.plan import GovernorPlan
 from edge_infer.config.scene import on_or_off
 from edge_infer.config.section import Section, Short
@@ -54,8 +55,8 @@ class Governor(Section):
     """The share of all cores that may be busy, by whatever runs on the board, over 10 s; without it the load is no
     reason."""
     shed: Annotated[tuple[Name, ...] | None, Kind(_shed, SHED_JSON), Field(examples=[["yard-faces"]])] = None
-    """Pipelines that give way, the first first; others keep their rate. Without it all of them, the last of the file
-    first."""
+    """Pipelines that give way, the first first; others keep their rate. Without it all of them: those of the lowest
+    `priority` first, and of these the last of the file."""
 
 
 def _governor(value: Any) -> Any:
@@ -65,11 +66,13 @@ def _governor(value: Any) -> Any:
 GOVERNOR: Final = Short(_governor, {"type": ["boolean", "null"]})
 
 
-def governor_plan(section: Governor | None, pipelines: Iterable[str]) -> GovernorPlan | None:
+def governor_plan(section: Governor | None, pipelines: Mapping[str, Pipeline]) -> GovernorPlan | None:
     """The plan, with everybody who gives way; None where nobody does. ``pipelines`` are in the order of the file."""
     if section is None:
         return None
-    shed = tuple(reversed(list(pipelines))) if section.shed is None else section.shed
+    names = list(pipelines)
+    least_first = sorted(names, key=lambda name: (pipelines[name].priority, -names.index(name)))
+    shed = tuple(least_first) if section.shed is None else section.shed
     return GovernorPlan(section.max_temperature, section.max_load, shed)
 
 

@@ -45,7 +45,7 @@ BROKEN = {
     "a misspelt key": 'mqtt:\n  pasword_file: x #! mqtt.pasword_file: did you mean "password_file"\n',
     "a password": 'mqtt:\n  password: hunter2 #! mqtt.password: did you mean "password_file"\n',
     "keys of later work": (
-        "governor: {max_load: 0.9} #! governor: is not known here\n"
+        "dashboard: {port: 8080} #! dashboard: is not known here\n"
         "sources:\n  s: {kind: synthetic}\n"
         "models:\n  m: {}  #! models.m: needs either file\n"
         "pipelines:\n  p:\n    source: s\n    model: m\n"

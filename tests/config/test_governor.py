@@ -35,6 +35,7 @@ def compiled(folder: Path, governor: str, rest: str = REST) -> Compiled:
         ("governor: false", None),
         ("governor: true", GovernorPlan(80.0, None, ("007", "yard", "door"))),
         ("governor: {}", GovernorPlan(80.0, None, ("007", "yard", "door"))),
+        ("governor: true  # and priorities", GovernorPlan(80.0, None, ("door", "007", "yard"))),
         (
             "governor: {max_temperature: 70, max_load: 0.9, shed: [yard, 007]}",
             GovernorPlan(70.0, 0.9, ("yard", "007")),
@@ -42,7 +43,8 @@ def compiled(folder: Path, governor: str, rest: str = REST) -> Compiled:
     ],
 )
 def test_what_it_becomes(tmp_path: Path, written: str, plan: GovernorPlan | None) -> None:
-    found = compiled(tmp_path, written)
+    ranked = REST.replace("door: {", "door: {priority: -1, ") if "priorities" in written else REST
+    found = compiled(tmp_path, written, ranked)
     assert found.problems == ()
     assert found.plan is not None
     assert found.plan.governor == plan
