@@ -10,8 +10,8 @@ from typing import Any
 
 from edge_infer import __version__
 from edge_infer.config.build import Builder
-from edge_infer.config.idle import idle
 from edge_infer.config.governor import governor_plan, unseen
+from edge_infer.config.idle import idle
 from edge_infer.config.load import Document, Steps, in_order, read_document, spell, validate
 from edge_infer.config.look import look
 from edge_infer.config.named import NamedFiles
