@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from edge_infer.config.plan import Plan, SourcePlan
 from edge_infer.sandbox.needs import reader_fence, secret_files
+from edge_infer.sandbox.places import accelerators
 
 CREDENTIALS: Final = "/run/credentials/edge-infer.service"
 PLACE: Final = "/etc/systemd/system/edge-infer.service.d/box.conf"
@@ -22,27 +23,32 @@ _GROUPS: Final = {
     "v4l2": "video", "exec": "video", "picamera2": "video", "audio": "audio", "serial": "dialout", "iio": "plugdev",
 }  # fmt: skip
 """Who may open the devices of a kind, where the device itself is not there to say so."""
+_CLASSES: Final = {"/dev/bus/usb": "char-usb_device", "/dev/dri": "char-drm", "/dev/dma_heap": "char-dma_heap"}
+"""Folders of devices, and what systemd calls what lies in them (`/proc/devices`)."""
 
 
 def drop_in(plan: Plan, config: Path) -> str:
     """The text of the file `PLACE`."""
     live = [source for source in plan.sources if source.live]
+    delegates = accelerators() if any(pipeline.delegate for pipeline in plan.pipelines) else ()
     lines = [
         f"# For {config}; write it anew when sources, broker or credentials change:",
         f"#   edge-infer unit -c {config} | sudo tee {PLACE}",
         "[Service]",
-        *_devices(live),
-        *_groups(live),
+        *_devices(live, delegates),
+        *_groups(live, delegates),
         *_addresses(plan, live),
         *_credentials(plan),
     ]
     return "\n".join(lines)
 
 
-def _devices(live: Iterable[SourcePlan]) -> Iterator[str]:
+def _devices(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[str]:
     """An empty line takes back what the unit allows; null, random and their like stay (``DevicePolicy=closed``)."""
     yield "DeviceAllow="
     wanted: dict[str, None] = {}
+    for path in delegates:  # of a folder all devices of its kind
+        wanted[f"{_CLASSES.get(path, path)} rw"] = None
     for source in live:
         if source.kind in _ANY_DEVICE:
             wanted["char-* rw"] = None
@@ -60,8 +66,9 @@ def _device_files(source: SourcePlan) -> list[str]:
     return [path for path in reader_fence(source).writes if path.startswith("/dev/") and path != "/dev/shm"]  # noqa: S108
 
 
-def _groups(live: Iterable[SourcePlan]) -> Iterator[str]:
-    found: dict[str, None] = {}
+def _groups(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[str]:
+    files = [file for path in delegates for file in ([path] if not Path(path).is_dir() else Path(path).rglob("*"))]
+    found: dict[str, None] = dict.fromkeys(name for file in files if (name := _owner(str(file))))
     for source in live:
         owners = [name for path in _device_files(source) if (name := _owner(path))] if source.kind != "exec" else []
         usual = _GROUPS.get(source.kind)

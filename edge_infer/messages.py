@@ -475,8 +475,17 @@ class ShadowStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class DelegateStatus:
+    """The library that runs a model, and the share of the operators that it takes; with a reason the processor does."""
+
+    library: Annotated[str, Text(most=255)]
+    share: Fraction
+    reason: Sentence | Absent = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """Which file serves under the name of a configured model; ``shadow`` is by pipeline."""
+    """Which file serves under the name of a configured model; ``delegate`` and ``shadow`` are by pipeline."""
 
     state: ModelState
     version: Annotated[str, Text(most=64)] | None
@@ -484,6 +493,7 @@ class ModelStatus:
     reason: Sentence | Absent = ABSENT
     previous: ShortSha | Absent = ABSENT
     candidate: ShortSha | Absent = ABSENT
+    delegate: Annotated[Mapping[Name, DelegateStatus], Size(256)] | Absent = ABSENT
     shadow: Annotated[Mapping[Name, ShadowStatus], Size(256)] | Absent = ABSENT
 
 

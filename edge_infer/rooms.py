@@ -23,6 +23,7 @@ from edge_infer.messages import (
     Count,
     Digest,
     Event,
+    Fraction,
     GovernorHealth,
     Name,
     OutboxHealth,
@@ -183,6 +184,14 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Delegated:
+    """Which share of a model's operators a delegate runs; with a ``failure`` the processor does it all."""
+
+    share: Fraction
+    failure: Annotated[str, Text(most=500)] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """What a pipeline runs: the digest of its model (null: none), since when, and how many frames it has seen.
 
@@ -202,6 +211,7 @@ class Running:
     pause: Annotated[float, Range(0)] = 0.0
     gap: Annotated[float, Range(0)] = 0.0
     shadow: ShadowStatus | None = None
+    delegate: Delegated | None = None
 
 
 @dataclass(frozen=True, slots=True)

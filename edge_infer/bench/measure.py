@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Final
 
-from edge_infer.bench.coverage import DELEGATE, left_alone
 from edge_infer.bench.runs import Bare, Run, Whole, frames_for
 from edge_infer.bench.stages import STAGES, time_stages
 from edge_infer.config.plan import InputPlan, PipelinePlan, Publish
+from edge_infer.engine.coverage import DELEGATE, left_alone
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.interpreter import backend_name
 
@@ -45,7 +45,11 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one pipeline came to. Rates are frames a second, times seconds; ``ratio`` is that of each round."""
+    """What one pipeline came to. Rates are frames a second, times seconds; ``ratio`` is that of each round.
+
+    ``delegated`` is the share of the operators that the delegate of the pipeline runs, None without one;
+    ``not_delegated`` are those that neither it nor the runtime's own fast path runs.
+    """
 
     name: str
     model: str
@@ -65,6 +69,7 @@ class Measured:
     threads: dict[int, float]
     operators: int
     not_delegated: tuple[str, ...]
+    delegated: float | None
     pss: int
 
     @property
@@ -93,6 +98,7 @@ def measure(
             told(f"round {number + 1} of {rounds}", 2 * number / (2 * rounds + 2))
             pairs.append((bare.run(each), whole.run(each)))
         steps = bare.interpreter.steps()
+        delegated = bare.interpreter.delegated if plan.delegate is not None else None
         rest = left_alone(steps, [tensor.index for tensor in bare.interpreter.outputs])
     finally:
         bare.close()
@@ -122,6 +128,7 @@ def measure(
         threads=dict(sorted(threads.items())),
         operators=sum(step.name != DELEGATE for step in steps),
         not_delegated=tuple(rest),
+        delegated=delegated,
         pss=_pss(),
     )
 

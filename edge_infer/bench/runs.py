@@ -50,7 +50,7 @@ class Bare:
             model.feed(next(iter(model.parts(window))))
             filled = [model.interpreter.input(position).copy() for position in range(len(model.interpreter.inputs))]
         source = plan.model
-        self.interpreter = Interpreter(source.path, threads or plan.threads, (), source.shapes)
+        self.interpreter = Interpreter(source.path, threads or plan.threads, (), source.shapes, delegate=plan.delegate)
         names = {tensor.name: position for position, tensor in enumerate(self.interpreter.inputs)}
         for tensor, values in zip(model.interpreter.inputs, filled, strict=True):
             self.interpreter.input(names[tensor.name])[...] = values

@@ -41,12 +41,14 @@ def run(args: argparse.Namespace) -> int:
     """Prints a table, or one JSON object, for each pipeline; 0 also where the machine is too noisy, which is said."""
     size = _checked(args)
     from edge_infer.bench.measure import measure
+    from edge_infer.engine.affinity import staying_on
 
     bar = _Bar(sys.stderr.isatty())
     for plan in _plans(args):
         if args.publish:
             plan = replace(plan, publish=args.publish)  # noqa: PLW2901
-        found = measure(plan, size, args.seconds, args.rounds, bar, clip=args.clip)
+        with staying_on(plan.affinity):
+            found = measure(plan, size, args.seconds, args.rounds, bar, clip=args.clip)
         print(json.dumps(_facts(found)) if args.json else "\n".join(_table(found)), flush=True)
         if found.noisy:
             print(
@@ -119,6 +121,7 @@ def _table(found: Measured) -> list[str]:
         f"processor time    {cpu}: {found.pipeline_cpu / (found.bare_cpu * found.runs_a_frame):.2f} times",
         *_stages(found),
         f"fast path         {_coverage(found)}",
+        *([] if found.delegated is None else [f"delegate          {found.delegated:.0%} of the operators"]),
         f"threads           {tried} bare a second",
         f"memory (PSS)      {found.pss / 2**20:.0f} MiB of this process, with its frames",
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_infer.cli.action import Actions, add_action, add_config
+from edge_infer.cli.delegates import delegate_lines
 from edge_infer.codec import ABSENT, decode
 from edge_infer.errors import EdgeInferError
 from edge_infer.messages import ModelStatus, ShadowStatus
@@ -82,6 +83,7 @@ def _standing(model: str, status: ModelStatus, name: str) -> Iterator[str]:
     if model == name:
         reason = "" if status.reason is ABSENT else f": {status.reason}"
         yield f"{model}: {status.state} {status.version or ''} {status.sha or ''}{reason}"
+        yield from (f"  {line}" for line in delegate_lines(status))
     for pipeline, shadow in status.shadow.items() if isinstance(status.shadow, Mapping) else ():
         if name in (model, shadow.model):
             yield f"  shadow of {model} in {pipeline}: {shadow.model} {shadow.sha} {shadow.state}{_figures(shadow)}"

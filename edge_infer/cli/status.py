@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from edge_infer.cli.delegates import delegate_lines
 from edge_infer.cli.panel import duration
 from edge_infer.codec import ABSENT, decode
 from edge_infer.config.places import DEFAULT_CONFIG
@@ -61,6 +62,7 @@ def _lines(status: Status) -> list[str]:
         reason = f"  {model.reason}" if model.reason is not ABSENT else ""
         words = (model.state, model.version, model.sha)
         lines.append(f"model     {name}: {' '.join(word for word in words if word)}{reason}")
+        lines += [f"          {line}" for line in delegate_lines(model)]
     for name, room in status.rooms.items():
         state = f"pid {room.pid}, up {duration(room.uptime)}" if room.pid else "is being started"
         lines.append(f"room      {name}: {state}, {room.restarts} restarts")

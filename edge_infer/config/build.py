@@ -13,6 +13,7 @@ from edge_infer.codec import JsonValue, decode, encode
 from edge_infer.config.broker import Tls
 from edge_infer.config.cascade import CascadeBuilder
 from edge_infer.config.crops import Crops
+from edge_infer.config.delegate import delegate_plan
 from edge_infer.config.load import Document, Steps
 from edge_infer.config.motion import motion_plan, why_not
 from edge_infer.config.named import NamedFiles
@@ -294,6 +295,8 @@ class Builder:
             top_k=section.top_k,
             max_payload=section.max_payload,
             threads=1 if section.threads == "auto" else section.threads,
+            affinity=section.affinity or (),
+            delegate=delegate_plan(section.delegate, self.files),
             mask=tuple(section.mask or ()),
             publish=section.publish.mode,
             interval=section.publish.interval,

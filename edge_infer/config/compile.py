@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_infer import __version__
 from edge_infer.config.build import Builder
+from edge_infer.config.equip import Equipper
 from edge_infer.config.governor import governor_plan, unseen
 from edge_infer.config.idle import idle
 from edge_infer.config.load import Document, Steps, in_order, read_document, spell, validate
@@ -116,6 +117,7 @@ class _Compilation:
         self._build = builder
         self._problems = problems
         self._probe = probe
+        self._requests: dict[str, ModelRequest] = {}
         self.unfit: list[Unfit] = []
         self.machine = False
 
@@ -135,6 +137,13 @@ class _Compilation:
         pipelines = self._pipelines(config, models, usable)
         self._build.files.warnings += [self._document.problem(*each) for each in unseen(config.governor)]
         self._problems += self._build.problems
+        warnings = self._build.files.warnings
+        equipper = Equipper(self._document, self._problems, warnings, Path(state_dir), keeps=keep is not None)
+        equipper.check(config)
+        if self._problems:
+            return None
+        self._probe.close()  # what comes now has a child of its own, and a small board no memory for both
+        equipped = equipper.equipped(config, pipelines, self._requests)
         if self._problems:
             return None
         return Plan(
@@ -143,7 +152,7 @@ class _Compilation:
             state_dir,
             mqtt,
             tuple(usable),
-            tuple(pipelines),
+            equipped,
             discovery=config.mqtt.discovery,
             outbox=OutboxPlan(config.outbox.max_size, config.outbox.max_age),
             merged=config.rooms == "merged",
@@ -160,6 +169,7 @@ class _Compilation:
             if model.use is None or not _touched([problem.path for problem in self._problems], ("device",))
         ]
         entries = {name: entry_of(model) for name, model in config.models.items()}
+        self._requests = {each.name: each for each in requests}
         record = read_record(Path(state_dir)) if keep else Record()
         found = as_before(requests, entries, remembered(Path(state_dir))) if again else {}
         vain = {each.name: in_vain(each, entries[each.name], record) for each in requests}

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from edge_infer.config.crops import SOURCE, Crops
+from edge_infer.config.delegate import Delegate
 from edge_infer.config.fields import Kind, Name, choice, duration, integer, limit, number, size
 from edge_infer.config.labels import LABEL_LIST, parse_labels
 from edge_infer.config.motion import MOTION, Motion
@@ -66,6 +67,31 @@ def _threads(value: Any) -> int | Literal["auto"]:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 64:
         raise ValueError(wrong("auto or a whole number between 1 and 64", value))
     return int(value)
+
+
+MOST_CPU: Final = 4095
+
+
+def _cpus(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(wrong("a list of CPU numbers such as [2, 3]", value))
+    for index, cpu in enumerate(value):
+        if isinstance(cpu, bool) or not isinstance(cpu, int) or not 0 <= cpu <= MOST_CPU:
+            raise ProblemAtError((index,), wrong(f"the number of a CPU, 0 to {MOST_CPU}", cpu))
+        if cpu in value[:index]:
+            raise ProblemAtError((index,), f"CPU {cpu} is in this list already; name each once")
+    return tuple(value)
+
+
+CPUS: Final = Kind(
+    _cpus,
+    {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0, "maximum": MOST_CPU},
+        "minItems": 1,
+        "uniqueItems": True,
+    },
+)
 
 
 def _polygons(value: Any) -> Any:
@@ -152,7 +178,12 @@ class Pipeline(Section):
     threads: Annotated[
         int | Literal["auto"], Kind(_threads, {"anyOf": [{"const": "auto"}, dict(integer(1, 64).json)]})
     ] = "auto"
-    """Threads of the interpreter; `auto` is one, which is right where pipelines share the processor."""
+    """Threads of the interpreter; `auto`: with one pipeline as many as were the quickest when they were tried on this
+    board, with several, which share the processor, one each."""
+    affinity: Annotated[tuple[int, ...] | None, CPUS, Field(examples=[[2, 3]])] = None
+    """Numbers of the CPUs that its threads run on, those of the interpreter included; without it all."""
+    delegate: Annotated[Delegate | None, Field(examples=[{"library": "libedgetpu.so.1"}])] = None
+    """A library that runs the model on an accelerator in the place of the processor."""
     mask: Annotated[
         list[Annotated[tuple[tuple[float, float], ...], POLYGON]] | None,
         Short(_polygons),

@@ -27,6 +27,8 @@ Mel = Literal["htk", "slaney"]
 Logarithm = Literal["none", "ln", "db"]
 Ahead = Literal["auto", "always", "never"]
 """Whether the next frame is prepared while one is in the model; ``auto``: unless the model is too quick for that."""
+OnFailure = Literal["refuse", "cpu"]
+"""What is done when a delegate fails: the model is refused, or runs on the processor."""
 Publish = Literal["change", "every", "off", "interval"]
 Anchor = Literal["bottom", "center"]
 """The point of a box that is in a zone or on a side of a line: the middle of its lower edge, or of all of it."""
@@ -225,13 +227,14 @@ class ValuePlan:
 class Measured:
     """What the probe measured on this board: seconds for a frame, bytes of memory, seconds to load it.
 
-    ``budget`` is the manifest's, for a frame.
+    ``budget`` is the manifest's, for a frame; ``runtime`` names what ran it.
     """
 
     latency: float | None = None
     memory: int | None = None
     budget: float | None = None
     load: float | None = None
+    runtime: Annotated[str, Text(most=64)] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,10 +385,26 @@ class ShadowPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class DelegatePlan:
+    """A library that runs a model's graph in the place of the processor: an absolute path, or a name to search for.
+
+    At least the share ``min_delegated`` of the graph's operators has to run there. With ``on_failure`` ``cpu`` the
+    processor does it all once the library has failed, and from the beginning where it is ``unusable``, for this reason.
+    """
+
+    library: FilePath
+    options: tuple[tuple[str, str], ...] = ()
+    min_delegated: float = 0.9
+    on_failure: OnFailure = "refuse"
+    unusable: Annotated[str, Text(most=500)] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PipelinePlan:
     """One source, one model, and what to do with the outcome. Durations in seconds.
 
-    With ``crops`` its source is what another pipeline has found.
+    With ``crops`` its source is what another pipeline has found. ``affinity`` are the CPUs that its threads run on,
+    none: all.
     """
 
     name: str
@@ -410,11 +429,13 @@ class PipelinePlan:
     priority: int = 0
     crops: CropsPlan | None = None
     motion: MotionPlan | None = None
+    affinity: tuple[int, ...] = ()
+    delegate: DelegatePlan | None = None
 
     def of_shadow(self) -> PipelinePlan:
-        """The same with the shadow's model in the place of its own, and no shadow."""
+        """The same with the shadow's model in the place of its own, on the processor, and no shadow."""
         assert self.shadow is not None
-        return replace(self, model=self.shadow.model, threshold=self.shadow.threshold, shadow=None)
+        return replace(self, model=self.shadow.model, threshold=self.shadow.threshold, shadow=None, delegate=None)
 
     @property
     def state_key(self) -> str:

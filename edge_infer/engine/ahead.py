@@ -42,6 +42,7 @@ class Ahead(Closing):
         self._changed = threading.Condition()
         self._state = _State.IDLE
         self._serving: Serving
+        self._cpus: tuple[int, ...] = ()
         self._due = 0.0
         self._frame: Captured | None = None
         self._error: Exception | None = None
@@ -68,6 +69,7 @@ class Ahead(Closing):
             early = 0.0 if self._feed.lossless else self._usual - (1 + RESERVE) * self._preparing
             self._state, self._serving, self._due = _State.WANTED, serving, now + early
             if self._thread.ident is None:
+                self._cpus = serving.plan.affinity  # those of the worker, whose thread makes this one
                 self._thread.start()
             self._changed.notify_all()
 
@@ -115,6 +117,9 @@ class Ahead(Closing):
         while self._wait():
             found, failed = None, None
             try:
+                if self._serving.plan.affinity != self._cpus:
+                    self._serving.stay()
+                    self._cpus = self._serving.plan.affinity
                 found = self._feed.next(self._cursor, TICK if self._feed.lossless else 0.0)
             except Exception as error:  # noqa: BLE001 - it is the worker's, which would wait for ever for this thread
                 failed = error

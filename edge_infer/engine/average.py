@@ -61,7 +61,7 @@ def find_in_recording(model: LoadedModel, stretches: Iterable[Samples], name: st
     preprocess = model.preprocess
     assert isinstance(preprocess, SignalPreprocess)
     average = Average()
-    for window in _windows(model, stretches, name):
+    for window in windows(model, stretches, name):
         candidates, place = model.look(window)
         average.add(candidates)
     if not average.count:
@@ -69,7 +69,7 @@ def find_in_recording(model: LoadedModel, stretches: Iterable[Samples], name: st
     return model.postprocess(average.mean(), place, window.monotonic), window
 
 
-def _windows(model: LoadedModel, stretches: Iterable[Samples], name: str) -> Iterator[Captured]:
+def windows(model: LoadedModel, stretches: Iterable[Samples], name: str) -> Iterator[Captured]:
     """All windows of a recording, the one that its very end makes whole among them."""
     last: Samples | None = None
     for last in stretches:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,10 +14,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_infer.config.plan import DelegatePlan
+from edge_infer.engine.coverage import DELEGATE, left_alone
 from edge_infer.errors import ModelError, StartError
+
+log = logging.getLogger(__name__)
 
 BACKENDS: Final = (("ai_edge_litert.interpreter", "ai-edge-litert"), ("tflite_runtime.interpreter", "tflite-runtime"))
 """Module and distribution, best first."""
+PLUGIN: Final = ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate")
+"""What a library has to have to be a delegate."""
 # The smallest valid model: one subgraph with one float32[1] tensor that is input and output. A runtime is tried by
 # constructing it, because tflite-runtime 2.14 imports under NumPy 2 and fails only then.
 _SMALLEST: Final = bytes.fromhex(
@@ -101,7 +109,7 @@ class Interpreter:
     run.
     """
 
-    _runtime: Any
+    _runtime: Any = None
     echo: tuple[int, ...] = ()
 
     def __init__(
@@ -111,32 +119,58 @@ class Interpreter:
         state: Sequence[tuple[str, str]] = (),
         shapes: Sequence[tuple[str, tuple[int, ...]]] = (),
         outputs: Sequence[str] = (),
+        *,
+        delegate: DelegatePlan | None = None,
     ) -> None:
         """Loads a file by path (mapped, not copied) or by content; raises `ModelError` with the runtime's reason.
 
         ``state`` names outputs and the inputs that they become in the next run; these begin as 0. ``shapes`` are those
-        of inputs whose size the file leaves open. ``outputs`` names those that are wanted, in their order.
+        of inputs whose size the file leaves open. ``outputs`` names those that are wanted, in their order. What a
+        ``delegate`` does not take runs on the processor, as all does once it has failed, where that is declared.
         """
         self._source = {"model_path": model} if isinstance(model, str) else {"model_content": model}
         self._threads = threads
         self._state = tuple(state)
         self._shapes = dict(shapes)
         self._wanted = tuple(outputs)
+        self._delegate = delegate
+        self.delegated = 0.0
+        """The share of the operators that the delegate runs."""
+        self.failure = delegate.unusable if delegate is not None else ""
+        """Why there is a delegate and the processor does it all."""
         self._load()
         self._variables = "VAR_HANDLE" in self.operators()
         self._empty()
 
     def _load(self) -> None:
+        if self._delegate is not None and not self.failure:
+            self.close()  # an accelerator may have room for one only
+            try:
+                self._load_with(self._delegate)
+            except ModelError as error:
+                if self._delegate.on_failure == "refuse":
+                    raise
+                self._failed(str(error))
+            else:
+                return
+        self.delegated = 0.0
+        self._load_with(None)
+
+    def _load_with(self, delegate: DelegatePlan | None) -> None:
+        libraries = [_library(delegate)] if delegate is not None else None
         try:
-            runtime = backend().Interpreter(num_threads=self._threads, **self._source)
+            runtime = backend().Interpreter(num_threads=self._threads, experimental_delegates=libraries, **self._source)
             for detail in runtime.get_input_details() if self._shapes else ():
                 if detail["name"] in self._shapes:
                     runtime.resize_tensor_input(detail["index"], self._shapes[detail["name"]], strict=True)
+            if delegate is not None:  # before the runtime's own delegate takes what is left
+                self.delegated = _share(runtime, delegate)
             runtime.allocate_tensors()
             inputs = tuple(_tensor(detail) for detail in runtime.get_input_details())
             outputs = tuple(_tensor(detail) for detail in runtime.get_output_details())
         except (ValueError, RuntimeError, TypeError) as error:  # a name that is not UTF-8 is a ValueError, too
-            raise ModelError(f"the runtime ({backend_name()}) cannot load it: {_reason(error)}") from error
+            who = "the delegate" if delegate is not None else f"the runtime ({backend_name()})"
+            raise ModelError(f"{who} cannot load it: {_reason(error)}") from error
         pairs = [_pair(output, into, outputs, inputs) for output, into in self._state]
         view: Callable[[int], Callable[[], NDArray[Any]]] = runtime.tensor
         self._runtime, self._ran = runtime, False
@@ -158,10 +192,34 @@ class Interpreter:
         try:
             self._runtime.invoke()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"the model failed while running: {_reason(error)}") from error
+            self._recover(error)
         for each in self._carried:
             each.input.store(each.output.dequantize(each.output_view()), each.input_view())
         return [view() for view in self._views] + given
+
+    def _recover(self, error: Exception) -> None:
+        """Runs the model on the processor, with the same inputs, from now on; raises `ModelError` where it is so."""
+        if self._delegate is None or self.failure or self._delegate.on_failure == "refuse":
+            who = "the model" if self._delegate is None or self.failure else "the delegate"
+            raise ModelError(f"{who} failed while running: {_reason(error)}") from error
+        given = [view().copy() for view in self._input_views]
+        carried = [each.input_view().copy() for each in self._carried]
+        self._failed(f"the delegate failed while running: {_reason(error)}")
+        self.close()
+        self._load()
+        for view, values in zip(self._input_views, given, strict=True):
+            view()[...] = values
+        for each, values in zip(self._carried, carried, strict=True):
+            each.input_view()[...] = values
+        self._ran = True
+        try:
+            self._runtime.invoke()
+        except (ValueError, RuntimeError) as again:
+            raise ModelError(f"the model failed while running: {_reason(again)}") from again
+
+    def _failed(self, why: str) -> None:
+        self.failure = why
+        log.warning("%s; the processor runs the model", why)
 
     def forget(self) -> None:
         """Sets what a model remembers from one run to the next back to its beginning.
@@ -185,10 +243,7 @@ class Interpreter:
 
     def steps(self) -> list[Step]:
         """The same with their tensors; what a delegate has taken is followed by the delegate, ``DELEGATE``."""
-        return [
-            Step(str(each["op_name"]), tuple(map(int, each["inputs"])), tuple(map(int, each["outputs"])))
-            for each in self._runtime._get_ops_details()  # noqa: SLF001 - no public way
-        ]
+        return _steps(self._runtime)
 
     def close(self) -> None:
         """Lets go of the model; may be called twice."""
@@ -227,6 +282,46 @@ def _backend() -> tuple[ModuleType, str]:
         + "). Install one: pip install ai-edge-litert (64-bit), or pip install tflite-runtime 'numpy<2' "
         "(32-bit Arm, Python 3.11 or older)"
     )
+
+
+def _library(delegate: DelegatePlan) -> Any:
+    """The runtime's delegate of a library; raises `ModelError`.
+
+    Whether it is one is looked at before: the runtime's own class has an end that fails where its beginning did.
+    """
+    try:
+        library = ctypes.CDLL(delegate.library)
+    except OSError as error:
+        raise ModelError(f"the delegate cannot be loaded: {_reason(error)}") from error
+    if lacking := [name for name in PLUGIN if not hasattr(library, name)]:
+        raise ModelError(f"the delegate cannot be loaded: {delegate.library} is none, it has no {lacking[0]}")
+    try:
+        return backend().load_delegate(delegate.library, dict(delegate.options))
+    except (ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split("\n", 1)[-1].split())[:200]  # below the line that says which library it is
+        raise ModelError(f"the delegate cannot be loaded: {said or 'it does not say why'}") from error
+
+
+def _share(runtime: Any, delegate: DelegatePlan) -> float:
+    """The share of the operators that a delegate has taken; raises `ModelError` where that is too little."""
+    steps = _steps(runtime)
+    left = left_alone(steps, [int(detail["index"]) for detail in runtime.get_output_details()])
+    every = sum(step.name != DELEGATE for step in steps)
+    share = 1.0 - len(left) / every if every else 0.0
+    if share < delegate.min_delegated:
+        names = ", ".join(sorted(set(left))[:8])
+        raise ModelError(
+            f"the delegate takes {every - len(left)} of {every} operators ({share:.0%}), less than min_delegated "
+            f"({delegate.min_delegated:.0%}); it leaves {names}"
+        )
+    return share
+
+
+def _steps(runtime: Any) -> list[Step]:
+    return [
+        Step(str(each["op_name"]), tuple(map(int, each["inputs"])), tuple(map(int, each["outputs"])))
+        for each in runtime._get_ops_details()  # noqa: SLF001 - no public way
+    ]
 
 
 def _wanted(outputs: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[Tensor, ...]:

@@ -72,7 +72,14 @@ class LoadedModel(Closing):
         model = self._plan.model
         try:
             check_digest(model)
-            self.interpreter = Interpreter(model.path, self._plan.threads, model.state, model.shapes, model.outputs)
+            self.interpreter = Interpreter(
+                model.path,
+                self._plan.threads,
+                model.state,
+                model.shapes,
+                model.outputs,
+                delegate=self._plan.delegate,
+            )
             self._build(model)
             self._warm()
         except ModelError as error:

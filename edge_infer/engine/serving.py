@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.affinity import stay_on
 from edge_infer.engine.analyse.follow import Follow
 from edge_infer.engine.cascade.inquiry import Inquiry
 from edge_infer.engine.frame import Captured
@@ -25,6 +26,7 @@ from edge_infer.engine.shadow import Shadow
 from edge_infer.engine.trial import Trial
 from edge_infer.messages import Reason
 from edge_infer.readers.pacer import Pacer
+from edge_infer.rooms import Delegated
 
 SHORT: Final = 0.0003
 """Seconds of a run below which handing a frame from one thread to another costs more than it saves."""
@@ -68,11 +70,16 @@ class Serving:
 
     def load(self) -> None:
         """Loads and warms the model; raises `ModelError`, and whatever a plug-in throws."""
+        self.stay()
         self._stack.enter_context(self.model)
         self.quick = self.plan.ahead == "never" or (self.plan.ahead == "auto" and self.model.seconds < SHORT)
         pictures = self.model.taken.takes == "image" and self.plan.crops is None
         self.prepares = pictures and not self.quick and self._cores_enough()
         self.ready = True
+
+    def stay(self) -> None:
+        """The calling thread works for this one from now on, on the CPUs that are for it."""
+        stay_on(self.plan.affinity)
 
     def prepare(self, frame: Captured) -> None:
         """Masks and preprocesses a frame before its turn, while another one is in the model."""
@@ -93,6 +100,13 @@ class Serving:
         self.since = time.monotonic()
         if before.ready:
             self.model.inherit(before.model)
+
+    def delegated(self) -> Delegated | None:
+        """What a delegate does for it; None without one, and while nothing is loaded."""
+        if self.plan.delegate is None or not self.ready:
+            return None
+        interpreter = self.model.interpreter
+        return Delegated(round(interpreter.delegated, 4), interpreter.failure[:500])
 
     def compared(self, plan: PipelinePlan) -> None:
         """From now on beside the shadow of this plan, which is otherwise the same, or beside none."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from edge_infer.codec import ABSENT
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.affinity import stay_on
 from edge_infer.engine.analyse.agreement import Agreements, compare
 from edge_infer.engine.feed import TICK
 from edge_infer.engine.frame import Captured
@@ -151,6 +152,7 @@ class Shadow:
 
     def _run(self) -> None:
         try:
+            stay_on(self.plan.affinity)
             with LoadedModel(self.plan.of_shadow()) as model:
                 self._ready = True
                 while not self._stop.is_set() and not self._reason:

@@ -110,6 +110,7 @@ class Succession:
             why=refused.why,
             busy=busy,
             shadow=serving.shadow.status() if serving.shadow is not None else None,
+            delegate=serving.delegated(),
         )
 
     def unsettled(self) -> bool:

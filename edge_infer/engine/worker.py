@@ -173,6 +173,7 @@ class Worker:
         if switch.alone:
             self._intake.pass_over()
         if not switch.error:
+            self._models.serving.stay()
             self._watch.error = ""
             self._intake.serve(self._models.serving)
             self.feed.attach_again(self._cursor)

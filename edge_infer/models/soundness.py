@@ -31,7 +31,7 @@ def check_outputs(model: LoadedModel) -> None:
     """
     inputs: set[bytes] = set()
     outputs: set[bytes] = set()
-    for frame in _varied(model):
+    for frame in varied(model):
         given, told, silent = _run(model, frame)
         inputs.add(given)
         outputs.add(told)
@@ -62,7 +62,7 @@ def _run(model: LoadedModel, frame: Captured) -> tuple[bytes, bytes, bool]:
     return given.digest(), told.digest(), silent
 
 
-def _varied(model: LoadedModel) -> Iterator[Captured]:
+def varied(model: LoadedModel) -> Iterator[Captured]:
     """Inputs of many kinds, always the same ones: quiet and loud, coarse and fine."""
     chance = np.random.default_rng(1)
     example = model.preprocess.example()

@@ -15,6 +15,7 @@ import numpy as np
 
 from edge_infer.config.plan import Measured, ModelPlan, PipelinePlan
 from edge_infer.engine.frame import Captured, Frame
+from edge_infer.engine.interpreter import backend_name
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.preprocess import PREPROCESS
 from edge_infer.errors import ModelError
@@ -55,7 +56,7 @@ def try_model(request: ModelRequest, store: Path | None) -> Resolution:
         plan = conclude(plain, opened).plan
         with LoadedModel(_pipeline(plan)) as model:
             check_golden(model, opened.package, plan.threshold)
-    measured = Measured(sorted(times)[len(times) // 2], memory, budget.latency, loading)
+    measured = Measured(sorted(times)[len(times) // 2], memory, budget.latency, loading, backend_name()[:64])
     return replace(found, plan=replace(found.plan, measured=measured))
 
 

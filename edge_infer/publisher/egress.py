@@ -165,7 +165,9 @@ class Egress:
         if isinstance(record, Info):
             _check_info(record)
         if isinstance(record, ModelStatus) and isinstance(record.shadow, Mapping):
-            self._check_shadows(record.shadow)
+            self._check_pipelines(record.shadow)
+        if isinstance(record, ModelStatus) and isinstance(record.delegate, Mapping):
+            self._check_pipelines(record.delegate)
         if isinstance(record, (Result, State)):
             self._check_model(record.sha, record.model)
             self._check_labels(record.words(), self._labels[record.sha])
@@ -177,7 +179,7 @@ class Egress:
         if isinstance(record, (Event, State)):
             self._check_places(record.places(), self._places[place.name])
 
-    def _check_shadows(self, found: Iterable[str]) -> None:
+    def _check_pipelines(self, found: Iterable[str]) -> None:
         for name in found:
             if name not in self._limits:
                 raise WireError(f"{name!r} is no pipeline of the configuration")

@@ -36,17 +36,19 @@ def store_folder(state_dir: str | Path) -> Path:
 
 
 def engine_fence(plan: Plan) -> Fence:
-    """Copies of models, and the files of the sources that the engine reads itself."""
+    """Copies of models, the files of the sources that the engine reads itself, delegates and their accelerators."""
     reads = [str(store_folder(plan.state_dir))]
+    secrets = set(secret_files(plan))
+    delegates = [each.delegate for each in plan.pipelines if each.delegate is not None]
+    reads += [_surroundings(each.library, secrets) for each in delegates if each.library.startswith("/")]
     for model in (*(pipeline.model for pipeline in plan.pipelines), *plan.shadows()):
         reads.append(model.path)
         if isinstance(model.input, TextPlan):
             reads.append(model.input.vocabulary)
-    secrets = set(secret_files(plan))
     for source in plan.sources:
         if not source.live:
             reads += [_surroundings(path, secrets) for path in _files(source.options)]
-    return Fence(reads=_once(reads))
+    return Fence(reads=_once(reads), writes=places.accelerators() if delegates else ())
 
 
 def publisher_fence(plan: Plan) -> Fence:

@@ -37,6 +37,13 @@ _NETWORK: Final = (
 )
 
 
+_ACCELERATORS: Final = (
+    *("apex_*", "bus/usb", "dri", "dma_heap", "accel", "hailo*", "mali*", "kgsl-3d0", "galcore", "ethosu*", "vha*"),
+    *("nvhost*", "nvmap", "nvgpu"),
+)
+"""Below /dev: Edge TPUs on PCIe and USB, graphics, and the accelerators of common boards."""
+
+
 def program() -> tuple[str, ...]:
     """What is read to run at all."""
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(":")
@@ -47,6 +54,11 @@ def network() -> tuple[str, ...]:
     """What is read to find a host by its name and to check its certificate."""
     real = Path("/etc/resolv.conf").resolve()  # often a link to where another program writes it anew
     return _plain((*_NETWORK, *([] if real.parent == Path("/etc") else [str(real.parent)])))
+
+
+def accelerators() -> tuple[str, ...]:
+    """Devices that a delegate may open, as far as they are here now."""
+    return tuple(sorted(str(path) for pattern in _ACCELERATORS for path in Path("/dev").glob(pattern)))
 
 
 def temporary() -> tuple[str, ...]:

@@ -20,6 +20,8 @@ _FORMS: Final = (
     (re.compile(r"its outputs were the same, bit by bit, for [0-9]{1,4} different inputs"), r"\g<0>"),
     (re.compile(rf"a frame did not come back within {_NUMBER} s"), r"\g<0>"),
     (re.compile(rf"a frame took {_NUMBER} s, and {_NUMBER} s is the most that it may take"), r"\g<0>"),
+    (re.compile(r"(the delegate (?:failed while running|cannot be loaded|cannot load it)):.*", re.DOTALL), r"\1"),
+    (re.compile(r"(the delegate takes [0-9]{1,6} of [0-9]{1,6} operators)\b.*", re.DOTALL), r"\1"),
     (
         re.compile(r"its output .* has values that are not finite", re.DOTALL),
         "an output has values that are not finite",
@@ -39,6 +41,9 @@ def outward(status: ModelStatus) -> ModelStatus:
     if isinstance(status.shadow, Mapping):
         shadows = {name: replace(each, reason=_outward(each.reason)) for name, each in status.shadow.items()}
         status = replace(status, shadow=shadows)
+    if isinstance(status.delegate, Mapping):
+        delegates = {name: replace(each, reason=_outward(each.reason)) for name, each in status.delegate.items()}
+        status = replace(status, delegate=delegates)
     return replace(status, reason=_outward(status.reason))
 
 

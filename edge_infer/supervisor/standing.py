@@ -9,6 +9,7 @@ from edge_infer.config.plan import ModelPlan, PipelinePlan
 from edge_infer.messages import ModelStatus
 from edge_infer.models.serving import Record
 from edge_infer.rooms import EngineReport, Running
+from edge_infer.supervisor.delegates import delegated
 from edge_infer.supervisor.outward import quoted
 from edge_infer.supervisor.shadows import compared
 from edge_infer.supervisor.swap import Swap
@@ -21,9 +22,11 @@ def standing(swap: Swap, report: EngineReport) -> dict[str, ModelStatus]:
         return {}
     found = {}
     for name, model in {model.name: model for model in (*plan.models(), *wanted.models())}.items():
-        status = _status(swap, model, [each for each in plan.pipelines if each.model.name == name], report)
+        serving = [each for each in plan.pipelines if each.model.name == name]
+        status = _status(swap, model, serving, report)
         asked = [each for each in wanted.pipelines if each.model.name == name]
-        found[name] = replace(status, shadow=compared(swap.record, asked, report, swap.waiting))
+        shadow = compared(swap.record, asked, report, swap.waiting)
+        found[name] = replace(status, delegate=delegated(serving, report), shadow=shadow)
     return found
 
 

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_infer.bench.coverage import left_alone
 from edge_infer.bench.measure import Spread
 from edge_infer.cli import main
+from edge_infer.engine.coverage import left_alone
 from edge_infer.engine.interpreter import Interpreter, Step
 from tests.engine.sounds import JOGGING, WAKE_WORD, put
 

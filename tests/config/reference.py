@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pydantic.fields import FieldInfo
 
 from edge_infer.config.broker import Tls
+from edge_infer.config.delegate import Delegate
 from edge_infer.config.governor import Governor
 from edge_infer.config.motion import Motion
 from edge_infer.config.pipelines import Nms, Pipeline, Preprocess, Shadow
@@ -26,6 +27,7 @@ SECTIONS: dict[str, type[Section]] = {
     "governor": Governor,
     "models.NAME": Model,
     "pipelines.NAME": Pipeline,
+    "pipelines.NAME.delegate": Delegate,
     "pipelines.NAME.preprocess": Preprocess,
     "pipelines.NAME.nms": Nms,
     "pipelines.NAME.track": Track,

@@ -74,6 +74,10 @@ BROKEN = {
         "    heartbeat: 100ms #! pipelines.p.heartbeat: between 1s and 1d\n"
         "    nms: {iou: 7, max: none} #! pipelines.p.nms.iou: between 0 and 1 #! pipelines.p.nms.max: whole number\n"
     ),
+    "CPUs": (f"{ONE}    affinity: 2 #! pipelines.p.affinity: expected a list of CPU numbers such as [2, 3], not 2\n"),
+    "CPUs twice and below none": (
+        f"{ONE}    affinity: [-1, 0, 0] #! pipelines.p.affinity[0]: the number of a CPU, 0 to 4095\n"
+    ),
     "motion of nothing": f"{ONE}    motion: 1 #! pipelines.p.motion: true, false, or the keys threshold, area\n",
     "motion that is always or never": (
         f"{ONE}    motion:\n"

@@ -131,8 +131,8 @@ def test_a_child_that_began_for_another_store_does_not_write_there(tmp_path: Pat
 
 
 def _pid(child: Probe) -> int:
-    assert child._process is not None
-    return child._process.pid
+    assert child.pid is not None
+    return child.pid
 
 
 def test_one_child_tries_many_and_each_has_its_outcome(assets: Path, tmp_path: Path) -> None:

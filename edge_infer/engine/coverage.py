@@ -1,13 +1,15 @@
-"""How much of a model runs on the fast path of the runtime (XNNPACK), or on another delegate."""
+"""How much of a model's graph runs on a delegate: the fast path of the runtime (XNNPACK), or a library of its own."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
-from edge_infer.engine.interpreter import Step
+if TYPE_CHECKING:
+    from edge_infer.engine.interpreter import Step
 
-DELEGATE = "DELEGATE"
+DELEGATE: Final = "DELEGATE"
 
 
 def left_alone(steps: Sequence[Step], outputs: Sequence[int]) -> list[str]:
@@ -18,7 +20,8 @@ def left_alone(steps: Sequence[Step], outputs: Sequence[int]) -> list[str]:
     """
     makers = {index: step for step in steps for index in step.outputs}
     makers |= {index: step for step in steps if step.name == DELEGATE for index in step.outputs}
-    wanted, seen, found = deque(outputs), set[int](), list[Step]()
+    wanted, seen = deque(outputs), set[int]()
+    found: list[Step] = []
     while wanted:
         index = wanted.popleft()
         step = makers.get(index)

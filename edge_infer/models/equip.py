@@ -1,0 +1,55 @@
+"""Tries in a child what a pipeline's model is to run on; what the child imports is not imported here."""
+
+from __future__ import annotations
+
+import signal
+from typing import Final
+
+from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.errors import ModelError, WireError
+from edge_infer.models.child import Child, GoneError
+from edge_infer.models.equipment import Found, Wanted
+from edge_infer.models.request import ModelRequest
+from edge_infer.sandbox.places import accelerators
+
+CHILD: Final = "edge_infer.models.equipper"
+COUNTING: Final = 20.0
+"""Seconds for finding the number of threads; `quickest` ends its search after some 10."""
+DELEGATING: Final = 40.0
+"""Seconds for a delegate: some compile a graph for their accelerator when they get it."""
+
+
+def threads(pipeline: PipelinePlan, request: ModelRequest, most: int) -> int:
+    """How many are the quickest, ``most`` at most; raises `ModelError` for what cannot be tried, `StartError`."""
+    return _found(Child(CHILD), Wanted(pipeline, request, COUNTING, most), "it").threads
+
+
+def delegated(pipeline: PipelinePlan, request: ModelRequest) -> float:
+    """The share of the operators that the delegate takes; raises `ModelError` for one of no use, `StartError`."""
+    child = Child(CHILD, devices=accelerators())
+    return _found(child, Wanted(pipeline, request, DELEGATING), "the delegate").delegated
+
+
+def _found(child: Child, wanted: Wanted, what: str) -> Found:
+    """A child for each thing to try: a library of others may leave anything behind in its process."""
+    with child:
+        try:
+            found = decode(Found, loads(child.ask(dumps(encode(wanted)), wanted.seconds)))
+        except GoneError as gone:
+            raise ModelError(f"{what} {_why_gone(gone, wanted.seconds)}") from gone
+        except WireError as error:
+            raise ModelError(f"the process that tried {what} gave no answer that makes sense: {error}") from error
+    if found.error:
+        raise ModelError(found.error)
+    return found
+
+
+def _why_gone(gone: GoneError, seconds: float) -> str:
+    status = gone.status
+    if status is None or status == -signal.SIGXCPU:
+        return f"did not come to an end within {seconds:.0f} s"
+    if status >= 0:
+        return f"ended the process that tried it, with code {status}.{gone.said}"
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+    return f"crashed the process that tried it ({name}).{gone.said}"

@@ -1,0 +1,37 @@
+"""What a model is to run on, and what came of trying it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from edge_infer.codec import Range
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolution import Words
+
+TINY: Final = 0.001
+"""Seconds of a run below which no second thread is tried: waking it costs as much as it brings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Try a pipeline's model within ``seconds``.
+
+    With a delegate: does it take enough of the graph, and does it compute what the processor does, with the golden
+    inputs of the package that ``request`` is about? Without: which number of threads up to ``threads`` is the quickest?
+    """
+
+    pipeline: PipelinePlan
+    request: ModelRequest
+    seconds: float
+    threads: Annotated[int, Range(1, 64)] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """That number, or the share of the operators that the delegate takes; or in words what was in the way."""
+
+    threads: Annotated[int, Range(1, 64)] = 1
+    delegated: float = 0.0
+    error: Words = ""

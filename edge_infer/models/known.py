@@ -1,0 +1,88 @@
+"""What was found out once about models on this board, so that it is not tried again: kept in the state directory."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Final
+
+from edge_infer.codec import Range, Size, Text, decode, dumps, encode, loads
+from edge_infer.durable import write_durably
+from edge_infer.errors import StartError, WireError
+from edge_infer.messages import Digest
+
+log = logging.getLogger(__name__)
+
+FILE: Final = "equipment.json"
+MOST: Final = 64
+"""Of each kind that are remembered; the oldest may be tried again."""
+LONGEST: Final = 1 << 17
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """With these bytes, by this runtime, on this board (a card may go into another one) so many threads are best."""
+
+    sha: Digest
+    runtime: Annotated[str, Text(most=64)]
+    board: Annotated[str, Text(most=500)]
+    threads: Annotated[int, Range(1, 64)]
+
+    def about(self) -> tuple[str, str, str]:
+        """What it is about."""
+        return self.sha, self.runtime, self.board
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A delegate computes what the processor does, with this share of the operators; ``about`` is a digest of both."""
+
+    about: Digest
+    delegated: Annotated[float, Range(0, 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All of it, the oldest first."""
+
+    counts: Annotated[tuple[Count, ...], Size(MOST)] = ()
+    proofs: Annotated[tuple[Proof, ...], Size(MOST)] = ()
+
+    def threads(self, sha: str, runtime: str, board: str) -> int | None:
+        """The number that was measured; None where it has not been."""
+        return next((each.threads for each in self.counts if each.about() == (sha, runtime, board)), None)
+
+    def delegated(self, about: str) -> float | None:
+        """The share of a delegate that was tried; None where it has not been."""
+        return next((each.delegated for each in self.proofs if each.about == about), None)
+
+    def having(self, fact: Count | Proof) -> Known:
+        """The same with one more, which takes the place of one about the same."""
+        if isinstance(fact, Count):
+            counts = tuple(each for each in self.counts if each.about() != fact.about())
+            return replace(self, counts=(*counts, fact)[-MOST:])
+        proofs = tuple(each for each in self.proofs if each.about != fact.about)
+        return replace(self, proofs=(*proofs, fact)[-MOST:])
+
+
+def read_known(state_dir: Path) -> Known:
+    """What is remembered; nothing where there is no such file for this user, or none that can be understood (told)."""
+    path = state_dir / FILE
+    try:
+        with path.open("rb") as file:
+            return decode(Known, loads(file.read(LONGEST)))
+    except (FileNotFoundError, PermissionError):
+        return Known()
+    except (OSError, WireError) as error:
+        log.warning("%s cannot be used, what it said is tried again: %s", path, error)
+        return Known()
+
+
+def write_known(state_dir: Path, known: Known) -> None:
+    """Keeps it; raises `StartError` where the state directory cannot be written."""
+    path = state_dir / FILE
+    try:
+        write_durably(path, dumps(encode(known)))
+    except OSError as error:
+        raise StartError(f"cannot write {path}: {error.strerror or error}") from error

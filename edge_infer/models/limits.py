@@ -1,0 +1,55 @@
+"""How little a process has to work with that tries what others made."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from edge_infer.models.files import LARGEST_MODEL
+
+ROOM: Final = 768 << 20
+"""Bytes of address space for a model beyond what is mapped after all imports (which is mostly never touched), at most.
+
+YOLOv5n at 640x640, the largest of a public collection of 27, takes 52 MB more.
+"""
+FILES: Final = 64
+"""Open files."""
+PER_BYTE: Final = 4
+"""Bytes of address space for each byte of a model file: its content, a copy in the runtime, and packed weights."""
+
+
+def go_first() -> None:
+    """Should the board run out of memory, this process is the one to end, not the engine."""
+    with suppress(OSError):  # a container may show it read-only; then the kernel's own choice is as good as any
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def limit(file: str, seconds: float, threads: int = 1) -> None:
+    """Bounds memory, computing time, files and processes for a model file; the parent's clock bounds everything else.
+
+    With ``threads`` more than one it may start some: then their number has no bound but the memory that they take.
+    """
+    try:
+        size = Path(file).stat().st_size
+    except OSError:
+        size = 0
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    room = min(ROOM, os.sysconf("SC_PHYS_PAGES") * resource.getpagesize() // 2) + PER_BYTE * size
+    _bound(resource.RLIMIT_AS, mapped + room)
+    _bound(resource.RLIMIT_FSIZE, LARGEST_MODEL, for_ever=True)
+    _bound(resource.RLIMIT_NOFILE, FILES, for_ever=True)
+    if threads == 1:
+        _bound(resource.RLIMIT_NPROC, 0, for_ever=True)  # no more than there are; root's are not counted
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _bound(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + seconds * threads))
+
+
+def _bound(limit: int, most: int, *, for_ever: bool = False) -> None:
+    """At most so much, within what the daemon itself may have; what is not ``for_ever`` the next order may change."""
+    hard = resource.getrlimit(limit)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(limit, (most, most if for_ever else hard))

@@ -1,0 +1,71 @@
+"""Numbers of threads are tried in a child that may start threads, whoever runs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_infer.codec import dumps, encode
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.errors import ModelError
+from edge_infer.models import equip
+from edge_infer.models.probe import probe
+from edge_infer.models.quickest import quickest
+from edge_infer.models.request import ModelRequest
+
+SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
+
+
+def pipeline(file: Path) -> PipelinePlan:
+    model = probe(ModelRequest("m", str(file)))
+    return PipelinePlan("p", "s", model, model.threshold)
+
+
+def test_a_child_tries_and_says_how_many() -> None:
+    request = ModelRequest("m", str(SHIPPED))
+    assert equip.threads(pipeline(SHIPPED), request, 2) in (1, 2)
+    assert equip.threads(pipeline(SHIPPED), request, 1) == 1
+
+
+def test_a_tiny_model_has_one(assets: Path) -> None:
+    assert quickest(pipeline(assets / "models" / "vww_96_int8.tflite"), 8) == 1
+
+
+def test_a_model_that_is_gone_is_told(tmp_path: Path) -> None:
+    plan = pipeline(Path(shutil.copytree(SHIPPED, tmp_path / "faces")))
+    shutil.rmtree(tmp_path / "faces")
+    with pytest.raises(ModelError, match="it cannot be read: No such file or directory"):
+        equip.threads(plan, ModelRequest("m", str(tmp_path / "faces")), 2)
+
+
+LIMITED = """
+import os, sys, threading
+from edge_infer.codec import decode, loads
+from edge_infer.config.plan import PipelinePlan
+from edge_infer.models.limits import limit
+from edge_infer.models.quickest import quickest
+plan = decode(PipelinePlan, loads(sys.stdin.buffer.read()))
+quickest(plan, 1)  # imports all there is, from where the other user may not look
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+limit(plan.model.path, 30.0, 2)
+print(quickest(plan, 2) in (1, 2))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_the_threads_may_be_started_by_who_is_not_root() -> None:
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", LIMITED],
+        input=dumps(encode(pipeline(SHIPPED))),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout == b"True\n", done.stderr.decode()
