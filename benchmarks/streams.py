@@ -4,9 +4,9 @@ usage: scripts/bench --streams [--models DIR] [--file NAME] [--streams N] [--fps
                                [--json FILE]
 
 One stream alone, of frames in memory as fast as it goes, with one thread and with as many as there are cores; then all
-streams, each a picture every so often, taken or not, as a camera has it: by turns, as the kernel shares the cores out,
-and by turns with one of them first. Everything takes its turn, round after round, in one run; what is printed are
-medians of the ratios of each round. With the same model they are alike, so what differs is what they were given.
+streams, each a picture every so often, taken or not, as a camera has it: by turns, as the kernel shares the cores out
+between them, and by turns with one of them first. Everything has its rounds in one run, one after the other; what is
+printed are medians of the rounds. With the same model they are alike, so what differs is what they were given.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from statistics import median
 from typing import Final
 
 from edge_infer.bench.frames import memory_plan
-from edge_infer.bench.measure import machine
+from edge_infer.bench.measure import machine, pss
 from edge_infer.bench.runs import BOOT, START, Whole, frames_for, listen, taker
 from edge_infer.boot import uptime
 from edge_infer.channel import Channel
@@ -35,6 +35,7 @@ from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.interpreter import backend_name
 from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.pool import Pool
 from edge_infer.engine.turns import Turns
 from edge_infer.engine.worker import Worker
 from edge_infer.messages import Result
@@ -48,10 +49,14 @@ SIZE: Final = (1280, 720)
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the streams had of a round: outcomes a second, and the median age of an outcome in ms, of each."""
+    """What the streams had of a round: outcomes a second, and the median age of an outcome in ms, of each.
+
+    ``memory`` is in bytes, of the process (PSS).
+    """
 
     rates: tuple[float, ...]
     ages: tuple[float, ...]
+    memory: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +106,17 @@ class Ages(Outlet):
         return super().hand_over(pipeline, make, at)
 
 
-def shared(plans: list[PipelinePlan], frames: list[Captured], fps: float, seconds: float, turns: Turns) -> Shared:
-    """Live streams, one a plan, for so many seconds from the moment on when each has had an outcome."""
+def shared(plans: list[PipelinePlan], frames: list[Captured], fps: float, seconds: float, *, turns: bool) -> Shared:
+    """Live streams, one a plan, for so many seconds from the moment on when each has had an outcome.
+
+    Without ``turns`` each has a model of its own and runs it whenever there is a frame.
+    """
+    among, pool = (Turns(), Pool()) if turns else (Turns(ENOUGH), None)
     with taker() as channel, ExitStack() as stack:
         outlet = Ages(channel)
         for number, plan in enumerate(plans):
             feed = Feed(memory_plan("image"))
-            worker = Worker(plan, feed, outlet, turns=turns)
+            worker = Worker(plan, feed, outlet, turns=among, pool=pool)
             stack.callback(worker.close)
             stack.callback(feed.close)
             stack.callback(worker.stop)
@@ -120,9 +129,12 @@ def shared(plans: list[PipelinePlan], frames: list[Captured], fps: float, second
         begun = time.monotonic()
         while (spent := time.monotonic() - begun) < seconds:
             listen(outlet, channel, min(0.05, seconds - spent))
+        memory = pss()
         found = [outlet.ages[plan.name][before[plan.name] :] for plan in plans]
     return Shared(
-        tuple(len(ages) / spent for ages in found), tuple(median(ages) if ages else float("inf") for ages in found)
+        tuple(len(ages) / spent for ages in found),
+        tuple(median(ages) if ages else float("inf") for ages in found),
+        memory,
     )
 
 
@@ -140,9 +152,9 @@ def measure(plan: PipelinePlan, frames: list[Captured], args: argparse.Namespace
             Round(
                 alone[best],
                 best,
-                shared(plans, frames, args.fps, args.seconds, Turns()),
-                shared(plans, frames, args.fps, args.seconds, Turns(ENOUGH)),
-                shared(firsts, frames, args.fps, args.seconds, Turns()),
+                shared(plans, frames, args.fps, args.seconds, turns=True),
+                shared(plans, frames, args.fps, args.seconds, turns=False),
+                shared(firsts, frames, args.fps, args.seconds, turns=True),
             )
         )
     return rounds
@@ -151,9 +163,10 @@ def measure(plan: PipelinePlan, frames: list[Captured], args: argparse.Namespace
 def table(rounds: list[Round], fps: float) -> str:
     """For people."""
     threads = rounds[0].alone_threads
+    columns = ("all/one", "a second", "most/least", "age, ms", "most/least", "oldest", "PSS, MB")
     lines = [
         f"one stream alone: {median(each.alone for each in rounds):.1f} a second, threads: {threads}, the best for it",
-        f"{'':26s}{'all/one':>9s}{'a second':>10s}{'most/least':>12s}{'age, ms':>9s}{'most/least':>12s}{'oldest':>8s}",
+        " " * 26 + "".join(f"{column:>11s}" for column in columns),
     ]
     for title, pick in (("by turns", "turns"), ("as the kernel shares out", "kernel")):
         lines.append(_line(title, [(each.alone, getattr(each, pick)) for each in rounds]))
@@ -168,14 +181,16 @@ def table(rounds: list[Round], fps: float) -> str:
 
 
 def _line(title: str, found: list[tuple[float, Shared]]) -> str:
-    return (
-        f"{title:26s}{median(sum(all_.rates) / one for one, all_ in found):9.2f}"
-        f"{median(sum(all_.rates) for _, all_ in found):10.1f}"
-        f"{median(max(all_.rates) / max(min(all_.rates), 1e-9) for _, all_ in found):12.2f}"
-        f"{median(median(all_.ages) for _, all_ in found):9.1f}"
-        f"{median(max(all_.ages) / min(all_.ages) for _, all_ in found):12.2f}"
-        f"{median(max(all_.ages) for _, all_ in found):8.1f}"
+    values = (
+        (median(sum(every.rates) / one for one, every in found), 2),
+        (median(sum(every.rates) for _, every in found), 1),
+        (median(max(every.rates) / max(min(every.rates), 1e-9) for _, every in found), 2),
+        (median(median(every.ages) for _, every in found), 1),
+        (median(max(every.ages) / min(every.ages) for _, every in found), 2),
+        (median(max(every.ages) for _, every in found), 1),
+        (median(every.memory for _, every in found) / 1e6, 1),
     )
+    return f"{title:26s}" + "".join(f"{value:11.{decimals}f}" for value, decimals in values)
 
 
 def main(words: Sequence[str] | None = None) -> int:

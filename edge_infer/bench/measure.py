@@ -129,7 +129,7 @@ def measure(
         operators=sum(step.name != DELEGATE for step in steps),
         not_delegated=tuple(rest),
         delegated=delegated,
-        pss=_pss(),
+        pss=pss(),
     )
 
 
@@ -157,7 +157,7 @@ def machine() -> str:
     return names[0] if names else platform.machine()
 
 
-def _pss() -> int:
+def pss() -> int:
     """Bytes of memory that this process has for itself, and its part of what it shares."""
     try:
         for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():

@@ -32,6 +32,20 @@ _SMALLEST: Final = bytes.fromhex(
     "0c00000010000000100000001400000018000000000000000100000000000000010000000000000001000000100000000c00"
     "10000c000000080004000c0000000c000000010000000c0000000100000078000000010000000100000000000000"
 )
+REMEMBER: Final = frozenset(
+    {
+        "VAR_HANDLE",
+        "CALL_ONCE",
+        "SVDF",
+        "RNN",
+        "LSTM",
+        "UNIDIRECTIONAL_SEQUENCE_RNN",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "BIDIRECTIONAL_SEQUENCE_RNN",
+        "BIDIRECTIONAL_SEQUENCE_LSTM",
+    }
+)
+"""Operators that keep something from one run for the next."""
 LIMITS: Final[Mapping[str, tuple[int, int]]] = {
     kind: (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
     for kind in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -139,7 +153,10 @@ class Interpreter:
         self.failure = delegate.unusable if delegate is not None else ""
         """Why there is a delegate and the processor does it all."""
         self._load()
-        self._variables = "VAR_HANDLE" in self.operators()
+        operators = self.operators()
+        self._variables = "VAR_HANDLE" in operators
+        self.remembers = bool(state) or not REMEMBER.isdisjoint(operators)
+        """Whether a run depends on those before it."""
         self._empty()
 
     def _load(self) -> None:

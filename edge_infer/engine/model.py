@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -19,6 +20,7 @@ from edge_infer.engine.entries import Entries
 from edge_infer.engine.frame import Captured, Frame, Samples
 from edge_infer.engine.geometry import Transform
 from edge_infer.engine.interpreter import Interpreter
+from edge_infer.engine.pool import Loan, Pool
 from edge_infer.engine.preprocess import Preprocess
 from edge_infer.engine.preprocess.tiles import Tiles
 from edge_infer.engine.records import Boxes, Candidates
@@ -49,9 +51,9 @@ class Staged:
 class LoadedModel(Closing):
     """What a pipeline needs of its model; a context manager, used by one thread.
 
-    For each of ``parts(frame)`` ``feed(part)`` fills the inputs and gives the transform, ``interpreter.invoke()``
-    the tensors and ``decode(tensors)`` the candidates; ``join`` makes one of them, and ``postprocess(candidates,
-    transform, moment)`` the findings.
+    While ``lent`` is entered, for each of ``parts(frame)`` ``feed(part)`` fills the inputs and gives the transform,
+    ``interpreter.invoke()`` the tensors and ``decode(tensors)`` the candidates; ``join`` makes one of them, and
+    ``postprocess(candidates, transform, moment)`` the findings.
     """
 
     interpreter: Interpreter
@@ -60,8 +62,12 @@ class LoadedModel(Closing):
     postprocess: TaskOf
     _entries: Entries
 
-    def __init__(self, plan: PipelinePlan) -> None:
+    def __init__(self, plan: PipelinePlan, pool: Pool | None = None) -> None:
+        """From the ``pool`` it may have an interpreter that others have, too; without one it has its own."""
         self._plan = plan
+        self._pool = pool
+        self.lent: AbstractContextManager[None] = nullcontext()
+        """Entered while the interpreter is filled, run and read."""
         self._buffers: tuple[list[list[NDArray[Any]]], ...] = ([], [])
         self._turn = 0  # two by turns: the parts of one frame may not all have been looked at when the next is staged
         self.seconds = 0.0
@@ -70,26 +76,24 @@ class LoadedModel(Closing):
     def __enter__(self) -> Self:
         """Loads and warms it; raises `ModelError` naming the model and its file."""
         model = self._plan.model
-        try:
-            check_digest(model)
-            self.interpreter = Interpreter(
-                model.path,
-                self._plan.threads,
-                model.state,
-                model.shapes,
-                model.outputs,
-                delegate=self._plan.delegate,
-            )
-            self._build(model)
-            self._warm()
-        except ModelError as error:
-            self.close()
-            raise ModelError(f"model {model.name} ({model.path}): {error}", key=error.key) from error
+        with ExitStack() as failed:
+            failed.callback(self.close)
+            try:
+                check_digest(model)
+                self._join()
+                self._build(model)
+                self._warm()
+            except ModelError as error:
+                raise ModelError(f"model {model.name} ({model.path}): {error}", key=error.key) from error
+            failed.pop_all()
         return self
 
     def close(self) -> None:
         """Lets go of the model; may be called twice, and after a failed start."""
-        if hasattr(self, "interpreter"):
+        lent, self.lent = self.lent, nullcontext()
+        if isinstance(lent, Loan):
+            lent.shelf.leave()
+        elif hasattr(self, "interpreter"):
             self.interpreter.close()
 
     def inherit(self, before: LoadedModel) -> None:
@@ -151,14 +155,32 @@ class LoadedModel(Closing):
     def look(self, frame: Captured) -> Look:
         """The candidates of one frame, all its parts joined."""
         looks: list[Look] = []
-        for part in self.parts(frame):
-            transform = self.feed(part)
-            looks.append((self.decode(self.interpreter.invoke()), transform))
+        with self.lent:
+            for part in self.parts(frame):
+                transform = self.feed(part)
+                looks.append((self.decode(self.interpreter.invoke()), transform))
         return self.join(looks)
 
     def find(self, frame: Captured) -> Findings:
         """All steps for one frame, for those who do not look between them."""
         return self.postprocess(*self.look(frame), frame.monotonic)
+
+    def _join(self) -> None:
+        shelf = self._pool.shelf(self._plan) if self._pool is not None else None
+        self.interpreter = shelf.join(self._make) if shelf is not None else self._make()
+        if shelf is not None and not self.interpreter.remembers:
+            self.lent = Loan(shelf, self._make, self)
+
+    def _make(self) -> Interpreter:
+        model = self._plan.model
+        return Interpreter(
+            model.path,
+            self._plan.threads,
+            model.state,
+            model.shapes,
+            model.outputs,
+            delegate=self._plan.delegate,
+        )
 
     def _build(self, model: ModelPlan) -> None:
         inputs, outputs = self.interpreter.inputs, self.interpreter.outputs
@@ -181,11 +203,12 @@ class LoadedModel(Closing):
         begun = time.perf_counter()
         self.find(self.preprocess.example())
         self.seconds = time.perf_counter() - begun
-        for _ in range(RUNS if self.seconds < LONG else 0):
-            begun = time.perf_counter()
-            self.interpreter.invoke()
-            self.seconds = min(self.seconds, time.perf_counter() - begun)
-        self.interpreter.forget()
+        with self.lent:
+            for _ in range(RUNS if self.seconds < LONG else 0):
+                begun = time.perf_counter()
+                self.interpreter.invoke()
+                self.seconds = min(self.seconds, time.perf_counter() - begun)
+            self.interpreter.forget()
 
 
 def check_digest(model: ModelPlan) -> None:

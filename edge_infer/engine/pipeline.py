@@ -52,7 +52,8 @@ class Pipeline:
         """What may be seen of a frame, and what is in it by a look at the chosen parts."""
         model, gate = serving.model, serving.gate
         visible, parts = serving.prepared(frame)
-        looks = [self._look(serving, parts[part]) for part in chosen]
+        with model.lent:  # its interpreter, which other pipelines may have, too
+            looks = [self._look(serving, parts[part]) for part in chosen]
         candidates, transform = model.join(gate.joined(chosen, looks, frame.instant.moment))
         self._watch.faults += candidates.nonfinite
         findings = gate.stand(model.postprocess(candidates, transform, frame.monotonic))

@@ -24,6 +24,7 @@ from edge_infer.engine.held import Held
 from edge_infer.engine.interpreter import backend_name
 from edge_infer.engine.mask import Mask
 from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.pool import Pool
 from edge_infer.engine.stream import make_feed
 from edge_infer.engine.turns import Turns
 from edge_infer.engine.why import answer
@@ -69,7 +70,7 @@ class Engine:
         self._boot = boot
         self._lights = lights
         self._outlet = Outlet(results, self._boot, lights)
-        self._turns = Turns()
+        self._turns, self._pool = Turns(), Pool()
         self._plan: Plan | None = None
         self._order = 0
         self._feeds: dict[str, Feed] = {}
@@ -173,6 +174,7 @@ class Engine:
                 self._lights.of(name),
                 watched=name in order.trials,
                 turns=self._turns,
+                pool=self._pool,
             )
             for name, each in pipelines.items()
             if name not in kept

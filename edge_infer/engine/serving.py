@@ -21,6 +21,7 @@ from edge_infer.engine.gate import Gate
 from edge_infer.engine.mask import Mask
 from edge_infer.engine.model import LoadedModel, Staged
 from edge_infer.engine.outcome import Composer
+from edge_infer.engine.pool import Pool
 from edge_infer.engine.publication import Publication
 from edge_infer.engine.shadow import Shadow
 from edge_infer.engine.trial import Trial
@@ -44,10 +45,18 @@ class _Prepared:
 class Serving:
     """Made cheaply; `load` may be called in another thread than the one that uses it later, `close` twice."""
 
-    def __init__(self, plan: PipelinePlan, boot: str, new_object: Callable[[], int], *, watched: bool = False) -> None:
-        """``new_object`` gives ids for objects that are followed."""
+    def __init__(
+        self,
+        plan: PipelinePlan,
+        boot: str,
+        new_object: Callable[[], int],
+        *,
+        watched: bool = False,
+        pool: Pool | None = None,
+    ) -> None:
+        """``new_object`` gives ids for objects that are followed; from the ``pool`` others may have the same model."""
         self.plan = plan
-        self.model = LoadedModel(plan)
+        self.model = LoadedModel(plan, pool)
         self.gate = Gate(plan)
         self.mask = Mask(plan.mask)
         self.follow = Inquiry(plan, new_object) if plan.crops else Follow(plan, new_object)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.outlet import Outward
+from edge_infer.engine.pool import Pool
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.shadow import same_but_shadow
 from edge_infer.engine.switch import Switch
@@ -21,9 +22,12 @@ log = logging.getLogger(__name__)
 class Succession:
     """The main thread wants another model (`change`); the worker takes it between two frames (`take_over`)."""
 
-    def __init__(self, plan: PipelinePlan, outlet: Outward, voice: Voice, *, watched: bool = False) -> None:
+    def __init__(
+        self, plan: PipelinePlan, outlet: Outward, voice: Voice, *, watched: bool = False, pool: Pool | None = None
+    ) -> None:
         """``watched``: the first model is on probation."""
         self.plan = plan
+        self._pool = pool
         self._outlet = outlet
         self._voice = voice
         self._most: float | None = None
@@ -130,7 +134,9 @@ class Succession:
         self.serving.close()
 
     def _made(self, plan: PipelinePlan, *, watched: bool) -> Serving:
-        made = Serving(plan, self._outlet.boot, lambda: self._outlet.new_object(plan.name), watched=watched)
+        made = Serving(
+            plan, self._outlet.boot, lambda: self._outlet.new_object(plan.name), watched=watched, pool=self._pool
+        )
         made.pacer.restrain(self._most)
         return made
 

@@ -18,6 +18,7 @@ from edge_infer.engine.health import PipelineWatch
 from edge_infer.engine.intake import Intake
 from edge_infer.engine.outlet import Outward
 from edge_infer.engine.pipeline import Pipeline
+from edge_infer.engine.pool import Pool
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.succession import Succession
 from edge_infer.engine.turns import Turns
@@ -48,10 +49,12 @@ class Worker:
         *,
         watched: bool = False,
         turns: Turns | None = None,
+        pool: Pool | None = None,
     ) -> None:
         """``watched``: the model is on probation. ``light`` is on while it is at something that may be its end.
 
-        ``turns`` are those of all pipelines that share the cores; without them it has them for itself.
+        ``turns`` are those of all pipelines that share the cores, ``pool`` has their models; without them it has cores
+        and model for itself.
         """
         self.feed = feed
         self._name = plan.name
@@ -63,7 +66,7 @@ class Worker:
         self._pipeline = Pipeline(self._voice, self._watch)
         self._stop = threading.Event()
         self._intake = Intake(feed, self._cursor, plan.name, turns or Turns(), self._stop)
-        self._models = Succession(plan, outlet, self._voice, watched=watched)
+        self._models = Succession(plan, outlet, self._voice, watched=watched, pool=pool)
         self._thread = threading.Thread(target=self._run, name=f"pipeline-{plan.name}", daemon=True)
 
     @property
