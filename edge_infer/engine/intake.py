@@ -44,8 +44,10 @@ class Intake(Closing):
         self._turns.leave(self._turn)
 
     def serve(self, serving: Serving) -> None:
-        """From now on frames are for this model."""
-        self._turns.want(self._turn, serving.plan.priority, serving.plan.threads)
+        """From now on frames are for this model; one that a delegate runs wants no cores."""
+        delegated = serving.delegated()
+        cores = serving.plan.threads if delegated is None or delegated.failure else 0
+        self._turns.want(self._turn, serving.plan.priority, cores)
 
     def next(self, serving: Serving) -> Captured | None:
         """The next frame, if it is time for one, and there is one, and it is the pipeline's turn."""
@@ -54,8 +56,7 @@ class Intake(Closing):
             self._feed.rest(self._cursor)  # what came meanwhile is passed over, so that the frame it takes is fresh
             return None
         begun = time.monotonic()
-        free = not self._turns.scarce or (serving.quick and not self._feed.lossless)  # quicker than it would wait
-        taken = self._ahead.next(TICK) if free else self._in_turn()
+        taken = self._in_turn() if self._turns.scarce and self._wants_a_turn(serving) else self._ahead.next(TICK)
         self.waited += time.monotonic() - begun
         return taken
 
@@ -81,6 +82,10 @@ class Intake(Closing):
     def pass_over(self) -> None:
         """A while has passed: what a live source has shown before is old."""
         self._ahead.pass_over()
+
+    def _wants_a_turn(self, serving: Serving) -> bool:
+        """Whether its runs need cores, for longer than it would wait for them."""
+        return self._turn.cores > 0 and (self._feed.lossless or not serving.quick)
 
     def _in_turn(self) -> Captured | None:
         if not self._turn.began:

@@ -15,6 +15,7 @@ from edge_infer.engine.intake import Intake
 from edge_infer.engine.model import Staged
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.turns import Turn, Turns
+from edge_infer.rooms import Delegated
 from tests.broker import eventually
 from tests.engine.plans import pipeline
 from tests.engine.test_ahead import loaded, offer, plan
@@ -101,6 +102,20 @@ def test_a_quick_model_waits_only_where_nothing_makes_it_rest(desk: Desk, *, los
     offer(desk.feed, 1)
     desk.feed.lossless = lossless
     assert (desk.intake.next(desk.serving) is not None) is free
+
+
+@pytest.mark.parametrize(("failure", "free"), [("", True), ("it has no power", False)])
+def test_a_model_that_a_delegate_runs_wants_no_core(desk: Desk, failure: str, *, free: bool) -> None:
+    class Elsewhere(Serving):
+        def delegated(self) -> Delegated:
+            return Delegated(1.0 if free else 0.0, failure)
+
+    serving = Elsewhere(pipeline(), "abcdef", lambda: 1)
+    desk.intake.serve(serving)
+    desk.turns.join()
+    desk.turns.take(desk.other, 0.0)
+    offer(desk.feed, 1)
+    assert (desk.intake.next(serving) is not None) is free
 
 
 @pytest.mark.parametrize(("newer", "taken", "dropped"), [((), 1, 0), ((2,), 2, 1)])
