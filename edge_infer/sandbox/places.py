@@ -56,9 +56,9 @@ def network() -> tuple[str, ...]:
     return _plain((*_NETWORK, *([] if real.parent == Path("/etc") else [str(real.parent)])))
 
 
-def accelerators() -> tuple[str, ...]:
+def accelerators(devices: Path = Path("/dev")) -> tuple[str, ...]:
     """Devices that a delegate may open, as far as they are here now."""
-    return tuple(sorted(str(path) for pattern in _ACCELERATORS for path in Path("/dev").glob(pattern)))
+    return tuple(sorted(str(path) for pattern in _ACCELERATORS for path in devices.glob(pattern)))
 
 
 def temporary() -> tuple[str, ...]:

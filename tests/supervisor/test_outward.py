@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from edge_infer.codec import ABSENT, decode
 from edge_infer.errors import WireError
-from edge_infer.messages import ModelStatus
+from edge_infer.messages import DelegateStatus, ModelStatus
 from edge_infer.rooms import EngineReport
 from edge_infer.supervisor.outward import outward, quoted
 
@@ -21,6 +23,9 @@ def said(reason: str) -> object:
         ("a frame took 3.21 s, and 0.5 s is the most that it may take", None),
         ("its outputs were the same, bit by bit, for 20 different inputs", None),
         ("its output aW1hZ2U= has values that are not finite", "an output has values that are not finite"),
+        ("the delegate failed while running: aW1hZ2U=", "the delegate failed while running"),
+        ("the delegate takes 3 of 129 operators (2%), less than aW1hZ2U=", "the delegate takes 3 of 129 operators"),
+        ("the delegate says aW1hZ2U=", "edge-infer status says why"),
         ("aW1hZ2U=", "edge-infer status says why"),
         ("a» and «b", "edge-infer status says why"),
         ("", "edge-infer status says why"),
@@ -28,6 +33,13 @@ def said(reason: str) -> object:
 )
 def test_words_of_the_engine(words: str, told: str | None) -> None:
     assert said(f"it cannot be loaded: {quoted(words)}") == f"it cannot be loaded: {told or words}"
+
+
+def test_words_of_a_delegate_are_those_of_the_engine() -> None:
+    lost = DelegateStatus("libedgetpu.so.1", 0.0, quoted("the delegate cannot be loaded: aW1hZ2U="))
+    status = outward(ModelStatus("active", "1.0.0", "eac9143a", delegate={"door": lost}))
+    assert isinstance(status.delegate, Mapping)
+    assert status.delegate["door"].reason == "the delegate cannot be loaded"
 
 
 def test_sentences_of_the_supervisor_are_told_as_they_are() -> None:

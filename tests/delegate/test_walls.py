@@ -1,0 +1,35 @@
+"""What a delegate needs to reach, and nothing of it without one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from edge_infer.config.compile import compile_config
+from edge_infer.config.plan import DelegatePlan, Plan
+from edge_infer.sandbox.needs import engine_fence
+from edge_infer.sandbox.places import accelerators
+from tests.running import config
+
+
+def plan(folder: Path, delegate: DelegatePlan | None) -> Plan:
+    (folder / "config.yaml").write_text(config(1883, "{kind: synthetic, size: 320x240}"))
+    found = compile_config(folder / "config.yaml").plan
+    assert found is not None
+    return replace(found, pipelines=tuple(replace(each, delegate=delegate) for each in found.pipelines))
+
+
+def test_the_engine_reads_the_folder_of_the_library_and_may_open_accelerators(tmp_path: Path) -> None:
+    without, helped = (engine_fence(plan(tmp_path, each)) for each in (None, DelegatePlan("/opt/maker/lib/libx.so")))
+    assert set(helped.reads) - set(without.reads) == {"/opt/maker/lib"}
+    assert (without.writes, helped.writes) == ((), accelerators())
+    assert not without.covers(helped)
+    named = engine_fence(plan(tmp_path, DelegatePlan("libedgetpu.so.1")))
+    assert named.reads == without.reads
+
+
+def test_the_accelerators_are_those_that_are_there(tmp_path: Path) -> None:
+    for name in ("apex_0", "apex_1", "video0", "null"):
+        (tmp_path / name).touch()
+    (tmp_path / "bus" / "usb").mkdir(parents=True)
+    assert accelerators(tmp_path) == tuple(str(tmp_path / name) for name in ("apex_0", "apex_1", "bus/usb"))
