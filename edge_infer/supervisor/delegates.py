@@ -1,12 +1,13 @@
-"""What is told of the delegates that run models."""
+"""What is told of the delegates that run models, and which of them do so no more."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from edge_infer.codec import ABSENT, Absent
-from edge_infer.config.plan import PipelinePlan
+from edge_infer.config.plan import DelegatePlan, PipelinePlan, Plan
 from edge_infer.messages import DelegateStatus
 from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.outward import quoted
@@ -23,3 +24,30 @@ def delegated(pipelines: Iterable[PipelinePlan], report: EngineReport) -> Mappin
         library = Path(each.delegate.library).name[:255]
         found[each.name] = DelegateStatus(library, running.share, why[:500] or ABSENT)
     return found or ABSENT
+
+
+class Delegates:
+    """Those that brought the engine down and that pipelines can do without, until the configuration changes them."""
+
+    def __init__(self) -> None:
+        self._given_up: dict[str, tuple[DelegatePlan, str]] = {}
+
+    def gave_up(self, pipeline: PipelinePlan, why: str) -> bool:
+        """From now on the processor runs its model; False where it declares otherwise, or has no delegate at work."""
+        delegate = pipeline.delegate
+        if delegate is None or delegate.unusable or delegate.on_failure != "cpu":
+            return False
+        self._given_up[pipeline.name] = delegate, why[:500]
+        return True
+
+    def without(self, plan: Plan) -> Plan:
+        """The plan with those that were given up marked as of no use; what it says otherwise of one counts anew."""
+        wanted = {each.name: each.delegate for each in plan.pipelines}
+        self._given_up = {name: each for name, each in self._given_up.items() if wanted.get(name) == each[0]}
+        pipelines = [
+            replace(each, delegate=replace(each.delegate, unusable=self._given_up[each.name][1]))
+            if each.delegate is not None and each.name in self._given_up
+            else each
+            for each in plan.pipelines
+        ]
+        return replace(plan, pipelines=tuple(pipelines))

@@ -29,6 +29,7 @@ from edge_infer.models.serving import (
 from edge_infer.rooms import ApplyPlan, EngineReport
 from edge_infer.supervisor.admission import Admission
 from edge_infer.supervisor.deaths import Death, Deaths
+from edge_infer.supervisor.delegates import Delegates
 from edge_infer.supervisor.effect import effective, with_slots
 from edge_infer.supervisor.holds import Holds
 from edge_infer.supervisor.house import House
@@ -61,6 +62,7 @@ class Swap:
         self._ledger = Ledger(house.note)
         self._admission = Admission()
         self._holds = Holds()
+        self._delegates = Delegates()
         self._order = 0
         self._ordered = 0.0
         self._deaths = Deaths()
@@ -192,6 +194,9 @@ class Swap:
         """
         name = self._newest(suspects)
         slot = self.record.slots.get(name) if name is not None else None
+        if name is not None and name in suspects and self._without_delegate(name, how):
+            self._deaths.clear()
+            return
         if slot is not None and slot.previous is not None:
             self._refuse(slot.committed.model.name, "rolled_back", f"the {how}", "daemon")
         elif name is not None:
@@ -199,6 +204,18 @@ class Swap:
         else:
             return
         self._deaths.clear()
+
+    def _without_delegate(self, name: str, how: str) -> bool:
+        """Whether the processor takes over from the delegate of a pipeline, as it declares."""
+        assert self.plan is not None
+        pipeline = next(each for each in self.plan.pipelines if each.name == name)
+        why = f"the {how} while {name} was at work with its delegate"
+        if not self._delegates.gave_up(pipeline, why):
+            return False
+        log.error("pipeline %s: the processor runs its model: %s", name, why)
+        self._house.note(f"pipeline {name}: the processor runs its model: {why}")
+        self._again()
+        return True
 
     def _hold(self, names: Collection[str], how: str) -> None:
         """These pipelines do not run for a while; the others do."""
@@ -339,7 +356,8 @@ class Swap:
     def _again(self) -> None:
         """Runs what the record says now."""
         if self.wanted is not None:
-            self._run(self._admission.admitted(effective(self.wanted, self.record)))
+            plan = self._delegates.without(effective(self.wanted, self.record))
+            self._run(self._admission.admitted(plan))
 
     def _run(self, plan: Plan) -> None:
         self.before, self.plan = self.plan, plan

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from edge_infer.cli import main
 from edge_infer.config.compile import compile_config
 from edge_infer.config.plan import Compiled, DelegatePlan
 from edge_infer.models.known import FILE, read_known
@@ -97,6 +99,13 @@ def test_what_was_proven_is_not_tried_again(library: Path, tmp_path: Path) -> No
 def test_a_check_keeps_nothing(library: Path, tmp_path: Path) -> None:
     assert delegate_of(compiled(tmp_path, f"{{library: {library}, min_delegated: 0.05}}")).unusable == ""
     assert not (tmp_path / "state" / FILE).exists()
+
+
+def test_the_bench_measures_with_it(library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compiled(tmp_path, f"{{library: {library}, min_delegated: 0.05}}")
+    quick = ("--seconds", "1", "--rounds", "2", "--frame", "320x240")
+    assert main(["bench", "-c", str(tmp_path / "config.yaml"), *quick]) == 0
+    assert re.search(r"^delegate          1[0-9]% of the operators$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_options_are_text_and_paths_begin_at_the_configuration(tmp_path: Path) -> None:

@@ -52,3 +52,16 @@ def test_or_it_is_a_fault_of_the_model(broker: Broker, library: Path, tmp_path: 
         eventually(lambda: error in daemon.status()["pipelines"]["faces"].get("error", ""), "the fault")
         now.unlink()
         eventually(lambda: "error" not in daemon.status()["pipelines"]["faces"], "the model at work again")
+
+
+def test_one_that_crashes_at_work_is_done_without(broker: Broker, library: Path, tmp_path: Path) -> None:
+    now = tmp_path / "now"
+    with (
+        Subscriber(broker.port) as subscriber,
+        Daemon(tmp_path, text(broker.port, library, f"on_failure: cpu, options: {{crash_when: {now}}}")) as daemon,
+    ):
+        daemon.wait_serving()
+        now.touch()
+        eventually(lambda: told(subscriber).get("share") == 0.0, "the processor", 60)
+        assert "the engine was killed by SIGSEGV, 3 times within 60 s" in told(subscriber)["reason"]
+        subscriber.first(len(subscriber.on(RESULTS)) + 5, RESULTS)
