@@ -122,14 +122,17 @@ class House:
         self._looked = 0.0
 
     def apply(self, order: ApplyPlan) -> None:
-        """Makes a plan hold: the publisher first, because it must know the labels before results come."""
+        """Makes a plan hold: the publisher first, because it must know the labels before results come.
+
+        At the start the engine is first: it takes longest, and its results wait.
+        """
         before, plan = self._plan, order.plan
         self._plan = plan
         self._order = replace(order, alone=())  # an engine that begins has nothing to let go of
         self._forget_models(plan)
         for reader in self._readers.change(plan.sources):
             self.engine.tell(AttachReader(reader.plan.name), (reader.engine_end,))
-        for child in (self.publisher, self.engine):
+        for child in (self.publisher, self.engine) if before else (self.engine, self.publisher):
             if child.pid is None and before is None:
                 self._start(child)
             elif not self._fences[child].covers(self._fence(child)):

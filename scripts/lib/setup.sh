@@ -105,6 +105,8 @@ install_product() {
     make_venv "$root/.venv"
     [ -n "$extra" ] || [ ! -f "$root/.venv/installed-dev" ] || extra=dev
     install_once "$root/.venv" "${extra:-plain}" "$root/pyproject.toml" --editable "$root${extra:+[$extra]}"
+    # The rooms may not write into the program: what nobody has compiled they would compile at each start.
+    "$root/.venv/bin/python" -m compileall -q "$root/edge_infer"
 }
 
 # make_model_venv ROOT: ROOT/.venv-model with the tools that quantize models, apart from the product's own packages.
