@@ -89,6 +89,10 @@ class Size:
 
 DEFAULT_TEXT: Final = Text()
 _COMPACT: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_LARGEST: Final = 1 << 1023
+"""A JSON text may spell out integers that no float reaches."""
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+"""What an escape of JSON may spell out alone, and nobody could say again."""
 _PLAIN: Final = (str, float, int, bool, type(None))
 _Where: TypeAlias = "str | tuple[_Where, str | int]"
 """Where a value is: a name, then step by step a key, with its dot, or a place in a list."""
@@ -302,7 +306,7 @@ def _check_size(size: int, where: _Where, limits: tuple[Any, ...]) -> None:
 def _decode_plain(form: _Form, value: Any, where: _Where) -> Any:
     kind = form.kind
     if kind is float and type(value) is int:
-        value = float(value)
+        value = float(value) if abs(value) < _LARGEST else math.inf
     if type(value) is not kind:
         raise WireError(f"{_place(where)}: expected {kind.__name__}, not {type(value).__name__}")
     if kind is float and not math.isfinite(value):
@@ -324,6 +328,8 @@ def _decode_text(form: _Form, value: Any, where: _Where) -> Any:
         raise WireError(f"{_place(where)}: {len(value)} characters are more than {most}")
     if pattern is not None and not pattern.fullmatch(value):
         raise WireError(f"{_place(where)}: {value!r} does not match {pattern.pattern}")
+    if not value.isascii() and _SURROGATES.search(value):
+        raise WireError(f"{_place(where)}: {value!a} has half a character, which has no UTF-8")
     return value
 
 
