@@ -29,8 +29,10 @@ Score = Annotated[float, Range(0, 1), Decimals(3)]
 Fraction = Annotated[float, Range(0, 1), Decimals(4)]
 Rate = Annotated[float, Range(0), Decimals(2)]
 Milliseconds = Annotated[float, Range(0), Decimals(1)]
-Count = Annotated[int, Range(0, 2**53)]
-Number = Annotated[int, Range(1, 2**53)]
+MOST: Final = 2**53
+"""What every reader of JSON counts up to."""
+Count = Annotated[int, Range(0, MOST)]
+Number = Annotated[int, Range(1, MOST)]
 FractionBox = tuple[Fraction, Fraction, Fraction, Fraction]
 Task = Literal["classification", "detection", "pose", "segmentation", "anomaly", "regression"]
 Reason = Literal[

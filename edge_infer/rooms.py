@@ -26,6 +26,7 @@ from edge_infer.messages import (
     Fraction,
     GovernorHealth,
     Name,
+    Number,
     OutboxHealth,
     PipelineHealth,
     Reason,
@@ -40,6 +41,8 @@ RUNTIME: Final = r"(?:(?:ai-edge-litert|tflite-runtime)(?: [0-9]{1,3}(?:\.[0-9]{
 """Name and version of the runtime, the one text of the engine that leaves the device as it is."""
 Uptime = Annotated[float, Range(0, 1e10)]
 """Seconds since the kernel started (see `edge_infer.boot.uptime`)."""
+Wall = Annotated[float, Range(0, 253_402_300_799)]
+"""Seconds since the epoch, until the end of the year 9999."""
 NumberedKind = Literal["result", "event"]
 """What is counted, each on its own, by pipeline and boot."""
 Walls = Annotated[Mapping[Annotated[str, Text(most=64)], Sentence], Size(64)]
@@ -300,9 +303,9 @@ class FrameReady:
 
     memory: Count
     slot: int
-    number: int
-    wall: float
-    monotonic: float
+    number: Number
+    wall: Wall
+    monotonic: Uptime
     repeated: bool
     black: bool
 
@@ -323,9 +326,9 @@ class SamplesReady:
     reader has left out so far because it could not be used.
     """
 
-    number: int
-    wall: float
-    monotonic: float
+    number: Number
+    wall: Wall
+    monotonic: Uptime
     rate: float
     channels: Annotated[int, Range(1, 4096)]
     values: Annotated[str, Text(most=4 << 20)]
@@ -338,9 +341,9 @@ class SamplesReady:
 class LineReady:
     """A line of text; ``faults`` as with samples."""
 
-    number: int
-    wall: float
-    monotonic: float
+    number: Number
+    wall: Wall
+    monotonic: Uptime
     text: Annotated[str, Text(most=65536)]
     faults: Count = 0
 

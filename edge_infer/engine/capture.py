@@ -15,7 +15,7 @@ from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.config.plan import SourcePlan
 from edge_infer.engine.feed import TICK, Feed
 from edge_infer.engine.frame import Captured, Frame, Line, Samples
-from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
+from edge_infer.engine.frames_in import FROM_READER, FrameReceiver, check_moment
 from edge_infer.errors import EdgeInferError, SourceError, WireError
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
@@ -96,6 +96,7 @@ class StreamCapture:
         try:
             event = self._channel.wait(TICK)
             if isinstance(event, (SamplesReady, LineReady)):
+                check_moment(event.monotonic)
                 gap = event.number != self._last + 1  # also when a new reader counts from 1 again
                 step = event.number - self._last if event.number > self._last else 1
                 feed.left_out(step - 1 if self._last else 0)
@@ -180,6 +181,7 @@ class LocalCapture:
         return self._pacer.due(time.monotonic()) or lossless or not isinstance(reading, Picture)
 
     def _captured(self, reading: Reading) -> Captured:
+        check_moment(reading.monotonic)
         if isinstance(reading, Picture):
             kept = self._lasting and self._orientation == Orientation()
             pixels = reading.pixels if kept else self._orientation.copy(reading.pixels)

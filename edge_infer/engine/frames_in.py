@@ -8,6 +8,8 @@ import math
 import mmap
 import os
 import select
+import sys
+import time
 import weakref
 from collections import deque
 from dataclasses import dataclass, replace
@@ -199,6 +201,7 @@ class FrameReceiver(Closing):
         assert memory is not None
         if not 0 <= ready.slot < memory.format.slots:
             raise WireError(f"slot {ready.slot} of {memory.format.slots}")
+        check_moment(ready.monotonic)
         self._let_go()
         if self._last is not None and self._base + ready.number <= self._last:
             self._base = self._last  # a new reader counts from 1 again
@@ -217,12 +220,20 @@ class FrameReceiver(Closing):
         try:
             size = math.prod(frame_shape(wanted))  # np.prod wraps around on a 32-bit board
             seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+            if size > sys.maxsize:
+                raise WireError(f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels are too large")
             if not seals & fcntl.F_SEAL_SHRINK or os.fstat(fd).st_size < size:
                 raise WireError("its memory is too small or can shrink")
             block = memfd.mapped(fd, size, writable=False)
         finally:
             os.close(fd)
         self._memory = _Memory(block, wanted)
+
+
+def check_moment(monotonic: float) -> None:
+    """Raises `WireError` for a time of capture that is still to come: a latency below 0 has no place in any report."""
+    if (early := monotonic - time.monotonic()) > 0:
+        raise WireError(f"monotonic lies {early:.3g} s in the future; it must be time.monotonic() at the capture")
 
 
 def frame_shape(wanted: FrameFormat) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from edge_infer.codec import ABSENT, Absent
-from edge_infer.messages import Latency, MotionHealth, PipelineHealth, Reason, SourceHealth, SourceState
+from edge_infer.messages import MOST, Latency, MotionHealth, PipelineHealth, Reason, SourceHealth, SourceState
 
 LOST_AFTER: Final = 5.0
 LOST_INTERVALS: Final = 10
@@ -75,7 +75,7 @@ class SourceWatch:
 
     def health(self, now: float) -> SourceHealth:
         """What the health message says of this source."""
-        error, faults = self.error[:500] or ABSENT, self.faults or ABSENT
+        error, faults = self.error[:500] or ABSENT, min(self.faults, MOST) or ABSENT
         return SourceHealth(self.state(now), rate(self._times, now), error, faults)
 
 
@@ -122,7 +122,7 @@ class PipelineWatch:
         latency = _latency([milliseconds for _, milliseconds in recent if milliseconds is not None])
         error, held_back = self.error[:500] or ABSENT, self.held_back or ABSENT
         faults = self.faults or ABSENT
-        return PipelineHealth(fps, latency, self.dropped, produced, error, held_back, faults, self._motion())
+        return PipelineHealth(fps, latency, min(self.dropped, MOST), produced, error, held_back, faults, self._motion())
 
     def _motion(self) -> MotionHealth | Absent:
         """What the gate has saved, where there is one."""

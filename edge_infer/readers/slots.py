@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import secrets
 from typing import Final
@@ -140,7 +141,7 @@ class SlotWriter:
 def make_memory(wanted: FrameFormat) -> tuple[int, Pixels]:
     """A sealed memfd that cannot change its size, and its slots ``[slots, height, width(, 3)]``."""
     shape = frame_shape(wanted)
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     fd = memfd.create("edge-infer-frames", os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, size)

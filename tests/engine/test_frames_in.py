@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -12,11 +13,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edge_infer.channel import Channel
+from edge_infer.channel import Channel, pack
+from edge_infer.codec import decode, encode
 from edge_infer.config.plan import SourcePlan
 from edge_infer.engine.capture import ReaderCapture
 from edge_infer.engine.feed import Feed
+from edge_infer.engine.frame import Frame
 from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
+from edge_infer.engine.health import PipelineWatch
+from edge_infer.messages import MOST, PipelineHealth
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.slots import TO_READER, SlotWriter, make_memory
 from edge_infer.readers.sources import Picture
@@ -69,6 +74,60 @@ def test_garbage_from_before_the_engine_was_there_does_not_end_the_capture(ends:
     writer.write(picture(7))
     assert feed.next(cursor, 5.0) is not None
     feed.close()
+
+
+@pytest.mark.parametrize(
+    ("record", "fields"),
+    [
+        ("FrameReady", {"wall": 10**400}),
+        ("FrameReady", {"wall": -1.0}),
+        ("FrameReady", {"wall": 1e18}),
+        ("FrameReady", {"monotonic": -1.7e308}),
+        ("FrameReady", {"monotonic": 9e9}),  # a latency below 0, which no report can hold
+        ("FrameReady", {"number": 0}),
+        ("FrameReady", {"number": 10**4000}),
+        ("FrameReady", {"slot": -1}),
+        ("FrameReady", {"slot": 10**4000}),
+        ("ReaderTrouble", {"text": "half of a \ud800"}),
+    ],
+)
+def test_nothing_that_a_reader_says_ends_the_capture_or_gets_into_a_report(
+    ends: tuple[Channel, Channel], record: str, fields: dict[str, object]
+) -> None:
+    reader, engine = ends
+    feed = Feed(PLAN)
+    cursor = feed.attach()
+    feed.start(ReaderCapture(engine))
+    writer = SlotWriter(reader, Orientation())
+    eventually(lambda: writer.greetings or writer.poll(), "greeting")
+    writer.write(picture(7))
+    assert feed.next(cursor, 5.0) is not None
+    assert writer._format is not None
+    sound = {"memory": writer._format.memory, "slot": 0, "number": 2, "wall": 1, "monotonic": 1.0}
+    body = {**sound, "repeated": False, "black": False, **fields} if record == "FrameReady" else fields
+    os.write(reader.fd, b"\0" + json.dumps({record: body}).encode())
+    eventually(lambda: "impossible" in str(feed.health().error), "what is wrong with it")
+    assert pack(feed.health())
+    writer.write(picture(8))
+    taken = feed.next(cursor, 5.0)
+    assert isinstance(taken, Frame)
+    assert (taken.pixels == 8).all()
+    feed.close()
+
+
+def test_a_reader_that_counts_wildly_stays_within_what_a_report_can_hold(ends: tuple[Channel, Channel]) -> None:
+    reader, engine = ends
+    receiver = FrameReceiver(engine)
+    receiver.wait(0.0)
+    writer, watch = SlotWriter(reader, Orientation()), PipelineWatch(0.0)
+    for _ in range(3):
+        for number in (MOST - 1, 0):
+            writer.frames = number
+            writer.write(picture(7))
+            assert isinstance(receiver.receive(1.0), FrameReady)
+    watch.dropped = receiver.skipped
+    assert watch.dropped > MOST
+    assert decode(PipelineHealth, encode(watch.health(0.0, 1))).dropped == MOST
 
 
 FLOOD = """

@@ -159,6 +159,12 @@ def test_nonsense_of_a_reader_is_told_and_survived() -> None:
     feed.start(reader_capture(SIGNAL, left.detach()))
     right.send(b'\0{"SamplesReady":{"number":1,"values":"!!!!"}}')
     eventually(lambda: "impossible" in str(feed.health().error), "word of nonsense")
+    sound = '"number":1,"wall":1,"rate":1,"channels":1,"values":"","gap":false,"repeated":false'
+    right.send(f'\0{{"SamplesReady":{{{sound},"monotonic":9e9}}}}'.encode())
+    eventually(lambda: "in the future" in str(feed.health().error), "word of a time to come")
+    for faults in (2**53, 0, 2**53):
+        right.send(f'\0{{"SamplesReady":{{{sound},"monotonic":1,"faults":{faults}}}}}'.encode())
+    eventually(lambda: feed.health().faults == 2**53, "what a report can hold at most")
     writer = StreamWriter(Channel(right.detach(), TO_READER))
     assert writer.write(Block(np.zeros((2, 1), np.float32), 1.0, 0.0, 0.0))
     assert feed.next(cursor, 10.0) is not None

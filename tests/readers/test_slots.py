@@ -25,7 +25,7 @@ from edge_infer.rooms import FrameFormat, FrameReady, ReaderHello, ReaderTrouble
 
 def picture(value: int, height: int = 48, width: int = 64, color: Color = "bgr") -> Picture:
     shape = (height, width) if color == "gray" else (height, width, 3)
-    return Picture(np.full(shape, value, np.uint8), color, 1000.0 + value, 1.0 + value)
+    return Picture(np.full(shape, value, np.uint8), color, 1000.0 + value, 1.0 + value / 1000)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_frame_crosses_with_times_and_number(ends: tuple[SlotWriter, FrameRece
     event = taken(receiver)
     frame = receiver.copy()
     assert (event.number, event.repeated, event.black) == (1, False, True)
-    assert (frame.wall, frame.monotonic, frame.color, frame.size) == (1007.0, 8.0, "bgr", (64, 48))
+    assert (frame.wall, frame.monotonic, frame.color, frame.size) == (1007.0, 1.007, "bgr", (64, 48))
     assert (frame.pixels == 7).all()
     assert receiver.receive() is None
 
