@@ -64,6 +64,7 @@ class Pipeline:
     def _standing(self, serving: Serving, frame: Captured) -> tuple[Captured, Findings]:
         """The same of a frame in which nothing moves; only a cascade wants to see it."""
         assert serving.gate.standing is not None
+        serving.pass_over(frame)
         return serving.mask(frame) if self._voice.cascade.feeds else frame, serving.gate.standing
 
     def _look(self, serving: Serving, part: Captured | Staged) -> Look:

@@ -97,12 +97,18 @@ class Serving:
 
     def prepared(self, frame: Captured) -> tuple[Captured, Sequence[Captured | Staged]]:
         """What may be seen of a frame, and the parts of that for the model, made ready before or not."""
-        for each in list(self._prepared):
-            if each.frame is frame:
-                self._prepared.remove(each)
-                return each.visible, each.parts
+        if (found := self.pass_over(frame)) is not None:
+            return found.visible, found.parts
         visible = self.mask(frame)
         return visible, self.model.parts(visible)
+
+    def pass_over(self, frame: Captured) -> _Prepared | None:
+        """Lets go of what was prepared of this frame and of those before it, which nobody comes back to: gives this."""
+        found = None
+        while self._prepared and self._prepared[0].frame.number <= frame.number:
+            each = self._prepared.popleft()  # the other thread adds one at the end at most, and none before this frame
+            found = each if each.frame is frame else found
+        return found
 
     def take(self, before: Serving) -> None:
         """Begins to serve in the place of another, whose half-gathered window it takes where both gather alike."""

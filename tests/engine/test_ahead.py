@@ -150,6 +150,8 @@ def test_what_a_live_source_showed_before_a_pause_is_passed_over(feed: Feed, cur
     assert isinstance(taken, Frame)
     assert taken.number == 2
     assert cursor.dropped == 1
+    serving.prepared(taken)
+    assert not serving._prepared  # a camera has few places for frames: one that is kept is one less
     serving.close()
 
 

@@ -71,6 +71,7 @@ class Run:
         feed.start(local_capture(feed.plan))
         eventually(lambda: "source_ended" in self.reasons(), "end of the source", 60)
         self.health: PipelineHealth = worker.health()
+        self.prepared = len(worker._models.serving._prepared)
         self.why = [each.sentence()[9:] for each in worker.decisions.between(0.0, label="red")]
         worker.close()
         feed.close()
@@ -95,6 +96,15 @@ def test_what_was_saved_is_told_and_why(ends: tuple[Outlet, Channel], plan: Pipe
     (said,) = [each for each in run.why if each.startswith("no motion")]
     assert said.startswith(f"no motion, {still} times in ")
     assert "motion.area is 0.10%" in said
+
+
+def test_a_frame_that_was_prepared_and_is_not_looked_at_is_not_kept(
+    ends: tuple[Outlet, Channel], plan: PipelinePlan
+) -> None:
+    run = Run(ends, STANDING, replace(plan, ahead="always"))
+    assert run.health.motion is not ABSENT
+    assert run.health.motion.still > 60
+    assert run.prepared == 0
 
 
 def test_live_and_replayed_it_is_the_same(ends: tuple[Outlet, Channel], plan: PipelinePlan) -> None:
