@@ -103,6 +103,34 @@ def test_the_next_model_answers_with_the_next_number(
     assert "model_changed" in hall.reasons()
 
 
+def test_what_holds_a_pipeline_back_holds_its_next_model_back(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+    first, second, third = (plan(tmp_path, name, gain) for name, gain in (("a", 1.0), ("b", 0.9), ("c", 0.8)))
+    outlet, _ = ends
+    models = Succession(first, outlet, Voice("hall", outlet))
+    assert models.take_over() is not None
+    models.change(second)
+    models.restrain(2.0)
+    eventually(models.due, "a loaded model")
+    before, switch = models.serving, models.take_over()
+    assert switch is not None
+    assert models.serving is not before
+    assert wait_of(models.serving) == pytest.approx(0.5, rel=0.4)
+    models.change(third)
+    eventually(models.due, "a loaded model")
+    assert models.take_over() is not None
+    assert wait_of(models.serving) == pytest.approx(0.5, rel=0.4)
+    models.restrain(None)
+    assert wait_of(models.serving) == 0.0
+    models.close()
+
+
+def wait_of(serving: Serving) -> float:
+    """Seconds from one frame to the next."""
+    now = serving.pacer.left(0.0)
+    assert serving.pacer.due(now)
+    return serving.pacer.left(now)
+
+
 def test_a_model_that_cannot_be_loaded_leaves_the_old_one(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
     old, new = plan(tmp_path, "old", 1.0), plan(tmp_path, "new", 0.9)
     Path(new.model.path).write_bytes(b"something else by now")
