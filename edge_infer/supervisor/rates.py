@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -19,18 +20,16 @@ class Rates:
 
     def __init__(self) -> None:
         self._usual: dict[str, float] = {}
-        self._free_since: dict[str, float] = {}
+        self._held: dict[str, float] = {}  # when it was held back last
 
     def learn(self, measured: Mapping[str, float], limits: Mapping[str, float], now: float) -> None:
         """What pipelines do now, and which of them are held back: what those do says nothing of what is usual."""
         for name, rate in measured.items():
             if name in limits:
-                self._free_since.pop(name, None)
-                continue
-            since = self._free_since.setdefault(name, now)
-            if rate > 0:
-                known = self._usual.get(name, 0.0)
-                self._usual[name] = rate if now - since >= WINDOW else max(known, rate)
+                self._held[name] = now
+            elif rate > 0:
+                free = now - self._held.get(name, -math.inf) >= WINDOW
+                self._usual[name] = rate if free else max(rate, self._usual.get(name, 0.0))
 
     def usual(self, name: str) -> float | None:
         """What a pipeline does when nothing holds it back; None while that is not known."""

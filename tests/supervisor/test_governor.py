@@ -146,14 +146,20 @@ def test_halves_down_to_an_eighth_and_to_a_frame_a_second() -> None:
 def test_a_rate_that_is_held_back_is_not_taken_for_the_usual_one() -> None:
     rates = rates_of(yard=20.0)
     limits = {"yard": 10.0}
-    for second in range(100):
+    for second in range(101):
         rates.learn({"yard": 10.0}, limits, float(second))
     assert rates.usual("yard") == 20.0
-    rates.learn({"yard": 11.0}, {}, 100.0)  # measured over what was before, too
+    rates.learn({"yard": 11.0}, {}, 101.0)  # measured over what was before, too
     rates.learn({"yard": 15.0}, {}, 100.0 + WINDOW - 1)
     assert rates.usual("yard") == 20.0
     rates.learn({"yard": 15.0}, {}, 100.0 + WINDOW)
     assert rates.usual("yard") == 15.0
+
+
+def test_the_first_rate_is_that_of_few_frames_and_gives_way_to_a_better_one() -> None:
+    rates = rates_of(yard=13.5)
+    rates.learn({"yard": 9.9}, {}, 2.0)
+    assert rates.usual("yard") == 9.9
 
 
 def test_who_wakes_up_takes_over_what_those_after_it_have_given() -> None:
