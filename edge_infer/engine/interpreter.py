@@ -116,7 +116,7 @@ class _Carried:
 
 
 class Interpreter:
-    """A model, allocated and ready. It is used by one thread only.
+    """A model, allocated and ready. It is used by one thread at a time.
 
     ``inputs`` and ``outputs`` are those that frames go into and decoders read; what is carried from one run to the next
     is not among them. The inputs at the positions of ``echo`` come back behind the outputs, as copies made before the

@@ -154,12 +154,8 @@ class LoadedModel(Closing):
 
     def look(self, frame: Captured) -> Look:
         """The candidates of one frame, all its parts joined."""
-        looks: list[Look] = []
         with self.lent:
-            for part in self.parts(frame):
-                transform = self.feed(part)
-                looks.append((self.decode(self.interpreter.invoke()), transform))
-        return self.join(looks)
+            return self._look(frame)
 
     def find(self, frame: Captured) -> Findings:
         """All steps for one frame, for those who do not look between them."""
@@ -198,12 +194,20 @@ class LoadedModel(Closing):
                 raise ModelError(f"tiles are for detection, and this model is for {model.task}", key="task")
             self._tiles = Tiles(model.input, self._plan.floor)
 
+    def _look(self, frame: Captured) -> Look:
+        looks: list[Look] = []
+        for part in self.parts(frame):
+            transform = self.feed(part)
+            looks.append((self.decode(self.interpreter.invoke()), transform))
+        return self.join(looks)
+
     def _warm(self) -> None:
         """The first run is the slowest, and shows whether the outputs are what the decoder takes them for."""
-        begun = time.perf_counter()
-        self.find(self.preprocess.example())
-        self.seconds = time.perf_counter() - begun
+        example = self.preprocess.example()
         with self.lent:
+            begun = time.perf_counter()
+            self.postprocess(*self._look(example), example.monotonic)
+            self.seconds = time.perf_counter() - begun
             for _ in range(RUNS if self.seconds < LONG else 0):
                 begun = time.perf_counter()
                 self.interpreter.invoke()

@@ -98,6 +98,7 @@ class Worker:
             self._thread.join(timeout)
         if self._thread.is_alive():
             log.warning("pipeline %s: its thread did not stop", self._name)
+            self._intake.close()  # what hangs in there wants no more turns
         if (shadow := self._models.serving.shadow) is not None:
             shadow.close(max(0.0, until - time.monotonic()))
         self._voice.end(self._models.serving, reason)
