@@ -19,6 +19,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -93,7 +94,7 @@ _LARGEST: Final = 1 << 1023
 """A JSON text may spell out integers that no float reaches."""
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 """What an escape of JSON may spell out alone, and nobody could say again."""
-_PLAIN: Final = (str, float, int, bool, type(None))
+_PLAIN: Final = frozenset((str, float, int, bool, type(None)))
 _Where: TypeAlias = "str | tuple[_Where, str | int]"
 """Where a value is: a name, then step by step a key, with its dot, or a place in a list."""
 
@@ -109,7 +110,7 @@ def dumps(value: JsonValue) -> bytes:
 def loads(data: bytes) -> JsonValue:
     """The value of a JSON text; raises `WireError` for anything else."""
     try:
-        value: JsonValue = json.loads(data)
+        value: JsonValue = json.loads(str(data, "utf-8"))  # of bytes it would guess another encoding
     except (ValueError, RecursionError) as error:
         raise WireError(f"not JSON: {error}") from error
     return value
@@ -120,10 +121,10 @@ def encode(record: object) -> JsonValue:
     kind: type[Any] = type(record)
     if kind in _PLAIN:
         return record  # type: ignore[return-value]
-    if (keys := _keys(kind)) is not None:  # type: ignore[arg-type]  # every type can be hashed
+    if (known := _keys(kind)) is not None:  # type: ignore[arg-type]  # every type can be hashed
+        keys, values = known
         found: dict[str, JsonValue] = {}
-        for name, key in keys:
-            value = getattr(record, name)
+        for key, value in zip(keys, values(record), strict=False):
             if value is not ABSENT:
                 found[key] = value if type(value) in _PLAIN else encode(value)
         return found
@@ -153,11 +154,13 @@ def _place(where: _Where) -> str:
 
 
 @cache
-def _keys(kind: type[Any]) -> tuple[tuple[str, str], ...] | None:
-    """Names and keys of the fields of a record; None for what is none."""
+def _keys(kind: type[Any]) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]] | None:
+    """Keys of the fields of a record, and what gets their values; None for what is none."""
     if not dataclasses.is_dataclass(kind):
         return None
-    return tuple((field.name, field.name.rstrip("_")) for field in dataclasses.fields(kind))
+    names = [field.name for field in dataclasses.fields(kind)]
+    values = attrgetter(*names, "__class__", "__class__")  # of less than two names it would give no tuple
+    return tuple(name.rstrip("_") for name in names), values
 
 
 @cache

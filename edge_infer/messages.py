@@ -53,7 +53,7 @@ ModelState = Literal["active", "staging", "probation", "rejected", "rolled_back"
 def timestamp(wall: float) -> str:
     """UTC with milliseconds, as every payload carries it; ``wall`` is seconds since the epoch."""
     moment = datetime.fromtimestamp(wall, tz=timezone.utc)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,16 @@ def _declared(values: tuple[Value, ...] | Absent | None) -> list[str]:
     return [word for value in values for word in (value.name, value.unit)] if isinstance(values, tuple) else []
 
 
+_OUTCOMES: Final[Mapping[Task, str]] = {
+    "classification": "classes",
+    "detection": "objects",
+    "pose": "poses",
+    "segmentation": "segments",
+    "anomaly": "anomaly",
+    "regression": "values",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What one frame became. The key is (device, pipeline, boot, seq): gaps and duplicates show.
@@ -164,15 +174,9 @@ class Result:
 
     def __post_init__(self) -> None:
         """Raises ValueError unless the record carries the outcome of its task and no other."""
-        carried = {
-            "classification": self.classes,
-            "detection": self.objects,
-            "pose": self.poses,
-            "segmentation": self.segments,
-            "anomaly": self.anomaly,
-            "regression": self.values,
-        }
-        if [task for task, outcome in carried.items() if outcome is not ABSENT] != [self.task]:
+        carried = (self.classes, self.objects, self.poses, self.segments, self.anomaly, self.values)
+        others = carried.count(ABSENT)
+        if others != len(carried) - 1 or getattr(self, _OUTCOMES[self.task]) is ABSENT:
             raise ValueError(f"a {self.task} result carries the outcome of its task and no other")
 
     def words(self) -> list[str]:

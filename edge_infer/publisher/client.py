@@ -110,6 +110,9 @@ def dial(plan: MqttPlan, manner: Manner) -> OneWayClient:
         properties.ReceiveMaximum = 1
         properties.SessionExpiryInterval = 0
     client.connect(plan.host, plan.port, manner.keepalive, properties=properties)
+    if isinstance(sock := client.socket(), socket.socket):
+        # An event does not wait until the state before it is acknowledged, which takes as long as the link does.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return client
 
 

@@ -74,7 +74,8 @@ class Clock:
         if isinstance(record, Event) and record.since is not ABSENT:
             since = wall - (seconds(record.ts) - seconds(record.since))
             return replace(record, ts=timestamp(wall), since=timestamp(since), clock=mark)
-        return replace(record, ts=timestamp(wall), clock=mark)
+        told = timestamp(wall)
+        return record if (record.ts, record.clock) == (told, mark) else replace(record, ts=told, clock=mark)
 
     def _plausible(self) -> bool:
         return self._wall() >= MADE

@@ -6,6 +6,7 @@ import logging
 import select
 import ssl
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from edge_infer.publisher.diagnosis import Diagnosis
 from edge_infer.publisher.flight import MOST_WINDOW, Flight
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.secretfiles import SecretFiles
-from edge_infer.publisher.topics import OFFLINE, ONLINE, RULES, STATUS, Kind
+from edge_infer.publisher.topics import OFFLINE, ONLINE, RULES, STATUS, Kind, Rule
 from edge_infer.publisher.trouble import Trouble, address, closed, denial, explain, refusal, silent
 
 log = logging.getLogger(__name__)
@@ -232,7 +233,7 @@ class Link:
                 self._idle = not self._under_way
                 return
             rule = message.place.rule
-            properties = _properties(message.place.kind) if self._manner.version == V5 and message.payload else None
+            properties = _PROPERTIES[message.place.kind] if self._manner.version == V5 and message.payload else None
             topic = message.place.topic(self.plan.topic)
             info = client.publish(topic, message.payload, self._qos, rule.retained, properties)
             if self._qos == 0 and info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS and info.is_published():
@@ -328,14 +329,25 @@ _ROOM: Final = 40
 """The most bytes of a packet beside its payload and topic: header 5, two lengths 4, number 2, properties 28."""
 
 
-def _properties(kind: Kind) -> Properties | None:
-    """What MQTT 5 says about a payload of this kind; topic aliases never: on a resent message they loop for ever."""
-    rule = RULES[kind]
-    if rule.record is None:
-        return None
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.ContentType = "application/json"
-    properties.PayloadFormatIndicator = 1
-    if rule.expiry is not None:
-        properties.MessageExpiryInterval = rule.expiry
-    return properties
+class _Packed(Properties):
+    """Properties that stay as they are: what goes over the wire is made once."""
+
+    _bytes: bytes
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        self.ContentType = "application/json"
+        self.PayloadFormatIndicator = 1
+        if rule.expiry is not None:
+            self.MessageExpiryInterval = rule.expiry
+        object.__setattr__(self, "_bytes", super().pack())  # type: ignore[no-untyped-call]
+
+    def pack(self) -> bytes:
+        """As paho asks for them with each message."""
+        return self._bytes
+
+
+_PROPERTIES: Final[Mapping[Kind, Properties | None]] = {
+    kind: None if rule.record is None else _Packed(rule) for kind, rule in RULES.items()
+}
+"""What MQTT 5 says about a payload of each kind; topic aliases never: on a resent message they loop for ever."""
