@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count as numbers
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,16 +41,16 @@ from edge_infer.engine.serving import Serving
 from edge_infer.engine.tasks import task_class
 from edge_infer.engine.voice import Voice
 from edge_infer.engine.worker import Worker
-from edge_infer.messages import Result
+from edge_infer.messages import Event, Result
 from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
 from edge_infer.publisher.cargo import Cargo
+from edge_infer.publisher.clock import Clock
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.outbox import Outbox
 from edge_infer.publisher.retained import Retained
 from edge_infer.publisher.series import Series
 from edge_infer.publisher.stored import StoredOutbox
-from edge_infer.publisher.topics import Place
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.slots import TO_READER, SlotWriter
 from edge_infer.readers.sources import Picture
@@ -90,14 +91,14 @@ def by_size() -> list[list[str]]:
     rows = [["", "reader to engine", "to the input", "with a mask"]]
     with LoadedModel(_plan()) as model:
         for width, height in SIZES:
-            frame = make_frames(model, (width, height))[0]
-            assert isinstance(frame, Frame)
+            frames = [frame for frame in make_frames(model, (width, height)) if isinstance(frame, Frame)]
+            frame = frames[0]
             masked = replace(_plan(), mask=(((0.0, 0.0), (0.3, 0.0), (0.3, 1.0), (0.0, 1.0)),))
             serving = Serving(masked, "0be0c4", lambda: 1)
             model.find(frame)
             steps = {
                 "run": model.interpreter.invoke,
-                "way": _way(frame).__next__,
+                "way": _way(frames).__next__,
                 "input": lambda frame=frame: model.feed(frame),
                 "mask": lambda frame=frame, mask=serving.mask: model.feed(mask(frame)),
             }
@@ -150,13 +151,13 @@ def _quickest(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
     return least
 
 
-def _way(frame: Frame) -> Any:
-    """Each time: a picture from its reader's hand into the engine's, which has the one before until then."""
+def _way(frames: list[Frame]) -> Any:
+    """Each time: another picture from its reader's hand into the engine's, which has the one before until then."""
     left, right = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
     writer, receiver = SlotWriter(Channel(left, TO_READER), Orientation()), FrameReceiver(Channel(right, FROM_READER))
     receiver.wait(0.0)
     taken = None
-    while True:
+    for frame in cycle(frames):
         writer.write(Picture(frame.pixels, frame.color, time.time(), time.monotonic()))
         receiver.receive(1.0)
         taken = receiver.lend()
@@ -198,7 +199,7 @@ class _Room:
 
     def __init__(self, plan: PipelinePlan, channel: Channel, outbox: Outbox | None = None) -> None:
         self._channel = channel
-        self._egress = Egress()
+        self._egress = Egress(Clock(says=lambda _root: True))  # as on a board that knows the time
         mqtt = MqttPlan("127.0.0.1", 1883, None, None, None, "edge-infer/growth", 1, "growth")
         self._egress.apply(Plan("0" * 64, "growth", "/nowhere", mqtt, (), (plan,)))
         self._outbox = outbox or StoredOutbox()
@@ -215,10 +216,11 @@ class _Room:
 
     def keep(self, handover: Handover) -> None:
         """One message, which waits now."""
-        series = Series(handover.pipeline, handover.message.boot, "result")
-        payload = self._egress.admit(Place("result", handover.pipeline), handover.message, handover.at)
+        message = handover.message
+        series = Series(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
+        payload = self._egress.admit(series.place, message, handover.at)
         assert payload is not None, "the guard at the exit refuses what this makes"
-        self._outbox.put(series, handover.message.seq, payload, late=False)
+        self._outbox.put(series, message.seq, payload, late=False)
 
 
 def _boxes(number: int) -> Boxes:

@@ -88,7 +88,9 @@ class Tensor:
             limit = np.finfo(into.dtype).max
             into[...] = np.clip(flat, -limit, limit)
             return
-        stored = flat / self.scale[0] + self.zero_point[0] if self.scale else flat * 1.0
+        stored = flat / (self.scale[0] if self.scale else 1.0)
+        if self.scale:
+            stored += self.zero_point[0]
         least, most = LIMITS[self.dtype]
         np.rint(stored, out=stored)
         np.maximum(stored, least, out=stored)  # both at a third of the time of np.clip, and NaN stays NaN

@@ -67,13 +67,14 @@ class Voice:
         with self._following:
             if self._hushed:
                 return None
-            self._ahead = frame.monotonic - frame.instant.moment
-            answers, news = serving.follow.settled(frame.instant)
+            now = frame.instant
+            self._ahead = frame.monotonic - now.moment
+            answers, news = serving.follow.settled(now)
             self._tell(news)
         if answers is not None:
             self._nothing = None
             serving.publication.keep(serving.follow.known())
-            if serving.publication.state_due(answers.essence, frame.instant.moment):
+            if serving.publication.state_due(answers.essence, now.moment):
                 self._outlet.state(self._pipeline, serving.compose.known(answers, frame), uptime(frame.monotonic))
         self.cascade.hand_on(frame)
         return answers

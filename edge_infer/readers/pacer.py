@@ -32,6 +32,8 @@ class Pacer:
 
     def due(self, now: float) -> bool:
         """True when a frame captured at ``now`` (seconds of the monotonic clock) is to be taken."""
+        if not self._interval:
+            return True
         if self._next is not None and now < self._next:
             return False
         interval = self._interval

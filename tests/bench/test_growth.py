@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
+
+from edge_infer.config.plan import EventsPlan, TrackPlan
 
 
 @pytest.fixture
@@ -16,6 +19,7 @@ def growth(benchmark: Callable[[str], ModuleType]) -> ModuleType:
 def test_boxes_cost_in_both_rooms(growth: ModuleType) -> None:
     plan = growth._plan()
     none, five = growth._told(plan, 0), growth._told(plan, 5)
+    assert growth._told(replace(plan, track=TrackPlan(), events=EventsPlan()), 5)[0] > five[0], "following is not free"
     assert all(100 < least < more for least, more in zip(none, five, strict=True))
 
 

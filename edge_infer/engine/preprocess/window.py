@@ -34,11 +34,11 @@ class Gatherer:
             self._count += len(rows)
 
     def take(self) -> tuple[Rows, int] | None:
-        """The next window, and how many rows have come after its last one; None as long as it is not whole."""
+        """The next window, a view, and how many rows have come after its last one; None as long as it is not whole."""
         if self._count < self._need:
             return None
         rows = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks)
-        window, after = rows[: self._need].copy(), self._count - self._need
+        window, after = rows[: self._need], self._count - self._need
         rest = rows[self._step :]
         self._skip = max(0, self._step - self._count)
         self._blocks = [rest if len(rest) >= self._need else rest.copy()]  # a view would keep all of a large block

@@ -72,19 +72,23 @@ class ClassificationTask:
         self._sure = float(np.float32(plan.threshold))  # as an array of scores is compared with it
         self._top_k = plan.top_k
         self._numbers: NDArray[np.intp] = np.empty(0, np.intp)
-        self._asked: NDArray[np.bool_] = np.empty(0, np.bool_)
-        """Which class ids are to be reported, found once: all frames have the same."""
+        self._asked: NDArray[np.bool_] | None = None
+        """Which class ids are to be reported, found once: all frames have the same; None for all."""
 
     def __call__(self, found: Classes, _: Transform, _moment: float) -> Classification:
         """The classes of one frame, best first."""
         self._named.warn_of(found.nonfinite)
         if found.scores.size != self._numbers.size:
             self._numbers = np.arange(found.scores.size)
-            self._asked = self._named.wanted(self._numbers)
-        kept = ((found.scores >= self._floor) & self._asked).nonzero()[0]
+            asked = self._named.wanted(self._numbers)
+            self._asked = None if asked.all() else asked
+        above = found.scores >= self._floor
+        kept = (above if self._asked is None else above & self._asked).nonzero()[0]
         pairs = zip(kept.tolist(), found.scores[kept].tolist(), strict=True)
         best = sorted(pairs, key=itemgetter(1), reverse=True)  # of equal ones the lower number first
-        shown = min(sum(score >= self._sure for _, score in best), self._top_k)
+        shown, most = 0, min(len(best), self._top_k)
+        while shown < most and best[shown][1] >= self._sure:
+            shown += 1
         rows = tuple([Scored(self._named.label(number), number, score) for number, score in best[: shown + MOST]])
         return Classification(
             rows[:shown], rows[shown:], self._named.left_out(self._numbers, found.scores, self._threshold)
