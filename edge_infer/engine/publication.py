@@ -6,11 +6,16 @@ import math
 from typing import Final
 
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.analyse.instant import ROUNDING
 from edge_infer.engine.cascade.sighting import Key
 from edge_infer.engine.tasks import Essence
 
 STATE_AGAIN: Final = 60.0
 """Seconds after which a state is said again at the latest; a subscriber's copy expires after 180."""
+
+TOGETHER: Final = 1.0
+"""Seconds between two results at least where objects are followed: changes that come closer share one, and what is as
+it was by then was none. Each is told at once by state and event; a result only shows where everybody is."""
 
 
 class Publication:
@@ -21,6 +26,7 @@ class Publication:
         self._interval = plan.interval
         self._heartbeat = min(plan.heartbeat, STATE_AGAIN)
         self._result_every = plan.heartbeat
+        self._together = TOGETHER - ROUNDING if plan.track is not None else 0.0
         self.reset()
 
     def reset(self) -> None:
@@ -57,4 +63,4 @@ class Publication:
         said, at = self._said[about]
         if self._publish == "interval":
             return now - at >= self._interval
-        return essence != said or now - at >= self._result_every
+        return now - at >= (self._result_every if essence == said else self._together)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, Publish
+from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, Publish, TrackPlan
 from edge_infer.engine.publication import Essence, Publication
 
 MODEL = ModelPlan(
@@ -18,7 +18,7 @@ ONE: Essence = (("face", 1),)
 TWO: Essence = (("face", 2),)
 
 
-def said(publish: Publish, essences: list[Essence], step: float = 1.0, **more: float) -> list[int]:
+def said(publish: Publish, essences: list[Essence], step: float = 1.0, **more: object) -> list[int]:
     """At which of the frames, one every ``step`` seconds, a result is published."""
     publication = Publication(replace(PLAN, publish=publish, **more))  # type: ignore[arg-type]
     return [index for index, essence in enumerate(essences) if publication.result_due(essence, 100.0 + index * step)]
@@ -30,6 +30,17 @@ def test_change_says_the_first_outcome_and_each_that_differs() -> None:
 
 def test_change_says_a_result_again_at_the_heartbeat() -> None:
     assert said("change", [ONE] * 65, heartbeat=30.0) == [0, 30, 60]
+
+
+def test_changes_within_a_second_share_a_result_where_objects_are_followed() -> None:
+    come_and_go = [NONE, ONE, *[TWO] * 12, ONE, TWO, *[ONE] * 14]
+    assert said("change", come_and_go, step=0.1) == [0, 1, 2, 14, 15, 16]
+    assert said("change", come_and_go, step=0.1, track=TrackPlan()) == [0, 10, 20]
+    assert said("change", [NONE] * 30 + [ONE] * 9 + [TWO] * 9, step=0.1, track=TrackPlan()) == [0, 30, 40]
+
+
+def test_a_change_back_within_a_second_is_none() -> None:
+    assert said("change", [ONE, *[ONE, TWO, TWO, ONE] * 2, *[ONE] * 20], step=0.1, track=TrackPlan()) == [0]
 
 
 def test_every_says_each_frame_and_off_says_none() -> None:
