@@ -31,6 +31,9 @@ from edge_infer.engine.model import Look
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.detection import Detections
 
+COMPARED: Final = 0.2
+"""Seconds between two comparisons with the background while something moves: it is looked at anyway, so the next one
+only has to come well before `LINGER` is over."""
 LINGER: Final = 1.0
 """Seconds that a part is looked at after something has moved in it: who stops is seen standing."""
 
@@ -57,6 +60,8 @@ class Gate:
         taken = plan.model.input
         tiles = taken.tiles if isinstance(taken, InputPlan) else (1, 1)
         self._background = Background(plan.motion, plan.mask, tiles) if plan.motion is not None else None
+        self._change: Change | None = None
+        self._compared = 0.0
         self._moved: list[float | None] = []
         self.forget()
 
@@ -76,7 +81,7 @@ class Gate:
         every, frame = tuple(range(len(parts))), parts[0]
         if self._background is None or self.plan is None or not isinstance(frame, Frame):
             return every
-        change = self._background(frame)
+        change = self._compare(frame)
         regions = [part.region for part in parts if isinstance(part, Frame)]
         moving = self._moving(regions, change, frame.instant.moment)
         known = self.standing is not None and len(self._looked) == len(parts)
@@ -86,6 +91,17 @@ class Gate:
             self._note(follow, frame.wall, max(change.within(region) for region in regions), len(parts))
         self.glance = Glance(change, tuple(regions[part] for part in chosen), len(parts))
         return chosen
+
+    def _compare(self, frame: Frame) -> Change:
+        """How the place differs from the background: while nothing moves every frame, else as it was a moment ago."""
+        assert self._background is not None
+        moment, last = frame.instant.moment, self._change
+        moving = any(at is not None and 0.0 <= moment - at < LINGER for at in self._moved)
+        if last is not None and moving and last.source == frame.size and not (last.light or last.learning):
+            if 0.0 <= moment - self._compared < COMPARED - ROUNDING:
+                return last
+        self._change, self._compared = self._background(frame), moment
+        return self._change
 
     def _parts(
         self, frame: Frame, regions: Sequence[Region | None], moving: set[int], follow: Follow
@@ -122,7 +138,7 @@ class Gate:
         assert self.plan is not None
         if len(self._moved) != len(regions):
             self._moved = [None] * len(regions)
-        for part, region in enumerate(regions):
+        for part, region in enumerate(regions if self._compared == moment else ()):
             if not change.light and change.within(region) >= self.plan.area:
                 self._moved[part] = moment
         return {part for part, at in enumerate(self._moved) if at is not None and 0.0 <= moment - at < LINGER}

@@ -7,13 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_infer.config.plan import CropsPlan, MotionPlan, PipelinePlan, TrackPlan, ZonePlan
+from edge_infer.engine.analyse.follow import Follow
 from edge_infer.engine.analyse.followed import Followed
 from edge_infer.engine.frame import Frame
+from edge_infer.engine.gate import Gate
+from edge_infer.engine.geometry import Region, Transform
+from edge_infer.engine.records import Boxes
 from edge_infer.engine.replay import Replayed, replay
 from edge_infer.engine.scene_picture import MOVED, ScenePicture, choice
 from edge_infer.engine.tasks.detection import Detections
@@ -21,6 +26,7 @@ from edge_infer.messages import Event, Result, State
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve
 from tests.engine.painted import FPS, SIZE, STAGES, Actor, Box, Stage, painted_model, painted_plan, recording, shown
+from tests.engine.plans import pipeline
 
 CHECK = 3.0
 MOTION = MotionPlan(still_check=CHECK)
@@ -28,6 +34,10 @@ FRAME = 1 / FPS
 SETTLE = 0.6
 """Seconds in which a tracker with these settings makes up its mind."""
 WALL = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+NOTHING = (
+    Boxes(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32)),
+    Transform((160, 120), (160, 120), Region(0, 0, 160, 120), 0, 0, 160, 120),
+)
 VISITOR = Actor(((3, -20, 120), (5, 100, 120), (19, 100, 120), (22, 345, 120)))
 """Comes from the left, stands, and goes on to the right."""
 
@@ -129,6 +139,30 @@ def test_who_stands_still_stays(file: Path) -> None:
     late = [moment for moment in looks if moment > 4.0]
     assert late == pytest.approx([late[0] + CHECK * number for number in range(len(late))])
     assert len(late) == pytest.approx(21.0 / CHECK, abs=1)
+
+
+def test_while_something_moves_five_comparisons_a_second_are_enough() -> None:
+    plan = pipeline(motion=MotionPlan())
+    gate, follow = Gate(plan), Follow(plan, lambda: 1)
+    compared, looked = list[bool](), list[bool]()
+    for number in range(500):  # 25 a second; something goes through between 4.0 and 6.0
+        pixels = np.full((120, 160, 3), 90, np.uint8)
+        if 100 <= number < 150:
+            pixels[40:80, number - 80 : number - 60] = 200
+        before = gate.glance.change if gate.glance else None
+        chosen = gate.choose((Frame(pixels, "bgr", number / 25, number / 25, number + 1),), follow)
+        assert gate.glance is not None
+        compared.append(gate.glance.change is not before)
+        looked.append(bool(chosen))
+        if chosen:
+            gate.joined(chosen, [NOTHING] * len(chosen), number / 25)
+            gate.stand(Detections((), (160, 120)))
+    assert all(compared[:101])
+    assert sum(compared[101:150]) == 9
+    assert not any(looked[60:100])
+    assert all(looked[100:170])
+    assert all(compared[-15:])
+    assert not any(looked[-15:])
 
 
 def test_another_light_gets_one_look(file: Path) -> None:
