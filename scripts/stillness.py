@@ -95,7 +95,7 @@ def compare(assets: Path, clip: Path, motion: MotionPlan, still: float) -> Compa
 
 
 def gate_cost(assets: Path, clip: Path) -> tuple[float, float]:
-    """The mean time of the gate over that of a run of the model, on frames that are looked at and on those that are not.
+    """The mean time of the gate over that of a run of the model, on frames that are looked at and on the others.
 
     In turns on the same frames, and in processor time of one thread, which is how the engine runs both: that a thread
     has to wait for its turn on a busy machine is no cost of either.

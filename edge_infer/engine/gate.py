@@ -97,9 +97,9 @@ class Gate:
         assert self._background is not None
         moment, last = frame.instant.moment, self._change
         moving = any(at is not None and 0.0 <= moment - at < LINGER for at in self._moved)
-        if last is not None and moving and last.source == frame.size and not (last.light or last.learning):
-            if 0.0 <= moment - self._compared < COMPARED - ROUNDING:
-                return last
+        known = last is not None and last.source == frame.size and not (last.light or last.learning)
+        if last is not None and known and moving and 0.0 <= moment - self._compared < COMPARED - ROUNDING:
+            return last
         self._change, self._compared = self._background(frame), moment
         return self._change
 
