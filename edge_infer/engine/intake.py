@@ -75,7 +75,7 @@ class Intake(Closing):
             self._turns.end(self._turn)
 
     def pause(self) -> None:
-        """No frame is taken for a while: others have their turn."""
+        """No frame is taken for a while, such as that of loading a model: others have their turn."""
         if self._turn.began:
             self._turns.end(self._turn)
 

@@ -68,6 +68,8 @@ class LoadedModel(Closing):
         self._pool = pool
         self.lent: AbstractContextManager[None] = nullcontext()
         """Entered while the interpreter is filled, run and read."""
+        self.echo: tuple[int, ...] = ()
+        """Inputs that the decoder wants to see."""
         self._buffers: tuple[list[list[NDArray[Any]]], ...] = ([], [])
         self._turn = 0  # two by turns: the parts of one frame may not all have been looked at when the next is staged
         self.seconds = 0.0
@@ -93,6 +95,7 @@ class LoadedModel(Closing):
         lent, self.lent = self.lent, nullcontext()
         if isinstance(lent, Loan):
             lent.shelf.leave()
+            del self.interpreter  # others have it
         elif hasattr(self, "interpreter"):
             self.interpreter.close()
 
@@ -165,7 +168,7 @@ class LoadedModel(Closing):
         shelf = self._pool.shelf(self._plan) if self._pool is not None else None
         self.interpreter = shelf.join(self._make) if shelf is not None else self._make()
         if shelf is not None and not self.interpreter.remembers:
-            self.lent = Loan(shelf, self._make, self)
+            self.lent = Loan(shelf, self._another, self)
 
     def _make(self) -> Interpreter:
         model = self._plan.model
@@ -178,6 +181,11 @@ class LoadedModel(Closing):
             delegate=self._plan.delegate,
         )
 
+    def _another(self) -> Interpreter:
+        """Some time later: by then the file may be another one."""
+        check_digest(self._plan.model)
+        return self._make()
+
     def _build(self, model: ModelPlan) -> None:
         inputs, outputs = self.interpreter.inputs, self.interpreter.outputs
         self._entries = Entries(model, inputs)
@@ -186,7 +194,9 @@ class LoadedModel(Closing):
         layout = Layout((inputs[main],), outputs, len(model.labels), self._plan.floor, model.decoder.options)
         decoder = decoder_class(model.decoder.target)
         self.decode = decoder(layout)
-        self.interpreter.echo = (main,) if getattr(decoder, "wants_input", False) else ()
+        self.echo = (main,) if getattr(decoder, "wants_input", False) else ()
+        if not isinstance(self.lent, Loan):
+            self.interpreter.echo = self.echo
         self.postprocess = task_class(model.task)(self._plan)
         self._tiles = None
         if isinstance(model.input, InputPlan) and model.input.tiles != (1, 1):

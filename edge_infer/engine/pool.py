@@ -18,9 +18,10 @@ Make: TypeAlias = Callable[[], Interpreter]
 
 
 class Holder(Protocol):
-    """Who looks through an ``interpreter``, which is its own for as long as it is lent."""
+    """Who looks through an ``interpreter``, which is its own for as long as it is lent, and gives it its ``echo``."""
 
     interpreter: Interpreter
+    echo: tuple[int, ...]
 
 
 class Shelf:
@@ -44,7 +45,8 @@ class Shelf:
                 if made.remembers:
                     return made
                 self._example, self._made = made, self._made + 1
-                self._put(made)
+                self._free.append(made)
+                self._changed.notify()
             self._users += 1
             return self._example
 
@@ -52,9 +54,7 @@ class Shelf:
         """A pipeline has it no more; what nobody needs then is closed."""
         with self._changed:
             self._users -= 1
-            while self._free and self._made > min(self._users, self._most):
-                self._free.pop(0).close()
-                self._made -= 1
+            self._close_surplus()
 
     def take(self, make: Make) -> Interpreter:
         """One that nobody uses, of several the one used last, which may still be in the processor's cache.
@@ -62,16 +62,24 @@ class Shelf:
         In the place of one that does not come back, because its run hangs, there is another after a while.
         """
         with self._changed:
-            return self._free.pop() if self._changed.wait_for(lambda: self._free, LONGEST) else make()
+            if self._changed.wait_for(lambda: self._free, LONGEST):
+                return self._free.pop()
+        made = make()  # while others may give back theirs
+        with self._changed:
+            self._made, self._most = self._made + 1, self._most + 1
+        return made
 
     def put(self, interpreter: Interpreter) -> None:
         """It is not used any more."""
         with self._changed:
-            self._put(interpreter)
+            self._free.append(interpreter)
+            self._close_surplus()
+            self._changed.notify()
 
-    def _put(self, interpreter: Interpreter) -> None:
-        self._free.append(interpreter)
-        self._changed.notify()
+    def _close_surplus(self) -> None:
+        while self._free and self._made > min(self._users, self._most):
+            self._free.pop(0).close()
+            self._made -= 1
 
 
 class Loan:
@@ -83,9 +91,8 @@ class Loan:
         self._holder = holder
 
     def __enter__(self) -> None:
-        echo = self._holder.interpreter.echo
         self._holder.interpreter = self.shelf.take(self._make)
-        self._holder.interpreter.echo = echo
+        self._holder.interpreter.echo = self._holder.echo
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

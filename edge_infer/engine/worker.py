@@ -170,6 +170,7 @@ class Worker:
         """Another model, if one is due; where none serves, the feed waits for nobody."""
         if not self._models.due():
             return
+        self._intake.pause()
         with self._light:
             switch = self._models.take_over()
         if switch is None:

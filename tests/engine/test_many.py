@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from edge_infer.channel import Channel
 from edge_infer.engine.capture import local_capture
 from edge_infer.engine.decoders.blazeface import BlazeFace
+from edge_infer.engine.feed import Feed
 from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.records import Candidates
 from edge_infer.engine.turns import Turns
 from edge_infer.engine.worker import Worker
 from edge_infer.rooms import Handover, StateUpdate
 from tests.broker import eventually
+from tests.engine.test_feed import PLAN
 from tests.engine.test_worker import images, pipeline_plan
 
 
@@ -85,3 +87,15 @@ def test_a_model_that_hangs_does_not_keep_the_turn_for_ever(outlet: Outlet, tmp_
         eventually(lambda: outlet.numbered("other") > before + 3, "results of the other", 20)
         assert hung.busy() > 0.0
         Hung.go_on.set()
+
+
+def test_whose_model_cannot_be_loaded_does_not_keep_its_turn(outlet: Outlet) -> None:
+    turns, feed, plan = Turns(1, lambda: 1.0), Feed(PLAN), pipeline_plan()
+    other, worker = turns.join(), Worker(plan, feed, outlet, turns=turns)
+    worker.turn()  # takes its model into service
+    assert turns.take(worker._intake._turn, 0.0)  # as after a frame that was quick, where the next one is there
+    worker.change(replace(plan, model=replace(plan.model, path="/nowhere")), alone=True)
+    worker.turn()
+    assert worker.running().refused
+    assert turns.take(other, 0.0)
+    worker.close()

@@ -20,6 +20,7 @@ from edge_infer.engine.interpreter import Interpreter
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.pool import Loan, Pool, Shelf
 from edge_infer.engine.records import Candidates
+from edge_infer.errors import ModelError
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve
 from tests.broker import eventually
@@ -39,6 +40,17 @@ class Faulty(BlazeFace):
         if self.calls > 1:
             raise IndexError("a fault of a plug-in")
         return super().__call__(tensors)
+
+
+class Comparing(BlazeFace):
+    """A decoder of another package that compares what came out with what went in."""
+
+    wants_input = True
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Candidates:
+        *outputs, given = tensors
+        assert given.shape[-1] == 3
+        return super().__call__(outputs)
 
 
 class Unbuilt(BlazeFace):
@@ -89,6 +101,18 @@ def test_as_many_as_can_run_at_a_time_and_no_more_than_are_wanted() -> None:
     assert counts == [1, 2, 2, 2, 2, 2, 1, 0]
 
 
+def test_what_is_in_use_when_its_pipeline_goes_is_closed_once_it_is_given_back() -> None:
+    shelf, made = Shelf(most=2), Made()
+    for _ in range(2):
+        shelf.join(made)
+    one, two = shelf.take(made), shelf.take(made)
+    shelf.leave()
+    shelf.put(one)
+    assert len(made.open) == 1
+    shelf.put(two)
+    assert shelf.take(made) in made.open
+
+
 def test_one_is_lent_to_one_at_a_time_the_last_one_first() -> None:
     shelf, made = Shelf(most=2), Made()
     for _ in range(3):
@@ -113,6 +137,26 @@ def test_in_the_place_of_one_that_does_not_come_back_there_is_another() -> None:
     other.invoke()
     shelf.put(other)
     assert shelf.take(made) is other
+    for each in (lost, other):  # it has come back after all
+        shelf.put(each)
+    assert len(made.open) == 2
+    for _ in range(2):
+        shelf.leave()
+    assert made.open == []
+
+
+def test_another_one_is_of_the_same_bytes(tmp_path: Path) -> None:
+    copied, pool = tmp_path / MODEL.name, Pool(1)
+    copied.write_bytes(MODEL.read_bytes())
+    moved = plan()
+    moved = replace(moved, model=replace(moved.model, path=str(copied)))
+    with LoadedModel(moved, pool) as model:
+        assert isinstance(model.lent, Loan)
+        copied.unlink()  # the one that is open stays as it was
+        copied.write_bytes(MODEL.read_bytes() + b" ")
+        with model.lent, pytest.raises(ModelError, match="the file has changed"):
+            model.lent.shelf.take(model.lent._make)
+        assert model.find(frame()).essence
 
 
 def test_one_that_remembers_what_it_saw_is_for_one_pipeline_alone() -> None:
@@ -139,10 +183,27 @@ def test_two_models_by_turns_find_what_each_finds_alone() -> None:
         wanted = alone.find(frame())
     with LoadedModel(plan(), pool) as one, LoadedModel(plan(threshold=0.1), pool) as other:
         assert one.interpreter is other.interpreter
+        interpreter = one.interpreter
         for _ in range(3):
             assert one.find(frame()) == wanted
             assert other.find(black).essence != wanted.essence
-    assert one.interpreter._runtime is None
+    assert interpreter._runtime is None
+
+
+def test_who_wants_to_see_the_input_sees_it_whoever_has_the_model_beside() -> None:
+    pool = Pool(1)
+    with LoadedModel(plan(Comparing), pool) as comparing, LoadedModel(plan(), pool) as other:
+        wanted = other.find(frame())
+        assert comparing.find(frame()) == wanted
+        assert other.find(frame()) == wanted
+
+
+def test_who_closes_twice_takes_nothing_from_the_others() -> None:
+    pool = Pool(1)
+    with LoadedModel(plan(), pool) as one, LoadedModel(plan(), pool) as other:
+        one.close()
+        one.close()
+        assert other.find(frame()).essence
 
 
 def test_a_fault_with_the_tensors_in_hand_is_none_of_the_others() -> None:
