@@ -207,7 +207,15 @@ class Feed:
         return self._changed
 
     def _run(self, capture: Capture) -> None:
-        """The capture's thread: reads on, unless a pipeline does."""
+        """The capture's thread; what fails in a way that it should not is told: nobody would look for it."""
+        try:
+            self._read(capture)
+        except Exception as error:  # the outermost loop of this thread: the other sources go on
+            log.exception("source %s: capturing has ended because of a fault of its own", self.plan.name)
+            self.trouble(f"capturing has ended because of an unexpected {type(error).__name__}: {error}"[:500])
+
+    def _read(self, capture: Capture) -> None:
+        """Reads on, unless a pipeline does."""
         turns = getattr(capture, "turns", None)
         if turns is None:
             capture.run(self)

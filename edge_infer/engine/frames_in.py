@@ -126,11 +126,6 @@ class FrameReceiver(Closing):
         pixels = memory.pixels(held.slot).copy()
         return Frame(pixels, memory.format.color, held.wall, held.monotonic, held.number)
 
-    def release(self) -> None:
-        """Gives the held slot back early; may be called at any time."""
-        self._let_go()
-        self._tell_free()
-
     def close(self) -> None:
         """Forgets the memory and closes the channel; may be called twice."""
         self._held, self._lies_in, self._memory = None, None, None

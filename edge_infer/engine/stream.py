@@ -14,6 +14,8 @@ from edge_infer.engine.frame import Captured, Samples
 
 MOST: Final = 512
 """Stretches or lines that wait for one pipeline; with one more all of them are dropped, and what follows has a gap."""
+LARGEST: Final = 32 << 20
+"""Bytes of samples that wait for one pipeline, by the size of the newest stretch: no reader can fill a small board."""
 AHEAD: Final = 8
 """Stretches that a lossless source may be ahead of the slowest pipeline."""
 
@@ -57,7 +59,8 @@ class Stream(Feed):
                 self._changed.wait_for(lambda: self.stopping or all(len(c.waiting) < AHEAD for c in self._cursors))
 
     def _after_overrun(self, cursor: Cursor, item: Captured) -> Captured:
-        if len(cursor.waiting) < MOST:
+        room = MOST if self.lossless or not isinstance(item, Samples) else LARGEST // max(1, item.values.nbytes)
+        if len(cursor.waiting) < min(MOST, room):
             return item
         cursor.dropped += len(cursor.waiting)
         cursor.waiting.clear()

@@ -182,3 +182,20 @@ def test_a_feed_that_is_stopped_while_a_pipeline_reads_by_itself_ends_its_own_th
     drawer.join(30.0)
     eventually(lambda: all(each.name != "capture-cam" for each in threading.enumerate()), "the end of its thread")
     feed.close()
+
+
+class Broken:
+    """A capture with a fault of its own."""
+
+    def run(self, feed: Feed) -> None:
+        raise IndexError("no such thing")
+
+    def interrupt(self) -> None:
+        """It never waits."""
+
+
+def test_a_capture_that_fails_in_a_way_that_it_should_not_is_told() -> None:
+    feed = Feed(PLAN)
+    feed.start(Broken())
+    eventually(lambda: "unexpected IndexError: no such thing" in str(feed.health().error), "what has happened")
+    feed.close()

@@ -15,7 +15,7 @@ from edge_infer.config.plan import SourcePlan
 from edge_infer.engine.capture import LocalCapture, reader_capture
 from edge_infer.engine.feed import Cursor, Feed
 from edge_infer.engine.frame import Captured, Line, Samples
-from edge_infer.engine.stream import MOST, Stream, make_feed
+from edge_infer.engine.stream import LARGEST, MOST, Stream, make_feed
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.slots import TO_READER
 from edge_infer.readers.sources import Block, Reading, Words
@@ -57,6 +57,17 @@ def test_a_pipeline_that_falls_behind_begins_anew_and_knows_it() -> None:
     taken = drain(feed, slow)
     assert [(item.number, item.gap) for item in taken] == [(MOST + 1, True), (MOST + 2, False)]
     assert slow.dropped == MOST
+
+
+def test_a_reader_of_long_stretches_does_not_fill_the_memory() -> None:
+    feed, whole = Stream(SIGNAL), np.zeros((LARGEST // 4 // 8, 1), np.float32)  # the eighth part of what may wait
+    slow = feed.attach()
+    for number in range(1, 14):
+        item = Samples(whole if number % 2 else whole[:1], 100.0, 0.0, time.monotonic(), number)
+        feed.offer(number, lambda item=item: item)  # type: ignore[misc]
+        assert sum(each.values.nbytes for each in slow.waiting if isinstance(each, Samples)) <= LARGEST
+    assert slow.dropped == 8
+    assert [each.gap for each in slow.waiting] == [True, False, False, False, False]
 
 
 class Tape:
