@@ -22,10 +22,13 @@ class Side:
 
     It changes when every look for ``span`` seconds, and at least `FRAMES` of them, found the point on the other side,
     the first `UNSEEN` of them beyond the margin; ``since`` is the first of these. What has no side yet needs no margin,
-    and two frames.
+    and two frames. What is back before so many looks has been there if it was for ``span`` seconds on its way from one
+    look to the next, and `UNSEEN` of them found it there: pictures may be far apart. ``changed`` is ``since`` of the
+    side that holds.
     """
 
     settled: bool | None = None
+    changed: Instant | None = None
     since: Instant | None = None
     leaning: bool | None = None
     looks: int = 0
@@ -35,10 +38,15 @@ class Side:
     """How far that had to be, then."""
     longest: tuple[float, int] = (0.0, 0)
     """The longest that it was there, in seconds and in frames."""
+    last: tuple[float, float] | None = None
+    """When and how far from the border it was seen last."""
+    over: float = 0.0
+    """When it went to the other side, if it went straight from one look to the next."""
 
     def look(self, distance: float, margin: float, now: Instant, span: float) -> bool:
         """One look: ``distance`` to the border, positive on the true side. Whether the side has changed now."""
         beyond = -distance if self.settled else distance
+        passed, self.last = self._passed(distance, now), (now.moment, distance)
         if beyond > self.farthest:
             self.farthest, self.margin = beyond, margin
         least = margin if self.settled is not None else 0.0
@@ -46,10 +54,14 @@ class Side:
         if side is None and self.looks >= UNSEEN and (distance > 0.0) == self.leaning:
             side = self.leaning
         if side is None or side == self.settled:
+            if self.cut_short() and beyond < 0.0 and passed - self.over >= span - ROUNDING:
+                self._change()
+                self.look(distance, margin, now, span)
+                return True
             self.leaning, self.looks = None, 0
             return False
         if side != self.leaning:
-            self.leaning, self.looks, self.since = side, 0, now
+            self.leaning, self.looks, self.since, self.over = side, 0, now, passed
         self.looks += 1
         assert self.since is not None
         self.longest = max(self.longest, (now.moment - self.since.moment, self.looks))
@@ -68,6 +80,16 @@ class Side:
             return False
         if now.moment - self.since.moment < span - ROUNDING:
             return False
-        self.settled, self.leaning, self.looks = self.leaning, None, 0
-        self.farthest, self.longest = -math.inf, (0.0, 0)
+        self._change()
         return True
+
+    def _change(self) -> None:
+        self.settled, self.changed, self.leaning, self.looks = self.leaning, self.since, None, 0
+        self.farthest, self.longest = -math.inf, (0.0, 0)
+
+    def _passed(self, distance: float, now: Instant) -> float:
+        """When it passed the border on its way from the last look, if it did; else now."""
+        if self.last is None or self.last[1] * distance >= 0.0:
+            return now.moment
+        moment, before = self.last
+        return moment + (now.moment - moment) * before / (before - distance)

@@ -28,6 +28,11 @@ FIRST_SPEED: Final = 3.0
 """Standard deviation of the speed of what was seen once, in sizes a second."""
 GROWTH: Final = 0.2
 """How much a width or height changes in a second, as a share of it."""
+STRAIGHT: Final = 4
+"""In so many places at least something was seen that is known to have gone straight, and for so many seconds."""
+STRAIGHT_FOR: Final = 0.5
+CROOKED: Final = 3.0
+"""How many times the variance of a measured place it may be off a straight line."""
 
 
 @dataclass(slots=True)
@@ -68,14 +73,38 @@ class Motion:
         """These rows, then those of the other."""
         return Motion(*(np.concatenate((getattr(self, f.name), getattr(other, f.name))) for f in fields(self)))
 
-    def predict(self, seconds: float | Rows) -> None:
+    def predict(self, seconds: float | Rows, acceleration: float = ACCELERATION) -> None:
         """Moves all boxes ahead in time; ``[n, 1]`` seconds are for each its own."""
-        push = (ACCELERATION * _size(self.place)[:, None]) ** 2
+        push = (acceleration * _size(self.place)[:, None]) ** 2
         self.place[:, :2] += self.speed * seconds
         self.variance[:, :2] += seconds * (2 * self.shared + seconds * self.drift) + push * (seconds**3 / 3)
         self.variance[:, 2:] += (GROWTH * self.place[:, 2:]) ** 2 * seconds
         self.shared += seconds * self.drift + push * (seconds**2 / 2)
         self.drift += push * seconds
+
+    def steady(self, row: int, path: Rows, moment: float, *, sure: bool = False) -> None:
+        """Puts a row on the straight line through where it was seen, ``[n, 3]`` as moment, x, y, if it went straight.
+
+        The filter has to believe its last steps, for things stop and turn; how it went on the whole tells better where
+        it is while it is not seen. Only who is ``sure`` that it went on so knows it any better than the filter did.
+        """
+        if len(path) < STRAIGHT or path[-1, 0] - path[0, 0] < STRAIGHT_FOR:
+            return
+        noise = _noise(self.place[[row]])[0, :2]
+        times = path[:, 0] - path[:, 0].mean()
+        spread = float((times**2).sum())
+        middle = path[:, 1:].mean(axis=0)
+        speed = (times[:, None] * path[:, 1:]).sum(axis=0) / spread
+        off = path[:, 1:] - middle - times[:, None] * speed
+        if ((off**2).sum(axis=0) / (len(path) - 2) > CROOKED * noise).any():
+            return
+        ahead = moment - path[:, 0].mean()
+        self.place[row, :2], self.speed[row] = middle + speed * ahead, speed
+        if not sure:
+            return
+        self.drift[row] = noise / spread
+        self.shared[row] = self.drift[row] * ahead
+        self.variance[row, :2] = noise / len(path) + self.drift[row] * ahead**2
 
     def distances(self, measured: Rows) -> tuple[Rows, Rows]:
         """``[n, m]``: squared Mahalanobis distances of m boxes, and these plus what the uncertainty itself costs.

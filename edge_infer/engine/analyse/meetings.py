@@ -13,6 +13,8 @@ SURE: Final = 0.5
 """By how much, in squared distances, the other way round has to fit better where one was hidden."""
 SURE_OF_SEEN: Final = 2.0
 """The same where each had a box all the time, of which one may have been a stray one."""
+CALM: Final = 0.7
+"""How much the speed of both is believed to change in a second, in sizes a second: who pass each other walk on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Meetings:
     def predict(self, seconds: float) -> None:
         """Time goes by."""
         for meeting in self._open.values():
-            meeting.motion.predict(seconds)
+            meeting.motion.predict(seconds, CALM)
 
     def begin(self, hidden: Track, other: Track, motion: Motion, moment: float, *, seen: bool) -> None:
         """``hidden``, which was about to be where ``other`` is, is not ``seen``, or where it was not expected."""

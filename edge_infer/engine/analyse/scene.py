@@ -119,7 +119,7 @@ class Scene:
             for (visit, when), distance, margin in zip(looks, distances, limits, strict=True):
                 side = visit.sides.setdefault(zone.plan.name, Side())
                 if side.look(distance, margin, when, self._least) and side.settled:
-                    visit.stays[zone.plan.name] = Stay(side.since or when)
+                    visit.stays[zone.plan.name] = Stay(side.changed or when)
         for line in self._lines:
             anchors = points[line.plan.anchor]
             each = zip(looks, line.distances(anchors).tolist(), margins.tolist(), anchors.tolist(), strict=True)
@@ -133,14 +133,14 @@ class Scene:
         for zone in self._plan.zones:
             side = visit.sides.get(zone.name)
             if side is not None and side.wait(now, self._least) and side.settled:
-                visit.stays[zone.name] = Stay(side.since or now)
+                visit.stays[zone.name] = Stay(side.changed or now)
         for line in self._lines:
             passage = visit.passages.get(line.plan.name)
             if passage is not None and passage.wait(now):
                 self._cross(visit, line, passage)
 
     def _cross(self, visit: Visit, line: Line, passage: Passage) -> None:
-        if line.between(passage.before, passage.after):
+        if line.between(*passage.way):
             visit.crossed.append((line.plan, "left" if passage.to_left else "right"))
         else:
             visit.around.add(line.plan.name)
@@ -205,7 +205,7 @@ class Scene:
             return []
         for line in self._lines:
             passage = visit.passages.get(line.plan.name)
-            if passage is not None and passage.side.cut_short():
+            if passage is not None and passage.cut_short():
                 self._cross(visit, line, passage)
         news = self._crossings(track, visit, now)
         told = {"score": track.best, "box": self._box(track)}

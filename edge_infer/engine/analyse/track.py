@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from edge_infer.engine.analyse.instant import Instant
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.engine.analyse.instant import ROUNDING, Instant
 from edge_infer.engine.geometry import Box
 from edge_infer.engine.tasks.detection import Found
 
@@ -17,6 +21,9 @@ STILL_WITHIN: Final = 0.3
 """Sizes within which an object that stands still may tremble."""
 STILL_AFTER: Final = 5.0
 """Seconds after which what has not moved stands still."""
+WAY: Final = 1.5
+"""Seconds of its way that are remembered, in `SIGHTINGS` places at most."""
+SIGHTINGS: Final = 40
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +54,8 @@ class Track:
     doubts: list[tuple[tuple[float, float, float, float], Instant]] = field(default_factory=list)
     """Where and when it was seen while that was to be proved; whoever looks at it then takes them out."""
     votes: dict[tuple[int, str], float] = field(default_factory=dict)
+    path: deque[tuple[Instant, float, float]] = field(default_factory=lambda: deque(maxlen=SIGHTINGS))
+    """When and where its centre was seen."""
     _still_at: tuple[float, float] = (0.0, 0.0)
 
     @property
@@ -62,7 +71,28 @@ class Track:
         """It was seen again."""
         self.seen, self.score, self.box, self.missed, self.unseen = now, found.score, found.box, 0, 0.0
         self.hits += 1
+        self.mark()
         self.vote(found)
+
+    def mark(self) -> None:
+        """Remembers where it was seen."""
+        xmin, ymin, xmax, ymax = self.box
+        self.path.append((self.seen, (xmin + xmax) / 2, (ymin + ymax) / 2))
+        while self.seen.moment - self.path[0][0].moment > WAY + ROUNDING:
+            self.path.popleft()
+
+    def way(self) -> NDArray[np.float64]:
+        """Moments and places of its last sightings, ``[n, 3]``."""
+        return np.array([(when.moment, x, y) for when, x, y in self.path], np.float64).reshape(-1, 3)
+
+    def sightings(self) -> list[tuple[tuple[float, float, float, float], Instant]]:
+        """Where and when it was seen, about as large as it is now."""
+        return [((x, y, *self.place[2:]), when) for when, x, y in self.path]
+
+    def unmark(self, since: float) -> None:
+        """What was seen from then on was not this object."""
+        while self.path and self.path[-1][0].moment >= since:
+            self.path.pop()
 
     def vote(self, found: Found) -> None:
         """The label with the largest sum of scores is the object's, until it was told."""

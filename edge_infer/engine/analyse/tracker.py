@@ -53,6 +53,8 @@ STILL_PATIENCE: Final = 10.0
 USUAL_GAIN: Final = 0.1
 PAUSE: Final = 1.5
 """Usual intervals between two frames; of a longer one no more than this is time in which an object was missed."""
+GAP: Final = 2.5
+"""Usual intervals from which on a longer one counts by the way that an object has gone, not by its last steps."""
 FORESIGHT: Final = 1.0
 """Seconds that are looked ahead from one frame to the next; nobody knows where things go between slow pictures."""
 MOST: Final = 500
@@ -65,6 +67,7 @@ class _Fork:
 
     motion: Motion
     seen: Instant
+    since: float
     score: float
     box: Box
     missed: int
@@ -131,12 +134,16 @@ class Tracker:
         interval = max(0.0, moment - self._last) if math.isfinite(self._last) else 0.0
         self._usual += (interval - self._usual) * (USUAL_GAIN if self._usual else 1.0)
         self._step = min(interval, PAUSE * self._usual)
-        self._last = moment
+        before, self._last = self._last, moment
         for row, track in enumerate(self.tracks):
             if track.still and track.missed:  # what stood still and is hidden stays where it is
                 self._motion.speed[row] = self._motion.shared[row] = self._motion.drift[row] = 0.0
                 reach = (STILL_WITHIN**2) * track.place[2] * track.place[3]
                 self._motion.variance[row] = np.minimum(self._motion.variance[row], reach)
+        if seconds > GAP * self._usual:
+            for row, track in enumerate(self.tracks):
+                if track.number and not track.missed and track not in self._forks:
+                    self._motion.steady(row, track.way(), before)
         self._motion.predict(seconds)
         for fork in self._forks.values():
             fork.motion.predict(seconds)
@@ -187,8 +194,32 @@ class Tracker:
             row, track = rows[place], self.tracks[rows[place]]
             fork = self._forks.setdefault(track, self._fork(row, track))
             fork.hits, fork.far = 0, True
-            self._motion.put(row, Motion.at(measured[[column]]), 0)  # where it was last may have been a stray box
+            if not self._adopt(row, fork, measured[[column]]):
+                self._motion.put(row, Motion.at(measured[[column]]), 0)  # where it was last may have been a stray box
             matched[row] = column
+
+    def _adopt(self, row: int, fork: _Fork, box: Rows) -> bool:
+        """Whether what began in another place since a track was seen, and is going just there, is that same object.
+
+        Then where that was seen is where this was: it is not known for sure, but will be, or all of it is taken back.
+        """
+        track = self.tracks[row]
+        young = [
+            place
+            for place, other in enumerate(self.tracks)
+            if not other.number and other.class_id == track.class_id and other.first.moment > fork.seen.moment
+        ]
+        squared, _ = self._motion.take(young).distances(box)
+        best = int(squared[:, 0].argmin()) if young else -1
+        if best < 0 or squared[best, 0] > SURPRISE:
+            return False
+        heir = self.tracks[young[best]]
+        self._motion.put(row, self._motion, young[best])
+        fork.since = heir.first.moment
+        track.unmark(fork.since)
+        track.path.extend(heir.path)
+        track.doubts = heir.sightings()
+        return True
 
     def _try_forks(self, matched: dict[int, int], measured: Rows, classes: NDArray[np.int64], sure: list[int]) -> None:
         """What is missing again right after it was found may still be where it was going before."""
@@ -202,6 +233,10 @@ class Tracker:
             column = min(free, key=lambda column: cost[0, column], default=-1)
             if column >= 0 and squared[0, column] < GATE and cost[0, column] < UNASSIGNED:
                 self._go_back(row, track, fork)
+                again = self._fork(row, track)
+                if self._adopt(row, again, measured[[column]]):
+                    again.hits, again.far = 0, True
+                    self._forks[track] = again
                 matched[row] = column
 
     def _go_back(self, row: int, track: Track, fork: _Fork) -> None:
@@ -210,6 +245,7 @@ class Tracker:
         track.seen, track.score, track.box = fork.seen, fork.score, fork.box
         track.missed, track.unseen = fork.missed, fork.unseen
         track.hits -= fork.hits
+        track.unmark(fork.since)
         track.doubts.clear()
         del self._forks[track]
 
@@ -233,6 +269,7 @@ class Tracker:
                 self._motion.put(other, meeting.motion, 1)
                 for track in (meeting.hidden, meeting.other):
                     self._forks.pop(track, None)
+                    track.unmark(meeting.since)
                     track.doubts.clear()
             elif meeting.hidden in self._forks:  # it may be a stray box that was taken for it
                 continue
@@ -263,6 +300,8 @@ class Tracker:
             if others:
                 _, other = max(others)
                 motion = self._motion.take([row, other])
+                for place, one in enumerate((track, self.tracks[other])):
+                    motion.steady(place, one.way(), self._last, sure=True)
                 self._meetings.begin(
                     track, self.tracks[other], motion, self._last, seen=math.isfinite(surprise.get(row, math.inf))
                 )
@@ -287,7 +326,7 @@ class Tracker:
 
     def _fork(self, row: int, track: Track) -> _Fork:
         again, motion = track.missed > 0, self._motion.take([row])
-        return _Fork(motion, track.seen, track.score, track.box, track.missed, track.unseen, again)
+        return _Fork(motion, track.seen, self._last, track.score, track.box, track.missed, track.unseen, again)
 
     def _begin(self, objects: Sequence[Found], measured: Rows, taken: set[int], now: Instant) -> None:
         fresh = [c for c, found in enumerate(objects) if c not in taken and found.score >= self._threshold]
@@ -302,13 +341,14 @@ class Tracker:
             place = tuple(measured[column].tolist())
             track = Track(now, now, found.class_id, found.label, found.score, found.box, found.score, place)
             track.vote(found)
+            track.mark()
             track.rest(now.moment)
             track.still_since = now.moment
             self.tracks.append(track)
 
     def _update(self, now: Instant) -> None:
         places = self._motion.place.tolist()
-        for track, place in zip(self.tracks, places, strict=True):
+        for row, (track, place) in enumerate(zip(self.tracks, places, strict=True)):
             fork = self._forks.get(track)
             track.place, track.doubtful = tuple(place), self._is_far(track)
             if fork is not None:  # for the object where it was, this frame is one that did not show it
@@ -316,6 +356,8 @@ class Tracker:
             if track.first is not now:
                 track.frames += 1
             if track.seen is not now:
+                if not track.missed and track.number:
+                    self._motion.steady(row, track.way(), self._last)
                 track.missed += 1
                 track.unseen += self._step
                 continue

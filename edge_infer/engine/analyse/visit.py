@@ -27,29 +27,40 @@ class Stay:
 
 @dataclass(slots=True)
 class Passage:
-    """One object and one line: the side, the last point that was surely on it, and the first on the other."""
+    """One object and one line: the side, the last point that was surely on it, and the first on the other.
+
+    ``way`` is these two when it has crossed last.
+    """
 
     side: Side = field(default_factory=Side)
     before: Point = (0.0, 0.0)
     after: Point = (0.0, 0.0)
     to_left: bool = False
+    way: tuple[Point, Point] = ((0.0, 0.0), (0.0, 0.0))
 
     def look(self, distance: float, margin: float, point: Point, now: Instant) -> bool:
-        """One look; whether it is on the other side now."""
+        """One look; whether it has come to the other side, where it may not be any more."""
         before = self.side.settled
-        if before is not None and distance * (1 if before else -1) > margin:
-            self.before = point
         changed = self.side.look(distance, margin, now, ACROSS)
+        if changed:
+            self._cross(to_left=not before)
+        if before is None or (not changed and distance * (1 if before else -1) > margin):
+            self.before = point
         if self.side.looks == 1:
             self.after = point
-        if changed and before is None:
-            self.before = point
-        self.to_left = not before
         return changed and before is not None
 
     def wait(self, now: Instant) -> bool:
         """A frame that does not show it; whether it is taken to be on the other side now."""
-        return self.side.wait(now, ACROSS)
+        return self.side.wait(now, ACROSS) and self._cross(to_left=bool(self.side.settled))
+
+    def cut_short(self) -> bool:
+        """It is gone; whether it was on its way to the other side."""
+        return self.side.cut_short() and self._cross(to_left=not self.side.settled)
+
+    def _cross(self, *, to_left: bool) -> bool:
+        self.to_left, self.way, self.before = to_left, (self.before, self.after), self.after
+        return True
 
 
 @dataclass(slots=True)
