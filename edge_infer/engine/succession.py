@@ -165,8 +165,10 @@ class Succession:
         fresh.compared(fresh.plan)
         model = fresh.plan.model
         log.info(
-            "pipeline %s: %s (%s) serves on %s; loaded in %.0f ms, during which other threads waited %.0f ms at most",
-            self.plan.name, model.title, model.sha256[:8], self.plan.source, switch.seconds * 1000, switch.pause * 1000,
+            "pipeline %s: %s (%s) serves on %s, threads: %d; loaded in %.0f ms, during which other threads waited "
+            "%.0f ms at most",
+            self.plan.name, model.title, model.sha256[:8], self.plan.source, fresh.plan.threads, switch.seconds * 1000,
+            switch.pause * 1000,
         )  # fmt: skip
         if fresh is not before and model != before.plan.model:
             self._voice.nothing(fresh, "model_changed")
