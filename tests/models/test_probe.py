@@ -252,8 +252,7 @@ def test_the_parent_stays_small() -> None:
 def test_closing_ends_the_child_and_may_be_done_twice(assets: Path) -> None:
     child = Probe()
     child.examine(ModelRequest("m", str(assets / "models" / FACES)))
-    assert child._process is not None
-    pid = child._process.pid
+    pid = _pid(child)
     child.close()
     child.close()
     with pytest.raises(ProcessLookupError):
