@@ -13,6 +13,7 @@ from typing import Annotated, Final
 from edge_infer.codec import Range, Size, decode, loads
 from edge_infer.errors import WireError
 from edge_infer.messages import Boot, Name
+from edge_infer.publisher.bucket import Bucket
 from edge_infer.publisher.keepsake import Keepsake
 from edge_infer.rooms import Handover
 from edge_infer.slate import Slate
@@ -26,8 +27,13 @@ MOST_BYTES: Final = 30 << 20
 WRITE_EVERY: Final = 20.0
 """Seconds between two writes of the file at least: what begins in between stays open after a power cut."""
 WEAR: Final = 200
-"""Bytes a second that the file may cost the card in the long run (17 MB a day): a large one is written less often."""
+"""Bytes a second that the file may cost the card in the long run (17 MB a day): where events never rest, or the file is
+large, it is written less often."""
 PAGE: Final = 4096
+AROUND: Final = 3
+"""Pages that a new file costs beside its own: of its folder, of its inode, and of what is free (ext4, as measured)."""
+SAVED: Final = 4
+"""Writes of a small file that may come in a row, after a rest."""
 _Seq = Annotated[int, Range(1, 2**53)]
 
 
@@ -69,6 +75,7 @@ class EventNotes:
         self._clock = clock
         self._file = Keepsake(Noted, FILE, MOST_BYTES, "events that are open now may stay open at the broker")
         self._write_at = -math.inf
+        self._wear = Bucket(WEAR, clock, burst=SAVED * (1 + AROUND) * PAGE / WEAR)
 
     def read(self, folder: Path) -> Noted:
         """From memory, where the publisher alone has died; else from the file."""
@@ -87,10 +94,11 @@ class EventNotes:
     @property
     def due(self) -> bool:
         """Whether the file may be written again."""
-        return self._clock() >= self._write_at
+        return self._clock() >= self._write_at and not self._wear.pause()
 
     def file(self, folder: Path, noted: bytes) -> bool:
-        """Writes the file; False when that failed."""
-        pages = math.ceil(len(noted) / PAGE)
-        self._write_at = self._clock() + max(WRITE_EVERY, pages * PAGE / WEAR)
+        """Writes the file, due or not; False when that failed."""
+        if self.due:
+            self._wear.take((math.ceil(len(noted) / PAGE) + AROUND) * PAGE)
+        self._write_at = self._clock() + WRITE_EVERY
         return self._file.put(folder, noted)

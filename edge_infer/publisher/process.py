@@ -218,7 +218,7 @@ class Publisher:
         self._learn_ends()
         self._outbox.ended(down.boot, down.tallies)
         self._end_events(down.reason, lambda boot: boot == down.boot)
-        self._greeting_due = not self._greeted  # it may have died with our greeting: the next one gets another
+        self._greeting_due = True  # the next one has to know that somebody hears it, should that one die before it
         if down.boot == self._boot:
             self._health.report = None
             self._states.all_null(down.reason, down.boot)

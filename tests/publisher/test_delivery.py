@@ -178,6 +178,18 @@ def test_an_engine_that_died_with_the_greeting_is_not_waited_for(broker: Broker,
     room.wait_acked(1)
 
 
+def test_an_engine_that_begins_under_a_publisher_is_greeted_and_knows_that_it_was_heard(
+    broker: Broker, room: Room
+) -> None:
+    room.start(plan(mqtt_plan(broker.port)))
+    room.wait(lambda: room.hellos == 1, "greeting")
+    room.hand_over(result(1))
+    room.wait_acked(1)
+    room.tell(EngineDown("engine_failed", BOOT))
+    room.tell(EngineUp("bbbbbb"))
+    room.wait(lambda: room.hellos == 2, "greeting of the next engine")
+
+
 def test_gaps_are_counted_and_repetitions_are_not_sent(broker: Broker, room: Room) -> None:
     with Subscriber(broker.port) as subscriber:
         room.start(plan(mqtt_plan(broker.port)))

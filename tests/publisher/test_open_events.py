@@ -13,7 +13,17 @@ from edge_infer.codec import ABSENT, decode, loads
 from edge_infer.config.plan import ZonePlan
 from edge_infer.messages import Event
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.event_notes import FILE, MOST, MOST_BYTES, WRITE_EVERY, EventNotes
+from edge_infer.publisher.event_notes import (
+    AROUND,
+    FILE,
+    MOST,
+    MOST_BYTES,
+    PAGE,
+    SAVED,
+    WEAR,
+    WRITE_EVERY,
+    EventNotes,
+)
 from edge_infer.publisher.open_events import AHEAD, OpenEvents, events_of
 from edge_infer.publisher.series import Series
 from edge_infer.publisher.topics import Place
@@ -84,16 +94,22 @@ def test_the_card_is_written_seldom(tmp_path: Path) -> None:
     now = 0.0
     known = OpenEvents(EventNotes(clock=lambda: now))
     known.load(tmp_path)
-    times = 0
-    for second in range(100):
+    times, seconds = 0, 1000
+    for second in range(seconds):
         now = float(second)
         known.note(Handover("door", appear(2 * second + 1, second)))
         known.note(Handover("door", replace(appear(2 * second + 2, second - 1), type="leave")))
         known.settle(Series("door", BOOT, "event"), 2 * second + 2)
         times += written(tmp_path, known)
-    assert 2 <= times <= 100 / WRITE_EVERY + 1 + 200 / AHEAD
-    now += WRITE_EVERY + 1
+    each = (1 + AROUND) * PAGE
+    assert 2 * seconds / AHEAD <= times <= seconds * WEAR / each + SAVED + 1 + 2 * seconds / AHEAD
+    now += SAVED * each / WEAR
     assert written(tmp_path, known)
+    known.note(Handover("door", appear(2 * seconds + 1, seconds)))
+    now += WRITE_EVERY - 1
+    assert not written(tmp_path, known)
+    now += 1
+    assert written(tmp_path, known), "after a rest it is soon"
     now += WRITE_EVERY + 1
     assert not written(tmp_path, known), "nothing has changed"
 
