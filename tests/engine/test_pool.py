@@ -171,6 +171,7 @@ def test_what_is_the_same_for_two_pipelines(assets: Path, tmp_path: Path) -> Non
     assert shelf is not None
     assert pool.shelf(plan(name="yard", threshold=0.9, priority=1)) is shelf
     assert pool.shelf(plan(threads=2)) is not shelf
+    assert pool.shelf(plan(affinity=(0,))) is not shelf
     assert pool.shelf(replace(first, model=replace(first.model, sha256="00" * 32))) is not shelf
     assert pool.shelf(replace(first, model=replace(first.model, state=(("a", "b"),)))) is None
     heard = resolve(ModelRequest("wake", str(put(assets, tmp_path, WAKE_WORD))))
