@@ -127,8 +127,7 @@ class FrameReceiver(Closing):
         return Frame(pixels, memory.format.color, held.wall, held.monotonic, held.number)
 
     def close(self) -> None:
-        """Forgets the memory and closes the channel; may be called twice."""
-        self._held, self._lies_in, self._memory = None, None, None
+        """Closes the channel; may be called twice. What is held stays for a pipeline that is about to take it."""
         self._channel.close()
 
     def _holding(self) -> tuple[FrameReady, _Memory]:

@@ -130,6 +130,21 @@ def test_a_reader_that_counts_wildly_stays_within_what_a_report_can_hold(ends: t
     assert decode(PipelineHealth, encode(watch.health(0.0, 1))).dropped == MOST
 
 
+def test_a_pipeline_that_takes_a_frame_while_its_source_is_closed_gets_it(ends: tuple[Channel, Channel]) -> None:
+    reader, engine = ends
+    feed = Feed(PLAN)
+    cursor = feed.attach()
+    feed.start(ReaderCapture(engine))
+    writer = SlotWriter(reader, Orientation())
+    eventually(lambda: writer.greetings or writer.poll(), "greeting")
+    writer.write(picture(7))
+    assert feed.wait(cursor, 5.0)
+    feed.close()
+    taken = feed.next(cursor, 0.0)
+    assert isinstance(taken, Frame)
+    assert (taken.pixels == 7).all()
+
+
 FLOOD = """
 import os, sys
 end = int(sys.argv[1])
