@@ -76,14 +76,16 @@ class Turns:
         return bool(self._waiting)
 
     def take(self, turn: Turn, timeout: float) -> bool:
-        """Waits up to ``timeout`` seconds for its turn; who asks again has waited since it asked first."""
+        """Waits up to ``timeout`` seconds for its turn; who asks again has waited since it asked first.
+
+        What is kept for one that asks again goes to nobody between: who wants several cores would never have them all.
+        """
         with self._lock:
             turn.since = turn.since or self._clock()
             self._waiting.append(turn)
             self._give()
             if not turn.given.wait_for(lambda: turn.began, timeout):
                 self._waiting.remove(turn)
-                self._give()  # whom it kept waiting may fit
                 return False
             return True
 

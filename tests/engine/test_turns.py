@@ -136,17 +136,29 @@ def test_who_wants_several_cores_gets_them_though_others_would_fit_before() -> N
     assert board.end(wide) == [narrow]
 
 
-def test_who_gives_up_waiting_lets_those_behind_it_go() -> None:
+def test_who_gives_up_waiting_lets_those_behind_it_go_when_they_ask_again() -> None:
     board = Board(cores=2)
     board.running()
+    wide, narrow = board.pipeline(cores=2), board.pipeline()
+    assert not board.turns.take(wide, 0.0)
+    assert board.turns.take(narrow, 0.0)
+
+
+def test_what_is_kept_for_one_that_asks_again_goes_to_nobody_between() -> None:
+    board = Board(cores=2)
+    one, two = board.running(), board.running()
     wide, narrow = board.pipeline(cores=2), board.pipeline()
     asking = threading.Thread(target=board.turns.take, args=(wide, 0.5))
     asking.start()
     eventually(lambda: wide.since, "a pipeline that waits")
     board.wait(narrow)
-    eventually(lambda: board.given == [narrow], "the turn of who fits")
+    board.turns.end(one)
     asking.join()
-    assert not wide.began
+    assert board.given == []
+    board.wait(wide)
+    eventually(lambda: wide in board.turns._waiting, "that it asks again")
+    assert board.end(two) == [wide]
+    assert board.end(wide) == [narrow]
 
 
 def test_a_run_that_hangs_holds_up_nobody_for_ever_and_gives_back_nothing_twice() -> None:
