@@ -49,7 +49,8 @@ class Followed:
         room -= len(dumps(encode(head.state(counts={}, zones={} if zones else ABSENT, lines={} if lines else ABSENT))))
         rows = [("counts", label, number) for label, number in by_number]
         rows += [(kind, name, value) for kind, group in kinds for name, value in group.items()]  # type: ignore[misc]
-        kept = rows[: fitting([len(dumps({name: encode(value)})) - 1 for _, name, value in rows], room)]
+        sizes = (len(dumps({name: encode(value)})) - 1 for _, name, value in rows)
+        kept = rows[: fitting(sizes, len(rows), room)]
         outcome = {
             kind: {name: value for of, name, value in kept if of == kind} for kind in ("counts", "zones", "lines")
         }

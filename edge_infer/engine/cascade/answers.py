@@ -45,8 +45,8 @@ class Answers:
         """All together, and each; those that do not fit are left out and counted in ``more``."""
         state = replace(self._total(head, room), answers=())
         told = [_answer(each, head, room) for each in self.each]
-        sizes = [len(dumps(encode(answer))) + 1 for answer in told]
-        kept = min(MOST, fitting(sizes, room - len(dumps(encode(state)))))
+        sizes = (len(dumps(encode(answer))) + 1 for answer in told)
+        kept = min(MOST, fitting(sizes, len(told), room - len(dumps(encode(state)))))
         left_out = len(told) - kept + (state.more or 0)
         return replace(state, answers=tuple(told[:kept]), more=left_out or ABSENT)
 

@@ -12,7 +12,7 @@ What it returns *must* follow `Findings`: it knows how to say itself on the wire
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
 
@@ -109,8 +109,8 @@ def fitted(
         about = len(',"parent":') + len(dumps(encode(whole.parent))) if isinstance(whole.parent, Parent) else 0
         if HEAD + about + len(items) * each + sum(map(_most_bytes, texts)) <= room:
             return whole
-    sizes = [len(dumps(encode(item))) + 1 for item in items]
-    kept = min(most, fitting(sizes, room - len(dumps(encode(make((), ABSENT))))))
+    sizes = (len(dumps(encode(item))) + 1 for item in items)  # asked for until it is known how many fit
+    kept = min(most, fitting(sizes, len(items), room - len(dumps(encode(make((), ABSENT))))))
     return make(items[:kept], len(items) - kept or ABSENT)
 
 
@@ -119,16 +119,16 @@ def _most_bytes(text: str) -> int:
     return len(text) * (2 if text.isascii() and text.isprintable() else 6)
 
 
-def fitting(sizes: list[int], room: int) -> int:
-    """How many items of these sizes, a comma each included, fit; room is kept for ``more`` unless all do."""
-    if sum(sizes) <= room:
-        return len(sizes)
-    room -= len(f',"more":{len(sizes)}')
+def fitting(sizes: Iterable[int], many: int, room: int) -> int:
+    """How many of ``many`` items of these sizes, a comma included, fit; room is kept for ``more`` unless all do."""
+    beside_more, kept, used = room - len(f',"more":{many}'), many, 0
     for count, size in enumerate(sizes):
-        room -= size
-        if room < 0:
-            return count
-    return len(sizes)
+        used += size
+        if used > beside_more:
+            kept = min(kept, count)
+        if used > room:
+            return kept
+    return many
 
 
 def fraction(value: float) -> float:

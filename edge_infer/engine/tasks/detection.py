@@ -80,7 +80,8 @@ def count_state(head: Head, labels: list[str], room: int) -> State:
     """A state of counts by label, sorted by name; the rarest are cut where not all fit, and counted in ``more``."""
     counts = Counter(labels)
     room -= len(dumps(encode(head.state(counts={}))))
-    kept = fitting([len(dumps({label: number})) - 1 for label, number in counts.most_common()], room)
+    sizes = (len(dumps({label: number})) - 1 for label, number in counts.most_common())
+    kept = fitting(sizes, len(counts), room)
     chosen = dict(sorted(counts.most_common(kept)))
     return head.state(counts=chosen, more=len(counts) - kept or ABSENT)
 
