@@ -58,7 +58,7 @@ def pipeline(**settings: object) -> PipelinePlan:
 
 def judge(scene: Scene, fps: float, seed: int, plan: PipelinePlan, dropped: float = 0.2) -> Account:
     """Runs tracker, zones, lines and events over a scene and compares."""
-    account, told = Account(), list[Happening]()
+    account, told, entered = Account(), list[Happening](), Counter[str]()
     numbers = itertools.count(1)
     follow = Follow(plan, lambda: next(numbers))
     last: dict[int, int] = {}
@@ -70,7 +70,7 @@ def judge(scene: Scene, fps: float, seed: int, plan: PipelinePlan, dropped: floa
         told += news
         assert isinstance(followed, Followed)
         _count_switches(account, last, shot, followed)
-        entered = Counter(happening.type for happening in told if happening.zone)
+        entered.update(happening.type for happening in news if happening.zone)
         inside = sum(count for _, labels in followed.zones for _, count in labels)
         account.unequal += inside != entered["enter"] - entered["exit"]
     _compare(account, [_patient(due, moments, fps) for due in scene.due], told)
