@@ -65,19 +65,18 @@ class FrameReceiver(Closing):
     """Borrows the newest frame of a reader; owns the channel, which accepts `FROM_READER`.
 
     One slot is held: the frame that `receive` returned last, until the next one comes. Those of frames that were lent
-    stay with who has them. `skipped` counts frames that were captured and never returned here. A reader that was
-    restarted goes on in the same channel; the numbers of its frames continue those of its predecessor.
+    stay with who has them. A reader that was restarted goes on in the same channel; the numbers of its frames continue
+    those of its predecessor, so that missing ones are frames that were captured and never returned here.
     """
 
     def __init__(self, channel: Channel) -> None:
-        self.skipped = 0
         self._channel = channel
         self._greeted = False
         self._memory: _Memory | None = None
         self._held: FrameReady | None = None
         self._lies_in: _Memory | None = None  # the held frame: its memory outlives the reader that made it
         self._lent: list[_Loan] = []
-        self._last: int | None = None
+        self._last = 0
         self._base = 0
         self._free: deque[SlotFree] = deque()
         self._trouble: ReaderTrouble | None = None
@@ -197,12 +196,9 @@ class FrameReceiver(Closing):
             raise WireError(f"slot {ready.slot} of {memory.format.slots}")
         check_moment(ready.monotonic)
         self._let_go()
-        if self._last is not None and self._base + ready.number <= self._last:
+        if self._base + ready.number <= self._last:
             self._base = self._last  # a new reader counts from 1 again
-        number = self._base + ready.number
-        if self._last is not None:
-            self.skipped += number - self._last - 1 + (before is not None)
-        self._last = number
+        number = self._last = self._base + ready.number
         repeated = ready.repeated and (before is None or before.repeated)
         self._held, self._lies_in = replace(ready, number=number, repeated=repeated), memory
         return self._held

@@ -45,7 +45,7 @@ def test_no_frame_is_ever_written_while_it_is_held(tmp_path: Path, placed: bool)
             lent.append(rig.receiver.lend().pixels)
             if len(lent) == 3:  # the next two have come meanwhile, and others that were skipped
                 assert sealed_with_checksum(lent.pop(0))
-        assert rig.receiver.skipped > 0
+        assert max(seen) - min(seen) >= len(seen)
 
 
 def test_a_new_engine_gets_memory_of_its_own_and_only_new_frames(tmp_path: Path) -> None:
