@@ -23,8 +23,8 @@ class Side:
     It changes when every look for ``span`` seconds, and at least `FRAMES` of them, found the point on the other side,
     the first `UNSEEN` of them beyond the margin; ``since`` is the first of these. What has no side yet needs no margin,
     and two frames. What is back before so many looks has been there if it was for ``span`` seconds on its way from one
-    look to the next, and `UNSEEN` of them found it there: pictures may be far apart. ``changed`` is ``since`` of the
-    side that holds.
+    look to the next, and `UNSEEN` of them found it there: pictures may be far apart. ``changed`` is when it came to the
+    side that holds, on that way.
     """
 
     settled: bool | None = None
@@ -84,12 +84,14 @@ class Side:
         return True
 
     def _change(self) -> None:
-        self.settled, self.changed, self.leaning, self.looks = self.leaning, self.since, None, 0
+        assert self.since is not None
+        self.changed = Instant(self.over, self.since.wall - (self.since.moment - self.over))
+        self.settled, self.leaning, self.looks = self.leaning, None, 0
         self.farthest, self.longest = -math.inf, (0.0, 0)
 
     def _passed(self, distance: float, now: Instant) -> float:
-        """When it passed the border on its way from the last look, if it did; else now."""
-        if self.last is None or self.last[1] * distance >= 0.0:
+        """Since when it has been on this side of the border, if it went straight from the last look to this one."""
+        if self.last is None or self.last[1] == distance:
             return now.moment
         moment, before = self.last
-        return moment + (now.moment - moment) * before / (before - distance)
+        return moment + (now.moment - moment) * before / (before - distance) if before * distance < 0.0 else moment

@@ -268,7 +268,7 @@ def test_what_was_seen_while_in_doubt_counts_once_it_is_sure() -> None:
     watched.frame(box(540), seconds=0.2)
     assert watched.types() == ["appear", "enter"]
     assert watched.told[1].since is not None
-    assert watched.told[1].since.moment == pytest.approx(2.4)
+    assert watched.told[1].since.moment == pytest.approx(2.02, abs=0.05)
 
 
 def test_a_shorter_patience_is_heeded() -> None:
