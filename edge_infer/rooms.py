@@ -329,7 +329,7 @@ class SamplesReady:
     number: Number
     wall: Wall
     monotonic: Uptime
-    rate: float
+    rate: Annotated[float, Range(1e-6, 1e9)]
     channels: Annotated[int, Range(1, 4096)]
     values: Annotated[str, Text(most=4 << 20)]
     gap: bool

@@ -173,6 +173,9 @@ def test_nonsense_of_a_reader_is_told_and_survived() -> None:
     sound = '"number":1,"wall":1,"rate":1,"channels":1,"values":"","gap":false,"repeated":false'
     right.send(f'\0{{"SamplesReady":{{{sound},"monotonic":9e9}}}}'.encode())
     eventually(lambda: "in the future" in str(feed.health().error), "word of a time to come")
+    never = sound.replace('"rate":1', '"rate":5e-324')  # whose samples were captured an eternity ago
+    right.send(f'\0{{"SamplesReady":{{{never},"monotonic":1}}}}'.encode())
+    eventually(lambda: "rate" in str(feed.health().error), "word of a rate that is none")
     for faults in (2**53, 0, 2**53):
         right.send(f'\0{{"SamplesReady":{{{sound},"monotonic":1,"faults":{faults}}}}}'.encode())
     eventually(lambda: feed.health().faults == 2**53, "what a report can hold at most")
