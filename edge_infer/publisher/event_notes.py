@@ -30,9 +30,9 @@ WEAR: Final = 200
 """Bytes a second that the file may cost the card in the long run (17 MB a day): where events never rest, or the file is
 large, it is written less often."""
 PAGE: Final = 4096
-AROUND: Final = 3
-"""Pages that a new file costs beside its own: of its folder, of its inode, and of what is free (ext4, as measured)."""
-SAVED: Final = 4
+AROUND: Final = 4
+"""Pages that a new file costs beside its own: of its folder, of inodes, and of what is free (ext4, as measured)."""
+SAVED: Final = 2
 """Writes of a small file that may come in a row, after a rest."""
 _Seq = Annotated[int, Range(1, 2**53)]
 

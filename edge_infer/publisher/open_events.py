@@ -16,7 +16,7 @@ from edge_infer.publisher.event_notes import MOST, EventNotes, Last
 from edge_infer.publisher.series import Series
 from edge_infer.rooms import Handover
 
-AHEAD: Final = 100
+AHEAD: Final = 128
 """Numbers of a boot that may be given before the file is written again, due or not. Who goes on from the file leaves
 them out: an end under a number that a subscriber knows would be taken for a repetition."""
 _ENDS: Final[dict[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end"}

@@ -36,8 +36,9 @@ LATE_AFTER: Final = 10.0
 """Seconds in which a message finds no place on its way: it is late then, and newer ones go first."""
 REMOVE_AFTER: Final = 0.3
 """Seconds after which what was delivered leaves the disk: a kill before that sends it twice."""
-ACCOUNT_EVERY: Final = 60.0
-"""Seconds between two commits while everything is acknowledged: each writes 4 KiB and more."""
+ACCOUNT_EVERY: Final = 120.0
+"""Seconds between two commits while everything is acknowledged: each costs the card some 24 KiB, with what the file
+system writes around it."""
 OPEN_AGAIN: Final = 5.0
 """Seconds until a disk that failed is tried again."""
 READY_WITHIN: Final = 1.5
