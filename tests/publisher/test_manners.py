@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import select
 import signal
+import socket
 import time
 import warnings
 from pathlib import Path
@@ -17,7 +18,7 @@ from edge_infer.config.plan import TlsPlan
 from edge_infer.publisher.attempt import Attempt
 from edge_infer.publisher.backoff import Backoff
 from edge_infer.publisher.cargo import Cargo
-from edge_infer.publisher.client import Manner
+from edge_infer.publisher.client import Manner, dial, hang_up
 from edge_infer.publisher.clock import Clock
 from edge_infer.publisher.diagnosis import Diagnosis
 from edge_infer.publisher.egress import Egress
@@ -259,3 +260,13 @@ def test_backoff_of_a_fleet_is_spread() -> None:
     for _ in range(6):
         pauses = [device.failed() for device in fleet]
     assert max(sum(1 for pause in pauses if second <= pause < second + 1) for second in range(5)) < 50
+
+
+def test_a_message_does_not_wait_until_the_one_before_is_acknowledged(broker: Broker) -> None:
+    client = dial(mqtt_plan(broker.port), Manner())
+    try:
+        sock = client.socket()
+        assert isinstance(sock, socket.socket)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    finally:
+        hang_up(client)

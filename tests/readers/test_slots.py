@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -336,3 +337,43 @@ def test_a_frame_that_is_taken_twice_comes_back_once(ends: tuple[SlotWriter, Fra
     receiver.receive()
     writer.poll()
     assert sorted(writer._free) == [slot for slot in range(SLOTS) if slot != held.slot]
+
+
+def test_a_picture_that_lies_in_its_place_is_not_copied(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    assert writer.place() is None, "nobody knows how large pictures are"
+    writer.write(picture(7))
+    first = taken(receiver)
+    place = writer.place()
+    assert place is not None
+    place[...] = 8
+    writer.write(replace(picture(0), pixels=place))
+    assert taken(receiver).slot != first.slot
+    assert (receiver.lend().pixels == 8).all()
+    place[...] = 9  # there is one memory, and this is where it lies
+    assert (receiver.lend().pixels == 9).all()
+
+
+def test_a_place_of_before_is_none_for_an_engine_that_comes_meanwhile(
+    ends: tuple[SlotWriter, FrameReceiver, Channel],
+) -> None:
+    writer, receiver, _ = ends
+    writer.write(picture(7))
+    taken(receiver)
+    place = writer.place()
+    assert place is not None
+    place[...] = 8
+    receiver._channel.send(ReaderHello())
+    writer.write(replace(picture(0), pixels=place))  # into other memory, which it tells of
+    taken(receiver)
+    lent = receiver.lend()
+    place[...] = 9
+    assert (lent.pixels == 8).all()
+
+
+def test_a_picture_that_has_to_be_turned_has_no_place(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    turning = SlotWriter(writer._channel, Orientation(90))
+    turning.write(picture(7))
+    assert taken(receiver).slot == 0
+    assert turning.place() is None
