@@ -227,7 +227,8 @@ class ValuePlan:
 class Measured:
     """What the probe measured on this board: seconds for a frame, bytes of memory, seconds to load it.
 
-    ``budget`` is the manifest's, for a frame; ``runtime`` names what ran it.
+    ``budget`` is the manifest's, for a frame; ``runtime`` names what ran it; ``best`` is the quickest frame, which
+    hardly depends on what else the board did.
     """
 
     latency: float | None = None
@@ -235,6 +236,7 @@ class Measured:
     budget: float | None = None
     load: float | None = None
     runtime: Annotated[str, Text(most=64)] = ""
+    best: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

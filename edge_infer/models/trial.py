@@ -56,7 +56,8 @@ def try_model(request: ModelRequest, store: Path | None) -> Resolution:
         plan = conclude(plain, opened).plan
         with LoadedModel(_pipeline(plan)) as model:
             check_golden(model, opened.package, plan.threshold)
-    measured = Measured(sorted(times)[len(times) // 2], memory, budget.latency, loading, backend_name()[:64])
+    usual, runtime = sorted(times)[len(times) // 2], backend_name()[:64]
+    measured = Measured(usual, memory, budget.latency, loading, runtime, min(times))
     return replace(found, plan=replace(found.plan, measured=measured))
 
 
