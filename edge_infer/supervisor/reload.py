@@ -147,8 +147,8 @@ class Reload:
         return report is not None and plan is not None and report.digest == plan.digest and not report.loading
 
     def due(self) -> float:
-        """When to `look` again, on the monotonic clock."""
-        return self._watch.due()
+        """When to `look` again, on the monotonic clock; while a file is being read, its outcome wakes us."""
+        return self._watch.due() if self._compilation is None else math.inf
 
     def files(self) -> list[int]:
         """The descriptors to wait on while a file is being read."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from tests.broker import eventually
@@ -255,3 +256,20 @@ def test_a_model_that_brings_the_daemon_down_again_and_again_is_taken_back(
         running.daemon.start()
         running.subscriber.wait(f"{P}/hall/result", lambda heard, b=boots: heard.value["boot"] not in b, deadline=30)
     assert "started 3 times" in running.model(state="rolled_back", sha=short(old))["reason"]
+
+
+def test_a_long_reading_costs_the_supervisor_nothing(tmp_path: Path) -> None:
+    with swapping(tmp_path, write_model(tmp_path / "old.tflite")) as running:
+        running.edit(write_model(tmp_path / "stuck.tflite", "hang", since=1, gain=0.9))
+        supervisor = psutil.Process(running.daemon.pid)
+
+        def prober() -> psutil.Process | None:
+            found = (
+                each for each in supervisor.children(recursive=True) if "edge_infer.models.prober" in each.cmdline()
+            )
+            return next((each for each in found if sum(each.cpu_times()[:2]) > 0.5), None)
+
+        busy: psutil.Process = eventually(prober, "model that hangs", 30)
+        before, begun = sum(busy.cpu_times()[:2]), sum(supervisor.cpu_times()[:2])
+        eventually(lambda: sum(busy.cpu_times()[:2]) > before + 2.0, "two seconds of it", 30)
+        assert sum(supervisor.cpu_times()[:2]) - begun < 0.5
