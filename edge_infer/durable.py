@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from edge_infer.codec import dumps, encode
+from edge_infer.errors import StartError
+
 UNFINISHED: Final = ".incoming-"
 """What the names of files begin with that are being written."""
 
@@ -17,6 +20,14 @@ def write_durably(path: Path, data: bytes, mode: int = 0o640) -> None:
     """Puts ``data`` in the place of a file, on the disk when this returns; raises `OSError` and changes nothing."""
     with replacing(path, mode) as file:
         file.write(data)
+
+
+def keep_record(path: Path, record: object) -> None:
+    """The same with a record as JSON; raises `StartError` where that cannot be written."""
+    try:
+        write_durably(path, dumps(encode(record)))
+    except OSError as error:
+        raise StartError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
-from edge_infer.codec import Range, Size, Text, decode, dumps, encode, loads
-from edge_infer.durable import write_durably
-from edge_infer.errors import StartError, WireError
+from edge_infer.codec import Range, Size, Text, decode, loads
+from edge_infer.durable import keep_record
+from edge_infer.errors import WireError
 from edge_infer.messages import Digest
 
 log = logging.getLogger(__name__)
@@ -81,8 +81,4 @@ def read_known(state_dir: Path) -> Known:
 
 def write_known(state_dir: Path, known: Known) -> None:
     """Keeps it; raises `StartError` where the state directory cannot be written."""
-    path = state_dir / FILE
-    try:
-        write_durably(path, dumps(encode(known)))
-    except OSError as error:
-        raise StartError(f"cannot write {path}: {error.strerror or error}") from error
+    keep_record(state_dir / FILE, known)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from edge_infer.codec import Size, Text, decode, dumps, encode, loads
+from edge_infer.codec import Size, Text, decode, loads
 from edge_infer.config.plan import ModelPlan, PipelinePlan
-from edge_infer.durable import write_durably
-from edge_infer.errors import StartError, WireError
+from edge_infer.durable import keep_record
+from edge_infer.errors import WireError
 from edge_infer.messages import Count, Digest, Label, Name, Sentence, Timestamp, Title
 
 log = logging.getLogger(__name__)
@@ -177,8 +177,4 @@ def read_record(state_dir: Path) -> Record:
 
 def write_record(state_dir: Path, record: Record) -> None:
     """Keeps the record; raises `StartError` where the state directory cannot be written."""
-    path = state_dir / FILE
-    try:
-        write_durably(path, dumps(encode(record)))
-    except OSError as error:
-        raise StartError(f"cannot write {path}: {error.strerror or error}") from error
+    keep_record(state_dir / FILE, record)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.codec import decode, loads
 from edge_infer.config.plan import ModelPlan
-from edge_infer.durable import write_durably
+from edge_infer.durable import keep_record
 from edge_infer.errors import StartError, WireError
 
 FILE: Final = "versions.json"
@@ -49,11 +49,7 @@ def commit_version(state_dir: Path, model: ModelPlan) -> None:
     known = highest_versions(state_dir)
     if name in known and not older(known[name], model.version):
         return
-    path = state_dir / FILE
-    try:
-        write_durably(path, dumps(encode(Versions({**known, name: model.version}))))
-    except OSError as error:
-        raise StartError(f"cannot write {path}: {error.strerror or error}") from error
+    keep_record(state_dir / FILE, Versions({**known, name: model.version}))
 
 
 def older(one: str, other: str) -> bool:

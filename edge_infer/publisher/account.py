@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from edge_infer.messages import MOST
 from edge_infer.publisher.database import SeriesRow
 from edge_infer.publisher.series import Entry, Series
 from edge_infer.publisher.topics import Place
@@ -17,8 +18,6 @@ log = logging.getLogger(__name__)
 
 MOST_SERIES: Final = 1024
 """Series that are told apart; what older ones amount to is kept as one. An honest engine needs far fewer."""
-MOST: Final = 2**53
-"""What a count in a message can say."""
 UNKNOWN: Final = "unknown"
 """Lost or not: it was numbered, and whoever knew more has died."""
 OLDER: Final = ""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 BURST: Final = 10.0
-"""What is usual."""
+"""Seconds of the rate that may leave at once, where nothing else is said."""
 
 
 class Bucket:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from edge_infer.codec import Range, Size, decode, loads
+from edge_infer.codec import Size, decode, loads
 from edge_infer.errors import WireError
-from edge_infer.messages import Boot, Name
+from edge_infer.messages import Boot, Name, Number
 from edge_infer.publisher.bucket import Bucket
 from edge_infer.publisher.keepsake import Keepsake
 from edge_infer.rooms import Handover
@@ -34,7 +34,6 @@ AROUND: Final = 4
 """Pages that a new file costs beside its own: of its folder, of inodes, and of what is free (ext4, as measured)."""
 SAVED: Final = 2
 """Writes of a small file that may come in a row, after a rest."""
-_Seq = Annotated[int, Range(1, 2**53)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class Last:
 
     pipeline: Name
     boot: Boot
-    seq: _Seq
+    seq: Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Ended:
     """What began, and the number of its end, which is neither with the broker nor on the disk yet."""
 
     begun: Handover
-    seq: _Seq
+    seq: Number
 
 
 @dataclass(frozen=True, slots=True)

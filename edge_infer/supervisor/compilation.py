@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer import __version__
-from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.codec import decode, loads
 from edge_infer.config.places import content, default_device_id
 from edge_infer.config.plan import Compiled, Plan, Problem
-from edge_infer.durable import write_durably
+from edge_infer.durable import keep_record
 from edge_infer.errors import StartError, WireError
 from edge_infer.models.store import BLOBS, digests_of
 from edge_infer.supervisor.children import death
@@ -115,11 +115,7 @@ def _digest(config: Path) -> str:
 
 def remember(plan: Plan) -> None:
     """Keeps the plan as the last one that was applied; raises `StartError` when the state directory is not writable."""
-    path = Path(plan.state_dir) / APPLIED
-    try:
-        write_durably(path, dumps(encode(plan)))
-    except OSError as error:
-        raise StartError(f"cannot write {path}: {error.strerror or error}") from error
+    keep_record(Path(plan.state_dir) / APPLIED, plan)
 
 
 def remembered(state_dir: Path) -> Plan | None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
 
 from edge_infer.lights import MOST
+from edge_infer.messages import MOST as HIGHEST
 from edge_infer.messages import NAME_PATTERN
 from edge_infer.rooms import NumberedKind, Tally
-
-HIGHEST: Final = 2**53
 
 
 def all_numbered(reported: tuple[Tally, ...], seen: Mapping[tuple[str, NumberedKind], int]) -> tuple[Tally, ...]:
