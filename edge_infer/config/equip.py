@@ -79,7 +79,7 @@ class Equipper:
     def _counted(self, pipeline: PipelinePlan, request: ModelRequest, known: Known) -> tuple[PipelinePlan, Known]:
         """The plan with the number of threads that is known to be the quickest here, or is found to be."""
         cores, measured = len(os.sched_getaffinity(0)), pipeline.model.measured
-        if cores == 1 or (measured.best or 0.0) < TINY:
+        if cores == 1 or (measured.run or 0.0) < TINY:
             return pipeline, known
         about = (pipeline.model.sha256, measured.runtime, board_name())
         threads = known.threads(*about)

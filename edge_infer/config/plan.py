@@ -227,8 +227,8 @@ class ValuePlan:
 class Measured:
     """What the probe measured on this board: seconds for a frame, bytes of memory, seconds to load it.
 
-    ``budget`` is the manifest's, for a frame; ``runtime`` names what ran it; ``best`` is the quickest frame, which
-    hardly depends on what else the board did.
+    ``budget`` is the manifest's, for a frame; ``runtime`` names what ran it; ``run`` is the quickest run of the
+    model alone, which hardly depends on what else the board did.
     """
 
     latency: float | None = None
@@ -236,7 +236,7 @@ class Measured:
     budget: float | None = None
     load: float | None = None
     runtime: Annotated[str, Text(most=64)] = ""
-    best: float | None = None
+    run: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

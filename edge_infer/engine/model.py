@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +159,7 @@ class LoadedModel(Closing):
     def look(self, frame: Captured) -> Look:
         """The candidates of one frame, all its parts joined."""
         with self.lent:
-            return self._look(frame)
+            return self._look(frame, self.interpreter.invoke)
 
     def find(self, frame: Captured) -> Findings:
         """All steps for one frame, for those who do not look between them."""
@@ -204,25 +205,28 @@ class LoadedModel(Closing):
                 raise ModelError(f"tiles are for detection, and this model is for {model.task}", key="task")
             self._tiles = Tiles(model.input, self._plan.floor)
 
-    def _look(self, frame: Captured) -> Look:
+    def _look(self, frame: Captured, run: Callable[[], list[NDArray[Any]]]) -> Look:
         looks: list[Look] = []
         for part in self.parts(frame):
             transform = self.feed(part)
-            looks.append((self.decode(self.interpreter.invoke()), transform))
+            looks.append((self.decode(run()), transform))
         return self.join(looks)
 
     def _warm(self) -> None:
         """The first run is the slowest, and shows whether the outputs are what the decoder takes them for."""
-        example = self.preprocess.example()
+        example, self.seconds = self.preprocess.example(), math.inf
         with self.lent:
-            begun = time.perf_counter()
-            self.postprocess(*self._look(example), example.monotonic)
-            self.seconds = time.perf_counter() - begun
+            self.postprocess(*self._look(example, self._timed), example.monotonic)
             for _ in range(RUNS if self.seconds < LONG else 0):
-                begun = time.perf_counter()
-                self.interpreter.invoke()
-                self.seconds = min(self.seconds, time.perf_counter() - begun)
+                self._timed()
             self.interpreter.forget()
+
+    def _timed(self) -> list[NDArray[Any]]:
+        """A run by itself: what comes before and after it the first time takes long, whatever the model is."""
+        begun = time.perf_counter()
+        tensors = self.interpreter.invoke()
+        self.seconds = min(self.seconds, time.perf_counter() - begun)
+        return tensors
 
 
 def check_digest(model: ModelPlan) -> None:

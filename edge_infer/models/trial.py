@@ -48,6 +48,7 @@ def try_model(request: ModelRequest, store: Path | None) -> Resolution:
             memory = max(0, _resident() - before)
             _check_budget(min(times), memory, budget)
             check_outputs(model)
+            run = model.seconds
     except ModelError as error:
         raise ModelError(f"{file}: {error}", key=error.key, tried=True) from error
     if opened.package.manifest.golden:
@@ -57,7 +58,7 @@ def try_model(request: ModelRequest, store: Path | None) -> Resolution:
         with LoadedModel(_pipeline(plan)) as model:
             check_golden(model, opened.package, plan.threshold)
     usual, runtime = sorted(times)[len(times) // 2], backend_name()[:64]
-    measured = Measured(usual, memory, budget.latency, loading, runtime, min(times))
+    measured = Measured(usual, memory, budget.latency, loading, runtime, run)
     return replace(found, plan=replace(found.plan, measured=measured))
 
 

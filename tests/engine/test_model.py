@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan
 from edge_infer.engine.decoders import DECODERS
+from edge_infer.engine.decoders.classification import Classification as ClassificationDecoder
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.picture import read_picture
+from edge_infer.engine.records import Classes
 from edge_infer.engine.tasks.classification import Classification
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.errors import ModelError
@@ -66,6 +71,21 @@ def test_a_classifier(assets: Path) -> None:
         findings = model.find(picture(assets, "bus.jpg"))
     assert isinstance(findings, Classification)
     assert [item.label for item in findings.classes] == ["person"]
+
+
+class Dawdling(ClassificationDecoder):
+    """Takes its time, as what is loaded or made with the first frame does."""
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Classes:
+        time.sleep(0.02)
+        return super().__call__(tensors)
+
+
+def test_what_goes_around_the_first_run_does_not_make_a_quick_model_a_slow_one(assets: Path) -> None:
+    wanted = plan(assets, "vww_96_int8.tflite", "classification", ("nobody", "person"))
+    decoder = replace(wanted.model.decoder, target=f"{__name__}:Dawdling")
+    with LoadedModel(replace(wanted, model=replace(wanted.model, decoder=decoder))) as model:
+        assert 0 < model.seconds < 0.02
 
 
 def test_changed_bytes_are_refused(assets: Path) -> None:
