@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from edge_infer.channel import Channel, pack
 from edge_infer.codec import decode, encode
 from edge_infer.config.plan import SourcePlan
 from edge_infer.engine.capture import ReaderCapture
-from edge_infer.engine.feed import Feed
+from edge_infer.engine.feed import Cursor, Feed
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
 from edge_infer.engine.health import PipelineWatch
@@ -28,6 +29,7 @@ from edge_infer.readers.sources import Picture
 from edge_infer.rooms import FrameFormat, FrameReady, ReaderReport
 from tests.broker import eventually
 
+Capturing: TypeAlias = tuple[Feed, Cursor, SlotWriter, Channel]
 PLAN = SourcePlan("cam", "fake", "", live=True, network=False, options={})
 
 
@@ -43,6 +45,19 @@ def ends() -> Iterator[tuple[Channel, Channel]]:
     yield reader, engine
     reader.close()
     engine.close()
+
+
+@pytest.fixture
+def capturing(ends: tuple[Channel, Channel]) -> Iterator[Capturing]:
+    """A feed that captures, a pipeline's place in it, who writes for it, and that one's channel."""
+    reader, engine = ends
+    feed = Feed(PLAN)
+    cursor = feed.attach()
+    feed.start(ReaderCapture(engine))
+    writer = SlotWriter(reader, Orientation())
+    eventually(lambda: writer.greetings or writer.poll(), "greeting")
+    yield feed, cursor, writer, reader
+    feed.close()
 
 
 def test_a_frame_that_is_held_outlives_the_memory_of_the_next(ends: tuple[Channel, Channel]) -> None:
@@ -92,14 +107,9 @@ def test_garbage_from_before_the_engine_was_there_does_not_end_the_capture(ends:
     ],
 )
 def test_nothing_that_a_reader_says_ends_the_capture_or_gets_into_a_report(
-    ends: tuple[Channel, Channel], record: str, fields: dict[str, object]
+    capturing: Capturing, record: str, fields: dict[str, object]
 ) -> None:
-    reader, engine = ends
-    feed = Feed(PLAN)
-    cursor = feed.attach()
-    feed.start(ReaderCapture(engine))
-    writer = SlotWriter(reader, Orientation())
-    eventually(lambda: writer.greetings or writer.poll(), "greeting")
+    feed, cursor, writer, reader = capturing
     writer.write(picture(7))
     assert feed.next(cursor, 5.0) is not None
     assert writer._format is not None
@@ -112,7 +122,6 @@ def test_nothing_that_a_reader_says_ends_the_capture_or_gets_into_a_report(
     taken = feed.next(cursor, 5.0)
     assert isinstance(taken, Frame)
     assert (taken.pixels == 8).all()
-    feed.close()
 
 
 def test_a_reader_that_counts_wildly_stays_within_what_a_report_can_hold(ends: tuple[Channel, Channel]) -> None:
@@ -131,13 +140,8 @@ def test_a_reader_that_counts_wildly_stays_within_what_a_report_can_hold(ends: t
     assert decode(PipelineHealth, encode(watch.health(0.0, 1))).dropped == MOST
 
 
-def test_a_pipeline_that_takes_a_frame_while_its_source_is_closed_gets_it(ends: tuple[Channel, Channel]) -> None:
-    reader, engine = ends
-    feed = Feed(PLAN)
-    cursor = feed.attach()
-    feed.start(ReaderCapture(engine))
-    writer = SlotWriter(reader, Orientation())
-    eventually(lambda: writer.greetings or writer.poll(), "greeting")
+def test_a_pipeline_that_takes_a_frame_while_its_source_is_closed_gets_it(capturing: Capturing) -> None:
+    feed, cursor, writer, _ = capturing
     writer.write(picture(7))
     assert feed.wait(cursor, 5.0)
     feed.close()
