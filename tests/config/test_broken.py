@@ -1,6 +1,7 @@
 """Broken configurations: each of the faulty lines is named, with its path and the remedy, and no other line is.
 
-A comment ``#! PATH: FRAGMENT`` on a line says what `compile_config` must report for it.
+A comment ``#! PATH: FRAGMENT`` on a line says what `compile_config` must report for it; ``broken.txt`` holds all that
+it says, as the operator reads it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from edge_infer.config.compile import compile_config
+
+WORDS = Path(__file__).with_name("broken.txt")
 
 ONE = (
     "sources: {s: {kind: synthetic}}\nmodels: {m: {}} #! models.m: file\npipelines:\n  p:\n"
@@ -279,6 +282,16 @@ def test_no_message_speaks_python_or_repeats_a_password(name: str, tmp_path: Pat
         assert not re.search(r"Input should|pydantic|str_type|Traceback|<class|ValueError|\bNone\b", problem.text)
         assert "\n" not in problem.text
         assert str(problem).startswith(f"{path}:{problem.line}: ")
+
+
+def test_the_whole_text_of_every_problem(tmp_path: Path) -> None:
+    told = ""
+    for name, text in BROKEN.items():
+        path = tmp_path / "config.yaml"
+        path.write_text(text)
+        compiled = compile_config(path, environment={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
+        told += f"# {name}\n" + "".join(f"{problem}\n" for problem in compiled.problems)
+    assert told.replace(f"{tmp_path}/", "") == WORDS.read_text(encoding="utf-8")
 
 
 def test_there_are_enough_of_them() -> None:

@@ -196,21 +196,33 @@ def test_environment_variables_are_filled_in(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "path", "fragment"),
+    ("change", "path", "told"),
     [
-        (("labels: [face]", "labels: [fase]"), "pipelines.door-faces.labels[0]", 'did you mean "face"'),
-        (("threads: 2", "top_k: 3"), "pipelines.door-faces.top_k", "classification"),
-        (("{resize: stretch}", "{color: gray}"), "pipelines.door-faces.preprocess.color", "colours"),
-        (("{resize: stretch}", "{overlap: 0.2}"), "pipelines.door-faces.preprocess.overlap", "nothing without tiles"),
+        (
+            ("labels: [face]", "labels: [fase]"),
+            "pipelines.door-faces.labels[0]",
+            'the model has no label "fase"; did you mean "face"?',
+        ),
+        (
+            ("threads: 2", "top_k: 3"),
+            "pipelines.door-faces.top_k",
+            "belongs to models of task classification; face-detect@1.0.0 is one of task detection",
+        ),
+        (
+            ("{resize: stretch}", "{color: gray}"),
+            "pipelines.door-faces.preprocess.color",
+            "the model's input is rgb: it has colours",
+        ),
+        (
+            ("{resize: stretch}", "{overlap: 0.2}"),
+            "pipelines.door-faces.preprocess.overlap",
+            "does nothing without tiles; for example tiles: 2x2",
+        ),
     ],
 )
-def test_pipelines_are_checked_against_their_model(
-    change: tuple[str, str], path: str, fragment: str, make: Make
-) -> None:
+def test_pipelines_are_checked_against_their_model(change: tuple[str, str], path: str, told: str, make: Make) -> None:
     (problem,) = compile_config(make(GOOD.replace(*change))).problems
-    assert problem.path == path
-    assert fragment in problem.text
-    assert not problem.outside
+    assert (problem.path, problem.text, problem.outside) == (path, told, False)
 
 
 def test_tiles_are_a_part_of_the_plan(make: Make) -> None:
@@ -234,7 +246,7 @@ def test_tiles_are_for_detection_only(make: Make, assets: Path) -> None:
     )
     (problem,) = compile_config(make(text)).problems
     assert problem.path == "pipelines.p.preprocess.tiles"
-    assert "belongs to models of task detection; movenet" in problem.text
+    assert problem.text == "belongs to models of task detection; movenet_single_pose_lightning_ptq is one of task pose"
 
 
 def test_what_is_missing_lies_outside_the_file(make: Make, tmp_path: Path) -> None:
@@ -243,22 +255,25 @@ def test_what_is_missing_lies_outside_the_file(make: Make, tmp_path: Path) -> No
     (tmp_path / "cam.pass").write_text("\n")
     shutil.rmtree(tmp_path / "state")
     problems = compile_config(path).problems
-    assert [(problem.line, problem.path) for problem in problems] == [
-        (5, "mqtt.password_file"),
-        (9, "models.packed.use"),
-        (12, "sources.yard.password_file"),
+    store = f"there is no {tmp_path}/state/models/face-detect/1.0.0: the store has no face-detect@1.0.0"
+    more = "edge-infer models list shows what it has, models add PATH and models pull NAME put more there"
+    # the password file is not named: somebody may have written the password itself there
+    assert [str(problem) for problem in problems] == [
+        f"{path}:5: mqtt.password_file: this file does not exist; relative paths begin at {tmp_path}",
+        f"{path}:9: models.packed.use: {store}; {more}",
+        f"{path}:12: sources.yard.password_file: this file is empty; it should hold the password",
     ]
     assert all(problem.outside for problem in problems)
-    assert "mqtt.pass" not in problems[0].text, "somebody may have written the password itself there"
 
 
 def test_faults_of_a_manifest_are_told_with_their_lines(make: Make, tmp_path: Path) -> None:
     manifest = tmp_path / "state/models/face-detect/1.0.0/manifest.yaml"
     manifest.write_text(manifest.read_text().replace("threshold: 0.5", "treshold: 0.5").replace("rgb", "red"))
     problems = compile_config(make(GOOD)).problems
-    assert {problem.path for problem in problems} == {"models.packed.use"}
-    assert [str(manifest) in problem.text for problem in problems] == [True, True]
-    assert any('did you mean "threshold"' in problem.text for problem in problems)
+    assert [(problem.path, problem.text) for problem in problems] == [
+        ("models.packed.use", f'{manifest}:8: input.color: expected one of rgb, bgr, gray, not "red"'),
+        ("models.packed.use", f'{manifest}:9: treshold: is not known here; did you mean "threshold"?'),
+    ]
 
 
 def test_a_secret_for_everybody_is_a_warning(make: Make, tmp_path: Path) -> None:
@@ -267,8 +282,9 @@ def test_a_secret_for_everybody_is_a_warning(make: Make, tmp_path: Path) -> None
     compiled = compile_config(path)
     assert compiled.plan is not None
     (warning,) = (each for each in compiled.warnings if not each.path.startswith("sources."))
-    assert (warning.path, warning.line) == ("mqtt.password_file", 5)
-    assert "chmod" in warning.text
+    assert str(warning) == (
+        f"{path}:5: mqtt.password_file: this file can be read by everybody on this machine; chmod 640 or 600 it"
+    )
 
 
 def test_what_nobody_uses_is_a_warning(make: Make) -> None:
@@ -399,13 +415,12 @@ def test_kinds_of_other_packages(make: Make, tmp_path: Path, monkeypatch: pytest
     (source,) = plan_of(make("sources:\n  t: {kind: thermal, channel: 2, fps: 3, rotate: 180}\n")).sources
     assert (source.options, source.fps, source.rotate, source.live) == ({"channel": 2}, 3, 180, True)
     assert source.target == "thermal_camera:Thermal"
-    told = compile_config(make("sources:\n  a: {kind: thermal, chanel: 2}\n  b: {kind: thermal, channel: x}\n"))
-    assert [(problem.line, problem.path) for problem in told.problems] == [
-        (2, "sources.a.chanel"),
-        (2, "sources.a.channel"),
-        (3, "sources.b.channel"),
+    path = make("sources:\n  a: {kind: thermal, chanel: 2}\n  b: {kind: thermal, channel: x}\n")
+    assert [str(problem) for problem in compile_config(path).problems] == [
+        f'{path}:2: sources.a.chanel: is not known here; did you mean "channel"?',
+        f"{path}:2: sources.a.channel: is missing",
+        f"{path}:3: sources.b.channel: expected int, not str",
     ]
-    assert 'did you mean "channel"' in told.problems[0].text
 
 
 @pytest.mark.parametrize(
