@@ -1,0 +1,184 @@
+"""Objects that were found again, or in another place than where they were going, which is still to be proved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.engine.analyse.assignment import assign
+from edge_infer.engine.analyse.crowd import Crowd
+from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.analyse.kalman import Motion, Rows, centred
+from edge_infer.engine.analyse.matching import GATE, UNASSIGNED, Matching, worth
+from edge_infer.engine.analyse.track import Track
+from edge_infer.engine.geometry import Box
+
+SURPRISE: Final = 6.0
+"""Squared distance from which on a box is so far off that it may be another's: once in five times it is not."""
+RESTART: Final = 0.8
+"""Seconds after which it is too late to look for an object where it was."""
+PROOFS: Final = 2
+"""How many more times an object has to be seen that was found again."""
+PATIENCE: Final = 3
+"""Frames that may pass until the next of these times."""
+FAR_PATIENCE: Final = 1
+"""The same for what was found more than its size away from where it was going: there a stray box is the likelier."""
+
+
+@dataclass(slots=True)
+class Fork:
+    """An object as it was predicted before it was found again."""
+
+    motion: Motion
+    seen: Instant
+    since: float
+    score: float
+    box: Box
+    missed: int
+    unseen: float
+    again: bool = False
+    far: bool = False
+    frames: int = 0
+    hits: int = 1
+
+
+class Forks:
+    """The forks of a crowd. Those whose objects were not found again after all are put back."""
+
+    def __init__(self, crowd: Crowd, lost: float) -> None:
+        self._crowd = crowd
+        self._lost = lost
+        self._open: dict[Track, Fork] = {}
+
+    def __contains__(self, track: Track) -> bool:
+        return track in self._open
+
+    @property
+    def proving(self) -> bool:
+        """Whether somebody was found again, which is still to be proved."""
+        return any(fork.again or fork.far for fork in self._open.values())
+
+    def far(self, track: Track) -> bool:
+        """Whether it was found far from where it was going."""
+        fork = self._open.get(track)
+        return fork is not None and fork.far
+
+    def drop(self, track: Track) -> None:
+        """There is nothing to be proved of it any more."""
+        self._open.pop(track, None)
+
+    def predict(self, seconds: float) -> None:
+        """Time goes by."""
+        for fork in self._open.values():
+            fork.motion.predict(seconds)
+
+    def pass_over(self, track: Track, seconds: float) -> None:
+        """For the object where it was before, this frame, so many ``seconds`` after the last, did not show it."""
+        fork = self._open.get(track)
+        if fork is not None:
+            fork.missed, fork.unseen = fork.missed + 1, fork.unseen + seconds
+
+    def restart(self, matching: Matching, same: NDArray[np.bool_], moment: float) -> None:
+        """What is not where it was going has stopped dead, or started, or turned: it may be near where it was."""
+        tracks, motion = self._crowd.tracks, self._crowd.motion
+        rows = [
+            row
+            for row in self._crowd.known()
+            if row not in matching.pairs and moment - tracks[row].seen.moment < RESTART and not self.far(tracks[row])
+        ]
+        free = matching.free(matching.sure)
+        if not rows or not free:
+            return
+        fresh = Motion.at(centred(np.array([tracks[row].box for row in rows])))
+        fresh.predict(np.array([[moment - tracks[row].seen.moment] for row in rows]))
+        cost = np.where(same[rows], worth(*fresh.distances(matching.measured)), 0.0)
+        for place, index in assign(cost[:, free]):
+            row, box = rows[place], matching.measured[[free[index]]]
+            fork = self._open.setdefault(tracks[row], self._fork(row, moment))
+            fork.hits, fork.far = 0, True
+            if not self._adopt(row, fork, box):
+                motion.put(row, Motion.at(box), 0)  # where it was last may have been a stray box
+            matching.pairs[row] = free[index]
+
+    def try_before(self, matching: Matching, moment: float) -> None:
+        """What is missing again right after it was found may still be where it was going before."""
+        for row, track in enumerate(self._crowd.tracks):
+            fork = self._open.get(track)
+            if fork is None or row in matching.pairs or fork.unseen > self._lost:
+                continue
+            squared, cost = fork.motion.distances(matching.measured)
+            free = [column for column in matching.free(matching.sure) if matching.classes[column] == track.class_id]
+            column = min(free, key=lambda column: cost[0, column], default=-1)
+            if column >= 0 and squared[0, column] < GATE and cost[0, column] < UNASSIGNED:
+                self._go_back(row, track, fork)
+                again = self._fork(row, moment)
+                if self._adopt(row, again, matching.measured[[column]]):
+                    again.hits, again.far = 0, True
+                    self._open[track] = again
+                matching.pairs[row] = column
+
+    def doubt(self, matched: Mapping[int, int]) -> None:
+        """What was found again and then not seen once more was something else."""
+        for row, track in enumerate(self._crowd.tracks):
+            fork = self._open.get(track)
+            if fork is not None and row not in matched:
+                fork.frames += 1
+                if fork.frames >= (FAR_PATIENCE if fork.far else PATIENCE):
+                    self._go_back(row, track, fork)
+
+    def believe(self, surprise: Mapping[int, float], moment: float) -> None:
+        """Keeps the predictions of objects that come back, or are not where they should be, until that is proved."""
+        for row, off in surprise.items():
+            track = self._crowd.tracks[row]
+            fork = self._open.get(track)
+            if fork is not None:
+                fork.frames, fork.hits = 0, fork.hits + 1
+                if fork.hits > PROOFS:
+                    del self._open[track]
+            elif track.number and (track.missed or off > SURPRISE):
+                fork = self._open[track] = self._fork(row, moment)
+                fork.far = off == math.inf
+
+    def _adopt(self, row: int, fork: Fork, box: Rows) -> bool:
+        """Whether what began in another place since a track was seen, and is going just there, is that same object.
+
+        Then where that was seen is where this was: it is not known for sure, but will be, or all of it is taken back.
+        """
+        tracks, motion = self._crowd.tracks, self._crowd.motion
+        track = tracks[row]
+        young = [
+            place
+            for place in self._crowd.young()
+            if tracks[place].class_id == track.class_id and tracks[place].first.moment > fork.seen.moment
+        ]
+        squared, _ = motion.take(young).distances(box)
+        best = int(squared[:, 0].argmin()) if young else -1
+        if best < 0 or squared[best, 0] > SURPRISE:
+            return False
+        heir = tracks[young[best]]
+        motion.put(row, motion, young[best])
+        fork.since = heir.first.moment
+        track.unmark(fork.since)
+        track.path.extend(heir.path)
+        track.doubts = heir.sightings()
+        return True
+
+    def _go_back(self, row: int, track: Track, fork: Fork) -> None:
+        """It was not found again after all."""
+        self._crowd.motion.put(row, fork.motion, 0)
+        track.seen, track.score, track.box = fork.seen, fork.score, fork.box
+        track.missed, track.unseen = fork.missed, fork.unseen
+        track.hits -= fork.hits
+        track.unmark(fork.since)
+        track.doubts.clear()
+        del self._open[track]
+
+    def _fork(self, row: int, moment: float) -> Fork:
+        track = self._crowd.tracks[row]
+        again, motion = track.missed > 0, self._crowd.motion.take([row])
+        return Fork(motion, track.seen, moment, track.score, track.box, track.missed, track.unseen, again)

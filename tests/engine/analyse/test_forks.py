@@ -1,0 +1,59 @@
+"""What was found again counts when it is seen again; until then it may be put back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_infer.engine.analyse.crowd import Crowd
+from edge_infer.engine.analyse.forks import FAR_PATIENCE, PATIENCE, PROOFS, Forks
+from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.analyse.kalman import Motion
+from edge_infer.engine.analyse.matching import Matching
+from tests.engine.analyse.moments import NOW, box
+
+
+@pytest.fixture
+def crowd() -> Crowd:
+    """One object that is missed."""
+    crowd = Crowd()
+    objects = [box(100)]
+    crowd.add(objects, [0], Matching.of(objects, 0.5).measured, Instant(0.0, NOW))
+    crowd.tracks[0].number, crowd.tracks[0].missed = 1, 2
+    return crowd
+
+
+@pytest.mark.parametrize(("off", "patience"), [(1.0, PATIENCE), (np.inf, FAR_PATIENCE)])
+def test_what_is_not_seen_once_more_was_something_else(crowd: Crowd, off: float, patience: int) -> None:
+    forks, track = Forks(crowd, 1.0), crowd.tracks[0]
+    forks.believe({0: off}, 0.4)
+    crowd.motion.put(0, Motion.at(np.array([[500.0, 500.0, 50.0, 100.0]])), 0)
+    track.see(box(500), Instant(0.4, NOW))
+    assert forks.proving
+    for _ in range(patience):
+        assert track in forks
+        forks.doubt({})
+    assert track not in forks
+    assert (track.seen.moment, track.box, track.missed, track.hits) == (0.0, box(100).box, 2, 1)
+    assert crowd.motion.place[0, 0] == 100
+
+
+def test_what_is_seen_often_enough_is_proved(crowd: Crowd) -> None:
+    forks = Forks(crowd, 1.0)
+    forks.believe({0: 1.0}, 0.4)
+    crowd.tracks[0].missed = 0
+    for _ in range(PROOFS):
+        assert forks.proving
+        forks.believe({0: 1.0}, 0.5)
+    assert not forks.proving
+
+
+def test_what_goes_on_where_it_was_going_was_not_where_it_was_found(crowd: Crowd) -> None:
+    forks = Forks(crowd, 1.0)
+    forks.believe({0: np.inf}, 0.4)
+    crowd.motion.put(0, Motion.at(np.array([[500.0, 500.0, 50.0, 100.0]])), 0)
+    matching = Matching.of([box(101)], 0.5)
+    forks.try_before(matching, 0.5)
+    assert matching.pairs == {0: 0}
+    assert crowd.motion.place[0, 0] == 100
+    assert not forks.proving
