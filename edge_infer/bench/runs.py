@@ -16,6 +16,7 @@ from edge_infer.bench.frames import MEMORY, Memory, clip_plan, first_frames, mak
 from edge_infer.channel import Channel
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.capture import local_capture
+from edge_infer.engine.cores import leave_to_models
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.interpreter import Interpreter
 from edge_infer.engine.model import LoadedModel
@@ -79,6 +80,7 @@ class Whole:
 
     def __init__(self, plan: PipelinePlan, frames: list[Captured], clip: Path | None = None) -> None:
         """On ``frames`` in memory, or on the ``clip``, over and over, as fast as it goes."""
+        leave_to_models()  # as the engine does
         # What a look costs, whether something moves or not, and whether another pipeline finds something or not.
         self._plan = replace(plan, fps=None, motion=None, crops=None)
         self._frames = frames

@@ -25,13 +25,11 @@ def main() -> int:
     args = parser.parse_args()
     configure("engine", args.log_level)
     sandbox = lock("engine", fence=decode(Fence, loads(args.fence.encode())))
-    sys.setswitchinterval(0.0005)  # a worker back from invoke() must not wait 5 ms for another Python thread
-    import cv2
-
-    cv2.setNumThreads(1)  # the cores belong to the models; OpenCV's pool costs more than it gives at these sizes
+    from edge_infer.engine.cores import leave_to_models
     from edge_infer.engine.process import Engine
     from edge_infer.lights import Lights
 
+    leave_to_models()
     control = Channel(args.control, (ApplyPlan, AttachReader, Grab, WhyQuestion, Restrain, Stop))
     results = Channel(args.results, (PublisherHello, Acked))
     try:

@@ -120,9 +120,10 @@ class Publisher:
                 report_at = time.monotonic() + REPORT_EVERY
                 self._look_at_clock()
                 self._report()
-            self._wait(report_at)
+            ready = self._wait(report_at)
             self._outbox.step()
-            self._obey()
+            if self._control.fd in ready:
+                self._obey()
             self._take()
             self._open.save()  # what begins is noted before anybody hears of it
             if self._link:
@@ -138,7 +139,8 @@ class Publisher:
         if self._link:
             self._link.close()
 
-    def _wait(self, until: float) -> None:
+    def _wait(self, until: float) -> list[int]:
+        """Until something is to be done; what can be read."""
         timeout = max(0.0, min(until - time.monotonic(), self._outbox.due()))
         readable, writable = self._link.files() if self._link else ([], [])
         if self._link:
@@ -147,7 +149,7 @@ class Publisher:
             readable = [*readable, self._control.fd]
             if self._link and not self._engine_gone:
                 readable.append(self._results.fd)
-        select.select([*readable, *self._outbox.files()], writable, [], timeout)
+        return select.select([*readable, *self._outbox.files()], writable, [], timeout)[0]
 
     def _obey(self) -> None:
         """The supervisor is heard before the engine: labels come before the results that use them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import cv2
@@ -48,6 +49,18 @@ def test_the_shipped_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["model"] == "face-detect@1.0.0"
     assert len(found["not_delegated"]) < found["operators"]  # type: ignore[arg-type, operator]
     assert "1" in found["threads"]  # type: ignore[operator]
+
+
+def test_what_is_measured_leaves_the_cores_to_the_model_as_the_engine_does(capsys: pytest.CaptureFixture[str]) -> None:
+    threads, switch = cv2.getNumThreads(), sys.getswitchinterval()
+    try:
+        cv2.setNumThreads(2)
+        measured(capsys, str(FACES), *QUICK)
+        assert cv2.getNumThreads() == 1
+        assert sys.getswitchinterval() < 0.001
+    finally:
+        cv2.setNumThreads(threads)
+        sys.setswitchinterval(switch)
 
 
 def test_the_pipelines_of_a_configuration_with_tiles_and_as_a_table(
