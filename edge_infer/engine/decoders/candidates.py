@@ -70,6 +70,8 @@ def sound_boxes(
     shares: Array | None = None,
 ) -> Boxes:
     """Candidates without those that are not finite, which are counted, and those without an area; scores in 0..1."""
+    if not len(boxes):  # as in most frames of most cameras
+        return Boxes(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32), merged, 0, shares)
     finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
     good = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return Boxes(

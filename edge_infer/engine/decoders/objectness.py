@@ -32,6 +32,9 @@ def pick(output: Tensor, head: NDArray[Any], threshold: float) -> Picked:
     Both factors are at most 1, so a row whose objectness is below the threshold is not looked at any further.
     """
     places = np.flatnonzero(~(head[:, 4] < stored(output, threshold)))  # so that NaN stays, and is counted
+    if not places.size:
+        nothing = np.empty(0, np.float32)
+        return Picked(places, nothing.reshape(4, 0), nothing, places)
     rows = output.dequantize(head[places])
     classes = rows[:, COLUMNS:].argmax(axis=1)
     best = rows[np.arange(len(rows)), COLUMNS + classes]

@@ -9,6 +9,7 @@ can: ``decoder: {kind: ssd_postprocess, classes: NAME, scores: NAME}``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
@@ -19,7 +20,7 @@ from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import sound_boxes
 from edge_infer.engine.interpreter import Tensor
-from edge_infer.engine.records import Boxes
+from edge_infer.engine.records import Array, Boxes
 from edge_infer.errors import ModelError
 from edge_infer.messages import Task
 
@@ -49,19 +50,19 @@ class SsdPostprocess:
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
         """At most as many candidates as the model counts, without those below the threshold."""
-        boxes, classes, scores, count = (
-            self._outputs[index].dequantize(tensors[index])
-            for index in (self._boxes, self._classes, self._scores, self._count)
-        )
-        boxes, classes, scores = boxes.reshape(-1, 4), classes.reshape(-1), scores.reshape(-1)
-        counted = float(count.reshape(-1)[0])
-        most = int(np.clip(round(counted), 0, scores.size)) if np.isfinite(counted) else scores.size
-        kept = ~(scores[:most] < self._threshold)  # so that NaN stays, and is counted
-        boxes, classes, scores = boxes[:most][kept], classes[:most][kept], scores[:most][kept]
-        scores = np.where(np.isfinite(classes), scores, np.nan)
-        with np.errstate(invalid="ignore"):
-            numbers = np.rint(np.nan_to_num(np.clip(classes, -1, 1e6))).astype(np.int32)
+        counted = float(self._real(self._count, tensors)[0])
+        scores = self._real(self._scores, tensors)
+        most = min(max(round(counted), 0), scores.size) if math.isfinite(counted) else scores.size
+        kept = np.flatnonzero(~(scores[:most] < self._threshold))  # so that NaN stays, and is counted
+        scores, classes = scores[kept], self._real(self._classes, tensors)[kept]
+        boxes = self._real(self._boxes, tensors).reshape(-1, 4)[kept]
+        unknown = ~np.isfinite(classes)
+        scores[unknown], classes[unknown] = np.nan, 0.0
+        numbers = np.rint(np.minimum(np.maximum(classes, -1.0), 1e6)).astype(np.int32)
         return sound_boxes(boxes[:, [1, 0, 3, 2]], scores, numbers, merged=True)
+
+    def _real(self, index: int, tensors: Sequence[NDArray[Any]]) -> Array:
+        return self._outputs[index].dequantize(tensors[index]).reshape(-1)
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:

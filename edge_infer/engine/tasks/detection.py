@@ -53,7 +53,7 @@ class Detections:
     @property
     def essence(self) -> Essence:
         """Counts by label."""
-        return tuple(sorted(Counter(item.label for item in self.objects).items()))
+        return tuple(sorted(Counter(item.label for item in self.objects).items())) if self.objects else ()
 
     def result(self, head: Head, seq: int, room: int) -> Result:
         """The objects in fractions of the frame."""
@@ -99,6 +99,8 @@ class DetectionTask:
     def __call__(self, found: Boxes, transform: Transform, _moment: float) -> Detections:
         """The objects of one frame, best first; those below the threshold are only for following them."""
         self._named.warn_of(found.nonfinite)
+        if not len(found.scores):
+            return Detections((), transform.source)
         kept = np.flatnonzero((found.scores >= self._floor) & self._named.wanted(found.classes))
         if found.merged:
             kept = kept[np.argsort(-found.scores[kept], kind="stable")][: self._nms.max]
