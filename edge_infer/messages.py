@@ -354,7 +354,10 @@ class PipelineHealth:
 
 @dataclass(frozen=True, slots=True)
 class SourceHealth:
-    """How one source does; ``fps`` is what it delivers, ``faults`` what was left out: broken, cut off, or overrun."""
+    """How one source does; ``fps`` is what it hands on, which is not more than its pipelines look at.
+
+    ``faults`` are readings that were left out: broken, cut off, or overrun.
+    """
 
     state: SourceState
     fps: Rate

@@ -6,7 +6,7 @@ engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`; back: `ApplyPlan`
 publisher -> supervisor: `PublisherReport`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`, `EngineDown`,
 `Restrain`, `Stop`.
 reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `ReaderTrouble`; back:
-`ReaderHello`, `SlotFree`.
+`ReaderHello`, `SlotFree`, `FramesWanted`.
 reader -> supervisor: `ReaderReport`.
 """
 
@@ -316,6 +316,14 @@ class SlotFree:
 
     memory: Count
     slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class FramesWanted:
+    """So many frames a second are looked at, until a new `FrameFormat` than ``memory``; None: all of them."""
+
+    memory: Count
+    looks: Annotated[float, Range(0.001, 1000)] | None
 
 
 @dataclass(frozen=True, slots=True)

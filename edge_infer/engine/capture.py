@@ -19,7 +19,18 @@ from edge_infer.engine.frames_in import FROM_READER, FrameReceiver, check_moment
 from edge_infer.errors import EdgeInferError, SourceError, WireError
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
-from edge_infer.readers.sources import Block, Picture, Reading, Source, faults_of, first, interrupt, make_source
+from edge_infer.readers.sources import (
+    Block,
+    Passed,
+    Picture,
+    Reading,
+    Source,
+    faults_of,
+    first,
+    interrupt,
+    make_source,
+    selects,
+)
 from edge_infer.rooms import FrameReady, LineReady, ReaderHello, ReaderTrouble, SamplesReady
 
 log = logging.getLogger(__name__)
@@ -55,6 +66,7 @@ class ReaderCapture:
         try:
             with FrameReceiver(self._channel) as receiver:
                 while not feed.stopping:
+                    receiver.want(feed.looks())
                     receiver.wait(TICK)
                     with feed.exclusively():
                         self._take(receiver, feed)
@@ -160,15 +172,20 @@ class LocalCapture:
         fresh = True
         with self._source as source:
             feed.lossless = source.lossless
+            chosen = not source.lossless and selects(source, self._pacer.due)
             while not feed.stopping:
                 before = faults_of(source)
+                if not source.lossless:
+                    self._pacer.restrain(feed.looks())
                 reading = source.read()
                 feed.left_out(faults_of(source) - before)
                 if reading is None:
                     if not feed.stopping:
                         feed.trouble("", ended=True)
                     break
-                if self._wanted(reading, feed, lossless=source.lossless):
+                if not isinstance(reading, Passed) and (
+                    chosen or self._wanted(reading, feed, lossless=source.lossless)
+                ):
                     self._number += 1
                     item = self._captured(first(reading) if fresh else reading)
                     fresh = False

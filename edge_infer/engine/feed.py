@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LEAST_LOOKS: Final = 2.0
+"""Frames a second of which a source is judged, whoever looks at fewer: it is lost after ten intervals, but not later
+than after 5 s."""
 TICK: Final = 0.2
 """Seconds after which every wait looks whether it has to stop."""
 
@@ -35,6 +38,8 @@ class Cursor:
     dropped: int = 0
     waiting: deque[Captured] = field(default_factory=deque)
     unheard: Reason | None = None
+    most: float | None = None
+    """How many frames a second it takes at most, as far as that is known."""
 
 
 class Feed:
@@ -155,6 +160,13 @@ class Feed:
         """The newest frame, whoever has seen it."""
         with self._lock:
             return self._pixels()
+
+    def looks(self) -> float | None:
+        """How many frames a second anybody looks at, at most; None: nobody may be passed over."""
+        with self._lock:
+            most = [cursor.most for cursor in self._cursors]
+        limits = [limit for limit in most if limit is not None]
+        return max(LEAST_LOOKS, *limits) if limits and len(limits) == len(most) else None
 
     def blocked(self) -> Reason | None:
         """Why nothing can be said about this source now."""

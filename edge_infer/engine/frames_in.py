@@ -22,7 +22,7 @@ from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.closing import Closing
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.errors import WireError
-from edge_infer.rooms import FrameFormat, FrameReady, ReaderHello, ReaderTrouble, SlotFree
+from edge_infer.rooms import FrameFormat, FrameReady, FramesWanted, ReaderHello, ReaderTrouble, SlotFree
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ class FrameReceiver(Closing):
         self._base = 0
         self._free: deque[SlotFree] = deque()
         self._trouble: ReaderTrouble | None = None
+        self._looks: float | None = None  # what the reader knows
 
     def wait(self, timeout: float) -> bool:
         """Waits up to ``timeout`` seconds until `receive` has something to say; takes nothing."""
@@ -105,6 +106,14 @@ class FrameReceiver(Closing):
             raise
         except (WireError, OSError) as error:
             return ReaderTrouble(f"the reader said something impossible: {error}"[:500])
+
+    def want(self, looks: float | None) -> None:
+        """Tells the reader that so many frames a second are looked at (None: all), if it does not know it yet."""
+        memory = self._memory
+        if memory is None or looks == self._looks:
+            return
+        if self._channel.send(FramesWanted(memory.format.memory, looks)):
+            self._looks = looks
 
     def lend(self) -> Frame:
         """The held frame where it lies: nobody writes there while anybody has its pixels, or a view of them.
@@ -217,7 +226,7 @@ class FrameReceiver(Closing):
             block = memfd.mapped(fd, size, writable=False)
         finally:
             os.close(fd)
-        self._memory = _Memory(block, wanted)
+        self._memory, self._looks = _Memory(block, wanted), None
 
 
 def check_moment(monotonic: float) -> None:

@@ -51,6 +51,7 @@ class Intake(Closing):
 
     def next(self, serving: Serving) -> Captured | None:
         """The next frame, if it is time for one, and there is one, and it is the pipeline's turn."""
+        self._cursor.most = serving.pacer.most
         if (rest := serving.pacer.left(time.monotonic())) and self._feed.rest(self._cursor):
             self._stop.wait(min(rest, TICK))
             self._feed.rest(self._cursor)  # what came meanwhile is passed over, so that the frame it takes is fresh

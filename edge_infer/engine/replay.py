@@ -175,7 +175,7 @@ def _frames(plan: SourcePlan, *, paced: bool) -> Iterator[Captured]:
     orientation, pacer = Orientation(plan.rotate, plan.flip), Pacer(plan.fps if paced else None)
     number, position = 0, 0.0
     with make_source(plan) as source:
-        while (reading := source.read()) is not None:
+        while isinstance(reading := source.read(), Reading):
             number += 1
             position = _position(reading, position, number)
             if not isinstance(reading, Picture) or pacer.due(position):

@@ -19,11 +19,12 @@ class FakeCapture:
     """Does what ``script`` says, one word a frame, the last word for ever; stands in for ``cv2.VideoCapture``.
 
     ``frame`` is a new picture, ``same`` the one before it again, ``black`` a black one, ``fail`` gives none, ``unplug``
-    raises ENODEV, and ``hang`` blocks until `release`.
+    raises ENODEV, and ``hang`` blocks until `release`. `grabbed` and `retrieved` count the calls.
     """
 
     def __init__(self, script: Sequence[Act], *, width: int = 64, height: int = 48, opens: bool = True) -> None:
         self.settings: dict[int, float] = {}
+        self.grabbed = self.retrieved = 0
         self._steps: Final[Iterator[Act]] = iter(script)
         self._act: Act = "fail"
         self._opens = opens
@@ -43,6 +44,7 @@ class FakeCapture:
 
     def grab(self) -> bool:
         """One step of the script; False for no frame."""
+        self.grabbed += 1
         self._act = next(self._steps, self._act)
         if self._act == "unplug":
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
@@ -52,6 +54,7 @@ class FakeCapture:
 
     def retrieve(self, into: Pixels | None = None, /) -> tuple[bool, Pixels]:
         """The picture of the last `grab`, written into what was given where that is of its shape."""
+        self.retrieved += 1
         if self._act == "frame":
             self._pixels = self._random.integers(0, 256, self._pixels.shape, dtype=np.uint8)
         elif self._act == "black":

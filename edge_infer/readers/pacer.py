@@ -18,7 +18,10 @@ class Pacer:
 
     def __init__(self, fps: float | None) -> None:
         self._fps = fps
-        self._interval = 1 / fps if fps else 0.0
+        self.most: float | None = None
+        """How many a second may pass now; None: all."""
+        self._interval = 0.0
+        self.restrain(None)
         self._next: float | None = None
         """The earliest moment at which the next frame passes."""
 
@@ -27,8 +30,8 @@ class Pacer:
 
         May be called in another thread than the others.
         """
-        limits = [limit for limit in (self._fps, most) if limit]
-        self._interval = 1 / min(limits) if limits else 0.0
+        self.most = min((limit for limit in (self._fps, most) if limit), default=None)
+        self._interval = 1 / self.most if self.most else 0.0
 
     def due(self, now: float) -> bool:
         """True when a frame captured at ``now`` (seconds of the monotonic clock) is to be taken."""

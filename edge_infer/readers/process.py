@@ -20,7 +20,7 @@ from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
 from edge_infer.readers.room import Room
 from edge_infer.readers.slots import TO_READER, SlotWriter
-from edge_infer.readers.sources import Picture, Source, faults_of, first, make_source
+from edge_infer.readers.sources import Passed, Picture, Reading, Source, faults_of, first, make_source, selects
 from edge_infer.readers.stream import StreamWriter
 from edge_infer.rooms import ReaderReport
 
@@ -42,6 +42,7 @@ class Writer(Protocol):
     frames: int
     greetings: int
     faults: int
+    looks: float | None
 
     def poll(self) -> None: ...
 
@@ -110,6 +111,7 @@ class Reader:
         try:
             if isinstance(writer, SlotWriter) and hasattr(source, "place"):
                 source.place = writer.place
+            chosen = selects(source, self._pacer.due)
             with progress.call():
                 source.__enter__()
             fresh = True
@@ -120,14 +122,18 @@ class Reader:
                     break
                 progress.error = ""
                 writer.faults = before + faults_of(source)
-                if self._pacer.due(reading.monotonic) or not isinstance(reading, Picture):
+                if not isinstance(reading, Passed) and (chosen or self._wanted(reading)):
                     writer.write(first(reading) if fresh else reading)
                     progress.frames = writer.frames
+                    self._pacer.restrain(writer.looks)
                 fresh = False
         finally:
             with progress.call():
                 source.close()
         self._rest("the source has ended", ended=True)
+
+    def _wanted(self, reading: Reading) -> bool:
+        return self._pacer.due(reading.monotonic) or not isinstance(reading, Picture)
 
     def _retry(self, text: str, began: float) -> None:
         """Waits before the next attempt, counted from the start of the last: one that timed out has waited enough."""

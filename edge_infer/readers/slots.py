@@ -17,9 +17,9 @@ from edge_infer.engine.frames_in import frame_shape
 from edge_infer.errors import SourceError, WireError
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.sources import Picture
-from edge_infer.rooms import FrameFormat, FrameReady, ReaderHello, ReaderTrouble, SlotFree
+from edge_infer.rooms import FrameFormat, FrameReady, FramesWanted, ReaderHello, ReaderTrouble, SlotFree
 
-TO_READER: Final = (ReaderHello, SlotFree)
+TO_READER: Final = (ReaderHello, SlotFree, FramesWanted)
 """What the reader's end of a frames channel accepts."""
 SLOTS: Final = 5
 """Three for the way, see `edge_infer.engine.frames_in`, and two that the engine may lend: a frame that is in a model,
@@ -39,6 +39,8 @@ class SlotWriter:
         self.frames = 0
         self.greetings = 0
         self.faults = 0
+        self.looks: float | None = None
+        """How many frames a second the engine looks at; None: it has not said so, or at all."""
         self._channel = channel
         self._orientation = orientation
         self._format: FrameFormat | None = None
@@ -56,7 +58,11 @@ class SlotWriter:
             if isinstance(record, ReaderHello):
                 self.greetings += 1
                 self._forget()
-            elif self._format is not None and record.memory == self._format.memory and 0 <= record.slot < SLOTS:
+            elif self._format is None or record.memory != self._format.memory:
+                continue
+            elif isinstance(record, FramesWanted):
+                self.looks = record.looks
+            elif 0 <= record.slot < SLOTS:
                 self._free.add(record.slot)
 
     def place(self) -> Pixels | None:
@@ -114,7 +120,7 @@ class SlotWriter:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._format, self._memory, self._told = -1, None, None, False
-        self._given = None
+        self._given = self.looks = None
 
     def _memory_for(self, picture: Picture) -> Pixels:
         height, width = self._orientation.shape(picture.pixels.shape)[:2]

@@ -23,6 +23,8 @@ class StreamWriter:
         self.frames = 0
         self.greetings = 0
         self.faults = 0
+        self.looks: float | None = None
+        """Nothing of a signal or of text is passed over."""
         self._channel = channel
         self._before: Signal | None = None
 

@@ -60,3 +60,19 @@ def test_a_source_that_waits_for_hours_lets_go_at_once(folder: Path) -> None:
     feed.close()
     assert not thread.is_alive()
     assert feed.health().state != "ended"
+
+
+def test_of_a_clip_no_more_is_decoded_than_its_pipelines_look_at(assets: Path) -> None:
+    """As long as all of them say how much that is; the clip goes on at its own pace."""
+    file = str(assets / "video" / "vtest_first160.avi")
+    feed = Feed(plan_of("video", {"file": file, "realtime": True, "loop": True}))
+    cursor = feed.attach()
+    cursor.most = 4.0
+    feed.start(local_capture(feed.plan))
+    few = [frame for _ in range(6) if (frame := feed.next(cursor, 10.0)) is not None]
+    cursor.most = None
+    many = [frame for _ in range(6) if (frame := feed.next(cursor, 10.0)) is not None]
+    feed.close()
+    assert few[5].monotonic - few[0].monotonic > 4 / 4
+    assert [frame.number for frame in few] == [1, 2, 3, 4, 5, 6]
+    assert many[5].monotonic - many[1].monotonic < 4 / 4

@@ -16,12 +16,12 @@ from edge_infer.channel import Channel
 from edge_infer.config.plan import Color
 from edge_infer.engine.frame import Pixels
 from edge_infer.engine.frames_in import FROM_READER, NOT_LENT, FrameReceiver
-from edge_infer.errors import SourceError
+from edge_infer.errors import SourceError, WireError
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
 from edge_infer.readers.slots import SLOTS, TO_READER, SlotWriter, is_black, make_memory, same
 from edge_infer.readers.sources import Picture
-from edge_infer.rooms import FrameFormat, FrameReady, ReaderHello, ReaderTrouble, SlotFree
+from edge_infer.rooms import FrameFormat, FrameReady, FramesWanted, ReaderHello, ReaderTrouble, SlotFree
 
 
 def picture(value: int, height: int = 48, width: int = 64, color: Color = "bgr") -> Picture:
@@ -82,6 +82,35 @@ def test_a_release_for_old_memory_frees_nothing(ends: tuple[SlotWriter, FrameRec
     assert not writer.write(picture(5, 64, 48))
     assert taken(receiver).number == SLOTS + 1
     assert receiver.copy().size == (48, 64)
+
+
+def test_what_is_looked_at_holds_for_one_memory(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    receiver.want(5.0)  # nobody to tell yet
+    writer.write(picture(1))
+    old = taken(receiver)
+    for looks in (5.0, None, 3.0):
+        receiver.want(looks)
+        writer.poll()
+        assert writer.looks == looks
+    writer.write(picture(1, 64, 48))
+    assert writer.looks is None
+    taken(receiver)
+    receiver._channel.send(FramesWanted(old.memory, 7.0))
+    writer.poll()
+    assert writer.looks is None
+    receiver.want(3.0)
+    writer.poll()
+    assert writer.looks == 3.0
+
+
+@pytest.mark.parametrize("looks", [0.0, -1.0, 1e9])
+def test_rates_that_are_none_are_refused(looks: float, ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
+    writer, receiver, _ = ends
+    writer.write(picture(1))
+    receiver._channel.send(FramesWanted(taken(receiver).memory, looks))
+    with pytest.raises(WireError):
+        writer.poll()
 
 
 def test_gray_and_colour_follow_each_other(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:

@@ -11,7 +11,7 @@ A source *must* be a class with
 - ``__init__(options)``: cheap, opens nothing;
 - ``__enter__`` that opens within about 10 s or raises `SourceError` with the remedy, and ``close()`` that is idempotent
   and safe after a half-open (``__exit__`` calls it);
-- ``read() -> Picture | Block | Words | None``: waits for the next one; None when there will be no more; raises
+- ``read() -> Picture | Passed | Block | Words | None``: waits for the next one; None when there will be no more; raises
   `SourceError` when the source is gone, after which it is closed and opened again (with back-off, by the caller).
 
 It *may* have
@@ -22,6 +22,9 @@ It *may* have
 - ``stills``: true when it gives single pictures, not a stream; they are scaled exactly, whatever time that takes;
 - ``place``: a `Place`, which its caller sets: where it may write the pixels of the next picture, so that nobody has to
   copy them (an attribute of the instance; `no_place` at first);
+- ``wanted``: a `Wanted`, which its caller sets, and which it asks once about every picture, as soon as that has come;
+  in place of one that nobody wants it says `PASSED`, without decoding it (an attribute of the instance; `all_wanted`
+  at first);
 - ``lasting``: true when nobody writes into the pixels of a `read` any more, so that they need no copy;
 - ``check()``: a quick look at the file that it names, when a configuration is read; raises `SourceError`;
 - ``patience``: seconds that a `read` may take by the nature of the source, such as the wait for the next snapshot;
@@ -107,13 +110,27 @@ class Words:
     monotonic: float
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A picture has come that nobody wanted: it was not decoded."""
+
+
+PASSED: Final = Passed()
 Reading: TypeAlias = Picture | Block | Words
+Wanted: TypeAlias = "Callable[[float], bool]"
+"""Whether a picture that was captured at a moment (seconds of the monotonic clock) is going to be looked at."""
 Place: TypeAlias = "Callable[[], Pixels | None]"
 """Gives memory of the shape that the picture before had, whose content does not matter; None where there is none."""
 
 
 def no_place() -> None:
     """Pixels are put wherever the source likes."""
+
+
+def all_wanted(monotonic: float) -> bool:
+    """Every picture is looked at."""
+    del monotonic
+    return True
 
 
 class Source(Protocol):
@@ -137,7 +154,7 @@ class Source(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def read(self) -> Reading | None: ...
+    def read(self) -> Reading | Passed | None: ...
 
     def close(self) -> None: ...
 
@@ -174,6 +191,14 @@ def faults_of(source: Source) -> int:
     """How much the source has left out since it was made."""
     faults: Faults | None = getattr(source, "faults", None)
     return faults.count if faults is not None else 0
+
+
+def selects(source: Source, wanted: Wanted) -> bool:
+    """Lets the source ask which pictures are wanted; False where it gives them all, and its caller has to choose."""
+    able = hasattr(source, "wanted")
+    if able:
+        source.wanted = wanted  # type: ignore[attr-defined]  # sources may have it
+    return able
 
 
 def interrupt(source: Source) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import cv2
 
-from edge_infer.readers.sources import Picture, Place, no_place
+from edge_infer.readers.sources import PASSED, Passed, Picture, Place, Wanted, all_wanted, no_place
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +29,18 @@ class Capture(Protocol):
     def release(self) -> None: ...
 
 
-def next_picture(capture: Capture, place: Place = no_place) -> Picture | None:
+def next_picture(capture: Capture, place: Place = no_place, wanted: Wanted = all_wanted) -> Picture | Passed | None:
     """The next frame, stamped before it is converted; None when there is none or it cannot be decoded.
 
-    Its pixels are written where ``place`` says, if they fit there.
+    Its pixels are written where ``place`` says, if they fit there. One that is not ``wanted`` is only grabbed: of a
+    V4L2 camera that is taking its buffer, of FFmpeg all but the conversion, as other frames are made from it.
     """
     try:
         if not capture.grab():
             return None
         wall, monotonic = time.time(), time.monotonic()
+        if not wanted(monotonic):
+            return PASSED
         good, pixels = capture.retrieve(place())
     except (OSError, cv2.error) as error:
         log.debug("no frame: %s", error)

@@ -22,7 +22,7 @@ from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.engine.frame import Pixels
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources import Picture, Place, no_place
+from edge_infer.readers.sources import PASSED, Passed, Picture, Place, Wanted, all_wanted, no_place
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -79,6 +79,7 @@ class ExecSource(Closing):
         self._raw = np.zeros(options.shape, np.uint8)
         self._pixels = np.zeros((options.height, options.width, 3), np.uint8)
         self.place: Place = no_place
+        self.wanted: Wanted = all_wanted
         self._words = ""
 
     def __enter__(self) -> Self:
@@ -102,10 +103,12 @@ class ExecSource(Closing):
         os.set_blocking(self._process.stderr.fileno(), False)
         return self
 
-    def read(self) -> Picture | None:
+    def read(self) -> Picture | Passed | None:
         """The next whole frame; raises `SourceError` when the command ends, whatever its exit code, or hangs."""
         self._fill()
         wall, monotonic = time.time(), time.monotonic()
+        if not self.wanted(monotonic):
+            return PASSED
         return Picture(self._convert(), _COLORS.get(self._options.format, "bgr"), wall, monotonic)
 
     def close(self) -> None:

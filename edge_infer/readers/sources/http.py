@@ -21,7 +21,7 @@ from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.credentials import source_password
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources import Picture
+from edge_infer.readers.sources import PASSED, Passed, Picture, Wanted, all_wanted
 from edge_infer.readers.sources.address import shown, with_credentials
 from edge_infer.readers.sources.mjpeg import MOST_PICTURE, MjpegParser
 
@@ -59,6 +59,7 @@ class HttpSource(Closing):
         self.patience = (options.snapshot or 0.0) + TIMEOUT
         """Seconds that a `read` may take: the wait for the next snapshot is no hang."""
         self.stills = options.snapshot is not None
+        self.wanted: Wanted = all_wanted
         self._options = options
         self._shown = shown(options.url)
         self._url = ""
@@ -80,7 +81,7 @@ class HttpSource(Closing):
             self._parser = MjpegParser(self._boundary(self._response))
         return self
 
-    def read(self) -> Picture | None:
+    def read(self) -> Picture | Passed | None:
         """The next picture; raises `SourceError` when there is none in time."""
         return self._read_snapshot() if self._options.snapshot is not None else self._read_stream()
 
@@ -124,12 +125,15 @@ class HttpSource(Closing):
             raise SourceError(f"{self._shown} sends single pictures; set `snapshot: 1s` to fetch one every second")
         raise SourceError(f"{self._shown} sends {kind}; expected a Motion JPEG stream (multipart/x-mixed-replace)")
 
-    def _read_stream(self) -> Picture:
-        deadline = time.monotonic() + TIMEOUT
+    def _read_stream(self) -> Picture | Passed:
+        deadline, wanted = time.monotonic() + TIMEOUT, False
         while time.monotonic() < deadline:
             data = self._newest_jpeg()
             if data is not None:
                 wall, monotonic = time.time(), time.monotonic()
+                wanted = wanted or self.wanted(monotonic)  # the turn of a broken one is that of the next
+                if not wanted:
+                    return PASSED
                 pixels = decode_picture(data)
                 if pixels is not None:
                     return Picture(pixels, "bgr", wall, monotonic)
@@ -165,7 +169,7 @@ class HttpSource(Closing):
             raise SourceError(f"{self._shown} ended the stream")
         return data
 
-    def _read_snapshot(self) -> Picture | None:
+    def _read_snapshot(self) -> Picture | Passed | None:
         assert self._options.snapshot is not None
         if self._closed.wait(max(0.0, self._due - time.monotonic())):
             return None
@@ -185,6 +189,8 @@ class HttpSource(Closing):
         finally:
             self._response.close()
             self._response = None
+        if not self.wanted(monotonic):
+            return PASSED
         pixels = decode_picture(bytes(data))
         if pixels is None:
             raise SourceError(f"{self._shown} sent {len(data)} bytes that are no picture")

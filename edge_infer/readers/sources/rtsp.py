@@ -14,7 +14,7 @@ from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.credentials import source_password
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources import Picture, Place, no_place
+from edge_infer.readers.sources import Passed, Picture, Place, Wanted, all_wanted, no_place
 from edge_infer.readers.sources.address import shown, with_credentials
 from edge_infer.readers.sources.capture import Capture, next_picture
 from edge_infer.readers.sources.decoder_log import DecoderLog
@@ -65,6 +65,7 @@ class RtspSource(Closing):
         self._factory = factory
         self._capture: Capture | None = None
         self.place: Place = no_place
+        self.wanted: Wanted = all_wanted
         self._log = DecoderLog()
 
     def __enter__(self) -> Self:
@@ -85,9 +86,9 @@ class RtspSource(Closing):
             raise SourceError(f"{shown(options.url)} cannot be opened: {why}")
         return self
 
-    def read(self) -> Picture | None:
+    def read(self) -> Picture | Passed | None:
         """The next frame; raises `SourceError` when the stream breaks off, or has to be opened anew in another size."""
-        picture = next_picture(self._capture, self.place) if self._capture is not None else None
+        picture = next_picture(self._capture, self.place, self.wanted) if self._capture is not None else None
         if picture is None:
             reason = f"broken off, or silent for {3 * READ_TIMEOUT:.0f} s"
             raise SourceError(f"{shown(self._options.url)} gives no more frames: {reason}")

@@ -14,7 +14,7 @@ import cv2
 from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources import Picture, Place, no_place
+from edge_infer.readers.sources import Passed, Picture, Place, Wanted, all_wanted, no_place
 from edge_infer.readers.sources.capture import Capture, next_picture
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class V4l2Source(Closing):
         self._factory = factory
         self._capture: Capture | None = None
         self.place: Place = no_place
+        self.wanted: Wanted = all_wanted
 
     def __enter__(self) -> Self:
         device = self._options.device
@@ -73,9 +74,9 @@ class V4l2Source(Closing):
         self._set_up(self._capture)
         return self
 
-    def read(self) -> Picture | None:
+    def read(self) -> Picture | Passed | None:
         """The next frame; raises `SourceError` when the camera gives none."""
-        picture = next_picture(self._capture, self.place) if self._capture is not None else None
+        picture = next_picture(self._capture, self.place, self.wanted) if self._capture is not None else None
         if picture is None:
             raise SourceError(f"{self._options.device} gives no frames: unplugged, or silent for 5 s")
         return picture

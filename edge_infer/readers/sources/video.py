@@ -15,7 +15,7 @@ import cv2
 from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources import Picture
+from edge_infer.readers.sources import Passed, Picture, Wanted, all_wanted
 from edge_infer.readers.sources.capture import Capture, next_picture
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class VideoSource(Closing):
         self.lossless = not options.realtime
         self._options = options
         self._factory = factory
+        self.wanted: Wanted = all_wanted
         self._closed = threading.Event()
         self._capture: Capture | None = None
         self._read = 0
@@ -69,7 +70,7 @@ class VideoSource(Closing):
         self._rewind()
         return self
 
-    def read(self) -> Picture | None:
+    def read(self) -> Picture | Passed | None:
         """The next frame, or the newest one that is due; None after the last."""
         picture = self._next()
         if picture is None and self._options.loop and self._read > 0 and not self._closed.is_set():
@@ -112,14 +113,14 @@ class VideoSource(Closing):
         self._fps = fps if 0.1 <= fps <= 1000 else USUAL_FPS
         self._capture, self._read, self._start = capture, 0, time.monotonic()
 
-    def _next(self) -> Picture | None:
+    def _next(self) -> Picture | Passed | None:
         if self._capture is None:
             return None
         if self._options.realtime and not self._wait():
             return None
-        picture = next_picture(self._capture)
+        picture = next_picture(self._capture, wanted=self.wanted)
         self._read += picture is not None
-        if picture is None or self._options.realtime:
+        if not isinstance(picture, Picture) or self._options.realtime:
             return picture
         position, self._position = self._position, self._position + 1 / self._fps
         return replace(picture, position=position)
