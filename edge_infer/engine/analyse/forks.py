@@ -15,17 +15,18 @@ from edge_infer.engine.analyse.crowd import Crowd
 from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.analyse.kalman import Motion, Rows, centred
 from edge_infer.engine.analyse.matching import GATE, UNASSIGNED, Matching, worth
+from edge_infer.engine.analyse.pace import Pace
 from edge_infer.engine.analyse.track import Track
 from edge_infer.engine.geometry import Box
 
 SURPRISE: Final = 6.0
 """Squared distance from which on a box is so far off that it may be another's: once in five times it is not."""
 RESTART: Final = 0.8
-"""Seconds after which it is too late to look for an object where it was."""
+"""Seconds unseen after which it is too late to look for one where it was; a pause without frames counts little."""
 PROOFS: Final = 2
 """How many more times an object has to be seen that was found again."""
 PATIENCE: Final = 3
-"""Frames that may pass until the next of these times."""
+"""Frames without it until then that put it back: what has left is not kept by a stray box now and then."""
 FAR_PATIENCE: Final = 1
 """The same for what was found more than its size away from where it was going: there a stray box is the likelier."""
 
@@ -50,8 +51,8 @@ class Fork:
 class Forks:
     """The forks of a crowd. Those whose objects were not found again after all are put back."""
 
-    def __init__(self, crowd: Crowd, lost: float) -> None:
-        self._crowd = crowd
+    def __init__(self, crowd: Crowd, pace: Pace, lost: float) -> None:
+        self._crowd, self._pace = crowd, pace
         self._lost = lost
         self._open: dict[Track, Fork] = {}
 
@@ -61,7 +62,12 @@ class Forks:
     @property
     def proving(self) -> bool:
         """Whether somebody was found again, which is still to be proved."""
-        return any(fork.again or fork.far for fork in self._open.values())
+        return any(self.unproved(track) for track in self._open)
+
+    def unproved(self, track: Track) -> bool:
+        """Whether it was found again after it was missed, or far from where it was going."""
+        fork = self._open.get(track)
+        return fork is not None and (fork.again or fork.far)
 
     def far(self, track: Track) -> bool:
         """Whether it was found far from where it was going."""
@@ -72,40 +78,42 @@ class Forks:
         """There is nothing to be proved of it any more."""
         self._open.pop(track, None)
 
-    def predict(self, seconds: float) -> None:
+    def predict(self) -> None:
         """Time goes by."""
         for fork in self._open.values():
-            fork.motion.predict(seconds)
+            fork.motion.predict(self._pace.ahead)
 
-    def pass_over(self, track: Track, seconds: float) -> None:
-        """For the object where it was before, this frame, so many ``seconds`` after the last, did not show it."""
+    def pass_over(self, track: Track) -> None:
+        """For the object where it was before, this frame is one that did not show it."""
         fork = self._open.get(track)
         if fork is not None:
-            fork.missed, fork.unseen = fork.missed + 1, fork.unseen + seconds
+            fork.missed, fork.unseen = fork.missed + 1, fork.unseen + self._pace.step
 
-    def restart(self, matching: Matching, same: NDArray[np.bool_], moment: float) -> None:
+    def restart(self, matching: Matching, same: NDArray[np.bool_]) -> None:
         """What is not where it was going has stopped dead, or started, or turned: it may be near where it was."""
         tracks, motion = self._crowd.tracks, self._crowd.motion
         rows = [
             row
             for row in self._crowd.known()
-            if row not in matching.pairs and moment - tracks[row].seen.moment < RESTART and not self.far(tracks[row])
+            if row not in matching.pairs
+            and tracks[row].unseen + self._pace.step < RESTART
+            and not self.far(tracks[row])
         ]
         free = matching.free(matching.sure)
         if not rows or not free:
             return
         fresh = Motion.at(centred(np.array([tracks[row].box for row in rows])))
-        fresh.predict(np.array([[moment - tracks[row].seen.moment] for row in rows]))
+        fresh.predict(np.array([[self._pace.now - tracks[row].seen.moment] for row in rows]))
         cost = np.where(same[rows], worth(*fresh.distances(matching.measured)), 0.0)
         for place, index in assign(cost[:, free]):
             row, box = rows[place], matching.measured[[free[index]]]
-            fork = self._open.setdefault(tracks[row], self._fork(row, moment))
+            fork = self._open.setdefault(tracks[row], self._fork(row))
             fork.hits, fork.far = 0, True
             if not self._adopt(row, fork, box):
                 motion.put(row, Motion.at(box), 0)  # where it was last may have been a stray box
             matching.pairs[row] = free[index]
 
-    def try_before(self, matching: Matching, moment: float) -> None:
+    def try_before(self, matching: Matching) -> None:
         """What is missing again right after it was found may still be where it was going before."""
         for row, track in enumerate(self._crowd.tracks):
             fork = self._open.get(track)
@@ -116,7 +124,7 @@ class Forks:
             column = min(free, key=lambda column: cost[0, column], default=-1)
             if column >= 0 and squared[0, column] < GATE and cost[0, column] < UNASSIGNED:
                 self._go_back(row, track, fork)
-                again = self._fork(row, moment)
+                again = self._fork(row)
                 if self._adopt(row, again, matching.measured[[column]]):
                     again.hits, again.far = 0, True
                     self._open[track] = again
@@ -131,17 +139,17 @@ class Forks:
                 if fork.frames >= (FAR_PATIENCE if fork.far else PATIENCE):
                     self._go_back(row, track, fork)
 
-    def believe(self, surprise: Mapping[int, float], moment: float) -> None:
+    def believe(self, surprise: Mapping[int, float]) -> None:
         """Keeps the predictions of objects that come back, or are not where they should be, until that is proved."""
         for row, off in surprise.items():
             track = self._crowd.tracks[row]
             fork = self._open.get(track)
             if fork is not None:
-                fork.frames, fork.hits = 0, fork.hits + 1
+                fork.hits += 1
                 if fork.hits > PROOFS:
                     del self._open[track]
             elif track.number and (track.missed or off > SURPRISE):
-                fork = self._open[track] = self._fork(row, moment)
+                fork = self._open[track] = self._fork(row)
                 fork.far = off == math.inf
 
     def _adopt(self, row: int, fork: Fork, box: Rows) -> bool:
@@ -178,7 +186,7 @@ class Forks:
         track.doubts.clear()
         del self._open[track]
 
-    def _fork(self, row: int, moment: float) -> Fork:
+    def _fork(self, row: int) -> Fork:
         track = self._crowd.tracks[row]
         again, motion = track.missed > 0, self._crowd.motion.take([row])
-        return Fork(motion, track.seen, moment, track.score, track.box, track.missed, track.unseen, again)
+        return Fork(motion, track.seen, self._pace.now, track.score, track.box, track.missed, track.unseen, again)

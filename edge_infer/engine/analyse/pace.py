@@ -19,18 +19,14 @@ FORESIGHT: Final = 1.0
 class Pace:
     """``now`` is the moment of the last frame; ``step`` the seconds before it in which an object can have been missed.
 
-    ``ahead`` are those by which everything is predicted.
+    ``ahead`` are those by which everything is predicted, ``gap`` whether there was a pause before it.
     """
 
     now: float = -math.inf
     usual: float = 0.0
     step: float = 0.0
     ahead: float = 0.0
-
-    @property
-    def gap(self) -> bool:
-        """Whether there was a pause before the last frame."""
-        return self.ahead > GAP * self.usual
+    gap: bool = False
 
     def frame(self, moment: float) -> None:
         """The next one."""
@@ -39,4 +35,5 @@ class Pace:
         interval = interval if math.isfinite(self.now) else 0.0
         self.usual += (interval - self.usual) * (USUAL_GAIN if self.usual else 1.0)
         self.step = min(interval, PAUSE * self.usual)
+        self.gap = interval > GAP * self.usual
         self.now = moment

@@ -147,7 +147,8 @@ class Scene:
 
     def _tell(self, track: Track, visit: Visit, now: Instant) -> list[Happening]:
         """What is news of an object that is seen: only what it is about to be told of itself comes first."""
-        if not visit.told and not (track.number and track.seen_often(LEAST_HITS + 1) and track.age >= self._least):
+        sure = track.number and not track.unproved and track.seen_often(LEAST_HITS + 1)
+        if not visit.told and not (sure and track.age >= self._least):
             return []
         news: list[Happening] = []
         if not visit.told:
@@ -176,9 +177,9 @@ class Scene:
         return self._ledger.begin(key, replace(what, zone=zone.name))  # type: ignore[arg-type]
 
     def _loitering(self, track: Track, visit: Visit, now: Instant) -> list[Happening]:
-        """An object that is hidden for a moment is still where it was."""
+        """An object that is hidden for a moment is still where it was; one that may be elsewhere may not."""
         news: list[Happening] = []
-        for zone in self._plan.zones if visit.stays else ():
+        for zone in self._plan.zones if visit.stays and not track.doubtful else ():
             stay = visit.stays.get(zone.name)
             if stay is None or zone.loiter is None or not stay.begun or stay.loitered:
                 continue

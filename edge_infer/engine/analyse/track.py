@@ -50,6 +50,7 @@ class Track:
     still_since: float = 0.0
     still: bool = False
     settled: bool = False  # the label was told, and changes no more
+    unproved: bool = False  # it was found again, which is still to be proved
     doubtful: bool = False  # it was found again far from where it was going, which is still to be proved
     doubts: list[tuple[tuple[float, float, float, float], Instant]] = field(default_factory=list)
     """Where and when it was seen while that was to be proved; whoever looks at it then takes them out."""

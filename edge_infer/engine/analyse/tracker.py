@@ -59,10 +59,9 @@ class Tracker:
 
     def forget(self) -> None:
         """Nothing is followed any more."""
-        self._crowd = Crowd()
-        self._forks = Forks(self._crowd, self._lost)
+        self._crowd, self._pace = Crowd(), Pace()
+        self._forks = Forks(self._crowd, self._pace, self._lost)
         self._meetings = Meetings()
-        self._pace = Pace()
 
     @property
     def tracks(self) -> list[Track]:
@@ -85,7 +84,7 @@ class Tracker:
         rows, boxes = np.fromiter(matched, np.intp, len(matched)), matching.measured[list(matched.values())]
         surprise = dict(zip(matched, self._crowd.surprise(rows, boxes), strict=True))
         self._meet(surprise)
-        self._forks.believe(surprise, now.moment)
+        self._forks.believe(surprise)
         self._crowd.motion.correct(rows, boxes)
         for row, column in matched.items():
             self.tracks[row].see(objects[column], now)
@@ -111,7 +110,7 @@ class Tracker:
                 if track.number and not track.missed and track not in self._forks:
                     motion.steady(row, track.way(), before)
         motion.predict(self._pace.ahead)
-        self._forks.predict(self._pace.ahead)
+        self._forks.predict()
         self._meetings.predict(self._pace.ahead)
 
     def _match(self, matching: Matching) -> None:
@@ -121,8 +120,8 @@ class Tracker:
         own = np.array([track.class_id for track in self.tracks], np.int64)
         same = own[:, None] == matching.classes[None, :]
         matching.take(np.where(same, cost, 0.0), known, sure)
-        self._forks.try_before(matching, self._pace.now)
-        self._forks.restart(matching, same, self._pace.now)
+        self._forks.try_before(matching)
+        self._forks.restart(matching, same)
         if not same.all():
             near = overlaps(self._crowd.motion.place, matching.measured) >= SAME_PLACE
             matching.take(np.where(near, cost, 0.0), known, sure)
@@ -174,7 +173,8 @@ class Tracker:
         places = self._crowd.motion.place.tolist()
         for row, (track, place) in enumerate(zip(self.tracks, places, strict=True)):
             track.place, track.doubtful = tuple(place), self._forks.far(track)
-            self._forks.pass_over(track, self._pace.step)
+            track.unproved = self._forks.unproved(track)
+            self._forks.pass_over(track)
             if track.first is not now:
                 track.frames += 1
             if track.seen is not now:

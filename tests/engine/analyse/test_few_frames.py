@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,14 @@ def test_what_began_elsewhere_while_a_stray_box_was_taken_for_it_is_the_same() -
     assert watched.told[1].zone == ZONE.name
 
 
+def test_who_went_off_in_a_pause_that_no_frame_shows_is_the_same() -> None:
+    watched = Watched(zones=())
+    for x, seconds in (*[(440, 0.2)] * 20, (630, 1.4), (765, 1.0), (792, 0.2), (819, 0.2)):
+        watched.frame(box(x, size=60), seconds=seconds)
+    assert watched.types() == ["appear", "cross"]
+    assert {told.number for told in watched.told} == {1}
+
+
 @pytest.mark.parametrize("seed", [11, 32, 41, 74, 79, 87])  # at which their last steps alone mislead
 def test_who_pass_each_other_slowly_keep_their_ids_though_their_boxes_tremble(seed: int) -> None:
     dice = random.Random(seed)
@@ -75,3 +84,11 @@ def test_who_pass_each_other_slowly_keep_their_ids_though_their_boxes_tremble(se
     ids = {item.number: item.box[0] for item in watched.last.detections.objects}
     assert list(ids) == [1, 2]
     assert ids[1] > ids[2]
+
+
+def test_who_may_have_left_a_zone_does_not_loiter_there() -> None:
+    watched = Watched(lines=(), zones=(replace(ZONE, loiter=4.0),))
+    watched.walk(410, 500, 18, seconds=0.2)
+    for x, seconds in ((700, 0.5), (720, 0.2), (740, 0.2), (760, 0.2), (780, 0.2)):
+        watched.frame(box(x), seconds=seconds)
+    assert watched.types() == ["appear", "enter", "exit"]

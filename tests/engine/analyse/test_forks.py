@@ -10,6 +10,7 @@ from edge_infer.engine.analyse.forks import FAR_PATIENCE, PATIENCE, PROOFS, Fork
 from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.analyse.kalman import Motion
 from edge_infer.engine.analyse.matching import Matching
+from edge_infer.engine.analyse.pace import Pace
 from tests.engine.analyse.moments import NOW, box
 
 
@@ -25,8 +26,8 @@ def crowd() -> Crowd:
 
 @pytest.mark.parametrize(("off", "patience"), [(1.0, PATIENCE), (np.inf, FAR_PATIENCE)])
 def test_what_is_not_seen_once_more_was_something_else(crowd: Crowd, off: float, patience: int) -> None:
-    forks, track = Forks(crowd, 1.0), crowd.tracks[0]
-    forks.believe({0: off}, 0.4)
+    forks, track = Forks(crowd, Pace(0.4), 1.0), crowd.tracks[0]
+    forks.believe({0: off})
     crowd.motion.put(0, Motion.at(np.array([[500.0, 500.0, 50.0, 100.0]])), 0)
     track.see(box(500), Instant(0.4, NOW))
     assert forks.proving
@@ -39,21 +40,21 @@ def test_what_is_not_seen_once_more_was_something_else(crowd: Crowd, off: float,
 
 
 def test_what_is_seen_often_enough_is_proved(crowd: Crowd) -> None:
-    forks = Forks(crowd, 1.0)
-    forks.believe({0: 1.0}, 0.4)
+    forks = Forks(crowd, Pace(0.4), 1.0)
+    forks.believe({0: 1.0})
     crowd.tracks[0].missed = 0
     for _ in range(PROOFS):
         assert forks.proving
-        forks.believe({0: 1.0}, 0.5)
+        forks.believe({0: 1.0})
     assert not forks.proving
 
 
 def test_what_goes_on_where_it_was_going_was_not_where_it_was_found(crowd: Crowd) -> None:
-    forks = Forks(crowd, 1.0)
-    forks.believe({0: np.inf}, 0.4)
+    forks = Forks(crowd, Pace(0.4), 1.0)
+    forks.believe({0: np.inf})
     crowd.motion.put(0, Motion.at(np.array([[500.0, 500.0, 50.0, 100.0]])), 0)
     matching = Matching.of([box(101)], 0.5)
-    forks.try_before(matching, 0.5)
+    forks.try_before(matching)
     assert matching.pairs == {0: 0}
     assert crowd.motion.place[0, 0] == 100
     assert not forks.proving

@@ -238,6 +238,40 @@ def test_a_stray_box_carries_no_id_away() -> None:
     assert watched.told[1].when.moment < 20 * 0.2 + 1.5, "it is not kept alive by what was something else"
 
 
+def test_stray_boxes_now_and_then_do_not_keep_what_has_left() -> None:
+    watched = Watched(zones=(), lines=())
+    watched.walk(300, 300, 10, seconds=0.2)
+    for x in (312, 295, 320):
+        watched.frame(seconds=0.2)
+        watched.frame(seconds=0.2)
+        watched.frame(box(x), seconds=0.2)
+    watched.frame(seconds=0.2)
+    assert watched.types() == ["appear", "leave"]
+    assert watched.told[1].when.moment < 10 * 0.2 + 1.5
+
+
+def test_stray_boxes_that_follow_a_chain_of_them_are_no_object() -> None:
+    watched = Watched(zones=(), lines=())
+    for x in (300, 310, 315):
+        watched.frame(box(x))
+    watched.empty(5)
+    watched.frame(box(370))
+    watched.empty(15)
+    assert watched.told == []
+
+
+def test_what_was_missed_before_it_was_told_is_told_when_that_is_proved() -> None:
+    watched = Watched(zones=(), lines=())
+    watched.walk(300, 320, 3)
+    watched.empty(5)
+    watched.walk(380, 390, 2)
+    assert watched.told == []
+    watched.frame(box(400))
+    assert watched.types() == ["appear"]
+    assert watched.told[0].since is not None
+    assert watched.told[0].since.moment == pytest.approx(0.1)
+
+
 def test_what_stops_dead_at_few_frames_a_second_stays_the_same() -> None:
     watched = Watched(zones=(), lines=())
     watched.walk(200, 400, 6, seconds=0.2)  # two of its sizes a second
