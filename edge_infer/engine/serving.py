@@ -25,6 +25,7 @@ from edge_infer.engine.pool import Pool
 from edge_infer.engine.publication import Publication
 from edge_infer.engine.shadow import Shadow
 from edge_infer.engine.trial import Trial
+from edge_infer.engine.turns import Turns
 from edge_infer.messages import Reason
 from edge_infer.readers.pacer import Pacer
 from edge_infer.rooms import Delegated
@@ -52,10 +53,15 @@ class Serving:
         new_object: Callable[[], int],
         *,
         watched: bool = False,
+        turns: Turns | None = None,
         pool: Pool | None = None,
     ) -> None:
-        """``new_object`` gives ids for objects that are followed; from the ``pool`` others may have the same model."""
+        """``new_object`` gives ids for objects that are followed; from the ``pool`` others may have the same model.
+
+        In ``turns`` is what runs beside it.
+        """
         self.plan = plan
+        self._turns = turns
         self.model = LoadedModel(plan, pool)
         self.gate = Gate(plan)
         self.mask = Mask(plan.mask)
@@ -127,7 +133,7 @@ class Serving:
         """From now on beside the shadow of this plan, which is otherwise the same, or beside none."""
         with self._comparing:
             self.plan, before = plan, self.shadow
-            self.shadow = Shadow(plan) if plan.shadow is not None and self.ready else None
+            self.shadow = Shadow(plan, self._turns) if plan.shadow is not None and self.ready else None
             if self.shadow is not None:
                 self.shadow.start()
         if before is not None:

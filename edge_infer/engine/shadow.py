@@ -23,6 +23,7 @@ from edge_infer.engine.feed import TICK
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.tasks import Findings
+from edge_infer.engine.turns import Turns
 from edge_infer.errors import told
 from edge_infer.messages import ShadowStatus
 
@@ -83,11 +84,17 @@ class Allowance:
 
 
 class Shadow:
-    """Loads its model in a thread of its own when it is started; what goes wrong ends it and nothing else."""
+    """Loads its model in a thread of its own when it is started; what goes wrong ends it and nothing else.
 
-    def __init__(self, plan: PipelinePlan) -> None:
+    Where pipelines take turns it has those for which none of them waits, and skips a frame that gets none.
+    """
+
+    def __init__(self, plan: PipelinePlan, turns: Turns | None = None) -> None:
+        """``turns`` are those of all pipelines that share the cores."""
         assert plan.shadow is not None
         self.plan = plan
+        self._turns = turns or Turns()
+        self._missed = 0  # frames for which there was no turn
         self._reason = ""
         self._errors = self._in_a_row = 0
         self._busy_since = 0.0
@@ -129,7 +136,7 @@ class Shadow:
             shadow.model.sha256[:8],
             "off" if self._reason else "running" if self._ready else "starting",
             sums.frames,
-            self._allowance.skipped,
+            self._allowance.skipped + self._missed,
             self._errors,
             None if same is None else round(same, 4),
             ABSENT if matched is None else round(matched, 4),
@@ -155,11 +162,24 @@ class Shadow:
             stay_on(self.plan.affinity)
             with LoadedModel(self.plan.of_shadow()) as model:
                 self._ready = True
-                while not self._stop.is_set() and not self._reason:
-                    if (work := self._next()) is not None:
-                        self._try(model, work)
+                self._serve(model)
         except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: the pipeline goes on
             self._end(told(error))
+
+    def _serve(self, model: LoadedModel) -> None:
+        turn = self._turns.join(spare=True)
+        self._turns.want(turn, 0, self.plan.threads)
+        try:
+            while not self._stop.is_set() and not self._reason:
+                if (work := self._next()) is None:
+                    continue
+                if self._turns.scarce and not self._turns.take(turn, TICK):
+                    self._missed, self._busy_since = self._missed + 1, 0.0
+                    continue
+                self._try(model, work)
+                self._turns.end(turn)
+        finally:
+            self._turns.leave(turn)
 
     def _next(self) -> _Work | None:
         try:

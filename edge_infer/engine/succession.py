@@ -13,6 +13,7 @@ from edge_infer.engine.pool import Pool
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.shadow import same_but_shadow
 from edge_infer.engine.switch import Switch
+from edge_infer.engine.turns import Turns
 from edge_infer.engine.voice import Voice
 from edge_infer.rooms import Running
 
@@ -23,11 +24,18 @@ class Succession:
     """The main thread wants another model (`change`); the worker takes it between two frames (`take_over`)."""
 
     def __init__(
-        self, plan: PipelinePlan, outlet: Outward, voice: Voice, *, watched: bool = False, pool: Pool | None = None
+        self,
+        plan: PipelinePlan,
+        outlet: Outward,
+        voice: Voice,
+        *,
+        watched: bool = False,
+        turns: Turns | None = None,
+        pool: Pool | None = None,
     ) -> None:
         """``watched``: the first model is on probation."""
         self.plan = plan
-        self._pool = pool
+        self._turns, self._pool = turns, pool
         self._outlet = outlet
         self._voice = voice
         self._most: float | None = None
@@ -135,7 +143,12 @@ class Succession:
 
     def _made(self, plan: PipelinePlan, *, watched: bool) -> Serving:
         made = Serving(
-            plan, self._outlet.boot, lambda: self._outlet.new_object(plan.name), watched=watched, pool=self._pool
+            plan,
+            self._outlet.boot,
+            lambda: self._outlet.new_object(plan.name),
+            watched=watched,
+            turns=self._turns,
+            pool=self._pool,
         )
         made.pacer.restrain(self._most)
         return made

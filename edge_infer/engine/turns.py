@@ -20,6 +20,8 @@ class Turn:
     """What one pipeline wants, ``cores`` at a time, and how it stands; moments are of the clock of its `Turns`."""
 
     given: threading.Condition
+    spare: bool = False
+    """Whether it has only what nobody else waits for: it comes after every priority, and never by its age."""
     priority: int = 0
     cores: int = 1
     since: float = 0.0
@@ -33,7 +35,8 @@ class Turns:
 
     After `OVERTAKEN` others the one who has waited longest of all is next, whatever its priority. Who is next and wants
     more cores than are free keeps those behind waiting: it would never have them otherwise. Where there are cores
-    enough for all that could run nobody has to ask. Any thread may call it.
+    enough for all that could run nobody has to ask. Who is ``spare`` has only cores for which nobody else waits. Any
+    thread may call it.
     """
 
     def __init__(self, cores: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,10 +51,10 @@ class Turns:
         self._running: list[Turn] = []
         self._overtaken = 0
 
-    def join(self) -> Turn:
-        """One more pipeline."""
+    def join(self, *, spare: bool = False) -> Turn:
+        """One more pipeline, or something ``spare`` beside one."""
         with self._lock:
-            turn = Turn(threading.Condition(self._lock))
+            turn = Turn(threading.Condition(self._lock), spare)
             self._members.append(turn)
             self._count()
             return turn
@@ -72,8 +75,8 @@ class Turns:
 
     @property
     def contested(self) -> bool:
-        """Whether somebody waits for a turn."""
-        return bool(self._waiting)
+        """Whether a pipeline waits for a turn."""
+        return not all(turn.spare for turn in tuple(self._waiting))
 
     def take(self, turn: Turn, timeout: float) -> bool:
         """Waits up to ``timeout`` seconds for its turn; who asks again has waited since it asked first.
@@ -105,7 +108,7 @@ class Turns:
         now = self._clock()
         self._running = [turn for turn in self._running if now - turn.began < LONGEST]
         while self._waiting:
-            oldest = min(self._waiting, key=lambda turn: turn.since)
+            oldest = min(self._waiting, key=lambda turn: (turn.spare, turn.since))
             turn = oldest if self._overtaken >= OVERTAKEN else min(self._waiting, key=_order)
             if sum(each.cores for each in self._running) + turn.cores > self._cores:
                 return
@@ -119,5 +122,5 @@ class Turns:
         self.scarce = sum(turn.cores for turn in self._members) > self._cores
 
 
-def _order(turn: Turn) -> tuple[int, float]:
-    return -turn.priority, turn.since
+def _order(turn: Turn) -> tuple[bool, int, float]:
+    return turn.spare, -turn.priority, turn.since

@@ -66,7 +66,7 @@ class Worker:
         self._pipeline = Pipeline(self._voice, self._watch)
         self._stop = threading.Event()
         self._intake = Intake(feed, self._cursor, plan.name, turns or Turns(), self._stop)
-        self._models = Succession(plan, outlet, self._voice, watched=watched, pool=pool)
+        self._models = Succession(plan, outlet, self._voice, watched=watched, turns=turns, pool=pool)
         self._thread = threading.Thread(target=self._run, name=f"pipeline-{plan.name}", daemon=True)
 
     @property

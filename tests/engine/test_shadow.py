@@ -18,6 +18,7 @@ from edge_infer.engine.frame import Frame
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.records import Boxes
 from edge_infer.engine.shadow import LESS, Allowance, Shadow
+from edge_infer.engine.turns import Turns
 from edge_infer.messages import ShadowStatus
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve
@@ -101,3 +102,30 @@ def test_one_that_fails_is_off_with_the_reason(decoder: type, errors: int) -> No
     shadow.close()
     assert "a fault of a plug-in" in str(status.reason)
     assert status.errors == errors
+
+
+def test_while_pipelines_take_every_turn_it_skips_its_frames_and_goes_on_afterwards() -> None:
+    turns = Turns(1)
+    pipeline = turns.join()
+    shadow = Shadow(plan(), turns)
+    shadow.start()
+    assert turns.take(pipeline, 0.0)
+    before = fed(shadow, state="running")
+    eventually(lambda: turns.scarce, "a shadow that wants turns")
+    with LoadedModel(shadow.plan) as model:
+        frame = Frame(np.full((64, 64, 3), 90, np.uint8), "bgr", 0.0, 0.0, 1)
+        findings = model.find(frame)
+
+    def missed() -> bool:
+        shadow.offer(frame, findings, time.monotonic() - 0.01, 0)
+        return shadow._missed >= 2
+
+    eventually(missed, "frames without a turn")
+    status = shadow.status()
+    assert (status.frames, status.errors) == (0, 0)
+    assert status.skipped >= before.skipped + 2
+    turns.end(pipeline)
+    fed(shadow, frames=3)
+    assert turns.take(pipeline, 1.0)
+    shadow.close(5.0)
+    assert not turns.scarce

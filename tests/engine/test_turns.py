@@ -21,6 +21,11 @@ class Board:
         self.turns.want(turn, priority, cores)
         return turn
 
+    def shadow(self, cores: int = 1) -> Turn:
+        turn = self.turns.join(spare=True)
+        self.turns.want(turn, 0, cores)
+        return turn
+
     def running(self, priority: int = 0, cores: int = 1) -> Turn:
         """A pipeline that has its turn."""
         turn = self.pipeline(priority, cores)
@@ -122,6 +127,49 @@ def test_of_several_priorities_the_highest_goes_first() -> None:
     assert board.end(running) == [high]
     assert board.end(high) == [middle]
     assert board.end(middle) == [low]
+
+
+def test_a_shadow_is_never_before_anybody_however_long_it_has_waited() -> None:
+    board = Board(cores=1)
+    running, shadow = board.running(), board.shadow()
+    board.wait(shadow)
+    assert not board.turns.contested  # no pipeline has to make haste for it
+    low, *others = (board.pipeline(priority=-5), *(board.pipeline() for _ in range(OVERTAKEN + 2)))
+    for turn in (*others, low):
+        board.wait(turn)
+    assert board.turns.contested
+    for turn in others[: OVERTAKEN + 2]:
+        assert board.end(running) == [turn]
+        running = turn
+    assert board.end(running) == [low]
+    assert board.end(low) == [shadow]
+
+
+def test_a_shadow_gets_no_core_that_is_kept_for_a_pipeline_and_keeps_none_itself() -> None:
+    board = Board(cores=2)
+    one, two = board.running(), board.running()
+    wide, shadow = board.pipeline(cores=2), board.shadow(cores=2)
+    board.wait(shadow)
+    board.wait(wide)
+    board.turns.end(one)
+    assert board.given == []
+    assert board.end(two) == [wide]
+    narrow = board.pipeline()
+    board.wait(narrow)
+    assert board.end(wide) == [narrow]
+    last = board.running()  # the shadow waits for both cores, and holds up nobody
+    board.turns.end(narrow)
+    assert board.end(last) == [shadow]
+
+
+def test_with_a_shadow_there_may_be_too_few_cores() -> None:
+    board = Board(cores=1)
+    board.pipeline()
+    assert not board.turns.scarce
+    shadow = board.shadow()
+    assert board.turns.scarce
+    board.turns.leave(shadow)
+    assert not board.turns.scarce
 
 
 def test_who_wants_several_cores_gets_them_though_others_would_fit_before() -> None:
