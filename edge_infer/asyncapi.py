@@ -46,7 +46,7 @@ _NAMES: Final[Mapping[Kind, str]] = {
 }
 _SUMMARIES: Final[Mapping[Kind, str]] = {
     "status": "Whether the device is there: the broker says offline for one that vanished",
-    "info": "Versions, board, pipelines and their models, and which walls hold",
+    "info": "Versions, board, pipelines and their models, which walls hold, whether the runtime's fast path works",
     "config": "Whether the last configuration that was read is in force",
     "model": "Which file serves under the name of a model",
     "discovery": "With mqtt.discovery: homeassistant, the entities of the device, for Home Assistant",

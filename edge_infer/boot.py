@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from edge_infer.errors import StartError
+
 _KERNEL: Final = Path("/proc/sys/kernel/random/boot_id")
 _TAG: Final = 6
 """Hex digits that all boots of the engine under one kernel begin with: one in 16 million is mistaken."""
@@ -26,8 +28,14 @@ def of_this_kernel(boot: str) -> bool:
 
 @cache
 def kernel_tag() -> str:
-    """A hash of the kernel's own random boot id, of which nothing can be guessed from it."""
-    return hashlib.sha256(_KERNEL.read_bytes()).hexdigest()[:_TAG]
+    """A hash of the kernel's own random boot id, of which nothing can be guessed from it; raises `StartError`."""
+    try:
+        return hashlib.sha256(_KERNEL.read_bytes()).hexdigest()[:_TAG]
+    except OSError as error:
+        raise StartError(
+            f"{_KERNEL} cannot be read ({error.strerror}), which tells under which start of the kernel a message was "
+            "made: remove ProcSubset=pid from the unit and its drop-ins (systemctl edit edge-infer), mount all of /proc"
+        ) from error
 
 
 def uptime(monotonic: float | None = None) -> float:

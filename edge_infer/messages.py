@@ -29,6 +29,7 @@ Score = Annotated[float, Range(0, 1), Decimals(3)]
 Fraction = Annotated[float, Range(0, 1), Decimals(4)]
 Rate = Annotated[float, Range(0), Decimals(2)]
 Milliseconds = Annotated[float, Range(0), Decimals(1)]
+Gain = Annotated[float, Range(0, 1000), Decimals(1)]
 MOST: Final = 2**53
 """What every reader of JSON counts up to."""
 Count = Annotated[int, Range(0, MOST)]
@@ -436,7 +437,11 @@ class PipelineInfo:
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What runs here: versions, board, configuration digest, sandbox self-test, pipelines and their models."""
+    """What runs here: versions, board, configuration digest, sandbox self-test, pipelines and their models.
+
+    ``fast_path`` is how many times as fast the runtime runs a model with its fast path, measured since the start; it
+    does not work where that is less than 1.2.
+    """
 
     v: Literal[1]
     ts: Timestamp
@@ -448,6 +453,7 @@ class Info:
     pipelines: Annotated[Mapping[Name, PipelineInfo], Size(256)]
     more: Number | Absent = ABSENT
     """Pipelines that found no room."""
+    fast_path: Gain | Absent = ABSENT
 
 
 @dataclass(frozen=True, slots=True)

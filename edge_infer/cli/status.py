@@ -10,6 +10,7 @@ from edge_infer.cli.delegates import delegate_lines
 from edge_infer.cli.panel import duration
 from edge_infer.codec import ABSENT, decode
 from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.models.fastpath import LEAST_GAIN
 from edge_infer.supervisor.control import ask, find_socket
 from edge_infer.supervisor.status import Status, held_back
 
@@ -46,6 +47,8 @@ def _lines(status: Status) -> list[str]:
         lines += [f"          {error}" for error in config.errors]
     if status.governor is not None:
         lines.append(f"governor  {held_back(status.governor)}")
+    if status.fast_path is not None:
+        lines.append(f"fast path {_fast_path(status.fast_path)}")
     for name, source in status.sources.items():
         error = f"  {source.error}" if source.error is not ABSENT else ""
         faults = f", {source.faults} left out" if source.faults is not ABSENT else ""
@@ -69,3 +72,9 @@ def _lines(status: Status) -> list[str]:
     if status.last_error is not None:
         lines.append(f"last error at {status.last_error.ts}: {status.last_error.text}")
     return lines
+
+
+def _fast_path(gain: float) -> str:
+    off = "" if gain >= LEAST_GAIN else "OFF   "
+    told = f"{off}a model runs {gain:g} times as fast with it as without"
+    return f"{told}; edge-infer doctor says what helps" if off else told

@@ -10,9 +10,10 @@ from edge_infer.doctor.board import board
 from edge_infer.doctor.configuration import configuration, settings
 from edge_infer.doctor.devices import accelerators, cameras
 from edge_infer.doctor.finding import Finding, warn
-from edge_infer.doctor.runtime import runtime, shipped_model
+from edge_infer.doctor.runtime import runtime
 from edge_infer.doctor.storage import storage
 from edge_infer.doctor.walls import sandbox
+from edge_infer.models.fastpath import shipped_model
 from edge_infer.readers.devices import capture_devices
 
 

@@ -22,10 +22,10 @@ def answer_all(answer: Callable[[bytes], object], fence: Fence) -> None:
 
     It dies with its parent.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     go_first()
     lock("probe", fence=fence)
-    answers = _answers()
+    answers = own_output()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     _load()
     for line in sys.stdin.buffer:
@@ -33,7 +33,12 @@ def answer_all(answer: Callable[[bytes], object], fence: Fence) -> None:
         answers.flush()
 
 
-def _answers() -> BinaryIO:
+def die_with_parent() -> None:
+    """Nobody is left to end it then."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def own_output() -> BinaryIO:
     """The real standard output; whatever the runtime writes there from now on goes to standard error."""
     private = os.dup(1)
     os.dup2(2, 1)

@@ -18,6 +18,8 @@ YOLOv5n at 640x640, the largest of a public collection of 27, takes 52 MB more.
 """
 FILES: Final = 64
 """Open files."""
+LOWEST: Final = 19
+"""Of all priorities."""
 PER_BYTE: Final = 4
 """Bytes of address space for each byte of a model file: its content, a copy in the runtime, and packed weights."""
 
@@ -26,6 +28,16 @@ def go_first() -> None:
     """Should the board run out of memory, this process is the one to end, not the engine."""
     with suppress(OSError):  # a container may show it read-only; then the kernel's own choice is as good as any
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def give_way() -> None:
+    """Whoever else wants the processor has it before this process and those of its session.
+
+    Many kernels share time out among sessions first, and weigh priorities only within one.
+    """
+    os.nice(LOWEST)
+    with suppress(OSError):  # a kernel that does not is the better for it
+        Path("/proc/self/autogroup").write_text(str(LOWEST), encoding="ascii")
 
 
 def limit(file: str, seconds: float, threads: int = 1) -> None:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -22,14 +17,12 @@ from edge_infer.durable import keep_record
 from edge_infer.errors import StartError, WireError
 from edge_infer.models.store import BLOBS, digests_of
 from edge_infer.supervisor.children import death
+from edge_infer.supervisor.errand import LONGEST, Errand
 
 log = logging.getLogger(__name__)
 
 DEADLINE: Final = 120.0
 """Seconds that validating a configuration and trying every model of it may take."""
-LAST_WAIT: Final = 1.0
-"""Seconds that it may take to end once it has said everything, or was killed."""
-LONGEST: Final = 16 << 20
 APPLIED: Final = "applied.json"
 
 
@@ -41,63 +34,30 @@ class Compilation:
 
     def __init__(self, config: Path) -> None:
         self._config = config
-        self._output = bytearray()
-        self._deadline = time.monotonic() + DEADLINE
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "edge_infer.config", str(config), "--store"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                start_new_session=True,
-                env={**os.environ, "PYTHONSAFEPATH": "1"},
-            )
+            self._errand = Errand("edge_infer.config", str(config), "--store", seconds=DEADLINE)
         except OSError as error:
             raise StartError(f"no process can be started to read it: {error}") from error
-        assert self._process.stdout is not None
-        os.set_blocking(self._process.stdout.fileno(), False)
 
     def fileno(self) -> int:
         """Readable when there is more to take in."""
-        assert self._process.stdout is not None
-        return self._process.stdout.fileno()
+        return self._errand.fileno()
 
     def finished(self) -> Compiled | None:
         """The outcome once it is there; a child that crashed or hung is a problem of the file."""
-        if time.monotonic() > self._deadline:
-            self.close()
-            return failed(self._config, f"reading it took longer than {DEADLINE:.0f} s")
-        if not self._drain():
+        if (said := self._errand.said()) is None:
             return None
+        if said.status is None:
+            return failed(self._config, f"reading it took longer than {DEADLINE:.0f} s")
         try:
-            status = self._process.wait(LAST_WAIT)
-        except subprocess.TimeoutExpired:  # it said too much, or hangs in its end
-            status = -signal.SIGKILL
-        self.close()
-        try:
-            return decode(Compiled, loads(bytes(self._output)))
+            return decode(Compiled, loads(said.output))
         except WireError as error:
             log.debug("the outcome of the compilation: %s", error)
-            return failed(self._config, f"the process that reads it {death(status)}")
+            return failed(self._config, f"the process that reads it {death(said.status)}")
 
     def close(self) -> None:
         """Ends the child; may be called twice."""
-        if self._process.poll() is None:
-            self._process.kill()
-            with suppress(subprocess.TimeoutExpired):  # stuck in the kernel: nobody can do more
-                self._process.wait(LAST_WAIT)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-
-    def _drain(self) -> bool:
-        """Takes in what is there; True at the end."""
-        while True:
-            try:
-                part = os.read(self.fileno(), 65536)
-            except BlockingIOError:
-                return False
-            self._output += part
-            if not part or len(self._output) > LONGEST:
-                return True
+        self._errand.close()
 
 
 def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer import __version__
-from edge_infer.codec import encode
+from edge_infer.codec import ABSENT, encode
 from edge_infer.config.plan import Plan
 from edge_infer.messages import Info, PipelineInfo, timestamp
 from edge_infer.rooms import EngineReport
 from edge_infer.sandbox import privileges
 from edge_infer.supervisor.board import board_name
 from edge_infer.supervisor.control import ControlSocket, Request, socket_path
+from edge_infer.supervisor.fastpath import FastPath
 from edge_infer.supervisor.governing import Governing
 from edge_infer.supervisor.governor import Tempo
 from edge_infer.supervisor.grabs import Grabs
@@ -57,9 +58,10 @@ class Daemon:
         self._whys = Whys(self._house)
         self._governing = Governing(self._house, board, tempo or Tempo())
         self._figures = Figures()
+        self._fast_path = FastPath()
         self._since = time.monotonic()
         self._ready = False
-        self._said_info: tuple[str, Plan, dict[str, str]] | None = None
+        self._said_info: tuple[str, Plan, dict[str, str], float | None] | None = None
         self._status_at = self._watchdog_at = 0.0
 
     def run(self) -> int:
@@ -79,6 +81,7 @@ class Daemon:
             stack.callback(self._reload.close)
             stack.callback(self._grabs.close)
             stack.callback(self._whys.close)
+            stack.callback(self._fast_path.close)
             self._swap.open(Path(plan.state_dir))
             self._reload.start(plan, compiled)
             lost = False
@@ -93,6 +96,7 @@ class Daemon:
 
     def _turn(self, control: ControlSocket) -> None:
         files = [self._signals.fileno(), *control.files(), *self._house.files(), *self._reload.files()]
+        files += self._fast_path.files()
         due = min(self._house.next_due(), self._reload.due(), self._governing.due())
         timeout = max(0.0, min(1.0, due - time.monotonic()))
         readable = set(select.select(files, self._house.unsent(), [], timeout)[0])
@@ -109,6 +113,8 @@ class Daemon:
         self._grabs.go_on()
         self._whys.go_on()
         self._governing.look(self._swap.plan)
+        if self._swap.plan is not None:
+            self._fast_path.look(Path(self._swap.plan.state_dir), calm=self._reload.calm())
         self._announce()
         self._tell_systemd()
 
@@ -132,10 +138,10 @@ class Daemon:
         report, plan = self._house.heard.engine, self._swap.plan
         if report is None or plan is None or report.digest != plan.digest:
             return
-        walls = self._house.walls()
-        if self._said_info != (report.boot, plan, walls):
-            self._said_info = (report.boot, plan, walls)
-            self._house.announce("info", _info(report, plan, walls))
+        walls, gain = self._house.walls(), self._fast_path.gain
+        if self._said_info != (report.boot, plan, walls, gain):
+            self._said_info = (report.boot, plan, walls, gain)
+            self._house.announce("info", _info(report, plan, walls, gain))
         for name, status in standing(self._swap, report).items():
             told = self._figures.settled(name, outward(status), time.monotonic())
             self._house.announce(f"model/{name}", told)
@@ -143,7 +149,7 @@ class Daemon:
     def _status(self) -> Status:
         report = self._house.heard.engine
         models = standing(self._swap, report) if report else {}
-        return compose(self._house, self._reload.status, models, self._since)
+        return compose(self._house, self._reload.status, models, self._since, self._fast_path.gain)
 
     def _tell_systemd(self) -> None:
         now = time.monotonic()
@@ -163,7 +169,7 @@ class Daemon:
             self._notifier.watchdog()
 
 
-def _info(report: EngineReport, plan: Plan, walls: dict[str, str]) -> Info:
+def _info(report: EngineReport, plan: Plan, walls: dict[str, str], gain: float | None) -> Info:
     versions = {
         "edge-infer": __version__,
         "runtime": report.runtime,
@@ -175,4 +181,5 @@ def _info(report: EngineReport, plan: Plan, walls: dict[str, str]) -> Info:
         for pipeline in plan.pipelines
     }
     now = timestamp(time.time())
-    return Info(1, now, report.boot, versions, board_name(), plan.digest, walls, pipelines)
+    fast_path = ABSENT if gain is None else gain
+    return Info(1, now, report.boot, versions, board_name(), plan.digest, walls, pipelines, fast_path=fast_path)

@@ -141,6 +141,10 @@ class Reload:
         elif now >= self._retry_at or (self.status is None and self._runs()):
             self._read()
 
+    def calm(self) -> bool:
+        """Whether all that was read runs, and nothing is being read or tried."""
+        return self.status is not None and self._compilation is None and self._runs()
+
     def _runs(self) -> bool:
         """Whether the engine has loaded all that it is to run."""
         report, plan = self._house.heard.engine, self.plan

@@ -55,10 +55,17 @@ class Status:
     last_error: Trouble | None
     walls: Mapping[str, str] = field(default_factory=dict)
     governor: GovernorHealth | None = None
+    fast_path: float | None = None
 
 
-def compose(house: House, config: ConfigStatus | None, models: Mapping[str, ModelStatus], since: float) -> Status:
-    """The status now; ``since`` is when the daemon started, on the monotonic clock."""
+def compose(
+    house: House,
+    config: ConfigStatus | None,
+    models: Mapping[str, ModelStatus],
+    since: float,
+    fast_path: float | None,
+) -> Status:
+    """The status now; ``since`` is when the daemon started, on the monotonic clock, ``fast_path`` as in `Info`."""
     engine, publisher = house.heard.engine, house.heard.publisher
     rooms = {"engine": house.engine, "publisher": house.publisher}
     rooms |= {f"reader {name}": child for name, child in house.readers().items()}
@@ -77,6 +84,7 @@ def compose(house: House, config: ConfigStatus | None, models: Mapping[str, Mode
         last_error=house.heard.trouble,
         walls=house.walls(),
         governor=house.restraint.governor,
+        fast_path=fast_path,
     )
 
 

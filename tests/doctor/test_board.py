@@ -8,6 +8,7 @@ import pytest
 
 from edge_infer.doctor import board, configuration, devices, runtime, storage
 from edge_infer.doctor.finding import fail, ok, warn
+from edge_infer.models.fastpath import Timed
 from edge_infer.readers.devices import Device
 from edge_infer.synchronised import synchronised
 
@@ -93,23 +94,17 @@ def test_accelerators_are_named_and_nothing_is_promised(pi: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("child", "level", "text"),
     [
-        ({"runtime": "ai-edge-litert 2.3.0", "fast": 10.0, "slow": 41.0}, "ok", "4.1 times faster"),
-        ({"runtime": "ai-edge-litert 2.3.0", "fast": 230.0, "slow": 229.0}, "warn", "brings nothing"),
-        ({"runtime": "tflite-runtime 2.14.0", "fast": 55.0, "slow": 55.0}, "warn", "brings nothing"),
-        ({"error": "no interpreter works here (a). Install one: pip install b"}, "fail", "no interpreter works here"),
+        (Timed("ai-edge-litert 2.3.0", 10.0, 41.0), "ok", "4.1 times faster"),
+        (Timed("ai-edge-litert 2.3.0", 230.0, 229.0), "warn", "brings nothing"),
+        (Timed("tflite-runtime 2.14.0", 55.0, 55.0), "warn", "brings nothing"),
+        (Timed(error="no interpreter works here (a). Install one: pip install b"), "fail", "no interpreter works here"),
     ],
 )
-def test_the_fast_path_is_judged_by_its_gain(child: dict[str, str | float], level: str, text: str) -> None:
+def test_the_fast_path_is_judged_by_its_gain(child: Timed, level: str, text: str) -> None:
     found = runtime.verdict(child)
     assert found.level == level
     assert text in found.fact
     assert bool(found.remedy) == (level != "ok")
-
-
-def test_the_older_runtime_is_not_suspected_of_a_fault() -> None:
-    found = runtime.verdict({"runtime": "tflite-runtime 2.14.0", "fast": 55.0, "slow": 55.0})
-    assert "ai-edge-litert" in found.remedy
-    assert "cpuinfo" not in found.remedy
 
 
 def test_a_runtime_that_dies_is_a_failure_and_not_a_crash(tmp_path: Path) -> None:

@@ -248,6 +248,17 @@ def test_digits_that_nobody_needs_carry_nothing(objects: Any) -> None:
     assert egress.rejected == 2
 
 
+def test_the_gain_of_the_fast_path_has_one_decimal_and_a_bound() -> None:
+    egress = guard()
+    info = Info(1, TS, BOOT, {"runtime": "ai-edge-litert 2.1.0"}, "a board", "0" * 64, {}, {}, fast_path=4.7)
+    payload = egress.admit(Place("info"), info)
+    assert payload
+    assert b'"fast_path":4.7' in payload
+    assert egress.release(Place("info"), payload) == payload
+    for gain in (4.72, -0.1, 1000.1):
+        assert egress.release(Place("info"), dumps(encode(replace(info, fast_path=gain)))) is None
+
+
 def test_a_value_has_the_decimals_of_its_step() -> None:
     egress = Egress()
     meter = replace(model_plan("meter", labels=()), task="regression", values=(ValuePlan("level", "l", step=0.5),))

@@ -1,0 +1,78 @@
+"""The runtime's fast path (XNNPACK): how many times as fast a model runs with it here, and what helps where it is off.
+
+Measured, because it goes without a word: a runtime that finds no processor in ``/proc/cpuinfo`` leaves it out.
+What `stopwatch` imports is not imported here.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+from edge_infer.codec import Range, Text
+
+CHILD: Final = "edge_infer.models.stopwatch"
+LEAST_GAIN: Final = 1.2
+MOST_GAIN: Final = 1000.0
+SHIPPED: Final = Path("face-detect/1.0.0/face_full_range_int8.tflite")
+Milliseconds = Annotated[float, Range(0, 1e9)]
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Milliseconds of processor time that one run takes with the fast path and without; or the ``error``."""
+
+    runtime: Annotated[str, Text(most=64)] = ""
+    fast: Milliseconds = 0.0
+    slow: Milliseconds = 0.0
+    error: Annotated[str, Text(most=4000)] = ""
+
+    @property
+    def gain(self) -> float:
+        """How many times as fast the model runs with it, to one decimal."""
+        return round(min(self.slow / self.fast, MOST_GAIN), 1) if self.fast else 1.0
+
+    @property
+    def works(self) -> bool:
+        """Whether it is worth its name."""
+        return self.gain >= LEAST_GAIN
+
+
+def shipped_model(state_dir: Path) -> Path | None:
+    """The model that comes along, where this user can read it: installed, in the store, or in the checkout."""
+    checkout = Path(__file__).parents[2]
+    folders = (Path(sys.prefix) / "share/models", state_dir / "models", checkout / "models")
+    for folder in folders:
+        try:
+            with (folder / SHIPPED).open("rb"):
+                return folder / SHIPPED
+        except OSError:
+            continue
+    return None
+
+
+def remedy(runtime: str, root: Path = Path("/")) -> str:
+    """What makes it work; ``root`` holds ``proc``."""
+    if not _told(root / "proc/cpuinfo"):
+        return SHOW_PROCESSOR
+    if runtime.startswith("tflite-runtime"):
+        return (
+            "this runtime leaves it out for quantized models; on a 64-bit system install ai-edge-litert instead, on a "
+            "32-bit one there is nothing faster"
+        )
+    return "is /proc/cpuinfo readable, is the runtime made for this processor? Otherwise install another version"
+
+
+def _told(processor: Path) -> bool:
+    try:
+        return bool(processor.read_bytes().strip())
+    except OSError:
+        return False
+
+
+SHOW_PROCESSOR: Final = (
+    "remove ProcSubset=pid from the unit and its drop-ins (systemctl edit edge-infer), mount all of /proc"
+)
+"""What a system lacks whose runtime does not know the processor."""

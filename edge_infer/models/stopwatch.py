@@ -1,0 +1,78 @@
+"""Times one model with and without the runtime's fast path: ``python -m edge_infer.models.stopwatch FILE``.
+
+A process of its own, because a native runtime that does not fit the board may kill it, behind the walls of a trial,
+because any file may have been put in the place of the model. With ``--background`` it takes only what nobody else
+wants. It dies with its parent, and prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Final
+
+from edge_infer.codec import dumps, encode
+from edge_infer.errors import StartError
+from edge_infer.models.answering import die_with_parent, own_output
+from edge_infer.models.fastpath import Timed
+from edge_infer.models.limits import give_way, go_first, limit
+from edge_infer.sandbox import Fence, lock
+
+_LEAST_ROUNDS, _MOST_ROUNDS = 3, 30
+_SECONDS: Final = 2.0
+_MOST_SECONDS: Final = 60.0
+"""Of processor time, for all of it."""
+
+
+def main() -> int:
+    """Prints a `Timed`."""
+    model, *words = sys.argv[1:]
+    die_with_parent()
+    go_first()
+    if "--background" in words:
+        give_way()
+    lock("probe", fence=Fence(reads=(model,)))
+    with own_output() as output:
+        output.write(dumps(encode(_timed(model))) + b"\n")
+    return 0
+
+
+def _timed(model: str) -> Timed:
+    from edge_infer.engine.interpreter import backend, backend_name  # heavy, and only after the locks
+
+    try:
+        runtime, module = backend_name(), backend()
+    except StartError as error:
+        return Timed(error=str(error)[:4000])
+    limit(model, _MOST_SECONDS)
+    plain = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    fast = _ready(module.Interpreter(model_path=model, num_threads=1))
+    slow = _ready(module.Interpreter(model_path=model, num_threads=1, experimental_op_resolver_type=plain))
+    best = [1000 * min(times) for times in zip(*_times(fast, slow), strict=True)]  # whatever disturbs only adds
+    return Timed(runtime[:64], *best)
+
+
+def _ready(interpreter: Any) -> Any:
+    interpreter.allocate_tensors()
+    interpreter.invoke()  # the first one allocates
+    return interpreter
+
+
+def _times(fast: Any, slow: Any) -> list[tuple[float, float]]:
+    """Seconds of both, by turns, so that whatever else goes on here meets both."""
+    found: list[tuple[float, float]] = []
+    end = time.perf_counter() + _SECONDS
+    while len(found) < _LEAST_ROUNDS or (len(found) < _MOST_ROUNDS and time.perf_counter() < end):
+        found.append((_seconds(fast), _seconds(slow)))
+    return found
+
+
+def _seconds(interpreter: Any) -> float:
+    """Of processor time: all of a run is in this thread, and that others have their turn is no fault of the runtime."""
+    start = time.thread_time()
+    interpreter.invoke()
+    return time.thread_time() - start
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Whether the runtime's fast path works here, as a child behind an engine's walls measures it at each start."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Final
+
+from edge_infer.codec import decode, loads
+from edge_infer.errors import WireError
+from edge_infer.models.fastpath import CHILD, Timed, remedy, shipped_model
+from edge_infer.supervisor.children import death
+from edge_infer.supervisor.errand import Errand, Said
+
+log = logging.getLogger(__name__)
+
+CALM: Final = 10.0
+"""Seconds that everything has run, and nothing was tried, before it is measured."""
+PATIENCE: Final = 900.0
+"""Seconds that it may take: nobody waits for it, and the slower the board the less is left for it."""
+
+
+class FastPath:
+    """Measured once, by a child that takes only the processor time that nobody else wants."""
+
+    def __init__(self, calm: float = CALM) -> None:
+        self.gain: float | None = None
+        """How many times as fast a model runs with it; None while, or where, that is not known."""
+        self._restless = time.monotonic()  # when something was read or loaded for the last time
+        self._calm = calm
+        self._begun = False
+        self._errand: Errand | None = None
+
+    def files(self) -> list[int]:
+        """The descriptors to wait on while it is being measured."""
+        return [] if self._errand is None else [self._errand.fileno()]
+
+    def look(self, state_dir: Path, *, calm: bool) -> None:
+        """Begins when it has been ``calm`` for long enough, and takes in the outcome; call it every second."""
+        now = time.monotonic()
+        if self._errand is not None:
+            self._hear(self._errand)
+        elif not calm:
+            self._restless = now
+        elif not self._begun and now >= self._restless + self._calm:
+            self._begun = True
+            self._begin(state_dir)
+
+    def close(self) -> None:
+        """Ends the child; may be called twice."""
+        if self._errand is not None:
+            self._errand.close()
+            self._errand = None
+
+    def _begin(self, state_dir: Path) -> None:
+        model = shipped_model(state_dir)
+        if model is None:
+            log.info("fast path: not measured, the model that comes along is not here")
+            return
+        try:
+            self._errand = Errand(CHILD, str(model.absolute()), "--background", seconds=PATIENCE)
+        except OSError as error:
+            log.warning("fast path: not measured, no process can be started for it: %s", error)
+
+    def _hear(self, errand: Errand) -> None:
+        if (said := errand.said()) is None:
+            return
+        self._errand = None
+        try:
+            timed = decode(Timed, loads(said.output))
+        except WireError:
+            timed = Timed(error=_why(said))
+        if timed.error:
+            log.warning("fast path: not measured, %s", timed.error)
+            return
+        self.gain = timed.gain
+        if timed.works:
+            log.info("fast path: a model runs %.1f times as fast with it", timed.gain)
+        else:
+            log.warning(
+                "fast path: OFF, %.1f ms for the face model, %.1f times as fast with XNNPACK as without, so models may "
+                "be up to 60 times slower than this board can do; %s",
+                timed.fast,
+                timed.gain,
+                remedy(timed.runtime),
+            )
+
+
+def _why(said: Said) -> str:
+    """In words, what kept it from an outcome."""
+    if said.status is None:
+        return f"one small model takes more than {PATIENCE:.0f} s"
+    return f"the process that runs the model {death(said.status)}"

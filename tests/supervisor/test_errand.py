@@ -1,0 +1,43 @@
+"""Children that do one thing: what became of them, whatever they do."""
+
+from __future__ import annotations
+
+import select
+import signal
+import time
+
+import pytest
+
+from edge_infer.supervisor.errand import Errand, Said
+
+
+def outcome(module: str, *words: str, seconds: float = 60.0) -> Said:
+    with Errand(module, *words, seconds=seconds) as errand:
+        end = time.monotonic() + 60
+        while (said := errand.said()) is None and time.monotonic() < end:
+            select.select([errand.fileno()], [], [], 0.1)
+        errand.close()
+    assert said is not None
+    return said
+
+
+def test_what_it_said_and_how_it_ended() -> None:
+    assert outcome("timeit", "-n", "1", "-r", "1", "print('yes', flush=True); __import__('os')._exit(3)") == Said(
+        b"yes\n", 3
+    )
+
+
+def test_a_crash_is_an_end() -> None:
+    said = outcome("timeit", "-n", "1", "-r", "1", "import os; os.abort()")
+    assert said.status == -signal.SIGABRT
+
+
+@pytest.mark.parametrize("before", ["", "print('so far', flush=True);"])
+def test_one_that_hangs_is_ended(before: str) -> None:
+    said = outcome("timeit", "-n", "1", "-r", "1", f"import time; {before} time.sleep(600)", seconds=3.0)
+    assert said.status is None
+    assert bool(said.output) == bool(before)
+
+
+def test_a_child_that_cannot_be_is_an_end_too() -> None:
+    assert outcome("edge_infer.there_is_none").status == 1
