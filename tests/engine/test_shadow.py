@@ -5,25 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge_infer.channel import Channel
 from edge_infer.codec import ABSENT
 from edge_infer.config.plan import DecoderPlan, PipelinePlan, ShadowPlan
 from edge_infer.engine.decoders.blazeface import BlazeFace
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.records import Boxes
 from edge_infer.engine.shadow import LESS, Allowance, Shadow
 from edge_infer.engine.turns import Turns
+from edge_infer.engine.worker import Worker
 from edge_infer.messages import ShadowStatus
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve
 from tests.broker import eventually
+from tests.engine.test_worker import ends, images
 from tests.running import MODEL
+
+__all__ = ["ends"]
 
 
 class Failing(BlazeFace):
@@ -129,3 +136,14 @@ def test_while_pipelines_take_every_turn_it_skips_its_frames_and_goes_on_afterwa
     assert turns.take(pipeline, 1.0)
     shadow.close(5.0)
     assert not turns.scarce
+
+
+def test_it_takes_the_turns_of_its_pipeline(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+    turns = Turns(1)
+    feed = images(tmp_path, 1)
+    worker = Worker(plan(), feed, ends[0], turns=turns)
+    worker.start()
+    eventually(lambda: turns.scarce, "two that want the core", 20)
+    worker.close()
+    feed.close()
+    eventually(lambda: not turns.scarce, "nobody who wants it")
