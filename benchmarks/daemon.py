@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -34,6 +35,7 @@ from tests.readers.conftest import RtspCamera, plays_rtsp
 from tests.running import CLIP, ROOT, Daemon
 
 MODEL: Final = "mobilenet_v2_1.0_224_quant.tflite"
+ROOMS: Final = ("separate", "merged")
 GOALS: Final = {"clip": 140, "camera": 170}
 """MB of all processes."""
 WORK: Final = 60
@@ -56,36 +58,51 @@ Sizes = dict[str, float]
 """MB by room."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """MB of each process by source and rooms (empty for all but root), and seconds of each start, ``bare`` beside."""
+
+    memory: dict[tuple[str, str], Sizes]
+    starts: dict[str, list[float]]
+
+    def json(self) -> str:
+        """All that was measured."""
+        return json.dumps({"memory": {" ".join(key): each for key, each in self.memory.items()}, "starts": self.starts})
+
+
 def main() -> int:
     """0; what could not be measured is said."""
     args = _parser().parse_args()
-    source = next((path for path in Path(args.models or ".").rglob(MODEL)), None)
-    if source is None:
+    model = next((path for path in Path(args.models or ".").rglob(MODEL)), None)
+    if model is None:
         sys.exit(f"there is no {MODEL} below {args.models}; --models says where it is")
     compileall.compile_dir(ROOT / "edge_infer", quiet=2)  # rooms may not write there, so nobody else would do it
     print(f"{machine()}, {len(os.sched_getaffinity(0))} cores, {backend_name()}, Python {sys.version.split()[0]}\n")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        broker = stack.enter_context(Broker(folder))
-        subscriber = stack.enter_context(Subscriber(broker.port))
         sources = {"clip": f"{{kind: video, file: {CLIP}, loop: true}}"}
         if (camera := stack.enter_context(_camera())) is not None:
             sources["camera"] = f"{{kind: rtsp, url: '{camera.url}'}}"
+        found = measure(model, sources, args.turns, folder)
+    print(table(found))
+    if args.json:
+        args.json.write_text(found.json())
+    return 0
+
+
+def measure(model: Path, sources: dict[str, str], turns: int, folder: Path) -> Found:
+    """Of daemons with each of these sources, rooms separate and merged; they start with the one called ``clip``."""
+    with Broker(folder) as broker, Subscriber(broker.port) as subscriber:
         daemons = {
             (name, rooms): _daemon(
-                folder / f"{name}-{rooms}", source, TEXT.format(port=broker.port, rooms=rooms, source=text)
+                folder / f"{name}-{rooms}", model, TEXT.format(port=broker.port, rooms=rooms, source=text)
             )
             for name, text in sources.items()
-            for rooms in ("separate", "merged")
+            for rooms in ROOMS
         }
         sizes = {key: _memory(daemon) for key, daemon in daemons.items()} if os.geteuid() == 0 else {}
-        starts = _starts({rooms: daemons["clip", rooms] for rooms in ("separate", "merged")}, subscriber, args.turns)
-    _print_memory(sizes)
-    _print_starts(starts)
-    if args.json:
-        memory = {" ".join(key): each for key, each in sizes.items()}
-        args.json.write_text(json.dumps({"memory": memory, "starts": starts}))
-    return 0
+        starts = _starts({rooms: daemons["clip", rooms] for rooms in ROOMS}, subscriber, turns)
+    return Found(sizes, starts)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -151,24 +168,31 @@ def _starts(daemons: dict[str, Daemon], subscriber: Subscriber, turns: int) -> d
     return seconds
 
 
-def _print_memory(sizes: dict[tuple[str, str], Sizes]) -> None:
+def table(found: Found) -> str:
+    """For people."""
+    return "\n".join([*_memory_lines(found.memory), "", *_start_lines(found.starts)])
+
+
+def _memory_lines(sizes: dict[tuple[str, str], Sizes]) -> Iterator[str]:
+    if not sizes:
+        yield "only root may see how much memory the rooms have"
+        return
     rooms = list(dict.fromkeys(room for each in sizes.values() for room in each))
-    print(f"{'PSS in MB':24s}{'all':>8s}{'goal':>6s}", *(f"{room:>12s}" for room in rooms))
+    yield " ".join([f"{'PSS in MB':24s}{'all':>8s}{'goal':>6s}", *(f"{room:>12s}" for room in rooms)])
     for (source, merged), each in sizes.items():
         parts = (f"{each[room]:12.1f}" if room in each else f"{'-':>12s}" for room in rooms)
-        print(f"{f'{source}, rooms {merged}':24s}{sum(each.values()):8.1f}{GOALS[source]:6d}", *parts)
-    if not sizes:
-        print("only root may see how much memory the rooms have", file=sys.stderr)
+        yield " ".join([f"{f'{source}, rooms {merged}':24s}{sum(each.values()):8.1f}{GOALS[source]:6d}", *parts])
 
 
-def _print_starts(starts: dict[str, list[float]]) -> None:
-    bare = starts.pop("bare")
-    print(f"\n{'seconds':24s}{'median':>8s}{'least':>8s}{'most':>8s}{'times bare':>12s}")
-    print(f"{'import numpy, cv2':24s}{median(bare):8.2f}{min(bare):8.2f}{max(bare):8.2f}")
-    for rooms, each in starts.items():
+def _start_lines(starts: dict[str, list[float]]) -> Iterator[str]:
+    bare = starts["bare"]
+    yield f"{'seconds':24s}{'median':>8s}{'least':>8s}{'most':>8s}{'times bare':>12s}"
+    yield f"{'import numpy, cv2':24s}{median(bare):8.2f}{min(bare):8.2f}{max(bare):8.2f}"
+    for rooms in ROOMS:
+        each = starts[rooms]
         times = median(one / other for one, other in zip(each, bare, strict=True))
         label = f"first result, {rooms}"
-        print(f"{label:24s}{median(each):8.2f}{min(each):8.2f}{max(each):8.2f}{times:12.1f}")
+        yield f"{label:24s}{median(each):8.2f}{min(each):8.2f}{max(each):8.2f}{times:12.1f}"
 
 
 if __name__ == "__main__":

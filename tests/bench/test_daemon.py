@@ -1,0 +1,28 @@
+"""What the whole daemon takes is measured on real ones; how much it is, is for people."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from tests.running import CLIP
+
+
+def test_memory_and_starts_of_both_kinds_of_rooms_are_measured(
+    benchmark: Callable[[str], ModuleType], tmp_path: Path, assets: Path
+) -> None:
+    daemon = benchmark("daemon")
+    model = next(assets.rglob(daemon.MODEL))
+    found = daemon.measure(model, {"clip": f"{{kind: video, file: {CLIP}, loop: true}}"}, 1, tmp_path)
+    said = json.loads(found.json())
+    assert set(said["starts"]) == {"bare", "separate", "merged"}
+    assert all(len(seconds) == 1 and seconds[0] > 0 for seconds in said["starts"].values())
+    if os.geteuid() == 0:  # nobody else is told
+        assert set(said["memory"]["clip separate"]) == {"supervisor", "engine", "publisher"}
+        assert set(said["memory"]["clip merged"]) == {"supervisor", "engine"}
+        assert all(1 < size < 1000 for sizes in said["memory"].values() for size in sizes.values())
+    lines = daemon.table(found).splitlines()
+    assert [line[:20] for line in lines[-2:]] == ["first result, separa", "first result, merged"]
