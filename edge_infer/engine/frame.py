@@ -50,9 +50,14 @@ class Frame:
         return self.pixels.shape[1], self.pixels.shape[0]
 
     @property
+    def moment(self) -> float:
+        """When it was captured, by a clock that never jumps; in a recording, by the recording's own."""
+        return self.monotonic if self.position is None else self.position
+
+    @property
     def instant(self) -> Instant:
-        """When it was captured; in a recording, by the recording's own clock."""
-        return Instant(self.monotonic if self.position is None else self.position, self.wall)
+        """The same, on both clocks."""
+        return Instant(self.moment, self.wall)
 
 
 @dataclass(frozen=True, slots=True)

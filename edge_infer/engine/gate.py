@@ -16,11 +16,12 @@ what nobody looked at.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
-from edge_infer.config.plan import InputPlan, PipelinePlan
+from edge_infer.config.plan import InputPlan, MotionPlan, PipelinePlan
 from edge_infer.engine.analyse.background import Background, Change
 from edge_infer.engine.analyse.decisions import STILL
 from edge_infer.engine.analyse.follow import Follow
@@ -38,13 +39,25 @@ LINGER: Final = 1.0
 """Seconds that a part is looked at after something has moved in it: who stops is seen standing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(NamedTuple):
     """What was made of a frame: how it differs from the background, and which parts of it are looked at (None: all)."""
 
     change: Change
     chosen: tuple[Region | None, ...]
     parts: int
+
+
+class Unmoved(NamedTuple):
+    """Why a frame was not looked at; the sentence is made for those who ask."""
+
+    share: float
+    plan: MotionPlan
+    parts: int
+
+    def __str__(self) -> str:
+        place = "the picture" if self.parts == 1 else "a tile"
+        text = f"at most {self.share:.2%} of {place} had changed by {self.plan.threshold:g} of full brightness, and "
+        return f"{text}motion.area is {self.plan.area:.2%}; it was not looked at, and what was seen last stands"
 
 
 class Gate:
@@ -62,7 +75,8 @@ class Gate:
         self._background = Background(plan.motion, plan.mask, tiles) if plan.motion is not None else None
         self._change: Change | None = None
         self._compared = 0.0
-        self._moved: list[float | None] = []
+        self._moved: list[float] = []
+        self._stirred = -math.inf
         self.forget()
 
     def forget(self) -> None:
@@ -78,42 +92,46 @@ class Gate:
 
     def choose(self, parts: Sequence[Captured], follow: Follow, *, anyway: bool = False) -> tuple[int, ...]:
         """Which of the parts of the newest frame are looked at; with ``anyway`` all of them."""
-        every, frame = tuple(range(len(parts))), parts[0]
-        if self._background is None or self.plan is None or not isinstance(frame, Frame):
-            return every
-        change = self._compare(frame)
+        frame, background, plan = parts[0], self._background, self.plan
+        if background is None or plan is None or not isinstance(frame, Frame):
+            return tuple(range(len(parts)))
+        moment = frame.moment
+        change = self._compare(background, frame, moment)
         regions = [part.region for part in parts if isinstance(part, Frame)]
-        moving = self._moving(regions, change, frame.instant.moment)
-        known = self.standing is not None and len(self._looked) == len(parts)
-        whole = anyway or change.light or change.learning or not known
-        chosen = every if whole else self._parts(frame, regions, moving, follow)
-        if not chosen:
-            self._note(follow, frame.wall, max(change.within(region) for region in regions), len(parts))
-        self.glance = Glance(change, tuple(regions[part] for part in chosen), len(parts))
+        shares = [change.within(region) for region in regions]
+        moving = self._moving(shares, plan.area, moment)
+        if anyway or change.light or change.learning or self.standing is None or len(self._looked) != len(parts):
+            chosen = tuple(range(len(parts)))
+        else:
+            chosen = self._parts(regions, moving, follow, moment)
+        if not chosen:  # for those who ask why nothing was told
+            share = max(shares)
+            follow.decisions.note(frame.wall, None, share, STILL, Unmoved(share, plan, len(parts)))
+        self.glance = Glance(change, tuple([regions[part] for part in chosen]), len(parts))
         return chosen
 
-    def _compare(self, frame: Frame) -> Change:
+    def _compare(self, background: Background, frame: Frame, moment: float) -> Change:
         """How the place differs from the background: while nothing moves every frame, else as it was a moment ago."""
-        assert self._background is not None
-        moment, last = frame.instant.moment, self._change
-        moving = any(at is not None and 0.0 <= moment - at < LINGER for at in self._moved)
-        known = last is not None and last.source == frame.size and not (last.light or last.learning)
-        if last is not None and known and moving and 0.0 <= moment - self._compared < COMPARED - ROUNDING:
-            return last
-        self._change, self._compared = self._background(frame), moment
+        last = self._change
+        if last is not None and 0.0 <= moment - self._stirred < LINGER:
+            known = last.source == frame.size and not (last.light or last.learning)
+            if known and 0.0 <= moment - self._compared < COMPARED - ROUNDING:
+                return last
+        self._change, self._compared = background(frame.pixels, moment), moment
         return self._change
 
     def _parts(
-        self, frame: Frame, regions: Sequence[Region | None], moving: set[int], follow: Follow
+        self, regions: Sequence[Region | None], moving: frozenset[int], follow: Follow, moment: float
     ) -> tuple[int, ...]:
         """What is worth a look in a place that is known."""
         assert self.plan is not None
-        moment, every = frame.instant.moment, range(len(regions))
-        due = {part for part in every if not 0.0 <= moment - self._looked[part] < self.plan.still_check - ROUNDING}
-        if moving or follow.unsettled:
-            held = {part for part in every if self._somebody(regions[part], follow)}
-            return tuple(sorted(due | moving | held)) or tuple(every)
-        return tuple(sorted(due))
+        rest = self.plan.still_check - ROUNDING
+        due = [part for part, looked in enumerate(self._looked) if not 0.0 <= moment - looked < rest]
+        if not moving and not follow.unsettled:
+            return tuple(due)
+        every = range(len(regions))
+        held = {part for part in every if part in moving or self._somebody(regions[part], follow)}
+        return tuple(sorted(held.union(due))) or tuple(every)
 
     def joined(self, chosen: Sequence[int], looks: Sequence[Look], moment: float) -> Sequence[Look]:
         """The looks at all parts: those at what was chosen, and of the others the last ones."""
@@ -133,29 +151,23 @@ class Gate:
             self.standing = findings
         return findings
 
-    def _moving(self, regions: Sequence[Region | None], change: Change, moment: float) -> set[int]:
-        """Parts in which something moves, or did a moment ago."""
-        assert self.plan is not None
-        if len(self._moved) != len(regions):
-            self._moved = [None] * len(regions)
-        for part, region in enumerate(regions if self._compared == moment else ()):
-            if not change.light and change.within(region) >= self.plan.area:
-                self._moved[part] = moment
-        return {part for part, at in enumerate(self._moved) if at is not None and 0.0 <= moment - at < LINGER}
+    def _moving(self, shares: Sequence[float], area: float, moment: float) -> frozenset[int]:
+        """Parts in which at least so much moves, or did a moment ago."""
+        if len(self._moved) != len(shares):
+            self._moved = [-math.inf] * len(shares)
+        if self._compared == moment and self._change is not None and not self._change.light and max(shares) >= area:
+            self._moved = [moment if share >= area else at for share, at in zip(shares, self._moved, strict=True)]
+            self._stirred = moment
+        if not 0.0 <= moment - self._stirred < LINGER:
+            return frozenset()
+        return frozenset(part for part, at in enumerate(self._moved) if 0.0 <= moment - at < LINGER)
 
     def _somebody(self, region: Region | None, follow: Follow) -> bool:
         """Whether anything that was found, or anybody who is followed, is in a part."""
+        if region is None:
+            return True
         found = self.standing.objects if isinstance(self.standing, Detections) else ()
-        boxes = [*(item.box for item in found), *follow.places()]
-        return region is None or any(_overlap(box, region) for box in boxes)
-
-    def _note(self, follow: Follow, wall: float, share: float, parts: int) -> None:
-        """That nothing was looked at, for those who ask why nothing was told."""
-        assert self.plan is not None
-        place = "the picture" if parts == 1 else "a tile"
-        text = f"at most {share:.2%} of {place} had changed by {self.plan.threshold:g} of full brightness, and "
-        text += f"motion.area is {self.plan.area:.2%}; it was not looked at, and what was seen last stands"
-        follow.decisions.note(wall, None, share, STILL, text)
+        return any(_overlap(box, region) for box in (*(item.box for item in found), *follow.places()))
 
 
 def _overlap(box: Box, region: Region) -> bool:

@@ -165,6 +165,25 @@ def test_while_something_moves_five_comparisons_a_second_are_enough() -> None:
     assert not any(looked[-15:])
 
 
+def test_why_tells_by_how_much_it_was_less() -> None:
+    plan = pipeline(motion=MotionPlan())
+    gate, follow = Gate(plan), Follow(plan, lambda: 1)
+    for number in range(40):
+        pixels = np.full((120, 160, 3), 90, np.uint8)
+        if number == 39:
+            pixels[50:52, 50:53] = 200
+        chosen = gate.choose((Frame(pixels, "bgr", number / 10, number / 10, number + 1),), follow)
+        if chosen:
+            gate.joined(chosen, [NOTHING], number / 10)
+            gate.stand(Detections((), (160, 120)))
+    (decided,) = follow.decisions.between(0.0)
+    assert decided.matter() == (
+        "no motion: at most 0.08% of the picture had changed by 0.06 of full brightness, and motion.area is 0.10%; "
+        "it was not looked at, and what was seen last stands"
+    )
+    assert decided.count == 20
+
+
 def test_another_light_gets_one_look(file: Path) -> None:
     stage = Stage((Actor(((0, 100, 120), (30, 100, 120))),), 12.0, lights=(7.05,))
     gated = shown("light", stage, painted_plan(painted_model(file), motion=MotionPlan(still_check=60.0)))

@@ -1,51 +1,53 @@
 """What a place looks like when nothing moves, and how much of a picture differs from it.
 
-A running average of a small grey picture. It is of time and not of frames: what has stood still for some `MEMORY`
+A running average of a small picture. It is of time and not of frames: what has stood still for some `MEMORY`
 belongs to the background, at any frame rate. Pure NumPy and OpenCV; one thread at a time, in the order of the frames.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.config.plan import MotionPlan, Polygon
-from edge_infer.engine.frame import Frame, Pixels
+from edge_infer.engine.analyse.instant import ROUNDING
+from edge_infer.engine.frame import Pixels
 from edge_infer.engine.geometry import Region
 from edge_infer.engine.mask import black_out
 
-LONGER: Final = 160
-"""Pixels of the longer side of the small picture; with tiles so many for each of them."""
-LONGEST: Final = 640
+CELLS: Final = 30_000
+"""Cells of the small picture, about; with tiles so many for each of them."""
+SMOOTHED: Final = (7, 5)
+"""Cells that are averaged before they are compared: noise of a sensor is no motion."""
 MEMORY: Final = 2.0
 """Seconds after which two thirds of a change have become background."""
+LEARNED: Final = 0.5
+"""Seconds between two pictures that are added to the background, which changes slowly."""
 WARM_UP: Final = 2.0
 """Seconds in which a background is learned: a camera that has just been opened finds its exposure."""
 ALL: Final = 0.6
 """The share of a picture that no object changes at once: the light is another, and everything is learned anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """How a picture differs from the background: the ``share`` of it that does, and which cells of the small picture.
 
     ``learning``: nothing is known yet of this place; ``light``: everything is different at once.
     """
 
     share: float
-    cells: NDArray[np.uint8] = field(compare=False)  # [rows, columns], 1 where it differs
+    cells: NDArray[np.uint8]  # [rows, columns], 1 where it differs
     source: tuple[int, int]
     learning: bool = False
     light: bool = False
 
     def within(self, region: Region | None) -> float:
         """The share of a part of the picture that differs."""
-        if region is None:
+        if region is None or self.share == 0.0:
             return self.share
         (rows, columns), (width, height) = self.cells.shape, self.source
         top, bottom = region.top * rows // height, -(-(region.top + region.height) * rows // height)
@@ -55,72 +57,87 @@ class Change:
 
 
 class Background:
-    """Learns from every picture that it is shown; another size of picture is another place."""
+    """Learns from the pictures that it is shown; another size of picture is another place."""
 
     def __init__(self, plan: MotionPlan, mask: tuple[Polygon, ...], tiles: tuple[int, int] = (1, 1)) -> None:
         """What is below the ``mask`` never changes."""
         self._threshold = plan.threshold * 255.0
         self._mask = mask
-        self._longer = min(LONGEST, LONGER * max(tiles))
-        self._format: tuple[tuple[int, int], str] | None = None
+        self._most = CELLS * math.prod(tiles)
+        self._shape: tuple[int, ...] = ()
+        self._size = (0, 0)
+        self._shown: Pixels | None = None
+        self._still, self._softened = True, False
         self._seen = 0
-        self._begun = self._last = 0.0
+        self._begun = self._learned = 0.0
 
-    def __call__(self, frame: Frame) -> Change:
+    def __call__(self, pixels: Pixels, moment: float) -> Change:
         """How this picture differs from those before."""
-        moment = frame.instant.moment
-        if (frame.size, frame.color) != self._format:
-            self._begin(frame, moment)
-        small = self._small(frame)
+        if pixels.shape != self._shape:
+            self._begin(pixels, moment)
+        self._sample(pixels)
         if self._seen == 0:
-            np.copyto(self._usual, small)
-        known = cv2.convertScaleAbs(self._usual, dst=self._known)
-        _, cells = cv2.threshold(cv2.absdiff(small, known), self._threshold, 1, cv2.THRESH_BINARY)
-        share = cv2.countNonZero(cells) / self._visible
+            self._learn(moment)
+        cells, share = self._differing()
         light = share > ALL
         if light:
             self._seen = 0
-            np.copyto(self._usual, small)
-        self._learn(small, moment)
-        learning = not 0.0 <= moment - self._begun >= WARM_UP
-        return Change(share, np.asarray(cells, np.uint8), frame.size, learning, light)
+        if light or not 0.0 <= moment - self._learned < LEARNED - ROUNDING:
+            self._learn(moment)
+        return Change(share, cells, self._size, not 0.0 <= moment - self._begun >= WARM_UP, light)
 
-    def _learn(self, small: Pixels, moment: float) -> None:
-        """The mean of the first pictures, then the running average."""
-        self._seen += 1
-        rate = 1.0 - math.exp(-max(0.0, moment - self._last) / MEMORY)
-        cv2.accumulateWeighted(small, self._usual, max(rate, 1.0 / self._seen))
-        self._last = moment
-
-    def _begin(self, frame: Frame, moment: float) -> None:
+    def _begin(self, pixels: Pixels, moment: float) -> None:
         """The first picture, or the camera changed its size."""
-        width, height = frame.size
-        scale = min(1.0, self._longer / max(width, height))
-        columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
-        self._size = columns, rows
-        self._sampled: Pixels = np.empty((rows, columns, *frame.pixels.shape[2:]), np.uint8)
-        self._gray: Pixels = np.empty((rows, columns), np.uint8)
-        self._usual = np.zeros((rows, columns), np.float32)
-        self._known: Pixels = np.empty((rows, columns), np.uint8)
-        self._shown = self._unmasked(frame.size)
-        self._visible = max(1, cv2.countNonZero(self._shown))
-        self._conversion = {"bgr": cv2.COLOR_BGR2GRAY, "rgb": cv2.COLOR_RGB2GRAY}.get(frame.color)
-        self._format = frame.size, frame.color
-        self._begun = self._last = moment
+        height, width = pixels.shape[:2]
+        colors = pixels.size // (height * width)
+        down = max(1, round(math.sqrt(height * width / self._most)))
+        # no multiple of the colours: neighbours are of different ones, and smoothing mixes them
+        across = down * colors - 1 if colors > 1 else down
+        self._places = slice(down // 2, None, down), slice(across // 2, None, across)
+        shape = pixels.reshape(height, -1)[self._places].shape
+        self._small: Pixels = np.empty(shape, np.uint8)
+        self._usual = np.zeros(shape, np.float32)
+        self._known: Pixels = np.empty(shape, np.uint8)
+        self._smooth: Pixels = np.empty(shape, np.uint8)
+        self._soft: Pixels = np.empty(shape, np.uint8)
+        self._same: Pixels = np.zeros(shape, np.uint8)
+        self._shape, self._size, self._shown = pixels.shape, (width, height), None
+        if self._mask:
+            self._sample(black_out(np.full(pixels.shape, 255, np.uint8), self._mask))
+            self._shown = self._small.copy()
+        self._visible = max(1, self._same.size if self._shown is None else cv2.countNonZero(self._shown))
+        self._begun = self._learned = moment
         self._seen = 0
 
-    def _unmasked(self, size: tuple[int, int]) -> Pixels:
-        """255 where a cell takes nothing from below the mask, which is sampled as the picture is."""
-        whole = black_out(np.full((size[1], size[0]), 255, np.uint8), self._mask)
-        sampled = cv2.resize(whole, self._size, interpolation=cv2.INTER_LINEAR)
-        return np.asarray(cv2.threshold(sampled, 254, 255, cv2.THRESH_BINARY)[1], np.uint8)
+    def _sample(self, pixels: Pixels) -> None:
+        """One value a cell, of whatever colour; black where the mask is."""
+        self._small[...] = pixels.reshape(len(pixels), -1)[self._places]
+        if self._shown is not None:
+            cv2.bitwise_and(self._small, self._shown, dst=self._small)
 
-    def _small(self, frame: Frame) -> Pixels:
-        """Four pixels a cell, without what is masked, smoothed: noise of the sensor is no motion."""
-        cv2.resize(frame.pixels, self._size, dst=self._sampled, interpolation=cv2.INTER_LINEAR)
-        gray = self._sampled
-        if self._conversion is not None:
-            gray = np.asarray(cv2.cvtColor(self._sampled, self._conversion, dst=self._gray), np.uint8)
-        if self._mask:
-            gray = np.asarray(cv2.bitwise_and(gray, self._shown, dst=self._gray), np.uint8)
-        return np.asarray(cv2.blur(gray, (3, 3)), np.uint8)
+    def _differing(self) -> tuple[NDArray[np.uint8], float]:
+        """Which cells differ, when they are smoothed, and their share.
+
+        A mean of differences is no larger than the largest of them: where no cell differs by itself, which is how it
+        mostly is while nothing moves, none does when smoothed.
+        """
+        if self._still and cv2.norm(self._small, self._known, cv2.NORM_INF) <= self._threshold:
+            return self._same, 0.0
+        if not self._softened:
+            cv2.blur(self._known, SMOOTHED, dst=self._soft)
+            self._softened = True
+        cv2.blur(self._small, SMOOTHED, dst=self._smooth)
+        cells = cv2.absdiff(self._smooth, self._soft)
+        cv2.threshold(cells, self._threshold, 1, cv2.THRESH_BINARY, dst=cells)
+        count = cv2.countNonZero(cells)
+        self._still = count == 0
+        return np.asarray(cells, np.uint8), count / self._visible
+
+    def _learn(self, moment: float) -> None:
+        """The mean of the first pictures, then the running average."""
+        self._seen += 1
+        rate = 1.0 - math.exp(-max(0.0, moment - self._learned) / MEMORY)
+        cv2.accumulateWeighted(self._small, self._usual, max(rate, 1.0 / self._seen))
+        cv2.convertScaleAbs(self._usual, dst=self._known)
+        self._softened = False
+        self._learned = moment

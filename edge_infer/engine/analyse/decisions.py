@@ -20,13 +20,16 @@ STILL: Final = "still"
 
 @dataclass(slots=True)
 class Decision:
-    """One thing that was decided ``count`` times between ``begin`` and ``end`` (wall time): which label, and why."""
+    """One thing that was decided ``count`` times between ``begin`` and ``end`` (wall time): which label, and why.
+
+    ``text`` is a sentence, or what becomes one when somebody asks (its ``str``).
+    """
 
     begin: float
     end: float
     label: str
     stage: str
-    text: str
+    text: object
     best: float
     count: int = 1
 
@@ -53,7 +56,7 @@ class Decisions:
         self._kept: deque[Decision] = deque(maxlen=most)
         self._since = time.time()
 
-    def note(self, wall: float, label: str | None, score: float, stage: str, text: str) -> None:
+    def note(self, wall: float, label: str | None, score: float, stage: str, text: object) -> None:
         """Something was decided; ``text`` says why, with its numbers."""
         name = label or ""
         for index in range(1, min(RECENT, len(self._kept)) + 1):

@@ -97,7 +97,8 @@ class Follow:
     @property
     def unsettled(self) -> bool:
         """Whether the next look may change what is known, though nothing moves."""
-        return any(part.unsettled for part in (self._scene, self._spells) if part is not None)
+        scene, spells = self._scene, self._spells
+        return (scene is not None and scene.unsettled) or (spells is not None and spells.unsettled)
 
     def places(self) -> list[Box]:
         """Where those are who are followed: boxes in pixels."""
