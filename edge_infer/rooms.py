@@ -323,7 +323,8 @@ class FramesWanted:
     """So many frames a second are looked at, until a new `FrameFormat` than ``memory``; None: all of them."""
 
     memory: Count
-    looks: Annotated[float, Range(0.001, 1000)] | None
+    looks: Annotated[float, Range(0.001, 1e6)] | None
+    """More than an `fps` can be: half of what a pipeline without one does, where the governor holds it back."""
 
 
 @dataclass(frozen=True, slots=True)

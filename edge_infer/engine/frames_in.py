@@ -65,8 +65,9 @@ class FrameReceiver(Closing):
     """Borrows the newest frame of a reader; owns the channel, which accepts `FROM_READER`.
 
     One slot is held: the frame that `receive` returned last, until the next one comes. Those of frames that were lent
-    stay with who has them. A reader that was restarted goes on in the same channel; the numbers of its frames continue
-    those of its predecessor, so that missing ones are frames that were captured and never returned here.
+    stay with who has them. Numbers begin with 1, whatever the reader has captured before. A reader that was restarted
+    goes on in the same channel; the numbers of its frames continue those of its predecessor, so that missing ones are
+    frames that were captured and never returned here.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -205,7 +206,9 @@ class FrameReceiver(Closing):
             raise WireError(f"slot {ready.slot} of {memory.format.slots}")
         check_moment(ready.monotonic)
         self._let_go()
-        if self._base + ready.number <= self._last:
+        if not self._last:
+            self._base = 1 - ready.number  # what was captured before is missing to nobody here
+        elif self._base + ready.number <= self._last:
             self._base = self._last  # a new reader counts from 1 again
         number = self._last = self._base + ready.number
         repeated = ready.repeated and (before is None or before.repeated)

@@ -1,4 +1,4 @@
-"""A second model on a share of a pipeline's frames, compared with the first; the pipeline never waits for it."""
+"""A second model on a share of a pipeline's frames, compared with the first, which never waits for its outcome."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edge_infer.engine.feed import TICK
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.tasks import Findings
-from edge_infer.engine.turns import Turns
+from edge_infer.engine.turns import Turn, Turns
 from edge_infer.errors import told
 from edge_infer.messages import ShadowStatus
 
@@ -86,7 +86,8 @@ class Allowance:
 class Shadow:
     """Loads its model in a thread of its own when it is started; what goes wrong ends it and nothing else.
 
-    Where pipelines take turns it has those for which none of them waits, and skips a frame that gets none.
+    Where pipelines take turns it has those for which none of them waits, and skips a frame that gets none. A
+    pipeline whose frame comes during such a turn may have to wait for its end.
     """
 
     def __init__(self, plan: PipelinePlan, turns: Turns | None = None) -> None:
@@ -94,6 +95,7 @@ class Shadow:
         assert plan.shadow is not None
         self.plan = plan
         self._turns = turns or Turns()
+        self._turn: Turn | None = None  # while it runs
         self._missed = 0  # frames for which there was no turn
         self._reason = ""
         self._errors = self._in_a_row = 0
@@ -167,7 +169,7 @@ class Shadow:
             self._end(told(error))
 
     def _serve(self, model: LoadedModel) -> None:
-        turn = self._turns.join(spare=True)
+        turn = self._turn = self._turns.join(spare=True)
         self._turns.want(turn, 0, self.plan.threads)
         try:
             while not self._stop.is_set() and not self._reason:
@@ -217,6 +219,8 @@ class Shadow:
         if since and not self._reason and time.monotonic() - since > limit:
             self._errors += 1
             self._end(f"a frame did not come back within {limit:.3g} s")
+            if self._turn is not None:
+                self._turns.leave(self._turn)  # what hangs in there wants no more
             if self._thread.native_id is not None:
                 with contextlib.suppress(OSError):  # some system call filters forbid it: then it takes its core
                     os.setpriority(os.PRIO_PROCESS, self._thread.native_id, LOWEST)

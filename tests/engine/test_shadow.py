@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_infer.channel import Channel
 from edge_infer.codec import ABSENT
-from edge_infer.config.plan import DecoderPlan, PipelinePlan, ShadowPlan
+from edge_infer.config.plan import DecoderPlan, Measured, PipelinePlan, ShadowPlan
 from edge_infer.engine.decoders.blazeface import BlazeFace
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.model import LoadedModel
@@ -42,6 +43,19 @@ class Failing(BlazeFace):
         self.calls += 1
         if self.calls > 1:
             raise IndexError("a fault of a plug-in")
+        return super().__call__(tensors)
+
+
+class Hanging(BlazeFace):
+    """It can be loaded and warmed, and does not come back from the next frame until it is told."""
+
+    calls = 0
+    over = threading.Event()
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
+        self.calls += 1
+        if self.calls > 1:
+            self.over.wait(30)
         return super().__call__(tensors)
 
 
@@ -136,6 +150,22 @@ def test_while_pipelines_take_every_turn_it_skips_its_frames_and_goes_on_afterwa
     assert turns.take(pipeline, 1.0)
     shadow.close(5.0)
     assert not turns.scarce
+
+
+def test_one_that_does_not_come_back_wants_no_more_turns() -> None:
+    turns = Turns(1)
+    turns.join()
+    wanted = plan(Hanging)
+    assert wanted.shadow is not None
+    quick = replace(wanted.shadow.model, measured=Measured(budget=0.1))
+    shadow = Shadow(replace(wanted, shadow=replace(wanted.shadow, model=quick)), turns)
+    shadow.start()
+    eventually(lambda: turns.scarce, "a shadow that wants turns")
+    fed(shadow, state="off")
+    assert not turns.scarce
+    Hanging.over.set()
+    shadow.close(5.0)
+    assert turns._running == []
 
 
 def test_it_takes_the_turns_of_its_pipeline(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:

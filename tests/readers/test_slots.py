@@ -71,6 +71,18 @@ def test_frames_are_dropped_and_counted_while_every_slot_is_held(
     assert (receiver.copy().pixels == 50).all()
 
 
+def test_what_was_captured_before_this_engine_is_not_missing_in_it(
+    ends: tuple[SlotWriter, FrameReceiver, Channel],
+) -> None:
+    writer, receiver, _ = ends
+    assert all(writer.write(picture(value)) for value in range(3))  # for an engine that has died
+    receiver._greet()
+    assert [writer.write(picture(value)) for value in range(SLOTS + 2)] == [True] * SLOTS + [False, False]
+    assert taken(receiver).number == SLOTS
+    assert writer.write(picture(50))
+    assert taken(receiver).number == SLOTS + 3
+
+
 def test_a_release_for_old_memory_frees_nothing(ends: tuple[SlotWriter, FrameReceiver, Channel]) -> None:
     writer, receiver, _ = ends
     writer.write(picture(1))
@@ -89,7 +101,7 @@ def test_what_is_looked_at_holds_for_one_memory(ends: tuple[SlotWriter, FrameRec
     receiver.want(5.0)  # nobody to tell yet
     writer.write(picture(1))
     old = taken(receiver)
-    for looks in (5.0, None, 3.0):
+    for looks in (5.0, None, 1500.0, 3.0):
         receiver.want(looks)
         writer.poll()
         assert writer.looks == looks
