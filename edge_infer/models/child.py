@@ -24,9 +24,11 @@ CHATTER: Final = 4000
 class GoneError(Exception):
     """It has no answer: it ended with ``status`` (as `subprocess` has it), closed its answers, or took too long."""
 
-    def __init__(self, status: int | None = None, said: str = "") -> None:
-        super().__init__(status, said)
+    def __init__(self, status: int | None = None, said: str = "", *, mute: bool = False) -> None:
+        super().__init__(status, said, mute)
         self.status = status
+        self.mute = mute
+        """It had closed its answers, or gave one without end, and was ended here."""
         self.said = said
         """Its last words, as the end of a sentence."""
 
@@ -133,10 +135,9 @@ class Child(Closing):
 
     def _gone(self, process: subprocess.Popen[bytes]) -> GoneError:
         """How it ended; one that only closed its answers is ended here."""
-        try:
-            status: int | None = process.wait(5.0)
-        except subprocess.TimeoutExpired:
-            status = 0
+        status: int | None = None
+        with suppress(subprocess.TimeoutExpired):
+            status = process.wait(5.0)
         last = self._chatter.decode("utf-8", "replace").strip().splitlines()
         self.close()
-        return GoneError(status, f" Its last words: {last[-1][:200]}" if last else "")
+        return GoneError(status, f" Its last words: {last[-1][:200]}" if last else "", mute=status is None)

@@ -47,6 +47,8 @@ def _found(child: Child, wanted: Wanted, what: str) -> Found:
 
 def _why_gone(gone: GoneError, seconds: float) -> str:
     status = gone.status
+    if gone.mute:
+        return f"left the process that tried it without an answer, so that it had to be ended.{gone.said}"
     if status is None or status == -signal.SIGXCPU:
         return f"did not come to an end within {seconds:.0f} s"
     if status >= 0:

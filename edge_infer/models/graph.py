@@ -130,7 +130,11 @@ class Graph:
         return tuple(tensor for tensor in self.tensors if tensor.constant and len(tensor.shape) > 1)
 
     def remembers(self) -> bool:
-        """Whether it keeps state from one run to the next in variables of its own."""
+        """Whether it keeps state from one run to the next in variables of its own, as what listens to a stream does.
+
+        The interpreter asks for more (its `REMEMBER`), since it must not be shared by two streams in any doubt; here a
+        needless yes would give a model other windows.
+        """
         return any(operator.name == "VAR_HANDLE" for operator in self.operators)
 
     def rows(self, name: str) -> int | None:

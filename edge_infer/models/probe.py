@@ -115,6 +115,8 @@ class Probe(Closing):
 
 def _why_gone(gone: GoneError, seconds: float) -> str:
     status = gone.status
+    if gone.mute:
+        return f"the process that tried the model gave no answer and had to be ended.{gone.said}"
     if status is None:
         return f"the model did not finish within {seconds:.0f} s; it is damaged or too large for this board"
     if status >= 0:

@@ -52,6 +52,12 @@ class Leave(Calm):
         print("i do not want to", file=sys.stderr)
         os._exit(7)
 
+class Close(Calm):
+    def __init__(self, layout):
+        print("my lips are sealed", file=sys.stderr, flush=True)
+        os.closerange(3, 100)
+        signal.pause()
+
 class Fail(Calm):
     def __init__(self, layout):
         {}["nose"]
@@ -73,7 +79,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "trouble-1.0.dist-info").mkdir(parents=True)
     (folder / "trouble.py").write_text(PLUGIN)
     (folder / "trouble-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: trouble\nVersion: 1.0\n")
-    names = ("Crash", "Spin", "Sleep", "Eat", "Leave", "Fail", "Chat")
+    names = ("Crash", "Spin", "Sleep", "Eat", "Leave", "Close", "Fail", "Chat")
     entries = "".join(f"{name.lower()} = trouble:{name}\n" for name in names)
     (folder / "trouble-1.0.dist-info" / "entry_points.txt").write_text(f"[edge_infer.decoders]\n{entries}")
     monkeypatch.setenv("PYTHONPATH", str(folder))
@@ -154,6 +160,7 @@ def test_one_child_tries_many_and_each_has_its_outcome(assets: Path, tmp_path: P
         ("sleep", "did not finish within 5 s; it is damaged or too large for this board"),
         ("eat", "needs more memory than a model may have here"),
         ("leave", "ended with code 7. Its last words: i do not want to"),
+        ("close", "gave no answer and had to be ended. Its last words: my lips are sealed"),
         ("fail", "KeyError: 'nose'"),
         ("chat", "NotImplementedError"),
     ],
