@@ -6,13 +6,10 @@ import select
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
-from email.message import Message
 from http.client import HTTPException, HTTPResponse
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.error import HTTPError, URLError
-from urllib.parse import urljoin, urlsplit
 
 import cv2
 import numpy as np
@@ -24,6 +21,7 @@ from edge_infer.errors import SourceError
 from edge_infer.readers.sources import PASSED, Passed, Picture, Wanted, all_wanted
 from edge_infer.readers.sources.address import shown, with_credentials
 from edge_infer.readers.sources.mjpeg import MOST_PICTURE, MjpegParser
+from edge_infer.readers.sources.opener import make_opener
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -204,66 +202,3 @@ def decode_picture(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8
     except cv2.error:  # too large, or broken in a way that the decoder did not expect
         return None
     return None if found is None else np.asarray(found, np.uint8)
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a few, but none that would give the password to whoever listens."""
-
-    max_repeats = 2
-    max_redirections = 5
-
-    def redirect_request(  # noqa: PLR0917 - the signature is urllib's
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: Message,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        if req.type == "https" and urlsplit(newurl).scheme != "https":
-            fp.close()
-            raise URLError("it redirects from https to an address without encryption")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # typeshed's own
-
-
-class _Digest(urllib.request.HTTPDigestAuthHandler):
-    def http_error_401(self, req: Any, fp: Any, *rest: Any) -> Any:
-        return _again(super().http_error_401, req, fp, *rest)
-
-
-class _Basic(urllib.request.HTTPBasicAuthHandler):
-    def http_error_401(self, req: Any, fp: Any, *rest: Any) -> Any:
-        return _again(super().http_error_401, req, fp, *rest)
-
-
-def _again(retry: Callable[..., Any], req: Any, fp: Any, *rest: Any) -> Any:
-    """Tries again with the password and hangs up the first attempt, which urllib leaves open."""
-    try:
-        answer = retry(req, fp, *rest)
-    except Exception:
-        fp.close()
-        raise
-    if answer is not None:
-        fp.close()
-    return answer
-
-
-def make_opener(url: str, username: str | None, password: str) -> urllib.request.OpenerDirector:
-    """HTTP and HTTPS only, no proxy of the environment, basic or digest authentication towards this host only."""
-    opener = urllib.request.OpenerDirector()
-    handlers: list[urllib.request.BaseHandler] = [
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),
-        _Redirects(),
-    ]
-    if username is not None:
-        secrets = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-        secrets.add_password(None, urljoin(url, "/"), username, password)
-        handlers += [_Digest(secrets), _Basic(secrets)]
-    for handler in handlers:
-        opener.add_handler(handler)
-    return opener
