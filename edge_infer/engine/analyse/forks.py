@@ -24,16 +24,16 @@ SURPRISE: Final = 6.0
 RESTART: Final = 0.8
 """Seconds unseen after which it is too late to look for one where it was; a pause without frames counts little."""
 PROOFS: Final = 2
-"""How many more times an object has to be seen that was found again."""
+"""How many more times an object has to be seen that was found again; once more where `PATIENCE` frames missed it."""
 PATIENCE: Final = 3
-"""Frames without it until then that put it back: what has left is not kept by a stray box now and then."""
+"""Frames that may pass until the next of these times."""
 FAR_PATIENCE: Final = 1
 """The same for what was found more than its size away from where it was going: there a stray box is the likelier."""
 
 
 @dataclass(slots=True)
 class Fork:
-    """An object as it was predicted before it was found again."""
+    """An object as it was predicted before it was found again, after so many frames (``again``) without it."""
 
     motion: Motion
     seen: Instant
@@ -42,7 +42,7 @@ class Fork:
     box: Box
     missed: int
     unseen: float
-    again: bool = False
+    again: int = 0
     far: bool = False
     frames: int = 0
     hits: int = 1
@@ -62,12 +62,12 @@ class Forks:
     @property
     def proving(self) -> bool:
         """Whether somebody was found again, which is still to be proved."""
-        return any(self.unproved(track) for track in self._open)
+        return any(fork.again or fork.far for fork in self._open.values())
 
     def unproved(self, track: Track) -> bool:
-        """Whether it was found again after it was missed, or far from where it was going."""
+        """Whether it was found again after more than one frame missed it, or far from where it was going."""
         fork = self._open.get(track)
-        return fork is not None and (fork.again or fork.far)
+        return fork is not None and (fork.again > 1 or fork.far)
 
     def far(self, track: Track) -> bool:
         """Whether it was found far from where it was going."""
@@ -140,15 +140,18 @@ class Forks:
                     self._go_back(row, track, fork)
 
     def believe(self, surprise: Mapping[int, float]) -> None:
-        """Keeps the predictions of objects that come back, or are not where they should be, until that is proved."""
+        """Keeps the predictions of objects that come back, or are not where they should be, until that is proved.
+
+        After a pause anything near is where they should be.
+        """
         for row, off in surprise.items():
             track = self._crowd.tracks[row]
             fork = self._open.get(track)
             if fork is not None:
-                fork.hits += 1
-                if fork.hits > PROOFS:
+                fork.frames, fork.hits = 0, fork.hits + 1
+                if fork.hits > PROOFS + (fork.again >= PATIENCE):  # it may be anywhere by now, and so may a stray box
                     del self._open[track]
-            elif track.number and (track.missed or off > SURPRISE):
+            elif track.number and (track.missed or self._pace.gap or off > SURPRISE):
                 fork = self._open[track] = self._fork(row)
                 fork.far = off == math.inf
 
@@ -188,5 +191,5 @@ class Forks:
 
     def _fork(self, row: int) -> Fork:
         track = self._crowd.tracks[row]
-        again, motion = track.missed > 0, self._crowd.motion.take([row])
-        return Fork(motion, track.seen, self._pace.now, track.score, track.box, track.missed, track.unseen, again)
+        motion, missed = self._crowd.motion.take([row]), track.missed
+        return Fork(motion, track.seen, self._pace.now, track.score, track.box, missed, track.unseen, missed)

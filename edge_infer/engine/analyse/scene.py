@@ -177,9 +177,10 @@ class Scene:
         return self._ledger.begin(key, replace(what, zone=zone.name))  # type: ignore[arg-type]
 
     def _loitering(self, track: Track, visit: Visit, now: Instant) -> list[Happening]:
-        """An object that is hidden for a moment is still where it was; one that may be elsewhere may not."""
+        """What may be elsewhere waits until that is known; what stands still and is hidden is still where it was."""
         news: list[Happening] = []
-        for zone in self._plan.zones if visit.stays and not track.doubtful else ():
+        sure = not track.doubtful and (track.missed < HIDDEN or track.still)
+        for zone in self._plan.zones if visit.stays and sure else ():
             stay = visit.stays.get(zone.name)
             if stay is None or zone.loiter is None or not stay.begun or stay.loitered:
                 continue

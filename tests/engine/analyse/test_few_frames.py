@@ -92,3 +92,20 @@ def test_who_may_have_left_a_zone_does_not_loiter_there() -> None:
     for x, seconds in ((700, 0.5), (720, 0.2), (740, 0.2), (760, 0.2), (780, 0.2)):
         watched.frame(box(x), seconds=seconds)
     assert watched.types() == ["appear", "enter", "exit"]
+
+
+def test_who_was_seen_last_on_the_way_out_of_a_zone_does_not_loiter_there() -> None:
+    watched = Watched(lines=(), zones=(replace(ZONE, loiter=4.0),))
+    watched.walk(410, 590, 19, seconds=0.2)
+    watched.empty(20)
+    assert watched.types() == ["appear", "enter", "exit", "leave"]
+
+
+def test_a_stray_box_after_a_pause_does_not_carry_an_id_away() -> None:
+    watched = Watched(zones=())
+    watched.walk(440, 440, 20, seconds=0.2)
+    watched.frame(box(460, 540, size=80), seconds=1.0)
+    for x in (690, 730, 770, 810):
+        watched.frame(box(x), seconds=0.2)
+    assert watched.types() == ["appear", "cross"]
+    assert {told.number for told in watched.told} == {1}

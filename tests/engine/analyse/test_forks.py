@@ -49,6 +49,24 @@ def test_what_is_seen_often_enough_is_proved(crowd: Crowd) -> None:
     assert not forks.proving
 
 
+def test_what_was_missed_for_long_is_seen_once_more_until_then(crowd: Crowd) -> None:
+    forks = Forks(crowd, Pace(0.4), 1.0)
+    crowd.tracks[0].missed = PATIENCE
+    forks.believe({0: 1.0})
+    for _ in range(PROOFS + 1):
+        assert forks.unproved(crowd.tracks[0])
+        forks.believe({0: 1.0})
+    assert not forks.proving
+
+
+def test_who_was_missed_in_one_frame_was_hardly_away(crowd: Crowd) -> None:
+    forks = Forks(crowd, Pace(0.4), 1.0)
+    crowd.tracks[0].missed = 1
+    forks.believe({0: 1.0})
+    assert forks.proving
+    assert not forks.unproved(crowd.tracks[0])
+
+
 def test_what_goes_on_where_it_was_going_was_not_where_it_was_found(crowd: Crowd) -> None:
     forks = Forks(crowd, Pace(0.4), 1.0)
     forks.believe({0: np.inf})
