@@ -90,14 +90,17 @@ class Forks:
             fork.missed, fork.unseen = fork.missed + 1, fork.unseen + self._pace.step
 
     def restart(self, matching: Matching, same: NDArray[np.bool_]) -> None:
-        """What is not where it was going has stopped dead, or started, or turned: it may be near where it was."""
+        """What is not where it was going has stopped dead, or started, or turned: it may be near where it was.
+
+        Unless that is in doubt itself: then stray boxes would lead from one to the next.
+        """
         tracks, motion = self._crowd.tracks, self._crowd.motion
         rows = [
             row
             for row in self._crowd.known()
             if row not in matching.pairs
             and tracks[row].unseen + self._pace.step < RESTART
-            and not self.far(tracks[row])
+            and not self.unproved(tracks[row])
         ]
         free = matching.free(matching.sure)
         if not rows or not free:
@@ -140,10 +143,7 @@ class Forks:
                     self._go_back(row, track, fork)
 
     def believe(self, surprise: Mapping[int, float]) -> None:
-        """Keeps the predictions of objects that come back, or are not where they should be, until that is proved.
-
-        After a pause anything near is where they should be.
-        """
+        """Keeps the predictions of objects that come back, or are not where they should be, until that is proved."""
         for row, off in surprise.items():
             track = self._crowd.tracks[row]
             fork = self._open.get(track)
@@ -151,7 +151,7 @@ class Forks:
                 fork.frames, fork.hits = 0, fork.hits + 1
                 if fork.hits > PROOFS + (fork.again >= PATIENCE):  # it may be anywhere by now, and so may a stray box
                     del self._open[track]
-            elif track.number and (track.missed or self._pace.gap or off > SURPRISE):
+            elif track.number and (track.missed or off > SURPRISE):
                 fork = self._open[track] = self._fork(row)
                 fork.far = off == math.inf
 
