@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,6 +48,8 @@ from edge_infer.readers.sources.address import PLACE
 
 DEFAULT_OVERLAP: Final = 0.1
 """The share of a tile that its neighbour shows, too."""
+LATE: Final = 1.5
+"""Intervals of its `fps` after which the next picture of a source is late."""
 COMMON: Final = frozenset({"kind", "fps", "rotate", "flip"})
 """Keys of a source that are not options of its kind."""
 KINDS: Final[Mapping[Gives, tuple[str, ...]]] = {
@@ -158,6 +161,7 @@ class Builder:
             noisy=instance.noisy,
             stdin=getattr(instance, "stdin", False),
             stills=getattr(instance, "stills", False),
+            pause=_pause(instance, section.fps),
         )
 
     def _suits(self, steps: Steps, section: SourceSection, instance: Any) -> bool:
@@ -392,6 +396,13 @@ class Builder:
 def _merged_nms(section: Nms, model: ModelPlan) -> Any:
     iou = model.nms.iou if section.iou is None else section.iou
     return replace(model.nms, iou=iou, max=section.max or model.nms.max)
+
+
+def _pause(instance: Any, fps: float | None) -> float:
+    """Seconds that may pass between two readings; nothing is said of a source that may be silent for ever."""
+    patience: float = getattr(instance, "patience", 0.0)
+    slowest = LATE / fps if fps is not None and instance.gives == "image" else 0.0
+    return max(slowest, patience if math.isfinite(patience) else 0.0)
 
 
 def _slower(fps: float | None, source: SourcePlan | None) -> float | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Final, Literal
 
-from edge_infer.codec import JsonValue, Text
+from edge_infer.codec import JsonValue, Range, Text
 from edge_infer.messages import CASCADE_KEYS, STATE_KEYS, Label, Name, Task
 
 Color = Literal["rgb", "bgr", "gray"]
@@ -284,8 +284,8 @@ class SourcePlan:
 
     ``live`` sources get a reader of their own, and only ``network`` ones may open inet sockets there. Two equal
     readings in a row of a ``noisy`` source show that it is stuck. The reader of one inherits the daemon's ``stdin``.
-    ``stills`` are single pictures, not a stream. Without a ``target`` nothing is read: its frames are those of the
-    pipeline ``parent``.
+    ``stills`` are single pictures, not a stream. So many seconds of ``pause`` between two readings are what was asked
+    for. Without a ``target`` nothing is read: its frames are those of the pipeline ``parent``.
     """
 
     name: str
@@ -302,6 +302,7 @@ class SourcePlan:
     stdin: bool = False
     stills: bool = False
     parent: Name | None = None
+    pause: Annotated[float, Range(0)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)

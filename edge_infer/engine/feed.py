@@ -52,7 +52,7 @@ class Feed:
     def __init__(self, plan: SourcePlan) -> None:
         self.plan = plan
         self.lossless = False
-        self._watch = SourceWatch(time.monotonic(), noisy=plan.noisy, quiet=plan.gives == "text")
+        self._watch = SourceWatch(time.monotonic(), noisy=plan.noisy, quiet=plan.gives == "text", pause=plan.pause)
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._unparked = threading.Condition(self._lock)  # apart, so that not every frame wakes who is parked
@@ -162,11 +162,11 @@ class Feed:
             return self._pixels()
 
     def looks(self) -> float | None:
-        """How many frames a second anybody looks at, at most; None: nobody may be passed over."""
+        """How many frames a second anybody looks at, at most; None: somebody takes all of them."""
         with self._lock:
             most = [cursor.most for cursor in self._cursors]
         limits = [limit for limit in most if limit is not None]
-        return max(LEAST_LOOKS, *limits) if limits and len(limits) == len(most) else None
+        return max((LEAST_LOOKS, *limits)) if len(limits) == len(most) else None
 
     def blocked(self) -> Reason | None:
         """Why nothing can be said about this source now."""

@@ -23,13 +23,17 @@ WINDOW: Final = 30.0
 class SourceWatch:
     """Decides what state a source is in. Times are seconds of the monotonic clock, given by the caller."""
 
-    def __init__(self, now: float, *, noisy: bool = True, quiet: bool = False) -> None:
-        """``noisy``: equal frames show that it is stuck; ``quiet``: it may be silent for as long as it likes."""
+    def __init__(self, now: float, *, noisy: bool = True, quiet: bool = False, pause: float = 0.0) -> None:
+        """``noisy``: equal frames show that it is stuck; ``quiet``: it may be silent for as long as it likes.
+
+        After a frame it may be silent for ``pause`` seconds, however few have come to tell its usual interval.
+        """
         self.error = ""
         self.ended = False
         self.faults = 0
         self._noisy = noisy
         self._quiet = quiet
+        self._pause = pause
         self._seen = False
         self._last = now
         self._interval = 0.0
@@ -60,7 +64,8 @@ class SourceWatch:
         """The state as the contract defines it: lost after 5 s or ten intervals, frozen after 10 s of equal frames."""
         if self.ended:
             return "ended"
-        silent = now - self._last > max(LOST_AFTER, LOST_INTERVALS * self._interval)
+        pause = self._pause if self._seen else 0.0
+        silent = now - self._last > max(LOST_AFTER, LOST_INTERVALS * self._interval, pause)
         if silent and not (self._quiet and not self.error):
             return "lost"
         if not self._seen and not self._quiet:

@@ -98,6 +98,23 @@ def sources_of(plan: Plan) -> dict[str, SourcePlan]:
     return {source.name: source for source in plan.sources}
 
 
+@pytest.mark.parametrize(
+    ("section", "pause"),
+    [
+        ('{kind: http, url: "http://cam/snap.jpg", snapshot: 60s}', 65.0),
+        ('{kind: http, url: "http://cam/stream", fps: 0.1}', 15.0),
+        ("{kind: v4l2, device: /dev/video0}", 0.0),
+        ("{kind: mqtt, topic: yard/wind, columns: [speed], rate: 1}", 0.0),  # may be silent for ever
+        ("{kind: images, path: pictures, every: 20s, realtime: true}", 20.0),
+        ("{kind: images, path: pictures, every: 20s}", 0.0),
+    ],
+)
+def test_how_long_a_source_may_give_nothing(make: Make, tmp_path: Path, section: str, pause: float) -> None:
+    (tmp_path / "pictures").mkdir(exist_ok=True)
+    (source,) = plan_of(make(f"sources:\n  cam: {section}\n")).sources
+    assert source.pause == pytest.approx(pause)
+
+
 def test_the_whole_becomes_a_plan(make: Make, tmp_path: Path) -> None:
     plan = plan_of(make(GOOD))
     assert (plan.device, plan.state_dir) == ("gate-3", str(tmp_path / "state"))

@@ -52,6 +52,7 @@ class ImagesSource(Closing):
 
     def __init__(self, options: ImagesOptions) -> None:
         self.lossless = not options.realtime
+        self.patience = options.every if options.realtime else 0.0
         self.skipped = 0
         self._options = options
         self._closed = threading.Event()
