@@ -38,7 +38,8 @@ class SourceWatch:
         self._last = now
         self._interval = 0.0
         self._changed = now
-        self._bright = now
+        self._black = False
+        self._dark = now  # since when frames are black, where they are
         self._times: deque[float] = deque(maxlen=512)
 
     def frame(self, now: float, *, repeated: bool = False, black: bool = False) -> None:
@@ -47,8 +48,9 @@ class SourceWatch:
             self._interval += (now - self._last - self._interval) * 0.2
         if not (repeated and self._noisy):
             self._changed = now
-        if not black:
-            self._bright = now
+        if black and not self._black:
+            self._dark = now
+        self._black = black
         self._seen, self._last, self.error, self.ended = True, now, "", False
         self._times.append(now)
 
@@ -72,7 +74,7 @@ class SourceWatch:
             return "starting"
         if self._last - self._changed > max(FROZEN_AFTER, LOST_INTERVALS * self._interval):
             return "frozen"
-        return "black" if self._last - self._bright > BLACK_AFTER else "ok"
+        return "black" if self._black and self._last - self._dark > BLACK_AFTER else "ok"
 
     def blocked(self, now: float) -> Reason | None:
         """Why nothing can be said about this source now; None when its frames hold."""

@@ -67,6 +67,13 @@ def test_black_is_told_but_blocks_nothing() -> None:
     assert watch.blocked(2.9) is None
 
 
+def test_one_dark_frame_of_a_slow_source_is_not_black() -> None:
+    watch = SourceWatch(0.0)
+    for moment, black, state in ((0.0, False, "ok"), (5.0, True, "ok"), (10.0, True, "black"), (15.0, False, "ok")):
+        watch.frame(moment, black=black)
+        assert watch.state(moment) == state
+
+
 def test_trouble_is_told_until_a_frame_comes() -> None:
     watch = SourceWatch(0.0)
     watch.trouble("no route to the camera")
