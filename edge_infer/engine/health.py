@@ -26,7 +26,7 @@ class SourceWatch:
     def __init__(self, now: float, *, noisy: bool = True, quiet: bool = False, pause: float = 0.0) -> None:
         """``noisy``: equal frames show that it is stuck; ``quiet``: it may be silent for as long as it likes.
 
-        After a frame it may be silent for ``pause`` seconds, however few have come to tell its usual interval.
+        Without trouble it may be silent for ``pause`` seconds, even before frames have told its usual interval.
         """
         self.error = ""
         self.ended = False
@@ -66,7 +66,7 @@ class SourceWatch:
         """The state as the contract defines it: lost after 5 s or ten intervals, frozen after 10 s of equal frames."""
         if self.ended:
             return "ended"
-        pause = self._pause if self._seen else 0.0
+        pause = 0.0 if self.error else self._pause
         silent = now - self._last > max(LOST_AFTER, LOST_INTERVALS * self._interval, pause)
         if silent and not (self._quiet and not self.error):
             return "lost"
