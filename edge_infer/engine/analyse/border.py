@@ -32,6 +32,8 @@ class Side:
     since: Instant | None = None
     leaning: bool | None = None
     looks: int = 0
+    touched: bool = False
+    """Whether the look before the first of these was on that side too, short of the margin."""
     farthest: float = -math.inf
     """The farthest that it came to the other side: pixels beyond the border, less than 0 where it came short of it."""
     margin: float = 0.0
@@ -46,6 +48,7 @@ class Side:
     def look(self, distance: float, margin: float, now: Instant, span: float) -> bool:
         """One look: ``distance`` to the border, positive on the true side. Whether the side has changed now."""
         beyond = -distance if self.settled else distance
+        touched = self.last is not None and self.last[1] * distance > 0.0
         passed, self.last = self._passed(distance, now), (now.moment, distance)
         if beyond > self.farthest:
             self.farthest, self.margin = beyond, margin
@@ -62,14 +65,18 @@ class Side:
             return False
         if side != self.leaning:
             self.leaning, self.looks, self.since, self.over = side, 0, now, passed
+            self.touched = touched
         self.looks += 1
         assert self.since is not None
         self.longest = max(self.longest, (now.moment - self.since.moment, self.looks))
         return self._settle(FRAMES if self.settled is not None else UNSEEN, now, span)
 
     def wait(self, now: Instant, span: float) -> bool:
-        """A frame that does not show it: as far as anybody can tell it has not come back. Whether the side changed."""
-        return self.settled is not None and self._settle(UNSEEN, now, span)
+        """A frame that does not show it: as far as anybody can tell it has not come back. Whether the side changed.
+
+        Who went over the border in one look and beyond the margin in the next was there twice, and does not tremble.
+        """
+        return self.settled is not None and self._settle(UNSEEN - self.touched, now, span)
 
     def cut_short(self) -> bool:
         """Whether it was on its way to the other side when it was seen last."""

@@ -16,7 +16,7 @@ from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.analyse.kalman import Motion, Rows, centred
 from edge_infer.engine.analyse.matching import GATE, UNASSIGNED, Matching, worth
 from edge_infer.engine.analyse.pace import Pace
-from edge_infer.engine.analyse.track import Track
+from edge_infer.engine.analyse.track import LEAST_HITS, Track
 from edge_infer.engine.geometry import Box
 
 SURPRISE: Final = 6.0
@@ -151,6 +151,8 @@ class Forks:
                 fork.frames, fork.hits = 0, fork.hits + 1
                 if fork.hits > PROOFS + (fork.again >= PATIENCE):  # it may be anywhere by now, and so may a stray box
                     del self._open[track]
+                    if fork.far and not track.settled and track.hits - fork.hits < LEAST_HITS:
+                        _, track.first = track.doubts[0]  # so few boxes on another way may all have been stray ones
             elif track.number and (track.missed or off > SURPRISE):
                 fork = self._open[track] = self._fork(row)
                 fork.far = off == math.inf

@@ -52,7 +52,7 @@ class Scene:
         seen = self._tracker(found.objects, now)
         tracks = [track for track in seen.tracks.values() if not track.doubtful]
         fresh = [track for track in self._tracker.tracks if track not in self._visits]
-        for track in fresh:
+        for track in fresh + [track for track in tracks if track.begins_in_doubt]:
             self._visits[track] = Visit()
         hidden = [track for track in self._visits if track.missed >= HIDDEN]
         looked = tracks + fresh

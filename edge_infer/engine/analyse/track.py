@@ -64,6 +64,11 @@ class Track:
         """Seconds between the first and the last time it was seen."""
         return self.seen.moment - self.first.moment
 
+    @property
+    def begins_in_doubt(self) -> bool:
+        """Whether nothing is known of it from before it was in doubt whether it is this one."""
+        return bool(self.doubts) and self.first is self.doubts[0][1]
+
     def seen_often(self, times: int) -> bool:
         """Seen so many times, and in enough of the frames, to be no chain of accidents."""
         return self.hits >= times and self.hits >= SEEN_SHARE * self.frames

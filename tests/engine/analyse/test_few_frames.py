@@ -113,3 +113,25 @@ def test_who_comes_after_stray_boxes_is_not_the_one_who_left_before() -> None:
     for x in (600, 610, 620, 630, 640):
         watched.frame(box(x, 400, size=70), seconds=0.4)
     assert [(told.type, told.number) for told in watched.told] == [("appear", 1), ("leave", 1), ("appear", 2)]
+
+
+def test_what_three_boxes_on_another_way_had_crossed_is_nothing_where_they_may_be_stray() -> None:
+    watched = Watched(zones=())
+    for x in (420, 475, 530):  # two stray ones, and whoever stands there from then on
+        watched.frame(box(x), seconds=0.2)
+    watched.walk(530, 530, 12, seconds=0.2)
+    assert watched.types() == ["appear"]
+    assert watched.told[0].since is not None
+    assert watched.told[0].since.moment == pytest.approx(0.8), "when it was seen where it proved to be"
+
+
+@pytest.mark.parametrize(("on_the_way", "told"), [(605, ["appear", "enter", "exit"]), (595, ["appear", "enter"])])
+def test_who_is_seen_over_a_border_twice_and_no_more_has_gone(on_the_way: float, told: list[str]) -> None:
+    watched = Watched(lines=())
+    watched.walk(450, 450, 10, seconds=0.2)
+    watched.walk(450, 570, 7, seconds=0.2)
+    for x in (on_the_way, 640):  # the zone ends at 600, its border with the margin at 612
+        watched.frame(box(x), seconds=0.2)
+    for _ in range(3):
+        watched.frame(seconds=0.2)
+    assert watched.types() == told
