@@ -147,7 +147,7 @@ class Publisher:
             timeout = min(timeout, self._link.due())
         if self._outbox.ready:  # what we do not read yet shall not wake us
             readable = [*readable, self._control.fd]
-            if self._link and not self._engine_gone:
+            if self._link and self._boot is not None and not self._engine_gone:
                 readable.append(self._results.fd)
         return select.select([*readable, *self._outbox.files()], writable, [], timeout)[0]
 
@@ -228,6 +228,8 @@ class Publisher:
     def _take(self, most: int = MOST_AT_ONCE) -> None:
         if self._link is None or self._engine_gone or not self._outbox.ready:
             return  # without labels nothing can be checked; it waits in the channel
+        if self._boot is None and not self._burying:
+            return  # whose word it is the supervisor is about to tell
         for _ in range(most):
             message = self._put_off or self._hear(self._results)
             self._put_off = None
@@ -318,7 +320,8 @@ class Publisher:
 
     def _speak(self) -> None:
         """Tells the engine that we are here and what it need not keep; what finds no room is told the next time."""
-        if self._greeting_due and self._outbox.ready and self._tell_engine(PublisherHello()):
+        greets = self._greeting_due and self._boot is not None and self._outbox.ready
+        if greets and self._tell_engine(PublisherHello()):
             self._greeting_due = False
         safe = self._outbox.safe()
         for acked in safe:
@@ -418,7 +421,7 @@ class Publisher:
 
     def _hear_out(self, deadline: float) -> None:
         """The supervisor is dead: the engine notices it, too, hands over what it has, and ends."""
-        while not self._engine_gone and (left := deadline - time.monotonic()) > 0:
+        while self._boot is not None and not self._engine_gone and (left := deadline - time.monotonic()) > 0:
             readable, writable = self._link.files() if self._link else ([], [])
             select.select([*readable, self._results.fd], writable, [], min(left, 0.1))
             self._take(MOST_EARLY)

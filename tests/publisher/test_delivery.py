@@ -166,6 +166,26 @@ def test_results_of_an_engine_that_died_with_the_publisher_are_taken(broker: Bro
         assert [one.value["boot"] for one in subscriber.first(3, f"{P}/door/result")] == ["aaaaaa"] * 3
 
 
+def test_nothing_of_an_engine_is_taken_before_the_supervisor_has_told_of_it(broker: Broker, room: Room) -> None:
+    """Between two of its words the supervisor may have to wait for the processor."""
+    room.start()
+    room.hand_over(result(1, boot="aaaaaa"))
+    room.tell(ApplyPlan(plan(mqtt_plan(broker.port))))
+    room.wait_connected()
+    room.tell(EngineDown("engine_failed", "aaaaaa", (Tally("door", "result", 1),)))
+    room.wait(lambda: room.report and room.report.outbox.delivered == 1, "delivery of what the dead one has left")
+    room.hand_over(result(1))
+    said = len(room.sentences)
+    room.wait(lambda: len(room.sentences) > said + 1, "two more reports")
+    assert room.hellos == 0
+    room.tell(EngineUp(BOOT))
+    room.wait(lambda: room.hellos == 1, "greeting")
+    room.hand_over(result(1))  # as an engine does that is greeted
+    room.wait_acked(1)
+    assert room.report
+    assert (room.report.rejected, room.report.outbox.lost) == (0, {})
+
+
 def test_an_engine_that_died_with_the_greeting_is_not_waited_for(broker: Broker, room: Room) -> None:
     room.greet = False
     room.start(plan(mqtt_plan(broker.port)))
