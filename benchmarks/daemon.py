@@ -16,7 +16,6 @@ import compileall
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -159,10 +158,9 @@ def _starts(daemons: dict[str, Daemon], subscriber: Subscriber, turns: int) -> d
         found = {"bare": time.monotonic() - begun}
         for rooms, daemon in daemons.items():
             begun = time.monotonic()
-            daemon.start()
-            found[rooms] = subscriber.wait(RESULT, lambda heard, since=begun: heard.at > since, PATIENCE).at - begun
-            daemon.signal(signal.SIGTERM)
-            daemon.wait(20)
+            with daemon:
+                first = subscriber.wait(RESULT, lambda heard, since=begun: heard.at > since, PATIENCE)
+            found[rooms] = first.at - begun
         for name, value in found.items() if turn else ():
             seconds[name].append(value)
     return seconds
