@@ -115,9 +115,13 @@ def _running(folder: Path, code: Path | None) -> Iterator[Running]:
 
 
 def _look(which: Running) -> tuple[int, float, float]:
-    """The number of the newest result, the time, and the processor time so far."""
+    """The number of the newest result, the time, and the processor time so far.
+
+    After a standstill older ones, which have become late by it, come between the new ones.
+    """
     daemon, subscriber = which
-    return subscriber.on("edge-infer/box/faces/result")[-1].value["seq"], time.monotonic(), _work(daemon)
+    newest: int = max(heard.value["seq"] for heard in subscriber.on("edge-infer/box/faces/result")[-1000:])
+    return newest, time.monotonic(), _work(daemon)
 
 
 def _alone(both: Mapping[str, Running], name: str) -> Slice:
