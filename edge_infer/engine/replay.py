@@ -27,7 +27,7 @@ from edge_infer.engine.voice import Voice
 from edge_infer.messages import Event, Result, State
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
-from edge_infer.readers.sources import Block, Picture, Reading, first, make_source
+from edge_infer.readers.sources import Block, Passed, Picture, Reading, first, make_source
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -175,7 +175,9 @@ def _frames(plan: SourcePlan, *, paced: bool) -> Iterator[Captured]:
     orientation, pacer = Orientation(plan.rotate, plan.flip), Pacer(plan.fps if paced else None)
     number, position = 0, 0.0
     with make_source(plan) as source:
-        while isinstance(reading := source.read(), Reading):
+        while (reading := source.read()) is not None:
+            if isinstance(reading, Passed):  # not the end of the recording
+                continue
             number += 1
             position = _position(reading, position, number)
             if not isinstance(reading, Picture) or pacer.due(position):

@@ -62,7 +62,7 @@ def remedy(runtime: str, root: Path = Path("/")) -> str:
             "this runtime leaves it out for quantized models; on a 64-bit system install ai-edge-litert instead, on a "
             "32-bit one there is nothing faster"
         )
-    return "is /proc/cpuinfo readable, is the runtime made for this processor? Otherwise install another version"
+    return "is the runtime made for this processor? Otherwise install another version"
 
 
 def _told(processor: Path) -> bool:

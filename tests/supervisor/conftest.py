@@ -1,12 +1,19 @@
-"""A broker and a subscriber for the daemon of a test."""
+"""A folder and a subscriber for the daemon of a test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.broker import Broker, Subscriber
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Path:
+    (tmp_path / "box").mkdir()
+    return tmp_path / "box"
 
 
 @pytest.fixture

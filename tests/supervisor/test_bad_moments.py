@@ -44,12 +44,6 @@ class Slow(BlazeFace):
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Path:
-    (tmp_path / "box").mkdir()
-    return tmp_path / "box"
-
-
-@pytest.fixture
 def daemon(box: Path, broker: Broker) -> Iterator[Daemon]:
     with Daemon(box, config(broker.port)) as running:
         running.wait_serving()

@@ -24,12 +24,6 @@ OWN_PROCESSES = "mount -t proc -o subset=pid proc /proc"
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Path:
-    (tmp_path / "box").mkdir()
-    return tmp_path / "box"
-
-
-@pytest.fixture
 def daemon(box: Path, broker: Broker) -> Iterator[Daemon]:
     with Daemon(box, config(broker.port)) as running:
         yield running
