@@ -25,7 +25,7 @@ from typing import Any, Final
 from rows import KEYWORDS, WAKE
 
 from edge_infer.bench.frames import Memory, make_frames, memory_plan
-from edge_infer.channel import Channel
+from edge_infer.channel import MAX_RESULT_BYTES, Channel
 from edge_infer.config.plan import InputPlan, PipelinePlan, Publish
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.outlet import Outlet
@@ -84,7 +84,7 @@ def count(model: Path, publish: Publish, size: tuple[int, int] = (320, 240)) -> 
         made = replace(made, input=replace(made.input, scaling="fast"))
     plan = PipelinePlan("counts", "memory", made, made.threshold, publish=publish, ahead="never")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    other = Channel(theirs.detach(), (Handover, StateUpdate))
+    other = Channel(theirs.detach(), (Handover, StateUpdate), MAX_RESULT_BYTES)
     feed = make_feed(memory_plan(made.input.takes))
     worker = Worker(plan, feed, Outlet(Channel(ours.detach(), (Acked,)), "0be0c4"))
     with LoadedModel(plan) as loaded:

@@ -79,6 +79,7 @@ def main() -> int:
     print(f"{machine()}, {len(os.sched_getaffinity(0))} cores, {backend_name()}, Python {sys.version.split()[0]}\n")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o711)  # a daemon of root is another user
         sources = {"clip": f"{{kind: video, file: {CLIP}, loop: true}}"}
         if (camera := stack.enter_context(_camera())) is not None:
             sources["camera"] = f"{{kind: rtsp, url: '{camera.url}'}}"

@@ -26,7 +26,7 @@ from counts import ROOT, Counter
 
 from edge_infer.bench.frames import Memory, make_frames, memory_plan
 from edge_infer.boot import new_boot, uptime
-from edge_infer.channel import Channel
+from edge_infer.channel import MAX_RESULT_BYTES, Channel
 from edge_infer.config.plan import EventsPlan, InputPlan, MqttPlan, OutboxPlan, PipelinePlan, Plan, TrackPlan
 from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Frame
@@ -154,7 +154,8 @@ def _quickest(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
 def _way(frames: list[Frame]) -> Any:
     """Each time: another picture from its reader's hand into the engine's, which has the one before until then."""
     left, right = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-    writer, receiver = SlotWriter(Channel(left, TO_READER), Orientation()), FrameReceiver(Channel(right, FROM_READER))
+    writer = SlotWriter(Channel(left, TO_READER), Orientation())
+    receiver = FrameReceiver(Channel(right, FROM_READER, files=True))
     receiver.wait(0.0)
     taken = None
     for frame in cycle(frames):
@@ -171,7 +172,11 @@ def _told(plan: PipelinePlan, boxes: int) -> tuple[float, float]:
     voice, serving = Voice(plan.name, outlet), Serving(plan, BOOT, lambda: outlet.new_object(plan.name))
     steps = _Steps(voice, PipelineWatch(0.0))
     task, found = task_class(plan.model.task)(plan), _boxes(boxes)
-    room, engine, publisher = _Room(plan, Channel(theirs, (Handover, StateUpdate))), Counter(), Counter()
+    room, engine, publisher = (
+        _Room(plan, Channel(theirs, (Handover, StateUpdate), MAX_RESULT_BYTES)),
+        Counter(),
+        Counter(),
+    )
     for number in range(WARM + FRAMES):
         now = 100.0 + number / 30
         frame = Frame(np.zeros((480, 640, 3), np.uint8), "bgr", 1.7e9 + now, now, number)
@@ -236,7 +241,7 @@ def _boxes(number: int) -> Boxes:
 def _turns(many: int) -> float:
     """Instructions a frame and pipeline, with so many pipelines on one source."""
     ours, theirs = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-    outlet, other = Outlet(Channel(ours, (Acked,)), BOOT), Channel(theirs, (Handover, StateUpdate))
+    outlet, other = Outlet(Channel(ours, (Acked,)), BOOT), Channel(theirs, (Handover, StateUpdate), MAX_RESULT_BYTES)
     feed, plan, counter = Feed(memory_plan("image")), _plan(), Counter()
     with LoadedModel(plan) as model:
         frames = make_frames(model, (320, 240))

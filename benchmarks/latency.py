@@ -117,6 +117,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="what each round gave")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, broker(Path(folder)) as port:
+        Path(folder).chmod(0o711)  # a daemon of root is another user
         found = measure(args.models, args.seconds, args.rounds, Path(folder), port)
     print(table(found))
     if args.json:

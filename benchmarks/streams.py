@@ -27,7 +27,8 @@ from typing import Final
 
 from edge_infer.bench.frames import memory_plan
 from edge_infer.bench.measure import machine, pss
-from edge_infer.bench.runs import BOOT, START, Whole, frames_for, listen, taker
+from edge_infer.bench.runs import START, Whole, frames_for, listen
+from edge_infer.bench.taker import taker
 from edge_infer.boot import uptime
 from edge_infer.channel import Channel
 from edge_infer.config.plan import InputPlan, PipelinePlan
@@ -97,7 +98,7 @@ class Ages(Outlet):
     """Remembers how old each result was when it was handed over, in ms."""
 
     def __init__(self, channel: Channel) -> None:
-        super().__init__(channel, BOOT)
+        super().__init__(channel, "0be0c4")
         self.ages: dict[str, list[float]] = defaultdict(list)
 
     def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
@@ -146,7 +147,8 @@ def measure(plan: PipelinePlan, frames: list[Captured], args: argparse.Namespace
     wholes = {threads: Whole(replace(plan, threads=threads), frames) for threads in sorted({1, cores})}
     rounds = []
     for _ in range(args.rounds):
-        alone = {threads: whole.run(args.seconds).rate for threads, whole in wholes.items()}
+        with taker() as channel:
+            alone = {threads: whole.run(args.seconds, channel).rate for threads, whole in wholes.items()}
         best = max(alone, key=lambda threads: alone[threads])
         rounds.append(
             Round(

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +18,20 @@ from edge_infer.engine.frame import Frame, Line, Samples
 from edge_infer.engine.inputs import Found, find_in_file
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.outcome import Composer
-from edge_infer.errors import InputError
+from edge_infer.errors import InputError, ModelError
 from edge_infer.messages import Result, Task
 from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
 
-Taken = str | os.PathLike[str] | NDArray[Any]
-"""A file, a text, a picture or samples."""
+Taken = str | os.PathLike[str] | NDArray[Any] | Any
+"""A file, a text, a picture (an array, or one of Pillow) or samples."""
+COLORS: Final[tuple[str, ...]] = get_args(Color)
 
 
 def load(
     path: str | os.PathLike[str],
     *,
-    labels: Sequence[str] | None = None,
+    labels: str | os.PathLike[str] | Sequence[str] | None = None,
     threshold: float | None = None,
     task: Task | None = None,
     decoder: str | None = None,
@@ -39,12 +40,20 @@ def load(
 ) -> Model:
     """A model, ready to be called, from a ``.tflite`` file or the folder of a package; raises `ModelError`.
 
-    It is tried in a process of its own first. What is given wins over its manifest; ``max_payload`` is the most bytes
-    of a result, what does not fit is counted in its ``more``.
+    It is tried in a process of its own first. What is given wins over its manifest: ``labels`` are a file with one on
+    each line, or the labels themselves. ``max_payload`` is the most bytes of a result, what does not fit is counted in
+    its ``more``.
     """
     file = Path(path).absolute()
-    given = tuple(labels) if labels is not None else None
-    plan = probe(ModelRequest(file.stem, str(file), labels=given, threshold=threshold, task=task, decoder=decoder))
+    given, place = None, None
+    if isinstance(labels, (str, os.PathLike)):
+        place = str(Path(labels).absolute())
+    elif labels is not None:
+        given = tuple(labels)
+    request = ModelRequest(
+        file.stem, str(file), labels=given, labels_file=place, threshold=threshold, task=task, decoder=decoder
+    )
+    plan = probe(request)
     return Model(plan, threads=threads, max_payload=max_payload)
 
 
@@ -56,31 +65,47 @@ class Model(Closing):
         pipeline = PipelinePlan("python", "python", plan, plan.threshold, threads=threads, max_payload=max_payload)
         self._compose = Composer(pipeline, secrets.token_hex(3))
         self._number = 0
+        self._closed = False
         self._model = LoadedModel(pipeline).__enter__()
 
     def close(self) -> None:
         """Lets go of the model; may be called twice."""
+        self._closed = True
         self._model.close()
 
     def __call__(self, taken: Taken, *, color: Color | None = None, rate: float | None = None) -> Result:
         """What the model finds in one input: the record that ``edge-infer infer`` prints. Raises `InputError`.
 
         A model of pictures takes a file or bytes, ``[height, width, 3]`` (``color``: bgr, as OpenCV has, or rgb) or
-        ``[height, width]`` (gray). One of sound and samples takes a file or numbers, ``[n]`` or ``[n, channels]``, of
-        which there are ``rate`` a second (as many as the model wants). One of text takes the text.
+        ``[height, width]`` (gray), or a picture of Pillow, which knows its own colours. One of sound and samples takes
+        a file or numbers, ``[n]`` or ``[n, channels]``, of which there are ``rate`` a second (as many as the model
+        wants). One of text takes the text.
         """
+        self._check_open()
+        signal = isinstance(self.plan.input, SignalPlan)
+        if rate is not None and not signal:
+            raise InputError("rate= belongs to sound and samples; this model takes another input")
+        if color is not None and (signal or isinstance(self.plan.input, TextPlan)):
+            raise InputError("color= belongs to pictures; this model takes another input")
         if isinstance(self.plan.input, TextPlan):
             return self._result(self._text(taken))
         if isinstance(taken, (str, os.PathLike)):
             return next(self.each(taken))
         if isinstance(self.plan.input, SignalPlan):
-            return self._result(self._samples(np.asarray(taken), rate or self.plan.input.rate or 1.0))
-        return self._result(self._picture(np.asarray(taken), color))
+            return self._result(
+                self._samples(_array(taken, "signal; expected a file or numbers"), rate or self.plan.input.rate or 1.0)
+            )
+        return self._result(self._picture(*_pixels(taken, color)))
 
     def each(self, path: str | os.PathLike[str]) -> Iterator[Result]:
         """What is found in a file: one result, or for text one for each line that is not blank. Raises `InputError`."""
+        self._check_open()
         for found in find_in_file(self._model, self.plan.input, os.fspath(path)):
             yield self._result(found)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ModelError("this model is closed; load it again")
 
     def _picture(self, pixels: NDArray[Any], color: Color | None) -> Found:
         gray = pixels.ndim == 2
@@ -115,3 +140,24 @@ class Model(Closing):
     def _result(self, found: Found) -> Result:
         self._number += 1
         return self._compose(found.findings, found.frame, time.monotonic()).result(self._number)
+
+
+def _pixels(taken: Any, color: Color | None) -> tuple[NDArray[Any], Color | None]:
+    """The array of a picture and its order; raises `InputError` for an order that is none, or another one."""
+    if color is not None and color not in COLORS:
+        raise InputError(f"color={color!r} is none of {', '.join(COLORS)}")
+    if not (hasattr(taken, "getbands") and hasattr(taken, "convert")):
+        return _array(taken, "picture; expected a file, an array [height, width, 3] or one of Pillow"), color
+    gray = len(taken.getbands()) == 1 and taken.mode != "P"
+    own: Color = "gray" if gray else "rgb"
+    if color not in (None, own):
+        raise InputError(f"color={color!r} does not fit this picture of Pillow, whose order is {own}")
+    return np.asarray(taken.convert("L" if gray else "RGB")), own
+
+
+def _array(taken: Any, expected: str) -> NDArray[Any]:
+    """What was given as an array; raises `InputError` for a single thing, which numpy would make one of."""
+    found = np.asarray(taken)
+    if not found.ndim:
+        raise InputError(f"{type(taken).__name__} is no {expected}")
+    return found

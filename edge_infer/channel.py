@@ -16,13 +16,25 @@ import struct
 from collections import deque
 from typing import Any, Final
 
-from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.allowance import Allowance
+from edge_infer.codec import decode, dumps, encode, loads, loads_bounded
 from edge_infer.errors import WireError
 
 PACKET: Final = 60_000
 """Bytes of one packet; with its bookkeeping it fits the kernel's default socket buffer three times."""
-LONGEST: Final = 16 << 20
-"""A record that is longer is a fault of the sender."""
+MAX_PACKETS: Final = 64
+"""Packets that one call of `Channel.receive` reads: whoever else the caller serves has a turn in between."""
+MAX_PLAN_BYTES: Final = 16 << 20
+"""Of a record that holds a plan: from the supervisor only."""
+MAX_REPORT_BYTES: Final = 2 << 20
+"""Of a record to the supervisor. The longest is a `WhyAnswer` of 500 lines of four-byte letters: 1.1 MB."""
+MAX_RESULT_BYTES: Final = 1 << 20
+"""Of a record from engine to publisher. The longest is a `StateUpdate` before its strings are cut for the wire."""
+MAX_STRETCH_BYTES: Final = 5 << 20
+"""Of a record with samples: 4 MiB in base64 and what belongs to them."""
+MAX_UNFINISHED: Final = 16
+UNFINISHED_PER_SECOND: Final = 0.5
+"""Records that may be begun and not ended: each time a sender dies in one."""
 MOST_FILES: Final = 4
 _WHOLE, _FIRST, _MIDDLE, _LAST = (bytes([mark]) for mark in range(4))
 """What a packet is of a record: an end may be inherited from a process that died in the middle of one."""
@@ -45,7 +57,8 @@ class _Message(ctypes.Structure):  # struct msghdr of Linux, all architectures o
 
 
 _CONTROL_HEADER: Final = struct.Struct("@Nii")  # length, level, type
-_CONTROL: Final = _CONTROL_HEADER.size + 4 * MOST_FILES + 8
+_CONTROL: Final = _CONTROL_HEADER.size + 4 * MOST_FILES
+"""Room for so many files and no more: the kernel closes what is beyond."""
 _SOL_SOCKET, _SCM_RIGHTS, _MSG_CMSG_CLOEXEC = 1, 1, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.recvmsg.argtypes = (ctypes.c_int, ctypes.POINTER(_Message), ctypes.c_int)
@@ -73,6 +86,10 @@ class ChannelClosedError(WireError):
     """The other end is gone."""
 
 
+class TooManyFilesError(WireError):
+    """Files cannot be sent now: the kernel bounds how many a user has sent and nobody has taken."""
+
+
 def pack(record: object) -> bytes:
     """The bytes of a record, as `Channel.send_packed` takes them."""
     return dumps({type(record).__name__: encode(record)})
@@ -81,13 +98,20 @@ def pack(record: object) -> bytes:
 class Channel:
     """Records of the types in ``accepts`` come out of `receive`; `send` takes any record.
 
-    Not thread-safe: one thread receives, and one (perhaps another) sends. Owns the file descriptor.
+    Not thread-safe: one thread receives, and one (perhaps another) sends. Owns the file descriptor. ``longest`` is the
+    most bytes of a record that the other end may send. Open files may come with a record only where ``files`` says so.
     """
 
-    def __init__(self, fd: int, accepts: tuple[type[Any], ...]) -> None:
+    def __init__(self, fd: int, accepts: tuple[type[Any], ...], longest: int = PACKET, *, files: bool = False) -> None:
         self.fd = fd
+        self._takes_files = files
         self._accepts = {kind.__name__: kind for kind in accepts}
+        self._longest = longest
         self._parts: list[bytes] = []
+        self._size = 0  # of the parts together
+        self.bytes_received = 0
+        self._unfinished = Allowance(MAX_UNFINISHED, UNFINISHED_PER_SECOND)
+        self._passed_over: int | None = 0  # bytes of a record whose beginning was not read; None: there can be none
         self._files: deque[int] = deque()
         self._unsent: deque[bytes] = deque()
         self._inbox: _Inbox | None = None  # of one that receives
@@ -135,27 +159,68 @@ class Channel:
         return True
 
     def receive(self) -> Any | None:
-        """The next record, or None when there is none now. Raises `ChannelClosedError`, `WireError`.
+        """The next record, or None when it is not there as a whole yet. Raises `ChannelClosedError`, `WireError`.
 
-        Files that came with the record before it and that nobody took are closed: they cannot pile up. Of a record
-        that was begun or ended by a process that died, nothing comes out.
+        At most `MAX_PACKETS` are read; the rest of the record is read by the next call. Files that came with the
+        record before it and that nobody took are closed: they cannot pile up. Of a record that was begun or ended by a
+        process that died, nothing comes out.
         """
         if not self._parts:
             self._close_files()
-        while (packet := self._read()) is not None:
-            if packet[:1] in (_WHOLE, _FIRST):
-                self._parts.clear()
-            elif not self._parts:
-                continue
-            self._parts.append(packet[1:])
-            if sum(map(len, self._parts)) > LONGEST:
-                self._parts.clear()
-                raise WireError(f"a record of more than {LONGEST} bytes")
-            if packet[:1] in (_WHOLE, _LAST):
-                data = b"".join(self._parts)
-                self._parts.clear()
-                return self._parse(data)
+        for _ in range(MAX_PACKETS):
+            if (packet := self._read()) is None:
+                return None
+            if packet[0] == 0 and not self._parts and 1 < len(packet) <= PACKET:  # nearly all are such, and short
+                self._passed_over = None
+                self.bytes_received += len(packet) - 1
+                return self._record(loads(packet[1:]))
+            if self._is_last(packet[:1], packet[1:]):
+                return self._parse()
         return None
+
+    def _is_last(self, mark: bytes, part: bytes) -> bool:
+        """Keeps a part; whether it completes a record. A packet that no `send` writes raises `WireError`."""
+        self.bytes_received += len(part)
+        if mark in (_WHOLE, _FIRST):
+            if self._parts and not self._unfinished.take():
+                raise self._refused("records that are begun and not ended, again and again")
+            self._forget_parts()
+            self._passed_over = None
+        last = mark in (_WHOLE, _LAST)
+        if (
+            mark not in (_WHOLE, _FIRST, _MIDDLE, _LAST)
+            or not part
+            or len(part) > PACKET
+            or not (last or len(part) == PACKET)
+        ):
+            raise self._refused(f"a packet of {len(part)} bytes, where all but the last of a record have {PACKET}")
+        if mark in (_MIDDLE, _LAST) and not self._parts:
+            self._pass_over(len(part), last=last)
+            return False
+        self._parts.append(part)
+        self._size += len(part)
+        if self._size > self._longest:
+            raise self._refused(f"a record of more than {self._longest} bytes")
+        return last
+
+    def _pass_over(self, size: int, *, last: bool) -> None:
+        """The rest of a record that a process before this one began to read, or that was refused."""
+        if self._passed_over is None:
+            raise self._refused("the rest of a record that was not begun")
+        self._passed_over += size
+        if self._passed_over > self._longest:
+            raise self._refused(f"a record of more than {self._longest} bytes")
+        if last:
+            self._passed_over = None
+
+    def _refused(self, why: str) -> WireError:
+        self._forget_parts()
+        self._passed_over = 0
+        return WireError(why)
+
+    def _forget_parts(self) -> None:
+        self._parts.clear()
+        self._size = 0
 
     def wait(self, timeout: float) -> Any | None:
         """The next record, waiting for it up to ``timeout`` seconds."""
@@ -181,8 +246,12 @@ class Channel:
         while self._files:
             os.close(self._files.popleft())
 
-    def _parse(self, data: bytes) -> Any:
-        value = loads(data)
+    def _parse(self) -> Any:
+        parts, self._parts = self._parts, []
+        self._forget_parts()
+        return self._record(loads_bounded(parts))
+
+    def _record(self, value: Any) -> Any:
         if not isinstance(value, dict) or len(value) != 1:
             raise WireError("a record is an object with one key, its type")
         ((name, body),) = value.items()
@@ -221,6 +290,8 @@ class Channel:
         message.control_length = _CONTROL
         size = _libc.recvmsg(self.fd, inbox.pointer, _MSG_CMSG_CLOEXEC)
         if size == 0:
+            if self._is_open():  # nothing is read where the other end has gone, and where it has sent nothing
+                raise self._refused("an empty packet")
             raise ChannelClosedError("the other end is gone")
         if size < 0:
             self._failed()
@@ -229,8 +300,22 @@ class Channel:
             length, level, kind = _CONTROL_HEADER.unpack_from(inbox.control)
             if (level, kind) == (_SOL_SOCKET, _SCM_RIGHTS):
                 count = (length - _CONTROL_HEADER.size) // 4
-                self._files.extend(struct.unpack_from(f"@{count}i", inbox.control, _CONTROL_HEADER.size))
+                self._take(struct.unpack_from(f"@{count}i", inbox.control, _CONTROL_HEADER.size))
         return ctypes.string_at(inbox.packet, size)
+
+    def _is_open(self) -> bool:
+        poll = select.poll()
+        poll.register(self.fd, select.POLLRDHUP)
+        return not poll.poll(0)
+
+    def _take(self, files: tuple[int, ...]) -> None:
+        """Keeps the files of a record that begins; raises `WireError` for any that no `send` sends."""
+        if self._takes_files and not self._parts:
+            self._files.extend(files)
+            return
+        for file in files:
+            os.close(file)
+        raise self._refused("open files, which may not come this way")
 
     def _failed(self) -> bool:
         """False when the call only has to be made again later."""
@@ -239,4 +324,6 @@ class Channel:
             return False
         if error in (errno.EPIPE, errno.ECONNRESET):
             raise ChannelClosedError("the other end is gone")
+        if error == errno.ETOOMANYREFS:
+            raise TooManyFilesError("more files of this user are on their way between processes than may be")
         raise OSError(error, os.strerror(error))

@@ -89,6 +89,13 @@ class Size:
 
 
 DEFAULT_TEXT: Final = Text()
+MAX_MEMORY_FACTOR: Final = 8
+FREE_MEMORY: Final = 16 << 20
+_COSTS: Final = {",": 72, "[": 80, ":": 96, "{": 192}
+"""Bytes that CPython needs at most for the value that such a mark begins, as lists, dicts and short strings have it."""
+_FREE_TEXT: Final = FREE_MEMORY // 128
+"""Bytes of a text that cannot take more, whatever its values are."""
+_MARKS: Final = re.compile(r'\\.|[",:\[{]', re.DOTALL)
 _COMPACT: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _LARGEST: Final = 1 << 1023
 """A JSON text may spell out integers that no float reaches."""
@@ -110,7 +117,54 @@ def dumps(value: JsonValue) -> bytes:
 def loads(data: bytes) -> JsonValue:
     """The value of a JSON text; raises `WireError` for anything else."""
     try:
-        value: JsonValue = json.loads(str(data, "utf-8"))  # of bytes it would guess another encoding
+        text = str(data, "utf-8")  # of bytes it would guess another encoding
+    except ValueError as error:
+        raise WireError(f"not JSON: {error}") from error
+    return _value(text)
+
+
+def loads_bounded(parts: list[bytes]) -> JsonValue:
+    """`loads` of the joined ``parts``, which it empties, for a text of somebody who may want to exhaust the memory.
+
+    It takes at most `MAX_MEMORY_FACTOR` times the bytes of the text, or `FREE_MEMORY` where that is more; raises
+    `WireError` for a text that would take more.
+    """
+    if len(parts) == 1 and len(parts[0]) <= _FREE_TEXT:
+        return loads(parts.pop())
+    size = sum(map(len, parts))
+    try:
+        text = b"".join(parts).decode()  # no name for the bytes: they are gone before the values come
+    except ValueError as error:
+        raise WireError(f"not JSON: {error}") from error
+    finally:
+        parts.clear()
+    strings = text.__sizeof__() if not text.isascii() or "\\u" not in text else 4 * len(text)
+    left = max(MAX_MEMORY_FACTOR * size, FREE_MEMORY) - text.__sizeof__() - strings
+    if sum(cost * text.count(mark) for mark, cost in _COSTS.items()) > left and _cost(text, left) > left:
+        raise WireError(f"{size} bytes of JSON hold too many values")
+    return _value(text)
+
+
+def _cost(text: str, enough: int) -> int:
+    """Bytes that the values of a JSON text take beside the letters of its strings; counts no further than ``enough``.
+
+    In constant memory, because what it looks at was made to exhaust it.
+    """
+    cost, quoted = 0, False
+    for found in _MARKS.finditer(text):
+        mark = found[0]
+        if mark == '"':
+            quoted = not quoted
+        elif not quoted:
+            cost += _COSTS.get(mark, 0)
+            if cost > enough:
+                break
+    return cost
+
+
+def _value(text: str) -> JsonValue:
+    try:
+        value: JsonValue = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise WireError(f"not JSON: {error}") from error
     return value
@@ -340,12 +394,8 @@ def schema(kind: type[Any], title: str = "") -> dict[str, JsonValue]:
     """The JSON Schema (draft 2020-12) of a record type, from the definition that `decode` enforces."""
     body = _schema(kind, ())
     assert isinstance(body, dict)
-    described: dict[str, JsonValue] = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": title or kind.__name__,
-        "description": (kind.__doc__ or "").strip().splitlines()[0],
-    }
-    return {**described, **body}
+    described: dict[str, JsonValue] = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {**described, **body, "title": title or kind.__name__}
 
 
 def _schema(kind: Any, limits: tuple[Any, ...]) -> JsonValue:
@@ -386,7 +436,14 @@ def _schema_record(kind: Any) -> JsonValue:
         properties[key] = _schema(hints[field.name], ())
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             required.append(key)
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {
+        "title": kind.__name__,  # generators name classes by it
+        "description": (kind.__doc__ or "").strip().splitlines()[0],
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
 
 
 def _schema_tuple(items: tuple[Any, ...], limits: tuple[Any, ...]) -> JsonValue:

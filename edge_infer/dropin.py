@@ -50,7 +50,7 @@ def _devices(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[s
     for path in delegates:  # of a folder all devices of its kind
         wanted[f"{_CLASSES.get(path, path)} rw"] = None
     for source in live:
-        if source.kind in _ANY_DEVICE:
+        if _opens_any(source):
             wanted["char-* rw"] = None
         elif source.kind == "audio":
             wanted["char-alsa rw"] = None
@@ -62,6 +62,10 @@ def _devices(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[s
         yield f"DeviceAllow={device}"
 
 
+def _opens_any(source: SourcePlan) -> bool:
+    return source.kind in _ANY_DEVICE or reader_fence(source).anywhere
+
+
 def _device_files(source: SourcePlan) -> list[str]:
     return [path for path in reader_fence(source).writes if path.startswith("/dev/") and path != "/dev/shm"]  # noqa: S108
 
@@ -70,7 +74,7 @@ def _groups(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[st
     files = [file for path in delegates for file in ([path] if not Path(path).is_dir() else Path(path).rglob("*"))]
     found: dict[str, None] = dict.fromkeys(name for file in files if (name := _owner(str(file))))
     for source in live:
-        owners = [name for path in _device_files(source) if (name := _owner(path))] if source.kind != "exec" else []
+        owners = [name for path in _device_files(source) if (name := _owner(path))] if not _opens_any(source) else []
         usual = _GROUPS.get(source.kind)
         for name in owners or ([usual] if usual and _exists(usual) else []):
             found[name] = None

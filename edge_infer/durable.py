@@ -39,7 +39,8 @@ def replacing(path: Path, mode: int = 0o640) -> Iterator[BinaryIO]:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fchmod(file.fileno(), mode)
+            with contextlib.suppress(PermissionError):  # the publisher may change no mode: its files stay its own
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         fresh.replace(path)
     except BaseException:

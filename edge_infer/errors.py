@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
+
+LONGEST_SENTENCE: Final = 500
+"""Characters of one that a record carries."""
+_END: Final = 240
 
 ModelKey = Literal["file", "labels", "sha256", "threshold", "task", "decoder"]
 
@@ -59,3 +63,10 @@ class WireError(EdgeInferError, ValueError):
 def told(error: Exception) -> str:
     """What is said of an error that was caught whatever it is: our own speak for themselves."""
     return str(error) if isinstance(error, EdgeInferError) else f"unexpected {type(error).__name__}: {error}"
+
+
+def shortened(sentence: str) -> str:
+    """The sentence as a record carries it: of a longer one the beginning, and the end, where the remedy stands."""
+    if len(sentence) <= LONGEST_SENTENCE:
+        return sentence
+    return f"{sentence[: LONGEST_SENTENCE - _END - 3]} … {sentence[-_END:]}"

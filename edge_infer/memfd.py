@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import hashlib
 import mmap
 import os
+import sys
 from typing import Final
 
 _NOEXEC_SEAL: Final = 0x0008
 """``MFD_NOEXEC_SEAL`` of Linux 6.3: what others wrote there can never become a program."""
+_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_BLOCK: Final = 1 << 20
 
 
 def create(name: str, flags: int = 0) -> int:
@@ -19,6 +24,45 @@ def create(name: str, flags: int = 0) -> int:
         if error.errno != errno.EINVAL:  # a kernel before 6.3
             raise
     return os.memfd_create(name, os.MFD_CLOEXEC | flags)
+
+
+def copied(source: int, name: str, most: int = sys.maxsize) -> tuple[int, str]:
+    """A copy of an open file's bytes, ``most`` at most, that nobody can change any more, and the SHA-256 of these.
+
+    The copy has its position at the beginning, and the caller owns it. Raises `OSError`.
+    """
+    digest, file = hashlib.sha256(), create(name, os.MFD_ALLOW_SEALING)
+    try:
+        while part := os.read(source, min(_BLOCK, most)):
+            most -= len(part)
+            digest.update(part)
+            _write_all(file, part)
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+        os.lseek(file, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(file)
+        raise
+    return file, digest.hexdigest()
+
+
+def _write_all(file: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(file, left) :]
+
+
+def content(file: int) -> bytes:
+    """All bytes of an open file, whose position stays where it is."""
+    size, parts, have = os.fstat(file).st_size, [], 0
+    while have < size and (part := os.pread(file, size - have, have)):
+        parts.append(part)
+        have += len(part)
+    return b"".join(parts)
+
+
+def place(file: int) -> str:
+    """The path under which this process, and nobody else, can open it again."""
+    return f"/proc/self/fd/{file}"
 
 
 def mapped(file: int, size: int, *, writable: bool) -> mmap.mmap:

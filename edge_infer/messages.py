@@ -17,6 +17,9 @@ NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 RESERVED_NAMES: Final = frozenset({"status", "info", "config", "model", "health", "command"})
 """Names that a pipeline may not have: they are topics of the device itself."""
 
+RESERVED_MODEL_NAMES: Final = frozenset({"result", "event", "state"})
+"""Names that a model may not have: ``P/model/NAME`` would be taken for a topic of a pipeline ``model``."""
+
 Name = Annotated[str, Text(NAME_PATTERN, 64)]
 Timestamp = Annotated[str, Text(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", 24)]
 Boot = Annotated[str, Text(r"[0-9a-f]{6,32}", 32)]
@@ -45,6 +48,7 @@ Reason = Literal[
     "engine_failed",
     "stopped",
     "config_changed",
+    "removed",
 ]
 SourceState = Literal["starting", "ok", "lost", "frozen", "black", "ended"]
 EventType = Literal["appear", "leave", "enter", "exit", "loiter", "cross", "start", "end"]
@@ -228,6 +232,8 @@ class Answer:
 class State:
     """What holds now, by labels and counts; null, with a reason, while nothing is known.
 
+    ``since`` is when it began: counts and zones, the class, the reason. ``ids`` are those of the objects that are
+    counted, by label, where objects are followed and they find room.
     In a cascade these are of all objects together (of classes counts, of anomalies the worst, of values the newest),
     and ``answers`` are those of each.
     """
@@ -237,7 +243,9 @@ class State:
     boot: Boot
     model: Title
     sha: ShortSha
+    since: Timestamp | Absent = ABSENT
     counts: Annotated[Mapping[Label, Count], Size(1000)] | Absent | None = ABSENT
+    ids: Annotated[Mapping[Label, Annotated[tuple[Number, ...], Size(1000)]], Size(1000)] | Absent = ABSENT
     class_: Label | Absent | None = ABSENT
     anomaly: Anomaly | Absent | None = ABSENT
     values: Annotated[tuple[Value, ...], Size(100)] | Absent | None = ABSENT
@@ -257,6 +265,8 @@ class State:
             raise ValueError("a reason belongs to a state that is null")
         if not isinstance(self.counts, Mapping) and (self.zones is not ABSENT or self.lines is not ABSENT):
             raise ValueError("zones and lines belong to a state with counts")
+        if not isinstance(self.counts, Mapping) and self.ids is not ABSENT:
+            raise ValueError("ids belong to a state with counts")
         if self.answers is not ABSENT and self.reason is not ABSENT:
             raise ValueError("answers belong to a state that is known")
 
@@ -265,7 +275,7 @@ class State:
         counted = list(self.counts) if isinstance(self.counts, Mapping) else []
         chosen = [self.class_] if isinstance(self.class_, str) else []
         zones = self.zones.values() if isinstance(self.zones, Mapping) else ()
-        counted += [word for answer in self.answers or () for word in answer.words()]
+        counted += [word for answer in self.answers or () for word in answer.words()] + list(self.ids or ())
         return counted + chosen + _declared(self.values) + [label for counts in zones for label in counts]
 
     def places(self) -> list[str]:
@@ -357,13 +367,15 @@ class PipelineHealth:
 class SourceHealth:
     """How one source does; ``fps`` is what it hands on, which is not more than its pipelines look at.
 
-    ``faults`` are readings that were left out: broken, cut off, or overrun.
+    ``faults`` are readings that were left out: broken, cut off, or overrun. ``rate`` is how many samples of a signal
+    come a second; they are handed on in stretches, which ``fps`` counts.
     """
 
     state: SourceState
     fps: Rate
     error: Sentence | Absent = ABSENT
     faults: Count | Absent = ABSENT
+    rate: Rate | Absent = ABSENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """What the rooms say to each other: one frozen record a message, checked on both sides.
 
 engine -> publisher: `EngineHello`, `Handover`, `StateUpdate`; back: `PublisherHello`, `Acked`.
-engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`; back: `ApplyPlan`, `AttachReader`, `Grab`, `WhyQuestion`,
-`Restrain`, `Stop`.
-publisher -> supervisor: `PublisherReport`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`, `EngineDown`,
-`Restrain`, `Stop`.
+engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`, `Offence`; back: `ModelFile`, `ApplyPlan`,
+`AttachReader`, `Grab`, `WhyQuestion`, `Restrain`, `Stop`.
+publisher -> supervisor: `PublisherReport`, `Offence`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`,
+`EngineDown`, `Restrain`, `Stop`.
 reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `ReaderTrouble`; back:
 `ReaderHello`, `SlotFree`, `FramesWanted`.
 reader -> supervisor: `ReaderReport`.
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
 from edge_infer.codec import JsonValue, Range, Size, Text
-from edge_infer.config.plan import Color, Plan
+from edge_infer.config.plan import Color, FilePath, PipelinePlan, Plan
 from edge_infer.messages import (
     Boot,
     Count,
@@ -87,6 +87,8 @@ class Tally:
 
 
 Tallies = Annotated[tuple[Tally, ...], Size(512)]
+MAX_NAMES: Final = 512
+"""Sources or pipelines in a report; more than that and a status has no room for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,21 @@ class ApplyPlan:
     trials: tuple[Name, ...] = ()
     alone: tuple[Name, ...] = ()
     held: tuple[Name, ...] = ()
+
+    def running(self) -> tuple[PipelinePlan, ...]:
+        """The pipelines that run now."""
+        return tuple(each for each in self.plan.pipelines if each.name not in self.held)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """The open file that comes with this message is the one at ``path``, for plans that name it.
+
+    With an ``error``, a sentence about it, none comes.
+    """
+
+    path: FilePath
+    error: Annotated[str, Text(most=500)] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +197,18 @@ class GrabDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Offence:
+    """Another process floods the sender of this, or breaks the rules of the wire again and again: it has to be ended.
+
+    ``source`` is that of the reader, where ``by`` is one. ``what`` it sends stands in the log.
+    """
+
+    by: Literal["engine", "publisher", "reader"]
+    what: Sentence
+    source: Annotated[str, Text(most=64)] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Finish what is under way and end; ``replaced``: another process takes this one's place, the other rooms go on."""
 
@@ -196,7 +225,7 @@ class Delegated:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What a pipeline runs: the digest of its model (null: none), since when, and how many frames it has seen.
+    """What a pipeline runs: the identity of its model (null: none), since when, and how many frames it has seen.
 
     ``fault`` is what went wrong with a model on probation; ``refused`` and ``why`` are of a model that could not be
     loaded. ``busy`` is how long the frame under way has taken so far. For the last switch: seconds that loading took,
@@ -227,9 +256,9 @@ class EngineReport:
 
     boot: Boot
     digest: str
-    pipelines: Mapping[Name, PipelineHealth]
-    sources: Mapping[Name, SourceHealth]
-    running: Mapping[Name, Running]
+    pipelines: Annotated[Mapping[Name, PipelineHealth], Size(MAX_NAMES)]
+    sources: Annotated[Mapping[Name, SourceHealth], Size(MAX_NAMES)]
+    running: Annotated[Mapping[Name, Running], Size(MAX_NAMES)]
     order: Count = 0
     stuck: tuple[Name, ...] = ()
     loading: tuple[Name, ...] = ()

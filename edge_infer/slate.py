@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 import zlib
@@ -11,12 +12,17 @@ from edge_infer import memfd
 
 HALF: Final = 32 << 20
 """Bytes of each half; what is not written takes no memory."""
+LAST: Final = 1 << 48
+"""The highest generation; a note a millisecond gets there in nine thousand years."""
 _HEAD: Final = struct.Struct("<QII")  # generation, length, checksum
 
 
 def new_slate() -> int:
     """The file, which exists in memory only; whoever starts publishers owns it and hands it on."""
-    return memfd.create("edge-infer-slate")
+    file = memfd.create("edge-infer-slate", os.MFD_ALLOW_SEALING)
+    os.ftruncate(file, 2 * HALF)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    return file
 
 
 class Slate:
@@ -41,10 +47,14 @@ class Slate:
 
     def write(self, data: bytes) -> None:
         """Notes it; more than `HALF` bytes with their head are a fault of the caller."""
+        if _HEAD.size + len(data) > HALF:
+            raise ValueError(f"{len(data)} bytes do not fit")
+        if self._generation >= LAST:  # somebody else has written that: what lies there must not win over what comes
+            for at in (0, HALF):
+                os.pwrite(self._fd, bytes(_HEAD.size), at)
+            self._generation = 0
         generation = self._generation + 1
         head = _HEAD.pack(generation, len(data), zlib.crc32(data))
-        if len(head) + len(data) > HALF:
-            raise ValueError(f"{len(data)} bytes do not fit")
         os.pwrite(self._fd, head + data, (generation % 2) * HALF)
         self._generation = generation
 
@@ -59,5 +69,7 @@ class Slate:
         if len(head) < _HEAD.size:
             return 0, b""
         generation, length, checksum = _HEAD.unpack(head)
+        if generation > LAST:
+            return 0, b""
         data = os.pread(self._fd, min(length, HALF), at + _HEAD.size)
         return (generation, data) if zlib.crc32(data) == checksum and len(data) == length else (0, b"")

@@ -150,6 +150,7 @@ def messages(stop: Stop, broker: str, seconds: float | None) -> Generator[str, N
     """What the subscriber receives, as JSON lines, from the start of everything to the daemon's farewell."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-infer-demo-")))
+        folder.chmod(0o711)  # started by root, the daemon is another user, who works below it
         port = start_broker(stack, broker, folder)
         address = ("--host", "127.0.0.1", "--port", str(port))
         received = Subscription(start(stack, "subscriber", [*EDGE_INFER, "watch", *address, "--json"], folder))

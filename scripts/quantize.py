@@ -111,11 +111,11 @@ def _check_places(args: argparse.Namespace) -> None:
         raise ConfigError(f"-o {args.out}: this is the model itself; name another file")
     if not args.out.absolute().parent.is_dir():
         raise ConfigError(f"-o {args.out}: there is no folder {args.out.absolute().parent}")
-    if args.report:
-        try:
-            args.report.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--report {args.report}: cannot be used as a folder: {error.strerror}") from error
+    if args.report:  # made when there is something for it
+        place = next(each for each in (args.report, *args.report.absolute().parents) if os.path.lexists(each))
+        if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+            why = "is no folder" if not place.is_dir() else "cannot be written"
+            raise ConfigError(f"--report {args.report}: cannot be used as a folder: {place} {why}")
 
 
 def _check_graph(file: Path, graph: Graph, to: str) -> None:
@@ -284,6 +284,12 @@ def _write_report(args: argparse.Namespace, tally: Tally, lines: Sequence[str]) 
     import cv2
     from comparison import side_by_side
 
+    from edge_infer.errors import ConfigError
+
+    try:
+        args.report.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--report {args.report}: cannot be made: {error.strerror}") from error
     _write(args.report / "report.txt", ("\n".join(lines) + "\n").encode())
     for number, pair in enumerate(tally.worst, start=1):
         picture = side_by_side(pair, (args.model.name, args.out.name))

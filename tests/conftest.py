@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,46 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.broker import Broker
+from tests.program import open_program
+
+_FOLDER = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """As root the folders of tests are in one that other users may enter: what root starts goes on as another user.
+
+    Not in the one that pytest shares between runs: every run closes that one again.
+    """
+    open_program()
+    if os.geteuid() == 0 and config.option.basetemp is None:
+        folder = Path(tempfile.mkdtemp(prefix="edge-infer-tests-"))
+        folder.chmod(0o755)
+        config.option.basetemp = str(folder / "run")
+        config.stash[_FOLDER] = folder
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """After failures the folders stay, so that one can look."""
+    if exitstatus == 0 and (folder := session.config.stash.get(_FOLDER, None)) is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tmp_path_factory(tmp_path_factory: pytest.TempPathFactory) -> pytest.TempPathFactory:
+    """Makes folders, those of `tmp_path` too, that other users may enter."""
+    make = tmp_path_factory.mktemp
+    base = tmp_path_factory.getbasetemp()
+    for folder in (base, base.parent) if os.geteuid() == 0 else ():  # below the one of a run, workers have one each
+        folder.chmod(folder.stat().st_mode | 0o055)
+
+    def mktemp(basename: str, numbered: bool = True) -> Path:
+        folder = make(basename, numbered)
+        folder.chmod(0o755)
+        return folder
+
+    tmp_path_factory.mktemp = mktemp  # type: ignore[method-assign]
+    return tmp_path_factory
 
 
 @pytest.fixture

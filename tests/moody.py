@@ -78,6 +78,15 @@ def moody_model(mood: Mood, since: int, gain: float) -> bytes:
     return model.packed([*graphs, *model.graphs, first.packed([], [])])
 
 
+def picture_model(points: int) -> bytes:
+    """A model whose outcome is its picture of one line, in shades of grey."""
+    model = _Model()
+    main = _Graph(model)
+    picture = main.tensor("picture", [1, 1, points, 3])
+    grey = main.operator(OPS.MEAN, [picture, main.integers("axes", [1, 3])], main.tensor("grey", [1, points]))
+    return model.packed([main.packed([picture], [grey])])
+
+
 class _Model:
     """Buffers and further graphs of a file."""
 

@@ -9,12 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edge_infer.supervisor.control import NotRunningError, ask
+from edge_infer.errors import EdgeInferError
+from edge_infer.supervisor.control import ask
 from tests.broker import eventually
+from tests.program import open_to_all
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "face-detect" / "1.0.0" / "face_full_range_int8.tflite"
 CLIP = ROOT / "models" / "demo" / "faces.mp4"
+
+
+PYTHON = sys.executable if open_to_all(sys.executable) else "/usr/bin/python3"
+"""A Python for programs that a configuration names: the user that a daemon of root becomes has to be able to run it."""
 
 
 def config(port: int, source: str = f"{{kind: video, file: {CLIP}, loop: true}}") -> str:
@@ -119,7 +125,7 @@ class Daemon:
         """What it says of itself; empty while it does not answer."""
         try:
             answer: dict[str, Any] = ask(self.folder / "state" / "control.sock", {"do": "status"}, timeout=10)
-        except NotRunningError:
+        except EdgeInferError:  # it does not run, or had no time for an answer on a busy machine
             return {}
         return answer
 

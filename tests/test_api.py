@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,6 +87,8 @@ def test_samples_and_a_recording(assets: Path) -> None:
         assert bare(model(values[:, 0], rate=16000)) == bare(found)
         with pytest.raises(InputError, match="too short"):
             model(values[:10])
+        with pytest.raises(InputError, match="float is no signal"):
+            model(3.0)
         with pytest.raises(InputError, match=r"\[2, 2, 2\] of float64 is no signal"):
             model(np.zeros((2, 2, 2)))
 
@@ -96,12 +100,14 @@ def test_samples_and_a_recording(assets: Path) -> None:
         (np.zeros((4, 4, 4), np.uint8), None, "is no picture"),
         (np.zeros((0, 4, 3), np.uint8), None, "is no picture"),
         (np.zeros(5, np.uint8), None, "is no picture"),
+        (3, None, r"^int is no picture; expected a file, an array \[height, width, 3\] or one of Pillow"),
+        (None, None, "^NoneType is no picture"),
         (np.zeros((4, 4), np.uint8), "rgb", "color='rgb' does not fit"),
         (np.zeros((4, 4), np.uint8), "gray", None),
         (np.zeros((4, 4, 3), np.uint8), "gray", "color='gray' does not fit"),
     ],
 )
-def test_what_is_no_picture_is_told(array: np.ndarray, color: str | None, said: str | None) -> None:
+def test_what_is_no_picture_is_told(array: Any, color: str | None, said: str | None) -> None:
     with load(SHIPPED) as model:
         if said is None:
             assert model(array, color=color).objects == ()  # type: ignore[arg-type]
@@ -126,3 +132,70 @@ def test_the_package_alone_brings_neither_numpy_nor_pydantic() -> None:
     assert done.stdout == "[]\n"
     with pytest.raises(AttributeError, match="has no attribute 'lod'"):
         _ = edge_infer.lod
+
+
+def test_labels_may_be_a_file(tmp_path: Path) -> None:
+    """A string names one; it is no list of letters."""
+    (tmp_path / "labels.txt").write_text("visage\n")
+    with load(SHIPPED, labels=str(tmp_path / "labels.txt")) as model:
+        assert model.plan.labels == ("visage",)
+    with pytest.raises(ModelError, match=r"np"):
+        load(SHIPPED, labels="np")
+
+
+class Pillow:
+    """What is used of a picture of Pillow."""
+
+    def __init__(self, pixels: np.ndarray, mode: str) -> None:
+        self._pixels = pixels
+        self.mode = mode
+
+    def getbands(self) -> tuple[str, ...]:
+        return tuple(self.mode)
+
+    def convert(self, mode: str) -> np.ndarray:
+        assert mode == self.mode
+        return self._pixels
+
+
+def test_a_picture_of_pillow_has_its_own_order() -> None:
+    pixels = cv2.imread(str(ASTRONAUT))
+    assert pixels is not None
+    picture = Pillow(pixels[:, :, ::-1], "RGB")
+    with load(SHIPPED) as model:
+        assert bare(model(picture)) == bare(model(pixels))
+        with pytest.raises(InputError, match="whose order is rgb"):
+            model(picture, color="bgr")
+        gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+        assert bare(model(Pillow(gray, "L"))) == bare(model(gray))
+
+
+def test_what_does_not_belong_to_an_input_is_refused() -> None:
+    with load(SHIPPED) as model:
+        with pytest.raises(InputError, match="color='hsv' is none of"):
+            model(np.zeros((4, 4, 3), np.uint8), color="hsv")  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="rate= belongs to sound"):
+            model(np.zeros((4, 4, 3), np.uint8), rate=16000)
+    for call in (lambda: model(ASTRONAUT), lambda: list(model.each(ASTRONAUT))):
+        with pytest.raises(ModelError, match="this model is closed"):
+            call()
+
+
+def test_the_first_example_of_the_page_passes_a_strict_type_checker(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+    (tmp_path / "example.py").write_text(page.partition("```python\n")[2].partition("```")[0])
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--follow-imports=silent",
+        "--cache-dir",
+        str(tmp_path / "cache"),
+        "example.py",
+    ]
+    environment = {**os.environ, "MYPYPATH": str(Path(__file__).parents[1])}  # editable installs are not followed
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout

@@ -153,7 +153,7 @@ def runnable(block: Block) -> bool:
 def runs(command: str) -> bool:
     words = command.split()
     if words[:3] == ["edge-infer", "models", "pull"]:
-        return "--from" in words  # the internet is no place for tests
+        return "--from" in words or "--catalogue models/catalogue.yaml" in command  # the internet is no place for tests
     return words[0] == "edge-infer" and len(words) > 1 and words[1] not in NEEDS_MORE
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import stat
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -24,5 +26,21 @@ def test_no_program_can_be_run_from_it_where_the_kernel_knows_how(make: Callable
         sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & SEAL_EXEC
         assert sealed or tuple(map(int, os.uname().release.split(".")[:2])) < (6, 3)
         assert not (sealed and os.fstat(fd).st_mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH))
+    finally:
+        os.close(fd)
+
+
+def test_a_copy_cannot_be_changed_and_can_be_read_again_by_its_place(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 10_000
+    (tmp_path / "file").write_bytes(data)
+    with (tmp_path / "file").open("rb") as file:
+        fd, digest = memfd.copied(file.fileno(), "any")
+    try:
+        assert digest == hashlib.sha256(data).hexdigest()
+        assert memfd.content(fd) == data
+        for change in (lambda: os.write(fd, b"x"), lambda: os.ftruncate(fd, 1), lambda: os.ftruncate(fd, 1 << 30)):
+            with pytest.raises(PermissionError):
+                change()
+        assert Path(memfd.place(fd)).read_bytes() == data
     finally:
         os.close(fd)

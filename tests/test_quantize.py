@@ -95,8 +95,14 @@ def pictures(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def variants(assets: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("variants")
-    refused = run(SCRIPT, assets / "models" / FACES, "--inputs", pictures, "--to", "float16", "-o", folder / "x.tflite")
+    faces, report = assets / "models" / FACES, folder / "new" / "report"
+    out = ("-o", folder / "x.tflite", "--report", report)
+    refused = run(SCRIPT, faces, "--inputs", pictures, "--to", "float16", *out)
     assert "its weights are float16 already; --to int8" in refused.stderr  # its tools are there now
+    assert list(folder.iterdir()) == []
+    (folder / "file").touch()
+    refused = run(SCRIPT, faces, "--inputs", pictures, "--to", "int8", *out[:3], folder / "file" / "report")
+    assert "cannot be used as a folder: " in refused.stderr
     code = f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}){VARIANTS}"
     made = run(PYTHON, "-c", code, assets / "models" / FACES, folder)
     assert made.returncode == 0, made.stderr

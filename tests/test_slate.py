@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
+import zlib
 
 import pytest
 
-from edge_infer.slate import HALF, Slate, new_slate
+from edge_infer.slate import HALF, LAST, Slate, new_slate
 
 WRITING = """
 import sys
@@ -59,3 +61,32 @@ def test_what_somebody_else_wrote_there_is_nothing() -> None:
     os.pwrite(fd, b"x" * 100, 0)
     with Slate(fd) as slate:
         assert slate.read() is None
+
+
+@pytest.mark.parametrize(
+    ("generation", "found"), [(2**64 - 1, None), (LAST + 1, None), (LAST, b"spoiled"), (LAST - 1, b"spoiled")]
+)
+def test_notes_go_on_after_a_number_that_nothing_follows(generation: int, found: bytes | None) -> None:
+    """A publisher in wrong hands wrote the highest one, once, and every publisher after it died of its first note."""
+    fd = new_slate()
+    head = struct.pack("<QII", generation, len(b"spoiled"), zlib.crc32(b"spoiled"))
+    for at in (0, HALF):
+        os.pwrite(fd, head + b"spoiled", at)
+    for number in range(4):
+        with Slate(os.dup(fd)) as slate:
+            assert slate.read() == found
+            found = b"%d" % number
+            slate.write(found)
+    os.close(fd)
+
+
+def test_it_holds_no_more_than_two_notes() -> None:
+    """Whoever has it may fill it, and it outlives them: it must not take the memory of the box."""
+    fd = new_slate()
+    try:
+        for grow in (lambda: os.pwrite(fd, b"x", 2 * HALF), lambda: os.ftruncate(fd, 4 * HALF)):
+            with pytest.raises(PermissionError):
+                grow()
+        assert os.pwrite(fd, b"x", 2 * HALF - 1) == 1
+    finally:
+        os.close(fd)

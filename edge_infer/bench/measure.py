@@ -12,6 +12,7 @@ from typing import Final
 
 from edge_infer.bench.runs import Bare, Run, Whole, frames_for
 from edge_infer.bench.stages import STAGES, time_stages
+from edge_infer.channel import Channel
 from edge_infer.config.plan import InputPlan, PipelinePlan, Publish
 from edge_infer.engine.coverage import DELEGATE, left_alone
 from edge_infer.engine.frame import Frame
@@ -47,7 +48,8 @@ class Spread:
 class Measured:
     """What one pipeline came to. Rates are frames a second, times seconds; ``ratio`` is that of each round.
 
-    ``delegated`` is the share of the operators that the delegate of the pipeline runs, None without one;
+    ``delegated`` is the share of the operators that the delegate of the pipeline runs, None without one, and
+    ``delegate_failure`` why it runs none;
     ``not_delegated`` are those that neither it nor the runtime's own fast path runs.
     """
 
@@ -70,6 +72,7 @@ class Measured:
     operators: int
     not_delegated: tuple[str, ...]
     delegated: float | None
+    delegate_failure: str
     pss: int
 
     @property
@@ -83,9 +86,19 @@ Told = Callable[[str, float], None]
 
 
 def measure(
-    plan: PipelinePlan, size: tuple[int, int], seconds: float, rounds: int, told: Told, *, clip: Path | None = None
+    plan: PipelinePlan,
+    size: tuple[int, int],
+    seconds: float,
+    rounds: int,
+    told: Told,
+    *,
+    channel: Channel,
+    clip: Path | None = None,
 ) -> Measured:
-    """Measures for about ``seconds`` altogether; pictures are of width and height ``size``, or those of a ``clip``."""
+    """Measures for about ``seconds`` altogether; pictures are of width and height ``size``, or those of a ``clip``.
+
+    ``channel`` leads to the process that takes the results, see `taker`.
+    """
     told("making frames", 0.0)
     frames = frames_for(plan, size, clip)
     bare, whole = Bare(plan, frames[0]), Whole(plan, frames, clip)
@@ -96,7 +109,7 @@ def measure(
     try:
         for number in range(rounds):
             told(f"round {number + 1} of {rounds}", 2 * number / (2 * rounds + 2))
-            pairs.append((bare.run(each), whole.run(each)))
+            pairs.append((bare.run(each), whole.run(each, channel)))
         steps = bare.interpreter.steps()
         delegated = bare.interpreter.delegated if plan.delegate is not None else None
         rest = left_alone(steps, [tensor.index for tensor in bare.interpreter.outputs])
@@ -129,6 +142,7 @@ def measure(
         operators=sum(step.name != DELEGATE for step in steps),
         not_delegated=tuple(rest),
         delegated=delegated,
+        delegate_failure=bare.interpreter.failure,
         pss=pss(),
     )
 

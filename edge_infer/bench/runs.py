@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -26,7 +21,6 @@ from edge_infer.engine.worker import Worker
 from edge_infer.errors import StartError
 from edge_infer.rooms import Acked
 
-BOOT: Final = "0be0c4"
 START: Final = 30.0
 """Seconds within which the first result has to come."""
 BATCH: Final = 0.005
@@ -84,22 +78,26 @@ class Whole:
         # What a look costs, whether something moves or not, and whether another pipeline finds something or not.
         self._plan = replace(plan, fps=None, motion=None, crops=None)
         self._frames = frames
+        self._runs = 0
         self._source = clip_plan(clip) if clip else memory_plan(plan.model.input.takes)
 
-    def run(self, seconds: float) -> Run:
-        """For so many seconds, from the first outcome on; raises `StartError` when there is none."""
-        with taker() as channel:
-            outlet = Outlet(channel, BOOT)
-            feed = make_feed(self._source)
-            pipeline = Worker(self._plan, feed, outlet)
-            pipeline.start()
-            feed.start(Memory(self._frames) if self._source.kind == MEMORY else local_capture(self._source))
-            try:
-                return self._measure(outlet, channel, pipeline, seconds)
-            finally:
-                pipeline.stop()
-                feed.close()
-                pipeline.close()
+    def run(self, seconds: float, channel: Channel) -> Run:
+        """For so many seconds, from the first outcome on; raises `StartError` when there is none.
+
+        ``channel`` is one of `taker`; it serves one run after the other.
+        """
+        self._runs += 1
+        outlet = Outlet(channel, f"{self._runs:06x}")  # what is acknowledged late, of the run before, is of another one
+        feed = make_feed(self._source)
+        pipeline = Worker(self._plan, feed, outlet)
+        pipeline.start()
+        feed.start(Memory(self._frames) if self._source.kind == MEMORY else local_capture(self._source))
+        try:
+            return self._measure(outlet, channel, pipeline, seconds)
+        finally:
+            pipeline.stop()
+            feed.close()
+            pipeline.close()
 
     def _measure(self, outlet: Outlet, channel: Channel, pipeline: Worker, seconds: float) -> Run:
         limit = time.monotonic() + START
@@ -122,25 +120,6 @@ def listen(outlet: Outlet, channel: Channel, seconds: float) -> None:
     if isinstance(record, Acked):
         outlet.acked(record)
     outlet.flush()
-
-
-@contextmanager
-def taker() -> Iterator[Channel]:
-    """The engine's end of a channel whose other end is a process that takes everything."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    number = theirs.fileno()
-    process = subprocess.Popen([sys.executable, "-m", "edge_infer.bench.takes", str(number)], pass_fds=(number,))
-    theirs.close()
-    channel = Channel(ours.detach(), (Acked,))
-    try:
-        yield channel
-    finally:
-        channel.close()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def frames_for(plan: PipelinePlan, size: tuple[int, int], clip: Path | None = None) -> list[Captured]:

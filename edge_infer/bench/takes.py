@@ -9,15 +9,17 @@ import sys
 import time
 from typing import Final
 
-from edge_infer.channel import Channel, ChannelClosedError
+from edge_infer.channel import MAX_RESULT_BYTES, Channel, ChannelClosedError
 from edge_infer.rooms import Acked, Handover, StateUpdate
+from edge_infer.sandbox import lock
 
 EVERY: Final = 0.05
 
 
 def main() -> int:
     """0 at the end of the channel."""
-    channel = Channel(int(sys.argv[1]), (Handover, StateUpdate))
+    lock("probe")
+    channel = Channel(int(sys.argv[1]), (Handover, StateUpdate), MAX_RESULT_BYTES)
     last: Handover | None = None
     due = time.monotonic() + EVERY
     try:

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Final
 
 from edge_infer import __version__
+from edge_infer.cli.say import complain
 from edge_infer.errors import EdgeInferError
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -39,13 +40,17 @@ COMMANDS: Final[Mapping[str, str]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; exits with 0 done, 1 ran and failed, 2 wrong usage or configuration, 3 start-up failed."""
+    """Runs one command; exits with 0 done, 1 ran and failed, 2 wrong usage or configuration, 3 start-up failed.
+
+    Without ``arguments`` the process is the command's own: one that root started becomes another user. A program that
+    gives some decides about its process itself.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = next((word for word in words if not word.startswith("-")), None)
     try:
-        return _dispatch(_parser(name), words)
+        return _dispatch(_parser(name), words, own_process=arguments is None)
     except EdgeInferError as error:
-        print(f"edge-infer: {error}", file=sys.stderr)
+        complain(error)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(
@@ -73,7 +78,8 @@ def _parser(name: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _dispatch(parser: argparse.ArgumentParser, words: list[str]) -> int:
+def _dispatch(parser: argparse.ArgumentParser, words: list[str], *, own_process: bool) -> int:
     args = parser.parse_args(words)
+    args.own_process = own_process
     code: int = import_module(f"edge_infer.cli.{args.command}").run(args)
     return code

@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edge_infer.bench.taker import taker
+from edge_infer.channel import Channel
+from edge_infer.cli.owner import act_as_owner_of, shut_in
+from edge_infer.config.places import hinted
 from edge_infer.config.plan import InputPlan, PipelinePlan
 from edge_infer.config.units import parse_pixels
 from edge_infer.errors import ConfigError
+from edge_infer.sandbox.needs import pipelines_fence
 
 if TYPE_CHECKING:
     from edge_infer.bench.measure import Measured, Spread
@@ -40,15 +45,26 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints a table, or one JSON object, for each pipeline; 0 also where the machine is too noisy, which is said."""
     size = _checked(args)
+    user = act_as_owner_of(args, hinted(args.config.absolute()) if args.config is not None else None)
+    plans, clip = _plans(args), () if args.clip is None else (str(args.clip.absolute()),)
+    fence = pipelines_fence(plans)
+    with taker() as channel:  # a process of its own, which this one can start no more once it is locked
+        shut_in(args, user, replace(fence, files=(*fence.files, *clip)))
+        return _measure_all(args, plans, size, channel)
+
+
+def _measure_all(
+    args: argparse.Namespace, plans: Sequence[PipelinePlan], size: tuple[int, int], channel: Channel
+) -> int:
     from edge_infer.bench.measure import measure
     from edge_infer.engine.affinity import staying_on
 
     bar = _Bar(sys.stderr.isatty())
-    for plan in _plans(args):
+    for plan in plans:
         if args.publish:
             plan = replace(plan, publish=args.publish)  # noqa: PLW2901
         with staying_on(plan.affinity):
-            found = measure(plan, size, args.seconds, args.rounds, bar, clip=args.clip)
+            found = measure(plan, size, args.seconds, args.rounds, bar, channel=channel, clip=args.clip)
         print(json.dumps(_facts(found)) if args.json else "\n".join(_table(found)), flush=True)
         if found.noisy:
             print(
@@ -70,22 +86,21 @@ def _checked(args: argparse.Namespace) -> tuple[int, int]:
         raise ConfigError(f"--frame: {error}") from error
 
 
-def _plans(args: argparse.Namespace) -> Iterator[PipelinePlan]:
+def _plans(args: argparse.Namespace) -> tuple[PipelinePlan, ...]:
     if args.config is not None:
-        from edge_infer.config.compile import compile_config
+        from edge_infer.config.in_child import compile_in_child
 
-        compiled = compile_config(args.config)
+        compiled = compile_in_child(args.config)
         if compiled.plan is None:
             raise ConfigError("\n".join(map(str, compiled.problems)))
-        yield from compiled.plan.pipelines
-        return
+        return compiled.plan.pipelines
     from edge_infer.models.probe import probe
     from edge_infer.models.request import ModelRequest
 
     model = probe(ModelRequest(Path(args.model).stem or "model", str(Path(args.model).absolute())))
     if isinstance(model.input, InputPlan):
         model = replace(model, input=replace(model.input, scaling="fast"))  # as those of a camera are
-    yield PipelinePlan("bench", "memory", model, model.threshold, threads=args.threads)
+    return (PipelinePlan("bench", "memory", model, model.threshold, threads=args.threads),)
 
 
 class _Bar:
@@ -121,7 +136,7 @@ def _table(found: Measured) -> list[str]:
         f"processor time    {cpu}: {found.pipeline_cpu / (found.bare_cpu * found.runs_a_frame):.2f} times",
         *_stages(found),
         f"fast path         {_coverage(found)}",
-        *([] if found.delegated is None else [f"delegate          {found.delegated:.0%} of the operators"]),
+        *([] if found.delegated is None else [f"delegate          {_delegate(found)}"]),
         f"threads           {tried} bare a second",
         f"memory (PSS)      {found.pss / 2**20:.0f} MiB of this process, with its frames",
     ]
@@ -137,6 +152,12 @@ def _stages(found: Measured) -> Iterator[str]:
     for stage, seconds in found.stages.items():
         share = "for the next frame" if stage == "wait" else f"{seconds / whole:4.0%} of a frame by itself"
         yield f"  {stage:16s}{1e3 * seconds:12.3f} ms, {share}"
+
+
+def _delegate(found: Measured) -> str:
+    if found.delegate_failure:
+        return f"the processor does it all: {found.delegate_failure}"
+    return f"{found.delegated:.0%} of the operators"
 
 
 def _coverage(found: Measured) -> str:

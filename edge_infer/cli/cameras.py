@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from edge_infer.cli.say import say
 from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.errors import ConfigError, EdgeInferError
 
@@ -45,9 +46,12 @@ def _list() -> int:
 
     devices = capture_devices()
     for device in devices:
-        print(f"{device.path}: {device.problem or f'{device.name} ({device.bus})'}")
-        for mode in device.modes:
-            print(f"  {mode}")
+        say(
+            [
+                f"{device.path}: {device.problem or f'{device.name} ({device.bus})'}",
+                *(f"  {mode}" for mode in device.modes),
+            ]
+        )
     if not devices:
         raise EdgeInferError(
             "no capture device under /dev/video*; a camera on the CSI connector comes in through `kind: exec`, "

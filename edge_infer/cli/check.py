@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from edge_infer.config.places import DEFAULT_CONFIG
-from edge_infer.config.plan import Plan
+from edge_infer.cli.owner import act_as_owner_of
+from edge_infer.cli.say import say
+from edge_infer.config.places import DEFAULT_CONFIG, hinted
+from edge_infer.errors import EdgeInferError
+from edge_infer.supervisor.checks import counts
+from edge_infer.supervisor.control import ask, find_socket
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,24 +27,43 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints every problem, one a line; 0 without any, else 2."""
+    found = _ask_the_daemon(args.config)
+    if found is not None:
+        return _print(args.config, found["problems"], found["warnings"], found["counts"], ", for the daemon that runs")
+    root = os.geteuid() == 0
+    act_as_owner_of(args, hinted(args.config.absolute()))
     from edge_infer.config.compile import compile_config
 
     compiled = compile_config(args.config)
-    for problem in compiled.problems:
-        print(problem, flush=True)  # before the count, which goes to the other stream
-    for warning in compiled.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if compiled.plan is None:
-        count = len(compiled.problems)
-        print(f"{args.config}: {_count(count, 'problem')}", file=sys.stderr)
+    plan = compiled.plan
+    problems, warnings = [*map(str, compiled.problems)], [*map(str, compiled.warnings)]
+    if plan is not None and root:
+        warnings.append("no daemon runs with this file, so it was read as root: a service may be able to read less")
+    return _print(args.config, problems, warnings, counts(plan) if plan is not None else None)
+
+
+def _ask_the_daemon(config: Path) -> Any:
+    """What the daemon that runs this configuration finds, with its own eyes; None where there is no such daemon."""
+    try:
+        answer = ask(find_socket(config), {"do": "check", "config": str(config.absolute()), "program": sys.prefix})
+    except EdgeInferError:
+        return None
+    if "busy" in answer:
+        raise EdgeInferError(answer["busy"])
+    return None if "error" in answer else answer
+
+
+def _print(
+    config: Path, problems: Sequence[str], warnings: Sequence[str], found: Mapping[str, int] | None, by: str = ""
+) -> int:
+    say(problems)  # before the count, which goes to the other stream
+    say((f"warning: {warning}" for warning in warnings), sys.stderr)
+    if found is None:
+        print(f"{config}: {_count(len(problems), 'problem')}", file=sys.stderr)
         return 2
-    print(f"{args.config}: valid ({_summary(compiled.plan)})", file=sys.stderr)
+    summary = ", ".join(_count(number, noun) for noun, number in found.items())
+    print(f"{config}: valid{by} ({summary})", file=sys.stderr)
     return 0
-
-
-def _summary(plan: Plan) -> str:
-    parts = {"source": plan.sources, "model": plan.models(), "pipeline": plan.pipelines}
-    return ", ".join(_count(len(items), noun) for noun, items in parts.items())
 
 
 def _count(number: int, noun: str) -> str:

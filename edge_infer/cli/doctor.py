@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
-from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.cli.owner import act_as_owner_of
+from edge_infer.cli.say import say
+from edge_infer.config.places import DEFAULT_CONFIG, hinted
+from edge_infer.doctor.daemon import daemon
 from edge_infer.errors import ConfigError
 
 
@@ -21,13 +25,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints a line a finding; 1 when one of them keeps the daemon from working, else 0."""
+    config = (args.config or DEFAULT_CONFIG).absolute()
+    running = [] if args.sandbox else [daemon(config)]
+    identity = act_as_owner_of(args, hinted(config))
     from edge_infer.doctor.examination import examine
+    from edge_infer.doctor.user import user
     from edge_infer.doctor.walls import each_wall
 
     if args.config and not args.config.exists():
         raise ConfigError(f"{args.config} does not exist")
     failed = False
-    for finding in each_wall() if args.sandbox else examine(args.config or DEFAULT_CONFIG):
-        print(json.dumps(asdict(finding)) if args.json else finding, flush=True)
+    for finding in chain(running, user(identity), each_wall() if args.sandbox else examine(config)):
+        say([json.dumps(asdict(finding)) if args.json else finding])
         failed = failed or finding.level == "fail"
     return 1 if failed else 0

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import secrets
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
+from edge_infer.cli.owner import act_as_owner_of, check_output, make_output, shut_in
+from edge_infer.cli.say import say
 from edge_infer.codec import dumps, encode
 from edge_infer.config.plan import ModelPlan, PipelinePlan
 from edge_infer.errors import ConfigError, InputError
 from edge_infer.messages import Task
+from edge_infer.models.plan_files import files_of
 from edge_infer.models.request import ModelRequest
+from edge_infer.sandbox import Fence
 
 if TYPE_CHECKING:
     from edge_infer.engine.frame import Frame
@@ -45,16 +51,24 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints one line of JSON an input; 1 if a file could not be read, the others are done all the same."""
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
+    user = act_as_owner_of(args, None, make_output(args.annotate, folder=True))
     if args.annotate:
-        _make_folder(args.annotate)
+        _check_folder(args.annotate)
+    check_output(args.annotate, user, folder=True)
     model = _resolve(args)
     if args.annotate and model.input.takes != "image":
         raise ConfigError(f"--annotate draws into pictures, but {model.title} takes {model.input.takes}; leave it out")
 
+    plan = PipelinePlan("infer", "infer", model, model.threshold)
+    drawn = [str(args.annotate.absolute())] if args.annotate else []
+    inputs = [str(Path(path).absolute()) for path in args.inputs]
+    shut_in(args, user, Fence(files=(*inputs, *files_of(model)), writes=tuple(drawn)))
+    from edge_infer.engine.chatter import without_chatter
     from edge_infer.engine.model import LoadedModel
 
-    plan = PipelinePlan("infer", "infer", model, model.threshold)
-    with LoadedModel(plan) as loaded:
+    with ExitStack() as stack:
+        with without_chatter():
+            loaded = stack.enter_context(LoadedModel(plan))
         return _run_all(plan, loaded, args.inputs, args.annotate)
 
 
@@ -83,6 +97,7 @@ def _run_all(plan: PipelinePlan, model: LoadedModel, inputs: Iterable[str], fold
     drawn: set[Path] = set()
     for path in inputs:
         try:
+            _check_file(path)
             for found in find_in_file(model, plan.model.input, path):
                 done += 1
                 result = encode(compose(found.findings, found.frame, time.monotonic()).result(done))
@@ -92,9 +107,15 @@ def _run_all(plan: PipelinePlan, model: LoadedModel, inputs: Iterable[str], fold
                 if folder and isinstance(found.frame, Frame):
                     _draw(found.frame, found.findings, _free_name(folder, Path(path).stem, drawn))
         except InputError as error:
-            print(f"edge-infer: {error}", file=sys.stderr)
+            say([f"edge-infer: {error}"], sys.stderr)
             failed += 1
     return 1 if failed else 0
+
+
+def _check_file(path: str) -> None:
+    """A folder is closed to this process, but not for lack of permissions."""
+    if Path(path).is_dir():
+        raise InputError(f"{path}: {os.strerror(errno.EISDIR)}")
 
 
 def _draw(frame: Frame, findings: Findings, path: Path) -> None:
@@ -109,11 +130,9 @@ def _draw(frame: Frame, findings: Findings, path: Path) -> None:
         raise InputError(f"{path}: the annotated picture cannot be written: {error.strerror or error}") from error
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--annotate {folder}: cannot be used as a folder: {error.strerror or error}") from error
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--annotate {folder}: cannot be used as a folder: it is none")
 
 
 def _free_name(folder: Path, stem: str, used: set[Path]) -> Path:

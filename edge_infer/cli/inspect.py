@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from edge_infer.cli.owner import act_as_owner_of
 from edge_infer.codec import encode
 from edge_infer.errors import ModelError, StartError
 from edge_infer.models.draft import draft
@@ -39,6 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 for a model that can be used, 1 for one that cannot; what can be said about it is printed all the same."""
     path = args.model.absolute()
+    act_as_owner_of(args, None)
     if args.manifest:
         return _manifest(ModelRequest(path.stem, str(path)))
     try:

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_infer.cli import models_running, models_use, models_wait, promotion, signing
+from edge_infer.cli import catalogues, models_running, models_use, models_wait, promotion, signing
 from edge_infer.cli.action import add_action, add_config
-from edge_infer.cli.owner import act_as_owner_of
+from edge_infer.cli.owner import act_as_owner_of, make_state_dir
 from edge_infer.config.places import hinted
 from edge_infer.errors import ConfigError
 
 if TYPE_CHECKING:
     from edge_infer.models.acquire import Arrival
-    from edge_infer.models.catalogue import Offer
+    from edge_infer.models.catalogue import Example, Offer
     from edge_infer.models.library import Library, Stored
 
 MIRROR: Final = "EDGE_INFER_MIRROR"
@@ -28,9 +28,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.epilog = "example: edge-infer models pull person-present"
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add_config(add_action(actions, "list", "packages of the store, and models of the catalogue", "", _list))
+    purpose = "packages of the store, and models of the catalogue"
+    catalogues.add_choice(add_config(add_action(actions, "list", purpose, "", _list)))
     purpose = "one package or model of the catalogue, with all that is known about it"
-    show = add_config(add_action(actions, "show", purpose, "person-present", _show))
+    show = catalogues.add_choice(add_config(add_action(actions, "show", purpose, "person-present", _show)))
     show.add_argument("name", metavar="NAME[@VERSION]", help="as list prints it; or a model of the configuration")
     purpose = "tries a package of yours and copies it into the store"
     into = add_config(add_action(actions, "add", purpose, "person/1.2.0", _add))
@@ -38,12 +39,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     for others in (models_running, promotion, models_use, models_wait):
         others.add(actions)
     purpose = "fetches a model of the catalogue, tries it and puts it into the store"
-    fetch = add_config(add_action(actions, "pull", purpose, "person-present --from downloads", _pull))
+    example = "person-present --from downloads"
+    fetch = catalogues.add_choice(add_config(add_action(actions, "pull", purpose, example, _pull)))
     fetch.add_argument("name", metavar="NAME[@VERSION]", help="of the catalogue, as list prints it")
     fetch.add_argument("--mirror", metavar="URL", default=os.environ.get(MIRROR) or None, help=f"default: ${MIRROR}")
     fetch.add_argument(
         "--from", dest="folder", metavar="DIR", type=Path, help="take the file from a folder, without internet"
     )
+    catalogues.add(actions)
     signing.add(actions)
 
 
@@ -54,34 +57,39 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _library(args: argparse.Namespace) -> Library:
+    state_dir = hinted(args.config).absolute()
+    act_as_owner_of(args, state_dir)
     from edge_infer.models.library import Library
 
-    return Library(hinted(args.config) / "models")
+    return Library(state_dir / "models")
+
+
+def _writable_library(args: argparse.Namespace) -> Library:
+    state_dir = hinted(args.config).absolute()
+    act_as_owner_of(args, state_dir, make_state_dir(state_dir))
+    return _library(args)
 
 
 def _list(args: argparse.Namespace) -> int:
-    from edge_infer.models.catalogue import read_catalogue
-
-    _print(_table(_rows(_library(args).packages(), read_catalogue().values())))
+    packages = _library(args).packages()
+    _print(_table(_rows(packages, catalogues.offers(args).values())))
     return 0
 
 
 def _add(args: argparse.Namespace) -> int:
     from edge_infer.models.acquire import add as add_package
 
-    library = _library(args)
-    act_as_owner_of(library.folder.parent)
+    library = _writable_library(args)
     _tell(add_package(args.path.absolute(), library))
     return 0
 
 
 def _pull(args: argparse.Namespace) -> int:
     from edge_infer.models.acquire import pull
-    from edge_infer.models.catalogue import choose, read_catalogue
+    from edge_infer.models.catalogue import choose
 
-    library = _library(args)
-    act_as_owner_of(library.folder.parent)
-    offer = choose(read_catalogue(), args.name)
+    library = _writable_library(args)
+    offer = choose(catalogues.offers(args), args.name)
     with _Bar(offer.title) as bar:
         arrival = pull(offer, library, bar, args.mirror, args.folder.absolute() if args.folder else None)
     _tell(arrival)
@@ -108,11 +116,9 @@ def _rows(stored: Sequence[Stored], offers: Iterable[Offer]) -> Iterable[tuple[s
 
 
 def _show(args: argparse.Namespace) -> int:
-    from edge_infer.models.catalogue import read_catalogue
-
     name, running = args.name, models_running.serving(args.config, args.name)
     packages = _library(args).find(name)
-    offers = [offer for offer in read_catalogue().values() if name in (offer.name, offer.title)]
+    offers = [offer for offer in catalogues.offers(args).values() if name in (offer.name, offer.title)]
     if not packages and not offers and not running:
         raise ConfigError(
             f"neither the store nor the catalogue has {name}; edge-infer models list shows what they have"
@@ -121,18 +127,19 @@ def _show(args: argparse.Namespace) -> int:
     for package in packages:
         _print([f"{package.title}: in the store", *_table([("folder", str(package.folder)), *_known(package)])])
     for offer in offers:
-        listed = offer.listed
-        rows = [
-            ("about", listed.about),
-            ("address", listed.url),
-            ("size", f"{listed.bytes} bytes"),
-            ("sha256", listed.sha256),
-            ("licence", listed.licence),
-            ("source", listed.source),
-            ("example", _example(offer)),
-        ]
-        _print([f"{offer.title}: in the catalogue", *_table(rows), "manifest:", *_indented(offer.manifest())])
+        _print([f"{offer.title}: in the catalogue", *_table(_listed(offer))])
+        manifest = offer.manifest()
+        _print(["manifest:", *_indented(manifest)] if manifest else [])
     return 0
+
+
+def _listed(offer: Offer) -> Iterable[tuple[str, str]]:
+    listed = offer.listed
+    said = {"about": listed.about, "address": offer.place, "size": f"{listed.bytes} bytes", "sha256": listed.sha256}
+    said |= {"licence": listed.licence, "source": listed.source}
+    said |= {"example": _example(offer.listed.example) if offer.listed.example else ""}
+    yield from ((key, text) for key, text in said.items() if text)
+    yield from (("file", f"{name}, {beside.bytes} bytes") for name, beside in listed.files.items())
 
 
 def _known(package: Stored) -> Iterable[tuple[str, str]]:
@@ -145,8 +152,7 @@ def _known(package: Stored) -> Iterable[tuple[str, str]]:
     yield "use it", f"models: {{NAME: {{use: {package.title}}}}} in the configuration"
 
 
-def _example(offer: Offer) -> str:
-    example = offer.listed.example
+def _example(example: Example) -> str:
     labels = ", ".join(expected.label for expected in example.expect)
     return f"{labels} in {example.input}" + (f" of {example.of}" if example.of else "")
 

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from edge_infer.cli.action import Actions, add_action, add_config
 from edge_infer.cli.delegates import delegate_lines
+from edge_infer.cli.say import say
 from edge_infer.codec import ABSENT, decode
+from edge_infer.config.sentences import suggestion
 from edge_infer.errors import EdgeInferError
 from edge_infer.messages import ModelStatus, ShadowStatus
 from edge_infer.models.serving import Happened, What
@@ -47,10 +49,12 @@ def run(args: argparse.Namespace) -> int:
     answer = _ask(args, {"do": "models", "action": args.action, "name": getattr(args, "name", None)})
     if args.action == "history":
         told = [decode(Happened, each) for each in answer["history"]]
-        for line in _lines([each for each in told if args.name in (None, each.model)]):
-            print("".join(letter if letter.isprintable() else " " for letter in line))
+        told = [each for each in told if args.name in (None, each.model)]
+        if args.name is not None and not told:
+            _check_known(args.name, args.config)
+        say(_lines(told))
     else:
-        print(answer["done"])
+        say([answer["done"]])
     return 0
 
 
@@ -59,6 +63,13 @@ def _ask(args: argparse.Namespace, request: dict[str, Any]) -> Any:
     if "error" in answer:
         raise EdgeInferError(answer["error"])
     return answer
+
+
+def _check_known(name: str, config: Path) -> None:
+    """Raises `EdgeInferError` for a model that the daemon never heard of: the name is a slip."""
+    known = ask(find_socket(config), {"do": "status"}, timeout=30.0)["models"]
+    if name not in known:
+        raise EdgeInferError(f"there is no model {name!r}; {suggestion(name, known)}")
 
 
 def _lines(history: list[Happened]) -> Iterator[str]:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _digest(store: Path, title: str) -> str:
     """The digest of the model file of a package; raises `ConfigError` unless it is in the store."""
-    from edge_infer.models.files import LARGEST_MODEL, read_whole
+    from edge_infer.models.files import LARGEST_MODEL
     from edge_infer.models.library import Library
     from edge_infer.models.package import find_package
 
@@ -51,7 +51,8 @@ def _digest(store: Path, title: str) -> str:
     if not found:
         raise ConfigError(f"{store} holds no {title}; edge-infer models add PATH puts a package there")
     try:
-        return hashlib.sha256(read_whole(find_package(found[0].folder).file, LARGEST_MODEL)).hexdigest()
+        package = find_package(found[0].folder)
+        return hashlib.sha256(package.content(package.file, LARGEST_MODEL)).hexdigest()
     except ModelError as error:
         raise ConfigError(f"{title} cannot be used: {error}") from error
 

@@ -4,40 +4,24 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import sys
-import time
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 from edge_infer.cli.action import Actions, add_action, add_config
 from edge_infer.cli.argument import argument
 from edge_infer.cli.config_edit import read
+from edge_infer.cli.waiting import Look, wait
 from edge_infer.codec import ABSENT, decode
-from edge_infer.config.units import format_duration, parse_duration
-from edge_infer.config.words import plain
+from edge_infer.config.units import parse_seconds
 from edge_infer.errors import ConfigError
 from edge_infer.messages import ModelStatus
-from edge_infer.supervisor.control import NotRunningError, ask, find_socket
+from edge_infer.supervisor.control import ask, find_socket
 from edge_infer.supervisor.status import Status
 
-PAUSE: Final = 0.5
-"""Seconds between two looks."""
-MOST: Final = 1000
-"""Characters of a line."""
 HINT: Final = (
     "a model is through its probation after 100 frames, or after a minute with at least ten; edge-infer status tells "
     "whether its source gives any"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What is known at one moment, in lines; ``code`` is how it ended, None while it goes on."""
-
-    lines: tuple[str, ...]
-    code: int | None = None
 
 
 def add(actions: Actions) -> None:
@@ -45,26 +29,13 @@ def add(actions: Actions) -> None:
     purpose = "waits until models are through their probation; 1 when one is not"
     stay = add_config(add_action(actions, "wait", purpose, "faces --timeout 10m", run))
     stay.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
-    stay.add_argument("--timeout", metavar="TIME", type=argument(parse_duration), default=300.0, help="default: 5m")
+    stay.add_argument("--timeout", metavar="TIME", type=argument(parse_seconds), default=300.0, help="default: 5m")
 
 
 def run(args: argparse.Namespace) -> int:
     """0 active; 1 rejected, rolled back, or not through in time; 2 when the configuration is rejected."""
-    socket, end = find_socket(args.config), time.monotonic() + args.timeout
-    look, shown = _look(socket, args.config, args.name), Look(())
-    while look.code is None and (left := end - time.monotonic()) > 0:
-        if look != shown and sys.stderr.isatty():
-            _print(look.lines, sys.stderr)
-        shown = look
-        time.sleep(min(PAUSE, left))
-        try:
-            look = _look(socket, args.config, args.name)
-        except NotRunningError as error:  # it did run; it is being started again
-            look = Look((str(error),))
-    _print(look.lines, sys.stderr if look.code != 0 else sys.stdout)
-    if look.code is None:
-        print(f"edge-infer: that is all after {format_duration(args.timeout)}; {HINT}", file=sys.stderr)
-    return 1 if look.code is None else look.code
+    socket = find_socket(args.config)
+    return wait(lambda: _look(socket, args.config, args.name), args.timeout, HINT)
 
 
 def judged(status: Status, digest: str, name: str | None) -> Look:
@@ -82,7 +53,7 @@ def judged(status: Status, digest: str, name: str | None) -> Look:
     bad = {key: model for key, model in models.items() if model.state in ("rejected", "rolled_back")}
     lines = tuple(_line(key, model) for key, model in (bad or models).items())
     if bad:
-        return Look(lines, None if any(map(_is_going_back, bad.values())) else 1)
+        return Look(lines, 1)
     return Look(lines, 0 if all(model.state == "active" for model in models.values()) else None)
 
 
@@ -91,19 +62,8 @@ def _look(socket: Path, config: Path, name: str | None) -> Look:
     return judged(status, hashlib.sha256(read(config)).hexdigest(), name)
 
 
-def _is_going_back(model: ModelStatus) -> bool:
-    """Whether it is rolled back, and serves until the one before is loaded: what serves is not known yet."""
-    return model.state == "rolled_back" and model.sha is not None and model.sha == model.candidate
-
-
 def _line(name: str, model: ModelStatus) -> str:
     serving = f"{model.version or 'a file'} ({model.sha})" if model.sha else "nothing"
     if model.reason is ABSENT:
         return f"{name}: {model.state}, {serving} serves"
     return f"{name}: {model.state}: {model.reason}; {serving} serves"
-
-
-def _print(lines: Iterable[str], file: TextIO) -> None:
-    """What others wrote does not write to the terminal."""
-    for line in lines:
-        print(plain(line, MOST), file=file)

@@ -8,7 +8,9 @@ from typing import Final
 
 from edge_infer.cli.processes import Use
 from edge_infer.codec import ABSENT, Absent
+from edge_infer.config.units import rough_duration
 from edge_infer.config.words import plain
+from edge_infer.messages import SourceHealth
 from edge_infer.supervisor.status import Status, held_back
 
 MOST: Final = 500
@@ -33,7 +35,7 @@ def panel(look: Look, before: Look | None, width: int) -> list[str]:
 
 def _head(look: Look, before: Look | None) -> Iterator[str]:
     status, outbox = look.status, look.status.outbox
-    yield f"edge-infer {status.version}, up {duration(status.uptime)}, {status.runtime or 'no engine yet'}"
+    yield f"edge-infer {status.version}, up {rough_duration(status.uptime)}, {status.runtime or 'no engine yet'}"
     yield f"broker  {'ok  ' if status.broker.connected else 'DOWN'}  {status.broker.text}"
     if outbox is not None:
         earlier = before.status.outbox if before is not None else None
@@ -51,9 +53,19 @@ def _head(look: Look, before: Look | None) -> Iterator[str]:
         yield f"last    {status.last_error.ts} {status.last_error.text}"
 
 
+def pace_of(source: SourceHealth) -> str:
+    """How much comes from a source: pictures or lines, or the samples of a signal."""
+    return f"{source.fps:g} fps" if source.rate is ABSENT else f"{source.rate:g} samples/s"
+
+
+def _pace(source: SourceHealth) -> str:
+    """The same in a column of frames a second."""
+    return f"{source.fps:.1f}" if source.rate is ABSENT else f"{source.rate:g}/s"
+
+
 def _sources(status: Status) -> Iterator[str]:
     rows = [
-        (name, source.state, f"{source.fps:.1f}", str(source.faults or 0), _said(source.error))
+        (name, source.state, _pace(source), str(source.faults or 0), _said(source.error))
         for name, source in status.sources.items()
     ]
     yield from table(("SOURCE", "STATE", ">FPS", ">LEFT OUT", ""), rows)
@@ -86,7 +98,7 @@ def _rooms(look: Look) -> Iterator[str]:
         use = look.use.get(room.pid or 0)
         cpu = f"{use.cpu:.0%}" if use and use.cpu is not None else "-"
         memory = f"{use.memory / 1e6:.0f} MB" if use else "-"
-        up = duration(room.uptime) if room.pid else "is being started"
+        up = rough_duration(room.uptime) if room.pid else "is being started"
         rows.append((name, str(room.pid or "-"), up, cpu, memory, str(room.restarts)))
     yield from table(("ROOM", ">PID", "UP", ">CPU", ">MEMORY", ">RESTARTS"), rows)
 
@@ -113,13 +125,3 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
             for cell, width, to_right in zip(row, widths, right, strict=True)
         ]
         yield "  ".join(shown).rstrip()
-
-
-def duration(seconds: float) -> str:
-    """Short, for people."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

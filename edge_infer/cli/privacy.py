@@ -9,7 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.cli.owner import act_as_owner_of
+from edge_infer.config.places import DEFAULT_CONFIG, hinted
+from edge_infer.sandbox import privileges
 
 if TYPE_CHECKING:
     from edge_infer.privacy.audit import Audit
@@ -31,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
     """0 when nothing left and every deliberate leak was seen, else 1."""
     from edge_infer.privacy.audit import audit, leave_the_network
 
-    found = audit(args.config, args.seconds, leave_the_network())
+    no_capture = leave_the_network()
+    act_as_owner_of(args, hinted(args.config.absolute()), alone=0 if no_capture else privileges.CAPTURE)
+    found = audit(args.config, args.seconds, no_capture)
     print(json.dumps({**asdict(found), "passed": found.passed}) if args.json else "\n".join(_lines(found)))
     return 0 if found.passed else 1
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from edge_infer.cli.say import say
 from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.errors import EdgeInferError
 from edge_infer.supervisor.control import ask, find_socket
@@ -25,7 +26,6 @@ def run(args: argparse.Namespace) -> int:
     if answer.get("state") == "applied":
         print(f"applied {answer['digest'][:8]}")
         return 0
-    for error in answer.get("errors", []):
-        print(error, file=sys.stderr)
+    say(answer.get("errors", []), sys.stderr)
     print("edge-infer: the configuration is rejected; what ran goes on", file=sys.stderr)
     return 2

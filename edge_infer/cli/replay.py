@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edge_infer.cli.owner import act_as_owner_of, check_output, make_output, shut_in
 from edge_infer.codec import dumps, encode
-from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.config.places import DEFAULT_CONFIG, hinted
 from edge_infer.errors import ConfigError
+from edge_infer.sandbox.identity import Identity
+from edge_infer.sandbox.needs import replay_fence
 
 if TYPE_CHECKING:
     from edge_infer.config.plan import PipelinePlan, Plan, SourcePlan
@@ -60,9 +63,13 @@ def run(args: argparse.Namespace) -> int:
     """Prints one line of JSON a message, or the events in which two configurations differ."""
     if args.compare:
         return _compare(args)
+    user = act_as_owner_of(args, hinted(args.config.absolute()), make_output(args.annotate))
+    plan = _plan(args.config)
+    check_output(args.annotate, user)
+    _shut_in(args, user, [plan])
     from edge_infer.engine.replay import KINDS
 
-    chosen = list(_chosen(_plan(args.config), args.pipeline, args.source))
+    chosen = list(_chosen(plan, args.pipeline, args.source))
     if args.annotate and sum(len(each.shown) for each in chosen) != 1:
         names = ", ".join(pipeline.name for each in chosen for pipeline in each.shown)
         raise ConfigError(f"--annotate draws one pipeline: choose one of {names} with --pipeline")
@@ -76,14 +83,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(config: Path) -> Plan:
-    from edge_infer.config.compile import compile_config
+    from edge_infer.config.in_child import compile_in_child
 
-    compiled = compile_config(config)
+    compiled = compile_in_child(config)
     if compiled.plan is None:
         for problem in compiled.problems:
             print(problem, file=sys.stderr)
         raise ConfigError(f"{config} cannot be used as it is")
     return compiled.plan
+
+
+def _shut_in(args: argparse.Namespace, user: Identity | None, plans: list[Plan]) -> None:
+    """Before any source or model is loaded."""
+    fence = replay_fence(plans, args.source)
+    written = () if args.annotate is None else (str(args.annotate.absolute()),)
+    shut_in(args, user, replace(fence, writes=(*fence.writes, *written)))
 
 
 def _chosen(plan: Plan, name: str | None, recording: str | None) -> Iterator[_Chosen]:
@@ -117,11 +131,14 @@ def _drawn(chosen: _Chosen, path: Path) -> Iterator[Replayed]:
 
 def _compare(args: argparse.Namespace) -> int:
     """Prints events that only one of two configurations tells of, in order."""
+    user = act_as_owner_of(args, hinted(args.compare[0].absolute()))
+    plans = [_plan(config) for config in args.compare]
+    _shut_in(args, user, plans)
     from edge_infer.engine.difference import difference, told
 
     one, other = (
-        [event for each in _chosen(_plan(config), args.pipeline, args.source) for event in told(each.run())]
-        for config in args.compare
+        [event for each in _chosen(plan, args.pipeline, args.source) for event in told(each.run())]
+        for plan in plans
     )  # fmt: skip
     print(f"--- {args.compare[0]}: {len(one)} events")
     print(f"+++ {args.compare[1]}: {len(other)} events")

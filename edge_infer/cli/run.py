@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
-from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.config.places import DEFAULT_CONFIG, hinted
 from edge_infer.logs import LEVELS, configure
+from edge_infer.sandbox.root import give_up_root
 from edge_infer.supervisor.daemon import Daemon
+from edge_infer.supervisor.handover import hand_over
+
+log = logging.getLogger(__name__)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,4 +25,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 after SIGTERM or Ctrl-C; 2 for a bad configuration, 3 when it cannot start here."""
     configure("supervisor", args.log_level)
-    return Daemon(args.config.absolute(), args.log_level).run()
+    config = args.config.absolute()
+    state_dir = hinted(config).absolute()
+    user = give_up_root(state_dir, lambda identity: hand_over(state_dir, identity))
+    if user is not None:
+        log.info("started by root, running as %s (uid %d, gid %d)", user.name, user.uid, user.gid)
+    return Daemon(config, args.log_level).run()

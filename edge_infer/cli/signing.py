@@ -1,19 +1,17 @@
-"""``edge-infer models sign`` and ``verify``: for the person who releases a model package."""
+"""``edge-infer models sign`` and ``verify``: for the person who releases model packages, or a catalogue of them."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from edge_infer.cli.action import Actions, add_action
-from edge_infer.errors import ConfigError, ModelError
+from edge_infer.cli.say import complain
+from edge_infer.errors import ModelError
 
-if TYPE_CHECKING:
-    from edge_infer.models.request import TrustedKey
-
-_PACKAGE: Final = "a package's folder, or X.tflite with X.yaml beside it"
+_PACKAGE: Final = "a package's folder, X.tflite with X.yaml beside it, or a catalogue (.yaml)"
 
 
 def add(actions: Actions) -> None:
@@ -37,36 +35,28 @@ def add(actions: Actions) -> None:
 
 
 def _sign(args: argparse.Namespace) -> int:
-    from edge_infer.models.release import prepare, signature_file
+    from edge_infer.models.release import signable, write_signature
     from edge_infer.models.signature import private_key
 
     key = private_key(args.key) if args.key else None
-    package = prepare(args.path.absolute())
+    signed = signable(args.path.absolute())
     if key is None:
-        sys.stdout.buffer.write(package.written)
+        sys.stdout.buffer.write(signed.written)
         return 0
-    place = signature_file(package, key)
-    print(f"edge-infer: {package.title} is signed: {place}", file=sys.stderr)
+    write_signature(signed, key)
+    print(f"edge-infer: {signed.title} is signed: {signed.place}", file=sys.stderr)
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
     from edge_infer.models.release import verify
+    from edge_infer.models.signature import trusted_keys
 
-    keys = _keys(args.keys)
+    keys = trusted_keys(args.keys)
     try:
-        package = verify(args.path.absolute(), keys)
+        title = verify(args.path.absolute(), keys)
     except ModelError as error:
-        print(f"edge-infer: {error}", file=sys.stderr)
+        complain(error)
         return 1
-    print(f"edge-infer: {package.title} is signed, and all of its files are as they were then", file=sys.stderr)
+    print(f"edge-infer: {title} is signed, and all of its files are as they were then", file=sys.stderr)
     return 0
-
-
-def _keys(path: Path) -> list[TrustedKey]:
-    from edge_infer.models.signature import trusted_key
-
-    files = sorted(path.glob("*.pem")) if path.is_dir() else [path]
-    if not files:
-        raise ConfigError(f"{path} holds no key (*.pem)")
-    return [trusted_key(file) for file in files]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
+from edge_infer.cli.argument import argument
 from edge_infer.cli.delegates import delegate_lines
-from edge_infer.cli.panel import duration
+from edge_infer.cli.panel import pace_of
+from edge_infer.cli.say import as_json, say
+from edge_infer.cli.status_wait import wait_until_it_serves
 from edge_infer.codec import ABSENT, decode
 from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.config.units import parse_seconds, rough_duration
 from edge_infer.models.fastpath import LEAST_GAIN
 from edge_infer.supervisor.control import ask, find_socket
 from edge_infer.supervisor.status import Status, held_back
@@ -19,22 +22,28 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.epilog = "example: edge-infer status --json"
+    parser.add_argument(
+        "--wait", action="store_true", help="until every pipeline has had an outcome or lacks its source; else 1"
+    )
+    parser.add_argument("--timeout", metavar="TIME", type=argument(parse_seconds), default=120.0, help="default: 2m")
+    parser.epilog = "example: edge-infer status --wait --timeout 1m"
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when a daemon answered, else 1."""
+    """0 when a daemon answered, and serves if it was waited for, else 1."""
+    if args.wait and (code := wait_until_it_serves(args.config, args.timeout)):
+        return code
     answer = ask(find_socket(args.config), {"do": "status"}, timeout=10.0)
     if args.json:
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        print(as_json(answer, indent=2))
     else:
-        print("\n".join(_lines(decode(Status, answer))))
+        say(_lines(decode(Status, answer)))
     return 0
 
 
 def _lines(status: Status) -> list[str]:
     config = status.config
-    lines = [f"edge-infer {status.version}, up {duration(status.uptime)}, {status.runtime or 'no engine yet'}"]
+    lines = [f"edge-infer {status.version}, up {rough_duration(status.uptime)}, {status.runtime or 'no engine yet'}"]
     lines.append(f"broker    {'ok  ' if status.broker.connected else 'DOWN'}  {status.broker.text}")
     if status.outbox is not None:
         lost = ", ".join(f"{count} {reason}" for reason, count in status.outbox.lost.items()) or "none"
@@ -52,7 +61,7 @@ def _lines(status: Status) -> list[str]:
     for name, source in status.sources.items():
         error = f"  {source.error}" if source.error is not ABSENT else ""
         faults = f", {source.faults} left out" if source.faults is not ABSENT else ""
-        lines.append(f"source    {name}: {source.state}, {source.fps:g} fps{faults}{error}")
+        lines.append(f"source    {name}: {source.state}, {pace_of(source)}{faults}{error}")
     for name, pipeline in status.pipelines.items():
         latency = f", p95 {pipeline.latency_ms.p95:g} ms" if pipeline.latency_ms else ""
         error = f"  {pipeline.error}" if pipeline.error is not ABSENT else ""
@@ -67,7 +76,7 @@ def _lines(status: Status) -> list[str]:
         lines.append(f"model     {name}: {' '.join(word for word in words if word)}{reason}")
         lines += [f"          {line}" for line in delegate_lines(model)]
     for name, room in status.rooms.items():
-        state = f"pid {room.pid}, up {duration(room.uptime)}" if room.pid else "is being started"
+        state = f"pid {room.pid}, up {rough_duration(room.uptime)}" if room.pid else "is being started"
         lines.append(f"room      {name}: {state}, {room.restarts} restarts")
     if status.last_error is not None:
         lines.append(f"last error at {status.last_error.ts}: {status.last_error.text}")

@@ -77,7 +77,7 @@ class Painter:
 
     def _state(self, state: State) -> str:
         if isinstance(state.counts, Mapping):
-            text = ", ".join(f"{count} {label}" for label, count in state.counts.items()) or "nothing"
+            text = ", ".join(f"{count} {label}" for label, count in state.counts.items() if count) or "nothing"
         elif isinstance(state.class_, str):
             text = state.class_
         elif isinstance(state.anomaly, Anomaly):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import select
 import shutil
@@ -19,6 +18,7 @@ from typing import Any, Final
 
 from edge_infer.cli.panel import Look, panel
 from edge_infer.cli.processes import Processes
+from edge_infer.cli.say import as_json
 from edge_infer.codec import decode
 from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.errors import ConfigError, EdgeInferError
@@ -80,7 +80,7 @@ def _answers(path: Path, args: argparse.Namespace, ended: Ended) -> Iterator[Any
 def _print_lines(path: Path, args: argparse.Namespace) -> None:
     for answer in _answers(path, args, _sleep):
         if not isinstance(answer, str):
-            print(json.dumps(answer, separators=(",", ":"), ensure_ascii=False), flush=True)
+            print(as_json(answer, separators=(",", ":")), flush=True)
 
 
 def _print_panels(path: Path, args: argparse.Namespace) -> None:

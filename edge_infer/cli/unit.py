@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.cli.owner import act_as_owner_of
+from edge_infer.config.places import DEFAULT_CONFIG, hinted
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -17,10 +18,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints it; 2 and every problem when the configuration is wrong."""
+    config = args.config.absolute()
+    act_as_owner_of(args, hinted(config))
     from edge_infer.config.compile import compile_config
     from edge_infer.dropin import drop_in
 
-    config = args.config.absolute()
     compiled = compile_config(config)
     for problem in compiled.problems:
         print(problem, file=sys.stderr)

@@ -11,9 +11,10 @@ from typing import Final
 
 from edge_infer.cli.argument import argument
 from edge_infer.cli.moments import parse_moment
+from edge_infer.cli.say import say
 from edge_infer.codec import decode
 from edge_infer.config.places import DEFAULT_CONFIG
-from edge_infer.config.units import parse_duration
+from edge_infer.config.units import parse_seconds
 from edge_infer.errors import EdgeInferError
 from edge_infer.rooms import WhyAnswer
 from edge_infer.supervisor.control import ask, find_socket
@@ -27,7 +28,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.add_argument("--pipeline", metavar="P", help="only of this one")
     when = parser.add_mutually_exclusive_group()
-    when.add_argument("--last", metavar="TIME", type=argument(parse_duration), help="how far back; default: 10m")
+    when.add_argument("--last", metavar="TIME", type=argument(parse_seconds), help="how far back; default: 10m")
     at = "a minute before and after 8:45, 2026-11-25T08:45 or '3m ago'"
     when.add_argument("--at", metavar="TIME", type=argument(_moment), help=at)
     parser.add_argument("--label", metavar="L", help="only about this label")
@@ -42,10 +43,8 @@ def run(args: argparse.Namespace) -> int:
     if error := said.get("error"):
         raise EdgeInferError(str(error))
     answer = decode(WhyAnswer, said)
-    for line in answer.lines or ("nothing was looked at that came close to being told",):
-        print(line)
-    for note in answer.notes:
-        print(note, file=sys.stderr)
+    say(answer.lines or ("nothing is remembered of that time that came close to being told",))
+    say(answer.notes, sys.stderr)
     return 0
 
 

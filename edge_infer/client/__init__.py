@@ -15,10 +15,12 @@ from edge_infer.client.updates import (
     UnreadableUpdate,
     Update,
 )
+from edge_infer.errors import EdgeInferError
 
 __all__ = [
     "Client",
     "DeviceUpdate",
+    "EdgeInferError",
     "EventUpdate",
     "ResultUpdate",
     "Series",

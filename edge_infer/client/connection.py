@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -27,9 +28,10 @@ from edge_infer.client.updates import (
 from edge_infer.codec import ABSENT
 from edge_infer.config.plan import MqttPlan, TlsPlan
 from edge_infer.errors import ConfigError, EdgeInferError, WireError
-from edge_infer.messages import Event, Result, State, timestamp
+from edge_infer.messages import Event, Health, Result, State, timestamp
 from edge_infer.publisher.backoff import Backoff
 from edge_infer.publisher.client import KEEPALIVE, equip, hang_up
+from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.topics import OFFLINE, ONLINE, Place
 from edge_infer.publisher.trouble import closed, explain, refusal, silent
 
@@ -84,9 +86,11 @@ class Client:
         self._refused: EdgeInferError | None = None
         self._silent_at = 0.0
         self._backoff = Backoff()
+        self._rarely = Rarely()
         self._waiting: deque[Update] = deque()
         self._ledger = Ledger()
         self._standings = Standings()
+        self._online: dict[str, tuple[bool, bool]] = {}  # the status of each device, and whether it came live
 
     def __enter__(self) -> Self:
         """Connects; raises `EdgeInferError` with what is wrong and what would be right."""
@@ -116,6 +120,10 @@ class Client:
     def standing(self, device: str, pipeline: str) -> Standing:
         """What is known of a pipeline now."""
         return self._standings.now(device, pipeline)
+
+    def health(self, device: str) -> Health | None:
+        """How a device does now; None while that is not known."""
+        return self._standings.health(device)
 
     def updates(self, seconds: float | None = None) -> Iterator[Update]:
         """Everything, as it comes, for this time or until `close`. A lost connection is made again, and told as
@@ -149,7 +157,13 @@ class Client:
         self._tell(self._standings.aged())
 
     def _connect(self) -> None:
-        """Raises `EdgeInferError`; returns once the broker has let us in, and has heard what we want to hear."""
+        """Raises `EdgeInferError`, which speaks of the arguments of `Client`; returns once we are subscribed."""
+        try:
+            self._dial()
+        except EdgeInferError as error:
+            raise EdgeInferError(re.sub(r"\bmqtt\.(tls\.)?", "", str(error))) from error
+
+    def _dial(self) -> None:
         plan = self._plan
         paho = Paho(
             CallbackAPIVersion.VERSION2,
@@ -190,7 +204,8 @@ class Client:
         try:
             self._connect()
         except EdgeInferError as error:
-            log.warning("%s", error)
+            if self._rarely.due(str(error)):
+                log.warning("%s (told once a minute)", error)
         else:
             self._backoff.reset()
 
@@ -199,13 +214,14 @@ class Client:
         if self._paho is not None:
             hang_up(self._paho)
             self._paho = None
+        self._online.clear()
         self._tell(self._standings.disconnected())
 
-    def _on_connect(self, paho: Paho, _data: Any, _flags: ConnectFlags, reason: Any, _properties: Any) -> None:
+    def _on_connect(self, paho: Paho, _data: Any, flags: ConnectFlags, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
             self._refused = EdgeInferError(refusal(reason.value, reason.getName(), self._plan).text)
             return
-        self._standings.connected()
+        self._standings.connected(session=flags.session_present)
         paho.subscribe(self._filter, qos=1)
 
     def _on_subscribe(self, _paho: Paho, _data: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
@@ -222,33 +238,39 @@ class Client:
             self._waiting.append(UnreadableUpdate(message.topic, "no topic of this version"))
             return
         try:
-            self._take(*found, bytes(message.payload))
+            self._take(*found, bytes(message.payload), live=not message.retain)
         except WireError as error:
             self._waiting.append(UnreadableUpdate(message.topic, str(error)))
 
-    def _take(self, device: str, place: Place, payload: bytes) -> None:
+    def _take(self, device: str, place: Place, payload: bytes, *, live: bool) -> None:
         if place.kind == "status":
-            self._take_status(device, payload)
+            self._take_status(device, payload, live=live)
         elif not payload:
             if place.kind == "state":
                 self._tell(self._standings.removed(device, place.name))
         else:
             record = read(place, payload)
             if isinstance(record, State):
-                self._tell(self._standings.state(device, place.name, record))
+                self._tell(self._standings.state(device, place.name, record, live=live))
             elif isinstance(record, (Result, Event)):
-                self._take_numbered(device, place.name, record)
+                self._take_numbered(device, place.name, record, live=live)
             else:
+                if isinstance(record, Health):
+                    self._tell(self._standings.spoken(device, record, live=live))
                 self._waiting.append(DeviceUpdate(device, record, place.name))
 
-    def _take_status(self, device: str, payload: bytes) -> None:
+    def _take_status(self, device: str, payload: bytes, *, live: bool) -> None:
         if payload not in (ONLINE, OFFLINE, b""):
             raise WireError(f"the status is 'online' or 'offline', not {payload[:32]!r}")
         online = payload == ONLINE
-        self._waiting.append(StatusUpdate(device, online))
-        self._tell(self._standings.status(device, online=online))
+        before = self._online.get(device)
+        self._online[device] = online, live
+        if before is None or before[0] != online or (live and not before[1]):  # not each time that it is said again
+            self._waiting.append(StatusUpdate(device, online, retained=not live))
+        self._tell(self._standings.status(device, online=online, live=live))
 
-    def _take_numbered(self, device: str, pipeline: str, record: Result | Event) -> None:
+    def _take_numbered(self, device: str, pipeline: str, record: Result | Event, *, live: bool) -> None:
+        self._tell(self._standings.spoken(device, record, pipeline, live=live))
         series = Series(device, pipeline, "event" if isinstance(record, Event) else "result", record.boot)
         missing = self._ledger.take(series, record.seq, replay=record.replay is not ABSENT)
         if missing is None:

@@ -39,10 +39,11 @@ class StateUpdate:
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """A device is there, or not."""
+    """A device is there, or not; ``retained``: a broker has kept that, and it may be so no more."""
 
     device: str
     online: bool
+    retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,22 @@
 """A configuration is read in a process of its own: ``python -m edge_infer.config FILE [--store]``.
 
 It prints one JSON object, a `Compiled`, and ends with 0 or 2. The supervisor runs it as a child, so that it loads
-neither pydantic nor a YAML parser and no file can crash it. The child that tries the models starts first: both load
-what they need at the same time.
+neither pydantic nor a YAML parser and no file can crash it. The process that tries the first model starts before it is
+known which one that is: both load what they need at the same time.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 from edge_infer.codec import dumps, encode
-from edge_infer.config.places import hinted
 from edge_infer.errors import StartError
+from edge_infer.models.answering import die_with_parent, own_output
 from edge_infer.models.probe import Probe
-from edge_infer.models.store import BLOBS
-
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,16 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--store", action="store_true", help="copy the models in use to <state_dir>/blobs")
     args = parser.parse_args(arguments)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    store = hinted(args.file.absolute()) / BLOBS if args.store else None
-    with Probe(store) as probe:
-        if store is None or store.is_dir():  # a guess, after which no folder is made
-            with suppress(StartError):  # who needs it tries again, and says so
-                probe.begin()
+    die_with_parent()
+    with own_output() as output, Probe() as probe:
+        with suppress(StartError):  # who needs it tries again, and says so
+            probe.begin()
         from edge_infer.config.compile import compile_config
 
         compiled = compile_config(args.file, store=args.store, probe=probe)
-    sys.stdout.buffer.write(dumps(encode(compiled)) + b"\n")
+        output.write(dumps(encode(compiled)) + b"\n")
     return 2 if compiled.problems else 0
 
 

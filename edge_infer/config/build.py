@@ -31,6 +31,7 @@ from edge_infer.config.plan import (
     PipelinePlan,
     Problem,
     ShadowPlan,
+    SignalPlan,
     SourcePlan,
     TlsPlan,
 )
@@ -40,12 +41,15 @@ from edge_infer.config.sentences import suggestion, unknown
 from edge_infer.config.shadow import unfit
 from edge_infer.config.source import SourceSection
 from edge_infer.config.sources import OtherSource
+from edge_infer.config.state_size import MAX_STATE_BYTES, state_bytes
 from edge_infer.config.words import shown
 from edge_infer.errors import ConfigError, SourceError, WireError
 from edge_infer.models.request import ModelRequest, Policy
+from edge_infer.readers.describing import describe
 from edge_infer.readers.sources import source_class, source_target
 from edge_infer.readers.sources.address import PLACE
 
+_OURS: Final = "edge_infer."
 DEFAULT_OVERLAP: Final = 0.1
 """The share of a tile that its neighbour shows, too."""
 LATE: Final = 1.5
@@ -121,6 +125,7 @@ class Builder:
             sha256=model.sha256.lower() if model.sha256 else None,
             roots=(str(self.files.folder), str(Path(state_dir, "models"))),
             policy=policy,
+            private=self.files.private,
         )
 
     def source(self, name: str, section: SourceSection) -> SourcePlan | None:
@@ -131,25 +136,47 @@ class Builder:
         kind: str = getattr(section, "kind", "")
         try:
             target = source_target(kind)
+            if not target.startswith(_OURS):
+                return self._foreign(steps, section, target)
             found = source_class(target)
         except ConfigError as error:
             self.problems.append(self.document.problem((*steps, "kind"), str(error)))
             return None
         before = len(self.files.problems)
         options = self._options(steps, section)
-        known = {item.name: item for item in dataclasses.fields(found.Options)}
-        if "fps" in known and section.fps is not None:
+        if any(item.name == "fps" for item in dataclasses.fields(found.Options)) and section.fps is not None:
             options["fps"] = section.fps
-        if isinstance(section, OtherSource) and not self._keys_fit(steps, options, known):
-            return None
         instance = self._instance(steps, found, options)
         if instance is None or not self._suits(steps, section, instance):
             return None
         if len(self.files.problems) == before:
             self._look_inside(steps, instance)
+        return self._source_plan(name, section, target, options, instance)
+
+    def _foreign(self, steps: Steps, section: SourceSection, target: str) -> SourcePlan | None:
+        """The same of a source of another package, whose code does not run here."""
+        options = self._options(steps, section)
+        found = describe(target, options, ".".join(map(str, steps)), section.fps)
+        if "fps" in found.known and section.fps is not None:
+            options["fps"] = section.fps
+        if not self._keys_fit(steps, options, found.known):
+            return None
+        if found.misfit:
+            self._misfit(steps, found.misfit)
+            return None
+        if not self._suits(steps, section, found):
+            return None
+        if found.problem:
+            self.files.wrong((*steps, "file" if "file" in found.known else "columns"), found.problem)
+        return self._source_plan(str(steps[1]), section, target, options, found)
+
+    @staticmethod
+    def _source_plan(
+        name: str, section: SourceSection, target: str, options: Mapping[str, JsonValue], instance: Any
+    ) -> SourcePlan:
         return SourcePlan(
             name=name,
-            kind=kind,
+            kind=getattr(section, "kind", ""),
             target=target,
             live=instance.live,
             network=instance.network,
@@ -162,6 +189,7 @@ class Builder:
             stdin=getattr(instance, "stdin", False),
             stills=getattr(instance, "stills", False),
             pause=_pause(instance, section.fps),
+            holds_writer=getattr(instance, "holds_writer", False),
         )
 
     def _suits(self, steps: Steps, section: SourceSection, instance: Any) -> bool:
@@ -225,13 +253,12 @@ class Builder:
             return [self.files.program((*steps, 0), value[0]), *value[1:]]
         return list(value) if isinstance(value, tuple) else value
 
-    def _keys_fit(self, steps: Steps, options: Mapping[str, Any], known: Mapping[str, dataclasses.Field[Any]]) -> bool:
+    def _keys_fit(self, steps: Steps, options: Mapping[str, Any], known: Mapping[str, bool]) -> bool:
         before = len(self.problems)
         for key in options:
             if key not in known:
                 self.problems.append(self.document.problem((*steps, key), unknown(key, known)))
-        for key, item in known.items():
-            required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        for key, required in known.items():
             if required and key not in options:
                 self.problems.append(self.document.problem((*steps, key), "is missing"))
         return len(self.problems) == before
@@ -241,10 +268,14 @@ class Builder:
         try:
             return found(decode(found.Options, dict(options), where))
         except WireError as error:
-            key, _, text = str(error).removeprefix(where).partition(": ")
-            below = tuple(key.strip(".").split(".")) if key else ()
-            self.problems.append(self.document.problem((*steps, *below), text))
+            self._misfit(steps, str(error))
             return None
+
+    def _misfit(self, steps: Steps, error: str) -> None:
+        """An option that the source does not take, as its record says."""
+        key, _, text = error.removeprefix(".".join(map(str, steps))).partition(": ")
+        below = tuple(key.strip(".").split(".")) if key else ()
+        self.problems.append(self.document.problem((*steps, *below), text))
 
     def _merged_input(self, steps: Steps, section: Pipeline, plan: ModelInput, source: SourcePlan | None) -> ModelInput:
         """How the model is fed, with what the pipeline overrules."""
@@ -289,7 +320,7 @@ class Builder:
         self._check_task(steps, section, model)
         threshold = model.threshold if section.threshold is None else section.threshold
         merged = self._merged(steps, section, model, source)
-        return PipelinePlan(
+        plan = PipelinePlan(
             name=name,
             source=source_name,
             model=merged,
@@ -312,6 +343,17 @@ class Builder:
             motion=self._motion(steps, section, model, source),
             **SceneBuilder(self.document, self.problems).parts(steps, section, model, cascade),
         )
+        self._check_state(steps, plan)
+        return plan
+
+    def _check_state(self, steps: Steps, plan: PipelinePlan) -> None:
+        if (size := state_bytes(plan)) > MAX_STATE_BYTES:
+            zones = f" in {len(plan.zones) + 1} rows, one for each zone and one for all" if plan.zones else ""
+            text = (
+                f"a state that counts these {len(plan.labels or ())} labels{zones} has up to {size} bytes, and at most "
+                f"{MAX_STATE_BYTES} are published: name fewer, or shorter ones, or give zones labels of their own"
+            )
+            self.problems.append(self.document.problem((*steps, "labels"), text))
 
     def _merged(self, steps: Steps, section: Pipeline, model: ModelPlan, source: SourcePlan | None) -> ModelPlan:
         """The model with what the pipeline overrules."""
@@ -367,9 +409,23 @@ class Builder:
                 f"name a source of {WORDS[takes]} here, such as {kinds}"
             )
             self.problems.append(self.document.problem((*steps, "source"), text))
+        elif source is not None and isinstance(model.input, SignalPlan):
+            self._check_values(steps, section, model.input, source)
         if takes != "image" and section.mask:
             text = f"the model takes {WORDS[takes]}, of which nothing can be blacked out; remove this key"
             self.problems.append(self.document.problem((*steps, "mask"), text))
+
+    def _check_values(self, steps: Steps, section: Pipeline, wants: SignalPlan, source: SourcePlan) -> None:
+        """As many values of a sample as the model takes, where the source says how many it gives."""
+        given = _values_of(source)
+        fits = given >= wants.width if wants.width else given == wants.values
+        if given and (wants.width or wants.values) and not fits:
+            wanted = f"at least {wants.width}" if wants.width else str(wants.values)
+            text = (
+                f"source {shown(section.source)} gives {given} values at a time and model {shown(section.model)} takes "
+                f"{wanted}; choose them with the source's `columns` or `channels`"
+            )
+            self.problems.append(self.document.problem((*steps, "source"), text))
 
     def _check_labels(self, steps: Steps, section: Pipeline, model: ModelPlan) -> None:
         for index, label in enumerate(section.labels or ()):
@@ -416,3 +472,14 @@ def _without_user(url: str) -> dict[str, JsonValue]:
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     return {"url": urlunsplit(parts._replace(netloc=host)), **({"username": unquote(user)} if at else {})}
+
+
+def _values_of(source: SourcePlan) -> int:
+    """How many values a sample of a source has, as far as its keys say; 0 where only its readings do."""
+    for key in ("columns", "channels"):
+        said = source.options.get(key)
+        if isinstance(said, (list, tuple)) and said:
+            return len(said)
+        if isinstance(said, int):
+            return said
+    return 0

@@ -19,13 +19,13 @@ from edge_infer.config.named import NamedFiles
 from edge_infer.config.plan import Compiled, ModelPlan, OutboxPlan, PipelinePlan, Plan, Problem, SourcePlan, Unfit
 from edge_infer.config.schema import Config, dangling
 from edge_infer.config.trust import read_policy
-from edge_infer.config.unfit import as_before, entry_of, in_vain, unfit
+from edge_infer.config.unfit import entry_of, in_vain, unfit
 from edge_infer.errors import ModelError, StartError
 from edge_infer.models.probe import Probe, probe_all
 from edge_infer.models.request import ModelRequest, Policy
 from edge_infer.models.serving import Record, read_record
 from edge_infer.models.store import BLOBS
-from edge_infer.supervisor.compilation import remembered
+from edge_infer.models.tried import MAX_MODELS, Tried, read_tried, write_tried
 
 NAMED_SECTIONS = ("models", "sources", "pipelines")
 MOST_LIVE = 64
@@ -38,7 +38,7 @@ def compile_config(
     """The plan of a configuration file, or all of its problems.
 
     With ``store`` the models are copied to ``<state_dir>/blobs`` under their digests, and the plan names the copies;
-    without it nothing is written anywhere. ``probe`` tries the models; it may have begun.
+    without it nothing is written anywhere. ``probe`` tries the models; a process of it may have begun.
     """
     with probe or Probe() as child:
         before = look(path)
@@ -129,7 +129,7 @@ class _Compilation:
         sources = [self._build.source(name, section) for name, section in config.sources.items()]
         sources += self._build.cascades.inline(config)
         keep = Path(state_dir, BLOBS) if store and not faulty else None
-        models = self._models(config, state_dir, keep, again=store and faulty)
+        models = self._models(config, state_dir, keep, again=store)
         usable = self._build.cascades.as_their_roots([each for each in sources if each is not None], config)
         if (live := sum(each.live for each in usable)) > MOST_LIVE:
             text = f"{live} of them need a process each (cameras, streams, devices), which is too much for one device"
@@ -161,7 +161,7 @@ class _Compilation:
         )
 
     def _models(self, config: Config, state_dir: str, keep: Path | None, *, again: bool) -> dict[str, ModelPlan]:
-        """The models that can be used, by name; with ``again`` those that serve as they are here are not tried."""
+        """The models that can be used, by name; with ``again`` those that serve as they are here are not tried anew."""
         policy = self._policy(config, state_dir)
         requests = [
             self._build.request(name, model, state_dir, policy)
@@ -171,12 +171,13 @@ class _Compilation:
         entries = {name: entry_of(model) for name, model in config.models.items()}
         self._requests = {each.name: each for each in requests}
         record = read_record(Path(state_dir)) if keep else Record()
-        found = as_before(requests, entries, remembered(Path(state_dir))) if again else {}
+        tried = read_tried(Path(state_dir)) if again else Tried()
+        self._probe.knows(tried.plans)
         vain = {each.name: in_vain(each, entries[each.name], record) for each in requests}
-        fresh = [request for request in requests if vain[request.name] is None and request.name not in found]
-        self._probe.copying_to(keep)
+        fresh = [request for request in requests if vain[request.name] is None]
+        found: dict[str, ModelPlan] = {}
         try:
-            outcomes = probe_all(fresh, self._probe, _used(config))
+            outcomes = probe_all(fresh, self._probe, keep, _used(config))
         except StartError as failure:
             self._outside(("models",), str(failure))
             self.machine = True
@@ -186,12 +187,24 @@ class _Compilation:
                 self.unfit.append(unfit(request, entries[request.name], outcome))
                 self._refused(request, config, outcome)
             else:
-                found[request.name] = self._with_entry(outcome, config)
+                found[request.name] = outcome
+        if keep is not None:
+            self._remember(state_dir, tried, Tried(tuple(found.values())[:MAX_MODELS]))
         for request in requests:
             if (error := vain[request.name]) is not None:
                 self.unfit.append(unfit(request, entries[request.name], error))
                 self._refused(request, config, error)
-        return found
+        return {name: self._with_entry(plan, config) for name, plan in found.items()}
+
+    def _remember(self, state_dir: str, before: Tried, now: Tried) -> None:
+        """Keeps the answers for the next time; a card is written only when they are others."""
+        answers = [[(plan.question, plan) for plan in tried.plans] for tried in (before, now)]
+        if answers[0] != answers[1]:
+            try:
+                write_tried(Path(state_dir), now)
+            except StartError as error:
+                text = f"the same models are tried again the next time: {error}"
+                self._build.files.warnings.append(self._document.problem(("models",), text))
 
     def _with_entry(self, plan: ModelPlan, config: Config) -> ModelPlan:
         """The plan with what the configuration says of the model, for those who compare and those who read it."""

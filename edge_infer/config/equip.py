@@ -14,7 +14,7 @@ from edge_infer.config.load import Document, Steps
 from edge_infer.config.pipelines import Pipeline
 from edge_infer.config.plan import DelegatePlan, PipelinePlan, Problem
 from edge_infer.config.schema import Config
-from edge_infer.errors import ModelError, StartError
+from edge_infer.errors import ModelError, StartError, shortened
 from edge_infer.models import equip
 from edge_infer.models.equipment import TINY
 from edge_infer.models.known import Count, Known, Proof, read_known, write_known
@@ -111,7 +111,7 @@ class Equipper:
         steps: Steps = ("pipelines", pipeline.name, "delegate")
         if delegate.on_failure == "cpu":
             self._warn(steps, f"{why}; the processor runs {pipeline.model.name}")
-            return replace(pipeline, delegate=replace(delegate, unusable=why[:500]))
+            return replace(pipeline, delegate=replace(delegate, unusable=shortened(why)))
         self._wrong(steps, why)
         return pipeline
 

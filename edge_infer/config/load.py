@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from edge_infer.config.nodes import Group, Listing, Node, Scalar, YamlError, compose
+from edge_infer.config.permissions import denied
 from edge_infer.config.plan import Problem
 from edge_infer.config.section import TOLD
 from edge_infer.config.sentences import in_words
@@ -134,6 +135,8 @@ def _read(path: Path) -> bytes:
     """The bytes of a regular file of bearable size; raises `YamlError`."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hang us
+    except PermissionError as error:
+        raise YamlError(1, denied(path.absolute(), str(path.absolute()))) from error
     except (OSError, ValueError) as error:
         raise YamlError(1, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import os
-import pwd
 import shutil
 import ssl
 import stat
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.config.load import Document, Steps
+from edge_infer.config.permissions import denied, user
 from edge_infer.config.plan import Problem
 from edge_infer.readers.sources.inputs import STDIN, is_pipe
 
@@ -30,11 +30,18 @@ class NamedFiles:
     document: Document
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list)
+    """Passwords and private keys."""
 
     @property
     def folder(self) -> Path:
         """Where relative paths begin: the folder of the configuration."""
         return Path(self.document.file).absolute().parent
+
+    @property
+    def private(self) -> tuple[str, ...]:
+        """The configuration and its secrets; no model may name one as a file of its own."""
+        return tuple(dict.fromkeys((str(Path(self.document.file).absolute()), *self.secrets)))
 
     def absolute(self, path: str) -> str:
         """The path as the rooms get it."""
@@ -52,8 +59,8 @@ class NamedFiles:
             return path
         found = self.absolute(path)
         if is_pipe(found):
-            if not os.access(found, os.R_OK | os.W_OK):
-                self.wrong(steps, f"the pipe {found} cannot be read and written by {_user()}; both are needed")
+            if not os.access(found, os.R_OK | os.W_OK, effective_ids=True):
+                self.wrong(steps, f"the pipe {found} cannot be read and written by {user()}; both are needed")
         else:
             self._open(steps, found, found)
         return found
@@ -61,6 +68,7 @@ class NamedFiles:
     def secret(self, steps: Steps, path: str) -> str:
         """A file that holds a password."""
         found = self._credential(path)
+        self.secrets += [found, self.absolute(path)]
         data = self._open(steps, found, "this file")
         if data is None:
             return found
@@ -83,7 +91,7 @@ class NamedFiles:
         """A file of certificates to trust."""
         found = self.file(steps, self._credential(path))
         try:
-            if os.access(found, os.R_OK):
+            if os.access(found, os.R_OK, effective_ids=True):
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(found)
         except ssl.SSLError:
             self.wrong(steps, f"{found} holds no certificate that can be read; it should be in PEM form")
@@ -93,8 +101,9 @@ class NamedFiles:
         """A certificate of this device and its private key, which must belong together."""
         cert = self.file((*steps, "cert_file"), self._credential(cert_file))
         key = self.file((*steps, "key_file"), self._credential(key_file)) if key_file else None
+        self.secrets += [found for found in (cert, key) if found is not None]
         last = (*steps, "key_file" if key else "cert_file")
-        if not all(os.access(path, os.R_OK) for path in (cert, key or cert)):
+        if not all(os.access(path, os.R_OK, effective_ids=True) for path in (cert, key or cert)):
             return cert, key
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password=lambda: b"-")
@@ -109,8 +118,8 @@ class NamedFiles:
         """A folder, or a pattern that matches at least one file."""
         found = self.absolute(path)
         if Path(found).is_dir():
-            if not os.access(found, os.R_OK | os.X_OK):
-                self.wrong(steps, f"the folder {found} cannot be read by {_user()}")
+            if not os.access(found, os.R_OK | os.X_OK, effective_ids=True):
+                self.wrong(steps, f"the folder {found} cannot be read by {user()}")
         elif not glob.glob(found):  # noqa: PTH207 - an absolute pattern
             self.wrong(steps, f"there is neither a folder {found} nor a file of which this is the pattern")
         return found
@@ -133,7 +142,7 @@ class NamedFiles:
             finally:
                 os.close(descriptor)
         except PermissionError:
-            self.wrong(steps, f"{shown} cannot be read by {_user()}; the daemon's user must be able to")
+            self.wrong(steps, f"{shown} {denied(path, path if shown == path else 'FILE')}")
         except FileNotFoundError:
             where = "" if shown == path else f"; relative paths begin at {self.folder}"
             self.wrong(steps, f"{shown} does not exist{where}")
@@ -145,10 +154,3 @@ class NamedFiles:
         """Notes what is wrong with something that the document names."""
         problem = self.document.problem(steps, text)
         self.problems.append(Problem(problem.file, problem.line, problem.path, text, outside=True))
-
-
-def _user() -> str:
-    try:
-        return f"user {pwd.getpwuid(os.geteuid()).pw_name}"
-    except KeyError:
-        return f"user {os.geteuid()}"

@@ -170,7 +170,7 @@ class Pipeline(Section):
     """The least score that counts, or, for anomalies, the distance from which on a frame is one; without it as the
     manifest says."""
     labels: Annotated[tuple[str, ...] | None, Kind(parse_labels, LABEL_LIST), Field(examples=[["person"]])] = None
-    """Keep only these labels; without it all."""
+    """Keep only these labels; without it all. In a state each of them is counted, with 0 where there is none."""
     top_k: Annotated[int, integer(1, 100)] = 5
     """With classification: at most so many labels in a result."""
     max_payload: Annotated[int, size(512, 16384)] = 1024

@@ -6,6 +6,7 @@ reload restarts only what changed. Secrets are never in it: only the paths of th
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -118,6 +119,7 @@ class SignalPlan:
     ``mean`` and ``std`` of the features there is one number, or one for each value of a frame. Without a ``rate``
     samples are taken as they come, without a ``stride`` a window begins half of one after the one before. With
     ``columns``, counted from 0, only these values of a sample go in; a source then gives at least ``width`` of them.
+    Otherwise it gives ``values`` (0: any number, which becomes one; or not known).
     """
 
     takes: ClassVar[Gives] = "samples"
@@ -143,6 +145,7 @@ class SignalPlan:
     filter: FilterPlan = field(default_factory=FilterPlan)
     columns: tuple[int, ...] = ()
     width: int = 0
+    values: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +248,10 @@ class ModelPlan:
 
     ``state`` names outputs and the inputs that they become in the next run, ``further`` what goes into inputs beside
     the one that ``input`` is about, ``outputs`` those that the decoder looks at, in its order (none: all). ``shapes``
-    are those of inputs whose size the file leaves open. ``entry`` is a digest of what the configuration says of it,
-    ``origin`` tells people where its bytes come from, and ``measured`` differs from one try to the next: none of these
-    makes it another model.
+    are those of inputs whose size the file leaves open. ``manifest`` is a digest of what its manifest says, without one
+    of nothing (empty: a version of this program that noted none). ``entry`` is a digest of what the configuration says
+    of it, ``origin`` tells people where its bytes come from, ``question`` is a digest of all that the answer depends
+    on, and ``measured`` differs from one try to the next: none of these makes it another model.
     """
 
     name: str
@@ -266,9 +270,19 @@ class ModelPlan:
     further: tuple[FurtherInput, ...] = ()
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
     outputs: tuple[str, ...] = ()
+    manifest: str = ""
     entry: str = field(default="", compare=False)
     origin: Annotated[str, Text(most=500)] = field(default="", compare=False)
+    question: str = field(default="", compare=False)
     measured: Measured = field(default=Measured(), compare=False)
+
+    @property
+    def identity(self) -> str:
+        """A digest of its bytes, its manifest and its labels: another one is another model, which goes on probation."""
+        if not self.manifest:
+            return self.sha256
+        labels = "\n".join(self.labels)  # of a file that neither the manifest nor the configuration has a digest of
+        return hashlib.sha256(f"{self.sha256} {self.manifest}\n{labels}".encode()).hexdigest()
 
     def patience(self) -> float:
         """Seconds that a frame may take: the budget, without one ten times what was measured, at least a second."""
@@ -285,7 +299,8 @@ class SourcePlan:
     ``live`` sources get a reader of their own, and only ``network`` ones may open inet sockets there. Two equal
     readings in a row of a ``noisy`` source show that it is stuck. The reader of one inherits the daemon's ``stdin``.
     ``stills`` are single pictures, not a stream. So many seconds of ``pause`` between two readings are what was asked
-    for. Without a ``target`` nothing is read: its frames are those of the pipeline ``parent``.
+    for. ``holds_writer``: nothing of it is dropped, because whoever writes waits. Without a ``target`` nothing is
+    read: its frames are those of the pipeline ``parent``.
     """
 
     name: str
@@ -303,6 +318,7 @@ class SourcePlan:
     stills: bool = False
     parent: Name | None = None
     pause: Annotated[float, Range(0)] = 0.0
+    holds_writer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

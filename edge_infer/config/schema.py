@@ -34,7 +34,7 @@ from edge_infer.config.section import Section, Short
 from edge_infer.config.sentences import ProblemAtError, suggestion
 from edge_infer.config.sources import AnySource
 from edge_infer.config.words import shown
-from edge_infer.messages import NAME_PATTERN, RESERVED_NAMES
+from edge_infer.messages import NAME_PATTERN, RESERVED_MODEL_NAMES, RESERVED_NAMES
 
 MOST: Final = 256
 """Pipelines, sources or models: what health and info can tell of."""
@@ -162,16 +162,29 @@ class Model(Section):
 def _pipeline_name(value: Any) -> str:
     found: str = NAME.parse(value)
     if found in RESERVED_NAMES:
-        raise ValueError(f"a pipeline may not have this name, which is a topic of the device; nor {_others(found)}")
+        others = _others(found, RESERVED_NAMES)
+        raise ValueError(f"a pipeline may not have this name, which is a topic of the device; nor {others}")
     return found
 
 
-def _others(name: str) -> str:
-    return ", ".join(sorted(RESERVED_NAMES - {name}))
+def _model_name(value: Any) -> str:
+    found: str = NAME.parse(value)
+    if found in RESERVED_MODEL_NAMES:
+        others = _others(found, RESERVED_MODEL_NAMES)
+        raise ValueError(f"a model may not have this name, which is a topic of each pipeline; nor {others}")
+    return found
 
 
-_FREE: Final = rf"^(?!(?:{'|'.join(sorted(RESERVED_NAMES))})$)(?:{NAME_PATTERN})$"
-PipelineName = Annotated[str, Kind(_pipeline_name, {"type": "string", "pattern": _FREE})]
+def _others(name: str, names: frozenset[str]) -> str:
+    return ", ".join(sorted(names - {name}))
+
+
+def _free(names: frozenset[str]) -> dict[str, str]:
+    return {"type": "string", "pattern": rf"^(?!(?:{'|'.join(sorted(names))})$)(?:{NAME_PATTERN})$"}
+
+
+PipelineName = Annotated[str, Kind(_pipeline_name, _free(RESERVED_NAMES))]
+ModelName = Annotated[str, Kind(_model_name, _free(RESERVED_MODEL_NAMES))]
 
 
 class Config(Section):
@@ -189,7 +202,7 @@ class Config(Section):
     """`merged`: supervisor and publisher in one process, which saves memory and takes a wall down; see below."""
     governor: Annotated[Governor | None, GOVERNOR, Field(examples=[True])] = None
     """Lower frame rates before the board gets too hot or too busy; `true`, or keys."""
-    models: Annotated[dict[Name, Model], NAMES] = Field(default_factory=dict)
+    models: Annotated[dict[ModelName, Model], NAMES] = Field(default_factory=dict)
     """Models by name."""
     sources: Annotated[dict[Name, AnySource], NAMES] = Field(default_factory=dict)
     """Sources by name."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
-from edge_infer.config.load import Document, Steps
+from edge_infer.config.load import Document, Steps, read_document
 from edge_infer.config.plan import Problem
 from edge_infer.config.schema import Security
 from edge_infer.errors import ConfigError, StartError
-from edge_infer.models.request import Policy, TrustedKey
+from edge_infer.models.request import Applied, Policy, TrustedKey
 from edge_infer.models.serving import read_record
 from edge_infer.models.signature import available, trusted_key
 from edge_infer.models.versions import highest_versions
@@ -33,11 +34,19 @@ def read_policy(security: Security, document: Document, state_dir: str) -> tuple
     return policy, reading.problems, reading.warnings
 
 
-def _applied(state_dir: Path) -> tuple[str, ...]:
+def key_folder(config: Path) -> Path:
+    """The folder of public keys that a configuration names, whatever else is wrong with it; else the usual one."""
+    value = read_document(config, os.environ).value
+    security = value.get("security") if isinstance(value, dict) else None
+    said = security.get("keys") if isinstance(security, dict) else None
+    return config.absolute().parent / (said if isinstance(said, str) else Security.model_fields["keys"].default)
+
+
+def _applied(state_dir: Path) -> tuple[Applied, ...]:
     """What the configuration of before names, and what was committed last, perhaps because somebody went back to it."""
     plan, slots = remembered(state_dir), read_record(state_dir).slots.values()
-    named = () if plan is None else tuple(model.sha256 for model in plan.models())
-    return (*named, *(slot.committed.model.sha256 for slot in slots))
+    models = (*(plan.models() if plan else ()), *(slot.committed.model for slot in slots))
+    return tuple(Applied(model.title, model.sha256, model.manifest) for model in models)
 
 
 class _Reading:

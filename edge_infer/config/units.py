@@ -20,6 +20,11 @@ def parse_duration(value: str | float) -> float:
     return round(float(found[1]) * SECONDS[found[2]], 9)
 
 
+def parse_seconds(word: str) -> float:
+    """`parse_duration` of a word on a command line, where a plain number is text as well."""
+    return float(word) if re.fullmatch(NUMBER, word) else parse_duration(word)
+
+
 def parse_size(value: str | int) -> int:
     """Bytes of ``64M``, ``256K``, ``1G`` (powers of 1,024) or of a plain number; raises ValueError for all else."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -44,6 +49,16 @@ def format_duration(seconds: float) -> str:
         if seconds >= least and round(seconds / factor, 6).is_integer():
             return f"{round(seconds / factor)}{unit}"
     return f"{seconds:g}"
+
+
+def rough_duration(seconds: float) -> str:
+    """Short, for people: the two largest units."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def format_size(size: int) -> str | int:

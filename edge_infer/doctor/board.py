@@ -17,6 +17,7 @@ from edge_infer.supervisor.board import board_name
 from edge_infer.synchronised import MADE, synchronised
 
 _SMALL_MEMORY: Final = 400 << 20
+_TIME_SERVICES: Final = ("usr/lib/systemd/systemd-timesyncd", "usr/sbin/chronyd", "usr/sbin/ntpd")
 _HOT: Final = 75.0
 
 
@@ -73,6 +74,8 @@ def clock(root: Path, synced: bool | None) -> Finding:
     battery = "with" if any((root / "sys/class/rtc").glob("rtc*")) else "without"
     now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     remedy = "start a time service: timedatectl set-ntp true"
+    if not any((root / path).exists() for path in _TIME_SERVICES):
+        remedy = "install a time service: sudo apt install systemd-timesyncd"
     if time.time() < MADE:
         return warn("clock", f"{now} is wrong, TLS fails until it is set", remedy)
     if synced is None:

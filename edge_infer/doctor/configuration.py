@@ -47,4 +47,4 @@ def _closed(place: Path) -> bool:
         return True
     except OSError:
         return False
-    return not os.access(place, os.R_OK)
+    return not os.access(place, os.R_OK, effective_ids=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ from edge_infer.codec import decode, loads
 from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.errors import WireError
 from edge_infer.models.fastpath import CHILD, SHOW_PROCESSOR, Timed, remedy
+from edge_infer.own_module import own_module
 
 _PATIENCE: Final = 120.0
 
@@ -51,7 +51,7 @@ def timed(model: Path) -> Finding:
     """Runs the model with and without the fast path, in a child."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", CHILD, str(model)], capture_output=True, text=True, timeout=_PATIENCE, check=False
+            own_module(CHILD, str(model)), capture_output=True, text=True, timeout=_PATIENCE, check=False
         )
     except subprocess.TimeoutExpired:
         return fail("runtime", f"one small model takes more than {_PATIENCE:.0f} s", "use a faster board")

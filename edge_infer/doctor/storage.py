@@ -26,9 +26,9 @@ def storage(state_dir: Path) -> Finding:
         return fail("state", f"{fact}, on a file system that is read-only", "remount it, or set device.state_dir")
     if free < _LITTLE:
         return warn("state", fact, "make room on the disk")
-    if place == state_dir and not os.access(place, os.W_OK | os.X_OK):
+    if place == state_dir and not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         return ok("state", f"{fact}; it belongs to {_owner(place)}, this user cannot write there")
-    if place != state_dir and not os.access(place, os.W_OK | os.X_OK):
+    if place != state_dir and not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         return ok("state", f"{fact}; it is not there yet and this user cannot make it")
     return ok("state", fact)
 

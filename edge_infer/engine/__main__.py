@@ -6,10 +6,20 @@ import argparse
 import logging
 import sys
 
-from edge_infer.channel import Channel
+from edge_infer.channel import MAX_PLAN_BYTES, Channel
 from edge_infer.codec import decode, loads
 from edge_infer.logs import configure
-from edge_infer.rooms import Acked, ApplyPlan, AttachReader, Grab, PublisherHello, Restrain, Stop, WhyQuestion
+from edge_infer.rooms import (
+    Acked,
+    ApplyPlan,
+    AttachReader,
+    Grab,
+    ModelFile,
+    PublisherHello,
+    Restrain,
+    Stop,
+    WhyQuestion,
+)
 from edge_infer.sandbox import Fence, lock
 
 
@@ -30,7 +40,8 @@ def main() -> int:
     from edge_infer.lights import Lights
 
     leave_to_models()
-    control = Channel(args.control, (ApplyPlan, AttachReader, Grab, WhyQuestion, Restrain, Stop))
+    accepted = (ModelFile, ApplyPlan, AttachReader, Grab, WhyQuestion, Restrain, Stop)
+    control = Channel(args.control, accepted, MAX_PLAN_BYTES, files=True)
     results = Channel(args.results, (PublisherHello, Acked))
     try:
         Engine(control, results, sandbox, args.boot, Lights(args.lights)).run()

@@ -11,12 +11,21 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from edge_infer.channel import Channel, ChannelClosedError
+from edge_infer.allowance import Allowance
+from edge_infer.channel import MAX_STRETCH_BYTES, Channel, ChannelClosedError
 from edge_infer.config.plan import SourcePlan
 from edge_infer.engine.feed import TICK, Feed
 from edge_infer.engine.frame import Captured, Frame, Line, Samples
-from edge_infer.engine.frames_in import FROM_READER, FrameReceiver, check_moment
-from edge_infer.errors import EdgeInferError, SourceError, WireError
+from edge_infer.engine.frames_in import (
+    DEAF,
+    FAULTS_PER_SECOND,
+    FROM_READER,
+    MAX_FAULTS,
+    MOST_QUEUED,
+    FrameReceiver,
+    check_moment,
+)
+from edge_infer.errors import EdgeInferError, SourceError, WireError, shortened
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
 from edge_infer.readers.sources import (
@@ -75,6 +84,8 @@ class ReaderCapture:
 
     def _take(self, receiver: FrameReceiver, feed: Feed) -> None:
         event = receiver.receive()
+        if receiver.offence:
+            feed.offence, receiver.offence = receiver.offence, ""
         if isinstance(event, FrameReady):
             feed.offer(event.number, receiver.lend, repeated=event.repeated, black=event.black)
         elif isinstance(event, ReaderTrouble):
@@ -89,6 +100,7 @@ class StreamCapture:
         self._number = 0
         self._last = 0
         self._faults = 0
+        self._wrong = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
 
     def interrupt(self) -> None:
         """It never waits for long."""
@@ -111,7 +123,7 @@ class StreamCapture:
                 check_moment(event.monotonic)
                 gap = event.number != self._last + 1  # also when a new reader counts from 1 again
                 step = event.number - self._last if event.number > self._last else 1
-                feed.left_out(step - 1 if self._last else 0)
+                feed.missed(step - 1 if self._last else 0)
                 feed.left_out(event.faults - self._faults if event.faults >= self._faults else event.faults)
                 self._number += step
                 self._last, self._faults = event.number, event.faults
@@ -122,7 +134,24 @@ class StreamCapture:
         except ChannelClosedError:
             raise
         except (WireError, ValueError) as error:
-            feed.trouble(f"the reader said something impossible: {error}"[:500])
+            feed.trouble(shortened(f"the reader said something impossible: {error}"))
+            if not self._wrong.take():
+                feed.offence = shortened(f"invalid records without end: {error}")
+                self._sit_out(feed)
+
+    def _sit_out(self, feed: Feed) -> None:
+        """The supervisor kills the reader meanwhile; what it has left in the channel is passed over."""
+        feed.pause(DEAF)
+        for _ in range(MOST_QUEUED):
+            try:
+                if self._channel.receive() is None:
+                    break
+            except ChannelClosedError:
+                raise
+            except WireError:
+                continue
+        self._wrong = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
+        self._channel.send(ReaderHello())
 
 
 class LocalCapture:
@@ -220,8 +249,8 @@ def _received(event: SamplesReady | LineReady, number: int, *, gap: bool) -> Cap
 def reader_capture(plan: SourcePlan, fd: int) -> Capture:
     """The capture of a live source over the way to its reader, which it owns from now on."""
     if plan.gives == "image":
-        return ReaderCapture(Channel(fd, FROM_READER))
-    return StreamCapture(Channel(fd, FROM_STREAM))
+        return ReaderCapture(Channel(fd, FROM_READER, files=True))
+    return StreamCapture(Channel(fd, FROM_STREAM, MAX_STRETCH_BYTES))
 
 
 def local_capture(plan: SourcePlan) -> Capture:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from edge_infer.config.plan import SourcePlan
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.health import SourceWatch
+from edge_infer.errors import shortened
 from edge_infer.messages import Reason, SourceHealth
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class Feed:
     def __init__(self, plan: SourcePlan) -> None:
         self.plan = plan
         self.lossless = False
+        self.keeps_all = False
+        """Whether whatever comes waits for every pipeline, and counts however long that takes."""
+        self.offence = ""
+        """What its reader sends against the rules of the wire, until that is reported."""
         self._watch = SourceWatch(time.monotonic(), noisy=plan.noisy, quiet=plan.gives == "text", pause=plan.pause)
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -193,7 +198,10 @@ class Feed:
         """A new frame: ``take`` gives it and is called at most once, before the next offer."""
         with self._lock:
             self._number, self._take, self._frame = number, take, None
-            self._watch.frame(time.monotonic(), repeated=repeated, black=black)
+            now = time.monotonic()
+            if self._watch.error:
+                log.info("source %s is back after %.0f s", self.plan.name, self._watch.silence(now))
+            self._watch.frame(now, repeated=repeated, black=black)
             self._changed.notify_all()
             if self.lossless and not self.drawn_since:
                 self._changed.wait_for(lambda: self.stopping or self._taken(number))
@@ -214,6 +222,13 @@ class Feed:
             with self._lock:
                 self._watch.faults += count
 
+    def missed(self, count: int) -> None:
+        """So many readings were lost on their way here, because the engine had no room for them."""
+        if count > 0:
+            with self._lock:
+                for cursor in self._cursors:
+                    cursor.dropped += count
+
     def exclusively(self) -> threading.Condition:
         """While this is held nobody takes a frame."""
         return self._changed
@@ -224,7 +239,7 @@ class Feed:
             self._read(capture)
         except Exception as error:  # the outermost loop of this thread: the other sources go on
             log.exception("source %s: capturing has ended because of a fault of its own", self.plan.name)
-            self.trouble(f"capturing has ended because of an unexpected {type(error).__name__}: {error}"[:500])
+            self.trouble(shortened(f"capturing has ended because of an unexpected {type(error).__name__}: {error}"))
 
     def _read(self, capture: Capture) -> None:
         """Reads on, unless a pipeline does."""

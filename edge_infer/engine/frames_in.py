@@ -8,7 +8,6 @@ import math
 import mmap
 import os
 import select
-import sys
 import time
 import weakref
 from collections import deque
@@ -18,14 +17,16 @@ from typing import Any, Final
 import numpy as np
 
 from edge_infer import memfd
+from edge_infer.allowance import Allowance
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.closing import Closing
 from edge_infer.engine.frame import Frame, Pixels
-from edge_infer.errors import WireError
+from edge_infer.errors import WireError, shortened
 from edge_infer.rooms import FrameFormat, FrameReady, FramesWanted, ReaderHello, ReaderTrouble, SlotFree
 
 log = logging.getLogger(__name__)
 
+MAX_MEMORY: Final = 1 << 30
 FROM_READER: Final = (FrameFormat, FrameReady, ReaderTrouble)
 """What the engine's end of a frames channel accepts."""
 LARGEST_SIDE: Final = 16_384
@@ -36,6 +37,10 @@ MOST_AT_ONCE: Final = 64
 """Records of a reader that are looked at in one call: more than it can say of its slots in between."""
 MOST_QUEUED: Final = 1000
 """Records that a channel can hold at most."""
+MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
+"""What a reader may do wrong before it counts as an attack."""
+DEAF: Final = 1.0
+"""Seconds that a reader which floods is not heard: the supervisor kills it meanwhile."""
 
 
 class _Memory:
@@ -82,9 +87,16 @@ class FrameReceiver(Closing):
         self._free: deque[SlotFree] = deque()
         self._trouble: ReaderTrouble | None = None
         self._looks: float | None = None  # what the reader knows
+        self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
+        self._deaf_until = 0.0
+        self.offence = ""
+        """What the reader sends against the rules of the wire again and again; it is not heard for a while."""
 
     def wait(self, timeout: float) -> bool:
         """Waits up to ``timeout`` seconds until `receive` has something to say; takes nothing."""
+        if self._deaf():
+            time.sleep(min(timeout, DEAF))
+            return False
         if not self._greeted:
             self._greet()
         return self._trouble is not None or bool(select.select([self._channel.fd], [], [], timeout)[0])
@@ -95,6 +107,8 @@ class FrameReceiver(Closing):
         Raises `ChannelClosedError` when both the reader and the supervisor are gone. Whatever else a reader does
         wrong comes out as a `ReaderTrouble`.
         """
+        if self._deaf():
+            return None
         if not self._greeted:
             self._greet()
         self._tell_free()
@@ -106,7 +120,9 @@ class FrameReceiver(Closing):
         except ChannelClosedError:
             raise
         except (WireError, OSError) as error:
-            return ReaderTrouble(f"the reader said something impossible: {error}"[:500])
+            if not self._faults.take():
+                self._turn_deaf(f"invalid records without end: {error}")
+            return ReaderTrouble(shortened(f"the reader said something impossible: {error}"))
 
     def want(self, looks: float | None) -> None:
         """Tells the reader that so many frames a second are looked at (None: all), if it does not know it yet."""
@@ -178,6 +194,16 @@ class FrameReceiver(Closing):
         while self._free and self._channel.send(self._free[0]):
             self._free.popleft()
 
+    def _deaf(self) -> bool:
+        return time.monotonic() < self._deaf_until
+
+    def _turn_deaf(self, what: str) -> None:
+        """Hears the reader no more for a moment, then greets it, or the one after it, anew."""
+        self.offence = shortened(what)
+        self._deaf_until = time.monotonic() + DEAF
+        self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
+        self._greeted = False
+
     def _newest(self, timeout: float) -> FrameReady | ReaderTrouble | None:
         newest: FrameReady | None = None
         trouble: ReaderTrouble | None = None
@@ -192,6 +218,8 @@ class FrameReceiver(Closing):
                 newest, trouble = self._take(record, newest), None
             seen += 1
             record = self._channel.receive() if seen < MOST_AT_ONCE else None
+        if seen >= MOST_AT_ONCE:  # it has fewer slots, and sends nothing else again and again
+            self._turn_deaf(f"{MOST_AT_ONCE} records and more at once")
         self._tell_free()
         if newest is None:
             return trouble
@@ -222,8 +250,11 @@ class FrameReceiver(Closing):
         try:
             size = math.prod(frame_shape(wanted))  # np.prod wraps around on a 32-bit board
             seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
-            if size > sys.maxsize:
-                raise WireError(f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels are too large")
+            if size > (most := largest_memory()):
+                raise WireError(
+                    f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels are too large: this board has "
+                    f"{most >> 20} MiB for those of one source; let it give smaller ones"
+                )
             if not seals & fcntl.F_SEAL_SHRINK or os.fstat(fd).st_size < size:
                 raise WireError("its memory is too small or can shrink")
             block = memfd.mapped(fd, size, writable=False)
@@ -236,6 +267,12 @@ def check_moment(monotonic: float) -> None:
     """Raises `WireError` for a time of capture that is still to come: a latency below 0 has no place in any report."""
     if (early := monotonic - time.monotonic()) > 0:
         raise WireError(f"monotonic lies {early:.3g} s in the future; it must be time.monotonic() at the capture")
+
+
+def largest_memory() -> int:
+    """Bytes that the frames of one source may take: its reader could announce many, and what is read is there."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(MAX_MEMORY, memory // 4)
 
 
 def frame_shape(wanted: FrameFormat) -> tuple[int, ...]:

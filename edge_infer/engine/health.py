@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from edge_infer.codec import ABSENT, Absent
+from edge_infer.errors import shortened
 from edge_infer.messages import MOST, Latency, MotionHealth, PipelineHealth, Reason, SourceHealth, SourceState
 
 LOST_AFTER: Final = 5.0
@@ -41,9 +42,10 @@ class SourceWatch:
         self._black = False
         self._dark = now  # since when frames are black, where they are
         self._times: deque[float] = deque(maxlen=512)
+        self._samples: deque[int] = deque(maxlen=512)  # of the stretch of each of these times
 
-    def frame(self, now: float, *, repeated: bool = False, black: bool = False) -> None:
-        """A frame arrived; ``repeated``: bit-equal to the one before."""
+    def frame(self, now: float, *, repeated: bool = False, black: bool = False, samples: int = 0) -> None:
+        """A frame arrived, or a stretch of ``samples``; ``repeated``: bit-equal to the one before."""
         if self._seen and not self.error:  # the time that a camera was away is no interval between two frames
             self._interval += (now - self._last - self._interval) * 0.2
         if not (repeated and self._noisy):
@@ -53,6 +55,16 @@ class SourceWatch:
         self._black = black
         self._seen, self._last, self.error, self.ended = True, now, "", False
         self._times.append(now)
+        self._samples.append(samples)
+
+    def silence(self, now: float) -> float:
+        """Seconds since the last frame, or since the start."""
+        return now - self._last
+
+    def held(self, now: float) -> None:
+        """What has come waits for the pipelines, and the source for that: it is not silent."""
+        if not self.error:
+            self._last = now
 
     def trouble(self, text: str) -> None:
         """The reader gave a reason why there are no frames."""
@@ -82,8 +94,14 @@ class SourceWatch:
 
     def health(self, now: float) -> SourceHealth:
         """What the health message says of this source."""
-        error, faults = self.error[:500] or ABSENT, min(self.faults, MOST) or ABSENT
-        return SourceHealth(self.state(now), rate(self._times, now), error, faults)
+        error, faults = shortened(self.error) or ABSENT, min(self.faults, MOST) or ABSENT
+        fps = rate(self._times, now)
+        return SourceHealth(self.state(now), fps, error, faults, round(fps * self._stretch(now), 2) or ABSENT)
+
+    def _stretch(self, now: float) -> float:
+        """Samples of a stretch on average: what came after the first arrival, as its rate is counted."""
+        recent = [count for moment, count in zip(self._times, self._samples, strict=True) if now - moment <= WINDOW]
+        return sum(recent[1:]) / (len(recent) - 1) if len(recent) > 1 else 0.0
 
 
 _REASONS: Final[Mapping[SourceState, Reason]] = {
@@ -127,7 +145,7 @@ class PipelineWatch:
         recent = [run for run in list(self._runs) if now - run[0] <= WINDOW]
         fps = rate([moment for moment, _ in recent], now)
         latency = _latency([milliseconds for _, milliseconds in recent if milliseconds is not None])
-        error, held_back = self.error[:500] or ABSENT, self.held_back or ABSENT
+        error, held_back = shortened(self.error) or ABSENT, self.held_back or ABSENT
         faults = self.faults or ABSENT
         return PipelineHealth(fps, latency, min(self.dropped, MOST), produced, error, held_back, faults, self._motion())
 

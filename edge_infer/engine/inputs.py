@@ -27,10 +27,11 @@ class Found:
     frame: Captured
 
 
-def find_in_file(model: LoadedModel, taken: ModelInput, path: str) -> Iterator[Found]:
+def find_in_file(model: LoadedModel, taken: ModelInput, path: str, name: str = "") -> Iterator[Found]:
     """What is found in a picture, in a recording, or in every line of a text that is not blank.
 
-    Raises `InputError`, beginning with the path, for a file that is not what the model takes.
+    ``name`` is what the file is called where its path does not say it. Raises `InputError`, beginning with the path,
+    for a file that is not what the model takes.
     """
     if isinstance(taken, TextPlan):
         for line in read_lines(path):
@@ -39,7 +40,7 @@ def find_in_file(model: LoadedModel, taken: ModelInput, path: str) -> Iterator[F
         from edge_infer.engine.average import find_in_recording
         from edge_infer.engine.recording import read_recording
 
-        findings, window = find_in_recording(model, read_recording(path, taken), path)
+        findings, window = find_in_recording(model, read_recording(path, taken, name), path)
         yield Found(path, findings, window)
     else:
         from edge_infer.engine.picture import read_picture

@@ -20,6 +20,7 @@ from edge_infer.engine.decoders import Decoder, Layout, decoder_class
 from edge_infer.engine.entries import Entries
 from edge_infer.engine.frame import Captured, Frame, Samples
 from edge_infer.engine.geometry import Transform
+from edge_infer.engine.handed_files import HandedFiles, Lease
 from edge_infer.engine.interpreter import Interpreter
 from edge_infer.engine.pool import Loan, Pool
 from edge_infer.engine.preprocess import Preprocess
@@ -63,10 +64,15 @@ class LoadedModel(Closing):
     postprocess: TaskOf
     _entries: Entries
 
-    def __init__(self, plan: PipelinePlan, pool: Pool | None = None) -> None:
-        """From the ``pool`` it may have an interpreter that others have, too; without one it has its own."""
+    def __init__(self, plan: PipelinePlan, pool: Pool | None = None, files: HandedFiles | None = None) -> None:
+        """From the ``pool`` it may have an interpreter that others have, too; without one it has its own.
+
+        It is made from ``files`` that were handed over; without them from those that the plan names.
+        """
         self._plan = plan
         self._pool = pool
+        self._files = files
+        self._lease = Lease(plan.model)
         self.lent: AbstractContextManager[None] = nullcontext()
         """Entered while the interpreter is filled, run and read."""
         self.echo: tuple[int, ...] = ()
@@ -82,12 +88,15 @@ class LoadedModel(Closing):
         with ExitStack() as failed:
             failed.callback(self.close)
             try:
-                check_digest(model)
+                if self._files is not None:
+                    self._lease = self._files.lease(model)
+                check_digest(self._lease.model)
                 self._join()
-                self._build(model)
+                self._build(self._lease.model)
                 self._warm()
             except ModelError as error:
-                raise ModelError(f"model {model.name} ({model.path}): {error}", key=error.key) from error
+                why = self._lease.named(str(error))
+                raise ModelError(f"model {model.name} ({model.path}): {why}", key=error.key) from error
             failed.pop_all()
         return self
 
@@ -99,6 +108,7 @@ class LoadedModel(Closing):
             del self.interpreter  # others have it
         elif hasattr(self, "interpreter"):
             self.interpreter.close()
+        self._lease.close()
 
     def inherit(self, before: LoadedModel) -> None:
         """Goes on with the window of samples that another model has half gathered, where both gather alike."""
@@ -172,7 +182,7 @@ class LoadedModel(Closing):
             self.lent = Loan(shelf, self._another, self)
 
     def _make(self) -> Interpreter:
-        model = self._plan.model
+        model = self._lease.model
         return Interpreter(
             model.path,
             self._plan.threads,
@@ -184,7 +194,7 @@ class LoadedModel(Closing):
 
     def _another(self) -> Interpreter:
         """Some time later: by then the file may be another one."""
-        check_digest(self._plan.model)
+        check_digest(self._lease.model)
         return self._make()
 
     def _build(self, model: ModelPlan) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 from edge_infer.boot import uptime
-from edge_infer.codec import ABSENT, Absent
+from edge_infer.codec import ABSENT, Absent, dumps, encode
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.config.state_size import MARKS, MAX_STATE_BYTES
 from edge_infer.engine.analyse.followed import Followed
 from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.cascade.sighting import Key
@@ -16,22 +18,20 @@ from edge_infer.engine.frame import Captured
 from edge_infer.engine.tasks import Essence, Findings, Head
 from edge_infer.messages import Reason, Result, State, timestamp
 
-LARGEST_STATE: Final = 1024
-"""Bytes of a state, whatever ``max_payload`` allows a result."""
-MARKS: Final = len(',"clock":"unsynced","replay":true')
-"""Bytes that are left free for marks that the way to the broker may add."""
+EARLY: Final[Reason] = "starting"
+"""Why the state is null in the first frames of those who are followed."""
 
 
 class Outcome:
     """The findings of one frame. What its payloads begin with is made when one is: of most frames nothing is said."""
 
-    __slots__ = ("_composer", "_findings", "_frame", "_milliseconds", "_still", "about", "essence")
+    __slots__ = ("_composer", "_frame", "_milliseconds", "_still", "about", "essence", "findings")
 
     def __init__(
         self, composer: Composer, findings: Findings, frame: Captured, milliseconds: float, *, still: bool
     ) -> None:
         self._composer = composer
-        self._findings = findings
+        self.findings = findings
         self._frame = frame
         self._milliseconds = milliseconds
         self._still = still
@@ -43,7 +43,9 @@ class Outcome:
     @property
     def standing(self) -> Essence:
         """What a change of the state is measured by."""
-        return self._findings.standing if isinstance(self._findings, Followed) else self.essence
+        if self._early:
+            return EARLY
+        return self.findings.standing if isinstance(self.findings, Followed) else self.essence
 
     @property
     def at(self) -> float:
@@ -53,11 +55,22 @@ class Outcome:
     def result(self, seq: int) -> Result:
         """The result of this number."""
         head = replace(self._head(), still=True) if self._still else self._head()
-        return self._findings.result(head, seq, self._composer.room)
+        return self.findings.result(head, seq, self._composer.room)
 
-    def state(self) -> State:
-        """What holds now."""
-        return self._findings.state(self._head(), LARGEST_STATE - MARKS)
+    def state(self, since: str | Absent = ABSENT) -> State:
+        """What holds now; null while an object that is there could not have been confirmed."""
+        if self._early:
+            return self._composer.nothing(EARLY, self._frame.wall, since)
+        return self._composer.filled(self.findings.state(replace(self._head(), since=since), MAX_STATE_BYTES - MARKS))
+
+    @property
+    def _early(self) -> bool:
+        return isinstance(self.findings, Followed) and not self.findings.warm
+
+    @property
+    def lasting(self) -> Essence:
+        """What has to stay the same for the state to hold on."""
+        return EARLY if self._early else self.essence
 
     def _head(self) -> Head:
         head = self._composer.head(self._frame.wall, self._milliseconds)
@@ -73,6 +86,7 @@ class Composer:
         self._boot, self._title, self._sha = boot, plan.model.title, plan.model.sha256[:8]
         self.room = plan.max_payload - MARKS
         self._unknown: dict[str, None] = {plan.state_key: None}
+        self._plan = plan
 
     def __call__(self, findings: Findings, frame: Captured, now: float, *, still: bool = False) -> Outcome:
         """The outcome of a frame, at ``now`` seconds of the monotonic clock; ``still``: it was not looked at."""
@@ -82,11 +96,33 @@ class Composer:
         """What a payload begins with, of a time in seconds since the epoch."""
         return Head(timestamp(wall), self._boot, self._title, self._sha, milliseconds if self._timed else ABSENT)
 
-    def known(self, answers: Answers, frame: Captured) -> State:
-        """The state of a cascade after a frame."""
-        return answers.state(self.head(frame.wall, ABSENT), LARGEST_STATE - MARKS)
+    def known(self, answers: Answers, frame: Captured, since: str | Absent = ABSENT) -> State:
+        """The state of a cascade after a frame; null while those that it is about could not have been confirmed."""
+        if not answers.warm:
+            return self.nothing(EARLY, frame.wall, since)
+        head = replace(self.head(frame.wall, ABSENT), since=since)
+        return self.filled(answers.state(head, MAX_STATE_BYTES - MARKS))
 
-    def nothing(self, reason: Reason, wall: float | None = None) -> State:
+    def filled(self, state: State) -> State:
+        """The same with a zero for each label of the configuration that is not there, where they fit."""
+        if not isinstance(state.counts, Mapping):
+            return state
+        whole = replace(state, counts=zeros(self._plan.labels, state.counts))
+        if isinstance(state.zones, Mapping):
+            zones = {zone.name: zone.labels or self._plan.labels for zone in self._plan.zones}
+            filled = {name: zeros(zones.get(name), counts) for name, counts in state.zones.items()}
+            whole = replace(whole, zones=filled)
+        if whole == state or len(dumps(encode(whole))) <= MAX_STATE_BYTES - MARKS:
+            return whole
+        without = replace(whole, ids=ABSENT)
+        return without if len(dumps(encode(without))) <= MAX_STATE_BYTES - MARKS else state
+
+    def nothing(self, reason: Reason, wall: float | None = None, since: str | Absent = ABSENT) -> State:
         """The state while nothing is known, as of now or of a time in seconds since the epoch."""
         head = self.head(time.time() if wall is None else wall, ABSENT)
-        return head.state(**self._unknown, reason=reason)
+        return replace(head, since=since).state(**self._unknown, reason=reason)
+
+
+def zeros(labels: tuple[str, ...] | None, counts: Mapping[str, int]) -> Mapping[str, int]:
+    """Counts with these labels in them, sorted by name."""
+    return {label: counts.get(label, 0) for label in sorted({*counts, *(labels or ())})}

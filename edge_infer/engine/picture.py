@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import stat
 import struct
 from pathlib import Path
@@ -12,9 +13,14 @@ import numpy as np
 
 from edge_infer.engine.frame import Pixels
 from edge_infer.errors import InputError
+from edge_infer.readers.sources.converter import caught
+
+log = logging.getLogger(__name__)
 
 LARGEST: Final = 64 << 20
 """Bytes of a file; a larger one is no picture for these models."""
+SILENT: Final = 0
+"""OpenCV's log level at which it says nothing."""
 _BITFIELDS: Final = 3
 
 
@@ -37,19 +43,33 @@ def read_picture(path: str) -> Pixels:
         raise InputError(f"{path}: the file is larger than {LARGEST >> 20} MB; make it smaller first")
     pixels = decode_picture(data)
     if pixels is None:
-        raise InputError(
-            f"{path}: not a picture that can be read (JPEG, PNG, BMP, WebP, TIFF, PNM), or damaged, or far too large"
-        )
+        known = "JPEG, PNG, BMP, WebP, TIFF, PNM, and what else this OpenCV knows"
+        raise InputError(f"{path}: not a picture that can be read ({known}), or damaged, or far too large")
     return pixels
 
 
 def decode_picture(data: bytes) -> Pixels | None:
-    """The pixels of a whole file as blue, green, red; None where it is no picture."""
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # raised for sizes beyond what OpenCV allows
-        return None
+    """The pixels of a whole file as blue, green, red; None where it is no picture.
+
+    What libraries print about that is for a log of debugging: whoever asks tells it, and not in each round of a loop.
+    """
+    with caught() as printed:
+        level = _set_log_level(SILENT)  # what OpenCV itself logs goes another way than what its libraries print
+        try:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:  # raised for sizes beyond what OpenCV allows
+            return None
+        finally:
+            _set_log_level(level)
+    for line in "".join(printed).splitlines():
+        log.debug("%s", line)
     return _bitfield_bitmap(data) if pixels is None else np.asarray(pixels, np.uint8)
+
+
+def _set_log_level(level: int) -> int:
+    """Sets OpenCV's own and hands back the one before; the function has moved in OpenCV 5."""
+    move = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    return int(move(level))
 
 
 def _bitfield_bitmap(data: bytes) -> Pixels | None:

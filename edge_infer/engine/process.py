@@ -13,6 +13,7 @@ from typing import Final
 
 import cv2
 
+from edge_infer.allowance import Allowance
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.config.plan import Plan
 from edge_infer.config.sentences import suggestion
@@ -20,6 +21,7 @@ from edge_infer.engine.capture import local_capture, reader_capture
 from edge_infer.engine.cascade.feed import CropsFeed
 from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Frame
+from edge_infer.engine.handed_files import HandedFiles
 from edge_infer.engine.held import Held
 from edge_infer.engine.interpreter import backend_name
 from edge_infer.engine.mask import Mask
@@ -29,9 +31,10 @@ from edge_infer.engine.stream import make_feed
 from edge_infer.engine.turns import Turns
 from edge_infer.engine.why import answer
 from edge_infer.engine.worker import Worker
-from edge_infer.errors import EdgeInferError, WireError
+from edge_infer.errors import EdgeInferError, WireError, shortened
 from edge_infer.lights import Lights
 from edge_infer.messages import Reason
+from edge_infer.models.plan_files import files_of_pipelines
 from edge_infer.rooms import (
     RUNTIME,
     Acked,
@@ -40,6 +43,8 @@ from edge_infer.rooms import (
     EngineReport,
     Grab,
     GrabDone,
+    ModelFile,
+    Offence,
     PublisherHello,
     Restrain,
     Stop,
@@ -56,6 +61,14 @@ STUCK_AFTER: Final = 10.0
 """Seconds inside one frame after which a pipeline is said to be stuck."""
 PATIENCE: Final = 2.0
 """Seconds that threads may take to finish the frame under way; a slower one is left, and says nothing any more."""
+MAX_AT_ONCE: Final = 100
+REST: Final = 0.01
+"""Records of the publisher that are taken at once, and seconds until the next ones: its acknowledgements can wait."""
+MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
+MAX_GREETINGS, GREETINGS_PER_SECOND = 100, 2.0
+"""What a publisher may do wrong before it counts as an attack. Each greeting makes everything kept go out again."""
+DEAF: Final = 1.0
+"""Seconds that one which floods is not heard: the supervisor kills it meanwhile."""
 LAST_PATIENCE, LAST_WORDS = 0.4, 0.6
 """Seconds at the end: for the frames under way, and to hand over what was numbered."""
 
@@ -70,7 +83,7 @@ class Engine:
         self._boot = boot
         self._lights = lights
         self._outlet = Outlet(results, self._boot, lights)
-        self._turns, self._pool = Turns(), Pool()
+        self._turns, self._pool, self._model_files = Turns(), Pool(), HandedFiles()
         self._plan: Plan | None = None
         self._order = 0
         self._feeds: dict[str, Feed] = {}
@@ -79,6 +92,10 @@ class Engine:
         self._readers: dict[str, int] = {}  # ways to readers that no feed has taken yet
         self._limits: Mapping[str, float] = {}  # frames a second, of pipelines that are held back
         self._stopping = self._told_wrong = False
+        self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
+        self._greetings = Allowance(MAX_GREETINGS, GREETINGS_PER_SECOND)
+        self._deaf_until = 0.0  # to the publisher
+        self._offence = ""  # of the publisher, until it is reported
 
     def run(self) -> None:
         """Obeys until told to stop or until the supervisor is gone."""
@@ -91,6 +108,7 @@ class Engine:
                     for held in self._held.values():
                         held.say()
                     self._control.send(self._report())
+                    self._accuse()
                 self._wait(report_at)
                 if self._obey():
                     report_at = 0.0
@@ -103,8 +121,14 @@ class Engine:
     def _wait(self, until: float) -> None:
         unsent = not self._outlet.flush()
         writable = [self._results.fd] if unsent else []
-        timeout = max(0.0, until - time.monotonic()) if self._plan is not None else REPORT_EVERY
-        select.select([self._control.fd, self._results.fd], writable, [], timeout)
+        now = time.monotonic()
+        timeout = max(0.0, until - now) if self._plan is not None else REPORT_EVERY
+        readable = [self._control.fd]
+        if now >= self._deaf_until:
+            readable.append(self._results.fd)
+        else:
+            timeout = min(timeout, self._deaf_until - now)
+        select.select(readable, writable, [], timeout)
 
     def _obey(self) -> bool:
         """Does what it is told; whether that was to run something else."""
@@ -113,6 +137,8 @@ class Engine:
             if isinstance(order, ApplyPlan):
                 self._apply(order)
                 changed = True
+            elif isinstance(order, ModelFile):
+                self._take(order)
             elif isinstance(order, AttachReader):
                 self._attach(order.source)
             elif isinstance(order, WhyQuestion):
@@ -127,18 +153,49 @@ class Engine:
         return changed
 
     def _listen(self) -> None:
+        if time.monotonic() < self._deaf_until:
+            return
         try:
-            while (word := self._results.receive()) is not None:
-                if isinstance(word, PublisherHello):
-                    self._outlet.again()
-                elif isinstance(word, Acked):
+            for _ in range(MAX_AT_ONCE):
+                if (word := self._results.receive()) is None:
+                    return
+                if isinstance(word, Acked):
                     self._outlet.acked(word)
+                elif isinstance(word, PublisherHello) and self._greetings.take():
+                    self._outlet.again()
+                else:
+                    self._turn_deaf("greetings without end")
+                    return
+            self._deaf_until = time.monotonic() + REST
         except ChannelClosedError:
             raise
         except WireError as error:  # who has the network may be wrong without harm to who sees frames
             if not self._told_wrong:
                 log.warning("the publisher says what does not fit: %s (told once)", error)
             self._told_wrong = True
+            if not self._faults.take():
+                self._turn_deaf(f"invalid records without end: {error}")
+
+    def _turn_deaf(self, what: str) -> None:
+        """Hears the publisher no more for a moment, in which it is killed; the next one begins with a clean record."""
+        self._offence = shortened(what)
+        self._deaf_until = time.monotonic() + DEAF
+        self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
+        self._greetings = Allowance(MAX_GREETINGS, GREETINGS_PER_SECOND)
+
+    def _accuse(self) -> None:
+        """Reports who floods this process; what finds no room is reported the next time."""
+        if self._offence and self._control.send(Offence("publisher", self._offence)):
+            self._offence = ""
+        for name, feed in self._feeds.items():
+            if feed.offence and self._control.send(Offence("reader", feed.offence, name)):
+                feed.offence = ""
+
+    def _take(self, file: ModelFile) -> None:
+        if file.error:
+            self._model_files.miss(file.path, file.error)
+        else:
+            self._model_files.add(file.path, self._control.take_file())
 
     def _attach(self, source: str) -> None:
         if source in self._readers:
@@ -154,7 +211,8 @@ class Engine:
             for name, feed in self._feeds.items()
             if wanted.get(name) == feed.plan and name not in self._readers
         }
-        pipelines = {each.name: each for each in plan.pipelines if each.name not in order.held}
+        pipelines = {each.name: each for each in order.running()}
+        self._model_files.expect(model_files := files_of_pipelines(pipelines.values()))
         kept = {
             name: pipeline
             for name, pipeline in self._pipelines.items()
@@ -175,6 +233,7 @@ class Engine:
                 watched=name in order.trials,
                 turns=self._turns,
                 pool=self._pool,
+                files=self._model_files,
             )
             for name, each in pipelines.items()
             if name not in kept
@@ -183,6 +242,7 @@ class Engine:
         self._pipelines = {**kept, **fresh}
         for name, pipeline in kept.items():
             pipeline.change(pipelines[name], watched=name in order.trials, alone=name in order.alone)
+        self._model_files.keep(model_files)
         parents: dict[str, Worker | Held] = {**self._pipelines, **self._held}
         for name, parent in parents.items():
             crops = (feed for feed in feeds.values() if isinstance(feed, CropsFeed))
@@ -241,7 +301,7 @@ class Engine:
             while written < len(data):
                 written += os.write(file, data[written:])
         except (OSError, EdgeInferError, cv2.error) as error:
-            return f"cannot write the picture: {error}"[:500]
+            return shortened(f"cannot write the picture: {error}")
         finally:
             os.close(file)
         return ""
@@ -267,6 +327,7 @@ class Engine:
 
     def _close(self) -> None:
         self._end([*self._pipelines.values(), *self._feeds.values()], patience=LAST_PATIENCE)
+        self._model_files.close()
         for way in self._readers.values():
             os.close(way)
         self._readers.clear()

@@ -53,6 +53,13 @@ class Publication:
         self._stated, self._stated_at = essence, now
         return True
 
+    def state_again(self, now: float) -> bool:
+        """Whether the state that was said last is due again; the answer yes is remembered."""
+        if now - self._stated_at < self._heartbeat or not math.isfinite(self._stated_at):
+            return False
+        self._stated_at = now
+        return True
+
     def _wanted(self, essence: Essence, now: float, about: Key | None) -> bool:
         if self._publish == "every":
             return True

@@ -18,12 +18,13 @@ STRETCH: Final = 1 << 15
 """Samples that are handed on together."""
 
 
-def read_recording(path: str, plan: SignalPlan) -> Iterator[Samples]:
+def read_recording(path: str, plan: SignalPlan, name: str = "") -> Iterator[Samples]:
     """The stretches of a file, in order; raises `InputError` that begins with the path.
 
+    The ending of its ``name``, or else of the path, says what it holds.
     A WAV file knows its rate, the others are taken to have that of the model.
     """
-    rate, kind = plan.rate or 1.0, Path(path).suffix.lower()
+    rate, kind = plan.rate or 1.0, Path(name or path).suffix.lower()
     if kind == ".npy":
         return _array(path, rate)
     if kind in (".wav", ".csv"):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from edge_infer.config.plan import PipelinePlan, SourcePlan
 from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.cascade.feed import CropsFeed
+from edge_infer.engine.chatter import without_chatter
 from edge_infer.engine.frame import Captured, Frame, Line, Samples
 from edge_infer.engine.gate import Glance
 from edge_infer.engine.health import PipelineWatch
@@ -24,7 +25,7 @@ from edge_infer.engine.pipeline import Pipeline
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.voice import Voice
-from edge_infer.messages import Event, Result, State
+from edge_infer.messages import Event, Result, State, timestamp
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
 from edge_infer.readers.sources import Block, Passed, Picture, Reading, first, make_source
@@ -131,7 +132,8 @@ class _Player:
 
     def __enter__(self) -> Self:
         """Raises `ModelError`."""
-        self._serving.load()
+        with without_chatter():
+            self._serving.load()
         return self
 
     def __exit__(
@@ -160,7 +162,7 @@ class _Player:
         now, name = self._last.frame.instant, self._plan.name
         for happening in self._serving.follow.end("source_ended", now):
             self._recorder.happened(name, happening.numbered(self._recorder.boot))
-        self._recorder.state(name, self._serving.compose.nothing("source_ended", now.wall))
+        self._recorder.state(name, self._serving.compose.nothing("source_ended", now.wall, timestamp(now.wall)))
         self._last = dataclasses.replace(self._last, said=self._last.said + self._recorder.take())
         yield from self._late()
 

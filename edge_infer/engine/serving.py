@@ -18,6 +18,7 @@ from edge_infer.engine.analyse.follow import Follow
 from edge_infer.engine.cascade.inquiry import Inquiry
 from edge_infer.engine.frame import Captured
 from edge_infer.engine.gate import Gate
+from edge_infer.engine.handed_files import HandedFiles
 from edge_infer.engine.mask import Mask
 from edge_infer.engine.model import LoadedModel, Staged
 from edge_infer.engine.outcome import Composer
@@ -26,6 +27,7 @@ from edge_infer.engine.publication import Publication
 from edge_infer.engine.shadow import Shadow
 from edge_infer.engine.trial import Trial
 from edge_infer.engine.turns import Turns
+from edge_infer.errors import shortened
 from edge_infer.messages import Reason
 from edge_infer.readers.pacer import Pacer
 from edge_infer.rooms import Delegated
@@ -55,14 +57,15 @@ class Serving:
         watched: bool = False,
         turns: Turns | None = None,
         pool: Pool | None = None,
+        files: HandedFiles | None = None,
     ) -> None:
         """``new_object`` gives ids for objects that are followed; from the ``pool`` others may have the same model.
 
-        In ``turns`` is what runs beside it.
+        In ``turns`` is what runs beside it, and in ``files`` what the model is made from, where it is not on the disk.
         """
         self.plan = plan
-        self._turns = turns
-        self.model = LoadedModel(plan, pool)
+        self._turns, self._files = turns, files
+        self.model = LoadedModel(plan, pool, files)
         self.gate = Gate(plan)
         self.mask = Mask(plan.mask)
         self.follow = Inquiry(plan, new_object) if plan.crops else Follow(plan, new_object)
@@ -127,13 +130,13 @@ class Serving:
         if self.plan.delegate is None or not self.ready:
             return None
         interpreter = self.model.interpreter
-        return Delegated(round(interpreter.delegated, 4), interpreter.failure[:500])
+        return Delegated(round(interpreter.delegated, 4), shortened(interpreter.failure))
 
     def compared(self, plan: PipelinePlan) -> None:
         """From now on beside the shadow of this plan, which is otherwise the same, or beside none."""
         with self._comparing:
             self.plan, before = plan, self.shadow
-            self.shadow = Shadow(plan, self._turns) if plan.shadow is not None and self.ready else None
+            self.shadow = Shadow(plan, self._turns, self._files) if plan.shadow is not None and self.ready else None
             if self.shadow is not None:
                 self.shadow.start()
         if before is not None:
@@ -142,7 +145,7 @@ class Serving:
     def ends(self, before: Serving) -> Reason | None:
         """Why what was open before cannot go on here; None when it can."""
         old, new = before.plan, self.plan
-        if old.model.sha256 != new.model.sha256:
+        if old.model.identity != new.model.identity:
             return "model_changed"
         same = (old.track, old.zones, old.lines, old.events, old.threshold, old.labels, old.mask, old.model) == (
             new.track, new.zones, new.lines, new.events, new.threshold, new.labels, new.mask, new.model,

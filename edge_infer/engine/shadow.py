@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import queue
 import threading
 import time
@@ -21,7 +19,9 @@ from edge_infer.engine.affinity import stay_on
 from edge_infer.engine.analyse.agreement import Agreements, compare
 from edge_infer.engine.feed import TICK
 from edge_infer.engine.frame import Captured
+from edge_infer.engine.handed_files import HandedFiles
 from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.priority import give_up_priority
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.turns import Turn, Turns
 from edge_infer.errors import told
@@ -39,8 +39,6 @@ CREDIT: Final = 1.0
 """Seconds of its share of the time that it may save up."""
 RECENT: Final = 256
 """Frames that the ratio of latencies is taken over."""
-LOWEST: Final = 19
-"""The niceness of a thread that does not come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +88,11 @@ class Shadow:
     pipeline whose frame comes during such a turn may have to wait for its end.
     """
 
-    def __init__(self, plan: PipelinePlan, turns: Turns | None = None) -> None:
-        """``turns`` are those of all pipelines that share the cores."""
+    def __init__(self, plan: PipelinePlan, turns: Turns | None = None, files: HandedFiles | None = None) -> None:
+        """``turns`` are those of all pipelines that share the cores, ``files`` what its model is made from."""
         assert plan.shadow is not None
         self.plan = plan
-        self._turns = turns or Turns()
+        self._turns, self._files = turns or Turns(), files
         self._turn: Turn | None = None  # while it runs
         self._missed = 0  # frames for which there was no turn
         self._reason = ""
@@ -162,7 +160,7 @@ class Shadow:
     def _run(self) -> None:
         try:
             stay_on(self.plan.affinity)
-            with LoadedModel(self.plan.of_shadow()) as model:
+            with LoadedModel(self.plan.of_shadow(), files=self._files) as model:
                 self._ready = True
                 self._serve(model)
         except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: the pipeline goes on
@@ -221,9 +219,7 @@ class Shadow:
             self._end(f"a frame did not come back within {limit:.3g} s")
             if self._turn is not None:
                 self._turns.leave(self._turn)  # what hangs in there wants no more
-            if self._thread.native_id is not None:
-                with contextlib.suppress(OSError):  # some system call filters forbid it: then it takes its core
-                    os.setpriority(os.PRIO_PROCESS, self._thread.native_id, LOWEST)
+            give_up_priority(self._thread)
 
     def _end(self, reason: str) -> None:
         self._reason = self._reason or reason or "it ended"

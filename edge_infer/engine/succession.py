@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 from edge_infer.config.plan import PipelinePlan
+from edge_infer.engine.handed_files import HandedFiles
 from edge_infer.engine.outlet import Outward
 from edge_infer.engine.pool import Pool
 from edge_infer.engine.serving import Serving
@@ -15,6 +16,7 @@ from edge_infer.engine.shadow import same_but_shadow
 from edge_infer.engine.switch import Switch
 from edge_infer.engine.turns import Turns
 from edge_infer.engine.voice import Voice
+from edge_infer.errors import shortened
 from edge_infer.rooms import Running
 
 log = logging.getLogger(__name__)
@@ -32,10 +34,11 @@ class Succession:
         watched: bool = False,
         turns: Turns | None = None,
         pool: Pool | None = None,
+        files: HandedFiles | None = None,
     ) -> None:
         """``watched``: the first model is on probation."""
         self.plan = plan
-        self._turns, self._pool = turns, pool
+        self._turns, self._pool, self._files = turns, pool, files
         self._outlet = outlet
         self._voice = voice
         self._most: float | None = None
@@ -111,7 +114,7 @@ class Succession:
     def running(self, busy: float) -> Running:
         """What runs here, and how it does; ``busy``: seconds that the frame under way has taken."""
         serving, refused = self.serving, self._refused
-        trial, sha = serving.trial, serving.plan.model.sha256 if serving.ready else None
+        trial, sha = serving.trial, serving.plan.model.identity if serving.ready else None
         return replace(
             self._switched,
             sha=sha,
@@ -149,6 +152,7 @@ class Succession:
             watched=watched,
             turns=self._turns,
             pool=self._pool,
+            files=self._files,
         )
         made.pacer.restrain(self._most)
         return made
@@ -161,15 +165,14 @@ class Succession:
             self._take(switch, self.serving)
 
     def _refuse(self, switch: Switch) -> None:
-        self._refused = Running(None, refused=switch.serving.plan.model.sha256, why=switch.error[:500])
+        self._refused = Running(None, refused=switch.serving.plan.model.identity, why=shortened(switch.error))
         if self.serving.ready:
             log.error("pipeline %s: %s; %s goes on", self.plan.name, switch.error, self.serving.plan.model.title)
 
     def _take(self, switch: Switch, before: Serving) -> None:
         """From here on the next frame is for the new model."""
         fresh = self.serving = switch.serving
-        if fresh is not before:
-            self._voice.go_on(before, fresh)
+        changed = self._voice.go_on(before, fresh) if fresh is not before else None
         fresh.take(before)
         if fresh is not before:
             before.close()
@@ -185,3 +188,5 @@ class Succession:
         )  # fmt: skip
         if fresh is not before and model != before.plan.model:
             self._voice.nothing(fresh, "model_changed")
+        elif changed:  # until the next frame, which may be long in coming, nothing is known by the new settings
+            self._voice.nothing(fresh, "starting")

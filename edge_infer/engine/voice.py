@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 from edge_infer.boot import uptime
 from edge_infer.engine.analyse.events import Happening
@@ -11,11 +12,11 @@ from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.cascade.cascade import Cascade
 from edge_infer.engine.frame import Captured
-from edge_infer.engine.outcome import Outcome
+from edge_infer.engine.outcome import EARLY, Outcome
 from edge_infer.engine.outlet import Outward
 from edge_infer.engine.serving import Serving
 from edge_infer.engine.tasks import Findings
-from edge_infer.messages import Reason
+from edge_infer.messages import Reason, State, timestamp
 
 
 class Voice:
@@ -28,6 +29,8 @@ class Voice:
         self._following = threading.Lock()
         self._ahead = 0.0  # how far the monotonic clock is ahead of the one that the frames go by
         self._nothing: Reason | None = None
+        self._state: State | None = None  # what was said last
+        self._since: tuple[object, Instant] = (None, Instant(0.0, 0.0))  # what holds, and since when
         self._hushed = False
         self._held_back = 0  # by those who followed before
 
@@ -57,8 +60,10 @@ class Voice:
         now = frame.instant.moment
         self._nothing = None
         if outcome.about is None and serving.publication.state_due(outcome.standing, now):
-            self._outlet.state(self._pipeline, outcome.state(), outcome.at)
-        if serving.publication.result_due(outcome.essence, now, outcome.about):
+            self._say(outcome.state(self._holds(outcome.lasting, frame.instant)), outcome.at)
+        told = serving.publication.result_due(outcome.essence, now, outcome.about)
+        serving.follow.published(outcome.findings, frame.instant, told=told)
+        if told:
             return self._outlet.hand_over(self._pipeline, outcome.result, outcome.at)
         return None
 
@@ -74,8 +79,9 @@ class Voice:
         if answers is not None:
             self._nothing = None
             serving.publication.keep(serving.follow.known())
-            if serving.publication.state_due(answers.essence, now.moment):
-                self._outlet.state(self._pipeline, serving.compose.known(answers, frame), uptime(frame.monotonic))
+            if serving.publication.state_due(answers.essence if answers.warm else EARLY, now.moment):
+                since = self._holds(answers.essence if answers.warm else EARLY, now)
+                self._say(serving.compose.known(answers, frame, since), uptime(frame.monotonic))
         self.cascade.hand_on(frame)
         return answers
 
@@ -90,15 +96,32 @@ class Voice:
             self.end(serving, reason)
         self._nothing = reason
         if serving.publication.state_due(reason, time.monotonic()):
-            self._outlet.state(self._pipeline, serving.compose.nothing(reason), uptime())
+            now = self._now()
+            self._say(serving.compose.nothing(reason, now.wall, self._holds(reason, now)), uptime())
+
+    def again(self, serving: Serving) -> None:
+        """Where the next frame is long in coming, the state holds on: it is said again, as of now."""
+        now = self._now()
+        if not self._hushed and self._state is not None and serving.publication.state_again(now.moment):
+            self._say(replace(self._state, ts=timestamp(now.wall), since=timestamp(now.of(self._since[1]))), uptime())
+
+    def _holds(self, essence: object, now: Instant) -> str:
+        """Since when this holds."""
+        if essence != self._since[0]:
+            self._since = essence, now
+        return timestamp(now.of(self._since[1]))
+
+    def _say(self, state: State, at: float) -> None:
+        self._state = state
+        self._outlet.state(self._pipeline, state, at)
 
     def end(self, serving: Serving, reason: Reason) -> None:
         """Everything that is open ends."""
         with self._following:
             self._tell(serving.follow.end(reason, self._now()))
 
-    def go_on(self, before: Serving, fresh: Serving) -> None:
-        """Whom we follow is followed on, unless the change concerns that: then everything open ends."""
+    def go_on(self, before: Serving, fresh: Serving) -> Reason | None:
+        """Whom we follow is followed on, unless the change concerns that: then what is open ends for this reason."""
         reason = fresh.ends(before)
         with self._following:
             if reason is None:
@@ -107,6 +130,7 @@ class Voice:
                 self._held_back += before.follow.held_back
                 self._tell(before.follow.end(reason, self._now()))
                 fresh.follow.inherit(before.follow)
+        return reason
 
     def _now(self) -> Instant:
         """This moment by the clock that the frames go by."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from edge_infer.config.plan import PipelinePlan
@@ -13,6 +13,8 @@ from edge_infer.rooms import WhyAnswer, WhyQuestion
 
 MOST: Final = 500
 """Sentences of one answer, the newest."""
+EVENTFUL: Final = frozenset({"detection", "classification", "anomaly"})
+SCORED: Final = frozenset({"detection", "classification", "pose"})
 MOST_NOTES: Final = 64
 LONGEST: Final = 500
 """Characters of a sentence."""
@@ -26,16 +28,36 @@ def answer(question: WhyQuestion, records: Mapping[str, tuple[PipelinePlan, Deci
             (), error=f"there is no pipeline {question.pipeline!r}; {suggestion(question.pipeline, records)}"
         )
     found = [
-        (each.begin, f"{name}: {each.sentence()}"[:LONGEST])
+        (each.begin, name, f"{name}: {each.sentence()}"[:LONGEST])
         for name, (_, decisions) in asked.items()
         for each in decisions.between(question.since, question.until, question.label)
     ]
+    spoke = {name for _, name, _ in found}
     notes = [
         f"{name}: {note}"[:LONGEST]
         for name, (plan, decisions) in asked.items()
-        for note in _notes(question, plan, decisions, _labels(plan, records))
+        for note in (
+            *_notes(question, plan, decisions, _labels(plan, records)),
+            *_without_events(plan, asked=question.pipeline == name, spoke=name in spoke),
+        )
     ]
-    return WhyAnswer(tuple(line for _, line in sorted(found)[-MOST:]), tuple(notes[:MOST_NOTES]))
+    return WhyAnswer(tuple(line for _, _, line in sorted(found)[-MOST:]), tuple(notes[:MOST_NOTES]))
+
+
+def _without_events(plan: PipelinePlan, *, asked: bool, spoke: bool) -> Iterator[str]:
+    """What nobody can expect of a pipeline that tells no events; where it has spoken, only if it was asked."""
+    if plan.events is not None or plan.crops is not None or (spoke and not asked):
+        return
+    task = plan.model.task
+    if task == "detection" and plan.track is None:
+        text = "there are no events without track: true"
+    elif task in EVENTFUL and plan.model.input.takes != "text":
+        text = "there are no events with events: false"
+    else:
+        text = "there are no events of this task"
+    if task in SCORED:
+        text += f", and what stays below the threshold of {plan.threshold:g} is not remembered"
+    yield text
 
 
 def _labels(plan: PipelinePlan, records: Mapping[str, tuple[PipelinePlan, Decisions]]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from edge_infer.engine.analyse.decisions import Decisions
 from edge_infer.engine.cascade.cascade import Cascade
 from edge_infer.engine.feed import TICK, Feed
 from edge_infer.engine.frame import Captured
+from edge_infer.engine.handed_files import HandedFiles
 from edge_infer.engine.health import PipelineWatch
 from edge_infer.engine.intake import Intake
 from edge_infer.engine.outlet import Outward
@@ -50,11 +51,12 @@ class Worker:
         watched: bool = False,
         turns: Turns | None = None,
         pool: Pool | None = None,
+        files: HandedFiles | None = None,
     ) -> None:
         """``watched``: the model is on probation. ``light`` is on while it is at something that may be its end.
 
         ``turns`` are those of all pipelines that share the cores, ``pool`` has their models; without them it has cores
-        and model for itself.
+        and model for itself. ``files`` are those that models are made from; without them these are read from the disk.
         """
         self.feed = feed
         self._name = plan.name
@@ -66,7 +68,7 @@ class Worker:
         self._pipeline = Pipeline(self._voice, self._watch)
         self._stop = threading.Event()
         self._intake = Intake(feed, self._cursor, plan.name, turns or Turns(), self._stop)
-        self._models = Succession(plan, outlet, self._voice, watched=watched, turns=turns, pool=pool)
+        self._models = Succession(plan, outlet, self._voice, watched=watched, turns=turns, pool=pool, files=files)
         self._thread = threading.Thread(target=self._run, name=f"pipeline-{plan.name}", daemon=True)
 
     @property
@@ -203,11 +205,16 @@ class Worker:
             self._use(serving, taken)
         elif reason:
             self._say_nothing(reason)
+        else:
+            self._voice.again(serving)
         self._intake.used(serving)
 
     def _counts(self, reason: Reason) -> bool:
-        """Whether a frame counts all the same: the last one of a source, and one of a file that only waited for us."""
-        return reason == "source_ended" or (reason == "source_lost" and self.feed.lossless)
+        """Whether a frame counts all the same: the last one of a source, and one that only waited for us.
+
+        That is one of a file, and every reading of a sensor and every line: the source has fallen silent since.
+        """
+        return reason == "source_ended" or (reason == "source_lost" and (self.feed.lossless or self.feed.keeps_all))
 
     def _use(self, serving: Serving, taken: Captured) -> None:
         """Whatever goes into the model now; samples that cannot be gathered are a fault like one of the model."""

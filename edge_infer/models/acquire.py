@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
 from edge_infer.errors import ConfigError, InputError, ModelError
-from edge_infer.models.catalogue import Offer
+from edge_infer.models.catalogue import Offer, Part, is_address
 from edge_infer.models.download import Progress, Wanted, download
 from edge_infer.models.files import LARGEST_MODEL, read_whole
 from edge_infer.models.library import Library, gather, same
-from edge_infer.models.package import MANIFEST
+from edge_infer.models.package import MANIFEST, find_package
 from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
 
@@ -37,25 +38,45 @@ def pull(
     mirror: str | None = None,
     folder: Path | None = None,
 ) -> Arrival:
-    """Brings a model of the catalogue into the store, from its address, a mirror, or a folder of files.
+    """Brings a model of a catalogue into the store, from where it lies, a mirror, or a folder of files.
 
-    Raises `DownloadError`, `InputError`, and `ModelError` where it does not work on this board.
+    Raises `ConfigError`, `DownloadError`, `InputError`, and `ModelError` where it does not work on this board.
     """
     if library.has(offer.title):
         return Arrival(offer.title, library.find(offer.title)[0].folder, new=False)
-    listed = offer.listed
-    part = library.parts() / listed.sha256
-    data = _from_folder(offer, folder) if folder else None
-    if data is None:
-        download(Wanted(_address(offer, mirror), listed.bytes, listed.sha256), part, progress)
+    files = [(part, _brought(part, library, progress, mirror, folder)) for part in offer.parts()]
     with library.incoming() as package:
-        if data is None:
-            part.rename(package / offer.file)
-        else:
-            (package / offer.file).write_bytes(data)
-        (package / MANIFEST).write_text(offer.manifest(), encoding="utf-8")
+        for part, here in files:
+            target = package / part.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            here.rename(target) if isinstance(here, Path) else target.write_bytes(here)
+        manifest = offer.manifest()
+        if manifest is not None:
+            (package / MANIFEST).write_text(manifest, encoding="utf-8")
+        _check_who_it_is(package, offer)
         probe(ModelRequest(offer.name, str(package)))
         return Arrival(offer.title, library.place(package, offer.title), new=True)
+
+
+def _brought(part: Part, library: Library, progress: Progress, mirror: str | None, folder: Path | None) -> Path | bytes:
+    """A file of an offer that is what it should be: its bytes, or where it was fetched to."""
+    if folder is not None:
+        return _from_folder(part, folder)
+    place = part.place if mirror is None else _on_mirror(part, mirror)
+    if not is_address(place):
+        return _from_file(part, Path(place))
+    fetched = library.parts() / part.sha256
+    download(Wanted(place, part.bytes, part.sha256), fetched, progress)
+    return fetched
+
+
+def _check_who_it_is(package: Path, offer: Offer) -> None:
+    """A manifest that is one of the files may speak of another package; raises `ConfigError`."""
+    found = find_package(package)
+    if (found.manifest.name, found.manifest.version) != (offer.name, offer.listed.version):
+        raise ConfigError(f"the manifest of {offer.title} in the catalogue says that it is {found.title}")
+    if found.file.name != offer.file:
+        raise ConfigError(f"the manifest of {offer.title} names the file {found.file.name}, the catalogue {offer.file}")
 
 
 def add(path: Path, library: Library) -> Arrival:
@@ -77,30 +98,42 @@ def add(path: Path, library: Library) -> Arrival:
         return Arrival(title, library.place(package, title), new=True)
 
 
-def _address(offer: Offer, mirror: str | None) -> str:
-    if mirror is None:
-        return offer.listed.url
-    if urlsplit(mirror).scheme not in ("http", "https") or not urlsplit(mirror).hostname:
+def _on_mirror(part: Part, mirror: str) -> str:
+    if not is_address(mirror) or not urlsplit(mirror).hostname:
         raise ConfigError(f"the mirror {mirror} is no address; expected one such as https://HOST/PATH/")
-    return f"{mirror.rstrip('/')}/{quote(offer.file)}"
+    return f"{mirror.rstrip('/')}/{quote(part.name)}"
 
 
-def _from_folder(offer: Offer, folder: Path) -> bytes:
-    """The bytes of the offer from a folder, whatever the file is called there; raises `InputError`."""
-    for path in _candidates(offer, folder):
+def _from_file(part: Part, path: Path) -> bytes:
+    """The bytes of a file that a catalogue beside it names; raises `InputError`."""
+    try:
         data = read_whole(path, LARGEST_MODEL)
-        if hashlib.sha256(data).hexdigest() == offer.listed.sha256:
+    except ModelError as error:
+        raise InputError(str(error)) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != part.sha256:
+        raise InputError(f"{path}: its SHA-256 is {found}, but the catalogue wants {part.sha256}")
+    return data
+
+
+def _from_folder(part: Part, folder: Path) -> bytes:
+    """The bytes of a file from a folder, whatever it is called there; raises `InputError`."""
+    for path in _candidates(part, folder):
+        data = read_whole(path, LARGEST_MODEL)
+        if hashlib.sha256(data).hexdigest() == part.sha256:
             return data
     raise InputError(
-        f"{folder} holds no file with the {offer.listed.bytes} bytes and the SHA-256 {offer.listed.sha256} of "
-        f"{offer.title}; get it from {offer.listed.url}"
+        f"{folder} holds no file with the {part.bytes} bytes and the SHA-256 {part.sha256} of "
+        f"{part.name}; get it from {part.place}"
     )
 
 
-def _candidates(offer: Offer, folder: Path) -> Iterator[Path]:
+def _candidates(part: Part, folder: Path) -> Iterator[Path]:
+    """Files of the right size, those of the folder itself before those below it."""
     try:
-        for path in sorted(folder.iterdir())[:MOST_LOOKED_AT]:
-            if path.is_file() and path.stat().st_size == offer.listed.bytes:
+        found = islice(chain(folder.iterdir(), folder.glob("*/**/*")), MOST_LOOKED_AT)
+        for path in sorted(found, key=lambda path: (len(path.parts), path)):
+            if path.is_file() and path.stat().st_size == part.bytes:
                 yield path
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror or error}") from error

@@ -1,28 +1,57 @@
-"""The catalogue: public models under free licences, and where their bytes are published."""
+"""Catalogues: models by name and version, and where their bytes are published.
+
+The one that comes along names public models under free licences. One of your own is a file of the same form, whose
+files lie beside it or at other addresses; from an address it counts only with a signature.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 import yaml
 from pydantic import Field
 
-from edge_infer.config.fields import Kind, Name, integer, text, url, written_as_is
-from edge_infer.config.load import load_yaml
+from edge_infer.config.fields import Kind, integer, text, url, written_as_is
+from edge_infer.config.load import LARGEST, Document, parse_document, read_document, validate
 from edge_infer.config.section import Section
-from edge_infer.errors import ConfigError
+from edge_infer.errors import ConfigError, DownloadError, ModelError
+from edge_infer.messages import NAME_PATTERN
+from edge_infer.models.canonical import canonical
+from edge_infer.models.checked_package import MAX_BESIDE_BYTES
+from edge_infer.models.download import fetch
 from edge_infer.models.files import LARGEST_MODEL
-from edge_infer.models.manifest import VERSION, Expectation
+from edge_infer.models.manifest import VERSION, Expectation, inside_folder
+from edge_infer.models.package import MANIFEST
+from edge_infer.models.request import TrustedKey
+from edge_infer.models.signature import LARGEST as LARGEST_SIGNATURE
+from edge_infer.models.signature import check_signed
+from edge_infer.models.versions import older
 
 PLACES: Final = (
     Path(__file__).parents[2] / "models" / "catalogue.yaml",
     Path(sys.prefix) / "share" / "edge-infer" / "catalogue.yaml",
 )
 """In a checkout, and where the package is installed."""
+ENDING: Final = ".sig"
+_SHA256: Final = text("64 hexadecimal digits, as sha256sum prints them", r"[0-9a-f]{64}")
+_TITLE: Final = text("NAME or NAME@VERSION", rf"{NAME_PATTERN}(@{VERSION})?", 200)
+
+
+def _address(value: Any) -> str:
+    """Where a model lies: an address, or a path that begins where the catalogue lies."""
+    if isinstance(value, str) and "://" in value:
+        return str(url("https").parse(value))
+    try:
+        return inside_folder(value)
+    except ValueError as error:
+        raise ValueError(
+            f"expected https://HOST/PATH, or a path below the catalogue's folder, not {value!r}"
+        ) from error
 
 
 class Example(Section):
@@ -33,32 +62,51 @@ class Example(Section):
     expect: list[Expectation]
 
 
+class Beside(Section):
+    """A file of a package beside its model."""
+
+    bytes: Annotated[int, integer(0, MAX_BESIDE_BYTES)]
+    sha256: Annotated[str, _SHA256]
+
+
 class Listed(Section):
-    """One model: its bytes, its licence, and all that a manifest says beside that."""
+    """One model: its bytes, and all that a manifest says beside that, or the manifest among its ``files``."""
 
     version: Annotated[str, text("a version such as 1.0.0", VERSION)]
-    about: Annotated[str, text("what it does, in one line")]
-    url: Annotated[str, url("https")]
+    about: Annotated[str, text("what it does, in one line")] = ""
+    url: Annotated[str, Kind(_address)]
     bytes: Annotated[int, integer(1, LARGEST_MODEL)]
-    sha256: Annotated[str, text("64 hexadecimal digits, as sha256sum prints them", r"[0-9a-f]{64}")]
-    licence: Annotated[str, text("the licence of the model")]
-    source: Annotated[str, text("where the model comes from")]
+    sha256: Annotated[str, _SHA256]
+    licence: Annotated[str, text("the licence of the model")] = ""
+    source: Annotated[str, text("where the model comes from")] = ""
     manifest: Annotated[Any, Kind(written_as_is)] = Field(default_factory=dict)
-    example: Example
+    files: dict[Annotated[str, Kind(inside_folder)], Beside] = Field(default_factory=dict)
+    example: Example | None = None
 
 
 class Catalogue(Section):
     """A ``catalogue.yaml``."""
 
-    models: dict[Name, Listed]
+    models: dict[Annotated[str, _TITLE], Listed]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file of an offer: its name in the package, its address or path, and what it has to be."""
+
+    name: str
+    place: str
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model of the catalogue, by its name."""
+    """A model of a catalogue, which lies at the address or path ``origin``."""
 
     name: str
     listed: Listed
+    origin: str
 
     @property
     def title(self) -> str:
@@ -67,41 +115,127 @@ class Offer:
 
     @property
     def file(self) -> str:
-        """The name of the file: the last part of its address."""
+        """The name of the model's file: the last part of its address."""
         return unquote(urlsplit(self.listed.url).path).rpartition("/")[2]
 
-    def manifest(self) -> str:
-        """The manifest of the package that is made of it."""
+    @property
+    def place(self) -> str:
+        """The address or the path of the model's file."""
+        url = self.listed.url
+        if is_address(url):
+            return url
+        return urljoin(self.origin, quote(url)) if is_address(self.origin) else str(Path(self.origin).parent / url)
+
+    def parts(self) -> Iterator[Part]:
+        """The model's file, then those beside it."""
+        place = self.place
+        yield Part(self.file, place, self.listed.bytes, self.listed.sha256)
+        for name, beside in self.listed.files.items():
+            path = urljoin(place, quote(name)) if is_address(place) else str(Path(place).parent / name)
+            yield Part(name, path, beside.bytes, beside.sha256)
+
+    def manifest(self) -> str | None:
+        """The manifest of the package that is made of it; None where that is one of its files."""
         listed = self.listed
+        if MANIFEST in listed.files:
+            return None
         said = {
             "name": self.name,
             "version": listed.version,
             "file": self.file,
             "sha256": listed.sha256,
             **listed.manifest,
-            "licence": listed.licence,
-            "source": f"{listed.source} ({listed.url})",
+            **({"licence": listed.licence} if listed.licence else {}),
+            "source": f"{listed.source} ({self.place})" if listed.source else self.place,
         }
         return str(yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=110))
 
 
+def is_address(named: str) -> bool:
+    """Whether a catalogue is to be fetched; anything else is a path."""
+    return urlsplit(named).scheme in ("http", "https")
+
+
 def read_catalogue(path: Path | None = None) -> dict[str, Offer]:
-    """The offers by name, of a file or of the one that comes along; raises `ConfigError`."""
+    """The offers by their keys, of a file or of the one that comes along; raises `ConfigError`."""
     found = path or next((place for place in PLACES if place.exists()), None)
     if found is None:
         raise ConfigError(f"there is no catalogue; it should be {PLACES[-1]}, where the installation puts it")
-    catalogue, problems = load_yaml(found, Catalogue)
+    return _offers(read_document(found), str(found.absolute()))
+
+
+def fetch_catalogue(address: str, keys: Sequence[TrustedKey]) -> dict[str, Offer]:
+    """The offers of a catalogue at an address, signed by one of the keys; raises `ConfigError`, `DownloadError`.
+
+    A server, or who sits in the way, may withhold a newer catalogue: what it says was true once, no more.
+    """
+    data, place = fetch(address, LARGEST), signature_address(address)
+    try:
+        signature = fetch(place, LARGEST_SIGNATURE)
+    except DownloadError as error:
+        raise DownloadError(f"a catalogue from an address counts only with its signature: {error}") from error
+    document = parse_document(Path(address), data)
+    try:
+        check_signed(canonical(document.value), signature, keys, address, place)
+    except ModelError as error:
+        raise ConfigError(str(error)) from error
+    return _offers(document, address)
+
+
+def signature_address(address: str) -> str:
+    """Where the signature of a catalogue lies: beside it."""
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(path=parts.path + ENDING))
+
+
+def _offers(document: Document, origin: str) -> dict[str, Offer]:
+    catalogue, problems = validate(document, Catalogue)
     if catalogue is None or problems:
         raise ConfigError("\n".join(map(str, problems)))
-    return {name: Offer(name, listed) for name, listed in catalogue.models.items()}
+    offers = {key: Offer(key.partition("@")[0], listed, origin) for key, listed in catalogue.models.items()}
+    wrong = [document.problem(("models", key), why) for key, why in _contradictions(offers)]
+    if wrong:
+        raise ConfigError("\n".join(map(str, wrong)))
+    return offers
 
 
-def choose(offers: dict[str, Offer], wanted: str) -> Offer:
-    """The offer ``NAME`` or ``NAME@VERSION``; raises `ConfigError` naming those that are there."""
-    name, _, version = wanted.partition("@")
-    offer = offers.get(name)
-    if offer is None:
-        raise ConfigError(f"the catalogue has no {name}; it has {', '.join(sorted(offers))}")
-    if version not in ("", offer.listed.version):
-        raise ConfigError(f"the catalogue has {offer.title}, not {wanted}")
-    return offer
+def _contradictions(offers: Mapping[str, Offer]) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    for key, offer in offers.items():
+        if key not in (offer.name, offer.title):
+            yield key, f"its version is {offer.listed.version}"
+        if offer.title in seen:
+            yield key, f"{offer.title} is there twice; remove one of them"
+        seen.add(offer.title)
+        if not offer.file or "/" in offer.file or offer.file in (MANIFEST, *offer.listed.files):
+            yield key, f"url: ends in {offer.file!r}, which is no name for the file of a model"
+
+
+def choose(offers: Mapping[str, Offer], wanted: str) -> Offer:
+    """The offer ``NAME@VERSION``, or the newest ``NAME``; raises `ConfigError` naming those that are there."""
+    name = wanted.partition("@")[0]
+    found = [offer for offer in offers.values() if offer.name == name]
+    if not found:
+        names = sorted({offer.name for offer in offers.values()})
+        raise ConfigError(f"the catalogue has no {name}; it has {', '.join(names) or 'nothing'}")
+    fitting = [offer for offer in found if wanted in (offer.name, offer.title)]
+    if not fitting:
+        raise ConfigError(f"the catalogue has {', '.join(offer.title for offer in found)}, not {wanted}")
+    newest = fitting[0]
+    for offer in fitting[1:]:
+        newest = offer if older(newest.listed.version, offer.listed.version) else newest
+    return newest
+
+
+def is_catalogue(path: Path) -> bool:
+    """Whether a file is a catalogue rather than a manifest, or a model."""
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return False
+    value = read_document(path).value
+    return isinstance(value, dict) and "models" in value
+
+
+def written_catalogue(path: Path) -> bytes:
+    """What a signature of a catalogue is made over: JSON, as of a manifest. Raises `ConfigError` for a faulty one."""
+    read_catalogue(path)
+    return canonical(read_document(path).value)

@@ -1,22 +1,26 @@
-"""A process of our own that does for its parent what may be its end: one line in, one line out, within a time."""
+"""A process of our own that does for its parent what may be its end: one question, one answer, within a time."""
 
 from __future__ import annotations
 
 import os
 import selectors
+import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from edge_infer.closing import Closing
-from edge_infer.errors import StartError
+from edge_infer.codec import decode, dumps, encode, loads_bounded
+from edge_infer.errors import StartError, WireError
+from edge_infer.logs import CHAT, printable
+from edge_infer.models.order import Ready
+from edge_infer.own_module import own_module
+from edge_infer.sandbox.fence import Fence
 
 STARTUP: Final = 30.0
-"""Seconds more for its first order: a slow card reads NumPy, OpenCV and the runtime for the first time."""
+"""Seconds until it is ready: a slow card reads NumPy, OpenCV and the runtime for the first time."""
 LONGEST: Final = 16 << 20
 CHATTER: Final = 4000
 
@@ -34,18 +38,19 @@ class GoneError(Exception):
 
 
 class Child(Closing):
-    """``python -m MODULE PLACE...``, which starts with its first order, or at `begin`, and again after it has gone.
+    """``python -m MODULE FENCE``; it starts at `begin`, or with its question, and answers one only.
 
-    It reads what the operator names, and writes to these places only: folders, which are made, and devices.
+    It reads no file but those that come with the question, and what ``fence`` opens.
     """
 
-    def __init__(self, module: str, folders: Sequence[Path] = (), devices: Sequence[str] = ()) -> None:
-        self._folders = tuple(folders)
-        self._devices = tuple(devices)
+    def __init__(self, module: str, fence: Fence | None = None) -> None:
         self._module = module
+        self._fence = fence or Fence()
         self._process: subprocess.Popen[bytes] | None = None
-        self._asked = False
+        self._way: socket.socket | None = None
         self._chatter = b""
+        self.seconds = 0.0
+        """How long it took to answer."""
 
     @property
     def pid(self) -> int | None:
@@ -53,63 +58,83 @@ class Child(Closing):
         return self._process.pid if self._process is not None else None
 
     def begin(self) -> None:
-        """Starts it, so that it has loaded what it needs when the first order comes; raises `StartError`."""
-        if self._process is None:
-            self._process, self._asked, self._chatter = self._started(), False, b""
-
-    def ask(self, order: bytes, seconds: float) -> bytes:
-        """The line of its answer; raises `StartError` where the system has no room for it, and `GoneError`."""
-        self.begin()
-        deadline = time.monotonic() + seconds + (0.0 if self._asked else STARTUP)
-        process, self._asked = self._process, True
-        assert process is not None
+        """Starts it, so that it has loaded what it needs when the question comes; raises `StartError`."""
+        if self._process is not None:
+            return
         try:
-            return self._exchange(process, order + b"\n", deadline)
-        except (BrokenPipeError, EOFError) as error:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            with theirs:
+                try:
+                    self._process = self._started(theirs)
+                except OSError:
+                    ours.close()
+                    raise
+        except OSError as error:
+            raise StartError(f"no process can be started to try models: {error.strerror or error}") from error
+        ours.setblocking(False)
+        self._way, self._chatter = ours, b""
+
+    def ask(self, question: object, seconds: float, files: Sequence[int] = ()) -> bytes:
+        """The line of the answer; raises `StartError` where nothing can be tried on this machine, and `GoneError`."""
+        self.begin()
+        process = self._process
+        assert process is not None
+        order = dumps(encode(question)) + b"\n"
+        try:
+            self._check_ready(self._exchange(process, b"", (), time.monotonic() + STARTUP))
+            begun = time.monotonic()
+            answer = self._exchange(process, order, files, begun + seconds)
+            self.seconds = time.monotonic() - begun
+        except (BrokenPipeError, ConnectionResetError, EOFError) as error:
             raise self._gone(process) from error
         except TimeoutError as error:
-            self.close()
             raise GoneError from error
+        finally:
+            self.close()
+        return answer
 
     def close(self) -> None:
         """Ends the process; may be called twice."""
+        if self._way is not None:
+            self._way.close()
+            self._way = None
         if self._process is None:
             return
         process, self._process = self._process, None
         process.kill()
         process.wait()
-        for stream in (process.stdin, process.stdout, process.stderr):
+        for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        for folder in self._folders:
-            with suppress(OSError):  # the child tells why it cannot write there
-                folder.mkdir(parents=True, exist_ok=True)
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", self._module, *map(str, self._folders), *self._devices],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                start_new_session=True,
-                env={**os.environ, "PYTHONSAFEPATH": "1"},
-            )
-        except OSError as error:
-            raise StartError(f"no process can be started to try models: {error.strerror or error}") from error
-        assert process.stdin is not None
-        os.set_blocking(process.stdin.fileno(), False)
-        return process
+    def _started(self, way: socket.socket) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            own_module(self._module, dumps(encode(self._fence)).decode()),
+            stdin=way.fileno(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
 
-    def _exchange(self, process: subprocess.Popen[bytes], order: bytes, deadline: float) -> bytes:
-        """Writes an order and reads the line of the answer; what comes on standard error is kept for explanations."""
-        assert process.stdin is not None
+    def _check_ready(self, line: bytes) -> None:
+        """What it says before it has seen anything of a model is its own word."""
+        try:
+            ready = decode(Ready, loads_bounded([line]))
+        except WireError as error:
+            raise StartError(f"no models can be tried here: {error}") from error
+        if ready.error:
+            raise StartError(ready.error)
+
+    def _exchange(self, process: subprocess.Popen[bytes], order: bytes, files: Sequence[int], deadline: float) -> bytes:
+        """Sends an order and reads the line of the answer; what comes on standard error is kept for explanations."""
+        assert self._way is not None
         assert process.stdout is not None
         assert process.stderr is not None
         answer = bytearray()
         with selectors.DefaultSelector() as selector:
-            selector.register(process.stdin, selectors.EVENT_WRITE)
+            if order:
+                selector.register(self._way, selectors.EVENT_WRITE)
             selector.register(process.stdout, selectors.EVENT_READ)
             selector.register(process.stderr, selectors.EVENT_READ)
             while not answer.endswith(b"\n"):
@@ -117,8 +142,8 @@ class Child(Closing):
                 if not ready:
                     raise TimeoutError
                 for key, _ in ready:
-                    if key.fileobj is process.stdin:
-                        order = order[os.write(key.fd, order) :]
+                    if key.fileobj is self._way:
+                        order, files = order[socket.send_fds(self._way, [order], files) :], ()
                         finished = not order
                     else:
                         part = os.read(key.fd, 1 << 16)
@@ -138,6 +163,6 @@ class Child(Closing):
         status: int | None = None
         with suppress(subprocess.TimeoutExpired):
             status = process.wait(5.0)
-        last = self._chatter.decode("utf-8", "replace").strip().splitlines()
-        self.close()
+        lines = self._chatter.decode("utf-8", "replace").strip().splitlines()
+        last = [printable(line) for line in lines if not line.startswith(CHAT)]
         return GoneError(status, f" Its last words: {last[-1][:200]}" if last else "", mute=status is None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -21,8 +20,7 @@ from edge_infer.engine.picture import read_picture
 from edge_infer.engine.recording import read_recording
 from edge_infer.errors import InputError, ModelError
 from edge_infer.models.golden import LARGEST
-from edge_infer.models.package import find_package
-from edge_infer.models.request import ModelRequest
+from edge_infer.models.package import Package
 from edge_infer.models.soundness import varied
 
 INPUTS: Final = 8
@@ -38,12 +36,12 @@ Values = list[list[NDArray[Any]]]
 """By input, by output."""
 
 
-def try_delegate(pipeline: PipelinePlan, request: ModelRequest) -> float:
+def try_delegate(pipeline: PipelinePlan, package: Package) -> float:
     """The share of the operators that it takes; raises `ModelError` where it does not do its work."""
     assert pipeline.delegate is not None
     with LoadedModel(replace(pipeline, delegate=None)) as model:
         outputs = model.interpreter.outputs
-        frames = list(_frames(model, request))
+        frames = list(_frames(model, package))
         expected = _run(model, frames)
     strict = replace(pipeline.delegate, on_failure="refuse")
     with LoadedModel(replace(pipeline, delegate=strict)) as model:
@@ -54,25 +52,24 @@ def try_delegate(pipeline: PipelinePlan, request: ModelRequest) -> float:
     return share
 
 
-def _frames(model: LoadedModel, request: ModelRequest) -> Iterator[Captured]:
-    package = find_package(Path(request.file), request.roots)
+def _frames(model: LoadedModel, package: Package) -> Iterator[Captured]:
     golden = package.manifest.golden
     try:
         for each in golden[:INPUTS]:
             path, _ = package.read(each.input, LARGEST)
-            yield from islice(_frames_in(model, str(path)), INPUTS)
+            yield from islice(_frames_in(model, package.place(path), path.name), INPUTS)
     except InputError as error:
         raise ModelError(f"golden input {error}") from error
     if not golden:
         yield from islice(varied(model), INPUTS)
 
 
-def _frames_in(model: LoadedModel, path: str) -> Iterator[Captured]:
+def _frames_in(model: LoadedModel, path: str, name: str) -> Iterator[Captured]:
     """What a file holds, as it goes into the model."""
     if isinstance(model.taken, TextPlan):
         yield from read_lines(path)
     elif isinstance(model.taken, SignalPlan):
-        for window in windows(model, read_recording(path, model.taken), path):
+        for window in windows(model, read_recording(path, model.taken, name), path):
             assert isinstance(window, Samples)
             yield replace(window, values=window.values.copy())
     else:

@@ -32,7 +32,7 @@ PATIENCE: Final = 30.0
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
 """Seconds to wait after each attempt in a row that brought nothing."""
 _PART: Final = 1 << 16
-_AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_AGAIN: Final = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
 _RANGE: Final = re.compile(r"bytes (\d+)-")
 _ADVICE: Final = (
     "a proxy is set with https_proxy, another server with --mirror, and --from takes a file that is here already"
@@ -60,16 +60,21 @@ def download(
 ) -> None:
     """Fetches a file into ``part``, continuing what is there; raises `DownloadError`, with ``part`` kept or removed.
 
-    Attempts that bring something may be many; after as many in a row as there are ``pauses`` it is given up.
+    Attempts that bring more than there ever was may be many; after as many others in a row as there are ``pauses`` it
+    is given up. What is there may be thrown away once: a server that always sends the same beginning brings nothing.
     """
     with _opened(part) as stream:
-        fruitless = 0
+        fruitless, restarted, most = 0, False, stream.seek(0, os.SEEK_END)
         while (have := stream.seek(0, os.SEEK_END)) < wanted.bytes:
             why = _attempt(wanted, stream, progress, patience)
-            if stream.seek(0, os.SEEK_END) > have:
-                fruitless = 0
+            now = stream.seek(0, os.SEEK_END)
+            if now < have and not restarted:
+                restarted, most = True, now
+            if now > most:
+                fruitless, most = 0, now
             elif fruitless == len(pauses):
-                raise DownloadError(f"{wanted.url}: {why}; what has come is kept, try again. {_ADVICE}")
+                kept = "what has come is kept, try again" if now else "nothing has come"
+                raise DownloadError(f"{wanted.url}: {why}; {kept}. {_ADVICE}")
             else:
                 log.info("%s: %s; trying again", wanted.url, why)
                 time.sleep(pauses[fruitless])
@@ -95,6 +100,28 @@ def _check(wanted: Wanted, stream: IO[bytes], part: Path) -> None:
     )
 
 
+def fetch(url: str, most: int, patience: float = PATIENCE, pauses: tuple[float, ...] = PAUSES) -> bytes:
+    """The bytes at an address, which nobody knows a digest of; raises `DownloadError`, also for more than ``most``."""
+    for pause in (*pauses, None):
+        try:
+            with _opener().open(_request(url), timeout=patience) as answer:
+                data = bytes(answer.read(most + 1))
+                left = answer.length or 0
+            if len(data) > most:
+                raise DownloadError(f"{url} has more than {most} bytes: it is another file")
+            if not left:
+                return data
+            why = f"the connection ended after {len(data)} of {len(data) + left} bytes"
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, DownloadError):
+                raise
+            why = _failure(url, error)
+        if pause is not None:
+            log.info("%s: %s; trying again", url, why)
+            time.sleep(pause)
+    raise DownloadError(f"{url}: {why}")
+
+
 @contextmanager
 def _opened(part: Path) -> Iterator[IO[bytes]]:
     """The file that grows; one process at a time writes it."""
@@ -114,30 +141,43 @@ def _opened(part: Path) -> Iterator[IO[bytes]]:
 def _attempt(wanted: Wanted, stream: IO[bytes], progress: Progress, patience: float) -> str:
     """Takes what one connection gives; returns why that was not all. Raises `DownloadError` where it is hopeless."""
     have = stream.seek(0, os.SEEK_END)
-    headers = {"User-Agent": f"edge-infer/{__version__}", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
     try:
-        request = urllib.request.Request(wanted.url, headers=headers)  # noqa: S310 - the opener knows HTTP only
-        with _opener().open(request, timeout=patience) as answer:
+        with _opener().open(_request(wanted.url, have), timeout=patience) as answer:
             if have and not _continues(answer, have):
                 have = 0
                 stream.truncate(0)
             return _take(wanted, answer, stream, have, progress)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416:  # what is here is no beginning of what is there
-            stream.truncate(0)
-        elif error.code not in _AGAIN:
-            raise DownloadError(f"{wanted.url}: the server says {error.code} {error.reason}; {_ADVICE}") from error
-        return f"the server says {error.code} {error.reason}"
     except _WriteError as error:
         raise DownloadError(f"no room for {wanted.url}: {error.__cause__}") from error
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            raise DownloadError(f"{wanted.url}: its certificate is not trusted: {reason.verify_message}") from error
-        return f"the connection failed: {reason or type(error).__name__}"
+        if isinstance(error, urllib.error.HTTPError) and error.code == 416:
+            stream.truncate(0)  # what is here is no beginning of what is there
+        return _failure(wanted.url, error)
+
+
+def _request(url: str, have: int = 0) -> urllib.request.Request:
+    """For a file of which there is a beginning of ``have`` bytes."""
+    headers = {"User-Agent": f"edge-infer/{__version__}", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    return urllib.request.Request(url, headers=headers)  # noqa: S310 - the opener knows HTTP only
+
+
+def _failure(url: str, error: Exception) -> str:
+    """What went wrong where another attempt may help; raises `DownloadError` where none does."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        if 300 <= error.code < 400:  # what urllib says of that has several lines
+            raise DownloadError(
+                f"{url}: the server says {error.code}, a redirect without end or to no http address"
+            ) from error
+        if error.code not in _AGAIN:
+            raise DownloadError(f"{url}: the server says {error.code} {error.reason}; {_ADVICE}") from error
+        return f"the server says {error.code} {error.reason}"
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        raise DownloadError(f"{url}: its certificate is not trusted: {reason.verify_message}") from error
+    return f"the connection failed: {reason or type(error).__name__}"
 
 
 class _WriteError(Exception):

@@ -144,7 +144,7 @@ def _signal(plan: SignalPlan, why: Mapping[str, str]) -> Iterator[str]:
     usual = SignalPlan(plan.features)
     for name in (field.name for field in fields(plan)):
         value: Any = getattr(plan, name)
-        if name in ("peak", "width") or (
+        if name in ("peak", "width", "values") or (
             name != "features" and value == getattr(usual, name) and not (name == "scale" and plan.peak)
         ):
             continue

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.codec import decode, loads_bounded
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.errors import ModelError, WireError
+from edge_infer.logs import printable
+from edge_infer.models.checked_package import CheckedPackage
 from edge_infer.models.child import Child, GoneError
+from edge_infer.models.copies import SealedCopies
 from edge_infer.models.equipment import Found, Wanted
+from edge_infer.models.files import LARGEST_MODEL
+from edge_infer.models.plan_files import files_of
 from edge_infer.models.request import ModelRequest
+from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.places import accelerators
 
 CHILD: Final = "edge_infer.models.equipper"
@@ -22,26 +29,35 @@ DELEGATING: Final = 40.0
 
 def threads(pipeline: PipelinePlan, request: ModelRequest, most: int) -> int:
     """How many are the quickest, ``most`` at most; raises `ModelError` for what cannot be tried, `StartError`."""
-    return _found(Child(CHILD), Wanted(pipeline, request, COUNTING, most), "it").threads
+    return _found(Child(CHILD), pipeline, request, COUNTING, most).threads
 
 
 def delegated(pipeline: PipelinePlan, request: ModelRequest) -> float:
     """The share of the operators that the delegate takes; raises `ModelError` for one of no use, `StartError`."""
-    child = Child(CHILD, devices=accelerators())
-    return _found(child, Wanted(pipeline, request, DELEGATING), "the delegate").delegated
+    assert pipeline.delegate is not None
+    library = pipeline.delegate.library
+    reads = (str(Path(library).parent),) if library.startswith("/") else ()
+    child = Child(CHILD, Fence(reads=reads, writes=accelerators()))
+    return _found(child, pipeline, request, DELEGATING).delegated
 
 
-def _found(child: Child, wanted: Wanted, what: str) -> Found:
-    """A child for each thing to try: a library of others may leave anything behind in its process."""
-    with child:
+def _found(child: Child, pipeline: PipelinePlan, request: ModelRequest, seconds: float, most: int = 1) -> Found:
+    """A process for each thing to try: a library of others may leave anything behind in it."""
+    what = "it" if pipeline.delegate is None else "the delegate"
+    with child, SealedCopies() if pipeline.delegate is None else CheckedPackage(request) as copies:
+        for path in files_of(pipeline.model):
+            copies.add(Path(path), LARGEST_MODEL)
+        described = copies.package.manifest_path if isinstance(copies, CheckedPackage) else None
+        manifest = str(described) if described is not None else None
+        wanted = Wanted(pipeline, manifest, copies.paths, seconds, most)
         try:
-            found = decode(Found, loads(child.ask(dumps(encode(wanted)), wanted.seconds)))
+            found = decode(Found, loads_bounded([child.ask(wanted, seconds, copies.descriptors)]))
         except GoneError as gone:
-            raise ModelError(f"{what} {_why_gone(gone, wanted.seconds)}") from gone
+            raise ModelError(f"{what} {_why_gone(gone, seconds)}") from gone
         except WireError as error:
             raise ModelError(f"the process that tried {what} gave no answer that makes sense: {error}") from error
     if found.error:
-        raise ModelError(found.error)
+        raise ModelError(printable(found.error))
     return found
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 
 from edge_infer.codec import Range
 from edge_infer.config.plan import PipelinePlan
-from edge_infer.models.request import ModelRequest
+from edge_infer.models.order import Paths, Seconds
+from edge_infer.models.request import AbsolutePath
 from edge_infer.models.resolution import Words
 
 TINY: Final = 0.001
@@ -16,15 +17,16 @@ TINY: Final = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Try a pipeline's model within ``seconds``.
+    """Try a pipeline's model within ``seconds``; the files of ``paths`` come with it, open.
 
     With a delegate: does it take enough of the graph, and does it compute what the processor does, with the golden
-    inputs of the package that ``request`` is about? Without: which number of threads up to ``threads`` is the quickest?
+    inputs of the ``manifest``? Without: which number of threads up to ``threads`` is the quickest?
     """
 
     pipeline: PipelinePlan
-    request: ModelRequest
-    seconds: float
+    manifest: AbsolutePath | None
+    paths: Paths
+    seconds: Seconds
     threads: Annotated[int, Range(1, 64)] = 1
 
 
@@ -33,5 +35,5 @@ class Found:
     """That number, or the share of the operators that the delegate takes; or in words what was in the way."""
 
     threads: Annotated[int, Range(1, 64)] = 1
-    delegated: float = 0.0
+    delegated: Annotated[float, Range(0, 1)] = 0.0
     error: Words = ""

@@ -4,45 +4,54 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 from edge_infer.codec import decode, loads
+from edge_infer.config.plan import PipelinePlan
 from edge_infer.errors import EdgeInferError
-from edge_infer.models.answering import answer_all
+from edge_infer.models.answering import answer_one, fence_of
 from edge_infer.models.equipment import Found, Wanted
+from edge_infer.models.handed import HandedFiles
 from edge_infer.models.limits import limit
-from edge_infer.sandbox import Fence
+from edge_infer.models.package import handed_package
+from edge_infer.models.plan_files import moved
 
 log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Answers orders until there are no more, or until the parent dies; the arguments are devices that it may open."""
-    answer_all(_answer, Fence(writes=tuple(sys.argv[1:]), anywhere=True))
+    """Answers one question; beside the files that come with it a delegate needs its library and devices."""
+    answer_one(_answer, fence_of(sys.argv))
     return 0
 
 
-def _answer(line: bytes) -> Found:
+def _answer(line: bytes, files: list[int]) -> Found:
     wanted = decode(Wanted, loads(line))
-    limit(wanted.pipeline.model.path, wanted.seconds, max(2, wanted.threads))
+    handed, model = HandedFiles(wanted.paths, files), wanted.pipeline.model
+    limit(handed.size(model.path), wanted.seconds, max(2, wanted.threads), files=len(files))
     try:
-        return _found(wanted)
+        return _found(wanted, replace(wanted.pipeline, model=moved(model, handed.place)), handed)
     except EdgeInferError as error:
-        return Found(error=str(error)[:4000])
+        return Found(error=handed.in_words(str(error))[:4000])
     except MemoryError:
         return Found(error="it needs more memory than a model may have here")
     except Exception as error:
-        log.exception("trying %s", wanted.pipeline.model.path)
+        log.exception("trying %s", model.path)
         return Found(error=f"{type(error).__name__}: {error}"[:4000])
 
 
-def _found(wanted: Wanted) -> Found:
-    if wanted.pipeline.delegate is not None:
+def _found(wanted: Wanted, pipeline: PipelinePlan, handed: HandedFiles) -> Found:
+    if pipeline.delegate is not None:
         from edge_infer.models.delegation import try_delegate  # heavy, and only after the locks
 
-        return Found(delegated=try_delegate(wanted.pipeline, wanted.request))
+        manifest = Path(wanted.manifest) if wanted.manifest else None
+        return Found(
+            delegated=try_delegate(pipeline, handed_package(Path(wanted.pipeline.model.path), manifest, handed))
+        )
     from edge_infer.models.quickest import quickest
 
-    return Found(quickest(wanted.pipeline, wanted.threads))
+    return Found(quickest(pipeline, wanted.threads))
 
 
 if __name__ == "__main__":

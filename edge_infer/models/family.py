@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 from edge_infer.codec import JsonValue
@@ -18,7 +16,6 @@ from edge_infer.models.manifest import TASKS, Manifest
 from edge_infer.models.metadata import Metadata
 from edge_infer.models.package import Package
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.store import keep
 
 LARGEST_FILE: Final = 64 << 20
 """Bytes of a file that a decoder's parameter names."""
@@ -69,13 +66,12 @@ def choose_family(request: ModelRequest, manifest: Manifest, metadata: Metadata,
     return found or _labelled(task, task_why, metadata, signature)
 
 
-def with_files(family: Family, package: Package, store: Path | None) -> Family:
-    """The family with the paths of the files that its parameters name, of copies in the ``store`` if there is one."""
+def with_files(family: Family, package: Package) -> Family:
+    """The family with the places of the files that its parameters name."""
     paths: dict[str, JsonValue] = {}
     for key, name in file_options(family.options).items():
-        path, data = package.read(name, LARGEST_FILE)
-        kept = path if store is None else keep(data, hashlib.sha256(data).hexdigest(), store, ".txt")
-        paths[key] = str(kept.absolute())
+        path, _ = package.read(name, LARGEST_FILE)
+        paths[key] = package.place(path)
     return replace(family, options={**family.options, **paths})
 
 

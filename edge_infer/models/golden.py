@@ -55,7 +55,9 @@ def check_golden(model: LoadedModel, package: Package, threshold: float) -> None
 def _check_one(model: LoadedModel, golden: Golden, package: Package, threshold: float) -> None:
     try:
         path, _ = package.read(golden.input, LARGEST)
-        seen = [item for found in find_in_file(model, model.taken, str(path)) for item in seen_in(found.findings)]
+        place = package.place(path)
+        found = find_in_file(model, model.taken, place, path.name)
+        seen = [item for each in found for item in seen_in(each.findings)]
     except (InputError, ModelError) as error:
         raise ModelError(f"{package.manifest_path}: golden input {error}") from error
     if why := complaint(golden, seen, threshold):
@@ -68,7 +70,9 @@ def complaint(golden: Golden, seen: Sequence[Seen], threshold: float) -> str:
         return f"nothing was to be found in this golden input, but there is {_told(seen)}" if seen else ""
     missing, rest = compare(golden.expect, seen)
     if missing:
-        return f"{_asked(missing[0])} was to be found in this golden input, but there is {_told(seen)}; {_NOT_IT}"
+        wanted = missing[0]
+        own = ", each entry by something of its own" if any(_is(wanted, each) for each in seen) else ""
+        return f"{_asked(wanted)} was to be found in this golden input{own}, but there is {_told(seen)}; {_NOT_IT}"
     extra = [each for each in rest if _sure(each, golden, threshold)]
     if golden.whole and extra:
         return f"no more than is listed was to be found in this golden input, but there is {_told(extra)}; {_NOT_IT}"

@@ -13,7 +13,7 @@ from typing import Final
 from edge_infer.errors import ConfigError, ModelError, StartError
 from edge_infer.models.files import LARGEST_MODEL, inside, read_whole
 from edge_infer.models.manifest import Manifest
-from edge_infer.models.package import MANIFEST, Package, find_package
+from edge_infer.models.package import LARGEST_MANIFEST, MANIFEST, Package, find_package
 
 TEXTS: Final = ("LICENCE", "LICENSE", "NOTICE", "PROVENANCE.md", "README.md")
 """Files of a package that its manifest does not name and that go with it."""
@@ -104,9 +104,9 @@ def gather(path: Path, into: Path) -> str:
         missing = " and ".join(f"{key}:" for key in ("name", "version") if getattr(manifest, key) is None)
         where = package.manifest_path or package.file.with_suffix(".yaml")
         raise ModelError(f"{package.file} goes into the store by name and version; say {missing} in {where}")
-    for name in sorted(_named(package)):
-        _copy(inside(package.folder, name), into / name)
-    text = read_whole(package.manifest_path, 1 << 20).decode()
+    for name in sorted(belonging(package)):
+        _copy(package, inside(package.folder, name), into / name)
+    text = package.content(package.manifest_path, LARGEST_MANIFEST).decode()
     if manifest.file is None:
         text = f"file: {package.file.name}\n{text}"
     (into / MANIFEST).write_text(text, encoding="utf-8")
@@ -123,15 +123,16 @@ def same(one: Path, other: Path) -> bool:
     )
 
 
-def _named(package: Package) -> set[str]:
+def belonging(package: Package) -> set[str]:
+    """The names of all files of a package but its manifest."""
     signature = package.file.name + ".sig"
     beside = {name for name in (*TEXTS, signature) if (package.folder / name).is_file()}
     return {package.file.name, *package.named_files()} | beside
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(package: Package, source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    data = read_whole(source, LARGEST_MODEL)
+    data = read_whole(source, LARGEST_MODEL, folder=package.home)
     try:
         target.write_bytes(data)
     except OSError as error:

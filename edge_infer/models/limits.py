@@ -16,6 +16,8 @@ ROOM: Final = 768 << 20
 
 YOLOv5n at 640x640, the largest of a public collection of 27, takes 52 MB more.
 """
+LAST_SECONDS: Final = 2
+"""Of computing time, in which a process that computes without end may ignore the signal that tells it so."""
 FILES: Final = 64
 """Open files."""
 LOWEST: Final = 19
@@ -40,28 +42,28 @@ def give_way() -> None:
         Path("/proc/self/autogroup").write_text(str(LOWEST), encoding="ascii")
 
 
-def limit(file: str, seconds: float, threads: int = 1) -> None:
-    """Bounds memory, computing time, files and processes for a model file; the parent's clock bounds everything else.
+def limit(size: int, seconds: float, threads: int = 1, files: int = 0) -> None:
+    """Bounds memory, computing time, files and processes for a model file of this ``size`` in bytes.
 
-    With ``threads`` more than one it may start some: then their number has no bound but the memory that they take.
+    The parent's clock bounds everything else. So many ``files`` are open already. With ``threads`` more than one it may
+    start some: then their number has no bound but the memory that they take.
     """
-    try:
-        size = Path(file).stat().st_size
-    except OSError:
-        size = 0
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     room = min(ROOM, os.sysconf("SC_PHYS_PAGES") * resource.getpagesize() // 2) + PER_BYTE * size
     _bound(resource.RLIMIT_AS, mapped + room)
-    _bound(resource.RLIMIT_FSIZE, LARGEST_MODEL, for_ever=True)
-    _bound(resource.RLIMIT_NOFILE, FILES, for_ever=True)
+    _bound(resource.RLIMIT_FSIZE, LARGEST_MODEL)
+    _bound(resource.RLIMIT_NOFILE, FILES + files)
     if threads == 1:
-        _bound(resource.RLIMIT_NPROC, 0, for_ever=True)  # no more than there are; root's are not counted
+        _bound(resource.RLIMIT_NPROC, 0)  # no more than there are; root's are not counted
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    _bound(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + seconds * threads))
+    most = math.ceil(usage.ru_utime + usage.ru_stime + seconds * threads)
+    _bound(resource.RLIMIT_CPU, most, most + LAST_SECONDS)
 
 
-def _bound(limit: int, most: int, *, for_ever: bool = False) -> None:
-    """At most so much, within what the daemon itself may have; what is not ``for_ever`` the next order may change."""
+def _bound(limit: int, most: int, last: int | None = None) -> None:
+    """At most so much, for ever and within what the daemon itself may have; beyond ``last`` the process is killed."""
     hard = resource.getrlimit(limit)[1]
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(limit, (most, most if for_ever else hard))
+    soft, end = most, most if last is None else last
+    if hard != resource.RLIM_INFINITY:
+        soft, end = min(soft, hard), min(end, hard)
+    resource.setrlimit(limit, (soft, end))

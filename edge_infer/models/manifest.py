@@ -52,7 +52,7 @@ def _decoder(value: Any) -> DecoderChoice:
     raise ValueError(wrong("the name of a decoder, or {kind: NAME, …} with its parameters", value))
 
 
-def _inside(value: Any) -> str:
+def inside_folder(value: Any) -> str:
     """A path within the package's folder: a manifest does not point at other files of the machine."""
     found = value.text if hasattr(value, "text") else value
     if not isinstance(found, str) or not found:
@@ -64,7 +64,7 @@ def _inside(value: Any) -> str:
 
 def _beside(value: Any) -> str:
     """The name of a file in the manifest's own folder."""
-    found = _inside(value)
+    found = inside_folder(value)
     if "/" in found:
         raise ValueError(f"expected a file in the same folder as the manifest, not {found!r}")
     return found
@@ -72,7 +72,7 @@ def _beside(value: Any) -> str:
 
 def _labels(value: Any) -> str | tuple[str, ...]:
     if not isinstance(value, list):
-        return _inside(value)
+        return inside_folder(value)
     return tuple(_label(item) for item in value)
 
 
@@ -194,7 +194,7 @@ def _between(value: Any) -> tuple[float, float]:
     return float(low), float(high)
 
 
-_FILE: Final = Kind(_inside, {"type": "string"})
+_FILE: Final = Kind(inside_folder, {"type": "string"})
 
 
 class InputSection(Section):
@@ -296,7 +296,7 @@ def _digests(value: Any) -> Mapping[str, str]:
     """The digest of each file, by the name that the manifest has for it."""
     if not isinstance(value, dict):
         raise ValueError(wrong("files with their SHA-256, such as {labels.txt: 3fa9…}", value))  # noqa: TRY004
-    return {_inside(name): str(_SHA256.parse(digest)) for name, digest in value.items()}
+    return {inside_folder(name): str(_SHA256.parse(digest)) for name, digest in value.items()}
 
 
 class Manifest(Section):

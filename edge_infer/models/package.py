@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.config.load import parse_document, validate
-from edge_infer.errors import ModelError
-from edge_infer.models.beneath import look_beneath
+from edge_infer.errors import ModelError, ModelKey
+from edge_infer.models.beneath import KnownFolder, look_beneath
 from edge_infer.models.canonical import canonical
 from edge_infer.models.files import file_options, inside, read_whole
+from edge_infer.models.handed import HandedFiles
 from edge_infer.models.manifest import Manifest
 
 MANIFEST: Final = "manifest.yaml"
@@ -24,8 +25,9 @@ LARGEST_MANIFEST: Final = 1 << 20
 class Package:
     """A model file and its manifest; without one, ``manifest`` is empty and ``manifest_path`` is None.
 
-    With ``roots`` no file of it is opened through a link (see `open_beneath`). ``written`` is what a signature of the
-    manifest is made over.
+    With ``roots`` no file of it is opened through a link (see `open_beneath`), else through none that leads out of the
+    ``home`` of the manifest. ``whole`` says that the folder was named, and not the model's file. ``written`` is what a
+    signature of the manifest is made over. A process that tries a model has no file but those ``handed`` to it.
     """
 
     file: Path
@@ -33,6 +35,9 @@ class Package:
     manifest_path: Path | None = None
     roots: tuple[str, ...] = ()
     written: bytes = b""
+    handed: HandedFiles | None = None
+    home: KnownFolder | None = None
+    whole: bool = False
 
     @property
     def folder(self) -> Path:
@@ -50,12 +55,31 @@ class Package:
     def read(self, name: str, most: int) -> tuple[Path, bytes]:
         """A file that the manifest names, and its bytes; raises `ModelError` unless they have the digest it says."""
         path = inside(self.folder, name)
-        data = read_whole(path, most, roots=self.roots)
+        data = self.content(path, most)
         wanted = self.manifest.digests.get(name)
         found = hashlib.sha256(data).hexdigest()
         if wanted is not None and wanted.lower() != found:
             raise ModelError(f"{path}: its SHA-256 is {found}, but {self.manifest_path} wants {wanted.lower()}")
         return path, data
+
+    def content(self, path: Path, most: int, *, key: ModelKey = "file") -> bytes:
+        """The bytes of any file that belongs to the question; raises `ModelError`."""
+        if self.handed is not None:
+            return self.handed.read(path, most, key=key)
+        return read_whole(path, most, key=key, roots=self.roots, folder=self.home_of(path))
+
+    def home_of(self, path: Path) -> KnownFolder | None:
+        """The folder that no link may lead out of to this file; None for a model that a person has named itself."""
+        return self.home if self.whole or path != self.file else None
+
+    def place(self, path: Path) -> str:
+        """Where this process can open a file of the package."""
+        return str(path.absolute()) if self.handed is None else self.handed.place(path)
+
+    @property
+    def manifest_digest(self) -> str:
+        """A digest of what the manifest says; its layout and comments do not matter."""
+        return hashlib.sha256(self.written).hexdigest()
 
     def named_files(self) -> tuple[str, ...]:
         """The files beside the model that the manifest names, each once."""
@@ -82,6 +106,14 @@ def find_package(path: Path, roots: tuple[str, ...] = ()) -> Package:
         raise ModelError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
+def handed_package(file: Path, manifest_path: Path | None, handed: HandedFiles) -> Package:
+    """The package of files that were handed to this process, found by somebody else; raises `ModelError`."""
+    if manifest_path is None:
+        return Package(file, handed=handed)
+    manifest, _ = parsed(manifest_path, handed.read(manifest_path, LARGEST_MANIFEST))
+    return Package(file, manifest, manifest_path, handed=handed)
+
+
 def _find(path: Path, roots: tuple[str, ...], *, folder: bool) -> Package:
     if folder:
         if not (path / MANIFEST).exists():
@@ -89,7 +121,7 @@ def _find(path: Path, roots: tuple[str, ...], *, folder: bool) -> Package:
         whole = _read(path / MANIFEST, path, roots)
         if whole.manifest.file is None:
             raise ModelError(f"{path / MANIFEST}: file: is missing; for example file: model.tflite")
-        return replace(whole, file=inside(path, whole.manifest.file))
+        return replace(whole, file=inside(path, whole.manifest.file), whole=True)
     sidecar = path.with_suffix(".yaml")
     if path.name == MANIFEST or path == sidecar:
         raise ModelError(f"{path} is a manifest; name the folder that it lies in, or the .tflite file")
@@ -116,8 +148,15 @@ def _beside(manifest: Path, model: Path, roots: tuple[str, ...]) -> Package | No
 
 
 def _read(path: Path, model: Path, roots: tuple[str, ...]) -> Package:
-    document = parse_document(path, read_whole(path, LARGEST_MANIFEST, roots=roots))
+    home = None if roots else KnownFolder.at(path.parent)
+    manifest, written = parsed(path, read_whole(path, LARGEST_MANIFEST, roots=roots, folder=home))
+    return Package(model, manifest, path, roots, written, home=home)
+
+
+def parsed(path: Path, data: bytes) -> tuple[Manifest, bytes]:
+    """A manifest, and what a signature of it is made over."""
+    document = parse_document(path, data)
     manifest, problems = validate(document, Manifest)
     if manifest is None or problems:
         raise ModelError("\n".join(map(str, problems)))
-    return Package(model, manifest, path, roots, canonical(document.value))
+    return manifest, canonical(document.value)

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from edge_infer.errors import ModelError
+from dataclasses import replace
+
+from edge_infer.errors import ModelError, ModelKey
 from edge_infer.models.package import Package
-from edge_infer.models.request import Policy
+from edge_infer.models.request import Applied, ModelRequest, Policy
 from edge_infer.models.signature import check_signature
 from edge_infer.models.versions import older
+
+
+def check_trust(package: Package, sha256: str, request: ModelRequest) -> None:
+    """Raises `ModelError` unless the package, whose file has the digest ``sha256``, may be tried for this request."""
+    try:
+        _check_digest(sha256, request.sha256, "the configuration", "sha256")
+        _check_digest(sha256, package.manifest.sha256, str(package.manifest_path), "file")
+        check_policy(request.policy, package, sha256, asked=request.sha256)
+    except ModelError as error:
+        raise ModelError(f"{package.file}: {error}", key=error.key) from error
+
+
+def _check_digest(found: str, wanted: str | None, where: str, key: ModelKey) -> None:
+    if wanted is not None and wanted.lower() != found:
+        raise ModelError(f"its SHA-256 is {found}, but {where} wants {wanted.lower()}", key=key)
 
 
 def check_policy(policy: Policy, package: Package, sha256: str, *, asked: str | None) -> None:
@@ -28,10 +45,16 @@ def check_policy(policy: Policy, package: Package, sha256: str, *, asked: str | 
 def _check_version(policy: Policy, package: Package, sha256: str) -> None:
     name, version = package.manifest.name, package.manifest.version
     highest = dict(policy.highest).get(name or "")
-    if highest is None or version is None or sha256 in policy.applied:
+    if highest is None or version is None or _serves(policy, package, sha256):
         return
     if older(version, highest):
         raise ModelError(
             f"{name} {version} is older than {highest}, which has served here; to go back, use edge-infer models "
             "rollback or set security.allow_downgrade: true"
         )
+
+
+def _serves(policy: Policy, package: Package, sha256: str) -> bool:
+    """Whether this very package is in use. The digest of its file alone does not tell: two versions may share it."""
+    found = Applied(package.title, sha256, package.manifest_digest)
+    return found in policy.applied or replace(found, manifest="") in policy.applied

@@ -4,41 +4,46 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from edge_infer.codec import decode, loads
 from edge_infer.errors import EdgeInferError, ModelError
-from edge_infer.models.answering import answer_all
+from edge_infer.models.answering import answer_one, fence_of
+from edge_infer.models.handed import HandedFiles
 from edge_infer.models.limits import limit
 from edge_infer.models.order import Answer, Order
-from edge_infer.sandbox import Fence
+from edge_infer.models.package import handed_package
+from edge_infer.models.plan_files import moved
 
 log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Answers orders until there are no more, or until the parent dies; the arguments are folders it writes to."""
-    answer_all(_answer, Fence(writes=tuple(sys.argv[1:]), anywhere=True))
+    """Answers one question, with no file but those that come with it."""
+    answer_one(_answer, fence_of(sys.argv))
     return 0
 
 
-def _answer(line: bytes) -> Answer:
+def _answer(line: bytes, files: list[int]) -> Answer:
     from edge_infer.models.trial import try_model  # heavy, and only after the locks
 
     order = decode(Order, loads(line))
-    store = Path(order.store) if order.store else None
-    limit(order.request.file, order.seconds)
+    handed = HandedFiles(order.paths, files)
+    limit(handed.size(order.file), order.seconds, files=len(files))
     try:
-        return Answer(try_model(order.request, store))
+        package = handed_package(Path(order.file), Path(order.manifest) if order.manifest else None, handed)
+        found = try_model(order.request, package)
+        return Answer(replace(found, plan=moved(found.plan, handed.origin)))
     except ModelError as error:
-        return Answer(error=str(error)[:4000], key=error.key, tried=error.tried)
+        return Answer(error=handed.in_words(str(error))[:4000], key=error.key, tried=error.tried)
     except EdgeInferError as error:
-        return Answer(error=str(error)[:4000], machine=True)
+        return Answer(error=handed.in_words(f"{order.file}: {error}")[:4000])
     except MemoryError:
-        return Answer(error=f"{order.request.file}: the model needs more memory than a model may have here")
+        return Answer(error=f"{order.file}: the model needs more memory than a model may have here")
     except Exception as error:
-        log.exception("trying %s", order.request.file)
-        return Answer(error=f"{order.request.file}: {type(error).__name__}: {error}"[:4000])
+        log.exception("trying %s", order.file)
+        return Answer(error=f"{order.file}: {type(error).__name__}: {error}"[:4000])
 
 
 if __name__ == "__main__":

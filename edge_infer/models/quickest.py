@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -24,12 +25,24 @@ ENOUGH: Final = 10.0
 
 def quickest(plan: PipelinePlan, most: int) -> int:
     """The number, ``most`` at most; the first that brings too little ends the search. Raises `ModelError`."""
+    return search(lambda count: _seconds(plan, count), most)
+
+
+def search(measure: Callable[[int], float], most: int) -> int:
+    """The number of threads by what ``measure`` says of some, in seconds.
+
+    A gain has to show twice, by turns, in the worse of both measurements of more threads against the better one of
+    fewer: within the noise the smaller number is right, at each start.
+    """
     begun = time.monotonic()
-    best, seconds = 1, _seconds(plan, 1)
+    best, seconds = 1, measure(1)
     for count in COUNTS:
         if count > most or seconds < TINY or time.monotonic() - begun > ENOUGH:
             break
-        other = _seconds(plan, count)
+        other = measure(count)
+        if other * WORTH > seconds:
+            break
+        other, seconds = max(other, measure(count)), min(seconds, measure(best))
         if other * WORTH > seconds:
             break
         best, seconds = count, other

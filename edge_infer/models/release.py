@@ -6,17 +6,19 @@ import hashlib
 import json
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.config.load import parse_document, validate
 from edge_infer.durable import write_durably
 from edge_infer.errors import ConfigError, ModelError
+from edge_infer.models.catalogue import ENDING, is_catalogue, written_catalogue
 from edge_infer.models.files import LARGEST_MODEL, read_whole
 from edge_infer.models.manifest import Manifest
 from edge_infer.models.package import LARGEST_MANIFEST, Package, find_package
 from edge_infer.models.request import TrustedKey
-from edge_infer.models.signature import check_signature, sign, signature_place, uncovered
+from edge_infer.models.signature import LARGEST, check_signature, check_signed, sign, signature_place, uncovered
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -35,29 +37,48 @@ def prepare(path: Path) -> Package:
     unknown = [key for key in missing if key in ("name", "version")]
     if unknown:
         raise ConfigError(f"{package.manifest_path}: a release needs {' and '.join(unknown)}; say them there")
-    digests = _checked(package)
+    digests = check_digests(package)
     if missing:
         assert package.manifest_path is not None
-        _complete(package.manifest_path, _lines(package, digests))
+        _complete(package, package.manifest_path, _lines(package, digests))
     return find_package(path)
 
 
-def signature_file(package: Package, key: Ed25519PrivateKey) -> Path:
-    """Writes the signature of a package, and hands back where; raises `ConfigError`."""
-    place = signature_place(package)
+@dataclass(frozen=True, slots=True)
+class Signable:
+    """A package or a catalogue: the bytes that a signature is made over, and the file that it goes into."""
+
+    title: str
+    written: bytes
+    place: Path
+
+
+def signable(path: Path) -> Signable:
+    """What is signed at this path, with a manifest made complete; raises `ConfigError`, `ModelError`."""
+    if is_catalogue(path):
+        return Signable(str(path), written_catalogue(path), path.with_name(path.name + ENDING))
+    package = prepare(path)
+    return Signable(package.title, package.written, signature_place(package))
+
+
+def write_signature(signed: Signable, key: Ed25519PrivateKey) -> None:
+    """Signs it; raises `ConfigError`."""
     try:
-        write_durably(place, sign(package.written, key).encode(), _MODE)
+        write_durably(signed.place, sign(signed.written, key).encode(), _MODE)
     except OSError as error:
-        raise ConfigError(f"{place} cannot be written: {error.strerror}") from error
-    return place
+        raise ConfigError(f"{signed.place} cannot be written: {error.strerror}") from error
 
 
-def verify(path: Path, keys: Sequence[TrustedKey]) -> Package:
-    """The package, when one of the keys has signed it and no file of it has changed; raises `ModelError`."""
+def verify(path: Path, keys: Sequence[TrustedKey]) -> str:
+    """The title, when one of the keys has signed it and no file of it has changed; raises `ModelError`."""
+    if is_catalogue(path):
+        signed = signable(path)
+        check_signed(signed.written, read_whole(signed.place, LARGEST), keys, signed.title, str(signed.place))
+        return signed.title
     package = find_package(path)
     check_signature(package, keys)
-    _checked(package)
-    return package
+    check_digests(package)
+    return package.title
 
 
 def _described(path: Path) -> Package:
@@ -70,10 +91,10 @@ def _described(path: Path) -> Package:
     return package
 
 
-def _checked(package: Package) -> Mapping[str, str]:
+def check_digests(package: Package) -> Mapping[str, str]:
     """The digest of each file by its name; raises `ModelError` where one is not what the manifest says."""
     said = package.manifest.sha256
-    digest = _sha256(read_whole(package.file, LARGEST_MODEL))
+    digest = _sha256(package.content(package.file, LARGEST_MODEL))
     if said is not None and said.lower() != digest:
         raise ModelError(f"{package.file}: its SHA-256 is {digest}, but {package.manifest_path} wants {said.lower()}")
     beside = {name: _sha256(package.read(name, LARGEST_MODEL)[1]) for name in package.named_files()}
@@ -93,13 +114,15 @@ def _lines(package: Package, digests: Mapping[str, str]) -> list[str]:
     return lines + (["digests:", *(f"  {json.dumps(name)}: {digests[name]}" for name in beside)] if beside else [])
 
 
-def _complete(place: Path, lines: Sequence[str]) -> None:
+def _complete(package: Package, place: Path, lines: Sequence[str]) -> None:
     """Adds lines to the end of a manifest; raises `ConfigError` where it would not be one any more."""
-    text = read_whole(place, LARGEST_MANIFEST)
+    text = package.content(place, LARGEST_MANIFEST)
     more = "".join(f"{line}\n" for line in lines)
     whole = text + more.encode()
     if validate(parse_document(place, whole), Manifest)[1]:  # written in braces, or with some digests already
-        raise ConfigError(f"{place} lacks these lines, and they cannot be added at its end; put them in:\n{more}")
+        raise ConfigError(
+            f"{place} lacks these lines, and they cannot be added at its end; put them in:\n{more.rstrip()}"
+        )
     try:
         write_durably(place, whole, stat.S_IMODE(place.stat().st_mode))
     except OSError as error:

@@ -21,18 +21,27 @@ class TrustedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Applied:
+    """A model that serves or served: name and version, and the digests of its file and of its manifest, if known."""
+
+    title: str
+    sha256: str
+    manifest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What a configuration demands of every model.
 
     ``highest`` are packages and the highest version of each that was committed here, empty where an older one may
-    serve; ``applied`` are the digests of models in the configuration that holds now, which are no step back.
+    serve; ``applied`` are the models of the configuration that holds now, which are no step back.
     """
 
     require_digest: bool = False
     require_signature: bool = False
     keys: tuple[TrustedKey, ...] = ()
     highest: Mapping[str, str] = field(default_factory=dict)
-    applied: tuple[str, ...] = ()
+    applied: tuple[Applied, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,7 @@ class ModelRequest:
 
     ``labels`` and ``labels_file`` exclude each other; ``sha256`` is the only digest that is accepted. With ``roots``
     no file is opened through a link beneath them, or anywhere else; without, a person names files and knows of links.
+    No manifest may name one of the ``private`` files as a file of its own.
     """
 
     name: str
@@ -53,3 +63,4 @@ class ModelRequest:
     decoder: str | None = None
     roots: tuple[AbsolutePath, ...] = ()
     policy: Policy = Policy()
+    private: tuple[AbsolutePath, ...] = ()

@@ -18,7 +18,7 @@ from edge_infer.errors import ModelError, ModelKey
 from edge_infer.messages import Task
 from edge_infer.models.family import Family, Signature, choose_family, with_files
 from edge_infer.models.feeding import Feeding, choose_feeding
-from edge_infer.models.files import largest_here, read_whole
+from edge_infer.models.files import largest_here
 from edge_infer.models.further import FurtherInputs, apart
 from edge_infer.models.graph import Graph
 from edge_infer.models.kinds import kind_of
@@ -27,12 +27,11 @@ from edge_infer.models.labels import check_labels, parse_labels
 from edge_infer.models.manifest import NmsSection
 from edge_infer.models.metadata import Metadata, read_metadata
 from edge_infer.models.package import Package, find_package
-from edge_infer.models.policy import check_policy
+from edge_infer.models.policy import check_trust
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolution import Reason, Resolution, TensorFacts
 from edge_infer.models.shapes import Shapes, choose_shapes
 from edge_infer.models.signals import choose_signal
-from edge_infer.models.store import keep
 from edge_infer.models.text import choose_text
 from edge_infer.models.values import choose_threshold, choose_values, with_activation
 
@@ -60,33 +59,33 @@ class Labels:
     key: ModelKey
 
 
-def resolve(request: ModelRequest, store: Path | None = None) -> ModelPlan:
-    """The plan of a model; raises `ModelError`. With a ``store`` the plan names a copy there under the digest."""
-    return examine(request, store).plan
+def resolve(request: ModelRequest) -> ModelPlan:
+    """The plan of a model; raises `ModelError`."""
+    return examine(request).plan
 
 
-def examine(request: ModelRequest, store: Path | None = None) -> Resolution:
+def examine(request: ModelRequest) -> Resolution:
     """Like `resolve`, with the reason for every part of the plan."""
-    return conclude(request, open_model(request), store)
+    return conclude(request, open_model(request))
 
 
-def conclude(request: ModelRequest, opened: Opened, store: Path | None = None) -> Resolution:
-    """`examine` for a model that is open already."""
+def conclude(request: ModelRequest, opened: Opened) -> Resolution:
+    """`examine` for a model that is open already; the files of the plan are where this process can open them."""
     try:
-        return _resolution(request, opened, store)
+        return _resolution(request, opened)
     except ModelError as error:
         raise ModelError(f"{opened.package.file}: {error}", key=error.key) from error
 
 
-def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Resolution:
+def _resolution(request: ModelRequest, opened: Opened) -> Resolution:
     manifest, metadata = opened.package.manifest, opened.metadata
     kind = kind_of(manifest.input, metadata)
     shapes = choose_shapes(manifest, opened.graph, kind)
     whole = _signature(opened, shapes)
     signature = Signature(apart(manifest.inputs, whole.inputs, kind), whole.outputs)
-    family = with_files(choose_family(request, manifest, metadata, signature), opened.package, store)
+    family = with_files(choose_family(request, manifest, metadata, signature), opened.package)
     family, scores = with_activation(family, opened.graph, opened.graph.chosen(manifest.outputs))
-    feeding = _feeding(opened, signature, family, store)
+    feeding = _feeding(opened, signature, family)
     main, further, further_why = FurtherInputs(feeding, manifest.input, signature.inputs[0], metadata, family).choose(
         manifest.inputs, whole.inputs
     )
@@ -101,7 +100,7 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
         title=opened.package.title,
         version=manifest.version,
         sha256=opened.sha256,
-        path=str(keep(opened.data, opened.sha256, store) if store else opened.package.file),
+        path=opened.package.place(opened.package.file),
         task=family.task,
         decoder=DecoderPlan(family.name, family.target, family.options),
         labels=labels.names,
@@ -127,11 +126,11 @@ def _resolution(request: ModelRequest, opened: Opened, store: Path | None) -> Re
     return Resolution(plan, _facts(whole.inputs), _facts(whole.outputs), reasons, feeding.notes)
 
 
-def _feeding(opened: Opened, signature: Signature, family: Family, store: Path | None) -> Feeding:
+def _feeding(opened: Opened, signature: Signature, family: Family) -> Feeding:
     said, metadata = opened.package.manifest.input, opened.metadata
     kind = kind_of(said, metadata)
     if kind == "text":
-        return choose_text(opened.package, opened.data, opened.graph, metadata, signature.inputs, store=store)
+        return choose_text(opened.package, opened.data, opened.graph, metadata, signature.inputs)
     if kind == "samples":
         remembers = bool(opened.package.manifest.state) or opened.graph.remembers()
         return choose_signal(said, metadata, signature.inputs[0], remembers=remembers)
@@ -144,21 +143,18 @@ def open_model(request: ModelRequest) -> Opened:
     Nothing of the model itself is parsed before its digest, signature and version are found to be in order.
     """
     package = find_package(Path(request.file), request.roots)
-    data = read_whole(package.file, largest_here(), roots=request.roots)
-    sha256 = hashlib.sha256(data).hexdigest()
+    data = package.content(package.file, largest_here())
+    check_trust(package, hashlib.sha256(data).hexdigest(), request)
+    return parse(package, data)
+
+
+def parse(package: Package, data: bytes) -> Opened:
+    """A model of which somebody has seen that it may be parsed; raises `ModelError` for a damaged one."""
     try:
-        _check_digest(sha256, request.sha256, "the configuration", "sha256")
-        _check_digest(sha256, package.manifest.sha256, str(package.manifest_path), "file")
-        check_policy(request.policy, package, sha256, asked=request.sha256)
         graph = Graph.read(data)
-        return Opened(package, data, sha256, graph, read_metadata(data, graph.metadata))
+        return Opened(package, data, hashlib.sha256(data).hexdigest(), graph, read_metadata(data, graph.metadata))
     except ModelError as error:
         raise ModelError(f"{package.file}: {error}", key=error.key) from error
-
-
-def _check_digest(found: str, wanted: str | None, where: str, key: ModelKey) -> None:
-    if wanted is not None and wanted.lower() != found:
-        raise ModelError(f"its SHA-256 is {found}, but {where} wants {wanted.lower()}", key=key)
 
 
 def _signature(opened: Opened, shapes: Shapes) -> Signature:
@@ -202,7 +198,7 @@ def _labels(request: ModelRequest, opened: Opened) -> Labels:
         return Labels(check_labels(request.labels, "labels"), "asked for", "labels")
     if request.labels_file is not None:
         path = Path(request.labels_file)
-        data = read_whole(path, LARGEST_LABELS, key="labels", roots=request.roots)
+        data = package.content(path, LARGEST_LABELS, key="labels")
         return Labels(_parsed(data, path, "labels"), f"asked for: {path}", "labels")
     said = package.manifest.labels
     if isinstance(said, str):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from edge_infer.codec import Size, Text, decode, loads
+from edge_infer.codec import Size, Text, decode, dumps, encode, loads
 from edge_infer.config.plan import ModelPlan, PipelinePlan
 from edge_infer.durable import keep_record
 from edge_infer.errors import WireError
@@ -61,17 +61,29 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class OnTrial:
-    """A digest on probation; ``starts`` counts starts of the daemon that did not end in order meanwhile."""
+    """A model on probation; ``starts`` counts starts of the daemon that did not end in order meanwhile.
+
+    ``identity`` is that of its plan; older records have none, and go by the digest of the file.
+    """
 
     sha: Digest
     title: Title
     ts: Timestamp
     starts: Count = 0
+    identity: Annotated[str, Text(most=64)] = ""
+
+    @property
+    def which(self) -> str:
+        """What the engine calls it."""
+        return self.identity or self.sha
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A digest that is not tried again until what the configuration says of its model (``entry``) changes."""
+    """A model that is not tried again until what the configuration says of it (``entry``) changes.
+
+    One that never became a plan has no ``identity``, and goes by the digest of its file, its name and its version.
+    """
 
     sha: Digest
     title: Title
@@ -79,6 +91,13 @@ class Refusal:
     state: Refused
     reason: Sentence
     ts: Timestamp
+    identity: Annotated[str, Text(most=64)] = ""
+
+    def about(self, model: ModelPlan) -> bool:
+        """Whether it is this model, whatever the configuration says of it now."""
+        if self.identity:
+            return self.identity == model.identity
+        return (self.sha, self.title) == (model.sha256, model.title)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +137,7 @@ class Record:
 
     def refusal(self, model: ModelPlan) -> Refusal | None:
         """Why this model is not to be tried, if so."""
-        found = (each for each in self.refused.get(model.name, ()) if each.sha == model.sha256)
+        found = (each for each in self.refused.get(model.name, ()) if each.about(model))
         return next((each for each in found if each.entry == model.entry), None)
 
     def shadow_ended(self, pipeline: PipelinePlan) -> ShadowEnded | None:
@@ -136,7 +155,7 @@ class Record:
         others = [slot for slot in self.slots.values() if slot.committed.model.name == pipeline.model.name]
         for slot in [own, *others] if own else others:
             fit, wanted = slot.committed, pipeline.model
-            if fit.model.sha256 != wanted.sha256 and fit.model.input.takes == wanted.input.takes:
+            if fit.model.identity != wanted.identity and fit.model.input.takes == wanted.input.takes:
                 return fit
         return None
 
@@ -149,17 +168,19 @@ class Record:
         return replace(self, history=(*self.history, *news)[-MOST_HISTORY:])
 
     def refusing(self, name: str, refusal: Refusal) -> Record:
-        """The same with a digest that is not tried again, and is on trial no more."""
-        others = [each for each in self.refused.get(name, ()) if each.sha != refusal.sha]
+        """The same with a model that is not tried again, and is on trial no more."""
+        which = (refusal.sha, refusal.title, refusal.identity)
+        others = [each for each in self.refused.get(name, ()) if (each.sha, each.title, each.identity) != which]
         refused = {**self.refused, name: (*others, refusal)[-MOST_REFUSED:]}
-        trials = {key: each for key, each in self.trials.items() if (key, each.sha) != (name, refusal.sha)}
+        ended = refusal.identity or refusal.sha
+        trials = {key: each for key, each in self.trials.items() if (key, each.which) != (name, ended)}
         return replace(self, refused=refused, trials=trials)
 
-    def forgiving(self, name: str, sha: str) -> Record:
-        """The same once a digest has shown that it is good, whatever was said of it before."""
-        kept = tuple(each for each in self.refused.get(name, ()) if each.sha != sha)
-        refused = {key: each for key, each in self.refused.items() if key != name}
-        return replace(self, refused={**refused, name: kept} if kept else refused)
+    def forgiving(self, model: ModelPlan) -> Record:
+        """The same once a model has shown that it is good, whatever was said of it before."""
+        kept = tuple(each for each in self.refused.get(model.name, ()) if not each.about(model))
+        refused = {key: each for key, each in self.refused.items() if key != model.name}
+        return replace(self, refused={**refused, model.name: kept} if kept else refused)
 
 
 def read_record(state_dir: Path) -> Record:
@@ -176,5 +197,29 @@ def read_record(state_dir: Path) -> Record:
 
 
 def write_record(state_dir: Path, record: Record) -> None:
-    """Keeps the record; raises `StartError` where the state directory cannot be written."""
-    keep_record(state_dir / FILE, record)
+    """Keeps the record; raises `StartError` where the state directory cannot be written.
+
+    Of one that would be too long to be read again the longest ways back are left out.
+    """
+    excess = len(dumps(encode(record))) - LONGEST
+    keep_record(state_dir / FILE, record if excess <= 0 else _shortened(record, excess))
+
+
+def _shortened(record: Record, excess: int) -> Record:
+    """The record with so many bytes less: without the longest models of before, then without the longest slots."""
+    slots, left_out = dict(record.slots), []
+    for name, slot in sorted(slots.items(), key=lambda each: -_length(each[1].previous)):
+        if excess > 0 and slot.previous is not None:
+            slots[name] = replace(slot, previous=None)
+            excess -= _length(slot.previous) - len("null")
+            left_out.append(f"the model before of {name}")
+    for name in sorted(slots, key=lambda name: -_length(slots[name])):
+        if excess > 0:
+            excess -= _length(slots.pop(name))
+            left_out.append(f"the model of {name}")
+    log.error("%s would be too long to be read; left out: %s", FILE, ", ".join(left_out))
+    return replace(record, slots=slots)
+
+
+def _length(value: Fit | Slot | None) -> int:
+    return len(dumps(encode(value)))

@@ -63,6 +63,7 @@ def choose_signal(said: InputSection, metadata: Metadata, tensor: Tensor, *, rem
             plan = replace(plan, stride=preprocess.turn)
             preprocess = SignalPreprocess(plan, tensor)
             stride_why = "it remembers: nothing twice"
+    plan = replace(plan, values=preprocess.values)
     why = "manifest" if said.features else METADATA
     reasons = [Reason("features", _features(plan, preprocess), why)]
     reasons += _front(plan)

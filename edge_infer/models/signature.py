@@ -38,11 +38,24 @@ def check_signature(package: Package, keys: Sequence[TrustedKey]) -> None:
             f"{package.file.with_suffix('.yaml')} and {place}"
         )
     _check_coverage(package)
-    signature = _signature(package, place)
-    if not any(_holds(key, signature, package.written) for key in keys):
+    check_signed(package.written, _signature(package, place), keys, str(package.manifest_path), str(place))
+
+
+def check_signed(written: bytes, signature: bytes, keys: Sequence[TrustedKey], what: str, place: str) -> None:
+    """Raises `ModelError` unless ``signature``, the bytes of a signature file, is of one of the keys over ``written``.
+
+    ``what`` was signed, and ``place`` is where the signature lies, for messages.
+    """
+    try:
+        raw = base64.b64decode(b"".join(signature.split()), validate=True)
+    except binascii.Error:
+        raw = b""
+    if len(raw) != LENGTH:
+        raise ModelError(f"{place} is not a signature; expected the base64 of {LENGTH} bytes")
+    if not any(_holds(key, raw, written) for key in keys):
         names = ", ".join(key.name for key in keys)
         raise ModelError(
-            f"{place} does not fit: {package.manifest_path} was changed after it was signed, or the signature is by "
+            f"{place} does not fit: {what} was changed after it was signed, or the signature is by "
             f"another key than those that are trusted here ({names})"
         )
 
@@ -62,6 +75,14 @@ def uncovered(package: Package) -> list[str]:
 def sign(written: bytes, key: Ed25519PrivateKey) -> str:
     """The content of a signature file."""
     return base64.b64encode(key.sign(written)).decode() + "\n"
+
+
+def trusted_keys(path: Path) -> list[TrustedKey]:
+    """The public key of a PEM file, or all of a folder (``*.pem``); raises `ConfigError` also where there is none."""
+    files = sorted(path.glob("*.pem")) if path.is_dir() else [path]
+    if not files:
+        raise ConfigError(f"{path} holds no key (*.pem)")
+    return [trusted_key(file) for file in files]
 
 
 def trusted_key(path: Path) -> TrustedKey:
@@ -127,13 +148,7 @@ def _check_coverage(package: Package) -> None:
 def _signature(package: Package, place: Path) -> bytes:
     if not place.exists() and not place.is_symlink():
         raise ModelError(f"it is not signed, and security.require_signature is true: there is no {place}")
-    try:
-        signature = base64.b64decode(b"".join(read_whole(place, LARGEST, roots=package.roots).split()), validate=True)
-    except binascii.Error:
-        signature = b""
-    if len(signature) != LENGTH:
-        raise ModelError(f"{place} is not a signature; expected the base64 of {LENGTH} bytes")
-    return signature
+    return package.content(place, LARGEST)
 
 
 def _holds(key: TrustedKey, signature: bytes, written: bytes) -> bool:

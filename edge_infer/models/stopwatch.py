@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from edge_infer.codec import dumps, encode
@@ -44,7 +45,7 @@ def _timed(model: str) -> Timed:
         runtime, module = backend_name(), backend()
     except StartError as error:
         return Timed(error=str(error)[:4000])
-    limit(model, _MOST_SECONDS)
+    limit(Path(model).stat().st_size, _MOST_SECONDS)
     plain = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     fast = _ready(module.Interpreter(model_path=model, num_threads=1))
     slow = _ready(module.Interpreter(model_path=model, num_threads=1, experimental_op_resolver_type=plain))

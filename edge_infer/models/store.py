@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from edge_infer.config.plan import ModelPlan, TextPlan
-from edge_infer.durable import UNFINISHED, replacing, sync_folder
+from edge_infer.durable import replacing, sync_folder
 from edge_infer.errors import StartError
-from edge_infer.models.files import file_options
 
 BLOBS: Final = "blobs"
 """The folder of the store, in the state directory."""
 _BLOCK: Final = 1 << 20
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
 def keep(data: bytes, sha256: str, store: Path, ending: str = ".tflite") -> Path:
@@ -26,7 +27,7 @@ def keep(data: bytes, sha256: str, store: Path, ending: str = ".tflite") -> Path
     path = store / f"{sha256}{ending}"
     try:
         store.mkdir(parents=True, exist_ok=True)
-        whole = _holds(path, sha256) or _write(path, data, sha256)
+        whole = holds(path, sha256) or _write(path, data, sha256)
     except OSError as error:
         hint = _hint(store) if isinstance(error, PermissionError) else ""
         raise StartError(f"the model store {store} cannot be written: {error.strerror}{hint}") from error
@@ -39,32 +40,28 @@ def _write(path: Path, data: bytes, sha256: str) -> bool:
     """Writes a copy; whether it is what the disk has now."""
     with replacing(path, 0o644) as file:
         file.write(data)
-    whole = _holds(path, sha256, fresh=True)
+    whole = holds(path, sha256, fresh=True)
     if not whole:
         path.unlink()
     return whole
 
 
-def digests_of(models: Iterable[ModelPlan]) -> set[str]:
-    """The digests of all copies that models need to run: their files, vocabularies, and files of their decoders."""
-    found = set()
-    for model in models:
-        found.add(model.sha256)
-        found |= {Path(path).stem for path in file_options(model.decoder.options).values()}
-        if isinstance(model.input, TextPlan):
-            found.add(model.input.vocabulary_sha256)
-    return found
+def promised_digest(path: str) -> str | None:
+    """The SHA-256 that the name of a copy says it has; None for a file with another name."""
+    stem = Path(path).stem
+    return stem if _DIGEST.fullmatch(stem) else None
 
 
-def collect(store: Path, referenced: set[str]) -> list[Path]:
-    """Removes the copies whose digests nobody refers to, and what was never finished; what is gone. Raises `OSError`.
+def collect(store: Path, needed: Iterable[str]) -> list[Path]:
+    """Removes everything but the files with the very names of these paths; what is gone. Raises `OSError`.
 
     To be called while nobody writes into the store.
     """
-    gone = []
+    names, gone = {Path(path).name for path in needed}, []
     for path in sorted(store.iterdir()) if store.is_dir() else ():
-        if path.name.startswith(UNFINISHED) or path.name.partition(".")[0] not in referenced:
-            path.unlink()
+        folder = path.is_dir() and not path.is_symlink()
+        if folder or path.name not in names:
+            shutil.rmtree(path) if folder else path.unlink()
             gone.append(path)
     if gone:
         sync_folder(store)
@@ -81,7 +78,7 @@ def _hint(store: Path) -> str:
     return f"; {folder} belongs to {owner}, so run it as that user: runuser -u {owner} -- edge-infer run …"
 
 
-def _holds(path: Path, sha256: str, *, fresh: bool = False) -> bool:
+def holds(path: Path, sha256: str | None, *, fresh: bool = False) -> bool:
     """Whether the copy is whole: cards lose and flip bytes. With ``fresh`` the disk itself is read, not its cache."""
     try:
         with path.open("rb") as stream:

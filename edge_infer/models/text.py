@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -20,7 +20,6 @@ from edge_infer.models.manifest import InputSection
 from edge_infer.models.metadata import Metadata, packed_file
 from edge_infer.models.package import Package
 from edge_infer.models.resolution import Reason
-from edge_infer.models.store import keep
 
 METADATA: Final = "metadata in the file"
 Kind = Literal["regex", "wordpiece"]
@@ -48,13 +47,8 @@ class _Source:
         return f"{self.packed} inside the file" if self.packed else str(self.path)
 
 
-def choose_text(
-    package: Package, data: bytes, graph: Graph, metadata: Metadata, inputs: tuple[Tensor, ...], *, store: Path | None
-) -> Feeding:
-    """The decision for a model whose bytes are ``data``; raises `ModelError` where something is missing or unfit.
-
-    With a ``store`` the vocabulary is copied there, so that the engine need not unpack it.
-    """
+def choose_text(package: Package, data: bytes, graph: Graph, metadata: Metadata, inputs: tuple[Tensor, ...]) -> Feeding:
+    """The decision for a model whose bytes are ``data``; raises `ModelError` where something is missing or unfit."""
     said = package.manifest.input
     kind, kind_why = _kind(said, metadata)
     source = _vocabulary(package, data, metadata)
@@ -65,12 +59,17 @@ def choose_text(
     length = _length(said, tensor)
     _check_ids(words, graph.rows(tensor.name), source)
     plan = TextPlan(
-        kind, str(source.path), source.sha256, length, source.packed, pattern, lowercase, mask=mask, segments=segments
+        kind,
+        package.place(source.path),
+        source.sha256,
+        length,
+        source.packed,
+        pattern,
+        lowercase,
+        mask=mask,
+        segments=segments,
     )
     make_tokenizer(plan, words)
-    if store is not None:
-        kept = keep(source.data, source.sha256, store, ".txt")
-        plan = replace(plan, vocabulary=str(kept), vocabulary_file=None)
     reasons = (
         Reason("tokenizer", _in_words(kind, words), kind_why),
         *((Reason("delimiter", pattern, pattern_why),) if pattern is not None else ()),

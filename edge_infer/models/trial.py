@@ -19,11 +19,13 @@ from edge_infer.engine.interpreter import backend_name
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.preprocess import PREPROCESS
 from edge_infer.errors import ModelError
+from edge_infer.models.files import LARGEST_MODEL
 from edge_infer.models.golden import check_golden
 from edge_infer.models.manifest import Budget
+from edge_infer.models.package import Package
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolution import Resolution
-from edge_infer.models.resolve import conclude, open_model
+from edge_infer.models.resolve import conclude, parse
 from edge_infer.models.soundness import check_outputs
 from edge_infer.tables import load
 
@@ -34,10 +36,10 @@ ENOUGH: Final = 5.0
 FRAME: Final = (480, 640, 3)
 
 
-def try_model(request: ModelRequest, store: Path | None) -> Resolution:
-    """The resolution of a model that works here, with what it costs; raises `ModelError`, `StartError`."""
-    opened = open_model(request)
-    found = conclude(request, opened, store)
+def try_model(request: ModelRequest, package: Package) -> Resolution:
+    """The resolution of a model that works here, with what it costs; raises `ModelError`."""
+    opened = parse(package, package.content(package.file, LARGEST_MODEL))
+    found = conclude(request, opened)
     load(PREPROCESS[found.plan.input.takes])  # what it imports is no memory of the first model
     budget, file = opened.package.manifest.budget, opened.package.file
     try:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -15,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import decode, loads
+from edge_infer.config.in_child import compile_in_child
 from edge_infer.config.places import publisher_folder
-from edge_infer.config.plan import Compiled, Gives, MqttPlan, Plan
-from edge_infer.errors import ConfigError, StartError
+from edge_infer.config.plan import Gives, MqttPlan, Plan
+from edge_infer.errors import ConfigError
 from edge_infer.privacy.canary import Canary, fresh
 from edge_infer.privacy.capture import Broker, Capture, bring_up_loopback
 from edge_infer.privacy.recorder import Recorder
@@ -136,11 +134,7 @@ def _judge(  # noqa: PLR0917 - the parts of one record
 
 
 def _compiled(config: Path) -> Plan:
-    command = [sys.executable, "-m", "edge_infer.config", str(config.absolute())]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode not in (0, 2):
-        raise StartError(f"{config} could not be read: {done.stderr.decode(errors='replace').strip()[-300:]}")
-    compiled = decode(Compiled, loads(done.stdout))
+    compiled = compile_in_child(config)
     if compiled.plan is None:
         raise ConfigError("\n".join(map(str, compiled.problems)))
     return compiled.plan

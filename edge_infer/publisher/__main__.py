@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
-from edge_infer.channel import Channel
+from edge_infer.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
 from edge_infer.codec import decode, loads
 from edge_infer.logs import configure
 from edge_infer.sandbox import Fence, lock, lock_thread
@@ -35,8 +35,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
     try:
         with ExitStack() as stack:  # where the process goes on, nothing may be left open
-            control = stack.enter_context(closing(Channel(args.control, FROM_SUPERVISOR)))
-            results = stack.enter_context(closing(Channel(args.results, FROM_ENGINE)))
+            control = stack.enter_context(closing(Channel(args.control, FROM_SUPERVISOR, MAX_PLAN_BYTES)))
+            results = stack.enter_context(closing(Channel(args.results, FROM_ENGINE, MAX_RESULT_BYTES)))
             slate = stack.enter_context(Slate(args.slate))
             outbox = stack.enter_context(StoredOutbox())
             publisher = Publisher(control, results, outbox, Board(), sandbox=sandbox, slate=slate)

@@ -41,7 +41,7 @@ class Entity:
     stat_cla: Literal["measurement", "total_increasing"] | Absent = ABSENT
     unit_of_meas: Annotated[str, Text(most=32)] | Absent = ABSENT
     ent_cat: Literal["diagnostic"] | Absent = ABSENT
-    exp_aft: Literal[180] | Absent = ABSENT
+    exp_aft: Literal[120] | Absent = ABSENT
     ops: Annotated[tuple[Label, ...], Size(64)] | Absent = ABSENT
     evt_typ: Annotated[tuple[Word, ...], Size(32)] | Absent = ABSENT
     json_attr_t: Topic | Absent = ABSENT
@@ -68,11 +68,21 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Availability:
+    """A topic that says `online` or `offline`, by itself or by a template."""
+
+    t: Topic
+    val_tpl: Template | Absent = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
 class Announcement:
-    """A device and its entities by key; ``avty_t`` says whether it is there, ``stat_t`` what its diagnostics read."""
+    """A device and its entities by key; all ``avty`` have to say that it is there, ``stat_t`` is what its diagnostics
+    read."""
 
     dev: Box
     o: Origin
-    avty_t: Topic
+    avty: tuple[Availability, Availability]
+    avty_mode: Literal["all"]
     stat_t: Topic
     cmps: Annotated[Mapping[Key, Entity], Size(1000)]

@@ -20,6 +20,8 @@ from edge_infer.publisher.flight import MOST_WINDOW
 from edge_infer.publisher.topics import OFFLINE, STATUS
 
 KEEPALIVE: Final = 30
+PLAIN: Final = "text/plain"
+"""The content type of a status."""
 CONNECT_TIMEOUT: Final = 5.0
 HANDSHAKE_TIMEOUT: Final = 15.0
 """Seconds for TLS: up to three times there and back, and certificates, over a link of 64 kbit/s and 2 s latency."""
@@ -102,13 +104,15 @@ def dial(plan: MqttPlan, manner: Manner) -> OneWayClient:
     """
     protocol = manner.version
     client = prepare(plan, protocol)
-    client.will_set(STATUS.topic(plan.topic), OFFLINE, qos=manner.will_qos, retain=True)
-    properties = None
+    properties = will = None
     if protocol == MQTTProtocolVersion.MQTTv5:
+        will = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
+        will.ContentType, will.PayloadFormatIndicator = PLAIN, 1
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.MaximumPacketSize = MOST_RECEIVED
         properties.ReceiveMaximum = 1
         properties.SessionExpiryInterval = 0
+    client.will_set(STATUS.topic(plan.topic), OFFLINE, qos=manner.will_qos, retain=True, properties=will)
     client.connect(plan.host, plan.port, manner.keepalive, properties=properties)
     if isinstance(sock := client.socket(), socket.socket):
         # An event does not wait until the state before it is acknowledged, which takes as long as the link does.

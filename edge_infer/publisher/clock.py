@@ -67,11 +67,11 @@ class Clock:
         """The record as of this uptime: its time, and the mark that it has while the time is not known.
 
         What the clock shows is the best guess until then; 1970 plus the uptime where that is nonsense. Raises
-        `WireError` for an event that began on no calendar.
+        `WireError` for an event or a state that began on no calendar.
         """
         wall = uptime + (self._wall() - self._uptime() if self.known or self._plausible() else 0.0)
         mark: Literal["unsynced"] | Absent = ABSENT if self.known else "unsynced"
-        if isinstance(record, Event) and record.since is not ABSENT:
+        if isinstance(record, (Event, State)) and record.since is not ABSENT:
             since = wall - (seconds(record.ts) - seconds(record.since))
             return replace(record, ts=timestamp(wall), since=timestamp(since), clock=mark)
         told = timestamp(wall)

@@ -12,7 +12,8 @@ from edge_infer import __version__
 from edge_infer.codec import ABSENT, Size, dumps, encode
 from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import Plan
-from edge_infer.publisher.announcement import Announcement, Box, Entity, Key, ObjectId, Origin, Platform
+from edge_infer.publisher import jinja
+from edge_infer.publisher.announcement import Announcement, Availability, Box, Entity, Key, ObjectId, Origin, Platform
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.entities import entities
 from edge_infer.publisher.keepsake import Keepsake
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 FILE: Final = "discovery.json"
 MOST_BYTES: Final = 1 << 20
-ROOM: Final = 400
+ROOM: Final = 600
 """Bytes of an announcement beside its entities and the name and topic of the device, rounded up."""
 
 
@@ -86,7 +87,7 @@ def announce(plan: Plan, device: str, known: Mapping[str, Platform]) -> Announce
     place = Place("discovery", device)
     wanted = {key: replace(entity, uniq_id=f"{device}_{key}") for key, entity in entities(plan)}
     gone = {key: Entity(platform) for key, platform in known.items() if key not in wanted}
-    room = place.rule.limit - ROOM - 2 * len(device) - len(plan.device) - 2 * len(plan.mqtt.topic.encode())
+    room = place.rule.limit - ROOM - 2 * len(device) - len(plan.device) - 3 * len(plan.mqtt.topic.encode())
     chosen: dict[str, Entity] = {}
     for key, entity in {**gone, **wanted}.items():
         room -= len(dumps({key: encode(entity)})) - 1
@@ -102,7 +103,9 @@ def announce(plan: Plan, device: str, known: Mapping[str, Platform]) -> Announce
     name = "edge-infer"
     box = Box((device,), plan.device, name, __version__)
     topic = plan.mqtt.topic
-    return Announcement(box, Origin(name, __version__), STATUS.topic(topic), HEALTH.topic(topic), chosen)
+    health = HEALTH.topic(topic)
+    there = Availability(STATUS.topic(topic)), Availability(health, jinja.RECENT)
+    return Announcement(box, Origin(name, __version__), there, "all", health, chosen)
 
 
 class _Memory:

@@ -11,12 +11,15 @@ from edge_infer.config.plan import PipelinePlan, Plan
 from edge_infer.messages import Event, SourceState
 from edge_infer.publisher import jinja
 from edge_infer.publisher.announcement import Entity, Platform
-from edge_infer.publisher.topics import STATE_EXPIRY, Place
+from edge_infer.publisher.topics import Place
 
 MOST_LABELS: Final = 12
 """Labels of a pipeline that get entities of their own; with more, only their sum does."""
 NOTHING: Final = "nothing"
 """The class when no class reached the threshold."""
+EXPIRE_AFTER: Final = 120
+"""Seconds after which Home Assistant shows nothing any more of what was not said again; that is every 60 s at the most.
+What it takes for new may be 70 s old (`jinja.RECENT`): together these are about the 180 s of other subscribers."""
 MEASURED: Final[Mapping[str, Any]] = {"stat_cla": "measurement"}
 
 Keyed = Iterator[tuple[str, Entity]]
@@ -37,7 +40,7 @@ def entities(plan: Plan) -> Keyed:
 
 def _of_pipeline(pipeline: PipelinePlan, base: str) -> Keyed:
     name, task = pipeline.name, pipeline.model.task
-    state: dict[str, Any] = {"stat_t": Place("state", name).topic(base), "exp_aft": STATE_EXPIRY}
+    state: dict[str, Any] = {"stat_t": Place("state", name).topic(base), "exp_aft": EXPIRE_AFTER}
     if pipeline.state_key == "counts":
         yield from _counts(pipeline, state)
         yield from _places(pipeline, state)
@@ -135,7 +138,9 @@ def _speed(name: str) -> Keyed:
 
 
 def _diagnosis(platform: Platform, name: str, template: str, **more: Any) -> Entity:
-    """Without a topic of its own it reads the one that the announcement names."""
+    """Without a topic of its own it reads the one that the announcement names, which is that of health."""
+    if "stat_t" not in more:
+        more["exp_aft"] = EXPIRE_AFTER
     return Entity(platform, name, val_tpl=template, ent_cat="diagnostic", **more)
 
 

@@ -26,7 +26,12 @@ ANOMALOUS: Final = (
 DISTANCE: Final = "{{value_json.anomaly.score if value_json.anomaly is mapping else None}}"
 EVENT: Final = "{{dict(value_json,event_type=value_json.type)|to_json if value_json.replay is not defined}}"
 """Nothing for a late one, which is no news."""
-LOST: Final = "{{value_json.outbox.lost.values()|sum}}"
+LOST: Final = "{{value_json.outbox.lost.values()|sum-value_json.outbox.lost.get('unknown',0)}}"
+"""Without those of which nobody knows after a power cut: most of them have arrived, or never were."""
+RECENT: Final = (
+    "{{'online' if value_json.clock is defined or as_timestamp(now())-as_timestamp(value_json.ts)<70 else 'offline'}}"
+)
+"""Whether a health, which comes every 30 s, is of now: a broker may have it on its disk from before a power cut."""
 REJECTED: Final = "{{'ON' if value_json.state=='rejected' else 'OFF'}}"
 
 

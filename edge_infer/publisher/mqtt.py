@@ -19,7 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge_infer.config.plan import MqttPlan
 from edge_infer.publisher.attempt import Attempt
 from edge_infer.publisher.cargo import Cargo, Outgoing
-from edge_infer.publisher.client import KEEPALIVE, FloodError, Manner, OneWayClient, hang_up
+from edge_infer.publisher.client import KEEPALIVE, PLAIN, FloodError, Manner, OneWayClient, hang_up
 from edge_infer.publisher.clock import Clock
 from edge_infer.publisher.diagnosis import Diagnosis
 from edge_infer.publisher.flight import MOST_WINDOW, Flight
@@ -233,7 +233,7 @@ class Link:
                 self._idle = not self._under_way
                 return
             rule = message.place.rule
-            properties = _PROPERTIES[message.place.kind] if self._manner.version == V5 and message.payload else None
+            properties = _properties(message) if self._manner.version == V5 and message.payload else None
             topic = message.place.topic(self.plan.topic)
             info = client.publish(topic, message.payload, self._qos, rule.retained, properties)
             if self._qos == 0 and info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS and info.is_published():
@@ -265,7 +265,8 @@ class Link:
         self._up, self._since, self._acked_at, self._reads = True, now, now, 0
         self._qos = min(int(self.plan.qos), getattr(properties, "MaximumQoS", 1))
         self._most = getattr(properties, "MaximumPacketSize", _NO_LIMIT) - len(self.plan.topic.encode()) - _ROOM
-        self._sentence = f"connected to {address(self.plan)} ({_NAMES[self._manner.version]})"
+        how = _NAMES[self._manner.version] + (", TLS" if self.plan.tls else "")
+        self._sentence = f"connected to {address(self.plan)} ({how})"
         log.info("%s", self._sentence)
         if not self._leaving:
             self._cargo.retained.set(STATUS, ONLINE)
@@ -336,7 +337,7 @@ class _Packed(Properties):
 
     def __init__(self, rule: Rule) -> None:
         super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        self.ContentType = "application/json"
+        self.ContentType = PLAIN if rule.record is None else "application/json"
         self.PayloadFormatIndicator = 1
         if rule.expiry is not None:
             self.MessageExpiryInterval = rule.expiry
@@ -347,7 +348,11 @@ class _Packed(Properties):
         return self._bytes
 
 
-_PROPERTIES: Final[Mapping[Kind, Properties | None]] = {
-    kind: None if rule.record is None else _Packed(rule) for kind, rule in RULES.items()
-}
+_PROPERTIES: Final[Mapping[Kind, Properties]] = {kind: _Packed(rule) for kind, rule in RULES.items()}
 """What MQTT 5 says about a payload of each kind; topic aliases never: on a resent message they loop for ever."""
+_LASTING: Final[Properties] = _Packed(replace(RULES["status"], expiry=None))
+"""That a device is offline holds until it says something else."""
+
+
+def _properties(message: Outgoing) -> Properties:
+    return _LASTING if message.payload == OFFLINE else _PROPERTIES[message.place.kind]

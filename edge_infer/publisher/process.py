@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
+from edge_infer.allowance import Allowance
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import Plan
-from edge_infer.errors import WireError
+from edge_infer.errors import WireError, shortened
 from edge_infer.messages import Event, Reason
 from edge_infer.publisher.board import Board
 from edge_infer.publisher.cargo import Cargo
@@ -30,7 +31,7 @@ from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.retained import Retained
 from edge_infer.publisher.series import Series
 from edge_infer.publisher.states import States
-from edge_infer.publisher.topics import HEALTH, STATUS, Place, announced
+from edge_infer.publisher.topics import HEALTH, STATUS, STATUS_AGAIN, Place, announced
 from edge_infer.publisher.trouble import stays
 from edge_infer.publisher.vocabulary import Vocabulary
 from edge_infer.rooms import (
@@ -42,6 +43,7 @@ from edge_infer.rooms import (
     EngineReport,
     EngineUp,
     Handover,
+    Offence,
     PublisherHello,
     PublisherReport,
     Restrain,
@@ -55,8 +57,6 @@ log = logging.getLogger(__name__)
 FROM_SUPERVISOR: Final = (ApplyPlan, Announce, EngineUp, EngineReport, EngineDown, Restrain, Stop)
 FROM_ENGINE: Final = (EngineHello, Handover, StateUpdate)
 REPORT_EVERY: Final = 1.0
-STATE_AGAIN: Final = 60.0
-"""Seconds after which a state is said again; a broker forgets it after 180."""
 LAST_WORDS: Final = 2.0
 """Seconds to publish what can be published at the end."""
 LAST_RESULTS: Final = 1.1
@@ -67,6 +67,10 @@ MOST_AT_ONCE: Final = 500
 """Messages taken from the engine before the broker has its turn."""
 MOST_EARLY: Final = 10_000
 """Messages that are kept until the engine has answered our greeting; the oldest of them come again."""
+MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
+"""What an engine may do wrong before it counts as an attack."""
+DEAF: Final = 1.0
+"""Seconds that one which floods is not heard: the supervisor kills it meanwhile."""
 MOVE: Final = 1.0
 """Seconds to say goodbye to a broker that is left for another."""
 
@@ -110,6 +114,9 @@ class Publisher:
         self._put_off: object | None = None
         self._engine_gone = self._burying = False
         self._rarely = Rarely()
+        self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
+        self._deaf_until = 0.0  # to the engine
+        self._offence = ""  # of the engine, until it is reported
 
     def run(self) -> None:
         """Works until told to stop or until the supervisor is gone; then says so to the subscribers and ends."""
@@ -147,7 +154,10 @@ class Publisher:
             timeout = min(timeout, self._link.due())
         if self._outbox.ready:  # what we do not read yet shall not wake us
             readable = [*readable, self._control.fd]
-            if self._link and self._boot is not None and not self._engine_gone:
+            deaf = self._deaf_until - time.monotonic()
+            if deaf > 0:
+                timeout = min(timeout, deaf)
+            elif self._link and self._boot is not None and not self._engine_gone:
                 readable.append(self._results.fd)
         return select.select([*readable, *self._outbox.files()], writable, [], timeout)[0]
 
@@ -188,7 +198,7 @@ class Publisher:
         self._egress.recall(events_of(self._open.begun()))
         self._states.apply(plan, self._memory.load(plan))
         self._plan = plan
-        self._memory.save(plan, self._retained.clearing())
+        self._memory.save(plan, self._retained.clearing(), self._states.left)
         self._discovery.apply(plan)
         if self._link is None:
             self._link = Link(plan.mqtt, self._cargo, clock=self._clock)
@@ -202,7 +212,7 @@ class Publisher:
         values = self._retained.values()
         if link.plan.topic != plan.mqtt.topic:
             for place in values.keys() - {STATUS}:
-                self._retained.set(place, b"")
+                self._states.remove(place)
         if not link.finish(time.monotonic() + MOVE) and link.plan.topic != plan.mqtt.topic:
             log.warning("%s", stays(link.plan.topic, link.plan))
         self._retained.restore(values)
@@ -341,13 +351,17 @@ class Publisher:
             return False
 
     def _say_health(self) -> None:
-        self._retained.refresh("state", STATE_AGAIN)
+        self._states.again(STATUS_AGAIN)
+        self._retained.refresh("status", STATUS_AGAIN)
         if self._plan and self._health.due():
-            self._memory.save(self._plan, self._retained.clearing())
+            self._memory.save(self._plan, self._retained.clearing(), self._states.left)
             self._discovery.settle(self._plan)
-            health = self._health.compose(self._plan, self._outbox.account(), self._egress.rejected)
-            if payload := self._egress.admit(HEALTH, health, self._clock.uptime()):
-                self._retained.set(HEALTH, payload)
+            self._set_health(self._plan)
+
+    def _set_health(self, plan: Plan) -> None:
+        health = self._health.compose(plan, self._outbox.account(), self._egress.rejected)
+        if payload := self._egress.admit(HEALTH, health, self._clock.uptime()):
+            self._retained.set(HEALTH, payload)
 
     def _look_at_clock(self) -> None:
         """What was told before the time was known is told again with it."""
@@ -363,16 +377,17 @@ class Publisher:
         if self._link:
             connected, sentence = self._link.connected, self._link.sentence
         report = PublisherReport(
-            connected, sentence[:500], self._outbox.account(), self._egress.rejected, self._sandbox
+            connected, shortened(sentence), self._outbox.account(), self._egress.rejected, self._sandbox
         )
         try:
-            self._control.send(report)
+            if self._control.send(report) and self._offence and self._control.send(Offence("engine", self._offence)):
+                self._offence = ""
         except ChannelClosedError:
             self._stopping = self._orphaned = True
 
     def _hear(self, channel: Channel) -> object | None:
         """The next record; the end of a channel and what does not fit it are handled here."""
-        while True:
+        while channel is self._control or time.monotonic() >= self._deaf_until:
             try:
                 return channel.receive()
             except ChannelClosedError:
@@ -386,6 +401,11 @@ class Publisher:
                 self._egress.rejected += 1
                 if self._rarely.due(channel):
                     log.warning("a message that does not fit is not taken: %.300s (told once a minute)", error)
+                if channel is self._results and not self._faults.take():
+                    self._offence = shortened(f"invalid records without end: {error}")
+                    self._deaf_until = time.monotonic() + DEAF
+                    self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
+        return None
 
     def _end(self) -> None:
         deadline = time.monotonic() + LAST_WORDS
@@ -396,10 +416,13 @@ class Publisher:
         self._open.save(now=True)
         if self._link is None or self._plan is None:
             return
+        if not self._replaced:  # no source is "ok" once the device is offline
+            self._health.report = None
+            self._set_health(self._plan)
         if not self._link.finish(deadline):
             log.warning("the broker did not hear the end from us: %s", self._link.sentence)
         self._speak()
-        self._memory.save(self._plan, self._retained.clearing())
+        self._memory.save(self._plan, self._retained.clearing(), self._states.left)
         self._discovery.settle(self._plan)
         if pending := self._outbox.account().pending:
             log.warning("%d messages were not delivered; they wait in the outbox", pending)

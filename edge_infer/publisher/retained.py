@@ -21,9 +21,10 @@ class Retained:
         self._said: dict[Place, float] = {}
         self._due: set[Place] = set()
         self._settled: set[Place] = set()
+        self._retiring: set[Place] = set()  # what has a last value, which the broker has yet to hear
 
     def __contains__(self, place: object) -> bool:
-        return bool(self._values.get(place)) if isinstance(place, Place) else False
+        return isinstance(place, Place) and bool(self._values.get(place)) and place not in self._retiring
 
     def places(self) -> tuple[Place, ...]:
         """Every topic that has a value, or has to be cleared."""
@@ -31,22 +32,29 @@ class Retained:
 
     def clearing(self) -> tuple[Place, ...]:
         """Topics that the broker has yet to forget."""
-        return tuple(place for place, payload in self._values.items() if not payload)
+        return tuple(place for place, payload in self._values.items() if not payload or place in self._retiring)
 
     def values(self) -> dict[Place, bytes]:
-        """A copy, for `restore`."""
-        return dict(self._values)
+        """A copy, for `restore`; what has a last value is empty in it."""
+        return {place: b"" if place in self._retiring else payload for place, payload in self._values.items()}
 
     def restore(self, values: dict[Place, bytes]) -> None:
         """Puts back what was there; a new connection will say it."""
         self._values = dict(values)
         self._settled.clear()
+        self._retiring.clear()
 
     def set(self, place: Place, payload: bytes) -> None:
         """The newest value; sent even when it is the same, because a heartbeat is news too."""
         self._values[place] = payload
         self._due.add(place)
         self._settled.discard(place)
+        self._retiring.discard(place)
+
+    def retire(self, place: Place, farewell: bytes) -> None:
+        """The last value of a topic; it is cleared once the broker has heard that."""
+        self.set(place, farewell)
+        self._retiring.add(place)
 
     def settled(self, place: Place) -> bool:
         """Whether the broker has heard the newest value since it was set."""
@@ -80,13 +88,18 @@ class Retained:
         """The broker has it; a cleared topic is forgotten."""
         if payload and payload == self._values.get(place):
             self._settled.add(place)
+            if place in self._retiring:
+                self.set(place, b"")
         if not payload and not self._values.get(place, b"?"):
             del self._values[place]
             self._said.pop(place, None)
             self._due.discard(place)
 
     def forget(self, place: Place) -> None:
-        """It may not be sent."""
+        """It may not be sent; what was its last value is left out, and the topic cleared."""
+        if place in self._retiring:
+            self.set(place, b"")
+            return
         self._values.pop(place, None)
         self._said.pop(place, None)
         self._due.discard(place)

@@ -3,51 +3,92 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from edge_infer.boot import uptime
-from edge_infer.config.plan import PipelinePlan, Plan
+from edge_infer.codec import ABSENT
+from edge_infer.config.plan import Plan
 from edge_infer.messages import Reason, State, timestamp
+from edge_infer.publisher.clock import kept
 from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.memory import Spoken
 from edge_infer.publisher.retained import Retained
 from edge_infer.publisher.topics import Place
 
 NO_BOOT: Final = "000000"
 """The boot of what is said before any engine has started."""
+_NONE: Final[Mapping[Place, Spoken | None]] = {}
 
 
 class States:
     """Keeps the retained state of every pipeline in step with the configuration and the life of the engine."""
 
-    def __init__(self, retained: Retained, egress: Egress, uptime: Callable[[], float] = uptime) -> None:
+    def __init__(
+        self,
+        retained: Retained,
+        egress: Egress,
+        uptime: Callable[[], float] = uptime,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._retained = retained
         self._egress = egress
         self._uptime = uptime
-        self._pipelines: dict[str, PipelinePlan] = {}
+        self._clock = clock
+        self._null: dict[str, tuple[State, float]] = {}  # what is not known, and when that was said
+        self._pipelines: dict[str, Spoken] = {}
         self._boots: dict[str, str] = {}
+        self.left: dict[str, Spoken] = {}
+        """What the states of pipelines were of that are removed and whose topics may not be cleared yet."""
         self.boot = NO_BOOT
 
-    def apply(self, plan: Plan, earlier: Iterable[Place] = ()) -> None:
-        """New pipelines are ``starting``; topics of what is gone are cleared, those of ``earlier`` processes too."""
-        pipelines = {pipeline.name: pipeline for pipeline in plan.pipelines}
+    def apply(self, plan: Plan, earlier: Mapping[Place, Spoken | None] = _NONE) -> None:
+        """New pipelines are ``starting``; what is gone is ``removed`` and its topic then cleared.
+
+        The topics of ``earlier`` processes are, too.
+        """
+        pipelines = {pipeline.name: Spoken.of(pipeline) for pipeline in plan.pipelines}
+        known = {place.name: spoken for place, spoken in earlier.items() if spoken is not None}
+        self.left = {
+            name: spoken for name, spoken in {**known, **self.left, **self._pipelines}.items() if name not in pipelines
+        }
         models = frozenset(plan.spoken_of())
+        clearing = self._retained.clearing()
         for place in {*self._retained.places(), *earlier}:
             stays = pipelines if place.kind == "state" else models if place.kind == "model" else {place.name}
-            if place.name not in stays:
-                self._retained.set(place, b"")
+            if place.name not in stays and place not in clearing:
+                self.remove(place)
         self._pipelines = pipelines
         self._boots = {name: boot for name, boot in self._boots.items() if name in pipelines}
+        self._null = {name: said for name, said in self._null.items() if name in pipelines}
         for name in pipelines:
             if Place("state", name) not in self._retained:
                 self._say(name, "starting")
 
+    def remove(self, place: Place) -> None:
+        """Clears a topic. A state says before that it is over: not everybody can read an empty message."""
+        spoken = {**self.left, **self._pipelines}.get(place.name) if place.kind == "state" else None
+        last = None if spoken is None else self._nothing(spoken, "removed")
+        if last and (payload := self._egress.admit(place, last, self._uptime())):
+            self._retained.retire(place, kept(payload)[1])
+        else:
+            self._retained.set(place, b"")
+
     def update(self, pipeline: str, state: State, at: float | None = None) -> None:
         """What the engine says, and of which uptime; a pipeline that is gone says nothing more."""
-        place = Place("state", pipeline)
-        if pipeline in self._pipelines and (payload := self._egress.admit(place, state, at)):
+        if pipeline in self._pipelines and self._set(pipeline, state, at):
             self.boot = self._boots[pipeline] = state.boot
-            self._retained.set(place, payload)
+
+    def again(self, age: float) -> None:
+        """Says again, as of now, what has not been known for so many seconds: nobody else may be there to do so.
+
+        What is known the engine says again by itself; a state that it does not is old, and shows that by its time.
+        """
+        due = self._clock() - age
+        for name, (state, at) in list(self._null.items()):
+            if at <= due:
+                self._set(name, replace(state, ts=timestamp(time.time())), self._uptime())
 
     def all_null(self, reason: Reason, boot: str | None = None) -> None:
         """What the engine said last no longer holds; with ``boot``, unless one after that boot has said it."""
@@ -56,9 +97,24 @@ class States:
                 self._say(name, reason)
 
     def _say(self, name: str, reason: Reason) -> None:
-        model = self._pipelines[name].model
-        nothing: dict[str, Any] = {self._pipelines[name].state_key: None}
-        stamp = timestamp(time.time())
-        state = State(1, stamp, self.boot, model.title, model.sha256[:8], **nothing, reason=reason)
-        if payload := self._egress.admit(Place("state", name), state, self._uptime()):
-            self._retained.set(Place("state", name), payload)
+        state = self._nothing(self._pipelines[name], reason)
+        before, _ = self._null.get(name, (state, 0.0))
+        if before.reason == reason:
+            state = replace(state, since=before.since)
+        self._set(name, state, self._uptime())
+
+    def _set(self, name: str, state: State, at: float | None) -> bool:
+        """Whether it may leave."""
+        payload = self._egress.admit(Place("state", name), state, at)
+        if payload is None:
+            return False
+        self._retained.set(Place("state", name), payload)
+        self._null.pop(name, None)
+        if state.reason is not ABSENT:
+            self._null[name] = state, self._clock()
+        return True
+
+    def _nothing(self, of: Spoken, reason: Reason) -> State:
+        nothing: dict[str, Any] = {of.key: None}
+        now = timestamp(time.time())
+        return State(1, now, self.boot, of.model, of.sha, now, **nothing, reason=reason)

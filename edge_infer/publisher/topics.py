@@ -11,8 +11,11 @@ from edge_infer.publisher.announcement import Announcement
 
 Kind = Literal["status", "info", "config", "model", "discovery", "state", "health", "event", "result"]
 
-STATE_EXPIRY: Final = 180
-"""Seconds after which a broker that speaks MQTT 5 forgets a state that was not said again."""
+EXPIRY: Final = 180
+"""Seconds after which a broker that speaks MQTT 5 forgets a state, a health or that the device is online, unless it is
+said again."""
+STATUS_AGAIN: Final = 60.0
+"""Seconds after which the device says again that it is online, and a state again what holds."""
 SMALL: Final = 1024
 LARGE: Final = 16384
 
@@ -28,13 +31,13 @@ class Rule:
 
 
 RULES: Final[Mapping[Kind, Rule]] = {
-    "status": Rule(None, retained=True, limit=SMALL),
+    "status": Rule(None, retained=True, limit=SMALL, expiry=EXPIRY),
     "info": Rule(Info, retained=True, limit=LARGE),
     "config": Rule(ConfigStatus, retained=True, limit=LARGE),
     "model": Rule(ModelStatus, retained=True, limit=LARGE),
     "discovery": Rule(Announcement, retained=True, limit=LARGE),
-    "state": Rule(State, retained=True, limit=SMALL, expiry=STATE_EXPIRY),
-    "health": Rule(Health, retained=True, limit=LARGE),
+    "state": Rule(State, retained=True, limit=SMALL, expiry=EXPIRY),
+    "health": Rule(Health, retained=True, limit=LARGE, expiry=EXPIRY),
     "event": Rule(Event, retained=False, limit=SMALL),
     "result": Rule(Result, retained=False, limit=SMALL),
 }

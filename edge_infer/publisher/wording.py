@@ -15,10 +15,15 @@ log = logging.getLogger(__name__)
 _WALLS: Final = frozenset({
     "seccomp", "files", "ports", "no_signals", "network_namespace", "no_swap", "no_new_privileges", "no_capabilities",
     "no_core_dump", "not_dumpable", "no_tracing", "no_io_uring", "no_network", "no_camera", "no_microphone",
+    "no_calls_on_others", "no_unix_sockets", "no_processes", "no_file_attributes", "no_shared_memory",
 })
 _CALLS: Final = (
     "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "io_uring_setup", "io_uring_enter",
     "io_uring_register", "socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "ioctl",
+    "prlimit64", "setpriority", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr",
+    "ioprio_set", "get_robust_list", "migrate_pages", "move_pages", "kcmp", "perf_event_open", "prctl",
+    "process_madvise", "process_mrelease", "clone", "clone3", "fchmod", "fchmodat", "fchown", "fchownat",
+    "utimensat", "fsetxattr", "fremovexattr", "shmget", "shmat", "semget", "msgget", "mq_open",
 )
 _REASONS: Final = (
     "setuid programs still have their effect", "the limit of core files is not 0", "it is in the network of the system",
@@ -27,10 +32,12 @@ _REASONS: Final = (
     "the kernel is older than 6.12", "the kernel is older than 6.7",
     "there is swap space, and LimitMEMLOCK=infinity is missing to keep memory out of it",
     "threads were running before it", "it could not be tried, / and /proc/self/comm were closed before",
-    "rooms are merged, so it holds for a thread alone",
+    "rooms are merged, so it holds for a thread alone", "names of hosts are looked up over them",
+    "sound services are reached over them", "a program that is not ours may need them",
 )
 _EXCEPTIONS: Final = (
     " but for CAP_DAC_READ_SEARCH", " but for reading", " for TCP", " (the process that started it is out of reach)",
+    " by seccomp alone",
 )
 # fmt: on
 
@@ -45,7 +52,9 @@ _CALLED: Final = rf"the kernel lets through (?:{_any(_CALLS)})(?:, (?:{_any(_CAL
 _WHY: Final = rf"(?:{_any(_REASONS)}|(?:it could not be tried, )?(?:{_ERRORS})|{_CALLED}|0x[0-9a-f]{{1,16}} is left)"
 _UNIT: Final = r"(?: \(the unit forbids it: its sockets are refused all the same\))?"
 _TEXT: Final = rf"(?:enforced(?:{_any(_EXCEPTIONS)})?|(?:not enforced|unavailable): {_WHY}{_UNIT})"
-_PART: Final = re.compile(rf"(?P<rooms>{_ROOMS}(?:, {_ROOMS})*: )?{_TEXT}")  # long, and compiled at each start
+_PART: Final = re.compile(
+    rf"(?P<rooms>{_ROOMS}(?:, {_ROOMS})*(?: and [1-9][0-9]{{0,2}} more)?: )?{_TEXT}"
+)  # long, and compiled at each start
 _STATE: Final = re.compile(r"enforced|not enforced|unavailable")
 ELSEWHERE: Final = ": edge-infer doctor says why"
 

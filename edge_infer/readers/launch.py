@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL = 1, 47, 4
 
 
 def main() -> None:
@@ -19,6 +19,8 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)
+    # A reader may have kept the power to read this program, which is not for the command.
+    ctypes.CDLL(None).prctl(_PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the reader ignores it, and that would be inherited
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell, by design

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.config.plan import SourcePlan
-from edge_infer.errors import EdgeInferError, WireError
+from edge_infer.errors import EdgeInferError, WireError, shortened
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
 from edge_infer.readers.room import Room
@@ -152,7 +152,7 @@ class Reader:
 
     def _rest(self, text: str, *, ended: bool = False, until: float = float("inf")) -> None:
         """Says why no frames come, to each engine that asks, until it is time or the reader is stopped."""
-        self._progress.error = text[:500]
+        self._progress.error = shortened(text)
         told = -1
         while not self._stop.is_set() and time.monotonic() < until:
             self._writer.poll()
@@ -210,7 +210,11 @@ def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which stops the others in order
     channel = Channel(frames_fd, TO_READER)
     pictures = plan.gives == "image"
-    writer = SlotWriter(channel, Orientation(plan.rotate, plan.flip)) if pictures else StreamWriter(channel)
+    writer: Writer = (
+        SlotWriter(channel, Orientation(plan.rotate, plan.flip))
+        if pictures
+        else StreamWriter(channel, holds_writer=plan.holds_writer, stopping=stop.is_set)
+    )
     Reporter(Channel(control_fd, ()), signals, progress, stop).start()
     try:
         Reader(plan, writer, progress, stop).run()

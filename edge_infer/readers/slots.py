@@ -14,7 +14,7 @@ from edge_infer import memfd
 from edge_infer.channel import Channel
 from edge_infer.engine.frame import Pixels
 from edge_infer.engine.frames_in import frame_shape
-from edge_infer.errors import SourceError, WireError
+from edge_infer.errors import SourceError, WireError, shortened
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.sources import Picture
 from edge_infer.rooms import FrameFormat, FrameReady, FramesWanted, ReaderHello, ReaderTrouble, SlotFree
@@ -24,6 +24,8 @@ TO_READER: Final = (ReaderHello, SlotFree, FramesWanted)
 SLOTS: Final = 5
 """Three for the way, see `edge_infer.engine.frames_in`, and two that the engine may lend: a frame that is in a model,
 and the next one, which is being prepared. The first that are free are used, so that others take no memory till then."""
+MAX_AT_ONCE: Final = 100
+"""Records of the engine that are taken between two pictures."""
 DARK: Final = 32
 """A frame is black when 98 % of a sparse sample of its values are darker than this, of 255 (as FFmpeg's blackframe)."""
 
@@ -54,7 +56,9 @@ class SlotWriter:
 
     def poll(self) -> None:
         """Takes in what the engine has said; raises `ChannelClosedError`."""
-        while (record := self._channel.receive()) is not None:
+        for _ in range(MAX_AT_ONCE):
+            if (record := self._channel.receive()) is None:
+                return
             if isinstance(record, ReaderHello):
                 self.greetings += 1
                 self._forget()
@@ -106,7 +110,7 @@ class SlotWriter:
 
     def trouble(self, text: str, *, ended: bool = False) -> bool:
         """Tells the engine why no frames come."""
-        return self._channel.send(ReaderTrouble(text[:500], ended))
+        return self._channel.send(ReaderTrouble(shortened(text), ended))
 
     def close(self) -> None:
         """Lets go of the memory and the channel; may be called twice."""

@@ -3,34 +3,63 @@
 from __future__ import annotations
 
 import base64
+import math
+import select
+import time
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
-from edge_infer.channel import Channel
+from edge_infer.channel import Channel, pack
 from edge_infer.engine.frame import Signal
+from edge_infer.errors import shortened
 from edge_infer.readers.sources import Block, Words
+from edge_infer.readers.sources.faults import Faults
 from edge_infer.rooms import LineReady, ReaderHello, ReaderTrouble, SamplesReady
 
+MAX_AT_ONCE: Final = 100
+"""Records of the engine that are taken between two readings."""
 LONGEST_LINE: Final = 65536
 """Characters of a line; what is longer is cut."""
 
 
-class StreamWriter:
-    """Numbers what was read and tells the engine; what it does not take is dropped and shows as a missing number."""
+ROOM_SECONDS: Final = 0.25
+"""How long a reading of a device waits for room in the channel: the device's own buffer holds what comes meanwhile."""
+TICK: Final = 0.1
 
-    def __init__(self, channel: Channel) -> None:
+
+def never() -> bool:
+    """Nobody stops it."""
+    return False
+
+
+class StreamWriter:
+    """Numbers what was read and sends it to the engine.
+
+    With ``holds_writer`` it waits for as long as the channel is full, unless ``stopping``: the source is not read
+    meanwhile, so whoever writes into a pipe waits as well. Otherwise what the engine has no room for is dropped,
+    logged, and shows as a missing number.
+    """
+
+    def __init__(self, channel: Channel, *, holds_writer: bool = False, stopping: Callable[[], bool] = never) -> None:
         self.frames = 0
         self.greetings = 0
         self.faults = 0
         self.looks: float | None = None
         """Nothing of a signal or of text is passed over."""
         self._channel = channel
+        self._holds_writer = holds_writer
+        self._stopping = stopping
+        self._kept_up = True
+        self._lost = Faults()
         self._before: Signal | None = None
 
     def poll(self) -> None:
         """Takes in what the engine has said; raises `ChannelClosedError`."""
-        while (record := self._channel.receive()) is not None:
+        for _ in range(MAX_AT_ONCE):
+            if (record := self._channel.receive()) is None:
+                return
             if isinstance(record, ReaderHello):
                 self.greetings += 1
 
@@ -40,7 +69,7 @@ class StreamWriter:
         self.poll()
         if isinstance(reading, Words):
             text = reading.text[:LONGEST_LINE]
-            return self._channel.send(LineReady(self.frames, reading.wall, reading.monotonic, text, self.faults))
+            return self._send(LineReady(self.frames, reading.wall, reading.monotonic, text, self.faults))
         values = np.ascontiguousarray(reading.values, "<f4")
         repeated = self._before is not None and np.array_equal(self._before, values)
         self._before = values.copy()
@@ -55,11 +84,33 @@ class StreamWriter:
             repeated=repeated,
             faults=self.faults,
         )
-        return self._channel.send(ready)
+        return self._send(ready)
+
+    def _send(self, record: LineReady | SamplesReady) -> bool:
+        data = pack(record)
+        until = math.inf if self._holds_writer else time.monotonic() + (ROOM_SECONDS if self._kept_up else 0.0)
+        while not self._channel.send_packed(data):
+            if not self._wait_for_room(until):
+                self._lost.note("readings that the engine had no room for")
+                self._kept_up = False
+                return False
+        while self._channel.unsent and self._wait_for_room(until):  # the rest of a long one
+            self._channel.flush()
+        self._kept_up = True
+        return True
+
+    def _wait_for_room(self, until: float) -> bool:
+        """Whether to try again: there may be room now, and it is not too late."""
+        left = until - time.monotonic()
+        if left <= 0 or self._stopping():
+            return False
+        select.select([], [self._channel], [], min(left, TICK))
+        self.poll()
+        return True
 
     def trouble(self, text: str, *, ended: bool = False) -> bool:
         """Tells the engine why nothing comes."""
-        return self._channel.send(ReaderTrouble(text[:500], ended))
+        return self._channel.send(ReaderTrouble(shortened(text), ended))
 
     def close(self) -> None:
         """Lets go of the channel; may be called twice."""

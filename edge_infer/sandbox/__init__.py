@@ -7,7 +7,8 @@ in the locked process, not assumed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection
 from typing import Final
 
 from edge_infer.sandbox import landlock, memory, namespaces, privileges, seccomp, selftest
@@ -18,39 +19,58 @@ __all__ = ["Fence", "Room", "lock", "lock_thread"]
 
 _log = logging.getLogger(__name__)
 THREAD_ONLY: Final = "not enforced: rooms are merged, so it holds for a thread alone"
+MAX_FILES: Final = 512
+"""Open files of a locked process: less than half of the supervisor's, see `bound_files`."""
 _SECOND: Final = frozenset({"network_namespace"})
 """Walls behind another one that holds by itself: where they lack, that is told and no cause for alarm."""
 
 
-def lock(room: Room, *, network: bool = False, fence: Fence | None = None) -> dict[str, str]:
+def lock(
+    room: Room,
+    *,
+    network: bool = False,
+    fence: Fence | None = None,
+    keep: int = 0,
+    owners: Collection[int] | None = None,
+) -> dict[str, str]:
     """Gives up what ``room`` does not need, for ever and in all threads; says which walls hold.
 
     ``network`` is for a reader whose source is on the network; ``fence`` is what the room needs beyond the program.
-    Each wall has a text: ``enforced`` (perhaps with an exception), ``not enforced: why`` or ``unavailable: why``. A
-    wall that the kernel lacks does not stop the room; it is logged.
+    ``keep`` are capabilities to read that stay where the fence names what may be read. With ``owners`` the fence
+    follows no link of others (see `landlock.make_rules`). Each wall has a text:
+    ``enforced`` (perhaps with an exception), ``not enforced: why`` or ``unavailable: why``. A wall that the kernel
+    lacks does not stop the room; it is logged.
     """
     fence = fence or Fence()
+    keep = 0 if fence.anywhere else keep
     before = selftest.look()
     sees_frames = room in ("engine", "reader")
+    ruleset = _rules(fence, abstract=fence.unix in ("sound", "programs"), owners=owners)
+    if os.geteuid() != 0:  # a parent may have kept a power for itself, with which no namespace can be had
+        privileges.drop_capabilities(keep)
     isolated = _built(namespaces.isolate) if room in ("engine", "probe") else ""
     pinned = _built(memory.pin) if sees_frames else ""
     privileges.forbid_core_dumps()
     privileges.forbid_message_queues()
-    # `sudo edge-infer check` has to open models that lie in the state directory of another user, the service.
-    privileges.drop_capabilities(privileges.READ_SEARCH if room == "probe" else 0)
+    privileges.bound_files(MAX_FILES)
+    privileges.drop_capabilities(keep)
     privileges.forbid_new_privileges()
-    fenced = _built(lambda: landlock.enclose(fence, abstract=room == "reader"))
+    fenced = _enclosed(ruleset)
     fences = selftest.fences(fence, before, fenced)
+    if not fences["files"].startswith(selftest.ENFORCED):  # nothing bounds what it could read with one
+        privileges.drop_all_capabilities()
     privileges.forbid_dumping()
-    filtered = _built(lambda: seccomp.install(rules(room, network=network)))
-    walls = {"seccomp": filtered, **selftest.walls(room, network=network), **fences}
+    filtered = _built(lambda: seccomp.install(rules(room, fence, os.getpid(), network=network)))
+    walls = {"seccomp": filtered, **selftest.walls(room, fence, network=network), **fences}
+    walls["no_signals"] = selftest.no_signals(room, fence, fences["no_signals"])
     if isolated:
         walls["network_namespace"] = selftest.outside(before, isolated)
     if pinned:
         walls["no_swap"] = pinned
     for wall, text in walls.items():
         if not text.startswith(selftest.ENFORCED):
-            _log.log(logging.INFO if wall in _SECOND else logging.WARNING, "the sandbox: %s: %s", wall, text)
+            expected = wall in _SECOND or (wall == "no_unix_sockets" and fence.unix)
+            _log.log(logging.INFO if expected else logging.WARNING, "the sandbox: %s: %s", wall, text)
     return walls
 
 
@@ -61,14 +81,15 @@ def lock_thread(room: Room, fence: Fence) -> dict[str, str]:
     walls. Memory is not: whoever runs code of their own here can make another thread of the process do it. So a wall
     is ``enforced`` where the whole process has it, and told as missing where this thread alone does.
     """
-    before, whole = selftest.look(), selftest.walls(room)  # a thread begins with what its process has
+    before, whole = selftest.look(), selftest.walls(room, fence)  # a thread begins with what its process has
     privileges.drop_capabilities()
     privileges.forbid_new_privileges()
-    fenced = _built(lambda: landlock.enclose(fence, abstract=False, thread=True))
+    fenced = _enclosed(_rules(fence, abstract=False), thread=True)
     if fenced == selftest.ENFORCED and before.lists and selftest.look().lists:
         fenced = "not enforced: the kernel lets it read files that are not its own"
-    filtered = _built(lambda: seccomp.install(rules(room), thread=True))
-    mine = {"seccomp": filtered, **selftest.walls(room), "files": fenced, "no_signals": fenced}
+    filtered = _built(lambda: seccomp.install(rules(room, fence, os.getpid()), thread=True))
+    mine = {"seccomp": filtered, **selftest.walls(room, fence), "files": fenced}
+    mine["no_signals"] = selftest.no_signals(room, fence, fenced)
     _log.warning("rooms are merged: the %s has the memory and the rights of the supervisor", room)
     return {wall: _worth(text, whole.get(wall, "")) for wall, text in mine.items()}
 
@@ -78,6 +99,24 @@ def _worth(mine: str, whole: str) -> str:
     if whole.startswith(selftest.ENFORCED):
         return whole
     return THREAD_ONLY if mine.startswith(selftest.ENFORCED) else mine
+
+
+def _rules(fence: Fence, *, abstract: bool, owners: Collection[int] | None = None) -> int | OSError:
+    """The rules of Landlock, or why there are none."""
+    try:
+        return landlock.make_rules(fence, abstract=abstract, owners=owners)
+    except OSError as error:
+        return error
+
+
+def _enclosed(ruleset: int | OSError, *, thread: bool = False) -> str:
+    """What became of Landlock."""
+    if isinstance(ruleset, OSError):
+        return f"unavailable: {ruleset.strerror}"
+    try:
+        return _built(lambda: landlock.enclose(ruleset, thread=thread))
+    finally:
+        os.close(ruleset)
 
 
 def _built(build: Callable[[], None]) -> str:

@@ -6,12 +6,14 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated
+from typing import Annotated, Literal
 
 from edge_infer.codec import Size, Text
 
 Identity = tuple[str, int, int, int]
 """A path with the device and the inode that it leads to, and for a character device since when that is what it is."""
+UnixUse = Literal["", "names", "sound", "programs"]
+"""What a process needs Unix sockets for: the names of hosts, a sound service, or a program that is not ours."""
 Places = Annotated[tuple[Annotated[str, Text(most=8192)], ...], Size(1000)]
 
 
@@ -19,21 +21,29 @@ Places = Annotated[tuple[Annotated[str, Text(most=8192)], ...], Size(1000)]
 class Fence:
     """Absolute paths beyond the program itself (see `places`); a folder stands for everything below it.
 
-    ``writes`` may be read, too. ``anywhere``: all files may be read, because the program that does it is not ours.
-    ``ports`` are the TCP ports that may be connected to; None: any.
+    ``writes`` may be read, too. ``files`` may be read as long as they are no folders.
+    ``anywhere``: all files may be read, because the program that does it is not ours.
+    ``ports`` are the TCP ports that may be connected to; None: any. ``unix`` is what it needs Unix sockets for; empty:
+    it makes none.
     """
 
     reads: Places = ()
     writes: Places = ()
     ports: Annotated[tuple[int, ...], Size(64)] | None = None
     anywhere: bool = False
+    unix: UnixUse = ""
+    files: Places = ()
 
     def covers(self, other: Fence) -> bool:
         """Whether a process behind this fence reaches everything that ``other`` lets through."""
-        reads = self.anywhere or all(_within(path, self.reads + self.writes) for path in other.reads)
+        reads = self.anywhere or (
+            all(_within(path, self.reads + self.writes) for path in other.reads)
+            and all(path in self.files or _within(path, self.reads + self.writes) for path in other.files)
+        )
         writes = all(_within(path, self.writes) for path in other.writes)
         ports = self.ports is None or (other.ports is not None and set(other.ports) <= set(self.ports))
-        return reads and writes and ports and (self.anywhere or not other.anywhere)
+        sockets = bool(self.unix) or not other.unix
+        return reads and writes and ports and sockets and (self.anywhere or not other.anywhere)
 
 
 def _within(path: str, places: Places) -> bool:

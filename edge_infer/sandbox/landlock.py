@@ -6,8 +6,11 @@ It holds for the calling thread and what this one starts, so it comes before any
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import stat
 import struct
+from collections.abc import Collection
 from contextlib import suppress
 from ctypes import addressof, create_string_buffer
 from pathlib import Path
@@ -15,7 +18,9 @@ from typing import Final
 
 from edge_infer.sandbox import kernel, places
 from edge_infer.sandbox.fence import Fence
+from edge_infer.sandbox.way import ForeignLinkError, follow
 
+_log = logging.getLogger(__name__)
 _VERSION: Final = 1
 _BENEATH, _PORT = 1, 2
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -37,17 +42,15 @@ def version() -> int:
     return _call("landlock_create_ruleset", 0, 0, _VERSION)
 
 
-def enclose(fence: Fence, *, abstract: bool, thread: bool = False) -> None:
-    """Shuts this process in; raises `OSError` when the kernel will not, or other threads would stay outside.
+def make_rules(fence: Fence, *, abstract: bool, owners: Collection[int] | None = None) -> int:
+    """Return the rules for ``fence`` as a descriptor for `enclose`; raises `OSError` where the kernel has no Landlock.
 
-    With ``thread`` they shall: it holds for the calling thread and what this one starts.
-
-    ``PR_SET_NO_NEW_PRIVS`` has to be set. Without ``abstract`` it reaches no abstract Unix socket of others; signals
-    reach only what it has started itself, where the kernel knows such rules (6.12).
+    They hold for the files that the paths lead to now. With ``owners`` a path that another user's link is part of gets
+    no rule (see `follow`). To be called before this process enters a user namespace, in which it could not tell who
+    owns a link. Without ``abstract`` no abstract Unix socket of others can be reached; signals reach only what the
+    process has started itself, where the kernel knows such rules (6.12).
     """
     abi = version()
-    if not thread and len(list(Path("/proc/self/task").iterdir())) > 1:
-        raise OSError(errno.EBUSY, "threads were running before it")
     handled = _files_of(abi)
     ports = _BIND | _CONNECT if abi >= 4 and fence.ports is not None else 0
     scoped = (_SIGNALS | (0 if abstract else _ABSTRACT_SOCKETS)) if abi >= 6 else 0
@@ -55,17 +58,34 @@ def enclose(fence: Fence, *, abstract: bool, thread: bool = False) -> None:
     buffer = create_string_buffer(attributes, len(attributes))
     rules = _call("landlock_create_ruleset", addressof(buffer), len(attributes), 0)
     try:
-        for path in ("/",) if fence.anywhere else (*places.program(), *fence.reads):
+        for path in ("/",) if fence.anywhere else places.program():
             _allow(rules, path, _READ & handled)
-        for path in (places.BIN, *fence.writes):
-            _allow(rules, path, _WRITE & handled)
+        _allow(rules, places.BIN, _WRITE & handled)
+        for path in () if fence.anywhere else fence.reads:
+            _allow(rules, path, _READ & handled, owners)
+        for path in () if fence.anywhere else fence.files:
+            _allow(rules, path, _READ & handled, owners, folder=False)
+        for path in fence.writes:
+            _allow(rules, path, _WRITE & handled, owners)
         if ports and fence.ports is not None:  # port 0: whichever is free, as some libraries bind before they connect
             for port, right in ((0, _BIND), *((port, _CONNECT) for port in fence.ports)):
                 rule = create_string_buffer(struct.pack("=QQ", right, port), 16)
                 _call("landlock_add_rule", rules, _PORT, addressof(rule), 0)
-        _call("landlock_restrict_self", rules, 0)
-    finally:
+    except BaseException:
         os.close(rules)
+        raise
+    return rules
+
+
+def enclose(rules: int, *, thread: bool = False) -> None:
+    """Shuts this process in by what `make_rules` returned; raises `OSError` when other threads would stay outside.
+
+    With ``thread`` they shall: it holds for the calling thread and what this one starts. ``PR_SET_NO_NEW_PRIVS`` has to
+    be set.
+    """
+    if not thread and len(list(Path("/proc/self/task").iterdir())) > 1:
+        raise OSError(errno.EBUSY, "threads were running before it")
+    _call("landlock_restrict_self", rules, 0)
 
 
 def _files_of(abi: int) -> int:
@@ -74,15 +94,25 @@ def _files_of(abi: int) -> int:
     return _ALL_1 | sum(right for since, right in newer if abi >= since)
 
 
-def _allow(rules: int, path: str, rights: int) -> None:
+def _allow(rules: int, path: str, rights: int, owners: Collection[int] | None = None, *, folder: bool = True) -> None:
     """One rule; what is not there, or not to be entered, cannot be opened later either."""
     with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-        file = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
-            if not Path(f"/proc/self/fd/{file}").is_dir():
+            file = os.open(path, os.O_PATH | os.O_CLOEXEC) if owners is None else follow(path, owners, to_own=True)
+        except ForeignLinkError as error:
+            _log.warning("%s", error)
+            return
+        try:
+            kind = os.fstat(file).st_mode
+            if stat.S_ISDIR(kind) and not folder:
+                return
+            if not stat.S_ISDIR(kind):
                 rights &= _OF_A_FILE
             rule = create_string_buffer(struct.pack("=Qi", rights, file), 12)
             _call("landlock_add_rule", rules, _BENEATH, addressof(rule), 0)
+        except OSError as error:
+            if error.errno != errno.EBADFD:  # a pipe without a name, for one: no rule closes what no folder holds
+                raise
         finally:
             os.close(file)
 

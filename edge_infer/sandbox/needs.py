@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from edge_infer.config.places import publisher_folder
-from edge_infer.config.plan import MqttPlan, Plan, SourcePlan, TextPlan
-from edge_infer.sandbox import places
+from edge_infer.config.plan import MqttPlan, PipelinePlan, Plan, SourcePlan
+from edge_infer.models.plan_files import files_of_pipelines
+from edge_infer.sandbox import names, places, privileges
 from edge_infer.sandbox.fence import Fence
 
 # fmt: off
@@ -30,45 +32,88 @@ _SOUND_READS: Final = (
 _SOUND_WRITES: Final = ("/dev/snd", "/dev/shm")  # noqa: S108 - a rule, nothing is made there
 
 
+_SYSTEM: Final = ("/sys", "/run/udev", "/etc/alternatives")
+
+
 def store_folder(state_dir: str | Path) -> Path:
     """Where the copies of the models in use lie."""
     return Path(state_dir, "blobs")
 
 
 def engine_fence(plan: Plan) -> Fence:
-    """Copies of models, the files of the sources that the engine reads itself, delegates and their accelerators."""
-    reads = [str(store_folder(plan.state_dir))]
+    """The files of the sources that the engine reads itself, delegates and their accelerators.
+
+    Models are none of it: the supervisor hands their files over.
+    """
     secrets = set(secret_files(plan))
-    delegates = [each.delegate for each in plan.pipelines if each.delegate is not None]
-    reads += [_surroundings(each.library, secrets) for each in delegates if each.library.startswith("/")]
-    for model in (*(pipeline.model for pipeline in plan.pipelines), *plan.shadows()):
-        reads.append(model.path)
-        if isinstance(model.input, TextPlan):
-            reads.append(model.input.vocabulary)
+    delegates = _delegates(plan.pipelines, secrets)
+    reads = list(delegates.reads)
     for source in plan.sources:
         if not source.live:
             reads += [_surroundings(path, secrets) for path in _files(source.options)]
-    return Fence(reads=_once(reads), writes=places.accelerators() if delegates else ())
+    return Fence(reads=_once(reads), writes=delegates.writes)
+
+
+def pipelines_fence(pipelines: Sequence[PipelinePlan]) -> Fence:
+    """For who opens the models itself: their files, and delegates with their accelerators."""
+    delegates = _delegates(pipelines, ())
+    return replace(delegates, files=_once(files_of_pipelines(pipelines)))
+
+
+def _delegates(pipelines: Sequence[PipelinePlan], secrets: Collection[str]) -> Fence:
+    found = [each.delegate for each in pipelines if each.delegate is not None]
+    reads = [_surroundings(each.library, secrets) for each in found if each.library.startswith("/")]
+    return Fence(reads=_once(reads), writes=places.accelerators() if found else ())
+
+
+def replay_fence(plans: Sequence[Plan], recording: str | None) -> Fence:
+    """Models, and what the sources of several plans or the recording in their place are read from.
+
+    A folder is open where a folder, or a pattern, is named.
+    """
+    models = [pipelines_fence(plan.pipelines) for plan in plans]
+    files = [path for fence in models for path in fence.files]
+    named = [path for plan in plans for source in plan.sources if _is_played(source) for path in _paths(source.options)]
+    if recording is not None:
+        named.append(os.path.abspath(recording))  # noqa: PTH100 - there may be a pattern in it
+    folders = [path for fence in models for path in fence.reads]
+    for path in named:
+        place = _without_wildcards(path)
+        (folders if place != path or Path(place).is_dir() else files).append(place)
+    writes = _once(path for fence in models for path in fence.writes)
+    return Fence(reads=_once(folders), files=_once(files), writes=writes)
+
+
+def _is_played(source: SourcePlan) -> bool:
+    """Whether `replay` opens it where it stands: a recording, or a source that is not ours."""
+    return not source.live or source.kind not in _OURS
 
 
 def publisher_fence(plan: Plan) -> Fence:
     """Its own folder in the state directory, the broker's credentials, and what it takes to find the broker."""
     folder = str(publisher_folder(plan.state_dir))
-    return Fence(reads=_once([*places.network(), *_credentials(), *_files_of_broker(plan.mqtt)]), writes=(folder,))
+    reads = _once([*places.network(), *_credentials(), *_files_of_broker(plan.mqtt)])
+    return Fence(reads=reads, writes=(folder,), unix="names" if names.need_unix(plan.mqtt.host) else "")
 
 
 def reader_fence(source: SourcePlan) -> Fence:
     """The device, the file or the port of one source."""
     options = source.options
     if source.kind not in _OURS:
-        return Fence(writes=("/dev", *places.temporary()), anywhere=True)
+        # The program of `exec` starts without what its reader may keep (see `readers/launch.py`).
+        if source.kind != "exec" and privileges.keeps_read_search():
+            named = _once((*_files(options), *places.network(), *_SYSTEM))
+            return Fence(reads=named, writes=places.devices(), unix="programs")
+        return Fence(writes=(*places.device_places(), *places.temporary()), anywhere=True, unix="programs")
     if source.network:
         found = (*places.network(), *_credentials(), *_secrets_of(options))
-        return Fence(reads=_once(found), ports=(_port(options),))
+        by_name = names.need_unix(_host(options))
+        return Fence(reads=_once(found), ports=(_port(options),), unix="names" if by_name else "")
     reads = list(_files(options))
     writes = [path for path in reads if _is_pipe(path)]
     device, root = options.get("device"), options.get("root")
-    if source.kind == "audio" and device is not None:
+    sound = source.kind == "audio" and device is not None
+    if sound:
         home = os.environ.get("HOME", "/nowhere")
         reads += [path.replace("~", home) for path in _SOUND_READS]
         writes += [*_SOUND_WRITES, f"/run/user/{os.geteuid()}"]
@@ -76,7 +121,7 @@ def reader_fence(source: SourcePlan) -> Fence:
         writes += ["/sys/devices", str(root or "/sys/bus/iio/devices")]
     elif isinstance(device, str) and device.startswith("/"):
         writes.append(device)
-    return Fence(reads=_once(reads), writes=_once(writes))
+    return Fence(reads=_once(reads), writes=_once(writes), unix="sound" if sound else "")
 
 
 def own_places(fence: Fence) -> tuple[str, ...]:
@@ -86,10 +131,15 @@ def own_places(fence: Fence) -> tuple[str, ...]:
 
 def _files(options: Mapping[str, Any]) -> Iterator[str]:
     """Every absolute path among the options; of a glob the folder that it begins in."""
+    yield from map(_without_wildcards, _paths(options))
+
+
+def _paths(options: Mapping[str, Any]) -> Iterator[str]:
+    """Every absolute path among the options, as it is written."""
     for value in options.values():
         for text in value if isinstance(value, (list, tuple)) else (value,):
             if isinstance(text, str) and text.startswith("/"):
-                yield _without_wildcards(text)
+                yield text
 
 
 def _without_wildcards(path: str) -> str:
@@ -98,7 +148,7 @@ def _without_wildcards(path: str) -> str:
     return path if Path(path).exists() else str(Path(*parts[:plain]))
 
 
-def _surroundings(path: str, secrets: set[str]) -> str:
+def _surroundings(path: str, secrets: Collection[str]) -> str:
     """The folder of a file, so that it may be replaced by another of its name; the file alone beside secrets."""
     folder = Path(path).parent
     if Path(path).is_dir() or folder == Path("/") or any(Path(secret).is_relative_to(folder) for secret in secrets):
@@ -129,6 +179,12 @@ def _credentials() -> tuple[str, ...]:
     """The folder that systemd puts credentials into."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
     return (folder,) if folder.startswith("/") else ()
+
+
+def _host(options: Mapping[str, Any]) -> str:
+    url = options.get("url")
+    host = urlsplit(url).hostname if isinstance(url, str) else options.get("host")
+    return host if isinstance(host, str) else ""
 
 
 def _port(options: Mapping[str, Any]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -59,6 +60,22 @@ def network() -> tuple[str, ...]:
 def accelerators(devices: Path = Path("/dev")) -> tuple[str, ...]:
     """Devices that a delegate may open, as far as they are here now."""
     return tuple(sorted(str(path) for pattern in _ACCELERATORS for path in devices.glob(pattern)))
+
+
+_TERMINALS: Final = re.compile(r"tty\d*|console|ptmx|pts|vcs.*")
+"""Below /dev: where people type and read. Serial ports are called ttyS0, ttyUSB0 and the like."""
+
+
+def devices(folder: Path = Path("/dev")) -> tuple[str, ...]:
+    """Devices that this user may open, whatever a capability would let it open, but for terminals of people."""
+    found = (path for place in device_places(folder) for path in (Path(place), *Path(place).rglob("*")))
+    return tuple(sorted(str(path) for path in found if path.is_char_device() and os.access(path, os.R_OK | os.W_OK)))
+
+
+def device_places(folder: Path = Path("/dev")) -> tuple[str, ...]:
+    """Devices and folders of devices that are here now, but for terminals of people."""
+    found = (path for path in folder.iterdir() if not path.is_symlink() and not _TERMINALS.fullmatch(path.name))
+    return tuple(sorted(str(path) for path in found if path.is_dir() or path.is_char_device()))
 
 
 def temporary() -> tuple[str, ...]:

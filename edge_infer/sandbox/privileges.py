@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.sandbox import kernel
+from edge_infer.sandbox.identity import Identity
 
 _SET_DUMPABLE, _GET_DUMPABLE, _CAPBSET_READ, _CAPBSET_DROP = 4, 3, 23, 24
 _SET_NO_NEW_PRIVS, _GET_NO_NEW_PRIVS, _CAP_AMBIENT, _AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 38, 39, 47, 2, 4
@@ -20,6 +21,9 @@ _CAPABILITIES_V3: Final = 0x20080522
 _SETPCAP: Final = 8
 READ_SEARCH: Final = 1 << 2
 """``CAP_DAC_READ_SEARCH``: to read files and folders that are closed to root as an owner or member."""
+
+CAPTURE: Final = 1 << 12 | 1 << 13
+"""``CAP_NET_RAW`` and ``CAP_NET_ADMIN``: to capture packets without losing some."""
 
 
 class _Header(ctypes.Structure):  # struct __user_cap_header_struct
@@ -40,14 +44,27 @@ def forbid_core_dumps() -> None:
 
 
 def forbid_message_queues() -> None:
-    """No POSIX message queues, for ever and for all that it starts; the supervisor knows its rooms by that."""
+    """No POSIX message queues, for ever and for all that it starts: no way for frames from one room to another."""
     resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
 
 
-def message_queues(pid: int = 0) -> float:
-    """The most bytes of message queues that a process of this user may ever ask for; raises `OSError`."""
-    hard = resource.prlimit(pid, resource.RLIMIT_MSGQUEUE)[1]
-    return float("inf") if hard == resource.RLIM_INFINITY else hard
+def bound_files(most: int) -> None:
+    """At most so many open files, for ever and for all that it starts.
+
+    It bounds as well how many files of this user may be on their way between processes before the kernel refuses this
+    one to send more (``ETOOMANYREFS``): whoever has a higher limit can always send some (`allow_files`).
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def allow_files(most: int) -> None:
+    """As many open files, where the hard limit allows; not fewer than before."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def forbid_new_privileges() -> None:
@@ -58,6 +75,11 @@ def forbid_new_privileges() -> None:
 def forbid_dumping() -> None:
     """No other process of the same user may read this memory, trace it, or take its open files; no core either."""
     kernel.prctl(_SET_DUMPABLE, 0)
+
+
+def allow_dumping() -> None:
+    """Makes a process that has changed its user one of that user again: until then its own ``/proc`` is root's."""
+    kernel.prctl(_SET_DUMPABLE, 1)
 
 
 def drop_capabilities(keep: int = 0) -> None:
@@ -75,19 +97,44 @@ def drop_capabilities(keep: int = 0) -> None:
     if kept[0] & 1 << _SETPCAP:
         _set_effective(1 << _SETPCAP)
         _drop_bounding(keep)
-    _set_all(keep & kept[1])
+    _keep(keep & kept[1])
 
 
-def become(user: int, group: int, keep: int) -> None:
-    """Root turns into another user, for ever, with the capabilities ``keep`` for itself and what it starts."""
+def drop_all_capabilities() -> None:
+    """Gives up every capability, for this process and what it starts, whatever it cannot read then."""
+    _clear_inherited()
+    _set_all(0)
+
+
+def become(identity: Identity, keep: int = 0, alone: int = 0) -> None:
+    """Turns root into another user for ever; raises `OSError` where the kernel refuses, before anything has changed.
+
+    The capabilities ``keep`` stay, also for what it starts; those ``alone`` for this process only. So does
+    ``CAP_DAC_READ_SEARCH`` where the other user cannot read this program otherwise (see `drop_capabilities`).
+    """
+    held = _sets()[1]
     kernel.prctl(_SET_KEEPCAPS, 1)
-    os.setgroups([])
-    os.setresgid(group, group, group)
-    os.setresuid(user, user, user)
-    kernel.capset(_Header(_CAPABILITIES_V3, 0), _Sets(keep, keep, keep, 0, 0, 0))
-    for capability in range(32):
-        if keep & 1 << capability:
-            kernel.prctl(_CAP_AMBIENT, _AMBIENT_RAISE, capability)
+    os.setgroups(identity.groups)
+    os.setresgid(identity.gid, identity.gid, identity.gid)
+    _clear_inherited()
+    if _sets()[0] & 1 << _SETPCAP:
+        _drop_bounding(keep | alone | READ_SEARCH)
+    os.setresuid(identity.uid, identity.uid, identity.uid)
+    kernel.prctl(_SET_KEEPCAPS, 0)
+    keep |= 0 if _program_readable() else READ_SEARCH
+    _keep(keep & held, alone & held)
+
+
+def keeps_read_search() -> bool:
+    """Whether `drop_capabilities` would leave ``CAP_DAC_READ_SEARCH``, so that this program can be read."""
+    effective, permitted = _sets()[:2]
+    if not permitted & READ_SEARCH:
+        return False
+    _set_effective(0)
+    try:
+        return not _program_readable()
+    finally:
+        _set_effective(effective)
 
 
 def capabilities() -> int:
@@ -113,9 +160,12 @@ def core_limit() -> int:
 
 def _program_readable() -> bool:
     """Whether the folders that modules are imported from can be listed with the capabilities in effect now."""
+    package = Path(__file__).parents[1]
     for folder in (*sys.path, str(Path(__file__).parent)):
+        if not folder or (Path(folder) != package.parent and Path(folder) == Path.cwd()):
+            continue  # where the command was typed, which `python -m` puts there
         try:
-            os.scandir(folder or ".").close()
+            os.scandir(folder).close()
         except PermissionError:
             return False
         except OSError:  # not there, or an archive: nothing that a capability decides
@@ -152,6 +202,15 @@ def _set_effective(low: int) -> None:
     values = _sets()
     values[0], values[3] = low & values[1], 0
     kernel.capset(_Header(_CAPABILITIES_V3, 0), _Sets(*values))
+
+
+def _keep(low: int, alone: int = 0) -> None:
+    """Sets the capabilities; programs that a user other than root starts get those that are inherited only."""
+    inherited = low if os.geteuid() != 0 else 0
+    kernel.capset(_Header(_CAPABILITIES_V3, 0), _Sets(low | alone, low | alone, inherited, 0, 0, 0))
+    for capability in range(32):
+        if inherited & 1 << capability:
+            kernel.prctl(_CAP_AMBIENT, _AMBIENT_RAISE, capability)
 
 
 def _set_all(low: int) -> None:

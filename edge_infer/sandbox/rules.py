@@ -1,9 +1,11 @@
-"""Which system calls each room refuses to itself."""
+"""Which system calls each process refuses to itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final, Literal
+
+from edge_infer.sandbox.fence import Fence
 
 Room = Literal["engine", "probe", "reader", "publisher"]
 
@@ -15,25 +17,157 @@ _TRACING: Final = ("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_get
 _IO_URING: Final = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 _CAPTURE: Final = "V|AU"
 """Types of the requests to cameras (Video4Linux, its media controller) and microphones (ALSA's sound and control)."""
+_ABOUT_OTHERS: Final = ("kcmp", "process_madvise", "process_mrelease", "perf_event_open")
+"""Calls that nothing here needs, not even about the caller itself."""
+_BY_HANDLE: Final = ("name_to_handle_at", "open_by_handle_at")
+"""Opens files past every folder, for who kept ``CAP_DAC_READ_SEARCH``."""
+_ABOUT_A_PROCESS: Final = (
+    *("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr", "get_robust_list"),
+    *("migrate_pages", "move_pages"),
+)
+"""Calls whose first argument is a process or thread. 0 is the caller, and the only number that is known beforehand:
+other threads, and programs that are started later, have numbers of their own."""
+_SIGNALS: Final = ("tkill", "pidfd_open", "pidfd_send_signal")
+"""Calls that need no target within the process; the C library signals threads with ``tgkill``."""
+_SIGNALS_TO: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
+"""Calls whose first argument is the process that gets the signal."""
+_SENDS_FILES: Final = ("sendmsg", "sendmmsg")
+"""Channels are written with ``write``; open files, which these send, would be the other end's to keep and to close."""
+_SO_LINGER: Final = 13
+"""Of sockets: whoever closes one that lingers waits, also the supervisor that gets it over a channel. As an option of
+TCP it is the congestion control, which nothing here chooses."""
+_F_SETLEASE: Final = 1024
+"""Who opens a file that another process has leased waits."""
+_FORKS: Final = ("fork", "vfork")
+_CLONE_THREAD: Final = 0x10000
+_WITH_FLAGS_IN_MEMORY: Final = ("clone3",)
+"""No filter sees what ``clone3`` is to make. Without it, C libraries use ``clone``, which says that in an argument."""
+_ATTRIBUTES: Final = (
+    *("chmod", "fchmod", "fchmodat", "fchmodat2"),
+    *("chown", "fchown", "lchown", "fchownat", "chown32", "fchown32", "lchown32"),
+    *("setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"),
+    *("utime", "utimes", "futimesat", "utimensat", "utimensat_time64"),
+)
+"""Calls that change who may do what with a file, or when it changed. Landlock knows none of them: a process could open
+to others what it cannot read itself."""
+_SHARED: Final = (
+    *("shmget", "shmat", "shmctl", "shmdt", "semget", "semop", "semctl", "semtimedop", "semtimedop_time64"),
+    *("msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"),
+)
+"""Memory, semaphores and queues of System V and POSIX, which have no file and are open to whoever their maker likes."""
+_KEYS: Final = ("add_key", "request_key", "keyctl")
+_PRIO_PROCESS, _IOPRIO_WHO_PROCESS, _PR_SCHED_CORE = 0, 1, 62
+_OWNERS: Final = (8, 15)
+"""F_SETOWN and F_SETOWN_EX: who gets a signal, which F_SETSIG chooses, when a file has something to read."""
+_OWNERS_BY_IOCTL: Final = (0x8901, 0x8902)
+"""FIOSETOWN and SIOCSPGRP do the same."""
+_TERMINAL: Final = (0x5412, 0x541C, 0x540A)
+"""TIOCSTI and TIOCLINUX put words into a terminal as if somebody had typed them, Ctrl-C among them; TCXONC stops what
+others write there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """``call`` fails with EPERM unless its argument ``place`` is one of ``values``; with ``never``, if it is one.
+
+    Only the low 32 bits of the argument are compared, after ``mask``. That is right for `int`, `unsigned int` and
+    ``pid_t``, which all arguments here are: the kernel cuts off what stands above them, so the filter does as well.
+    """
+
+    call: str
+    place: int
+    values: tuple[int, ...]
+    never: bool = False
+    mask: int = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """``refused`` calls fail with EPERM, so do sockets of other ``families`` (none: any) and ioctls of these types."""
+    """``refused`` calls fail with EPERM, and so do those of which one of the ``conditions`` does not hold.
+
+    ``unknown`` calls fail with ENOSYS, as on a kernel without them.
+    """
 
     refused: tuple[str, ...]
-    families: tuple[int, ...] = ()
-    ioctl_types: str = ""
+    conditions: tuple[Condition, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
-def rules(room: Room, *, network: bool = False) -> Rules:
-    """What ``room`` refuses; ``network`` is for a reader whose source is on the network.
+def rules(room: Room, fence: Fence, pid: int, *, network: bool = False) -> Rules:
+    """The rules of ``room``; ``network`` is for a reader whose source is on the network, ``pid`` is the caller's own.
 
-    Channels that a room inherits stay usable: sending and receiving is not refused.
+    Channels that a process inherits stay usable: sending and receiving is not refused.
     """
+    refused = [*_TRACING, *_IO_URING, *_ABOUT_OTHERS, *_BY_HANDLE, *_ATTRIBUTES, *_KEYS]
+    conditions = [*_self_only(), Condition("ioctl", 1, _TERMINAL, never=True)]
+    conditions += [Condition(call, 1, (_F_SETLEASE,), never=True) for call in ("fcntl", "fcntl64")]
+    conditions.append(Condition("setsockopt", 2, (_SO_LINGER,), never=True))
+    unknown: tuple[str, ...] = ()
+    if not makes_processes(room, fence):
+        refused += _FORKS
+        conditions.append(Condition("clone", 0, (_CLONE_THREAD,), mask=_CLONE_THREAD))
+        unknown = _WITH_FLAGS_IN_MEMORY
+        refused += _SHARED  # of the others ALSA's mixing plug-ins need them
+        # The channels outlive the process: what it shuts down there would be closed to the one that takes its place.
+        refused.append("shutdown")
     if room in ("engine", "probe"):
-        return Rules((*_SOCKETS, *_TRACING, *_IO_URING))
-    if room == "reader":  # libcamera finds its devices through netlink
-        families = (AF_UNIX, AF_NETLINK, AF_INET, AF_INET6) if network else (AF_UNIX, AF_NETLINK)
-        return Rules((*_TRACING, *_IO_URING), families=families)
-    return Rules((*_TRACING, *_IO_URING), ioctl_types=_CAPTURE)
+        refused += _SENDS_FILES
+    if families := families_of(room, fence, network=network):
+        conditions.append(Condition("socket", 0, families))
+        # One end of a pair of datagram sockets can send to any socket of the file system.
+        conditions.append(Condition("socketpair", 0, tuple(each for each in families if each == AF_UNIX)))
+    else:
+        refused += _SOCKETS
+    if not starts_programs(room, fence):
+        refused += _SIGNALS
+        conditions += _own_signals(pid)
+    if room == "publisher":
+        conditions.append(Condition("ioctl", 1, tuple(ord(each) << 8 for each in _CAPTURE), never=True, mask=0xFF00))
+    return Rules(tuple(refused), tuple(conditions), unknown)
+
+
+def families_of(room: Room, fence: Fence, *, network: bool) -> tuple[int, ...]:
+    """The families of sockets that a process may make."""
+    if room in ("engine", "probe"):
+        return ()
+    internet = (AF_INET, AF_INET6) if network or room == "publisher" else ()
+    # libcamera finds its devices through netlink.
+    return (*((AF_UNIX,) if fence.unix else ()), *((AF_NETLINK,) if starts_programs(room, fence) else ()), *internet)
+
+
+def starts_programs(room: Room, fence: Fence) -> bool:
+    """Whether a process runs programs of the operator's, which it has to be able to end.
+
+    Their numbers are not known beforehand, so no filter can tell them from others: that is left to Landlock.
+    """
+    return room == "reader" and fence.anywhere
+
+
+def makes_processes(room: Room, fence: Fence) -> bool:
+    """Whether a process has others below it: programs, or a sound service that a library starts.
+
+    From all others it would take only what it inherits, its channels among it, and outlive it.
+    """
+    return starts_programs(room, fence) or fence.unix == "sound"
+
+
+def _self_only() -> list[Condition]:
+    """No limits, priorities, processors or pages of another process; the caller's own are as before."""
+    return [
+        *(Condition(call, 0, (0,)) for call in _ABOUT_A_PROCESS),
+        *(Condition("setpriority", 0, (_PRIO_PROCESS,)), Condition("setpriority", 1, (0,))),
+        *(Condition("ioprio_set", 0, (_IOPRIO_WHO_PROCESS,)), Condition("ioprio_set", 1, (0,))),
+        Condition("prctl", 0, (_PR_SCHED_CORE,), never=True),  # with whom a process shares a core
+    ]
+
+
+def _own_signals(pid: int) -> list[Condition]:
+    """No signal to another process. 0 and -1 are not the caller: they are its process group, and everybody.
+
+    A child made by ``fork`` keeps the number of its parent here: it can signal that one, and not itself.
+    """
+    return [
+        *(Condition(call, 0, (pid,)) for call in _SIGNALS_TO),
+        *(Condition(call, 1, _OWNERS, never=True) for call in ("fcntl", "fcntl64")),
+        Condition("ioctl", 1, _OWNERS_BY_IOCTL, never=True),
+    ]

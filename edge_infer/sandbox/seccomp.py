@@ -1,6 +1,6 @@
 """A seccomp filter: which system calls a process refuses to itself, as a BPF program, for all of its threads.
 
-The program is a list of refusals; whatever is not refused is allowed (seccomp(2), linux/filter.h, linux/seccomp.h).
+The program is a list of refusals; whatever is not in it is allowed (seccomp(2), linux/filter.h, linux/seccomp.h).
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_infer.sandbox import kernel
-from edge_infer.sandbox.rules import Rules
+from edge_infer.sandbox.rules import Condition, Rules
 
 _SET_MODE_FILTER, _TSYNC = 1, 1
-_ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
-# The fields of struct seccomp_data; an argument has 64 bits, its low half comes first on little-endian machines.
+_ALLOW, _KILL = 0x7FFF0000, 0x80000000
+_REFUSE, _DENY = (0x00050000 | number for number in (errno.EPERM, errno.ENOSYS))
+# The fields of struct seccomp_data; an argument has 64 bits, its low half comes first on little-endian machines, and
+# that half is what is loaded.
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
-_LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
+_ALL_BITS: Final = 0xFFFFFFFF
+_LOAD, _AND, _JUMP, _RETURN = 0x20, 0x54, 0x05, 0x06
 _IF_EQUAL, _IF_AT_LEAST = 0x15, 0x35
 
 
@@ -59,22 +62,46 @@ def program(rules: Rules, machine: kernel.Machine) -> bytes:
     steps.append(_Step(_LOAD, _NUMBER, label="known"))
     if machine.x32_bit:
         steps.append(_Step(_IF_AT_LEAST, machine.x32_bit, "kill"))
-    steps += [_Step(_IF_EQUAL, machine.numbers[name], "refuse") for name in rules.refused]
-    if rules.families:
-        steps.append(_Step(_IF_EQUAL, machine.numbers["socket"], "family"))
-    if rules.ioctl_types:
-        steps.append(_Step(_IF_EQUAL, machine.numbers["ioctl"], "ioctl"))
-    steps.append(_Step(_RETURN, _ALLOW, label="allow"))
-    if rules.families:
-        steps.append(_Step(_LOAD, _ARGUMENTS, label="family"))
-        steps += [_Step(_IF_EQUAL, family, "accept") for family in rules.families]
-        steps.append(_Step(_RETURN, _REFUSE))
-    if rules.ioctl_types:  # bits 8 to 15 of a request are its type: 'V' for everything of Video4Linux
-        steps += [_Step(_LOAD, _ARGUMENTS + 8, label="ioctl"), _Step(_AND, 0xFF00)]
-        steps += [_Step(_IF_EQUAL, ord(letter) << 8, "refuse") for letter in rules.ioctl_types]
-    steps += [_Step(_RETURN, _ALLOW, label="accept"), _Step(_RETURN, _REFUSE, label="refuse")]
+    calls = [name for name in rules.refused if name not in _missing(machine)]
+    steps += [_Step(_IF_EQUAL, machine.numbers[name], "refuse call") for name in calls]
+    steps += [_Step(_IF_EQUAL, machine.numbers[name], "deny") for name in rules.unknown]
+    steps.append(_Step(_JUMP, 3))  # over what is near to these, because a jump by a test leads no further than 255
+    steps.append(_Step(_RETURN, _REFUSE, label="refuse call"))
+    steps.append(_Step(_RETURN, _DENY, label="deny"))
     steps.append(_Step(_RETURN, _KILL, label="kill"))
+    conditions = _by_call(rules.conditions)
+    for name in _missing(machine):
+        conditions.pop(name, None)
+    steps += [_Step(_IF_EQUAL, machine.numbers[name], f"{name} 0") for name in conditions]
+    steps.append(_Step(_RETURN, _ALLOW))
+    for name, those in conditions.items():
+        for place, condition in enumerate(those):
+            steps += _tested(condition, f"{name} {place}", f"{name} {place + 1}")
+        steps.append(_Step(_RETURN, _ALLOW, label=f"{name} {len(those)}"))
+    steps.append(_Step(_RETURN, _REFUSE, label="refuse"))
     return _assemble(steps)
+
+
+def _missing(machine: kernel.Machine) -> frozenset[str]:
+    """Calls that this machine does not have."""
+    return kernel.NOT_EVERYWHERE - machine.numbers.keys()
+
+
+def _by_call(conditions: tuple[Condition, ...]) -> dict[str, list[Condition]]:
+    found: dict[str, list[Condition]] = {}
+    for condition in conditions:
+        found.setdefault(condition.call, []).append(condition)
+    return found
+
+
+def _tested(condition: Condition, label: str, onward: str) -> list[_Step]:
+    """Refuses, or leads to ``onward``, which has to follow at once."""
+    steps = [_Step(_LOAD, _ARGUMENTS + 8 * condition.place, label=label)]
+    if condition.mask != _ALL_BITS:
+        steps.append(_Step(_AND, condition.mask))
+    target = "refuse" if condition.never else onward
+    steps += [_Step(_IF_EQUAL, value, target) for value in condition.values]
+    return steps if condition.never else [*steps, _Step(_RETURN, _REFUSE)]
 
 
 _INSTRUCTION: Final = struct.Struct("=HBBI")

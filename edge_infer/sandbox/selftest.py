@@ -8,16 +8,25 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from edge_infer.sandbox import kernel, namespaces, privileges
-from edge_infer.sandbox.fence import Fence
-from edge_infer.sandbox.rules import AF_INET, Room
+from edge_infer.sandbox.fence import Fence, UnixUse
+from edge_infer.sandbox.rules import AF_INET, AF_UNIX, Room, families_of, makes_processes, starts_programs
 
 ENFORCED: Final = "enforced"
+BY_FILTER: Final = f"{ENFORCED} by seccomp alone"
+_UNIX_USES: Final[Mapping[UnixUse, str]] = {
+    "names": "names of hosts are looked up over them",
+    "sound": "sound services are reached over them",
+    "programs": "a program that is not ours may need them",
+}
+_Call = tuple[str, tuple[int, ...]]
+"""The name of a system call, and the arguments to try it with."""
 _NONE = 2**31 - 1  # a process id and a file descriptor that nobody has
 _SOCK_STREAM, _SOCK_DGRAM, _SOCK_NONBLOCK = 1, 2, 0o4000
 _LIST, _WRITE = "/", "/proc/self/comm"
@@ -26,6 +35,14 @@ _QUERYCAP: Final = 0x80685600
 """VIDIOC_QUERYCAP, the harmless first question to any camera."""
 _PCM_INFO: Final = 0x81204101
 """SNDRV_PCM_IOCTL_INFO, the same of a microphone."""
+_IOPRIO_WHO_PROCESS, _IOPRIO_GROUPS = 1, (2, 3)
+_NO_CLASS: Final = 7 << 13
+"""A class of input and output that does not exist: nothing is set."""
+_PR_SCHED_CORE, _F_SETOWN, _FIOSETOWN = 62, 8, 0x8901
+_CLONE_SIGHAND: Final = 0x800
+"""Of a thread alone, so that the kernel makes no process of it, nor of an empty description."""
+_MAKE_FILES: Final = frozenset({"socket", "pidfd_open"})
+"""Calls that open a file when they are let through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +78,7 @@ def outside(before: Before, built: str) -> str:
     return _state(namespaces.current() != before.network, "it is in the network of the system")
 
 
-def walls(room: Room, *, network: bool = False) -> dict[str, str]:
+def walls(room: Room, fence: Fence, *, network: bool = False) -> dict[str, str]:
     """Each wall of the room, as the kernel holds it now: ``enforced``, or why not."""
     found = {
         "no_new_privileges": _state(not privileges.may_gain_privileges(), "setuid programs still have their effect"),
@@ -69,51 +86,141 @@ def walls(room: Room, *, network: bool = False) -> dict[str, str]:
         "no_core_dump": _state(privileges.core_limit() == 0, "the limit of core files is not 0"),
         "not_dumpable": _state(not privileges.dumpable(), "processes of the same user can read its memory"),
     }
-    found.update({wall: _all_refused(calls) for wall, calls in _calls(room, network=network).items()})
+    found.update({wall: _all_refused(calls) for wall, calls in _calls(room, fence, network=network).items()})
+    if fence.unix:
+        found["no_unix_sockets"] = f"not enforced: {_UNIX_USES[fence.unix]}"
     return found
 
 
-def _calls(room: Room, *, network: bool) -> dict[str, dict[str, tuple[int, ...]]]:
-    """The calls to try for each wall, with their arguments."""
-    found: dict[str, dict[str, tuple[int, ...]]] = {
-        "no_tracing": {
-            "ptrace": (16, _NONE, 0, 0),  # PTRACE_ATTACH
-            "process_vm_readv": (_NONE, 0, 1, 0, 1, 0),
-            "process_vm_writev": (_NONE, 0, 1, 0, 1, 0),
-            "pidfd_getfd": (_NONE, 0, 0),
-        },
-        "no_io_uring": {
-            "io_uring_setup": (0, 0),
-            "io_uring_enter": (_NONE, 0, 0, 0, 0, 0),
-            "io_uring_register": (_NONE, 0, 0, 0),
-        },
+def no_signals(room: Room, fence: Fence, scoped: str) -> str:
+    """Whether this process can signal others; ``scoped`` is what Landlock does about it, as it was tried."""
+    if starts_programs(room, fence) or _all_refused(_signal_calls()) != ENFORCED:
+        return scoped
+    return ENFORCED if scoped.startswith(ENFORCED) else BY_FILTER
+
+
+def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Call]]:
+    """The calls to try for each wall."""
+    found: dict[str, Iterable[_Call]] = {
+        "no_tracing": (
+            ("ptrace", (16, _NONE, 0, 0)),  # PTRACE_ATTACH
+            ("process_vm_readv", (_NONE, 0, 1, 0, 1, 0)),
+            ("process_vm_writev", (_NONE, 0, 1, 0, 1, 0)),
+            ("pidfd_getfd", (_NONE, 0, 0)),
+        ),
+        "no_io_uring": (
+            ("io_uring_setup", (0, 0)),
+            ("io_uring_enter", (_NONE, 0, 0, 0, 0, 0)),
+            ("io_uring_register", (_NONE, 0, 0, 0)),
+        ),
+        "no_calls_on_others": _calls_on_others(),
+        "no_file_attributes": (
+            ("fchmod", (_NONE, 0)),
+            ("fchmodat", (_NONE, 0, 0)),
+            ("fchown", (_NONE, 0, 0)),
+            ("fchownat", (_NONE, 0, 0, 0, 0)),
+            ("utimensat", (_NONE, 0, 0, 0)),
+            ("fsetxattr", (_NONE, 0, 0, 0, 0)),
+            ("fremovexattr", (_NONE, 0)),
+        ),
     }
-    if room in ("engine", "probe"):
-        sockets = dict.fromkeys(("connect", "bind", "listen", "accept", "accept4"), (_NONE, 0, 0, 0))
-        found["no_network"] = {"socket": (AF_INET, _SOCK_DGRAM, 0), "socketpair": (0, 0, 0, 0), **sockets}
-    elif room == "reader" and not network:
-        found["no_network"] = {"socket": (AF_INET, _SOCK_DGRAM, 0)}
-    elif room == "publisher":
-        found["no_camera"] = {"ioctl": (_NONE, _QUERYCAP, 0)}
-        found["no_microphone"] = {"ioctl": (_NONE, _PCM_INFO, 0)}
+    if not makes_processes(room, fence):
+        found["no_shared_memory"] = (
+            ("shmget", (0, 0, 0)),
+            ("shmat", (-1, 0, 0)),
+            ("semget", (0, 0, 0)),
+            ("msgget", (1, 0)),
+            ("mq_open", (0, 0, 0, 0)),
+        )
+        found["no_processes"] = (("clone", (_CLONE_SIGHAND, 0, 0, 0, 0)), ("clone3", (0, 0)))
+    families = families_of(room, fence, network=network)
+    if not families:
+        rest = ((name, (_NONE, 0, 0, 0)) for name in ("connect", "bind", "listen", "accept", "accept4"))
+        found["no_network"] = (("socket", (AF_INET, _SOCK_DGRAM, 0)), ("socketpair", (0, 0, 0, 0)), *rest)
+    elif AF_INET not in families:
+        found["no_network"] = (("socket", (AF_INET, _SOCK_DGRAM, 0)),)
+    if AF_UNIX not in families:
+        found["no_unix_sockets"] = (
+            *(("socket", (AF_UNIX, kind, 0)) for kind in (_SOCK_STREAM, _SOCK_DGRAM)),
+            ("socketpair", (AF_UNIX, _SOCK_DGRAM, 0, 0)),
+        )
+    if room == "publisher":
+        found["no_camera"] = (("ioctl", (_NONE, _QUERYCAP, 0)),)
+        found["no_microphone"] = (("ioctl", (_NONE, _PCM_INFO, 0)),)
     return found
 
 
-def _all_refused(calls: Mapping[str, tuple[int, ...]]) -> str:
+def _calls_on_others() -> Iterator[_Call]:
+    """Each call on another process; one that is let through reads, sets what is set already, or fails otherwise."""
+    for pid in _others():
+        yield "prlimit64", (pid, resource.RLIMIT_CORE, 0, 0)
+        yield "setpriority", (os.PRIO_PROCESS, pid, _priority(pid))
+        yield "sched_setaffinity", (pid, 0, 0)
+        yield "sched_setscheduler", (pid, -1, 0)
+        yield "sched_setparam", (pid, 0)
+        yield "sched_setattr", (pid, 0, 0)
+        yield "ioprio_set", (_IOPRIO_WHO_PROCESS, pid, _NO_CLASS)
+        yield "get_robust_list", (pid, 0, 0)
+        yield "migrate_pages", (pid, 0, 0, 0)
+        yield "move_pages", (pid, 0, 0, 0, 0, 0)
+        yield "kcmp", (pid, pid, 0, 0, 0)
+        yield "perf_event_open", (0, pid, -1, -1, 0)
+        yield "prctl", (_PR_SCHED_CORE, 0, pid, 0, 0)
+    for group in (os.PRIO_PGRP, os.PRIO_USER):
+        yield "setpriority", (group, _NONE, 0)
+    for group in _IOPRIO_GROUPS:
+        yield "ioprio_set", (group, _NONE, _NO_CLASS)
+    yield "process_madvise", (_NONE, 0, 0, 0, 0)
+    yield "process_mrelease", (_NONE, 0)
+
+
+def _others() -> Iterator[int]:
+    """The parent, and a number that nobody has: the kernel itself may forbid the parent, which is no wall of ours.
+
+    In a namespace of its own the first process has a parent whose number is 0, which stands for the caller.
+    """
+    yield from filter(None, (os.getppid(), _NONE))
+
+
+def _priority(pid: int) -> int:
+    try:
+        return os.getpriority(os.PRIO_PROCESS, pid)
+    except OSError:
+        return 0
+
+
+def _signal_calls() -> Iterator[_Call]:
+    """Each way to signal another process, with signal 0, which is none."""
+    for pid in _others():
+        yield "kill", (pid, 0)
+        yield "tkill", (pid, 0)
+        yield "tgkill", (pid, pid, 0)
+        yield "rt_sigqueueinfo", (pid, 0, 0)
+        yield "rt_tgsigqueueinfo", (pid, pid, 0, 0)
+        yield "pidfd_open", (pid, 0)
+        yield "fcntl", (_NONE, _F_SETOWN, pid)
+    yield "kill", (0, 0)  # the own group of processes
+    yield "kill", (-1, 0)  # everybody
+    yield "pidfd_send_signal", (_NONE, 0, 0, 0)
+    yield "ioctl", (_NONE, _FIOSETOWN, 0)
+
+
+def _all_refused(calls: Iterable[_Call]) -> str:
     machine = kernel.machine()
     if machine is None:
         return "unavailable: there is no table of system calls for this processor"
-    open_calls = [name for name, arguments in calls.items() if not _refused(machine.numbers[name], arguments)]
-    return _state(not open_calls, f"the kernel lets through {', '.join(open_calls)}")
+    open_calls = [name for name, arguments in calls if not _refused(machine, name, arguments)]
+    return _state(not open_calls, f"the kernel lets through {', '.join(dict.fromkeys(open_calls))}")
 
 
-def _refused(number: int, arguments: tuple[int, ...]) -> bool:
+def _refused(machine: kernel.Machine, name: str, arguments: tuple[int, ...]) -> bool:
     """Whether the call is refused, or unknown to this kernel, which is as good."""
     try:
-        result = kernel.call(number, *arguments)
+        result = kernel.call(machine.numbers[name], *arguments)
     except OSError as error:
         return error.errno in (errno.EPERM, errno.ENOSYS)
-    os.close(result)  # only `socket` gets this far, and what it made is not wanted
+    if name in _MAKE_FILES:
+        os.close(result)
     return False
 
 
@@ -177,7 +284,8 @@ def _writes() -> bool:
 
 
 def _signals() -> bool:
-    return _possible(lambda: os.kill(os.getppid(), 0))
+    parent = os.getppid()  # 0: it is in another namespace, and the number stands for the group of the caller
+    return parent != 0 and _possible(lambda: os.kill(parent, 0))
 
 
 def _possible(attempt: Callable[[], None]) -> bool:

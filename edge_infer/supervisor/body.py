@@ -6,11 +6,12 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Protocol
+
+from edge_infer.own_module import own_module
 
 log = logging.getLogger(__name__)
 
@@ -42,16 +43,20 @@ class Body(Protocol):
 class ProcessBody:
     """A fresh interpreter with only its own imports: ``python -m module``; raises `OSError` where there is no room.
 
-    ``files`` are options of its command line and the open files that they name, which it inherits. With ``stdin`` it
-    gets what is piped into the daemon.
+    ``files`` are options of its command line and the open files that they name, which it inherits. Its standard output
+    and error are ``output``. With ``stdin`` it gets what is piped into the daemon.
     """
 
     killable = True
 
-    def __init__(self, module: str, files: Mapping[str, int], words: tuple[str, ...], *, stdin: bool = False) -> None:
+    def __init__(
+        self, module: str, files: Mapping[str, int], words: tuple[str, ...], output: int, *, stdin: bool = False
+    ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *_options(files), *words],
+            own_module(module, *_options(files), *words),
             stdin=None if stdin else subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             pass_fds=tuple(files.values()),
             start_new_session=True,  # Ctrl-C in a terminal is for the supervisor; it stops the others in order
             env=_environment(),
@@ -137,4 +142,4 @@ def _options(files: Mapping[str, int]) -> list[str]:
 
 def _environment() -> dict[str, str]:
     """Ours, without what makes a crashing interpreter write about itself."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONFAULTHANDLER"} | {"PYTHONSAFEPATH": "1"}
+    return {name: value for name, value in os.environ.items() if name != "PYTHONFAULTHANDLER"}

@@ -15,8 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from edge_infer.channel import Channel, ChannelClosedError, pack
+from edge_infer.allowance import Allowance
+from edge_infer.channel import MAX_REPORT_BYTES, Channel, ChannelClosedError, TooManyFilesError, pack
+from edge_infer.logs import printable
 from edge_infer.supervisor.body import Body, ProcessBody, ThreadBody
+from edge_infer.supervisor.output import Output
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,14 @@ LAST_WAIT: Final = 1.0
 """Seconds that the kernel may take to end a killed process; one that is stuck in a driver takes for ever."""
 MOST_WORDS: Final = 100
 """Records that are heard from a child before others have their turn."""
+MAX_BURST_RECORDS, MAX_RECORDS_PER_SECOND = 1000, 50
+MAX_BURST_BYTES, MAX_BYTES_PER_SECOND = 16 << 20, 4 << 20
+"""What a child may send: it reports once a second, four times while a model loads. The burst is what lies in the
+channel after the supervisor was stopped for a while."""
+
+
+MAX_OFFENCE: Final = 100
+"""Characters of why a record is invalid that go into the log: its sender chooses some of them, each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,10 @@ class Child:
         self._body: Body | None = None
         self._pause = 0.0
         self._killed = False
+        self._offence = ""
+        self._output = Output(recipe.name, verbose="debug" in recipe.arguments)
+        self._records = Allowance(MAX_BURST_RECORDS, MAX_RECORDS_PER_SECOND)
+        self._bytes = Allowance(MAX_BURST_BYTES, MAX_BYTES_PER_SECOND)
         self._unsent: deque[tuple[bytes, tuple[int, ...]]] = deque()
 
     @property
@@ -102,42 +117,61 @@ class Child:
             self._rest()
             return
         self._killed = False
+        self._offence = ""
         self.restarts += 1
         log.info("%s started, pid %d", self.recipe.name, self.pid)
 
     def _start(self, words: tuple[str, ...], *, thread: bool) -> None:
         ours, theirs = pair()
         recipe = self.recipe
-        self.channel = Channel(ours, recipe.accepts)
+        self.channel = Channel(ours, recipe.accepts, MAX_REPORT_BYTES)
         files = {"--control": theirs, **recipe.inherits}
         try:
             line = (*recipe.arguments, *words)
             if thread:
                 self._body = ThreadBody(recipe.module, files, line)
-            else:
-                self._body = ProcessBody(recipe.module, files, line, stdin=recipe.stdin)
+                return
+            output = self._output.open()
+            try:
+                self._body = ProcessBody(recipe.module, files, line, output, stdin=recipe.stdin)
+            finally:
+                os.close(output)
         finally:
             os.close(theirs)
 
     def files(self) -> list[int]:
-        """The descriptors to wait on: readable when the child spoke or ended."""
-        channel = [self.channel.fd] if self.channel else []
-        return channel + ([self._body.fileno()] if self._body else [])
+        """The descriptors to wait on: readable when the child spoke, wrote into the log, or ended."""
+        channel = [self.channel.fd] if self.channel and not self._offence else []
+        return channel + self._output.files() + ([self._body.fileno()] if self._body else [])
+
+    def output_due(self) -> float:
+        """When `hear` has to be called at the latest for what the child writes into the log."""
+        return self._output.due()
 
     def hear(self) -> list[Any]:
-        """What the child has said since, `MOST_WORDS` at most; one that breaks the rules of the wire is killed."""
+        """What the child has said since, `MOST_WORDS` at most; nothing of one that has to be killed (see `offence`).
+
+        What it has written into the log is passed on.
+        """
+        self._output.read()
         self.flush()
         words: list[Any] = []
+        if self.channel is None or self._offence:
+            return words
+        channel, before = self.channel, self.channel.bytes_received
         try:
-            while self.channel is not None and (word := self.channel.receive()) is not None:
-                words.append(word)
-                if len(words) >= MOST_WORDS:
+            while len(words) < MOST_WORDS and channel.bytes_received - before < MAX_REPORT_BYTES:
+                if (word := channel.receive()) is None:
                     break
+                words.append(word)
         except ChannelClosedError:
             self._hang_up()  # it is ending; `ended` will tell how, or `silent` that it hangs
         except ValueError as error:
-            log.error("%s says what does not fit: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
-            self.kill()
+            self._offence = f"sends an invalid record: {printable(str(error))[:MAX_OFFENCE]}"
+        if not self._records.take(len(words)):
+            self._offence = f"sends more than {MAX_RECORDS_PER_SECOND} records a second"
+        elif not self._bytes.take(channel.bytes_received - before):
+            self._offence = f"sends more than {MAX_BYTES_PER_SECOND} bytes a second"
         if words:
             self.heard = time.monotonic()
         return words
@@ -166,6 +200,10 @@ class Child:
                 self.channel.flush()
         except ChannelClosedError:
             self._hang_up()
+        except TooManyFilesError as error:  # it starts anew, and its files are sent again
+            log.error("%s is not told and killed: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
+            self._hang_up()
+            self.kill()
 
     def unsent(self) -> list[int]:
         """The descriptors to wait on until they are writable: call `flush` then."""
@@ -178,6 +216,16 @@ class Child:
         self._rest(fell=fell(status))
         self._close()
         return status
+
+    @property
+    def killed(self) -> bool:
+        """Whether it was killed, or would have been if it could be."""
+        return self._killed
+
+    @property
+    def offence(self) -> str:
+        """What it sends against the rules of the wire, for which it has to be killed; empty once it is."""
+        return "" if self._killed else self._offence
 
     @property
     def spoke(self) -> bool:
@@ -212,7 +260,9 @@ class Child:
         deadline = time.monotonic() + timeout
         while body.poll() is None and (left := deadline - time.monotonic()) > 0:
             self.flush()
-            select.select([body], self.unsent(), [], left)
+            left = max(0.0, min(left, self._output.due() - time.monotonic()))
+            select.select([body.fileno(), *self._output.files()], self.unsent(), [], left)
+            self._output.read()
         in_time = body.poll() is not None
         if not in_time and not body.killable:
             log.error("%s did not stop and ends with this process", self.recipe.name)
@@ -245,6 +295,7 @@ class Child:
 
     def _close(self) -> None:
         self._hang_up()
+        self._output.close()
         body, self._body = self._body, None
         if body is not None:
             body.close()

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer import __version__
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode, loads, loads_bounded
 from edge_infer.config.places import content, default_device_id
 from edge_infer.config.plan import Compiled, Plan, Problem
 from edge_infer.durable import keep_record
 from edge_infer.errors import StartError, WireError
-from edge_infer.models.store import BLOBS, digests_of
+from edge_infer.models.plan_files import files_of_pipelines
 from edge_infer.supervisor.children import death
 from edge_infer.supervisor.errand import LONGEST, Errand
 
@@ -29,15 +29,21 @@ APPLIED: Final = "applied.json"
 class Compilation:
     """One run of ``edge_infer.config`` over a file; wait on `fileno`, then `finished`.
 
-    Raises `StartError` where the system has no room for it.
+    With ``store`` it copies the models for the engine. Raises `StartError` where the system has no room for it.
     """
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, *, store: bool = True) -> None:
         self._config = config
+        words = (str(config), "--store") if store else (str(config),)
         try:
-            self._errand = Errand("edge_infer.config", str(config), "--store", seconds=DEADLINE)
+            self._errand = Errand("edge_infer.config", *words, seconds=DEADLINE, name="config")
         except OSError as error:
             raise StartError(f"no process can be started to read it: {error}") from error
+
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._errand.pid
 
     def fileno(self) -> int:
         """Readable when there is more to take in."""
@@ -49,8 +55,11 @@ class Compilation:
             return None
         if said.status is None:
             return failed(self._config, f"reading it took longer than {DEADLINE:.0f} s")
+        if said.excess:
+            log.error("the process that reads %s %s and is killed", self._config, said.excess)
+            return failed(self._config, f"the process that reads it {said.excess}")
         try:
-            return decode(Compiled, loads(said.output))
+            return decode(Compiled, loads_bounded([said.output]))
         except WireError as error:
             log.debug("the outcome of the compilation: %s", error)
             return failed(self._config, f"the process that reads it {death(said.status)}")
@@ -105,6 +114,5 @@ def unchanged(config: Path, state_dir: Path) -> Plan | None:
         return None
     named = re.search(rb"(?m)^[^#\n]*\bid:\s*[\"']?" + re.escape(plan.device.encode()) + rb"\b", text)
     here = named is not None or plan.device == default_device_id()
-    copies = {path.name.partition(".")[0] for path in (state_dir / BLOBS).glob("*")}
-    whole = digests_of((*plan.models(), *plan.shadows())) <= copies
+    whole = all(Path(path).is_file() for path in files_of_pipelines(plan.pipelines))
     return plan if here and whole and plan.made_by == __version__ else None

@@ -14,11 +14,13 @@ from typing import Final
 from edge_infer import __version__
 from edge_infer.codec import ABSENT, encode
 from edge_infer.config.plan import Plan
+from edge_infer.config.words import plain
 from edge_infer.messages import Info, PipelineInfo, timestamp
 from edge_infer.rooms import EngineReport
 from edge_infer.sandbox import privileges
 from edge_infer.supervisor.board import board_name
-from edge_infer.supervisor.control import ControlSocket, Request, socket_path
+from edge_infer.supervisor.checks import Checks
+from edge_infer.supervisor.control import MAX_ECHO, ControlSocket, Request, socket_path
 from edge_infer.supervisor.fastpath import FastPath
 from edge_infer.supervisor.governing import Governing
 from edge_infer.supervisor.governor import Tempo
@@ -26,6 +28,7 @@ from edge_infer.supervisor.grabs import Grabs
 from edge_infer.supervisor.house import House
 from edge_infer.supervisor.models import Models
 from edge_infer.supervisor.notify import Notifier
+from edge_infer.supervisor.orphans import Orphans
 from edge_infer.supervisor.outward import outward
 from edge_infer.supervisor.reload import Reload
 from edge_infer.supervisor.shadows import Figures
@@ -40,6 +43,8 @@ log = logging.getLogger(__name__)
 
 READY_AFTER: Final = 15.0
 """Seconds after which the start counts as done even without a word from the engine: it is being started again then."""
+MAX_FILES: Final = 4096
+"""Open files: far fewer are open, but the processes below may have a fraction of it on their way between them."""
 STATUS_EVERY: Final = 5.0
 
 
@@ -56,9 +61,11 @@ class Daemon:
         self._models = Models(self._swap, self._reload.begin)
         self._grabs = Grabs(self._house)
         self._whys = Whys(self._house)
+        self._checks = Checks(config)
         self._governing = Governing(self._house, board, tempo or Tempo())
         self._figures = Figures()
         self._fast_path = FastPath()
+        self._helpers = (self._reload, self._checks, self._fast_path)  # which have short-lived processes
         self._since = time.monotonic()
         self._ready = False
         self._said_info: tuple[str, Plan, dict[str, str], float | None] | None = None
@@ -68,8 +75,11 @@ class Daemon:
         """Start-up, main loop, shutdown; the exit code. Raises `ConfigError` and `StartError` before it has begun."""
         # It holds the ends of the channels: nobody of the same user may take them, or read what passes.
         privileges.forbid_core_dumps()
+        privileges.allow_files(MAX_FILES)
         privileges.forbid_dumping()
+        privileges.forbid_new_privileges()  # so no process below it has another user, see `peer.identify`
         with ExitStack() as stack:
+            orphans = stack.enter_context(Orphans())
             stack.enter_context(self._signals)
             first = self._reload.read_first(self._signals)
             if first is None:
@@ -81,12 +91,14 @@ class Daemon:
             stack.callback(self._reload.close)
             stack.callback(self._grabs.close)
             stack.callback(self._whys.close)
+            stack.callback(self._checks.close)
             stack.callback(self._fast_path.close)
             self._swap.open(Path(plan.state_dir))
             self._reload.start(plan, compiled)
             lost = False
             while not self._signals.stop and not lost:
                 self._turn(control)
+                orphans.reap({*self._house.pids(), *(pid for each in self._helpers for pid in each.pids())})
                 lost = self._house.lost()
             log.info("stopping")
             self._notifier.stopping()
@@ -95,23 +107,25 @@ class Daemon:
         return 0 if orderly and not lost else 1
 
     def _turn(self, control: ControlSocket) -> None:
-        files = [self._signals.fileno(), *control.files(), *self._house.files(), *self._reload.files()]
-        files += self._fast_path.files()
+        files = [self._signals.fileno(), *control.files(), *self._house.files()]
+        files += [file for each in self._helpers for file in each.files()]
         due = min(self._house.next_due(), self._reload.due(), self._governing.due())
         timeout = max(0.0, min(1.0, due - time.monotonic()))
-        readable = set(select.select(files, self._house.unsent(), [], timeout)[0])
+        readable = set(select.select(files, [*self._house.unsent(), *control.unsent()], [], timeout)[0])
         for death in self._house.serve():
             self._swap.engine_died(death)
         self._swap.hear()
         self._house.revive()
         for file in readable.intersection(control.files()):
             control.serve(file)
+        control.flush()
         if self._signals.take_reload():
             self._reload.begin()
         self._reload.look()
         self._reload.go_on()
         self._grabs.go_on()
         self._whys.go_on()
+        self._checks.go_on()
         self._governing.look(self._swap.plan)
         if self._swap.plan is not None:
             self._fast_path.look(Path(self._swap.plan.state_dir), calm=self._reload.calm())
@@ -128,10 +142,14 @@ class Daemon:
             self._grabs.begin(request)
         elif wanted == "why":
             self._whys.begin(request)
+        elif wanted == "check":
+            self._checks.begin(request)
         elif wanted == "models":
             self._models.begin(request)
         else:
-            request.answer({"error": f"edge-infer {__version__} does not know the request {wanted!r}"})
+            request.answer(
+                {"error": f"edge-infer {__version__} does not know the request {plain(repr(wanted), MAX_ECHO)}"}
+            )
 
     def _announce(self) -> None:
         """Says what runs here, once the engine runs it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_infer.codec import ABSENT, Absent
 from edge_infer.config.plan import DelegatePlan, PipelinePlan, Plan
+from edge_infer.errors import shortened
 from edge_infer.messages import DelegateStatus
 from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.outward import quoted
@@ -22,7 +23,7 @@ def delegated(pipelines: Iterable[PipelinePlan], report: EngineReport) -> Mappin
             continue
         why = each.delegate.unusable or (running.failure and quoted(running.failure))
         library = Path(each.delegate.library).name[:255]
-        found[each.name] = DelegateStatus(library, running.share, why[:500] or ABSENT)
+        found[each.name] = DelegateStatus(library, running.share, shortened(why) or ABSENT)
     return found or ABSENT
 
 
@@ -37,7 +38,7 @@ class Delegates:
         delegate = pipeline.delegate
         if delegate is None or delegate.unusable or delegate.on_failure != "cpu":
             return False
-        self._given_up[pipeline.name] = delegate, why[:500]
+        self._given_up[pipeline.name] = delegate, shortened(why)
         return True
 
     def without(self, plan: Plan) -> Plan:

@@ -37,6 +37,18 @@ def with_slots(wanted: Plan, record: Record) -> Record:
     return replace(record, slots=slots)
 
 
+def with_manifests(wanted: Plan, record: Record) -> Record:
+    """The record of an older version of this program, which noted no manifests: what serves has the one it has now."""
+    slots = dict(record.slots)
+    for pipeline in wanted.pipelines:
+        slot = slots.get(pipeline.name)
+        model = slot.committed.model if slot is not None else pipeline.model
+        if slot is not None and not model.manifest and model.sha256 == pipeline.model.sha256:
+            fit = replace(slot.committed, model=replace(model, manifest=pipeline.model.manifest))
+            slots[pipeline.name] = replace(slot, committed=fit)
+    return replace(record, slots=slots)
+
+
 def _called(fit: Fit, model: ModelPlan) -> Fit:
-    """What serves, by the name that the configuration has for the same bytes."""
-    return replace(fit, model=replace(fit.model, name=model.name)) if fit.model.sha256 == model.sha256 else fit
+    """What serves, by the name that the configuration has for the same model."""
+    return replace(fit, model=replace(fit.model, name=model.name)) if fit.model.identity == model.identity else fit

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode, loads_bounded
 from edge_infer.errors import WireError
 from edge_infer.models.fastpath import CHILD, Timed, remedy, shipped_model
 from edge_infer.supervisor.children import death
@@ -36,6 +36,10 @@ class FastPath:
         """The descriptors to wait on while it is being measured."""
         return [] if self._errand is None else [self._errand.fileno()]
 
+    def pids(self) -> list[int]:
+        """The process that measures it, if there is one."""
+        return [] if self._errand is None else [self._errand.pid]
+
     def look(self, state_dir: Path, *, calm: bool) -> None:
         """Begins when it has been ``calm`` for long enough, and takes in the outcome; call it every second."""
         now = time.monotonic()
@@ -59,7 +63,7 @@ class FastPath:
             log.info("fast path: not measured, the model that comes along is not here")
             return
         try:
-            self._errand = Errand(CHILD, str(model.absolute()), "--background", seconds=PATIENCE)
+            self._errand = Errand(CHILD, str(model.absolute()), "--background", seconds=PATIENCE, name="fast path")
         except OSError as error:
             log.warning("fast path: not measured, no process can be started for it: %s", error)
 
@@ -68,7 +72,7 @@ class FastPath:
             return
         self._errand = None
         try:
-            timed = decode(Timed, loads(said.output))
+            timed = decode(Timed, loads_bounded([said.output]))
         except WireError:
             timed = Timed(error=_why(said))
         if timed.error:
@@ -89,6 +93,8 @@ class FastPath:
 
 def _why(said: Said) -> str:
     """In words, what kept it from an outcome."""
+    if said.excess:
+        return f"the process that runs the model {said.excess}"
     if said.status is None:
         return f"one small model takes more than {PATIENCE:.0f} s"
     return f"the process that runs the model {death(said.status)}"

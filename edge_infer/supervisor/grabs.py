@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from typing import Final
@@ -10,6 +11,9 @@ from edge_infer.messages import NAME_PATTERN
 from edge_infer.rooms import GrabDone
 from edge_infer.supervisor.control import Request
 from edge_infer.supervisor.house import House
+from edge_infer.supervisor.viewers import refusal
+
+log = logging.getLogger(__name__)
 
 WITHIN: Final = 10.0
 """Seconds that the engine may take for one picture."""
@@ -17,7 +21,10 @@ MOST_WAITING: Final = 8
 
 
 class Grabs:
-    """The engine writes into the file that came with the request; no pixel passes through here."""
+    """The engine writes into the file that came with the request; no pixel passes through here.
+
+    Each picture that leaves so is logged, with the user who gets it.
+    """
 
     def __init__(self, house: House) -> None:
         self._house = house
@@ -28,6 +35,8 @@ class Grabs:
         source = request.body.get("source")
         if not isinstance(source, str) or not re.fullmatch(NAME_PATTERN, source) or not request.files:
             request.answer({"error": "a picture needs the name of a source and a file to write into"})
+        elif why := refusal(request.peer):
+            request.answer({"error": why})
         elif len(self._waiting) >= MOST_WAITING:
             request.answer({"error": f"{MOST_WAITING} pictures are being taken already; try again in a moment"})
         elif not self._house.grab(source, request.files[0]):
@@ -42,6 +51,7 @@ class Grabs:
         now = time.monotonic()
         for entry in [entry for entry in self._waiting if entry[0] < now]:
             self._waiting.remove(entry)
+            log.info("picture of source %s for %s is late, and may still be written", entry[1], entry[2].peer.user)
             entry[2].answer({"error": f"the engine did not answer within {WITHIN:.0f} s"})
 
     def close(self) -> None:
@@ -54,5 +64,7 @@ class Grabs:
         for entry in self._waiting:
             if entry[1] == done.source:
                 self._waiting.remove(entry)
+                if not done.error:
+                    log.info("picture of source %s given to %s", done.source, entry[2].peer.user)
                 entry[2].answer({"error": done.error} if done.error else {"ok": True})
                 return

@@ -44,7 +44,7 @@ class Holds:
             pause = min(before.pause * 2, LONGEST) if before is not None else FIRST
             again = timestamp(time.time() + pause)
             reason = f"the {how} while {pipeline.name} was at work; it is tried again at {again}"
-            self._by_name[pipeline.name] = _Hold(pipeline.model.sha256, reason, pause, now + pause)
+            self._by_name[pipeline.name] = _Hold(pipeline.model.identity, reason, pause, now + pause)
 
     def free(self, pipelines: Iterable[str]) -> bool:
         """Somebody wants them to run at once; whether one of them was held back."""
@@ -56,7 +56,7 @@ class Holds:
 
     def held(self, plan: Plan) -> Mapping[str, str]:
         """Why pipelines of a plan may not run, by their names; what is known of other models is forgotten."""
-        now, shas = self._clock(), {each.name: each.model.sha256 for each in plan.pipelines}
+        now, shas = self._clock(), {each.name: each.model.identity for each in plan.pipelines}
         self._by_name = {
             name: hold
             for name, hold in self._by_name.items()

@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from edge_infer.allowance import Allowance
 from edge_infer.boot import new_boot
 from edge_infer.codec import dumps, encode
-from edge_infer.config.plan import Plan
+from edge_infer.config.plan import PipelinePlan, Plan
+from edge_infer.errors import shortened
 from edge_infer.lights import given, lit, new_lights, put_out
+from edge_infer.logs import printable
 from edge_infer.messages import Sentence, timestamp
 from edge_infer.rooms import (
     Announce,
@@ -25,6 +28,7 @@ from edge_infer.rooms import (
     EngineUp,
     Grab,
     GrabDone,
+    Offence,
     PublisherReport,
     ReaderReport,
     Restrain,
@@ -36,10 +40,11 @@ from edge_infer.rooms import (
 from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, publisher_fence
 from edge_infer.slate import new_slate
-from edge_infer.supervisor.children import STARTING, Child, Recipe, death, fell, pair
+from edge_infer.supervisor.children import MAX_OFFENCE, STARTING, Child, Recipe, death, fell, pair
 from edge_infer.supervisor.deaths import Death
+from edge_infer.supervisor.model_sender import ModelSender
 from edge_infer.supervisor.readers import Readers
-from edge_infer.supervisor.tallies import all_numbered
+from edge_infer.supervisor.tallies import all_numbered, believed
 from edge_infer.supervisor.walls import together
 
 log = logging.getLogger(__name__)
@@ -54,6 +59,8 @@ MOST_DEATHS: Final = 16
 """Dead engines of which a new publisher is told: what became of their numbers may be news to it."""
 LOOK_EVERY: Final = 5.0
 """Seconds between two looks for files that were replaced while the broker cannot be reached."""
+MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
+"""How often a process is believed that another one floods it: an accuser in wrong hands would end the others so."""
 ENGINE_STOP, PUBLISHER_STOP = 1.6, 2.8
 
 
@@ -88,6 +95,7 @@ class House:
         self._plan: Plan | None = None
         self._order: ApplyPlan | None = None
         self._why: str | None = None
+        self._accused = False  # the engine ends because the publisher says so: that speaks against no model
         self.restraint = Restrain()
         """How pipelines are held back."""
         self.engine_patience: float | None = None
@@ -101,7 +109,7 @@ class House:
                 "engine",
                 "edge_infer.engine",
                 self._level,
-                (EngineReport, GrabDone, WhyAnswer),
+                (EngineReport, GrabDone, WhyAnswer, Offence),
                 {"--results": engine_end, "--lights": self._lights},
             )
         )
@@ -110,10 +118,14 @@ class House:
                 "publisher",
                 "edge_infer.publisher",
                 self._level,
-                (PublisherReport,),
+                (PublisherReport, Offence),
                 {"--results": publisher_end, "--slate": self._slate},
             )
         )
+        self._accusations = {
+            child: Allowance(MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND) for child in (self.engine, self.publisher)
+        }
+        self._model_sender = ModelSender(self.engine)
         self._readers = Readers(self._level)
         self._fences: dict[Child, Fence] = {}  # of the rooms as they run
         self._merged = False  # whether the publisher was started in this process
@@ -140,6 +152,7 @@ class House:
             elif child is self.publisher and self._merged != plan.merged:
                 self._replace(child, f"moves {'into' if plan.merged else 'out of'} the supervisor's process")
             elif child is self.engine:
+                self._model_sender.send(order)
                 child.tell(order)
             else:
                 child.tell(ApplyPlan(plan))
@@ -178,7 +191,7 @@ class House:
 
     def note(self, text: str) -> None:
         """Remembers the last thing that went wrong, for ``status``."""
-        self.heard.trouble = Trouble(timestamp(time.time()), text[:500])
+        self.heard.trouble = Trouble(timestamp(time.time()), shortened(text))
 
     def files(self) -> list[int]:
         """The descriptors to wait on until they are readable."""
@@ -188,6 +201,10 @@ class House:
         """The descriptors to wait on until they are writable."""
         return [file for child in self._children() for file in child.unsent()]
 
+    def pids(self) -> list[int]:
+        """The processes that run here."""
+        return [child.pid for child in self._children() if child.pid is not None]
+
     def serve(self) -> list[Death]:
         """Hears every child, and buries those that have ended; how the engine died, each time that it did."""
         for word in self.engine.hear():
@@ -195,11 +212,17 @@ class House:
                 self._grabs.append(word)
             elif isinstance(word, WhyAnswer):
                 self._whys.append(word)
+            elif isinstance(word, Offence):
+                self._accuse(self.engine, word)
             elif word.boot == self._boot:
-                self.heard.engine, self._tallies = word, word.tallies
+                self.heard.engine, self._tallies = word, believed(self._tallies, word.tallies)
+                self._model_sender.hear(word)
                 self.publisher.tell(word)
         for word in self.publisher.hear():
-            self.heard.publisher = word
+            if isinstance(word, Offence):
+                self._accuse(self.publisher, word)
+            else:
+                self.heard.publisher = word
         self._readers.hear()
         self._kill_the_hung()
         deaths: list[Death] = []
@@ -207,7 +230,8 @@ class House:
             if (status := child.ended()) is not None:
                 ours, busy = self._why is not None, lit(self._lights)
                 text = self._mourn(child, status)
-                if child is self.engine and text:
+                accused, self._accused = self._accused, self._accused and child is not self.engine
+                if child is self.engine and text and not accused:
                     deaths.append(Death(text, busy, fell=ours or fell(status)))
         return deaths
 
@@ -220,7 +244,7 @@ class House:
 
     def next_due(self) -> float:
         """When `serve` has to be called at the latest, on the monotonic clock."""
-        return min((child.due for child in self._children() if child.pid is None), default=time.monotonic() + 1.0)
+        return min(child.due if child.pid is None else child.output_due() for child in self._children())
 
     def alive(self) -> bool:
         """Whether engine and publisher make progress, the watchdog's food: a mere start of either is none."""
@@ -277,6 +301,7 @@ class House:
             words = ("--fence", dumps(encode(fence)).decode())
         if child is self.engine:
             self._boot, self._tallies = new_boot(), ()
+            self._model_sender.start_over()
             put_out(self._lights)
             self.publisher.tell(EngineUp(self._boot))
             words = (*words, "--boot", self._boot)
@@ -310,6 +335,10 @@ class House:
             if lacks and child.spoke and not identities(self._fence(child).reads) <= self._seen[child]:
                 self._replace(child, "has to reach files that were not there or have been replaced")
 
+    def pipelines(self) -> tuple[PipelinePlan, ...]:
+        """Those of the plan that holds."""
+        return self._plan.pipelines if self._plan is not None else ()
+
     def walls(self) -> dict[str, str]:
         """What the kernel enforces in the rooms, as each of them has tried it."""
         heard: dict[str, EngineReport | PublisherReport | ReaderReport | None]
@@ -324,6 +353,8 @@ class House:
             for reader in self._readers:
                 child.tell(AttachReader(reader.plan.name), (reader.engine_end,))
             self._tell_restraint(child)
+            assert self._order is not None  # as the plan is
+            self._model_sender.send(self._order)
             child.tell(self._order)
         elif child is self.publisher:
             child.tell(ApplyPlan(self._plan))
@@ -373,13 +404,29 @@ class House:
 
     def _kill_the_hung(self) -> None:
         for child, patience in ((self.engine, self._engine_patience()), (self.publisher, PUBLISHER_SILENT)):
-            if child.silent() > (patience if child.spoke else STARTING):
+            if child.offence:
+                self._kill(child, child.offence)
+            elif child.silent() > (patience if child.spoke else STARTING):
                 self._kill(child, f"said nothing for {child.silent():.0f} s")
         heard = self.heard.engine
         if heard is not None and heard.stuck:
             self.kill_engine(f"is stuck in {', '.join(heard.stuck)}")
         for child, why in self._readers.hung():
             self._kill(child, why)
+
+    def _accuse(self, accuser: Child, word: Offence) -> None:
+        """Kills what floods another process. The publisher knows the engine only, and the engine no engine."""
+        child: Child | None
+        if word.by == "reader":
+            child = self._readers.children().get(word.source)
+        else:
+            child = self.engine if word.by == "engine" else self.publisher
+        if child is None or child is accuser or (accuser is self.publisher and child is not self.engine):
+            return
+        if child.pid is None or child.killed or not child.killable or not self._accusations[accuser].take():
+            return
+        self._accused |= child is self.engine
+        self._kill(child, f"sends the {accuser.recipe.name} {printable(word.what)[:MAX_OFFENCE]}")
 
     def _engine_patience(self) -> float:
         """Seconds that the engine may say nothing: while a runtime reads a model, no other thread of it has a turn."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edge_infer.codec import encode
+from edge_infer.config.words import plain
 from edge_infer.errors import EdgeInferError
-from edge_infer.supervisor.control import Request
+from edge_infer.supervisor.control import MAX_ECHO, Request
 from edge_infer.supervisor.swap import Swap
 
 
@@ -21,15 +22,19 @@ class Models:
     def begin(self, request: Request) -> None:
         """``action`` is ``history``, ``rollback`` or ``retry``, the last two with a ``name``."""
         action, name = request.body.get("action"), request.body.get("name")
+        if isinstance(name, str):
+            name = plain(name, MAX_ECHO)  # no model has a longer one
         try:
             if action == "history":
                 request.answer({"history": [encode(each) for each in self._swap.record.history]})
             elif action == "rollback" and isinstance(name, str):
-                request.answer({"done": self._swap.roll_back(name, request.user)})
+                request.answer({"done": self._swap.roll_back(name, request.peer.user)})
             elif action == "retry" and isinstance(name, str):
-                request.answer({"done": self._retry(name, request.user)})
+                request.answer({"done": self._retry(name, request.peer.user)})
             else:
-                request.answer({"error": f"this daemon does not know the request {action!r} about models"})
+                request.answer(
+                    {"error": f"this daemon does not know the request {plain(repr(action), MAX_ECHO)} about models"}
+                )
         except EdgeInferError as error:
             request.answer({"error": str(error)})
 

@@ -7,6 +7,8 @@ import os
 import socket
 from collections.abc import Mapping
 
+from edge_infer.logs import printable
+
 _log = logging.getLogger(__name__)
 
 
@@ -63,5 +65,5 @@ def _watchdog(environ: Mapping[str, str]) -> float | None:
 
 
 def _line(text: str) -> str:
-    """One line: a line break would begin another assignment."""
-    return " ".join(text.split())
+    """One line: a line break would begin another assignment. ``systemctl status`` shows it as it is."""
+    return printable(" ".join(text.split()))

@@ -1,30 +1,124 @@
-"""Who is at the other end of the control socket: people and their programs, but none of the rooms.
+"""The process at the other end of the control socket: a person's, or one that the daemon started and refuses.
 
-A room has the daemon's user and may, but for the engine, connect to sockets of the file system, which Landlock does not
-cover. It could ask for a picture of a camera there, and the publisher has a network to send it over.
+A process of the daemon has the daemon's user, so the permissions of the socket let it in. The publisher could ask for a
+picture there, and it has a network to send it over.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import pwd
+import select
 import socket
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
+from edge_infer.errors import EdgeInferError
 from edge_infer.sandbox import privileges
+from edge_infer.supervisor.ancestry import birth, descends, filters
+
+_SO_PEERGROUPS, _SO_PEERPIDFD = 59, 77
+_MOST_GROUPS: Final = 256
+"""As many as Python lets the kernel return."""
+Pidfd: TypeAlias = Callable[[socket.socket], "int | None"]
+"""Opens the process that connected; None where the kernel cannot. Raises `OSError` where the process is gone."""
 
 
-def is_room(connection: socket.socket) -> bool:
-    """Whether it was made by a room, or by what one has started.
+class RefusedError(EdgeInferError, PermissionError):
+    """The daemon does not answer the process that connected."""
 
-    A room gives up message queues as it locks itself (`privileges.forbid_message_queues`), for itself and all that it
-    starts, and can part neither with that nor with its user and group. The limit of any process of this user and group
-    can be asked for, where ``/proc`` shows neither rooms nor what systemd starts beside them.
-    """
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, user, group = struct.unpack("3i", credentials)
-    if (user, group) != (os.geteuid(), os.getegid()):
-        return False
+    exit_code = 1
+
+
+class TooYoungError(RefusedError):
+    """The process may have the number of another one that connected and ended; a second connection shows that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The process that connected, as it was then. ``groups`` are all of its groups."""
+
+    pid: int
+    uid: int
+    groups: frozenset[int]
+
+    @property
+    def user(self) -> str:
+        """The name of its user."""
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return f"user {self.uid}"
+
+
+def peer_pidfd(connection: socket.socket) -> int | None:
+    """Open the process that connected (Linux 6.5); see `Pidfd`."""
     try:
-        return privileges.message_queues(pid) < privileges.message_queues()
-    except OSError:  # it is gone
-        return True
+        return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError as error:
+        if error.errno == errno.ENOPROTOOPT:
+            return None
+        raise
+
+
+def identify(connection: socket.socket, quiet: int, *, daemon: int | None = None, pidfd: Pidfd = peer_pidfd) -> Peer:
+    """Return the process that connected; raises `RefusedError` for ``daemon``, all below it, and where that is unknown.
+
+    ``quiet`` is a moment before it connected (see `ancestry.ticks`), ``daemon`` by default this process.
+    """
+    peer = _peer(connection)
+    if os.geteuid() not in (0, peer.uid) and not privileges.capabilities():
+        return peer  # no process below the daemon can change its user: `Daemon.run` forbids new privileges
+    if peer.pid == 0:
+        raise RefusedError("the daemon cannot see the process that asks, in another container; ask inside its own")
+    try:
+        file = pidfd(connection)
+        try:
+            ours = descends(peer.pid, os.getpid() if daemon is None else daemon)
+            more = filters(peer.pid) > filters("self")
+            _check_still_itself(peer.pid, file, quiet)
+        finally:
+            if file is not None:
+                os.close(file)
+    except OSError as error:
+        raise _unseen(peer, error) from error
+    if ours:
+        raise RefusedError(f"the daemon does not answer processes that it started, such as {peer.pid}")
+    if more:  # left behind by a daemon that was killed, for one
+        raise RefusedError(f"process {peer.pid} has a filter of system calls, as those of the daemon have; ask without")
+    return peer
+
+
+def _peer(connection: socket.socket) -> Peer:
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
+    pid, uid, gid = struct.unpack("iII", credentials)
+    size = struct.calcsize("I")
+    try:
+        data = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * size)
+    except OSError:  # more than that, or none that this kernel tells
+        data = b""
+    return Peer(pid, uid, frozenset({gid, *struct.unpack(f"{len(data) // size}I", data)}))
+
+
+def _check_still_itself(pid: int, file: int | None, quiet: int) -> None:
+    """Raise an error unless the process that has this number now is the one that connected.
+
+    With a pidfd: it has not ended. Without: it had the number before it connected, so no other process had it then.
+    """
+    if file is None:
+        if birth(pid).started >= quiet:
+            raise TooYoungError(f"the daemon cannot tell yet whether process {pid} connected; ask again")
+    elif select.select([file], [], [], 0.0)[0]:
+        raise ProcessLookupError(f"process {pid} has ended")
+
+
+def _unseen(peer: Peer, error: OSError) -> RefusedError:
+    if isinstance(error, RefusedError):
+        return error
+    return RefusedError(
+        f"the daemon cannot see where process {peer.pid} comes from ({error.strerror or error}): it has ended, or "
+        "/proc is mounted with hidepid; ask as root, with sudo"
+    )

@@ -75,7 +75,9 @@ class Readers:
         """Those that have to be killed, and why."""
         for reader in self:
             child = reader.child
-            if child.silent() > (SILENT if child.spoke else STARTING):
+            if child.offence:
+                yield child, child.offence
+            elif child.silent() > (SILENT if child.spoke else STARTING):
                 yield child, f"said nothing for {child.silent():.0f} s"
             elif child.spoke and reader.last is not None and reader.last.busy > BUSY:
                 yield child, f"has waited {reader.last.busy:.0f} s for its device"

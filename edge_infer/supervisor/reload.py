@@ -7,13 +7,14 @@ import logging
 import math
 import select
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from edge_infer.codec import encode
 from edge_infer.config.places import hinted
 from edge_infer.config.plan import Compiled, Plan, Problem
-from edge_infer.errors import ConfigError, StartError
+from edge_infer.errors import ConfigError, StartError, shortened
 from edge_infer.messages import ConfigStatus, timestamp
 from edge_infer.supervisor.compilation import Compilation, failed, remember, remembered, unchanged
 from edge_infer.supervisor.control import Request
@@ -34,6 +35,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 FIRST_READING: Final = 10.0
 """Seconds after a start without a reading that it follows at the latest; else when all models are loaded."""
 NEVER_STILL: Final = f"it changes all the time, for {RESTLESS:g} s or more; it is read once it stands still"
+GONE: Final = "there is no such file any more; put it back, or a start runs what was applied last, once more"
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
@@ -136,6 +138,9 @@ class Reload:
         if self._watch.changed():
             log.info("%s has changed", self._config)
             self._read()
+        elif self._watch.gone():
+            lost = failed(self._config, GONE)
+            self._decide(replace(lost, digest=self.status.digest) if self.status is not None else lost)
         elif self._watch.restless():
             self._decide(failed(self._config, NEVER_STILL))
         elif now >= self._retry_at or (self.status is None and self._runs()):
@@ -157,6 +162,10 @@ class Reload:
     def files(self) -> list[int]:
         """The descriptors to wait on while a file is being read."""
         return [] if self._compilation is None else [self._compilation.fileno()]
+
+    def pids(self) -> list[int]:
+        """The process that reads the file, if there is one."""
+        return [] if self._compilation is None else [self._compilation.pid]
 
     def go_on(self) -> None:
         """Decides once the file has been read."""
@@ -251,7 +260,7 @@ class Reload:
             log.error("%s", problem)
         log.error("the configuration is rejected%s", "; what ran goes on" if self.plan else "")
         self._house.note(str(problems[0]) if problems else "the configuration is rejected")
-        errors = tuple(str(problem)[:500] for problem in problems[:MOST_ERRORS])
+        errors = tuple(shortened(str(problem)) for problem in problems[:MOST_ERRORS])
         if len(problems) > MOST_ERRORS:
             errors = (*errors[:-1], f"… and {len(problems) - MOST_ERRORS + 1} more; edge-infer check prints them all")
         self._say(ConfigStatus("rejected", digest, timestamp(time.time()), errors))

@@ -15,6 +15,7 @@ from typing import Final
 
 from edge_infer.codec import ABSENT, Absent
 from edge_infer.config.plan import PipelinePlan, Plan
+from edge_infer.errors import shortened
 from edge_infer.messages import ModelStatus, ShadowStatus, timestamp
 from edge_infer.models.serving import Happened, Record, ShadowEnded
 from edge_infer.rooms import EngineReport, Running
@@ -46,7 +47,7 @@ def ending(record: Record, failed: Mapping[str, str], plan: Plan) -> Record:
     now = timestamp(time.time())
     for pipeline in plan.pipelines:
         if pipeline.name in failed and pipeline.shadow is not None:
-            model, reason = pipeline.shadow.model, failed[pipeline.name][:500]
+            model, reason = pipeline.shadow.model, shortened(failed[pipeline.name])
             ended = ShadowEnded(model.name, model.sha256, model.title, model.entry, reason, now)
             line = Happened(now, model.name, "shadow_off", model.sha256, model.title, "daemon", reason)
             record = replace(record, shadows={**record.shadows, pipeline.name: ended}).told(line)
@@ -100,7 +101,7 @@ def _told(record: Record, pipeline: PipelinePlan, running: ShadowStatus | None, 
         return ShadowStatus(name, sha, "starting", reason=f"it {lack}")
     if running is None or running.sha != sha:
         return ShadowStatus(name, sha, "starting")
-    return running if running.reason is ABSENT else replace(running, reason=quoted(running.reason)[:500])
+    return running if running.reason is ABSENT else replace(running, reason=shortened(quoted(running.reason)))
 
 
 class Figures:

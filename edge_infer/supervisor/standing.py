@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from edge_infer.codec import ABSENT, Absent
 from edge_infer.config.plan import ModelPlan, PipelinePlan
+from edge_infer.errors import shortened
 from edge_infer.messages import ModelStatus
-from edge_infer.models.serving import Record
+from edge_infer.models.serving import Record, Refusal
 from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.delegates import delegated
 from edge_infer.supervisor.outward import quoted
@@ -38,10 +40,13 @@ def _status(swap: Swap, wanted: ModelPlan, pipelines: list[PipelinePlan], report
     version, sha = (serving.version, serving.sha256[:8]) if serving else (None, None)
     previous = _previous(record, pipelines, serving)
     refusal, trial = record.refusal(wanted), record.trials.get(wanted.name)
-    why = next((quoted(each.why) for each in running if each.refused), "")[:500]
+    why = shortened(next((quoted(each.why) for each in running if each.refused), ""))
+    if refusal is not None and _going_back(refusal, target, serving) and not why:
+        state: Literal["probation", "staging"] = "probation" if serving is not None else "staging"
+        return ModelStatus(state, version, sha, ABSENT, previous, refusal.sha[:8])
     if refusal is not None:
         return ModelStatus(refusal.state, version, sha, refusal.reason, previous, refusal.sha[:8])
-    if trial is not None and serving is not None and serving.sha256 == trial.sha:
+    if trial is not None and serving is not None and serving.identity == trial.which:
         return ModelStatus("probation", version, sha, ABSENT, previous, trial.sha[:8])
     if (held := next((swap.held[each.name] for each in pipelines if each.name in swap.held), None)) is not None:
         return ModelStatus("rejected", version, sha, held, previous, wanted.sha256[:8])
@@ -54,19 +59,24 @@ def _status(swap: Swap, wanted: ModelPlan, pipelines: list[PipelinePlan], report
     return ModelStatus("rejected" if why else "staging", version, sha, why or ABSENT, previous, candidate)
 
 
+def _going_back(refusal: Refusal, target: ModelPlan | None, serving: ModelPlan | None) -> bool:
+    """Whether the model before has yet to take over again: only then a model is said to be rolled back."""
+    return refusal.state == "rolled_back" and target is not None and not refusal.about(target) and serving is not target
+
+
 def _serving(swap: Swap, target: ModelPlan | None, running: list[Running]) -> ModelPlan | None:
     """The model that all pipelines of this name run: the one that is to run, or still the one before."""
     shas = {each.sha for each in running}
-    if target is not None and shas == {target.sha256}:
+    if target is not None and shas == {target.identity}:
         return target
     before = swap.before.models() if swap.before else ()
-    return next((model for model in before if model.sha256 in shas), None)
+    return next((model for model in before if model.identity in shas), None)
 
 
 def _previous(record: Record, pipelines: list[PipelinePlan], serving: ModelPlan | None) -> str | Absent:
     for pipeline in pipelines:
         slot = record.slots.get(pipeline.name)
         for fit in (slot.committed, slot.previous) if slot else ():
-            if fit is not None and serving is not None and fit.model.sha256 != serving.sha256:
+            if fit is not None and serving is not None and fit.model.identity != serving.identity:
                 return fit.model.sha256[:8]
     return ABSENT

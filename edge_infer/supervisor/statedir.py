@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,10 +15,8 @@ from edge_infer.errors import StartError
 from edge_infer.sandbox.needs import store_folder
 
 LOCK: Final = "lock"
-_DYNAMIC_USERS: Final = range(61184, 65520)
-"""Those that systemd makes for a service while it runs (``DynamicUser=yes``)."""
 _DATABASE: Final = "outbox.sqlite"
-_MOVED: Final = ("topics.json", "discovery.json", "open-events.json", _DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm")
+MOVED: Final = ("topics.json", "discovery.json", "open-events.json", _DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm")
 """What the publisher kept beside the others, once."""
 
 
@@ -26,23 +25,18 @@ def locked(state_dir: Path) -> Iterator[None]:
     """Holds the state directory, making it when it is not there; raises `StartError` for a second daemon."""
     try:
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        _check_owner(state_dir)
         _make_folders(state_dir)
         file = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except StartError:
-        raise
     except OSError as error:
         raise StartError(
-            f"the state directory {state_dir} cannot be used: {error.strerror or error}; make it writable for this "
-            "user or name another one under device.state_dir"
+            f"the state directory {state_dir} cannot be used: {error.strerror or error}; {_remedy(state_dir)}"
         ) from error
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.pread(file, 32, 0).decode(errors="replace").strip() or "unknown"
             raise StartError(
-                f"another edge-infer (pid {holder}) uses {state_dir}; stop it, "
+                f"another edge-infer (pid {_holder(file)}) uses {state_dir}; stop it, "
                 "or give this one a device.state_dir of its own"
             ) from error
         with suppress(OSError):  # on a full disk the lock holds all the same; only its holder has no name
@@ -53,20 +47,34 @@ def locked(state_dir: Path) -> Iterator[None]:
         os.close(file)
 
 
-def _check_owner(state_dir: Path) -> None:
-    """Root would lock it, but its rooms, without the powers of root, could not write there."""
-    found = state_dir.stat()
-    if os.geteuid() == 0 != found.st_uid and not found.st_mode & 0o002:
-        try:
-            owner = state_dir.owner()
-            by_hand = found.st_uid not in _DYNAMIC_USERS
-            command = f": runuser -u {owner} -- edge-infer run" if by_hand else ": systemctl start edge-infer"
-        except KeyError:
-            owner, command = f"user {found.st_uid}", ": systemctl start edge-infer"
-        raise StartError(
-            f"the state directory {state_dir} belongs to {owner}, and edge-infer writes there without the powers of "
-            f"root; run it as that user{command}"
-        )
+def held(state_dir: Path) -> str:
+    """The process that holds the state directory, or ``unknown``; empty while nobody does. Raises `OSError`."""
+    try:
+        file = os.open(state_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return ""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(file)
+    finally:
+        os.close(file)
+    return ""
+
+
+def _holder(file: int) -> str:
+    return os.pread(file, 32, 0).decode(errors="replace").strip() or "unknown"
+
+
+def _remedy(state_dir: Path) -> str:
+    """What would let this user work there."""
+    user = f"user {os.geteuid()}"
+    with suppress(KeyError):
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    remedy = f"make it writable for {user} or name another one under device.state_dir"
+    if "private" in os.path.realpath(state_dir).split("/"):
+        return f"{remedy}; if it is the service's, start that: systemctl start edge-infer"
+    return remedy
 
 
 def _make_folders(state_dir: Path) -> None:
@@ -74,6 +82,6 @@ def _make_folders(state_dir: Path) -> None:
     folder = publisher_folder(state_dir)
     folder.mkdir(mode=0o700, exist_ok=True)
     store_folder(state_dir).mkdir(mode=0o755, exist_ok=True)
-    for name in _MOVED:
+    for name in MOVED:
         with suppress(FileNotFoundError):
             (state_dir / name).rename(folder / name)

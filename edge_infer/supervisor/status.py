@@ -39,7 +39,7 @@ class BrokerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole answer."""
+    """The whole answer; ``feeds`` has the source of each pipeline that gets whole frames."""
 
     version: str
     uptime: float
@@ -56,6 +56,7 @@ class Status:
     walls: Mapping[str, str] = field(default_factory=dict)
     governor: GovernorHealth | None = None
     fast_path: float | None = None
+    feeds: Mapping[str, str] = field(default_factory=dict)
 
 
 def compose(
@@ -85,6 +86,7 @@ def compose(
         walls=house.walls(),
         governor=house.restraint.governor,
         fast_path=fast_path,
+        feeds={each.name: each.source for each in house.pipelines() if each.crops is None},
     )
 
 

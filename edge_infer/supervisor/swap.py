@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.config.plan import ModelPlan, PipelinePlan, Plan, Unfit
-from edge_infer.errors import EdgeInferError
+from edge_infer.errors import EdgeInferError, shortened
 from edge_infer.messages import timestamp
 from edge_infer.models.serving import (
     Fit,
@@ -30,7 +30,7 @@ from edge_infer.rooms import ApplyPlan, EngineReport
 from edge_infer.supervisor.admission import Admission
 from edge_infer.supervisor.deaths import Death, Deaths
 from edge_infer.supervisor.delegates import Delegates
-from edge_infer.supervisor.effect import effective, with_slots
+from edge_infer.supervisor.effect import effective, with_manifests, with_slots
 from edge_infer.supervisor.holds import Holds
 from edge_infer.supervisor.house import House
 from edge_infer.supervisor.ledger import Ledger
@@ -91,6 +91,7 @@ class Swap:
         self._apply(self.record, wanted, by)
 
     def _apply(self, record: Record, wanted: Plan, by: str) -> None:
+        record = with_manifests(wanted, record)
         trials = {}
         for pipeline in wanted.pipelines:
             model = pipeline.model
@@ -100,7 +101,8 @@ class Swap:
         for name, model in trials.items():
             if name not in record.trials:
                 now = timestamp(time.time())
-                record = replace(record, trials={**record.trials, name: OnTrial(model.sha256, model.title, now)})
+                trial = OnTrial(model.sha256, model.title, now, identity=model.identity)
+                record = replace(record, trials={**record.trials, name: trial})
                 record = record.told(self._line(model, "tried", by, model.origin))
         record = still_wanted(with_slots(wanted, record), wanted)
         self._ledger.enter(record)
@@ -251,14 +253,14 @@ class Swap:
     def _on_probation(self, record: Record, pipeline: PipelinePlan) -> bool:
         """Whether the model of a pipeline takes over from another one, and may be tried."""
         slot = record.slots.get(pipeline.name)
-        known = slot is not None and slot.committed.model.sha256 == pipeline.model.sha256
+        known = slot is not None and slot.committed.model.identity == pipeline.model.identity
         return not known and record.refusal(pipeline.model) is None and record.fallback(pipeline) is not None
 
     def _superseded(self, record: Record, models: Iterable[ModelPlan], by: str) -> Record:
         """The record without trials of what is not wanted any more."""
-        wanted = {model.name: model.sha256 for model in models}
+        wanted = {model.name: model.identity for model in models}
         for name, trial in record.trials.items():
-            if wanted.get(name) != trial.sha:
+            if wanted.get(name) != trial.which:
                 line = Happened(timestamp(time.time()), name, "superseded", trial.sha, trial.title, by)
                 trials = {key: each for key, each in record.trials.items() if key != name}
                 record = replace(record, trials=trials).told(line)
@@ -276,7 +278,7 @@ class Swap:
         record = self.record
         for pipeline in self.plan.pipelines:
             running, slot = report.running.get(pipeline.name), record.slots.get(pipeline.name)
-            if running is None or running.sha != pipeline.model.sha256 or pipeline.model.name in record.trials:
+            if running is None or running.sha != pipeline.model.identity or pipeline.model.name in record.trials:
                 continue
             if slot is None or (slot.committed != Fit.of(pipeline) and _same(slot.committed, pipeline)):
                 previous, since = (slot.previous, slot.ts) if slot else (None, timestamp(time.time()))
@@ -292,7 +294,7 @@ class Swap:
     def _judge(self, name: str, report: EngineReport) -> None:
         """Commits a model on probation, or rolls it back, or waits."""
         waited = time.monotonic() - self._ordered
-        verdict = judge(self._of(name), self.record.trials[name].sha, report, waited)
+        verdict = judge(self._of(name), self.record.trials[name].which, report, waited)
         if verdict is None:
             return
         if verdict.what == "good":
@@ -310,7 +312,7 @@ class Swap:
             if slot is None or not _same(slot.committed, pipeline):  # another one may have had it all along
                 slots[pipeline.name] = Slot(Fit.of(pipeline), slot.committed if slot else None, now)
         trials = {key: each for key, each in record.trials.items() if key != name}
-        record = replace(record, slots=slots, trials=trials).forgiving(name, model.sha256)
+        record = replace(record, slots=slots, trials=trials).forgiving(model)
         self._ledger.keep(record.told(self._line(model, "committed", "daemon", why)))
         self._ledger.note_version(model)
         log.info("model %s: %s (%s) is committed", name, model.title, model.sha256[:8])
@@ -319,11 +321,12 @@ class Swap:
     def _refuse(self, name: str, state: Refused, reason: str, by: str, *, run: bool = True) -> None:
         """What serves under a name is not tried again, and what was before comes back."""
         model = self._running_as(name)
-        now, reason = timestamp(time.time()), reason[:500]
-        record = self.record.refusing(name, Refusal(model.sha256, model.title, model.entry, state, reason, now))
+        now, reason = timestamp(time.time()), shortened(reason)
+        refusal = Refusal(model.sha256, model.title, model.entry, state, reason, now, model.identity)
+        record = self.record.refusing(name, refusal)
         slots = dict(record.slots)
         for pipeline, slot in record.slots.items():
-            if slot.committed.model.sha256 == model.sha256 and slot.committed.model.name == name and slot.previous:
+            if slot.committed.model.identity == model.identity and slot.committed.model.name == name and slot.previous:
                 slots[pipeline] = Slot(slot.previous, None, now)
         self._ledger.keep(replace(record, slots=slots).told(self._line(model, state, by, reason)))
         log.error("model %s: %s (%s) is %s: %s", name, model.title, model.sha256[:8], state.replace("_", " "), reason)
@@ -334,7 +337,7 @@ class Swap:
     def _before(self, model: ModelPlan) -> Fit | None:
         """What a committed model took the place of."""
         found = (slot for slot in self.record.slots.values() if slot.committed.model.name == model.name)
-        return next((slot.previous for slot in found if slot.committed.model.sha256 == model.sha256), None)
+        return next((slot.previous for slot in found if slot.committed.model.identity == model.identity), None)
 
     def _of(self, name: str) -> list[PipelinePlan]:
         return [each for each in (self.plan.pipelines if self.plan else ()) if each.model.name == name]
@@ -375,8 +378,8 @@ class Swap:
         return {**self._holds.held(plan), **reasons}
 
     def _line(self, model: ModelPlan, what: What, by: str, why: str = "") -> Happened:
-        return Happened(timestamp(time.time()), model.name, what, model.sha256, model.title, by[:128], why[:500])
+        return Happened(timestamp(time.time()), model.name, what, model.sha256, model.title, by[:128], shortened(why))
 
 
 def _same(fit: Fit, pipeline: PipelinePlan) -> bool:
-    return fit.model.sha256 == pipeline.model.sha256
+    return fit.model.identity == pipeline.model.identity

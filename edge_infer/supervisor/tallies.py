@@ -5,11 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from edge_infer.lights import MOST
 from edge_infer.messages import MOST as HIGHEST
 from edge_infer.messages import NAME_PATTERN
 from edge_infer.rooms import NumberedKind, Tally
+
+FURTHEST: Final = 1 << 20
+"""Numbers that a pipeline may be ahead of its last report, a second ago: no model answers so often in a minute."""
+
+
+def believed(before: tuple[Tally, ...], reported: tuple[Tally, ...]) -> tuple[Tally, ...]:
+    """A report; where a number cannot be, what was reported before holds."""
+    known = {(tally.pipeline, tally.kind): tally for tally in before}
+    found: list[Tally] = []
+    for tally in reported:
+        last = known.get((tally.pipeline, tally.kind))
+        highest = max(tally.given, tally.safe, tally.lost)
+        if highest - (last.given if last else 0) <= FURTHEST:
+            found.append(tally)
+        elif last:
+            found.append(last)
+    return tuple(found)
 
 
 def all_numbered(reported: tuple[Tally, ...], seen: Mapping[tuple[str, NumberedKind], int]) -> tuple[Tally, ...]:
@@ -17,8 +35,10 @@ def all_numbered(reported: tuple[Tally, ...], seen: Mapping[tuple[str, NumberedK
     tallies = {(tally.pipeline, tally.kind): tally for tally in reported}
     for series, seq in seen.items():
         known = tallies.get(series)
+        if seq - (known.given if known else 0) > FURTHEST:
+            continue
         if known is not None:
             tallies[series] = replace(known, given=min(HIGHEST, max(known.given, seq)))
-        elif re.fullmatch(NAME_PATTERN, series[0]) and seq <= HIGHEST and len(tallies) < MOST:
+        elif re.fullmatch(NAME_PATTERN, series[0]) and len(tallies) < MOST:
             tallies[series] = Tally(*series, seq)
     return tuple(tallies.values())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from edge_infer.models.store import BLOBS, collect, digests_of
+from edge_infer.models.plan_files import files_of, files_of_pipelines
+from edge_infer.models.store import BLOBS, collect
 from edge_infer.supervisor.compilation import remembered
 from edge_infer.supervisor.swap import Swap
 
@@ -18,9 +19,10 @@ def tidy(state_dir: Path, swap: Swap) -> None:
     What runs, ran before the engine's last switch, is wanted, can be gone back to, or would be started with stays.
     """
     plans = [plan for plan in (swap.plan, swap.before, swap.wanted, remembered(state_dir)) if plan is not None]
-    models = [*swap.record.models(), *(model for plan in plans for model in (*plan.models(), *plan.shadows()))]
+    needed = [path for plan in plans for path in files_of_pipelines(plan.pipelines)]
+    needed += [path for model in swap.record.models() for path in files_of(model)]
     try:
-        gone = collect(state_dir / BLOBS, digests_of(models))
+        gone = collect(state_dir / BLOBS, needed)
     except OSError as error:
         log.warning("copies of models that nobody needs cannot be removed: %s", error)
         return

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-LONGEST: Final = 500
+MAX_TEXT_CHARACTERS: Final = 256
+"""What a record may have in one text."""
+MAX_NAMES: Final = 3
+"""Processes that are named where they agree; of more the first are, and the others are counted."""
 
 
 def together(rooms: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
@@ -20,4 +23,11 @@ def _joined(texts: Mapping[str, str]) -> str:
     by_text: dict[str, list[str]] = {}
     for room, text in texts.items():
         by_text.setdefault(text, []).append(room)
-    return "; ".join(f"{', '.join(rooms)}: {text}" for text, rooms in by_text.items())[:LONGEST]
+    joined = "; ".join(f"{_names(rooms)}: {text}" for text, rooms in by_text.items())
+    return joined if len(joined) <= MAX_TEXT_CHARACTERS else f"{joined[: MAX_TEXT_CHARACTERS - 1]}…"
+
+
+def _names(rooms: Sequence[str]) -> str:
+    if len(rooms) <= MAX_NAMES:
+        return ", ".join(rooms)
+    return f"{', '.join(rooms[: MAX_NAMES - 1])} and {len(rooms) - MAX_NAMES + 1} more"

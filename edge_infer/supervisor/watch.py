@@ -20,6 +20,8 @@ STILL: Final = 0.5
 RESTLESS: Final = 10.0
 """Seconds of changes without a rest, after which somebody should know."""
 
+GONE: Final = 3.0
+"""Seconds without a file after which somebody should know: who replaces one by another needs less."""
 FUTILE: Final = 3
 """Readings in a row of a file that changed meanwhile, after which somebody should know, too."""
 
@@ -37,6 +39,7 @@ class Watch:
         self._futile = 0
         self._changing: float | None = None  # since when it is another one than was read last
         self._told = False
+        self._told_gone = False
 
     def reading(self) -> None:
         """It is about to be read: what lies there now is no news any more."""
@@ -44,6 +47,7 @@ class Watch:
         self._still = found == self._seen and self._clock() - self._since >= STILL
         self._read = self._seen = found
         self._changing = None
+        self._told_gone = not found  # whoever reads it says so
 
     def moved(self, seen: Look) -> bool:
         """Whether what was read, and looked like ``seen``, may be half of what somebody was just writing.
@@ -69,6 +73,14 @@ class Watch:
             self._seen, self._since = found, now
             self._changing = None if not found else now if self._changing is None else self._changing
         return bool(found) and found != self._read and now - self._since >= STILL
+
+    def gone(self) -> bool:
+        """Whether there has been no file for a while, or none that can be found; said once."""
+        if self._seen or self._clock() - self._since < GONE:
+            self._told_gone &= not self._seen
+            return False
+        told, self._told_gone = self._told_gone, True
+        return not told
 
     def restless(self) -> bool:
         """Whether it changes all the time, so that it cannot be read; said once."""

@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Final
 
 from edge_infer.codec import ABSENT, decode, encode
+from edge_infer.config.words import plain
 from edge_infer.errors import WireError
 from edge_infer.rooms import WhyAnswer, WhyQuestion
-from edge_infer.supervisor.control import Request
+from edge_infer.supervisor.control import MAX_ECHO, Request
 from edge_infer.supervisor.house import House
 
 WITHIN: Final = 10.0
@@ -32,7 +33,8 @@ class Whys:
         try:
             question = decode(WhyQuestion, asked)
         except WireError as error:
-            request.answer({"error": f"a question needs since and until, and may name a pipeline and a label: {error}"})
+            why = plain(str(error), MAX_ECHO)
+            request.answer({"error": f"a question needs since and until, and may name a pipeline and a label: {why}"})
             return
         if question.since > question.until:
             request.answer({"error": "a question has since before until"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import stat
 from pathlib import Path
 
 import cv2
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.grab import draw_grid
+from edge_infer.snapshot import draw_grid
 from tests.broker import eventually
 from tests.readers.conftest import free_port
-from tests.running import Daemon, config
+from tests.running import PYTHON, Daemon, config
 
 SYNTHETIC = "{kind: synthetic, size: 320x240, objects: 0, rotate: 90}"
 
@@ -39,7 +39,26 @@ def test_a_source_is_opened_directly_where_no_daemon_runs(
     assert pixels.shape == (320, 240, 3)  # turned, as the pipelines see it
     assert not pixels[:159].any()
     assert pixels[162:].any()
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
     assert "no daemon runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["cam.png", "cam.jpg"])
+def test_a_picture_is_for_its_owner_whatever_lies_in_its_place(configured: Path, name: str) -> None:
+    """A file that all may read, and a link to a file of somebody who made it."""
+    plain, link, theirs = configured.with_name(f"plain-{name}"), configured.with_name(name), configured.with_name("x")
+    plain.touch(0o666)
+    plain.chmod(0o666)
+    theirs.touch()
+    link.symlink_to(theirs)
+    with plain.open("rb") as watched:  # opened before there is a picture in it
+        for out in (plain, link):
+            assert main(["cameras", "--grab", "cam", "--grid", "-o", str(out), "-c", str(configured)]) == 0
+            assert not out.is_symlink()
+            assert stat.S_IMODE(out.stat().st_mode) == 0o600
+            assert cv2.imread(str(out)) is not None
+        assert watched.read() == b""
+    assert theirs.read_bytes() == b""
 
 
 def test_the_grid_has_a_line_at_every_tenth() -> None:
@@ -54,13 +73,14 @@ def test_the_grid_has_a_line_at_every_tenth() -> None:
 def test_the_running_daemon_gives_the_picture_of_its_reader(tmp_path: Path) -> None:
     script = "import sys, time\nwhile True: sys.stdout.buffer.write(bytes([9, 99, 199]) * 3072); time.sleep(0.05)"
     (tmp_path / "camera.py").write_text(script)
-    source = f"{{kind: exec, command: [{sys.executable}, {tmp_path / 'camera.py'}], size: 64x48, format: rgb24}}"
+    source = f"{{kind: exec, command: [{PYTHON}, {tmp_path / 'camera.py'}], size: 64x48, format: rgb24}}"
     text = config(free_port(), source).replace("fps: 10", "fps: 10, mask: [[[0, 0], [0.25, 0], [0.25, 1], [0, 1]]]")
     with Daemon(tmp_path, text) as daemon:
         eventually(lambda: daemon.status().get("sources", {}).get("cam", {}).get("fps"), "frames", 60.0)
         done = daemon.command("cameras", "--grab", "cam", "-o", "cam.png")
         assert (done.returncode, "from the running daemon" in done.stderr) == (0, True), done.stderr
         pixels = cv2.imread(str(tmp_path / "cam.png"))
+        assert stat.S_IMODE((tmp_path / "cam.png").stat().st_mode) == 0o600
         assert pixels.shape == (48, 64, 3)
         assert (pixels[:, 18:] == (199, 99, 9)).all()
         assert not pixels[:, :16].any(), "what a pipeline shall not see is shown to nobody"

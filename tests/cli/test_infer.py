@@ -32,8 +32,8 @@ def labels(tmp_path: Path) -> Path:
 
 def test_one_result_a_picture_with_its_input(assets: Path, labels: Path) -> None:
     pictures = [assets / "images" / name for name in ("astronaut.png", "cat.bmp")]
-    code, found, _ = infer(assets / "models" / FACES, *pictures, "--labels", labels)
-    assert code == 0
+    code, found, said = infer(assets / "models" / FACES, *pictures, "--labels", labels)
+    assert (code, said) == (0, "")
     assert [item.pop("input") for item in found] == list(map(str, pictures))
     results = [decode(Result, item) for item in found]
     assert [len(result.objects or ()) for result in results] == [1, 0]  # type: ignore[arg-type]

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from edge_infer.cli.models_wait import Look, judged
+from edge_infer.cli.models_wait import judged
+from edge_infer.cli.waiting import Look
 from edge_infer.codec import ABSENT, Absent
 from edge_infer.errors import ConfigError
 from edge_infer.messages import ConfigStatus, ModelState, ModelStatus
@@ -46,15 +47,6 @@ def test_it_ends_at_the_first_that_is_no_good_with_its_reason() -> None:
     assert look == Look(("a: rolled_back: not finite; 1.0.0 (c5e0e825) serves",), 1)
     nothing = ModelStatus("rejected", None, None, "damaged")
     assert judged(status(applied(), a=nothing), NOW, "a") == Look(("a: rejected: damaged; nothing serves",), 1)
-
-
-def test_it_says_what_serves_only_when_the_model_before_does() -> None:
-    going = ModelStatus("rolled_back", "1.3.0", "ff3c6c5a", "not finite", "c5e0e825", "ff3c6c5a")
-    assert judged(status(applied(), a=going), NOW, "a").code is None
-    gone = ModelStatus("rolled_back", "1.0.0", "c5e0e825", "not finite", ABSENT, "ff3c6c5a")
-    assert judged(status(applied(), a=gone), NOW, "a") == Look(
-        ("a: rolled_back: not finite; 1.0.0 (c5e0e825) serves",), 1
-    )
 
 
 def test_it_waits_until_the_file_has_been_read_as_it_is_now() -> None:

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.cli.panel import Look, duration, panel
+from edge_infer.cli.panel import Look, panel
 from edge_infer.cli.processes import Processes, Use
+from edge_infer.cli.status import _lines
 from edge_infer.codec import decode
+from edge_infer.config.units import rough_duration
 from edge_infer.messages import Latency, ModelStatus, OutboxHealth, PipelineHealth, SourceHealth
 from edge_infer.supervisor.house import Trouble
 from edge_infer.supervisor.status import BrokerStatus, RoomStatus, Status
@@ -34,7 +36,10 @@ STATUS = Status(
     boot="9f2c1a",
     runtime="ai-edge-litert 2.3.0",
     rooms={"engine": RoomStatus(10, 0, 61.0), "publisher": RoomStatus(None, 2, 0.0)},
-    sources={"cam": SourceHealth("lost", 0.0, "the camera is unplugged", 3)},
+    sources={
+        "cam": SourceHealth("lost", 0.0, "the camera is unplugged", 3),
+        "pump": SourceHealth("ok", 10.0, rate=100.0),
+    },
     pipelines={"door": PipelineHealth(5.0, Latency(10.0, 20.0, 30.0), 7, 100), "yard": PipelineHealth(0, None, 0, 0)},
     models={"faces": ModelStatus("rejected", "1.0.0", "eac9143a", "golden inputs differ")},
     broker=BrokerStatus(connected=False, text="nothing listens on broker:1883"),
@@ -52,6 +57,8 @@ def test_what_is_on_the_panel() -> None:
         assert part in text
     rows = {line.split()[0]: line.split() for line in lines if line}
     assert rows["cam"] == ["cam", "lost", "0.0", "3", "the", "camera", "is", "unplugged"]
+    assert rows["pump"] == ["pump", "ok", "100/s", "0"]
+    assert "source    pump: ok, 100 samples/s" in _lines(STATUS)
     assert rows["door"] == ["door", "5.0", "10.0", "20.0", "30.0", "100", "-", "7"]
     assert rows["yard"] == ["yard", "0.0", "-", "-", "-", "0", "-", "0"]
     assert rows["faces"][:4] == ["faces", "rejected", "1.0.0", "eac9143a"]
@@ -71,7 +78,7 @@ def test_rates_are_of_one_boot() -> None:
 
 
 def test_durations() -> None:
-    assert [duration(seconds) for seconds in (0.4, 59, 60, 3599, 3600)] == [
+    assert [rough_duration(seconds) for seconds in (0.4, 59, 60, 3599, 3600)] == [
         "0 s", "59 s", "1 min 0 s", "59 min 59 s", "1 h 0 min",
     ]  # fmt: skip
 

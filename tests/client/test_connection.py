@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,9 +23,10 @@ from edge_infer.client import (
 )
 from edge_infer.codec import dumps, encode
 from edge_infer.errors import ConfigError, EdgeInferError
-from edge_infer.messages import Event
+from edge_infer.messages import Event, State, timestamp
 from tests.broker import DEADLINE, Broker, Certificates, Talker, free_port
-from tests.publisher.samples import BOOT, TS, P, result, state
+from tests.publisher.samples import BOOT, TS, P, result
+from tests.publisher.samples import state as sample
 from tests.publisher.servers import Server
 
 SECONDS = 60.0
@@ -44,6 +47,11 @@ def until(updates: Iterator[Update], last: type[Update]) -> list[Update]:
         if isinstance(update, last):
             return found
     pytest.fail(f"no {last.__name__} among {found}")
+
+
+def state(count: int) -> State:
+    """A state of this moment."""
+    return replace(sample(count), ts=timestamp(time.time()))
 
 
 def say(talker: Talker, topic: str, record: object) -> None:
@@ -78,27 +86,64 @@ def test_what_is_none_of_ours_is_told_and_hurts_nobody(broker: Broker, talker: T
         ]
 
 
-def test_a_broker_that_goes_and_comes_back(broker: Broker) -> None:
-    with Talker(broker.port) as talker:
-        talker.say(f"{P}/status", b"online", retain=True)
-        talker.say(f"{P}/door/state", dumps(encode(state(1))), retain=True)
-    with Client("127.0.0.1", broker.port) as client:
-        updates = client.updates(SECONDS)
-        known = until(updates, StateUpdate)[-1]
-        assert isinstance(known, StateUpdate)
-        assert known.standing.present("face") is True
-        broker.stop()
-        lost = until(updates, StateUpdate)[-1]
-        assert isinstance(lost, StateUpdate)
-        assert (lost.standing.present("face"), lost.standing.why_not) == (None, "disconnected")
-        broker.start()
-        with Talker(broker.port) as talker:  # this broker keeps nothing on disk, so the device says it again
+def test_a_broker_that_goes_and_comes_back(tmp_path: Path) -> None:
+    """With the power, say, and so with the device: what it has on its disk is what was so before."""
+    lines = ("persistence true", f"persistence_location {tmp_path}/", "autosave_on_changes true", "autosave_interval 1")
+    with Broker(tmp_path, *lines) as broker:
+        with Talker(broker.port) as talker:
             talker.say(f"{P}/status", b"online", retain=True)
-            assert isinstance(until(updates, StatusUpdate)[-1], StatusUpdate)
-            talker.say(f"{P}/door/state", dumps(encode(state(0))), retain=True)
-            assert client.standing("gate-3", "door").present("face") is None
-            again = next(update for update in updates if isinstance(update, StateUpdate) and update.standing.state)
-            assert again.standing.present("face") is False
+            talker.say(f"{P}/door/state", dumps(encode(state(1))), retain=True)
+        with Client("127.0.0.1", broker.port) as client, Talker(broker.port) as talker:
+            updates = client.updates(SECONDS)
+            kept = until(updates, StateUpdate)[-1]
+            assert isinstance(kept, StateUpdate)
+            assert (kept.standing.present("face"), kept.standing.why_not) == (None, "unconfirmed")
+            say(talker, "door/result", replace(result(1), ts=timestamp(time.time())))
+            known = next(update for update in updates if isinstance(update, StateUpdate) and update.standing.state)
+            assert known.standing.present("face") is True
+            broker.stop()
+            lost = until(updates, StateUpdate)[-1]
+            assert isinstance(lost, StateUpdate)
+            assert (lost.standing.present("face"), lost.standing.why_not) == (None, "disconnected")
+            broker.start()
+            online = until(updates, StatusUpdate)[-1]
+            assert isinstance(online, StatusUpdate)
+            assert (online.online, online.retained) == (True, True), "from the disk of the broker"
+            for update in updates:
+                assert client.standing("gate-3", "door").present("face") is None
+                if isinstance(update, StateUpdate) and update.standing.why_not == "unconfirmed":
+                    break
+            with Talker(broker.port) as back:
+                back.say(f"{P}/status", b"online", retain=True)
+                live = until(updates, StatusUpdate)[-1]
+                assert isinstance(live, StatusUpdate)
+                assert not live.retained
+                assert client.standing("gate-3", "door").present("face") is None
+                back.say(f"{P}/door/state", dumps(encode(state(0))), retain=True)
+                known = next(update for update in updates if isinstance(update, StateUpdate) and update.standing.state)
+                assert known.standing.present("face") is False
+
+
+def test_states_of_an_absence_do_not_flicker_by(broker: Broker, talker: Talker) -> None:
+    """What a session kept is given out as if it came now: seven states within a moment, of which none holds."""
+    talker.say(f"{P}/status", b"online", retain=True)
+    talker.say(f"{P}/door/state", dumps(encode(state(0))), retain=True)
+    with Client("127.0.0.1", broker.port, client_id="lamp", keep_session=True) as client:
+        until(client.updates(SECONDS), StateUpdate)
+    for number in range(7):
+        old = replace(sample(number % 2), ts=timestamp(time.time() - 60 + number))
+        talker.say(f"{P}/door/state", dumps(encode(old)), retain=True)
+    talker.say(f"{P}/door/state", dumps(encode(state(5))), retain=True)
+    with Client("127.0.0.1", broker.port, client_id="lamp", keep_session=True) as client:
+        updates = client.updates(SECONDS)
+        say(talker, "door/result", replace(result(1), ts=timestamp(time.time())))
+        said = []
+        for update in updates:
+            if isinstance(update, StateUpdate):
+                said.append(update.standing.counts)
+            if said and said[-1] is not None and isinstance(update, ResultUpdate):
+                break
+    assert {counts["face"] for counts in said if counts is not None} == {5}
 
 
 def test_a_session_keeps_what_comes_while_we_are_away(broker: Broker, talker: Talker) -> None:
@@ -126,8 +171,20 @@ def test_it_ends_by_itself_and_when_closed(broker: Broker, talker: Talker) -> No
 
 
 def test_nobody_there() -> None:
-    with pytest.raises(EdgeInferError, match="nothing listens on"), Client("127.0.0.1", free_port()):
-        pass
+    with pytest.raises(EdgeInferError, match=r"nothing listens on .*host and port") as caught:
+        Client("127.0.0.1", free_port()).__enter__()
+    assert "mqtt." not in str(caught.value), "a caller of the client has no such keys"
+
+
+def test_a_broker_that_stays_away_is_warned_of_once_a_minute(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    with Client("127.0.0.1", broker.port) as client:
+        broker.stop()
+        for _ in client.updates(4.0):
+            pass
+        with pytest.raises(EdgeInferError, match="nothing listens"):
+            client._connect()
+    warned = [message for message in caplog.messages if "nothing listens" in message]
+    assert len(warned) == 1
 
 
 @pytest.mark.filterwarnings(

@@ -56,6 +56,25 @@ def test_the_document_is_asyncapi() -> None:
         Draft7Validator.check_schema(message["payload"])
 
 
+def test_every_record_of_the_document_has_a_name() -> None:
+    """Generators make classes of them, and called that of an object `AnonymousSchema_274`."""
+    unnamed, named = [], set()
+
+    def look(value: Any, where: str) -> None:
+        if isinstance(value, dict):
+            if "properties" in value and value.get("type") == "object":
+                named.add(value.get("title"))
+                unnamed.extend([] if value.get("title") and value.get("description") else [where])
+            for key, item in value.items():
+                look(item, f"{where}.{key}")
+        for number, item in enumerate(value if isinstance(value, list) else ()):
+            look(item, f"{where}[{number}]")
+
+    look(document()["components"], "components")
+    assert unnamed == []
+    assert {"Result", "DetectedObject", "State", "Answer", "PipelineHealth", "Entity"} <= named
+
+
 def test_what_a_run_says_is_what_the_document_says(house: House) -> None:
     described, heard_kinds = document(), set()
     with Subscriber(house[0].port) as subscriber:

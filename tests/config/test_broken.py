@@ -168,6 +168,8 @@ BROKEN = {
     '  p: {source: dor, model: m} #! pipelines.p.source: did you mean "door"\n',
     "a reserved name": "sources: {s: {kind: synthetic}}\nmodels: {m: {}} #! models.m: file\n"
     "pipelines:\n  health: {source: s, model: m} #! pipelines.health: topic of the device\n",
+    "a reserved name of a model": "models:\n  state: {file: a.tflite} #! models.state: topic of each pipeline\n"
+    "  event: {file: a.tflite} #! models.event: nor result, state\n",
     "a name with a slash": "sources:\n  a/b: {kind: synthetic} #! sources.a/b: letters, digits\n",
     "a label that is not a list": 'pipelines:\n  p:\n    source: s #! pipelines.p.source: no "s"\n    model: m '
     '#! pipelines.p.model: no "m"\n    labels: person #! pipelines.p.labels: [person, dog]\n',

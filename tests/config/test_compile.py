@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,12 +20,13 @@ from edge_infer.codec import decode, dumps, encode, loads
 from edge_infer.config.compile import compile_config
 from edge_infer.config.load import read_document, validate
 from edge_infer.config.places import default_device_id, default_state_dir
-from edge_infer.config.plan import Compiled, InputPlan, ModelPlan, NmsPlan, Plan, SourcePlan
+from edge_infer.config.plan import Compiled, InputPlan, NmsPlan, Plan, SourcePlan
 from edge_infer.config.schema import Config
-from edge_infer.errors import ModelError
+from edge_infer.models.checked_package import CheckedPackage
 from edge_infer.models.probe import Probe
 from edge_infer.models.request import ModelRequest
-from edge_infer.supervisor.compilation import remember
+from edge_infer.models.resolution import Resolution
+from edge_infer.models.tried import Tried
 
 SHIPPED = Path(__file__).parents[2] / "models"
 MODEL = SHIPPED / "face-detect" / "1.0.0"
@@ -429,9 +430,11 @@ def test_kinds_of_other_packages(make: Make, tmp_path: Path, monkeypatch: pytest
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thermal\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[edge_infer.sources]\nthermal = thermal_camera:Thermal\n")
     monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", str(site))  # its code runs in a child
     (source,) = plan_of(make("sources:\n  t: {kind: thermal, channel: 2, fps: 3, rotate: 180}\n")).sources
     assert (source.options, source.fps, source.rotate, source.live) == ({"channel": 2}, 3, 180, True)
     assert source.target == "thermal_camera:Thermal"
+    assert "thermal_camera" not in sys.modules
     path = make("sources:\n  a: {kind: thermal, chanel: 2}\n  b: {kind: thermal, channel: x}\n")
     assert [str(problem) for problem in compile_config(path).problems] == [
         f'{path}:2: sources.a.chanel: is not known here; did you mean "channel"?',
@@ -487,9 +490,9 @@ class Noting(Probe):
         super().__init__()
         self.tried: list[str] = []
 
-    def outcome(self, request: ModelRequest, last: float = math.inf, *, keep: bool = True) -> ModelPlan | ModelError:
+    def _tried(self, request: ModelRequest, checked: CheckedPackage, store: Path | None, seconds: float) -> Resolution:
         self.tried.append(request.name)
-        return super().outcome(request, last, keep=keep)
+        return super()._tried(request, checked, store, seconds)
 
 
 def test_for_a_broken_file_no_model_is_tried_that_serves_as_it_is(make: Make, tmp_path: Path) -> None:
@@ -498,13 +501,71 @@ def test_for_a_broken_file_no_model_is_tried_that_serves_as_it_is(make: Make, tm
             assert compile_config(make(text), store=store, probe=child).plan is None
             return child.tried
 
-    plan = compile_config(make(GOOD), store=True).plan
-    assert plan is not None
-    remember(plan)
+    assert compile_config(make(GOOD), store=True).plan is not None
     broken = f"{GOOD}nonsense: 1\n"
     assert tried(broken) == []
     assert tried(broken, store=False) == ["faces", "packed"]  # who asks whether a file is right hears everything
     assert tried(broken.replace("int8.tflite}", "int8.tflite, labels: [visage]}")) == ["faces"]
     model = tmp_path / "models/face-detect/1.0.0/face_full_range_int8.tflite"
     model.write_bytes(model.read_bytes() + b"\0")
-    assert tried(broken) == ["faces"]
+    assert tried(broken) == []  # its digest is another than the manifest's, which is seen before anybody tries it
+    assert any("its SHA-256 is" in str(each) for each in compile_config(make(broken), store=True).problems)
+
+
+def test_a_model_is_tried_again_once_anything_about_it_is_another(make: Make, tmp_path: Path) -> None:
+    def tried(text: str, *, store: bool = True) -> list[str]:
+        with Noting() as child:
+            assert compile_config(make(text), store=store, probe=child).plan is not None
+            return child.tried
+
+    assert tried(GOOD) == ["faces", "packed"]
+    assert tried(GOOD) == []
+    assert tried(GOOD, store=False) == ["faces", "packed"]
+    manifest = tmp_path / "models/face-detect/1.0.0/manifest.yaml"
+    manifest.write_text(manifest.read_text() + "# another word\n")
+    assert tried(GOOD) == ["faces"]
+    for copy in (tmp_path / "state/blobs").glob("*.tflite"):
+        copy.unlink()
+    assert tried(GOOD) == ["faces"]  # no pipeline has the other one, so that there is no copy of it
+    (tmp_path / "state/tried.json").write_text("{")
+    assert tried(GOOD) == ["faces", "packed"]
+
+
+def test_what_a_pipeline_overrules_in_a_model_does_not_outlast_it(make: Make) -> None:
+    text = GOOD.replace("model: packed}", "model: packed, threshold: 0.93}")
+    overruled, plain = (compile_config(make(each), store=True).plan for each in (text, GOOD))
+    assert overruled is not None
+    assert plain is not None
+    thresholds = [(each.threshold, each.model.threshold) for each in (overruled.pipelines[1], plain.pipelines[1])]
+    assert thresholds[0] == (0.93, 0.93)
+    assert 0.93 not in thresholds[1]
+
+
+@pytest.mark.parametrize("named", ["mqtt.pass", "config.yaml"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_model_names_no_secret_and_no_configuration_as_its_file(
+    make: Make, tmp_path: Path, linked: bool, named: str
+) -> None:
+    """Its first line would be a label, and published."""
+    path = make(GOOD.replace("models:\n", "models:\n  thief: {file: thief.tflite}\n"))
+    shutil.copyfile(MODEL / "face_full_range_int8.tflite", tmp_path / "thief.tflite")
+    if linked:
+        os.link(tmp_path / named, tmp_path / "names.txt")
+    (tmp_path / "thief.yaml").write_text(f"labels: {'names.txt' if linked else named}\n")
+    found = [str(problem) for problem in compile_config(path).problems]
+    assert len(found) == 1
+    assert "is the configuration or a secret of it, and no file of a model" in found[0]
+
+
+def test_an_answer_that_somebody_has_planted_is_not_believed(make: Make, tmp_path: Path) -> None:
+    def labels() -> tuple[str, ...]:
+        plan = compile_config(make(GOOD), store=True).plan
+        assert plan is not None
+        return plan.pipelines[0].model.labels
+
+    assert labels() == ("face",)
+    path = tmp_path / "state/tried.json"
+    tried = decode(Tried, loads(path.read_bytes()))
+    path.write_bytes(dumps(encode(Tried(tuple(replace(each, labels=("the-password",)) for each in tried.plans)))))
+    assert labels() == ("face",)
+    assert b"the-password" not in path.read_bytes()

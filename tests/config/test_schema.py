@@ -55,6 +55,7 @@ SEEN_BY_EDITORS = [
     *("a misspelt section", "a misspelt key", "keys of later work", "numbers out of range", "a port that is none"),
     *("yes is a word", "an unknown kind", "no device", "a key of another kind", "picture sizes", "publish", "masks"),
     *("no source and no model", "a short digest", "a password in an address", "another scheme", "a reserved name"),
+    "a reserved name of a model",
     *("a wildcard in the prefix", "a name with a slash", "a label that is not a list", "a quality of service"),
 ]
 

@@ -251,3 +251,19 @@ def test_a_source_gives_what_the_model_takes(folder: Path, assets: Path) -> None
     plan = compile_config(path).plan
     assert plan is not None
     assert {pipeline.name: pipeline.fps for pipeline in plan.pipelines} == {"f": None, "g": 2, "h": 5}
+
+
+def test_a_source_of_two_values_does_not_fit_a_model_of_one(folder: Path, assets: Path) -> None:
+    shutil.copy(assets / "models" / "hello_world_int8.tflite", folder / "sine.tflite")
+    (folder / "sine.yaml").write_text("task: regression\ninput: {features: raw}\nvalues: [{name: sine}]\n")
+    text = (
+        "models: {sine: {file: sine.tflite}}\n"
+        "sources:\n"
+        "  two: {kind: system, columns: [cpu, memory]}\n"
+        "  one: {kind: system, columns: [cpu]}\n"
+        "pipelines:\n"
+        "  a: {source: two, model: sine}\n"
+        "  b: {source: one, model: sine}\n"
+    )
+    told = 'source "two" gives 2 values at a time and model "sine" takes 1; choose them with the source\'s `columns` or'
+    assert problems(folder, text) == [f"pipelines.a.source: {told} `channels`"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.config.units import format_duration, parse_duration, parse_pixels, parse_size
+from edge_infer.config.units import format_duration, parse_duration, parse_pixels, parse_seconds, parse_size
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,17 @@ from edge_infer.config.units import format_duration, parse_duration, parse_pixel
 )
 def test_durations(written: str | float, seconds: float) -> None:
     assert parse_duration(written) == seconds
+
+
+@pytest.mark.parametrize(("word", "seconds"), [("60", 60), ("0.5", 0.5), ("600", 600), ("5m", 300)])
+def test_durations_on_a_command_line(word: str, seconds: float) -> None:
+    assert parse_seconds(word) == seconds
+
+
+@pytest.mark.parametrize("word", ["", "x", "-5", "1e3", "5 m"])
+def test_what_is_no_duration_on_a_command_line(word: str) -> None:
+    with pytest.raises(ValueError, match="500ms, 10s"):
+        parse_seconds(word)
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,16 @@ def test_the_bench_measures_with_it(library: Path, tmp_path: Path, capsys: pytes
     assert re.search(r"^delegate          1[0-9]% of the operators$", capsys.readouterr().out, re.MULTILINE)
 
 
+def test_the_bench_says_why_the_processor_does_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compiled(tmp_path, "{library: libm.so.6, on_failure: cpu}")
+    quick = ("--seconds", "1", "--rounds", "2", "--frame", "320x240")
+    assert main(["bench", "-c", str(tmp_path / "config.yaml"), *quick]) == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        r"^delegate          the processor does it all: .*libm\.so\.6 is none, it has no", said, re.MULTILINE
+    )
+
+
 def test_options_are_text_and_paths_begin_at_the_configuration(tmp_path: Path) -> None:
     found = compiled(tmp_path, "{library: ./lib.so, on_failure: cpu, options: {a: 1, b: true, c: 007, d: x}}")
     delegate = delegate_of(found)

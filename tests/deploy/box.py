@@ -29,8 +29,9 @@ ENTER = """\
 set -e
 mount -t tmpfs none {work}
 cd {work}
-mkdir checkout
+mkdir checkout python
 mount --bind {root} checkout
+mount --bind {base} python
 for place in {places}; do
     mkdir -p .$place/upper .$place/work
     chmod --reference=$place .$place/upper
@@ -38,6 +39,7 @@ for place in {places}; do
 done
 mkdir -p {root}
 mount --bind checkout {root}
+if [ ! -e {base}/bin ]; then mkdir -p {base}; mount --bind python {base}; fi
 mount -t tmpfs -o mode=755 none /run
 mount -t proc none /proc
 hostname {name}
@@ -85,7 +87,7 @@ class Box:
         (self._folder / f"{self.name}.yaml").write_text(self._config)
         script = ENTER.format(
             work=work, root=ROOT, places=" ".join(PLACES), name=self.name, folder=self._folder, port=self.port,
-            closed=" ".join(map(str, closed())), python=sys.executable, config=DEFAULT_CONFIG,
+            closed=" ".join(map(str, closed())), base=sys.base_prefix, python=sys.executable, config=DEFAULT_CONFIG,
             program=PROGRAM, made=MADE,
         )  # fmt: skip
         with self.log.open("wb") as log:

@@ -141,6 +141,13 @@ def test_a_model_that_is_taken_back_stops_at_the_first_box(fleet: Fleet) -> None
     assert "1.2.0" not in second.history()
 
 
+def test_a_check_after_that_says_what_serves_on_every_box(fleet: Fleet) -> None:
+    done = fleet.run("ansible-playbook roll-out.yaml -e package=packages/face-detect-1.1.0 --check")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"gate-1.*rolled_back.*1\.1\.0.*serves", re.sub(r"\s+", " ", done.stdout)), done.stdout
+    assert re.search(r"ok: \[gate-2\] => msg: .?faces: active, 1\.1\.0", re.sub(r"\s+", " ", done.stdout)), done.stdout
+
+
 def test_a_file_that_is_refused_changes_no_configuration(fleet: Fleet) -> None:
     first, second = fleet.boxes
     config, untouched = first.text("/etc/edge-infer/config.yaml"), second.standing()

@@ -70,17 +70,19 @@ def test_the_configuration_works_until_it_is_edited(image: Path, tmp_path: Path)
     assert done.returncode == 0, done.stdout
 
 
-def test_an_upgrade_keeps_configuration_and_state_and_leaves_one_version(image: Path) -> None:
+def test_an_upgrade_keeps_configuration_state_and_the_version_before(image: Path) -> None:
     config, state = image / "etc/edge-infer/config.yaml", image / "var/lib/edge-infer/kept"
     config.write_text("# mine\n")
     state.write_text("mine")
     manifest = image / "var/lib/edge-infer/models/face-detect/1.0.0/manifest.yaml"
     manifest.write_text(manifest.read_text() + "# seen\n")
-    before = versions(image)
+    (before,) = versions(image)
+    (image / "opt/edge-infer/versions/broken-off").mkdir()  # of an installation that was killed
     done = install("--upgrade", "--root", str(image), "--python", PYTHON)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(versions(image)) == 1
-    assert versions(image) != before
+    now, previous = ((image / "opt/edge-infer" / name).readlink().name for name in ("current", "previous"))
+    assert (previous, now != before) == (before, True)
+    assert versions(image) == sorted((before, now))
     assert (config.read_text(), state.read_text()) == ("# mine\n", "mine")
     assert manifest.read_text().endswith("# seen\n")
     assert edge_infer(image, "--version").returncode == 0

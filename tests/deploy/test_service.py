@@ -45,6 +45,13 @@ operator="runuser -u warden --"
 say 'an operator asks' sh -c "$operator edge-infer status | grep -c 'broker *ok'"
 code 'and examines' $operator edge-infer doctor
 code 'but may not look' $operator edge-infer models list
+code 'nor see' $operator edge-infer cameras --grab clip -o /tmp/clip.png
+usermod --append --groups edge-infer-pictures warden
+code 'in the other group' $operator edge-infer cameras --grab clip -o /tmp/clip.png
+echo "for the operator: $(stat -c %U:%a /tmp/clip.png)"
+say logged sh -c "journalctl -u edge-infer | grep -c 'source clip given to warden'"
+dynamic="setpriv --reuid $(owner /var/lib/edge-infer) --regid edge-infer --clear-groups --"
+code 'a process of its user' $dynamic edge-infer status
 mkdir /tmp/package && cp -r {ROOT}/models/face-detect/1.0.0/* /tmp/package
 sed -i 's/^version: .*/version: 1.0.9/' /tmp/package/manifest.yaml
 code 'root adds a model' edge-infer models add /tmp/package
@@ -73,12 +80,29 @@ code 'with a user of its own' systemctl restart edge-infer
 echo "state: $(stat -c %F:%U:%G /var/lib/edge-infer)"
 before=$(readlink /opt/edge-infer/current)
 mkdir /tmp/broken && cp -r {ROOT}/{{deploy,edge_infer,models,systemd,pyproject.toml,README.md,LICENSE}} /tmp/broken
-echo 'raise SystemExit(9)' >> /tmp/broken/edge_infer/supervisor/daemon.py
-code 'broken upgrade' /tmp/broken/deploy/install --upgrade
+ran=$(process)
+echo 'def broken(:' >> /tmp/broken/edge_infer/readers/process.py
+code 'broken for readers' /tmp/broken/deploy/install --upgrade
+cp {ROOT}/edge_infer/readers/process.py /tmp/broken/edge_infer/readers
+[ $ran = $(process) ] && [ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'nothing was changed: yes'
+echo 'import os; "RUNTIME_DIRECTORY" in os.environ and os._exit(9)' >> /tmp/broken/edge_infer/engine/process.py
+code 'broken in the unit alone' /tmp/broken/deploy/install --upgrade
 say 'after it' systemctl is-active edge-infer
 [ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'the old one serves: yes'
-until_shows 'broker *ok'
+code 'and has outcomes' edge-infer status --wait
+code 'root checks' edge-infer check
+chmod 600 /etc/edge-infer/config.yaml
+code 'what the service cannot read' edge-infer check
+chmod 644 /etc/edge-infer/config.yaml
+code 'root audits' edge-infer privacy --seconds 3
+ls /opt/edge-infer/versions | wc -l
 code upgraded $install --upgrade
+[ "$before" = "$(readlink /opt/edge-infer/previous)" ] && echo 'the one before is kept: yes'
+cp /opt/edge-infer/share/edge-infer.service /opt/edge-infer/previous/share # its own names a user that is gone
+code 'rolled back' $install --rollback
+[ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'the one before serves: yes'
+code 'and back again' $install --rollback
+ls /opt/edge-infer/versions | wc -l
 say 'after it' systemctl is-active edge-infer
 until_shows 'broker *ok'
 say connected sh -c "edge-infer status | grep -c 'broker *ok'"
@@ -94,7 +118,7 @@ say 'last word' sh -c "mosquitto_sub -p @PORT@ -t '+/+/status' -C 1 -W 20"
 code removed $install --remove --purge
 say 'after it' systemctl is-active edge-infer
 ls -d /opt/edge-infer /etc/edge-infer /var/lib/{{,private/}}edge-infer /usr/local/bin/edge-infer 2>/dev/null
-getent group edge-infer
+getent group edge-infer edge-infer-pictures
 """
 EXPECTED = """\
 installed: 0
@@ -112,6 +136,11 @@ examined: 0
 an operator asks: 1
 and examines: 0
 but may not look: 3
+nor see: 1
+in the other group: 0
+for the operator: warden:600
+logged: 1
+a process of its user: 1
 root adds a model: 0
 for the service: yes
 restarted with a credential: 0
@@ -119,10 +148,22 @@ connected: 1
 restarted: active
 with a user of its own: 0
 state: directory:edge-infer:edge-infer
-broken upgrade: 1
+broken for readers: 1
+nothing was changed: yes
+broken in the unit alone: 1
 after it: active
 the old one serves: yes
+and has outcomes: 0
+root checks: 0
+what the service cannot read: 2
+root audits: 0
+1
 upgraded: 0
+the one before is kept: yes
+rolled back: 0
+the one before serves: yes
+and back again: 0
+2
 after it: active
 connected: 1
 state: private/edge-infer
@@ -140,6 +181,6 @@ after it: inactive
 def test_the_life_of_the_service(tmp_path: Path) -> None:
     users = passwords(tmp_path, edge="of the broker")
     with Broker(tmp_path, f"password_file {users}", "allow_anonymous true") as broker:
-        output = run_under_systemd(tmp_path, SCRIPT.replace("@PORT@", str(broker.port)), 600.0)
+        output = run_under_systemd(tmp_path, SCRIPT.replace("@PORT@", str(broker.port)), 900.0)
     log = tmp_path / "shared/log"
     assert output == EXPECTED, output + log.read_text()

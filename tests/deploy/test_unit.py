@@ -61,6 +61,8 @@ def test_it_says_what_the_daemon_relies_on() -> None:
     assert settings["Restart"] == "always"
     assert settings["StartLimitIntervalSec"] == "0"
     assert settings["ExecReload"].split()[1] == "reload"
+    assert settings["ExecReload"].startswith("!"), "the daemon does not answer processes of its user that it cannot see"
+    assert settings["PrivateUsers"] == "identity", "otherwise everybody who asks is nobody"
     assert settings["DynamicUser"] == "yes"
     assert settings["User"] != settings["Group"], "a group of this name is there, so a user of it would have to be"
     assert settings["StateDirectory"] == settings["RuntimeDirectory"] == "edge-infer"

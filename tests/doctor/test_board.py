@@ -63,6 +63,13 @@ def test_a_clock_that_nobody_keeps_is_told(tmp_path: Path, synced: bool | None, 
     assert text in found.fact
 
 
+def test_a_time_service_is_started_where_there_is_one_and_else_installed(tmp_path: Path) -> None:
+    assert board.clock(tmp_path, False).remedy == "install a time service: sudo apt install systemd-timesyncd"
+    (tmp_path / "usr/sbin").mkdir(parents=True)
+    (tmp_path / "usr/sbin/chronyd").touch()
+    assert board.clock(tmp_path, False).remedy == "start a time service: timedatectl set-ntp true"
+
+
 def test_a_battery_clock_and_a_time_service_are_seen(tmp_path: Path) -> None:
     (tmp_path / "sys/class/rtc/rtc0").mkdir(parents=True)
     (tmp_path / "run/systemd/timesync").mkdir(parents=True)

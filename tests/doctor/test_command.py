@@ -104,3 +104,23 @@ def test_without_all_of_proc_it_says_why_models_crawl(tmp_path: Path) -> None:
     assert "ProcSubset=pid" in found["processor"]["remedy"]
     assert found["runtime"]["level"] == "warn"
     assert "brings nothing" in found["runtime"]["fact"]
+
+
+def test_a_container_without_another_user_is_told(tmp_path: Path) -> None:
+    words = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        sys.executable,
+        "-m",
+        "edge_infer",
+        "doctor",
+        "--json",
+        "--sandbox",
+    ]
+    if subprocess.run([*words[:3], "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this system allows no user namespace")
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
+    found = json.loads(done.stdout.splitlines()[0])
+    assert (found["what"], found["level"]) == ("user", "warn"), done.stderr
+    assert "models run as uid 0, without capabilities" in found["fact"]

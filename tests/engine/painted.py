@@ -78,6 +78,7 @@ class Stage:
     seconds: float
     noise: float = 4.0
     lights: tuple[float, ...] = ()
+    fps: float = FPS
 
     def truth(self, moment: float) -> list[Box | None]:
         """Where each actor is."""
@@ -124,7 +125,7 @@ class Painted:
 
     def read(self) -> Picture | None:
         """The next frame."""
-        moment = self._number / FPS
+        moment = self._number / self._stage.fps
         if moment >= self._stage.seconds:
             return None
         self._number += 1

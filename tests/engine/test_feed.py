@@ -199,3 +199,15 @@ def test_a_capture_that_fails_in_a_way_that_it_should_not_is_told() -> None:
     feed.start(Broken())
     eventually(lambda: "unexpected IndexError: no such thing" in str(feed.health().error), "what has happened")
     feed.close()
+
+
+def test_a_source_that_comes_back_is_logged_as_its_loss_was(caplog: pytest.LogCaptureFixture) -> None:
+    feed = Feed(PLAN)
+    with caplog.at_level("INFO"):
+        feed.offer(1, lambda: frame(1))
+        feed.trouble("it cannot be reached")
+        feed.trouble("it cannot be reached")
+        feed.offer(2, lambda: frame(2))
+        feed.offer(3, lambda: frame(3))
+    assert caplog.messages == ["source cam: it cannot be reached", "source cam is back after 0 s"]
+    feed.close()

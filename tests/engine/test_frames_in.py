@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -26,7 +27,7 @@ from edge_infer.messages import MOST, PipelineHealth
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.slots import TO_READER, SlotWriter, make_memory
 from edge_infer.readers.sources import Picture
-from edge_infer.rooms import FrameFormat, FrameReady, ReaderReport
+from edge_infer.rooms import FrameFormat, FrameReady, ReaderReport, ReaderTrouble
 from tests.broker import eventually
 
 Capturing: TypeAlias = tuple[Feed, Cursor, SlotWriter, Channel]
@@ -41,7 +42,7 @@ def picture(value: int, height: int = 48) -> Picture:
 def ends() -> Iterator[tuple[Channel, Channel]]:
     """The reader's end and the engine's."""
     left, right = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-    reader, engine = Channel(left, TO_READER), Channel(right, FROM_READER)
+    reader, engine = Channel(left, TO_READER), Channel(right, FROM_READER, files=True)
     yield reader, engine
     reader.close()
     engine.close()
@@ -122,6 +123,30 @@ def test_nothing_that_a_reader_says_ends_the_capture_or_gets_into_a_report(
     taken = feed.next(cursor, 5.0)
     assert isinstance(taken, Frame)
     assert (taken.pixels == 8).all()
+
+
+def test_a_memory_that_a_board_does_not_have_is_not_taken(
+    ends: tuple[Channel, Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a hole, which costs its maker nothing, and whoever reads it all of its bytes."""
+    reader, engine = ends
+    receiver = FrameReceiver(engine)
+    receiver.wait(0.0)
+    writer = SlotWriter(reader, Orientation())
+    writer.write(picture(7))
+    assert isinstance(receiver.receive(1.0), FrameReady)
+    huge = FrameFormat(99, 4, 16384, 16384, "bgr")
+    file = os.memfd_create("hole", os.MFD_ALLOW_SEALING)
+    os.ftruncate(file, 4 * 3 * 16384**2)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    for wanted in (huge, FrameFormat(99, 3, 4000, 4000, "bgr")):
+        reader.send(wanted, files=(file,))
+        told = receiver.receive(1.0)
+        assert isinstance(told, ReaderTrouble)
+        assert f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels are too large" in told.text
+        assert "MiB for those of one source; let it give smaller ones" in told.text
+        monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1 << 15}.__getitem__)  # 128 MiB
+    os.close(file)
 
 
 def test_a_reader_that_counts_wildly_stays_within_what_a_report_can_hold(ends: tuple[Channel, Channel]) -> None:

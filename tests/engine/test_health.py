@@ -24,6 +24,17 @@ def test_a_source_is_lost_after_five_seconds_without_a_frame() -> None:
     assert watch.blocked(last + 5.1) == "source_lost"
 
 
+def test_a_signal_has_its_samples_a_second_and_pictures_have_none() -> None:
+    watch = SourceWatch(0.0)
+    for number in range(200):
+        watch.frame(number / 10, samples=8 if number % 2 else 12)
+    health = watch.health(20.0)
+    assert (health.fps, health.rate) == (10.0, pytest.approx(100.0, rel=0.01))
+    assert watch.health(60.0).rate is ABSENT
+    fed(pictures := SourceWatch(0.0), 0.0, 20, 0.1)
+    assert (pictures.health(2.0).fps, pictures.health(2.0).rate) == (10.0, ABSENT)
+
+
 def test_a_slow_source_is_lost_after_ten_of_its_intervals() -> None:
     watch = SourceWatch(0.0)
     last = fed(watch, 0.0, 60, 4.0)

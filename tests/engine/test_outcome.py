@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_infer.codec import ABSENT, decode, dumps, encode, loads
+from edge_infer.config.plan import TrackPlan, ZonePlan
+from edge_infer.config.state_size import MARKS, MAX_STATE_BYTES
+from edge_infer.engine.analyse.followed import Followed
 from edge_infer.engine.cascade.sighting import Sighted
 from edge_infer.engine.frame import Frame
-from edge_infer.engine.outcome import LARGEST_STATE, MARKS, Composer, Outcome
+from edge_infer.engine.outcome import Composer, Outcome
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.classification import Classification, Scored
 from edge_infer.engine.tasks.detection import Detections, Found
@@ -18,6 +21,8 @@ from edge_infer.messages import Result, State, Task
 from tests.engine.plans import pipeline
 
 FRAME = Frame(np.zeros((100, 200, 3), np.uint8), "bgr", 1_700_000_000.25, 50.0, 1)
+
+AREA = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))
 
 
 def outcome(findings: Findings, task: Task = "detection", max_payload: int = 1024) -> Outcome:
@@ -97,7 +102,7 @@ def test_payloads_keep_to_the_limit_and_the_schema(labels: list[str], most: int,
     assert isinstance(result.objects, tuple)
     assert len(result.objects) + (0 if result.more is ABSENT else result.more) == len(labels)  # type: ignore[operator]
     state = dumps(encode(made.state()))
-    assert len(state) + MARKS <= LARGEST_STATE
+    assert len(state) + MARKS <= MAX_STATE_BYTES
     assert decode(State, loads(state)) == made.state()
 
 
@@ -118,6 +123,33 @@ def test_fractions_are_fractions(boxes: list[tuple[float, float, float, float]])
     result = outcome(found, max_payload=5000).result(1)
     assert isinstance(result.objects, tuple)
     assert all(0 <= side <= 1 and side == round(side, 4) for item in result.objects for side in item.box)
+
+
+def test_labels_of_the_configuration_are_there_with_zero_and_so_are_those_of_zones() -> None:
+    """A gauge on `counts.cat` has a number to show, and not nothing at all."""
+    areas = (ZonePlan("drive", AREA), ZonePlan("gate", AREA, ("dog",)))
+    plan = pipeline(labels=("dog", "cat"), track=TrackPlan(), zones=areas)
+    composer = Composer(plan, "9f2c1a")
+    nobody = Followed(objects(), (), (("drive", ()), ("gate", ())), ())
+    state = composer(nobody, FRAME, 50.0).state()
+    assert (state.counts, state.zones) == ({"cat": 0, "dog": 0}, {"drive": {"cat": 0, "dog": 0}, "gate": {"dog": 0}})
+    one = Followed(objects(), (("dog", 2),), (("drive", (("dog", 1),)), ("gate", ())), ())
+    state = composer(one, FRAME, 50.0).state()
+    assert (state.counts, state.zones) == ({"cat": 0, "dog": 2}, {"drive": {"cat": 0, "dog": 1}, "gate": {"dog": 0}})
+    assert Composer(pipeline(labels=("cat",)), "9f2c1a")(objects(), FRAME, 50.0).state().counts == {"cat": 0}
+    assert Composer(pipeline(), "9f2c1a")(objects(), FRAME, 50.0).state().counts == {}
+    assert composer(nobody, FRAME, 50.0).essence == ((), (("drive", ()), ("gate", ()))), "zeros are no news"
+
+
+def test_ids_stand_beside_the_counts_where_they_find_room() -> None:
+    composer = Composer(pipeline(track=TrackPlan()), "9f2c1a")
+    few = Followed(objects(), (("cat", 2), ("dog", 1)), (), (), ids=(("cat", (4, 9)), ("dog", (7,))))
+    state = composer(few, FRAME, 50.0).state()
+    assert state.ids == {"cat": (4, 9), "dog": (7,)}
+    assert set(state.words()) == {"cat", "dog"}
+    many = Followed(objects(), (("cat", 200),), (), (), ids=(("cat", tuple(range(100000, 100200))),))
+    state = composer(many, FRAME, 50.0).state()
+    assert (state.counts, state.ids, state.more) == ({"cat": 200}, ABSENT, ABSENT)
 
 
 def test_state_of_many_labels_keeps_the_most_frequent() -> None:

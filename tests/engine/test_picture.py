@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -82,3 +84,16 @@ def test_a_pipe_that_nobody_writes_into_is_no_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "door.png")
     with pytest.raises(InputError, match="is a pipe"):
         read_picture(str(tmp_path / "door.png"))
+
+
+def test_libraries_print_nothing_about_a_damaged_picture(tmp_path: Path) -> None:
+    """They would in each round of a folder that is shown again and again."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for ending in (".png", ".jpg", ".tiff", ".webp"):
+        whole = cv2.imencode(ending, noise)[1].tobytes()
+        for cut in (40, len(whole) // 2):
+            (tmp_path / f"{cut}{ending}").write_bytes(whole[:cut])
+    code = "import sys; from edge_infer.engine.picture import decode_picture; from pathlib import Path\n"
+    code += "for path in Path(sys.argv[1]).iterdir(): decode_picture(path.read_bytes())"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

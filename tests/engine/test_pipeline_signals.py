@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,25 @@ def source(kind: str, **options: Any) -> SourcePlan:
 
 def results(records: list[Any]) -> list[Any]:
     return [record.message for record in records if isinstance(record, Handover)]
+
+
+def test_what_a_sensor_sent_before_it_fell_silent_still_counts(
+    ends: tuple[Outlet, Channel], assets: Path, tmp_path: Path
+) -> None:
+    """The pipeline works off a burst for longer than the source may be silent."""
+    outlet, channel = ends
+    feed = Stream(replace(source("mqtt", topic="x"), live=True))
+    pipeline, records = Worker(plan(assets, tmp_path, SINE), feed, outlet), list[Any]()
+    for number in range(1, 21):
+        item = Samples(np.full((1, 1), number / 4, np.float32), 1.0, time.time(), time.monotonic(), number)
+        feed.offer(number, lambda item=item: item)  # type: ignore[misc]
+    eventually(lambda: feed.blocked() == "source_lost", "silence", 20)
+    pipeline.start()
+    eventually(lambda: "source_lost" in reasons(heard(channel, records)), "word of the silence", 20)
+    eventually(lambda: len(results(heard(channel, records))) == 20, "every reading", 20)
+    pipeline.close()
+    feed.close()
+    assert reasons(records)[-1] == "source_lost"
 
 
 def test_every_window_of_a_recording_becomes_a_result(

@@ -65,3 +65,12 @@ def test_after_a_reset_the_same_outcome_is_news() -> None:
     assert not publication.result_due(ONE, 2.0)
     publication.reset()
     assert publication.result_due(ONE, 3.0)
+
+
+def test_between_slow_frames_the_state_is_said_again_once_a_minute() -> None:
+    publication = Publication(PLAN)
+    assert not publication.state_again(1000.0), "nothing was said yet"
+    assert publication.state_due(ONE, 1000.0)
+    assert [now for now in range(1000, 1290) if publication.state_again(float(now))] == [1060, 1120, 1180, 1240]
+    assert not publication.state_due(ONE, 1290.0)
+    assert publication.state_due(NONE, 1290.0)

@@ -30,6 +30,11 @@ def samples(number: int) -> Samples:
     return Samples(np.full((4, 2), number, np.float32), 100.0, 0.0, time.monotonic(), number)
 
 
+def old(number: int) -> Samples:
+    """One a second."""
+    return Samples(np.full((4, 2), number, np.float32), 4.0, 0.0, float(number), number)
+
+
 def offer(feed: Feed, *numbers: int) -> None:
     for number in numbers:
         feed.offer(number, lambda number=number: samples(number))  # type: ignore[misc]
@@ -50,13 +55,25 @@ def test_every_pipeline_gets_everything_in_order() -> None:
     assert not feed.rest(cursors[0])
 
 
-def test_a_pipeline_that_falls_behind_begins_anew_and_knows_it() -> None:
+def test_a_pipeline_that_falls_behind_begins_anew_and_knows_it(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told once, and counted."""
     feed = Stream(SIGNAL)
     slow = feed.attach()
-    offer(feed, *range(1, MOST + 3))
+    for number in range(1, 2 * MOST + 3):
+        feed.offer(number, lambda number=number: old(number))  # type: ignore[misc]
     taken = drain(feed, slow)
-    assert [(item.number, item.gap) for item in taken] == [(MOST + 1, True), (MOST + 2, False)]
-    assert slow.dropped == MOST
+    assert [(item.number, item.gap) for item in taken] == [(2 * MOST + 1, True), (2 * MOST + 2, False)]
+    assert slow.dropped == 2 * MOST
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"left out: readings of source mic for which a pipeline was too slow ({MOST} so far)"]
+
+
+def test_a_burst_waits_for_a_pipeline() -> None:
+    feed = Stream(SIGNAL)
+    slow = feed.attach()
+    offer(feed, *range(1, 20_001))
+    assert [item.number for item in drain(feed, slow)] == list(range(1, 20_001))
+    assert slow.dropped == 0
 
 
 def test_a_reader_of_long_stretches_does_not_fill_the_memory() -> None:
@@ -130,12 +147,18 @@ def test_what_a_reader_says_arrives_as_it_was(way: tuple[int, StreamWriter]) -> 
     feed.close()
 
 
-def test_a_reader_that_is_not_heard_drops_and_the_gap_shows(way: tuple[int, StreamWriter]) -> None:
+def test_a_reader_that_is_not_heard_drops_and_the_gap_shows(
+    way: tuple[int, StreamWriter], caplog: pytest.LogCaptureFixture
+) -> None:
     fd, writer = way
     block = Block(np.zeros((2_000, 1), np.float32), 16_000.0, 0.0, 0.0)
     sent = 0
     while writer.write(block):
         sent += 1
+    assert not writer.write(block)
+    assert [record.getMessage() for record in caplog.records] == [
+        "left out: readings that the engine had no room for (1 so far)"
+    ]
     feed = make_feed(SIGNAL)
     cursor = feed.attach()
     feed.start(reader_capture(SIGNAL, fd))
@@ -145,6 +168,7 @@ def test_a_reader_that_is_not_heard_drops_and_the_gap_shows(way: tuple[int, Stre
     eventually(lambda: taken.extend(drain(feed, cursor)) or len(taken) == sent + 1, "the rest")
     assert [item.gap for item in taken] == [False] * sent + [True]
     assert taken[-1].number == writer.frames
+    assert cursor.dropped == writer.frames - sent - 1
     feed.close()
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
+import pytest
+
+from edge_infer.config.plan import EventsPlan, PipelinePlan, TrackPlan
 from edge_infer.engine.analyse.decisions import Decisions
 from edge_infer.engine.why import answer
 from edge_infer.rooms import WhyQuestion
@@ -47,6 +51,26 @@ def test_a_pipeline_or_label_that_is_not_there_is_named() -> None:
         "has no label 'cta'; did you mean \"cat\"?"
         in answer(WhyQuestion(now + 1, now + 1, None, "cta"), {"yard": (PLAN, record())}).notes[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("plan", "note"),
+    [
+        (PLAN, "no events without track: true, and what stays below the threshold of 0.5 is not remembered"),
+        (pipeline(track=TrackPlan()), "no events with events: false, and what stays below the threshold of 0.5"),
+        (pipeline("classification"), "no events with events: false, and what"),
+        (pipeline("anomaly", ()), "no events with events: false"),
+        (pipeline("regression", ()), "there are no events of this task"),
+    ],
+)
+def test_a_pipeline_without_events_says_so_once_it_has_nothing_else_to_say(plan: PipelinePlan, note: str) -> None:
+    now = time.time()
+    question = WhyQuestion(now + 1, now + 60)
+    (said,) = answer(question, {"yard": (plan, record())}).notes
+    assert note in said
+    assert answer(question, {"yard": (plan, record(now + 2))}).notes == ()
+    assert note in answer(replace(question, pipeline="yard"), {"yard": (plan, record(now + 2))}).notes[0]
+    assert answer(question, {"yard": (replace(plan, events=EventsPlan()), record())}).notes == ()
 
 
 def test_a_decision_of_another_day_has_its_date() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_infer.channel import Channel
-from edge_infer.config.plan import DecoderPlan, PipelinePlan, SourcePlan
+from edge_infer.codec import ABSENT
+from edge_infer.config.plan import DecoderPlan, EventsPlan, PipelinePlan, SourcePlan, TrackPlan
 from edge_infer.engine.capture import local_capture
 from edge_infer.engine.decoders.blazeface import BlazeFace
 from edge_infer.engine.feed import Cursor, Feed
@@ -23,11 +25,12 @@ from edge_infer.engine.frame import Frame
 from edge_infer.engine.health import LOST_AFTER
 from edge_infer.engine.outlet import Outlet
 from edge_infer.engine.records import Candidates
+from edge_infer.engine.why import answer
 from edge_infer.engine.worker import Worker
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve
 from edge_infer.readers.sources import source_target
-from edge_infer.rooms import Handover, StateUpdate
+from edge_infer.rooms import Handover, StateUpdate, WhyQuestion
 from tests.broker import eventually
 from tests.running import MODEL
 
@@ -103,6 +106,35 @@ def heard(channel: Channel, records: list[Any]) -> list[Any]:
 
 def reasons(records: list[Any]) -> list[object]:
     return [record.state.reason for record in records if isinstance(record, StateUpdate)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"publish": "change"}, ["told in a result", "labels and counts are as in the last one; heartbeat is 60 s"]),
+        ({"publish": "every"}, ["told in a result"]),
+        ({"publish": "interval", "interval": 900.0}, ["told in a result", "no result: publish is {interval: 900s}"]),
+        ({"publish": "off"}, ["in the state, in no result: publish is off"]),
+        ({"publish": "off", "events": EventsPlan(), "track": TrackPlan()}, ["appear: told"]),
+    ],
+)
+def test_why_a_result_was_not_published(
+    ends: tuple[Outlet, Channel], tmp_path: Path, settings: dict[str, Any], said: list[str]
+) -> None:
+    outlet, channel = ends
+    records: list[Any] = []
+    for number in range(8):
+        shutil.copyfile(MODEL.parent / "golden" / "astronaut.png", tmp_path / f"{number}.png")
+    feed = Feed(SourcePlan("cam", "images", source_target("images"), live=False, network=False,
+                           options={"path": str(tmp_path)}))  # fmt: skip
+    pipeline = Worker(replace(pipeline_plan(), **settings), feed, outlet)
+    pipeline.start()
+    feed.start(local_capture(feed.plan))
+    eventually(lambda: "source_ended" in reasons(heard(channel, records)), "end of the source", 20)
+    told = answer(WhyQuestion(0.0, time.time() + 60.0), {"door": (pipeline.plan, pipeline.decisions)}).lines
+    pipeline.close()
+    feed.close()
+    assert [any(text in line and " face 0.9" in line for text in said) for line in told] == [True] * len(said), told
 
 
 def test_a_fault_in_a_decoder_makes_the_state_null_and_passes(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
@@ -238,3 +270,25 @@ def test_a_long_reason_fits_the_wire(ends: tuple[Outlet, Channel], tmp_path: Pat
     reason = pipeline.running().why
     pipeline.close()
     assert 0 < len(reason) <= 500
+
+
+def test_a_state_holds_on_between_slow_frames_and_says_so(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+    """One picture in five minutes: what is known is said again with the time, so that nobody takes it for old."""
+    outlet, channel = ends
+    feed, records = images(tmp_path, 2, every=300.0, realtime=True), list[Any]()
+    pipeline = Worker(replace(pipeline_plan(), heartbeat=0.2), feed, outlet)
+    pipeline.start()
+    feed.start(local_capture(feed.plan))
+
+    def known() -> list[Any]:
+        found = [record for record in heard(channel, records) if isinstance(record, StateUpdate)]
+        return [record for record in found if record.state.reason is ABSENT]
+
+    eventually(lambda: len(known()) >= 3, "the same state three times", 30)
+    pipeline.close()
+    feed.close()
+    said = known()
+    assert outlet.numbered("door") == 1, "there was one frame"
+    assert {str(record.state.counts) for record in said} == {"{}"}
+    assert sorted({record.state.ts for record in said}) == [record.state.ts for record in said]
+    assert [record.at for record in said] == sorted(record.at for record in said)

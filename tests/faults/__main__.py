@@ -7,6 +7,8 @@ For ``models`` N counts mutants, a sixteenth of which go through a running daemo
 where ``EDGE_INFER_ASSETS`` says; ``--python`` is another Python, with another runtime, to judge them with.
 For ``delivery`` N is the percentage of the full numbers (100: some fifty minutes; the lines say what was scaled); where
 it is goes to standard error.
+For ``states`` N counts rounds of five things that happen at three frame rates, and power cuts; its parts are ``false``
+and ``stale``.
 """
 
 from __future__ import annotations
@@ -16,30 +18,38 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults import delivery, hostile, mutated, privacy, rooms, soak, swap, walls
+from tests.faults import cameras, delivery, hostile, mutated, privacy, rooms, soak, states, swap, walls
 
 
 def main() -> int:
     """Prints one line a fault; 1 when a promise was broken."""
     parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
-    parser.add_argument("what", choices=["rooms", "soak", "swap", "hostile", "models", "delivery", "privacy"])
+    parser.add_argument(
+        "what",
+        choices=["rooms", "cameras", "soak", "swap", "hostile", "models", "delivery", "privacy", "states"],
+    )
     parser.add_argument(
         "--repeat",
         type=int,
-        help="repetitions of each fault; default: 20, swap 200, hostile 10000, models 1000, delivery 100, privacy 600",
+        help="repetitions of each fault; default: 20, cameras 10, swap 200, hostile 10000, models 1000, delivery 100, "
+        "privacy 600, states 10",
     )
-    names = [each.__name__ for each in swap.FAULTS] + [part.name for part in delivery.parts(1.0)]
-    parser.add_argument("--only", choices=names, help="one part of swap or of delivery")
+    names = [each.__name__ for each in swap.FAULTS] + [part.name for part in delivery.parts(1.0)] + [*states.PARTS]
+    parser.add_argument("--only", choices=names, help="one part of swap, delivery or states")
     parser.add_argument("--python", help="of models: a Python that has the packages of this one, and tflite-runtime")
     args = parser.parse_args()
     if args.what == "models":
         return mutated.main(args.repeat or 1000, args.python)
+    if args.what == "states":
+        return _states(args.repeat or 10, args.only)
     if args.what == "privacy":
         return _privacy(args.repeat or 600)
     if args.what == "swap":
         return _swap(args.repeat or 200, args.only)
     if args.what == "hostile":
         return _hostile(args.repeat or 10_000)
+    if args.what == "cameras":
+        return _cameras(args.repeat or 10)
     if args.what == "delivery":
         return _delivery(args.repeat or 100, args.only)
     return _soak(args.repeat or 20) if args.what == "soak" else _rooms(args.repeat or 20)
@@ -55,6 +65,11 @@ def _privacy(seconds: int) -> int:
         price = walls.price(Path(folder) / "price", max(20, seconds // 20))
     print(price)
     return 0 if all(finding.kept is not False for finding in findings) and price.ratio >= walls.LEAST else 1
+
+
+def _states(repeat: int, only: str | None) -> int:
+    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+        return states.main(Path(folder), repeat, only)
 
 
 def _swap(repeat: int, only: str | None) -> int:
@@ -88,6 +103,16 @@ def _rooms(repeat: int) -> int:
     with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
         for fault in rooms.FAULTS:
             figure = fault(Path(folder) / fault.__name__, repeat)
+            print(figure, flush=True)
+            kept &= max(figure.seconds) <= figure.promised
+    return 0 if kept else 1
+
+
+def _cameras(repeat: int) -> int:
+    print(rooms.HEADER, flush=True)
+    kept = True
+    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+        for figure in cameras.every_camera(Path(folder), repeat):
             print(figure, flush=True)
             kept &= max(figure.seconds) <= figure.promised
     return 0 if kept else 1

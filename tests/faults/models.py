@@ -140,15 +140,17 @@ def put_sound(folder: Path, assets: Path | None) -> None:
         package.mkdir()
         assert assets is not None
         shutil.copyfile(assets / "models" / offer.file, package / offer.file)
+        assert offer.listed.example is not None
         picture = offer.listed.example.input
         shutil.copyfile(assets / "images" / picture, package / picture)
-        (package / "manifest.yaml").write_text(offer.manifest(), encoding="utf-8")
+        manifest = str(offer.manifest())
+        (package / "manifest.yaml").write_text(manifest, encoding="utf-8")
         with Comparer([package / picture]) as comparer:
             found = comparer.findings(package, SOUND)
         assert found
         expect = [{"label": label, "score": round(score, 4)} for label, score, _ in found[0]]
         text = yaml.safe_dump({"golden": [{"input": picture, "expect": expect}]})
-        (package / "manifest.yaml").write_text(offer.manifest() + text, encoding="utf-8")
+        (package / "manifest.yaml").write_text(manifest + text, encoding="utf-8")
 
 
 def write_packages(folder: Path, repeat: int) -> Iterator[Path]:

@@ -23,7 +23,7 @@ from edge_infer.privacy.capture import Capture, bring_up_loopback
 from edge_infer.privacy.search import Search, leaks
 from tests import broker
 from tests.broker import Subscriber, free_port
-from tests.running import MODEL, ROOT, Daemon
+from tests.running import MODEL, PYTHON, ROOT, Daemon
 
 OUTER, INNER = "10.77.0.1", "10.77.0.2"
 WIDTH, HEIGHT = 640, 480
@@ -33,7 +33,7 @@ mqtt: {{{{host: {OUTER}, port: {{port}}}}}}
 models:
   faces: {{{{file: {MODEL}}}}}
 sources:
-  cam: {{{{kind: exec, command: [{sys.executable}, {{camera}}, {{pattern}}], size: {WIDTH}x{HEIGHT}, format: rgb24}}}}
+  cam: {{{{kind: exec, command: [{PYTHON}, {{camera}}, {{pattern}}], size: {WIDTH}x{HEIGHT}, format: rgb24}}}}
 pipelines:
   faces: {{{{source: cam, model: faces, publish: every, fps: 10}}}}
 """

@@ -15,7 +15,7 @@ from typing import Final
 
 import cv2
 
-from edge_infer.channel import Channel
+from edge_infer.channel import MAX_RESULT_BYTES, Channel
 from edge_infer.config.plan import PipelinePlan, ShadowPlan, SourcePlan
 from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Frame
@@ -117,7 +117,7 @@ def _running() -> Iterator[_Turns]:
     """A pipeline that takes frames as fast as it can, and whose results nobody waits for."""
     with ExitStack() as stack:
         left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateUpdate))
+        ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateUpdate), MAX_RESULT_BYTES)
         stack.callback(ours.close)
         stack.callback(theirs.close)
         feed = Feed(SourcePlan("cam", "video", "none:None", live=False, network=False, options={}))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.broker import eventually
 from tests.faults.rooms import P, after, serving
-from tests.running import Daemon, alive, config
+from tests.running import PYTHON, Daemon, alive, config
 
 CAMERA = (
     "import sys, time\nn = 0\nwhile True:\n n += 1\n sys.stdout.buffer.write(bytes([n % 256]) * (64 * 48 * 3))\n"
@@ -92,7 +91,7 @@ def _two_sources(folder: Path, port: int, number: int) -> str:
     camera = folder / "camera.py"
     camera.write_text(CAMERA)
     live = (
-        f"live: {{kind: exec, command: [{sys.executable}, {camera}, '{number}'], size: 64x48, format: rgb24}}\n"
+        f"live: {{kind: exec, command: [{PYTHON}, {camera}, '{number}'], size: 64x48, format: rgb24}}\n"
         f"  drawn: {{kind: synthetic, size: 64x48, seed: {number}}}"
     )
     text = config(port).replace("sources:\n", f"sources:\n  {live}\n")

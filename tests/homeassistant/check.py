@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from edge_infer.messages import Event
+from edge_infer.messages import Event, timestamp
 from edge_infer.publisher.discovery import object_id
 from edge_infer.rooms import ApplyPlan
-from tests.broker import Broker, eventually, free_port
+from tests.broker import Broker, Subscriber, Talker, eventually, free_port
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, TS, P, engine_report, mqtt_plan
 from tests.publisher.tasks import ODD, SAID, every_task, said
@@ -215,6 +216,32 @@ def test_home_assistant_starts_again(tmp_path: Path, broker: Broker, room: Room)
             home.ask("reload")
             home.wait(lambda shown: shown.get("p.people.count.person") == "2", "count after a reload")
             assert home.complaints() == []
+
+
+def test_what_a_broker_has_on_its_disk(tmp_path: Path, broker: Broker, home: HomeAssistant, room: Room) -> None:
+    """After a power cut of the whole house the broker says "online", and what was so before."""
+    room.start(every_task(mqtt_plan(broker.port), "people", state_dir=str(tmp_path)))
+    room.tell(engine_report())
+    room.say(said("people", {"person": 2}))
+    home.wait(lambda shown: shown.get("p.people.count.person") == "2", "count")
+    with Subscriber(broker.port) as heard:
+        before = {topic: heard.wait(f"{P}/{topic}").value for topic in ("health", "people/state")}
+    room.kill()
+    home.wait(lambda shown: set(shown.values()) == {"unavailable"}, "unavailable device")
+    with Talker(broker.port) as disk:
+
+        def say(topic: str, ago: float) -> None:
+            found = {**before[topic], "ts": timestamp(time.time() - ago)}
+            found.pop("clock", None)
+            disk.say(f"{P}/{topic}", json.dumps(found).encode(), retain=True)
+
+        say("health", 100)
+        disk.say(f"{P}/status", b"online", retain=True)
+        say("people/state", 100)
+        time.sleep(2)
+        assert set(home.shows().values()) == {"unavailable"}
+        say("health", 0)
+        home.wait(lambda shown: shown.get("p.people.count.person") == "2", "count again")
 
 
 def test_a_daemon_that_dies(tmp_path: Path, broker: Broker, home: HomeAssistant) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -41,6 +42,7 @@ def faults(topic: str, payload: Mapping[str, Any]) -> list[str]:
     found += [f"key {key}" for key in payload.keys() - OF_DEVICE]
     found += [f"dev.{key}" for key in payload["dev"].keys() - OF_DEV] + ([] if payload["dev"]["ids"] else ["dev.ids"])
     found += [f"o.{key}" for key in payload["o"].keys() - OF_ORIGIN] + ([] if payload["o"]["name"] else ["o.name"])
+    found += of_availability(payload)
     for key, entity in payload["cmps"].items():
         found += [f"{key}: {fault}" for fault in of_entity({"stat_t": payload.get("stat_t"), **entity}, key)]
     ids = [entity["uniq_id"] for entity in payload["cmps"].values() if "uniq_id" in entity]
@@ -69,6 +71,15 @@ def of_entity(entity: Mapping[str, Any], key: str) -> list[str]:
     return found
 
 
+def of_availability(payload: Mapping[str, Any]) -> list[str]:
+    """What is wrong with where the device says that it is there."""
+    found = [] if payload["avty_mode"] in ("all", "any", "latest") else ["avty_mode"]
+    for each in payload["avty"]:
+        found += [f"avty.{key}" for key in each.keys() - {"t", "val_tpl", "pl_avail", "pl_not_avail"}]
+        environment().from_string(each.get("val_tpl", ""))
+    return found + (["avty and avty_t"] if "avty_t" in payload else [])
+
+
 def _of_sensor(entity: Mapping[str, Any], kind: str | None) -> list[str]:
     found, unit, state_class = [], entity.get("unit_of_meas"), entity.get("stat_cla")
     if "ops" in entity and (kind != "enum" or not entity["ops"] or unit or state_class):
@@ -86,11 +97,18 @@ def environment() -> Environment:
     """Jinja as Home Assistant has it, but for what we do not use; what is not defined is an error here."""
     made = Environment(undefined=StrictUndefined, autoescape=False)  # these are no web pages
     made.filters["to_json"] = _to_json
+    made.globals["now"] = lambda: datetime.now(timezone.utc)
+    made.globals["as_timestamp"] = _as_timestamp
     return made
 
 
 def _to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _as_timestamp(value: Any) -> float:
+    moment: datetime = datetime.fromisoformat(value.replace("Z", "+00:00")) if isinstance(value, str) else value
+    return moment.timestamp()
 
 
 def render(template: str, payload: Any) -> str:

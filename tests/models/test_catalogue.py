@@ -39,6 +39,7 @@ def test_a_model_of_the_catalogue_works_and_finds_what_is_said(offer: Offer, ass
     plan = probe(ModelRequest(offer.name, str(arrival.folder)))
     assert (plan.title, plan.sha256) == (offer.title, offer.listed.sha256)
     example = offer.listed.example
+    assert example is not None
     if isinstance(plan.input, TextPlan):
         path = tmp_path / "line.txt"
         path.write_text(example.input)

@@ -185,7 +185,7 @@ def test_a_silent_server_is_given_up_and_tried_again(serve: Callable[..., Server
     (tmp_path / "part").unlink()
     server = serve(silent)
     server.answers = [lambda _handler, _begin: [server.stop.wait(30), None][1]]
-    with pytest.raises(DownloadError, match="timed out; what has come is kept"):
+    with pytest.raises(DownloadError, match="timed out; nothing has come"):
         download(wanted(server), tmp_path / "part", patience=0.1, pauses=(0.0,))
 
 
@@ -218,6 +218,21 @@ def test_a_part_that_is_no_beginning_is_thrown_away(serve: Callable[..., Server]
         fetch(serve(whole), tmp_path / "part")
 
 
+def test_a_server_whose_file_is_shorter_is_given_up(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """It sends all of it at first, and has nothing to go on with."""
+
+    def shorter(handler: BaseHTTPRequestHandler, begin: int) -> None:
+        if begin:
+            handler.send_error(416)
+        else:
+            send(handler, DATA[:5000], 0, 5000)
+
+    server = serve(shorter)
+    with pytest.raises(DownloadError, match=r"ended after 5000 of 307200 bytes|the server says 416"):
+        fetch(server, tmp_path / "part")
+    assert len(server.begins) < 12
+
+
 def test_nobody_there_is_told_with_what_helps(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(whole)
     server.close()
@@ -239,6 +254,9 @@ def test_a_redirect_is_followed_within_http_only(serve: Callable[..., Server], t
     fetch(serve(to(goal.url)), tmp_path / "part")
     with pytest.raises(DownloadError, match="the server says 302"):
         fetch(serve(to("file:///etc/passwd")), tmp_path / "other")
+    with pytest.raises(DownloadError, match="the server says 302, a redirect without end") as raised:
+        fetch(serve(to("/model.tflite")), tmp_path / "round")
+    assert str(raised.value).isprintable()
 
 
 def test_the_proxy_of_the_environment_is_used(

@@ -12,6 +12,7 @@ import pytest
 
 from edge_infer.config.plan import InputPlan, ModelPlan, NmsPlan
 from edge_infer.errors import ModelError
+from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import examine, resolve
 
@@ -154,7 +155,7 @@ def test_labels_come_from_a_file_beside_the_manifest(place: Place, tmp_path: Pat
 
 def test_a_store_gets_the_bytes_and_the_plan_names_them(place: Place, tmp_path: Path) -> None:
     request = place(FACES)
-    plan = resolve(request, tmp_path / "store")
+    plan = probe(request, tmp_path / "store")
     assert plan.path == str(tmp_path / "store" / f"{plan.sha256}.tflite")
     assert Path(plan.path).read_bytes() == Path(request.file).read_bytes()
 

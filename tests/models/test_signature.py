@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli import main
+from edge_infer.config.load import parse_document
 from edge_infer.errors import ConfigError, ModelError
 from edge_infer.models.canonical import canonical
 from edge_infer.models.package import find_package
@@ -159,7 +160,10 @@ def test_what_only_the_releaser_knows_is_asked_for(
     assert "m.tflite has none; edge-infer inspect --manifest begins" in capsys.readouterr().err
     (tmp_path / "m.yaml").write_text("{name: m, version: 1}\n")
     assert main(["models", "sign", str(tmp_path / "m.tflite"), "--key", str(private)]) == 2
-    assert 'cannot be added at its end; put them in:\nfile: "m.tflite"\nsha256: ' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    first, *lines = [line.removeprefix("edge-infer:").strip() for line in said.splitlines()]
+    assert first.endswith("cannot be added at its end; put them in:")
+    assert [line.partition(": ")[0] for line in lines] == ["file", "sha256"]
     assert (tmp_path / "m.yaml").read_text() == "{name: m, version: 1}\n"
 
 
@@ -200,6 +204,74 @@ def test_the_canonical_form() -> None:
     assert (
         canonical({"b": [1.0, 2, True, None], "a": {"ü": "\n"}}) == '{"a":{"ü":"\\n"},"b":[1.0,2,true,null]}'.encode()
     )
+
+
+def bytes_of(word: str) -> bytes:
+    """What is signed of a manifest with this word in it."""
+    return canonical(parse_document(Path("manifest.yaml"), f"labels: [{word}]\n".encode()).value)
+
+
+@pytest.mark.parametrize(
+    ("word", "json_has"),
+    [
+        ("1.1", "1.1"),
+        ("7", "7"),
+        ("-0.5", "-0.5"),
+        ("10.0", "10.0"),
+        (".inf", "Infinity"),
+        ("-.inf", "-Infinity"),
+        (".nan", "NaN"),
+        ("True", "true"),
+        ("~", "null"),
+        ("'007'", '"007"'),
+        ("a", '"a"'),
+    ],
+)
+def test_what_is_spelled_as_usual_is_signed_as_json_has_it(word: str, json_has: str) -> None:
+    """Signatures that were made when numbers were signed by their value hold."""
+    assert bytes_of(word) == f'{{"labels":[{json_has}]}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1.1", "1.1000"),
+        ("1.1", "1.10"),
+        ("7", "007"),
+        ("7", "+7"),
+        ("16", "0x10"),
+        ("8", "0o10"),
+        ("10.0", "1e1"),
+        ("0.5", ".5"),
+        ("1.0", "1."),
+        (".inf", ".Inf"),
+        (".inf", "1e999"),
+        ("1.1000", "'1.1000'"),
+        ("0", "-0"),
+    ],
+)
+def test_another_spelling_of_a_number_is_another_text(one: str, other: str) -> None:
+    """A label `007` is not the label `7`, and version 1.1000 is newer than 1.9, which 1.1 is not."""
+    assert bytes_of(one) != bytes_of(other)
+
+
+def test_a_signed_version_cannot_be_spelled_into_a_newer_one(
+    package: Path, keys: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    private, public = keys
+    manifest = package / "manifest.yaml"
+    manifest.write_text(manifest.read_text().replace("version: 1.0.0", "version: 1.1"))
+    assert main(["models", "sign", str(package), "--key", str(private)]) == 0
+    signed = find_package(package)
+    assert signed.manifest.version == "1.1"
+    judge(package, public)
+    manifest.write_text(manifest.read_text().replace("version: 1.1", "version: 1.1000"))
+    assert older("1.9", find_package(package).manifest.version or "")
+    assert find_package(package).manifest_digest != signed.manifest_digest
+    with pytest.raises(ModelError, match="was changed after it was signed"):
+        judge(package, public)
+    capsys.readouterr()
+    assert main(["models", "verify", str(package), "--keys", str(public.parent)]) == 1
 
 
 @pytest.mark.parametrize(

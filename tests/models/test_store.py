@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan, TextPlan
+from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, ShadowPlan, TextPlan
 from edge_infer.errors import ModelError, StartError
-from edge_infer.models.files import inside, largest_here, read_whole
+from edge_infer.models.files import largest_here, read_whole
 from edge_infer.models.package import find_package
-from edge_infer.models.store import collect, digests_of, keep
+from edge_infer.models.plan_files import files_of, files_of_pipelines
+from edge_infer.models.store import collect, keep, promised_digest
 
 DATA = b"a model" * 1000
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -76,24 +77,29 @@ def test_only_regular_files_of_bearable_size_are_read(tmp_path: Path) -> None:
         read_whole(Path("/dev/zero"), 100)
 
 
-def test_links_do_not_lead_out_of_a_package(tmp_path: Path) -> None:
-    package = tmp_path / "package"
-    package.mkdir()
-    (tmp_path / "secret").write_text("x")
-    (package / "labels.txt").symlink_to(tmp_path / "secret")
-    with pytest.raises(ModelError, match="leads out of the folder"):
-        inside(package, "labels.txt")
-
-
-def test_what_nobody_refers_to_is_collected(tmp_path: Path) -> None:
+def test_all_but_what_plans_name_is_collected(tmp_path: Path) -> None:
     store = tmp_path / "blobs"
-    assert collect(store, set()) == []
+    assert collect(store, []) == []
     kept, other = keep(DATA, DIGEST, store), keep(b"other", hashlib.sha256(b"other").hexdigest(), store)
     words = keep(b"words", hashlib.sha256(b"words").hexdigest(), store, ".txt")
     unfinished = store / ".incoming-abc"
     unfinished.touch()
-    assert set(collect(store, {DIGEST, words.stem})) == {other, unfinished}
+    loot = [store / f"{DIGEST}.loot", store / DIGEST, store / f"{DIGEST}.tflite.old", store / f"{words.stem}.tflite"]
+    for path in loot:
+        path.write_text("the broker's password")
+    (store / "folder").mkdir()
+    (store / "folder" / kept.name).touch()
+    (store / "link").symlink_to(tmp_path)
+    gone = collect(store, [str(kept), f"/from/elsewhere/{words.name}"])
+    assert set(gone) == {other, unfinished, *loot, store / "folder", store / "link"}
     assert set(store.iterdir()) == {kept, words}
+    assert store.parent.is_dir()
+
+
+def test_the_name_of_a_copy_promises_its_digest() -> None:
+    assert promised_digest(f"/state/blobs/{DIGEST}.tflite") == DIGEST
+    for name in ("face.tflite", f"{DIGEST}.tflite.old", f"{DIGEST[1:]}.tflite", f"{DIGEST.upper()}.tflite"):
+        assert promised_digest(f"/state/blobs/{name}") is None
 
 
 def test_a_model_needs_its_file_and_its_vocabulary() -> None:
@@ -102,7 +108,12 @@ def test_a_model_needs_its_file_and_its_vocabulary() -> None:
     )
     text = replace(model, sha256="b" * 64, input=TextPlan("regex", "/v", "c" * 64, 8))
     encoded = replace(model, decoder=DecoderPlan("ssd", "s:S", {"anchors_file": f"/blobs/{'d' * 64}.txt"}))
-    assert digests_of([model, text, encoded]) == {"a" * 64, "b" * 64, "c" * 64, "d" * 64}
+    packed = replace(model, input=TextPlan("regex", "/m", "c" * 64, 8, vocabulary_file="vocab.txt"))
+    wanted = [("/m",), ("/m", "/v"), ("/m", f"/blobs/{'d' * 64}.txt"), ("/m",)]
+    assert [files_of(each) for each in (model, text, encoded, packed)] == wanted
+    one, other = PipelinePlan("one", "cam", text, 0.5), PipelinePlan("other", "cam", replace(model, path="/n"), 0.5)
+    other = replace(other, shadow=ShadowPlan(encoded, 0.5))
+    assert files_of_pipelines([one, other]) == ("/m", "/v", "/n", f"/blobs/{'d' * 64}.txt")
 
 
 def test_a_copy_is_durable_before_it_has_its_name(tmp_path: Path) -> None:

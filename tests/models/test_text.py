@@ -246,4 +246,4 @@ def _table(builder: Any, fields: dict[int, int]) -> int:
 def test_a_sentencepiece_tokenizer_is_named_as_unknown(tmp_path: Path) -> None:
     said = Metadata(tokenizer=SaidTokenizer("sentencepiece", "m.model"))
     with pytest.raises(ModelError, match="SentencePiece"):
-        choose_text(Package(tmp_path / "x"), b"", Graph("", (), (), (), (), 1, {}), said, (), store=None)
+        choose_text(Package(tmp_path / "x"), b"", Graph("", (), (), (), (), 1, {}), said, ())

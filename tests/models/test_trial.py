@@ -100,18 +100,19 @@ def test_golden_values_and_anomalies_have_to_hold(assets: Path, tmp_path: Path) 
 
 LIMITS = """
 import os, sys
+from pathlib import Path
 from edge_infer.models.limits import go_first, limit
-from edge_infer.models.order import Order
+from edge_infer.models.package import find_package
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.trial import try_model
-order = Order(ModelRequest("m", sys.argv[1]), None, 30.0)
-try_model(order.request, None)  # imports all there is, from where the other user may not look
+request, package = ModelRequest("m", sys.argv[1]), find_package(Path(sys.argv[1]))
+try_model(request, package)  # imports all there is, from where the other user may not look
 go_first()
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
-limit(order.request.file, order.seconds)
-print(open("/proc/self/oom_score_adj").read().strip(), try_model(order.request, None).plan.title)
+limit(package.file.stat().st_size, 30.0)
+print(open("/proc/self/oom_score_adj").read().strip(), try_model(request, package).plan.title)
 for act in (os.fork, lambda: [open("/dev/null") for _ in range(100)], lambda: bytearray(3 << 30)):
     try:
         print(act())

@@ -11,7 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from edge_infer.channel import Channel
+from edge_infer.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
 from edge_infer.logs import configure
 from edge_infer.publisher.board import Board
 from edge_infer.publisher.clock import Clock
@@ -41,7 +41,10 @@ def main() -> None:
     args = parser.parse_args()
     configure("publisher", "info")
     told = Told(Path(os.environ["CLOCK"]))
-    control, results = Channel(args.control, FROM_SUPERVISOR), Channel(args.results, FROM_ENGINE)
+    control, results = (
+        Channel(args.control, FROM_SUPERVISOR, MAX_PLAN_BYTES),
+        Channel(args.results, FROM_ENGINE, MAX_RESULT_BYTES),
+    )
     with StoredOutbox() as outbox:
         Publisher(control, results, outbox, Board(), Clock(says=told.says, wall=told.wall)).run()
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from edge_infer.codec import decode, encode
+from edge_infer.codec import decode, encode, loads
 from edge_infer.messages import PAYLOADS, ConfigStatus, Health, ModelStatus, SourceHealth
 from edge_infer.rooms import Announce, ApplyPlan, EngineDown, EngineHello, EngineUp, StateUpdate, Tally
 from tests.broker import Broker, Subscriber, free_port
@@ -307,6 +307,8 @@ def test_topics_of_what_is_gone_are_cleared(broker: Broker, room: Room) -> None:
         room.tell(ApplyPlan(plan(mqtt_plan(broker.port), model=model_plan("others", sha="f" * 64))))
         subscriber.wait(f"{P}/yard/state", lambda heard: heard.payload == b"")
         subscriber.wait(f"{P}/model/faces", lambda heard: heard.payload == b"")
+        last, cleared = subscriber.on(f"{P}/yard/state")[-2:]
+        assert (last.value["counts"], last.value["reason"], cleared.payload) == (None, "removed", b"")
         assert len(subscriber.on(f"{P}/status")) == 1, "the connection was kept"
     with Subscriber(broker.port) as later:
         later.wait(f"{P}/door/state")
@@ -329,10 +331,22 @@ def test_topics_of_what_was_removed_while_nothing_ran_are_cleared(tmp_path: Path
         assert room.stop() == 0
         room.start(after).wait_connected()
         subscriber.wait(f"{P}/yard/state", lambda heard: heard.payload == b"")
+        assert subscriber.on(f"{P}/yard/state")[-2].value["reason"] == "removed"
         assert room.stop() == 0
-    assert (
-        tmp_path / "publisher/topics.json"
-    ).read_text() == '{"topic":"edge-infer/gate-3","places":[["model","faces"],["state","door"]]}'
+    assert loads((tmp_path / "publisher/topics.json").read_bytes()) == {
+        "topic": "edge-infer/gate-3",
+        "places": [["model", "faces"], ["state", "door"]],
+        "states": {"door": {"model": "faces@1.0.0", "sha": SHA[:8], "key": "counts"}},
+    }
+
+
+def test_what_a_version_before_has_left_is_cleared_without_a_word(tmp_path: Path, broker: Broker, room: Room) -> None:
+    """Its file names the pipelines only, so nobody knows what their states were of."""
+    (tmp_path / "publisher").mkdir()
+    (tmp_path / "publisher/topics.json").write_text('{"topic":"edge-infer/gate-3","places":[["state","yard"]]}')
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port), state_dir=str(tmp_path)))
+        assert subscriber.wait(f"{P}/yard/state").payload == b""
 
 
 def test_another_name_at_the_broker_leaves_the_old_one_tidy(broker: Broker, room: Room) -> None:
@@ -391,3 +405,35 @@ def test_a_stop_before_any_configuration_is_quick(room: Room) -> None:
     room.start()
     room.wait(lambda: room.report, "report")
     assert room.stop() == 0
+
+
+def test_that_it_is_online_is_said_again_and_expires(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        birth = subscriber.wait(f"{P}/status")
+        again = subscriber.wait(f"{P}/status", lambda heard: heard.at > birth.at, deadline=90)
+        null = subscriber.wait(f"{P}/door/state", lambda heard: heard.at > birth.at + 50, deadline=30)
+        for heard in (birth, again):
+            assert heard.payload == b"online"
+            assert heard.properties.MessageExpiryInterval in range(170, 181)
+            assert heard.properties.ContentType == "text/plain"
+        assert null.value["reason"] == "starting"
+        assert null.value["ts"] > subscriber.on(f"{P}/door/state")[0].value["ts"]
+        room.kill()
+        will = subscriber.wait(f"{P}/status", lambda heard: heard.payload == b"offline")
+        assert will.properties.ContentType == "text/plain"
+        assert not hasattr(will.properties, "MessageExpiryInterval"), "that it is offline stays true"
+
+
+def test_after_the_end_no_source_is_said_to_be_fine(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as subscriber:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.tell(engine_report())
+        running = subscriber.wait(f"{P}/health", lambda heard: heard.value["sources"])
+        assert running.value["sources"]["cam"]["state"] == "ok"
+        assert running.properties.MessageExpiryInterval in range(170, 181)
+        assert room.stop() == 0
+        subscriber.wait(f"{P}/status", lambda heard: heard.payload == b"offline")
+        last = subscriber.on(f"{P}/health")[-1]
+        assert (last.value["sources"], last.value["pipelines"]) == ({}, {})
+        assert subscriber.heard.index(last) < len(subscriber.heard) - 1, "it comes before the goodbye"

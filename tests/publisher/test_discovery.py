@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from edge_infer.codec import decode, dumps, encode, loads
 from edge_infer.config.plan import CropsPlan, EventsPlan, LinePlan, PipelinePlan, TrackPlan, ZonePlan
-from edge_infer.messages import Anomaly, BoardHealth, EgressHealth, Event, Health, OutboxHealth, SourceHealth
+from edge_infer.messages import Anomaly, BoardHealth, EgressHealth, Event, Health, OutboxHealth, SourceHealth, timestamp
 from edge_infer.publisher.announcement import Announcement
 from edge_infer.publisher.discovery import FILE, announce, object_id
 from edge_infer.publisher.jinja import quoted
@@ -94,6 +95,16 @@ def test_what_is_shown_of_a_state(entity: str, name: str, outcome: Any, expected
     assert shown(entity, name, None, "source_lost") == "None", "not known is not nothing"
 
 
+@pytest.mark.parametrize(("ago", "clock", "shows"), [(0, None, "online"), (60, None, "online"), (80, None, "offline"),
+                                                     (80, "unsynced", "online")])  # fmt: skip
+def test_a_health_that_a_broker_has_kept_from_before_shows_nobody(ago: float, clock: str | None, shows: str) -> None:
+    status, health = made("people")["avty"]
+    assert status == {"t": f"{P}/status"}
+    assert health["t"] == f"{P}/health"
+    payload = {"ts": timestamp(time.time() - ago)} | ({"clock": clock} if clock else {})
+    assert render(health["val_tpl"], payload) == shows
+
+
 def test_what_is_shown_of_health_and_configuration() -> None:
     report = engine_report()
     health = Health(1, TS, BOOT, {}, {}, *parts_of_health())
@@ -115,7 +126,9 @@ def test_what_is_shown_of_health_and_configuration() -> None:
 
 
 def parts_of_health() -> tuple[Any, ...]:
-    outbox = OutboxHealth(pending=3, bytes=900, delivered=4, lost={"full": 5, "rejected": 2}, degraded=False)
+    outbox = OutboxHealth(
+        pending=3, bytes=900, delivered=4, lost={"full": 5, "rejected": 2, "unknown": 580}, degraded=False
+    )
     return outbox, EgressHealth(0), BoardHealth(0.412, None, None, throttled=False)
 
 
@@ -238,7 +251,7 @@ def test_another_name(tmp_path: Path, broker: Broker, room: Room) -> None:
         room.tell(ApplyPlan(every_task(replace(mqtt, topic="edge-infer/yard"), "people", state_dir=str(tmp_path))))
         subscriber.wait(TOPIC, lambda heard: heard.payload == b"")
         moved = subscriber.wait("homeassistant/device/edge-infer_yard/config", lambda heard: heard.payload != b"")
-        assert moved.value["avty_t"] == "edge-infer/yard/status"
+        assert [each["t"] for each in moved.value["avty"]] == ["edge-infer/yard/status", "edge-infer/yard/health"]
         room.wait(lambda: room.report and room.report.connected, "connection")
     with Subscriber(broker.port) as later:
         later.wait("homeassistant/device/edge-infer_yard/config")

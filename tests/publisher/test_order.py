@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_infer.channel import Channel
+from edge_infer.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
 from edge_infer.publisher.board import Board
 from edge_infer.publisher.database import Database, SeriesRow
 from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
@@ -78,7 +78,10 @@ def test_a_result_in_hand_keeps_its_place_when_its_engine_is_buried() -> None:
     """It waits for the labels of a new model; the order that tells them is followed by the death of the engine."""
     ends, outbox = (pair(), pair()), StoredOutbox()
     supervisor, engine = Channel(ends[0][0], (PublisherReport,)), Channel(ends[1][0], ())
-    control, results = Channel(ends[0][1], FROM_SUPERVISOR), Channel(ends[1][1], FROM_ENGINE)
+    control, results = (
+        Channel(ends[0][1], FROM_SUPERVISOR, MAX_PLAN_BYTES),
+        Channel(ends[1][1], FROM_ENGINE, MAX_RESULT_BYTES),
+    )
     publisher = Publisher(control, results, outbox, Board())
     before = plan(mqtt_plan(free_port()))
     new = model_plan("others", sha="f" * 64)

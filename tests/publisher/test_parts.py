@@ -8,25 +8,31 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from edge_infer.codec import decode, loads
 from edge_infer.credentials import broker_password
 from edge_infer.errors import StartError
+from edge_infer.messages import State
 from edge_infer.publisher.attempt import Attempt
 from edge_infer.publisher.backoff import Backoff
 from edge_infer.publisher.board import Board
 from edge_infer.publisher.bucket import Bucket
 from edge_infer.publisher.client import Manner
+from edge_infer.publisher.clock import kept, seconds
+from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.memory import TopicMemory
 from edge_infer.publisher.rarely import Rarely
 from edge_infer.publisher.retained import Retained
+from edge_infer.publisher.states import States
 from edge_infer.publisher.topics import ONLINE, RULES, STATUS, Place, announced
 from edge_infer.publisher.trouble import denial, explain, refusal
 from tests.broker import eventually
 from tests.publisher import servers
-from tests.publisher.samples import mqtt_plan, plan
+from tests.publisher.samples import mqtt_plan, plan, state
 
 
 def test_backoff_grows_within_its_bounds_and_starts_again() -> None:
@@ -66,6 +72,42 @@ def test_a_cleared_topic_is_said_until_it_is_heard() -> None:
     retained.acked(place, b"")
     retained.again()
     assert retained.next(()) is None
+
+
+def test_a_last_value_is_heard_before_its_topic_is_cleared() -> None:
+    retained, place = Retained(), Place("state", "door")
+    retained.set(place, b"1")
+    assert retained.next(()) == (place, b"1")  # under way while the pipeline is removed
+    retained.retire(place, b"removed")
+    assert place not in retained
+    assert retained.clearing() == (place,)
+    assert retained.values() == {place: b""}
+    retained.acked(place, b"1")
+    assert retained.next(()) == (place, b"removed")
+    retained.again()
+    assert retained.next(()) == (place, b"removed")
+    retained.acked(place, b"removed")
+    assert retained.next(()) == (place, b"")
+    retained.acked(place, b"")
+    assert retained.places() == ()
+
+
+def test_a_pipeline_that_comes_back_in_time_is_not_cleared() -> None:
+    retained, place = Retained(), Place("state", "door")
+    retained.retire(place, b"removed")
+    assert retained.next(()) == (place, b"removed")
+    retained.set(place, b"2")
+    retained.acked(place, b"removed")
+    assert retained.next(()) == (place, b"2")
+    assert retained.next(()) is None
+
+
+def test_a_last_value_that_may_not_be_sent_is_left_out() -> None:
+    retained, place = Retained(), Place("state", "door")
+    retained.retire(place, b"removed")
+    retained.next(())
+    retained.forget(place)
+    assert retained.next(()) == (place, b"")
 
 
 def test_a_state_that_was_not_said_for_long_is_said_again() -> None:
@@ -133,7 +175,7 @@ def test_another_name_after_a_restart_is_told_with_what_stays(tmp_path: Path, ca
     TopicMemory().save(plan(mqtt_plan(1883), state_dir=str(tmp_path)), ())
     moved = plan(mqtt_plan(1883, topic="site/gate-3"), state_dir=str(tmp_path))
     memory = TopicMemory()
-    assert memory.load(moved) == ()
+    assert memory.load(moved) == {}
     memory.save(moved, ())
     assert memory.load(moved)
     (told,) = caplog.messages
@@ -230,3 +272,31 @@ def test_the_publisher_loads_nothing_that_knows_frames() -> None:
     assert "'paho'" in done.stdout
     for name in ("numpy", "cv2", "pydantic", "yaml", "ai_edge_litert", "tflite_runtime"):
         assert f"'{name}'" not in done.stdout
+
+
+def test_what_is_not_known_is_said_again_as_of_now_and_what_is_known_is_not() -> None:
+    now = [0.0]
+    wanted, retained, egress = plan(mqtt_plan(1883), pipelines=("door", "yard")), Retained(), Egress()
+    egress.apply(wanted)
+    states = States(retained, egress, clock=lambda: now[0])
+    states.apply(wanted)
+    states.update("door", state(1), 100.0)
+    time.sleep(0.01)
+    before = retained.values()
+    now[0] = 59.0
+    states.again(60.0)
+    assert retained.values() == before
+    now[0] = 61.0
+    states.again(60.0)
+    after = retained.values()
+    assert after[Place("state", "door")] == before[Place("state", "door")]
+    old, new = (decode(State, loads(kept(values[Place("state", "yard")])[1])) for values in (before, after))
+    assert (new.counts, new.reason) == (None, "starting")
+    assert abs(seconds(str(new.since)) - seconds(str(old.since))) < 0.003
+    states.all_null("starting")
+    last = decode(State, loads(kept(retained.values()[Place("state", "yard")])[1]))
+    assert abs(seconds(str(last.since)) - seconds(str(old.since))) < 0.003, "it has not been known since then"
+    states.all_null("engine_failed")
+    failed = decode(State, loads(kept(retained.values()[Place("state", "yard")])[1]))
+    assert (failed.reason, failed.since) == ("engine_failed", failed.ts)
+    assert new.ts > old.ts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing_extensions import Self
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 SERVER = Path(__file__).with_name("rtsp_server.py")
+HTTP_SERVER = Path(__file__).with_name("http_server.py")
 
 
 def free_port() -> int:
@@ -24,13 +26,11 @@ def free_port() -> int:
         return port
 
 
-class RtspCamera:
-    """A GStreamer RTSP server that can be stopped, killed, started again on the same port, and told another size."""
+class CameraProcess:
+    """A network camera in a process of its own, which can be stopped, killed, and started again on the same port."""
 
-    def __init__(self, *credentials: str) -> None:
-        self.port = free_port()
-        self.url = f"rtsp://127.0.0.1:{self.port}/cam"
-        self._credentials = credentials
+    def __init__(self, *command: str) -> None:
+        self._command = command
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -43,15 +43,15 @@ class RtspCamera:
         self.kill()
 
     def start(self) -> None:
-        command = [SYSTEM_PYTHON, str(SERVER), str(self.port), *self._credentials]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
 
-    def resize(self, width: int, height: int) -> None:
+    def say(self, line: str) -> None:
+        """Gives it a line to obey."""
         assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{width} {height}\n")
+        self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
     def signal(self, number: signal.Signals) -> None:
@@ -66,6 +66,27 @@ class RtspCamera:
                 pipe.close()
             self._process.wait()
             self._process = None
+
+
+class RtspCamera(CameraProcess):
+    """A GStreamer RTSP server, which can be told another size."""
+
+    def __init__(self, *credentials: str) -> None:
+        port = free_port()
+        self.url = f"rtsp://127.0.0.1:{port}/cam"
+        super().__init__(SYSTEM_PYTHON, str(SERVER), str(port), *credentials)
+
+    def resize(self, width: int, height: int) -> None:
+        self.say(f"{width} {height}")
+
+
+class HttpCamera(CameraProcess):
+    """A stream at ``url`` and single pictures at ``picture``, which can be told to stand still."""
+
+    def __init__(self) -> None:
+        port = free_port()
+        self.url, self.picture = f"http://127.0.0.1:{port}/stream", f"http://127.0.0.1:{port}/picture"
+        super().__init__(sys.executable, str(HTTP_SERVER), str(port))
 
 
 def plays_rtsp() -> bool:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -25,7 +26,7 @@ from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Captured, Frame, Samples
 from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
 from edge_infer.engine.stream import make_feed
-from edge_infer.readers.sources import source_class, source_target
+from edge_infer.readers.sources import make_source, source_class, source_target
 from edge_infer.rooms import FrameReady, ReaderReport, ReaderTrouble
 
 DEADLINE = 30.0
@@ -53,7 +54,7 @@ def make_plan(
 ) -> SourcePlan:
     """The plan of one source, as the configuration would make it."""
     target = target or source_target(kind)
-    return SourcePlan(
+    plan = SourcePlan(
         name="cam",
         kind=kind,
         target=target,
@@ -65,6 +66,9 @@ def make_plan(
         flip=flip,
         gives=source_class(target).gives,
     )
+    if plan.gives == "image":
+        return plan
+    return replace(plan, holds_writer=getattr(make_source(plan), "holds_writer", False))
 
 
 def parent_of(pid: int) -> int | None:
@@ -109,7 +113,7 @@ class Rig:
 
     def new_engine(self) -> FrameReceiver:
         """What a restarted engine has: the same end of the same channel, and no memory of what was."""
-        self.receiver = FrameReceiver(Channel(os.dup(self._ends[0]), FROM_READER))
+        self.receiver = FrameReceiver(Channel(os.dup(self._ends[0]), FROM_READER, files=True))
         return self.receiver
 
     def start(self) -> None:

@@ -1,6 +1,7 @@
-"""A real RTSP camera for tests, run by the system's Python: ``rtsp_server.py PORT [USER PASSWORD]``.
+"""A real RTSP camera for tests, run by the system's Python: ``rtsp_server.py PORT [USER PASSWORD]``, or ``PORT FILE``.
 
-Prints ``ready``; a line ``WIDTH HEIGHT`` on standard input changes the size of the running stream.
+With a file, an MP4 of H.264, it plays that. Prints ``ready``; a line ``WIDTH HEIGHT`` on standard input changes the
+size of the running stream.
 """
 
 import sys
@@ -15,6 +16,9 @@ from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 LAUNCH = (
     "( videotestsrc is-live=true pattern=ball ! capsfilter name=size caps={caps} ! videoconvert"
     " ! video/x-raw,format=I420 ! x264enc tune=zerolatency key-int-max=10 ! rtph264pay name=pay0 config-interval=-1 )"
+)
+PLAY = (
+    '( filesrc location="{file}" ! qtdemux ! h264parse config-interval=-1 ! rtph264pay name=pay0 config-interval=-1 )'
 )
 factory, medias = GstRtspServer.RTSPMediaFactory(), []
 
@@ -50,7 +54,8 @@ def main() -> None:
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(sys.argv[1])
-    factory.set_launch(LAUNCH.format(caps=caps(320, 240)))
+    file = sys.argv[2] if len(sys.argv) == 3 else None
+    factory.set_launch(PLAY.format(file=file) if file else LAUNCH.format(caps=caps(320, 240)))
     factory.connect("media-configure", lambda _factory, media: medias.append(media))
     if len(sys.argv) > 3:
         protect(server, sys.argv[2], sys.argv[3])

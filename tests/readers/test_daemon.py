@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from tests.broker import eventually
@@ -12,6 +13,15 @@ from tests.running import Daemon, alive, config
 def state(daemon: Daemon) -> str:
     found = daemon.status().get("sources", {}).get("cam", {})
     return str(found.get("state", "")) if isinstance(found, dict) else ""
+
+
+def test_a_camera_that_hangs_is_lost_after_five_seconds(rtsp_camera: RtspCamera, tmp_path: Path) -> None:
+    source = f"{{kind: rtsp, url: '{rtsp_camera.url}'}}"
+    with Daemon(tmp_path, config(free_port(), source)) as daemon:
+        eventually(lambda: state(daemon) in ("ok", "black"), "frames", 60.0)
+        rtsp_camera.signal(signal.SIGSTOP)
+        eventually(lambda: state(daemon) == "lost", "the loss", 9.0)  # five, and what a busy machine takes
+        rtsp_camera.signal(signal.SIGCONT)
 
 
 def test_a_camera_goes_and_comes_back(rtsp_camera: RtspCamera, tmp_path: Path) -> None:

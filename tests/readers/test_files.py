@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import threading
 import time
@@ -12,9 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_infer.engine.picture import read_picture as inferred
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Source
-from edge_infer.readers.sources.images import ImagesOptions, ImagesSource, find_pictures
+from edge_infer.readers.sources.images import ImagesOptions, ImagesSource, find_pictures, read_picture
 from edge_infer.readers.sources.synthetic import SyntheticOptions, SyntheticSource, bounce
 from edge_infer.readers.sources.video import VideoOptions, VideoSource
 
@@ -115,6 +117,16 @@ def test_what_is_no_picture_is_skipped_and_counted(
     assert all(record.levelno == logging.WARNING for record in caplog.records)
 
 
+def test_what_is_skipped_in_a_loop_is_told_once(assets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copyfile(assets / "images" / "table.jpg", tmp_path / "b.jpg")
+    (tmp_path / "a.jpg").write_bytes(b"text")
+    with ImagesSource(ImagesOptions(str(tmp_path), loop=True)) as source:
+        for _ in range(4):
+            source.read()
+        assert source.skipped == 4
+    assert len(caplog.records) == 1
+
+
 def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="holds no picture"):
         count(ImagesSource(ImagesOptions(str(tmp_path))))
@@ -174,3 +186,52 @@ def test_synthetic_options_that_make_no_sense() -> None:
         SyntheticOptions(width=2)
     with pytest.raises(ValueError, match="must not be negative"):
         SyntheticOptions(fps=0.0)
+
+
+HERE = Path(__file__).parent
+"""Where clips of ffmpeg's ``testsrc2``, 96 x 64, lie: ``clip.mp4`` has 150 frames in 6 s, ``varying.mkv`` 68."""
+
+
+@pytest.mark.parametrize("realtime", [False, True])
+def test_damage_in_a_clip_does_not_end_it(tmp_path: Path, caplog: pytest.LogCaptureFixture, realtime: bool) -> None:
+    damaged, random = tmp_path / "damaged.mp4", np.random.default_rng(1)
+    data = bytearray((HERE / "clip.mp4").read_bytes())
+    begin, length = len(data) * 4 // 10, len(data) // 10
+    data[begin : begin + length] = random.bytes(length)
+    damaged.write_bytes(data)
+    seen = count(VideoSource(VideoOptions(str(damaged), realtime=realtime)))
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1
+    assert re.fullmatch(rf"{damaged} is damaged in \d+ place\(s\); the rest of it was read", told[0])
+    if not realtime:
+        assert 110 < seen < 150
+
+
+def test_a_varying_frame_rate_is_no_cut(caplog: pytest.LogCaptureFixture) -> None:
+    assert count(VideoSource(VideoOptions(str(HERE / "varying.mkv"), realtime=False))) == 68
+    assert caplog.records == []
+
+
+def test_a_clip_without_its_end_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cut = tmp_path / "cut.mkv"
+    data = (HERE / "varying.mkv").read_bytes()
+    cut.write_bytes(data[: len(data) // 2])
+    assert 0 < count(VideoSource(VideoOptions(str(cut), realtime=False))) < 68
+    assert "of 6.0 s; it seems to be cut off" in caplog.records[-1].getMessage()
+
+
+def test_a_codec_without_a_decoder_is_named() -> None:
+    source = VideoSource(VideoOptions(str(HERE / "av1.mp4"), realtime=False))
+    if cv2.__version__.startswith("4.14."):  # has a decoder
+        assert count(source) == 5
+        return
+    with pytest.raises(SourceError, match=r"av1\.mp4 is AV1 video, for which OpenCV .* has no decoder"):
+        count(source)
+
+
+def test_a_folder_takes_the_pictures_that_infer_takes(assets: Path) -> None:
+    """Among them those of a microcontroller's camera, which OpenCV does not read."""
+    bitmaps = sorted((assets / "images").glob("*.bmp"))
+    assert any(cv2.imread(str(path)) is None for path in bitmaps)
+    for path in bitmaps:
+        assert np.array_equal(read_picture(path), inferred(str(path)))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from edge_infer.readers.sources.binary import BinaryRows
 from edge_infer.readers.sources.bytelines import LONGEST, ByteLines, EndOfInputError
 from edge_infer.readers.sources.faults import Faults
-from edge_infer.readers.sources.gather import ArrivalRate, Gatherer, TextRows, next_block
+from edge_infer.readers.sources.gather import MOST, ArrivalRate, Gatherer, TextRows, next_block
 from edge_infer.readers.sources.rows import HeaderError, RowParser
 
 
@@ -52,6 +52,11 @@ def test_without_a_header_names_go_by_place_and_without_names_all_is_taken() -> 
 def test_what_is_wrong_with_a_row_is_told(line: str, columns: tuple[str, ...], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         RowParser(columns).rows(line)
+
+
+def test_an_empty_object_has_no_keys_to_name() -> None:
+    with pytest.raises(ValueError, match="column x is missing; there are none"):
+        RowParser(("a.x",), "json").rows('{"a": {}}')
 
 
 def test_rows_keep_their_width() -> None:
@@ -147,9 +152,27 @@ def test_a_line_that_stops_in_the_middle_is_left_out() -> None:
         lines = ByteLines(pipe.end, faults, patience=0.05)
         pipe.say(b"1,2")
         assert lines.next(time.monotonic() + 0.5) is None
-        pipe.say(b"3,4\n")
-        assert lines.next() == b"3,4"
+        pipe.say(b"3")
+        assert lines.next(time.monotonic() + 0.5) is None
+        pipe.say(b",4\n5,6\n")  # what follows may be the rest of it
+        assert lines.next() == b"5,6"
         assert (faults.count, faults.last) == (1, "a line of which only 3 bytes came")
+
+
+def test_a_long_line_that_comes_at_once_is_left_out() -> None:
+    with Pipe() as pipe:
+        faults = Faults()
+        lines = ByteLines(pipe.end, faults)
+        lines._feed(b"x" * (LONGEST + 1) + b"\nshort\n")
+        assert lines.next() == b"short"
+        assert (faults.count, faults.last) == (1, f"a line of more than {LONGEST} bytes")
+
+
+def test_a_line_of_blanks_is_none() -> None:
+    with Pipe() as pipe:
+        lines = ByteLines(pipe.end, Faults())
+        pipe.say(b"  \t \r\n\nfirst\n")
+        assert lines.next() == b"first"
 
 
 def test_a_line_without_end_is_left_out_and_takes_no_memory() -> None:
@@ -249,15 +272,62 @@ def test_the_rate_is_measured_and_holds_until_it_is_clearly_another_one() -> Non
     assert rate.rate == pytest.approx(10.0, rel=0.1)
 
 
+@pytest.mark.parametrize("hertz", [300, 5000])
+def test_a_fast_sensor_has_a_rate_too(hertz: int) -> None:
+    """More rows come within a second than are remembered."""
+    rate = ArrivalRate()
+    changes = [rate.add(100.0 + index / hertz) for index in range(3 * hertz)]
+    assert rate.rate == pytest.approx(hertz, rel=0.01)
+    assert True not in changes
+
+
 def test_a_sensor_that_speaks_once_a_minute_has_a_rate_too() -> None:
     gatherer = Gatherer(None)
     gatherer.add((1.0,), 0.0)
+    assert not gatherer.due(0.9)
     assert gatherer.take() is None
+    assert gatherer.due_at() == 1.0
+    assert gatherer.due(1.0)
+    first = gatherer.take()
     gatherer.add((2.0,), 60.0)
     assert gatherer.due(60.0)
+    second = gatherer.take()
+    assert first is not None
+    assert second is not None
+    assert (first.rate, first.values.tolist(), second.values.tolist()) == (1.0, [[1.0]], [[2.0]])
+    assert (second.rate, second.gap) == (pytest.approx(1 / 60, rel=0.01), True)
+
+
+def test_a_burst_before_the_rate_is_known_waits_for_a_second_at_most() -> None:
+    rows, gatherer, faults = Pipe(), Gatherer(None), Faults()
+    with rows:
+        lines = TextRows(ByteLines(rows.end, faults), RowParser(("x",)))
+        rows.say(b"".join(b"%d\n" % number for number in range(1000)))
+        begun = time.monotonic()
+        block = next_block(lines, gatherer, faults, 20.0)
+        assert time.monotonic() - begun < 15.0
+    assert block is not None
+    assert block.values[:, 0].tolist() == list(range(1000))
+
+
+def test_what_came_before_a_fault_is_not_lost_because_no_rate_is_known_yet() -> None:
+    gatherer = Gatherer(None)
+    gatherer.add((1.0,), 0.0)
+    gatherer.add((2.0,), 0.1)
+    gatherer.gap()
     block = gatherer.take()
     assert block is not None
-    assert (block.rate, block.values.tolist()) == (pytest.approx(1 / 60, rel=0.01), [[1.0], [2.0]])
+    assert block.values.tolist() == [[1.0], [2.0]]
+    assert gatherer.rate_known is None, "a port is given the time that it has before its rate is known"
+
+
+def test_what_comes_before_the_rate_is_known_is_bounded() -> None:
+    gatherer = Gatherer(None)
+    for number in range(MOST):
+        assert not gatherer.due(number / 1e5)
+        gatherer.add((0.0,), number / 1e5)
+    assert gatherer.due(MOST / 1e5)
+    assert gatherer.rate == pytest.approx(1e5, rel=0.01)
 
 
 def test_a_pause_and_a_loss_are_gaps_and_nothing_before_them_is_lost() -> None:

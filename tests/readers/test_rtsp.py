@@ -5,11 +5,17 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 
+import pytest
+
+from edge_infer.errors import SourceError
 from edge_infer.readers.sources.address import shown, with_credentials
+from edge_infer.readers.sources.rtsp import RtspOptions, RtspSource
+from edge_infer.rooms import FrameReady, ReaderTrouble
 from tests.readers.conftest import RtspCamera, free_port
-from tests.readers.rig import Rig, make_plan
+from tests.readers.rig import DEADLINE, Rig, make_plan
 
 BACK = 10.0
 """Seconds from a camera's return to its first frame, as promised: the one deadline that is itself under test."""
@@ -52,6 +58,23 @@ def test_a_camera_that_hangs_is_given_up_and_found_again(rtsp_camera: RtspCamera
         assert "does not answer" in rig.trouble("cannot be opened").text
         rtsp_camera.signal(signal.SIGCONT)
         rig.frame(deadline=BACK)
+
+
+def test_a_camera_that_hangs_gives_no_frames_from_before(rtsp_camera: RtspCamera, tmp_path: Path) -> None:
+    """The decoder holds some back, and gives them out when a read ends without anything new."""
+    with Rig(make_plan("rtsp", {"url": rtsp_camera.url}), tmp_path) as rig:
+        rig.frame()
+        rtsp_camera.signal(signal.SIGSTOP)
+        stopped, late = time.monotonic(), []
+        while True:
+            word = rig.receiver.receive(0.2)
+            if isinstance(word, ReaderTrouble) and "silent" in word.text:
+                break
+            if isinstance(word, FrameReady) and word.monotonic > stopped + 1.5:
+                late.append(word.monotonic - stopped)
+            assert time.monotonic() < stopped + DEADLINE
+        rtsp_camera.signal(signal.SIGCONT)
+        assert late == []
 
 
 def test_a_server_that_accepts_and_says_nothing_is_no_hang(tmp_path: Path) -> None:
@@ -108,3 +131,14 @@ def test_credentials_are_escaped_and_addresses_shown_without_them() -> None:
     assert url == "rtsp://me%40x:p%3A%2F%3F%23%40%25@cam:554/a?b=c"
     assert shown(url) == "rtsp://cam:554/a"
     assert with_credentials("rtsp://[::1]/a", None, None) == "rtsp://[::1]/a"
+
+
+def test_a_camera_that_is_off_is_told_from_one_that_refuses_us(tmp_path: Path) -> None:
+    url = f"rtsp://127.0.0.1:{free_port()}/cam"
+    with pytest.raises(SourceError, match=f"{url} cannot be opened: nothing listens there"):
+        RtspSource(RtspOptions(url)).__enter__()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=lambda: [listener.accept()[0].close() for _ in range(2)], daemon=True).start()
+        url = f"rtsp://127.0.0.1:{listener.getsockname()[1]}/cam"
+        with pytest.raises(SourceError, match="it answers, but path, user name or password are wrong"):
+            RtspSource(RtspOptions(url)).__enter__()

@@ -79,7 +79,7 @@ def test_what_cannot_be_used_is_left_out_and_old_values_are_not_taken(broker: Br
 
 
 def test_a_broker_that_is_not_there_or_goes_says_so(broker: Broker) -> None:
-    with pytest.raises(SourceError, match=r"the broker 127.0.0.1:\d+ cannot be reached"):
+    with pytest.raises(SourceError, match=r"the broker 127.0.0.1:\d+ cannot be reached: nothing listens there"):
         MqttSource(MqttOptions(TOPIC, port=free_port())).__enter__()
     with source(broker) as opened:
         broker.stop(signal.SIGKILL)

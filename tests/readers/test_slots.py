@@ -34,7 +34,10 @@ def ends() -> Iterator[tuple[SlotWriter, FrameReceiver, Channel]]:
     """A writer, a receiver, and the writer's bare channel to do wrong with."""
     left, right = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
     raw = Channel(os.dup(left), TO_READER)
-    writer, receiver = SlotWriter(Channel(left, TO_READER), Orientation()), FrameReceiver(Channel(right, FROM_READER))
+    writer, receiver = (
+        SlotWriter(Channel(left, TO_READER), Orientation()),
+        FrameReceiver(Channel(right, FROM_READER, files=True)),
+    )
     receiver.wait(0.0)  # says hello
     yield writer, receiver, raw
     for end in (writer, receiver, raw):

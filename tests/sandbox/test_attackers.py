@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,13 @@ import pytest
 from edge_infer.config.plan import MqttPlan, Plan, SourcePlan
 from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.needs import engine_fence, publisher_fence, reader_fence
-from tests.sandbox.locked import run
+from tests.sandbox.locked import ROOT, run
 
 ATTACK = """
 import ctypes, errno, json, os, signal, socket, subprocess, sys, tempfile, threading
 from edge_infer.sandbox import kernel
 number = kernel.machine().numbers
+parent = os.pidfd_open(os.getppid())
 found = {}
 def attempt(name, what):
     try:
@@ -63,7 +66,7 @@ OTHERS = {
     "ptrace": "lambda: kernel.call(number['ptrace'], 16, os.getppid(), 0, 0)",
     "process_vm_readv": "lambda: kernel.call(number['process_vm_readv'], os.getppid(), 0, 1, 0, 1, 0)",
     "process_vm_writev": "lambda: kernel.call(number['process_vm_writev'], os.getppid(), 0, 1, 0, 1, 0)",
-    "pidfd_getfd": "lambda: kernel.call(number['pidfd_getfd'], os.pidfd_open(os.getppid()), 0, 0)",
+    "pidfd_getfd": "lambda: kernel.call(number['pidfd_getfd'], parent, 0, 0)",
     "io_uring": "lambda: kernel.call(number['io_uring_setup'], 1, 0)",
     "mount": "lambda: kernel._checked(kernel._libc.mount(b'none', b'/tmp', b'tmpfs', 0, None))",
     "chroot": "lambda: os.chroot('/tmp')",
@@ -109,18 +112,35 @@ def plan(tmp_path: Path) -> Plan:
 
 def attacked(room: str, fence: Fence, plan: Plan, attempts: dict[str, str], *, network: bool = False) -> dict[str, str]:
     """What became of each attempt: ``allowed`` or the name of the error."""
+    code = _code(plan, attempts)
+    found: dict[str, str] = json.loads(run(room, code, network=network, before=ATTACK, fence=fence))
+    return found
+
+
+def unlocked(plan: Plan, attempts: dict[str, str]) -> dict[str, str]:
+    """The same in a process without walls."""
+    script = f"{ATTACK}\n{_code(plan, attempts)}"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def _code(plan: Plan, attempts: dict[str, str]) -> str:
     folder = Path(plan.state_dir).parent
     device = next(f"/dev/{name}" for name in ("kmsg", "mem", "tty", "ptmx", "fuse") if Path(f"/dev/{name}").exists())
     names = f"STATE, SECRET, DEVICE = {plan.state_dir!r}, {str(folder / 'secrets/mqtt.pass')!r}, {device!r}\n"
     tries = "".join(f"attempt({name!r}, {what})\n" for name, what in attempts.items())
-    code = f"{names}{tries}print(json.dumps(found))"
-    found: dict[str, str] = json.loads(run(room, code, network=network, before=ATTACK, fence=fence))
-    return found
+    return f"{names}{tries}print(json.dumps(found))"
 
 
 def reads(**paths: str) -> dict[str, str]:
     """Every way to read each of these."""
     return {f"{way} {name}": what.format(path) for name, path in paths.items() for way, what in READS.items()}
+
+
+def own_reads(**paths: str) -> dict[str, str]:
+    """Every way to read each of these that a process has which starts no programs."""
+    return {name: what for name, what in reads(**paths).items() if "new program" not in name}
 
 
 def refused(found: dict[str, str]) -> bool:
@@ -130,7 +150,7 @@ def refused(found: dict[str, str]) -> bool:
     return True
 
 
-def test_the_engine_reaches_its_models_and_clips_and_nothing_else(plan: Plan) -> None:
+def test_the_engine_reaches_its_clips_and_nothing_else(plan: Plan) -> None:
     folder = Path(plan.state_dir).parent
     closed = reads(
         secret=str(folder / "secrets/mqtt.pass"),
@@ -143,8 +163,28 @@ def test_the_engine_reaches_its_models_and_clips_and_nothing_else(plan: Plan) ->
         f"socket {family}": f"lambda: socket.socket({family}, 2)" for family in (1, 2, 10, 16, 17)
     } | {"socketpair": "socket.socketpair"}  # fmt: skip
     assert refused(attacked("engine", engine_fence(plan), plan, closed | OTHERS | WRITES | sockets))
-    open_ = reads(model=f"{plan.state_dir}/blobs/model.tflite", clip=str(folder / "clips/clip.mp4"))
+    store = reads(model=f"{plan.state_dir}/blobs/model.tflite") | {"list": "lambda: os.listdir(STATE + '/blobs')"}
+    assert refused(attacked("engine", engine_fence(plan), plan, store))
+    assert set(unlocked(plan, store).values()) == {"allowed"}
+    open_ = own_reads(clip=str(folder / "clips/clip.mp4"))
     assert set(attacked("engine", engine_fence(plan), plan, open_).values()) == {"allowed"}
+
+
+def test_the_engine_opens_the_memory_that_it_was_given(plan: Plan) -> None:
+    """The runtime takes a path, and there is none on the disk that the engine may read."""
+    given = """
+from edge_infer import memfd
+file = memfd.copied(os.open("/etc/hosts", os.O_RDONLY), "model")[0]
+"""
+    code = """
+attempt("read", lambda: open(memfd.place(file)).read())
+attempt("write", lambda: os.write(os.open(memfd.place(file), os.O_RDWR), b"x"))
+attempt("change what was given", lambda: os.pwrite(file, b"x", 0))
+attempt("make it shorter", lambda: os.ftruncate(file, 0))
+print(json.dumps(found))
+"""
+    found = json.loads(run("engine", code, before=ATTACK + given, fence=engine_fence(plan)))
+    assert found == {"read": "allowed"} | dict.fromkeys(["write", "change what was given", "make it shorter"], "EPERM")
 
 
 def test_the_engine_sees_no_network_even_where_it_could_make_a_socket(plan: Plan) -> None:
@@ -162,7 +202,7 @@ def test_the_publisher_reaches_its_folder_and_its_secret_and_no_model(plan: Plan
         plan=f"{plan.state_dir}/applied.json",
     )
     assert refused(attacked("publisher", publisher_fence(plan), plan, closed | OTHERS | WRITES))
-    open_ = reads(secret=str(folder / "secrets/mqtt.pass"), hosts="/etc/hosts")
+    open_ = own_reads(secret=str(folder / "secrets/mqtt.pass"), hosts="/etc/hosts")
     open_["write"] = "lambda: make(STATE + '/publisher/outbox')"
     open_["replace"] = "lambda: os.rename(STATE + '/publisher/outbox', STATE + '/publisher/other')"
     open_["socket"] = "lambda: socket.socket().close()"
@@ -197,7 +237,7 @@ def test_a_reader_of_a_network_camera_reaches_its_port_and_its_secret_alone(plan
     closed |= {f"port {port}": connect.format(port) for port in (22, 80, 1883, 8555)}
     closed["listen"] = "lambda: socket.socket().bind(('127.0.0.1', 8080))"
     assert refused(attacked("reader", reader_fence(camera), plan, closed | OTHERS | WRITES, network=True))
-    open_ = reads(secret=str(folder / "secrets/cam.pass"))
+    open_ = own_reads(secret=str(folder / "secrets/cam.pass"))
     assert set(attacked("reader", reader_fence(camera), plan, open_, network=True).values()) == {"allowed"}
     its_own = attacked("reader", reader_fence(camera), plan, {"port": connect.format(8554)}, network=True)
     assert its_own == {"port": "ECONNREFUSED"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker import Broker, eventually
-from tests.running import Daemon, config
+from tests.running import PYTHON, Daemon, config
 from tests.sandbox.test_live import CAMERA
 
 UNLIMITED = ("prlimit", "--core=unlimited", "--")
@@ -42,7 +42,7 @@ def test_no_room_leaves_its_memory_behind(tmp_path: Path) -> None:
     folder = tmp_path / "daemon"
     folder.mkdir()
     (folder / "camera.py").write_text(CAMERA)
-    camera = f"{{kind: exec, command: [{sys.executable}, {folder}/camera.py], size: 64x48, format: rgb24}}"
+    camera = f"{{kind: exec, command: [{PYTHON}, {folder}/camera.py], size: 64x48, format: rgb24}}"
     with Broker(tmp_path) as broker:
         daemon = Daemon(folder, config(broker.port, camera), before=UNLIMITED)
         daemon.start()

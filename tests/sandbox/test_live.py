@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.sandbox import Fence
 from tests.broker import Broker, Subscriber, eventually
-from tests.running import ROOT, Daemon, config
-from tests.sandbox.locked import run
+from tests.program import open_to_all
+from tests.running import PYTHON, ROOT, Daemon, config
 
 CAMERA = (
     "import sys, time\nwhile True:\n sys.stdout.buffer.write(bytes(64 * 48 * 3))\n sys.stdout.buffer.flush()\n"
@@ -51,7 +51,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, S
     folder = tmp_path_factory.mktemp("live")
     (folder / "camera.py").write_text(CAMERA)
     with Broker(folder) as broker, Subscriber(broker.port) as subscriber:
-        live = f"live: {{kind: exec, command: [{sys.executable}, camera.py], size: 64x48, format: rgb24}}"
+        live = f"live: {{kind: exec, command: [{PYTHON}, camera.py], size: 64x48, format: rgb24}}"
         text = config(broker.port).replace("sources:\n", f"sources:\n  {live}\n")
         text = text.replace("camera.py", str(folder / "camera.py"))
         with Daemon(folder, f"{text}  live: {{source: live, model: faces, publish: every}}\n") as daemon:
@@ -63,13 +63,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, S
 def test_every_thread_of_every_room_is_filtered_and_has_no_power(served: tuple[Daemon, Subscriber]) -> None:
     rooms = served[0].pids()
     assert set(rooms) == {"engine", "publisher", "reader live"}
+    # CAP_DAC_READ_SEARCH, where the program of these tests lies in a private home of root
+    kept = 0 if os.geteuid() != 0 or open_to_all(sys.executable) else 1 << 2
     for pid in rooms.values():
         threads = list(Path(f"/proc/{pid}/task").iterdir())
         for thread in threads:
             lines = (thread / "status").read_text().splitlines()
             found = {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
             assert (found["Seccomp"], found["NoNewPrivs"]) == ("2", "1")
-            assert {int(found[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
+            assert {int(found[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {kept}
+            assert 0 not in map(int, (found["Uid"] + " " + found["Gid"]).split()) or os.geteuid() != 0
     assert len(list(Path(f"/proc/{rooms['engine']}/task").iterdir())) > 1
 
 
@@ -98,35 +101,6 @@ def test_the_engine_has_a_network_without_interfaces(served: tuple[Daemon, Subsc
     assert Path(f"/proc/{publisher}/ns/net").readlink() == Path("/proc/self/ns/net").readlink()
 
 
-ASK = """
-import array, json, os, socket, sys
-file = os.memfd_create("stolen")
-way = socket.socket(socket.AF_UNIX)
-way.settimeout(20)
-way.connect(sys.argv[1])
-request = json.dumps({"do": "grab", "source": "live"}).encode() + b"\\n"
-try:
-    way.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file]))])
-    answer = way.recv(65536)
-except OSError:
-    answer = b""
-print("answered" if b'"ok":true' in answer.replace(b" ", b"") else "refused", os.fstat(file).st_size > 0)
-"""
-
-
-def test_no_room_gets_a_picture_from_the_control_socket(served: tuple[Daemon, Subscriber]) -> None:
-    """The publisher has the daemon's user, a network, and sockets of the file system, which Landlock does not cover."""
-    path = str(served[0].folder / "state/control.sock")
-    own = f"import sys\nsys.argv[1:] = [{path!r}]\n{ASK}"
-    plain = subprocess.run([sys.executable, "-c", own], capture_output=True, text=True, timeout=60, check=True)
-    assert plain.stdout.split() == ["answered", "True"], "an operator's program gets one"
-    for room in ("publisher", "reader"):
-        assert run(room, own, fence=Fence(anywhere=True)).split() == ["refused", "False"]
-    again = f"subprocess.run([sys.executable, '-c', {own!r}], capture_output=True, text=True).stdout"
-    child = f"import subprocess, sys\nprint({again})"
-    assert run("publisher", child, fence=Fence(anywhere=True)).split() == ["refused", "False"]
-
-
 def test_another_process_of_the_same_user_gets_at_nothing(served: tuple[Daemon, Subscriber]) -> None:
     daemon = served[0]
     victims = [daemon.pid, *daemon.pids().values()]
@@ -153,10 +127,13 @@ def test_the_subscribers_are_told_by_every_room_together(served: tuple[Daemon, S
         "info of all rooms",
     )[-1].value["sandbox"]
     assert info["files"] == "engine, publisher: enforced; reader live: enforced but for reading"
-    assert {wall for wall, text in info.items() if text != "enforced"} == {"files"}
-    assert {"seccomp", "no_network", "network_namespace", "no_camera", "no_microphone", "no_signals", "no_swap"} <= set(
-        info
-    )
+    program = "not enforced: a program that is not ours may need them"
+    assert info["no_unix_sockets"] == f"engine, publisher: enforced; reader live: {program}"
+    assert {wall for wall, text in info.items() if text != "enforced"} == {"files", "no_unix_sockets"}
+    assert {
+        *("seccomp", "no_network", "network_namespace", "no_camera", "no_microphone", "no_signals", "no_swap"),
+        "no_calls_on_others",
+    } <= set(info)
     for wall in ("no_network", "no_camera", "files"):
         assert wall in daemon.command("doctor", "--sandbox").stdout
 

@@ -13,7 +13,7 @@ from tests.sandbox.locked import ATTEMPT, ROOT
 SCRIPT = (
     ATTEMPT
     + """
-import json, os, sys, threading
+import json, os, resource, socket, sys, threading
 from edge_infer.sandbox import Fence, kernel, lock_thread, privileges
 number = kernel.machine().numbers
 tries = (
@@ -22,6 +22,9 @@ tries = (
     lambda: os.listdir("/"),
     lambda: kernel.call(number["ioctl"], os.open(sys.argv[1], os.O_RDONLY), 0x80685600),
     lambda: kernel.call(number["io_uring_setup"], 1, 0) and None,
+    lambda: resource.prlimit(os.getppid(), resource.RLIMIT_CORE),
+    lambda: os.kill(os.getppid(), 0),
+    lambda: socket.socketpair(),
 )
 def room():
     walls = lock_thread("publisher", Fence(reads=(sys.argv[1],)))
@@ -37,8 +40,8 @@ for name in ("once", "once more"):  # a thread that is started later does not in
     thread = threading.Thread(target=room)
     thread.start()
     thread.join()
-attempt(tries[1])
-attempt(tries[2])
+for which in (1, 2, 5, 6, 7):
+    attempt(tries[which])
 """
 )
 
@@ -55,10 +58,11 @@ def test_the_thread_is_held_and_the_process_is_not_and_that_is_what_is_told(tmp_
         check=True,
     )
     said = done.stdout.splitlines()
-    for begin in (0, 7):
+    for begin in (0, 10):
         walls = json.loads(said[begin])
         assert walls["not_dumpable"] == walls["no_core_dump"] == "enforced"
         assert walls["files"] == walls["seccomp"] == walls["no_signals"] == THREAD_ONLY
-        assert said[begin + 1 : begin + 7] == ["allowed", "EACCES", "EACCES", "EPERM", "EPERM", "EACCES"]
-    assert said[14:] == ["allowed", "allowed"]
+        assert walls["no_calls_on_others"] == walls["no_unix_sockets"] == THREAD_ONLY
+        assert said[begin + 1 : begin + 10] == ["allowed", "EACCES", "EACCES", *["EPERM"] * 5, "EACCES"]
+    assert said[20:] == ["allowed"] * 5
     assert done.stderr.count("the publisher has the memory and the rights of the supervisor") == 2

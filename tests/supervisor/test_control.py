@@ -7,12 +7,14 @@ import os
 import select
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +22,40 @@ import pytest
 
 from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.errors import EdgeInferError
-from edge_infer.supervisor.control import LONGEST, ControlSocket, NotRunningError, Request, ask, find_socket
+from edge_infer.supervisor.control import LONGEST, ControlSocket, Identify, NotRunningError, Request, ask, find_socket
+from edge_infer.supervisor.models import Models
+from edge_infer.supervisor.peer import Peer, RefusedError, identify
+from edge_infer.supervisor.whys import Whys
+
+NOBODY = 1_000_000_000
+"""The number of a daemon of which no process is a child, so that this process may ask itself."""
+
+
+LONG = "x" * 900_000
+"""More than the kernel holds for a client that does not read."""
+FOR_ANYBODY: Identify = partial(identify, daemon=NOBODY)
 
 
 @contextmanager
-def serving(path: Path) -> Iterator[list[dict[str, Any]]]:
+def serving(path: Path, identify: Identify = FOR_ANYBODY) -> Iterator[list[dict[str, Any]]]:
     """A daemon that answers every request with what it was asked, and writes into a file that came along."""
     seen: list[dict[str, Any]] = []
 
     def handle(request: Request) -> None:
         seen.append(dict(request.body))
-        for file in request.files:
+        for file in request.files if request.body.get("do") == "grab" else ():
             os.write(file, b"written")
-        request.answer({"asked": request.body.get("do")})
+        request.answer({"asked": request.body.get("do"), **({"long": LONG} if request.body.get("long") else {})})
 
     stop = threading.Event()
 
     def loop(control: ControlSocket) -> None:
         while not stop.is_set():
-            for fd in select.select(control.files(), [], [], 0.05)[0]:
+            for fd in select.select(control.files(), control.unsent(), [], 0.05)[0]:
                 control.serve(fd)
+            control.flush()
 
-    with ControlSocket(path, handle) as control:
+    with ControlSocket(path, handle, identify) as control:
         thread = threading.Thread(target=loop, args=(control,))
         thread.start()
         try:
@@ -106,6 +120,78 @@ def test_clients_that_say_nothing_nonsense_or_too_much_disturb_nobody(tmp_path: 
         assert seen[-1] == {"do": "status"}
 
 
+def lingering(listener: socket.socket) -> tuple[socket.socket, socket.socket]:
+    """A TCP socket that holds up, for half a minute, whoever closes it last; and its other end."""
+    way = socket.create_connection(listener.getsockname())
+    other = listener.accept()[0]
+    way.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            way.send(b"x" * 65536)
+    way.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 30))
+    return way, other
+
+
+@pytest.mark.parametrize(
+    ("body", "files"),
+    [(b'{"do":"status"}\n', 2), (b'{"do":"status"}\n', 6), (b'{"do":', 2), (b"not json\n", 2)],
+    ids=["with a request", "too many", "and hangs up", "with nonsense"],
+)
+@pytest.mark.parametrize("who", ["a client", "one that is refused"])
+def test_sockets_that_come_along_hold_nobody_up(tmp_path: Path, body: bytes, files: int, who: str) -> None:
+    path, whose = tmp_path / "control.sock", iter([who == "a client", True])
+
+    def choose(connection: socket.socket, quiet: int) -> Peer:
+        return identify(connection, quiet, daemon=NOBODY if next(whose) else None)
+
+    with serving(path, choose), socket.create_server(("127.0.0.1", 0)) as listener:
+        pairs = [lingering(listener) for _ in range(files)]
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            try:
+                socket.send_fds(client, [body], [way.fileno() for way, _ in pairs])
+            except BrokenPipeError:  # refused already: the daemon has none of them, and here nobody is to wait
+                for way, _ in pairs:
+                    way.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+            for way, _ in pairs:
+                os.close(way.detach())  # the daemon has the last one
+        assert ask(path, {"do": "status"}, timeout=10) == {"asked": "status"}
+        for _, other in pairs:
+            other.close()
+
+
+def test_answers_that_nobody_reads_hold_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with serving(path), ExitStack() as stack:
+        for _ in range(20):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(path))
+            client.sendall(b'{"do":"status","long":true}\n')
+        assert ask(path, {"do": "status"}, timeout=10) == {"asked": "status"}
+        assert ask(path, {"do": "status", "long": True}, timeout=10) == {"asked": "status", "long": LONG}
+
+
+def test_who_is_turned_away_tries_again(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with ExitStack() as stack:
+        control = stack.enter_context(ControlSocket(path, lambda request: request.answer({}), FOR_ANYBODY))
+        with suppress(BlockingIOError):
+            while True:  # until no more may wait
+                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(path))
+        with pytest.raises(EdgeInferError, match=r"the daemon on \S+ is busy: too many programs") as raised:
+            ask(path, {"do": "status"}, timeout=0.2)
+        assert not isinstance(raised.value, NotRunningError)
+        answers: list[Any] = []
+        thread = threading.Thread(target=lambda: answers.append(ask(path, {"do": "status"}, timeout=20)))
+        thread.start()
+        while thread.is_alive():
+            for fd in select.select(control.files(), [], [], 0.05)[0]:
+                control.serve(fd)
+        assert answers == [{}]
+
+
 def test_what_could_not_be_said_on_is_not_taken(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     with serving(path):
@@ -163,27 +249,54 @@ def test_a_socket_that_is_there_goes_before_a_folder_that_is_closed(
         assert find_socket(DEFAULT_CONFIG) == Path(folder, "control.sock")
 
 
-def test_a_room_and_what_it_starts_are_not_answered(tmp_path: Path) -> None:
+def test_a_process_of_the_daemon_is_told_so_and_takes_no_place(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with serving(path, identify) as seen:  # the daemon is this process
+        for _ in range(3):
+            with pytest.raises(RefusedError, match="does not answer processes that it started"):
+                ask(path, {"do": "status"}, timeout=20)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.settimeout(20)
+            assert b"refused" in client.recv(1000)
+            assert client.recv(1000) == b""
+    assert seen == []
+
+
+def test_refusals_are_logged_once_a_minute(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with serving(tmp_path / "control.sock", identify):
+        for _ in range(5):
+            with pytest.raises(RefusedError):
+                ask(tmp_path / "control.sock", {"do": "status"}, timeout=20)
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["control socket"]
+
+
+def test_without_pidfds_a_program_that_has_just_begun_is_answered_the_second_time(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     question = f"""
 from pathlib import Path
 from edge_infer.supervisor.control import ask
-ask(Path({str(path)!r}), {{"do": "status"}}, timeout=20)
+print(ask(Path({str(path)!r}), {{"do": "status"}}, timeout=20))
 """
-    lock = "from edge_infer.sandbox import Fence, lock; lock('publisher', fence=Fence(anywhere=True))\n"
-    fork = "import os\nif child := os.fork():\n    raise SystemExit(os.waitpid(child, 0)[1] != 0)\n"
-    start = f"import subprocess, sys\nsys.exit(subprocess.run([sys.executable, '-c', {question!r}]).returncode)"
-    codes = {
-        "nobody's": question,
-        "a room's": lock + question,
-        "its copy's": lock + fork + question,
-        "its program's": lock + start,
-    }
-    with serving(path):
-        answered = [
-            name
-            for name, code in codes.items()
-            if subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode
-            == 0
-        ]
-    assert answered == ["nobody's"]
+    with serving(path, partial(identify, daemon=NOBODY, pidfd=lambda _: None)) as seen:
+        done = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, timeout=60, check=True)
+        assert (done.stdout, seen) == ("{'asked': 'status'}\n", [{"do": "status"}])
+        raw = "import socket, sys; way = socket.socket(socket.AF_UNIX); way.connect(sys.argv[1]); print(way.recv(1000))"
+        first = subprocess.run(
+            [sys.executable, "-c", raw, str(path)], capture_output=True, text=True, timeout=60, check=True
+        )
+        assert "ask again" in first.stdout
+
+
+@pytest.mark.parametrize(
+    "body", [{"do": "models", "action": "x" * 5000}, {"do": "why", "since": "x" * 5000}], ids=["models", "why"]
+)
+def test_an_answer_repeats_little_of_what_was_asked(body: dict[str, Any]) -> None:
+    told: list[bytes] = []
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        request = Request(ours, Peer(1, 0, frozenset()), body, (), lambda _, data: told.append(data))
+        handler: Any = Models(None, None) if body["do"] == "models" else Whys(None)  # type: ignore[arg-type]
+        handler.begin(request)
+    assert "error" in json.loads(told[0])
+    assert len(told[0]) < 400

@@ -16,7 +16,7 @@ import pytest
 
 from edge_infer.supervisor.control import ask
 from tests.broker import Broker, Subscriber, eventually, free_port
-from tests.running import MODEL, Daemon, alive, config
+from tests.running import MODEL, PYTHON, Daemon, alive, config
 
 P = "edge-infer/box"
 TWO = """\
@@ -181,7 +181,7 @@ def test_a_live_source_lives_in_a_reader_that_may_die(tmp_path: Path, broker: Br
         "while True:\n n += 1\n sys.stdout.buffer.write(bytes([n % 256]) * (64 * 48 * 3))\n"
         " sys.stdout.buffer.flush()\n time.sleep(0.1)\n"
     )
-    source = f"cam: {{kind: exec, command: [{sys.executable}, {camera}], size: 64x48, format: rgb24}}"
+    source = f"cam: {{kind: exec, command: [{PYTHON}, {camera}], size: 64x48, format: rgb24}}"
     (tmp_path / "box").mkdir()
     text = config(broker.port)
     line = next(line for line in text.splitlines() if line.startswith("  cam:"))
@@ -241,6 +241,7 @@ def test_systemd_hears_ready_watchdog_and_stopping(
     heard: list[str] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
+        (tmp_path / "notify").chmod(0o777)  # as systemd has it
         systemd.settimeout(20)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "1000000")

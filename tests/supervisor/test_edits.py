@@ -125,7 +125,8 @@ def test_a_model_that_was_committed_is_forgiven_what_was_said_of_it_before(
     running.model(state="rolled_back", sha=short(slowly[1]), candidate=short(new))
     running.fps = 60
     text = running.text(new)
-    running.daemon.config.write_text(text.replace(f"{{file: {new}}}", f"{{file: {new}, labels: [a, b, c]}}"))
+    digest = hashlib.sha256(new.read_bytes()).hexdigest()
+    running.daemon.config.write_text(text.replace(f"{{file: {new}}}", f"{{file: {new}, sha256: {digest}}}"))
     running.model(state="active", sha=short(new), deadline=LONG)
     running.daemon.config.write_text(text)  # with the entry that was refused
     assert running.daemon.reload()["state"] == "applied"
@@ -199,3 +200,17 @@ def test_a_file_that_is_never_still_is_told_of(running: Swapping, slowly: tuple[
     assert "it changes all the time" in said["errors"][0]
     running.daemon.config.write_text(text)
     running.subscriber.wait(f"{P}/config", lambda heard: heard.value["state"] == "applied", LONG)
+
+
+def test_a_file_that_is_deleted_is_told_and_taken_again_when_it_is_back(running: Swapping) -> None:
+    config, held = running.daemon.config, applied(running)
+    text = config.read_bytes()
+    config.unlink()
+    told = eventually(lambda: running.daemon.status()["config"]["state"] == "rejected", "a word about it", LONG)
+    assert told
+    status = running.daemon.status()["config"]
+    assert status["digest"] == held
+    assert "there is no such file any more; put it back" in status["errors"][0]
+    config.write_bytes(text)
+    eventually(lambda: running.daemon.status()["config"]["state"] == "applied", "the file again", LONG)
+    assert running.daemon.log.read_text().count("there is no such file any more") == 1

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from edge_infer.supervisor.errand import Errand, Said
+from edge_infer.supervisor.errand import LONGEST, MAX_PIECES, Errand, Said
 
 
 def outcome(module: str, *words: str, seconds: float = 60.0) -> Said:
@@ -37,6 +37,19 @@ def test_one_that_hangs_is_ended(before: str) -> None:
     said = outcome("timeit", "-n", "1", "-r", "1", f"import time; {before} time.sleep(600)", seconds=3.0)
     assert said.status is None
     assert bool(said.output) == bool(before)
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("while True: os.write(1, bytes(60000))", f"more than {LONGEST} bytes"),
+        ("while True: os.write(1, b' '); time.sleep(0.0001)", f"more than {MAX_PIECES} pieces"),
+    ],
+)
+def test_one_that_says_too_much_or_in_crumbs_is_ended_and_that_is_told(code: str, what: str) -> None:
+    said = outcome("timeit", "-n", "1", "-r", "1", f"import os, time\n{code}")
+    assert what in said.excess
+    assert said == Said(b"", -signal.SIGKILL, said.excess)
 
 
 def test_a_child_that_cannot_be_is_an_end_too() -> None:

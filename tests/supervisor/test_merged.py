@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,12 +52,21 @@ def whole(subscriber: Subscriber, upto: int) -> bool:
 @contextmanager
 def no_more_files(pid: int) -> Iterator[None]:
     """A process that can open nothing meanwhile."""
-    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    before = next(line.split()[3] for line in lines if line.startswith("Max open files"))
+    _limit_files(pid, "3")
     try:
         yield
     finally:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        _limit_files(pid, before)
+
+
+def _limit_files(pid: int, soft: str) -> None:
+    """As the user of the process, which may differ from root that has no CAP_SYS_RESOURCE."""
+    rows = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+    user, group = rows["Uid"].split()[0], rows["Gid"].split()[0]
+    become = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "--"] if os.geteuid() == 0 else []
+    subprocess.run([*become, "prlimit", f"--pid={pid}", f"--nofile={soft}:"], check=True)
 
 
 def test_there_is_one_process_beside_the_engine_and_nobody_is_told_that_its_walls_hold(

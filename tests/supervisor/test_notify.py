@@ -38,6 +38,8 @@ def test_a_status_of_several_lines_stays_one_assignment(systemd: tuple[socket.so
     ear, name = systemd
     Notifier({"NOTIFY_SOCKET": name}).status("camera lost\nREADY=1\n é")
     assert ear.recv(4096).decode() == "STATUS=camera lost READY=1 é"
+    Notifier({"NOTIFY_SOCKET": name}).ready("broker: \x1b[2J\u202e")
+    assert ear.recv(4096).decode() == "READY=1\nSTATUS=broker: \ufffd[2J\ufffd"
 
 
 def test_without_systemd_nothing_happens() -> None:

@@ -45,6 +45,12 @@ def daemon(tmp_path: Path) -> Iterator[tuple[Daemon, Subscriber]]:
         text = config(secure, source).replace(
             "mqtt: {", f"mqtt: {{username: edge, password_file: {tmp_path / 'mqtt.pass'}, {tls}, "
         )
+        if os.geteuid() == 0:  # the daemon becomes the user of its state, to whose group root leaves the secrets
+            (tmp_path / "state").mkdir()
+            os.chown(tmp_path / "state", 61500, 61500)
+            for secret in (key, *tmp_path.glob("*.pass")):
+                os.chown(secret, 0, 61500)
+                Path(secret).chmod(0o640)
         with Daemon(tmp_path, text, before=UNLIMITED) as started:
             started.wait_serving()
             subscriber.wait("edge-infer/box/faces/result", deadline=30.0)

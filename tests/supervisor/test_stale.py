@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from tests.broker import Broker, Subscriber
-from tests.running import Daemon, config
+from tests.running import PYTHON, Daemon, config
 
 CAMERA = """\
 import os, sys, time
@@ -20,7 +19,7 @@ for number in range(10**9):
 def test_a_camera_that_freezes_leaves_no_state(broker: Broker, tmp_path: Path) -> None:
     script = tmp_path / "camera.py"
     script.write_text(CAMERA)
-    source = f"{{kind: exec, command: [{sys.executable}, {script}], size: 64x48}}"
+    source = f"{{kind: exec, command: [{PYTHON}, {script}], size: 64x48}}"
     with Subscriber(broker.port) as heard, Daemon(tmp_path, config(broker.port, source)):
         state = "edge-infer/box/faces/state"
         heard.wait(state, lambda one: one.value["counts"] is not None, 40.0)

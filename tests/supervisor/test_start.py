@@ -45,6 +45,11 @@ def _without_its_copy(file: Path) -> None:
         copy.unlink()
 
 
+def _with_a_copy_of_another_name(file: Path) -> None:
+    for copy in (file.parent / "state" / "blobs").iterdir():
+        copy.rename(copy.with_suffix(".loot"))
+
+
 def _gone(file: Path) -> None:
     file.unlink()
 
@@ -62,7 +67,8 @@ def _of_another_version(file: Path) -> None:
 def _without_the_copy_of_its_shadow(file: Path) -> None:
     plan = remembered(file.parent / "state")
     assert plan is not None
-    shadow = replace(plan.pipelines[0].model, name="other", sha256="cd" * 32)
+    path = str(file.parent / "state" / "blobs" / f"{'cd' * 32}.tflite")
+    shadow = replace(plan.pipelines[0].model, name="other", sha256="cd" * 32, path=path)
     remember(replace(plan, pipelines=(replace(plan.pipelines[0], shadow=ShadowPlan(shadow, 0.5)),)))
 
 
@@ -77,6 +83,7 @@ def _a_pipe(file: Path) -> None:
         _edited,
         _without_its_copy,
         _without_the_copy_of_its_shadow,
+        _with_a_copy_of_another_name,
         _gone,
         _a_pipe,
         _applied_by_nobody,

@@ -80,6 +80,12 @@ def test_an_edit_changes_the_model_between_two_frames(running: Swapping, old: Pa
     assert [line.split()[2] for line in history.splitlines()[-2:]] == ["tried", "committed"]
 
 
+def test_the_history_of_a_model_that_is_not_there_is_a_slip(running: Swapping) -> None:
+    found = running.daemon.command("models", "history", "ligth")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr == "edge-infer: there is no model 'ligth'; did you mean \"light\"?\n"
+
+
 def test_a_change_leaves_no_frame_out_and_answers_none_twice(
     running: Swapping, old: Path, numbered: str, tmp_path: Path
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from edge_infer.rooms import NumberedKind, Tally
-from edge_infer.supervisor.tallies import HIGHEST, all_numbered
+from edge_infer.supervisor.tallies import FURTHEST, HIGHEST, all_numbered, believed
 
 Seen = dict[tuple[str, NumberedKind], int]
 
@@ -19,6 +21,25 @@ def test_numbers_after_the_last_report_count() -> None:
 def test_what_no_engine_writes_is_left_out() -> None:
     seen: Seen = {("../door", "result"): 3, ("", "event"): 1, ("yard", "result"): HIGHEST + 1}
     assert all_numbered((), seen) == ()
-    assert all_numbered((Tally("door", "result", 5),), {("door", "result"): 2**63}) == (
-        Tally("door", "result", HIGHEST),
-    )
+    known = (Tally("door", "result", HIGHEST - 1),)
+    assert all_numbered(known, {("door", "result"): HIGHEST + 1}) == (Tally("door", "result", HIGHEST),)
+
+
+@pytest.mark.parametrize("seq", [HIGHEST, 2**63, FURTHEST + 6])
+def test_numbers_that_no_engine_can_have_reached_are_not_believed(seq: int) -> None:
+    """An engine in wrong hands left 2**53 as it died, and status said for good that so many results were lost."""
+    reported = (Tally("door", "result", 5, 4, 1),)
+    assert all_numbered(reported, {("door", "result"): seq, ("yard", "event"): seq}) == reported
+    assert all_numbered(reported, {("door", "result"): FURTHEST + 5}) == (Tally("door", "result", FURTHEST + 5, 4, 1),)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [Tally("door", "result", HIGHEST), Tally("door", "result", 6, HIGHEST), Tally("door", "result", 6, 5, HIGHEST)],
+)
+def test_neither_are_they_in_a_report(lie: Tally) -> None:
+    before = (Tally("door", "result", 5, 4, 1),)
+    after, new = Tally("door", "result", 6, 5, 1), Tally("yard", "result", 1)
+    assert believed(before, (after, new)) == (after, new)
+    assert believed(before, (lie, new)) == (*before, new)
+    assert believed((), (lie, new)) == (new,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from tests.broker import Broker, eventually
@@ -40,6 +41,7 @@ def test_a_package_is_named_applied_and_waited_for(tmp_path: Path, broker: Broke
     with Daemon(tmp_path, CONFIG.format(port=broker.port, sha=good)) as daemon:
         daemon.wait_serving()
         daemon.config.chmod(0o640)
+        os.chown(daemon.config, -1, (tmp_path / "state").stat().st_gid)  # the daemon of root has become another user
         done = daemon.command("models", "use", "light", "light@1.1.0")
         assert done.returncode == 0, done.stderr
         assert "models.light: use: light@1.1.0 (before: use: light@1.0.0)\napplied " in done.stdout

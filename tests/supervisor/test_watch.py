@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.config.look import look
-from edge_infer.supervisor.watch import EVERY, RESTLESS, STILL, Watch
+from edge_infer.supervisor.watch import EVERY, GONE, RESTLESS, STILL, Watch
 from tests.faults.writing import PATTERNS, save, save_half
 
 OLD, NEW = b"old: 1\nmore: 1\n", b"new: 22\nmore: 2\n"
@@ -141,3 +141,34 @@ def test_a_file_that_changes_during_every_reading_is_told_of_once(watched: tuple
         assert watch.moved(look(path))
         told.append(watch.restless())
     assert told == [False, False, True, False, False, False]
+
+
+def test_a_file_that_stays_away_is_told_once_and_again_when_it_goes_again(watched: tuple[Watch, Clock, Path]) -> None:
+    watch, clock, path = watched
+
+    def told(seconds: float) -> int:
+        end, count = clock.now + seconds, 0
+        while clock.now < end:
+            clock.now += EVERY
+            assert not watch.changed()
+            count += watch.gone()
+        return count
+
+    assert told(10.0) == 0
+    for _ in range(2):
+        path.unlink()
+        assert told(GONE - EVERY) == 0
+        assert told(60.0) == 1
+        path.write_bytes(NEW)
+        assert changed(watch, clock, 2 * EVERY + STILL)
+        watch.reading()
+        assert told(10.0) == 0
+
+
+def test_a_file_that_is_replaced_has_not_gone(watched: tuple[Watch, Clock, Path]) -> None:
+    watch, clock, path = watched
+    path.unlink()
+    assert not changed(watch, clock, GONE - STILL)
+    path.write_bytes(NEW)
+    assert changed(watch, clock, 2 * EVERY + STILL)
+    assert not watch.gone()

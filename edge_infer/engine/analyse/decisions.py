@@ -16,6 +16,9 @@ RECENT: Final = 16
 """How many decisions are looked back on for the same one."""
 STILL: Final = "still"
 """The stage before all others: nothing moved, so nothing was looked at, whatever the label."""
+TOLD: Final = "result"
+REPEATED: Final = "repeated"
+"""The last stages where there are no events: a result told it, or did not because ``publish`` wanted none."""
 
 
 @dataclass(slots=True)
@@ -81,9 +84,9 @@ class Decisions:
         return [each for each in kept if label in (None, each.label) or each.stage == STILL]
 
     def now(self, wall: float) -> list[Decision]:
-        """Those of the frame of this time."""
+        """Those of the frame of this time, without what its result shows by itself."""
         recent = [self._kept[-index] for index in range(1, min(RECENT, len(self._kept)) + 1)]
-        return [each for each in reversed(recent) if each.end == wall]
+        return [each for each in reversed(recent) if each.end == wall and each.stage not in (TOLD, REPEATED)]
 
     @property
     def begins(self) -> float:

@@ -9,6 +9,7 @@ from edge_infer.config.plan import PipelinePlan, SignalPlan
 from edge_infer.engine.analyse.decisions import Decisions
 from edge_infer.engine.analyse.events import Happening, Ledger
 from edge_infer.engine.analyse.instant import Instant
+from edge_infer.engine.analyse.results import ResultReasons
 from edge_infer.engine.analyse.scene import Scene
 from edge_infer.engine.analyse.spells import Spells
 from edge_infer.engine.geometry import Box
@@ -38,6 +39,7 @@ class Follow:
         self._ledger = Ledger(plan.events, self.decisions)
         self._scene = Scene(plan, self._ledger, new_number) if plan.track else None
         self._spells = make_spells(plan, self._ledger)
+        self._results = ResultReasons(plan, self.decisions)
 
     def asks(self, frame: Captured) -> tuple[Captured, ...]:
         """What of a frame goes into the model: the frame itself, or, in a cascade, some of its objects."""
@@ -57,6 +59,10 @@ class Follow:
         if self._spells is not None and isinstance(findings, Deviation):
             return findings, self._spells({ANOMALY: findings.score}, now)
         return findings, ()
+
+    def published(self, findings: Findings, now: Instant, *, told: bool) -> None:
+        """Notes whether what was found in a frame has gone out as a result."""
+        self._results(findings, now, told=told)
 
     def inherit(self, before: Follow) -> None:
         """Goes on where another left off, after that has ended what was open: its record, and its counts at lines."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_infer.codec import ABSENT, dumps, encode
 from edge_infer.engine.tasks import Essence, Head, fitting
@@ -17,7 +17,8 @@ class Followed:
     """``detections`` carry ids; ``counts`` are of the objects that are there, seen in this frame or not.
 
     ``zones`` are counts by zone, ``lines`` how many went to the left and to the right across each; ``present`` are the
-    ids of those that are there.
+    ids of those that are there, ``ids`` the same by label. Until it is ``warm`` an object that is there could not have
+    been confirmed.
     """
 
     detections: Detections
@@ -25,6 +26,8 @@ class Followed:
     zones: tuple[tuple[str, Counts], ...]
     lines: tuple[tuple[str, int, int], ...]
     present: frozenset[int] = frozenset()
+    warm: bool = True
+    ids: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @property
     def essence(self) -> Essence:
@@ -33,15 +36,16 @@ class Followed:
 
     @property
     def standing(self) -> Essence:
-        """What the state says: the same, and how many went across each line."""
-        return self.counts, self.zones, self.lines
+        """What the state says: the same, who they are, and how many went across each line."""
+        return self.counts, self.zones, self.ids, self.lines
 
     def result(self, head: Head, seq: int, room: int) -> Result:
         """The objects in fractions of the frame."""
         return self.detections.result(head, seq, room)
 
     def state(self, head: Head, room: int) -> State:
-        """Counts; where not all fit, lines, then zones, then the rarest labels are left out and counted in ``more``."""
+        """Counts; where not all fit, ids are left out first, then lines, zones and the rarest labels (``more``)."""
+        most = room
         lines = {name: LineCounts(left, right) for name, left, right in self.lines}
         zones = {name: dict(counts) for name, counts in self.zones}
         kinds = (("zones", zones), ("lines", lines))
@@ -55,9 +59,11 @@ class Followed:
             kind: {name: value for of, name, value in kept if of == kind} for kind in ("counts", "zones", "lines")
         }
         said = {kind: dict(sorted(group.items())) for kind, group in outcome.items()}
-        return head.state(
+        state = head.state(
             counts=said["counts"],
             zones=said["zones"] if zones else ABSENT,
             lines=said["lines"] if lines else ABSENT,
             more=len(rows) - len(kept) or ABSENT,
         )
+        whole = replace(state, ids=dict(self.ids))
+        return whole if len(kept) == len(rows) and len(dumps(encode(whole))) <= most else state

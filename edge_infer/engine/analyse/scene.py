@@ -20,6 +20,7 @@ from edge_infer.engine.analyse.reasons import Reasons
 from edge_infer.engine.analyse.track import LEAST_HITS, Track
 from edge_infer.engine.analyse.tracker import Tracker
 from edge_infer.engine.analyse.visit import Direction, Passage, Stay, Visit
+from edge_infer.engine.analyse.warmup import WarmUp
 from edge_infer.engine.analyse.zones import Zone
 from edge_infer.engine.geometry import Box
 from edge_infer.engine.tasks import fraction
@@ -39,7 +40,11 @@ class Scene:
         self._least = (plan.events or EventsPlan()).min_duration
         self._ledger = ledger
         self._reasons = Reasons(plan, ledger.decisions)
-        self._tracker = Tracker(plan.track or TrackPlan(), plan.threshold, new_number)
+        track = plan.track or TrackPlan()
+        self._tracker = Tracker(track, plan.threshold, new_number)
+        self._warmup = (
+            WarmUp(LEAST_HITS + 1, max(track.confirm, self._least)) if plan.zones else WarmUp(LEAST_HITS, track.confirm)
+        )
         self._visits: dict[Track, Visit] = {}
         self._passed: dict[str, Counter[Direction]] = {line.name: Counter() for line in plan.lines}
         self._size = (0, 0)
@@ -70,15 +75,20 @@ class Scene:
         for track in seen.ended:
             self._reasons.ended(track, self._visits[track], now)
             news += self._gone(track, self._visits.pop(track), now)
+        self._warmup.frame(now, pending=self._pending())
         return self._followed(found, seen.tracks), tuple(news)
 
     @property
     def unsettled(self) -> bool:
         """Whether the next look may change what is known of somebody, though nothing moves."""
         least = min(self._least, BELIEVED)
-        return self._tracker.unsure or any(
-            not visit.told and (track.age < least or not track.seen_often(LEAST_HITS + 1))
-            for track, visit in self._visits.items()
+        return (
+            not self._warmup.over
+            or self._tracker.unsure
+            or any(
+                not visit.told and (track.age < least or not track.seen_often(LEAST_HITS + 1))
+                for track, visit in self._visits.items()
+            )
         )
 
     def places(self) -> list[Box]:
@@ -90,11 +100,22 @@ class Scene:
         """Nobody knows what became of the objects; what was counted at lines stays counted."""
         self._tracker.forget()
         self._visits.clear()
+        self._warmup.again()
 
     def inherit(self, before: Scene) -> None:
         """What was counted at a line that is still the same one stays counted."""
         same = {line.name for line in before._plan.lines if line in self._plan.lines}
         self._passed.update({name: count.copy() for name, count in before._passed.items() if name in same})
+
+    def _pending(self) -> bool:
+        """Whether somebody who is seen may count from one of the next frames on: at all, or in a zone."""
+        if any(not track.number for track in self._tracker.tracks):
+            return True
+        zones = [zone.name for zone in self._plan.zones]
+        return bool(zones) and any(
+            not visit.told or any(name not in visit.sides or visit.sides[name].settled is None for name in zones)
+            for visit in self._visits.values()
+        )
 
     def _fit(self, size: tuple[int, int]) -> None:
         if size != self._size:
@@ -248,7 +269,17 @@ class Scene:
             tuple((name, tuple(sorted(counts.items()))) for name, counts in zones.items()),
             tuple((name, counts["left"], counts["right"]) for name, counts in self._passed.items()),
             frozenset(track.number for track in self._tracker.tracks if track.number),
+            warm=self._warmup.over,
+            ids=self._ids(),
         )
+
+    def _ids(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Of those that are there, by label."""
+        found: dict[str, list[int]] = {}
+        for track in self._tracker.tracks:
+            if track.number:
+                found.setdefault(track.label, []).append(track.number)
+        return tuple((label, tuple(sorted(numbers))) for label, numbers in sorted(found.items()))
 
 
 def _wanted(track: Track, zone: ZonePlan) -> bool:

@@ -33,6 +33,8 @@ class Answers:
     each: tuple[Answered, ...]
     key: str
     """What the state says of all together (`CASCADE_KEYS`)."""
+    warm: bool = True
+    """Whether the pipeline that found them could have confirmed everybody who is there."""
 
     @property
     def essence(self) -> Essence:

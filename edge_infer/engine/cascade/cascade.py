@@ -27,6 +27,7 @@ class Cascade:
         self._present: frozenset[int] | None = None
         self._visible: Frame | None = None
         self._boxes = True
+        self._warm = True
         self._reason: Reason | None = None  # why nothing can be said
 
     def join(self, feeds: Iterable[CropsFeed]) -> None:
@@ -46,7 +47,7 @@ class Cascade:
             return
         self._visible = visible
         if isinstance(findings, Followed):
-            self._present = findings.present
+            self._present, self._warm = findings.present, findings.warm
         if visible.parent is not None and visible.parent.id is not None:
             self._asked.add(visible.parent.id)
         for found in detections.objects:
@@ -79,6 +80,7 @@ class Cascade:
             objects,
             self._present if above is None else above.present,
             None if above is None else frozenset(self._asked),
+            warm=self._warm and (above is None or above.warm),
         )
         visible = self._visible or frame
         borrowed = objects and not visible.pixels.flags.owndata
@@ -96,4 +98,4 @@ class Cascade:
         self._objects.clear()
         self._nth.clear()
         self._asked.clear()
-        self._present, self._visible, self._boxes = None, None, True
+        self._present, self._visible, self._boxes, self._warm = None, None, True, True

@@ -22,6 +22,7 @@ STATES: Final[Mapping[Reason | None, SourceState]] = {
     "source_lost": "lost",
     "engine_failed": "lost",
     "stopped": "ended",
+    "removed": "ended",
 }
 """What a source of crops is while its pipeline says nothing, by the reason."""
 

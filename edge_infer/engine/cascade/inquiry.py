@@ -30,6 +30,7 @@ class Inquiry(Follow):
         self._answers: dict[Key, Answered] = {}
         self._asked: dict[int, tuple[float, float]] = {}  # when, and how large it was
         self._spells_of: dict[int, Spells] = {}
+        self._warm = True
 
     def asks(self, frame: Captured) -> tuple[Captured, ...]:
         """The crops of a frame that go into the model, the best first."""
@@ -65,7 +66,7 @@ class Inquiry(Follow):
     def settled(self, now: Instant) -> tuple[Answers | None, tuple[Happening, ...]]:
         """What is known of everybody after a frame, and what is news."""
         answers = tuple(each for _, each in sorted(self._answers.items()))
-        return Answers(answers, self._plan.state_key), tuple(self._news(now))
+        return Answers(answers, self._plan.state_key, self._warm), tuple(self._news(now))
 
     def end(self, reason: Reason, now: Instant) -> tuple[Happening, ...]:
         """Nothing is known any more."""
@@ -80,7 +81,7 @@ class Inquiry(Follow):
 
     def _see(self, sighting: Sighting) -> None:
         """Forgets what was said of those that are gone, or that are told of anew; of the others the places are new."""
-        present, asked = sighting.present, sighting.asked
+        present, asked, self._warm = sighting.present, sighting.asked, sighting.warm
         if present is None:
             self._answers.clear()
             return

@@ -68,12 +68,13 @@ class Sighting:
     """What was found in a frame, the best first.
 
     ``present`` are the ids of all that is there, seen in this frame or not; None where nothing is followed. ``asked``
-    are those that this tells of; None: all.
+    are those that this tells of; None: all. Until it is ``warm`` who is there could not have been confirmed.
     """
 
     objects: tuple[Sighted, ...]
     present: frozenset[int] | None = None
     asked: frozenset[int] | None = None
+    warm: bool = True
 
 
 def _span(low: float, high: float, most: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Families of models: one family, one file, one line in `DECODERS`.
+"""Families of models: one family, one file, one line in `decoder_names`.
 
 A decoder *must* be a class with
 
@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Protocol
 
 from numpy.typing import NDArray
 
@@ -40,29 +40,10 @@ from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.records import Candidates
 from edge_infer.messages import Task
-from edge_infer.tables import load, names, target
+from edge_infer.models.decoder_names import DECODERS, GROUP, decoder_names, decoder_target
+from edge_infer.tables import load
 
-GROUP: Final = "edge_infer.decoders"
-DECODERS: Final[Mapping[str, str]] = {
-    "classification": "edge_infer.engine.decoders.classification:Classification",
-    "ssd_postprocess": "edge_infer.engine.decoders.ssd_postprocess:SsdPostprocess",
-    "ssd": "edge_infer.engine.decoders.ssd:Ssd",
-    "efficientdet": "edge_infer.engine.decoders.efficientdet:EfficientDet",
-    "yolov8": "edge_infer.engine.decoders.yolov8:Yolov8",
-    "yolov5": "edge_infer.engine.decoders.yolov5:Yolov5",
-    "yolox": "edge_infer.engine.decoders.yolox:Yolox",
-    "yolo_grid": "edge_infer.engine.decoders.yolo_grid:YoloGrid",
-    "centernet": "edge_infer.engine.decoders.centernet:CenterNet",
-    "fomo": "edge_infer.engine.decoders.fomo:Fomo",
-    "blazeface": "edge_infer.engine.decoders.blazeface:BlazeFace",
-    "yolov8_segment": "edge_infer.engine.decoders.yolov8_segment:Yolov8Segment",
-    "yolov8_pose": "edge_infer.engine.decoders.yolov8_pose:Yolov8Pose",
-    "movenet": "edge_infer.engine.decoders.movenet:MoveNet",
-    "heatmap_pose": "edge_infer.engine.decoders.heatmap_pose:HeatmapPose",
-    "segmentation": "edge_infer.engine.decoders.segmentation:Segmentation",
-    "autoencoder": "edge_infer.engine.decoders.autoencoder:Autoencoder",
-    "regression": "edge_infer.engine.decoders.regression:Regression",
-}
+__all__ = ["DECODERS", "GROUP", "Decoder", "Layout", "decoder_class", "decoder_names", "decoder_target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +80,3 @@ def decoder_class(target: str) -> type[Decoder]:
     """The class behind ``module:Class``, as `DecoderPlan.target` names it."""
     found: type[Decoder] = load(target)
     return found
-
-
-def decoder_target(name: str) -> str:
-    """Where the family ``name`` lives; raises `ConfigError` for an unknown one."""
-    return target(DECODERS, GROUP, name)
-
-
-def decoder_names() -> tuple[str, ...]:
-    """All families, built in and from other packages."""
-    return names(DECODERS, GROUP)

@@ -186,6 +186,11 @@ class SignalPreprocess:
             )
         return False
 
+    @property
+    def values(self) -> int:
+        """How many values of a sample a source has to give; 0 where any number becomes one."""
+        return 0 if self._plan.features in MIXED else self._channels
+
     def _mixed(self, taken: Samples) -> Rows:
         """Samples in double precision with as many channels as the model takes."""
         rows = np.asarray(taken.values, np.float64)

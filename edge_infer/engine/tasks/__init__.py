@@ -47,6 +47,7 @@ class Head:
     ms: float | Absent = ABSENT
     parent: Parent | Absent = ABSENT
     still: Literal[True] | Absent = ABSENT
+    since: str | Absent = ABSENT  # of a state
 
     def result(self, seq: int, task: Task, **outcome: Any) -> Result:
         """A result with the outcome of its task."""
@@ -55,7 +56,7 @@ class Head:
 
     def state(self, **outcome: Any) -> State:
         """A state with the outcome of its task."""
-        return State(1, self.ts, self.boot, self.model, self.sha, **outcome)
+        return State(1, self.ts, self.boot, self.model, self.sha, self.since, **outcome)
 
 
 class Findings(Protocol):

@@ -18,6 +18,8 @@ It *may* have
 
 - ``interrupt()``: called by another thread, it makes a `read` that waits for its turn return None at once;
 - ``faults``: a `Faults`, which counts what was left out because it was broken, cut off or overrun;
+- ``holds_writer``: true when whoever writes can be made to wait, as at a pipe: it is then read no faster than the
+  pipelines take what it gives, and nothing is dropped;
 - ``stdin``: true when it reads the daemon's standard input, which its reader then inherits;
 - ``stills``: true when it gives single pictures, not a stream; they are scaled exactly, whatever time that takes;
 - ``place``: a `Place`, which its caller sets: where it may write the pixels of the next picture, so that nobody has to

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -27,3 +28,14 @@ def shown(url: str) -> str:
     """The URL as it may be shown: without user, password, query and fragment."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+def unreachable(error: object) -> str:
+    """What it means that a connection was not made, or what the system calls it."""
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there"
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    if isinstance(error, socket.gaierror):
+        return "its name is not known"
+    return str(error.strerror or error) if isinstance(error, OSError) else str(error) or type(error).__name__

@@ -79,7 +79,8 @@ def open_stream(device: str, rate: int | None, channels: int) -> Stream:
     except (sounddevice.PortAudioError, ValueError) as error:
         names = ", ".join(repr(found["name"]) for found in sounddevice.query_devices() if found["max_input_channels"])
         raise SourceError(
-            f"{device} cannot record {channels} channels at {rate or 'its'} Hz: {error}; there is {names or 'no input'}"
+            f"{device} cannot record {channels} channel{'' if channels == 1 else 's'} at "
+            f"{f'{rate:g} Hz' if rate else 'its own rate'}: {error}; there is {names or 'no input'}"
         ) from error
     return stream
 

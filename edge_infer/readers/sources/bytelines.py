@@ -21,9 +21,10 @@ class EndOfInputError(EOFError):
 
 
 class ByteLines:
-    """The lines of ``fd``, without their ends (LF, CR or both) and without empty ones. It does not own ``fd``.
+    """The lines of ``fd``, without their ends (LF, CR or both) and without blank ones. It does not own ``fd``.
 
-    With ``patience``, a line whose rest does not come within so many seconds was cut off, and is left out.
+    With ``patience``, a line whose rest does not come within so many seconds was cut off. It is left out, and so is
+    whatever comes up to the next end of a line: it may be that rest.
     """
 
     def __init__(self, fd: int, faults: Faults, patience: float = math.inf) -> None:
@@ -47,8 +48,9 @@ class ByteLines:
             stale = self._heard + self._patience if self._part else math.inf
             if not wait_readable(self._fd, min(deadline, stale)):
                 if time.monotonic() >= stale:
-                    self._faults.note(f"a line of which only {len(self._part)} bytes came")
-                    self._part = b""
+                    if not self._overlong:
+                        self._faults.note(f"a line of which only {len(self._part)} bytes came")
+                    self._part, self._overlong = b"", True
                 if time.monotonic() >= deadline:
                     return None
                 continue
@@ -74,7 +76,9 @@ class ByteLines:
             line = piece.rstrip(b"\r\n")
             if self._overlong:
                 self._overlong = False
-            elif line:
+            elif len(line) > LONGEST:
+                self._faults.note(f"a line of more than {LONGEST} bytes")
+            elif line.strip():
                 self._ready.append(line)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 import cv2
 
+from edge_infer.errors import SourceError
 from edge_infer.readers.sources import PASSED, Passed, Picture, Place, Wanted, all_wanted, no_place
 
 log = logging.getLogger(__name__)
@@ -29,11 +31,26 @@ class Capture(Protocol):
     def release(self) -> None: ...
 
 
-def next_picture(capture: Capture, place: Place = no_place, wanted: Wanted = all_wanted) -> Picture | Passed | None:
+Retrieve: TypeAlias = Callable[[Capture, Any], tuple[bool, Any]]
+"""Converts what a capture has grabbed; raises `SourceError` where it can tell that nothing was converted."""
+
+
+def retrieve_plainly(capture: Capture, into: Any) -> tuple[bool, Any]:
+    """For devices, whose pictures OpenCV converts itself."""
+    return capture.retrieve(into)
+
+
+def next_picture(
+    capture: Capture,
+    place: Place = no_place,
+    wanted: Wanted = all_wanted,
+    retrieve: Retrieve = retrieve_plainly,
+) -> Picture | Passed | None:
     """The next frame, stamped before it is converted; None when there is none or it cannot be decoded.
 
-    Its pixels are written where ``place`` says, if they fit there. One that is not ``wanted`` is only grabbed: of a
-    V4L2 camera that is taking its buffer, of FFmpeg all but the conversion, as other frames are made from it.
+    Raises what ``retrieve`` raises. Its pixels are written where ``place`` says, if they fit there. One that is not
+    ``wanted`` is only grabbed: of a V4L2 camera that is taking its buffer, of FFmpeg all but the conversion, as other
+    frames are made from it.
     """
     try:
         if not capture.grab():
@@ -41,7 +58,9 @@ def next_picture(capture: Capture, place: Place = no_place, wanted: Wanted = all
         wall, monotonic = time.time(), time.monotonic()
         if not wanted(monotonic):
             return PASSED
-        good, pixels = capture.retrieve(place())
+        good, pixels = retrieve(capture, place())
+    except SourceError:
+        raise
     except (OSError, cv2.error) as error:
         log.debug("no frame: %s", error)
         return None

@@ -57,6 +57,7 @@ class CsvSource(Closing):
     def __init__(self, options: CsvOptions) -> None:
         self.live = is_live(options.file)
         self.lossless = not self.live and not options.realtime
+        self.holds_writer = self.live
         self.stdin = options.file == STDIN
         self.faults = Faults()
         self._options = options
@@ -109,10 +110,13 @@ class CsvSource(Closing):
             os.close(fd)
 
     def _arrived(self) -> Block | None:
+        self._gatherer.resume()
         try:
             return next_block(TextRows(self._lines, self._parser), self._gatherer, self.faults)
         except EndOfInputError:
             return self._gatherer.take()
+        finally:
+            self._gatherer.leave()
 
     def _recorded(self) -> Block | None:
         wanted = max(1, min(4096, round(self._options.rate * STRETCH)))

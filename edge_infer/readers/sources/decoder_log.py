@@ -1,7 +1,8 @@
-"""What FFmpeg says: kept from the journal, because of addresses, and read for one thing only.
+"""What FFmpeg logs: kept from the journal, because of addresses, and read for two things.
 
 OpenCV tells nobody when a stream changes its size: version 5 squeezes the new pictures into the old size, and version
-4 gives damaged ones. The decoder's log is the only place where the change shows.
+4 gives damaged ones. Nor does it tell when a picture was not converted, see `converter`. FFmpeg's log is the only place
+where either shows.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import ctypes
 import os
 import re
 from collections.abc import MutableMapping
-from typing import Final
+from typing import Any, Final
+
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources.converter import Retrievable, failure
 
 _VERBOSE: Final = "40"
 _SIZE: Final = re.compile(r"Reinit context to (\d+)x(\d+)")
@@ -28,6 +32,8 @@ class DecoderLog:
         self._pipe = -1
         self._rest = ""
         self._size: str | None = None
+        self._changed = False
+        self._failure: str | None = None
 
     def open(self, environment: MutableMapping[str, str]) -> None:
         """Must come before OpenCV first uses FFmpeg in this process, which reads its log level only once."""
@@ -38,10 +44,24 @@ class DecoderLog:
         for stream in _STREAMS:
             os.dup2(end, stream)
         os.close(end)
-        self._size, self._rest = None, ""
+        self._size, self._rest, self._changed, self._failure = None, "", False, None
 
     def new_size(self) -> str | None:
         """The size that the stream has changed to, ``WIDTHxHEIGHT``, told once; None when it has not."""
+        self._look()
+        changed, self._changed = self._changed, False
+        return self._size if changed else None
+
+    def retrieve(self, capture: Retrievable, into: Any, name: str) -> tuple[bool, Any]:
+        """``capture.retrieve(into)``; raises `SourceError` about ``name`` when the picture was not converted."""
+        self._look()  # what was logged before may fill the pipe, and would hide what comes now
+        answer = capture.retrieve(into)
+        self._look()
+        if self._failure is not None:
+            raise SourceError(f"{name} {self._failure}")
+        return answer
+
+    def _look(self) -> None:
         self._flush(None)  # into a pipe, the C library writes only when its buffer is full
         text = self._rest
         with contextlib.suppress(BlockingIOError):
@@ -51,7 +71,8 @@ class DecoderLog:
         before = self._size
         for width, height in _SIZE.findall(text):
             self._size = f"{width}x{height}"
-        return self._size if before is not None and self._size != before else None
+        self._changed = self._changed or (before is not None and self._size != before)
+        self._failure = failure(text) or self._failure
 
     def close(self) -> None:
         """Gives both streams back; may be called twice."""

@@ -11,15 +11,13 @@ from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.error import HTTPError, URLError
 
-import cv2
-import numpy as np
-
 from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.credentials import source_password
+from edge_infer.engine.picture import decode_picture
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import PASSED, Passed, Picture, Wanted, all_wanted
-from edge_infer.readers.sources.address import shown, with_credentials
+from edge_infer.readers.sources.address import shown, unreachable, with_credentials
 from edge_infer.readers.sources.mjpeg import MOST_PICTURE, MjpegParser
 from edge_infer.readers.sources.opener import make_opener
 
@@ -102,9 +100,9 @@ class HttpSource(Closing):
             error.close()
             raise SourceError(f"{self._shown} answers {error.code}: {self._remedy(error.code)}") from error
         except URLError as error:
-            raise SourceError(f"{self._shown} cannot be reached: {error.reason}") from error
+            raise SourceError(f"{self._shown} cannot be reached: {unreachable(error.reason)}") from error
         except (OSError, HTTPException, ValueError) as error:
-            raise SourceError(f"{self._shown} cannot be reached: {error or type(error).__name__}") from error
+            raise SourceError(f"{self._shown} cannot be reached: {unreachable(error)}") from error
         return response
 
     def _remedy(self, code: int) -> str:
@@ -193,12 +191,3 @@ class HttpSource(Closing):
         if pixels is None:
             raise SourceError(f"{self._shown} sent {len(data)} bytes that are no picture")
         return Picture(pixels, "bgr", wall, monotonic)
-
-
-def decode_picture(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
-    """The picture in a file's bytes, blue first; None when there is none in it."""
-    try:
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # too large, or broken in a way that the decoder did not expect
-        return None
-    return None if found is None else np.asarray(found, np.uint8)

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-import cv2
-import numpy as np
-
 from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.engine.frame import Pixels
+from edge_infer.engine.picture import decode_picture
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Picture
 
@@ -54,6 +52,7 @@ class ImagesSource(Closing):
         self.lossless = not options.realtime
         self.patience = options.every if options.realtime else 0.0
         self.skipped = 0
+        self._told: set[str] = set()
         self._options = options
         self._closed = threading.Event()
         self._paths: list[Path] = []
@@ -104,7 +103,9 @@ class ImagesSource(Closing):
             pixels = read_picture(path)
         except SourceError as error:
             self.skipped += 1
-            log.warning("skipped: %s", error)
+            if str(error) not in self._told:  # in a loop it comes again
+                self._told.add(str(error))
+                log.warning("skipped: %s", error)
             return None
         self._good = True
         return pixels
@@ -141,11 +142,9 @@ def read_picture(path: Path) -> Pixels:
     """A picture, blue first, upright by its EXIF data; raises `SourceError`."""
     try:
         data = path.read_bytes()
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
-    except cv2.error as error:
-        raise SourceError(f"{path} is no picture that can be used: {error.err}") from error
+    pixels = decode_picture(data) if data else None
     if pixels is None:
-        raise SourceError(f"{path} is no picture, or cut off")
-    return np.asarray(pixels, np.uint8)
+        raise SourceError(f"{path} is no picture that can be read, or cut off, or far too large")
+    return pixels

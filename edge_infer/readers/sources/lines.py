@@ -42,6 +42,7 @@ class LinesSource(Closing):
     def __init__(self, options: LinesOptions) -> None:
         self.live = is_live(options.file)
         self.lossless = not self.live
+        self.holds_writer = self.live
         self.stdin = options.file == STDIN
         self.faults = Faults()
         self._file = options.file

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import socket
+import os
 import ssl
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import FileIO
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -20,6 +21,7 @@ from edge_infer.config.plan import Gives, TlsPlan
 from edge_infer.credentials import source_password
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Block
+from edge_infer.readers.sources.address import unreachable
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.gather import Gatherer, next_block
 from edge_infer.readers.sources.rows import Row, RowParser
@@ -56,11 +58,41 @@ class MqttOptions:
             raise ValueError("password_file needs username, the user that this password belongs to")
 
 
+class PipeEnd:
+    """One end of a pipe with the methods of a socket that paho calls, because a reader may make no pair of sockets."""
+
+    def __init__(self, file: int, mode: str) -> None:
+        os.set_blocking(file, False)
+        self._file = FileIO(file, mode)
+
+    def fileno(self) -> int:
+        """What `select` waits for."""
+        return self._file.fileno()
+
+    def recv(self, size: int) -> bytes:
+        """Return what is there; raises `BlockingIOError` when there is nothing."""
+        return os.read(self.fileno(), size)
+
+    def send(self, data: bytes) -> int:
+        """Write as much as there is room for; raises `BlockingIOError` when there is none."""
+        return os.write(self.fileno(), data)
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._file.close()
+
+
+def wake_up() -> tuple[PipeEnd, PipeEnd]:
+    """Return a pipe, the end to read from first."""
+    read, write = os.pipe()
+    return PipeEnd(read, "r"), PipeEnd(write, "w")
+
+
 class SensorClient(Client):
     """A client that only listens, to messages of at most `LARGEST` bytes. ``heard`` are those not yet taken.
 
-    ``_sock_recv`` and the pair of sockets are internal to paho; tests with an oversized message and behind the walls of
-    a reader guard them.
+    ``_sock_recv`` and the two ends that wake its loop up are internal to paho; tests with an oversized message and
+    behind the walls of a reader guard them.
     """
 
     def __init__(self) -> None:
@@ -70,10 +102,8 @@ class SensorClient(Client):
         self.oversized = False
         self.refused = ""
         self.listening = False
-        # paho would connect the two over a port of the loopback, which the walls around a reader do not let through.
-        self._sockpairR, self._sockpairW = socket.socketpair()
-        for end in (self._sockpairR, self._sockpairW):
-            end.setblocking(False)
+        # paho would connect two sockets over a port of the loopback, which the sandbox of a reader refuses.
+        self._sockpairR, self._sockpairW = wake_up()  # type: ignore[assignment]
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if bufsize > LARGEST:
@@ -117,7 +147,7 @@ class MqttSource(Closing):
             self.close()
             if isinstance(error, SourceError):
                 raise
-            raise SourceError(f"the broker {self._where} cannot be reached: {error}") from error
+            raise SourceError(f"the broker {self._where} cannot be reached: {unreachable(error)}") from error
         return self
 
     def read(self) -> Block | None:

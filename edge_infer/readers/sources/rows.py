@@ -124,7 +124,7 @@ def member(value: Any, name: str) -> Any:
     if dot and isinstance(value, dict) and first in value:
         return member(value[first], rest)
     keys = ", ".join(map(str, value)) if isinstance(value, dict) else str(value)
-    raise ValueError(f"column {name} is missing; there are {shown(keys)}")
+    raise ValueError(f"column {name} is missing; there are {shown(keys) if keys else 'none'}")
 
 
 def number(value: Any, name: str) -> float:

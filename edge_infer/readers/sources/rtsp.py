@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from urllib.parse import urlsplit
 
 import cv2
 
@@ -14,17 +16,22 @@ from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.credentials import source_password
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources import Passed, Picture, Place, Wanted, all_wanted, no_place
-from edge_infer.readers.sources.address import shown, with_credentials
+from edge_infer.readers.sources import PASSED, Passed, Picture, Place, Wanted, all_wanted, no_place
+from edge_infer.readers.sources.address import shown, unreachable, with_credentials
 from edge_infer.readers.sources.capture import Capture, next_picture
 from edge_infer.readers.sources.decoder_log import DecoderLog
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+PORTS: Final = {"rtsp": 554, "rtsps": 322}
+CONNECT_TIMEOUT: Final = 1.0
 OPEN_TIMEOUT: Final = 6.0
 READ_TIMEOUT: Final = 2.4
-"""Seconds. FFmpeg asks a silent camera three times, so a read takes up to 7.2 s: below what is taken for a hang."""
+"""Seconds; a read of a silent camera takes as long, and may then give a frame that the decoder held back."""
+SILENT: Final = 0.95 * READ_TIMEOUT
+MOST_SILENT: Final = 2
+"""Reads in a row without anything new, after which the stream is opened again: before the source counts as lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +74,35 @@ class RtspSource(Closing):
         self.place: Place = no_place
         self.wanted: Wanted = all_wanted
         self._log = DecoderLog()
+        self._silent = 0
 
     def __enter__(self) -> Self:
         options = self._options
         password = source_password(options.password_file) if options.password_file is not None else None
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;{options.transport}"
         began = time.monotonic()
+        self._silent = 0
         self._log.open(os.environ)
         self._capture = self._factory(with_credentials(options.url, options.username, password))
         if not self._capture.isOpened():
             self.close()
-            took = time.monotonic() - began
-            why = (
-                "it does not answer"
-                if took > OPEN_TIMEOUT * 0.9
-                else "address, path or password are wrong, or it is off"
-            )
+            silent = time.monotonic() - began > OPEN_TIMEOUT * 0.9
+            why = "it does not answer" if silent else _why_closed(options.url)
             raise SourceError(f"{shown(options.url)} cannot be opened: {why}")
         return self
 
     def read(self) -> Picture | Passed | None:
         """The next frame; raises `SourceError` when the stream breaks off, or has to be opened anew in another size."""
-        picture = next_picture(self._capture, self.place, self.wanted) if self._capture is not None else None
-        if picture is None:
-            reason = f"broken off, or silent for {3 * READ_TIMEOUT:.0f} s"
+        picture, began = None, time.monotonic()
+        if self._capture is not None:
+            picture = next_picture(self._capture, self.place, self.wanted, self._retrieve)
+        silent = time.monotonic() - began > SILENT
+        self._silent = self._silent + 1 if silent else 0
+        if picture is None or self._silent == MOST_SILENT:
+            reason = f"broken off, or silent for {MOST_SILENT * READ_TIMEOUT:.0f} s"
             raise SourceError(f"{shown(self._options.url)} gives no more frames: {reason}")
+        if silent:
+            return PASSED  # held back since before the silence: its time of capture is not now
         if (size := self._log.new_size()) is not None:
             raise SourceError(f"{shown(self._options.url)} has changed its size to {size} and is opened anew")
         return picture
@@ -102,3 +113,18 @@ class RtspSource(Closing):
             self._capture.release()
             self._capture = None
         self._log.close()
+
+    def _retrieve(self, capture: Capture, into: Any) -> tuple[bool, Any]:
+        return self._log.retrieve(capture, into, shown(self._options.url))
+
+
+def _why_closed(url: str) -> str:
+    """Why FFmpeg, which does not say it, could not open a stream."""
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection(
+            (parts.hostname or "", parts.port or PORTS.get(parts.scheme, 554)), CONNECT_TIMEOUT
+        ):
+            return "it answers, but path, user name or password are wrong"
+    except OSError as error:
+        return unreachable(error)

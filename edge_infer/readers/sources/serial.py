@@ -92,7 +92,7 @@ class SerialSource(Closing):
         device = self._options.device
         if self._rows is None:
             raise SourceError(f"{device} is not open")
-        rate = self._gatherer.rate
+        rate = self._gatherer.rate_known
         limit = FIRST if rate is None else max(SILENCE, SILENCE / rate)
         try:
             block = next_block(self._rows, self._gatherer, self.faults, limit)

@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import cv2
 
 from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources import Passed, Picture, Wanted, all_wanted
+from edge_infer.readers.sources import PASSED, Passed, Picture, Wanted, all_wanted
 from edge_infer.readers.sources.capture import Capture, next_picture
+from edge_infer.readers.sources.converter import retrieve_checked
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -27,6 +28,14 @@ USUAL_FPS: Final = 25.0
 """Where a file does not say."""
 MOST_LATE: Final = 1.0
 """Seconds that a slow consumer may lag behind; beyond it the clock is set back instead of skipping for ever."""
+LONGEST_CLIP: Final = 1e7
+"""Seconds; a length beyond it is none."""
+MAX_DAMAGED: Final = 100
+"""Attempts in a row that give no frame, after which a clip has ended: each goes past some of what is damaged."""
+MISSING_SECONDS: Final = 1.0
+MISSING_SHARE: Final = 0.05
+"""A clip whose last frame comes earlier than its length promises by more than both of these was cut off. The number of
+frames tells nothing: that of a varying frame rate is an estimate, and damage may have cost some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +69,8 @@ class VideoSource(Closing):
         self.wanted: Wanted = all_wanted
         self._closed = threading.Event()
         self._capture: Capture | None = None
-        self._read = 0
-        self._position = 0.0
+        self._read = self._damaged = 0
+        self._position = self._reached = 0.0
         self._fps = USUAL_FPS
         self._start = 0.0
 
@@ -79,7 +88,7 @@ class VideoSource(Closing):
             picture = self._next()
         if picture is None and not self._closed.is_set():
             if self._read == 0:
-                raise SourceError(f"{self._options.file} holds no readable frame; it is cut off, damaged or no video")
+                raise SourceError(f"{self._options.file} {self._unreadable()}")
             self._tell_end()
         return picture
 
@@ -111,19 +120,25 @@ class VideoSource(Closing):
             raise SourceError(f"{path} is no video that can be read here; it is cut off, damaged or of another kind")
         fps = capture.get(cv2.CAP_PROP_FPS)
         self._fps = fps if 0.1 <= fps <= 1000 else USUAL_FPS
-        self._capture, self._read, self._start = capture, 0, time.monotonic()
+        self._capture, self._read, self._damaged, self._start = capture, 0, 0, time.monotonic()
 
     def _next(self) -> Picture | Passed | None:
         if self._capture is None:
             return None
         if self._options.realtime and not self._wait():
             return None
-        picture = next_picture(self._capture, wanted=self.wanted)
+        picture = self._past_damage(self._attempt)
         self._read += picture is not None
         if not isinstance(picture, Picture) or self._options.realtime:
             return picture
         position, self._position = self._position, self._position + 1 / self._fps
         return replace(picture, position=position)
+
+    def _attempt(self, capture: Capture) -> Picture | Passed | None:
+        return next_picture(capture, wanted=self.wanted, retrieve=self._retrieve)
+
+    def _retrieve(self, capture: Capture, into: Any) -> tuple[bool, Any]:
+        return retrieve_checked(capture, into, self._options.file)
 
     def _wait(self) -> bool:
         """Skips what is past and waits for what comes; False when closed or at the end meanwhile."""
@@ -132,19 +147,43 @@ class VideoSource(Closing):
         if late > MOST_LATE:
             self._start += late
         while time.monotonic() - self._start - self._due() > 1 / self._fps:
-            if not self._capture.grab():
+            if not self._past_damage(lambda capture: PASSED if capture.grab() else None):
                 return False
             self._read += 1
         return not self._closed.wait(max(0.0, self._start + self._due() - time.monotonic()))
+
+    def _past_damage(self, attempt: Callable[[Capture], Picture | Passed | None]) -> Picture | Passed | None:
+        """The first outcome of some attempts; None at the end of the clip."""
+        assert self._capture is not None
+        for number in range(MAX_DAMAGED if self._read else 1):
+            found = attempt(self._capture)
+            if found is not None:
+                self._damaged += number > 0
+                self._reached = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                return found
+        return None
+
+    def _unreadable(self) -> str:
+        """Why no frame could be read."""
+        code = int(self._capture.get(cv2.CAP_PROP_FOURCC)) if self._capture is not None else 0
+        if code.to_bytes(4, "little", signed=code < 0).upper() == b"AV01":
+            return (
+                f"is AV1 video, for which OpenCV {cv2.__version__} has no decoder: convert it to H.264"
+                " (`ffmpeg -c:v libx264`, see docs/video.md)"
+            )
+        return "holds no readable frame; it is cut off, damaged or no video"
 
     def _due(self) -> float:
         """When the next frame is due, in seconds from the first."""
         return self._read / self._fps
 
     def _tell_end(self) -> None:
-        """A file that was cut off ends early without an error."""
-        promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) if self._capture is not None else 0.0
-        if self._read + 1 < promised < 1e9:
-            log.warning(
-                "%s ends after %d of %d frames; it seems to be cut off", self._options.file, self._read, promised
-            )
+        """A file that was cut off ends early without an error, and one that is damaged goes on without one."""
+        if self._capture is None:
+            return
+        if self._damaged:
+            log.warning("%s is damaged in %d place(s); the rest of it was read", self._options.file, self._damaged)
+        promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) / self._fps
+        read = self._reached + 1 / self._fps
+        if max(MISSING_SECONDS, MISSING_SHARE * promised) < promised - read and promised < LONGEST_CLIP:
+            log.warning("%s ends after %.1f of %.1f s; it seems to be cut off", self._options.file, read, promised)

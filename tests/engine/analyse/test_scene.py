@@ -132,7 +132,7 @@ def test_counts_at_a_line_go_on_where_the_line_did_not_change() -> None:
     fresh.walk(300, 700, 40)
     assert fresh.last is not None
     assert fresh.last.lines == (("gate", 2, 0), ("other", 1, 0))
-    assert fresh.last.standing == (*fresh.last.essence, fresh.last.lines), "a crossing is no reason for a result"
+    assert fresh.last.standing == (*fresh.last.essence, fresh.last.ids, fresh.last.lines)  # no reason for a result
 
 
 def test_who_goes_around_a_line_has_not_crossed_it() -> None:

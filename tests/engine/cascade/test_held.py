@@ -13,7 +13,7 @@ from edge_infer.lights import Lights, new_lights
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve
 from edge_infer.readers.sources import source_target
-from edge_infer.rooms import ApplyPlan, EngineHello, EngineReport, PublisherHello, StateUpdate, Stop
+from edge_infer.rooms import ApplyPlan, EngineHello, EngineReport, ModelFile, PublisherHello, StateUpdate, Stop
 from tests.broker import eventually
 from tests.running import MODEL
 
@@ -40,7 +40,9 @@ def plan() -> Plan:
 def channels(*theirs: type) -> tuple[Channel, Channel]:
     """The engine's end and ours, which takes these."""
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return Channel(left.detach(), (ApplyPlan, Stop, PublisherHello)), Channel(right.detach(), theirs)
+    return Channel(left.detach(), (ModelFile, ApplyPlan, Stop, PublisherHello), files=True), Channel(
+        right.detach(), theirs
+    )
 
 
 def newest(channel: Channel, kept: list[Any]) -> list[Any]:
@@ -56,6 +58,8 @@ def test_who_looks_closer_at_what_may_not_run_says_that_nothing_is_known() -> No
     thread.start()
     reports, states = list[Any](), list[Any]()
     known = "pipeline faces: engine failed"
+    with MODEL.open("rb") as model:
+        orders.send(ModelFile(str(MODEL)), (model.fileno(),))
     orders.send(ApplyPlan(plan(), held=("faces",)))
     eventually(
         lambda: any(each.sources["closer"].error == known for each in newest(orders, reports)),

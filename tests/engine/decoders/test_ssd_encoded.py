@@ -27,6 +27,7 @@ from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.picture import read_picture
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.errors import ModelError
+from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve import resolve
 from tests.engine.decoders.sound import Plain, check_same, check_sound, floats, picture, quantize
@@ -183,7 +184,7 @@ def test_a_public_file_without_its_post_process_finds_the_same(
     labels = "labels: [" + ", ".join(f"'{number}'" for number in range(90)) + "]\n"
     for anchors in ("anchors_file: priors.txt", "anchors: {layers: 6, min_scale: 0.2, max_scale: 0.95}"):
         path.with_suffix(".yaml").write_text(f"decoder: {{kind: ssd, {anchors}}}\nnms: {{iou: 0.6}}\n{labels}")
-        raw = objects(resolve(ModelRequest("raw", str(path)), tmp_path / "blobs"), assets / "images" / name)
+        raw = objects(probe(ModelRequest("raw", str(path)), tmp_path / "blobs"), assets / "images" / name)
         assert len(raw) == len(whole)
         for (score, box), (other, wanted) in zip(raw, whole, strict=True):
             assert score == pytest.approx(other, abs=0.01)

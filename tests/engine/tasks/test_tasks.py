@@ -10,9 +10,10 @@ import pytest
 
 from edge_infer.codec import JsonValue, decode, dumps, encode, loads
 from edge_infer.config.plan import PipelinePlan, ValuePlan
+from edge_infer.config.state_size import MARKS
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.geometry import NO_PLACE, Transform
-from edge_infer.engine.outcome import MARKS, Composer, Outcome
+from edge_infer.engine.outcome import Composer, Outcome
 from edge_infer.engine.records import Bodies, Distance, Numbers, Regions
 from edge_infer.engine.tasks import TASKS, Findings, task_class
 from edge_infer.errors import ModelError

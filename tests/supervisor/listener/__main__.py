@@ -6,7 +6,7 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from edge_infer.channel import Channel, ChannelClosedError
+from edge_infer.channel import MAX_PLAN_BYTES, Channel, ChannelClosedError
 from edge_infer.rooms import Announce, GrabDone
 
 
@@ -16,7 +16,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--deaf", type=float, default=0.0)
     parser.add_argument("--fault", action="store_true", help="end because of one, once told something")
     args = parser.parse_args(words)
-    control = Channel(args.control, (Announce,))
+    control = Channel(args.control, (Announce,), MAX_PLAN_BYTES, files=True)
     time.sleep(args.deaf)
     try:
         while True:

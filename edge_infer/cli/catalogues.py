@@ -1,0 +1,76 @@
+"""The catalogue that ``edge-infer models`` works with, and ``models catalogue``, which makes one of packages."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge_infer.cli.action import Actions, add_action
+from edge_infer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge_infer.models.catalogue import Offer
+    from edge_infer.models.request import TrustedKey
+
+CATALOGUE: Final = "EDGE_INFER_CATALOGUE"
+
+
+def add(actions: Actions) -> None:
+    """Declares the action."""
+    purpose = "writes catalogue.yaml into a folder of packages, for --catalogue"
+    make = add_action(actions, "catalogue", purpose, "packages/", _write)
+    make.add_argument("folder", metavar="FOLDER", type=Path, help="packages lie in NAME/VERSION/ below it")
+
+
+def add_choice(child: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """For an action that looks into a catalogue."""
+    child.add_argument(
+        "--catalogue",
+        metavar="PLACE",
+        default=os.environ.get(CATALOGUE) or None,
+        help=f"a catalogue of your own instead of the public one: a file, or an address; default: ${CATALOGUE}",
+    )
+    child.add_argument(
+        "--keys",
+        metavar="PATH",
+        type=Path,
+        help="who may have signed a catalogue from an address; default: security.keys of the configuration",
+    )
+    return child
+
+
+def offers(args: argparse.Namespace) -> Mapping[str, Offer]:
+    """The models of the catalogue that was chosen; raises `ConfigError`, `DownloadError`."""
+    from edge_infer.models.catalogue import fetch_catalogue, is_address, read_catalogue
+
+    named: str | None = args.catalogue
+    if named is None:
+        return read_catalogue()
+    if is_address(named):
+        return fetch_catalogue(named, _keys(args))
+    return read_catalogue(Path(named))
+
+
+def _keys(args: argparse.Namespace) -> Sequence[TrustedKey]:
+    from edge_infer.config.trust import key_folder
+    from edge_infer.models.signature import trusted_keys
+
+    place: Path = args.keys or key_folder(args.config)
+    if not place.exists():
+        raise ConfigError(
+            f"a catalogue from an address counts only when a key of yours has signed it, and there is no {place}; put "
+            "public keys (*.pem) there, or name some with --keys"
+        )
+    return trusted_keys(place)
+
+
+def _write(args: argparse.Namespace) -> int:
+    from edge_infer.models.listing import write_listing
+
+    place, titles = write_listing(args.folder.absolute())
+    print(f"edge-infer: {place} names {', '.join(titles)}", file=sys.stderr)
+    return 0

@@ -1,0 +1,85 @@
+"""``edge-infer status --wait``: until the daemon does what it is there for, or it is clear that it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from edge_infer.cli.waiting import Look, wait
+from edge_infer.codec import ABSENT, decode
+from edge_infer.supervisor.control import ask, find_socket
+from edge_infer.supervisor.status import Status
+
+READER: Final = "reader "
+"""What the name of a reader begins with, before that of its source; one that is lost is no fault of its reader."""
+MOST_RESTARTS: Final = 2
+"""Further ends of a process, each after a few seconds, that show that it does not start."""
+HINT: Final = "edge-infer status and the log tell more"
+
+
+def wait_until_it_serves(config: Path, timeout: float) -> int:
+    """Waits and prints; 0 when it serves, or all that it lacks is a frame, else 1."""
+    judge = Judge()
+
+    def look() -> Look:
+        return judge.look(decode(Status, ask(find_socket(config), {"do": "status"}, timeout=10.0)))
+
+    return wait(look, timeout, HINT, starting=True)
+
+
+class Judge:
+    """Looks at one daemon again and again, and remembers how often its processes had been started when it began."""
+
+    def __init__(self) -> None:
+        self._restarts: dict[str, int] = {}
+
+    def look(self, status: Status) -> Look:
+        """What is missing, in lines."""
+        lost = tuple(self._ended_again(status))
+        if lost:
+            return Look(lost, 1)
+        if missing := tuple(_missing(status)):
+            return Look(missing)
+        if idle := tuple(_without_outcome(status)):
+            return Look(idle, late=0)
+        text = "every pipeline has had an outcome" if status.pipelines else "it has no pipeline"
+        away = [name for name in set(status.feeds.values()) if _is_away(status, name)]
+        return Look((f"{text}{', or lacks its source: ' + ', '.join(sorted(away)) if away else ''}",), 0)
+
+    def _ended_again(self, status: Status) -> Iterator[str]:
+        for name, room in status.rooms.items():
+            again = room.restarts - self._restarts.setdefault(name, room.restarts)
+            if again >= MOST_RESTARTS and not _is_away(status, name.removeprefix(READER)):
+                trouble = f": {status.last_error.text}" if status.last_error is not None else ""
+                yield f"the {name} ends again and again{trouble}"
+
+
+def _missing(status: Status) -> Iterator[str]:
+    """What the daemon itself still has to do."""
+    if status.boot is None:
+        yield "the engine is being started"
+    if status.outbox is None:
+        yield "the publisher is being started"
+    elif status.outbox.degraded and not status.broker.connected:
+        yield f"results can neither be sent ({status.broker.text}) nor kept: the state directory cannot be written"
+    for name, model in status.models.items():
+        if model.sha is None:
+            yield f"model {name}: {model.state}{'' if model.reason is ABSENT else f': {model.reason}'}; nothing serves"
+    for name, pipeline in status.pipelines.items():
+        if pipeline.error is not ABSENT:
+            yield f"pipeline {name}: {pipeline.error}"
+
+
+def _without_outcome(status: Status) -> Iterator[str]:
+    """Pipelines that have looked at no frame, although their sources are there."""
+    for name, source in status.feeds.items():
+        pipeline = status.pipelines.get(name)
+        looked = pipeline is not None and (pipeline.produced > 0 or pipeline.latency_ms is not None)
+        if not looked and not _is_away(status, source):
+            state = status.sources[source].state if source in status.sources else "starting"
+            yield f"pipeline {name} waits for a frame of {source} ({state})"
+
+
+def _is_away(status: Status, source: str) -> bool:
+    return source in status.sources and status.sources[source].state in ("lost", "ended")

@@ -1,0 +1,120 @@
+"""The files of models as the supervisor hands them over: open, in memory, and read by nobody from the disk."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from edge_infer.closing import Closing
+from edge_infer.config.plan import ModelPlan
+from edge_infer.errors import ModelError
+from edge_infer.memfd import place
+from edge_infer.models.plan_files import files_of, moved
+
+PATIENCE: Final = 60.0
+"""Seconds that the largest model takes from a slow card."""
+
+
+class Lease(Closing):
+    """A model whose files stay open until `close`: ``model`` names the places where this process can open them again.
+
+    Without ``files`` these are the paths of the plan itself.
+    """
+
+    def __init__(self, model: ModelPlan, files: Mapping[str, int] | None = None) -> None:
+        """Owns the descriptors of ``files``, by path."""
+        self._files = dict(files or {})
+        self.model = moved(model, lambda path: place(self._files[path])) if self._files else model
+
+    def named(self, text: str) -> str:
+        """The text with the paths that the operator knows instead of these places."""
+        places = {place(file): path for path, file in self._files.items()}
+        for known in sorted(places, key=len, reverse=True):  # /proc/self/fd/1 is the beginning of /proc/self/fd/12
+            text = text.replace(known, places[known])
+        return text
+
+    def close(self) -> None:
+        """Closes the files; may be called twice."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+
+class HandedFiles(Closing):
+    """The newest file of every path, until `keep` drops it; any thread may take a `lease`, which keeps its own.
+
+    What plans need may still be on its way: where there is no room for two models, the next one comes when the present
+    one is gone. A lease waits for it.
+    """
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        """A lease waits so many seconds at most."""
+        self._patience = patience
+        self._changed = threading.Condition()
+        self._files: dict[str, int] = {}
+        self._missing: dict[str, str] = {}
+        self._needed: frozenset[str] = frozenset()
+
+    def add(self, path: str, file: int) -> None:
+        """Plans that name the path mean this file from now on; owns the descriptor."""
+        with self._changed:
+            self._drop(path)
+            self._files[path] = file
+            self._changed.notify_all()
+
+    def miss(self, path: str, why: str) -> None:
+        """The supervisor has no file for the path."""
+        with self._changed:
+            self._drop(path)
+            self._missing[path] = why
+            self._changed.notify_all()
+
+    def expect(self, paths: Iterable[str]) -> None:
+        """Plans need these, too, from now on: the ones that are not here will come."""
+        with self._changed:
+            self._needed |= frozenset(paths)
+
+    def keep(self, paths: Iterable[str]) -> None:
+        """Plans need these and no others, whose files are dropped."""
+        with self._changed:
+            self._needed = frozenset(paths)
+            for path in (self._files.keys() | self._missing.keys()) - self._needed:
+                self._drop(path)
+            self._changed.notify_all()
+
+    def lease(self, model: ModelPlan) -> Lease:
+        """The files of a model; raises `ModelError` when one is not here."""
+        taken: dict[str, int] = {}
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._coming(model), self._patience)
+                for path in files_of(model):
+                    taken[path] = self._copy(path, model)
+        except BaseException:
+            for file in taken.values():
+                os.close(file)
+            raise
+        return Lease(model, taken)
+
+    def close(self) -> None:
+        """Drops all files; leases go on."""
+        self.keep(())
+
+    def _coming(self, model: ModelPlan) -> bool:
+        here = self._files.keys() | self._missing.keys()
+        return any(path in self._needed and path not in here for path in files_of(model))
+
+    def _copy(self, path: str, model: ModelPlan) -> int:
+        where = "" if path == model.path else f"{path}: "
+        if path not in self._files:
+            raise ModelError(where + self._missing.get(path, "the supervisor has not handed it over"))
+        try:
+            return os.dup(self._files[path])
+        except OSError as error:
+            raise ModelError(f"{where}it cannot be opened: {error.strerror}") from error
+
+    def _drop(self, path: str) -> None:
+        self._missing.pop(path, None)
+        if (file := self._files.pop(path, None)) is not None:
+            os.close(file)

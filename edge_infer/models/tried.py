@@ -1,0 +1,44 @@
+"""The answers about models that were tried here, kept in the state directory so that the same is not asked again."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+from edge_infer.codec import Size, decode, loads
+from edge_infer.config.plan import ModelPlan
+from edge_infer.durable import keep_record
+from edge_infer.errors import WireError
+
+log = logging.getLogger(__name__)
+
+FILE: Final = "tried.json"
+MAX_MODELS: Final = 64
+MAX_BYTES: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The models of the last configuration, each with the ``question`` that its plan answers."""
+
+    plans: Annotated[tuple[ModelPlan, ...], Size(MAX_MODELS)] = ()
+
+
+def read_tried(state_dir: Path) -> Tried:
+    """What is remembered; nothing where there is no such file, or none that this version understands."""
+    path = state_dir / FILE
+    try:
+        with path.open("rb") as file:
+            return decode(Tried, loads(file.read(MAX_BYTES)))
+    except FileNotFoundError:
+        return Tried()
+    except (OSError, WireError) as error:
+        log.info("%s cannot be used, so models are tried again: %s", path, error)
+        return Tried()
+
+
+def write_tried(state_dir: Path, tried: Tried) -> None:
+    """Keeps it; raises `StartError` where the state directory cannot be written."""
+    keep_record(state_dir / FILE, tried)

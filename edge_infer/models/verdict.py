@@ -1,0 +1,206 @@
+"""What a process says of the model that it has tried, compared with what it was asked.
+
+The model's code has run in that process, so the answer may be the model's own: it may say what it likes about itself,
+but not that it is another model, nor anything that the configuration or the manifest has already said, nor where on
+this machine the engine is to find code and files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+from edge_infer.codec import JsonValue, dumps, encode
+from edge_infer.config.plan import InputPlan, Measured, ModelPlan, SignalPlan, TextPlan
+from edge_infer.errors import ConfigError, ModelError
+from edge_infer.models.checked_package import CheckedPackage
+from edge_infer.models.decoder_names import decoder_target
+from edge_infer.models.files import file_options
+from edge_infer.models.labels import check_labels, parse_labels
+from edge_infer.models.metadata import packed_file
+from edge_infer.models.package import Package
+from edge_infer.models.plan_files import FILE_OPTION, moved
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolution import Resolution
+from edge_infer.models.store import keep
+
+MAX_INPUTS: Final = 64
+MAX_TENSOR: Final = 1 << 28
+"""Numbers of one input."""
+MAX_OWN_OPTIONS_BYTES: Final = 64 << 10
+"""Of decoder parameters that nobody asked for; those of the families take some hundred."""
+MAX_OWN_PLAN_BYTES: Final = 256 << 10
+"""Of a plan without what the manifest says and without labels, which have bounds of their own: it is kept for long."""
+
+
+def check_answer(found: Resolution, seconds: float, request: ModelRequest, checked: CheckedPackage) -> Resolution:
+    """The answer, which took so many ``seconds``; raises `ModelError` unless it is one to this question."""
+    plan = found.plan
+    odd = [what for what, same in _comparisons(plan, request, checked) if not same]
+    odd += ["what it costs"] if not _plausible(plan.measured, seconds, checked) else []
+    if odd:
+        raise ModelError(
+            f"{checked.package.file}: the process that tried the model answered another question ({', '.join(odd)}); "
+            "the model may have taken it over",
+            tried=True,
+        )
+    check_labels(plan.labels, f"{checked.package.file}: labels")
+    return found
+
+
+def still_holds(plan: ModelPlan, checked: CheckedPackage, request: ModelRequest) -> bool:
+    """Whether a remembered plan, whose files lie in the store, would be taken as an answer today."""
+    paths = {digest: path for path in checked.paths if (digest := checked.digest(path))}
+    original = moved(plan, lambda path: paths.get(Path(path).stem, path))
+    odd = [what for what, same in _comparisons(original, request, checked) if not same]
+    return not odd and _plausible(plan.measured, math.inf, checked) and plan.manifest == checked.package.manifest_digest
+
+
+def kept(plan: ModelPlan, checked: CheckedPackage, store: Path) -> ModelPlan:
+    """The plan with copies of all its files in the store; raises `StartError`.
+
+    A vocabulary that lies inside the model gets a file of its own, so that the engine need not unpack it.
+    """
+
+    def place(path: str) -> str:
+        digest = checked.digest(path)
+        assert digest is not None  # `check_answer` has seen to it
+        ending = ".tflite" if path == str(checked.package.file) else ".txt"
+        return str(keep(checked.read(path), digest, store, ending))
+
+    text = plan.input
+    if not isinstance(text, TextPlan) or text.vocabulary_file is None:
+        return moved(plan, place)
+    words = packed_file(checked.read(text.vocabulary), text.vocabulary_file)
+    vocabulary = str(keep(words, text.vocabulary_sha256, store, ".txt"))
+    return replace(moved(plan, place), input=replace(text, vocabulary=vocabulary, vocabulary_file=None))
+
+
+def _comparisons(plan: ModelPlan, request: ModelRequest, checked: CheckedPackage) -> Iterator[tuple[str, bool]]:
+    """What is compared, in the words of the configuration, and whether it is as it has to be."""
+    package = checked.package
+    manifest = package.manifest
+    yield "name", plan.name == request.name
+    yield "package", (plan.title, plan.version) == (package.title, manifest.version)
+    yield "file", (plan.sha256, plan.path) == (checked.sha256, str(package.file))
+    yield "task", plan.task == (request.task or manifest.task or plan.task)
+    yield "decoder", _is_the_decoder(plan, request, checked)
+    yield "labels", plan.labels == _labels(request, checked, plan.labels)
+    threshold = manifest.threshold if request.threshold is None else request.threshold
+    yield "threshold", threshold in (None, plan.threshold)
+    yield "nms", all(said in (None, found) for said, found in _pairs(manifest.nms, plan.nms))
+    yield (
+        "values",
+        not manifest.values or [*map(asdict, plan.values)] == [each.model_dump() for each in manifest.values],
+    )
+    yield "state", plan.state == manifest.state
+    yield "outputs", plan.outputs == manifest.outputs
+    inputs = (plan.input, *(each.plan for each in plan.further))
+    yield "vocabulary", all(_is_the_vocabulary(each, checked) for each in inputs if isinstance(each, TextPlan))
+    yield "input", _is_sane(plan)
+    yield "length", _is_short(plan, request, checked)
+    yield "configuration", (plan.entry, plan.origin) == ("", "")
+
+
+def _pairs(said: Any, found: Any) -> Iterator[tuple[Any, Any]]:
+    return ((getattr(said, key), getattr(found, key)) for key in type(said).model_fields)
+
+
+def _is_sane(plan: ModelPlan) -> bool:
+    """Whether no number of the model's own choice is beyond what `resolve` can come to: others reckon with them."""
+    taken, most = plan.input, MAX_TENSOR
+    if isinstance(taken, InputPlan):
+        whole = (taken.tiles, taken.overlap, taken.scaling) == ((1, 1), 0.0, "exact") and 0 <= taken.border <= 255
+    elif isinstance(taken, SignalPlan):
+        numbers = (taken.rate, taken.window, taken.hop, taken.stride, taken.bins, taken.channels, taken.width)
+        whole = all(0 <= each <= 1e6 for each in numbers if each is not None)
+    else:
+        whole = 0 < taken.length <= most
+    return (
+        whole
+        and 0.0 <= plan.nms.iou <= 1.0
+        and 1 <= plan.nms.max <= 1000
+        and (plan.task == "anomaly" or 0.0 <= plan.threshold <= 1.0)
+        and len(plan.further) <= MAX_INPUTS
+        and all(len(shape) <= 8 and 0 < math.prod(shape) <= most for _, shape in plan.shapes)
+    )
+
+
+def _is_the_decoder(plan: ModelPlan, request: ModelRequest, checked: CheckedPackage) -> bool:
+    """Whether the engine would load the decoder that is registered, with the files of the manifest."""
+    manifest, package = checked.package.manifest, checked.package
+    chosen = manifest.decoder if request.decoder is None else None
+    wanted = request.decoder or (chosen.kind if chosen is not None else plan.decoder.kind)
+    try:
+        target = decoder_target(plan.decoder.kind)
+    except ConfigError:
+        return False
+    said = _said_options(request, package)
+    options = plan.decoder.options
+    return (
+        (plan.decoder.kind, plan.decoder.target) == (wanted, target)
+        and all(options.get(key) == value for key, value in said.items())
+        and all(key in said for key in options if key.endswith(FILE_OPTION))
+        and len(dumps(encode(_own_options(plan, said)))) <= MAX_OWN_OPTIONS_BYTES
+    )
+
+
+def _said_options(request: ModelRequest, package: Package) -> Mapping[str, JsonValue]:
+    """The parameters of the decoder that the manifest gives, files by their whole path."""
+    chosen = package.manifest.decoder if request.decoder is None else None
+    said = dict(chosen.options) if chosen is not None else {}
+    return said | {key: str((package.folder / name).absolute()) for key, name in file_options(said).items()}
+
+
+def _own_options(plan: ModelPlan, said: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The parameters of the decoder that nobody has asked for."""
+    return {key: value for key, value in plan.decoder.options.items() if key not in said}
+
+
+def _is_short(plan: ModelPlan, request: ModelRequest, checked: CheckedPackage) -> bool:
+    """Whether the model adds no more than belongs into records, which have to be read whole at every start."""
+    options = _own_options(plan, _said_options(request, checked.package))
+    values = () if checked.package.manifest.values else plan.values
+    own = replace(plan, labels=(), values=values, decoder=replace(plan.decoder, options=options))
+    return len(dumps(encode(own))) <= MAX_OWN_PLAN_BYTES
+
+
+def _labels(request: ModelRequest, checked: CheckedPackage, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels that the configuration or the manifest gives."""
+    package = checked.package
+    said = package.manifest.labels
+    if request.labels is not None:
+        return request.labels
+    if request.labels_file is not None:
+        return parse_labels(checked.read(request.labels_file), request.labels_file)
+    if isinstance(said, str):
+        return parse_labels(checked.read(package.folder / said), said)
+    return otherwise if said is None else said
+
+
+def _is_the_vocabulary(text: TextPlan, checked: CheckedPackage) -> bool:
+    package = checked.package
+    said = package.manifest.input.vocabulary
+    if said is not None:
+        path = str((package.folder / said).absolute())
+        wanted = (path, None, checked.digest(path))
+        return (text.vocabulary, text.vocabulary_file, text.vocabulary_sha256) == wanted
+    if text.vocabulary != str(package.file) or text.vocabulary_file is None:
+        return False
+    words = packed_file(checked.read(package.file), text.vocabulary_file)
+    return hashlib.sha256(words).hexdigest() == text.vocabulary_sha256
+
+
+def _plausible(measured: Measured, seconds: float, checked: CheckedPackage) -> bool:
+    """Whether nothing took longer than the whole trial: the engine is given time by these numbers."""
+    durations = [each for each in (measured.latency, measured.load, measured.run) if each is not None]
+    return (
+        all(math.isfinite(each) and 0.0 <= each <= seconds for each in durations)
+        and (measured.memory or 0) >= 0
+        and measured.budget == checked.package.manifest.budget.latency
+        and measured.runtime.isprintable()
+    )

@@ -1,0 +1,136 @@
+"""What a source of another package says of itself, in a locked child: who reads a configuration runs none of it.
+
+``python -m edge_infer.readers.describing`` reads one `Order` from standard input and prints one `Description`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+from edge_infer.codec import JsonValue, Range, Text, decode, dumps, encode, loads
+from edge_infer.config.plan import Gives, SourcePlan
+from edge_infer.errors import ConfigError, SourceError, WireError
+from edge_infer.own_module import own_module
+from edge_infer.sandbox import lock
+from edge_infer.sandbox.needs import reader_fence
+
+PATIENCE: Final = 60.0
+"""Seconds that it may take: a slow card reads NumPy and OpenCV for the first time."""
+_PR_SET_PDEATHSIG: Final = 1
+_MOST: Final = 4000
+Sentence = Annotated[str, Text(most=_MOST)]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """``target`` is ``module:Class``; ``options`` are the keys of the configuration, ``place`` where they stand.
+
+    ``fps`` is an option, too, of a source that knows it.
+    """
+
+    target: str
+    options: Mapping[str, JsonValue]
+    place: str
+    fps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Its attributes as `Source` has them; ``known`` are the names of its options, and whether one must be given.
+
+    ``missing`` is why there is no such class, ``misfit`` why the options do not fit, with their place, ``problem`` why
+    nothing could be read.
+    """
+
+    known: Mapping[str, bool] = field(default_factory=dict)
+    missing: Sentence = ""
+    misfit: Sentence = ""
+    problem: Sentence = ""
+    gives: Gives = "image"
+    live: bool = True
+    network: bool = False
+    noisy: bool = True
+    stdin: bool = False
+    stills: bool = False
+    patience: Annotated[float, Range(0)] = 0.0
+
+
+def describe(target: str, options: Mapping[str, JsonValue], place: str, fps: float | None) -> Description:
+    """Ask a child; raises `ConfigError` where there is no such class, or it says nothing."""
+    try:
+        done = subprocess.run(
+            own_module(__name__), input=dumps(encode(Order(target, options, place, fps))),
+            stdout=subprocess.PIPE, check=False, timeout=PATIENCE,
+        )  # fmt: skip
+        found = decode(Description, loads(done.stdout))
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(f"{target} said nothing of itself for {PATIENCE:g} s") from error
+    except WireError as error:
+        raise ConfigError(f"{target} cannot be used: the process that loads it ended with {done.returncode}") from error
+    if found.missing:
+        raise ConfigError(found.missing)
+    return found
+
+
+def main() -> int:
+    """The child."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    order = decode(Order, loads(sys.stdin.buffer.read()))
+    plan = SourcePlan("source", "", order.target, live=True, network=False, options=order.options)
+    lock("reader", fence=reader_fence(plan))
+    with os.fdopen(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)  # what it prints is not the answer
+        answers.write(dumps(encode(_described(order))))
+    return 0
+
+
+def _described(order: Order) -> Description:
+    from edge_infer.readers.sources import source_class
+
+    try:
+        found = source_class(order.target)
+    except ConfigError as error:
+        return Description(missing=str(error)[:_MOST])
+    known = {item.name: _is_required(item) for item in dataclasses.fields(found.Options)}
+    options = dict(order.options)
+    if "fps" in known and order.fps is not None:
+        options["fps"] = order.fps
+    if not options.keys() <= known.keys() or any(known[name] for name in known.keys() - options.keys()):
+        return Description(known)
+    try:
+        source = found(decode(found.Options, options, order.place))
+    except WireError as error:
+        return Description(known, misfit=str(error)[:_MOST])
+    problem = ""
+    if not source.live and (check := getattr(source, "check", None)) is not None:
+        try:
+            check()
+        except SourceError as error:
+            problem = str(error)[:_MOST]
+    return Description(
+        known,
+        problem=problem,
+        gives=source.gives,
+        live=source.live,
+        network=source.network,
+        noisy=source.noisy,
+        stdin=getattr(source, "stdin", False),
+        stills=getattr(source, "stills", False),
+        patience=min(float(getattr(source, "patience", 0.0)), 1e9),
+    )
+
+
+def _is_required(item: dataclasses.Field[object]) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+if __name__ == "__main__":
+    sys.exit(main())

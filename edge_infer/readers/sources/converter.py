@@ -1,0 +1,110 @@
+"""Whether FFmpeg converted a picture, which OpenCV does not check.
+
+From OpenCV 4.13 on, FFmpeg's converter refuses some pictures, above all interlaced ones. OpenCV ignores that and
+returns its buffer as a good frame: memory that nobody wrote, or an older picture. The buffer is OpenCV's own, so no
+mark can be put into it before a conversion, and its content tells nothing: an unwritten one may be black, as a picture
+may. The only sign of the failure is the error that the converter logs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, Final, Protocol
+
+import cv2
+
+from edge_infer.errors import SourceError
+
+_STREAMS: Final = ("stdout", "stderr")
+"""FFmpeg logs to standard error, OpenCV's own log callback to standard output."""
+_INTERLACED: Final = "Cannot convert interlaced"
+_FAILED: Final = re.compile(
+    rf"{_INTERLACED}.*|\(.*\): fmt:\S+ .*-> fmt:.*|Failed initializing scaling graph.*"
+    "|Slice parameters .* are invalid|Incorrectly aligned output.*|.* is not supported as .*put pixel format"
+)
+"""The errors of libswscale after which nothing was written; its warnings, which are about speed, do not match."""
+_MOST_TEXT: Final = 65536
+
+
+class Retrievable(Protocol):
+    """What has grabbed a picture and converts it."""
+
+    def retrieve(self, into: Any = None, /) -> tuple[bool, Any]: ...
+
+
+def failure(text: str) -> str | None:
+    """Why a picture was not converted, by what FFmpeg logged meanwhile, with the remedy; None when nothing failed."""
+    found = _FAILED.search(text)
+    if found is None:
+        return None
+    if _INTERLACED in text:
+        return (
+            f"is interlaced video, which OpenCV {cv2.__version__} cannot convert: make it progressive"
+            " (`ffmpeg -vf bwdif`, see docs/video.md)"
+        )
+    return f"has pictures that OpenCV {cv2.__version__} cannot convert: {found.group().strip()}"
+
+
+def retrieve_checked(capture: Retrievable, into: Any, name: str) -> tuple[bool, Any]:
+    """``capture.retrieve(into)``; raises `SourceError` about ``name`` when the picture was not converted."""
+    with caught() as written:
+        answer = capture.retrieve(into)
+    text = "".join(written)
+    if (reason := failure(text)) is not None:
+        raise SourceError(f"{name} {reason}")
+    if text:  # of another thread, or nothing that matters here
+        os.write(2, text.encode("utf-8", "surrogateescape"))
+    return answer
+
+
+class _NativeStreams:
+    """The C library's standard streams, and a pipe that takes their place for a moment.
+
+    Only the pointers are exchanged: the descriptors stay, so that Python's own lines, and the last words of native code
+    that aborts, go where they always go.
+    """
+
+    def __init__(self) -> None:
+        libc = ctypes.CDLL(None)
+        self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # a full pipe loses text and never waits
+        libc.fdopen.restype = ctypes.c_void_p
+        self._flush = libc.fflush
+        self._flush.argtypes = (ctypes.c_void_p,)
+        self._file = libc.fdopen(writing, b"w")
+        exchangeable = hasattr(libc, "gnu_get_libc_version")  # other C libraries keep the pointers read-only
+        self._pointers = [ctypes.c_void_p.in_dll(libc, name) for name in _STREAMS if exchangeable]
+        self._lock = threading.Lock()  # what is written meanwhile is of one picture only
+
+    @contextmanager
+    def caught(self) -> Iterator[list[str]]:
+        """What is written inside is in the list afterwards."""
+        written: list[str] = []
+        with self._lock:
+            saved = [pointer.value for pointer in self._pointers]
+            for pointer in self._pointers:
+                pointer.value = self._file
+            try:
+                yield written
+            finally:
+                for pointer, before in zip(self._pointers, saved, strict=True):
+                    pointer.value = before
+                self._flush(self._file)
+                with suppress(BlockingIOError):
+                    written.append(os.read(self._reading, _MOST_TEXT).decode("utf-8", "surrogateescape"))
+
+
+@functools.cache
+def _native_streams() -> _NativeStreams:
+    """One for the process, as the streams are."""
+    return _NativeStreams()
+
+
+def caught() -> AbstractContextManager[list[str]]:
+    """What native code writes to its standard streams inside is in the list afterwards, and nowhere else."""
+    return _native_streams().caught()

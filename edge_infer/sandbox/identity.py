@@ -1,0 +1,181 @@
+"""The user that a process started by root becomes, because no code of a model, source or plug-in runs as root."""
+
+from __future__ import annotations
+
+import fcntl
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_infer.sandbox.way import ForeignLinkError, follow
+
+ACCOUNT: Final = "edge-infer"
+"""The account that is used where there is one, and the group whose members may ask the daemon."""
+DYNAMIC: Final = range(61184, 65520)
+"""The users that systemd makes for services while they run (``DynamicUser=yes``)."""
+DEVICE_GROUPS: Final = ("video", "render", "plugdev", "audio", "dialout")
+"""The groups that may open cameras, GPUs, accelerators, microphones and serial ports; `deploy/install` reads this."""
+_RESERVED: Final = "/run/systemd/dynamic-uid"
+"""systemd gives away no number of the range whose file in this folder is locked."""
+_PRIVATE: Final = ("/var/lib/private", "/var/cache/private", "/var/log/private")
+"""Folders of services that may have such a number again at their next start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user, its group, and the further groups that its devices need."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the account, or ``user NUMBER``."""
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return f"user {self.uid}"
+
+    @property
+    def group(self) -> str:
+        """The name of the group, or its number."""
+        try:
+            return grp.getgrgid(self.gid).gr_name
+        except KeyError:
+            return str(self.gid)
+
+
+def chosen_identity(folder: Path | None) -> Identity | None:
+    """Return the owner of ``folder`` unless that is root, else the account, else an unused user; None: not root here.
+
+    A number that was chosen stays reserved while this process runs. Raises `ForeignLinkError` where another user could
+    choose the folder, and with it whom root becomes.
+    """
+    if os.geteuid() != 0:
+        return None
+    found = _look(folder) if folder is not None else None
+    if found is not None and found.st_uid != 0:
+        return Identity(found.st_uid, _group_of(found), _device_groups(found.st_uid))
+    with suppress(KeyError):
+        account = pwd.getpwnam(ACCOUNT)
+        if account.pw_uid != 0:
+            return Identity(account.pw_uid, account.pw_gid or account.pw_uid, _device_groups(account.pw_uid))
+    if folder is None:  # for one model, which needs nothing of the service's; no daemon gets such a number
+        uid = _unused(DYNAMIC[::-1])
+        return Identity(uid, uid, _device_groups(uid))
+    uid = _unused(DYNAMIC)
+    try:
+        return Identity(uid, grp.getgrnam(ACCOUNT).gr_gid or uid, _device_groups(uid))
+    except KeyError:
+        return Identity(uid, uid, _device_groups(uid))
+
+
+def _look(folder: Path) -> os.stat_result | None:
+    """The folder that root's links lead to; None where there is none."""
+    try:
+        file = follow(str(folder.absolute()), {0})
+    except ForeignLinkError:
+        raise
+    except OSError:
+        return None
+    try:
+        return os.fstat(file)
+    finally:
+        os.close(file)
+
+
+def is_mapped(identity: Identity, root: Path = Path("/")) -> bool:
+    """Whether this user namespace has the user and the group: a rootless container may have nobody but uid 0."""
+    pairs = (("uid_map", identity.uid), ("gid_map", identity.gid))
+    return all(_maps(root / "proc/self" / name, number) for name, number in pairs)
+
+
+def _maps(path: Path, number: int) -> bool:
+    try:
+        rows = [[int(word) for word in line.split()] for line in path.read_text().splitlines()]
+    except OSError:  # a kernel without user namespaces has all numbers
+        return True
+    return any(first <= number < first + count for first, _, count in rows)
+
+
+def _group_of(folder: os.stat_result) -> int:
+    """The owner's own group, or that of the service, or one that gives nothing; not ``shadow`` or ``docker``."""
+    with suppress(KeyError):
+        return pwd.getpwuid(folder.st_uid).pw_gid or folder.st_uid
+    try:
+        plain = grp.getgrgid(folder.st_gid).gr_name == ACCOUNT
+    except KeyError:  # nobody's
+        plain = True
+    return folder.st_gid if plain else folder.st_uid
+
+
+def _device_groups(uid: int) -> tuple[int, ...]:
+    """The device groups that this system has; of the service's own account also those that it was put into.
+
+    Of no other account: membership of ``docker`` or ``disk`` is as good as being root.
+    """
+    found = []
+    for name in DEVICE_GROUPS:
+        with suppress(KeyError):
+            found.append(grp.getgrnam(name).gr_gid)
+    with suppress(KeyError):
+        account = pwd.getpwuid(uid)
+        if account.pw_name == ACCOUNT:
+            found += os.getgrouplist(ACCOUNT, account.pw_gid)
+    return tuple(dict.fromkeys(gid for gid in found if gid != 0))
+
+
+def _unused(numbers: range) -> int:
+    """Reserve and return the first of these numbers that no account, process or service's folder has."""
+    taken = set(_in_use())
+    for uid in numbers:
+        if uid not in taken and not _has_account(uid) and _reserved(uid):
+            return uid
+    raise OSError("all users of the range 61184 to 65519 are taken")
+
+
+def _has_account(number: int) -> bool:
+    for look in (pwd.getpwuid, grp.getgrgid):
+        with suppress(KeyError):
+            look(number)
+            return True
+    return False
+
+
+def _in_use() -> Iterator[int]:
+    """The users and groups of running processes, and the owners of the folders of services."""
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            with suppress(OSError):
+                for line in (path / "status").read_text().splitlines():
+                    if line.startswith(("Uid:", "Gid:", "Groups:")):
+                        yield from map(int, line.split()[1:])
+    for folder in map(Path, _PRIVATE):
+        with suppress(OSError):
+            for path in folder.iterdir():
+                yield path.lstat().st_uid
+
+
+def _reserved(uid: int) -> bool:
+    """Lock the number against systemd and others who ask here, until this process ends; False where it is locked."""
+    try:
+        Path(_RESERVED).mkdir(mode=0o755, parents=True, exist_ok=True)
+        file = os.open(f"{_RESERVED}/{uid}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:  # a read-only /run: nobody else can lock there either
+        return True
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return False
+    return True  # the file stays open: the lock ends with the process

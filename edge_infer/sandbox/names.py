@@ -1,0 +1,52 @@
+"""Whether finding the address of a host takes Unix sockets: those of Avahi, systemd-resolved, or another service."""
+
+from __future__ import annotations
+
+import ipaddress
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+_MULTICAST: Final = ".local"
+_WITHOUT: Final = frozenset({"files", "dns", "mdns_minimal", "mdns4_minimal", "mdns6_minimal"})
+"""Modules of nsswitch.conf(5) that read files or ask name servers over UDP and TCP.
+
+The ``minimal`` ones of multicast DNS ask Avahi for names below ``.local`` alone.
+"""
+
+
+def need_unix(host: str, config: Path = Path("/etc/nsswitch.conf")) -> bool:
+    """Whether ``host`` may have to be looked up over a Unix socket.
+
+    An address needs no look-up, and ``localhost`` is in /etc/hosts. A name below ``.local`` does need them (Avahi), and
+    so does every name where the system asks modules other than those that are known to work without.
+    """
+    name = host.rstrip(".").lower()
+    if name in ("", "localhost") or _is_address(name):
+        return False
+    return name.endswith(_MULTICAST) or not _modules(config) <= _WITHOUT
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _modules(config: Path) -> frozenset[str]:
+    """What the line ``hosts:`` names, without the actions in brackets; the C library's own default where none is."""
+    text = ""
+    with suppress(OSError, UnicodeDecodeError):
+        text = config.read_text(encoding="utf-8")
+    for line in text.splitlines():
+        database, colon, rest = line.partition("#")[0].partition(":")
+        if colon and database.strip() == "hosts":
+            return frozenset(_without_actions(rest).split())
+    return frozenset({"files", "dns"})
+
+
+def _without_actions(text: str) -> str:
+    kept = [part.partition("]")[2] if place else part for place, part in enumerate(text.split("["))]
+    return " ".join(kept)

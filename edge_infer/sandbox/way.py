@@ -1,0 +1,127 @@
+"""Where a path leads without a link that somebody could have put on the way, as a descriptor of what lies there.
+
+Every part is opened in the folder before it, and a link is read from its own descriptor: nothing can be exchanged
+between the look at it and its use. A root command that followed any link would read what the owner of the link chose.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Final
+
+from edge_infer.errors import StartError
+
+_LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+MAX_LINKS: Final = 40
+"""As many as the kernel follows."""
+
+
+class ForeignLinkError(StartError):
+    """A link on the way belongs to another user, or another user could replace it."""
+
+    def __init__(self, path: str, link: str, leads: str) -> None:
+        super().__init__(
+            f"{path} goes over the link {link!r} to {leads!r}, and another user can choose where that leads; such "
+            "links are not followed: name the place itself"
+        )
+
+
+def follow(path: str, owners: Collection[int], *, to_own: bool = False) -> int:
+    """Return an ``O_PATH`` descriptor of what an absolute path leads to; raises `ForeignLinkError`, `OSError`.
+
+    A link is followed if one of the ``owners`` owns it and nobody else could replace it; with ``to_own`` also if it
+    leads to a file of its own user, which gives that user nothing; in a folder there may be files of others.
+    """
+    processes = _device_of_processes()
+    place = os.open("/", _LOOK)
+    waiting = _parts(path)
+    doubtful: list[tuple[ForeignLinkError, int]] = []
+    followed = 0
+    try:
+        while waiting:
+            part = waiting.pop()
+            found = os.open(part, _LOOK, dir_fd=place)
+            status = os.fstat(found)
+            if not stat.S_ISLNK(status.st_mode):
+                os.close(place)
+                place = found
+                continue
+            try:
+                followed = _counted(followed, path)
+                leads = os.readlink("", dir_fd=found)
+            finally:
+                os.close(found)
+            if status.st_dev == processes:  # the kernel's own, such as /dev/stdin ends in: some are no paths
+                place = _exchanged(place, os.open(part, os.O_PATH | os.O_CLOEXEC, dir_fd=place))
+                continue
+            if not _is_settled(status, os.fstat(place), owners):
+                doubtful.append((ForeignLinkError(path, part, leads), status.st_uid))
+                if not to_own:  # an error whatever is behind it, even nothing
+                    break
+            if leads.startswith("/"):
+                place = _exchanged(place, os.open("/", _LOOK))
+            waiting += _parts(leads)
+        _check(doubtful, os.fstat(place), to_own=to_own)
+    except BaseException:
+        os.close(place)
+        raise
+    return place
+
+
+def real_place(path: Path, owners: Collection[int]) -> Path:
+    """Return the path without links, or of what is not there yet; raises `ForeignLinkError`, `OSError`."""
+    path = path.absolute()
+    for above in (path, *path.parents):
+        try:
+            file = follow(str(above), owners)
+        except FileNotFoundError:
+            continue
+        try:
+            real = Path(f"/proc/self/fd/{file}").readlink()
+        finally:
+            os.close(file)
+        return Path(os.path.normpath(real / path.relative_to(above)))
+    return path
+
+
+def _check(doubtful: Iterable[tuple[ForeignLinkError, int]], end: os.stat_result, *, to_own: bool) -> None:
+    """Raises the first error whose link, of that user, leads to more than what is the user's own."""
+    for error, uid in doubtful:
+        if not to_own or uid != end.st_uid or stat.S_ISDIR(end.st_mode):
+            raise error
+
+
+def _counted(followed: int, path: str) -> int:
+    if followed == MAX_LINKS:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    return followed + 1
+
+
+def _parts(path: str) -> list[str]:
+    """The parts of a path, the first one last."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
+
+
+def _exchanged(old: int, new: int) -> int:
+    os.close(old)
+    return new
+
+
+def _is_settled(link: os.stat_result, folder: os.stat_result, owners: Collection[int]) -> bool:
+    """Whether nobody but ``owners`` can choose where a link leads; the owner of a folder can replace what is in it."""
+    if not {link.st_uid, folder.st_uid} <= set(owners):
+        return False
+    # Users share groups with those whom they trust; nobody speaks for root.
+    shared = stat.S_IWOTH | (stat.S_IWGRP if set(owners) == {0} else 0)
+    return not folder.st_mode & shared or bool(folder.st_mode & stat.S_ISVTX)
+
+
+def _device_of_processes() -> int | None:
+    try:
+        return os.stat("/proc").st_dev  # noqa: PTH116
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,52 @@
+"""The processes above a process, as ``/proc`` shows them."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Birth(NamedTuple):
+    """Where a process comes from."""
+
+    parent: int
+    started: int
+    """Clock ticks since boot."""
+
+
+def birth(pid: int) -> Birth:
+    """Return the parent and the start time of a process; raises `OSError` where it is gone or ``/proc`` hides it."""
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name may hold anything
+    return Birth(int(fields[1]), int(fields[19]))
+
+
+def ticks() -> int:
+    """Return the time since boot in the unit of `Birth.started`."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def descends(pid: int, ancestor: int) -> bool:
+    """Whether ``pid`` is ``ancestor`` or was started by it or by a process below it; raises `OSError` where unknown.
+
+    ``ancestor`` has to be the reaper of its orphans (`Orphans`). Otherwise a process below it whose parents ended would
+    have the init process as its parent.
+    """
+    child_started: float = math.inf
+    while pid > 1:
+        if pid == ancestor:
+            return True
+        parent, started = birth(pid)
+        if started > child_started:  # the parent ended meanwhile, and another process has its number
+            raise ProcessLookupError(f"process {pid} is younger than its child")
+        pid, child_started = parent, started
+    return pid == ancestor
+
+
+def filters(pid: int | str) -> int:
+    """Return how many filters of system calls a process has, 1 for any number before Linux 5.9; raises `OSError`."""
+    lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines())
+    found = {words[0]: words[1] for words in lines if words and words[0] in ("Seccomp:", "Seccomp_filters:")}
+    return int(found.get("Seccomp_filters:", int(found.get("Seccomp:", "0") != "0")))

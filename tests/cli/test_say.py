@@ -1,0 +1,92 @@
+"""What others wrote cannot steer the terminal of who reads it, nor forge a line."""
+
+from __future__ import annotations
+
+import json
+import select
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_infer.cli import main
+from edge_infer.cli.say import as_json
+from edge_infer.codec import encode
+from edge_infer.messages import SourceHealth
+from edge_infer.supervisor.control import ControlSocket, Request
+from edge_infer.supervisor.peer import identify
+from edge_infer.supervisor.status import BrokerStatus, Trouble
+from tests.cli.test_top import STATUS
+
+HOSTILE = "HTTP 200 \x1b[2J\x1b]0;title\x07\nsource    door: ok\r\u202eevil"
+NOBODY = 1_000_000_000
+
+
+@contextmanager
+def daemon(folder: Path, answer: Any) -> Iterator[Path]:
+    """The configuration of a daemon that answers everything with ``answer``."""
+    config = folder / "config.yaml"
+    config.write_text(f"device: {{id: box, state_dir: {folder}}}\n")
+    stop = threading.Event()
+
+    def handle(request: Request) -> None:
+        request.answer(answer)
+
+    with ControlSocket(folder / "control.sock", handle, partial(identify, daemon=NOBODY)) as control:
+
+        def serve() -> None:
+            while not stop.is_set():
+                for fd in select.select(control.files(), [], [], 0.05)[0]:
+                    control.serve(fd)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield config
+        finally:
+            stop.set()
+            thread.join(10)
+
+
+HOSTILE_STATUS = replace(
+    STATUS,
+    sources={"cam": SourceHealth("lost", 0.0, HOSTILE, 3)},
+    broker=BrokerStatus(connected=False, text=HOSTILE),
+    last_error=Trouble("2026-11-25T08:45:12.345Z", HOSTILE),
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["status"], encode(HOSTILE_STATUS)),
+        (["why"], {"lines": [HOSTILE], "notes": [HOSTILE]}),
+        (["why"], {"error": HOSTILE}),
+        (["reload"], {"state": "rejected", "errors": [HOSTILE]}),
+        (["models", "retry", "faces"], {"done": HOSTILE}),
+    ],
+    ids=["status", "why", "an error", "reload", "models"],
+)
+def test_an_answer_is_lines_of_text(
+    words: list[str], answer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with daemon(tmp_path, answer) as config:
+        main([*words, "-c", str(config)])
+    told = "".join(capsys.readouterr())
+    assert "HTTP 200" in told
+    assert [letter for letter in told if not letter.isprintable() and letter != "\n"] == []
+    if words != ["why"] or "error" not in answer:
+        assert not any(line.startswith("source    door") for line in told.splitlines())
+
+
+def test_json_says_the_same_and_holds_nothing_that_a_terminal_obeys() -> None:
+    value = {"é": HOSTILE, "list": [1.5, None, "日本"]}
+    text = as_json(value, indent=2)
+    assert json.loads(text) == value
+    assert [letter for letter in text if not letter.isprintable() and letter != "\n"] == []
+    assert "日本" in text

@@ -1,0 +1,189 @@
+"""Commands that run a model themselves lock themselves for every user, and read what was named to them alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.attacker import attacking
+from tests.running import CLIP, MODEL, ROOT
+
+PICTURE = ROOT / "models" / "face-detect" / "1.0.0" / "golden" / "astronaut.png"
+USER = 23456
+ATTACK = """
+import errno, json, os, socket
+def attempt(what):
+    try:
+        what()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "allowed"
+def fork():
+    if os.fork() == 0:
+        os._exit(0)
+found = {
+    "read": attempt(lambda: open(os.environ["SECRET"]).read()),
+    "write": attempt(lambda: open(os.environ["SECRET"] + ".left", "w").close()),
+    "fork": attempt(fork),
+    "unix": attempt(lambda: socket.socket(socket.AF_UNIX).close()),
+    "inet": attempt(lambda: socket.socket(socket.AF_INET).close()),
+}
+os.write(2, f"\\nATTACK {json.dumps(found)}\\n".encode())
+"""
+REFUSED = {"read": "EACCES", "write": "EACCES", "fork": "EPERM", "unix": "EPERM", "inet": "EPERM"}
+
+
+def attacked(
+    folder: Path, secret: Path, *words: object, user: int | None = None
+) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """An ``edge-infer`` command as ``user``, and what somebody else's code in it could do after its lock."""
+    with attacking(folder, {"edge_infer": ATTACK}):
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_infer", *map(str, words)],
+            cwd=folder, env={**os.environ, "SECRET": str(secret), "HOME": str(folder)}, user=user, group=user,
+            extra_groups=None if user is None else [], capture_output=True, text=True, timeout=180, check=False,
+        )  # fmt: skip
+    shutil.rmtree(folder / "attack")
+    line = next((line for line in done.stderr.splitlines() if line.startswith("ATTACK ")), "")
+    assert line, done.stderr
+    return done, json.loads(line.removeprefix("ATTACK "))
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Path:
+    """A folder of `USER`, with a model, a configuration, and a secret that everybody may read; or one's own."""
+    folder = tmp_path / "box"
+    folder.mkdir()
+    shutil.copy(MODEL, folder / "m.tflite")
+    shutil.copy(PICTURE, folder / "a.png")
+    shutil.copy(CLIP, folder / "clip.mp4")
+    (folder / "secret").write_text("secret")
+    (folder / "config.yaml").write_text(
+        "device: {id: box, state_dir: state}\nmqtt: {host: 127.0.0.1, port: 1}\nmodels: {m: {file: m.tflite}}\n"
+        "sources: {cam: {kind: video, file: clip.mp4}}\npipelines: {m: {source: cam, model: m}}\n"
+    )
+    if os.geteuid() == 0:
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, USER, USER)
+    return folder
+
+
+COMMANDS = [
+    ("infer", "{box}/m.tflite", "{box}/a.png"),
+    ("infer", "{box}/m.tflite", "{box}/a.png", "--annotate", "{box}/drawn"),
+    ("bench", "{box}/m.tflite", "--seconds", "1", "--rounds", "2"),
+    ("bench", "{box}/m.tflite", "--seconds", "1", "--rounds", "2", "--clip", "{box}/clip.mp4"),
+    ("replay", "-c", "{box}/config.yaml"),
+    ("replay", "-c", "{box}/config.yaml", "--annotate", "{box}/out.mp4"),
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_an_ordinary_user_is_behind_the_walls_of_an_engine(box: Path, words: tuple[str, ...]) -> None:
+    user = USER if os.geteuid() == 0 else None
+    done, found = attacked(box, box / "secret", *(word.format(box=box) for word in words), user=user)
+    assert (done.returncode, found) == (0, REFUSED), done.stderr
+    assert not (box / "secret.left").exists()
+    for drawn in ("drawn/a.jpg", "out.mp4"):
+        assert not any(drawn.split("/")[0] in word for word in words) or (box / drawn).stat().st_size > 1000
+
+
+def test_a_program_that_calls_the_command_is_not_locked(box: Path) -> None:
+    words = ["infer", f"{box}/m.tflite", f"{box}/a.png"]
+    code = f"from edge_infer.cli import main\nassert main({words}) == 0\nopen('{box}/secret')"
+    subprocess.run([sys.executable, "-c", code], cwd=box, capture_output=True, check=True, timeout=180)
+
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root has powers to give up")
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    """A folder that only root may enter."""
+    folder = tmp_path / "private"
+    folder.mkdir(mode=0o700)
+    (folder / "secret").write_text("secret")
+    shutil.copy(PICTURE, folder / "a.png")
+    shutil.copy(CLIP, folder / "clip.mp4")
+    return folder
+
+
+def link(path: Path, target: Path, user: int) -> None:
+    path.symlink_to(target)
+    os.lchown(path, user, user)
+
+
+@root_only
+def test_what_stands_for_a_file_opens_no_folder(box: Path, private: Path) -> None:
+    _, found = attacked(box, private / "secret", "infer", box / "m.tflite", private, box / "a.png")
+    assert found == REFUSED
+
+
+@root_only
+@pytest.mark.parametrize("target", ["", "secret"])
+def test_root_follows_no_link_of_another_user(box: Path, private: Path, target: str) -> None:
+    link(box / "b.png", private / target, USER)
+    done, found = attacked(box, private / "secret", "infer", box / "m.tflite", box / "a.png", box / "b.png")
+    assert found == REFUSED
+    assert (done.returncode, len(done.stdout.splitlines())) == (1, 1)
+    assert "another user can choose where that leads" in done.stderr
+
+
+@root_only
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("replay", "-c", "{box}/config.yaml", "--source", "{link}"),
+        ("bench", "{box}/m.tflite", "--seconds", "1", "--rounds", "2", "--clip", "{link}"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_neither_in_the_place_of_a_recording(box: Path, private: Path, words: tuple[str, ...]) -> None:
+    link(box / "link", private, USER)
+    done, found = attacked(box, private / "secret", *(word.format(box=box, link=box / "link") for word in words))
+    assert found == REFUSED
+    assert done.returncode != 0
+
+
+@root_only
+def test_a_model_behind_a_link_of_another_user_is_not_run(box: Path, private: Path) -> None:
+    shutil.copy(box / "m.tflite", private / "m.tflite")
+    (box / "m.tflite").unlink()
+    link(box / "m.tflite", private / "m.tflite", USER)
+    words = [sys.executable, "-m", "edge_infer", "infer", str(box / "m.tflite"), str(box / "a.png")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode != 0
+    assert done.stdout == ""
+
+
+@root_only
+@pytest.mark.parametrize("owner", [0, USER], ids=["of root", "of the owner of the file"])
+def test_links_that_give_nobody_anything_are_followed(box: Path, private: Path, owner: int) -> None:
+    if owner == 0:
+        place = private.parent / "b.png"
+        link(place, private / "a.png", 0)
+    else:
+        place = box / "b.png"
+        link(place, box / "a.png", USER)
+    done, found = attacked(box, private / "secret", "infer", box / "m.tflite", place)
+    assert (done.returncode, found) == (0, REFUSED), done.stderr
+
+
+@root_only
+def test_a_picture_of_root_that_is_named_is_read(box: Path, private: Path) -> None:
+    done, found = attacked(box, private / "secret", "infer", box / "m.tflite", private / "a.png")
+    assert (done.returncode, found) == (0, REFUSED), done.stderr
+
+
+def test_standard_input_is_read(box: Path) -> None:
+    words = [sys.executable, "-m", "edge_infer", "infer", str(box / "m.tflite"), "/dev/stdin"]
+    with PICTURE.open("rb") as picture:
+        done = subprocess.run(words, stdin=picture, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,71 @@
+"""A file that the daemon's user may not read is named with the user and the command that helps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_infer.config.compile import compile_config
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
+USER, GROUP = 61777, 61778
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[None]:
+    """This process has another user while the test runs."""
+    # What is imported on use may lie where the other user may not enter.
+    warm = tmp_path / "warm.yaml"
+    warm.write_text("mqtt: {username: a, password_file: /dev/null}\nsources: {cam: {kind: video, file: /dev/null}}\n")
+    assert problems(warm)
+    os.setegid(GROUP)
+    os.seteuid(USER)
+    yield
+    os.seteuid(0)
+    os.setegid(0)
+
+
+def closed(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+def problems(config: Path) -> list[str]:
+    return [problem.text for problem in compile_config(config).problems]
+
+
+def test_the_configuration(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    config = closed(tmp_path / "config.yaml", "device: {id: a}\n")
+    request.getfixturevalue("other")
+    assert problems(config) == [
+        f"cannot be read by user {USER}; let its group read it: chgrp {GROUP} {config} && chmod 640 {config}"
+    ]
+
+
+def test_a_secret_whose_path_is_not_repeated(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    closed(tmp_path / "mqtt.pass", "secret\n")
+    config = tmp_path / "config.yaml"
+    config.write_text("mqtt: {username: a, password_file: mqtt.pass}\n")
+    request.getfixturevalue("other")
+    (told,) = problems(config)
+    assert told == (
+        f"this file cannot be read by user {USER}; let its group read it: chgrp {GROUP} FILE && chmod 640 FILE"
+    )
+
+
+def test_a_file_behind_a_folder_that_is_closed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "clip.mp4").write_text("")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"sources: {{cam: {{kind: video, file: {home}/clip.mp4}}}}\n")
+    request.getfixturevalue("other")
+    (told,) = problems(config)
+    assert told == (
+        f"{home}/clip.mp4 cannot be read by user {USER}, who may not enter the folder {home}; keep it elsewhere, such "
+        "as in /etc/edge-infer"
+    )

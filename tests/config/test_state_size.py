@@ -1,0 +1,70 @@
+"""Labels of a configuration are counted in every state, with zones too, so all of them have to find room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_infer.codec import dumps, encode
+from edge_infer.config.compile import compile_config
+from edge_infer.config.plan import TrackPlan, ZonePlan
+from edge_infer.config.state_size import MARKS, MAX_STATE_BYTES, state_bytes
+from edge_infer.engine.analyse.followed import Followed
+from edge_infer.engine.outcome import Composer
+from edge_infer.engine.tasks.detection import Detections
+from edge_infer.messages import timestamp
+from tests.engine.plans import pipeline
+from tests.engine.test_outcome import FRAME
+
+ZONE = ZonePlan("drive", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)))
+
+
+@pytest.mark.parametrize("zones", [(), (ZONE,), (ZONE, ZonePlan("gate", ZONE.polygon, ("label 1",)))])
+def test_what_is_counted_is_what_a_state_has_at_most(zones: tuple[ZonePlan, ...]) -> None:
+    names = tuple(f"label {number}" for number in range(9))
+    plan = pipeline(names=names, labels=names, track=TrackPlan(), zones=zones)
+    counts = tuple((name, 999) for name in names)
+    inside = tuple(
+        (zone.name, tuple((name, 999) for name in names if zone.labels is None or name in zone.labels))
+        for zone in zones
+    )
+    found = Followed(Detections((), (1, 1)), counts, inside, ())
+    state = Composer(plan, "0" * 16)(found, FRAME, 50.0).state(timestamp(0.0))
+    assert len(dumps(encode(state))) - len(',"ids":{}') + MARKS == state_bytes(plan)
+
+
+def test_without_labels_and_without_counts_there_is_nothing_to_fit() -> None:
+    assert state_bytes(pipeline()) == 0
+    assert state_bytes(pipeline("classification", labels=("cat",))) == 0
+    assert 100 < state_bytes(pipeline("pose", labels=("cat",))) < MAX_STATE_BYTES
+
+
+@pytest.mark.parametrize(("many", "zones", "fits"), [(12, 1, True), (40, 0, True), (60, 0, False), (12, 5, False)])
+def test_check_refuses_labels_that_cannot_all_be_counted(
+    assets: Path, tmp_path: Path, many: int, zones: int, fits: bool
+) -> None:
+    names = [f"label-{number:02}" for number in range(80)]
+    areas = ", ".join(f"zone-{number}: [[0, 0], [1, 0], [1, 1]]" for number in range(zones))
+    (tmp_path / "config.yaml").write_text(
+        f"""\
+device: {{state_dir: state}}
+models: {{m: {{file: {assets}/models/yolov5n-int8.tflite, labels: [{", ".join(names)}]}}}}
+sources: {{s: {{kind: synthetic}}}}
+pipelines:
+  p:
+    source: s
+    model: m
+    track: true
+    zones: {{{areas}}}
+    labels: [{", ".join(names[:many])}]
+"""
+    )
+    problems = compile_config(tmp_path / "config.yaml").problems
+    if fits:
+        assert problems == ()
+    else:
+        (problem,) = problems
+        assert (problem.line, problem.path) == (10, "pipelines.p.labels")
+        assert f"a state that counts these {many} labels" in problem.text
+        assert "at most 1024 are published" in problem.text

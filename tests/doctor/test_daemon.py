@@ -1,0 +1,34 @@
+"""What the examination says of the daemon that runs, or does not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from edge_infer.doctor.daemon import daemon
+from tests.broker import Broker, eventually
+from tests.readers.conftest import free_port
+from tests.running import Daemon, config
+
+
+def test_one_that_does_not_run_is_told_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config(free_port()))
+    found = daemon(path)
+    assert (found.level, found.remedy) == ("warn", "start it with: edge-infer run")
+    assert found.fact.startswith(f"no daemon answers on {tmp_path}/state/control.sock")
+
+
+def test_one_that_runs_is_told_and_what_it_had_to_start_again(tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker, Daemon(tmp_path, config(broker.port)) as running:
+        running.wait_serving(60.0)
+        found = daemon(running.config)
+        assert found.level == "ok"
+        assert "1/1 models serve, 1/1 sources ok, broker: connected to 127.0.0.1" in found.fact
+        before = running.pids()["engine"]
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: running.pids().get("engine", before) != before, "another engine", 60.0)
+        found = daemon(running.config)
+        assert (found.level, found.remedy) == ("warn", "its log says why each ended")
+        assert "started again: engine 1 times" in found.fact

@@ -1,0 +1,240 @@
+"""A catalogue of one's own: made of packages, signed, put on a server or a stick, and pulled from."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from edge_infer.config.compile import compile_config
+from edge_infer.errors import ConfigError, DownloadError, InputError
+from edge_infer.models.acquire import pull
+from edge_infer.models.catalogue import choose, fetch_catalogue, read_catalogue
+from edge_infer.models.download import fetch
+from edge_infer.models.library import Library
+from edge_infer.models.listing import write_listing
+from edge_infer.models.signature import trusted_key
+from tests.models.test_signature import make_key
+
+SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
+MODEL = "face_full_range_int8.tflite"
+CONFIG = (
+    "device: {state_dir: state}\nsecurity: {require_signature: true, keys: release}\n"
+    "models: {m: {use: face-detect@1.1.0}}\nsources: {s: {kind: synthetic}}\npipelines: {p: {source: s, model: m}}\n"
+)
+
+
+def command(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "edge_infer", "models", *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **more})
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """Two versions of the shipped package, with their labels in a file."""
+    folder = tmp_path / "packages"
+    for version in ("1.0.0", "1.1.0"):
+        package = folder / "face-detect" / version
+        shutil.copytree(SHIPPED, package)
+        edit(package / "manifest.yaml", "labels: [face]", "labels: words/labels.txt  # ours")
+        edit(package / "manifest.yaml", "version: 1.0.0", f"version: {version}")
+        (package / "words").mkdir()
+        (package / "words" / "labels.txt").write_text("face\n")
+    return folder
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """A private key, whose public half lies in the folder ``release``."""
+    return make_key(tmp_path, "release")[0]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Starts servers, of a folder or with a handler of the test's own, and hands back their addresses."""
+    running: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
+
+    def start(handler: Callable[..., BaseHTTPRequestHandler]) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        running.append((server, threading.Thread(target=server.serve_forever, args=(0.02,))))
+        running[-1][1].start()
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    yield start
+    for server, thread in running:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_packages_become_a_catalogue_on_a_server_and_serve_where_signatures_are_required(
+    packages: Path, key: Path, config: Path, tmp_path: Path, serve: Callable[..., str]
+) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        assert command("sign", packages / "face-detect" / version, "--key", key).returncode == 0
+    found = command("catalogue", packages)
+    assert (found.returncode, found.stdout) == (0, "")
+    assert found.stderr.endswith("catalogue.yaml names face-detect@1.0.0, face-detect@1.1.0\n")
+    found = command("sign", packages / "catalogue.yaml", "--key", key)
+    assert (found.returncode, (packages / "catalogue.yaml.sig").exists()) == (0, True), found.stderr
+    assert command("verify", packages / "catalogue.yaml", "--keys", tmp_path / "release").returncode == 0
+
+    address = serve(partial(Quiet, directory=str(packages))) + "/catalogue.yaml"
+    listed = command("list", "--catalogue", address, "-c", config).stdout.splitlines()
+    assert [line.split()[:3] for line in listed] == [[f"face-detect@1.{n}.0", "pull", "it"] for n in (0, 1)]
+    shown = command("show", "face-detect@1.1.0", "-c", config, EDGE_INFER_CATALOGUE=address).stdout
+    assert f"address  {address.removesuffix('catalogue.yaml')}face-detect/1.1.0/{MODEL}" in shown
+    assert "words/labels.txt, 5 bytes" in shown
+    found = command("pull", "face-detect", "--catalogue", address, "-c", config)
+    assert (found.returncode, found.stdout) == (0, "face-detect@1.1.0\n"), found.stderr
+    package, original = tmp_path / "state/models/face-detect/1.1.0", packages / "face-detect/1.1.0"
+    for path in (path for path in original.rglob("*") if path.is_file()):
+        assert (package / path.relative_to(original)).read_bytes() == path.read_bytes()
+    compiled = compile_config(config)
+    assert compiled.plan is not None, compiled.problems
+    assert compiled.plan.pipelines[0].model.title == "face-detect@1.1.0"
+    assert command("pull", "face-detect@1.0.0", "--catalogue", address, "-c", config).stdout == "face-detect@1.0.0\n"
+
+
+def test_a_stick_needs_no_network_and_no_key(packages: Path, config: Path) -> None:
+    place, _ = write_listing(packages)
+    found = command("pull", "face-detect@1.0.0", "--catalogue", place, "-c", config)
+    assert (found.returncode, found.stdout) == (0, "face-detect@1.0.0\n"), found.stderr
+
+
+def test_from_an_address_only_what_a_trusted_key_has_signed(
+    packages: Path, key: Path, config: Path, tmp_path: Path, serve: Callable[..., str]
+) -> None:
+    place, _ = write_listing(packages)
+    address = serve(partial(Quiet, directory=str(packages))) + "/catalogue.yaml"
+    pulling = ("pull", "face-detect", "--catalogue", address, "-c", config)
+
+    found = command(*pulling)
+    assert (found.returncode, found.stdout) == (1, "")
+    assert f"counts only with its signature: {address}.sig: the server says 404" in found.stderr
+    assert command("sign", place, "--key", make_key(tmp_path, "other")[0]).returncode == 0
+    found = command(*pulling)
+    assert found.returncode == 2
+    assert "by another key than those that are trusted here (release.pem)" in found.stderr
+    assert command("list", "--catalogue", address, "--keys", tmp_path / "other", "-c", config).returncode == 0
+    assert command("sign", place, "--key", key).returncode == 0
+    edit(place, "about: detection", "about: something else")
+    found = command(*pulling)
+    assert (found.returncode, "was changed after it was signed" in found.stderr) == (2, True)
+    edit(config, "keys: release", "keys: nowhere")
+    found = command(*pulling)
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1)
+    assert f"there is no {tmp_path}/nowhere; put public keys (*.pem) there, or name some with --keys" in found.stderr
+    assert not (tmp_path / "state/models/face-detect").exists()
+
+
+def test_the_signature_of_a_manifest_is_none_of_a_catalogue(
+    packages: Path, key: Path, tmp_path: Path, serve: Callable[..., str]
+) -> None:
+    """Whoever may serve files cannot make a catalogue of what was signed as a package."""
+    package = packages / "face-detect" / "1.0.0"
+    assert command("sign", package, "--key", key).returncode == 0
+    shutil.copyfile(package / "manifest.yaml", packages / "catalogue.yaml")
+    shutil.copyfile(package / f"{MODEL}.sig", packages / "catalogue.yaml.sig")
+    address = serve(partial(Quiet, directory=str(packages))) + "/catalogue.yaml"
+    with pytest.raises(ConfigError, match="models: is missing"):
+        fetch_catalogue(address, [trusted_key(tmp_path / "release" / "release.pem")])
+
+
+def test_whatever_differs_from_the_catalogue_stays_outside(packages: Path, tmp_path: Path) -> None:
+    place, _ = write_listing(packages)
+    library = Library(tmp_path / "models")
+    labels = packages / "face-detect/1.1.0/words/labels.txt"
+    labels.write_text("fake\n")
+    with pytest.raises(InputError, match=r"labels\.txt: its SHA-256 is \w{64}, but the catalogue wants"):
+        pull(choose(read_catalogue(place), "face-detect"), library)
+    labels.unlink()
+    with pytest.raises(InputError, match=r"labels\.txt cannot be read: No such file"):
+        pull(choose(read_catalogue(place), "face-detect"), library)
+    edit(place, "url: face-detect/1.0.0", "url: face-detect/1.1.0")  # a true manifest, of another package
+    shutil.rmtree(packages / "face-detect/1.1.0")
+    (packages / "face-detect/1.0.0").rename(packages / "face-detect/1.1.0")
+    text = place.read_text()
+    place.write_text(text[: text.index("  face-detect@1.1.0")].replace("1.0.0:", "3.0.0:").replace("n: 1.0", "n: 3.0"))
+    with pytest.raises(ConfigError, match=r"of face-detect@3\.0\.0 in the catalogue says that it is face-detect@1\.0"):
+        pull(choose(read_catalogue(place), "face-detect"), library)
+    assert library.packages() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("  face-detect@1.0.0:", "  face-detect@1.2.0:", r"models\.face-detect@1\.2\.0: its version is 1\.0\.0"),
+        ("  face-detect@1.1.0:\n    version: 1.1.0", "  face-detect:\n    version: 1.0.0", r"1\.0\.0 is there twice"),
+        ("url: face-detect/1.0.0/", "url: ../face-detect/1.0.0/", "expected https://HOST/PATH, or a path below"),
+        ("url: face-detect/1.0.0/", "url: ftp://host/", "expected an address such as https://"),
+        (f"1.0.0/{MODEL}", "1.0.0/manifest.yaml", "which is no name for the file of a model"),
+        ("golden/astronaut.png:", "../astronaut.png:", r"expected a file in the manifest's own folder"),
+    ],
+)
+def test_a_catalogue_that_is_wrong_names_the_line(packages: Path, old: str, new: str, words: str) -> None:
+    place, _ = write_listing(packages)
+    text = place.read_text()
+    assert old in text
+    place.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=rf"catalogue\.yaml:\d+: .*{words}"):
+        read_catalogue(place)
+
+
+def test_only_packages_that_are_what_they_say_are_listed(packages: Path) -> None:
+    (packages / "face-detect/1.1.0").rename(packages / "face-detect/1.2.0")
+    with pytest.raises(ConfigError, match=r"says that it is face-detect@1\.1\.0; its folder should be called so"):
+        write_listing(packages)
+    with pytest.raises(ConfigError, match=r"holds no package: there is no NAME/VERSION/manifest\.yaml below it"):
+        write_listing(packages / "face-detect")
+
+
+def test_a_small_file_of_unknown_digest(serve: Callable[..., str]) -> None:
+    answers = [(503, b"", 0), (200, b"abc", 10), (200, b"abcdefghij", 10)]
+
+    class Handler(Quiet):
+        def do_GET(self) -> None:
+            status, data, length = answers.pop(0)
+            self.send_response(status)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(data)
+
+    address = serve(Handler) + "/catalogue.yaml"
+    assert fetch(address, 10, pauses=(0.0, 0.0)) == b"abcdefghij"
+    answers.append((200, b"abcdefghij", 10))
+    with pytest.raises(DownloadError, match="has more than 9 bytes: it is another file"):
+        fetch(address, 9)
+    answers.extend([(200, b"abc", 10), (503, b"", 0)])
+    with pytest.raises(DownloadError, match=r"catalogue\.yaml: the server says 503"):
+        fetch(address, 10, pauses=(0.0,))
+    answers.append((404, b"", 0))
+    with pytest.raises(DownloadError, match="the server says 404"):
+        fetch(address, 10, pauses=(0.0,))
+    assert answers == []

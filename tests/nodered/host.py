@@ -1,0 +1,116 @@
+"""A real Node-RED with the recipe of the page for subscribers: what its function node has answered, and when."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.broker import eventually, free_port
+from tests.test_docs import ROOT, blocks_of
+
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``value`` is True, False, or None: not known; ``at`` is the time of day."""
+
+    at: float
+    value: bool | None
+
+
+class NodeRed:
+    """One in a process and folder of its own, with the flow of the page, joined to a broker."""
+
+    def __init__(self, folder: Path, port: int, topic: str, label: str, recipe: str | None = None) -> None:
+        """``topic`` is that of a pipeline; ``recipe`` is the text of the function node, where not that of the page."""
+        self._folder = folder
+        self._answers = folder / "answers"
+        self._flow = flow(port, topic, recipe or recipe_of_page(label), self._answers)
+
+    def __enter__(self) -> NodeRed:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "flows.json").write_text(json.dumps(self._flow))
+        port = free_port()
+        (self._folder / "settings.js").write_text(
+            f"module.exports = {{uiHost: '127.0.0.1', uiPort: {port}, flowFile: 'flows.json', "
+            "editorTheme: {tours: false}, telemetry: {enabled: false}};"
+        )
+        program = Path(os.environ["NODE_RED"]) / "node_modules" / "node-red" / "red.js"
+        self._log = (self._folder / "log").open("w")
+        self._process = subprocess.Popen(
+            ["node", program, "--userDir", self._folder], stdout=self._log, stderr=subprocess.STDOUT
+        )
+        eventually(self.answers, lambda: f"an answer; its log: {self.log()[-2000:]}", PATIENCE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(PATIENCE)
+        self._log.close()
+
+    def answers(self) -> list[Answer]:
+        """All of them."""
+        if not self._answers.exists():
+            return []
+        rows = [line.split() for line in self._answers.read_text().splitlines()]
+        words = {"true": True, "false": False, "null": None}
+        return [Answer(float(row[0]) / 1000, words[row[1]]) for row in rows if len(row) == 2]
+
+    def wait(self, value: bool | None, deadline: float = PATIENCE) -> None:
+        """Until it answers this."""
+        eventually(lambda: self.answers()[-1].value is value, lambda: f"{value}: {self.answers()[-5:]}", deadline)
+
+    def values_since(self, at: float) -> list[bool | None]:
+        """What was answered since a time of day, the same thing once."""
+        found: list[bool | None] = []
+        for answer in self.answers():
+            if answer.at >= at and (not found or found[-1] is not answer.value):
+                found.append(answer.value)
+        return found
+
+    def log(self) -> str:
+        """What it has logged."""
+        return (self._folder / "log").read_text()
+
+
+def recipe_of_page(label: str) -> str:
+    """The text of the function node, for this label."""
+    (block,) = [block for block in blocks_of(ROOT / "docs" / "subscribers.md") if block.info == "js"]
+    assert "person" in block.text
+    return block.text.replace("person", label)
+
+
+def flow(port: int, topic: str, recipe: str, answers: Path) -> list[dict[str, Any]]:
+    """The nodes that the page describes, and one that writes down what comes out."""
+    base = topic.rpartition("/")[0]
+
+    def node(name: str, kind: str, *wires: str, **more: Any) -> dict[str, Any]:
+        return {"id": name, "type": kind, "z": "tab", "x": 0, "y": 0, "wires": [list(wires)], **more}
+
+    def listens(name: str, to: str) -> dict[str, Any]:
+        return node(name, "mqtt in", "recipe", topic=to, qos="1", datatype="utf8", broker="broker", inputs=0)
+
+    stamp = "msg.payload = Date.now() + ' ' + msg.payload; return msg;"
+    return [
+        {"id": "tab", "type": "tab", "label": "door"},
+        {"id": "broker", "type": "mqtt-broker", "broker": "127.0.0.1", "port": str(port), "clientid": "",
+         "protocolVersion": "4", "keepalive": "15", "cleansession": True, "autoConnect": True},
+        listens("status", f"{base}/status"),
+        listens("state", f"{topic}/state"),
+        node("connection", "status", "recipe", scope=["status", "state"]),
+        node("tick", "inject", "recipe", props=[], repeat="5", once=True, onceDelay="0.1"),
+        node("recipe", "function", "stamp", func=recipe, outputs=1, libs=[]),
+        node("stamp", "function", "file", func=stamp, outputs=1, libs=[]),
+        node("file", "file", filename=str(answers), filenameType="str", appendNewline=True, overwriteFile="false"),
+    ]  # fmt: skip
+
+
+def now() -> float:
+    """The time of day, as Node-RED writes it."""
+    return time.time()

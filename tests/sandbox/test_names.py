@@ -1,0 +1,90 @@
+"""Which hosts are found without Unix sockets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_infer.config.plan import MqttPlan, Plan, SourcePlan
+from edge_infer.sandbox.names import need_unix
+from edge_infer.sandbox.needs import publisher_fence, reader_fence
+
+DEBIAN = "passwd: files\nhosts:          files dns\n"
+RASPBERRY = "# made by hand\nhosts: files mdns4_minimal [NOTFOUND=return] dns # comment\n"
+FEDORA = "hosts: files myhostname resolve [!UNAVAIL=return] dns\n"
+AVAHI = "hosts: files mdns4 [NOTFOUND=return] dns\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "config", "needed"),
+    [
+        *((host, FEDORA, False) for host in ("192.0.2.1", "::1", "fe80::1%eth0", "localhost", "LOCALHOST.", "")),
+        *((host, DEBIAN, True) for host in ("broker.local", "Broker.LOCAL.")),
+        *(("broker.lan", config, False) for config in (DEBIAN, RASPBERRY, "", "hosts:files dns")),
+        *(("broker.lan", config, True) for config in (FEDORA, AVAHI)),
+        ("broker", RASPBERRY, False),
+        ("local", DEBIAN, False),
+    ],
+)
+def test_names_need_them_where_a_service_is_asked(tmp_path: Path, host: str, config: str, needed: bool) -> None:
+    path = tmp_path / "nsswitch.conf"
+    path.write_text(config)
+    assert need_unix(host, path) == needed
+
+
+def test_without_a_file_the_c_library_asks_files_and_name_servers(tmp_path: Path) -> None:
+    assert not need_unix("broker.lan", tmp_path / "nsswitch.conf")
+    assert need_unix("broker.local", tmp_path / "nsswitch.conf")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "use"),
+    [
+        ("rtsp", {"url": "rtsp://user:word@192.0.2.1:554/a"}, ""),
+        ("rtsp", {"url": "rtsp://[2001:db8::1]/a"}, ""),
+        ("http", {"url": "http://cam.local/a"}, "names"),
+        ("mqtt", {"host": "127.0.0.1"}, ""),
+        ("mqtt", {"host": "homeassistant.local"}, "names"),
+    ],
+)
+def test_a_reader_of_the_network_has_them_for_names_alone(kind: str, options: dict[str, str], use: str) -> None:
+    assert reader_fence(SourcePlan("cam", kind, "", True, True, options)).unix == use
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "use"),
+    [
+        ("v4l2", {"device": "/dev/video0"}, ""),
+        ("serial", {"device": "/dev/ttyUSB0"}, ""),
+        ("iio", {"device": "accel"}, ""),
+        ("system", {}, ""),
+        ("lines", {"file": "-"}, ""),
+        ("audio", {"device": "default"}, "sound"),
+        ("audio", {"file": "/srv/a.wav"}, ""),
+        ("exec", {"command": ["true"]}, "programs"),
+        ("picamera2", {}, "programs"),
+        ("somebody-elses", {}, "programs"),
+    ],
+)
+def test_another_reader_has_them_for_sound_and_for_what_is_not_ours(
+    kind: str, options: dict[str, object], use: str
+) -> None:
+    assert reader_fence(SourcePlan("cam", kind, "", True, False, options)).unix == use
+
+
+@pytest.mark.parametrize(("host", "use"), [("127.0.0.1", ""), ("localhost", ""), ("homeassistant.local", "names")])
+def test_the_publisher_has_them_for_the_name_of_its_broker(tmp_path: Path, host: str, use: str) -> None:
+    mqtt = MqttPlan(host, 1883, None, "me", None, "a/b", 1, "c")
+    assert publisher_fence(Plan("0" * 64, "box", str(tmp_path), mqtt, (), ())).unix == use
+
+
+def test_a_publisher_without_them_does_not_cover_one_that_needs_them() -> None:
+    """A broker that gets another name is another process."""
+    fences = [
+        publisher_fence(
+            Plan("0" * 64, "box", "/nowhere", MqttPlan(host, 1883, None, "me", None, "a/b", 1, "c"), (), ())
+        )
+        for host in ("127.0.0.1", "homeassistant.local")
+    ]
+    assert [fences[0].covers(fences[1]), fences[1].covers(fences[0])] == [False, True]

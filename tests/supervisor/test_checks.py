@@ -1,0 +1,107 @@
+"""``edge-infer check`` beside a daemon: it says what the daemon would say, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_infer.config.plan import Problem
+from edge_infer.supervisor import checks
+from edge_infer.supervisor.control import ask
+from tests.broker import Broker
+from tests.running import MODEL, ROOT, Daemon, config
+
+
+def check(path: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge_infer", "check", "-c", str(path)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    shutil.copy(MODEL, tmp_path / "model.tflite")
+    with Broker(tmp_path) as broker:
+        text = config(broker.port).replace(str(MODEL), "model.tflite, labels: [face]")
+        with Daemon(tmp_path, text) as found:
+            found.wait_serving(60.0)
+            yield found
+
+
+def test_it_says_what_the_daemon_may_read_and_not_what_root_may(daemon: Daemon) -> None:
+    """Both a model and the file itself, as somebody leaves them who writes them with a careful umask."""
+    done = check(daemon.config)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"{daemon.config}: valid, for the daemon that runs (1 source, 1 model, 1 pipeline)\n"
+    if os.geteuid() != 0:
+        pytest.skip("only root may read more than the daemon")
+    for name, place in (("model.tflite", ":4: models.faces.file: "), ("config.yaml", "")):
+        path = daemon.folder / name
+        path.chmod(0o600)
+        done = check(daemon.config)
+        assert done.returncode == 2, done.stderr
+        assert f"{daemon.config}{place}" in done.stdout
+        assert "Permission denied" in done.stdout or "cannot be read" in done.stdout
+        path.chmod(0o644)
+
+
+def test_it_changes_nothing(daemon: Daemon) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (daemon.folder / "state").rglob("*.json")}
+    done = check(daemon.config)
+    assert done.returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in (daemon.folder / "state").rglob("*.json")} == before
+    assert daemon.status()["config"]["state"] == "applied"
+    assert daemon.log.read_text().count("is applied") == 1
+
+
+def test_another_file_and_another_program_are_not_the_daemons_to_check(daemon: Daemon, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(daemon.config.read_text().replace("10", "5"))
+    control = daemon.folder / "state/control.sock"
+    asked = {"do": "check", "config": str(other), "program": sys.prefix}
+    assert ask(control, asked) == {"error": f"this daemon runs {daemon.config}"}
+    asked = {"do": "check", "config": str(daemon.config), "program": "/opt/edge-infer/versions/next"}
+    assert ask(control, asked) == {"error": f"this daemon is the program in {sys.prefix}"}
+    done = check(other)
+    assert done.returncode == 0
+    assert "for the daemon that runs" not in done.stderr
+
+
+def test_one_is_checked_at_a_time(daemon: Daemon) -> None:
+    control = daemon.folder / "state/control.sock"
+    asked = {"do": "check", "config": str(daemon.config), "program": sys.prefix}
+    answers: list[dict[str, object]] = []
+    with socket.socket(socket.AF_UNIX) as first:
+        first.connect(str(control))
+        first.sendall(json.dumps(asked).encode() + b"\n")
+        daemon.status()  # whoever asks later is heard later
+        thread = threading.Thread(target=lambda: answers.append(ask(control, asked)))
+        thread.start()
+        thread.join(60)
+        assert json.loads(first.makefile().readline())["problems"] == []
+    assert "somebody else" in str(answers[0]["busy"])
+
+
+def test_without_a_daemon_root_is_told_that_it_sees_more(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883))
+    done = check(path)
+    assert done.returncode == 0
+    told = "no daemon runs with this file, so it was read as root: a service may be able to read less"
+    assert (told in done.stderr) == (os.geteuid() == 0)
+
+
+def test_problems_without_end_are_counted() -> None:
+    many = [Problem("c.yaml", line, "", "wrong") for line in range(300)]
+    lines = checks._lines(many)
+    assert len(lines) == 201
+    assert lines[-1] == "… and 100 more"
+    assert checks._lines(many[:200])[-1] == "c.yaml:199: wrong"

@@ -1,0 +1,113 @@
+"""Processes whose parents ended, below a process that takes them: none stays a zombie, none is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.broker import eventually, free_port
+from tests.running import ROOT, Daemon, alive, config
+
+BEGIN = """
+import os, signal, subprocess, sys, time
+from edge_infer.supervisor.orphans import Orphans
+ORPHAN = (
+    "import os, sys, time\\nif os.fork() == 0:\\n os.setsid()\\n print(os.getpid(), flush=True)\\n"
+    " time.sleep(float(sys.argv[1]))"
+)
+def orphan(seconds):
+    command = [sys.executable, "-c", ORPHAN, str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        pid = int(parent.stdout.readline())
+    return pid
+def state(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0]
+    except OSError:
+        return "gone"
+def wait(pid, wanted):
+    while state(pid) != wanted:
+        time.sleep(0.01)
+"""
+
+
+def run(code: str, timeout: float = 60.0) -> list[str]:
+    """What a process of its own printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + code], cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_an_orphan_that_ends_is_no_zombie_and_the_ends_of_others_stay() -> None:
+    code = """
+if (before := os.fork()) == 0:  # by the program that this process was, which nobody waits for any more
+    os._exit(0)
+wait(before, "Z")
+with Orphans() as orphans:
+    own = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
+    wait(own.pid, "Z")
+    left = orphan(0)
+    wait(left, "Z")
+    print(open(f"/proc/{left}/stat").read().rpartition(")")[2].split()[1] == str(os.getpid()))
+    orphans.reap([own.pid])
+    print(own.wait())
+    orphans.reap([])
+    print(state(left), state(before))
+"""
+    assert run(code) == ["True", "7", "gone", "gone"]
+
+
+def test_without_it_an_orphan_is_not_below_its_process() -> None:
+    code = """
+left = orphan(30)
+wait(left, "S")
+print(open(f"/proc/{left}/stat").read().rpartition(")")[2].split()[1] == str(os.getpid()))
+os.kill(left, signal.SIGKILL)
+"""
+    assert run(code) == ["False"]
+
+
+def test_at_the_end_none_is_left_but_those_that_were_there_before() -> None:
+    code = """
+before = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+with Orphans() as orphans:
+    nested = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    left = [orphan(60), orphan(60)]
+    subprocess.run([sys.executable, "-c", nested], check=True)
+    orphans.reap([])
+    print(*(state(pid) for pid in left))
+    orphans.close()
+    print(*(state(pid) for pid in left), before.poll())
+    children = open(f"/proc/self/task/{os.getpid()}/children").read().split()
+    print(children == [str(before.pid)])
+before.kill()
+"""
+    assert run(code) == ["S", "S", "gone", "gone", "None", "True"]
+
+
+def test_a_daemon_that_stops_leaves_no_process_of_a_source_behind(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, time\nif os.fork() == 0:\n os.setsid()\n if os.fork() == 0:\n  os.close(1); os.close(2)\n"
+        f"  open({str(tmp_path / 'pid')!r}, 'w').write(f'{{os.getpid()}} ')\n  time.sleep(600)\n os._exit(0)\n"
+        "while True:\n sys.stdout.buffer.write(bytes(64 * 48 * 3))\n time.sleep(0.05)\n"
+    )
+    (tmp_path / "camera.py").write_text(script)
+    (tmp_path / "pid").touch()
+    (tmp_path / "pid").chmod(0o666)  # a daemon of root becomes another user
+    source = f"{{kind: exec, command: [{sys.executable}, {tmp_path / 'camera.py'}], size: 64x48, format: rgb24}}"
+    with Daemon(tmp_path, config(free_port(), source)) as daemon:
+        eventually(lambda: (tmp_path / "pid").read_text().endswith(" "), "orphan", 60.0)
+        left = int((tmp_path / "pid").read_text())
+        try:
+            assert alive(left)
+            daemon.signal(signal.SIGTERM)
+            daemon.wait(30)
+            assert not alive(left)
+        finally:
+            if alive(left):
+                os.kill(left, signal.SIGKILL)

@@ -1,0 +1,110 @@
+"""Who may have pictures of those who may ask: a daemon of root, and users with other groups."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_infer.supervisor.viewers import GROUP
+from tests.broker import Broker
+from tests.running import Daemon, config
+
+ASKS, LOOKS, OTHER, DAEMON, USER = 61001, 61002, 61003, 61004, 65534
+ASK = """
+import array, json, os, socket, sys
+file = os.memfd_create("picture")
+way = socket.socket(socket.AF_UNIX)
+way.settimeout(20)
+way.connect(sys.argv[1])
+rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file]))]
+way.sendmsg([json.dumps({"do": sys.argv[2], "source": "cam"}).encode() + b"\\n"], rights)
+answer = b""
+while not answer.endswith(b"\\n"):
+    answer += way.recv(65536)
+print(json.dumps([json.loads(answer), os.fstat(file).st_size]))
+"""
+
+
+class Box:
+    """A daemon whose socket is for the group `ASKS`, in a system with groups of its own."""
+
+    def __init__(self, daemon: Daemon, groups: Path) -> None:
+        self.daemon = daemon
+        self._groups = groups
+
+    def set_groups(self, *lines: str) -> None:
+        self._groups.write_text("".join(f"{line}\n" for line in ("root:x:0:", *lines)))
+
+    def ask(self, do: str, *groups: int, user: int = USER, group: int = OTHER) -> tuple[dict[str, Any], int]:
+        """The answer to a user with these groups, and how many bytes of a picture came."""
+        command = ["/usr/bin/python3", "-c", ASK, str(self.daemon.folder / "state/control.sock"), do]
+        done = subprocess.run(
+            command, cwd="/", capture_output=True, text=True, timeout=60, check=False,
+            user=user, group=group, extra_groups=groups,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        answer, size = json.loads(done.stdout)
+        return answer, size
+
+    def given(self) -> int:
+        """How many pictures the log speaks of."""
+        return self.daemon.log.read_text().count("picture of source cam given to ")
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Box]:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become users with other groups")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        groups = folder / "group"
+        groups.write_text("")
+        (folder / "state").mkdir(mode=0o755)
+        os.chown(folder / "state", DAEMON, ASKS)  # whom root becomes
+        enter = f'mount --bind {groups} /etc/group && exec "$@"'
+        with Broker(folder) as broker:
+            text = config(broker.port, "{kind: synthetic, size: 64x48}")
+            with Daemon(folder, text, before=("unshare", "--mount", "sh", "-c", enter, "sh")) as daemon:
+                daemon.wait_serving(60.0)
+                yield Box(daemon, groups)
+
+
+def test_who_may_ask_may_not_therefore_see(box: Box) -> None:
+    box.set_groups(f"edge-infer:x:{ASKS}:", f"{GROUP}:x:{LOOKS}:")
+    status, _ = box.ask("status", ASKS)
+    assert status["models"]["faces"]["state"] == "active"
+    before = box.given()
+    answer, size = box.ask("grab", ASKS)
+    assert f"only members of the group {GROUP} may have pictures: sudo usermod -aG {GROUP} nobody" in answer["error"]
+    assert (size, box.given()) == (0, before)
+
+
+@pytest.mark.parametrize(("groups", "group"), [((ASKS, LOOKS), OTHER), ((ASKS,), LOOKS)])
+def test_a_member_of_the_group_gets_a_picture_and_the_log_names_it(
+    box: Box, groups: tuple[int, ...], group: int
+) -> None:
+    box.set_groups(f"edge-infer:x:{ASKS}:", f"{GROUP}:x:{LOOKS}:")
+    before = box.given()
+    answer, size = box.ask("grab", *groups, group=group)
+    assert answer == {"ok": True}
+    assert size > 0
+    assert box.given() == before + 1
+    assert box.daemon.log.read_text().splitlines()[-1].endswith("picture of source cam given to nobody")
+
+
+def test_without_the_group_root_alone_gets_pictures(box: Box) -> None:
+    box.set_groups(f"edge-infer:x:{ASKS}:")
+    answer, size = box.ask("grab", ASKS, LOOKS)
+    assert answer == {"error": f"there is no group {GROUP}, so only root may have pictures; ask with sudo"}
+    assert size == 0
+    before = box.given()
+    answer, size = box.ask("grab", user=0, group=0)
+    assert (answer, size > 0, box.given()) == ({"ok": True}, True, before + 1)
