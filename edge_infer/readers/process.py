@@ -21,7 +21,7 @@ from edge_infer.readers.pacer import Pacer
 from edge_infer.readers.room import Room
 from edge_infer.readers.slots import TO_READER, SlotWriter
 from edge_infer.readers.sources import Passed, Picture, Reading, Source, faults_of, first, make_source, selects
-from edge_infer.readers.stream import StreamWriter
+from edge_infer.readers.stream import ROOM_SECONDS, StreamWriter
 from edge_infer.rooms import ReaderReport
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,8 @@ class Reader:
         try:
             if isinstance(writer, SlotWriter) and hasattr(source, "place"):
                 source.place = writer.place
+            elif isinstance(writer, StreamWriter):
+                writer.room_seconds = getattr(source, "room_seconds", ROOM_SECONDS)
             chosen = selects(source, self._pacer.due)
             with progress.call():
                 source.__enter__()

@@ -22,10 +22,9 @@ MAX_AT_ONCE: Final = 100
 """Records of the engine that are taken between two readings."""
 LONGEST_LINE: Final = 65536
 """Characters of a line; what is longer is cut."""
-
-
 ROOM_SECONDS: Final = 0.25
-"""How long a reading of a device waits for room in the channel: the device's own buffer holds what comes meanwhile."""
+"""How long a reading waits for room in the channel where its source does not name a time of its own: the small buffer
+of a device holds what comes meanwhile."""
 TICK: Final = 0.1
 
 
@@ -38,8 +37,8 @@ class StreamWriter:
     """Numbers what was read and sends it to the engine.
 
     With ``holds_writer`` it waits for as long as the channel is full, unless ``stopping``: the source is not read
-    meanwhile, so whoever writes into a pipe waits as well. Otherwise what the engine has no room for is dropped,
-    logged, and shows as a missing number.
+    meanwhile, so whoever writes into a pipe waits as well. Otherwise what the engine has had no room for during
+    ``room_seconds`` is dropped, logged, and shows as a missing number.
     """
 
     def __init__(self, channel: Channel, *, holds_writer: bool = False, stopping: Callable[[], bool] = never) -> None:
@@ -48,6 +47,7 @@ class StreamWriter:
         self.faults = 0
         self.looks: float | None = None
         """Nothing of a signal or of text is passed over."""
+        self.room_seconds = ROOM_SECONDS
         self._channel = channel
         self._holds_writer = holds_writer
         self._stopping = stopping
@@ -88,7 +88,7 @@ class StreamWriter:
 
     def _send(self, record: LineReady | SamplesReady) -> bool:
         data = pack(record)
-        until = math.inf if self._holds_writer else time.monotonic() + (ROOM_SECONDS if self._kept_up else 0.0)
+        until = math.inf if self._holds_writer else time.monotonic() + (self.room_seconds if self._kept_up else 0.0)
         while not self._channel.send_packed(data):
             if not self._wait_for_room(until):
                 self._lost.note("readings that the engine had no room for")

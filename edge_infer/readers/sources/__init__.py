@@ -20,6 +20,8 @@ It *may* have
 - ``faults``: a `Faults`, which counts what was left out because it was broken, cut off or overrun;
 - ``holds_writer``: true when whoever writes can be made to wait, as at a pipe: it is then read no faster than the
   pipelines take what it gives, and nothing is dropped;
+- ``room_seconds``: how long a reading of samples or text waits for an engine that takes nothing, before it is dropped;
+  more than a quarter of a second only where a large buffer, such as that of a connection, holds what comes meanwhile;
 - ``stdin``: true when it reads the daemon's standard input, which its reader then inherits;
 - ``stills``: true when it gives single pictures, not a stream; they are scaled exactly, whatever time that takes;
 - ``place``: a `Place`, which its caller sets: where it may write the pixels of the next picture, so that nobody has to

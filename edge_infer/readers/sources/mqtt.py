@@ -120,6 +120,7 @@ class MqttSource(Closing):
     live: ClassVar[bool] = True
     network: bool = True
     lossless: bool = False
+    room_seconds: ClassVar[float] = 5.0  # the connection holds what comes; the broker hangs up after 22 s of silence
     patience: ClassVar[float] = math.inf  # a sensor may be silent; the broker has to answer within the keep-alive
     Options = MqttOptions
 
