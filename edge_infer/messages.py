@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Annotated, Any, Final, Literal
 
 from edge_infer.codec import ABSENT, Absent, Decimals, Range, Size, Text
+from edge_infer.errors import LONGEST_SENTENCE
 
 NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 RESERVED_NAMES: Final = frozenset({"status", "info", "config", "model", "health", "command"})
@@ -27,7 +28,7 @@ ShortSha = Annotated[str, Text(r"[0-9a-f]{8}", 8)]
 Digest = Annotated[str, Text(r"[0-9a-f]{64}", 64)]
 Label = Annotated[str, Text(most=128)]
 Title = Annotated[str, Text(most=160)]
-Sentence = Annotated[str, Text(most=500)]
+Sentence = Annotated[str, Text(most=LONGEST_SENTENCE)]
 Score = Annotated[float, Range(0, 1), Decimals(3)]
 Fraction = Annotated[float, Range(0, 1), Decimals(4)]
 Rate = Annotated[float, Range(0), Decimals(2)]

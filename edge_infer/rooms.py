@@ -145,7 +145,7 @@ class ModelFile:
     """
 
     path: FilePath
-    error: Annotated[str, Text(most=500)] = ""
+    error: Sentence = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class WhyAnswer:
 
     lines: Annotated[tuple[Sentence, ...], Size(500)]
     notes: Annotated[tuple[Sentence, ...], Size(64)] = ()
-    error: Annotated[str, Text(most=500)] = ""
+    error: Sentence = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ class GrabDone:
     """What became of a `Grab`; ``error`` is empty when the picture was written."""
 
     source: Name
-    error: Annotated[str, Text(most=500)] = ""
+    error: Sentence = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,7 @@ class Delegated:
     """Which share of a model's operators a delegate runs; with a ``failure`` the processor does it all."""
 
     share: Fraction
-    failure: Annotated[str, Text(most=500)] = ""
+    failure: Sentence = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +235,9 @@ class Running:
     sha: Digest | None
     seconds: Annotated[float, Range(0)] = 0.0
     frames: Count = 0
-    fault: Annotated[str, Text(most=500)] = ""
+    fault: Sentence = ""
     refused: Digest | None = None
-    why: Annotated[str, Text(most=500)] = ""
+    why: Sentence = ""
     busy: Annotated[float, Range(0)] = 0.0
     load: Annotated[float, Range(0)] = 0.0
     pause: Annotated[float, Range(0)] = 0.0
@@ -400,5 +400,5 @@ class ReaderReport:
 
     busy: float
     frames: Count
-    error: Annotated[str, Text(most=500)] = ""
+    error: Sentence = ""
     sandbox: Walls = field(default_factory=dict)

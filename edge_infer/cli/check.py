@@ -14,7 +14,8 @@ from edge_infer.cli.say import say
 from edge_infer.config.places import DEFAULT_CONFIG, hinted
 from edge_infer.errors import EdgeInferError
 from edge_infer.supervisor.checks import counts
-from edge_infer.supervisor.control import ask, find_socket
+from edge_infer.supervisor.control import NotRunningError, ask, find_socket
+from edge_infer.supervisor.peer import RefusedError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints every problem, one a line; 0 without any, else 2."""
-    found = _ask_the_daemon(args.config)
+    silent = ""
+    try:
+        found = _ask_the_daemon(args.config)
+    except (NotRunningError, RefusedError):
+        found = None
+    except EdgeInferError as error:
+        found, silent = None, f"{error}; the file was read without it"
     if found is not None:
         return _print(args.config, found["problems"], found["warnings"], found["counts"], ", for the daemon that runs")
     root = os.geteuid() == 0
@@ -37,17 +44,19 @@ def run(args: argparse.Namespace) -> int:
     compiled = compile_config(args.config)
     plan = compiled.plan
     problems, warnings = [*map(str, compiled.problems)], [*map(str, compiled.warnings)]
-    if plan is not None and root:
+    if silent:
+        warnings.append(silent)
+    elif plan is not None and root:
         warnings.append("no daemon runs with this file, so it was read as root: a service may be able to read less")
     return _print(args.config, problems, warnings, counts(plan) if plan is not None else None)
 
 
 def _ask_the_daemon(config: Path) -> Any:
-    """What the daemon that runs this configuration finds, with its own eyes; None where there is no such daemon."""
-    try:
-        answer = ask(find_socket(config), {"do": "check", "config": str(config.absolute()), "program": sys.prefix})
-    except EdgeInferError:
-        return None
+    """What the daemon that runs this configuration finds; None where it runs another one, or is another program.
+
+    Raises what `ask` raises, and `EdgeInferError` while it checks for somebody else.
+    """
+    answer = ask(find_socket(config), {"do": "check", "config": str(config.absolute()), "program": sys.prefix})
     if "busy" in answer:
         raise EdgeInferError(answer["busy"])
     return None if "error" in answer else answer

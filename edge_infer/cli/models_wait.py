@@ -10,7 +10,7 @@ from typing import Final
 from edge_infer.cli.action import Actions, add_action, add_config
 from edge_infer.cli.argument import argument
 from edge_infer.cli.config_edit import read
-from edge_infer.cli.waiting import Look, wait
+from edge_infer.cli.waiting import Glimpse, wait
 from edge_infer.codec import ABSENT, decode
 from edge_infer.config.units import parse_seconds
 from edge_infer.errors import ConfigError
@@ -38,26 +38,26 @@ def run(args: argparse.Namespace) -> int:
     return wait(lambda: _look(socket, args.config, args.name), args.timeout, HINT)
 
 
-def judged(status: Status, digest: str, name: str | None) -> Look:
+def judged(status: Status, digest: str, name: str | None) -> Glimpse:
     """What a status says of one model or all, when the file has this digest; raises `ConfigError` without such one."""
     config = status.config
     if config is None or config.digest != digest:
-        return Look((f"the configuration has not been read yet as it is now ({digest[:8]})",))
+        return Glimpse((f"the configuration has not been read yet as it is now ({digest[:8]})",))
     if config.state == "rejected":
-        return Look((*config.errors, "edge-infer: the configuration is rejected; what ran goes on"), 2)
+        return Glimpse((*config.errors, "edge-infer: the configuration is rejected; what ran goes on"), 2)
     if status.boot is None:
-        return Look(("the engine is being started",))
+        return Glimpse(("the engine is being started",))
     if name is not None and name not in status.models:
         raise ConfigError(f"no pipeline has a model {name}; there are {', '.join(status.models) or 'none'}")
     models = {key: model for key, model in status.models.items() if name in (None, key)}
     bad = {key: model for key, model in models.items() if model.state in ("rejected", "rolled_back")}
     lines = tuple(_line(key, model) for key, model in (bad or models).items())
     if bad:
-        return Look(lines, 1)
-    return Look(lines, 0 if all(model.state == "active" for model in models.values()) else None)
+        return Glimpse(lines, 1)
+    return Glimpse(lines, 0 if all(model.state == "active" for model in models.values()) else None)
 
 
-def _look(socket: Path, config: Path, name: str | None) -> Look:
+def _look(socket: Path, config: Path, name: str | None) -> Glimpse:
     status = decode(Status, ask(socket, {"do": "status"}, timeout=30.0))
     return judged(status, hashlib.sha256(read(config)).hexdigest(), name)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from edge_infer.cli.waiting import Look, wait
+from edge_infer.cli.waiting import Glimpse, wait
 from edge_infer.codec import ABSENT, decode
 from edge_infer.supervisor.control import ask, find_socket
 from edge_infer.supervisor.status import Status
@@ -22,7 +22,7 @@ def wait_until_it_serves(config: Path, timeout: float) -> int:
     """Waits and prints; 0 when it serves, or all that it lacks is a frame, else 1."""
     judge = Judge()
 
-    def look() -> Look:
+    def look() -> Glimpse:
         return judge.look(decode(Status, ask(find_socket(config), {"do": "status"}, timeout=10.0)))
 
     return wait(look, timeout, HINT, starting=True)
@@ -34,18 +34,18 @@ class Judge:
     def __init__(self) -> None:
         self._restarts: dict[str, int] = {}
 
-    def look(self, status: Status) -> Look:
+    def look(self, status: Status) -> Glimpse:
         """What is missing, in lines."""
         lost = tuple(self._ended_again(status))
         if lost:
-            return Look(lost, 1)
+            return Glimpse(lost, 1)
         if missing := tuple(_missing(status)):
-            return Look(missing)
+            return Glimpse(missing)
         if idle := tuple(_without_outcome(status)):
-            return Look(idle, late=0)
+            return Glimpse(idle, late=0)
         text = "every pipeline has had an outcome" if status.pipelines else "it has no pipeline"
         away = [name for name in set(status.feeds.values()) if _is_away(status, name)]
-        return Look((f"{text}{', or lacks its source: ' + ', '.join(sorted(away)) if away else ''}",), 0)
+        return Glimpse((f"{text}{', or lacks its source: ' + ', '.join(sorted(away)) if away else ''}",), 0)
 
     def _ended_again(self, status: Status) -> Iterator[str]:
         for name, room in status.rooms.items():

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Final, Literal
 
 from edge_infer.codec import JsonValue, Range, Text
-from edge_infer.messages import CASCADE_KEYS, STATE_KEYS, Label, Name, Task
+from edge_infer.messages import CASCADE_KEYS, STATE_KEYS, Label, Name, Sentence, Task
 
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "letterbox", "crop"]
@@ -272,7 +272,7 @@ class ModelPlan:
     outputs: tuple[str, ...] = ()
     manifest: str = ""
     entry: str = field(default="", compare=False)
-    origin: Annotated[str, Text(most=500)] = field(default="", compare=False)
+    origin: Sentence = field(default="", compare=False)
     question: str = field(default="", compare=False)
     measured: Measured = field(default=Measured(), compare=False)
 
@@ -415,7 +415,7 @@ class DelegatePlan:
     options: tuple[tuple[str, str], ...] = ()
     min_delegated: float = 0.9
     on_failure: OnFailure = "refuse"
-    unusable: Annotated[str, Text(most=500)] = ""
+    unusable: Sentence = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -578,7 +578,7 @@ class Unfit:
     sha256: str | None
     entry: str
     title: Annotated[str, Text(most=160)]
-    reason: Annotated[str, Text(most=500)]
+    reason: Sentence
     tried: bool = False
 
 

@@ -159,32 +159,22 @@ class Model(Section):
         return self
 
 
-def _pipeline_name(value: Any) -> str:
-    found: str = NAME.parse(value)
-    if found in RESERVED_NAMES:
-        others = _others(found, RESERVED_NAMES)
-        raise ValueError(f"a pipeline may not have this name, which is a topic of the device; nor {others}")
-    return found
+def _name_but(reserved: frozenset[str], owner: str, use: str) -> Kind:
+    """A name for an ``owner`` that is none of those which are a topic ``use``."""
+
+    def parse(value: Any) -> str:
+        found: str = NAME.parse(value)
+        if found in reserved:
+            others = ", ".join(sorted(reserved - {found}))
+            raise ValueError(f"{owner} may not have this name, which is a topic {use}; nor {others}")
+        return found
+
+    pattern = rf"^(?!(?:{'|'.join(sorted(reserved))})$)(?:{NAME_PATTERN})$"
+    return Kind(parse, {"type": "string", "pattern": pattern})
 
 
-def _model_name(value: Any) -> str:
-    found: str = NAME.parse(value)
-    if found in RESERVED_MODEL_NAMES:
-        others = _others(found, RESERVED_MODEL_NAMES)
-        raise ValueError(f"a model may not have this name, which is a topic of each pipeline; nor {others}")
-    return found
-
-
-def _others(name: str, names: frozenset[str]) -> str:
-    return ", ".join(sorted(names - {name}))
-
-
-def _free(names: frozenset[str]) -> dict[str, str]:
-    return {"type": "string", "pattern": rf"^(?!(?:{'|'.join(sorted(names))})$)(?:{NAME_PATTERN})$"}
-
-
-PipelineName = Annotated[str, Kind(_pipeline_name, _free(RESERVED_NAMES))]
-ModelName = Annotated[str, Kind(_model_name, _free(RESERVED_MODEL_NAMES))]
+PipelineName = Annotated[str, _name_but(RESERVED_NAMES, "a pipeline", "of the device")]
+ModelName = Annotated[str, _name_but(RESERVED_MODEL_NAMES, "a model", "of each pipeline")]
 
 
 class Config(Section):

@@ -27,6 +27,7 @@ from edge_infer.rooms import FrameFormat, FrameReady, FramesWanted, ReaderHello,
 log = logging.getLogger(__name__)
 
 MAX_MEMORY: Final = 1 << 30
+"""Bytes that the frames of one source may take, however large the board's memory is."""
 FROM_READER: Final = (FrameFormat, FrameReady, ReaderTrouble)
 """What the engine's end of a frames channel accepts."""
 LARGEST_SIDE: Final = 16_384

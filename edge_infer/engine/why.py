@@ -9,6 +9,7 @@ from typing import Final
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.config.sentences import suggestion
 from edge_infer.engine.analyse.decisions import Decisions
+from edge_infer.errors import shortened
 from edge_infer.rooms import WhyAnswer, WhyQuestion
 
 MOST: Final = 500
@@ -16,8 +17,6 @@ MOST: Final = 500
 EVENTFUL: Final = frozenset({"detection", "classification", "anomaly"})
 SCORED: Final = frozenset({"detection", "classification", "pose"})
 MOST_NOTES: Final = 64
-LONGEST: Final = 500
-"""Characters of a sentence."""
 
 
 def answer(question: WhyQuestion, records: Mapping[str, tuple[PipelinePlan, Decisions]]) -> WhyAnswer:
@@ -28,13 +27,13 @@ def answer(question: WhyQuestion, records: Mapping[str, tuple[PipelinePlan, Deci
             (), error=f"there is no pipeline {question.pipeline!r}; {suggestion(question.pipeline, records)}"
         )
     found = [
-        (each.begin, name, f"{name}: {each.sentence()}"[:LONGEST])
+        (each.begin, name, shortened(f"{name}: {each.sentence()}"))
         for name, (_, decisions) in asked.items()
         for each in decisions.between(question.since, question.until, question.label)
     ]
     spoke = {name for _, name, _ in found}
     notes = [
-        f"{name}: {note}"[:LONGEST]
+        shortened(f"{name}: {note}")
         for name, (plan, decisions) in asked.items()
         for note in (
             *_notes(question, plan, decisions, _labels(plan, records)),

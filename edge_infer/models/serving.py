@@ -122,7 +122,7 @@ class Happened:
     sha: Digest
     title: Title
     by: Annotated[str, Text(most=128)]
-    why: Annotated[str, Text(most=500)] = ""
+    why: Sentence = ""
 
 
 @dataclass(frozen=True, slots=True)

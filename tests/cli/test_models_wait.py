@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edge_infer.cli.models_wait import judged
-from edge_infer.cli.waiting import Look
+from edge_infer.cli.waiting import Glimpse
 from edge_infer.codec import ABSENT, Absent
 from edge_infer.errors import ConfigError
 from edge_infer.messages import ConfigStatus, ModelState, ModelStatus
@@ -32,27 +32,27 @@ def applied(digest: str = NOW) -> ConfigStatus:
 def test_it_goes_on_while_a_model_is_not_through() -> None:
     for state in ("staging", "probation"):
         look = judged(status(applied(), a=model("active"), b=model(state)), NOW, None)
-        assert look == Look(("a: active, 1.0.0 (c5e0e825) serves", f"b: {state}, 1.0.0 (c5e0e825) serves"))
+        assert look == Glimpse(("a: active, 1.0.0 (c5e0e825) serves", f"b: {state}, 1.0.0 (c5e0e825) serves"))
 
 
 def test_it_ends_well_when_all_that_were_named_are_active() -> None:
     both = status(applied(), a=model("active"), b=model("probation"))
-    assert judged(both, NOW, "a") == Look(("a: active, 1.0.0 (c5e0e825) serves",), 0)
+    assert judged(both, NOW, "a") == Glimpse(("a: active, 1.0.0 (c5e0e825) serves",), 0)
     first = status(applied(), a=ModelStatus("active", None, "c5e0e825"))
-    assert judged(first, NOW, None) == Look(("a: active, a file (c5e0e825) serves",), 0)
+    assert judged(first, NOW, None) == Glimpse(("a: active, a file (c5e0e825) serves",), 0)
 
 
 def test_it_ends_at_the_first_that_is_no_good_with_its_reason() -> None:
     look = judged(status(applied(), a=model("rolled_back", "not finite"), b=model("probation")), NOW, None)
-    assert look == Look(("a: rolled_back: not finite; 1.0.0 (c5e0e825) serves",), 1)
+    assert look == Glimpse(("a: rolled_back: not finite; 1.0.0 (c5e0e825) serves",), 1)
     nothing = ModelStatus("rejected", None, None, "damaged")
-    assert judged(status(applied(), a=nothing), NOW, "a") == Look(("a: rejected: damaged; nothing serves",), 1)
+    assert judged(status(applied(), a=nothing), NOW, "a") == Glimpse(("a: rejected: damaged; nothing serves",), 1)
 
 
 def test_it_waits_until_the_file_has_been_read_as_it_is_now() -> None:
     for config in (None, applied(OTHER), ConfigStatus("rejected", OTHER, TS, ("bad",))):
         look = judged(status(config, a=model("active")), NOW, None)
-        assert look == Look((f"the configuration has not been read yet as it is now ({NOW[:8]})",))
+        assert look == Glimpse((f"the configuration has not been read yet as it is now ({NOW[:8]})",))
 
 
 def test_a_rejected_configuration_ends_it() -> None:
@@ -69,4 +69,4 @@ def test_a_model_that_is_not_there_is_a_wrong_question() -> None:
 def test_it_waits_for_an_engine_that_is_started_again() -> None:
     """What it would say of the models is not known then: not that there are none, and not that all are active."""
     for name in (None, "a"):
-        assert judged(replace(status(applied()), boot=None), NOW, name) == Look(("the engine is being started",))
+        assert judged(replace(status(applied()), boot=None), NOW, name) == Glimpse(("the engine is being started",))

@@ -12,7 +12,7 @@ import pytest
 
 from edge_infer.__main__ import main
 from edge_infer.cli.status_wait import Judge
-from edge_infer.cli.waiting import Look
+from edge_infer.cli.waiting import Glimpse
 from edge_infer.messages import ModelStatus, OutboxHealth, PipelineHealth, SourceHealth, SourceState
 from edge_infer.supervisor.house import Trouble
 from edge_infer.supervisor.status import BrokerStatus, RoomStatus, Status
@@ -37,13 +37,13 @@ def status(state: SourceState = "ok", produced: int = 0) -> Status:
 
 
 def test_it_serves_once_every_pipeline_has_had_an_outcome() -> None:
-    assert Judge().look(status()) == Look(("pipeline faces waits for a frame of cam (ok)",), late=0)
-    assert Judge().look(status(produced=1)) == Look(("every pipeline has had an outcome",), 0)
+    assert Judge().look(status()) == Glimpse(("pipeline faces waits for a frame of cam (ok)",), late=0)
+    assert Judge().look(status(produced=1)) == Glimpse(("every pipeline has had an outcome",), 0)
 
 
 @pytest.mark.parametrize("state", ["lost", "ended"])
 def test_it_does_not_wait_for_a_source_that_is_away(state: SourceState) -> None:
-    assert Judge().look(status(state)) == Look(("every pipeline has had an outcome, or lacks its source: cam",), 0)
+    assert Judge().look(status(state)) == Glimpse(("every pipeline has had an outcome, or lacks its source: cam",), 0)
 
 
 def test_a_pipeline_of_crops_has_an_outcome_only_where_something_is_found() -> None:
@@ -68,7 +68,7 @@ def test_what_the_daemon_lacks_itself_is_no_success_when_time_is_up() -> None:
             "results can neither be sent (refused) nor kept: the state directory cannot be written",
         ),
     ):
-        assert Judge().look(lacking) == Look((line,), None, 1)
+        assert Judge().look(lacking) == Glimpse((line,), None, 1)
     assert Judge().look(replace(status(produced=1), outbox=full)).code == 0  # the broker takes them
 
 
@@ -79,7 +79,7 @@ def test_a_process_that_ends_again_and_again_ends_the_wait_with_its_reason() -> 
     assert judge.look(before).code is None  # it has run for long; that was before
     assert judge.look(replace(before, rooms=rooms(engine=6, publisher=0))).code is None
     look = judge.look(replace(before, rooms=rooms(engine=7, publisher=0)))
-    assert look == Look(("the engine ends again and again: engine ended with exit code 1",), 1)
+    assert look == Glimpse(("the engine ends again and again: engine ended with exit code 1",), 1)
 
 
 def test_a_reader_that_ends_is_a_fault_unless_its_source_is_lost() -> None:

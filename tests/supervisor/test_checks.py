@@ -43,13 +43,15 @@ def test_it_says_what_the_daemon_may_read_and_not_what_root_may(daemon: Daemon) 
     assert done.stderr == f"{daemon.config}: valid, for the daemon that runs (1 source, 1 model, 1 pipeline)\n"
     if os.geteuid() != 0:
         pytest.skip("only root may read more than the daemon")
-    for name, place in (("model.tflite", ":4: models.faces.file: "), ("config.yaml", "")):
+    for name, told in (
+        ("model.tflite", f":4: models.faces.file: {daemon.folder}/model.tflite cannot be read: Permission denied"),
+        ("config.yaml", ":1: cannot be read by user "),
+    ):
         path = daemon.folder / name
         path.chmod(0o600)
         done = check(daemon.config)
         assert done.returncode == 2, done.stderr
-        assert f"{daemon.config}{place}" in done.stdout
-        assert "Permission denied" in done.stdout or "cannot be read" in done.stdout
+        assert f"{daemon.config}{told}" in done.stdout
         path.chmod(0o644)
 
 
@@ -97,6 +99,35 @@ def test_without_a_daemon_root_is_told_that_it_sees_more(tmp_path: Path) -> None
     assert done.returncode == 0
     told = "no daemon runs with this file, so it was read as root: a service may be able to read less"
     assert (told in done.stderr) == (os.geteuid() == 0)
+
+
+def test_a_daemon_that_hangs_up_is_told_and_the_file_is_read_without_it(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883).replace("state_dir: state", f"state_dir: {tmp_path}"))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "control.sock"))
+        listener.listen()
+
+        def hang_up() -> None:
+            connection, _ = listener.accept()
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        done = check(path)
+        thread.join(10)
+    assert done.returncode == 0
+    assert f"warning: the daemon on {tmp_path}/control.sock " in done.stderr
+    assert "; the file was read without it\n" in done.stderr
+
+
+def test_what_a_camera_or_a_model_wrote_steers_no_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config(1883).replace("faces:", '"\\e[2Jfaces":'))
+    done = check(path)
+    assert done.returncode == 2
+    assert "2Jfaces" in done.stdout
+    assert "\x1b" not in done.stdout
 
 
 def test_problems_without_end_are_counted() -> None:
