@@ -17,13 +17,15 @@ class Load:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._busy, self._all = self._ticks()
+        self._share = self._busy / self._all if self._all else None
 
     def since_last(self) -> float | None:
-        """None where the kernel does not tell, or no tick has passed."""
+        """None where the kernel does not tell. While no tick has passed the share before holds, at first since boot."""
         busy, total = self._ticks()
-        share = (busy - self._busy) / (total - self._all) if total > self._all else None
+        if total > self._all:
+            self._share = (busy - self._busy) / (total - self._all)
         self._busy, self._all = busy, total
-        return None if share is None else round(min(max(share, 0.0), 1.0), 3)
+        return None if self._share is None else round(min(max(self._share, 0.0), 1.0), 3)
 
     def _ticks(self) -> tuple[int, int]:
         words = text_of(self._root / "proc/stat").partition("\n")[0].split()

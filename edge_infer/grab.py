@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Final
 
 from edge_infer import memfd
 from edge_infer.codec import decode, loads
@@ -17,6 +18,8 @@ from edge_infer.errors import ConfigError, EdgeInferError, InputError, StartErro
 from edge_infer.own_module import own_module
 from edge_infer.snapshot import Taken
 from edge_infer.supervisor.control import NotRunningError, ask, find_socket
+
+MAX_PICTURE_BYTES: Final = 1 << 27
 
 
 def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
@@ -43,7 +46,10 @@ def _from_daemon(config: Path, source: str) -> bytes:
         answer = ask(find_socket(config), {"do": "grab", "source": source}, files=(file,), timeout=15.0)
         if answer.get("error") or not answer.get("ok"):
             raise EdgeInferError(f"the daemon gives no picture of {source}: {answer.get('error') or 'no reason given'}")
-        return os.pread(file, os.fstat(file).st_size, 0)
+        size = os.fstat(file).st_size
+        if size > MAX_PICTURE_BYTES:
+            raise EdgeInferError(f"the daemon gives {size} bytes as a picture of {source}, which is none")
+        return os.pread(file, size, 0)
     finally:
         os.close(file)
 

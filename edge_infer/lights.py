@@ -39,7 +39,11 @@ def new_lights() -> int:
 
 
 def put_out(fd: int) -> None:
-    """Nobody is at anything: another engine begins."""
+    """Nobody is at anything: another engine begins.
+
+    The one before may have had the file written at its end only, where it cannot grow.
+    """
+    fcntl.fcntl(fd, fcntl.F_SETFL, 0)
     os.pwrite(fd, bytes(MOST * _SIZE), 0)
 
 

@@ -296,7 +296,7 @@ class Account:
             delivered += track.delivered
             lost.update(track.lost)
         told = {reason: min(count, MOST) for reason, count in lost.items() if count}
-        return min(produced, MOST), pending, size, min(delivered, MOST), told
+        return min(produced, MOST), min(pending, MOST), min(size, MOST), min(delivered, MOST), told
 
     def _begin(self, newer: Series) -> Track:
         """Names without end come from no honest engine, and years of boots need not be told apart."""

@@ -57,7 +57,9 @@ def lock(
     privileges.forbid_new_privileges()
     fenced = _enclosed(ruleset)
     fences = selftest.fences(fence, before, fenced)
-    if not fences["files"].startswith(selftest.ENFORCED):  # nothing bounds what it could read with one
+    if fence.anywhere or not fences["files"].startswith(
+        selftest.ENFORCED
+    ):  # nothing bounds what it could read with one
         privileges.drop_all_capabilities()
     privileges.forbid_dumping()
     filtered = _built(lambda: seccomp.install(rules(room, fence, os.getpid(), network=network)))

@@ -21,6 +21,8 @@ class Machine:
     numbers: Mapping[str, int]
     x32_bit: int = 0
     """Calls with this bit are those of a second, 32-bit interface under the same ``audit``; 0: there is none."""
+    private: int = 0
+    """From this number on they are the processor's own, such as where a thread keeps its data; 0: there are none."""
 
 
 # fmt: off
@@ -28,9 +30,11 @@ _SINCE_5_1: Final = {
     "pidfd_send_signal": 424, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
     "pidfd_open": 434, "clone3": 435, "openat2": 437, "pidfd_getfd": 438, "process_madvise": 440,
     "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446, "process_mrelease": 448,
-    "fchmodat2": 452,
+    "fchmodat2": 452, "lsm_set_self_attr": 460,
 }
 """Newer calls have one number everywhere."""
+NEWEST: Final = 462
+"""The highest number of Linux 6.12 (``mseal``): what later kernels add is known to no rule."""
 _X86_64: Final = Machine(0xC000003E, {
     "ioctl": 16, "socket": 41, "connect": 42, "accept": 43, "sendmsg": 46, "bind": 49, "listen": 50, "socketpair": 53,
     "setsockopt": 54, "clone": 56, "fork": 57, "vfork": 58, "kill": 62,
@@ -78,7 +82,7 @@ _ARM: Final = Machine(0x40000028, {
     "futimesat": 326, "utimensat": 348, "utimensat_time64": 412, "semtimedop_time64": 420, "setxattr": 226,
     "lsetxattr": 227, "fsetxattr": 228, "removexattr": 235, "lremovexattr": 236, "fremovexattr": 237, "shutdown": 293,
     **_SINCE_5_1,
-})
+}, private=0xF0000)
 NOT_EVERYWHERE: Final = frozenset({
     "fcntl64", "fork", "vfork", "chmod", "chown", "lchown", "chown32", "fchown32", "lchown32", "utime", "utimes",
     "futimesat", "utimensat_time64", "semtimedop_time64",

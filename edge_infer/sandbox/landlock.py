@@ -58,7 +58,7 @@ def make_rules(fence: Fence, *, abstract: bool, owners: Collection[int] | None =
     buffer = create_string_buffer(attributes, len(attributes))
     rules = _call("landlock_create_ruleset", addressof(buffer), len(attributes), 0)
     try:
-        for path in ("/",) if fence.anywhere else places.program():
+        for path in ("/",) if fence.anywhere else places.program(others=fence.unix in ("sound", "programs")):
             _allow(rules, path, _READ & handled)
         _allow(rules, places.BIN, _WRITE & handled)
         for path in () if fence.anywhere else fence.reads:

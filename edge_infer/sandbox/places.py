@@ -13,7 +13,6 @@ _LIBRARIES: Final = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt/
 _SETTINGS: Final = ("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/localtime", "/etc/alternatives")
 # The processor, the memory and the temperatures; not the rest of /sys, where sensors are read.
 _BOARD: Final = (
-    "/proc",
     "/sys/devices/system",
     "/sys/fs/cgroup",
     "/sys/class/thermal",
@@ -45,10 +44,18 @@ _ACCELERATORS: Final = (
 """Below /dev: Edge TPUs on PCIe and USB, graphics, and the accelerators of common boards."""
 
 
-def program() -> tuple[str, ...]:
-    """What is read to run at all."""
+_PROC: Final = (
+    *("self", "asound", "cmdline", "cpuinfo", "device-tree", "devices", "driver", "filesystems", "loadavg", "meminfo"),
+    *("modules", "stat", "sys", "uptime", "version", "vmstat"),
+)
+"""Below /proc: the system and the process itself. What others show there as their command line may be a frame."""
+
+
+def program(*, others: bool = False) -> tuple[str, ...]:
+    """What is read to run at all; with ``others``, by processes that it starts as well."""
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(":")
-    return _plain((*_LIBRARIES, *_SETTINGS, *_BOARD, *_DEVICES, *libraries, *_code()))
+    proc = ("/proc",) if others else (f"/proc/{name}" for name in _PROC)
+    return _plain((*_LIBRARIES, *_SETTINGS, *_BOARD, *proc, *_DEVICES, *libraries, *_code()))
 
 
 def network() -> tuple[str, ...]:

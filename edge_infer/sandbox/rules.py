@@ -11,13 +11,13 @@ Room = Literal["engine", "probe", "reader", "publisher"]
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 """Families of sockets, by number: the engine may not import ``socket``."""
-_SOCKETS: Final = ("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4")
+_SOCKETS: Final = ("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "setsockopt")
 _TRACING: Final = ("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd")
 # io_uring makes sockets and connections past every other filter.
 _IO_URING: Final = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 _CAPTURE: Final = "V|AU"
 """Types of the requests to cameras (Video4Linux, its media controller) and microphones (ALSA's sound and control)."""
-_ABOUT_OTHERS: Final = ("kcmp", "process_madvise", "process_mrelease", "perf_event_open")
+_ABOUT_OTHERS: Final = ("kcmp", "process_madvise", "process_mrelease", "perf_event_open", "lsm_set_self_attr")
 """Calls that nothing here needs, not even about the caller itself."""
 _BY_HANDLE: Final = ("name_to_handle_at", "open_by_handle_at")
 """Opens files past every folder, for who kept ``CAP_DAC_READ_SEARCH``."""
@@ -33,9 +33,12 @@ _SIGNALS_TO: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 """Calls whose first argument is the process that gets the signal."""
 _SENDS_FILES: Final = ("sendmsg", "sendmmsg")
 """Channels are written with ``write``; open files, which these send, would be the other end's to keep and to close."""
-_SO_LINGER: Final = 13
-"""Of sockets: whoever closes one that lingers waits, also the supervisor that gets it over a channel. As an option of
-TCP it is the congestion control, which nothing here chooses."""
+_SOL_SOCKET: Final = 1
+_SOCKET_OPTIONS: Final = (2, 6, 7, 8, 9, 15, 20, 21, 66, 67)
+"""Addresses used again, broadcasts, sizes of buffers, keep-alive, time-outs. All others are refused: a filter that is
+attached to a channel and locked would make its next user deaf, and whoever closes a socket that lingers waits."""
+_SO_LINGER, _SO_LOCK_FILTER = 13, 44
+"""What programs may not do either; they attach filters of their own to the sockets of udev."""
 _F_SETLEASE: Final = 1024
 """Who opens a file that another process has leased waits."""
 _FORKS: Final = ("fork", "vfork")
@@ -56,19 +59,40 @@ _SHARED: Final = (
 )
 """Memory, semaphores and queues of System V and POSIX, which have no file and are open to whoever their maker likes."""
 _KEYS: Final = ("add_key", "request_key", "keyctl")
-_PRIO_PROCESS, _IOPRIO_WHO_PROCESS, _PR_SCHED_CORE = 0, 1, 62
+_F_SETFL: Final = 4
+_FLAGS_OF_ALL: Final = 0x400 | 0x2000
+"""O_APPEND and O_ASYNC belong to an open file, not to the process: with the first, the supervisor could write nowhere
+else in a file that it shares."""
+_PRIO_PROCESS, _IOPRIO_WHO_PROCESS = 0, 1
+_PR_SET_DUMPABLE: Final = 4
+# fmt: off
+_PRCTL: Final = (
+    1, 2, 3, _PR_SET_DUMPABLE, 5, 7, 9, 11, 13, 16, 19, 21, 22, 23, 24, 25, 27, 29, 30, 34, 37, 38, 39, 40, 41, 42, 47,
+    50, 51, 52, 53, 54, 55, 56, 63, 64, 66, 0x53564D41,
+)
+# fmt: on
+"""Options of ``prctl`` that read, that concern the caller alone, or that take something away from it. Others make it
+show memory as its command line, or a name that others read (``PR_SET_MM``, ``PR_SET_NAME``)."""
+_PRCTL_OF_PROGRAMS: Final = (15, 36)
+"""Programs name their threads, and may gather their orphans."""
 _OWNERS: Final = (8, 15)
 """F_SETOWN and F_SETOWN_EX: who gets a signal, which F_SETSIG chooses, when a file has something to read."""
 _OWNERS_BY_IOCTL: Final = (0x8901, 0x8902)
 """FIOSETOWN and SIOCSPGRP do the same."""
-_TERMINAL: Final = (0x5412, 0x541C, 0x540A)
+_FIOASYNC: Final = 0x5452
+"""Sets O_ASYNC."""
+_TERMINAL: Final = (0x5412, 0x541C, 0x540A, 0x5410, 0x5414, 0x5423)
 """TIOCSTI and TIOCLINUX put words into a terminal as if somebody had typed them, Ctrl-C among them; TCXONC stops what
-others write there."""
+others write there; TIOCSPGRP, TIOCSWINSZ and TIOCSETD change who has it, its size and its driver."""
+_ATTRIBUTES_BY_IOCTL: Final = (ord("f") << 8, ord("X") << 8)
+"""Types of the requests that set attributes of files (``FS_IOC_SETFLAGS``, ``FS_IOC_FSSETXATTR``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
     """``call`` fails with EPERM unless its argument ``place`` is one of ``values``; with ``never``, if it is one.
+
+    ``when`` is an argument and its value: the condition is for calls with that alone.
 
     Only the low 32 bits of the argument are compared, after ``mask``. That is right for `int`, `unsigned int` and
     ``pid_t``, which all arguments here are: the kernel cuts off what stands above them, so the filter does as well.
@@ -79,6 +103,7 @@ class Condition:
     values: tuple[int, ...]
     never: bool = False
     mask: int = 0xFFFFFFFF
+    when: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +124,13 @@ def rules(room: Room, fence: Fence, pid: int, *, network: bool = False) -> Rules
     Channels that a process inherits stay usable: sending and receiving is not refused.
     """
     refused = [*_TRACING, *_IO_URING, *_ABOUT_OTHERS, *_BY_HANDLE, *_ATTRIBUTES, *_KEYS]
-    conditions = [*_self_only(), Condition("ioctl", 1, _TERMINAL, never=True)]
-    conditions += [Condition(call, 1, (_F_SETLEASE,), never=True) for call in ("fcntl", "fcntl64")]
-    conditions.append(Condition("setsockopt", 2, (_SO_LINGER,), never=True))
+    conditions = [*_self_only(), Condition("ioctl", 1, (*_TERMINAL, _FIOASYNC), never=True)]
+    conditions.append(Condition("ioctl", 1, _ATTRIBUTES_BY_IOCTL, never=True, mask=0xFF00))
+    for call in ("fcntl", "fcntl64"):
+        conditions.append(Condition(call, 1, (_F_SETLEASE,), never=True))
+        conditions.append(Condition(call, 2, (0,), mask=_FLAGS_OF_ALL, when=(1, _F_SETFL)))
+    conditions.append(Condition("prctl", 0, (*_PRCTL, *(_PRCTL_OF_PROGRAMS if starts_programs(room, fence) else ()))))
+    conditions.append(Condition("prctl", 1, (0,), when=(0, _PR_SET_DUMPABLE)))
     unknown: tuple[str, ...] = ()
     if not makes_processes(room, fence):
         refused += _FORKS
@@ -116,6 +145,7 @@ def rules(room: Room, fence: Fence, pid: int, *, network: bool = False) -> Rules
         conditions.append(Condition("socket", 0, families))
         # One end of a pair of datagram sockets can send to any socket of the file system.
         conditions.append(Condition("socketpair", 0, tuple(each for each in families if each == AF_UNIX)))
+        conditions.append(_socket_options(strict=not makes_processes(room, fence)))
     else:
         refused += _SOCKETS
     if not starts_programs(room, fence):
@@ -157,8 +187,14 @@ def _self_only() -> list[Condition]:
         *(Condition(call, 0, (0,)) for call in _ABOUT_A_PROCESS),
         *(Condition("setpriority", 0, (_PRIO_PROCESS,)), Condition("setpriority", 1, (0,))),
         *(Condition("ioprio_set", 0, (_IOPRIO_WHO_PROCESS,)), Condition("ioprio_set", 1, (0,))),
-        Condition("prctl", 0, (_PR_SCHED_CORE,), never=True),  # with whom a process shares a core
     ]
+
+
+def _socket_options(*, strict: bool) -> Condition:
+    """Which options of a socket may be set, those of its protocol aside."""
+    if strict:
+        return Condition("setsockopt", 2, _SOCKET_OPTIONS, when=(1, _SOL_SOCKET))
+    return Condition("setsockopt", 2, (_SO_LINGER, _SO_LOCK_FILTER), never=True, when=(1, _SOL_SOCKET))
 
 
 def _own_signals(pid: int) -> list[Condition]:

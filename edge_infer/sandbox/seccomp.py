@@ -1,6 +1,7 @@
 """A seccomp filter: which system calls a process refuses to itself, as a BPF program, for all of its threads.
 
-The program is a list of refusals; whatever is not in it is allowed (seccomp(2), linux/filter.h, linux/seccomp.h).
+The program is a list of refusals; whatever is not in it is allowed, but for calls that are newer than the list, which
+fail as on a kernel without them (seccomp(2), linux/filter.h, linux/seccomp.h).
 """
 
 from __future__ import annotations
@@ -65,20 +66,18 @@ def program(rules: Rules, machine: kernel.Machine) -> bytes:
     calls = [name for name in rules.refused if name not in _missing(machine)]
     steps += [_Step(_IF_EQUAL, machine.numbers[name], "refuse call") for name in calls]
     steps += [_Step(_IF_EQUAL, machine.numbers[name], "deny") for name in rules.unknown]
-    steps.append(_Step(_JUMP, 3))  # over what is near to these, because a jump by a test leads no further than 255
+    if machine.private:
+        steps.append(_Step(_IF_AT_LEAST, machine.private, "allow"))
+    steps.append(_Step(_IF_AT_LEAST, kernel.NEWEST + 1, "deny"))
+    steps.append(_Step(_JUMP, 4))  # over what is near to these, because a jump by a test leads no further than 255
     steps.append(_Step(_RETURN, _REFUSE, label="refuse call"))
     steps.append(_Step(_RETURN, _DENY, label="deny"))
     steps.append(_Step(_RETURN, _KILL, label="kill"))
-    conditions = _by_call(rules.conditions)
-    for name in _missing(machine):
-        conditions.pop(name, None)
-    steps += [_Step(_IF_EQUAL, machine.numbers[name], f"{name} 0") for name in conditions]
+    steps.append(_Step(_RETURN, _ALLOW, label="allow"))
+    for name, conditions in _by_call(rules.conditions).items():
+        if name not in _missing(machine):
+            steps += _conditional(name, machine.numbers[name], conditions)
     steps.append(_Step(_RETURN, _ALLOW))
-    for name, those in conditions.items():
-        for place, condition in enumerate(those):
-            steps += _tested(condition, f"{name} {place}", f"{name} {place + 1}")
-        steps.append(_Step(_RETURN, _ALLOW, label=f"{name} {len(those)}"))
-    steps.append(_Step(_RETURN, _REFUSE, label="refuse"))
     return _assemble(steps)
 
 
@@ -94,14 +93,30 @@ def _by_call(conditions: tuple[Condition, ...]) -> dict[str, list[Condition]]:
     return found
 
 
+def _conditional(name: str, number: int, conditions: list[Condition]) -> list[_Step]:
+    """Decides about one call, or goes on for all others."""
+    steps: list[_Step] = []
+    for place, condition in enumerate(conditions):
+        steps += _tested(condition, f"{name} {place}", f"{name} {place + 1}")
+    steps.append(_Step(_RETURN, _ALLOW, label=f"{name} {len(conditions)}"))
+    return [_Step(_IF_EQUAL, number, f"{name} 0"), _Step(_JUMP, len(steps)), *steps]
+
+
 def _tested(condition: Condition, label: str, onward: str) -> list[_Step]:
     """Refuses, or leads to ``onward``, which has to follow at once."""
-    steps = [_Step(_LOAD, _ARGUMENTS + 8 * condition.place, label=label)]
+    steps = [_Step(_LOAD, _ARGUMENTS + 8 * condition.place, label=f"{label} tests")]
     if condition.mask != _ALL_BITS:
         steps.append(_Step(_AND, condition.mask))
-    target = "refuse" if condition.never else onward
+    target = f"{label} refuse" if condition.never else onward
     steps += [_Step(_IF_EQUAL, value, target) for value in condition.values]
-    return steps if condition.never else [*steps, _Step(_RETURN, _REFUSE)]
+    if condition.never:
+        steps.append(_Step(_JUMP, 1))
+    steps.append(_Step(_RETURN, _REFUSE, label=f"{label} refuse"))
+    place, value = condition.when or (condition.place, 0)
+    head = [_Step(_LOAD, _ARGUMENTS + 8 * place, label=label)]
+    if condition.when is not None:
+        head += [_Step(_IF_EQUAL, value, f"{label} tests"), _Step(_JUMP, len(steps))]
+    return [*head, *steps]
 
 
 _INSTRUCTION: Final = struct.Struct("=HBBI")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import math
 import os
@@ -9,6 +10,8 @@ import random
 import select
 import signal
 import socket
+import stat
+import struct
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -76,6 +79,22 @@ def pair() -> tuple[int, int]:
     return left.detach(), right.detach()
 
 
+def restore(file: int) -> None:
+    """Undo what a process that shared an open file may have set there: its flags, and of a socket sizes and time-outs.
+
+    They belong to the file, so the next process that gets it would have them as well.
+    """
+    fcntl.fcntl(file, fcntl.F_SETFL, os.O_NONBLOCK if stat.S_ISSOCK(os.fstat(file).st_mode) else 0)
+    if not stat.S_ISSOCK(os.fstat(file).st_mode):
+        return
+    fresh, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with fresh, other, socket.socket(fileno=os.dup(file)) as shared:
+        for size in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            shared.setsockopt(socket.SOL_SOCKET, size, fresh.getsockopt(socket.SOL_SOCKET, size) // 2)  # it doubles it
+        for limit in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            shared.setsockopt(socket.SOL_SOCKET, limit, struct.pack("ll", 0, 0))
+
+
 class Child:
     """One child by its recipe. ``heard`` is when it, or one before it, last spoke, on the monotonic clock.
 
@@ -125,6 +144,8 @@ class Child:
         ours, theirs = pair()
         recipe = self.recipe
         self.channel = Channel(ours, recipe.accepts, MAX_REPORT_BYTES)
+        for file in recipe.inherits.values():
+            restore(file)
         files = {"--control": theirs, **recipe.inherits}
         try:
             line = (*recipe.arguments, *words)

@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 SOCKET_NAME: Final = "control.sock"
 SYSTEM_SOCKET: Final = Path("/run/edge-infer") / SOCKET_NAME
 """Where the daemon of the unit listens (``RuntimeDirectory=edge-infer``)."""
-LONGEST: Final = 1 << 20
-"""Bytes of an answer."""
+LONGEST: Final = 8 << 20
+"""Bytes of an answer; the longest is a status of two reports, 2 MiB each, whose letters JSON may spell out."""
 MAX_REQUEST_BYTES: Final = 1 << 16
 MAX_ECHO: Final = 100
 """Characters of a request that an answer repeats."""

@@ -215,7 +215,8 @@ class House:
             elif isinstance(word, Offence):
                 self._accuse(self.engine, word)
             elif word.boot == self._boot:
-                self.heard.engine, self._tallies = word, believed(self._tallies, word.tallies)
+                self._tallies = believed(self._tallies, word.tallies)
+                word = self.heard.engine = replace(word, tallies=self._tallies)  # noqa: PLW2901
                 self._model_sender.hear(word)
                 self.publisher.tell(word)
         for word in self.publisher.hear():
