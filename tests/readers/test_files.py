@@ -15,7 +15,7 @@ import pytest
 
 from edge_infer.engine.picture import read_picture as inferred
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources import Source
+from edge_infer.readers.sources import Picture, Source
 from edge_infer.readers.sources.images import ImagesOptions, ImagesSource, find_pictures, read_picture
 from edge_infer.readers.sources.synthetic import SyntheticOptions, SyntheticSource, bounce
 from edge_infer.readers.sources.video import VideoOptions, VideoSource
@@ -210,6 +210,20 @@ def test_damage_in_a_clip_does_not_end_it(tmp_path: Path, caplog: pytest.LogCapt
 def test_a_varying_frame_rate_is_no_cut(caplog: pytest.LogCaptureFixture) -> None:
     assert count(VideoSource(VideoOptions(str(HERE / "varying.mkv"), realtime=False))) == 68
     assert caplog.records == []
+
+
+def test_pictures_of_a_varying_frame_rate_have_the_times_that_the_file_gives_them() -> None:
+    """It has every picture of 25 a second at first, and then every fourth. Times go on where the clip begins anew."""
+    own = [0.04 * number for number in range(40)] + [0.04 * number for number in range(40, 150, 4)]
+    found = []
+    with VideoSource(VideoOptions(str(HERE / "varying.mkv"), realtime=False, loop=True)) as source:
+        for _ in range(70):
+            picture = source.read()
+            assert isinstance(picture, Picture)
+            found.append(picture.position)
+    assert found[:68] == [pytest.approx(moment) for moment in own]
+    assert found[68] - found[67] < 0.2
+    assert found[69] - found[68] == pytest.approx(0.04)
 
 
 def test_a_clip_without_its_end_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +24,7 @@ from edge_infer.readers.sources.video import VideoOptions, VideoSource
 from tests.broker import eventually
 from tests.readers.conftest import RtspCamera, free_port
 from tests.readers.rig import Rig, make_plan
-from tests.running import Daemon, config
+from tests.running import ROOT, Daemon, config
 
 CLIP: Final = Path(__file__).with_name("interlaced.mp4")
 REFUSES: Final = tuple(map(int, cv2.__version__.split(".")[:2])) >= (4, 13)
@@ -45,6 +48,26 @@ def test_a_clip_is_right_or_refused_with_the_remedy() -> None:
                 source.read()
         else:
             assert right(source.read().pixels)  # type: ignore[union-attr]
+
+
+@pytest.mark.skipif(not REFUSES, reason="an OpenCV before 4.13 converts interlaced video")
+@pytest.mark.parametrize("level", ["-8", "8", "quiet", "16", "40"])
+def test_it_is_refused_whatever_ffmpeg_is_told_to_log(level: str) -> None:
+    code = f"from {VideoSource.__module__} import *\nVideoSource(VideoOptions({str(CLIP)!r})).__enter__().read()"
+    environment = {**os.environ, "OPENCV_FFMPEG_LOGLEVEL": level}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "is interlaced video" in done.stderr
+
+
+@pytest.mark.skipif(not REFUSES, reason="an OpenCV before 4.13 converts interlaced video")
+def test_no_picture_of_it_is_saved_either(tmp_path: Path) -> None:
+    path, picture = tmp_path / "config.yaml", tmp_path / "picture.png"
+    path.write_text(config(free_port(), f"{{kind: video, file: {CLIP}}}"))
+    command = [sys.executable, "-m", "edge_infer", "cameras", "--grab", "cam", "-o", str(picture), "-c", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "make it progressive" in done.stderr
+    assert not picture.exists()
 
 
 def test_a_stream_is_right_or_refused_with_the_remedy(gstreamer: None, tmp_path: Path) -> None:

@@ -40,11 +40,17 @@ def retrieve_plainly(capture: Capture, into: Any) -> tuple[bool, Any]:
     return capture.retrieve(into)
 
 
+def grab_plainly(capture: Capture) -> bool:
+    """As soon as it comes."""
+    return capture.grab()
+
+
 def next_picture(
     capture: Capture,
     place: Place = no_place,
     wanted: Wanted = all_wanted,
     retrieve: Retrieve = retrieve_plainly,
+    grab: Callable[[Capture], bool] = grab_plainly,
 ) -> Picture | Passed | None:
     """The next frame, stamped before it is converted; None when there is none or it cannot be decoded.
 
@@ -53,7 +59,7 @@ def next_picture(
     frames are made from it.
     """
     try:
-        if not capture.grab():
+        if not grab(capture):
             return None
         wall, monotonic = time.time(), time.monotonic()
         if not wanted(monotonic):

@@ -13,7 +13,7 @@ import functools
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Final, Protocol
 
@@ -30,6 +30,18 @@ _FAILED: Final = re.compile(
 )
 """The errors of libswscale after which nothing was written; its warnings, which are about speed, do not match."""
 _MOST_TEXT: Final = 65536
+_ERRORS: Final = 16
+"""``AV_LOG_ERROR``."""
+
+
+def log_errors(environment: MutableMapping[str, str]) -> None:
+    """Sees to it that FFmpeg logs errors, whatever level is set; must come before OpenCV first uses it."""
+    try:
+        silent = int(environment.get("OPENCV_FFMPEG_LOGLEVEL", _ERRORS)) < _ERRORS
+    except ValueError:
+        silent = True
+    if silent:
+        environment["OPENCV_FFMPEG_LOGLEVEL"] = str(_ERRORS)
 
 
 class Retrievable(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -15,9 +16,9 @@ import cv2
 from edge_infer.closing import Closing
 from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources import PASSED, Passed, Picture, Wanted, all_wanted
+from edge_infer.readers.sources import Passed, Picture, Wanted, all_wanted
 from edge_infer.readers.sources.capture import Capture, next_picture
-from edge_infer.readers.sources.converter import retrieve_checked
+from edge_infer.readers.sources.converter import log_errors, retrieve_checked
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -28,6 +29,8 @@ USUAL_FPS: Final = 25.0
 """Where a file does not say."""
 MOST_LATE: Final = 1.0
 """Seconds that a slow consumer may lag behind; beyond it the clock is set back instead of skipping for ever."""
+LONGEST_STEP: Final = 60.0
+"""Seconds between the times of two pictures; more is a jump in these times, not a picture that stands for so long."""
 LONGEST_CLIP: Final = 1e7
 """Seconds; a length beyond it is none."""
 MAX_DAMAGED: Final = 100
@@ -71,10 +74,13 @@ class VideoSource(Closing):
         self._capture: Capture | None = None
         self._read = self._damaged = 0
         self._position = self._reached = 0.0
+        self._shown: float | None = None
+        self._grabbed = False
         self._fps = USUAL_FPS
-        self._start = 0.0
+        self._start = self._elapsed = 0.0
 
     def __enter__(self) -> Self:
+        log_errors(os.environ)
         self._closed.clear()
         self._rewind()
         return self
@@ -121,41 +127,54 @@ class VideoSource(Closing):
         fps = capture.get(cv2.CAP_PROP_FPS)
         self._fps = fps if 0.1 <= fps <= 1000 else USUAL_FPS
         self._capture, self._read, self._damaged, self._start = capture, 0, 0, time.monotonic()
+        self._shown, self._elapsed = None, 0.0
 
     def _next(self) -> Picture | Passed | None:
         if self._capture is None:
-            return None
-        if self._options.realtime and not self._wait():
             return None
         picture = self._past_damage(self._attempt)
         self._read += picture is not None
         if not isinstance(picture, Picture) or self._options.realtime:
             return picture
-        position, self._position = self._position, self._position + 1 / self._fps
-        return replace(picture, position=position)
+        return replace(picture, position=self._position)
 
     def _attempt(self, capture: Capture) -> Picture | Passed | None:
-        return next_picture(capture, wanted=self.wanted, retrieve=self._retrieve)
+        return next_picture(capture, wanted=self.wanted, grab=self._grab, retrieve=self._retrieve)
+
+    def _grab(self, capture: Capture) -> bool:
+        """The next picture; in real time the newest one that is due, once it is. False when closed meanwhile."""
+        while capture.grab():
+            self._advance(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+            if not self._options.realtime:
+                return True
+            late = time.monotonic() - self._start - self._elapsed
+            if late > MOST_LATE:
+                self._start, late = self._start + late, 0.0
+            if late <= 1 / self._fps:
+                return not self._closed.wait(max(0.0, -late))
+            self._read += 1
+        return False
+
+    def _advance(self, shown: float) -> None:
+        """A picture was grabbed that the file shows at this time; where it does not say, an interval after the last."""
+        step = 1 / self._fps
+        if self._shown is not None and 0 < shown - self._shown <= LONGEST_STEP:
+            step = shown - self._shown
+        if self._shown is not None:
+            self._elapsed += step
+        if self._grabbed:
+            self._position += step
+        self._shown, self._grabbed = shown, True
 
     def _retrieve(self, capture: Capture, into: Any) -> tuple[bool, Any]:
         return retrieve_checked(capture, into, self._options.file)
-
-    def _wait(self) -> bool:
-        """Skips what is past and waits for what comes; False when closed or at the end meanwhile."""
-        assert self._capture is not None
-        late = time.monotonic() - self._start - self._due()
-        if late > MOST_LATE:
-            self._start += late
-        while time.monotonic() - self._start - self._due() > 1 / self._fps:
-            if not self._past_damage(lambda capture: PASSED if capture.grab() else None):
-                return False
-            self._read += 1
-        return not self._closed.wait(max(0.0, self._start + self._due() - time.monotonic()))
 
     def _past_damage(self, attempt: Callable[[Capture], Picture | Passed | None]) -> Picture | Passed | None:
         """The first outcome of some attempts; None at the end of the clip."""
         assert self._capture is not None
         for number in range(MAX_DAMAGED if self._read else 1):
+            if self._closed.is_set():
+                break
             found = attempt(self._capture)
             if found is not None:
                 self._damaged += number > 0
@@ -172,10 +191,6 @@ class VideoSource(Closing):
                 " (`ffmpeg -c:v libx264`, see docs/video.md)"
             )
         return "holds no readable frame; it is cut off, damaged or no video"
-
-    def _due(self) -> float:
-        """When the next frame is due, in seconds from the first."""
-        return self._read / self._fps
 
     def _tell_end(self) -> None:
         """A file that was cut off ends early without an error, and one that is damaged goes on without one."""
