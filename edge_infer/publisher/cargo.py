@@ -44,6 +44,8 @@ class _Denial:
     reason: str
     until: float
     backoff: Backoff
+    trying: bool = False
+    """Whether one message shows just now if the broker takes it again: a second one could be taken before the first."""
 
 
 class Cargo:
@@ -81,7 +83,10 @@ class Cargo:
 
         A retained value that is too large stays: another connection may take it.
         """
-        held: Container[Place] = {place for place, denial in self._denials.items() if denial.until > self._clock()}
+        now = self._clock()
+        held: Container[Place] = {
+            place for place, denial in self._denials.items() if denial.trying or denial.until > now
+        }
         spent = self._bucket.pause() > 0
         if spent:
             held = _AllBut(STATUS)
@@ -115,6 +120,7 @@ class Cargo:
         denial = self._denials.setdefault(message.place, _Denial(reason, 0.0, Backoff()))
         if denial.until <= self._clock():  # others of this topic that were under way do not count as new attempts
             denial.reason, denial.until = reason, self._clock() + denial.backoff.failed(refused=True)
+            denial.trying = False
         if message.entry:
             self.outbox.again(message.entry)
         else:
@@ -129,6 +135,8 @@ class Cargo:
         return {place: denial.reason for place, denial in self._denials.items()}
 
     def _given(self, message: Outgoing) -> Outgoing:
+        if denial := self._denials.get(message.place):
+            denial.trying = True
         self._bucket.take(len(message.payload) + len(message.place.topic("")))
         return message
 

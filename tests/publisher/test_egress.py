@@ -32,10 +32,13 @@ from edge_infer.messages import (
     State,
     Value,
 )
+from edge_infer.publisher.cargo import Cargo
 from edge_infer.publisher.clock import kept
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.retained import Retained
+from edge_infer.publisher.series import Series
 from edge_infer.publisher.states import States
+from edge_infer.publisher.stored import StoredOutbox
 from edge_infer.publisher.topics import OFFLINE, STATUS, Place
 from tests.publisher.samples import BOOT, SHA, TS, model_plan, mqtt_plan, plan, result, state
 
@@ -97,6 +100,33 @@ def test_a_rejection_with_many_reasons_is_told_with_those_that_fit() -> None:
     assert said[:-1] == status.errors[: len(said) - 1]
     assert said[-1] == f"and {101 - len(said)} more; edge-infer check tells them all"
     assert egress.release(place, payload) == payload
+
+
+def test_a_topic_that_was_denied_is_tried_with_one_message_and_keeps_its_order() -> None:
+    now = [100.0]
+    outbox, egress = StoredOutbox(), guard()
+    cargo = Cargo(Retained(), outbox, egress, lambda: now[0])
+    series = Series("door", BOOT, "result")
+    for seq in (1, 2):
+        outbox.put(series, seq, egress.admit(RESULT, result(seq)) or b"", late=False)
+    both = [cargo.next(1 << 20), cargo.next(1 << 20)]
+    for message in both:
+        assert message
+        cargo.denied(message, "no")
+    assert cargo.next(1 << 20) is None
+    now[0] += 3600
+    first = cargo.next(1 << 20)
+    assert first
+    assert b'"seq":1,' in first.payload
+    assert cargo.next(1 << 20) is None  # which the broker could take after it has denied the first
+    cargo.denied(first, "no")
+    now[0] += 3600
+    first = cargo.next(1 << 20)
+    assert first
+    cargo.acked(first)
+    second = cargo.next(1 << 20)
+    assert second
+    assert b'"seq":2,' in second.payload
 
 
 def test_spelling_carries_nothing() -> None:
