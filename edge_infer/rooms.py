@@ -5,8 +5,8 @@ engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`, `Offence`; back: 
 `AttachReader`, `Grab`, `WhyQuestion`, `Restrain`, `Stop`.
 publisher -> supervisor: `PublisherReport`, `Offence`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`,
 `EngineDown`, `Restrain`, `Stop`.
-reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `ReaderTrouble`; back:
-`ReaderHello`, `SlotFree`, `FramesWanted`.
+reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `StreamCounts`,
+`ReaderTrouble`; back: `ReaderHello`, `SlotFree`, `FramesWanted`.
 reader -> supervisor: `ReaderReport`.
 """
 
@@ -383,6 +383,14 @@ class LineReady:
     wall: Wall
     monotonic: Uptime
     text: Annotated[str, Text(most=65536)]
+    faults: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCounts:
+    """The counts of samples or lines where no reading carries them: the last ``number``, and ``faults``."""
+
+    number: Count = 0
     faults: Count = 0
 
 

@@ -59,7 +59,9 @@ def outcome(path: str) -> str:
             apart = float(np.abs(got.astype(np.int16) - wanted).mean()) if got.shape == wanted.shape else 255.0
             if apart > MOST_APART:
                 return f"WRONG: picture {number} is {apart:.0f} of 255 apart"
-    return f"refused: {error.replace(path, 'it')}" if error else f"right: {len(pictures)}"
+    right = f"right: {len(pictures)}"
+    refused = f"refused: {error.replace(path, 'it')}"
+    return (f"{right}, then {refused}" if pictures else refused) if error else right
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.config.load import Document, Steps
-from edge_infer.config.permissions import denied, user
+from edge_infer.config.permissions import closed_folder, denied, user
 from edge_infer.config.plan import Problem
 from edge_infer.readers.sources.inputs import STDIN, is_pipe
 
@@ -129,6 +129,10 @@ class NamedFiles:
         found = self.absolute(name) if "/" in name else name
         if shutil.which(found) is None:
             where = "" if "/" in name else " in the folders of PATH"
+            real = os.path.realpath(found)  # an interpreter is often a link into somebody's home
+            if "/" in name and (closed := closed_folder(real)):
+                self.wrong(steps, f"{found} cannot be run by {user()}, who may not enter the folder {closed}")
+                return found
             self.wrong(steps, f"there is no program {found}{where}; install it, or give its whole path")
         return found
 

@@ -165,7 +165,8 @@ class Pipeline(Section):
     model: Annotated[Name, Field(examples=["people"])]
     """Name under `models`."""
     fps: Annotated[float | None, number(0.001, 1000), Field(examples=[5])] = None
-    """At most so many frames a second; without it as fast as source and board allow."""
+    """At most so many frames (windows, lines) a second; what comes in between is left out, and not counted. Without it
+    as fast as source and board allow."""
     threshold: Annotated[float | None, limit(), Field(examples=[0.6])] = None
     """The least score that counts, or, for anomalies, the distance from which on a frame is one; without it as the
     manifest says."""

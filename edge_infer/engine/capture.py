@@ -40,12 +40,12 @@ from edge_infer.readers.sources import (
     make_source,
     selects,
 )
-from edge_infer.rooms import FrameReady, LineReady, ReaderHello, ReaderTrouble, SamplesReady
+from edge_infer.rooms import FrameReady, LineReady, ReaderHello, ReaderTrouble, SamplesReady, StreamCounts
 
 log = logging.getLogger(__name__)
 
 RETRY_MOST: Final = 5.0
-FROM_STREAM: Final = (SamplesReady, LineReady, ReaderTrouble)
+FROM_STREAM: Final = (SamplesReady, LineReady, StreamCounts, ReaderTrouble)
 """What the engine's end of the channel of a signal or of text accepts."""
 
 
@@ -100,6 +100,8 @@ class StreamCapture:
         self._number = 0
         self._last = 0
         self._faults = 0
+        self._gap = False
+        """Whether what is missing before the next reading has been counted already."""
         self._wrong = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
 
     def interrupt(self) -> None:
@@ -121,14 +123,18 @@ class StreamCapture:
             event = self._channel.wait(TICK)
             if isinstance(event, (SamplesReady, LineReady)):
                 check_moment(event.monotonic)
-                gap = event.number != self._last + 1  # also when a new reader counts from 1 again
+                gap = self._gap or event.number != self._last + 1  # also when a new reader counts from 1 again
                 step = event.number - self._last if event.number > self._last else 1
                 feed.missed(step - 1 if self._last else 0)
-                feed.left_out(event.faults - self._faults if event.faults >= self._faults else event.faults)
-                self._number += step
-                self._last, self._faults = event.number, event.faults
+                self._number, self._last, self._gap = self._number + step, event.number, False
+                self._left_out(feed, event.faults)
                 item = _received(event, self._number, gap=gap)
                 feed.offer(self._number, lambda: item, repeated=isinstance(event, SamplesReady) and event.repeated)
+            elif isinstance(event, StreamCounts):
+                step = event.number - self._last if event.number >= self._last else event.number
+                feed.missed(step if self._last else 0)
+                self._number, self._last, self._gap = self._number + step, event.number, self._gap or step > 0
+                self._left_out(feed, event.faults)
             elif isinstance(event, ReaderTrouble):
                 feed.trouble(event.text, ended=event.ended)
         except ChannelClosedError:
@@ -138,6 +144,11 @@ class StreamCapture:
             if not self._wrong.take():
                 feed.offence = shortened(f"invalid records without end: {error}")
                 self._sit_out(feed)
+
+    def _left_out(self, feed: Feed, faults: int) -> None:
+        """Count what the reader has left out since it last said so; a new one counts from 0."""
+        feed.left_out(faults - self._faults if faults >= self._faults else faults)
+        self._faults = faults
 
     def _sit_out(self, feed: Feed) -> None:
         """The supervisor kills the reader meanwhile; what it has left in the channel is passed over."""

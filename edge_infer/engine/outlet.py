@@ -12,6 +12,7 @@ from typing import Final, Protocol, TypeAlias
 from edge_infer.channel import Channel, pack
 from edge_infer.lights import Lights
 from edge_infer.messages import Event, Result, State
+from edge_infer.readers.sources.faults import Faults
 from edge_infer.rooms import Acked, EngineHello, Handover, NumberedKind, StateUpdate, Tally
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Outlet:
         self._objects: dict[str, int] = {}
         self._kept: deque[_Kept] = deque()
         self._kept_bytes = 0
+        self._given_up = Faults()
         self._sent = 0  # how many of the kept, from the oldest, have been written to the channel
         self._greet = self._greeted = False
         self._states: dict[str, StateUpdate] = {}
@@ -160,8 +162,13 @@ class Outlet:
         return self._acked[series].seq if series in self._acked else 0
 
     def _trim(self) -> None:
+        """Keep to `KEEP`. What is in the channel already arrives without its copy; the rest is lost."""
+        lost = 0
         while self._kept_bytes > KEEP:
+            lost += self._sent == 0
             self._drop_oldest()
+        if lost:
+            self._given_up.note("results and events that the publisher does not take as fast as they come", lost)
 
     def _drop_oldest(self) -> None:
         self._kept_bytes -= len(self._kept.popleft().data)

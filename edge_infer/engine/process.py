@@ -35,6 +35,7 @@ from edge_infer.errors import EdgeInferError, WireError, shortened
 from edge_infer.lights import Lights
 from edge_infer.messages import Reason
 from edge_infer.models.plan_files import files_of_pipelines
+from edge_infer.readers.sources.faults import settle_all
 from edge_infer.rooms import (
     RUNTIME,
     Acked,
@@ -108,6 +109,7 @@ class Engine:
                     for held in self._held.values():
                         held.say()
                     self._control.send(self._report())
+                    settle_all()
                     self._accuse()
                 self._wait(report_at)
                 if self._obey():

@@ -20,7 +20,8 @@ from edge_infer.readers.orient import Orientation
 from edge_infer.readers.pacer import Pacer
 from edge_infer.readers.room import Room
 from edge_infer.readers.slots import TO_READER, SlotWriter
-from edge_infer.readers.sources import Passed, Picture, Reading, Source, faults_of, first, make_source, selects
+from edge_infer.readers.sources import Passed, Picture, Reading, Source, first, make_source, selects
+from edge_infer.readers.sources.faults import settle_all
 from edge_infer.readers.stream import ROOM_SECONDS, StreamWriter
 from edge_infer.rooms import ReaderReport
 
@@ -41,7 +42,6 @@ class Writer(Protocol):
 
     frames: int
     greetings: int
-    faults: int
     looks: float | None
 
     def poll(self) -> None: ...
@@ -107,12 +107,12 @@ class Reader:
     def _read_all(self, source: Source) -> None:
         progress, writer = self._progress, self._writer
         patience = float(getattr(source, "patience", 0.0))
-        before = writer.faults
         try:
             if isinstance(writer, SlotWriter) and hasattr(source, "place"):
                 source.place = writer.place
             elif isinstance(writer, StreamWriter):
                 writer.room_seconds = getattr(source, "room_seconds", ROOM_SECONDS)
+                writer.follow(getattr(source, "faults", None))
             chosen = selects(source, self._pacer.due)
             with progress.call():
                 source.__enter__()
@@ -123,7 +123,6 @@ class Reader:
                 if reading is None:
                     break
                 progress.error = ""
-                writer.faults = before + faults_of(source)
                 if not isinstance(reading, Passed) and (chosen or self._wanted(reading)):
                     writer.write(first(reading) if fresh else reading)
                     progress.frames = writer.frames
@@ -166,8 +165,11 @@ class Reader:
 class Reporter(threading.Thread):
     """Reports once a second and sees to it that the process ends on time, whatever the reading thread is stuck in."""
 
-    def __init__(self, control: Channel, signals: int, progress: Progress, stop: threading.Event) -> None:
+    def __init__(
+        self, control: Channel, signals: int, progress: Progress, writer: Writer, stop: threading.Event
+    ) -> None:
         super().__init__(name="report", daemon=True)
+        self._writer = writer
         self._control = control
         self._signals = signals
         self._progress = progress
@@ -180,6 +182,7 @@ class Reporter(threading.Thread):
             if time.monotonic() >= due:
                 due = time.monotonic() + 1.0
                 self._say()
+                self._count()
             ready, _, _ = select.select([self._control.fd, self._signals], [], [], max(0.0, due - time.monotonic()))
             if self._control.fd in ready:
                 self._hear()
@@ -193,6 +196,12 @@ class Reporter(threading.Thread):
             self._control.send(self._progress.report())
         except ChannelClosedError:
             os._exit(0)
+
+    def _count(self) -> None:
+        """Tell the engine and the log what was left out, whatever the source waits for."""
+        settle_all()
+        if isinstance(self._writer, StreamWriter):
+            self._writer.tell_counts()
 
     def _hear(self) -> None:
         try:
@@ -217,7 +226,7 @@ def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
         if pictures
         else StreamWriter(channel, holds_writer=plan.holds_writer, stopping=stop.is_set)
     )
-    Reporter(Channel(control_fd, ()), signals, progress, stop).start()
+    Reporter(Channel(control_fd, ()), signals, progress, writer, stop).start()
     try:
         Reader(plan, writer, progress, stop).run()
     except ChannelClosedError:

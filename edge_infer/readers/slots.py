@@ -40,7 +40,6 @@ class SlotWriter:
     def __init__(self, channel: Channel, orientation: Orientation) -> None:
         self.frames = 0
         self.greetings = 0
-        self.faults = 0
         self.looks: float | None = None
         """How many frames a second the engine looks at; None: it has not said so, or at all."""
         self._channel = channel

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import select
+import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -13,10 +15,10 @@ import numpy as np
 
 from edge_infer.channel import Channel, pack
 from edge_infer.engine.frame import Signal
-from edge_infer.errors import shortened
+from edge_infer.errors import WireError, shortened
 from edge_infer.readers.sources import Block, Words
 from edge_infer.readers.sources.faults import Faults
-from edge_infer.rooms import LineReady, ReaderHello, ReaderTrouble, SamplesReady
+from edge_infer.rooms import LineReady, ReaderHello, ReaderTrouble, SamplesReady, StreamCounts
 
 MAX_AT_ONCE: Final = 100
 """Records of the engine that are taken between two readings."""
@@ -39,12 +41,13 @@ class StreamWriter:
     With ``holds_writer`` it waits for as long as the channel is full, unless ``stopping``: the source is not read
     meanwhile, so whoever writes into a pipe waits as well. Otherwise what the engine has had no room for during
     ``room_seconds`` is dropped, logged, and shows as a missing number.
+
+    The thread that reads writes, and another one may `tell_counts`: a lock keeps their records apart.
     """
 
     def __init__(self, channel: Channel, *, holds_writer: bool = False, stopping: Callable[[], bool] = never) -> None:
         self.frames = 0
         self.greetings = 0
-        self.faults = 0
         self.looks: float | None = None
         """Nothing of a signal or of text is passed over."""
         self.room_seconds = ROOM_SECONDS
@@ -53,27 +56,65 @@ class StreamWriter:
         self._stopping = stopping
         self._kept_up = True
         self._lost = Faults()
+        self._left_out = Faults()
+        self._told = StreamCounts()
+        self._lock = threading.RLock()
         self._before: Signal | None = None
+
+    @property
+    def faults(self) -> int:
+        """How much the source has left out, over all its openings."""
+        return self._left_out.count
+
+    def follow(self, faults: Faults | None) -> None:
+        """The source is opened again: what it leaves out counts on top of what it left out before."""
+        if faults is not None:
+            with self._lock:
+                faults.resume(self._left_out)
+                self._left_out = faults
 
     def poll(self) -> None:
         """Takes in what the engine has said; raises `ChannelClosedError`."""
-        for _ in range(MAX_AT_ONCE):
-            if (record := self._channel.receive()) is None:
-                return
-            if isinstance(record, ReaderHello):
-                self.greetings += 1
+        with self._lock:
+            for _ in range(MAX_AT_ONCE):
+                if (record := self._channel.receive()) is None:
+                    return
+                if isinstance(record, ReaderHello):
+                    self.greetings += 1
+                    self._told = StreamCounts()  # a new engine knows of none
+
+    def tell_counts(self) -> None:
+        """Send the counts without a reading where they have changed; for any thread, and it never waits.
+
+        The source may be inside `read` for hours after the last thing that it left out.
+        """
+        if not self._lock.acquire(blocking=False):
+            return  # the reading under way carries them
+        try:
+            with contextlib.suppress(WireError):  # the thread that reads meets it as well, and deals with it
+                if self._channel.fd >= 0:
+                    self.poll()
+                    counts = StreamCounts(self.frames, self.faults)
+                    if counts != self._told and self._channel.send(counts):
+                        self._told = counts
+        finally:
+            self._lock.release()
 
     def write(self, reading: Block | Words) -> bool:
         """Hands one reading to the engine; False when it was dropped because the engine does not keep up."""
-        self.frames += 1
-        self.poll()
+        with self._lock:
+            self.frames += 1
+            self.poll()
+            return self._send(self._record(reading))
+
+    def _record(self, reading: Block | Words) -> LineReady | SamplesReady:
         if isinstance(reading, Words):
             text = reading.text[:LONGEST_LINE]
-            return self._send(LineReady(self.frames, reading.wall, reading.monotonic, text, self.faults))
+            return LineReady(self.frames, reading.wall, reading.monotonic, text, self.faults)
         values = np.ascontiguousarray(reading.values, "<f4")
         repeated = self._before is not None and np.array_equal(self._before, values)
         self._before = values.copy()
-        ready = SamplesReady(
+        return SamplesReady(
             number=self.frames,
             wall=reading.wall,
             monotonic=reading.monotonic,
@@ -84,7 +125,6 @@ class StreamWriter:
             repeated=repeated,
             faults=self.faults,
         )
-        return self._send(ready)
 
     def _send(self, record: LineReady | SamplesReady) -> bool:
         data = pack(record)
@@ -97,6 +137,7 @@ class StreamWriter:
         while self._channel.unsent and self._wait_for_room(until):  # the rest of a long one
             self._channel.flush()
         self._kept_up = True
+        self._told = StreamCounts(record.number, record.faults)
         return True
 
     def _wait_for_room(self, until: float) -> bool:
@@ -110,8 +151,10 @@ class StreamWriter:
 
     def trouble(self, text: str, *, ended: bool = False) -> bool:
         """Tells the engine why nothing comes."""
-        return self._channel.send(ReaderTrouble(shortened(text), ended))
+        with self._lock:
+            return self._channel.send(ReaderTrouble(shortened(text), ended))
 
     def close(self) -> None:
         """Lets go of the channel; may be called twice."""
-        self._channel.close()
+        with self._lock:
+            self._channel.close()

@@ -69,3 +69,15 @@ def test_a_file_behind_a_folder_that_is_closed(tmp_path: Path, request: pytest.F
         f"{home}/clip.mp4 cannot be read by user {USER}, who may not enter the folder {home}; keep it elsewhere, such "
         "as in /etc/edge-infer"
     )
+
+
+def test_a_program_behind_a_link_into_a_folder_that_is_closed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "python").write_text("")
+    (home / "python").chmod(0o755)
+    (tmp_path / "link").symlink_to(home / "python")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"sources: {{cam: {{kind: exec, command: [{tmp_path}/link], size: 64x48, format: gray}}}}\n")
+    request.getfixturevalue("other")
+    assert problems(config) == [f"{tmp_path}/link cannot be run by user {USER}, who may not enter the folder {home}"]

@@ -253,6 +253,24 @@ def test_a_source_gives_what_the_model_takes(folder: Path, assets: Path) -> None
     assert {pipeline.name: pipeline.fps for pipeline in plan.pipelines} == {"f": None, "g": 2, "h": 5}
 
 
+def test_lines_that_fps_leaves_out_are_a_warning(folder: Path, assets: Path) -> None:
+    shutil.copy(assets / "models" / "nl_classifier_with_regex_tokenizer.tflite", folder / "mood.tflite")
+    path = folder / "config.yaml"
+    path.write_text(
+        "models: {mood: {file: mood.tflite}}\n"
+        "sources: {a: {kind: lines, file: '-'}, b: {kind: lines, file: pipe, fps: 2}}\n"
+        "pipelines:\n  a: {source: a, model: mood, fps: 5}\n  b: {source: b, model: mood}\n"
+        "  c: {source: a, model: mood}\n"
+    )
+    compiled = compile_config(path)
+    assert compiled.problems == ()
+    left = "are left out, and not counted; remove fps for all"
+    assert [(warning.path, warning.text) for warning in compiled.warnings if "fps" in warning.text] == [
+        ("pipelines.a", f"lines that come faster than fps: 5 {left}"),
+        ("pipelines.b", f"lines that come faster than fps: 2 {left}"),
+    ]
+
+
 def test_a_source_of_two_values_does_not_fit_a_model_of_one(folder: Path, assets: Path) -> None:
     shutil.copy(assets / "models" / "hello_world_int8.tflite", folder / "sine.tflite")
     (folder / "sine.yaml").write_text("task: regression\ninput: {features: raw}\nvalues: [{name: sine}]\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -85,7 +86,7 @@ def test_an_acknowledgement_of_another_boot_frees_nothing(ends: tuple[Outlet, Ch
 
 
 def test_a_publisher_that_does_not_listen_costs_the_oldest_and_no_time(
-    ends: tuple[Outlet, Channel], monkeypatch: pytest.MonkeyPatch
+    ends: tuple[Outlet, Channel], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     outlet, channel = ends
     monkeypatch.setattr(module, "KEEP", 50_000)
@@ -101,6 +102,11 @@ def test_a_publisher_that_does_not_listen_costs_the_oldest_and_no_time(
     assert got == sorted(got)
     assert got[-1] == 5_000
     assert len(got) < 5_000  # the gap tells of what was dropped
+    outlet._given_up.settle(time.monotonic() + 10.0)
+    what = "left out: results and events that the publisher does not take as fast as they come"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{what} ({number} so far)" for number in (1, 5_000 - len(got))
+    ]
     assert [r for r in seen if isinstance(r, StateUpdate)] == [StateUpdate("door", state(2))]
 
 

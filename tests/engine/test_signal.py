@@ -58,6 +58,20 @@ def test_times_are_those_of_the_last_sample() -> None:
     assert [frame.gap for frame in found] == [True, False, False]
 
 
+def test_times_of_rows_that_come_at_once_do_not_go_back() -> None:
+    """Ten rows of one a second come within a second, as after a hold-up of the network."""
+    made = SignalPreprocess(SignalPlan("raw"), tensor(1, 1))
+    rows = np.zeros((10, 1), np.float32)
+    moments = [
+        (frame.wall, frame.monotonic)
+        for number, (count, now) in enumerate([(1, 50.0), (10, 51.0), (3, 56.0), (1, 20.0)])
+        for frame in made.frames(Samples(rows[:count], 1.0, now + 1000.0, now, number))
+    ]
+    expected = [50.0] * 10 + [51.0, 54.0, 55.0, 56.0, 20.0]  # at the end the clock is another one
+    assert [monotonic for _, monotonic in moments] == expected
+    assert [wall - 1000.0 for wall, _ in moments] == expected
+
+
 def test_without_a_stride_windows_overlap_by_half() -> None:
     assert SignalPreprocess(SignalPlan("waveform", 16000), tensor(1, 15600)).stride == pytest.approx(0.4875)
     assert SignalPreprocess(SignalPlan("raw"), tensor(1, 1)).step == 1

@@ -19,11 +19,22 @@ from edge_infer.engine.stream import LARGEST, MOST, Stream, make_feed
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.slots import TO_READER
 from edge_infer.readers.sources import Block, Reading, Words
+from edge_infer.readers.sources import faults as faults_module
+from edge_infer.readers.sources.faults import Faults, settle_all
 from edge_infer.readers.stream import StreamWriter
 from tests.broker import eventually
 
 SIGNAL = SourcePlan("mic", "fake", "", live=True, network=False, options={}, gives="samples")
 TEXT = SourcePlan("log", "fake", "", live=True, network=False, options={}, gives="text")
+
+
+class Clock:
+    """Stands for the module `time`."""
+
+    now = 0
+
+    def monotonic(self) -> float:
+        return float(self.now)
 
 
 def samples(number: int) -> Samples:
@@ -170,6 +181,55 @@ def test_a_reader_that_is_not_heard_drops_and_the_gap_shows(
     assert taken[-1].number == writer.frames
     assert cursor.dropped == writer.frames - sent - 1
     feed.close()
+
+
+def test_what_was_dropped_is_known_before_another_reading_comes(way: tuple[int, StreamWriter]) -> None:
+    """The source may be silent after a burst that an engine which stood still had no room for."""
+    fd, writer = way
+    block = Block(np.zeros((2_000, 1), np.float32), 16_000.0, 0.0, 0.0)
+    while writer.write(block):
+        pass
+    assert not writer.write(block)
+    writer.tell_counts()  # there is no room, and it does not wait
+    feed = make_feed(SIGNAL)
+    cursor = feed.attach()
+    feed.start(reader_capture(SIGNAL, fd))
+    eventually(lambda: writer.tell_counts() or cursor.dropped == 2, "the count")
+    drain(feed, cursor)
+    assert writer.write(block)
+    taken = feed.next(cursor, 10.0)
+    assert taken is not None
+    assert taken.gap
+    assert taken.number == writer.frames
+    assert cursor.dropped == 2
+    feed.close()
+
+
+def test_what_a_source_leaves_out_is_known_before_a_reading_and_over_its_openings(
+    way: tuple[int, StreamWriter],
+) -> None:
+    fd, writer = way
+    feed = make_feed(TEXT)
+    feed.start(reader_capture(TEXT, fd))
+    for opening in range(3):
+        writer.follow(faults := Faults(quiet=True))
+        faults.note("a line that is too long", 20)
+        eventually(lambda: writer.tell_counts() or feed.health().faults == 20 * (opening + 1), "the count")  # noqa: B023
+    feed.close()
+
+
+def test_the_log_gives_the_number_that_was_reached(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first, once more when it is quiet, and then once a minute however often it is quiet."""
+    monkeypatch.setattr(faults_module, "time", clock := Clock())
+    faults = Faults()
+    for clock.now in range(1000, 1130):
+        if clock.now < 1002 or 1020 <= clock.now < 1100:
+            faults.note("a line that is too long", 5)
+        settle_all()
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"left out: a line that is too long ({number} so far)" for number in (5, 10, 235, 410)]
 
 
 def test_lines_arrive_and_a_quiet_source_of_text_is_not_lost(way: tuple[int, StreamWriter]) -> None:

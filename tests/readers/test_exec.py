@@ -94,7 +94,12 @@ def test_a_command_that_ends_is_told_with_its_last_words_and_started_again(
 
 def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
     with Rig(make_plan("exec", options(["no-such-camera", "-x"])), tmp_path) as rig:
-        assert "the command no-such-camera is not there" in rig.trouble().text
+        assert "the command no-such-camera is not there; install it or give its whole path" in rig.trouble().text
+
+
+def test_a_command_with_its_whole_path_that_cannot_be_reached(tmp_path: Path) -> None:
+    with Rig(make_plan("exec", options([str(tmp_path / "camera")])), tmp_path) as rig:
+        assert f"the command {tmp_path}/camera is not there, or this user may not reach it" in rig.trouble().text
 
 
 def test_a_command_that_hangs_shows_and_is_killed(tmp_path: Path) -> None:

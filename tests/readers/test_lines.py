@@ -54,6 +54,16 @@ def test_a_reader_waits_at_a_pipe_for_as_long_as_it_takes(tmp_path: Path) -> Non
         assert rig.feed.blocked() is None
 
 
+def test_lines_that_are_left_out_are_counted_though_no_other_follows(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with StreamRig(make_plan("lines", {"file": str(pipe)}), tmp_path) as rig:
+        with pipe.open("w") as way:
+            way.write(5 * ("x" * 70_000 + "\n"))
+        until(lambda: True if rig.feed.health().faults == 5 else None, "the count", 10.0)
+        until(lambda: True if "(5 so far)" in rig.log.read_text() else None, "the number in the log", 10.0)
+
+
 def test_a_pipe_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     with StreamRig(make_plan("lines", {"file": str(pipe)}), tmp_path) as rig:

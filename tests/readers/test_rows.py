@@ -80,7 +80,7 @@ def test_a_row_shorter_than_the_header_misses_a_column() -> None:
 
 def test_json_in_its_forms() -> None:
     assert parsed(RowParser(("x", "a.b"), "json"), '{"x": 1, "a": {"b": 2}, "name": "s"}') == [(1, 2)]
-    assert parsed(RowParser((), "json"), '{"x": 1, "on": true, "name": "s"}') == [(1, 1)]
+    assert parsed(RowParser((), "json"), '{"x": 1, "on": true, "name": "s"}') == [(1,)]
     assert parsed(RowParser((), "json"), "[1, 2]", "[[3, 4], [5, 6]]") == [(1, 2), (3, 4), (5, 6)]
     assert parsed(RowParser(("t",), "any"), "21.5", '{"t": 22}', '[{"t": 23}]', "24") == [(21.5,), (22,), (23,), (24,)]
 
@@ -92,6 +92,8 @@ def test_json_in_its_forms() -> None:
         ('{"y": 1}', "column x is missing; there are 'y'"),
         ('{"x": null}', "column x is empty"),
         ('{"x": [1]}', "no number"),
+        ('{"x": true}', "column x holds 'True', no number"),
+        ("[false]", "column x holds 'False', no number"),
         ("[" * 5000, "no JSON"),
     ],
 )

@@ -16,6 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_infer.config.plan import TlsPlan
 from edge_infer.engine.frame import Samples
 from edge_infer.errors import SourceError
+from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.mqtt import LARGEST, MqttOptions, MqttSource
 from tests.broker import Broker, Certificates, free_port
 from tests.readers.rig import StreamRig, make_plan
@@ -76,6 +77,20 @@ def test_what_cannot_be_used_is_left_out_and_old_values_are_not_taken(broker: Br
             say(payload)
         assert rows_of(opened, 2) == [[1], [2]]
         assert opened.faults.count == 3  # an empty message is no row, and no fault
+
+
+def test_the_number_of_useless_messages_grows_while_nothing_good_comes(
+    broker: Broker, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_infer.readers.sources.mqtt.USELESS", 0.5)
+    before = Faults(quiet=True)
+    for opening in range(1, 4):
+        with source(broker, "t") as opened:
+            opened.faults.resume(before)
+            say('{"t": "warm"}')
+            with pytest.raises(SourceError, match=rf"\({opening} so far\)"):
+                opened.read()
+            before = opened.faults
 
 
 def test_a_broker_that_is_not_there_or_goes_says_so(broker: Broker) -> None:

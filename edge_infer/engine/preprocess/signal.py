@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -61,6 +62,7 @@ class SignalPreprocess:
         if plan.rate is None and plan.filter != FilterPlan():
             raise ModelError("a `filter` needs the `rate` that the model was trained with")
         self._rate = plan.rate or 1.0
+        self._moment = -math.inf  # of the last window
         self._open(self._rate)  # shows what is missing now, not with the first sample
 
     @property
@@ -146,6 +148,9 @@ class SignalPreprocess:
         while (found := self._windows.take()) is not None:
             window, after = found
             late = after / self._row_rate
+            if self._moment <= taken.monotonic:  # rows that come faster than their rate would be dated before the last
+                late = min(late, taken.monotonic - self._moment)
+            self._moment = taken.monotonic - late
             fresh, self._fresh = self._fresh, False
             yield Samples(
                 window.astype(np.float32),

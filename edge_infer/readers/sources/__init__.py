@@ -17,7 +17,8 @@ A source *must* be a class with
 It *may* have
 
 - ``interrupt()``: called by another thread, it makes a `read` that waits for its turn return None at once;
-- ``faults``: a `Faults`, which counts what was left out because it was broken, cut off or overrun;
+- ``faults``: a `Faults`, which counts what was left out because it was broken, cut off or overrun; when the source is
+  opened again, its caller lets it go on from what was left out before;
 - ``holds_writer``: true when whoever writes can be made to wait, as at a pipe: it is then read no faster than the
   pipelines take what it gives, and nothing is dropped;
 - ``room_seconds``: how long a reading of samples or text waits for an engine that takes nothing, before it is dropped;

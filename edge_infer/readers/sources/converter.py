@@ -91,7 +91,7 @@ class _NativeStreams:
         self._file = libc.fdopen(writing, b"w")
         exchangeable = hasattr(libc, "gnu_get_libc_version")  # other C libraries keep the pointers read-only
         self._pointers = [ctypes.c_void_p.in_dll(libc, name) for name in _STREAMS if exchangeable]
-        self._lock = threading.Lock()  # what is written meanwhile is of one picture only
+        self._lock = threading.RLock()  # what is written meanwhile is of one picture only, of one thread
 
     @contextmanager
     def caught(self) -> Iterator[list[str]]:

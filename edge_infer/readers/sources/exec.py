@@ -85,7 +85,8 @@ class ExecSource(Closing):
     def __enter__(self) -> Self:
         name = self._options.command[0]
         if shutil.which(name) is None:
-            raise SourceError(f"the command {name} is not there; install it or give its whole path")
+            why = ", or this user may not reach it" if "/" in name else "; install it or give its whole path"
+            raise SourceError(f"the command {name} is not there{why}")
         self._words = ""
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), *self._options.command],

@@ -154,10 +154,11 @@ class MqttSource(Closing):
     def read(self) -> Block | None:
         """What came within some 0.1 s; raises `SourceError` when the broker is gone or nothing can be used."""
         while True:
+            before = self.faults.count
             block = next_block(self, self._gatherer, self.faults, USELESS)
             if block is not None:
                 return block
-            if self.faults.since_good:
+            if self.faults.count > before:
                 raise SourceError(
                     f"no message on {self._options.topic} could be used for {USELESS:g} s "
                     f"({self.faults.since_good} so far); the last was {self.faults.last}"

@@ -97,7 +97,7 @@ class RowParser:
     def _of_value(self, value: Any) -> Row:
         if isinstance(value, dict):
             if not self.columns:
-                self.columns = tuple(key for key, item in value.items() if isinstance(item, (int, float)))
+                self.columns = tuple(key for key, item in value.items() if type(item) in (int, float))
                 if not self.columns:
                     raise ValueError(f"no numbers among the keys {shown(', '.join(value))}; name some in `columns`")
             return tuple(number(member(value, name), name) for name in self.columns)
@@ -132,7 +132,7 @@ def number(value: Any, name: str) -> float:
     if value is None or value == "":
         raise ValueError(f"column {name} is empty")
     try:
-        found = float(value)
+        found = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):

@@ -94,13 +94,14 @@ class SerialSource(Closing):
             raise SourceError(f"{device} is not open")
         rate = self._gatherer.rate_known
         limit = FIRST if rate is None else max(SILENCE, SILENCE / rate)
+        before = self.faults.count
         try:
             block = next_block(self._rows, self._gatherer, self.faults, limit)
         except (EndOfInputError, OSError) as error:
             raise SourceError(f"{device} is gone: it was unplugged, or its other end was closed") from error
         if block is not None:
             return block
-        if self.faults.since_good:
+        if self.faults.count > before:
             raise SourceError(
                 f"{device} has sent nothing usable for {limit:g} s ({self.faults.since_good} times); "
                 f"the last was {self.faults.last}; are baud {self._options.baud} and format right?"

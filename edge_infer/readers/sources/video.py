@@ -18,7 +18,7 @@ from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Passed, Picture, Wanted, all_wanted
 from edge_infer.readers.sources.capture import Capture, next_picture
-from edge_infer.readers.sources.converter import log_errors, retrieve_checked
+from edge_infer.readers.sources.converter import caught, log_errors, retrieve_checked
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -132,7 +132,7 @@ class VideoSource(Closing):
     def _next(self) -> Picture | Passed | None:
         if self._capture is None:
             return None
-        picture = self._past_damage(self._attempt)
+        picture = self._past_damage(self._attempt if self._read or not self._is_av1() else self._attempt_quietly)
         self._read += picture is not None
         if not isinstance(picture, Picture) or self._options.realtime:
             return picture
@@ -140,6 +140,17 @@ class VideoSource(Closing):
 
     def _attempt(self, capture: Capture) -> Picture | Passed | None:
         return next_picture(capture, wanted=self.wanted, grab=self._grab, retrieve=self._retrieve)
+
+    def _attempt_quietly(self, capture: Capture) -> Picture | Passed | None:
+        """The first picture of a codec that may have no decoder, which our error says.
+
+        Otherwise FFmpeg's lines about it would fill the log, as a source that fails is opened again and again.
+        """
+        with caught() as written:
+            found = self._attempt(capture)
+        if found is not None:
+            os.write(2, "".join(written).encode("utf-8", "surrogateescape"))
+        return found
 
     def _grab(self, capture: Capture) -> bool:
         """The next picture; in real time the newest one that is due, once it is. False when closed meanwhile."""
@@ -184,13 +195,16 @@ class VideoSource(Closing):
 
     def _unreadable(self) -> str:
         """Why no frame could be read."""
-        code = int(self._capture.get(cv2.CAP_PROP_FOURCC)) if self._capture is not None else 0
-        if code.to_bytes(4, "little", signed=code < 0).upper() == b"AV01":
+        if self._is_av1():
             return (
                 f"is AV1 video, for which OpenCV {cv2.__version__} has no decoder: convert it to H.264"
                 " (`ffmpeg -c:v libx264`, see docs/video.md)"
             )
         return "holds no readable frame; it is cut off, damaged or no video"
+
+    def _is_av1(self) -> bool:
+        code = int(self._capture.get(cv2.CAP_PROP_FOURCC)) if self._capture is not None else 0
+        return code.to_bytes(4, "little", signed=code < 0).upper() == b"AV01"
 
     def _tell_end(self) -> None:
         """A file that was cut off ends early without an error, and one that is damaged goes on without one."""
