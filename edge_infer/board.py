@@ -22,7 +22,9 @@ class Load:
     def since_last(self) -> float | None:
         """None where the kernel does not tell. While no tick has passed the share before holds, at first since boot."""
         busy, total = self._ticks()
-        if total > self._all:
+        if not total:
+            self._share = None
+        elif total > self._all:
             self._share = (busy - self._busy) / (total - self._all)
         self._busy, self._all = busy, total
         return None if self._share is None else round(min(max(self._share, 0.0), 1.0), 3)

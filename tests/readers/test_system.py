@@ -32,6 +32,14 @@ def test_what_a_board_tells(root: Path) -> None:
     assert (block.rate, block.values.shape) == (50.0, (1, 3))
 
 
+def test_where_no_tick_has_passed_the_load_before_holds(root: Path) -> None:
+    with SystemSource(SystemOptions(("cpu",), 50.0), root) as source:
+        first = source.read()
+        (root / "proc/stat").write_text("cpu  130 0 0 110 0 0 0 0 0 0\n")
+        blocks = [source.read() for _ in range(2)]
+    assert [block.values.tolist() for block in (first, *blocks) if block] == [[[0.5]], [[0.75]], [[0.75]]]
+
+
 def test_a_board_without_a_sensor_says_so_before_it_is_started_with(root: Path) -> None:
     source = SystemSource(SystemOptions(), root)
     source.check()
