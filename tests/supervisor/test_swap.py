@@ -215,10 +215,15 @@ def test_a_pipeline_that_takes_another_model_goes_back_to_its_own(running: Swapp
     bad = write_model(tmp_path / "bad.tflite", "nan")
     text = running.text(old).replace("sources:", f"  other: {{file: {bad}}}\nsources:")
     running.daemon.config.write_text(text.replace("model: light", "model: other"))
-    running.model(name="other", state="rolled_back", sha=None, candidate=short(bad), deadline=30)
+    running.model(name="other", state="rolled_back", sha=short(old), candidate=short(bad), deadline=30)
     running.model(state="active", sha=short(old))
     running.result(short(old), time.monotonic())
-    running.subscriber.wait(f"{P}/model/other", lambda heard: heard.value["state"] == "rolled_back")
+    told = running.subscriber.wait(f"{P}/model/other", lambda heard: heard.value["state"] == "rolled_back").value
+    assert (told["version"], told["sha"]) == ("1.0.0", short(old))
+    waited = running.daemon.command("models", "wait", "other")
+    assert waited.returncode == 1
+    assert waited.stderr.rstrip().endswith(f"; 1.0.0 ({short(old)}) serves")
+    assert running.daemon.command("status", "--wait").returncode == 0
 
 
 def test_a_pipeline_that_joins_a_model_leaves_the_others_what_they_can_go_back_to(
