@@ -79,7 +79,7 @@ class Model(Closing):
         A model of pictures takes a file or bytes, ``[height, width, 3]`` (``color``: bgr, as OpenCV has, or rgb) or
         ``[height, width]`` (gray), or a picture of Pillow, which knows its own colours. One of sound and samples takes
         a file or numbers, ``[n]`` or ``[n, channels]``, of which there are ``rate`` a second (as many as the model
-        wants). One of text takes the text.
+        wants). Full scale of sound is 1 for floats, and that of their type for integers. One of text takes the text.
         """
         self._check_open()
         signal = isinstance(self.plan.input, SignalPlan)
@@ -93,7 +93,7 @@ class Model(Closing):
             return next(self.each(taken))
         if isinstance(self.plan.input, SignalPlan):
             return self._result(
-                self._samples(_array(taken, "signal; expected a file or numbers"), rate or self.plan.input.rate or 1.0)
+                self._samples(_array(taken, "signal; expected a file or numbers"), self.plan.input, rate)
             )
         return self._result(self._picture(*_pixels(taken, color)))
 
@@ -120,15 +120,16 @@ class Model(Closing):
         frame = Frame(pixels, order, time.time(), time.monotonic(), self._number + 1)
         return Found("picture", self._model.find(frame), frame)
 
-    def _samples(self, values: NDArray[Any], rate: float) -> Found:
+    def _samples(self, values: NDArray[Any], plan: SignalPlan, rate: float | None) -> Found:
         from edge_infer.engine.average import find_in_recording
+        from edge_infer.engine.recording import real_values
 
         if values.ndim not in (1, 2) or values.dtype.kind not in "iuf" or not values.size:
             raise InputError(
                 f"an array {list(values.shape)} of {values.dtype} is no signal; expected numbers [n] or [n, channels]"
             )
-        stretch = values.reshape(len(values), -1).astype(np.float32)
-        samples = Samples(stretch, rate, time.time(), time.monotonic(), self._number + 1, gap=True)
+        stretch = real_values(values.reshape(len(values), -1), plan)
+        samples = Samples(stretch, rate or plan.rate or 1.0, time.time(), time.monotonic(), self._number + 1, gap=True)
         return Found("samples", *find_in_recording(self._model, [samples], "samples"))
 
     def _text(self, taken: Taken) -> Found:

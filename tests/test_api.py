@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import wave
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def test_a_text_and_a_file_of_texts(assets: Path, tmp_path: Path) -> None:
             model(path)
 
 
-def test_samples_and_a_recording(assets: Path) -> None:
+def test_samples_and_a_recording(assets: Path, tmp_path: Path) -> None:
     speech = assets / "audio" / "speech.wav"
     with load(assets / "models" / "yamnet_audio_classifier_with_metadata.tflite") as model:
         found = model(speech)
@@ -85,6 +86,13 @@ def test_samples_and_a_recording(assets: Path) -> None:
         assert isinstance(signal, SignalPlan)
         values = np.concatenate([stretch.values for stretch in read_recording(str(speech), signal)])
         assert bare(model(values[:, 0], rate=16000)) == bare(found)
+        with wave.open(str(speech)) as recording:
+            whole = np.frombuffer(recording.readframes(recording.getnframes()), "<i2")
+        assert bare(model(whole, rate=16000)) == bare(found)
+        np.save(tmp_path / "speech.npy", whole)
+        assert bare(model(tmp_path / "speech.npy")) == bare(found)
+        with pytest.raises(InputError, match="sound of int64 has no full scale"):
+            model(whole.astype(np.int64), rate=16000)
         with pytest.raises(InputError, match="too short"):
             model(values[:10])
         with pytest.raises(InputError, match="float is no signal"):
