@@ -153,7 +153,23 @@ def _pixels(taken: Any, color: Color | None) -> tuple[NDArray[Any], Color | None
     own: Color = "gray" if gray else "rgb"
     if color not in (None, own):
         raise InputError(f"color={color!r} does not fit this picture of Pillow, whose order is {own}")
-    return np.asarray(taken.convert("L" if gray else "RGB")), own
+    return _upright(taken, gray=gray), own
+
+
+def _upright(picture: Any, *, gray: bool) -> NDArray[Any]:
+    """The pixels of a picture of Pillow as a file of it is read: upright, and of 16 bits the upper eight.
+
+    Pillow itself neither turns a picture as its EXIF data asks for, nor makes 8 bits of 16: it cuts them off at 255.
+    """
+    from PIL import ImageOps
+
+    picture = ImageOps.exif_transpose(picture)
+    if not picture.mode.startswith("I"):
+        return np.asarray(picture.convert("L" if gray else "RGB"))
+    values = np.asarray(picture)
+    if values.min(initial=0) < 0 or values.max(initial=0) >= 1 << 16:
+        raise InputError("this picture of Pillow has values beyond 16 bits; make it one of mode L or I;16 first")
+    return (values >> 8).astype(np.uint8)
 
 
 def _array(taken: Any, expected: str) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import edge_infer
 from edge_infer import load
@@ -25,6 +26,8 @@ from edge_infer.messages import Result
 
 SHIPPED = Path(__file__).parents[1] / "models" / "face-detect" / "1.0.0"
 ASTRONAUT = SHIPPED / "golden" / "astronaut.png"
+ORIENTATION = 0x0112
+"""The EXIF tag that says how a picture has to be turned."""
 MOODS = "nl_classifier_with_regex_tokenizer.tflite"
 
 
@@ -151,31 +154,42 @@ def test_labels_may_be_a_file(tmp_path: Path) -> None:
         load(SHIPPED, labels="np")
 
 
-class Pillow:
-    """What is used of a picture of Pillow."""
-
-    def __init__(self, pixels: np.ndarray, mode: str) -> None:
-        self._pixels = pixels
-        self.mode = mode
-
-    def getbands(self) -> tuple[str, ...]:
-        return tuple(self.mode)
-
-    def convert(self, mode: str) -> np.ndarray:
-        assert mode == self.mode
-        return self._pixels
-
-
 def test_a_picture_of_pillow_has_its_own_order() -> None:
     pixels = cv2.imread(str(ASTRONAUT))
     assert pixels is not None
-    picture = Pillow(pixels[:, :, ::-1], "RGB")
+    picture = Image.fromarray(np.ascontiguousarray(pixels[:, :, ::-1]))
     with load(SHIPPED) as model:
         assert bare(model(picture)) == bare(model(pixels))
         with pytest.raises(InputError, match="whose order is rgb"):
             model(picture, color="bgr")
         gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
-        assert bare(model(Pillow(gray, "L"))) == bare(model(gray))
+        assert bare(model(Image.fromarray(gray))) == bare(model(gray))
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_picture_of_pillow_is_turned_as_its_file_is(tmp_path: Path, turn: int) -> None:
+    with Image.open(ASTRONAUT) as picture:
+        notes = picture.getexif()
+        notes[ORIENTATION] = turn
+        picture.save(tmp_path / "turned.png", exif=notes)
+    with load(SHIPPED, threshold=0.1) as model, Image.open(tmp_path / "turned.png") as turned:
+        assert bare(model(turned)) == bare(model(tmp_path / "turned.png"))
+
+
+def test_a_gray_picture_of_pillow_of_16_bits_is_as_its_file(tmp_path: Path) -> None:
+    gray = cv2.imread(str(ASTRONAUT), cv2.IMREAD_GRAYSCALE)
+    assert gray is not None
+    deep = gray.astype(np.uint16) * 257
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), deep)
+    with load(SHIPPED) as model, Image.open(path) as picture:
+        found = model(path)
+        assert found.objects
+        for same in (picture, Image.fromarray(deep.astype(">u2")), Image.fromarray(deep.astype(np.int32))):
+            assert bare(model(same)) == bare(found), same.mode
+        for wrong in (-1, 1 << 16):
+            with pytest.raises(InputError, match="has values beyond 16 bits"):
+                model(Image.fromarray(np.full((4, 4), wrong, np.int32)))
 
 
 def test_what_does_not_belong_to_an_input_is_refused() -> None:
