@@ -203,9 +203,10 @@ def test_what_does_not_belong_to_an_input_is_refused() -> None:
             call()
 
 
-def test_the_first_example_of_the_page_passes_a_strict_type_checker(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_examples_of_the_page_pass_a_strict_type_checker(tmp_path: Path, number: int) -> None:
     page = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
-    (tmp_path / "example.py").write_text(page.partition("```python\n")[2].partition("```")[0])
+    (tmp_path / "example.py").write_text(page.split("```python\n")[number].partition("```")[0])
     command = [
         sys.executable,
         "-m",
