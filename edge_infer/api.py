@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -49,7 +51,7 @@ def load(
     if isinstance(labels, (str, os.PathLike)):
         place = str(Path(labels).absolute())
     elif labels is not None:
-        given = tuple(labels)
+        given = _label_list(labels)
     request = ModelRequest(
         file.stem, str(file), labels=given, labels_file=place, threshold=threshold, task=task, decoder=decoder
     )
@@ -85,6 +87,8 @@ class Model(Closing):
         signal = isinstance(self.plan.input, SignalPlan)
         if rate is not None and not signal:
             raise InputError("rate= belongs to sound and samples; this model takes another input")
+        if rate is not None and not _is_rate(rate):
+            raise InputError(f"rate={rate!r} is no rate; expected samples a second, a number above 0")
         if color is not None and (signal or isinstance(self.plan.input, TextPlan)):
             raise InputError("color= belongs to pictures; this model takes another input")
         if isinstance(self.plan.input, TextPlan):
@@ -141,6 +145,18 @@ class Model(Closing):
     def _result(self, found: Found) -> Result:
         self._number += 1
         return self._compose(found.findings, found.frame, time.monotonic()).result(self._number)
+
+
+def _label_list(labels: Any) -> tuple[str, ...]:
+    """The labels in their order, which a set has not; raises `ModelError`."""
+    found = () if isinstance(labels, (bytes, set, frozenset)) or not isinstance(labels, Iterable) else tuple(labels)
+    if not found or not all(isinstance(label, str) for label in found):
+        raise ModelError(f"labels={labels!r} are no labels; expected a list of str, or a file with one on each line")
+    return found
+
+
+def _is_rate(rate: Any) -> bool:
+    return isinstance(rate, Real) and rate is not True and 0.0 < float(rate) < math.inf
 
 
 def _pixels(taken: Any, color: Color | None) -> tuple[NDArray[Any], Color | None]:

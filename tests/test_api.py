@@ -154,6 +154,21 @@ def test_labels_may_be_a_file(tmp_path: Path) -> None:
         load(SHIPPED, labels="np")
 
 
+@pytest.mark.parametrize("labels", [[], [1, 2], {"face"}, b"face", 3])
+def test_what_are_no_labels_is_told(labels: Any) -> None:
+    with pytest.raises(ModelError, match=r"^labels=.* are no labels; expected a list of str, or a file with one on"):
+        load(SHIPPED, labels=labels)
+
+
+def test_what_is_no_rate_is_told(assets: Path) -> None:
+    sound = np.zeros(16000, np.float32)
+    with load(assets / "models" / "yamnet_audio_classifier_with_metadata.tflite") as model:
+        assert model(sound, rate=np.float32(16000)).classes is not ABSENT  # type: ignore[arg-type]
+        for rate in (0, -1, float("nan"), float("inf"), "16k", True):
+            with pytest.raises(InputError, match=r"^rate=.* is no rate; expected samples a second, a number above 0"):
+                model(sound, rate=rate)  # type: ignore[arg-type]
+
+
 def test_a_picture_of_pillow_has_its_own_order() -> None:
     pixels = cv2.imread(str(ASTRONAUT))
     assert pixels is not None
