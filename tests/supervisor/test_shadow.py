@@ -118,6 +118,8 @@ def test_a_shadow_whose_output_is_not_finite_is_off(tmp_path: Path, broker_and_e
             f"{P}/model/light", lambda heard: heard.value.get("shadow", {}).get("hall", {}).get("state") == "off"
         ).value
         assert told["shadow"]["hall"]["reason"] == "an output has values that are not finite"
+        done = daemon.command("models", "promote", "next")
+        assert (done.returncode, "; it was off as a shadow: «" in done.stdout) == (0, True), done.stdout
 
 
 def test_a_death_of_the_engine_counts_against_the_shadow_and_can_be_forgiven(
