@@ -224,6 +224,13 @@ def test_a_pipeline_that_takes_another_model_goes_back_to_its_own(running: Swapp
     assert waited.returncode == 1
     assert waited.stderr.rstrip().endswith(f"; 1.0.0 ({short(old)}) serves")
     assert running.daemon.command("status", "--wait").returncode == 0
+    text = text.replace("publish: every", "publish: every, shadow: {model: other}")
+    running.daemon.config.write_text(text)
+    running.daemon.reload()
+    history = running.daemon.command("models", "history", "other").stdout
+    failed = running.daemon.command("models", "retry", "other")
+    assert (failed.returncode, failed.stderr) == (1, "edge-infer: no pipeline has a model 'other'\n")
+    assert running.daemon.command("models", "history", "other").stdout == history
 
 
 def test_a_pipeline_that_joins_a_model_leaves_the_others_what_they_can_go_back_to(
