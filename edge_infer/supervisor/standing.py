@@ -51,8 +51,12 @@ def _status(swap: Swap, wanted: ModelPlan, pipelines: list[PipelinePlan], report
     refusal, trial = record.refusal(wanted), record.trials.get(wanted.name)
     why = shortened(next((quoted(each.why) for each in running if each.refused), ""))
     if refusal is not None and _going_back(refusal, target, serving) and not why:
-        state: Literal["probation", "staging"] = "probation" if serving is not None else "staging"
-        return ModelStatus(state, version, sha, ABSENT, previous, refusal.sha[:8])
+        watched = serving is not None and not _was_committed(record, pipelines, refusal)
+        state: Literal["probation", "staging"] = "probation" if watched else "staging"
+        following = (
+            refusal.sha if watched or target is None else target.sha256
+        )  # what is being loaded is the one before
+        return ModelStatus(state, version, sha, ABSENT, previous, following[:8])
     if refusal is not None:
         return ModelStatus(refusal.state, version, sha, refusal.reason, previous, refusal.sha[:8])
     if trial is not None and serving is not None and serving.identity == trial.which:
@@ -71,6 +75,12 @@ def _status(swap: Swap, wanted: ModelPlan, pipelines: list[PipelinePlan], report
 def _going_back(refusal: Refusal, target: ModelPlan | None, serving: ModelPlan | None) -> bool:
     """Whether the model before has yet to take over again: only then a model is said to be rolled back."""
     return refusal.state == "rolled_back" and target is not None and not refusal.about(target) and serving is not target
+
+
+def _was_committed(record: Record, pipelines: list[PipelinePlan], refusal: Refusal) -> bool:
+    """Whether the refused model had a slot, which went to the model before in the same step: not one on probation."""
+    slots = (record.slots.get(each.name) for each in pipelines)
+    return any(slot is not None and slot.ts == refusal.ts for slot in slots)
 
 
 def _serving(swap: Swap, pipelines: list[PipelinePlan], running: list[Running]) -> ModelPlan | None:

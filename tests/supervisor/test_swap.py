@@ -198,9 +198,17 @@ def test_three_deaths_take_back_a_committed_model(running: Swapping, old: Path, 
 def test_a_person_goes_back_and_forth(running: Swapping, old: Path, new: Path) -> None:
     running.edit(new)
     running.model(state="active", sha=short(new))
+    moment = time.monotonic()
     assert running.daemon.command("models", "rollback", "light").returncode == 0
     said = running.model(state="rolled_back", sha=short(old))
     assert "asked for by" in said["reason"]
+    topic = f"{P}/model/light"
+    running.subscriber.wait(topic, lambda heard: heard.at > moment and heard.value["state"] == "rolled_back")
+    told = [
+        (heard.value["state"], heard.value["candidate"]) for heard in running.subscriber.on(topic) if heard.at > moment
+    ]
+    assert told[-1] == ("rolled_back", short(new))
+    assert told[:-1] in ([], [("staging", short(old))])  # it is not on probation any more
     assert running.daemon.command("models", "retry", "light").returncode == 0
     running.model(state="active", sha=short(new))
     again = running.daemon.command("models", "retry", "light")
