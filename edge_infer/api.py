@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -49,7 +51,7 @@ def load(
     if isinstance(labels, (str, os.PathLike)):
         place = str(Path(labels).absolute())
     elif labels is not None:
-        given = tuple(labels)
+        given = _label_list(labels)
     request = ModelRequest(
         file.stem, str(file), labels=given, labels_file=place, threshold=threshold, task=task, decoder=decoder
     )
@@ -79,12 +81,14 @@ class Model(Closing):
         A model of pictures takes a file or bytes, ``[height, width, 3]`` (``color``: bgr, as OpenCV has, or rgb) or
         ``[height, width]`` (gray), or a picture of Pillow, which knows its own colours. One of sound and samples takes
         a file or numbers, ``[n]`` or ``[n, channels]``, of which there are ``rate`` a second (as many as the model
-        wants). One of text takes the text.
+        wants). Full scale of sound is 1 for floats, and that of their type for integers. One of text takes the text.
         """
         self._check_open()
         signal = isinstance(self.plan.input, SignalPlan)
         if rate is not None and not signal:
             raise InputError("rate= belongs to sound and samples; this model takes another input")
+        if rate is not None and not _is_rate(rate):
+            raise InputError(f"rate={rate!r} is no rate; expected samples a second, a number above 0")
         if color is not None and (signal or isinstance(self.plan.input, TextPlan)):
             raise InputError("color= belongs to pictures; this model takes another input")
         if isinstance(self.plan.input, TextPlan):
@@ -93,7 +97,7 @@ class Model(Closing):
             return next(self.each(taken))
         if isinstance(self.plan.input, SignalPlan):
             return self._result(
-                self._samples(_array(taken, "signal; expected a file or numbers"), rate or self.plan.input.rate or 1.0)
+                self._samples(_array(taken, "signal; expected a file or numbers"), self.plan.input, rate)
             )
         return self._result(self._picture(*_pixels(taken, color)))
 
@@ -120,15 +124,16 @@ class Model(Closing):
         frame = Frame(pixels, order, time.time(), time.monotonic(), self._number + 1)
         return Found("picture", self._model.find(frame), frame)
 
-    def _samples(self, values: NDArray[Any], rate: float) -> Found:
+    def _samples(self, values: NDArray[Any], plan: SignalPlan, rate: float | None) -> Found:
         from edge_infer.engine.average import find_in_recording
+        from edge_infer.engine.recording import real_values
 
         if values.ndim not in (1, 2) or values.dtype.kind not in "iuf" or not values.size:
             raise InputError(
                 f"an array {list(values.shape)} of {values.dtype} is no signal; expected numbers [n] or [n, channels]"
             )
-        stretch = values.reshape(len(values), -1).astype(np.float32)
-        samples = Samples(stretch, rate, time.time(), time.monotonic(), self._number + 1, gap=True)
+        stretch = real_values(values.reshape(len(values), -1), plan)
+        samples = Samples(stretch, rate or plan.rate or 1.0, time.time(), time.monotonic(), self._number + 1, gap=True)
         return Found("samples", *find_in_recording(self._model, [samples], "samples"))
 
     def _text(self, taken: Taken) -> Found:
@@ -142,6 +147,18 @@ class Model(Closing):
         return self._compose(found.findings, found.frame, time.monotonic()).result(self._number)
 
 
+def _label_list(labels: Any) -> tuple[str, ...]:
+    """The labels in their order, which a set has not; raises `ModelError`."""
+    found = () if isinstance(labels, (bytes, set, frozenset)) or not isinstance(labels, Iterable) else tuple(labels)
+    if not found or not all(isinstance(label, str) for label in found):
+        raise ModelError(f"labels={labels!r} are no labels; expected a list of str, or a file with one on each line")
+    return found
+
+
+def _is_rate(rate: Any) -> bool:
+    return isinstance(rate, Real) and rate is not True and 0.0 < float(rate) < math.inf
+
+
 def _pixels(taken: Any, color: Color | None) -> tuple[NDArray[Any], Color | None]:
     """The array of a picture and its order; raises `InputError` for an order that is none, or another one."""
     if color is not None and color not in COLORS:
@@ -152,7 +169,23 @@ def _pixels(taken: Any, color: Color | None) -> tuple[NDArray[Any], Color | None
     own: Color = "gray" if gray else "rgb"
     if color not in (None, own):
         raise InputError(f"color={color!r} does not fit this picture of Pillow, whose order is {own}")
-    return np.asarray(taken.convert("L" if gray else "RGB")), own
+    return _upright(taken, gray=gray), own
+
+
+def _upright(picture: Any, *, gray: bool) -> NDArray[Any]:
+    """The pixels of a picture of Pillow as a file of it is read: upright, and of 16 bits the upper eight.
+
+    Pillow itself neither turns a picture as its EXIF data asks for, nor makes 8 bits of 16: it cuts them off at 255.
+    """
+    from PIL import ImageOps
+
+    picture = ImageOps.exif_transpose(picture)
+    if not picture.mode.startswith("I"):
+        return np.asarray(picture.convert("L" if gray else "RGB"))
+    values = np.asarray(picture)
+    if values.min(initial=0) < 0 or values.max(initial=0) >= 1 << 16:
+        raise InputError("this picture of Pillow has values beyond 16 bits; make it one of mode L or I;16 first")
+    return (values >> 8).astype(np.uint8)
 
 
 def _array(taken: Any, expected: str) -> NDArray[Any]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import wave
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import edge_infer
 from edge_infer import load
@@ -24,6 +26,8 @@ from edge_infer.messages import Result
 
 SHIPPED = Path(__file__).parents[1] / "models" / "face-detect" / "1.0.0"
 ASTRONAUT = SHIPPED / "golden" / "astronaut.png"
+ORIENTATION = 0x0112
+"""The EXIF tag that says how a picture has to be turned."""
 MOODS = "nl_classifier_with_regex_tokenizer.tflite"
 
 
@@ -75,7 +79,7 @@ def test_a_text_and_a_file_of_texts(assets: Path, tmp_path: Path) -> None:
             model(path)
 
 
-def test_samples_and_a_recording(assets: Path) -> None:
+def test_samples_and_a_recording(assets: Path, tmp_path: Path) -> None:
     speech = assets / "audio" / "speech.wav"
     with load(assets / "models" / "yamnet_audio_classifier_with_metadata.tflite") as model:
         found = model(speech)
@@ -85,6 +89,13 @@ def test_samples_and_a_recording(assets: Path) -> None:
         assert isinstance(signal, SignalPlan)
         values = np.concatenate([stretch.values for stretch in read_recording(str(speech), signal)])
         assert bare(model(values[:, 0], rate=16000)) == bare(found)
+        with wave.open(str(speech)) as recording:
+            whole = np.frombuffer(recording.readframes(recording.getnframes()), "<i2")
+        assert bare(model(whole, rate=16000)) == bare(found)
+        np.save(tmp_path / "speech.npy", whole)
+        assert bare(model(tmp_path / "speech.npy")) == bare(found)
+        with pytest.raises(InputError, match="sound of int64 has no full scale"):
+            model(whole.astype(np.int64), rate=16000)
         with pytest.raises(InputError, match="too short"):
             model(values[:10])
         with pytest.raises(InputError, match="float is no signal"):
@@ -143,31 +154,57 @@ def test_labels_may_be_a_file(tmp_path: Path) -> None:
         load(SHIPPED, labels="np")
 
 
-class Pillow:
-    """What is used of a picture of Pillow."""
+@pytest.mark.parametrize("labels", [[], [1, 2], {"face"}, b"face", 3])
+def test_what_are_no_labels_is_told(labels: Any) -> None:
+    with pytest.raises(ModelError, match=r"^labels=.* are no labels; expected a list of str, or a file with one on"):
+        load(SHIPPED, labels=labels)
 
-    def __init__(self, pixels: np.ndarray, mode: str) -> None:
-        self._pixels = pixels
-        self.mode = mode
 
-    def getbands(self) -> tuple[str, ...]:
-        return tuple(self.mode)
-
-    def convert(self, mode: str) -> np.ndarray:
-        assert mode == self.mode
-        return self._pixels
+def test_what_is_no_rate_is_told(assets: Path) -> None:
+    sound = np.zeros(16000, np.float32)
+    with load(assets / "models" / "yamnet_audio_classifier_with_metadata.tflite") as model:
+        assert model(sound, rate=np.float32(16000)).classes is not ABSENT  # type: ignore[arg-type]
+        for rate in (0, -1, float("nan"), float("inf"), "16k", True):
+            with pytest.raises(InputError, match=r"^rate=.* is no rate; expected samples a second, a number above 0"):
+                model(sound, rate=rate)  # type: ignore[arg-type]
 
 
 def test_a_picture_of_pillow_has_its_own_order() -> None:
     pixels = cv2.imread(str(ASTRONAUT))
     assert pixels is not None
-    picture = Pillow(pixels[:, :, ::-1], "RGB")
+    picture = Image.fromarray(np.ascontiguousarray(pixels[:, :, ::-1]))
     with load(SHIPPED) as model:
         assert bare(model(picture)) == bare(model(pixels))
         with pytest.raises(InputError, match="whose order is rgb"):
             model(picture, color="bgr")
         gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
-        assert bare(model(Pillow(gray, "L"))) == bare(model(gray))
+        assert bare(model(Image.fromarray(gray))) == bare(model(gray))
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_picture_of_pillow_is_turned_as_its_file_is(tmp_path: Path, turn: int) -> None:
+    with Image.open(ASTRONAUT) as picture:
+        notes = picture.getexif()
+        notes[ORIENTATION] = turn
+        picture.save(tmp_path / "turned.png", exif=notes)
+    with load(SHIPPED, threshold=0.1) as model, Image.open(tmp_path / "turned.png") as turned:
+        assert bare(model(turned)) == bare(model(tmp_path / "turned.png"))
+
+
+def test_a_gray_picture_of_pillow_of_16_bits_is_as_its_file(tmp_path: Path) -> None:
+    gray = cv2.imread(str(ASTRONAUT), cv2.IMREAD_GRAYSCALE)
+    assert gray is not None
+    deep = gray.astype(np.uint16) * 257
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), deep)
+    with load(SHIPPED) as model, Image.open(path) as picture:
+        found = model(path)
+        assert found.objects
+        for same in (picture, Image.fromarray(deep.astype(">u2")), Image.fromarray(deep.astype(np.int32))):
+            assert bare(model(same)) == bare(found), same.mode
+        for wrong in (-1, 1 << 16):
+            with pytest.raises(InputError, match="has values beyond 16 bits"):
+                model(Image.fromarray(np.full((4, 4), wrong, np.int32)))
 
 
 def test_what_does_not_belong_to_an_input_is_refused() -> None:
@@ -181,9 +218,10 @@ def test_what_does_not_belong_to_an_input_is_refused() -> None:
             call()
 
 
-def test_the_first_example_of_the_page_passes_a_strict_type_checker(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_examples_of_the_page_pass_a_strict_type_checker(tmp_path: Path, number: int) -> None:
     page = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
-    (tmp_path / "example.py").write_text(page.partition("```python\n")[2].partition("```")[0])
+    (tmp_path / "example.py").write_text(page.split("```python\n")[number].partition("```")[0])
     command = [
         sys.executable,
         "-m",

@@ -45,7 +45,9 @@ def _lines(found: Audit) -> list[str]:
     lines = [f"{found.seconds:g} s of a known pattern in all that is seen by {watched}"]
     for name, count in found.results.items():
         silence = ": nothing was found for it to look at" if name in found.unshown else ""
-        size = f", {found.bytes_per_result[name]:g} bytes each" if count else silence or ": its silence shows nothing"
+        why = f" ({found.why_silent[name]})" if name in found.why_silent else ""
+        blind = f": its silence shows nothing{why}"
+        size = f", {found.bytes_per_result[name]:g} bytes each" if count else silence or blind
         lines.append(f"results    {name}: {count}{size}")
     lines.append(
         f"published  {found.published} bytes; never more than {found.rate_bound} bytes a second (mqtt.max_rate)"

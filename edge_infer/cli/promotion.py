@@ -40,6 +40,8 @@ def _known(status: Any, pipeline: str) -> str:
     """What the comparison has shown so far."""
     for model in status.get("models", {}).values():
         shadow = model.get("shadow", {}).get(pipeline, {})
+        if shadow.get("state") == "off":
+            return f"; it was off as a shadow: {shadow.get('reason', '')}"
         if shadow.get("agreement") is not None:
             return f"; it agreed on {shadow['agreement']:.1%} of {shadow['frames']} frames"
     return "; it has not been compared yet"

@@ -22,6 +22,10 @@ def parse_duration(value: str | float) -> float:
 
 def parse_seconds(word: str) -> float:
     """`parse_duration` of a word on a command line, where a plain number is text as well."""
+    if re.fullmatch(rf"-{NUMBER}(ms|s|m|h|d)?", word):
+        raise ValueError(
+            f"{word} is negative; a duration is a number of seconds from 0 on, or one with its unit: 500ms, 10s"
+        )
     return float(word) if re.fullmatch(NUMBER, word) else parse_duration(word)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_infer.config.plan import SignalPlan, SourcePlan
 from edge_infer.engine.frame import Samples
@@ -16,6 +17,10 @@ from edge_infer.readers.sources import Block, make_source, source_target
 
 STRETCH: Final = 1 << 15
 """Samples that are handed on together."""
+SOUND: Final = ("waveform", "mfcc", "log_mel", "micro")
+"""Features of sound; `raw` and `spectrum` are of whatever a sensor measures."""
+WIDEST: Final = 4
+"""Bytes of an integer of sound at most. Wider ones are what NumPy makes of plain numbers, and nobody's full scale."""
 
 
 def read_recording(path: str, plan: SignalPlan, name: str = "") -> Iterator[Samples]:
@@ -26,7 +31,7 @@ def read_recording(path: str, plan: SignalPlan, name: str = "") -> Iterator[Samp
     """
     rate, kind = plan.rate or 1.0, Path(name or path).suffix.lower()
     if kind == ".npy":
-        return _array(path, rate)
+        return _array(path, plan)
     if kind in (".wav", ".csv"):
         return _through(_source_plan(path, kind, rate), path)
     raise InputError(f"{path}: the model takes a signal; give it a .wav, .csv or .npy file")
@@ -53,7 +58,25 @@ def _through(plan: SourcePlan, path: str) -> Iterator[Samples]:
         raise InputError(str(error) if str(error).startswith(path) else f"{path}: {error}") from error
 
 
-def _array(path: str, rate: float) -> Iterator[Samples]:
+def real_values(values: NDArray[Any], plan: SignalPlan) -> NDArray[np.float32]:
+    """The values as the model takes them; raises `InputError` for integers of sound that have no full scale.
+
+    Integers of sound have the full scale of their type, as in a WAV file. Those of sensors are measured values: they
+    stay as they are.
+    """
+    sound = plan.features in SOUND and not plan.columns
+    if not sound or values.dtype.kind not in "iu":
+        return values.astype(np.float32)
+    if values.dtype.itemsize > WIDEST:
+        raise InputError(
+            f"sound of {values.dtype} has no full scale; give float32 whose full scale is 1, or int16 as a WAV file has"
+        )
+    half = 1 << (8 * values.dtype.itemsize - 1)
+    middle = half if values.dtype.kind == "u" else 0
+    return ((values.astype(np.float64) - middle) / half).astype(np.float32)
+
+
+def _array(path: str, plan: SignalPlan) -> Iterator[Samples]:
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
@@ -67,6 +90,8 @@ def _array(path: str, rate: float) -> Iterator[Samples]:
         )
     rows = values.reshape(len(values), -1)
     for number, start in enumerate(range(0, len(rows), STRETCH), 1):
-        yield Samples(
-            rows[start : start + STRETCH].astype(np.float32), rate, time.time(), time.monotonic(), number, number == 1
-        )
+        try:
+            stretch = real_values(rows[start : start + STRETCH], plan)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        yield Samples(stretch, plan.rate or 1.0, time.time(), time.monotonic(), number, number == 1)

@@ -24,7 +24,7 @@ from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.priority import give_up_priority
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.turns import Turn, Turns
-from edge_infer.errors import told
+from edge_infer.errors import ModelError, told
 from edge_infer.messages import ShadowStatus
 
 log = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ class Shadow:
     def _try(self, model: LoadedModel, work: _Work) -> None:
         begun = self._busy_since = time.monotonic()
         try:
-            findings = model.find(work.frame)
+            findings = _sound(model, work.frame)
         except Exception as error:  # noqa: BLE001 - whatever a plug-in throws, the next frame may be a better one
             traceback.clear_frames(error.__traceback__)  # a tensor that is held there would make the next invoke fail
             self._failed(told(error))
@@ -230,6 +230,17 @@ class Shadow:
         """Of its model."""
         assert self.plan.shadow is not None
         return self.plan.shadow.model.title
+
+
+def _sound(model: LoadedModel, frame: Captured) -> Findings:
+    """What the model finds in a frame; raises `ModelError` where not all of its output is finite.
+
+    A decoder leaves out what is not. So a broken model finds nothing, which agrees with a pipeline on an empty scene.
+    """
+    candidates, transform = model.look(frame)
+    if candidates.nonfinite:
+        raise ModelError("its output of a frame has values that are not finite")
+    return model.postprocess(candidates, transform, frame.monotonic)
 
 
 def same_but_shadow(one: PipelinePlan, other: PipelinePlan) -> bool:

@@ -30,7 +30,7 @@ from edge_infer.models.package import MANIFEST
 from edge_infer.models.request import TrustedKey
 from edge_infer.models.signature import LARGEST as LARGEST_SIGNATURE
 from edge_infer.models.signature import check_signed
-from edge_infer.models.versions import older
+from edge_infer.models.versions import is_preview, older
 
 PLACES: Final = (
     Path(__file__).parents[2] / "models" / "catalogue.yaml",
@@ -212,7 +212,10 @@ def _contradictions(offers: Mapping[str, Offer]) -> Iterator[tuple[str, str]]:
 
 
 def choose(offers: Mapping[str, Offer], wanted: str) -> Offer:
-    """The offer ``NAME@VERSION``, or the newest ``NAME``; raises `ConfigError` naming those that are there."""
+    """The offer ``NAME@VERSION``, or the newest ``NAME``; raises `ConfigError` naming those that are there.
+
+    A preview (``2.0.0-rc.1``) is the newest only where there is no release: whoever wants it names it.
+    """
     name = wanted.partition("@")[0]
     found = [offer for offer in offers.values() if offer.name == name]
     if not found:
@@ -221,6 +224,7 @@ def choose(offers: Mapping[str, Offer], wanted: str) -> Offer:
     fitting = [offer for offer in found if wanted in (offer.name, offer.title)]
     if not fitting:
         raise ConfigError(f"the catalogue has {', '.join(offer.title for offer in found)}, not {wanted}")
+    fitting = [offer for offer in fitting if not is_preview(offer.listed.version)] or fitting
     newest = fitting[0]
     for offer in fitting[1:]:
         newest = offer if older(newest.listed.version, offer.listed.version) else newest

@@ -61,6 +61,11 @@ def older(one: str, other: str) -> bool:
     return _rank(one) < _rank(other)
 
 
+def is_preview(version: str) -> bool:
+    """Whether it comes before a release: ``1.0.0-rc.1``, ``1.0rc1``."""
+    return any(kind == _PREVIEW for kind, _, _ in _rank(version))
+
+
 _PREVIEW, _END, _NUMBER = -1, 0, 1
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from edge_infer.codec import ABSENT
 from edge_infer.config.in_child import compile_in_child
 from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import Gives, MqttPlan, Plan
@@ -56,6 +57,7 @@ class Audit:
     walls: Mapping[str, str]
     silent: tuple[str, ...] = field(default=())
     unshown: tuple[str, ...] = field(default=())
+    why_silent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -87,8 +89,10 @@ def audit(config: Path, seconds: float, no_capture: str) -> Audit:
         recorder = stack.enter_context(Recorder())
         capture = None if no_capture else stack.enter_context(Capture(Broker("127.0.0.1", recorder.port)))
         watched = _watched(plan, canary, Path(folder) / "state", recorder.port)
-        walls, results = _run(watched, seconds, recorder, log.fileno())
-        return _judge(watched, seconds, canary, Path(folder), recorder, capture, no_capture, walls, results)
+        walls, results, troubles = _run(watched, seconds, recorder, log.fileno())
+        found = _judge(watched, seconds, canary, Path(folder), recorder, capture, no_capture, walls, results)
+        why = {name: troubles[name] for name in found.silent if name in troubles}
+        return replace(found, why_silent=why)
 
 
 def _judge(  # noqa: PLR0917 - the parts of one record
@@ -158,8 +162,10 @@ def _cascades(plan: Plan) -> tuple[str, ...]:
     return tuple(pipeline.name for pipeline in plan.pipelines if pipeline.source in within)
 
 
-def _run(plan: Plan, seconds: float, recorder: Recorder, log: int) -> tuple[dict[str, str], dict[str, list[int]]]:
-    """Lets the rooms work until every pipeline has had its time; what their walls are, and the sizes of results."""
+def _run(
+    plan: Plan, seconds: float, recorder: Recorder, log: int
+) -> tuple[dict[str, str], dict[str, list[int]], dict[str, str]]:
+    """Lets the rooms work until every pipeline has had its time; their walls, the sizes of results, and troubles."""
     topics = {f"{plan.mqtt.topic}/{pipeline.name}/result": pipeline.name for pipeline in plan.pipelines}
     wanted = {topic for topic, name in topics.items() if name not in _cascades(plan)}
     with locked(Path(plan.state_dir)), _standard_error(log):
@@ -174,14 +180,30 @@ def _run(plan: Plan, seconds: float, recorder: Recorder, log: int) -> tuple[dict
                 spoken = {topic for topic, _ in list(recorder.payloads)}
                 if not end and wanted <= spoken:
                     end = time.monotonic() + seconds
-            walls = house.walls()
+            walls, troubles = house.walls(), _troubles(plan, house)
         finally:
             house.close()
     sizes: dict[str, list[int]] = {name: [] for name in topics.values()}
     for topic, payload in recorder.payloads:
         if topic in topics:
             sizes[topics[topic]].append(len(payload))
-    return walls, sizes
+    return walls, sizes, troubles
+
+
+def _troubles(plan: Plan, house: House) -> dict[str, str]:
+    """What each pipeline, or else its source, or else any process last reported as wrong: the log is deleted."""
+    engine, trouble = house.heard.engine, house.heard.trouble
+    found: dict[str, str] = {}
+    for pipeline in plan.pipelines:
+        health = engine.pipelines.get(pipeline.name) if engine else None
+        source = engine.sources.get(pipeline.source) if engine else None
+        if health is not None and health.error is not ABSENT:
+            found[pipeline.name] = health.error
+        elif source is not None and source.error is not ABSENT:
+            found[pipeline.name] = f"source {pipeline.source} is {source.state}: {source.error}"
+        elif trouble is not None:
+            found[pipeline.name] = trouble.text
+    return found
 
 
 @contextmanager

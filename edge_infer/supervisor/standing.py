@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from edge_infer.codec import ABSENT, Absent
-from edge_infer.config.plan import ModelPlan, PipelinePlan
+from edge_infer.config.plan import ModelPlan, PipelinePlan, Plan
 from edge_infer.errors import shortened
 from edge_infer.messages import ModelStatus
 from edge_infer.models.serving import Record, Refusal
@@ -25,25 +25,38 @@ def standing(swap: Swap, report: EngineReport) -> dict[str, ModelStatus]:
     found = {}
     for name, model in {model.name: model for model in (*plan.models(), *wanted.models())}.items():
         serving = [each for each in plan.pipelines if each.model.name == name]
-        status = _status(swap, model, serving, report)
         asked = [each for each in wanted.pipelines if each.model.name == name]
+        status = _status(swap, model, serving or _of(plan, asked), report)
         shadow = compared(swap.record, asked, report, swap.waiting)
         found[name] = replace(status, delegate=delegated(serving, report), shadow=shadow)
     return found
+
+
+def _of(plan: Plan, asked: list[PipelinePlan]) -> list[PipelinePlan]:
+    """The plan's pipelines among those asked for: they run a model of another name where the one asked for is refused.
+
+    Without them the status of a model that was rolled back would claim that nothing serves, although it does.
+    """
+    names = {each.name for each in asked}
+    return [each for each in plan.pipelines if each.name in names]
 
 
 def _status(swap: Swap, wanted: ModelPlan, pipelines: list[PipelinePlan], report: EngineReport) -> ModelStatus:
     record = swap.record
     running = [report.running.get(each.name, Running(None)) for each in pipelines]
     target = pipelines[0].model if pipelines else None
-    serving = _serving(swap, target, running)
+    serving = _serving(swap, pipelines, running)
     version, sha = (serving.version, serving.sha256[:8]) if serving else (None, None)
     previous = _previous(record, pipelines, serving)
     refusal, trial = record.refusal(wanted), record.trials.get(wanted.name)
     why = shortened(next((quoted(each.why) for each in running if each.refused), ""))
     if refusal is not None and _going_back(refusal, target, serving) and not why:
-        state: Literal["probation", "staging"] = "probation" if serving is not None else "staging"
-        return ModelStatus(state, version, sha, ABSENT, previous, refusal.sha[:8])
+        watched = serving is not None and not _was_committed(record, pipelines, refusal)
+        state: Literal["probation", "staging"] = "probation" if watched else "staging"
+        following = (
+            refusal.sha if watched or target is None else target.sha256
+        )  # what is being loaded is the one before
+        return ModelStatus(state, version, sha, ABSENT, previous, following[:8])
     if refusal is not None:
         return ModelStatus(refusal.state, version, sha, refusal.reason, previous, refusal.sha[:8])
     if trial is not None and serving is not None and serving.identity == trial.which:
@@ -64,11 +77,20 @@ def _going_back(refusal: Refusal, target: ModelPlan | None, serving: ModelPlan |
     return refusal.state == "rolled_back" and target is not None and not refusal.about(target) and serving is not target
 
 
-def _serving(swap: Swap, target: ModelPlan | None, running: list[Running]) -> ModelPlan | None:
-    """The model that all pipelines of this name run: the one that is to run, or still the one before."""
+def _was_committed(record: Record, pipelines: list[PipelinePlan], refusal: Refusal) -> bool:
+    """Whether the refused model had a slot, which went to the model before in the same step: not one on probation."""
+    slots = (record.slots.get(each.name) for each in pipelines)
+    return any(slot is not None and slot.ts == refusal.ts for slot in slots)
+
+
+def _serving(swap: Swap, pipelines: list[PipelinePlan], running: list[Running]) -> ModelPlan | None:
+    """The model that serves in these pipelines: the one that is to run, of several the first, or still the one before.
+
+    The pipelines of a name have several models where each went back to its own.
+    """
     shas = {each.sha for each in running}
-    if target is not None and shas == {target.identity}:
-        return target
+    if pipelines and all(each.sha == one.model.identity for one, each in zip(pipelines, running, strict=True)):
+        return pipelines[0].model
     before = swap.before.models() if swap.before else ()
     return next((model for model in before if model.identity in shas), None)
 

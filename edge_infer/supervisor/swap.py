@@ -182,6 +182,7 @@ class Swap:
         if name not in self.record.refused:
             raise EdgeInferError(f"nothing of {name} was refused; edge-infer models history tells what happened")
         assert self.wanted is not None
+        self._running_as(name)  # of a shadow only, it would be forgiven and told of, and then the answer an error
         refused, now = dict(self.record.refused), timestamp(time.time())
         news = [Happened(now, name, "retry", each.sha, each.title, by) for each in refused.pop(name)]
         self._apply(replace(self.record, refused=refused).told(*news), self.wanted, by)

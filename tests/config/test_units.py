@@ -28,6 +28,12 @@ def test_what_is_no_duration_on_a_command_line(word: str) -> None:
         parse_seconds(word)
 
 
+@pytest.mark.parametrize("word", ["-1", "-0.5", "-5m"])
+def test_a_negative_duration_is_named_on_a_command_line(word: str) -> None:
+    with pytest.raises(ValueError, match=f"^{word} is negative; a duration is a number of seconds from 0 on"):
+        parse_seconds(word)
+
+
 @pytest.mark.parametrize(
     "written", ["", "s", "5", "5 m", "5min", "-5s", "5S", "1e3s", "\uff15s", "12:30", True, None, []]
 )

@@ -107,6 +107,18 @@ def test_an_array_is_read_in_parts(tmp_path: Path, dtype: str) -> None:
     assert np.concatenate([part.values for part in found])[:, 0].tolist() == [n % 1000 for n in range(70_000)]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "stored"),
+    [("uint8", [0, 128, 192]), ("int8", [-128, 0, 64]), ("int16", [-32768, 0, 16384]), ("int32", [-(2**31), 0, 2**30])],
+)
+def test_integers_of_sound_have_the_full_scale_of_their_type(tmp_path: Path, dtype: str, stored: list[int]) -> None:
+    path = tmp_path / "sound.npy"
+    np.save(path, np.array(stored, dtype))
+    for plan, wanted in ((SOUND, [-1.0, 0.0, 0.5]), (SignalPlan("spectrum", 100), stored)):
+        (found,) = read_recording(str(path), plan)
+        assert found.values[:, 0].tolist() == wanted
+
+
 def test_a_wav_file_has_its_own_rate(tmp_path: Path) -> None:
     path = tmp_path / "tone.wav"
     with wave.open(str(path), "wb") as file:

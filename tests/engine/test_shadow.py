@@ -59,6 +59,16 @@ class Hanging(BlazeFace):
         return super().__call__(tensors)
 
 
+class Wild(BlazeFace):
+    """It can be loaded and warmed, and not all of its numbers are finite from then on."""
+
+    calls = 0
+
+    def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
+        self.calls += 1
+        return replace(super().__call__(tensors), nonfinite=int(self.calls > 1))
+
+
 class Unbuilt(BlazeFace):
     """It cannot even be made."""
 
@@ -123,6 +133,15 @@ def test_one_that_fails_is_off_with_the_reason(decoder: type, errors: int) -> No
     shadow.close()
     assert "a fault of a plug-in" in str(status.reason)
     assert status.errors == errors
+
+
+def test_one_whose_numbers_are_not_finite_fails_and_agrees_with_nothing() -> None:
+    shadow = Shadow(plan(Wild))
+    shadow.start()
+    status = fed(shadow, state="off")
+    shadow.close()
+    assert "not finite" in str(status.reason)
+    assert (status.errors, status.frames, status.agreement) == (5, 0, None)
 
 
 def test_while_pipelines_take_every_turn_it_skips_its_frames_and_goes_on_afterwards() -> None:

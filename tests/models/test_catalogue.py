@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,25 @@ def test_one_is_chosen_by_name_and_version() -> None:
         choose(OFFERS, "movenet@2.0")
     with pytest.raises(ConfigError, match="the catalogue has no yolo; it has coco-ssd, deeplab"):
         choose(OFFERS, "yolo")
+
+
+@pytest.mark.parametrize(
+    ("versions", "newest"),
+    [
+        (("1.9.0", "1.10.0", "2.0.0-beta.2"), "1.10.0"),
+        (("1.9.0", "2.0rc1"), "1.9.0"),
+        (("2.0.0-beta.2", "2.0.0-beta.10"), "2.0.0-beta.10"),
+    ],
+)
+def test_a_preview_is_chosen_by_its_name_or_where_there_is_no_release(versions: tuple[str, ...], newest: str) -> None:
+    one = OFFERS["movenet"]
+    offers = {
+        f"some@{version}": replace(one, name="some", listed=one.listed.model_copy(update={"version": version}))
+        for version in versions
+    }
+    assert choose(offers, "some").listed.version == newest
+    for version in versions:
+        assert choose(offers, f"some@{version}").listed.version == version
 
 
 def test_a_catalogue_that_is_wrong_is_told_line_by_line(tmp_path: Path) -> None:

@@ -139,6 +139,19 @@ def test_words_and_sound_on_the_disk_fail_the_audit(tmp_path: Path, leak: str, h
     assert f"LEAK     the file state/kept: {how}" in output
 
 
+def test_a_pipeline_that_gives_nothing_is_named_with_the_reason(tmp_path: Path) -> None:
+    before = (
+        "import types\nimport edge_infer.privacy.audit as a\nimport edge_infer.privacy.stand_in as s\n"
+        "a.STARTING = 3.0\ns.sys = types.SimpleNamespace(executable='/nowhere/python')"
+    )
+    code, output = privacy(tmp_path, before=before)
+    assert code == 1, output
+    (line,) = (line for line in output.splitlines() if line.startswith("results "))
+    assert line.startswith("results    faces: 0: its silence shows nothing (source cam is starting: the command ")
+    assert "/nowhere/python" in line
+    assert output.splitlines()[-1] == "FAILED"
+
+
 def test_a_wrong_configuration_is_told_as_check_tells_it(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG.replace("fps: 10", "speed: 10"))

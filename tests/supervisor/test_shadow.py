@@ -109,6 +109,19 @@ def test_a_shadow_that_fails_is_off_and_the_pipeline_goes_on(
         assert "next  shadow off" in history
 
 
+def test_a_shadow_whose_output_is_not_finite_is_off(tmp_path: Path, broker_and_ears: tuple[Broker, Subscriber]) -> None:
+    broker, ears = broker_and_ears
+    with box(tmp_path, broker, "nan") as daemon:
+        daemon.wait_serving()
+        assert "not finite" in shadow(daemon, state="off")["reason"]
+        told = ears.wait(
+            f"{P}/model/light", lambda heard: heard.value.get("shadow", {}).get("hall", {}).get("state") == "off"
+        ).value
+        assert told["shadow"]["hall"]["reason"] == "an output has values that are not finite"
+        done = daemon.command("models", "promote", "next")
+        assert (done.returncode, "; it was off as a shadow: «" in done.stdout) == (0, True), done.stdout
+
+
 def test_a_death_of_the_engine_counts_against_the_shadow_and_can_be_forgiven(
     tmp_path: Path, broker_and_ears: tuple[Broker, Subscriber]
 ) -> None:

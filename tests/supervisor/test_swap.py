@@ -198,9 +198,17 @@ def test_three_deaths_take_back_a_committed_model(running: Swapping, old: Path, 
 def test_a_person_goes_back_and_forth(running: Swapping, old: Path, new: Path) -> None:
     running.edit(new)
     running.model(state="active", sha=short(new))
+    moment = time.monotonic()
     assert running.daemon.command("models", "rollback", "light").returncode == 0
     said = running.model(state="rolled_back", sha=short(old))
     assert "asked for by" in said["reason"]
+    topic = f"{P}/model/light"
+    running.subscriber.wait(topic, lambda heard: heard.at > moment and heard.value["state"] == "rolled_back")
+    told = [
+        (heard.value["state"], heard.value["candidate"]) for heard in running.subscriber.on(topic) if heard.at > moment
+    ]
+    assert told[-1] == ("rolled_back", short(new))
+    assert told[:-1] in ([], [("staging", short(old))])  # it is not on probation any more
     assert running.daemon.command("models", "retry", "light").returncode == 0
     running.model(state="active", sha=short(new))
     again = running.daemon.command("models", "retry", "light")
@@ -215,10 +223,22 @@ def test_a_pipeline_that_takes_another_model_goes_back_to_its_own(running: Swapp
     bad = write_model(tmp_path / "bad.tflite", "nan")
     text = running.text(old).replace("sources:", f"  other: {{file: {bad}}}\nsources:")
     running.daemon.config.write_text(text.replace("model: light", "model: other"))
-    running.model(name="other", state="rolled_back", sha=None, candidate=short(bad), deadline=30)
+    running.model(name="other", state="rolled_back", sha=short(old), candidate=short(bad), deadline=30)
     running.model(state="active", sha=short(old))
     running.result(short(old), time.monotonic())
-    running.subscriber.wait(f"{P}/model/other", lambda heard: heard.value["state"] == "rolled_back")
+    told = running.subscriber.wait(f"{P}/model/other", lambda heard: heard.value["state"] == "rolled_back").value
+    assert (told["version"], told["sha"]) == ("1.0.0", short(old))
+    waited = running.daemon.command("models", "wait", "other")
+    assert waited.returncode == 1
+    assert waited.stderr.rstrip().endswith(f"; 1.0.0 ({short(old)}) serves")
+    assert running.daemon.command("status", "--wait").returncode == 0
+    text = text.replace("publish: every", "publish: every, shadow: {model: other}")
+    running.daemon.config.write_text(text)
+    running.daemon.reload()
+    history = running.daemon.command("models", "history", "other").stdout
+    failed = running.daemon.command("models", "retry", "other")
+    assert (failed.returncode, failed.stderr) == (1, "edge-infer: no pipeline has a model 'other'\n")
+    assert running.daemon.command("models", "history", "other").stdout == history
 
 
 def test_a_pipeline_that_joins_a_model_leaves_the_others_what_they_can_go_back_to(

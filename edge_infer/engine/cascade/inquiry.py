@@ -101,7 +101,8 @@ class Inquiry(Follow):
             at, area = self._asked[number]
             since, larger = now.moment - at, each.area / area - 1 if area else 0.0
             if 0 <= since < crops.again and larger < crops.grown:
-                text = f"not looked at again: that was {since:.1f} s ago, and it has grown by {larger:.0%}; "
+                change = "grown" if larger >= 0.0 else "shrunk"
+                text = f"not looked at again: that was {since:.1f} s ago, and it has {change} by {abs(larger):.0%}; "
                 return "again", f"{text}crops.again is {crops.again:g} s, crops.grown {crops.grown:.0%}"
         if chosen >= crops.most:
             return "most", f"not looked at: {crops.most} others of the frame came first (crops.most)"

@@ -54,6 +54,14 @@ def test_an_object_is_asked_about_again_after_a_time_or_when_it_has_grown() -> N
     assert asked(one, shown(seen(1, side=50.0), at=3.2, present={1})) == [1]
 
 
+def test_an_object_that_is_smaller_has_shrunk() -> None:
+    one = inquiry(child())
+    assert asked(one, shown(seen(1), present={1})) == [1]
+    assert asked(one, shown(seen(1, side=36.0), at=1.0, present={1})) == []
+    (said,) = (each.sentence() for each in one.decisions.between(-1.0))
+    assert "and it has shrunk by 19%; crops.again is" in said
+
+
 def test_every_frame_is_asked_about_where_that_is_wanted_or_nobody_is_followed() -> None:
     always, unknown = inquiry(child(again=0.0)), inquiry(child())
     for at in (0.0, 0.1, 0.2):
