@@ -8,12 +8,12 @@ The messages begin with the monotonic time just before they are published, and a
 import json
 import sys
 import time
-from dataclasses import replace
 
 import paho.mqtt.client as mqtt
 
 from edge_infer.bench.frames import make_frames
 from edge_infer.bench.runs import Bare
+from edge_infer.codec import replace
 from edge_infer.config.plan import InputPlan, PipelinePlan
 from edge_infer.engine.model import LoadedModel
 from edge_infer.models.probe import probe

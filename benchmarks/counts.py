@@ -17,7 +17,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -26,6 +26,7 @@ from rows import KEYWORDS, WAKE
 
 from edge_infer.bench.frames import Memory, make_frames, memory_plan
 from edge_infer.channel import MAX_RESULT_BYTES, Channel
+from edge_infer.codec import replace
 from edge_infer.config.plan import InputPlan, PipelinePlan, Publish
 from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.outlet import Outlet

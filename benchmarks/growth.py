@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import count as numbers
 from itertools import cycle
 from pathlib import Path
@@ -27,6 +26,7 @@ from counts import ROOT, Counter
 from edge_infer.bench.frames import Memory, make_frames, memory_plan
 from edge_infer.boot import new_boot, uptime
 from edge_infer.channel import MAX_RESULT_BYTES, Channel
+from edge_infer.codec import replace
 from edge_infer.config.plan import EventsPlan, InputPlan, MqttPlan, OutboxPlan, PipelinePlan, Plan, TrackPlan
 from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Frame
@@ -54,7 +54,7 @@ from edge_infer.publisher.stored import StoredOutbox
 from edge_infer.readers.orient import Orientation
 from edge_infer.readers.slots import TO_READER, SlotWriter
 from edge_infer.readers.sources import Picture
-from edge_infer.rooms import Acked, Handover, StateUpdate
+from edge_infer.rooms import Acked, Handover, StateUpdate, handover
 
 MODEL: Final = ROOT / "models" / "face-detect" / "1.0.0"
 SIZES: Final = ((320, 240), (640, 480), (1280, 720), (1920, 1080), (3840, 2160))
@@ -313,7 +313,7 @@ def _handover(plan: PipelinePlan, seq: int) -> Handover:
     result = Result(
         1, "2026-11-25T08:45:12.345Z", BOOT, seq, model.title, model.sha256[:8], "detection", 12.3, objects=()
     )
-    return Handover(plan.name, result, uptime())
+    return handover(plan.name, result, uptime())
 
 
 BOOT: Final = new_boot()

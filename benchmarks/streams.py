@@ -19,7 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -31,6 +31,7 @@ from edge_infer.bench.runs import START, Whole, frames_for, listen
 from edge_infer.bench.taker import taker
 from edge_infer.boot import uptime
 from edge_infer.channel import Channel
+from edge_infer.codec import replace
 from edge_infer.config.plan import InputPlan, PipelinePlan
 from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Captured

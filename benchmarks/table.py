@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -27,6 +27,7 @@ from rows import ROWS, Row
 from edge_infer.bench.measure import NOISY, Spread, machine
 from edge_infer.bench.runs import Bare, Whole, frames_for
 from edge_infer.bench.taker import taker
+from edge_infer.codec import replace
 from edge_infer.config.plan import InputPlan, PipelinePlan
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.interpreter import backend_name

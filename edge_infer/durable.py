@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps
 from edge_infer.errors import StartError
 
 UNFINISHED: Final = ".incoming-"
@@ -25,7 +25,7 @@ def write_durably(path: Path, data: bytes, mode: int = 0o640) -> None:
 def keep_record(path: Path, record: object) -> None:
     """The same with a record as JSON; raises `StartError` where that cannot be written."""
     try:
-        write_durably(path, dumps(encode(record)))
+        write_durably(path, dumps(record))
     except OSError as error:
         raise StartError(f"cannot write {path}: {error.strerror or error}") from error
 

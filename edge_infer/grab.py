@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer import memfd
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode_json
 from edge_infer.durable import write_durably
 from edge_infer.errors import ConfigError, EdgeInferError, InputError, StartError, WireError
 from edge_infer.own_module import own_module
@@ -63,7 +63,7 @@ def _taken(config: Path, source: str, suffix: str, given: bytes | None, *, grid:
     )  # fmt: skip
     head, _, data = done.stdout.partition(b"\n")
     try:
-        taken = decode(Taken, loads(head))
+        taken = decode_json(Taken, head)
     except WireError as error:
         raise EdgeInferError(f"source {source}: the process that opens it ended with {done.returncode}") from error
     if taken.error:

@@ -7,11 +7,10 @@ Schema. Coordinates are fractions of the source frame, x to the right, y down. P
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Annotated, Any, Final, Literal
 
-from edge_infer.codec import ABSENT, Absent, Decimals, Range, Size, Text
+from edge_infer.codec import ABSENT, Absent, Record, at_least, at_most, between, check_decimals, matching, replace
 from edge_infer.errors import LONGEST_SENTENCE
 
 NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
@@ -21,23 +20,23 @@ RESERVED_NAMES: Final = frozenset({"status", "info", "config", "model", "health"
 RESERVED_MODEL_NAMES: Final = frozenset({"result", "event", "state"})
 """Names that a model may not have: ``P/model/NAME`` would be taken for a topic of a pipeline ``model``."""
 
-Name = Annotated[str, Text(NAME_PATTERN, 64)]
-Timestamp = Annotated[str, Text(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", 24)]
-Boot = Annotated[str, Text(r"[0-9a-f]{6,32}", 32)]
-ShortSha = Annotated[str, Text(r"[0-9a-f]{8}", 8)]
-Digest = Annotated[str, Text(r"[0-9a-f]{64}", 64)]
-Label = Annotated[str, Text(most=128)]
-Title = Annotated[str, Text(most=160)]
-Sentence = Annotated[str, Text(most=LONGEST_SENTENCE)]
-Score = Annotated[float, Range(0, 1), Decimals(3)]
-Fraction = Annotated[float, Range(0, 1), Decimals(4)]
-Rate = Annotated[float, Range(0), Decimals(2)]
-Milliseconds = Annotated[float, Range(0), Decimals(1)]
-Gain = Annotated[float, Range(0, 1000), Decimals(1)]
+Name = Annotated[str, matching(NAME_PATTERN, 64)]
+Timestamp = Annotated[str, matching(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z", 24)]
+Boot = Annotated[str, matching(r"[0-9a-f]{6,32}", 32)]
+ShortSha = Annotated[str, matching(r"[0-9a-f]{8}", 8)]
+Digest = Annotated[str, matching(r"[0-9a-f]{64}", 64)]
+Label = Annotated[str, at_most(128)]
+Title = Annotated[str, at_most(160)]
+Sentence = Annotated[str, at_most(LONGEST_SENTENCE)]
+Score = Annotated[float, between(0, 1)]
+Fraction = Annotated[float, between(0, 1)]
+Rate = Annotated[float, at_least(0)]
+Milliseconds = Annotated[float, at_least(0)]
+Gain = Annotated[float, between(0, 1000)]
 MOST: Final = 2**53
 """What every reader of JSON counts up to."""
-Count = Annotated[int, Range(0, MOST)]
-Number = Annotated[int, Range(1, MOST)]
+Count = Annotated[int, between(0, MOST)]
+Number = Annotated[int, between(1, MOST)]
 FractionBox = tuple[Fraction, Fraction, Fraction, Fraction]
 Task = Literal["classification", "detection", "pose", "segmentation", "anomaly", "regression"]
 Reason = Literal[
@@ -62,16 +61,18 @@ def timestamp(wall: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredLabel:
+class ScoredLabel(Record, frozen=True):
     """One class of a classification."""
 
     label: Label
     score: Score
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(3, self.score)
 
-@dataclass(frozen=True, slots=True)
-class DetectedObject:
+
+class DetectedObject(Record, frozen=True):
     """One object: its label, score and box ``[xmin, ymin, xmax, ymax]``; ``share`` of the box that it fills.
 
     ``id`` is the same from frame to frame where objects are followed; it is never used again in this boot. ``parent``
@@ -85,9 +86,13 @@ class DetectedObject:
     id: Number | Absent = ABSENT
     parent: Number | Absent = ABSENT
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(3, self.score)
+        check_decimals(4, *self.box, self.share)
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+
+class Parent(Record, frozen=True):
     """The object that a result is about, as the pipeline that found it tells of it.
 
     ``seq`` is the number of that pipeline's result of the same frame and boot, where it published one; ``id`` is that
@@ -101,40 +106,58 @@ class Parent:
     id: Number | Absent = ABSENT
     seq: Number | Absent = ABSENT
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(3, self.score)
+        check_decimals(4, *self.box)
 
-@dataclass(frozen=True, slots=True)
-class Pose:
+
+class Pose(Record, frozen=True):
     """One body: keypoints ``[x, y, score]`` in the order of the manifest."""
 
     score: Score
-    points: Annotated[tuple[tuple[Fraction, Fraction, Score], ...], Size(256)]
+    points: Annotated[tuple[tuple[Fraction, Fraction, Score], ...], at_most(256)]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(3, self.score, *(score for _, _, score in self.points))
+        check_decimals(4, *(place for point in self.points for place in point[:2]))
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Record, frozen=True):
     """A label and the share of the frame that it fills."""
 
     label: Label
     share: Fraction
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(4, self.share)
 
-@dataclass(frozen=True, slots=True)
-class Anomaly:
+
+class Anomaly(Record, frozen=True):
     """How far a frame is from what is normal, and from where on that counts."""
 
-    score: Annotated[float, Range(0), Decimals(3)]
-    threshold: Annotated[float, Range(0), Decimals(3)]
+    score: Annotated[float, at_least(0)]
+    threshold: Annotated[float, at_least(0)]
     state: Literal["normal", "anomalous"]
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(3, self.score, self.threshold)
 
-@dataclass(frozen=True, slots=True)
-class Value:
+
+class Value(Record, frozen=True):
     """A measured value; null, and marked, when the model said what cannot be."""
 
     name: Label
-    value: Annotated[float, Decimals(6)] | None
-    unit: Annotated[str, Text(most=32)]
+    value: float | None
+    unit: Annotated[str, at_most(32)]
     implausible: Literal[True] | Absent = ABSENT
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(6, self.value)
 
 
 def _declared(values: tuple[Value, ...] | Absent | None) -> list[str]:
@@ -151,8 +174,7 @@ _OUTCOMES: Final[Mapping[Task, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Record, frozen=True):
     """What one frame became. The key is (device, pipeline, boot, seq): gaps and duplicates show.
 
     ``still``: nothing moved in it, so it was not looked at, and this is what was found last.
@@ -165,13 +187,13 @@ class Result:
     model: Title
     sha: ShortSha
     task: Task
-    ms: Annotated[float, Range(0, 1e9), Decimals(1)] | Absent = ABSENT
-    classes: Annotated[tuple[ScoredLabel, ...], Size(100)] | Absent = ABSENT
-    objects: Annotated[tuple[DetectedObject, ...], Size(1000)] | Absent = ABSENT
-    poses: Annotated[tuple[Pose, ...], Size(100)] | Absent = ABSENT
-    segments: Annotated[tuple[Segment, ...], Size(256)] | Absent = ABSENT
+    ms: Annotated[float, between(0, 1e9)] | Absent = ABSENT
+    classes: Annotated[tuple[ScoredLabel, ...], at_most(100)] | Absent = ABSENT
+    objects: Annotated[tuple[DetectedObject, ...], at_most(1000)] | Absent = ABSENT
+    poses: Annotated[tuple[Pose, ...], at_most(100)] | Absent = ABSENT
+    segments: Annotated[tuple[Segment, ...], at_most(256)] | Absent = ABSENT
     anomaly: Anomaly | Absent = ABSENT
-    values: Annotated[tuple[Value, ...], Size(100)] | Absent = ABSENT
+    values: Annotated[tuple[Value, ...], at_most(100)] | Absent = ABSENT
     parent: Parent | Absent = ABSENT
     more: Number | Absent = ABSENT
     clock: Literal["unsynced"] | Absent = ABSENT
@@ -179,7 +201,8 @@ class Result:
     still: Literal[True] | Absent = ABSENT
 
     def __post_init__(self) -> None:
-        """Raises ValueError unless the record carries the outcome of its task and no other."""
+        """Raise ValueError unless the record carries the outcome of its task and no other."""
+        check_decimals(1, self.ms)
         carried = (self.classes, self.objects, self.poses, self.segments, self.anomaly, self.values)
         others = carried.count(ABSENT)
         if others != len(carried) - 1 or getattr(self, _OUTCOMES[self.task]) is ABSENT:
@@ -201,16 +224,14 @@ class Result:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class LineCounts:
+class LineCounts(Record, frozen=True):
     """How many crossed a line, by the side they went to, looking along it."""
 
     left: Count
     right: Count
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Record, frozen=True):
     """What a cascade knows of one object: its ``label`` and ``id`` in the pipeline that found it, and the outcome.
 
     Of the outcomes there is the one that a state of the task has; a class of null: none reached the threshold.
@@ -219,9 +240,9 @@ class Answer:
     label: Label
     id: Number | Absent = ABSENT
     class_: Label | Absent | None = ABSENT
-    counts: Annotated[Mapping[Label, Count], Size(1000)] | Absent = ABSENT
+    counts: Annotated[Mapping[Label, Count], at_most(1000)] | Absent = ABSENT
     anomaly: Anomaly | Absent = ABSENT
-    values: Annotated[tuple[Value, ...], Size(100)] | Absent = ABSENT
+    values: Annotated[tuple[Value, ...], at_most(100)] | Absent = ABSENT
 
     def words(self) -> list[str]:
         """Every text in the outcome."""
@@ -229,8 +250,7 @@ class Answer:
         return chosen + list(self.counts or ()) + _declared(self.values)
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Record, frozen=True):
     """What holds now, by labels and counts; null, with a reason, while nothing is known.
 
     ``since`` is when it began: counts and zones, the class, the reason. ``ids`` are those of the objects that are
@@ -245,14 +265,14 @@ class State:
     model: Title
     sha: ShortSha
     since: Timestamp | Absent = ABSENT
-    counts: Annotated[Mapping[Label, Count], Size(1000)] | Absent | None = ABSENT
-    ids: Annotated[Mapping[Label, Annotated[tuple[Number, ...], Size(1000)]], Size(1000)] | Absent = ABSENT
+    counts: Annotated[Mapping[Label, Count], at_most(1000)] | Absent | None = ABSENT
+    ids: Annotated[Mapping[Label, Annotated[tuple[Number, ...], at_most(1000)]], at_most(1000)] | Absent = ABSENT
     class_: Label | Absent | None = ABSENT
     anomaly: Anomaly | Absent | None = ABSENT
-    values: Annotated[tuple[Value, ...], Size(100)] | Absent | None = ABSENT
-    zones: Annotated[Mapping[Name, Annotated[Mapping[Label, Count], Size(1000)]], Size(100)] | Absent = ABSENT
-    lines: Annotated[Mapping[Name, LineCounts], Size(100)] | Absent = ABSENT
-    answers: Annotated[tuple[Answer, ...], Size(100)] | Absent = ABSENT
+    values: Annotated[tuple[Value, ...], at_most(100)] | Absent | None = ABSENT
+    zones: Annotated[Mapping[Name, Annotated[Mapping[Label, Count], at_most(1000)]], at_most(100)] | Absent = ABSENT
+    lines: Annotated[Mapping[Name, LineCounts], at_most(100)] | Absent = ABSENT
+    answers: Annotated[tuple[Answer, ...], at_most(100)] | Absent = ABSENT
     reason: Reason | Absent = ABSENT
     more: Number | Absent = ABSENT
     clock: Literal["unsynced"] | Absent = ABSENT
@@ -297,8 +317,7 @@ CASCADE_KEYS: Final[Mapping[Task, str]] = {**STATE_KEYS, "classification": "coun
 """The same in a cascade, where there may be several classes at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Record, frozen=True):
     """Something that began, changed or ended.
 
     ``appear`` is ended by a ``leave`` of the same ``id``, ``enter`` by an ``exit`` of the same ``id`` and ``zone``,
@@ -316,7 +335,7 @@ class Event:
     zone: Name | Absent = ABSENT
     line: Name | Absent = ABSENT
     direction: Literal["left", "right"] | Absent = ABSENT
-    score: Annotated[float, Range(0, 1e9)] | Absent = ABSENT
+    score: Annotated[float, between(0, 1e9)] | Absent = ABSENT
     box: FractionBox | Absent = ABSENT
     since: Timestamp | Absent = ABSENT
     reason: Reason | Absent = ABSENT
@@ -328,26 +347,31 @@ class Event:
         return [name for name in (self.zone, self.line) if name is not ABSENT]
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(Record, frozen=True):
     """Milliseconds from capture to outcome over the last health interval."""
 
     p50: Milliseconds
     p95: Milliseconds
     p99: Milliseconds
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(1, self.p50, self.p95, self.p99)
 
-@dataclass(frozen=True, slots=True)
-class MotionHealth:
+
+class MotionHealth(Record, frozen=True):
     """What a pipeline with ``motion`` has left out since the boot: frames in which nothing moved (``still``), and the
     share of inferences that were ``saved``, tiles counted each."""
 
     still: Count
     saved: Fraction
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(4, self.saved)
 
-@dataclass(frozen=True, slots=True)
-class PipelineHealth:
+
+class PipelineHealth(Record, frozen=True):
     """How one pipeline did since the last health message; ``dropped`` and ``produced`` count from the boot.
 
     ``held_back`` counts the events that the limits of the pipeline did not let through, ``faults`` frames that could
@@ -363,9 +387,12 @@ class PipelineHealth:
     faults: Count | Absent = ABSENT
     motion: MotionHealth | Absent = ABSENT
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(2, self.fps)
 
-@dataclass(frozen=True, slots=True)
-class SourceHealth:
+
+class SourceHealth(Record, frozen=True):
     """How one source does; ``fps`` is what it hands on, which is not more than its pipelines look at.
 
     ``faults`` are readings that were left out: broken, cut off, or overrun. ``rate`` is how many samples of a signal
@@ -378,29 +405,30 @@ class SourceHealth:
     faults: Count | Absent = ABSENT
     rate: Rate | Absent = ABSENT
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(2, self.fps, self.rate)
 
-@dataclass(frozen=True, slots=True)
-class OutboxHealth:
+
+class OutboxHealth(Record, frozen=True):
     """The account of delivery: ``produced`` = ``delivered`` + ``pending`` + all that is ``lost``, which is counted by
     reason; ``degraded`` is true while nothing can be kept on disk."""
 
     pending: Count
     bytes: Count
     delivered: Count
-    lost: Annotated[Mapping[Name, Count], Size(32)]
+    lost: Annotated[Mapping[Name, Count], at_most(32)]
     degraded: bool
     produced: Count = 0
 
 
-@dataclass(frozen=True, slots=True)
-class EgressHealth:
+class EgressHealth(Record, frozen=True):
     """Messages that the publisher refused because they did not fit the closed schema."""
 
     rejected: Count
 
 
-@dataclass(frozen=True, slots=True)
-class BoardHealth:
+class BoardHealth(Record, frozen=True):
     """CPU load 0..1, memory in use 0..1, degrees Celsius, firmware throttling; null where the board does not tell."""
 
     cpu: Fraction | None
@@ -408,28 +436,34 @@ class BoardHealth:
     temperature: float | None
     throttled: bool | None
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(4, self.cpu, self.memory)
+
 
 GovernorReason = Literal["temperature", "throttled", "voltage", "battery", "load"]
 """Why frame rates are lowered; ``throttled`` and ``voltage`` are what the firmware or the kernel says of now."""
 
 
-@dataclass(frozen=True, slots=True)
-class GovernorHealth:
+class GovernorHealth(Record, frozen=True):
     """Pipelines that are slowed down for the board's sake, to so many frames a second at most, and why the last was."""
 
-    limits: Annotated[Mapping[Name, Rate], Size(256)]
+    limits: Annotated[Mapping[Name, Rate], at_most(256)]
     reason: GovernorReason | Absent = ABSENT
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(2, *self.limits.values())
 
-@dataclass(frozen=True, slots=True)
-class Health:
+
+class Health(Record, frozen=True):
     """How the device does, every 30 s."""
 
     v: Literal[1]
     ts: Timestamp
     boot: Boot
-    pipelines: Annotated[Mapping[Name, PipelineHealth], Size(256)]
-    sources: Annotated[Mapping[Name, SourceHealth], Size(256)]
+    pipelines: Annotated[Mapping[Name, PipelineHealth], at_most(256)]
+    sources: Annotated[Mapping[Name, SourceHealth], at_most(256)]
     outbox: OutboxHealth
     egress: EgressHealth
     board: BoardHealth
@@ -439,8 +473,7 @@ class Health:
     """Pipelines and sources that found no room."""
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineInfo:
+class PipelineInfo(Record, frozen=True):
     """Which source and model a pipeline joins, and the digest of the file."""
 
     source: Name
@@ -448,8 +481,7 @@ class PipelineInfo:
     sha: ShortSha
 
 
-@dataclass(frozen=True, slots=True)
-class Info:
+class Info(Record, frozen=True):
     """What runs here: versions, board, configuration digest, sandbox self-test, pipelines and their models.
 
     ``fast_path`` is how many times as fast the runtime runs a model with its fast path, measured since the start; it
@@ -459,28 +491,30 @@ class Info:
     v: Literal[1]
     ts: Timestamp
     boot: Boot
-    versions: Annotated[Mapping[Annotated[str, Text(most=64)], Annotated[str, Text(most=128)]], Size(32)]
+    versions: Annotated[Mapping[Annotated[str, at_most(64)], Annotated[str, at_most(128)]], at_most(32)]
     board: Sentence
     config: Digest
-    sandbox: Annotated[Mapping[Annotated[str, Text(most=64)], Sentence], Size(64)]
-    pipelines: Annotated[Mapping[Name, PipelineInfo], Size(256)]
+    sandbox: Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)]
+    pipelines: Annotated[Mapping[Name, PipelineInfo], at_most(256)]
     more: Number | Absent = ABSENT
     """Pipelines that found no room."""
     fast_path: Gain | Absent = ABSENT
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(1, self.fast_path)
 
-@dataclass(frozen=True, slots=True)
-class ConfigStatus:
+
+class ConfigStatus(Record, frozen=True):
     """Whether the last configuration that was read is in force; ``digest`` is of that file, whatever became of it."""
 
     state: Literal["applied", "rejected"]
     digest: Digest
     ts: Timestamp
-    errors: Annotated[tuple[Sentence, ...], Size(100)] = ()
+    errors: Annotated[tuple[Sentence, ...], at_most(100)] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowStatus:
+class ShadowStatus(Record, frozen=True):
     """How a second model does on a share of the frames of a pipeline; of what it finds this is all that is told.
 
     Over ``frames`` since it began: ``agreement`` is the share of them with the same outcome (counts by label, class,
@@ -497,32 +531,39 @@ class ShadowStatus:
     errors: Count = 0
     agreement: Fraction | None = None
     matched: Fraction | Absent = ABSENT
-    difference: Annotated[float, Range(0), Decimals(4)] | Absent = ABSENT
-    latency: Annotated[float, Range(0), Decimals(2)] | Absent = ABSENT
+    difference: Annotated[float, at_least(0)] | Absent = ABSENT
+    latency: Annotated[float, at_least(0)] | Absent = ABSENT
     reason: Sentence | Absent = ABSENT
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(4, self.agreement, self.matched, self.difference)
+        check_decimals(2, self.latency)
 
-@dataclass(frozen=True, slots=True)
-class DelegateStatus:
+
+class DelegateStatus(Record, frozen=True):
     """The library that runs a model, and the share of the operators that it takes; with a reason the processor does."""
 
-    library: Annotated[str, Text(most=255)]
+    library: Annotated[str, at_most(255)]
     share: Fraction
     reason: Sentence | Absent = ABSENT
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(4, self.share)
 
-@dataclass(frozen=True, slots=True)
-class ModelStatus:
+
+class ModelStatus(Record, frozen=True):
     """Which file serves under the name of a configured model; ``delegate`` and ``shadow`` are by pipeline."""
 
     state: ModelState
-    version: Annotated[str, Text(most=64)] | None
+    version: Annotated[str, at_most(64)] | None
     sha: ShortSha | None
     reason: Sentence | Absent = ABSENT
     previous: ShortSha | Absent = ABSENT
     candidate: ShortSha | Absent = ABSENT
-    delegate: Annotated[Mapping[Name, DelegateStatus], Size(256)] | Absent = ABSENT
-    shadow: Annotated[Mapping[Name, ShadowStatus], Size(256)] | Absent = ABSENT
+    delegate: Annotated[Mapping[Name, DelegateStatus], at_most(256)] | Absent = ABSENT
+    shadow: Annotated[Mapping[Name, ShadowStatus], at_most(256)] | Absent = ABSENT
 
 
 PAYLOADS: Final[Mapping[str, type]] = {

@@ -11,11 +11,10 @@ import logging
 import os
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-from edge_infer.codec import Text, dumps, encode
+from edge_infer.codec import Record, at_most, dumps
 from edge_infer.config.in_child import compile_in_child
 from edge_infer.config.places import hinted
 from edge_infer.config.plan import Polygon, SourcePlan
@@ -33,11 +32,10 @@ TRIES: Final = 3
 LINES: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(Record, frozen=True):
     """``error`` is why there is no picture, ``code`` the exit code that goes with it."""
 
-    error: Annotated[str, Text(most=1 << 16)] = ""
+    error: Annotated[str, at_most(1 << 16)] = ""
     code: int = 0
 
 
@@ -66,9 +64,9 @@ def main() -> int:
 
         data = cv2.imencode(args.suffix, pixels)[1].tobytes()
     except EdgeInferError as error:
-        answers.write(dumps(encode(Taken(str(error)[: 1 << 14], error.exit_code))) + b"\n")
+        answers.write(dumps(Taken(str(error)[: 1 << 14], error.exit_code)) + b"\n")
     else:
-        answers.write(dumps(encode(Taken())) + b"\n" + data)
+        answers.write(dumps(Taken()) + b"\n" + data)
     answers.close()
     return 0
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import InputPlan, ModelPlan, PipelinePlan, Scaling
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.engine.model import LoadedModel

@@ -8,14 +8,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
 
-from edge_infer.codec import JsonValue
+from edge_infer.codec import JsonValue, replace
 from edge_infer.config.plan import EventsPlan, MotionPlan, PipelinePlan, SourcePlan, TrackPlan
 from edge_infer.engine.analyse.followed import Followed
 from edge_infer.engine.difference import difference, told

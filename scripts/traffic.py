@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps, replace
 from edge_infer.config.compile import compile_config
 from edge_infer.config.plan import PipelinePlan, Plan
 from edge_infer.config.recording import recorded
@@ -40,5 +39,5 @@ def traffic(plan: Plan, pipeline: PipelinePlan) -> Counter[str]:
         last = replayed.frame.wall
         for said in replayed.said:
             if getattr(said, "reason", None) != ended:
-                sizes[KINDS[type(said)]] += len(dumps(encode(said)))
+                sizes[KINDS[type(said)]] += len(dumps(said))
     return Counter({kind: round(size * 60 / last) for kind, size in sizes.items()})

@@ -6,11 +6,12 @@ import bisect
 import itertools
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from scenes import LINE, SIZE, ZONE, Actor, Due, Scene, Shot, shoot
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import DecoderPlan, EventsPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, TrackPlan
 from edge_infer.engine.analyse.events import Happening
 from edge_infer.engine.analyse.follow import Follow
@@ -53,7 +54,7 @@ def pipeline(**settings: object) -> PipelinePlan:
     )  # fmt: skip
     events = EventsPlan(most=6000.0)
     plan = PipelinePlan("door", "cam", model, 0.5, track=TrackPlan(), zones=(ZONE,), lines=(LINE,), events=events)
-    return replace(plan, **settings)  # type: ignore[arg-type]
+    return replace(plan, **settings)
 
 
 def judge(scene: Scene, fps: float, seed: int, plan: PipelinePlan, dropped: float = 0.2) -> Account:

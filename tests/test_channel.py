@@ -8,7 +8,6 @@ import socket
 import threading
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,25 +23,22 @@ from edge_infer.channel import (
     ChannelClosedError,
     pack,
 )
-from edge_infer.codec import FREE_MEMORY, MAX_MEMORY_FACTOR, JsonValue
+from edge_infer.codec import FREE_MEMORY, MAX_MEMORY_FACTOR, JsonValue, Record
 from edge_infer.errors import WireError
 from edge_infer.messages import MOST, Latency, PipelineHealth, SourceHealth
 from edge_infer.rooms import EngineReport, Running, Tally, WhyAnswer
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Record, frozen=True):
     number: int
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Loose:
+class Loose(Record, frozen=True):
     value: JsonValue
 
 
-@dataclass(frozen=True, slots=True)
-class Other:
+class Other(Record, frozen=True):
     pass
 
 
@@ -101,12 +97,11 @@ def test_both_directions_are_apart(ends: Ends) -> None:
 
 
 def test_a_long_record_is_split_and_put_together(ends: Ends) -> None:
-    @dataclass(frozen=True, slots=True)
-    class Long:
+    class Long(Record, frozen=True):
         numbers: tuple[int, ...]
 
     one, two, _ = ends
-    two._accepts["Long"] = Long
+    two._accepts[b"Long"] = Long
     long = Long(tuple(range(100_000)))
     sent = one.send(long)
     received = two.receive()
@@ -276,7 +271,7 @@ def test_a_packet_that_no_sender_writes_is_refused_and_the_channel_goes_on(
         packets = packets[1:]
     with pytest.raises(WireError, match=r"bytes|not begun"):
         hear(raw, two, *packets)
-    two._accepts = {"Word": Word}
+    two._accepts = {b"Word": Word}
     one.send(Word(1))
     assert two.receive() == Word(1)
 
@@ -304,7 +299,7 @@ def test_one_call_reads_so_many_packets_and_the_next_goes_on(ends: Ends) -> None
     """A peer that writes as fast as it is read: the call comes back all the same, and the record is lost to nobody."""
     one, two, _ = ends
     word = Loose("x" * (3 * MAX_PACKETS) * PACKET)
-    two._accepts = {"Loose": Loose}
+    two._accepts = {b"Loose": Loose}
     writing = threading.Thread(target=lambda: one.send(word) and [one.flush() for _ in iter(lambda: one.unsent, False)])
     reads: list[int] = []
     read = two._read
@@ -350,7 +345,7 @@ HARMLESS = {"labels", "commas in a string", "quoted quotes and commas", "an esca
 @pytest.mark.parametrize("size", [1_900_000, 7_000_000])
 def test_what_a_record_takes_in_memory_is_bounded_whatever_it_is_made_of(ends: Ends, shape: str, size: int) -> None:
     one, two, _ = ends
-    two._accepts = {"Loose": Loose}
+    two._accepts = {b"Loose": Loose}
     data = f'{{"Loose":{{"value":{SHAPES[shape](size)}}}}}'.encode()
     assert one.send_packed(data)
     gc.collect()

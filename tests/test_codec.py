@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -12,30 +11,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from edge_infer.codec import ABSENT, Absent, JsonValue, Range, Size, Text, decode, dumps, encode, loads, schema
+from edge_infer.codec import (
+    ABSENT,
+    Absent,
+    JsonValue,
+    Record,
+    ShortText,
+    at_most,
+    between,
+    decode,
+    dumps,
+    encode,
+    loads,
+    matching,
+    schema,
+)
 from edge_infer.errors import WireError
 from edge_infer.messages import PAYLOADS
 
 
-@dataclass(frozen=True, slots=True)
-class Inner:
+class Inner(Record, frozen=True):
     """A record within a record."""
 
-    word: Annotated[str, Text(r"[a-z]+", 5)]
-    share: Annotated[float, Range(0, 1)] = 0.5
+    word: Annotated[str, matching(r"[a-z]+", 5)]
+    share: Annotated[float, between(0, 1)] = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Outer:
+class Outer(Record, frozen=True):
     """One of everything."""
 
-    number: Annotated[int, Range(1, 10)]
+    number: Annotated[int, between(1, 10)]
     flag: bool
     mode: Literal["a", "b", 1]
     pair: tuple[float, float]
-    many: Annotated[tuple[Inner, ...], Size(2)]
-    named: Annotated[Mapping[Annotated[str, Text(r"[a-z]", 1)], int], Size(2)]
-    class_: str | Absent = ABSENT
+    many: Annotated[tuple[Inner, ...], at_most(2)]
+    named: Annotated[Mapping[Annotated[str, matching(r"[a-z]", 1)], int], at_most(2)]
+    class_: ShortText | Absent = ABSENT
     maybe: int | None = None
     either: Inner | Literal["none"] | None = None
     anything: JsonValue = None
@@ -48,7 +59,7 @@ SMALL: dict[str, Any] = {
 
 def test_there_and_back() -> None:
     record = Outer(2, False, 1, (0.0, 1.0), (Inner("a"), Inner("b", 1.0)), {"k": 1}, "c", None, Inner("e"), {"x": [1]})
-    value = loads(dumps(encode(record)))
+    value = loads(dumps(record))
     assert decode(Outer, value) == record
     assert isinstance(value, dict)
     assert value["class"] == "c"
@@ -70,43 +81,43 @@ def test_what_is_absent_has_no_key_and_defaults_fill_in() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"extra": 1}, "unknown key 'extra'"),
-        ({"number": None}, "expected int"),
-        ({"number": 11}, "not within 1..10"),
-        ({"number": 1.0}, "expected int, not float"),
-        ({"number": True}, "expected int, not bool"),
-        ({"number": "1"}, "expected int, not str"),
-        ({"flag": 1}, "expected bool"),
-        ({"mode": True}, "not one of"),
-        ({"mode": "c"}, "not one of"),
-        ({"pair": [1]}, "expected 2 items, not 1"),
+        ({"extra": 1}, "unknown field `extra`"),
+        ({"number": None}, "number: expected `int`, got `null`"),
+        ({"number": 11}, "number: expected `int` <= 10"),
+        ({"number": 1.0}, "expected `int`, got `float`"),
+        ({"number": True}, "expected `int`, got `bool`"),
+        ({"number": "1"}, "expected `int`, got `str`"),
+        ({"flag": 1}, "expected `bool`, got `int`"),
+        ({"mode": True}, "mode: expected `int | str`, got `bool`"),
+        ({"mode": "c"}, "invalid enum value 'c'"),
+        ({"pair": [1]}, "expected `array` of length 2"),
         ({"pair": [1, "2"]}, r"pair\[1\]"),
-        ({"pair": [1, math.nan]}, "not finite"),
-        ({"pair": [1, math.inf]}, "not finite"),
-        ({"pair": {"0": 1}}, "expected a list"),
-        ({"many": [{"word": "x"}] * 3}, "3 items are more than 2"),
-        ({"many": [{"word": "X"}]}, r"many\[0\].word: 'X' does not match"),
-        ({"many": [{"word": "x\n"}]}, "does not match"),
-        ({"many": [{"word": "abcdef"}]}, "6 characters are more than 5"),
-        ({"many": [{"share": 0.5}]}, "key 'word' is missing"),
-        ({"many": [{"word": "x", "share": 1.1}]}, "not within"),
-        ({"many": ["x"]}, "expected an object"),
+        ({"pair": [1, math.nan]}, "Out of range"),
+        ({"pair": [1, math.inf]}, "Out of range"),
+        ({"pair": {"0": 1}}, "expected `array`, got `object`"),
+        ({"many": [{"word": "x"}] * 3}, "many: expected `array` of length <= 2"),
+        ({"many": [{"word": "X"}]}, r"many\[0\].word: expected `str` matching regex"),
+        ({"many": [{"word": "x\n"}]}, "matching regex"),
+        ({"many": [{"word": "abcdef"}]}, "expected `str` of length <= 5"),
+        ({"many": [{"share": 0.5}]}, r"many\[0\]: object missing required field `word`"),
+        ({"many": [{"word": "x", "share": 1.1}]}, "expected `float` <= 1.0"),
+        ({"many": ["x"]}, "expected `object`, got `str`"),
         ({"named": {"kk": 1}}, "named key"),
-        ({"named": {"a": 1, "b": 2, "c": 3}}, "3 items are more than 2"),
-        ({"named": []}, "expected an object"),
-        ({"class": None}, "null is not allowed"),
-        ({"class_": "x"}, "unknown key 'class_'"),
-        ({"class": "x" * 257}, "257 characters"),
-        ({"pair": [1, 10**400]}, r"pair\[1\]: inf is not finite"),
-        ({"pair": [1, -(10**400)]}, "not finite"),
-        ({"class": "x\ud800"}, r"class: 'x\\ud800' has half a character"),
-        ({"either": "some"}, "fits none of its forms"),
+        ({"named": {"a": 1, "b": 2, "c": 3}}, "named: expected `object` of length <= 2"),
+        ({"named": []}, "expected `object`, got `array`"),
+        ({"class": None}, "class: expected `str`, got `null`"),
+        ({"class_": "x"}, "unknown field `class_`"),
+        ({"class": "x" * 257}, "expected `str` of length <= 256"),
+        ({"pair": [1, 10**400]}, r"pair\[1\]: number out of range"),
+        ({"pair": [1, -(10**400)]}, "out of range"),
+        ({"class": "x\ud800"}, "not JSON"),
+        ({"either": "some"}, "either: invalid enum value 'some'"),
     ],
 )
 def test_strictness(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(WireError, match=reason):
         decode(Outer, {**SMALL, **change})
-    if not any(word in reason for word in ("missing", "finite", "half")):  # of which JSON Schema has no word
+    if not any(word in reason for word in ("missing", "range", "not JSON")):  # of which JSON Schema has no word
         exceptions = change in ({"number": 1.0}, {"many": [{"word": "x\n"}]})  # 1.0 is an integer there, $ allows \n
         assert exceptions or not Draft202012Validator(schema(Outer)).is_valid({**SMALL, **change})
 
@@ -121,25 +132,23 @@ def test_digits_are_the_ten_of_json_schema() -> None:
         "counts": {},
     }
     assert decode(PAYLOADS["state"], moment) is not None
-    with pytest.raises(WireError, match="does not match"):
+    with pytest.raises(WireError, match="matching regex"):
         decode(PAYLOADS["state"], moment | {"ts": "\N{ARABIC-INDIC DIGIT TWO}026-11-25T08:45:12.345Z"})
 
 
 @pytest.mark.parametrize("key", ["number", "flag", "mode", "pair", "many", "named"])
 def test_a_missing_key(key: str) -> None:
     rest = {name: value for name, value in SMALL.items() if name != key}
-    with pytest.raises(WireError, match=f"key '{key}' is missing"):
+    with pytest.raises(WireError, match=f"missing required field `{key}`"):
         decode(Outer, rest)
     assert not Draft202012Validator(schema(Outer)).is_valid(rest)
 
 
 def test_what_has_no_json_form() -> None:
-    for value in (b"bytes", {1, 2}, 1j, object()):
+    for value in (1j, object(), math):
         with pytest.raises(WireError, match="no JSON form"):
             encode(value)
-    for number in (math.nan, math.inf):
-        with pytest.raises(WireError, match="no JSON form"):
-            dumps(number)
+    assert [dumps(number) for number in (math.nan, math.inf)] == [b"null", b"null"]  # which no number may be
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 100_000, b"{'a': 1}", b"nul"])

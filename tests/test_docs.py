@@ -31,7 +31,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli import COMMANDS, _parser
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode, decode_json
 from edge_infer.config.compile import compile_config
 from edge_infer.config.load import load_yaml, read_document
 from edge_infer.config.plan import Problem
@@ -211,7 +211,7 @@ def test_json(block: Block) -> None:
 
 def fits(record: type, text: str) -> bool:
     try:
-        decode(record, loads(text.encode()))
+        decode_json(record, text.encode())
     except WireError:
         return False
     return True

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from edge_infer.bench.frames import MEMORY, Memory, clip_plan, first_frames, make_frames, memory_plan
 from edge_infer.channel import Channel
+from edge_infer.codec import replace
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.capture import local_capture
 from edge_infer.engine.cores import leave_to_models

@@ -20,7 +20,7 @@ from edge_infer.engine.mask import Mask
 from edge_infer.engine.model import LoadedModel, Look
 from edge_infer.engine.outcome import Composer
 from edge_infer.readers.sources import Picture, make_source
-from edge_infer.rooms import Handover
+from edge_infer.rooms import handover
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -103,7 +103,7 @@ class _Steps:
         looks = [self._look(part) for part in model.parts(visible)]
         findings = clock("after", lambda: model.postprocess(*model.join(looks), window.monotonic))
         outcome = clock("after", lambda: self._compose(findings, window, time.monotonic()))
-        clock("hand-over", lambda: os.write(self._away, pack(Handover(self._name, outcome.result(1), outcome.at))))
+        clock("hand-over", lambda: os.write(self._away, pack(handover(self._name, outcome.result(1), outcome.at))))
         self.clocks.frame()
 
     def _look(self, part: Captured) -> Look:

@@ -6,13 +6,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.bench.taker import taker
 from edge_infer.channel import Channel
 from edge_infer.cli.owner import act_as_owner_of, shut_in
+from edge_infer.codec import replace
 from edge_infer.config.places import hinted
 from edge_infer.config.plan import InputPlan, PipelinePlan
 from edge_infer.config.units import parse_pixels

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.cli.owner import act_as_owner_of, check_output, make_output, shut_in
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps, encode, replace
 from edge_infer.config.places import DEFAULT_CONFIG, hinted
 from edge_infer.errors import ConfigError
 from edge_infer.sandbox.identity import Identity

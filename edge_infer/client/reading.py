@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import types
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
-from edge_infer.codec import JsonValue, decode, loads
+from edge_infer.codec import JsonValue, Record, decode, loads
 from edge_infer.publisher.topics import RULES, Kind, Place
 
 _OF_DEVICE: Final[Mapping[str, Kind]] = {"status": "status", "info": "info", "config": "config", "health": "health"}
@@ -41,7 +40,7 @@ def _known(kind: Any, value: JsonValue) -> JsonValue:
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     origin = get_origin(kind)
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
+    if _is_record(kind) and isinstance(value, dict):
         hints = _hints(kind)
         return {key: _known(hints[key], item) for key, item in value.items() if key in hints}
     if origin in (Union, types.UnionType) and isinstance(value, (dict, list)):
@@ -62,7 +61,11 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 def _holds(kind: Any) -> bool:
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
-    return dataclasses.is_dataclass(kind) or get_origin(kind) is tuple or _is_mapping(get_origin(kind))
+    return _is_record(kind) or get_origin(kind) is tuple or _is_mapping(get_origin(kind))
+
+
+def _is_record(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Record)
 
 
 def _is_mapping(origin: Any) -> bool:

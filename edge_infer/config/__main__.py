@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps
 from edge_infer.errors import StartError
 from edge_infer.models.answering import die_with_parent, own_output
 from edge_infer.models.probe import Probe
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from edge_infer.config.compile import compile_config
 
         compiled = compile_config(args.file, store=args.store, probe=probe)
-        output.write(dumps(encode(compiled)) + b"\n")
+        output.write(dumps(compiled) + b"\n")
     return 2 if compiled.problems else 0
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from edge_infer.codec import JsonValue, decode, encode
+from edge_infer.codec import JsonValue, decode, encode, replace
 from edge_infer.config.broker import Tls
 from edge_infer.config.cascade import CascadeBuilder
 from edge_infer.config.crops import Crops

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from edge_infer.codec import replace
 from edge_infer.config.crops import SHORT, Crops
 from edge_infer.config.load import Document, Steps
 from edge_infer.config.pipelines import Pipeline

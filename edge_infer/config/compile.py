@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edge_infer import __version__
+from edge_infer.codec import replace
 from edge_infer.config.build import Builder
 from edge_infer.config.equip import Equipper
 from edge_infer.config.governor import governor_plan, unseen
@@ -23,7 +23,7 @@ from edge_infer.config.unfit import entry_of, in_vain, unfit
 from edge_infer.errors import ModelError, StartError
 from edge_infer.models.probe import Probe, probe_all
 from edge_infer.models.request import ModelRequest, Policy
-from edge_infer.models.serving import Record, read_record
+from edge_infer.models.serving import ServingRecord, read_record
 from edge_infer.models.store import BLOBS
 from edge_infer.models.tried import MAX_MODELS, Tried, read_tried, write_tried
 
@@ -170,7 +170,7 @@ class _Compilation:
         ]
         entries = {name: entry_of(model) for name, model in config.models.items()}
         self._requests = {each.name: each for each in requests}
-        record = read_record(Path(state_dir)) if keep else Record()
+        record = read_record(Path(state_dir)) if keep else ServingRecord()
         tried = read_tried(Path(state_dir)) if again else Tried()
         self._probe.knows(tried.plans)
         vain = {each.name: in_vain(each, entries[each.name], record) for each in requests}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps, encode, replace
 from edge_infer.config.load import Document, Steps
 from edge_infer.config.pipelines import Pipeline
 from edge_infer.config.plan import DelegatePlan, PipelinePlan, Problem

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
-from edge_infer.codec import JsonValue, Range, Text
+from edge_infer.codec import JsonValue, OneOf, PartlyCompared, Record, ShortText, at_least, at_most, field, replace
 from edge_infer.messages import CASCADE_KEYS, STATE_KEYS, Label, Name, Sentence, Task
 
 Color = Literal["rgb", "bgr", "gray"]
@@ -33,7 +32,7 @@ OnFailure = Literal["refuse", "cpu"]
 Publish = Literal["change", "every", "off", "interval"]
 Anchor = Literal["bottom", "center"]
 """The point of a box that is in a zone or on a side of a line: the middle of its lower edge, or of all of it."""
-FilePath = Annotated[str, Text(most=8192)]
+FilePath = Annotated[str, at_most(8192)]
 MAX_RATE: Final = 256 << 10
 LEAST_PATIENCE: Final = 1.0
 """Seconds that a frame may always take where no budget is given."""
@@ -41,8 +40,7 @@ Polygon = tuple[tuple[float, float], ...]
 """Corners as fractions of the frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class TlsPlan:
+class TlsPlan(Record, frozen=True):
     """Files of a TLS connection; without ``ca_file`` the system's authorities hold."""
 
     ca_file: FilePath | None = None
@@ -50,34 +48,31 @@ class TlsPlan:
     key_file: FilePath | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MqttPlan:
+class MqttPlan(Record, frozen=True):
     """How to reach the broker. ``topic`` is ``<prefix>/<device>``, below which everything is published.
 
     ``max_rate`` is in bytes a second.
     """
 
-    host: str
+    host: ShortText
     port: int
     tls: TlsPlan | None
-    username: str | None
+    username: ShortText | None
     password_file: FilePath | None
-    topic: str
+    topic: ShortText
     qos: Literal[0, 1]
-    client_id: str
+    client_id: ShortText
     max_rate: int = MAX_RATE
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxPlan:
+class OutboxPlan(Record, frozen=True):
     """How much may wait for the broker: ``max_size`` bytes on the disk, ``max_age`` seconds."""
 
     max_size: int = 256 << 20
     max_age: float = 7 * 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class InputPlan:
+class InputPlan(Record, frozen=True):
     """How a frame becomes the model's input tensor.
 
     ``real = (value_of_0..255 - mean) / std`` for each colour channel, and the tensor's own quantization applies to
@@ -102,8 +97,7 @@ class InputPlan:
     scaling: Scaling = "exact"
 
 
-@dataclass(frozen=True, slots=True)
-class FilterPlan:
+class FilterPlan(Record, frozen=True):
     """Filters of a signal before anything else is made of it, frequencies in Hz (see `preprocess/filters.py`)."""
 
     highpass: float | None = None
@@ -111,8 +105,7 @@ class FilterPlan:
     gravity: Gravity | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SignalPlan:
+class SignalPlan(PartlyCompared, frozen=True, eq=False):
     """How a signal becomes the input tensor; durations in seconds, frequencies in Hz (see `preprocess/signal.py`).
 
     ``scale`` multiplies the samples, and with ``peak`` those of each window are divided by the largest of them. For
@@ -122,6 +115,7 @@ class SignalPlan:
     Otherwise it gives ``values`` (0: any number, which becomes one; or not known).
     """
 
+    not_compared: ClassVar[frozenset[str]] = frozenset({"values"})
     takes: ClassVar[Gives] = "samples"
 
     features: FeatureKind
@@ -145,11 +139,10 @@ class SignalPlan:
     filter: FilterPlan = field(default_factory=FilterPlan)
     columns: tuple[int, ...] = ()
     width: int = 0
-    values: int = field(default=0, compare=False)
+    values: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TextPlan:
+class TextPlan(Record, frozen=True):
     """How a line of text becomes a row of ``length`` word ids (see `preprocess/text.py`).
 
     ``vocabulary`` is the path of a file of words, or of a model file inside which ``vocabulary_file`` is one; its bytes
@@ -161,58 +154,60 @@ class TextPlan:
 
     tokenizer: Literal["regex", "wordpiece"]
     vocabulary: FilePath
-    vocabulary_sha256: str
+    vocabulary_sha256: ShortText
     length: int
-    vocabulary_file: str | None = None
-    pattern: str | None = None
+    vocabulary_file: ShortText | None = None
+    pattern: ShortText | None = None
     lowercase: bool = False
-    mask: str | None = None
-    segments: str | None = None
+    mask: ShortText | None = None
+    segments: ShortText | None = None
 
 
-ModelInput = InputPlan | SignalPlan | TextPlan
-"""How whatever a source gives becomes the model's input tensor."""
+if TYPE_CHECKING:
+    ModelInput = InputPlan | SignalPlan | TextPlan
+else:
+
+    class ModelInput(OneOf):
+        """How whatever a source gives becomes the model's input tensor; told apart by a key that only one has."""
+
+        by_key = {"vocabulary": TextPlan, "features": SignalPlan, "": InputPlan}  # noqa: RUF012 - it is never changed
 
 
-@dataclass(frozen=True, slots=True)
-class FurtherInput:
+class FurtherInput(Record, frozen=True):
     """An input beside the one that ``ModelPlan.input`` is about, by the tensor's name.
 
     With a ``plan`` the same frame goes in, as it says. Without, always the same ``values``, real ones: one for the
     whole tensor, or one for each of its numbers.
     """
 
-    name: str
+    name: ShortText
     values: tuple[float, ...] = ()
     plan: ModelInput | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DecoderPlan:
+class DecoderPlan(Record, frozen=True):
     """A decoder by name, the ``module:Class`` behind it, and its parameters from the manifest."""
 
-    kind: str
-    target: str
-    options: Mapping[str, JsonValue] = field(default_factory=dict)
+    kind: ShortText
+    target: ShortText
+    options: Mapping[ShortText, JsonValue] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class NmsPlan:
+class NmsPlan(Record, frozen=True):
     """Non-maximum suppression: boxes of one label that overlap more than ``iou`` are one; at most ``max`` remain."""
 
     iou: float = 0.5
     max: int = 100
 
 
-@dataclass(frozen=True, slots=True)
-class ValuePlan:
+class ValuePlan(Record, frozen=True):
     """One value of a regression: ``scale`` times the model's number; ``step`` is what counts as a change.
 
     Outside ``min`` and ``max``, or changing faster than ``max_rate`` a second, it is implausible.
     """
 
-    name: str
-    unit: str = ""
+    name: ShortText
+    unit: ShortText = ""
     scale: float = 1.0
     step: float = 0.0
     min: float | None = None
@@ -226,8 +221,7 @@ class ValuePlan:
         return next((n for n in range(6) if math.isclose(self.step, round(self.step, n), rel_tol=1e-6)), 6)
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Record, frozen=True):
     """What the probe measured on this board: seconds for a frame, bytes of memory, seconds to load it.
 
     ``budget`` is the manifest's, for a frame; ``runtime`` names what ran it; ``run`` is the quickest run of the
@@ -238,12 +232,11 @@ class Measured:
     memory: int | None = None
     budget: float | None = None
     load: float | None = None
-    runtime: Annotated[str, Text(most=64)] = ""
+    runtime: Annotated[str, at_most(64)] = ""
     run: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ModelPlan:
+class ModelPlan(PartlyCompared, frozen=True, eq=False):
     """One model, resolved: the bytes (a copy under its digest), and how to feed and read it.
 
     ``state`` names outputs and the inputs that they become in the next run, ``further`` what goes into inputs beside
@@ -254,11 +247,12 @@ class ModelPlan:
     on, and ``measured`` differs from one try to the next: none of these makes it another model.
     """
 
-    name: str
-    title: str
-    version: str | None
-    sha256: str
-    path: Annotated[str, Text(most=4096)]
+    not_compared: ClassVar[frozenset[str]] = frozenset({"entry", "origin", "question", "measured"})
+    name: ShortText
+    title: ShortText
+    version: ShortText | None
+    sha256: ShortText
+    path: Annotated[str, at_most(4096)]
     task: Task
     decoder: DecoderPlan
     labels: tuple[Label, ...]
@@ -266,15 +260,15 @@ class ModelPlan:
     threshold: float
     nms: NmsPlan
     values: tuple[ValuePlan, ...] = ()
-    state: tuple[tuple[str, str], ...] = ()
+    state: tuple[tuple[ShortText, ShortText], ...] = ()
     further: tuple[FurtherInput, ...] = ()
-    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    outputs: tuple[str, ...] = ()
-    manifest: str = ""
-    entry: str = field(default="", compare=False)
-    origin: Sentence = field(default="", compare=False)
-    question: str = field(default="", compare=False)
-    measured: Measured = field(default=Measured(), compare=False)
+    shapes: tuple[tuple[ShortText, tuple[int, ...]], ...] = ()
+    outputs: tuple[ShortText, ...] = ()
+    manifest: ShortText = ""
+    entry: ShortText = ""
+    origin: Sentence = ""
+    question: ShortText = ""
+    measured: Measured = Measured()
 
     @property
     def identity(self) -> str:
@@ -292,8 +286,7 @@ class ModelPlan:
         return max(LEAST_PATIENCE, 10.0 * looks * (self.measured.latency or 0.0))
 
 
-@dataclass(frozen=True, slots=True)
-class SourcePlan:
+class SourcePlan(Record, frozen=True):
     """One source. ``options`` are the keys of its kind, decoded into its own record by ``target``, which opens it.
 
     ``live`` sources get a reader of their own, and only ``network`` ones may open inet sockets there. Two equal
@@ -303,12 +296,12 @@ class SourcePlan:
     read: its frames are those of the pipeline ``parent``.
     """
 
-    name: str
-    kind: str
-    target: str
+    name: ShortText
+    kind: ShortText
+    target: ShortText
     live: bool
     network: bool
-    options: Mapping[str, JsonValue]
+    options: Mapping[ShortText, JsonValue]
     fps: float | None = None
     rotate: Rotation = 0
     flip: Flip | None = None
@@ -317,12 +310,11 @@ class SourcePlan:
     stdin: bool = False
     stills: bool = False
     parent: Name | None = None
-    pause: Annotated[float, Range(0)] = 0.0
+    pause: Annotated[float, at_least(0)] = 0.0
     holds_writer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CropsPlan:
+class CropsPlan(Record, frozen=True):
     """What of another pipeline's frames goes into a model: its objects of these ``labels`` (None: all).
 
     Each box is widened by the share ``margin`` on every side; at most ``most`` of a frame are looked at. One that has
@@ -339,38 +331,34 @@ class CropsPlan:
     followed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TrackPlan:
+class TrackPlan(Record, frozen=True):
     """Following objects: ``lost`` seconds unseen end one, ``confirm`` seconds seen make one."""
 
     lost: float = 1.0
     confirm: float = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class ZonePlan:
+class ZonePlan(Record, frozen=True):
     """An area to watch, for objects of these ``labels`` (None: all); ``loiter`` seconds in it are told."""
 
-    name: str
+    name: ShortText
     polygon: Polygon
     labels: tuple[Label, ...] | None = None
     anchor: Anchor = "bottom"
     loiter: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LinePlan:
+class LinePlan(Record, frozen=True):
     """A line to cross, from ``start`` to ``end`` in fractions of the frame."""
 
-    name: str
+    name: ShortText
     start: tuple[float, float]
     end: tuple[float, float]
     labels: tuple[Label, ...] | None = None
     anchor: Anchor = "bottom"
 
 
-@dataclass(frozen=True, slots=True)
-class EventsPlan:
+class EventsPlan(Record, frozen=True):
     """When something is told: it lasts ``min_duration`` seconds, its like was told ``min_interval`` seconds ago.
 
     What is open ends ``hysteresis`` below the threshold; ``most`` is how many events a minute may have.
@@ -382,8 +370,7 @@ class EventsPlan:
     most: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class MotionPlan:
+class MotionPlan(Record, frozen=True):
     """Looking only where something moves: in at least ``area`` (a share of the picture) by at least ``threshold``.
 
     The threshold is a share of full brightness; ``still_check`` seconds after the last look there is one anyway.
@@ -394,8 +381,7 @@ class MotionPlan:
     still_check: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowPlan:
+class ShadowPlan(Record, frozen=True):
     """A second model that sees a ``share`` (0..1) of a pipeline's frames and is only compared with the first."""
 
     model: ModelPlan
@@ -403,8 +389,7 @@ class ShadowPlan:
     share: float = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class DelegatePlan:
+class DelegatePlan(Record, frozen=True):
     """A library that runs a model's graph in the place of the processor: an absolute path, or a name to search for.
 
     At least the share ``min_delegated`` of the graph's operators has to run there. With ``on_failure`` ``cpu`` the
@@ -412,22 +397,21 @@ class DelegatePlan:
     """
 
     library: FilePath
-    options: tuple[tuple[str, str], ...] = ()
+    options: tuple[tuple[ShortText, ShortText], ...] = ()
     min_delegated: float = 0.9
     on_failure: OnFailure = "refuse"
     unusable: Sentence = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PipelinePlan:
+class PipelinePlan(Record, frozen=True):
     """One source, one model, and what to do with the outcome. Durations in seconds.
 
     With ``crops`` its source is what another pipeline has found. ``affinity`` are the CPUs that its threads run on,
     none: all.
     """
 
-    name: str
-    source: str
+    name: ShortText
+    source: ShortText
     model: ModelPlan
     threshold: float
     fps: float | None = None
@@ -473,8 +457,7 @@ class PipelinePlan:
         return max(self.threshold / 2, self.threshold - self.events.hysteresis)
 
 
-@dataclass(frozen=True, slots=True)
-class GovernorPlan:
+class GovernorPlan(Record, frozen=True):
     """When frame rates are lowered: degrees Celsius, a share of all cores (None: whatever the load is).
 
     ``shed`` are the pipelines that give way, the first first.
@@ -485,26 +468,26 @@ class GovernorPlan:
     shed: tuple[Name, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(PartlyCompared, frozen=True, eq=False):
     """A whole configuration. ``digest`` is the SHA-256 of the file's bytes.
 
     ``names`` are models that the configuration has in use and that something else may serve for. ``made_by`` is the
     version of the program that made it. With ``merged`` the publisher lives in the supervisor's process.
     """
 
-    digest: str
-    device: str
+    not_compared: ClassVar[frozenset[str]] = frozenset({"made_by"})
+    digest: ShortText
+    device: ShortText
     state_dir: FilePath
     mqtt: MqttPlan
     sources: tuple[SourcePlan, ...]
     pipelines: tuple[PipelinePlan, ...]
-    names: tuple[str, ...] = ()
+    names: tuple[ShortText, ...] = ()
     discovery: Literal["off", "homeassistant"] = "off"
     outbox: OutboxPlan = field(default_factory=OutboxPlan)
     merged: bool = False
     governor: GovernorPlan | None = None
-    made_by: str = field(default="", compare=False)
+    made_by: ShortText = ""
 
     def spoken_of(self) -> tuple[str, ...]:
         """The names of all models that there is something to say about."""
@@ -549,8 +532,7 @@ class Plan:
         return tuple(pipeline.shadow.model for pipeline in self.pipelines if pipeline.shadow is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Record, frozen=True):
     """One thing wrong with a configuration: where, what, and what would be right.
 
     ``outside``: the file itself is right, but something that it names (a model, a credentials file) cannot be used.
@@ -558,8 +540,8 @@ class Problem:
 
     file: FilePath
     line: int
-    path: Annotated[str, Text(most=2048)]
-    text: Annotated[str, Text(most=4096)]
+    path: Annotated[str, at_most(2048)]
+    text: Annotated[str, at_most(4096)]
     outside: bool = False
 
     def __str__(self) -> str:
@@ -567,23 +549,21 @@ class Problem:
         return f"{self.file}:{self.line}: {self.path + ': ' if self.path else ''}{self.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class Unfit:
+class Unfit(Record, frozen=True):
     """A model that a configuration names and that cannot be used: its bytes, if they could be read, and why.
 
     ``tried``: it ran, and was found wanting; otherwise something about it is to be put right first.
     """
 
     name: Name
-    sha256: str | None
-    entry: str
-    title: Annotated[str, Text(most=160)]
+    sha256: ShortText | None
+    entry: ShortText
+    title: Annotated[str, at_most(160)]
     reason: Sentence
     tried: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(Record, frozen=True):
     """What became of a configuration file: the plan, or everything that is wrong with it.
 
     ``digest`` is the SHA-256 of the file's bytes, of nothing where there is no file. ``warnings`` are what the
@@ -592,7 +572,7 @@ class Compiled:
     where it changed.
     """
 
-    digest: str
+    digest: ShortText
     plan: Plan | None
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import JsonValue
+from edge_infer.codec import JsonValue, replace
 from edge_infer.config.plan import SourcePlan
 from edge_infer.errors import ConfigError, InputError
 from edge_infer.readers.sources import source_class, source_target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from edge_infer.codec import ABSENT, dumps, encode
+from edge_infer.codec import ABSENT, dumps
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.messages import LineCounts, State
 
@@ -28,4 +28,4 @@ def state_bytes(plan: PipelinePlan) -> int:
         1, _TS, _BOOT, plan.model.title, plan.model.sha256[:8], _TS, dict.fromkeys(plan.labels, _OBJECTS),
         zones=zones or ABSENT, lines=lines or ABSENT,
     )  # fmt: skip
-    return len(dumps(encode(state))) + MARKS
+    return len(dumps(state)) + MARKS

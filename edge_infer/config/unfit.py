@@ -11,7 +11,7 @@ from edge_infer.errors import ModelError, shortened
 from edge_infer.models.files import largest_here
 from edge_infer.models.package import find_package
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.serving import Record
+from edge_infer.models.serving import ServingRecord
 
 
 def entry_of(section: Model) -> str:
@@ -26,7 +26,7 @@ def unfit(request: ModelRequest, entry: str, error: ModelError) -> Unfit:
     return Unfit(request.name, sha256, entry, title, shortened(str(error)), error.tried and sha256 is not None)
 
 
-def in_vain(request: ModelRequest, entry: str, record: Record) -> ModelError | None:
+def in_vain(request: ModelRequest, entry: str, record: ServingRecord) -> ModelError | None:
     """Why a model is not tried again: its bytes were, and nothing that is said of them has changed."""
     refused = [each for each in record.refused.get(request.name, ()) if (each.entry, each.state) == (entry, "rejected")]
     found = _look(request) if refused else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any, Final
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import MqttPlan
 from edge_infer.doctor.finding import Finding, ok, warn
 from edge_infer.messages import timestamp

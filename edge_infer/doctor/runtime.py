@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode_json
 from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.errors import WireError
 from edge_infer.models.fastpath import CHILD, SHOW_PROCESSOR, Timed, remedy
@@ -56,7 +56,7 @@ def timed(model: Path) -> Finding:
     except subprocess.TimeoutExpired:
         return fail("runtime", f"one small model takes more than {_PATIENCE:.0f} s", "use a faster board")
     try:
-        return verdict(decode(Timed, loads(done.stdout.encode())))
+        return verdict(decode_json(Timed, done.stdout.encode()))
     except WireError:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         return fail("runtime", f"it died with a small model: {last[0]}", "install another version of the runtime")

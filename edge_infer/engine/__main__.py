@@ -7,7 +7,7 @@ import logging
 import sys
 
 from edge_infer.channel import MAX_PLAN_BYTES, Channel
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode_json
 from edge_infer.logs import configure
 from edge_infer.rooms import (
     Acked,
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args()
     configure("engine", args.log_level)
-    sandbox = lock("engine", fence=decode(Fence, loads(args.fence.encode())))
+    sandbox = lock("engine", fence=decode_json(Fence, args.fence.encode()))
     from edge_infer.engine.cores import leave_to_models
     from edge_infer.engine.process import Engine
     from edge_infer.lights import Lights

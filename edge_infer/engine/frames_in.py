@@ -11,7 +11,7 @@ import select
 import time
 import weakref
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +20,7 @@ from edge_infer import memfd
 from edge_infer.allowance import Allowance
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.closing import Closing
+from edge_infer.codec import replace
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.errors import WireError, shortened
 from edge_infer.rooms import FrameFormat, FrameReady, FramesWanted, ReaderHello, ReaderTrouble, SlotFree

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import InputPlan, MotionPlan, PipelinePlan
 from edge_infer.engine.analyse.background import Background, Change
 from edge_infer.engine.analyse.decisions import STILL

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.cascade.cascade import Cascade
 from edge_infer.engine.health import PipelineWatch

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import Polygon
 from edge_infer.engine.frame import Captured, Frame, Pixels
 

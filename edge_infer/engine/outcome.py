@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 from edge_infer.boot import uptime
-from edge_infer.codec import ABSENT, Absent, dumps, encode
+from edge_infer.codec import ABSENT, Absent, dumps, replace
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.config.state_size import MARKS, MAX_STATE_BYTES
 from edge_infer.engine.analyse.followed import Followed
@@ -112,10 +111,10 @@ class Composer:
             zones = {zone.name: zone.labels or self._plan.labels for zone in self._plan.zones}
             filled = {name: zeros(zones.get(name), counts) for name, counts in state.zones.items()}
             whole = replace(whole, zones=filled)
-        if whole == state or len(dumps(encode(whole))) <= MAX_STATE_BYTES - MARKS:
+        if whole == state or len(dumps(whole)) <= MAX_STATE_BYTES - MARKS:
             return whole
         without = replace(whole, ids=ABSENT)
-        return without if len(dumps(encode(without))) <= MAX_STATE_BYTES - MARKS else state
+        return without if len(dumps(without)) <= MAX_STATE_BYTES - MARKS else state
 
     def nothing(self, reason: Reason, wall: float | None = None, since: str | Absent = ABSENT) -> State:
         """The state while nothing is known, as of now or of a time in seconds since the epoch."""

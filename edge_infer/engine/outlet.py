@@ -13,7 +13,7 @@ from edge_infer.channel import Channel, pack
 from edge_infer.lights import Lights
 from edge_infer.messages import Event, Result, State
 from edge_infer.readers.sources.faults import Faults
-from edge_infer.rooms import Acked, EngineHello, Handover, NumberedKind, StateUpdate, Tally
+from edge_infer.rooms import Acked, EngineHello, NumberedKind, StateUpdate, Tally, handover
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Outlet:
     def _number(self, series: Series, make: Callable[[int], Result] | Callable[[int], Event], at: float | None) -> int:
         with self._lock:
             seq = self._numbers.get(series, 0) + 1
-            data = pack(Handover(series[0], make(seq), at))
+            data = pack(handover(series[0], make(seq), at))
             self._numbers[series] = seq
             if self._lights is not None:
                 self._lights.numbered(*series, seq)

@@ -6,13 +6,13 @@ plus that; so the same recording and configuration say the same bytes.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import PipelinePlan, SourcePlan
 from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.cascade.feed import CropsFeed
@@ -163,7 +163,7 @@ class _Player:
         for happening in self._serving.follow.end("source_ended", now):
             self._recorder.happened(name, happening.numbered(self._recorder.boot))
         self._recorder.state(name, self._serving.compose.nothing("source_ended", now.wall, timestamp(now.wall)))
-        self._last = dataclasses.replace(self._last, said=self._last.said + self._recorder.take())
+        self._last = replace(self._last, said=self._last.said + self._recorder.take())
         yield from self._late()
 
     def _late(self) -> Iterator[Replayed]:

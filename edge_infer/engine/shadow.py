@@ -8,12 +8,12 @@ import threading
 import time
 import traceback
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from edge_infer.codec import ABSENT
+from edge_infer.codec import ABSENT, replace
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.affinity import stay_on
 from edge_infer.engine.analyse.agreement import Agreements, compare

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import SourcePlan
 from edge_infer.engine.cascade.feed import CropsFeed
 from edge_infer.engine.feed import TICK, Cursor, Feed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import replace
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.handed_files import HandedFiles
 from edge_infer.engine.outlet import Outward

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 
 from edge_infer.boot import uptime
+from edge_infer.codec import replace
 from edge_infer.engine.analyse.events import Happening
 from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.cascade.answers import Answers

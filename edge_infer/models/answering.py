@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import BinaryIO, Final
 
-from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.codec import decode_json, dumps
 from edge_infer.errors import StartError
 from edge_infer.models.limits import go_first
 from edge_infer.models.order import MAX_FILES, Ready
@@ -39,7 +39,7 @@ def answer_one(answer: Callable[[bytes, list[int]], object], fence: Fence) -> No
 
 def fence_of(arguments: list[str]) -> Fence:
     """What the parent opens to this process, from its command line."""
-    return decode(Fence, loads(arguments[1].encode()))
+    return decode_json(Fence, arguments[1].encode())
 
 
 def die_with_parent() -> None:
@@ -55,7 +55,7 @@ def own_output() -> BinaryIO:
 
 
 def _say(answers: BinaryIO, record: object) -> None:
-    answers.write(dumps(encode(record)) + b"\n")
+    answers.write(dumps(record) + b"\n")
     answers.flush()
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 from edge_infer import __version__
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps, replace
 from edge_infer.errors import ModelError
 from edge_infer.models.copies import SealedCopies
 from edge_infer.models.files import inside, largest_here
@@ -53,7 +52,7 @@ class CheckedPackage(SealedCopies):
         asked = replace(request, roots=(), policy=Policy(), private=())
         files = [(path, self.digest(path)) for path in self.paths]
         here = os.uname()
-        facts = [__version__, _runtimes(), here.nodename, here.machine, dumps(encode(asked)).decode(), str(files)]
+        facts = [__version__, _runtimes(), here.nodename, here.machine, dumps(asked).decode(), str(files)]
         return hashlib.sha256("\n".join(facts).encode(errors="surrogateescape")).hexdigest()
 
     def _add_own(self, path: Path, most: int) -> str:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from edge_infer.closing import Closing
-from edge_infer.codec import decode, dumps, encode, loads_bounded
+from edge_infer.codec import decode_json, dumps, joined
 from edge_infer.errors import StartError, WireError
 from edge_infer.logs import CHAT, printable
 from edge_infer.models.order import Ready
@@ -79,7 +79,7 @@ class Child(Closing):
         self.begin()
         process = self._process
         assert process is not None
-        order = dumps(encode(question)) + b"\n"
+        order = dumps(question) + b"\n"
         try:
             self._check_ready(self._exchange(process, b"", (), time.monotonic() + STARTUP))
             begun = time.monotonic()
@@ -109,7 +109,7 @@ class Child(Closing):
 
     def _started(self, way: socket.socket) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            own_module(self._module, dumps(encode(self._fence)).decode()),
+            own_module(self._module, dumps(self._fence).decode()),
             stdin=way.fileno(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -120,7 +120,7 @@ class Child(Closing):
     def _check_ready(self, line: bytes) -> None:
         """What it says before it has seen anything of a model is its own word."""
         try:
-            ready = decode(Ready, loads_bounded([line]))
+            ready = decode_json(Ready, joined([line]))
         except WireError as error:
             raise StartError(f"no models can be tried here: {error}") from error
         if ready.error:

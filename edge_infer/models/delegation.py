@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import PipelinePlan, SignalPlan, TextPlan
 from edge_infer.engine.average import windows
 from edge_infer.engine.frame import Captured, Frame, Samples

@@ -6,10 +6,9 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
 from typing import Any, Final, get_args
 
-from edge_infer.codec import JsonValue
+from edge_infer.codec import JsonValue, asdict
 from edge_infer.config.plan import Color, FilterPlan, InputPlan, Resize, SignalPlan, TextPlan, ValuePlan
 from edge_infer.config.units import format_duration, parse_duration
 from edge_infer.models.files import file_options
@@ -142,7 +141,7 @@ def _picture(plan: InputPlan, why: Mapping[str, str]) -> Iterator[str]:
 
 def _signal(plan: SignalPlan, why: Mapping[str, str]) -> Iterator[str]:
     usual = SignalPlan(plan.features)
-    for name in (field.name for field in fields(plan)):
+    for name in plan.__struct_fields__:
         value: Any = getattr(plan, name)
         if name in ("peak", "width", "values") or (
             name != "features" and value == getattr(usual, name) and not (name == "scale" and plan.peak)

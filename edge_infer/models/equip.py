@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import decode, loads_bounded
+from edge_infer.codec import decode_json, joined
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.errors import ModelError, WireError
 from edge_infer.logs import printable
@@ -51,7 +51,7 @@ def _found(child: Child, pipeline: PipelinePlan, request: ModelRequest, seconds:
         manifest = str(described) if described is not None else None
         wanted = Wanted(pipeline, manifest, copies.paths, seconds, most)
         try:
-            found = decode(Found, loads_bounded([child.ask(wanted, seconds, copies.descriptors)]))
+            found = decode_json(Found, joined([child.ask(wanted, seconds, copies.descriptors)]))
         except GoneError as gone:
             raise ModelError(f"{what} {_why_gone(gone, seconds)}") from gone
         except WireError as error:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Final
 
-from edge_infer.codec import Range
+from edge_infer.codec import Record, between
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.models.order import Paths, Seconds
 from edge_infer.models.request import AbsolutePath
@@ -15,8 +14,7 @@ TINY: Final = 0.001
 """Seconds of a run below which no second thread is tried: waking it costs as much as it brings."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Record, frozen=True):
     """Try a pipeline's model within ``seconds``; the files of ``paths`` come with it, open.
 
     With a delegate: does it take enough of the graph, and does it compute what the processor does, with the golden
@@ -27,13 +25,12 @@ class Wanted:
     manifest: AbsolutePath | None
     paths: Paths
     seconds: Seconds
-    threads: Annotated[int, Range(1, 64)] = 1
+    threads: Annotated[int, between(1, 64)] = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Record, frozen=True):
     """That number, or the share of the operators that the delegate takes; or in words what was in the way."""
 
-    threads: Annotated[int, Range(1, 64)] = 1
-    delegated: Annotated[float, Range(0, 1)] = 0.0
+    threads: Annotated[int, between(1, 64)] = 1
+    delegated: Annotated[float, between(0, 1)] = 0.0
     error: Words = ""

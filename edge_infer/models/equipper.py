@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode_json, replace
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.errors import EdgeInferError
 from edge_infer.models.answering import answer_one, fence_of
@@ -27,7 +26,7 @@ def main() -> int:
 
 
 def _answer(line: bytes, files: list[int]) -> Found:
-    wanted = decode(Wanted, loads(line))
+    wanted = decode_json(Wanted, line)
     handed, model = HandedFiles(wanted.paths, files), wanted.pipeline.model
     limit(handed.size(model.path), wanted.seconds, max(2, wanted.threads), files=len(files))
     try:

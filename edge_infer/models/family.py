@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from edge_infer.codec import JsonValue
+from edge_infer.codec import JsonValue, replace
 from edge_infer.engine.decoders import Decoder, decoder_class, decoder_names, decoder_target
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.errors import ConfigError, ModelError, ModelKey

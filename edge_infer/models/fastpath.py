@@ -7,27 +7,25 @@ What `stopwatch` imports is not imported here.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from edge_infer.codec import Range, Text
+from edge_infer.codec import Record, at_most, between
 
 CHILD: Final = "edge_infer.models.stopwatch"
 LEAST_GAIN: Final = 1.2
 MOST_GAIN: Final = 1000.0
 SHIPPED: Final = Path("face-detect/1.0.0/face_full_range_int8.tflite")
-Milliseconds = Annotated[float, Range(0, 1e9)]
+Milliseconds = Annotated[float, between(0, 1e9)]
 
 
-@dataclass(frozen=True, slots=True)
-class Timed:
+class Timed(Record, frozen=True):
     """Milliseconds of processor time that one run takes with the fast path and without; or the ``error``."""
 
-    runtime: Annotated[str, Text(most=64)] = ""
+    runtime: Annotated[str, at_most(64)] = ""
     fast: Milliseconds = 0.0
     slow: Milliseconds = 0.0
-    error: Annotated[str, Text(most=4000)] = ""
+    error: Annotated[str, at_most(4000)] = ""
 
     @property
     def gain(self) -> float:

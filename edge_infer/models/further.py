@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import FurtherInput, Gives, InputPlan, ModelInput, SignalPlan
 from edge_infer.engine.entries import several_inputs, stored
 from edge_infer.engine.interpreter import Tensor

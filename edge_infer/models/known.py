@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
-from edge_infer.codec import Range, Size, Text, decode, loads
+from edge_infer.codec import Record, at_most, between, decode_json, replace
 from edge_infer.durable import keep_record
 from edge_infer.errors import WireError
 from edge_infer.messages import Digest
@@ -20,34 +19,31 @@ MOST: Final = 64
 LONGEST: Final = 1 << 17
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Record, frozen=True):
     """With these bytes, by this runtime, on this board (a card may go into another one) so many threads are best."""
 
     sha: Digest
-    runtime: Annotated[str, Text(most=64)]
-    board: Annotated[str, Text(most=500)]
-    threads: Annotated[int, Range(1, 64)]
+    runtime: Annotated[str, at_most(64)]
+    board: Annotated[str, at_most(500)]
+    threads: Annotated[int, between(1, 64)]
 
     def about(self) -> tuple[str, str, str]:
         """What it is about."""
         return self.sha, self.runtime, self.board
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Record, frozen=True):
     """A delegate computes what the processor does, with this share of the operators; ``about`` is a digest of both."""
 
     about: Digest
-    delegated: Annotated[float, Range(0, 1)]
+    delegated: Annotated[float, between(0, 1)]
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Record, frozen=True):
     """All of it, the oldest first."""
 
-    counts: Annotated[tuple[Count, ...], Size(MOST)] = ()
-    proofs: Annotated[tuple[Proof, ...], Size(MOST)] = ()
+    counts: Annotated[tuple[Count, ...], at_most(MOST)] = ()
+    proofs: Annotated[tuple[Proof, ...], at_most(MOST)] = ()
 
     def threads(self, sha: str, runtime: str, board: str) -> int | None:
         """The number that was measured; None where it has not been."""
@@ -71,7 +67,7 @@ def read_known(state_dir: Path) -> Known:
     path = state_dir / FILE
     try:
         with path.open("rb") as file:
-            return decode(Known, loads(file.read(LONGEST)))
+            return decode_json(Known, file.read(LONGEST))
     except (FileNotFoundError, PermissionError):
         return Known()
     except (OSError, WireError) as error:

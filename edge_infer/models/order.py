@@ -6,10 +6,9 @@ what it says afterwards may be the model's own word.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Final
 
-from edge_infer.codec import Range, Size, Text
+from edge_infer.codec import Record, at_most, between
 from edge_infer.errors import ModelKey
 from edge_infer.models.request import AbsolutePath, ModelRequest
 from edge_infer.models.resolution import Resolution, Words
@@ -17,20 +16,18 @@ from edge_infer.models.resolution import Resolution, Words
 MAX_FILES: Final = 240
 """Open files that may go with one question; the kernel takes 253."""
 
-Paths = Annotated[tuple[AbsolutePath, ...], Size(MAX_FILES)]
-Seconds = Annotated[float, Range(0, 1e6)]
+Paths = Annotated[tuple[AbsolutePath, ...], at_most(MAX_FILES)]
+Seconds = Annotated[float, between(0, 1e6)]
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Record, frozen=True):
     """The child has loaded what it needs: the name of its ``runtime``, or the ``error`` where none works here."""
 
-    runtime: Annotated[str, Text(most=64)] = ""
+    runtime: Annotated[str, at_most(64)] = ""
     error: Words = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Record, frozen=True):
     """Try this model within ``seconds``; ``paths`` are those of the files that come with it, open, in this order."""
 
     request: ModelRequest
@@ -40,8 +37,7 @@ class Order:
     seconds: Seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Record, frozen=True):
     """The resolution, or the ``error`` of the model (its ``key``); ``tried`` as in `ModelError`."""
 
     resolution: Resolution | None = None

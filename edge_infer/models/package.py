@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.config.load import parse_document, validate
 from edge_infer.errors import ModelError, ModelKey
 from edge_infer.models.beneath import KnownFolder, look_beneath

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Final
 
-from edge_infer.codec import JsonValue
+from edge_infer.codec import JsonValue, replace
 from edge_infer.config.plan import ModelInput, ModelPlan, PipelinePlan, TextPlan
 
 FILE_OPTION: Final = "_file"

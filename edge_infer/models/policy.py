@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from edge_infer.codec import replace
 from edge_infer.errors import ModelError, ModelKey
 from edge_infer.models.package import Package
 from edge_infer.models.request import Applied, ModelRequest, Policy

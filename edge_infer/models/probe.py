@@ -10,12 +10,11 @@ import math
 import signal
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_infer.closing import Closing
-from edge_infer.codec import decode, loads_bounded
+from edge_infer.codec import decode_json, joined, replace
 from edge_infer.config.plan import ModelPlan
 from edge_infer.errors import ModelError, WireError
 from edge_infer.logs import printable
@@ -134,7 +133,7 @@ class Probe(Closing):
         order = Order(asked, str(package.file), manifest, checked.paths, seconds)
         try:
             with child:
-                answer = decode(Answer, loads_bounded([child.ask(order, seconds, checked.descriptors)]))
+                answer = decode_json(Answer, joined([child.ask(order, seconds, checked.descriptors)]))
         except GoneError as gone:
             answer = Answer(error=f"{package.file}: {_why_gone(gone, seconds)}", tried=True)
         except WireError as error:

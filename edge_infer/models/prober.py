@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode_json, replace
 from edge_infer.errors import EdgeInferError, ModelError
 from edge_infer.models.answering import answer_one, fence_of
 from edge_infer.models.handed import HandedFiles
@@ -28,7 +27,7 @@ def main() -> int:
 def _answer(line: bytes, files: list[int]) -> Answer:
     from edge_infer.models.trial import try_model  # heavy, and only after the locks
 
-    order = decode(Order, loads(line))
+    order = decode_json(Order, line)
     handed = HandedFiles(order.paths, files)
     limit(handed.size(order.file), order.seconds, files=len(files))
     try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.model import LoadedModel
 from edge_infer.models.equipment import TINY

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Annotated
 
-from edge_infer.codec import Text
+from edge_infer.codec import Record, ShortText, at_most, field
 from edge_infer.messages import Task
 
-AbsolutePath = Annotated[str, Text(most=4096)]
+AbsolutePath = Annotated[str, at_most(4096)]
 
 
-@dataclass(frozen=True, slots=True)
-class TrustedKey:
+class TrustedKey(Record, frozen=True):
     """An Ed25519 public key: the name of its file, and its 32 bytes in hexadecimal digits."""
 
-    name: str
-    hex: str
+    name: ShortText
+    hex: ShortText
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Record, frozen=True):
     """A model that serves or served: name and version, and the digests of its file and of its manifest, if known."""
 
-    title: str
-    sha256: str
-    manifest: str = ""
+    title: ShortText
+    sha256: ShortText
+    manifest: ShortText = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Record, frozen=True):
     """What a configuration demands of every model.
 
     ``highest`` are packages and the highest version of each that was committed here, empty where an older one may
@@ -40,12 +36,11 @@ class Policy:
     require_digest: bool = False
     require_signature: bool = False
     keys: tuple[TrustedKey, ...] = ()
-    highest: Mapping[str, str] = field(default_factory=dict)
+    highest: Mapping[ShortText, ShortText] = field(default_factory=dict)
     applied: tuple[Applied, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRequest:
+class ModelRequest(Record, frozen=True):
     """A model to be resolved. Paths are absolute; whatever is given here wins over the manifest.
 
     ``labels`` and ``labels_file`` exclude each other; ``sha256`` is the only digest that is accepted. With ``roots``
@@ -53,14 +48,14 @@ class ModelRequest:
     No manifest may name one of the ``private`` files as a file of its own.
     """
 
-    name: str
+    name: ShortText
     file: AbsolutePath
-    labels: tuple[str, ...] | None = None
+    labels: tuple[ShortText, ...] | None = None
     labels_file: AbsolutePath | None = None
-    sha256: str | None = None
+    sha256: ShortText | None = None
     threshold: float | None = None
     task: Task | None = None
-    decoder: str | None = None
+    decoder: ShortText | None = None
     roots: tuple[AbsolutePath, ...] = ()
     policy: Policy = Policy()
     private: tuple[AbsolutePath, ...] = ()

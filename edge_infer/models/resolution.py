@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
-from edge_infer.codec import Text
+from edge_infer.codec import Record, ShortText, at_most
 from edge_infer.config.plan import ModelPlan
 
-Words = Annotated[str, Text(most=4000)]
+Words = Annotated[str, at_most(4000)]
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Record, frozen=True):
     """One thing that was decided: ``what`` it is, its ``value`` in words, and ``why`` it is that."""
 
-    what: str
+    what: ShortText
     value: Words
     why: Words
 
 
-@dataclass(frozen=True, slots=True)
-class TensorFacts:
+class TensorFacts(Record, frozen=True):
     """An input or output; ``scale`` and ``zero_point`` are empty without quantization."""
 
     name: Words
     shape: tuple[int, ...]
-    dtype: str
+    dtype: ShortText
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(Record, frozen=True):
     """A model, ready to be loaded, and how it came about; ``notes`` are what the operator should know.
 
     ``inputs`` and ``outputs`` are as the runtime has them: a file may leave shapes open.

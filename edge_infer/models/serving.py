@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from edge_infer.codec import Size, Text, decode, dumps, encode, loads
+from edge_infer.codec import Record, at_most, decode_json, dumps, field, replace
 from edge_infer.config.plan import ModelPlan, PipelinePlan
 from edge_infer.durable import keep_record
 from edge_infer.errors import WireError
@@ -32,8 +31,7 @@ What = Literal[
 Refused = Literal["rejected", "rolled_back"]
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
+class Fit(Record, frozen=True):
     """A model, and what of a pipeline's plan goes with it."""
 
     model: ModelPlan
@@ -50,8 +48,7 @@ class Fit:
         return replace(pipeline, model=self.model, threshold=self.threshold, labels=self.labels)
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Record, frozen=True):
     """What a pipeline is known to run well with, and what it ran with before; ``ts`` is since when."""
 
     committed: Fit
@@ -59,8 +56,7 @@ class Slot:
     ts: Timestamp
 
 
-@dataclass(frozen=True, slots=True)
-class OnTrial:
+class OnTrial(Record, frozen=True):
     """A model on probation; ``starts`` counts starts of the daemon that did not end in order meanwhile.
 
     ``identity`` is that of its plan; older records have none, and go by the digest of the file.
@@ -70,7 +66,7 @@ class OnTrial:
     title: Title
     ts: Timestamp
     starts: Count = 0
-    identity: Annotated[str, Text(most=64)] = ""
+    identity: Annotated[str, at_most(64)] = ""
 
     @property
     def which(self) -> str:
@@ -78,8 +74,7 @@ class OnTrial:
         return self.identity or self.sha
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Record, frozen=True):
     """A model that is not tried again until what the configuration says of it (``entry``) changes.
 
     One that never became a plan has no ``identity``, and goes by the digest of its file, its name and its version.
@@ -87,11 +82,11 @@ class Refusal:
 
     sha: Digest
     title: Title
-    entry: Annotated[str, Text(most=64)]
+    entry: Annotated[str, at_most(64)]
     state: Refused
     reason: Sentence
     ts: Timestamp
-    identity: Annotated[str, Text(most=64)] = ""
+    identity: Annotated[str, at_most(64)] = ""
 
     def about(self, model: ModelPlan) -> bool:
         """Whether it is this model, whatever the configuration says of it now."""
@@ -100,20 +95,18 @@ class Refusal:
         return (self.sha, self.title) == (model.sha256, model.title)
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowEnded:
+class ShadowEnded(Record, frozen=True):
     """A model that failed while it was only compared: not run so again until what the configuration says changes."""
 
     model: Name
     sha: Digest
     title: Title
-    entry: Annotated[str, Text(most=64)]
+    entry: Annotated[str, at_most(64)]
     reason: Sentence
     ts: Timestamp
 
 
-@dataclass(frozen=True, slots=True)
-class Happened:
+class Happened(Record, frozen=True):
     """One line of the history: what became of which bytes, by whom (a user, the configuration, the daemon), and why."""
 
     ts: Timestamp
@@ -121,18 +114,17 @@ class Happened:
     what: What
     sha: Digest
     title: Title
-    by: Annotated[str, Text(most=128)]
+    by: Annotated[str, at_most(128)]
     why: Sentence = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class ServingRecord(Record, frozen=True):
     """All of it. Pipelines have slots, and ``shadows`` that ended; trials and refusals are by the model's name."""
 
     slots: Mapping[Name, Slot] = field(default_factory=dict)
     trials: Mapping[Name, OnTrial] = field(default_factory=dict)
     refused: Mapping[Name, tuple[Refusal, ...]] = field(default_factory=dict)
-    history: Annotated[tuple[Happened, ...], Size(MOST_HISTORY)] = ()
+    history: Annotated[tuple[Happened, ...], at_most(MOST_HISTORY)] = ()
     shadows: Mapping[Name, ShadowEnded] = field(default_factory=dict)
 
     def refusal(self, model: ModelPlan) -> Refusal | None:
@@ -163,11 +155,11 @@ class Record:
         """Every model that pipelines can go back to, beside those of the configuration."""
         return tuple(fit.model for slot in self.slots.values() for fit in (slot.committed, slot.previous) if fit)
 
-    def told(self, *news: Happened) -> Record:
+    def told(self, *news: Happened) -> ServingRecord:
         """The same with more history, the oldest of which is forgotten."""
         return replace(self, history=(*self.history, *news)[-MOST_HISTORY:])
 
-    def refusing(self, name: str, refusal: Refusal) -> Record:
+    def refusing(self, name: str, refusal: Refusal) -> ServingRecord:
         """The same with a model that is not tried again, and is on trial no more."""
         which = (refusal.sha, refusal.title, refusal.identity)
         others = [each for each in self.refused.get(name, ()) if (each.sha, each.title, each.identity) != which]
@@ -176,36 +168,36 @@ class Record:
         trials = {key: each for key, each in self.trials.items() if (key, each.which) != (name, ended)}
         return replace(self, refused=refused, trials=trials)
 
-    def forgiving(self, model: ModelPlan) -> Record:
+    def forgiving(self, model: ModelPlan) -> ServingRecord:
         """The same once a model has shown that it is good, whatever was said of it before."""
         kept = tuple(each for each in self.refused.get(model.name, ()) if not each.about(model))
         refused = {key: each for key, each in self.refused.items() if key != model.name}
         return replace(self, refused={**refused, model.name: kept} if kept else refused)
 
 
-def read_record(state_dir: Path) -> Record:
+def read_record(state_dir: Path) -> ServingRecord:
     """The record, empty where there is none or none that can be understood, which is told."""
     path = state_dir / FILE
     try:
         with path.open("rb") as file:
-            return decode(Record, loads(file.read(LONGEST)))
+            return decode_json(ServingRecord, file.read(LONGEST))
     except FileNotFoundError:
-        return Record()
+        return ServingRecord()
     except (OSError, WireError) as error:
         log.error("%s cannot be used, what served before is not known: %s", path, error)  # noqa: TRY400 - one sentence
-        return Record()
+        return ServingRecord()
 
 
-def write_record(state_dir: Path, record: Record) -> None:
+def write_record(state_dir: Path, record: ServingRecord) -> None:
     """Keeps the record; raises `StartError` where the state directory cannot be written.
 
     Of one that would be too long to be read again the longest ways back are left out.
     """
-    excess = len(dumps(encode(record))) - LONGEST
+    excess = len(dumps(record)) - LONGEST
     keep_record(state_dir / FILE, record if excess <= 0 else _shortened(record, excess))
 
 
-def _shortened(record: Record, excess: int) -> Record:
+def _shortened(record: ServingRecord, excess: int) -> ServingRecord:
     """The record with so many bytes less: without the longest models of before, then without the longest slots."""
     slots, left_out = dict(record.slots), []
     for name, slot in sorted(slots.items(), key=lambda each: -_length(each[1].previous)):
@@ -222,4 +214,4 @@ def _shortened(record: Record, excess: int) -> Record:
 
 
 def _length(value: Fit | Slot | None) -> int:
-    return len(dumps(encode(value)))
+    return len(dumps(value))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import FilterPlan, SignalPlan
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.signal import SignalPreprocess

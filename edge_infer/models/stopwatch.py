@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps
 from edge_infer.errors import StartError
 from edge_infer.models.answering import die_with_parent, own_output
 from edge_infer.models.fastpath import Timed
@@ -34,7 +34,7 @@ def main() -> int:
         give_way()
     lock("probe", fence=Fence(reads=(model,)))
     with own_output() as output:
-        output.write(dumps(encode(_timed(model))) + b"\n")
+        output.write(dumps(_timed(model)) + b"\n")
     return 0
 
 

@@ -5,9 +5,10 @@ Schema: ``metadata_schema.fbs`` of tflite-support, ``ProcessUnitOptions``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
+from edge_infer.codec import replace
 from edge_infer.models.flatbuffer import Table
 
 _BERT, _SENTENCEPIECE, _REGEX = 4, 5, 6

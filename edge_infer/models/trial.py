@@ -7,12 +7,12 @@ from __future__ import annotations
 import ctypes
 import resource
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import Measured, ModelPlan, PipelinePlan
 from edge_infer.engine.frame import Captured, Frame
 from edge_infer.engine.interpreter import backend_name

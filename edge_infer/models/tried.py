@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from edge_infer.codec import Size, decode, loads
+from edge_infer.codec import Record, at_most, decode_json
 from edge_infer.config.plan import ModelPlan
 from edge_infer.durable import keep_record
 from edge_infer.errors import WireError
@@ -19,11 +18,10 @@ MAX_MODELS: Final = 64
 MAX_BYTES: Final = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(Record, frozen=True):
     """The models of the last configuration, each with the ``question`` that its plan answers."""
 
-    plans: Annotated[tuple[ModelPlan, ...], Size(MAX_MODELS)] = ()
+    plans: Annotated[tuple[ModelPlan, ...], at_most(MAX_MODELS)] = ()
 
 
 def read_tried(state_dir: Path) -> Tried:
@@ -31,7 +29,7 @@ def read_tried(state_dir: Path) -> Tried:
     path = state_dir / FILE
     try:
         with path.open("rb") as file:
-            return decode(Tried, loads(file.read(MAX_BYTES)))
+            return decode_json(Tried, file.read(MAX_BYTES))
     except FileNotFoundError:
         return Tried()
     except (OSError, WireError) as error:

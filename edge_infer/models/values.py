@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import ValuePlan
 from edge_infer.engine.decoders import Decoder
 from edge_infer.errors import ModelError

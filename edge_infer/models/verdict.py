@@ -10,11 +10,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from edge_infer.codec import JsonValue, dumps, encode
+from edge_infer.codec import JsonValue, asdict, dumps, replace
 from edge_infer.config.plan import InputPlan, Measured, ModelPlan, SignalPlan, TextPlan
 from edge_infer.errors import ConfigError, ModelError
 from edge_infer.models.checked_package import CheckedPackage
@@ -145,7 +144,7 @@ def _is_the_decoder(plan: ModelPlan, request: ModelRequest, checked: CheckedPack
         (plan.decoder.kind, plan.decoder.target) == (wanted, target)
         and all(options.get(key) == value for key, value in said.items())
         and all(key in said for key in options if key.endswith(FILE_OPTION))
-        and len(dumps(encode(_own_options(plan, said)))) <= MAX_OWN_OPTIONS_BYTES
+        and len(dumps(_own_options(plan, said))) <= MAX_OWN_OPTIONS_BYTES
     )
 
 
@@ -166,7 +165,7 @@ def _is_short(plan: ModelPlan, request: ModelRequest, checked: CheckedPackage) -
     options = _own_options(plan, _said_options(request, checked.package))
     values = () if checked.package.manifest.values else plan.values
     own = replace(plan, labels=(), values=values, decoder=replace(plan.decoder, options=options))
-    return len(dumps(encode(own))) <= MAX_OWN_PLAN_BYTES
+    return len(dumps(own)) <= MAX_OWN_PLAN_BYTES
 
 
 def _labels(request: ModelRequest, checked: CheckedPackage, otherwise: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import decode, loads
+from edge_infer.codec import Record, ShortText, decode_json, field
 from edge_infer.config.plan import ModelPlan
 from edge_infer.durable import keep_record
 from edge_infer.errors import StartError, WireError
@@ -19,18 +18,17 @@ from edge_infer.errors import StartError, WireError
 FILE: Final = "versions.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Versions:
+class Versions(Record, frozen=True):
     """By the package's name."""
 
-    highest: Mapping[str, str] = field(default_factory=dict)
+    highest: Mapping[ShortText, ShortText] = field(default_factory=dict)
 
 
 def highest_versions(state_dir: Path) -> Mapping[str, str]:
     """The highest version of each package that was ever committed here; raises `StartError` if nobody can tell."""
     path = state_dir / FILE
     try:
-        return decode(Versions, loads(path.read_bytes())).highest
+        return decode_json(Versions, path.read_bytes()).highest
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -9,11 +9,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import ABSENT
+from edge_infer.codec import ABSENT, replace
 from edge_infer.config.in_child import compile_in_child
 from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import Gives, MqttPlan, Plan

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import Final
 
-from edge_infer.codec import JsonValue
+from edge_infer.codec import JsonValue, replace
 from edge_infer.config.plan import Plan, SignalPlan, SourcePlan
 from edge_infer.privacy.canary import Canary
 

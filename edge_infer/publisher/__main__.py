@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
 from edge_infer.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode_json
 from edge_infer.logs import configure
 from edge_infer.sandbox import Fence, lock, lock_thread
 
@@ -24,7 +24,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--merged", action="store_true", help="a thread of the supervisor's process calls this")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args(words)
-    fence = decode(Fence, loads(args.fence.encode()))
+    fence = decode_json(Fence, args.fence.encode())
     if not args.merged:
         configure("publisher", args.log_level)
     sandbox = lock_thread("publisher", fence) if args.merged else lock("publisher", fence=fence)

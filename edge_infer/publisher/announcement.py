@@ -10,21 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
-from edge_infer.codec import ABSENT, Absent, Size, Text
+from edge_infer.codec import ABSENT, Absent, at_most, matching
 from edge_infer.messages import Label
 
 KEY: Final = r"[A-Za-z0-9_.-]{1,250}"
 OBJECT: Final = r"[A-Za-z0-9_-]{1,270}"
 
-Key = Annotated[str, Text(KEY, 250)]
+Key = Annotated[str, matching(KEY, 250)]
 """Name of an entity within its device; it stays the same as long as the entity is the same."""
-ObjectId = Annotated[str, Text(OBJECT, 270)]
+ObjectId = Annotated[str, matching(OBJECT, 270)]
 """Name of a device at Home Assistant."""
-Topic = Annotated[str, Text(r"[^+#\x00]+", 400)]
-Template = Annotated[str, Text(most=2500)]
+Topic = Annotated[str, matching(r"[^+#\x00]+", 400)]
+Template = Annotated[str, at_most(2500)]
 """What Home Assistant makes of a payload: Jinja."""
-Word = Annotated[str, Text(r"[a-z_]+", 40)]
-Shown = Annotated[str, Text(most=400)]
+Word = Annotated[str, matching(r"[a-z_]+", 40)]
+Shown = Annotated[str, at_most(400)]
 Platform = Literal["sensor", "binary_sensor", "event"]
 
 
@@ -34,16 +34,16 @@ class Entity:
 
     p: Platform
     name: Shown | Absent = ABSENT
-    uniq_id: Annotated[str, Text(rf"{OBJECT}_{KEY}", 600)] | Absent = ABSENT
+    uniq_id: Annotated[str, matching(rf"{OBJECT}_{KEY}", 600)] | Absent = ABSENT
     stat_t: Topic | Absent = ABSENT
     val_tpl: Template | Absent = ABSENT
     dev_cla: Word | Absent = ABSENT
     stat_cla: Literal["measurement", "total_increasing"] | Absent = ABSENT
-    unit_of_meas: Annotated[str, Text(most=32)] | Absent = ABSENT
+    unit_of_meas: Annotated[str, at_most(32)] | Absent = ABSENT
     ent_cat: Literal["diagnostic"] | Absent = ABSENT
     exp_aft: Literal[120] | Absent = ABSENT
-    ops: Annotated[tuple[Label, ...], Size(64)] | Absent = ABSENT
-    evt_typ: Annotated[tuple[Word, ...], Size(32)] | Absent = ABSENT
+    ops: Annotated[tuple[Label, ...], at_most(64)] | Absent = ABSENT
+    evt_typ: Annotated[tuple[Word, ...], at_most(32)] | Absent = ABSENT
     json_attr_t: Topic | Absent = ABSENT
     json_attr_tpl: Template | Absent = ABSENT
     qos: Literal[1] | Absent = ABSENT
@@ -85,4 +85,4 @@ class Announcement:
     avty: tuple[Availability, Availability]
     avty_mode: Literal["all"]
     stat_t: Topic
-    cmps: Annotated[Mapping[Key, Entity], Size(1000)]
+    cmps: Annotated[Mapping[Key, Entity], at_most(1000)]

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from edge_infer.boot import uptime
-from edge_infer.codec import ABSENT, Absent
+from edge_infer.codec import ABSENT, Absent, replace
 from edge_infer.errors import WireError
 from edge_infer.messages import Event, Health, Result, State, timestamp
 from edge_infer.synchronised import MADE, synchronised

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import MqttPlan
 from edge_infer.publisher.backoff import Backoff
 from edge_infer.publisher.clock import Clock

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 from edge_infer import __version__
-from edge_infer.codec import ABSENT, Size, dumps, encode
+from edge_infer.codec import ABSENT, at_most, dumps, encode, replace
 from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import Plan
 from edge_infer.publisher import jinja
@@ -33,7 +33,7 @@ class Announced:
     """Under which name the device is known to Home Assistant, and its entities there by key."""
 
     device: ObjectId
-    entities: Annotated[Mapping[Key, Platform], Size(2000)] = field(default_factory=dict)
+    entities: Annotated[Mapping[Key, Platform], at_most(2000)] = field(default_factory=dict)
 
 
 class Discovery:

@@ -9,11 +9,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.publisher.database import FILE, Batch, CorruptError, Database, Dropped, Limits, SeriesRow
 from edge_infer.publisher.series import Entry, Series
 from edge_infer.publisher.topics import Place

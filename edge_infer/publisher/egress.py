@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from edge_infer.boot import of_this_kernel
-from edge_infer.codec import ABSENT, Absent, decode, dumps, encode, loads
+from edge_infer.codec import ABSENT, Absent, decode, decode_json, dumps, encode, replace
 from edge_infer.config.plan import Plan
 from edge_infer.errors import WireError
 from edge_infer.messages import ConfigStatus, Event, Health, Info, ModelStatus, Result, State, Value
@@ -112,13 +111,13 @@ class Egress:
             if at is not None and isinstance(checked, Dated):
                 checked = self._clock.dated(checked, at)
             if isinstance(checked, Info):
-                checked = dataclasses.replace(checked, sandbox=closed(checked.sandbox))
+                checked = replace(checked, sandbox=closed(checked.sandbox))
             self._check(place, checked)
             if isinstance(checked, ConfigStatus):
                 checked = _told_within(checked, self._limit(place))
             elif isinstance(checked, (Health, Info)):
                 checked = _cut(checked, self._limit(place))
-            payload = self._sized(place, dumps(encode(checked)))
+            payload = self._sized(place, dumps(checked))
             return payload if at is None or self._clock.known else keep(payload, at)
         except WireError as error:
             self._reject(place, error)
@@ -138,13 +137,13 @@ class Egress:
             at, payload = kept(waiting)
             if not payload and place.rule.retained:
                 return payload  # clears a retained topic
-            record = decode(place.rule.record, loads(payload))
+            record = decode_json(place.rule.record, payload)
             if at is not None and isinstance(record, Dated) and (place.rule.retained or of_this_kernel(record.boot)):
                 record = self._clock.dated(record, at)
             self._check(place, record)
             if late and isinstance(record, (Result, Event)):
                 return self._sized(place, self._replayed(record, self._limit(place)))
-            return self._sized(place, dumps(encode(record)))
+            return self._sized(place, dumps(record))
         except WireError as error:
             self._reject(place, error)
             return None
@@ -225,11 +224,11 @@ class Egress:
         return payload
 
     def _replayed(self, record: Result | Event, limit: int) -> bytes:
-        record = dataclasses.replace(record, replay=True)
-        payload = dumps(encode(record))
+        record = replace(record, replay=True)
+        payload = dumps(record)
         while len(payload) > limit and isinstance(record, Result) and (shorter := record.shorter()):
             record = shorter
-            payload = dumps(encode(record))
+            payload = dumps(record)
         return payload
 
     def _reject(self, place: Place, error: WireError) -> None:
@@ -249,10 +248,10 @@ def _check_info(info: Info) -> None:
 def _told_within(status: ConfigStatus, limit: int) -> ConfigStatus:
     """The same with as many errors as fit; a rejection is told however many reasons it has."""
     told, errors = status, status.errors
-    while errors and len(dumps(encode(told))) > limit:
+    while errors and len(dumps(told)) > limit:
         errors = errors[:-1]
         more = f"and {len(status.errors) - len(errors)} more; edge-infer check tells them all"
-        told = dataclasses.replace(status, errors=(*errors, more))
+        told = replace(status, errors=(*errors, more))
     return told
 
 
@@ -260,7 +259,7 @@ def _cut(told: Health | Info, limit: int) -> Health | Info:
     """The same of as many pipelines and sources, by name, as fit; how many are left out is in ``more``."""
     cut, left_out = told, 0
     pipelines, sources = sorted(told.pipelines), sorted(told.sources) if isinstance(told, Health) else []
-    while (pipelines or sources) and len(dumps(encode(cut))) > limit:
+    while (pipelines or sources) and len(dumps(cut)) > limit:
         left_out += len(pipelines) + len(sources)
         pipelines, sources = (names[: len(names) * 7 // 8] for names in (pipelines, sources))
         left_out -= len(pipelines) + len(sources)
@@ -270,8 +269,8 @@ def _cut(told: Health | Info, limit: int) -> Health | Info:
             governor = told.governor
             if governor is not ABSENT:
                 limits = {name: governor.limits[name] for name in pipelines if name in governor.limits}
-                governor = dataclasses.replace(governor, limits=limits)
-            cut = dataclasses.replace(told, pipelines=health, sources=facts, governor=governor, more=left_out)
+                governor = replace(governor, limits=limits)
+            cut = replace(told, pipelines=health, sources=facts, governor=governor, more=left_out)
         else:
-            cut = dataclasses.replace(told, pipelines={name: told.pipelines[name] for name in pipelines}, more=left_out)
+            cut = replace(told, pipelines={name: told.pipelines[name] for name in pipelines}, more=left_out)
     return cut

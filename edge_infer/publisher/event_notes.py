@@ -6,16 +6,15 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from edge_infer.codec import Size, decode, loads
+from edge_infer.codec import Record, at_most, decode_json
 from edge_infer.errors import WireError
 from edge_infer.messages import Boot, Name, Number
 from edge_infer.publisher.bucket import Bucket
 from edge_infer.publisher.keepsake import Keepsake
-from edge_infer.rooms import Handover
+from edge_infer.rooms import EventHandover
 from edge_infer.slate import Slate
 
 log = logging.getLogger(__name__)
@@ -36,8 +35,7 @@ SAVED: Final = 2
 """Writes of a small file that may come in a row, after a rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Last:
+class Last(Record, frozen=True):
     """The highest number of an event of a pipeline in a boot."""
 
     pipeline: Name
@@ -45,24 +43,22 @@ class Last:
     seq: Number
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Record, frozen=True):
     """What began, and the number of its end, which is neither with the broker nor on the disk yet."""
 
-    begun: Handover
+    begun: EventHandover
     seq: Number
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(Record, frozen=True):
     """The begins of what is open, where the numbers of their boots have come to, and ends that are not safe yet.
 
     ``exact``: nothing has happened after it was noted. The file counts what is not safely ended as open.
     """
 
-    begun: Annotated[tuple[Handover, ...], Size(MOST)] = ()
-    last: Annotated[tuple[Last, ...], Size(MOST)] = ()
-    ended: Annotated[tuple[Ended, ...], Size(MOST)] = ()
+    begun: Annotated[tuple[EventHandover, ...], at_most(MOST)] = ()
+    last: Annotated[tuple[Last, ...], at_most(MOST)] = ()
+    ended: Annotated[tuple[Ended, ...], at_most(MOST)] = ()
     exact: bool = False
 
 
@@ -80,7 +76,7 @@ class EventNotes:
         """From memory, where the publisher alone has died; else from the file."""
         if self._slate is not None and (noted := self._slate.read()) is not None:
             try:
-                return decode(Noted, loads(noted))
+                return decode_json(Noted, noted)
             except WireError as error:
                 log.warning("what the publisher before this one noted cannot be read: %s", error)
         return self._file.read(folder) or Noted()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Final, TypeVar
 
-from edge_infer.codec import ABSENT
+from edge_infer.codec import ABSENT, replace
 from edge_infer.config.plan import PipelinePlan, Plan, SourcePlan
 from edge_infer.messages import (
     EgressHealth,

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.codec import decode_json, dumps
 from edge_infer.errors import WireError
 from edge_infer.publisher.rarely import Rarely
 
@@ -35,7 +35,7 @@ class Keepsake(Generic[T]):
         path = folder / self._name
         try:
             with path.open("rb") as file:
-                found: T = decode(self._kind, loads(file.read(self._most)))
+                found: T = decode_json(self._kind, file.read(self._most))
         except FileNotFoundError:
             return None
         except (OSError, WireError) as error:
@@ -45,7 +45,7 @@ class Keepsake(Generic[T]):
 
     def write(self, folder: Path, record: T | None) -> bool:
         """Puts the record, or with None nothing, into the place of what was there; False when that failed."""
-        return self.put(folder, None if record is None else dumps(encode(record)))
+        return self.put(folder, None if record is None else dumps(record))
 
     def put(self, folder: Path, packed: bytes | None) -> bool:
         """`write` for a record that is already bytes."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.publisher.series import Entry
 from edge_infer.publisher.shelf import Shelf
 from edge_infer.publisher.topics import Kind, Place
@@ -49,14 +49,14 @@ class Lanes:
     def give_back(self, entries: Iterable[Entry]) -> None:
         """What was given out waits again, at its place in the backlog."""
         for entry in entries:
-            self.shelf(entry.place).put(dataclasses.replace(entry, late=True))
+            self.shelf(entry.place).put(replace(entry, late=True))
 
     def turn_late(self, before: float) -> None:
         """Live entries that were taken before this uptime have waited too long: they are backlog now."""
         for place, lane in self._live.items():
             while lane and (entry := next(iter(lane.values()))).taken < before:
                 del lane[entry.number]
-                self.shelf(place).put(dataclasses.replace(entry, late=True))
+                self.shelf(place).put(replace(entry, late=True))
 
     def remove(self, place: Place, number: int) -> bool:
         """An entry that waits no longer; False when it does not wait here."""

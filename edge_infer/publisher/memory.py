@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
-from edge_infer.codec import Size, decode, encode
+from edge_infer.codec import Record, ShortText, at_most, decode, encode, field
 from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import PipelinePlan, Plan
 from edge_infer.messages import Name, ShortSha, Title
@@ -24,8 +23,7 @@ MOST_BYTES: Final = 1 << 20
 StateKey = Literal["counts", "class_", "anomaly", "values"]
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
+class Spoken(Record, frozen=True):
     """What every state of a pipeline says: its model, and which key is null while nothing is known."""
 
     model: Title
@@ -38,13 +36,12 @@ class Spoken:
         return decode(cls, {"model": plan.model.title, "sha": plan.model.sha256[:8], "key": plan.state_key})
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(Record, frozen=True):
     """Names of pipelines with a state and of models with a status, below ``topic``, and what the states were of."""
 
-    topic: str
-    places: Annotated[tuple[tuple[Literal["state", "model"], Name], ...], Size(10_000)]
-    states: Annotated[Mapping[Name, Spoken], Size(10_000)] = field(default_factory=dict)
+    topic: ShortText
+    places: Annotated[tuple[tuple[Literal["state", "model"], Name], ...], at_most(10_000)]
+    states: Annotated[Mapping[Name, Spoken], at_most(10_000)] = field(default_factory=dict)
 
 
 class TopicMemory:

@@ -7,7 +7,7 @@ import select
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
@@ -16,6 +16,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import MqttPlan
 from edge_infer.publisher.attempt import Attempt
 from edge_infer.publisher.cargo import Cargo, Outgoing

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from edge_infer.boot import of_this_kernel, uptime
-from edge_infer.codec import ABSENT, dumps, encode
+from edge_infer.codec import ABSENT, dumps, replace
 from edge_infer.messages import Event, EventType, Reason, timestamp
 from edge_infer.publisher.clock import seconds
 from edge_infer.publisher.event_notes import MOST, EventNotes, Last
 from edge_infer.publisher.series import Series
-from edge_infer.rooms import Handover
+from edge_infer.rooms import EventHandover, Handover
 
 AHEAD: Final = 128
 """Numbers of a boot that may be given before the file is written again, due or not. Who goes on from the file leaves
@@ -29,7 +29,7 @@ _Key: TypeAlias = tuple[str, str, EventType, object, object, object]
 class _Begun:
     """``ended`` is the number of its end, which is not safe yet; ``heard``: another process took that end."""
 
-    handover: Handover
+    handover: EventHandover
     packed: bytes
     ended: int = 0
     heard: bool = False
@@ -67,27 +67,26 @@ class OpenEvents:
         for end in noted.ended:
             self._remember(end.begun, end.seq)
 
-    def _remember(self, handover: Handover, ended: int = 0) -> None:
-        if isinstance(handover.message, Event):
-            begun = _Begun(handover, dumps(encode(handover)), ended, heard=True)
-            self._begun.setdefault(_key(handover.pipeline, handover.message), begun)
-            self._last.setdefault(begun.series, handover.message.seq)
+    def _remember(self, handover: EventHandover, ended: int = 0) -> None:
+        begun = _Begun(handover, dumps(handover), ended, heard=True)
+        self._begun.setdefault(_key(handover.pipeline, handover.message), begun)
+        self._last.setdefault(begun.series, handover.message.seq)
 
-    def begun(self) -> tuple[Handover, ...]:
+    def begun(self) -> tuple[EventHandover, ...]:
         """The begins of everything that is open, or whose end is not safe yet."""
         return tuple(begun.handover for begun in self._begun.values())
 
     def note(self, handover: Handover) -> None:
         """A message was taken; results are of no interest."""
-        event = handover.message
-        if not isinstance(event, Event):
+        if not isinstance(handover, EventHandover):
             return
+        event = handover.message
         key, series = _key(handover.pipeline, event), Series(handover.pipeline, event.boot, "event")
         self._last[series] = max(event.seq, self._last.get(series, 0))
         self._to_note |= bool(self._begun)
         self._run_away |= self._last[series] - self._filed.get(series, self._last[series]) >= AHEAD
         if event.type in _ENDS:
-            self._begun[key] = _Begun(handover, dumps(encode(handover)))
+            self._begun[key] = _Begun(handover, dumps(handover))
             self._to_note = self._to_file = True
             while len(self._begun) > MOST:
                 del self._begun[next(iter(self._begun))]
@@ -110,14 +109,14 @@ class OpenEvents:
             del self._begun[key]
             self._to_note = self._to_file = True
 
-    def end(self, reason: Reason, gone: Callable[[str], bool]) -> tuple[Handover, ...]:
+    def end(self, reason: Reason, gone: Callable[[str], bool]) -> tuple[EventHandover, ...]:
         """Ends of what is open in boots that are ``gone``; zones before the objects in them. They have to be noted."""
         open_now = [
             begun.handover
             for begun in self._begun.values()
             if gone(begun.series.boot) and (begun.heard or not begun.ended)
         ]
-        open_now.sort(key=lambda found: isinstance(found.message, Event) and found.message.type != "enter")
+        open_now.sort(key=lambda found: found.message.type != "enter")
         numbers = dict(self._last)
         return tuple(self._ended(found, reason, numbers) for found in open_now)
 
@@ -141,7 +140,7 @@ class OpenEvents:
         boots = {begun.series for begun in found}
         last = [Last(series.pipeline, series.boot, self._last[series]) for series in boots]
         begun = b",".join(each.packed for each in found if not (exact and each.ended))
-        parts = b'{"begun":[%b],"last":%b' % (begun, dumps(encode(last)))
+        parts = b'{"begun":[%b],"last":%b' % (begun, dumps(last))
         if exact:
             ends = b",".join(b'{"begun":%b,"seq":%d}' % (each.packed, each.ended) for each in found if each.ended)
             parts += b',"ended":[%b],"exact":true' % ends
@@ -151,9 +150,8 @@ class OpenEvents:
         """Whether no later boot of this pipeline is known."""
         return [known for known in self._last if known.pipeline == series.pipeline][-1] == series
 
-    def _ended(self, begun: Handover, reason: Reason, numbers: dict[Series, int]) -> Handover:
+    def _ended(self, begun: EventHandover, reason: Reason, numbers: dict[Series, int]) -> EventHandover:
         event, series = begun.message, Series(begun.pipeline, begun.message.boot, "event")
-        assert isinstance(event, Event)
         numbers[series] = numbers.get(series, event.seq) + 1
         ended = replace(event, type=_ENDS[event.type], seq=numbers[series], reason=reason, box=ABSENT, replay=ABSENT)
         now, since, at = time.time(), event.since, None
@@ -161,12 +159,12 @@ class OpenEvents:
             at = uptime()
             lasted = at - begun.at + (0.0 if since is ABSENT else seconds(event.ts) - seconds(since))
             since = timestamp(max(0.0, now - lasted))
-        return Handover(begun.pipeline, replace(ended, ts=timestamp(now), since=since), at)
+        return EventHandover(begun.pipeline, replace(ended, ts=timestamp(now), since=since), at)
 
 
-def events_of(handovers: Iterable[Handover]) -> Iterable[tuple[str, Event]]:
+def events_of(handovers: Iterable[EventHandover]) -> Iterable[tuple[str, Event]]:
     """Pipelines and events."""
-    return ((each.pipeline, each.message) for each in handovers if isinstance(each.message, Event))
+    return ((each.pipeline, each.message) for each in handovers)
 
 
 def _key(pipeline: str, event: Event) -> _Key:

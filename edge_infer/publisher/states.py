@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from edge_infer.boot import uptime
-from edge_infer.codec import ABSENT
+from edge_infer.codec import ABSENT, replace
 from edge_infer.config.plan import Plan
 from edge_infer.messages import Reason, State, timestamp
 from edge_infer.publisher.clock import kept

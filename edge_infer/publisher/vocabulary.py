@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from edge_infer.codec import Range, Size, Text
+from edge_infer.codec import Record, at_least, at_most, between, matching
 from edge_infer.messages import Label, Name, Title
 from edge_infer.publisher.keepsake import Keepsake
 
@@ -17,33 +16,30 @@ MOST: Final = 256
 MOST_BYTES: Final = 32 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class ModelWords:
+class ModelWords(Record, frozen=True):
     """Labels, titles, and the decimals of each value of the model file whose digest begins so."""
 
-    sha: Annotated[str, Text("[0-9a-f]{8}", 8)]
+    sha: Annotated[str, matching("[0-9a-f]{8}", 8)]
     labels: tuple[Label, ...]
     titles: tuple[Title, ...]
-    decimals: Mapping[Label, Annotated[int, Range(0, 100)]]
+    decimals: Mapping[Label, Annotated[int, between(0, 100)]]
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineWords:
+class PipelineWords(Record, frozen=True):
     """The bytes of its results, its zones and lines, the labels of its events, and those of its parents."""
 
     name: Name
-    limit: Annotated[int, Range(1)]
+    limit: Annotated[int, at_least(1)]
     places: tuple[Name, ...]
     labels: tuple[Label, ...]
     above: tuple[Label, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Record, frozen=True):
     """The file."""
 
-    models: Annotated[tuple[ModelWords, ...], Size(MOST)] = ()
-    pipelines: Annotated[tuple[PipelineWords, ...], Size(MOST)] = ()
+    models: Annotated[tuple[ModelWords, ...], at_most(MOST)] = ()
+    pipelines: Annotated[tuple[PipelineWords, ...], at_most(MOST)] = ()
 
 
 class Vocabulary:

@@ -12,10 +12,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Final
 
-from edge_infer.codec import JsonValue, Range, Text, decode, dumps, encode, loads
+from edge_infer.codec import JsonValue, Record, ShortText, at_least, at_most, decode, decode_json, dumps, field
 from edge_infer.config.plan import Gives, SourcePlan
 from edge_infer.errors import ConfigError, SourceError, WireError
 from edge_infer.own_module import own_module
@@ -26,31 +25,29 @@ PATIENCE: Final = 60.0
 """Seconds that it may take: a slow card reads NumPy and OpenCV for the first time."""
 _PR_SET_PDEATHSIG: Final = 1
 _MOST: Final = 4000
-Sentence = Annotated[str, Text(most=_MOST)]
+Sentence = Annotated[str, at_most(_MOST)]
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Record, frozen=True):
     """``target`` is ``module:Class``; ``options`` are the keys of the configuration, ``place`` where they stand.
 
     ``fps`` is an option, too, of a source that knows it.
     """
 
-    target: str
-    options: Mapping[str, JsonValue]
-    place: str
+    target: ShortText
+    options: Mapping[ShortText, JsonValue]
+    place: ShortText
     fps: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(Record, frozen=True):
     """Its attributes as `Source` has them; ``known`` are the names of its options, and whether one must be given.
 
     ``missing`` is why there is no such class, ``misfit`` why the options do not fit, with their place, ``problem`` why
     nothing could be read.
     """
 
-    known: Mapping[str, bool] = field(default_factory=dict)
+    known: Mapping[ShortText, bool] = field(default_factory=dict)
     missing: Sentence = ""
     misfit: Sentence = ""
     problem: Sentence = ""
@@ -60,17 +57,17 @@ class Description:
     noisy: bool = True
     stdin: bool = False
     stills: bool = False
-    patience: Annotated[float, Range(0)] = 0.0
+    patience: Annotated[float, at_least(0)] = 0.0
 
 
 def describe(target: str, options: Mapping[str, JsonValue], place: str, fps: float | None) -> Description:
     """Ask a child; raises `ConfigError` where there is no such class, or it says nothing."""
     try:
         done = subprocess.run(
-            own_module(__name__), input=dumps(encode(Order(target, options, place, fps))),
+            own_module(__name__), input=dumps(Order(target, options, place, fps)),
             stdout=subprocess.PIPE, check=False, timeout=PATIENCE,
         )  # fmt: skip
-        found = decode(Description, loads(done.stdout))
+        found = decode_json(Description, done.stdout)
     except subprocess.TimeoutExpired as error:
         raise ConfigError(f"{target} said nothing of itself for {PATIENCE:g} s") from error
     except WireError as error:
@@ -83,12 +80,12 @@ def describe(target: str, options: Mapping[str, JsonValue], place: str, fps: flo
 def main() -> int:
     """The child."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    order = decode(Order, loads(sys.stdin.buffer.read()))
+    order = decode_json(Order, sys.stdin.buffer.read())
     plan = SourcePlan("source", "", order.target, live=True, network=False, options=order.options)
     lock("reader", fence=reader_fence(plan))
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)  # what it prints is not the answer
-        answers.write(dumps(encode(_described(order))))
+        answers.write(dumps(_described(order)))
     return 0
 
 

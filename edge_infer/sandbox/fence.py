@@ -6,15 +6,13 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Literal
-
-from edge_infer.codec import Size, Text
+from typing import Literal
 
 Identity = tuple[str, int, int, int]
 """A path with the device and the inode that it leads to, and for a character device since when that is what it is."""
 UnixUse = Literal["", "names", "sound", "programs"]
 """What a process needs Unix sockets for: the names of hosts, a sound service, or a program that is not ours."""
-Places = Annotated[tuple[Annotated[str, Text(most=8192)], ...], Size(1000)]
+Places = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +23,13 @@ class Fence:
     ``anywhere``: all files may be read, because the program that does it is not ours.
     ``ports`` are the TCP ports that may be connected to; None: any. ``unix`` is what it needs Unix sockets for; empty:
     it makes none.
+
+    No `Record`: whoever locks a process needs nothing but the standard library for it.
     """
 
     reads: Places = ()
     writes: Places = ()
-    ports: Annotated[tuple[int, ...], Size(64)] | None = None
+    ports: tuple[int, ...] | None = None
     anywhere: bool = False
     unix: UnixUse = ""
     files: Places = ()

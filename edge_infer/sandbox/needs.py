@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from edge_infer.codec import replace
 from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import MqttPlan, PipelinePlan, Plan, SourcePlan
 from edge_infer.models.plan_files import files_of_pipelines

@@ -6,10 +6,10 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import PipelinePlan, Plan
 from edge_infer.rooms import EngineReport
 from edge_infer.supervisor.memory import SPARE, free

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer import __version__
-from edge_infer.codec import decode, loads, loads_bounded
+from edge_infer.codec import decode_json, joined
 from edge_infer.config.places import content, default_device_id
 from edge_infer.config.plan import Compiled, Plan, Problem
 from edge_infer.durable import keep_record
@@ -59,7 +59,7 @@ class Compilation:
             log.error("the process that reads %s %s and is killed", self._config, said.excess)
             return failed(self._config, f"the process that reads it {said.excess}")
         try:
-            return decode(Compiled, loads_bounded([said.output]))
+            return decode_json(Compiled, joined([said.output]))
         except WireError as error:
             log.debug("the outcome of the compilation: %s", error)
             return failed(self._config, f"the process that reads it {death(said.status)}")
@@ -91,7 +91,7 @@ def remembered(state_dir: Path) -> Plan | None:
     """The last plan that was applied, if there is one that this version understands."""
     path = state_dir / APPLIED
     try:
-        return decode(Plan, loads(path.read_bytes()))
+        return decode_json(Plan, path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, WireError) as error:

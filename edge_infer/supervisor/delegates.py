@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from edge_infer.codec import ABSENT, Absent
+from edge_infer.codec import ABSENT, Absent, replace
 from edge_infer.config.plan import DelegatePlan, PipelinePlan, Plan
 from edge_infer.errors import shortened
 from edge_infer.messages import DelegateStatus

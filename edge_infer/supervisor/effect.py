@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import ModelPlan, Plan
 from edge_infer.messages import timestamp
-from edge_infer.models.serving import Fit, Record, Slot
+from edge_infer.models.serving import Fit, ServingRecord, Slot
 from edge_infer.supervisor.shadows import shadowed
 
 
-def effective(wanted: Plan, record: Record) -> Plan:
+def effective(wanted: Plan, record: ServingRecord) -> Plan:
     """The plan with what was before in the place of every model that is refused, and the shadows that may run."""
     pipelines = []
     for pipeline in wanted.pipelines:
@@ -21,7 +21,7 @@ def effective(wanted: Plan, record: Record) -> Plan:
     return shadowed(replace(wanted, pipelines=tuple(pipelines), names=names), record)
 
 
-def with_slots(wanted: Plan, record: Record) -> Record:
+def with_slots(wanted: Plan, record: ServingRecord) -> ServingRecord:
     """The record of these pipelines: those that are gone have no slot, one that was renamed has that of its model.
 
     A model that is called otherwise now goes by that name. A pipeline that now is of another kind of input has nothing
@@ -37,7 +37,7 @@ def with_slots(wanted: Plan, record: Record) -> Record:
     return replace(record, slots=slots)
 
 
-def with_manifests(wanted: Plan, record: Record) -> Record:
+def with_manifests(wanted: Plan, record: ServingRecord) -> ServingRecord:
     """The record of an older version of this program, which noted no manifests: what serves has the one it has now."""
     slots = dict(record.slots)
     for pipeline in wanted.pipelines:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import decode, loads_bounded
+from edge_infer.codec import decode_json, joined
 from edge_infer.errors import WireError
 from edge_infer.models.fastpath import CHILD, Timed, remedy, shipped_model
 from edge_infer.supervisor.children import death
@@ -72,7 +72,7 @@ class FastPath:
             return
         self._errand = None
         try:
-            timed = decode(Timed, loads_bounded([said.output]))
+            timed = decode_json(Timed, joined([said.output]))
         except WireError:
             timed = Timed(error=_why(said))
         if timed.error:

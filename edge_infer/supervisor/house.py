@@ -8,12 +8,12 @@ import signal
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from edge_infer.allowance import Allowance
 from edge_infer.boot import new_boot
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import Record, ShortText, dumps, encode, replace
 from edge_infer.config.plan import PipelinePlan, Plan
 from edge_infer.errors import shortened
 from edge_infer.lights import given, lit, new_lights, put_out
@@ -64,11 +64,10 @@ MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
 ENGINE_STOP, PUBLISHER_STOP = 1.6, 2.8
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(Record, frozen=True):
     """The last thing that went wrong."""
 
-    ts: str
+    ts: ShortText
     text: Sentence
 
 
@@ -299,7 +298,7 @@ class House:
         if child in (self.engine, self.publisher):
             fence = self._fences[child] = self._fence(child)
             self._seen[child] = identities(fence.reads)
-            words = ("--fence", dumps(encode(fence)).decode())
+            words = ("--fence", dumps(fence).decode())
         if child is self.engine:
             self._boot, self._tallies = new_boot(), ()
             self._model_sender.start_over()

@@ -11,7 +11,7 @@ from typing import Final
 
 from edge_infer.config.plan import ModelPlan
 from edge_infer.errors import StartError
-from edge_infer.models.serving import Record, read_record, write_record
+from edge_infer.models.serving import ServingRecord, read_record, write_record
 from edge_infer.models.versions import commit_version
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,8 @@ class Ledger:
 
     def __init__(self, note: Callable[[str], None]) -> None:
         """``note`` takes a sentence for ``status``."""
-        self.record = Record()
-        self._written = Record()
+        self.record = ServingRecord()
+        self._written = ServingRecord()
         self._versions: list[ModelPlan] = []  # those that are still to be noted
         self._state_dir = Path()
         self._note = note
@@ -37,13 +37,13 @@ class Ledger:
         self._state_dir = state_dir
         self.record = self._written = read_record(state_dir)
 
-    def enter(self, record: Record) -> None:
+    def enter(self, record: ServingRecord) -> None:
         """Writes the record, and holds it from then on; raises `StartError`, and changes nothing, where it cannot."""
         if record != self._written:
             write_record(self._state_dir, record)
         self.record = self._written = record
 
-    def keep(self, record: Record) -> None:
+    def keep(self, record: ServingRecord) -> None:
         """Holds the record and writes it; where that fails it holds all the same, is told, and is written later."""
         self.record = record
         try:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
-from edge_infer.codec import ABSENT, Absent
+from edge_infer.codec import ABSENT, Absent, replace
 from edge_infer.messages import ModelStatus
 
 _ELSEWHERE: Final = "edge-infer status says why"

@@ -7,11 +7,10 @@ import logging
 import math
 import select
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import encode
+from edge_infer.codec import encode, replace
 from edge_infer.config.places import hinted
 from edge_infer.config.plan import Compiled, Plan, Problem
 from edge_infer.errors import ConfigError, StartError, shortened

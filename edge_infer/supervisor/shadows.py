@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from edge_infer.codec import ABSENT, Absent
+from edge_infer.codec import ABSENT, Absent, replace
 from edge_infer.config.plan import PipelinePlan, Plan
 from edge_infer.errors import shortened
 from edge_infer.messages import ModelStatus, ShadowStatus, timestamp
-from edge_infer.models.serving import Happened, Record, ShadowEnded
+from edge_infer.models.serving import Happened, ServingRecord, ShadowEnded
 from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.outward import quoted
 
@@ -27,7 +26,7 @@ WAITS: Final = "it waits until no model is on probation"
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def shadowed(plan: Plan, record: Record) -> Plan:
+def shadowed(plan: Plan, record: ServingRecord) -> Plan:
     """The plan with those shadows only that may run."""
     pipelines = [
         replace(each, shadow=None) if record.trials or record.shadow_ended(each) is not None else each
@@ -36,13 +35,13 @@ def shadowed(plan: Plan, record: Record) -> Plan:
     return replace(plan, pipelines=tuple(pipelines))
 
 
-def still_wanted(record: Record, wanted: Plan) -> Record:
+def still_wanted(record: ServingRecord, wanted: Plan) -> ServingRecord:
     """The record without shadows that ended and that the configuration does not ask for any more."""
     kept = {each.name: ended for each in wanted.pipelines if (ended := record.shadow_ended(each)) is not None}
     return replace(record, shadows=kept)
 
 
-def ending(record: Record, failed: Mapping[str, str], plan: Plan) -> Record:
+def ending(record: ServingRecord, failed: Mapping[str, str], plan: Plan) -> ServingRecord:
     """The record once the shadows of these pipelines have ended; the values are the reasons."""
     now = timestamp(time.time())
     for pipeline in plan.pipelines:
@@ -64,7 +63,7 @@ def failed(plan: Plan, report: EngineReport) -> dict[str, str]:
     }
 
 
-def asked_again(record: Record, name: str, by: str) -> Record:
+def asked_again(record: ServingRecord, name: str, by: str) -> ServingRecord:
     """The record with the shadows of this model free to run again."""
     now = timestamp(time.time())
     again = {ended.sha: ended for ended in record.shadows.values() if ended.model == name}
@@ -74,7 +73,7 @@ def asked_again(record: Record, name: str, by: str) -> Record:
 
 
 def compared(
-    record: Record, pipelines: Iterable[PipelinePlan], report: EngineReport, waiting: Mapping[str, str] = NOBODY
+    record: ServingRecord, pipelines: Iterable[PipelinePlan], report: EngineReport, waiting: Mapping[str, str] = NOBODY
 ) -> Mapping[str, ShadowStatus] | Absent:
     """What is said of the shadows of some pipelines of the configuration; names and digests are the plan's.
 
@@ -90,7 +89,9 @@ def compared(
     return found or ABSENT
 
 
-def _told(record: Record, pipeline: PipelinePlan, running: ShadowStatus | None, lack: str | None) -> ShadowStatus:
+def _told(
+    record: ServingRecord, pipeline: PipelinePlan, running: ShadowStatus | None, lack: str | None
+) -> ShadowStatus:
     assert pipeline.shadow is not None
     name, sha = pipeline.shadow.model.name, pipeline.shadow.model.sha256[:8]
     if (ended := record.shadow_ended(pipeline)) is not None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
-from edge_infer.codec import ABSENT, Absent
+from edge_infer.codec import ABSENT, Absent, replace
 from edge_infer.config.plan import ModelPlan, PipelinePlan, Plan
 from edge_infer.errors import shortened
 from edge_infer.messages import ModelStatus
-from edge_infer.models.serving import Record, Refusal
+from edge_infer.models.serving import Refusal, ServingRecord
 from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.delegates import delegated
 from edge_infer.supervisor.outward import quoted
@@ -77,7 +76,7 @@ def _going_back(refusal: Refusal, target: ModelPlan | None, serving: ModelPlan |
     return refusal.state == "rolled_back" and target is not None and not refusal.about(target) and serving is not target
 
 
-def _was_committed(record: Record, pipelines: list[PipelinePlan], refusal: Refusal) -> bool:
+def _was_committed(record: ServingRecord, pipelines: list[PipelinePlan], refusal: Refusal) -> bool:
     """Whether the refused model had a slot, which went to the model before in the same step: not one on probation."""
     slots = (record.slots.get(each.name) for each in pipelines)
     return any(slot is not None and slot.ts == refusal.ts for slot in slots)
@@ -95,7 +94,7 @@ def _serving(swap: Swap, pipelines: list[PipelinePlan], running: list[Running]) 
     return next((model for model in before if model.identity in shas), None)
 
 
-def _previous(record: Record, pipelines: list[PipelinePlan], serving: ModelPlan | None) -> str | Absent:
+def _previous(record: ServingRecord, pipelines: list[PipelinePlan], serving: ModelPlan | None) -> str | Absent:
     for pipeline in pipelines:
         slot = record.slots.get(pipeline.name)
         for fit in (slot.committed, slot.previous) if slot else ():

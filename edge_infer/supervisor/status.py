@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from edge_infer import __version__
-from edge_infer.codec import ABSENT
+from edge_infer.codec import ABSENT, Record, ShortText, field
 from edge_infer.messages import (
     ConfigStatus,
     GovernorHealth,
@@ -20,8 +19,7 @@ from edge_infer.supervisor.children import Child
 from edge_infer.supervisor.house import House, Trouble
 
 
-@dataclass(frozen=True, slots=True)
-class RoomStatus:
+class RoomStatus(Record, frozen=True):
     """One child process; ``pid`` is null while it is being started again."""
 
     pid: int | None
@@ -29,34 +27,32 @@ class RoomStatus:
     uptime: float
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerStatus:
+class BrokerStatus(Record, frozen=True):
     """The connection, in a sentence."""
 
     connected: bool
-    text: str
+    text: ShortText
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Record, frozen=True):
     """The whole answer; ``feeds`` has the source of each pipeline that gets whole frames."""
 
-    version: str
+    version: ShortText
     uptime: float
-    boot: str | None
-    runtime: str | None
-    rooms: Mapping[str, RoomStatus]
-    sources: Mapping[str, SourceHealth]
-    pipelines: Mapping[str, PipelineHealth]
-    models: Mapping[str, ModelStatus]
+    boot: ShortText | None
+    runtime: ShortText | None
+    rooms: Mapping[ShortText, RoomStatus]
+    sources: Mapping[ShortText, SourceHealth]
+    pipelines: Mapping[ShortText, PipelineHealth]
+    models: Mapping[ShortText, ModelStatus]
     broker: BrokerStatus
     outbox: OutboxHealth | None
     config: ConfigStatus | None
     last_error: Trouble | None
-    walls: Mapping[str, str] = field(default_factory=dict)
+    walls: Mapping[ShortText, ShortText] = field(default_factory=dict)
     governor: GovernorHealth | None = None
     fast_path: float | None = None
-    feeds: Mapping[str, str] = field(default_factory=dict)
+    feeds: Mapping[ShortText, ShortText] = field(default_factory=dict)
 
 
 def compose(

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import ModelPlan, PipelinePlan, Plan, Unfit
 from edge_infer.errors import EdgeInferError, shortened
 from edge_infer.messages import timestamp
@@ -20,9 +20,9 @@ from edge_infer.models.serving import (
     Fit,
     Happened,
     OnTrial,
-    Record,
     Refusal,
     Refused,
+    ServingRecord,
     Slot,
     What,
 )
@@ -68,7 +68,7 @@ class Swap:
         self._deaths = Deaths()
 
     @property
-    def record(self) -> Record:
+    def record(self) -> ServingRecord:
         """What is known of all models here."""
         return self._ledger.record
 
@@ -90,7 +90,7 @@ class Swap:
         """Makes a plan hold as far as its models may; raises `StartError`, and changes nothing, without a record."""
         self._apply(self.record, wanted, by)
 
-    def _apply(self, record: Record, wanted: Plan, by: str) -> None:
+    def _apply(self, record: ServingRecord, wanted: Plan, by: str) -> None:
         record = with_manifests(wanted, record)
         trials = {}
         for pipeline in wanted.pipelines:
@@ -251,13 +251,13 @@ class Swap:
         self._ledger.keep(ending(self.record, reasons, self.plan))
         self._again()
 
-    def _on_probation(self, record: Record, pipeline: PipelinePlan) -> bool:
+    def _on_probation(self, record: ServingRecord, pipeline: PipelinePlan) -> bool:
         """Whether the model of a pipeline takes over from another one, and may be tried."""
         slot = record.slots.get(pipeline.name)
         known = slot is not None and slot.committed.model.identity == pipeline.model.identity
         return not known and record.refusal(pipeline.model) is None and record.fallback(pipeline) is not None
 
-    def _superseded(self, record: Record, models: Iterable[ModelPlan], by: str) -> Record:
+    def _superseded(self, record: ServingRecord, models: Iterable[ModelPlan], by: str) -> ServingRecord:
         """The record without trials of what is not wanted any more."""
         wanted = {model.name: model.identity for model in models}
         for name, trial in record.trials.items():

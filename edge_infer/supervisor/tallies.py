@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
+from edge_infer.codec import replace
 from edge_infer.lights import MOST
 from edge_infer.messages import MOST as HIGHEST
 from edge_infer.messages import NAME_PATTERN

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
-from edge_infer.codec import ABSENT, decode, encode
+from edge_infer.codec import ABSENT, decode, encode, replace
 from edge_infer.config.words import plain
 from edge_infer.errors import WireError
 from edge_infer.rooms import WhyAnswer, WhyQuestion

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from types import ModuleType
 
 import pytest
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import EventsPlan, TrackPlan
 
 

@@ -7,7 +7,6 @@ import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 
 from edge_infer.cli import main
 from edge_infer.cli.say import as_json
-from edge_infer.codec import encode
+from edge_infer.codec import encode, replace
 from edge_infer.messages import SourceHealth
 from edge_infer.supervisor.control import ControlSocket, Request
 from edge_infer.supervisor.peer import identify

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from edge_infer.__main__ import main
 from edge_infer.cli.status_wait import Judge
 from edge_infer.cli.waiting import Glimpse
+from edge_infer.codec import replace
 from edge_infer.messages import ModelStatus, OutboxHealth, PipelineHealth, SourceHealth, SourceState
 from edge_infer.supervisor.house import Trouble
 from edge_infer.supervisor.status import BrokerStatus, RoomStatus, Status

@@ -14,7 +14,6 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ import pytest
 from edge_infer.cli.panel import Look, panel
 from edge_infer.cli.processes import Processes, Use
 from edge_infer.cli.status import _lines
-from edge_infer.codec import decode
+from edge_infer.codec import decode, replace
 from edge_infer.config.units import rough_duration
 from edge_infer.messages import Latency, ModelStatus, OutboxHealth, PipelineHealth, SourceHealth
 from edge_infer.supervisor.house import Trouble

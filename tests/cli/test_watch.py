@@ -57,7 +57,7 @@ def watch(*words: object, seconds: float = 1) -> subprocess.CompletedProcess[str
 
 def test_lines_for_people(broker: Broker) -> None:
     say(broker.port, f"{P}/status", b"online")
-    say(broker.port, f"{P}/door/result", dumps(encode(RESULT)))
+    say(broker.port, f"{P}/door/result", dumps(RESULT))
     done = watch("--host", "127.0.0.1", "--port", broker.port)
     assert done.returncode == 0
     assert "online" in done.stdout
@@ -67,7 +67,7 @@ def test_lines_for_people(broker: Broker) -> None:
 
 def test_json_lines_for_programs(broker: Broker) -> None:
     say(broker.port, f"{P}/status", b"online")
-    say(broker.port, f"{P}/door/result", dumps(encode(RESULT)))
+    say(broker.port, f"{P}/door/result", dumps(RESULT))
     done = watch("--host", "127.0.0.1", "--port", broker.port, "--topic", f"{P}/+/result", "--json")
     (line,) = done.stdout.splitlines()
     assert json.loads(line) == {"topic": f"{P}/door/result", "payload": encode(RESULT)}
@@ -176,7 +176,7 @@ def test_a_strip_is_the_picture_from_left_to_right() -> None:
     ],
 )  # fmt: skip
 def test_every_kind_has_a_line(topic: str, record: object, part: str) -> None:
-    assert part in Painter(color=False).line(f"{P}/{topic}", dumps(encode(record)))
+    assert part in Painter(color=False).line(f"{P}/{topic}", dumps(record))
 
 
 @pytest.mark.parametrize("payload", [b"\x1b[2J{", b'{"v":9}', b"\xff\xfe", b""])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edge_infer.client import Client
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps, replace
 from edge_infer.messages import timestamp
 from tests.broker import Broker, Subscriber, Talker
 from tests.publisher.room import Room
@@ -75,4 +74,4 @@ def test_a_site_without_power_is_not_believed_for_ever(tmp_path: Path, broker: B
 
 def said(ago: float) -> bytes:
     """A state as it was said so many seconds ago."""
-    return dumps(encode(replace(sample(1), ts=timestamp(time.time() - ago))))
+    return dumps(replace(sample(1), ts=timestamp(time.time() - ago)))

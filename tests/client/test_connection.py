@@ -6,7 +6,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from edge_infer.client import (
     UnreadableUpdate,
     Update,
 )
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps, replace
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.messages import Event, State, timestamp
 from tests.broker import DEADLINE, Broker, Certificates, Talker, free_port
@@ -55,7 +54,7 @@ def state(count: int) -> State:
 
 
 def say(talker: Talker, topic: str, record: object) -> None:
-    talker.say(f"{P}/{topic}", dumps(encode(record)))
+    talker.say(f"{P}/{topic}", dumps(record))
 
 
 def test_repetitions_are_dropped_and_gaps_are_told(broker: Broker, talker: Talker) -> None:
@@ -92,7 +91,7 @@ def test_a_broker_that_goes_and_comes_back(tmp_path: Path) -> None:
     with Broker(tmp_path, *lines) as broker:
         with Talker(broker.port) as talker:
             talker.say(f"{P}/status", b"online", retain=True)
-            talker.say(f"{P}/door/state", dumps(encode(state(1))), retain=True)
+            talker.say(f"{P}/door/state", dumps(state(1)), retain=True)
         with Client("127.0.0.1", broker.port) as client, Talker(broker.port) as talker:
             updates = client.updates(SECONDS)
             kept = until(updates, StateUpdate)[-1]
@@ -119,7 +118,7 @@ def test_a_broker_that_goes_and_comes_back(tmp_path: Path) -> None:
                 assert isinstance(live, StatusUpdate)
                 assert not live.retained
                 assert client.standing("gate-3", "door").present("face") is None
-                back.say(f"{P}/door/state", dumps(encode(state(0))), retain=True)
+                back.say(f"{P}/door/state", dumps(state(0)), retain=True)
                 known = next(update for update in updates if isinstance(update, StateUpdate) and update.standing.state)
                 assert known.standing.present("face") is False
 
@@ -127,13 +126,13 @@ def test_a_broker_that_goes_and_comes_back(tmp_path: Path) -> None:
 def test_states_of_an_absence_do_not_flicker_by(broker: Broker, talker: Talker) -> None:
     """What a session kept is given out as if it came now: seven states within a moment, of which none holds."""
     talker.say(f"{P}/status", b"online", retain=True)
-    talker.say(f"{P}/door/state", dumps(encode(state(0))), retain=True)
+    talker.say(f"{P}/door/state", dumps(state(0)), retain=True)
     with Client("127.0.0.1", broker.port, client_id="lamp", keep_session=True) as client:
         until(client.updates(SECONDS), StateUpdate)
     for number in range(7):
         old = replace(sample(number % 2), ts=timestamp(time.time() - 60 + number))
-        talker.say(f"{P}/door/state", dumps(encode(old)), retain=True)
-    talker.say(f"{P}/door/state", dumps(encode(state(5))), retain=True)
+        talker.say(f"{P}/door/state", dumps(old), retain=True)
+    talker.say(f"{P}/door/state", dumps(state(5)), retain=True)
     with Client("127.0.0.1", broker.port, client_id="lamp", keep_session=True) as client:
         updates = client.updates(SECONDS)
         say(talker, "door/result", replace(result(1), ts=timestamp(time.time())))

@@ -11,12 +11,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.codec import decode_json, dumps, encode, replace
 from edge_infer.config.compile import compile_config
 from edge_infer.config.load import read_document, validate
 from edge_infer.config.places import default_device_id, default_state_dir
@@ -176,7 +175,7 @@ def test_sources_get_the_options_of_their_kind(make: Make, tmp_path: Path) -> No
 
 def test_a_plan_crosses_a_wall_and_comes_back_the_same(make: Make) -> None:
     compiled = compile_config(make(GOOD))
-    assert decode(Compiled, loads(dumps(encode(compiled)))) == compiled
+    assert decode_json(Compiled, dumps(compiled)) == compiled
 
 
 def test_secrets_are_nowhere(make: Make, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
@@ -253,7 +252,7 @@ def test_tiles_are_a_part_of_the_plan(make: Make) -> None:
         found = plan.pipelines[0].model.input
         assert isinstance(found, InputPlan)
         assert (found.tiles, found.overlap) == (tiles, overlap)
-        assert decode(Plan, loads(dumps(encode(plan)))) == plan
+        assert decode_json(Plan, dumps(plan)) == plan
 
 
 def test_tiles_are_for_detection_only(make: Make, assets: Path) -> None:
@@ -389,7 +388,7 @@ def test_the_child_prints_one_object(make: Make, tmp_path: Path) -> None:
     def child(path: Path) -> tuple[int, Compiled]:
         command = [sys.executable, "-m", "edge_infer.config", str(path)]
         done = subprocess.run(command, capture_output=True, check=False, timeout=120)
-        return done.returncode, decode(Compiled, loads(done.stdout))
+        return done.returncode, decode_json(Compiled, done.stdout)
 
     code, compiled = child(make(GOOD))
     assert (code, compiled) == (0, compile_config(tmp_path / "config.yaml"))
@@ -439,7 +438,7 @@ def test_kinds_of_other_packages(make: Make, tmp_path: Path, monkeypatch: pytest
     assert [str(problem) for problem in compile_config(path).problems] == [
         f'{path}:2: sources.a.chanel: is not known here; did you mean "channel"?',
         f"{path}:2: sources.a.channel: is missing",
-        f"{path}:3: sources.b.channel: expected int, not str",
+        f"{path}:3: sources.b.channel: expected `int`, got `str`",
     ]
 
 
@@ -467,7 +466,7 @@ def test_the_digest_is_of_the_bytes_whatever_they_are(make: Make) -> None:
     path = make("mqtt: {prot: 1}\n")
     digest = subprocess.run(["sha256sum", str(path)], capture_output=True, text=True, check=True).stdout.split()[0]
     assert compile_config(path).digest == digest
-    assert json.loads(dumps(encode(compile_config(path))))["digest"] == digest
+    assert json.loads(dumps(compile_config(path)))["digest"] == digest
 
 
 def test_there_are_no_more_readers_than_a_supervisor_can_watch(tmp_path: Path) -> None:
@@ -565,7 +564,7 @@ def test_an_answer_that_somebody_has_planted_is_not_believed(make: Make, tmp_pat
 
     assert labels() == ("face",)
     path = tmp_path / "state/tried.json"
-    tried = decode(Tried, loads(path.read_bytes()))
-    path.write_bytes(dumps(encode(Tried(tuple(replace(each, labels=("the-password",)) for each in tried.plans)))))
+    tried = decode_json(Tried, path.read_bytes())
+    path.write_bytes(dumps(Tried(tuple(replace(each, labels=("the-password",)) for each in tried.plans))))
     assert labels() == ("face",)
     assert b"the-password" not in path.read_bytes()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps
 from edge_infer.config.compile import compile_config
 from edge_infer.config.plan import TrackPlan, ZonePlan
 from edge_infer.config.state_size import MARKS, MAX_STATE_BYTES, state_bytes
@@ -31,7 +31,7 @@ def test_what_is_counted_is_what_a_state_has_at_most(zones: tuple[ZonePlan, ...]
     )
     found = Followed(Detections((), (1, 1)), counts, inside, ())
     state = Composer(plan, "0" * 16)(found, FRAME, 50.0).state(timestamp(0.0))
-    assert len(dumps(encode(state))) - len(',"ids":{}') + MARKS == state_bytes(plan)
+    assert len(dumps(state)) - len(',"ids":{}') + MARKS == state_bytes(plan)
 
 
 def test_without_labels_and_without_counts_there_is_nothing_to_fit() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
+from edge_infer.codec import replace
 from edge_infer.config.compile import compile_config
 from edge_infer.config.plan import DelegatePlan, Plan
 from edge_infer.sandbox.needs import engine_fence

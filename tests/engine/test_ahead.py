@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import InputPlan, PipelinePlan, SourcePlan
 from edge_infer.engine.ahead import Ahead
 from edge_infer.engine.feed import Cursor, Feed

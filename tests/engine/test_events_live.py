@@ -7,7 +7,7 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from edge_infer.codec import ABSENT, decode, loads
+from edge_infer.codec import ABSENT, decode_json
 from edge_infer.messages import Event, State
 from tests.broker import Broker, Subscriber, eventually
 from tests.running import Daemon, config
@@ -21,7 +21,7 @@ def followed(port: int, keys: str = FOLLOWED) -> str:
 
 
 def told(heard: Subscriber) -> list[Event]:
-    return [decode(Event, loads(message.payload)) for message in heard.on(TOPIC)]
+    return [decode_json(Event, message.payload) for message in heard.on(TOPIC)]
 
 
 def open_now(events: list[Event]) -> Counter[tuple[object, ...]]:
@@ -72,7 +72,7 @@ def test_whatever_happens_what_began_ends_once_and_says_why(broker: Broker, tmp_
         daemon.wait(20)
         eventually(lambda: not open_now(told(heard)), "ends of all")
         assert reasons(heard) <= {"engine_failed", "config_changed", "stopped"}
-        states = [decode(State, loads(message.payload)) for message in heard.on("edge-infer/box/faces/state")]
+        states = [decode_json(State, message.payload) for message in heard.on("edge-infer/box/faces/state")]
         assert any(isinstance(s.zones, dict) and s.zones["all"].get("face") for s in states)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import CropsPlan, MotionPlan, PipelinePlan, TrackPlan, ZonePlan
 from edge_infer.engine.analyse.follow import Follow
 from edge_infer.engine.analyse.followed import Followed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_infer.channel import Channel
-from edge_infer.codec import ABSENT
+from edge_infer.codec import ABSENT, replace
 from edge_infer.config.plan import DecoderPlan, MotionPlan, PipelinePlan, TrackPlan
 from edge_infer.engine.capture import local_capture
 from edge_infer.engine.feed import Feed

@@ -6,12 +6,12 @@ import os
 import resource
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edge_infer import memfd
+from edge_infer.codec import replace
 from edge_infer.config.plan import DecoderPlan, ModelPlan, PipelinePlan, TextPlan
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.handed_files import HandedFiles

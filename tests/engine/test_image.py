@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import Color, InputPlan, Resize, Scaling
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.engine.geometry import Region

@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_infer.channel import Channel
+from edge_infer.codec import replace
 from edge_infer.engine.capture import local_capture
 from edge_infer.engine.decoders.blazeface import BlazeFace
 from edge_infer.engine.feed import Feed

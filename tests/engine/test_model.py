@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan
 from edge_infer.engine.decoders import DECODERS
 from edge_infer.engine.decoders.classification import Classification as ClassificationDecoder

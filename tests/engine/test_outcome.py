@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.codec import ABSENT, decode, dumps, encode, loads
+from edge_infer.codec import ABSENT, decode_json, dumps, encode, loads, replace
 from edge_infer.config.plan import TrackPlan, ZonePlan
 from edge_infer.config.state_size import MARKS, MAX_STATE_BYTES
 from edge_infer.engine.analyse.followed import Followed
@@ -37,7 +35,7 @@ def objects(*labels: str) -> Detections:
 
 def test_detection_in_fractions_and_rounded() -> None:
     found = Detections((Found("cat", 0, 0.91449, (20.123456, 0, 200, 50)),), (200, 100))
-    assert loads(dumps(encode(outcome(found).result(7)))) == {
+    assert loads(dumps(outcome(found).result(7))) == {
         "v": 1, "ts": "2023-11-14T22:13:20.250Z", "boot": "9f2c1a", "seq": 7, "model": "pets@1.0.0", "sha": "abababab",
         "task": "detection", "ms": 12.3, "objects": [{"label": "cat", "score": 0.914, "box": [0.1006, 0.0, 1.0, 0.5]}],
     }  # fmt: skip
@@ -67,7 +65,7 @@ def test_state_of_a_classification_is_the_best_class_or_null() -> None:
     assert (best.essence, best.state().class_) == ("dog", "dog")
     nothing = outcome(Classification(()), "classification")
     assert (nothing.essence, nothing.state().class_) == (None, None)
-    assert '"class":null' in dumps(encode(nothing.state())).decode()
+    assert '"class":null' in dumps(nothing.state()).decode()
 
 
 @pytest.mark.parametrize(("task", "key"), [("detection", "counts"), ("classification", "class")])
@@ -83,8 +81,8 @@ def test_what_does_not_fit_is_cut_from_the_lowest_score_and_counted() -> None:
     assert isinstance(result.objects, tuple)
     assert len(result.objects) + (result.more if isinstance(result.more, int) else 0) == 40
     assert result.objects[0].score == 0.9
-    size = len(dumps(encode(result)))
-    one_more = len(dumps(encode(result.objects[0]))) + 1
+    size = len(dumps(result))
+    one_more = len(dumps(result.objects[0])) + 1
     assert size + MARKS <= 1024 < size + MARKS + one_more
     assert made.state().counts == {"cat": 40}, "the state counts what the result had no room for"
 
@@ -96,14 +94,14 @@ LABELS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=128)
 def test_payloads_keep_to_the_limit_and_the_schema(labels: list[str], most: int, seq: int) -> None:
     made = outcome(objects(*labels), max_payload=most)
     result = made.result(seq)
-    payload = dumps(encode(result))
+    payload = dumps(result)
     assert len(payload) + MARKS <= most
-    assert decode(Result, loads(payload)) == result
+    assert decode_json(Result, payload) == result
     assert isinstance(result.objects, tuple)
     assert len(result.objects) + (0 if result.more is ABSENT else result.more) == len(labels)  # type: ignore[operator]
-    state = dumps(encode(made.state()))
+    state = dumps(made.state())
     assert len(state) + MARKS <= MAX_STATE_BYTES
-    assert decode(State, loads(state)) == made.state()
+    assert decode_json(State, state) == made.state()
 
 
 @pytest.mark.parametrize("most", range(560, 820, 20))
@@ -112,7 +110,7 @@ def test_what_a_result_is_about_counts_too(count: int, most: int) -> None:
     whom = Sighted("p" * 64, Found("c" * 128, 0, 0.123, (1.11, 2.22, 3.33, 4.44), number=2**53), (190, 90), 2**53, 0)
     frame = replace(FRAME, parent=whom)
     made = Composer(pipeline(max_payload=most), "9f2c1a")(objects(*["cat"] * count), frame, 50.0123).result(2**53)
-    assert len(dumps(encode(made))) + MARKS <= most
+    assert len(dumps(made)) + MARKS <= most
     assert isinstance(made.objects, tuple)
     assert len(made.objects) + (0 if made.more is ABSENT else made.more) == count  # type: ignore[operator]
 

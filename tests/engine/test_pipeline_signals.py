@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge_infer.channel import Channel
+from edge_infer.codec import replace
 from edge_infer.config.plan import PipelinePlan, SourcePlan
 from edge_infer.engine.capture import local_capture
 from edge_infer.engine.frame import Samples

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import InputPlan, ModelPlan, PipelinePlan, Resize
 from edge_infer.engine.frame import Frame, Pixels
 from edge_infer.engine.geometry import Region, Transform

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import DecoderPlan, PipelinePlan
 from edge_infer.engine.decoders.blazeface import BlazeFace
 from edge_infer.engine.frame import Frame

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_infer.channel import Channel
-from edge_infer.codec import ABSENT
+from edge_infer.codec import ABSENT, replace
 from edge_infer.config.plan import DecoderPlan, Measured, PipelinePlan, ShadowPlan
 from edge_infer.engine.decoders.blazeface import BlazeFace
 from edge_infer.engine.frame import Frame

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from edge_infer.channel import Channel
+from edge_infer.codec import replace
 from edge_infer.config.plan import Measured, PipelinePlan, Plan, SourcePlan
 from edge_infer.engine.capture import local_capture
 from edge_infer.engine.feed import Feed

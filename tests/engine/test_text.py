@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import TextPlan
 from edge_infer.engine.frame import Line
 from edge_infer.engine.interpreter import Tensor

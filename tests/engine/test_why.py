@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import EventsPlan, PipelinePlan, TrackPlan
 from edge_infer.engine.analyse.decisions import Decisions
 from edge_infer.engine.why import answer

@@ -6,7 +6,6 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_infer.channel import Channel
-from edge_infer.codec import ABSENT
+from edge_infer.codec import ABSENT, replace
 from edge_infer.config.plan import DecoderPlan, EventsPlan, PipelinePlan, SourcePlan, TrackPlan
 from edge_infer.engine.capture import local_capture
 from edge_infer.engine.decoders.blazeface import BlazeFace

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps
 from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import OutboxPlan
 from edge_infer.messages import Event
@@ -73,7 +73,7 @@ def drain(folder: Path, count: int, rate: int = 4 << 20) -> list[Figure]:
         outbox.use(place, OutboxPlan())
         _step_until(outbox, lambda box: box.ready)
         for seq in range(1, count + 1):
-            outbox.put(old, seq, dumps(encode(result(seq, boot="aaaaaa", objects=2))), late=True)
+            outbox.put(old, seq, dumps(result(seq, boot="aaaaaa", objects=2)), late=True)
             if seq % 2000 == 0 or seq == count:
                 _step_until(outbox, lambda box, seq=seq: any(acked.seq == seq for acked in box.safe()))
         outbox.ended("aaaaaa", ())

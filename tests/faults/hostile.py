@@ -21,7 +21,7 @@ from edge_infer.boot import new_boot
 from edge_infer.channel import PACKET, pack
 from edge_infer.codec import dumps, encode
 from edge_infer.messages import Event
-from edge_infer.rooms import Acked, EngineHello, EngineUp, Handover, PublisherHello, StateUpdate, Stop
+from edge_infer.rooms import Acked, EngineHello, EngineUp, PublisherHello, StateUpdate, Stop, handover
 from tests.broker import Broker, Subscriber, eventually
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, TS, P, mqtt_plan, plan, result, state
@@ -106,15 +106,15 @@ def misdirected(draw: random.Random) -> bytes:
     """A sound message where it does not belong."""
     event = Event(1, TS, BOOT, draw.randrange(1, 1 << 30), "appear", label=SECRET)
     records = [
-        Handover(draw.choice((SECRET, "status", "yard")), result(draw.randrange(1, 1 << 30))),
-        Handover("door", event),
-        Handover("door", result(draw.randrange(1, 1 << 30)), -1.0),
+        handover(draw.choice((SECRET, "status", "yard")), result(draw.randrange(1, 1 << 30))),
+        handover("door", event),
+        handover("door", result(draw.randrange(1, 1 << 30)), -1.0),
         StateUpdate(SECRET, state(1)),
         Acked("door", BOOT, "result", 5),
         PublisherHello(),
         Stop(),
     ]
-    made = dumps(encode(draw.choice(records[:4]))) if draw.random() < 0.3 else pack(draw.choice(records))
+    made = dumps(draw.choice(records[:4])) if draw.random() < 0.3 else pack(draw.choice(records))
     return made if made[:2] != b'{"' or draw.random() < 0.9 else made[:-1]
 
 
@@ -194,7 +194,7 @@ def an_engine_taken_over(folder: Path, repeat: int) -> Hostility:
                     exits += _is_gone(room)
                     _say(end, WHOLE + pack(EngineHello(mine)), [], room)
                     seq = next(honest)
-                    _say(end, WHOLE + pack(Handover("door", result(seq, boot=mine))), [], room)
+                    _say(end, WHOLE + pack(handover("door", result(seq, boot=mine))), [], room)
                     room.wait_acked(seq, boot=mine)
                     before = before or _open_files(room)
             files = _open_files(room) - before

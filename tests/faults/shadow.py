@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import cv2
 
 from edge_infer.channel import MAX_RESULT_BYTES, Channel
+from edge_infer.codec import replace
 from edge_infer.config.plan import PipelinePlan, ShadowPlan, SourcePlan
 from edge_infer.engine.feed import Feed
 from edge_infer.engine.frame import Frame

@@ -15,9 +15,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode, decode_json
 from edge_infer.config.plan import Plan
-from edge_infer.models.serving import FILE, Happened, Record
+from edge_infer.models.serving import FILE, Happened, ServingRecord
 from edge_infer.supervisor.compilation import APPLIED
 from edge_infer.supervisor.control import NotRunningError, ask
 from edge_infer.supervisor.effect import effective
@@ -347,7 +347,7 @@ def _by_history(history: list[Happened]) -> str:
 
 def _serves(image: dict[str, bytes], copies: set[str]) -> bool:
     """Whether there is a copy of every model that a start with these files would run."""
-    plan = effective(decode(Plan, loads(image[APPLIED])), decode(Record, loads(image[FILE])))
+    plan = effective(decode_json(Plan, image[APPLIED]), decode_json(ServingRecord, image[FILE]))
     return all(pipeline.model.sha256 in copies for pipeline in plan.pipelines)
 
 

@@ -12,12 +12,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_infer.codec import replace
 from edge_infer.messages import Event, timestamp
 from edge_infer.publisher.discovery import object_id
 from edge_infer.rooms import ApplyPlan

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from edge_infer.cli import main
+from edge_infer.codec import replace
 from edge_infer.config.load import load_yaml
 from edge_infer.config.plan import ModelPlan, TextPlan
 from edge_infer.errors import ModelError

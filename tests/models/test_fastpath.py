@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode_json
 from edge_infer.models.fastpath import CHILD, SHOW_PROCESSOR, Timed, remedy, shipped_model
 from tests.running import MODEL
 
@@ -51,7 +51,7 @@ def test_the_child_says_one_thing(words: tuple[str, ...]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", CHILD, str(MODEL), *words], capture_output=True, timeout=120, check=True
     )
-    timed = decode(Timed, loads(done.stdout))
+    timed = decode_json(Timed, done.stdout)
     assert timed.error == ""
     assert 0 < timed.fast < timed.slow
     assert timed.works

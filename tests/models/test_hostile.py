@@ -34,9 +34,10 @@ import json
 import os
 import sys
 import threading
-from dataclasses import replace
+
 from pathlib import Path
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import FurtherInput, Measured, TextPlan
 from edge_infer.engine.decoders.blazeface import BlazeFace
 

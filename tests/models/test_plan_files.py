@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from edge_infer.codec import replace
 from edge_infer.config.plan import DecoderPlan, FurtherInput, InputPlan, ModelPlan, NmsPlan, TextPlan
 from edge_infer.models.plan_files import files_of, moved
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.errors import ModelError
 from edge_infer.models import equip
@@ -60,11 +60,11 @@ def test_a_model_that_is_gone_is_told(tmp_path: Path) -> None:
 
 LIMITED = """
 import os, sys, threading
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode_json
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.models.limits import limit
 from edge_infer.models.quickest import quickest
-plan = decode(PipelinePlan, loads(sys.stdin.buffer.read()))
+plan = decode_json(PipelinePlan, sys.stdin.buffer.read())
 quickest(plan, 1)  # imports all there is, from where the other user may not look
 os.setgroups([])
 os.setgid(65534)
@@ -78,7 +78,7 @@ print(quickest(plan, 2) in (1, 2))
 def test_the_threads_may_be_started_by_who_is_not_root() -> None:
     done = subprocess.run(
         [sys.executable, "-B", "-c", LIMITED],
-        input=dumps(encode(pipeline(SHIPPED))),
+        input=dumps(pipeline(SHIPPED)),
         capture_output=True,
         check=False,
         timeout=60,

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan
-from edge_infer.models.serving import FILE, LONGEST, Fit, Happened, OnTrial, Record, Slot, read_record, write_record
+from edge_infer.models.serving import (
+    FILE,
+    LONGEST,
+    Fit,
+    Happened,
+    OnTrial,
+    ServingRecord,
+    Slot,
+    read_record,
+    write_record,
+)
 
 NOW = "2026-11-25T08:45:12.345Z"
 SHA = "0" * 64
@@ -23,8 +33,8 @@ def fit(size: int) -> Fit:
 HISTORY = (Happened(NOW, "m", "committed", SHA, "m@1.0.0", "the configuration"),)
 
 
-def record(**slots: Slot) -> Record:
-    return Record(slots, {"m": OnTrial(SHA, "m@1.0.0", NOW)}, history=HISTORY)
+def record(**slots: Slot) -> ServingRecord:
+    return ServingRecord(slots, {"m": OnTrial(SHA, "m@1.0.0", NOW)}, history=HISTORY)
 
 
 def test_what_fits_is_kept_as_it_is(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import socket
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, ShadowPlan, TextPlan
 from edge_infer.errors import ModelError, StartError
 from edge_infer.models.files import largest_here, read_whole

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps, replace
 from edge_infer.messages import State, timestamp
 from edge_infer.rooms import ApplyPlan, StateUpdate
 from tests.broker import Broker, Talker, eventually
@@ -59,7 +58,7 @@ def test_its_own_connection_and_what_a_broker_has_on_its_disk(tmp_path: Path) ->
     with Broker(tmp_path, *lines) as broker, NodeRed(tmp_path / "red", broker.port, f"{P}/door", "face") as red:
         with Talker(broker.port) as device:
             device.say(f"{P}/status", b"online", retain=True)
-            device.say(f"{P}/door/state", dumps(encode(state(1))), retain=True)
+            device.say(f"{P}/door/state", dumps(state(1)), retain=True)
         red.wait(True)
         broker.stop()
         red.wait(None)
@@ -71,17 +70,17 @@ def test_its_own_connection_and_what_a_broker_has_on_its_disk(tmp_path: Path) ->
             eventually(lambda: red.answers()[-1].at > back + 1, "an answer after what is on the disk", PATIENCE)
             assert red.values_since(lost) in ([None], [])
             device.say(f"{P}/status", b"online", retain=True)
-            device.say(f"{P}/door/state", dumps(encode(state(0))), retain=True)
+            device.say(f"{P}/door/state", dumps(state(0)), retain=True)
             red.wait(False)
 
 
 def test_what_is_180_seconds_old_is_not_known(tmp_path: Path, broker: Broker) -> None:
     with NodeRed(tmp_path / "red", broker.port, f"{P}/door", "face") as red, Talker(broker.port) as device:
         device.say(f"{P}/status", b"online", retain=True)
-        device.say(f"{P}/door/state", dumps(encode(state(1, 170))), retain=True)
+        device.say(f"{P}/door/state", dumps(state(1, 170)), retain=True)
         red.wait(True)
         red.wait(None, 30)
-        device.say(f"{P}/door/state", dumps(encode(state(1, 200))), retain=True)
+        device.say(f"{P}/door/state", dumps(state(1, 200)), retain=True)
         sent = now()
         device.say(f"{P}/door/state", b"", retain=True)
         red.wait(None)

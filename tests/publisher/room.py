@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edge_infer.channel import Channel
-from edge_infer.codec import dumps, encode
+from edge_infer.codec import dumps
 from edge_infer.config.plan import Plan
 from edge_infer.messages import Event, Result
 from edge_infer.rooms import (
@@ -21,11 +21,11 @@ from edge_infer.rooms import (
     ApplyPlan,
     EngineHello,
     EngineUp,
-    Handover,
     PublisherHello,
     PublisherReport,
     Stop,
     Tally,
+    handover,
 )
 from edge_infer.sandbox.fence import Fence
 from edge_infer.slate import new_slate
@@ -76,7 +76,7 @@ class Room:
             self.control.close()
         ours, theirs = pair()
         words = [sys.executable, "-m", self.program, "--control", str(theirs), "--results", str(self._theirs)]
-        words += ["--fence", dumps(encode(Fence(writes=("/tmp",), anywhere=True))).decode()]
+        words += ["--fence", dumps(Fence(writes=("/tmp",), anywhere=True)).decode()]
         words += ["--slate", str(self._slate)]
         self.process = subprocess.Popen(words, pass_fds=(theirs, self._theirs, self._slate), stderr=self._log)
         os.close(theirs)
@@ -92,7 +92,7 @@ class Room:
         assert self.control.send(record)
 
     def hand_over(self, message: Result | Event, pipeline: str = "door") -> None:
-        self.say(Handover(pipeline, message))
+        self.say(handover(pipeline, message))
 
     def say(self, record: object) -> None:
         """What the engine says; it waits for room here, because the test wants it to arrive."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import (
     DecoderPlan,
     InputPlan,

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from edge_infer.boot import kernel_tag, new_boot, of_this_kernel, uptime
-from edge_infer.codec import ABSENT
+from edge_infer.codec import ABSENT, replace
 from edge_infer.config.plan import TlsPlan
 from edge_infer.errors import WireError
 from edge_infer.messages import Event, Result, State
 from edge_infer.publisher.clock import Clock, keep, kept
 from edge_infer.publisher.egress import Egress
 from edge_infer.publisher.topics import Place
-from edge_infer.rooms import EngineHello, EngineUp, Handover, StateUpdate
+from edge_infer.rooms import EngineHello, EngineUp, StateUpdate, handover
 from tests.broker import Broker, Certificates, Subscriber, free_port
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, SHA, TS, P, mqtt_plan, plan, result, state
@@ -178,7 +177,7 @@ def test_a_board_that_learns_the_time_tells_it_of_what_was_before(
         room.tell(EngineUp(mine))
         room.say(EngineHello(mine))
         room.say(StateUpdate("door", state(2, boot=mine), began))
-        room.say(Handover("door", result(1, boot=mine), began))
+        room.say(handover("door", result(1, boot=mine), began))
         early = subscriber.wait(f"{P}/door/result").value
         assert early["clock"] == "unsynced"
         assert early["ts"].startswith("1970-01-01T")
@@ -187,14 +186,14 @@ def test_a_board_that_learns_the_time_tells_it_of_what_was_before(
         told = subscriber.wait(f"{P}/door/state", lambda heard: not heard.value["ts"].startswith("1970"))
         assert (told.value["counts"], "clock" in told.value) == ({"face": 2}, False)
         assert at(told.value["ts"]) == pytest.approx(time.time() - uptime() + began, abs=0.1)
-        room.say(Handover("door", result(2, boot=mine), uptime()))
+        room.say(handover("door", result(2, boot=mine), uptime()))
         late = subscriber.wait(f"{P}/door/result", lambda heard: heard.value["seq"] == 2).value
         assert "clock" not in late
         clock.write_text(f"yes {YEARS}")
-        room.say(Handover("door", result(3, boot=mine), uptime()))
+        room.say(handover("door", result(3, boot=mine), uptime()))
         far = subscriber.wait(f"{P}/door/result", lambda heard: heard.value["seq"] == 3).value
         clock.write_text(f"yes {-YEARS}")
-        room.say(Handover("door", result(4, boot=mine), uptime()))
+        room.say(handover("door", result(4, boot=mine), uptime()))
         past = subscriber.wait(f"{P}/door/result", lambda heard: heard.value["seq"] == 4).value
         assert (far["ts"] > "2070", past["ts"] < "1980") == (True, True)
         assert room.stop() == 0
@@ -213,8 +212,8 @@ def test_what_waits_in_the_outbox_is_corrected(room: Room, tmp_path: Path, monke
         room.tell(EngineUp(boot))
     room.say(EngineHello(mine))
     began = uptime()
-    room.say(Handover("door", result(1, boot=mine), began))
-    room.say(Handover("door", result(2, boot="0" * 14), began))
+    room.say(handover("door", result(1, boot=mine), began))
+    room.say(handover("door", result(2, boot="0" * 14), began))
     room.wait(lambda: room.report and room.report.outbox.pending == 2, "two waiting")
     clock.write_text("yes 0")
     room.wait(lambda: "the clock is synchronised" in room.log(), "the time")

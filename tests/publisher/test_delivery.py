@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import replace
 from pathlib import Path
 
-from edge_infer.codec import decode, encode, loads
+from edge_infer.codec import decode, encode, loads, replace
 from edge_infer.messages import PAYLOADS, ConfigStatus, Health, ModelStatus, SourceHealth
 from edge_infer.rooms import Announce, ApplyPlan, EngineDown, EngineHello, EngineUp, StateUpdate, Tally
 from tests.broker import Broker, Subscriber, free_port

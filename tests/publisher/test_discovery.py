@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.codec import decode_json, dumps, encode, loads, replace
 from edge_infer.config.plan import CropsPlan, EventsPlan, LinePlan, PipelinePlan, TrackPlan, ZonePlan
 from edge_infer.messages import Anomaly, BoardHealth, EgressHealth, Event, Health, OutboxHealth, SourceHealth, timestamp
 from edge_infer.publisher.announcement import Announcement
@@ -34,7 +33,7 @@ MQTT = mqtt_plan(1883)
 
 def made(*names: str, known: dict[str, Any] | None = None) -> dict[str, Any]:
     """The announcement of a plan, as it goes out."""
-    found: dict[str, Any] = json.loads(dumps(encode(announce(every_task(MQTT, *names), DEVICE, known or {}))))
+    found: dict[str, Any] = json.loads(dumps(announce(every_task(MQTT, *names), DEVICE, known or {})))
     return found
 
 
@@ -55,7 +54,7 @@ def test_a_cascade_of_a_classifier_counts() -> None:
     (birds,) = whole.pipelines
     cascade = replace(whole, pipelines=(replace(birds, crops=CropsPlan("door")),))
     found = announce(cascade, DEVICE, {}).cmps
-    assert faults(TOPIC, json.loads(dumps(encode(announce(cascade, DEVICE, {}))))) == []
+    assert faults(TOPIC, json.loads(dumps(announce(cascade, DEVICE, {})))) == []
     assert {"p.birds.present.robin", "p.birds.count.wren", "p.birds.count", "p.birds.event"} <= found.keys()
     assert "p.birds.class" not in found
 
@@ -154,7 +153,7 @@ def test_it_fits_into_a_message_and_the_important_comes_first(caplog: pytest.Log
     pipelines = every_task(MQTT).pipelines * 12
     many = tuple(replace(pipeline, name=f"{pipeline.name}-{n}") for n, pipeline in enumerate(pipelines))
     announcement = announce(replace(every_task(MQTT), pipelines=many), DEVICE, {"p.old.count": "sensor"})
-    assert LARGE - 1000 < len(dumps(encode(announcement))) <= LARGE
+    assert LARGE - 1000 < len(dumps(announcement)) <= LARGE
     keys = list(announcement.cmps)
     assert keys[:2] == ["p.old.count", "p.people-0.present.person"]
     assert "are left out" in caplog.text
@@ -168,8 +167,8 @@ def test_the_longest_names_fit_too() -> None:
     door = PipelinePlan(name, "cam", model, 0.5, track=TrackPlan(), zones=(zone,), lines=(line,), events=EventsPlan())
     long = replace(every_task(replace(MQTT, topic=f"{'p' * 200}/{name}")), device=name, pipelines=(door,))
     announcement = announce(long, object_id(long.mqtt.topic), {})
-    payload = dumps(encode(announcement))
-    assert decode(Announcement, loads(payload)) == announcement
+    payload = dumps(announcement)
+    assert decode_json(Announcement, payload) == announcement
     assert len(payload) <= LARGE
     assert faults(Place("discovery", object_id(long.mqtt.topic)).topic(""), loads(payload)) == []
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import ABSENT, decode, loads
+from edge_infer.codec import ABSENT, decode_json, replace
 from edge_infer.config.plan import ZonePlan
 from edge_infer.messages import Event
 from edge_infer.publisher.egress import Egress
@@ -27,7 +26,7 @@ from edge_infer.publisher.event_notes import (
 from edge_infer.publisher.open_events import AHEAD, OpenEvents, events_of
 from edge_infer.publisher.series import Series
 from edge_infer.publisher.topics import Place
-from edge_infer.rooms import ApplyPlan, EngineDown, EngineHello, EngineUp, Handover, Stop
+from edge_infer.rooms import ApplyPlan, EngineDown, EngineHello, EngineUp, Handover, Stop, handover
 from edge_infer.slate import Slate, new_slate
 from tests.broker import DEADLINE, Broker, Subscriber, eventually
 from tests.publisher.room import Room
@@ -50,17 +49,17 @@ def ends(found: tuple[Handover, ...]) -> list[tuple[str, int, object, object]]:
 
 def test_what_ended_is_not_ended_again() -> None:
     known = OpenEvents()
-    known.note(Handover("door", appear(1)))
-    known.note(Handover("door", appear(2, 2)))
-    known.note(Handover("door", replace(appear(3), type="leave")))
+    known.note(handover("door", appear(1)))
+    known.note(handover("door", appear(2, 2)))
+    known.note(handover("door", replace(appear(3), type="leave")))
     assert ends(known.end("engine_failed", lambda _: True)) == [("leave", 3 + 1, 2, "engine_failed")]
 
 
 def test_zones_end_before_the_objects_in_them_and_numbers_go_on() -> None:
     known = OpenEvents()
-    known.note(Handover("door", appear(1)))
-    known.note(Handover("door", enter(2)))
-    known.note(Handover("door", replace(appear(3), type="cross", line="gate")))
+    known.note(handover("door", appear(1)))
+    known.note(handover("door", enter(2)))
+    known.note(handover("door", replace(appear(3), type="cross", line="gate")))
     found = known.end("engine_failed", lambda boot: boot == BOOT)
     assert ends(found) == [("exit", 4, 1, "engine_failed"), ("leave", 5, 1, "engine_failed")]
     assert all(event.since == TS and event.box is ABSENT for _, event in events_of(found))
@@ -72,10 +71,10 @@ def test_zones_end_before_the_objects_in_them_and_numbers_go_on() -> None:
 def test_it_is_remembered_over_a_power_cut_and_no_number_is_used_twice(tmp_path: Path) -> None:
     before = OpenEvents()
     before.load(tmp_path)
-    before.note(Handover("door", appear(1)))
-    before.note(Handover("door", enter(2)))
+    before.note(handover("door", appear(1)))
+    before.note(handover("door", enter(2)))
     before.save()
-    before.note(Handover("door", appear(3, 2)))
+    before.note(handover("door", appear(3, 2)))
     before.save()  # too soon for the card
     after = OpenEvents()
     after.load(tmp_path)
@@ -97,15 +96,15 @@ def test_the_card_is_written_seldom(tmp_path: Path) -> None:
     times, seconds = 0, 1000
     for second in range(seconds):
         now = float(second)
-        known.note(Handover("door", appear(2 * second + 1, second)))
-        known.note(Handover("door", replace(appear(2 * second + 2, second - 1), type="leave")))
+        known.note(handover("door", appear(2 * second + 1, second)))
+        known.note(handover("door", replace(appear(2 * second + 2, second - 1), type="leave")))
         known.settle(Series("door", BOOT, "event"), 2 * second + 2)
         times += written(tmp_path, known)
     each = (1 + AROUND) * PAGE
     assert 2 * seconds / AHEAD <= times <= seconds * WEAR / each + SAVED + 1 + 2 * seconds / AHEAD
     now += SAVED * each / WEAR
     assert written(tmp_path, known)
-    known.note(Handover("door", appear(2 * seconds + 1, seconds)))
+    known.note(handover("door", appear(2 * seconds + 1, seconds)))
     now += WRITE_EVERY - 1
     assert not written(tmp_path, known)
     now += 1
@@ -117,12 +116,12 @@ def test_the_card_is_written_seldom(tmp_path: Path) -> None:
 def test_numbers_do_not_run_away_from_the_card(tmp_path: Path) -> None:
     known = OpenEvents(EventNotes(clock=lambda: 0.0))
     known.load(tmp_path)
-    known.note(Handover("door", appear(1)))
+    known.note(handover("door", appear(1)))
     assert written(tmp_path, known)
     for seq in range(2, 1 + AHEAD):
-        known.note(Handover("door", replace(appear(seq), type="cross", line="gate")))
+        known.note(handover("door", replace(appear(seq), type="cross", line="gate")))
         assert not written(tmp_path, known)
-    known.note(Handover("door", replace(appear(1 + AHEAD), type="cross", line="gate")))
+    known.note(handover("door", replace(appear(1 + AHEAD), type="cross", line="gate")))
     assert written(tmp_path, known)
 
 
@@ -146,7 +145,7 @@ def process() -> Iterator[Callable[[Path], OpenEvents]]:
 def test_a_kill_of_both_rooms_forgets_no_begin(tmp_path: Path, process: Callable[[Path], OpenEvents]) -> None:
     before = process(tmp_path)
     for number in range(1, 6):
-        before.note(Handover("door", appear(number, number)))
+        before.note(handover("door", appear(number, number)))
         before.save()
     after = process(tmp_path)
     assert [each[:3] for each in ends(after.end("engine_failed", lambda _: True))] == [
@@ -156,10 +155,10 @@ def test_a_kill_of_both_rooms_forgets_no_begin(tmp_path: Path, process: Callable
 
 def test_an_end_that_died_with_both_rooms_is_said_again(tmp_path: Path, process: Callable[[Path], OpenEvents]) -> None:
     before = process(tmp_path)
-    before.note(Handover("door", appear(1)))
-    before.note(Handover("door", appear(2, 2)))
-    before.note(Handover("door", replace(appear(3), type="leave")))
-    before.note(Handover("door", replace(appear(4, 2), type="leave")))
+    before.note(handover("door", appear(1)))
+    before.note(handover("door", appear(2, 2)))
+    before.note(handover("door", replace(appear(3), type="leave")))
+    before.note(handover("door", replace(appear(4, 2), type="leave")))
     before.settle(Series("door", BOOT, "event"), 3)
     assert before.end("stopped", lambda _: True) == (), "not by the process that took it"
     before.save()
@@ -198,7 +197,7 @@ def test_a_place_that_is_not_configured_stays() -> None:
 
 
 def told(broker: Subscriber) -> list[tuple[str, str, int, object]]:
-    events = [decode(Event, loads(heard.payload)) for heard in broker.on(f"{P}/door/event")]
+    events = [decode_json(Event, heard.payload) for heard in broker.on(f"{P}/door/event")]
     return [(event.type, event.boot, event.seq, event.reason) for event in events]
 
 
@@ -206,12 +205,12 @@ def test_an_engine_that_dies_has_its_events_ended(broker: Broker, tmp_path: Path
     with Subscriber(broker.port) as heard, Room() as room:
         room.start(plan(mqtt_plan(broker.port), state_dir=str(tmp_path)))
         room.engine.send(EngineHello(BOOT))
-        room.engine.send(Handover("door", appear(1)))
+        room.engine.send(handover("door", appear(1)))
         eventually(lambda: len(told(heard)) == 1, "the begin")
         room.tell(EngineDown("engine_failed", BOOT))
         eventually(lambda: len(told(heard)) == 2, "the end")
         room.tell(EngineUp(OTHER))
-        room.engine.send(Handover("door", appear(1, boot=OTHER)))
+        room.engine.send(handover("door", appear(1, boot=OTHER)))
         eventually(lambda: len(told(heard)) == 3, "the next engine")
         assert told(heard) == [
             ("appear", BOOT, 1, ABSENT),
@@ -244,13 +243,13 @@ def test_when_everything_was_killed_the_next_start_ends_it_first(broker: Broker,
         with Room() as room:
             room.start(here)
             room.engine.send(EngineHello(BOOT))
-            room.engine.send(Handover("door", appear(1)))
+            room.engine.send(handover("door", appear(1)))
             eventually(lambda: (tmp_path / "publisher" / FILE).exists() and len(told(heard)) == 1, "the begin, on disk")
         with Room() as room:
             room.start(here)
             room.tell(EngineUp(OTHER))
             room.engine.send(EngineHello(OTHER))
-            room.engine.send(Handover("door", appear(1, boot=OTHER)))
+            room.engine.send(handover("door", appear(1, boot=OTHER)))
             eventually(lambda: len(told(heard)) == 3, "what comes after")
         assert told(heard)[1:] == [("leave", BOOT, 2 + AHEAD, "engine_failed"), ("appear", OTHER, 1, ABSENT)]
 
@@ -276,7 +275,7 @@ def test_as_many_of_the_longest_as_are_remembered_fit(tmp_path: Path, process: C
     known = process(tmp_path)
     longest = replace(enter(1), label="x" * 128, zone="z" * 64, score=0.123)
     for number in range(1, MOST + 11):
-        known.note(Handover("p" * 64, replace(longest, seq=number, id=number)))
+        known.note(handover("p" * 64, replace(longest, seq=number, id=number)))
     known.save(now=True)
     assert len(process(tmp_path).begun()) == MOST
     known.settle(Series("p" * 64, BOOT, "event"), 1)

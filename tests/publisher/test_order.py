@@ -17,7 +17,7 @@ from edge_infer.publisher.database import Database, SeriesRow
 from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
 from edge_infer.publisher.series import Entry, Series
 from edge_infer.publisher.stored import READY_WITHIN, StoredOutbox
-from edge_infer.rooms import ApplyPlan, EngineDown, EngineHello, EngineUp, Handover, PublisherReport, Tally
+from edge_infer.rooms import ApplyPlan, EngineDown, EngineHello, EngineUp, PublisherReport, Tally, handover
 from tests.broker import DEADLINE, free_port
 from tests.publisher.room import pair
 from tests.publisher.samples import BOOT, model_plan, mqtt_plan, plan, result
@@ -92,7 +92,7 @@ def test_a_result_in_hand_keeps_its_place_when_its_engine_is_buried() -> None:
     publisher._obey()
     publisher._take()
     for seq in (1, 2, 3):
-        assert engine.send(Handover("door", result(seq, sha="f" * 8, model=new.title)))
+        assert engine.send(handover("door", result(seq, sha="f" * 8, model=new.title)))
     assert supervisor.send(ApplyPlan(plan(before.mqtt, model=new)))
     assert supervisor.send(EngineDown("engine_failed", BOOT))
     publisher._take()

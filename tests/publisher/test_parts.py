@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode_json
 from edge_infer.credentials import broker_password
 from edge_infer.errors import StartError
 from edge_infer.messages import State
@@ -290,13 +290,13 @@ def test_what_is_not_known_is_said_again_as_of_now_and_what_is_known_is_not() ->
     states.again(60.0)
     after = retained.values()
     assert after[Place("state", "door")] == before[Place("state", "door")]
-    old, new = (decode(State, loads(kept(values[Place("state", "yard")])[1])) for values in (before, after))
+    old, new = (decode_json(State, kept(values[Place("state", "yard")])[1]) for values in (before, after))
     assert (new.counts, new.reason) == (None, "starting")
     assert abs(seconds(str(new.since)) - seconds(str(old.since))) < 0.003
     states.all_null("starting")
-    last = decode(State, loads(kept(retained.values()[Place("state", "yard")])[1]))
+    last = decode_json(State, kept(retained.values()[Place("state", "yard")])[1])
     assert abs(seconds(str(last.since)) - seconds(str(old.since))) < 0.003, "it has not been known since then"
     states.all_null("engine_failed")
-    failed = decode(State, loads(kept(retained.values()[Place("state", "yard")])[1]))
+    failed = decode_json(State, kept(retained.values()[Place("state", "yard")])[1])
     assert (failed.reason, failed.since) == ("engine_failed", failed.ts)
     assert new.ts > old.ts

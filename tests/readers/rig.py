@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -19,7 +18,7 @@ from typing_extensions import Self
 
 from edge_infer.briefing import briefing
 from edge_infer.channel import Channel
-from edge_infer.codec import JsonValue
+from edge_infer.codec import JsonValue, replace
 from edge_infer.config.plan import Flip, Rotation, SourcePlan
 from edge_infer.engine.capture import reader_capture
 from edge_infer.engine.feed import Feed

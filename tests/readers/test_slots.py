@@ -6,13 +6,13 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_infer.channel import Channel
+from edge_infer.codec import replace
 from edge_infer.config.plan import Color
 from edge_infer.engine.frame import Pixels
 from edge_infer.engine.frames_in import FROM_READER, NOT_LENT, FrameReceiver

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import Measured, MqttPlan, PipelinePlan, Plan, ShadowPlan
-from edge_infer.models.serving import Record
+from edge_infer.models.serving import ServingRecord
 from edge_infer.rooms import EngineReport
 from edge_infer.supervisor.admission import AGAIN, Admission
 from edge_infer.supervisor.memory import SPARE, free
@@ -63,7 +63,7 @@ def test_a_shadow_waits_for_memory_and_comes_in_when_it_is_there(board: Board) -
     assert not admission.next_one(SETTLED)
     lack = "waits for memory: it takes 100 MiB, and of 131 MiB that are free 32 MiB stay free"
     assert admission.reasons == {"door": lack}
-    told = compared(Record(), [door], SETTLED, admission.reasons)
+    told = compared(ServingRecord(), [door], SETTLED, admission.reasons)
     assert isinstance(told, dict)
     assert (told["door"].state, told["door"].reason) == ("starting", f"it {lack}")
     board.has(SPARE + 100 * MB)

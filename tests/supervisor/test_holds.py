@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from edge_infer.codec import replace
 from edge_infer.supervisor.holds import FIRST, LONGEST, PAROLE, Holds
 from tests.engine.plans import pipeline
 from tests.supervisor.test_slots import plan

@@ -7,12 +7,12 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edge_infer.channel import Channel
+from edge_infer.codec import replace
 from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, MqttPlan, NmsPlan, PipelinePlan, Plan, ShadowPlan
 from edge_infer.memfd import content
 from edge_infer.models.store import keep

@@ -52,7 +52,7 @@ def test_sentences_of_the_supervisor_are_told_as_they_are() -> None:
 @pytest.mark.parametrize("runtime", ["ai-edge-litert 2.1.0", "tflite-runtime 2.14.0", "tflite-runtime", ""])
 def test_a_runtime_is_a_name_and_a_version(runtime: str) -> None:
     report = {"boot": "9f2c1a", "digest": "", "pipelines": {}, "sources": {}, "models": {}, "running": {}}
-    kept = {key: value for key, value in report.items() if key in EngineReport.__dataclass_fields__}
+    kept = {key: value for key, value in report.items() if key in EngineReport.__struct_fields__}
     assert decode(EngineReport, {**kept, "runtime": runtime}).runtime == runtime
     with pytest.raises(WireError, match="runtime"):
         decode(EngineReport, {**kept, "runtime": f"{runtime} aW1hZ2U="})

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from edge_infer.codec import replace
 from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.deaths import WITHIN, Death, Deaths
 from edge_infer.supervisor.probation import HUNG, LOADS, SILENT, Verdict, judge, silence

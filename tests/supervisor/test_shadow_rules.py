@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from edge_infer.codec import ABSENT, decode, encode
+from edge_infer.codec import ABSENT, decode, encode, replace
 from edge_infer.config.plan import MqttPlan, Plan, ShadowPlan
 from edge_infer.messages import ModelStatus, ShadowStatus
-from edge_infer.models.serving import OnTrial, Record
+from edge_infer.models.serving import OnTrial, ServingRecord
 from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.shadows import (
     EVERY,
@@ -35,8 +33,8 @@ def report(shadow: ShadowStatus | None) -> EngineReport:
 
 
 def test_no_shadow_runs_while_a_model_is_on_probation() -> None:
-    trying = Record(trials={"pets": OnTrial("ab" * 32, "pets@1.0.0", "2026-11-25T08:45:12.345Z")})
-    assert shadowed(PLAN, Record()) == PLAN
+    trying = ServingRecord(trials={"pets": OnTrial("ab" * 32, "pets@1.0.0", "2026-11-25T08:45:12.345Z")})
+    assert shadowed(PLAN, ServingRecord()) == PLAN
     assert shadowed(PLAN, trying).shadows() == ()
     told = compared(trying, [DOOR], report(None))
     assert told is not ABSENT
@@ -45,8 +43,8 @@ def test_no_shadow_runs_while_a_model_is_on_probation() -> None:
 
 def test_one_that_failed_is_off_until_its_entry_changes_or_somebody_asks() -> None:
     off = replace(RUNS, state="off", reason="its fault")
-    record = ending(Record(), failed(PLAN, report(off)), PLAN)
-    assert decode(Record, encode(record)) == record
+    record = ending(ServingRecord(), failed(PLAN, report(off)), PLAN)
+    assert decode(ServingRecord, encode(record)) == record
     assert record.history[-1].why == "«its fault»"
     assert shadowed(PLAN, record).shadows() == ()
     told = compared(record, [DOOR], report(None))
@@ -61,12 +59,12 @@ def test_one_that_failed_is_off_until_its_entry_changes_or_somebody_asks() -> No
 
 
 def test_names_and_digests_are_those_of_the_plan_whatever_the_engine_says() -> None:
-    told = compared(Record(), [DOOR], report(replace(RUNS, model="secret")))
+    told = compared(ServingRecord(), [DOOR], report(replace(RUNS, model="secret")))
     assert told == {"door": RUNS}
-    assert compared(Record(), [DOOR], report(replace(RUNS, sha="00000000"))) == {
+    assert compared(ServingRecord(), [DOOR], report(replace(RUNS, sha="00000000"))) == {
         "door": ShadowStatus("next", "cdcdcdcd", "starting")
     }
-    assert compared(Record(), [PIPELINE], report(None)) is ABSENT
+    assert compared(ServingRecord(), [PIPELINE], report(None)) is ABSENT
 
 
 def test_figures_are_told_now_and_then_and_what_happens_at_once() -> None:

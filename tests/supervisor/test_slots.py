@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from edge_infer.codec import replace
 from edge_infer.config.plan import MqttPlan, PipelinePlan, Plan, SignalPlan
-from edge_infer.models.serving import Fit, Record, Slot
+from edge_infer.models.serving import Fit, ServingRecord, Slot
 from edge_infer.supervisor.effect import with_slots
 from tests.engine.plans import pipeline
 
@@ -21,7 +20,7 @@ def plan(*pipelines: PipelinePlan) -> Plan:
 def test_a_pipeline_of_another_kind_of_input_has_nothing_to_go_back_to() -> None:
     seen = pipeline()
     felt = replace(seen, model=replace(seen.model, sha256="cd" * 32, input=SignalPlan("raw")))
-    record = Record(slots={seen.name: Slot(Fit.of(seen), None, NOW)})
+    record = ServingRecord(slots={seen.name: Slot(Fit.of(seen), None, NOW)})
     assert with_slots(plan(seen), record) == record
     assert with_slots(plan(felt), record).slots == {}
     assert with_slots(plan(), record).slots == {}
@@ -29,7 +28,7 @@ def test_a_pipeline_of_another_kind_of_input_has_nothing_to_go_back_to() -> None
 
 def test_a_pipeline_with_another_name_goes_back_to_what_its_model_was() -> None:
     seen = pipeline()
-    record = Record(slots={seen.name: Slot(Fit.of(seen), None, NOW)})
+    record = ServingRecord(slots={seen.name: Slot(Fit.of(seen), None, NOW)})
     renamed = replace(seen, name="gate", model=replace(seen.model, sha256="cd" * 32))
     assert with_slots(plan(renamed), record).slots["gate"].committed == Fit.of(seen)
 
@@ -37,7 +36,7 @@ def test_a_pipeline_with_another_name_goes_back_to_what_its_model_was() -> None:
 def test_a_model_with_another_name_is_known_by_that() -> None:
     """Should the engine die before it runs, what goes back is a model that the configuration has."""
     seen = pipeline()
-    record = Record(slots={seen.name: Slot(Fit.of(seen), Fit.of(seen), NOW)})
+    record = ServingRecord(slots={seen.name: Slot(Fit.of(seen), Fit.of(seen), NOW)})
     renamed = replace(seen, model=replace(seen.model, name="renamed"))
     slot = with_slots(plan(renamed), record).slots[seen.name]
     assert slot.committed == Fit.of(renamed)

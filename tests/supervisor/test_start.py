@@ -7,11 +7,11 @@ import re
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from edge_infer.codec import replace
 from edge_infer.config.compile import compile_config
 from edge_infer.config.plan import ShadowPlan
 from edge_infer.supervisor.compilation import remember, remembered, unchanged

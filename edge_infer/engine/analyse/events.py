@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal, TypeAlias, TypeVar
 
-from edge_infer.codec import ABSENT, Absent
+from edge_infer.codec import ABSENT, Absent, replace
 from edge_infer.config.plan import EventsPlan
 from edge_infer.engine.analyse.decisions import Decisions
 from edge_infer.engine.analyse.instant import Instant
@@ -96,7 +96,7 @@ class Ledger:
         begun = self._open.pop(key, None)
         if begun is None:
             return ()
-        return (replace(begun, type=ENDS[begun.type], when=now, **more),)  # type: ignore[arg-type]
+        return (replace(begun, type=ENDS[begun.type], when=now, **more),)
 
     def end_all(self, reason: Reason, now: Instant) -> tuple[Happening, ...]:
         """Something other than the scene ends everything; zones before the objects that are in them."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from edge_infer.codec import ABSENT, dumps, encode
+from edge_infer.codec import ABSENT, dumps, encode, replace
 from edge_infer.engine.tasks import Essence, Head, fitting
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.messages import LineCounts, Result, State
@@ -50,7 +50,7 @@ class Followed:
         zones = {name: dict(counts) for name, counts in self.zones}
         kinds = (("zones", zones), ("lines", lines))
         by_number = sorted(self.counts, key=lambda item: -item[1])
-        room -= len(dumps(encode(head.state(counts={}, zones={} if zones else ABSENT, lines={} if lines else ABSENT))))
+        room -= len(dumps(head.state(counts={}, zones={} if zones else ABSENT, lines={} if lines else ABSENT)))
         rows = [("counts", label, number) for label, number in by_number]
         rows += [(kind, name, value) for kind, group in kinds for name, value in group.items()]  # type: ignore[misc]
         sizes = (len(dumps({name: encode(value)})) - 1 for _, name, value in rows)
@@ -66,4 +66,4 @@ class Followed:
             more=len(rows) - len(kept) or ABSENT,
         )
         whole = replace(state, ids=dict(self.ids))
-        return whole if len(kept) == len(rows) and len(dumps(encode(whole))) <= most else state
+        return whole if len(kept) == len(rows) and len(dumps(whole)) <= most else state

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import Anchor, EventsPlan, PipelinePlan, TrackPlan, ZonePlan
 from edge_infer.engine.analyse.border import MARGIN, Side
 from edge_infer.engine.analyse.events import Happening, Ledger

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
-from edge_infer.codec import ABSENT, dumps, encode
+from edge_infer.codec import ABSENT, dumps, replace
 from edge_infer.engine.cascade.sighting import Sighted
 from edge_infer.engine.tasks import Essence, Findings, Head, fitting
 from edge_infer.engine.tasks.anomaly import Deviation
@@ -47,8 +47,8 @@ class Answers:
         """All together, and each; those that do not fit are left out and counted in ``more``."""
         state = replace(self._total(head, room), answers=())
         told = [_answer(each, head, room) for each in self.each]
-        sizes = (len(dumps(encode(answer))) + 1 for answer in told)
-        kept = min(MOST, fitting(sizes, len(told), room - len(dumps(encode(state)))))
+        sizes = (len(dumps(answer)) + 1 for answer in told)
+        kept = min(MOST, fitting(sizes, len(told), room - len(dumps(state))))
         left_out = len(told) - kept + (state.more or 0)
         return replace(state, answers=tuple(told[:kept]), more=left_out or ABSENT)
 

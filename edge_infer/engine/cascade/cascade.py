@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 
+from edge_infer.codec import replace
 from edge_infer.engine.analyse.followed import Followed
 from edge_infer.engine.cascade.feed import CropsFeed
 from edge_infer.engine.cascade.sighting import Sighted, Sighting

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import CropsPlan, PipelinePlan
 from edge_infer.engine.analyse.events import Happening
 from edge_infer.engine.analyse.follow import ANOMALY, Follow, make_spells

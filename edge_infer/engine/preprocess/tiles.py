@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import ceil
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import InputPlan
 from edge_infer.engine.frame import Frame
 from edge_infer.engine.geometry import Float64Boxes, Region, Transform

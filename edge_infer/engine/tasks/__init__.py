@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
 
-from edge_infer.codec import ABSENT, Absent, dumps, encode
+from edge_infer.codec import ABSENT, Absent, dumps
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.geometry import Transform
 from edge_infer.messages import Parent, Result, State, Task
@@ -107,11 +107,11 @@ def fitted(
     if each and len(items) <= most and HEAD + len(items) * each < room:
         whole = make(items, ABSENT)
         texts = [whole.model, *(item.label for item in items)]  # type: ignore[attr-defined]
-        about = len(',"parent":') + len(dumps(encode(whole.parent))) if isinstance(whole.parent, Parent) else 0
+        about = len(',"parent":') + len(dumps(whole.parent)) if isinstance(whole.parent, Parent) else 0
         if HEAD + about + len(items) * each + sum(map(_most_bytes, texts)) <= room:
             return whole
-    sizes = (len(dumps(encode(item))) + 1 for item in items)  # asked for until it is known how many fit
-    kept = min(most, fitting(sizes, len(items), room - len(dumps(encode(make((), ABSENT))))))
+    sizes = (len(dumps(item)) + 1 for item in items)  # asked for until it is known how many fit
+    kept = min(most, fitting(sizes, len(items), room - len(dumps(make((), ABSENT)))))
     return make(items[:kept], len(items) - kept or ABSENT)
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from edge_infer.codec import ABSENT, dumps, encode
+from edge_infer.codec import ABSENT, dumps
 from edge_infer.config.plan import PipelinePlan
 from edge_infer.engine.analyse.nms import nms
 from edge_infer.engine.geometry import Box, Transform
@@ -79,7 +79,7 @@ class Detections:
 def count_state(head: Head, labels: list[str], room: int) -> State:
     """A state of counts by label, sorted by name; the rarest are cut where not all fit, and counted in ``more``."""
     counts = Counter(labels)
-    room -= len(dumps(encode(head.state(counts={}))))
+    room -= len(dumps(head.state(counts={})))
     sizes = (len(dumps({label: number})) - 1 for label, number in counts.most_common())
     kept = fitting(sizes, len(counts), room)
     chosen = dict(sorted(counts.most_common(kept)))

@@ -43,11 +43,11 @@ Other packages add kinds through the entry point group ``edge_infer.sources``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
-from edge_infer.codec import decode
+from edge_infer.codec import decode, replace
 from edge_infer.config.plan import Color, Gives, SourcePlan
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.tables import load, names, target

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import EventsPlan
 from edge_infer.engine.analyse.decisions import MOST, STILL, Decisions
 from edge_infer.engine.analyse.follow import Follow

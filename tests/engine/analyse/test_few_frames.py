@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 
+from edge_infer.codec import replace
 from edge_infer.engine.tasks.detection import Found
 from tests.engine.analyse.moments import LINE, ZONE, Watched, box
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import EventsPlan, TrackPlan
 from edge_infer.engine.analyse.instant import Instant
 from tests.engine.analyse.moments import LINE, NOW, ZONE, Watched, box

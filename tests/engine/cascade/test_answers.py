@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.codec import decode, dumps, encode, loads
+from edge_infer.codec import decode_json, dumps, encode
 from edge_infer.config.plan import ValuePlan
 from edge_infer.engine.cascade.answers import Answered, Answers
 from edge_infer.engine.tasks import Findings, Head
@@ -22,7 +22,7 @@ HEAD = Head("2026-11-25T08:45:12.345Z", "9f2c1a", "masks@1.0.0", "eac9143a")
 def state(*said: Findings, task: str = "classification", room: int = 1024) -> State:
     each = tuple(Answered(seen(number), one, float(number)) for number, one in enumerate(said, start=1))
     found = Answers(each, child(task).state_key).state(HEAD, room)
-    assert decode(State, loads(dumps(encode(found)))) == found
+    assert decode_json(State, dumps(found)) == found
     return found
 
 
@@ -63,7 +63,7 @@ def test_nobody_is_there() -> None:
 @given(st.integers(0, 60), st.integers(300, 1024))
 def test_what_has_no_room_is_counted(count: int, room: int) -> None:
     found = state(*(classified("mask") for _ in range(count)), room=room)
-    assert len(dumps(encode(found))) <= room
+    assert len(dumps(found)) <= room
     assert len(found.answers or ()) + (found.more or 0) == count
 
 

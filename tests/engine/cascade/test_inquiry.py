@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import EventsPlan, PipelinePlan
 from edge_infer.engine.analyse.events import Happening
 from edge_infer.engine.analyse.instant import Instant

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.codec import decode, loads
+from edge_infer.codec import decode, decode_json
 from edge_infer.messages import Result, State
 from tests.broker import Broker, Heard, Subscriber, eventually
 from tests.running import MODEL, Daemon
@@ -33,7 +33,7 @@ def results(subscriber: Subscriber, pipeline: str) -> list[dict[str, Any]]:
 def states(subscriber: Subscriber, pipeline: str) -> list[dict[str, Any]]:
     heard: list[Heard] = [each for each in list(subscriber.heard) if each.topic == f"{P}/{pipeline}/state"]
     found = [each.value for each in heard if each.payload]
-    assert all(decode(State, loads(each.payload)) for each in heard if each.payload)
+    assert all(decode_json(State, each.payload) for each in heard if each.payload)
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_infer.channel import Channel
+from edge_infer.codec import replace
 from edge_infer.config.plan import CropsPlan, DecoderPlan, PipelinePlan, SourcePlan
 from edge_infer.engine.cascade.feed import CropsFeed
 from edge_infer.engine.decoders.blazeface import BlazeFace

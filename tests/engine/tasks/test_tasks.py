@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import get_args
 
 import numpy as np
 import pytest
 
-from edge_infer.codec import JsonValue, decode, dumps, encode, loads
+from edge_infer.codec import JsonValue, decode_json, dumps, encode, loads, replace
 from edge_infer.config.plan import PipelinePlan, ValuePlan
 from edge_infer.config.state_size import MARKS
 from edge_infer.engine.frame import Frame
@@ -31,9 +30,9 @@ def outcome(plan: PipelinePlan, findings: Findings) -> Outcome:
 def said(plan: PipelinePlan, findings: Findings, key: str) -> JsonValue:
     """The outcome on the wire, which fits the closed schema and the bytes allowed."""
     made = outcome(plan, findings)
-    payload = dumps(encode(made.result(1)))
-    assert decode(Result, loads(payload)) == made.result(1)
-    assert decode(State, loads(dumps(encode(made.state())))) == made.state()
+    payload = dumps(made.result(1))
+    assert decode_json(Result, payload) == made.result(1)
+    assert decode_json(State, dumps(made.state())) == made.state()
     assert len(payload) + MARKS <= plan.max_payload
     value = loads(payload)
     assert isinstance(value, dict)
@@ -44,7 +43,7 @@ def test_every_task_of_the_contract_has_a_class_and_an_unknown_state() -> None:
     assert set(TASKS) == set(get_args(Task))
     for task in TASKS:
         state = Composer(pipeline(task), "9f2c1a").nothing("source_lost")
-        assert decode(State, loads(dumps(encode(state)))) == state
+        assert decode_json(State, dumps(state)) == state
         assert task_class(task).unknown == {STATE_KEYS[task]: None}
 
 

@@ -1,0 +1,48 @@
+"""A state directory that a version before records were msgspec's has left: every file is read as it was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_infer.codec import decode_json, encode
+from edge_infer.config.plan import FurtherInput, Plan
+from edge_infer.models.known import Known
+from edge_infer.models.serving import ServingRecord
+from edge_infer.models.tried import Tried
+from edge_infer.models.versions import Versions
+from edge_infer.publisher.event_notes import Noted
+from edge_infer.publisher.memory import Remembered
+from edge_infer.publisher.vocabulary import Words
+
+FOLDER = Path(__file__).parent / "golden" / "state"
+FILES = {
+    "applied": Plan,
+    "serving": ServingRecord,
+    "tried": Tried,
+    "equipment": Known,
+    "versions": Versions,
+    "open-events": Noted,
+    "topics": Remembered,
+    "vocabulary": Words,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_read_and_written_as_it_was(name: str) -> None:
+    data = (FOLDER / f"{name}.json").read_bytes()
+    found = decode_json(FILES[name], data)
+    written = encode(found)
+    assert isinstance(written, dict)
+    before = json.loads(data)
+    assert written | before == written  # keys may have come since
+    assert {key: written[key] for key in before} == before
+
+
+def test_inputs_of_every_kind_are_told_apart() -> None:
+    data = (FOLDER / "inputs.json").read_bytes()
+    found = [decode_json(FurtherInput, json.dumps(each).encode()) for each in json.loads(data)]
+    assert [type(each.plan).__name__ for each in found] == ["InputPlan", "SignalPlan", "TextPlan", "NoneType"]
+    assert encode(found) == json.loads(data)
