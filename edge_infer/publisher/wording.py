@@ -16,6 +16,7 @@ _WALLS: Final = frozenset({
     "seccomp", "files", "ports", "no_signals", "network_namespace", "no_swap", "no_new_privileges", "no_capabilities",
     "no_core_dump", "not_dumpable", "no_tracing", "no_io_uring", "no_network", "no_camera", "no_microphone",
     "no_calls_on_others", "no_unix_sockets", "no_processes", "no_file_attributes", "no_shared_memory",
+    "no_lasting_flags", "not_shown",
 })
 _CALLS: Final = (
     "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "io_uring_setup", "io_uring_enter",
@@ -23,7 +24,8 @@ _CALLS: Final = (
     "prlimit64", "setpriority", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr",
     "ioprio_set", "get_robust_list", "migrate_pages", "move_pages", "kcmp", "perf_event_open", "prctl",
     "process_madvise", "process_mrelease", "clone", "clone3", "fchmod", "fchmodat", "fchown", "fchownat",
-    "utimensat", "fsetxattr", "fremovexattr", "shmget", "shmat", "semget", "msgget", "mq_open",
+    "utimensat", "fsetxattr", "fremovexattr", "shmget", "shmat", "semget", "msgget", "mq_open", "fcntl",
+    "setsockopt",
 )
 _REASONS: Final = (
     "setuid programs still have their effect", "the limit of core files is not 0", "it is in the network of the system",

@@ -39,6 +39,8 @@ _IOPRIO_WHO_PROCESS, _IOPRIO_GROUPS = 1, (2, 3)
 _NO_CLASS: Final = 7 << 13
 """A class of input and output that does not exist: nothing is set."""
 _PR_SCHED_CORE, _F_SETOWN, _FIOSETOWN = 62, 8, 0x8901
+_F_SETFL, _SOL_SOCKET, _SO_LOCK_FILTER, _FS_IOC_SETFLAGS = 4, 1, 44, 0x40086602
+_PR_SET_DUMPABLE, _PR_SET_MM, _PR_SET_MM_MAP_SIZE = 4, 35, 15
 _CLONE_SIGHAND: Final = 0x800
 """Of a thread alone, so that the kernel makes no process of it, nor of an empty description."""
 _MAKE_FILES: Final = frozenset({"socket", "pidfd_open"})
@@ -122,6 +124,15 @@ def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Ca
             ("utimensat", (_NONE, 0, 0, 0)),
             ("fsetxattr", (_NONE, 0, 0, 0, 0)),
             ("fremovexattr", (_NONE, 0)),
+            ("ioctl", (_NONE, _FS_IOC_SETFLAGS, 0)),
+        ),
+        "no_lasting_flags": (
+            ("fcntl", (_NONE, _F_SETFL, os.O_APPEND)),
+            ("setsockopt", (_NONE, _SOL_SOCKET, _SO_LOCK_FILTER, 0, 4)),
+        ),
+        "not_shown": (
+            ("prctl", (_PR_SET_MM, _PR_SET_MM_MAP_SIZE, 0, 0, 0)),
+            ("prctl", (_PR_SET_DUMPABLE, 2, 0, 0, 0)),  # which sets nothing where it is let through
         ),
     }
     if not makes_processes(room, fence):
