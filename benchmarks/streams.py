@@ -185,7 +185,7 @@ def table(rounds: list[Round], fps: float) -> str:
 
 def _line(title: str, found: list[tuple[float, Shared]]) -> str:
     values = (
-        (median(sum(every.rates) / one for one, every in found), 2),
+        (median(sum(every.rates) / max(one, 1e-9) for one, every in found), 2),
         (median(sum(every.rates) for _, every in found), 1),
         (median(max(every.rates) / max(min(every.rates), 1e-9) for _, every in found), 2),
         (median(median(every.ages) for _, every in found), 1),
