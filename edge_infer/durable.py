@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -33,13 +33,13 @@ def keep_record(path: Path, record: object) -> None:
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = 0o640) -> Iterator[BinaryIO]:
     """A file that takes the place of ``path`` at the end, durably, unless an exception comes before."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
-    fresh = Path(name)
+    fresh = path.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
+    handle = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode & 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            with contextlib.suppress(PermissionError):  # the publisher may change no mode: its files stay its own
+            with contextlib.suppress(PermissionError):  # a locked process may change no mode: the umask decides as well
                 os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         fresh.replace(path)

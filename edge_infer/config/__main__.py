@@ -1,13 +1,14 @@
-"""A configuration is read in a process of its own: ``python -m edge_infer.config FILE [--store]``.
+"""A configuration is read in a process of its own: ``python -m edge_infer.config FILE [--store STATE_DIR]``.
 
 It prints one JSON object, a `Compiled`, and ends with 0 or 2. The supervisor runs it as a child, so that it loads
-neither pydantic nor a YAML parser and no file can crash it. The process that tries the first model starts before it is
-known which one that is: both load what they need at the same time.
+neither pydantic nor a YAML parser and no file can crash it. It locks itself before it opens the file. The process that
+tries the first model starts before it is known which one that is: both load what they need at the same time.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,22 +17,32 @@ from pathlib import Path
 from edge_infer.codec import dumps
 from edge_infer.errors import StartError
 from edge_infer.models.answering import die_with_parent, own_output
+from edge_infer.models.limits import go_first
 from edge_infer.models.probe import Probe
+from edge_infer.sandbox import lock
+from edge_infer.sandbox.needs import config_fence
+from edge_infer.sandbox.privileges import READ_SEARCH
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The child: prints a `Compiled` as JSON."""
     parser = argparse.ArgumentParser(prog="python -m edge_infer.config")
     parser.add_argument("file", type=Path)
-    parser.add_argument("--store", action="store_true", help="copy the models in use to <state_dir>/blobs")
+    parser.add_argument(
+        "--store", metavar="STATE_DIR", help="copy the models in use to <state_dir>/blobs; no other one is written to"
+    )
     args = parser.parse_args(arguments)
     die_with_parent()
+    go_first()
+    logging.getLogger("edge_infer.sandbox").setLevel(logging.ERROR)  # others tell what this kernel lacks, once a start
+    lock("config", fence=config_fence(args.store or ""), keep=READ_SEARCH)
+    store = False if args.store is None else Path(args.store)
     with own_output() as output, Probe() as probe:
         with suppress(StartError):  # who needs it tries again, and says so
             probe.begin()
         from edge_infer.config.compile import compile_config
 
-        compiled = compile_config(args.file, store=args.store, probe=probe)
+        compiled = compile_config(args.file, store=store, probe=probe)
         output.write(dumps(compiled) + b"\n")
     return 2 if compiled.problems else 0
 

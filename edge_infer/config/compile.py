@@ -33,12 +33,17 @@ MOST_LIVE = 64
 
 
 def compile_config(
-    path: Path, *, store: bool = False, environment: Mapping[str, str] = os.environ, probe: Probe | None = None
+    path: Path,
+    *,
+    store: bool | Path = False,
+    environment: Mapping[str, str] = os.environ,
+    probe: Probe | None = None,
 ) -> Compiled:
     """The plan of a configuration file, or all of its problems.
 
     With ``store`` the models are copied to ``<state_dir>/blobs`` under their digests, and the plan names the copies;
-    without it nothing is written anywhere. ``probe`` tries the models; a process of it may have begun.
+    without it nothing is written anywhere. A path is the only state directory that can be written to: a file that names
+    another one comes to nothing (`Compiled.elsewhere`). ``probe`` tries the models; a process of it may have begun.
     """
     with probe or Probe() as child:
         before = look(path)
@@ -47,7 +52,7 @@ def compile_config(
         return replace(_compile(document, child, store=store), seen=seen)
 
 
-def _compile(document: Document, probe: Probe, *, store: bool) -> Compiled:
+def _compile(document: Document, probe: Probe, *, store: bool | Path) -> Compiled:
     config, found = validate(document, Config)
     if document.value is None:
         return Compiled(document.digest, None, found)
@@ -59,6 +64,8 @@ def _compile(document: Document, probe: Probe, *, store: bool) -> Compiled:
     files = NamedFiles(document)
     compilation = _Compilation(document, Builder(document, files), problems, probe)
     plan = compilation.plan(sound, store=store)
+    if compilation.elsewhere:
+        return Compiled(document.digest, None, elsewhere=compilation.elsewhere)
     everything = in_order([*problems, *files.problems])
     odd = idle(document, sound, plan) if plan is not None else ()
     unfit, warnings = tuple(compilation.unfit), in_order([*files.warnings, *odd])
@@ -120,8 +127,9 @@ class _Compilation:
         self._requests: dict[str, ModelRequest] = {}
         self.unfit: list[Unfit] = []
         self.machine = False
+        self.elsewhere = ""
 
-    def plan(self, config: Config, *, store: bool) -> Plan | None:
+    def plan(self, config: Config, *, store: bool | Path) -> Plan | None:
         """The whole plan; None when something of it could not be made."""
         faulty = bool(self._problems)
         device, state_dir = self._build.device(config), self._build.state_dir(config)
@@ -129,7 +137,10 @@ class _Compilation:
         sources = [self._build.source(name, section) for name, section in config.sources.items()]
         sources += self._build.cascades.inline(config)
         keep = Path(state_dir, BLOBS) if store and not faulty else None
-        models = self._models(config, state_dir, keep, again=store)
+        if keep is not None and isinstance(store, Path) and store != Path(state_dir):
+            self.elsewhere = state_dir
+            return None
+        models = self._models(config, state_dir, keep, again=bool(store))
         usable = self._build.cascades.as_their_roots([each for each in sources if each is not None], config)
         if (live := sum(each.live for each in usable)) > MOST_LIVE:
             text = f"{live} of them need a process each (cameras, streams, devices), which is too much for one device"

@@ -569,7 +569,8 @@ class Compiled(Record, frozen=True):
     ``digest`` is the SHA-256 of the file's bytes, of nothing where there is no file. ``warnings`` are what the
     operator should know and what stops nothing. ``machine``: what was wrong is that of this machine (no room, a
     read-only disk) and may pass by itself. ``seen`` is how the file looked (`look`) before and after it was read, empty
-    where it changed.
+    where it changed. ``elsewhere`` is the state directory that the file names, where it is another one than the process
+    that read it may write to: it has gone no further then.
     """
 
     digest: ShortText
@@ -579,3 +580,4 @@ class Compiled(Record, frozen=True):
     unfit: tuple[Unfit, ...] = ()
     machine: bool = False
     seen: tuple[int, ...] = ()
+    elsewhere: Annotated[str, at_most(4096)] = ""

@@ -15,7 +15,8 @@ _SCRIPT: Final = """
 import json, sys
 from edge_infer.sandbox import Fence, lock
 room, network = sys.argv[1], len(sys.argv) > 2
-print(json.dumps(lock(room, network=network, fence=Fence(ports=(554,)) if network else None)))
+fence = Fence(ports=(554,)) if network else Fence(anywhere=True) if room == "config" else None
+print(json.dumps(lock(room, network=network, fence=fence)))
 """
 _ROOMS: Final = {
     "engine": ("engine",),
@@ -23,6 +24,7 @@ _ROOMS: Final = {
     "reader": ("reader",),
     "network reader": ("reader", "network"),
     "publisher": ("publisher",),
+    "configuration": ("config",),
 }
 """What the operator reads, and what the script is told."""
 _PATIENCE: Final = 30.0

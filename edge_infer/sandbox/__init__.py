@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 THREAD_ONLY: Final = "not enforced: rooms are merged, so it holds for a thread alone"
 MAX_FILES: Final = 512
 """Open files of a locked process: less than half of the supervisor's, see `bound_files`."""
+MAX_FILES_OF_CONFIG: Final = 1024
+"""It hands many files to those who try models, also where locked processes have as many on their way as they may."""
 _SECOND: Final = frozenset({"network_namespace"})
 """Walls behind another one that holds by itself: where they lack, that is told and no cause for alarm."""
 
@@ -36,13 +38,14 @@ def lock(
     """Gives up what ``room`` does not need, for ever and in all threads; says which walls hold.
 
     ``network`` is for a reader whose source is on the network; ``fence`` is what the room needs beyond the program.
-    ``keep`` are capabilities to read that stay where the fence names what may be read. With ``owners`` the fence
-    follows no link of others (see `landlock.make_rules`). Each wall has a text:
+    ``keep`` are capabilities to read that stay where the fence names what may be read, and where a configuration is
+    read. With ``owners`` the fence follows no link of others (see `landlock.make_rules`). Each wall has a text:
     ``enforced`` (perhaps with an exception), ``not enforced: why`` or ``unavailable: why``. A wall that the kernel
     lacks does not stop the room; it is logged.
     """
     fence = fence or Fence()
-    keep = 0 if fence.anywhere else keep
+    reads_all = room == "config"  # it names files of anybody, and tells nobody what is in them
+    keep = 0 if fence.anywhere and not reads_all else keep
     before = selftest.look()
     sees_frames = room in ("engine", "reader")
     ruleset = _rules(fence, abstract=fence.unix in ("sound", "programs"), owners=owners)
@@ -52,17 +55,17 @@ def lock(
     pinned = _built(memory.pin) if sees_frames else ""
     privileges.forbid_core_dumps()
     privileges.forbid_message_queues()
-    privileges.bound_files(MAX_FILES)
+    privileges.bound_files(MAX_FILES_OF_CONFIG if reads_all else MAX_FILES)
     privileges.drop_capabilities(keep)
     privileges.forbid_new_privileges()
     fenced = _enclosed(ruleset)
     fences = selftest.fences(fence, before, fenced)
-    if fence.anywhere or not fences["files"].startswith(
-        selftest.ENFORCED
-    ):  # nothing bounds what it could read with one
+    bounded = not fence.anywhere and fences["files"].startswith(selftest.ENFORCED)
+    if not bounded and not reads_all:  # nothing bounds what it could read with one
         privileges.drop_all_capabilities()
     privileges.forbid_dumping()
-    filtered = _built(lambda: seccomp.install(rules(room, fence, os.getpid(), network=network)))
+    refused = rules(room, fence, os.getpid(), parent=os.getppid(), network=network)
+    filtered = _built(lambda: seccomp.install(refused))
     walls = {"seccomp": filtered, **selftest.walls(room, fence, network=network), **fences}
     walls["no_signals"] = selftest.no_signals(room, fence, fences["no_signals"])
     if isolated:

@@ -89,6 +89,16 @@ def _is_played(source: SourcePlan) -> bool:
     return not source.live or source.kind not in _OURS
 
 
+def config_fence(state_dir: str) -> Fence:
+    """For who reads a configuration: reading anywhere, because it may name any file; writing to what it keeps.
+
+    Without a ``state_dir`` that is nothing. Processes that it starts are in the same fence: a delegate opens
+    accelerators, and a plug-in that describes itself may need temporary files.
+    """
+    own = (state_dir, str(store_folder(state_dir))) if state_dir else ()
+    return Fence(writes=(*own, *places.temporary(), *places.accelerators()), anywhere=True)
+
+
 def publisher_fence(plan: Plan) -> Fence:
     """Its own folder in the state directory, the broker's credentials, and what it takes to find the broker."""
     folder = str(publisher_folder(plan.state_dir))

@@ -7,11 +7,14 @@ from typing import Final, Literal
 
 from edge_infer.sandbox.fence import Fence
 
-Room = Literal["engine", "probe", "reader", "publisher"]
+Room = Literal["engine", "probe", "reader", "publisher", "config"]
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 """Families of sockets, by number: the engine may not import ``socket``."""
 _SOCKETS: Final = ("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "setsockopt")
+_STREAM, _KINDS = 1, 0xF
+"""SOCK_STREAM, and the bits of the kinds: the others are flags."""
+_SIGN: Final = 1 << 31
 _TRACING: Final = ("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd")
 # io_uring makes sockets and connections past every other filter.
 _IO_URING: Final = ("io_uring_setup", "io_uring_enter", "io_uring_register")
@@ -118,10 +121,11 @@ class Rules:
     unknown: tuple[str, ...] = ()
 
 
-def rules(room: Room, fence: Fence, pid: int, *, network: bool = False) -> Rules:
+def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool = False) -> Rules:
     """The rules of ``room``; ``network`` is for a reader whose source is on the network, ``pid`` is the caller's own.
 
-    Channels that a process inherits stay usable: sending and receiving is not refused.
+    Channels that a process inherits stay usable: sending and receiving is not refused. ``parent`` is the process that
+    must get no signal from a room which may signal others.
     """
     refused = [*_TRACING, *_IO_URING, *_ABOUT_OTHERS, *_BY_HANDLE, *_ATTRIBUTES, *_KEYS]
     conditions = [*_self_only(), Condition("ioctl", 1, (*_TERMINAL, _FIOASYNC), never=True)]
@@ -136,7 +140,8 @@ def rules(room: Room, fence: Fence, pid: int, *, network: bool = False) -> Rules
         refused += _FORKS
         conditions.append(Condition("clone", 0, (_CLONE_THREAD,), mask=_CLONE_THREAD))
         unknown = _WITH_FLAGS_IN_MEMORY
-        refused += _SHARED  # of the others ALSA's mixing plug-ins need them
+    if not shares_memory(room, fence):
+        refused += _SHARED
         # The channels outlive the process: what it shuts down there would be closed to the one that takes its place.
         refused.append("shutdown")
     if room in ("engine", "probe"):
@@ -146,11 +151,15 @@ def rules(room: Room, fence: Fence, pid: int, *, network: bool = False) -> Rules
         # One end of a pair of datagram sockets can send to any socket of the file system.
         conditions.append(Condition("socketpair", 0, tuple(each for each in families if each == AF_UNIX)))
         conditions.append(_socket_options(strict=not makes_processes(room, fence)))
+    elif room == "config":
+        refused += (each for each in _SOCKETS if each != "socketpair")
+        # To its children. Unlike one of datagrams, such a pair leads nowhere else.
+        conditions += [Condition("socketpair", 0, (AF_UNIX,)), Condition("socketpair", 1, (_STREAM,), mask=_KINDS)]
     else:
         refused += _SOCKETS
     if not starts_programs(room, fence):
         refused += _SIGNALS
-        conditions += _own_signals(pid)
+        conditions += _signals_to_children(parent) if room == "config" else _own_signals(pid)
     if room == "publisher":
         conditions.append(Condition("ioctl", 1, tuple(ord(each) << 8 for each in _CAPTURE), never=True, mask=0xFF00))
     return Rules(tuple(refused), tuple(conditions), unknown)
@@ -158,7 +167,7 @@ def rules(room: Room, fence: Fence, pid: int, *, network: bool = False) -> Rules
 
 def families_of(room: Room, fence: Fence, *, network: bool) -> tuple[int, ...]:
     """The families of sockets that a process may make."""
-    if room in ("engine", "probe"):
+    if room in ("engine", "probe", "config"):
         return ()
     internet = (AF_INET, AF_INET6) if network or room == "publisher" else ()
     # libcamera finds its devices through netlink.
@@ -174,10 +183,15 @@ def starts_programs(room: Room, fence: Fence) -> bool:
 
 
 def makes_processes(room: Room, fence: Fence) -> bool:
-    """Whether a process has others below it: programs, or a sound service that a library starts.
+    """Whether a process has others below it: programs, a sound service that a library starts, or models on trial.
 
     From all others it would take only what it inherits, its channels among it, and outlive it.
     """
+    return room == "config" or shares_memory(room, fence)
+
+
+def shares_memory(room: Room, fence: Fence) -> bool:
+    """Whether a process may use memory that has no file: programs may, and ALSA's mixing plug-ins need it."""
     return starts_programs(room, fence) or fence.unix == "sound"
 
 
@@ -202,8 +216,24 @@ def _own_signals(pid: int) -> list[Condition]:
 
     A child made by ``fork`` keeps the number of its parent here: it can signal that one, and not itself.
     """
+    return [*(Condition(call, 0, (pid,)) for call in _SIGNALS_TO), *_no_owners()]
+
+
+def _signals_to_children(parent: int) -> list[Condition]:
+    """No signal to the parent, to a group of processes, or to everybody, which are 0 and what is negative.
+
+    The numbers of children are not known beforehand: Landlock, where it knows signals, keeps all others out.
+    """
     return [
-        *(Condition(call, 0, (pid,)) for call in _SIGNALS_TO),
+        *(Condition(call, 0, (0, parent), never=True) for call in _SIGNALS_TO),
+        *(Condition(call, 0, (0,), mask=_SIGN) for call in _SIGNALS_TO),
+        *_no_owners(),
+    ]
+
+
+def _no_owners() -> list[Condition]:
+    """No signal to whom an open file is given."""
+    return [
         *(Condition(call, 1, _OWNERS, never=True) for call in ("fcntl", "fcntl64")),
         Condition("ioctl", 1, _OWNERS_BY_IOCTL, never=True),
     ]

@@ -16,7 +16,15 @@ from typing import Final
 
 from edge_infer.sandbox import kernel, namespaces, privileges
 from edge_infer.sandbox.fence import Fence, UnixUse
-from edge_infer.sandbox.rules import AF_INET, AF_UNIX, Room, families_of, makes_processes, starts_programs
+from edge_infer.sandbox.rules import (
+    AF_INET,
+    AF_UNIX,
+    Room,
+    families_of,
+    makes_processes,
+    shares_memory,
+    starts_programs,
+)
 
 ENFORCED: Final = "enforced"
 BY_FILTER: Final = f"{ENFORCED} by seccomp alone"
@@ -135,7 +143,7 @@ def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Ca
             ("prctl", (_PR_SET_DUMPABLE, 2, 0, 0, 0)),  # which sets nothing where it is let through
         ),
     }
-    if not makes_processes(room, fence):
+    if not shares_memory(room, fence):
         found["no_shared_memory"] = (
             ("shmget", (0, 0, 0)),
             ("shmat", (-1, 0, 0)),
@@ -143,6 +151,7 @@ def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Ca
             ("msgget", (1, 0)),
             ("mq_open", (0, 0, 0, 0)),
         )
+    if not makes_processes(room, fence):
         found["no_processes"] = (("clone", (_CLONE_SIGHAND, 0, 0, 0, 0)), ("clone3", (0, 0)))
     families = families_of(room, fence, network=network)
     if not families:
@@ -247,7 +256,7 @@ def _state(holds: bool, otherwise: str) -> str:
 
 
 def _files(fence: Fence, before: Before) -> str:
-    if not (before.lists and before.writes):
+    if not before.lists:  # writing may have been closed by a fence around the process that started it
         return f"not enforced: it could not be tried, {_LIST} and {_WRITE} were closed before"
     if _writes():
         return "not enforced: the kernel lets it write to files that are not its own"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Final
 
 from edge_infer import __version__
 from edge_infer.codec import decode_json, joined
-from edge_infer.config.places import content, default_device_id
+from edge_infer.config.places import content, default_device_id, hinted
 from edge_infer.config.plan import Compiled, Plan, Problem
 from edge_infer.durable import keep_record
 from edge_infer.errors import StartError, WireError
@@ -24,19 +25,36 @@ log = logging.getLogger(__name__)
 DEADLINE: Final = 120.0
 """Seconds that validating a configuration and trying every model of it may take."""
 APPLIED: Final = "applied.json"
+MOVED: Final = "cannot change while the daemon runs; restart it instead"
 
 
 class Compilation:
     """One run of ``edge_infer.config`` over a file; wait on `fileno`, then `finished`.
 
-    With ``store`` it copies the models for the engine. Raises `StartError` where the system has no room for it.
+    With ``store`` it copies the models for the engine, into ``state_dir`` alone; where that is None, because nothing
+    runs yet, into the one that the file names. Raises `StartError` where the system has no room for it.
     """
 
-    def __init__(self, config: Path, *, store: bool = True) -> None:
+    def __init__(self, config: Path, *, store: bool = True, state_dir: Path | None = None) -> None:
         self._config = config
-        words = (str(config), "--store") if store else (str(config),)
+        self._searching = store and state_dir is None
+        self._words: tuple[str, ...] = (str(config),)
+        if state_dir is not None:
+            self._words = self._keeping(str(state_dir))
+        elif store:
+            guess = str(hinted(config.absolute()))
+            self._words = (str(config), "--store", guess if os.path.isdir(guess) else "")  # noqa: PTH112 - any text
+        self._errand = self._begun()
+
+    def _keeping(self, state_dir: str) -> tuple[str, ...]:
+        """The words for a reading that keeps models there; a fence opens nothing that is not there when it is made."""
+        with suppress(OSError, ValueError):  # the process that reads the file says what stands in the way
+            Path(state_dir).mkdir(mode=0o750, parents=True, exist_ok=True)
+        return str(self._config), "--store", state_dir
+
+    def _begun(self) -> Errand:
         try:
-            self._errand = Errand("edge_infer.config", *words, seconds=DEADLINE, name="config")
+            return Errand("edge_infer.config", *self._words, seconds=DEADLINE, name="config")
         except OSError as error:
             raise StartError(f"no process can be started to read it: {error}") from error
 
@@ -59,10 +77,24 @@ class Compilation:
             log.error("the process that reads %s %s and is killed", self._config, said.excess)
             return failed(self._config, f"the process that reads it {said.excess}")
         try:
-            return decode_json(Compiled, joined([said.output]))
+            compiled = decode_json(Compiled, joined([said.output]))
         except WireError as error:
             log.debug("the outcome of the compilation: %s", error)
             return failed(self._config, f"the process that reads it {death(said.status)}")
+        return self._again_in(compiled) if compiled.elsewhere else compiled
+
+    def _again_in(self, compiled: Compiled) -> Compiled | None:
+        """Reads it once more, behind a fence with the state directory that it names; not while another one is used."""
+        if not self._searching:
+            moved = Problem(str(self._config), 1, "device.state_dir", MOVED)
+            return Compiled(compiled.digest, None, (moved,), seen=compiled.seen)
+        self._searching = False
+        self._words = self._keeping(compiled.elsewhere)
+        try:
+            self._errand = self._begun()
+        except (StartError, ValueError) as error:
+            return failed(self._config, str(error), machine=True)
+        return None
 
     def close(self) -> None:
         """Ends the child; may be called twice."""

@@ -15,7 +15,7 @@ from edge_infer.config.places import hinted
 from edge_infer.config.plan import Compiled, Plan, Problem
 from edge_infer.errors import ConfigError, StartError, shortened
 from edge_infer.messages import ConfigStatus, timestamp
-from edge_infer.supervisor.compilation import Compilation, failed, remember, remembered, unchanged
+from edge_infer.supervisor.compilation import MOVED, Compilation, failed, remember, remembered, unchanged
 from edge_infer.supervisor.control import Request
 from edge_infer.supervisor.house import House
 from edge_infer.supervisor.signals import Signals
@@ -197,7 +197,7 @@ class Reload:
         if self.plan is not None:
             tidy(Path(self.plan.state_dir), self._swap)
         try:
-            self._compilation = Compilation(self._config)
+            self._compilation = Compilation(self._config, state_dir=Path(self.plan.state_dir) if self.plan else None)
         except StartError as error:
             self._decide(failed(self._config, str(error), machine=True))
 
@@ -214,8 +214,7 @@ class Reload:
         if plan is None:
             self._reject(compiled.digest, compiled.problems)
         elif self.plan is not None and plan.state_dir != self.plan.state_dir:
-            text = "cannot change while the daemon runs; restart it instead"
-            self._reject(compiled.digest, (Problem(str(self._config), 1, "device.state_dir", text),))
+            self._reject(compiled.digest, (Problem(str(self._config), 1, "device.state_dir", MOVED),))
         else:
             try:
                 self._apply(compiled, plan)

@@ -18,7 +18,8 @@ from edge_infer.sandbox.fence import Fence
 from edge_infer.supervisor.children import pair, restore
 from tests.sandbox.locked import ATTEMPT, run
 
-ALL_ROOMS = ["engine", "probe", "publisher", "reader"]
+FENCED = ["engine", "probe", "publisher", "reader"]
+ALL_ROOMS = [*FENCED, "config"]
 SETXATTRAT = 463
 """Of Linux 6.13, on every processor."""
 SHARED = (
@@ -89,7 +90,7 @@ def stranger() -> Iterator[str]:
         process.kill()
 
 
-@pytest.mark.parametrize("room", ALL_ROOMS)
+@pytest.mark.parametrize("room", FENCED)
 def test_it_sees_nothing_of_other_processes(room: str, stranger: str) -> None:
     assert run("", LOOKS, before=stranger).split() == ["allowed"] * 9
     assert run(room, LOOKS, before=stranger).split() == ["EACCES"] * 4 + ["allowed"] * 5

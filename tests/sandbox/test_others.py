@@ -14,7 +14,7 @@ import pytest
 
 from edge_infer.config.plan import MqttPlan, Plan, SourcePlan
 from edge_infer.sandbox.fence import Fence
-from edge_infer.sandbox.needs import engine_fence, publisher_fence, reader_fence
+from edge_infer.sandbox.needs import config_fence, engine_fence, publisher_fence, reader_fence
 from tests.broker import Broker, eventually
 from tests.running import Daemon, config
 from tests.sandbox.locked import ROOT, run
@@ -149,6 +149,7 @@ STRICT = {
     "reader of a network camera with a name": source("http", {"url": "http://cam.local/a"}, network=True),
     "reader of a microphone": source("audio", {"device": "default"}),
     "publisher": Process("publisher", publisher_fence(PLAN)),
+    "who reads a configuration": Process("config", config_fence(PLAN.state_dir)),
 }
 STARTS_PROGRAMS = {
     "reader of a program": source("exec", {"command": ["rpicam-vid"]}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from edge_infer.sandbox import Fence
 from edge_infer.sandbox.places import network
 from tests.sandbox.locked import ATTEMPT, ROOT, run
 
-ROOMS = ("engine", "probe", "reader", "publisher")
+ROOMS = ("engine", "probe", "reader", "publisher", "config")
 FORBIDDEN_TO_ALL = {
     "ptrace": "kernel.call(number['ptrace'], 16, 1, 0, 0)",
     "process_vm_readv": "kernel.call(number['process_vm_readv'], 1, 0, 1, 0, 1, 0)",
@@ -33,8 +34,7 @@ def test_every_wall_of_every_room_holds_here(room: str) -> None:
     walls = run(room, "print(*(f'{wall}: {text}' for wall, text in walls.items()), sep='\\n')").splitlines()
     lacking = [wall for wall in walls if not wall.endswith(": enforced")]
     assert lacking == []
-    own = {"engine": "no_network", "probe": "no_network", "reader": "no_network", "publisher": "no_camera"}[room]
-    assert f"{own}: enforced" in walls
+    assert f"{'no_camera' if room == 'publisher' else 'no_network'}: enforced" in walls
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -58,6 +58,7 @@ FAMILIES = ("AF_UNIX", "AF_NETLINK", "AF_INET", "AF_INET6", "AF_PACKET", "AF_VSO
         ("reader", True, Fence(), ("AF_INET", "AF_INET6")),
         ("reader", True, Fence(unix="names"), ("AF_UNIX", "AF_INET", "AF_INET6")),
         ("reader", True, Fence(anywhere=True, unix="programs"), ("AF_UNIX", "AF_NETLINK", "AF_INET", "AF_INET6")),
+        ("config", False, ANYWHERE, ("pair",)),
         ("publisher", False, Fence(), ("AF_INET", "AF_INET6")),
         ("publisher", False, Fence(unix="names"), ("AF_UNIX", "AF_INET", "AF_INET6")),
     ],
@@ -84,6 +85,9 @@ def test_sockets_are_for_those_who_need_them(room: str, network: bool, fence: Fe
         if family not in allowed:
             assert {text for (name, _), text in answers.items() if name == family} == {"EPERM"}
     pairs = {text for (name, _), text in answers.items() if name == "pair"}
+    if "pair" in allowed:  # to its children
+        assert answers.pop(("pair", "SOCK_STREAM")) == "allowed"
+        pairs = {text for (name, _), text in answers.items() if name == "pair"}
     assert pairs == ({"allowed"} if "AF_UNIX" in allowed else {"EPERM"})
     assert answers["walls", "no_unix_sockets"].startswith("not enforced: " if "AF_UNIX" in allowed else "enforced")
 
@@ -255,6 +259,25 @@ def _attacked(room: str, ordinary: tuple[list[str], Path]) -> set[str]:
 @pytest.mark.parametrize("room", ROOMS)
 def test_others_of_the_same_user_cannot_look_into_a_room(room: str, ordinary: tuple[list[str], Path]) -> None:
     assert _attacked(room, ordinary) == {"EACCES", "EPERM"}
+
+
+def test_who_tries_models_has_its_own_walls_below_the_one_that_reads_the_configuration(
+    ordinary: tuple[list[str], Path],
+) -> None:
+    """Its parent's fence keeps it from naming its user in the namespace, which must not keep it from leaving."""
+    python, folder = ordinary
+    probe = "import json; from edge_infer.sandbox import lock; print(json.dumps(lock('probe')))"
+    starts = f"import subprocess; subprocess.run({[python[-1], '-c', probe]})"
+    reads = f"from edge_infer.sandbox import Fence, lock; lock('config', fence=Fence(anywhere=True)); {starts}"
+
+    def walls(code: str) -> dict[str, str]:
+        done = subprocess.run([*python, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+        found: dict[str, str] = json.loads(done.stdout)
+        return found
+
+    alone, below = walls(probe), walls(reads)
+    assert below == alone
+    assert {wall for wall, text in below.items() if not text.startswith("enforced")} <= {"network_namespace"}
 
 
 def test_the_same_attack_succeeds_without_the_lock(ordinary: tuple[list[str], Path]) -> None:

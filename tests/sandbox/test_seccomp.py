@@ -23,7 +23,7 @@ GARBAGE = 0xDEADBEEF << 32
 """What the kernel cuts off of an `int`."""
 PROGRAMS = Fence(anywhere=True, unix="programs")
 ROOMS: tuple[tuple[Room, Fence, bool], ...] = (
-    *((room, Fence(), False) for room in ("engine", "probe", "reader", "publisher")),
+    *((room, Fence(), False) for room in ("engine", "probe", "reader", "publisher", "config")),
     ("reader", Fence(), True),
     ("reader", Fence(unix="sound"), False),
     ("reader", PROGRAMS, True),
@@ -88,7 +88,7 @@ def test_threads_are_made_by_all_and_processes_by_few(
     def of(name: str, *arguments: int) -> int:
         return outcome(program, machine.audit, machine.numbers[name], *arguments)
 
-    few = room == "reader" and fence.unix in ("sound", "programs")
+    few = room == "config" or (room == "reader" and fence.unix in ("sound", "programs"))
     assert of("clone", 0x3D0F00) == ALLOW  # what the C library asks for a thread
     for flags in (17, 0x4111, 0x3C0F00):  # fork, vfork, a process that shares everything
         assert of("clone", flags) == (ALLOW if few else REFUSE)
@@ -150,7 +150,7 @@ def test_a_call_about_a_process_is_allowed_about_the_caller_alone(
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize(("room", "fence", "network"), ROOMS)
+@pytest.mark.parametrize(("room", "fence", "network"), [each for each in ROOMS if each[0] != "config"])
 def test_a_signal_goes_to_the_caller_alone_but_where_programs_are_started(
     machine: kernel.Machine, room: Room, fence: Fence, network: bool
 ) -> None:
@@ -169,6 +169,38 @@ def test_a_signal_goes_to_the_caller_alone_but_where_programs_are_started(
         assert {of(name, 3, GARBAGE | command, 1) for command in (8, 15)} == {others}
         assert {of(name, 3, command) for command in (1, 2, 3, 4, 9, 10, 16, 1030)} == {ALLOW}
     assert {of("ioctl", 3, request) for request in (0x8901, 0x8902)} == {others}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_who_reads_a_configuration_signals_neither_its_parent_nor_a_group(machine: kernel.Machine) -> None:
+    parent = PID - 7
+    program = seccomp.program(rules("config", Fence(), PID, parent=parent), machine)
+
+    def of(name: str, *arguments: int) -> int:
+        return outcome(program, machine.audit, machine.numbers[name], *arguments)
+
+    for name in ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"):
+        assert {of(name, pid, 9) for pid in (PID, GARBAGE | PID, PID + 1, 1)} == {ALLOW}
+        to = (0, GARBAGE, parent, GARBAGE | parent, 0xFFFFFFFF, 2**64 - 1, 2**32 - parent, 2**32 - PID)
+        assert {of(name, pid, 9) for pid in to} == {REFUSE}
+    assert {of(name, PID) for name in ("tkill", "pidfd_open", "pidfd_send_signal")} == {REFUSE}
+    for name in ("fcntl", "fcntl64") if "fcntl64" in machine.numbers else ("fcntl",):
+        assert {of(name, 3, command, 1) for command in (8, 15)} == {REFUSE}
+    assert {of("ioctl", 3, request) for request in (0x8901, 0x8902)} == {REFUSE}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_who_reads_a_configuration_makes_no_socket_but_pairs_for_its_children(machine: kernel.Machine) -> None:
+    program = seccomp.program(rules("config", Fence(), PID), machine)
+
+    def of(name: str, *arguments: int) -> int:
+        return outcome(program, machine.audit, machine.numbers[name], *arguments)
+
+    assert {of("socket", family, 1) for family in range(50)} == {REFUSE}
+    assert {of(name, 3) for name in ("connect", "bind", "listen", "accept", "accept4", "setsockopt")} == {REFUSE}
+    assert {of("socketpair", 1, kind) for kind in (1, 0x80001, 0x801, GARBAGE | 1)} == {ALLOW}
+    assert {of("socketpair", 1, kind) for kind in (2, 0x80002, 5, 3, 0)} == {REFUSE}
+    assert {of("socketpair", family, 1) for family in (0, 2, 10, 16)} == {REFUSE}
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -79,7 +79,7 @@ def test_without_the_filter_each_call_is_named_and_nothing_of_the_parent_is_chan
 
 def test_the_page_and_the_publisher_know_every_wall_by_its_name() -> None:
     camera = Fence(ports=(554,))
-    tells = [run(room, TELL) for room in ("engine", "probe", "publisher")]
+    tells = [run(room, TELL) for room in ("engine", "probe", "publisher", "config")]
     tells.append(run("reader", TELL, network=True, fence=camera))
     walls = {wall: text for told in tells for wall, text in json.loads(told).items()}
     page = (ROOT / "docs/security.md").read_text().partition("| wall |")[2].partition("\n\n")[0]

@@ -15,14 +15,15 @@ import socket
 import struct
 import sys
 import threading
+import time
 
 NOTES = os.open(os.environ["INTRUDER_NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 SOCKET = os.environ["INTRUDER_SOCKET"]
 SOURCE = os.environ["INTRUDER_SOURCE"]
-HEAVY = {"numpy", "cv2", "paho"}
+HEAVY = {"numpy", "cv2", "paho", "pydantic"}
 """What a room imports after it has locked itself."""
-UNLOCKED = "edge_infer.config"
-"""Reads a configuration, and does not lock itself."""
+MAKES_PROCESSES = "edge_infer.config"
+"""Reads a configuration, and could leave one behind."""
 
 
 class Ambush:
@@ -33,6 +34,23 @@ class Ambush:
         if name in HEAVY and locked():
             sys.meta_path.remove(self)
             threading.Thread(target=attack, args=(module(),)).start()
+            if module() == MAKES_PROCESSES:
+                leave_behind(f"{module()} orphan")
+
+
+def leave_behind(name: str) -> None:
+    """Attacks from a process whose parents have ended, and which has nothing of theirs but the notes."""
+    if child := os.fork():
+        os.waitpid(child, 0)
+        return
+    os.setsid()
+    os.closerange(0, NOTES)
+    os.closerange(NOTES + 1, 1024)
+    if os.fork() == 0:
+        while os.getppid() == os.getsid(0):
+            time.sleep(0.01)
+        attack(name)
+    os._exit(0)
 
 
 def module() -> str:
@@ -98,7 +116,5 @@ def asked(way: socket.socket, request: dict[str, str], picture: int) -> str:
     return "refused" if not answer or b'"refused"' in answer else "answered"
 
 
-if module() == UNLOCKED and os.path.exists(SOCKET):  # noqa: PTH110
-    threading.Thread(target=attack, args=(module(),)).start()
-elif module():
+if module():
     sys.meta_path.insert(0, Ambush())
