@@ -63,7 +63,7 @@ def locked() -> bool:
         return any(line.split() == ["Seccomp:", "2"] for line in status)
 
 
-def attack(name: str, patience: float = 5.0) -> None:
+def attack(name: str, patience: float = 60.0) -> None:
     """Notes what became of each request: ``answered``, ``refused`` or the error that kept it from being sent."""
     lowered, answers = [], {}
     picture = os.memfd_create("picture")
