@@ -34,7 +34,7 @@ class Tls(Section):
     ca_file: Annotated[str | None, PATH, Field(examples=["ca.pem"])] = None
     """Certificates of the authorities to trust; without it those of the system."""
     cert_file: Annotated[str | None, PATH, Field(examples=["device.pem"])] = None
-    """Certificate by which this device shows who it is."""
+    """Certificate by which this device identifies itself."""
     key_file: Annotated[str | None, PATH, Field(examples=["device.key"])] = None
     """Private key of `cert_file`; without it the key is in `cert_file`."""
 

@@ -26,13 +26,13 @@ class Crops(SourceSection):
     labels: Annotated[tuple[str, ...] | None, Kind(parse_labels, LABEL_LIST), Field(examples=[["person"]])] = None
     """Only objects with these labels of its model; without it all."""
     margin: Annotated[float, number(0, 2)] = 0.1
-    """By how much of its width and height a box is widened on each side, within the frame."""
+    """Share of its width and height by which a box is widened on each side, within the frame."""
     most: Annotated[int, integer(1, 32)] = 5
-    """At most so many crops of a frame, those of the best score."""
+    """The most crops of a frame: those of the best score."""
     again: Annotated[float, duration("0s", "1d")] = 5.0
-    """With `track` in that pipeline: an object is looked at again after so long; `0s` is in every frame."""
+    """With `track` in that pipeline: time after which an object is cropped again; `0s` is in every frame."""
     grown: Annotated[float, number(0.01, 100)] = 0.5
-    """With `track`: an object is looked at before that time when the area of its box has grown by this share."""
+    """With `track`: an object is cropped before that time when the area of its box has grown by this share."""
 
 
 def _from(value: Any) -> str | Crops:

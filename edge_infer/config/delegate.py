@@ -38,14 +38,14 @@ class Delegate(Section):
     """A library that runs the model's graph, or most of it."""
 
     library: Annotated[str, text("the path or the name of a library", most=4096), Field(examples=["libedgetpu.so.1"])]
-    """A file, or a name that the system searches for in its folders of libraries."""
+    """A file, or a name that the system looks up in its library folders."""
     options: Annotated[tuple[tuple[str, str], ...], OPTIONS, Field(examples=[{"device": "usb"}])] = ()
-    """What the library is told: names and values, which its maker documents."""
+    """Options for the library: names and values from its documentation."""
     min_delegated: Annotated[float, number(0, 1)] = 0.9
-    """The least share of the model's operators that has to run there; a model with less is refused."""
+    """The least share of the model's operators that has to run there; less counts as a failure (`on_failure`)."""
     on_failure: Annotated[OnFailure, choice("refuse", "cpu")] = "refuse"
-    """What happens when the library fails or takes too little: `refuse` the model, or run it on the processor, which is
-    told (`cpu`)."""
+    """Action when the library fails or takes too few operators: `refuse` the model, or `cpu`: run it on the processor
+    and report that."""
 
 
 def delegate_plan(section: Delegate | None, files: NamedFiles) -> DelegatePlan | None:

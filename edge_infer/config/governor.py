@@ -49,14 +49,14 @@ class Governor(Section):
     """When frame rates are lowered, so that the firmware does not have to slow everything down."""
 
     max_temperature: Annotated[float, number(30, 120)] = 80.0
-    """Degrees Celsius that the hottest part of the board shall stay below; rates are lowered from 5 degrees before on,
-    and come back 10 degrees below it."""
+    """Degrees Celsius that the hottest part of the board should stay below. The governor lowers rates from 5 degrees
+    below it on, and raises them once the board is 10 degrees below it."""
     max_load: Annotated[float | None, number(0.1, 1), Field(examples=[0.9])] = None
-    """The share of all cores that may be busy, by whatever runs on the board, over 10 s; without it the load is no
-    reason."""
+    """The share of all cores that may be busy, with all processes of the board, over 10 s; without it the governor
+    ignores the load."""
     shed: Annotated[tuple[Name, ...] | None, Kind(_shed, SHED_JSON), Field(examples=[["yard-faces"]])] = None
-    """Pipelines that give way, the first first; others keep their rate. Without it all of them: those of the lowest
-    `priority` first, and of these the last of the file."""
+    """Pipelines that are slowed down, in this order; others keep their rate. Without it all of them: those of the
+    lowest `priority` first, and of these the last of the file."""
 
 
 def _governor(value: Any) -> Any:

@@ -16,9 +16,9 @@ class Motion(Section):
     threshold: Annotated[float, number(0.01, 0.9)] = 0.06
     """A spot has changed when it is this much brighter or darker than usual, as a share of full brightness."""
     area: Annotated[float, number(0.0001, 0.5)] = 0.001
-    """So much of the picture (with tiles: of a tile) has to change, as a share."""
+    """Share of the picture (with tiles: of a tile) that has to change."""
     still_check: Annotated[float, duration("500ms", "1h")] = 10.0
-    """So long after the last look there is another one, whether something moves or not."""
+    """Time after the last run of the model until it runs again, even if nothing moves."""
 
 
 def _motion(value: Any) -> Any:

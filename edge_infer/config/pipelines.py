@@ -122,30 +122,30 @@ TILES: Final = Kind(_tiles, {"type": "string", "pattern": "^[0-9]+x[0-9]+$"}, la
 
 
 class Preprocess(Section):
-    """How a frame becomes the input of the model, where the manifest is to be overruled."""
+    """Overrides for the way from a frame to the input of the model."""
 
     resize: Annotated[Resize | None, choice("stretch", "letterbox", "crop"), Field(examples=["letterbox"])] = None
     """`stretch` to the input's shape, `letterbox`: keep the shape and fill the borders, or `crop`: keep the shape and
-    take what is around the middle; without it as the manifest says."""
+    cut out the middle; without it as in the manifest."""
     color: Annotated[Color | None, choice("rgb", "bgr", "gray"), Field(examples=["rgb"])] = None
-    """Order of the colours; without it as the manifest says."""
+    """Order of the colours; without it as in the manifest."""
     scaling: Annotated[Scaling | None, choice("exact", "fast"), Field(examples=["exact"])] = None
-    """How a frame is made smaller: `exact`, by the filter that most models were measured with, or `fast`, close to it
-    at a tenth of the time; without it single pictures exactly and streams fast."""
+    """Method to make a frame smaller: `exact`, with the filter that most models were measured with, or `fast`, close to
+    it in a tenth of the time; without it `exact` for single pictures and `fast` for streams."""
     tiles: Annotated[tuple[int, int] | None, TILES, Field(examples=["2x2"])] = None
-    """With detection: look at the frame in so many columns and rows of parts, one after the other, and join what is
-    found; without it at the frame as a whole."""
+    """With detection: run the model on parts of the frame, in this many columns and rows, one after the other, and join
+    the results; without it on the frame as a whole."""
     overlap: Annotated[float | None, number(0, 0.5), Field(examples=[0.1])] = None
-    """With `tiles`: the share of a tile that its neighbour shows, too; without it 0.1."""
+    """With `tiles`: the share of a tile that its neighbour also covers; without it 0.1."""
 
 
 class Nms(Section):
-    """Non-maximum suppression, where the manifest is to be overruled."""
+    """Overrides for non-maximum suppression."""
 
     iou: Annotated[float | None, number(0, 1), Field(examples=[0.5])] = None
-    """Boxes of one label that overlap more than this are one object; without it as the manifest says (0.5)."""
+    """Boxes of one label that overlap more than this are one object; without it as in the manifest (0.5)."""
     max: Annotated[int | None, integer(1, 1000), Field(examples=[100])] = None
-    """The most objects that remain; without it as the manifest says (100)."""
+    """The most objects that remain; without it as in the manifest (100)."""
 
 
 class Shadow(Section):
@@ -154,7 +154,7 @@ class Shadow(Section):
     model: Annotated[Name, Field(examples=["people-next"])]
     """Name under `models`; a model of the same task."""
     share: Annotated[float, number(0.001, 1)] = 0.2
-    """The share of the frames that it sees, and of the time that it may take."""
+    """The share of the frames that it runs on, and of the time that it may take."""
 
 
 class Pipeline(Section):
@@ -165,26 +165,26 @@ class Pipeline(Section):
     model: Annotated[Name, Field(examples=["people"])]
     """Name under `models`."""
     fps: Annotated[float | None, number(0.001, 1000), Field(examples=[5])] = None
-    """At most so many frames (windows, lines) a second; what comes in between is left out, and not counted. Without it
-    as fast as source and board allow."""
+    """The most frames (windows, lines) a second; frames in between are skipped, and not counted. Without it as fast as
+    source and board allow."""
     threshold: Annotated[float | None, limit(), Field(examples=[0.6])] = None
-    """The least score that counts, or, for anomalies, the distance from which on a frame is one; without it as the
-    manifest says."""
+    """The least score that counts, or, for anomalies, the distance from which on a frame is an anomaly; without it as
+    in the manifest."""
     labels: Annotated[tuple[str, ...] | None, Kind(parse_labels, LABEL_LIST), Field(examples=[["person"]])] = None
     """Keep only these labels; without it all. In a state each of them is counted, with 0 where there is none."""
     top_k: Annotated[int, integer(1, 100)] = 5
-    """With classification: at most so many labels in a result."""
+    """With classification: the most labels in a result."""
     max_payload: Annotated[int, size(512, 16384)] = 1024
-    """The most bytes of one result; what does not fit is cut from the lowest score and counted in `more`."""
+    """The most bytes of one result; the lowest scores are cut first, and counted in `more`."""
     threads: Annotated[
         int | Literal["auto"], Kind(_threads, {"anyOf": [{"const": "auto"}, dict(integer(1, 64).json)]})
     ] = "auto"
-    """Threads of the interpreter; `auto`: with one pipeline as many as were the quickest when they were tried on this
-    board, with several, which share the processor, one each."""
+    """Threads of the interpreter; `auto`: with one pipeline the quickest number measured on this board; with several,
+    which share the processor, one each."""
     affinity: Annotated[tuple[int, ...] | None, CPUS, Field(examples=[[2, 3]])] = None
     """Numbers of the CPUs that its threads run on, those of the interpreter included; without it all."""
     delegate: Annotated[Delegate | None, Field(examples=[{"library": "libedgetpu.so.1"}])] = None
-    """A library that runs the model on an accelerator in the place of the processor."""
+    """A library that runs the model on an accelerator instead of the processor."""
     mask: Annotated[
         list[Annotated[tuple[tuple[float, float], ...], POLYGON]] | None,
         Short(_polygons),
@@ -195,16 +195,16 @@ class Pipeline(Section):
     """When a result is published: `change` (of labels, their counts or the class; with `track` at most one a second),
     `every`, `off`, or at an `{interval: 5s}`."""
     heartbeat: Annotated[float, duration("1s", "1d")] = 60.0
-    """With `publish: change`: the state again, and a result, at least this often."""
+    """With `publish: change`: publish the state again, and a result, at least this often."""
     ahead: Ahead = "auto"
-    """Whether the next frame is prepared while one is in the model: `always`, `never`, or `auto`: with pictures, unless
-    a run of the model takes less than 0.3 ms."""
+    """Whether to prepare the next frame while the model runs: `always`, `never`, or `auto`: with pictures, unless a run
+    of the model takes less than 0.3 ms."""
     priority: Annotated[int, integer(-100, 100)] = 0
-    """Who goes first when pipelines want more than the cores can give: the one with the higher number."""
+    """Order when pipelines need more than the cores can give: the higher number goes first."""
     preprocess: Preprocess = Preprocess()
-    """Overrules the manifest's way from frame to input."""
+    """Override the preprocessing of the manifest."""
     nms: Nms = Nms()
-    """Overrules the manifest's non-maximum suppression."""
+    """Override the non-maximum suppression of the manifest."""
     track: Annotated[Track | None, TRACK, Field(examples=[True])] = None
     """With detection: follow objects from frame to frame, so that each has an `id`; `true`, or keys."""
     zones: Annotated[
@@ -212,17 +212,18 @@ class Pipeline(Section):
         PLACES,
         Field(examples=[{"drive": [[0.1, 0.5], [0.9, 0.5], [0.9, 1], [0.1, 1]]}]),
     ] = Field(default_factory=dict)
-    """With `track`: areas by name, each a polygon or keys; who enters, stays and leaves is told."""
+    """With `track`: areas by name, each a polygon or keys; objects that enter, stay or leave raise events."""
     lines: Annotated[
         dict[Name, Annotated[LineKeys, LINE]],
         PLACES,
         Field(examples=[{"gate": {"from": [0.5, 0.2], "to": [0.5, 1]}}]),
     ] = Field(default_factory=dict)
-    """With `track`: lines by name, each `{from: [x, y], to: [x, y]}`, and `labels` and `anchor` as with zones; who
-    crosses is told and counted by direction."""
+    """With `track`: lines by name, each `{from: [x, y], to: [x, y]}`, and `labels` and `anchor` as with zones; an
+    object that crosses raises an event and is counted by direction."""
     events: Annotated[Events | None, EVENTS, Field(examples=[False])] = Events()
     """Events of tracked objects, of classes and of anomalies; `false` for none, or keys."""
     shadow: Annotated[Shadow | None, Field(examples=[{"model": "people-next", "share": 0.2}])] = None
-    """Compare a second model on a share of the frames: `{model: NAME, share: 0.2}`; only how far they agree is told."""
+    """Compare a second model on a share of the frames: `{model: NAME, share: 0.2}`; only the degree of agreement is
+    published."""
     motion: Annotated[Motion | None, MOTION, Field(examples=[True])] = None
-    """Look only where something moves; what was seen last stands until then. `true`, or keys."""
+    """Run the model only where something moves; elsewhere its last result stands. `true`, or keys."""

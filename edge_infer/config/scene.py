@@ -45,9 +45,10 @@ class Track(Section):
     """Following objects from frame to frame."""
 
     lost: Annotated[float, duration("100ms", "1h")] = 1.0
-    """An object that is not seen for so long has left; one that has stood still for 5 s is given ten times as long."""
+    """An object that is not detected for this time has left; the time is ten times as long for one that has stood still
+    for 5 s."""
     confirm: Annotated[float, duration("0s", "1m")] = 0.2
-    """What was seen for so long, and at least twice, counts as an object and gets an id."""
+    """A detection that lasts this long, and occurs at least twice, counts as an object and gets an id."""
 
 
 class Zone(Section):
@@ -62,7 +63,7 @@ class Zone(Section):
     anchor: Annotated[Anchor, ANCHOR] = "bottom"
     """The point of an object's box that has to be inside: the middle of its lower edge, or of the whole box."""
     loiter: Annotated[float | None, duration("1s", "1d"), Field(examples=["30s"])] = None
-    """An object that stays so long is told with an event `loiter`, once."""
+    """An object that stays this long raises an event `loiter`, once."""
 
 
 def _zone(value: Any) -> Any:
@@ -150,14 +151,14 @@ class Events(Section):
     """What of a scene is told, and how often."""
 
     min_duration: Annotated[float, duration("0s", "1h")] = 0.5
-    """What lasts less is no event."""
+    """Least duration of an event; anything shorter is no event."""
     min_interval: Annotated[float, duration("0s", "1d")] = 0.0
-    """After an event begins, the next of its type, label and zone begins so much later at the earliest."""
+    """Least time between the starts of two events with the same type, label and zone."""
     hysteresis: Annotated[float, number(0, 0.5)] = 0.1
-    """What is open holds while its score is not more than this below the threshold; of an anomaly's threshold this is a
-    share."""
+    """An open event stays open while its score is not more than this below the threshold; for anomalies, this is a
+    share of the threshold."""
     most: Annotated[float, MOST] = 60.0
-    """The most events a minute; what exceeds it is not told, objects first, and counted."""
+    """The most events a minute; further events are dropped, those of objects first, and counted."""
 
 
 TRACK: Final = Short(_track, {"type": "boolean"})

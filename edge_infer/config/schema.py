@@ -64,21 +64,21 @@ class Device(Section):
     id: Annotated[str | None, NAME, Field(examples=["gate-3"])] = None
     """Name of this box in topics; without it the host name up to its first dot (other characters become `-`)."""
     state_dir: Annotated[str | None, PATH, Field(examples=["/var/lib/edge-infer"])] = None
-    """Folder of what must outlive a restart; without it `$STATE_DIRECTORY`, for root `/var/lib/edge-infer`, else
+    """Folder for data that must outlive a restart; without it `$STATE_DIRECTORY`, for root `/var/lib/edge-infer`, else
     `$XDG_STATE_HOME/edge-infer`."""
 
 
 class Security(Section):
-    """What a model has to show before it may serve."""
+    """Requirements that a model must meet before it may serve."""
 
     require_digest: Annotated[bool, flag()] = False
-    """Only models whose digest somebody names: `sha256` of the model, or of its manifest."""
+    """Allow only models with a given digest: `sha256` of the model, or of its manifest."""
     require_signature: Annotated[bool, flag()] = False
-    """Only packages whose manifest is signed by one of the `keys`; needs the extra `signatures`."""
+    """Allow only packages with a manifest signed by one of the `keys`; needs the extra `signatures`."""
     allow_downgrade: Annotated[bool, flag()] = False
     """Let a package serve in a version below the highest one that was committed on this device."""
     keys: Annotated[str, text("the path of a folder", most=4096)] = "keys/"
-    """Folder of public keys (Ed25519, `*.pem`) whose signatures count; read with `require_signature` only."""
+    """Folder of trusted public keys (Ed25519, `*.pem`); read with `require_signature` only."""
 
 
 class Mqtt(Section):
@@ -89,7 +89,7 @@ class Mqtt(Section):
     port: Annotated[int | None, integer(1, 65535), Field(examples=[8883])] = None
     """Port of the broker; without it 1883, with `tls` 8883."""
     tls: Annotated[Tls | None, TLS, Field(examples=[True])] = None
-    """Encrypt: `true` trusts the authorities of the system, a group of keys names files."""
+    """Encrypt the connection: `true` trusts the authorities of the system; keys name files instead."""
     username: Annotated[str | None, text("a user name"), Field(examples=["edge"])] = None
     """User name at the broker."""
     password_file: Annotated[str | None, PATH, Field(examples=["mqtt.pass"])] = None
@@ -103,9 +103,9 @@ class Mqtt(Section):
     client_id: Annotated[str | None, text("a client id", most=128), Field(examples=["edge-infer-gate-3"])] = None
     """Name of this client at the broker, one for each device; without it `edge-infer-<device id>`."""
     max_rate: Annotated[int, size(1 << 10, 1 << 30), Field(examples=["64K"])] = MAX_RATE
-    """Bytes a second that may be published on average, in bursts of 10 s; what exceeds it waits in the outbox."""
+    """Bytes a second that may be published on average, in bursts of 10 s; further messages wait in the outbox."""
     discovery: Annotated[Literal["off", "homeassistant"], choice("off", "homeassistant")] = "off"
-    """Whom to announce pipelines and their values to, as entities."""
+    """System to which the device announces pipelines and their values, as entities."""
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Mqtt:
@@ -115,7 +115,7 @@ class Mqtt(Section):
 
 
 class Outbox(Section):
-    """What waits while the broker is away."""
+    """Queue of messages while the broker is unreachable."""
 
     max_size: Annotated[int, size(1 << 20, 1 << 40), Field(examples=["64M"])] = 256 << 20
     """Bytes that may wait on the disk; the oldest messages are dropped first, and counted."""
@@ -134,7 +134,7 @@ class Model(Section):
     """A model: a file, or a package in the model store."""
 
     file: Annotated[str | None, PATH, Field(examples=["models/person.tflite"])] = None
-    """A `.tflite` file; a manifest beside it (`person.yaml`) is read too."""
+    """A `.tflite` file; a manifest next to it (`person.yaml`) is read too."""
     use: Annotated[
         str | None, text("NAME@VERSION of a package in the model store", USE_PATTERN), Field(examples=["face@1.0.0"])
     ] = None
@@ -144,7 +144,7 @@ class Model(Section):
         text("64 hexadecimal digits, as sha256sum prints them", "[0-9a-fA-F]{64}"),
         Field(examples=["3fa9" * 16]),
     ] = None
-    """Only a file with this digest may serve; without it, what lies there when the configuration is applied."""
+    """Only a file with this digest may serve; without it, the file as it is when the configuration is applied."""
     labels: Annotated[
         str | tuple[str, ...] | None,
         Kind(_labels_or_file, {"anyOf": [{"type": "string"}, LABEL_LIST]}),
@@ -183,13 +183,13 @@ class Config(Section):
     device: Annotated[Device, OR_NOTHING] = Device()
     """This box."""
     security: Annotated[Security, OR_NOTHING] = Security()
-    """What a model has to show before it may serve."""
+    """Requirements that a model must meet before it may serve."""
     mqtt: Annotated[Mqtt, OR_NOTHING] = Mqtt()
     """The broker."""
     outbox: Annotated[Outbox, OR_NOTHING] = Outbox()
-    """What waits while the broker is away."""
+    """Queue of messages while the broker is unreachable."""
     rooms: Annotated[Literal["separate", "merged"], choice("separate", "merged")] = "separate"
-    """`merged`: supervisor and publisher in one process, which saves memory and takes a wall down; see below."""
+    """`merged`: supervisor and publisher in one process, which saves memory but removes a wall; see below."""
     governor: Annotated[Governor | None, GOVERNOR, Field(examples=[True])] = None
     """Lower frame rates before the board gets too hot or too busy; `true`, or keys."""
     models: Annotated[dict[ModelName, Model], NAMES] = Field(default_factory=dict)

@@ -49,7 +49,7 @@ class Audio(SourceSection):
     rate: Annotated[int | None, integer(1000, 768_000), Field(examples=[16000])] = None
     """Samples a second to ask the device for; without it the device's own. A file must have it."""
     channels: Annotated[int | None, integer(1, 64), Field(examples=[1])] = None
-    """Channels to record, one without it; `1` makes one of all channels of a file."""
+    """Number of channels to record, one without it; `1` mixes all channels of a file into one."""
     loop: Annotated[bool, flag()] = False
     """Begin a file again at its end."""
     realtime: Annotated[bool, flag()] = True
@@ -83,7 +83,7 @@ class Serial(SourceSection):
     rate: Annotated[float | None, RATE, Field(examples=[100])] = None
     """Samples a second that the sensor sends; without it measured from their arrival."""
     layout: Annotated[str | None, text("a layout such as <hhh", most=128), Field(examples=["<hhh"])] = None
-    """With `format: struct`: the numbers of a frame after its header, as Python's `struct` spells them."""
+    """With `format: struct`: the numbers of a frame after its header, in the notation of Python's `struct`."""
     header: Annotated[str | None, text("hexadecimal digits such as aa55", most=64), Field(examples=["aa55"])] = None
     """With `format: struct`: the bytes that every frame begins with, in hexadecimal digits."""
 
@@ -93,15 +93,15 @@ class Iio(SourceSection):
 
     kind: Literal["iio"]
     device: Annotated[str, text("the name of a sensor"), Field(examples=["adxl345"])]
-    """What the sensor's `name` file says, or its folder such as `iio:device0`."""
+    """Content of the sensor's `name` file, or its folder such as `iio:device0`."""
     channels: Annotated[tuple[str, ...], NAMES, Field(examples=[["x", "y", "z"]])]
-    """Channels such as `accel_x`, or `x` where only one ends so; offset and scale are applied."""
+    """Channels such as `accel_x`, or `x` where only one name ends with it; offset and scale are applied."""
     rate: Annotated[float, number(0.0001, 100_000), Field(examples=[100])]
-    """Samples a second that are read; without `buffer` at most 10,000."""
+    """Samples a second to read; without `buffer` at most 10,000."""
     buffer: Annotated[bool, flag()] = False
     """Read the sensor's buffer, in which the kernel gathers samples at the sensor's own pace."""
     trigger: Annotated[str | None, text("the name of a trigger"), Field(examples=["adxl345-dev0"])] = None
-    """With `buffer`: the trigger that fills it, for sensors that need one; it stands in `trigger0/name`."""
+    """With `buffer`: the trigger that fills it, for sensors that need one; its name is in `trigger0/name`."""
     root: Annotated[str, text("a folder", most=4096)] = "/sys/bus/iio/devices"
     """Folder of the sensors."""
     dev: Annotated[str, text("a folder", most=4096)] = "/dev"
@@ -119,7 +119,8 @@ class MqttSensor(SourceSection):
     port: Annotated[int | None, integer(1, 65535), Field(examples=[8883])] = None
     """Port of the broker; without it 1883, with `tls` 8883."""
     tls: Annotated[Tls | None, TLS, Field(examples=[True])] = None
-    """Encrypt: `true` trusts the authorities of the system, a group of keys names files, as in `mqtt.tls`."""
+    """Encrypt the connection: `true` trusts the authorities of the system; keys name files instead, as in
+    `mqtt.tls`."""
     username: Annotated[str | None, text("a user name"), Field(examples=["sensors"])] = None
     """User name at the broker."""
     password_file: Annotated[str | None, PATH, Field(examples=["sensors.pass"])] = None
@@ -143,7 +144,7 @@ class Csv(SourceSection):
 
     kind: Literal["csv"]
     file: Annotated[Path, Field(examples=["vibration.csv"])]
-    """The file, a named pipe, or `-` for what is piped into the daemon."""
+    """The file, a named pipe, or `-` for the standard input of the daemon."""
     rate: Annotated[float, RATE, Field(examples=[100])]
     """Rows a second."""
     columns: Columns = ()
@@ -161,7 +162,7 @@ class Lines(SourceSection):
 
     kind: Literal["lines"]
     file: Annotated[Path, Field(examples=["/run/app/messages"])]
-    """A named pipe, a file, or `-` for what is piped into the daemon."""
+    """A named pipe, a file, or `-` for the standard input of the daemon."""
 
 
 SYSTEM_COLUMNS: Final = ("cpu", "memory", "temperature")

@@ -18,9 +18,9 @@ class SourceSection(Section):
     """Whether ``file`` may also be a named pipe, or ``-`` for standard input."""
 
     fps: Annotated[float | None, number(0.001, 1000), Field(examples=[15])] = None
-    """At most so many frames (windows, lines) a second into each pipeline; what comes in between is left out, and not
-    counted. Without it as many as the source gives."""
+    """The most frames (windows, lines) a second into each pipeline; frames in between are skipped, and not counted.
+    Without it as many as the source gives."""
     rotate: Annotated[Rotation, choice(0, 90, 180, 270)] = 0
-    """Degrees clockwise by which every picture is turned; for cameras, clips and pictures only."""
+    """Turn every picture clockwise by these degrees; for cameras, clips and pictures only."""
     flip: Annotated[Flip | None, choice("horizontal", "vertical"), Field(examples=["horizontal"])] = None
-    """Mirror every picture, after it was turned: `horizontal` swaps left and right."""
+    """Mirror every picture after its rotation: `horizontal` swaps left and right."""

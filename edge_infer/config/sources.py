@@ -59,13 +59,13 @@ class Rtsp(NetworkCamera):
 
     kind: Literal["rtsp"]
     url: Annotated[str, url("rtsp", "rtsps"), Field(examples=["rtsp://camera.lan/stream"])]
-    """Address of the stream, without a password; `{password}` stands where the camera wants it."""
+    """Address of the stream, without a password; write `{password}` where the camera expects it."""
     username: Annotated[str | None, text("a user name"), Field(examples=["viewer"])] = None
     """User name at the camera."""
     password_file: Annotated[str | None, PATH, Field(examples=["camera.pass"])] = None
     """File that holds the password and nothing else."""
     transport: Annotated[Literal["tcp", "udp"], choice("tcp", "udp")] = "tcp"
-    """`tcp` loses no packets; `udp` where the camera knows no other."""
+    """`tcp` loses no packets; `udp` is for cameras that support nothing else."""
 
 
 class Http(NetworkCamera):
@@ -73,7 +73,7 @@ class Http(NetworkCamera):
 
     kind: Literal["http"]
     url: Annotated[str, url("http", "https"), Field(examples=["http://camera.lan/mjpeg"])]
-    """Address of the stream or picture, without a password; `{password}` stands where the camera wants it."""
+    """Address of the stream or picture, without a password; write `{password}` where the camera expects it."""
     username: Annotated[str | None, text("a user name"), Field(examples=["viewer"])] = None
     """User name at the camera."""
     password_file: Annotated[str | None, PATH, Field(examples=["camera.pass"])] = None
@@ -122,7 +122,7 @@ class Picamera2(SourceSection):
 
     kind: Literal["picamera2"]
     camera: Annotated[int, integer(0, 15)] = 0
-    """Which camera, as `rpicam-hello --list-cameras` counts them."""
+    """Number of the camera, as in `rpicam-hello --list-cameras`."""
     size: Annotated[Size, Field(examples=["640x480"])] = (640, 480)
     """Width and height of the frames."""
 
@@ -166,7 +166,7 @@ class Synthetic(SourceSection):
     seed: Annotated[int, integer(0, 2**32 - 1)] = 0
     """The same seed gives the same frames."""
     objects: Annotated[int, integer(0, 100)] = 3
-    """How many shapes move about."""
+    """Number of shapes that move about."""
     images: Annotated[
         tuple[str, ...],
         Kind(_pictures, {"type": "array", "items": {"type": "string"}}),
