@@ -14,7 +14,6 @@ import os
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _quantize(args: argparse.Namespace) -> int:
+    from edge_infer.codec import replace
     from edge_infer.models.probe import probe
     from edge_infer.models.request import ModelRequest
     from edge_infer.models.resolve import open_model
@@ -325,6 +325,7 @@ def _hint(manifest: Path | None, out: Path, plan: ModelPlan, sha256: str) -> Non
 
 def _fed_alike(plan: ModelPlan, found: ModelPlan) -> bool:
     """Whether the quantized file is fed the same by either plan, give or take a step of its input."""
+    from edge_infer.codec import replace
     from edge_infer.config.plan import InputPlan, TextPlan
     from edge_infer.engine.interpreter import Interpreter
     from edge_infer.engine.preprocess.encoding import encoding

