@@ -1,4 +1,4 @@
-"""Runs quantized TFLite models on cameras at the edge and publishes only compact results over MQTT."""
+"""Run quantized TFLite models on cameras at the edge and publish only compact results over MQTT."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Model", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load` and `Model` bring NumPy and more with them, which most processes of the daemon do without."""
+    """Import `load` and `Model` on first use: they load NumPy and more, which most daemon processes do not need."""
     if name not in ("Model", "load"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

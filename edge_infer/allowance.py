@@ -1,4 +1,4 @@
-"""A token bucket: how much somebody may do in a burst, and how much a second from then on."""
+"""A token bucket: a limit on the size of a burst and on the rate that follows it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Allowance:
-    """Holds ``burst`` tokens at most and gets ``rate`` a second back. Not thread-safe."""
+    """A token bucket of at most ``burst`` tokens, refilled at ``rate`` tokens a second. Not thread-safe."""
 
     def __init__(self, burst: float, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst = burst
@@ -17,14 +17,14 @@ class Allowance:
         self._at = clock()
 
     def take(self, tokens: float = 1.0) -> bool:
-        """Takes these tokens if there are so many; whether there were."""
+        """Take this many tokens if the bucket holds them; return whether it did."""
         if tokens > self.left():
             return False
         self._tokens -= tokens
         return True
 
     def left(self) -> float:
-        """How many there are now."""
+        """Return the number of tokens in the bucket now."""
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now

@@ -1,4 +1,4 @@
-"""One model in a Python program: ``from edge_infer import load``."""
+"""Python API to run one model: ``from edge_infer import load``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
 
 Taken = str | os.PathLike[str] | NDArray[Any] | Any
-"""A file, a text, a picture (an array, or one of Pillow) or samples."""
+"""An input of a model: a file, a text, a picture (an array or a Pillow image) or samples."""
 COLORS: Final[tuple[str, ...]] = get_args(Color)
 
 
@@ -40,11 +40,11 @@ def load(
     threads: int = 1,
     max_payload: int = 1024,
 ) -> Model:
-    """A model, ready to be called, from a ``.tflite`` file or the folder of a package; raises `ModelError`.
+    """Load a model from a ``.tflite`` file or a package folder; raises `ModelError`.
 
-    It is tried in a process of its own first. What is given wins over its manifest: ``labels`` are a file with one on
-    each line, or the labels themselves. ``max_payload`` is the most bytes of a result, what does not fit is counted in
-    its ``more``.
+    A process of its own tries the model first. The arguments take precedence over its manifest. ``labels`` is a file
+    with one label on each line, or the labels themselves. ``max_payload`` is the largest size of a result in bytes;
+    ``more`` in the result counts the items that did not fit.
     """
     file = Path(path).absolute()
     given, place = None, None
@@ -60,7 +60,7 @@ def load(
 
 
 class Model(Closing):
-    """A loaded model. It belongs to one thread; `close` or ``with`` lets go of it."""
+    """A loaded model for one thread. `close`, or the end of a ``with`` block, releases it."""
 
     def __init__(self, plan: ModelPlan, *, threads: int = 1, max_payload: int = 1024) -> None:
         self.plan = plan
@@ -71,17 +71,20 @@ class Model(Closing):
         self._model = LoadedModel(pipeline).__enter__()
 
     def close(self) -> None:
-        """Lets go of the model; may be called twice."""
+        """Release the model; may be called twice."""
         self._closed = True
         self._model.close()
 
     def __call__(self, taken: Taken, *, color: Color | None = None, rate: float | None = None) -> Result:
-        """What the model finds in one input: the record that ``edge-infer infer`` prints. Raises `InputError`.
+        """Run the model on one input and return the record that ``edge-infer infer`` prints. Raises `InputError`.
 
-        A model of pictures takes a file or bytes, ``[height, width, 3]`` (``color``: bgr, as OpenCV has, or rgb) or
-        ``[height, width]`` (gray), or a picture of Pillow, which knows its own colours. One of sound and samples takes
-        a file or numbers, ``[n]`` or ``[n, channels]``, of which there are ``rate`` a second (as many as the model
-        wants). Full scale of sound is 1 for floats, and that of their type for integers. One of text takes the text.
+        What ``taken`` may be depends on the input of the model:
+
+        - Pictures: a file, a Pillow image, whose mode gives the colour order, or a uint8 array, which is ``[height,
+          width]`` (gray) or ``[height, width, 3]`` (``color``: bgr, as in OpenCV, or rgb).
+        - Sound and samples: a file, or numbers ``[n]`` or ``[n, channels]`` at ``rate`` samples a second (default: the
+          rate of the model). Full scale of sound is 1 for floats, and the limit of their type for integers.
+        - Text: the text.
         """
         self._check_open()
         signal = isinstance(self.plan.input, SignalPlan)
@@ -102,7 +105,7 @@ class Model(Closing):
         return self._result(self._picture(*_pixels(taken, color)))
 
     def each(self, path: str | os.PathLike[str]) -> Iterator[Result]:
-        """What is found in a file: one result, or for text one for each line that is not blank. Raises `InputError`."""
+        """Yield one result for a file, or for text one for each line that is not blank. Raises `InputError`."""
         self._check_open()
         for found in find_in_file(self._model, self.plan.input, os.fspath(path)):
             yield self._result(found)
@@ -148,7 +151,7 @@ class Model(Closing):
 
 
 def _label_list(labels: Any) -> tuple[str, ...]:
-    """The labels in their order, which a set has not; raises `ModelError`."""
+    """Return the labels as a tuple; raises `ModelError`, also for a set, which has no order."""
     found = () if isinstance(labels, (bytes, set, frozenset)) or not isinstance(labels, Iterable) else tuple(labels)
     if not found or not all(isinstance(label, str) for label in found):
         raise ModelError(f"labels={labels!r} are no labels; expected a list of str, or a file with one on each line")
@@ -160,7 +163,7 @@ def _is_rate(rate: Any) -> bool:
 
 
 def _pixels(taken: Any, color: Color | None) -> tuple[NDArray[Any], Color | None]:
-    """The array of a picture and its order; raises `InputError` for an order that is none, or another one."""
+    """Return a picture's array and colour order; raises `InputError` for an order that is unknown or does not fit."""
     if color is not None and color not in COLORS:
         raise InputError(f"color={color!r} is none of {', '.join(COLORS)}")
     if not (hasattr(taken, "getbands") and hasattr(taken, "convert")):
@@ -173,9 +176,9 @@ def _pixels(taken: Any, color: Color | None) -> tuple[NDArray[Any], Color | None
 
 
 def _upright(picture: Any, *, gray: bool) -> NDArray[Any]:
-    """The pixels of a picture of Pillow as a file of it is read: upright, and of 16 bits the upper eight.
+    """Return the pixels of a Pillow image as the file readers do: upright, with the upper 8 bits of 16-bit values.
 
-    Pillow itself neither turns a picture as its EXIF data asks for, nor makes 8 bits of 16: it cuts them off at 255.
+    Pillow does not apply the EXIF orientation itself, and it clips 16-bit values at 255 instead of scaling them.
     """
     from PIL import ImageOps
 
@@ -189,7 +192,7 @@ def _upright(picture: Any, *, gray: bool) -> NDArray[Any]:
 
 
 def _array(taken: Any, expected: str) -> NDArray[Any]:
-    """What was given as an array; raises `InputError` for a single thing, which numpy would make one of."""
+    """Return the input as an array; raises `InputError` for a scalar, which NumPy would turn into a 0-d array."""
     found = np.asarray(taken)
     if not found.ndim:
         raise InputError(f"{type(taken).__name__} is no {expected}")

@@ -1,7 +1,7 @@
-"""The AsyncAPI 3 document of what a device publishes, from the definitions that the publisher checks with.
+"""Generate the AsyncAPI 3 document of a device's messages from the definitions that the publisher validates with.
 
-Payloads are in JSON Schema draft 07, which AsyncAPI takes without an extension. They are open: a subscriber that
-validates with them keeps working when a payload gains a field. ``edge-infer schema NAME`` prints the closed form.
+Payloads are in JSON Schema draft 07, which AsyncAPI accepts without an extension. These schemas are open: a subscriber
+that validates with them keeps working when a payload gains a field. ``edge-infer schema NAME`` prints the closed form.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edge_infer.publisher.topics import OFFLINE, ONLINE, RULES, Kind, Place
 
 VERSION: Final = "3.0.0"
 CONTRACT: Final = "1"
-"""The version of topics and payloads."""
+"""The version of the contract: topics and payloads."""
 JSON: Final = "application/json"
 
 _BINDING: Final = "0.2.0"
@@ -58,7 +58,7 @@ _SUMMARIES: Final[Mapping[Kind, str]] = {
 
 
 def document() -> dict[str, Any]:
-    """The whole document; one channel, message and operation for each kind of message."""
+    """Return the whole document, with one channel, message and operation for each kind of message."""
     return {
         "asyncapi": VERSION,
         "info": {
@@ -113,7 +113,7 @@ def _message(kind: Kind) -> dict[str, Any]:
 
 
 def _draft_07(value: Any) -> Any:
-    """The same schema for readers of draft 07, open to keys that are not known yet."""
+    """Return the schema converted to draft 07 and opened to unknown keys."""
     if isinstance(value, list):
         return [_draft_07(item) for item in value]
     if not isinstance(value, dict):

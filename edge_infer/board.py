@@ -1,4 +1,4 @@
-"""What the kernel's files tell of the board itself. ``root`` holds ``proc`` and ``sys``."""
+"""Read load, memory, temperature and firmware flags of the board. ``root`` holds ``proc`` and ``sys``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Final
 
 NO_SENSORS: Final = frozenset({"PMIC-Die"})
-"""Zones of the thermal framework that always say the same: a Jetson's has 100 °C, cold or hot."""
+"""Thermal zones with a constant value: this zone of a Jetson always shows 100 °C."""
 FIRMWARE: Final = ("soc*/soc*firmware", "soc*firmware")
-"""Where a Raspberry Pi's firmware is below ``sys/devices/platform``; it depends on the kernel and the board."""
+"""Folders of a Raspberry Pi's firmware below ``sys/devices/platform``; kernel and board decide which one exists."""
 
 
 class Load:
-    """How busy all processors were since the last look, as a share of 1; see proc(5)."""
+    """Measure the load of all processors since the previous call, as a share of 1; see proc(5)."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -20,7 +20,10 @@ class Load:
         self._share = self._busy / self._all if self._all else None
 
     def since_last(self) -> float | None:
-        """None where the kernel does not tell. While no tick has passed the share before holds, at first since boot."""
+        """Return the load since the previous call; None where the kernel does not report it.
+
+        If no tick has passed since then, the previous share is returned, which is at first the share since boot.
+        """
         busy, total = self._ticks()
         if not total:
             self._share = None
@@ -37,7 +40,7 @@ class Load:
 
 
 def memory_used(root: Path) -> float | None:
-    """The share of the memory that is in use; None where the kernel does not tell."""
+    """Return the share of memory in use; None where the kernel does not report it."""
     fields = {}
     for line in text_of(root / "proc/meminfo").splitlines():
         name, _, value = line.partition(":")
@@ -50,7 +53,7 @@ def memory_used(root: Path) -> float | None:
 
 
 def hottest(root: Path) -> float | None:
-    """The hottest zone in degrees Celsius; None without one."""
+    """Return the temperature of the hottest thermal zone in degrees Celsius; None if there is none."""
     found = []
     for zone in root.glob("sys/class/thermal/thermal_zone*/temp"):
         if text_of(zone.with_name("type")).strip() in NO_SENSORS:
@@ -63,10 +66,10 @@ def hottest(root: Path) -> float | None:
 
 
 def firmware_flags(root: Path) -> int | None:
-    """What the firmware of a Raspberry Pi says of now and of before; None on other boards.
+    """Return the throttling flags of a Raspberry Pi's firmware, current and past; None on other boards.
 
-    Bits 0-3 are of now: too little voltage, frequency capped, throttled, soft limit of the temperature reached; see
-    ``vcgencmd get_throttled``.
+    Bits 0-3 are current: undervoltage, frequency capped, throttled, soft temperature limit reached. See ``vcgencmd
+    get_throttled``.
     """
     platform = root / "sys/devices/platform"
     for file in (file for place in FIRMWARE for file in platform.glob(f"{place}/get_throttled")):
@@ -78,7 +81,7 @@ def firmware_flags(root: Path) -> int | None:
 
 
 def text_of(file: Path) -> str:
-    """What a file holds; nothing where it cannot be read."""
+    """Return the text of a file; empty if it cannot be read."""
     try:
         return file.read_text()
     except OSError:

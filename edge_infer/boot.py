@@ -1,4 +1,4 @@
-"""Starts of the kernel and of the engine: which boot a message is of, and how long ago its kernel started."""
+"""Identify starts of the engine and of the kernel, and measure the time since the kernel started."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from edge_infer.errors import StartError
 
 _KERNEL: Final = Path("/proc/sys/kernel/random/boot_id")
 _TAG: Final = 6
-"""Hex digits that all boots of the engine under one kernel begin with: one in 16 million is mistaken."""
+"""Leading hex digits that all engine ids of one kernel start share. Two starts collide with odds of 1 to 16 million."""
 
 
 def new_boot() -> str:
-    """A random id for one start of the engine; its first digits tell this board alone under which kernel that was."""
+    """Return a random id for one start of the engine; its first digits identify the kernel start on this board."""
     return kernel_tag() + secrets.token_hex(4)
 
 
 def of_this_kernel(boot: str) -> bool:
-    """Whether that engine ran since the kernel started: uptimes that it spoke of can be told as time of day."""
+    """Return whether that engine ran since the kernel started, so that its uptimes convert to the time of day."""
     return len(boot) > _TAG and boot.startswith(kernel_tag())
 
 
 @cache
 def kernel_tag() -> str:
-    """A hash of the kernel's own random boot id, of which nothing can be guessed from it; raises `StartError`."""
+    """Return a hash of the kernel's random boot id, which does not reveal that id; raises `StartError`."""
     try:
         return hashlib.sha256(_KERNEL.read_bytes()).hexdigest()[:_TAG]
     except OSError as error:
@@ -39,9 +39,9 @@ def kernel_tag() -> str:
 
 
 def uptime(monotonic: float | None = None) -> float:
-    """Seconds since the kernel started, time asleep included, now or at a moment of the monotonic clock.
+    """Return the seconds since the kernel started, including suspend, now or at a moment of the monotonic clock.
 
-    A suspension between then and now counts as before the moment.
+    A suspend between that moment and now is counted as if it had been before the moment.
     """
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
     return now if monotonic is None else now - time.clock_gettime(time.CLOCK_MONOTONIC) + monotonic

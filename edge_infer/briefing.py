@@ -1,4 +1,4 @@
-"""What a reader is told at its start: in an open file, because anybody may read the arguments of a process."""
+"""Pass the plan of a source to its reader in an open file, because every user can read the arguments of a process."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from edge_infer.config.plan import SourcePlan
 
 
 def briefing(source: SourcePlan) -> int:
-    """A file in memory that holds the plan of a source, to be inherited; the caller owns it."""
+    """Return an inheritable memory file with the plan of a source; the caller owns it."""
     file = memfd.create(f"source-{source.name}")
     os.write(file, dumps(source))
     return file
 
 
 def told(file: int) -> SourcePlan:
-    """The plan that the file holds, which is closed; raises `WireError`. A later reader is told the same."""
+    """Return the plan in the file and close it; raises `WireError`.
+
+    Reading does not move the position of the file, so a later reader gets the same plan.
+    """
     data = os.pread(file, os.fstat(file).st_size, 0)
     os.close(file)
     return decode_json(SourcePlan, data)

@@ -1,8 +1,8 @@
-"""One end of a ``SOCK_SEQPACKET`` pair that the supervisor made: typed records in, typed records out.
+"""Typed records over one end of a ``SOCK_SEQPACKET`` pair that the supervisor created.
 
-The engine has no ``socket`` module; a channel needs only a file descriptor, ``os.read`` and ``os.write``. Open files
-travel with a record by ``SCM_RIGHTS``; receiving them goes through libc, because the engine may not import ``socket``.
-A record longer than one packet is split and put together again.
+The engine may not import ``socket``; a channel needs only a file descriptor, ``os.read`` and ``os.write``. A record can
+carry open files by ``SCM_RIGHTS``. For the same reason the channel receives these through libc. A record longer than
+one packet is split and reassembled.
 """
 
 from __future__ import annotations
@@ -21,25 +21,27 @@ from edge_infer.codec import decode_json, dumps, joined
 from edge_infer.errors import WireError
 
 PACKET: Final = 60_000
-"""Bytes of one packet; with its bookkeeping it fits the kernel's default socket buffer three times."""
+"""Bytes of one packet; three packets with their overhead fit the kernel's default socket buffer."""
 MAX_PACKETS: Final = 64
-"""Packets that one call of `Channel.receive` reads: whoever else the caller serves has a turn in between."""
+"""Packets that one call of `Channel.receive` reads at most, so that the caller's other channels get a turn."""
 MAX_PLAN_BYTES: Final = 16 << 20
-"""Of a record that holds a plan: from the supervisor only."""
+"""Limit for a record with a plan; only the supervisor sends such records."""
 MAX_REPORT_BYTES: Final = 2 << 20
-"""Of a record to the supervisor. The longest is a `WhyAnswer` of 500 lines of four-byte letters: 1.1 MB."""
+"""Limit for a record to the supervisor. The longest is a `WhyAnswer` of 500 lines of four-byte letters: 1.1 MB."""
 MAX_RESULT_BYTES: Final = 1 << 20
-"""Of a record from engine to publisher. The longest is a `StateUpdate` before its strings are cut for the wire."""
+"""Limit for a record from engine to publisher. The longest is a `StateUpdate` before its strings are cut."""
 MAX_STRETCH_BYTES: Final = 5 << 20
-"""Of a record with samples: 4 MiB in base64 and what belongs to them."""
+"""Limit for a record with samples: 4 MiB in base64 and the other fields."""
 MAX_UNFINISHED: Final = 16
 UNFINISHED_PER_SECOND: Final = 0.5
-"""Records that may be begun and not ended: each time a sender dies in one."""
+"""Refill rate of the allowance for incomplete records (burst: `MAX_UNFINISHED`). A sender that dies in the middle of a
+record leaves one."""
 MAX_NAME_BYTES: Final = 40
-"""Of the name of a record's type."""
+"""Limit for the name of a record's type."""
 MOST_FILES: Final = 4
 _WHOLE, _FIRST, _MIDDLE, _LAST = (bytes([mark]) for mark in range(4))
-"""What a packet is of a record: an end may be inherited from a process that died in the middle of one."""
+"""Position of a packet in its record. It is marked because an end may be inherited from a process that died in the
+middle of a record."""
 
 
 class _Vector(ctypes.Structure):
@@ -60,7 +62,7 @@ class _Message(ctypes.Structure):  # struct msghdr of Linux, all architectures o
 
 _CONTROL_HEADER: Final = struct.Struct("@Nii")  # length, level, type
 _CONTROL: Final = _CONTROL_HEADER.size + 4 * MOST_FILES
-"""Room for so many files and no more: the kernel closes what is beyond."""
+"""Size for exactly `MOST_FILES` files; the kernel closes any others."""
 _SOL_SOCKET, _SCM_RIGHTS, _MSG_CMSG_CLOEXEC = 1, 1, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.recvmsg.argtypes = (ctypes.c_int, ctypes.POINTER(_Message), ctypes.c_int)
@@ -71,7 +73,10 @@ _MSG_NOSIGNAL = 0x4000
 
 
 class _Inbox:
-    """Memory for a packet and the files that come with it, made once; mapped, so that only what is used is there."""
+    """Receive buffer for one packet and its files, allocated once.
+
+    The packet buffer is mapped, so only the pages in use take memory.
+    """
 
     def __init__(self) -> None:
         self.packet = (ctypes.c_char * (PACKET + 64)).from_buffer(mmap.mmap(-1, PACKET + 64))
@@ -85,23 +90,23 @@ class _Inbox:
 
 
 class ChannelClosedError(WireError):
-    """The other end is gone."""
+    """The process at the other end closed the channel."""
 
 
 class TooManyFilesError(WireError):
-    """Files cannot be sent now: the kernel bounds how many a user has sent and nobody has taken."""
+    """Files cannot be sent now: the kernel limits how many sent files of a user may be waiting to be received."""
 
 
 def pack(record: object) -> bytes:
-    """The bytes of a record, as `Channel.send_packed` takes them."""
+    """Return the bytes of a record, as `Channel.send_packed` takes them."""
     return b'{"%b":%b}' % (type(record).__name__.encode(), dumps(record))
 
 
 class Channel:
-    """Records of the types in ``accepts`` come out of `receive`; `send` takes any record.
+    """One end of a channel: `receive` returns records of the types in ``accepts``; `send` takes any record.
 
-    Not thread-safe: one thread receives, and one (perhaps another) sends. Owns the file descriptor. ``longest`` is the
-    most bytes of a record that the other end may send. Open files may come with a record only where ``files`` says so.
+    Not thread-safe: one thread receives, and one (perhaps another) sends. The channel owns the file descriptor.
+    ``longest`` limits the bytes of a received record. The other end may attach open files only if ``files`` is true.
     """
 
     def __init__(self, fd: int, accepts: tuple[Any, ...], longest: int = PACKET, *, files: bool = False) -> None:
@@ -114,27 +119,27 @@ class Channel:
         self._size = 0  # of the parts together
         self.bytes_received = 0
         self._unfinished = Allowance(MAX_UNFINISHED, UNFINISHED_PER_SECOND)
-        self._passed_over: int | None = 0  # bytes of a record whose beginning was not read; None: there can be none
+        self._passed_over: int | None = 0  # skipped bytes of a record without its start; None: no skip allowed
         self._files: deque[int] = deque()
         self._unsent: deque[bytes] = deque()
-        self._inbox: _Inbox | None = None  # of one that receives
+        self._inbox: _Inbox | None = None  # allocated by the first receive
         os.set_blocking(fd, False)
         os.set_inheritable(fd, False)
 
     def fileno(self) -> int:
-        """For select and poll."""
+        """Return the file descriptor, for select and poll."""
         return self.fd
 
     def send(self, record: object, files: tuple[int, ...] = ()) -> bool:
-        """Sends now or not at all; False when the other end does not keep up. Raises `ChannelClosedError`.
+        """Send the record now or not at all; False when the other end does not keep up. Raises `ChannelClosedError`.
 
-        What was begun is finished first: after a False in the middle of a long record the rest goes out with the
-        next call, so records never mix.
+        The rest of an earlier long record goes first. If the socket fills up in the middle of a long record, the next
+        calls send the rest, so records never mix.
         """
         return self.send_packed(pack(record), files)
 
     def send_packed(self, data: bytes, files: tuple[int, ...] = ()) -> bool:
-        """`send` for a record that `pack` has already turned into bytes."""
+        """Send a record that `pack` has already turned into bytes; otherwise like `send`."""
         if not self.flush():
             return False
         if len(data) <= PACKET:
@@ -150,11 +155,11 @@ class Channel:
 
     @property
     def unsent(self) -> bool:
-        """Whether something is left of a long record: `flush` when there is room."""
+        """Return whether part of a long record is unsent; call `flush` when the socket is writable."""
         return bool(self._unsent)
 
     def flush(self) -> bool:
-        """Sends what is left of a long record; True when nothing is left."""
+        """Send the rest of a long record; return True when nothing is left."""
         while self._unsent:
             if not self._write(self._unsent[0], ()):
                 return False
@@ -162,18 +167,18 @@ class Channel:
         return True
 
     def receive(self) -> Any | None:
-        """The next record, or None when it is not there as a whole yet. Raises `ChannelClosedError`, `WireError`.
+        """Return the next record, or None until it has arrived completely. Raises `ChannelClosedError`, `WireError`.
 
-        At most `MAX_PACKETS` are read; the rest of the record is read by the next call. Files that came with the
-        record before it and that nobody took are closed: they cannot pile up. Of a record that was begun or ended by a
-        process that died, nothing comes out.
+        One call reads at most `MAX_PACKETS`; the next call continues the record. Files of the previous record that the
+        caller did not take are closed, so they cannot pile up. A record that is incomplete because a process died is
+        dropped.
         """
         if not self._parts:
             self._close_files()
         for _ in range(MAX_PACKETS):
             if (packet := self._read()) is None:
                 return None
-            if packet[0] == 0 and not self._parts and 1 < len(packet) <= PACKET:  # nearly all are such, and short
+            if packet[0] == 0 and not self._parts and 1 < len(packet) <= PACKET:  # nearly all: one short packet
                 self._passed_over = None
                 self.bytes_received += len(packet) - 1
                 return self._record(packet[1:])
@@ -182,7 +187,7 @@ class Channel:
         return None
 
     def _is_last(self, mark: bytes, part: bytes) -> bool:
-        """Keeps a part; whether it completes a record. A packet that no `send` writes raises `WireError`."""
+        """Keep a part; return whether it completes a record. Raises `WireError` for packets that `send` never sends."""
         self.bytes_received += len(part)
         if mark in (_WHOLE, _FIRST):
             if self._parts and not self._unfinished.take():
@@ -207,7 +212,7 @@ class Channel:
         return last
 
     def _pass_over(self, size: int, *, last: bool) -> None:
-        """The rest of a record that a process before this one began to read, or that was refused."""
+        """Skip the rest of a record whose start an earlier process read, or that was refused."""
         if self._passed_over is None:
             raise self._refused("the rest of a record that was not begun")
         self._passed_over += size
@@ -226,20 +231,20 @@ class Channel:
         self._size = 0
 
     def wait(self, timeout: float) -> Any | None:
-        """The next record, waiting for it up to ``timeout`` seconds."""
+        """Return the next record, waiting up to ``timeout`` seconds; None if it has not arrived by then."""
         record = self.receive()
         if record is None and select.select([self.fd], [], [], timeout)[0]:
             record = self.receive()
         return record
 
     def take_file(self) -> int:
-        """The open file that came with the last record; the caller owns it now."""
+        """Return an open file of the last record, which the caller then owns. Raises `WireError` if there is none."""
         if not self._files:
             raise WireError("no open file came with the record")
         return self._files.popleft()
 
     def close(self) -> None:
-        """Closes this end and every file that nobody took; may be called twice."""
+        """Close this end and every file that was not taken; may be called twice."""
         self._close_files()
         if self.fd >= 0:
             os.close(self.fd)
@@ -255,7 +260,7 @@ class Channel:
         return self._record(joined(parts))
 
     def _record(self, data: bytes) -> Any:
-        """A record as `pack` writes it, without spaces around its type."""
+        """Decode a record as `pack` writes it, without spaces around its type."""
         name, mark, _ = data[2 : MAX_NAME_BYTES + 4].partition(b'":')
         if not (data.startswith(b'{"') and mark and data.endswith(b"}")):
             raise WireError("a record is an object with one key, its type")
@@ -279,7 +284,7 @@ class Channel:
         return self._failed()
 
     def _write_bytes(self, packet: bytes) -> bool:
-        """The same without files, at a third of the time; Python ignores SIGPIPE."""
+        """Write a packet without files, in a third of the time of `_write`'s other path. Python ignores SIGPIPE."""
         try:
             os.write(self.fd, packet)
         except (BlockingIOError, InterruptedError):
@@ -294,7 +299,7 @@ class Channel:
         message.control_length = _CONTROL
         size = _libc.recvmsg(self.fd, inbox.pointer, _MSG_CMSG_CLOEXEC)
         if size == 0:
-            if self._is_open():  # nothing is read where the other end has gone, and where it has sent nothing
+            if self._is_open():  # size 0 means either a closed other end or an empty packet
                 raise self._refused("an empty packet")
             raise ChannelClosedError("the other end is gone")
         if size < 0:
@@ -313,7 +318,7 @@ class Channel:
         return not poll.poll(0)
 
     def _take(self, files: tuple[int, ...]) -> None:
-        """Keeps the files of a record that begins; raises `WireError` for any that no `send` sends."""
+        """Keep the files of a record's first packet; raises `WireError` for files that `send` never sends."""
         if self._takes_files and not self._parts:
             self._files.extend(files)
             return
@@ -322,7 +327,7 @@ class Channel:
         raise self._refused("open files, which may not come this way")
 
     def _failed(self) -> bool:
-        """False when the call only has to be made again later."""
+        """Return False if the call can be repeated later; otherwise raise the error of libc's last call."""
         error = ctypes.get_errno()
         if error in (errno.EAGAIN, errno.EINTR):
             return False

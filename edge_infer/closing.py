@@ -1,4 +1,4 @@
-"""What a ``with`` closes at its end."""
+"""Base class of context managers that only need `close`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Closing(ABC):
-    """Used by ``with``; one that opens something then does so in an ``__enter__`` of its own."""
+    """Context manager that calls `close` on exit; a subclass that opens something overrides ``__enter__``."""
 
     def __enter__(self) -> Self:
         return self
@@ -23,4 +23,4 @@ class Closing(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Lets go of everything; may be called twice."""
+        """Release everything; may be called twice."""

@@ -1,11 +1,11 @@
-"""Records to JSON and back, strictly: the closed schema that every process checks with, by `msgspec`.
+"""Convert records to JSON and back, strictly: all processes validate with the same closed schema, by `msgspec`.
 
-The annotations of a `Record` are its schema. `decode` accepts exactly what they say (no unknown key, no missing key, no
-number that is not finite) and `schema` prints the same definition as JSON Schema, so that what is documented is what is
-enforced. What annotations cannot say stands in a record's ``__post_init__``, which raises ValueError.
+The annotations of a `Record` are its schema. `decode` rejects unknown keys, missing keys and numbers that are not
+finite. `schema` prints the same definition as JSON Schema, so the documented schema is the enforced one. Constraints
+that annotations cannot express are in a record's ``__post_init__``, which raises ValueError.
 
-Rules: ``None`` is written as ``null``; ``ABSENT`` leaves the key out; a trailing underscore of a field name is not
-part of the key (``class_`` is ``"class"``).
+Rules: ``None`` is written as ``null``; ``ABSENT`` leaves the key out; a trailing underscore of a field name is not part
+of the key (``class_`` is ``"class"``).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeAlias, Ty
 
 from edge_infer.errors import WireError
 
-# msgspec would load typing_extensions, which it does not need: that takes 1 MB, and loads _socket, which the engine may
-# not have. Other modules import nothing of msgspec before this one.
+# msgspec would load typing_extensions without needing it. That takes 1 MB and loads _socket, which the engine may not
+# import. No other module imports msgspec before this one.
 if _missing := "typing_extensions" not in sys.modules:
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]
 try:
@@ -65,11 +65,11 @@ T = TypeVar("T")
 if TYPE_CHECKING:
     JsonValue = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
 else:
-    JsonValue = Any  # as a field type: whatever a JSON text can hold, taken as it is
+    JsonValue = Any  # as a field type: any JSON value, unchanged
 
 Absent: TypeAlias = UnsetType
 ABSENT: Final = UNSET
-"""A field with this value has no key on the wire; it counts as false."""
+"""Value of a field that has no key on the wire; it counts as false."""
 
 
 def _key(name: str) -> str:
@@ -77,11 +77,11 @@ def _key(name: str) -> str:
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_key):
-    """What crosses to another process, to the broker or to the disk. It is checked where it is decoded."""
+    """Data for another process, the broker or the disk. It is validated when it is decoded."""
 
 
 class PartlyCompared(Record, frozen=True, eq=False):
-    """A record whose fields in ``not_compared`` do not count for its equality."""
+    """A record whose equality ignores the fields in ``not_compared``."""
 
     not_compared: ClassVar[frozenset[str]] = frozenset()
 
@@ -96,45 +96,45 @@ class PartlyCompared(Record, frozen=True, eq=False):
 
 
 class _Members(type):
-    """Of a `OneOf`: each of its records is an instance."""
+    """Metaclass of `OneOf`: an instance of any of its records counts as an instance of it."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, tuple(cls.__dict__["by_key"].values()))
 
 
 class OneOf(metaclass=_Members):
-    """As the type of a field: one of several records without a mark, by a key that only one of them must have.
+    """Field type for one of several untagged records, chosen by a key that only one of them has.
 
-    ``by_key`` gives the record for each such key, in order; that of the empty one is what has none of them. (Where
-    msgspec sees a union of records it wants a mark in each.)
+    ``by_key`` maps each such key to its record, in order; the empty key stands for the record that has none of them.
+    (msgspec requires a tag in each record of a union.)
     """
 
     by_key: ClassVar[Mapping[str, type[Record]]] = {}
 
     @classmethod
     def from_json(cls, value: Any) -> Record:
-        """Return the record; raise `msgspec.ValidationError` where it does not fit."""
+        """Return the record; raise `msgspec.ValidationError` if the value does not fit."""
         key = next((key for key in cls.by_key if isinstance(value, dict) and key in value), "")
         return msgspec.convert(value, cls.by_key[key])
 
 
 def matching(pattern: str, most: int) -> Meta:
-    """The whole of a string matches, and it has at most ``most`` characters."""
+    """Return a constraint: the pattern matches the whole string, which has at most ``most`` characters."""
     return Meta(max_length=most, pattern=f"^(?:{pattern}){_END}")
 
 
 def at_most(most: int) -> Meta:
-    """The most characters of a string, items of a list or keys of a mapping."""
+    """Return a constraint: at most this many characters of a string, items of a list or keys of a mapping."""
     return Meta(max_length=most)
 
 
 def at_least(low: float) -> Meta:
-    """The lower limit of a number, included."""
+    """Return a constraint: the lower limit of a number, inclusive."""
     return Meta(ge=low)
 
 
 def between(low: float, high: float) -> Meta:
-    """The limits of a number, both included."""
+    """Return a constraint: the limits of a number, both inclusive."""
     return Meta(ge=low, le=high)
 
 
@@ -142,16 +142,17 @@ ShortText = Annotated[str, at_most(256)]
 
 
 def replace(item: T, **changes: Any) -> T:
-    """A record, or a dataclass, with other values in some fields."""
+    """Return a copy of a record or dataclass with other values in some fields."""
     if isinstance(item, msgspec.Struct):
         return msgspec.structs.replace(item, **changes)
     return dataclasses.replace(item, **changes)  # type: ignore[type-var]
 
 
 def check_decimals(most: int, *values: object) -> None:
-    """Raise ValueError for a number with more decimals: what is beyond them tells nothing, and could carry something.
+    """Raise ValueError for a number with more than ``most`` decimals, which carry no information but could hide some.
 
-    What is no float passes. Beyond 2**53 steps a float has no such decimals, and `round` knows by how many it differs.
+    Values that are not floats pass. Above 2**53 steps a float has no such decimals; the comparison with `round` covers
+    that case.
     """
     scale = _SCALES[most]
     for value in values:
@@ -161,20 +162,20 @@ def check_decimals(most: int, *values: object) -> None:
 
 _SCALES: Final = (1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
 _END: Final = "(?!\n)$"
-"""Of a pattern: Python's ``$`` would also match before a last line feed."""
+"""End of a pattern. Python's ``$`` alone would also match before a final line feed."""
 MAX_MEMORY_FACTOR: Final = 8
 FREE_MEMORY: Final = 16 << 20
 _COSTS: Final = {b",": 72, b"[": 80, b":": 96, b"{": 192}
-"""Bytes that CPython needs at most for the value that such a mark begins, as lists, dicts and short strings have it."""
+"""Most bytes that CPython allocates for the value that each mark starts (lists, dicts and short strings)."""
 _FREE_BYTES: Final = FREE_MEMORY // 128
-"""Bytes of JSON that cannot take more, whatever its values are."""
+"""Bytes of JSON that cannot exceed `FREE_MEMORY` when decoded, whatever their values are."""
 _MARKS: Final = re.compile(rb'\\.|[",:\[{]', re.DOTALL)
 _PLACE: Final = re.compile(r" - at `(key` in `)?\$(.*)`$")
-"""How msgspec's errors end."""
+"""Suffix of msgspec's errors: the place of the fault."""
 
 
 def _plain(value: object) -> JsonValue:
-    """The plain value of a class derived from its type, such as a number of NumPy, which msgspec does not know."""
+    """Return the built-in value of a subclass of int, float or str, such as a NumPy number, which msgspec rejects."""
     for kind in (int, float, str):
         if isinstance(value, kind):
             return kind(value)
@@ -185,7 +186,7 @@ _ENCODER: Final = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def dumps(value: object) -> bytes:
-    """Compact UTF-8 JSON of a record or of what JSON knows; a number that is not finite is ``null``."""
+    """Return the compact UTF-8 JSON of a record or JSON value; numbers that are not finite become ``null``."""
     try:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, MsgspecError) as error:
@@ -193,7 +194,7 @@ def dumps(value: object) -> bytes:
 
 
 def loads(data: bytes) -> JsonValue:
-    """The value of a JSON text; raises `WireError` for anything else."""
+    """Return the value of a JSON text; raises `WireError` for anything else."""
     try:
         value: JsonValue = msgspec.json.decode(data)
     except (MsgspecError, ValueError, RecursionError) as error:
@@ -202,9 +203,9 @@ def loads(data: bytes) -> JsonValue:
 
 
 def joined(parts: list[bytes]) -> bytes:
-    """The whole of the ``parts``, which it empties, of JSON by somebody who may want to exhaust the memory.
+    """Join the ``parts`` of an untrusted JSON text and empty the list.
 
-    To decode it takes at most `MAX_MEMORY_FACTOR` times its bytes, or `FREE_MEMORY` where that is more; raises
+    Decoding the result takes at most `MAX_MEMORY_FACTOR` times its size, or `FREE_MEMORY` if that is more. Raises
     `WireError` where it would take more.
     """
     data = parts.pop() if len(parts) == 1 else b"".join(parts)
@@ -219,9 +220,9 @@ def joined(parts: list[bytes]) -> bytes:
 
 
 def _cost(data: bytes, enough: int) -> int:
-    """Bytes that the values of JSON take beside the letters of its strings; counts no further than ``enough``.
+    """Return the bytes that the values of JSON take besides the letters of strings; stop counting above ``enough``.
 
-    In constant memory, because what it looks at was made to exhaust it.
+    It runs in constant memory, because the input may be crafted to exhaust memory.
     """
     cost, quoted = 0, False
     for found in _MARKS.finditer(data):
@@ -236,7 +237,7 @@ def _cost(data: bytes, enough: int) -> int:
 
 
 def encode(record: object) -> JsonValue:
-    """The JSON value of a record."""
+    """Return the JSON value of a record."""
     return loads(dumps(record))
 
 
@@ -251,7 +252,7 @@ def _one_of(kind: type[Any], value: Any) -> Any:
 
 
 def decode_json(kind: type[T], data: bytes | memoryview, where: str = "") -> T:
-    """The record of type ``kind`` that JSON spells out; raises `WireError` naming the key that does not fit."""
+    """Decode JSON to a record of type ``kind``; raises `WireError` naming the key that does not fit."""
     try:
         record: T = _decoder(kind).decode(data)  # type: ignore[arg-type]  # every type can be hashed
     except ValidationError as error:
@@ -262,19 +263,19 @@ def decode_json(kind: type[T], data: bytes | memoryview, where: str = "") -> T:
 
 
 def decode(kind: type[T], value: JsonValue, where: str = "") -> T:
-    """The same of a JSON value."""
+    """Decode a JSON value to a record or dataclass of type ``kind``; raises `WireError` like `decode_json`."""
     try:
         data = json.dumps(value, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(f"{where or kind.__name__}: {error}") from error
-    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):  # of another package; a record is strict itself
+    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):  # of other packages; records are strict
         for key in value.keys() - {field.name for field in dataclasses.fields(kind)}:
             raise WireError(f"{where or kind.__name__}: object contains unknown field `{key}`")
     return decode_json(kind, data, where)
 
 
 def _described(error: str, where: str) -> str:
-    """An error of msgspec with the place first: ``Result.objects[3].box: expected `array`, got `int```."""
+    """Return a msgspec error with the place first: ``Result.objects[3].box: expected `array`, got `int```."""
     found = _PLACE.search(error)
     place = where + (found[2] + (" key" if found[1] else "") if found is not None else "")
     reason = error[: found.start()] if found is not None else error
@@ -282,7 +283,7 @@ def _described(error: str, where: str) -> str:
 
 
 def schema(kind: type[Any], title: str = "") -> dict[str, JsonValue]:
-    """The JSON Schema (draft 2020-12) of a record type, from the definition that `decode` enforces."""
+    """Return the JSON Schema (draft 2020-12) of a record type, from the definition that `decode` enforces."""
     whole = msgspec.json.schema(kind)
     body = _inline(whole, whole["$defs"])
     assert isinstance(body, dict)
@@ -290,7 +291,7 @@ def schema(kind: type[Any], title: str = "") -> dict[str, JsonValue]:
 
 
 def _inline(part: Any, records: Mapping[str, Any]) -> Any:
-    """A part of a schema with the records in it, each with the first line of its description."""
+    """Return a part of a schema with its records inlined, each with the first line of its description."""
     if isinstance(part, list):
         return [_inline(item, records) for item in part]
     if not isinstance(part, dict):

@@ -1,4 +1,4 @@
-"""Secrets come from files, read when they are needed: a changed file helps without a restart."""
+"""Read secrets from their files each time they are needed, so that a changed file takes effect without a restart."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ LONGEST: Final = 4096
 
 
 def broker_password(plan: MqttPlan) -> str | None:
-    """The password in ``mqtt.password_file``; None where none is configured, `StartError` when it cannot be used."""
+    """Return the password in ``mqtt.password_file``; None if no file is configured.
+
+    Raises `StartError` when the file cannot be used.
+    """
     if plan.password_file is None:
         return None
     return _password(plan.password_file, f"mqtt.password_file {plan.password_file}", StartError)
 
 
 def source_password(path: str) -> str:
-    """The password of a camera or another source; raises `SourceError` when the file cannot be used."""
+    """Return the password of a camera or another source; raises `SourceError` when the file cannot be used."""
     return _password(path, f"the password file {path}", SourceError)
 
 
 def _password(path: str, what: str, failure: type[EdgeInferError]) -> str:
-    """All of a file but its last newline; it holds one line and no more."""
+    """Return the content of a file without its last newline; raises ``failure`` unless it is one line."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(LONGEST + 1)

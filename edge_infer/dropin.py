@@ -1,4 +1,4 @@
-"""What ``edge-infer unit`` prints: the systemd drop-in that closes the unit around one configuration."""
+"""Generate the output of ``edge-infer unit``: a systemd drop-in that restricts the unit to one configuration."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from edge_infer.sandbox.places import accelerators
 CREDENTIALS: Final = "/run/credentials/edge-infer.service"
 PLACE: Final = "/etc/systemd/system/edge-infer.service.d/box.conf"
 _ANY_DEVICE: Final = frozenset({"exec", "picamera2"})
-"""Kinds whose program opens what it wants: libcamera alone needs a dozen devices of varying names."""
+"""Source kinds whose program may open any device: libcamera alone needs a dozen devices of varying names."""
 _GROUPS: Final = {
     "v4l2": "video", "exec": "video", "picamera2": "video", "audio": "audio", "serial": "dialout", "iio": "plugdev",
 }  # fmt: skip
-"""Who may open the devices of a kind, where the device itself is not there to say so."""
+"""Group that may open the devices of a kind, used if the device itself is not present."""
 _CLASSES: Final = {"/dev/bus/usb": "char-usb_device", "/dev/dri": "char-drm", "/dev/dma_heap": "char-dma_heap"}
-"""Folders of devices, and what systemd calls what lies in them (`/proc/devices`)."""
+"""Folders of devices, and systemd's name for the devices in them (`/proc/devices`)."""
 
 
 def drop_in(plan: Plan, config: Path) -> str:
-    """The text of the file `PLACE`."""
+    """Return the text of the file `PLACE`."""
     live = [source for source in plan.sources if source.live]
     delegates = accelerators() if any(pipeline.delegate for pipeline in plan.pipelines) else ()
     lines = [
@@ -44,10 +44,13 @@ def drop_in(plan: Plan, config: Path) -> str:
 
 
 def _devices(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[str]:
-    """An empty line takes back what the unit allows; null, random and their like stay (``DevicePolicy=closed``)."""
+    """Yield the ``DeviceAllow=`` lines; the empty one resets what the unit allows.
+
+    ``DevicePolicy=closed`` still allows null, random and similar devices.
+    """
     yield "DeviceAllow="
     wanted: dict[str, None] = {}
-    for path in delegates:  # of a folder all devices of its kind
+    for path in delegates:  # a folder allows all devices of its class
         wanted[f"{_CLASSES.get(path, path)} rw"] = None
     for source in live:
         if _opens_any(source):
@@ -84,7 +87,7 @@ def _groups(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[st
 
 
 def _owner(path: str) -> str:
-    """The group that a device belongs to; empty for root's, or where it is not there now."""
+    """Return the group of a device; empty for root's group, or if the device is not present."""
     try:
         status = os.stat(path)  # noqa: PTH116 - follows links
         return grp.getgrgid(status.st_gid).gr_name if status.st_gid else ""
@@ -101,7 +104,10 @@ def _exists(group: str) -> bool:
 
 
 def _addresses(plan: Plan, live: Iterable[SourcePlan]) -> Iterator[str]:
-    """Everybody but the broker, the cameras and who knows their names is shut out, by the kernel, for all rooms."""
+    """Yield the lines with which the kernel blocks all other addresses for all processes of the unit.
+
+    The allowed hosts are the broker, the cameras and, if any host is given by name, the name servers.
+    """
     hosts = dict.fromkeys([plan.mqtt.host, *(host for source in live if (host := _host(source)))])
     if any(source.network and not _host(source) for source in live):
         yield "# a source of kind exec with network: true may talk to anybody, so addresses are left open"
@@ -155,7 +161,7 @@ def _name_servers(path: Path = Path("/etc/resolv.conf")) -> list[str]:
 
 
 def _credentials(plan: Plan) -> Iterator[str]:
-    """The files keep their owner, root alone perhaps; the service gets copies that nobody else sees."""
+    """Yield ``LoadCredential=`` lines: secrets keep their owner, perhaps root, and the service gets private copies."""
     for path in dict.fromkeys(secret_files(plan)):
         if not path.startswith(f"{CREDENTIALS}/"):
             yield f"LoadCredential={Path(path).name}:{path}"

@@ -1,18 +1,18 @@
-"""Everything that can go wrong, in one small tree: fatal at start, or to be retried while running."""
+"""The exceptions of edge-infer, in one small tree: fatal at start, or retried while running."""
 
 from __future__ import annotations
 
 from typing import Final, Literal
 
 LONGEST_SENTENCE: Final = 500
-"""Characters of one that a record carries."""
+"""Characters of a sentence in a record."""
 _END: Final = 240
 
 ModelKey = Literal["file", "labels", "sha256", "threshold", "task", "decoder"]
 
 
 class EdgeInferError(Exception):
-    """The root. Its text is for the operator: what is wrong, where, and what would be right."""
+    """Base of all errors. The text names the fault, its place and the remedy for the operator."""
 
     exit_code = 1
 
@@ -32,8 +32,8 @@ class StartError(EdgeInferError, OSError):
 class ModelError(EdgeInferError, ValueError):
     """A model file, its manifest or its labels cannot be used; fatal for the pipelines that name it.
 
-    ``key`` is the key of the model's entry in the configuration that the fault belongs to; ``tried`` says that the
-    bytes themselves were tried and found wanting.
+    ``key`` is the faulty key of the model's entry in the configuration. ``tried`` is true when the model file itself
+    was tried and failed.
     """
 
     exit_code = 3
@@ -45,28 +45,31 @@ class ModelError(EdgeInferError, ValueError):
 
 
 class InputError(EdgeInferError, ValueError):
-    """A picture, recording or other input cannot be read, or is not what the model takes."""
+    """A picture, recording or other input cannot be read, or does not fit the model."""
 
 
 class DownloadError(EdgeInferError, OSError):
-    """A file cannot be fetched, or what came is another one."""
+    """A file cannot be downloaded, or the downloaded file is not the expected one."""
 
 
 class SourceError(EdgeInferError, OSError):
-    """A camera, stream or file gives no frames now; retried while the daemon runs."""
+    """A camera, stream or file delivers no frames now; retried while the daemon runs."""
 
 
 class WireError(EdgeInferError, ValueError):
-    """A record does not fit the closed schema of what may cross between two rooms, or leave the device."""
+    """A record does not fit the closed schema of messages between processes or payloads that leave the device."""
 
 
 def told(error: Exception) -> str:
-    """What is said of an error that was caught whatever it is: our own speak for themselves."""
+    """Return the text for any caught error; errors of edge-infer keep their own text."""
     return str(error) if isinstance(error, EdgeInferError) else f"unexpected {type(error).__name__}: {error}"
 
 
 def shortened(sentence: str) -> str:
-    """The sentence as a record carries it: of a longer one the beginning, and the end, where the remedy stands."""
+    """Return the sentence shortened for a record.
+
+    A longer one keeps its beginning, and its end, because the remedy is there.
+    """
     if len(sentence) <= LONGEST_SENTENCE:
         return sentence
     return f"{sentence[: LONGEST_SENTENCE - _END - 3]} … {sentence[-_END:]}"

@@ -1,7 +1,7 @@
-"""One picture of a configured source, to draw masks and zones by: from the running daemon, or without one directly.
+"""Save one picture of a configured source for drawing masks and zones, from the running daemon or directly.
 
-This process asks the daemon and writes the file, with the rights of whoever typed the command. What looks into the
-picture is a process of its own.
+This process sends the request to the daemon and writes the file, with the rights of the user who ran the command. A
+separate process decodes the picture.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ MAX_PICTURE_BYTES: Final = 1 << 27
 
 
 def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
-    """Saves the picture as ``output``, masks black, and says where it is from.
+    """Save the picture as ``output``, with masked areas black, and return where it came from.
 
-    Only its owner may read the file. It takes the place of a file or a link that is there: who made that gets nothing.
+    Only the owner may read the file. It replaces an existing file or link, so that whoever created that gains no
+    access.
     """
     given: bytes | None
     try:
@@ -55,7 +56,7 @@ def _from_daemon(config: Path, source: str) -> bytes:
 
 
 def _taken(config: Path, source: str, suffix: str, given: bytes | None, *, grid: bool) -> bytes:
-    """The picture as the other process has encoded it."""
+    """Return the encoded picture from the decoding process."""
     options = [*(["--grid"] if grid else []), *(["--given"] if given is not None else [])]
     done = subprocess.run(
         own_module("edge_infer.snapshot", str(config.absolute()), source, suffix, *options),

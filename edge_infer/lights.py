@@ -1,7 +1,7 @@
-"""What each pipeline is at when the engine dies, and how far its numbers are: memory that it sets and others read.
+"""Shared memory that shows which pipelines are active, and their last numbers, when the engine dies.
 
-A process that crashes says nothing any more, and its last report is up to a second old. Memory that the supervisor owns
-still has what was written last.
+A crashed process sends no more reports, and its last one is up to a second old. The supervisor owns this memory, which
+still holds what the engine wrote last.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edge_infer.rooms import NumberedKind
 MOST: Final = 512
 NAME: Final = 64
 _ENTRY: Final = struct.Struct(f"<QQ?7x{NAME}s")
-"""The highest numbers of results and events, whether the light is on, and whose it is."""
+"""One entry: the highest numbers of results and events, whether the pipeline is active, and its name."""
 _NUMBER: Final = struct.Struct("<Q")
 _AT: Final[dict[NumberedKind, int]] = {"result": 0, "event": _NUMBER.size}
 _ON: Final = 2 * _NUMBER.size
@@ -31,7 +31,7 @@ _SIZE: Final = _ENTRY.size
 
 
 def new_lights() -> int:
-    """The file, which exists in memory only and keeps its size; whoever starts engines owns it and hands it on."""
+    """Return a memory file of fixed size; the process that starts engines owns it and passes it on."""
     fd = memfd.create("edge-infer-lights", os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, MOST * _SIZE)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
@@ -39,21 +39,21 @@ def new_lights() -> int:
 
 
 def put_out(fd: int) -> None:
-    """Nobody is at anything: another engine begins.
+    """Reset the table before a new engine starts.
 
-    The one before may have had the file written at its end only, where it cannot grow.
+    The previous engine may have set the file to append, and a sealed file cannot grow, so the flags are cleared first.
     """
     fcntl.fcntl(fd, fcntl.F_SETFL, 0)
     os.pwrite(fd, bytes(MOST * _SIZE), 0)
 
 
 def lit(fd: int) -> frozenset[str]:
-    """Whose light is on; what is no name is nobody's."""
+    """Return the names of the active pipelines; a corrupted name matches no pipeline."""
     return frozenset(name for name, on, _ in _entries(fd) if on)
 
 
 def given(fd: int) -> dict[tuple[str, NumberedKind], int]:
-    """The highest number of every pipeline that has given any."""
+    """Return the highest number of each pipeline and kind that has assigned any."""
     found = {(name, kind): seq for name, _, numbers in _entries(fd) for kind, seq in numbers.items()}
     return {series: seq for series, seq in found.items() if seq}
 
@@ -64,7 +64,7 @@ def _entries(fd: int) -> Iterator[tuple[str, bool, dict[NumberedKind, int]]]:
 
 
 class Light:
-    """On between enter and exit, by one thread at a time."""
+    """Marks a pipeline as active inside a ``with`` block; for one thread at a time."""
 
     def __init__(self, memory: mmap.mmap, place: int) -> None:
         self._memory = memory
@@ -80,7 +80,7 @@ class Light:
 
 
 class Lights:
-    """The engine's side of the file, which it owns from now on."""
+    """The engine's view of the activity table, which takes over the file descriptor."""
 
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, MOST * _SIZE)
@@ -89,12 +89,12 @@ class Lights:
         self._names: dict[str, int] = {}
 
     def of(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """The light of a pipeline, always the same one; of more than `MOST` some have none."""
+        """Return the pipeline's activity marker, always the same entry; beyond `MOST` pipelines some have none."""
         place = self._place(name)
         return contextlib.nullcontext() if place is None else Light(self._memory, place)
 
     def numbered(self, name: str, kind: NumberedKind, seq: int) -> None:
-        """A pipeline has given this number."""
+        """Record that a pipeline has assigned this number."""
         if (place := self._place(name)) is not None:
             _NUMBER.pack_into(self._memory, place + _AT[kind], seq)
 

@@ -1,6 +1,6 @@
-"""How every process of the daemon logs: to standard error, with the room's name, in the journal with priorities.
+"""Logging of every process: to standard error, with the process name, and with priorities in the journal.
 
-What a child writes there reaches the supervisor, which filters it (`edge_infer.supervisor.output`).
+The supervisor receives the output of its children and filters it (`edge_infer.supervisor.output`).
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import sys
 from typing import Final
 
 CHAT: Final = ("INFO:", "VERBOSE:")
-"""What lines of the runtime begin with that say that all is well."""
+"""Prefixes of the runtime's log lines that report no problem."""
 LEVELS: Final = ("debug", "info", "warning", "error")
 _PRIORITY: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 LONGEST_LINE: Final = 1000
-"""Characters of a line of the log; of what a child writes, bytes."""
+"""Limit of a log line, in characters; for the output of a child, in bytes."""
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal obeys or nobody sees: control, format and unassigned characters, half ones.
+    """Return the text without control, format and unassigned characters and lone surrogates.
 
-    A replacement character (U+FFFD) stands for each; a space for what separates words.
+    A terminal would obey these, or they are invisible. U+FFFD replaces each, and a space replaces white space.
     """
     if text.isprintable():
         return text
@@ -29,14 +29,17 @@ def printable(text: str) -> str:
 
 
 class _Formatter(logging.Formatter):
-    """What others have sent may be part of any line."""
+    """Formatter that makes lines printable and short, because any line may contain untrusted text."""
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(printable(line)[:LONGEST_LINE] for line in super().format(record).split("\n"))
 
 
 class _JournalFormatter(_Formatter):
-    """sd-daemon(3): a line that begins with ``<N>`` has that priority; the journal has the time already."""
+    """Formatter for the journal: a line that begins with ``<N>`` has that priority, see sd-daemon(3).
+
+    It adds no time, because the journal does.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"<{_PRIORITY.get(record.levelno, 6)}>"
@@ -44,7 +47,10 @@ class _JournalFormatter(_Formatter):
 
 
 class _Room(logging.Filter):
-    """Puts the room on each line: that of the process, or the publisher where this one lives in another's."""
+    """Adds the process name to each line.
+
+    Lines of the publisher carry its name even where it runs inside another process.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.room = "publisher" if record.name.startswith("edge_infer.publisher.") else self.name
@@ -52,7 +58,7 @@ class _Room(logging.Filter):
 
 
 def configure(room: str, level: str) -> None:
-    """Sets up logging for this process; called once, in its main."""
+    """Set up logging for this process; called once, in its main function."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_Room(room))
     if "JOURNAL_STREAM" in os.environ:

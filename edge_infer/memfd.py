@@ -1,4 +1,4 @@
-"""Files that are memory and have no name, for what one process hands to another."""
+"""Unnamed files in memory, which one process passes to another."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import sys
 from typing import Final
 
 _NOEXEC_SEAL: Final = 0x0008
-"""``MFD_NOEXEC_SEAL`` of Linux 6.3: what others wrote there can never become a program."""
+"""``MFD_NOEXEC_SEAL`` of Linux 6.3: the file can never be executed, whatever others write into it."""
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _BLOCK: Final = 1 << 20
 
 
 def create(name: str, flags: int = 0) -> int:
-    """An empty one, which no program can be run from where the kernel knows how to see to that."""
+    """Return an empty memory file, which cannot be executed if the kernel supports that (Linux 6.3)."""
     try:
         return os.memfd_create(name, os.MFD_CLOEXEC | flags | _NOEXEC_SEAL)
     except OSError as error:
@@ -27,9 +27,9 @@ def create(name: str, flags: int = 0) -> int:
 
 
 def copied(source: int, name: str, most: int = sys.maxsize) -> tuple[int, str]:
-    """A copy of an open file's bytes, ``most`` at most, that nobody can change any more, and the SHA-256 of these.
+    """Return a sealed copy of an open file's bytes, at most ``most`` of them, and the SHA-256 of the copy.
 
-    The copy has its position at the beginning, and the caller owns it. Raises `OSError`.
+    No process can change the copy. Its position is at the beginning, and the caller owns it. Raises `OSError`.
     """
     digest, file = hashlib.sha256(), create(name, os.MFD_ALLOW_SEALING)
     try:
@@ -52,7 +52,7 @@ def _write_all(file: int, data: bytes) -> None:
 
 
 def content(file: int) -> bytes:
-    """All bytes of an open file, whose position stays where it is."""
+    """Return all bytes of an open file without moving its position."""
     size, parts, have = os.fstat(file).st_size, [], 0
     while have < size and (part := os.pread(file, size - have, have)):
         parts.append(part)
@@ -61,12 +61,12 @@ def content(file: int) -> bytes:
 
 
 def place(file: int) -> str:
-    """The path under which this process, and nobody else, can open it again."""
+    """Return the path under which this process, and no other, can reopen the file."""
     return f"/proc/self/fd/{file}"
 
 
 def mapped(file: int, size: int, *, writable: bool) -> mmap.mmap:
-    """Its bytes, which are left out of any picture of this process's memory."""
+    """Map the bytes of the file, excluded from core dumps of this process."""
     rights = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
     block = mmap.mmap(file, size, prot=rights)
     block.madvise(mmap.MADV_DONTDUMP)

@@ -1,6 +1,6 @@
-"""Everything that leaves the device: one frozen record a topic, with one wire form.
+"""Payloads that leave the device: one frozen record for each kind of topic, with one wire form.
 
-The publisher decodes and checks each of them twice; ``edge-infer schema NAME`` prints the same definitions as JSON
+The publisher decodes and validates each of them twice. ``edge-infer schema NAME`` prints the same definitions as JSON
 Schema. Coordinates are fractions of the source frame, x to the right, y down. Payloads only ever gain fields.
 """
 
@@ -15,10 +15,10 @@ from edge_infer.errors import LONGEST_SENTENCE
 
 NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 RESERVED_NAMES: Final = frozenset({"status", "info", "config", "model", "health", "command"})
-"""Names that a pipeline may not have: they are topics of the device itself."""
+"""Names that a pipeline may not have, because they are topics of the device itself."""
 
 RESERVED_MODEL_NAMES: Final = frozenset({"result", "event", "state"})
-"""Names that a model may not have: ``P/model/NAME`` would be taken for a topic of a pipeline ``model``."""
+"""Names that a model may not have: ``P/model/NAME`` would be mistaken for a topic of a pipeline ``model``."""
 
 Name = Annotated[str, matching(NAME_PATTERN, 64)]
 Timestamp = Annotated[str, matching(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z", 24)]
@@ -34,7 +34,7 @@ Rate = Annotated[float, at_least(0)]
 Milliseconds = Annotated[float, at_least(0)]
 Gain = Annotated[float, between(0, 1000)]
 MOST: Final = 2**53
-"""What every reader of JSON counts up to."""
+"""Largest integer that every JSON reader represents exactly."""
 Count = Annotated[int, between(0, MOST)]
 Number = Annotated[int, between(1, MOST)]
 FractionBox = tuple[Fraction, Fraction, Fraction, Fraction]
@@ -56,7 +56,7 @@ ModelState = Literal["active", "staging", "probation", "rejected", "rolled_back"
 
 
 def timestamp(wall: float) -> str:
-    """UTC with milliseconds, as every payload carries it; ``wall`` is seconds since the epoch."""
+    """Return the UTC time with milliseconds, as all payloads carry it; ``wall`` is seconds since the epoch."""
     moment = datetime.fromtimestamp(wall, tz=timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -75,8 +75,8 @@ class ScoredLabel(Record, frozen=True):
 class DetectedObject(Record, frozen=True):
     """One object: its label, score and box ``[xmin, ymin, xmax, ymax]``; ``share`` of the box that it fills.
 
-    ``id`` is the same from frame to frame where objects are followed; it is never used again in this boot. ``parent``
-    is the id of the object in whose crop it was found.
+    With tracking, ``id`` is the same from frame to frame; it is never reused in this boot. ``parent`` is the id of the
+    object in whose crop this one was found.
     """
 
     label: Label
@@ -93,10 +93,10 @@ class DetectedObject(Record, frozen=True):
 
 
 class Parent(Record, frozen=True):
-    """The object that a result is about, as the pipeline that found it tells of it.
+    """The object that a result is about, as published by the pipeline that detected it.
 
-    ``seq`` is the number of that pipeline's result of the same frame and boot, where it published one; ``id`` is that
-    of the object where objects are followed, or of the one that it was found in.
+    ``seq`` is the number of that pipeline's result for the same frame and boot, if it published one. ``id`` is the id
+    of the object if objects are tracked, else that of the object in which it was found.
     """
 
     pipeline: Name
@@ -136,7 +136,7 @@ class Segment(Record, frozen=True):
 
 
 class Anomaly(Record, frozen=True):
-    """How far a frame is from what is normal, and from where on that counts."""
+    """Distance of a frame from the normal ones, and the threshold from which it counts as anomalous."""
 
     score: Annotated[float, at_least(0)]
     threshold: Annotated[float, at_least(0)]
@@ -148,7 +148,7 @@ class Anomaly(Record, frozen=True):
 
 
 class Value(Record, frozen=True):
-    """A measured value; null, and marked, when the model said what cannot be."""
+    """A measured value; null, with ``implausible``, when the model returned an impossible value."""
 
     name: Label
     value: float | None
@@ -175,9 +175,9 @@ _OUTCOMES: Final[Mapping[Task, str]] = {
 
 
 class Result(Record, frozen=True):
-    """What one frame became. The key is (device, pipeline, boot, seq): gaps and duplicates show.
+    """The inference result of one frame, with the key (device, pipeline, boot, seq), which shows gaps and duplicates.
 
-    ``still``: nothing moved in it, so it was not looked at, and this is what was found last.
+    ``still``: nothing moved in the frame, so the model did not run and this is the previous outcome.
     """
 
     v: Literal[1]
@@ -201,7 +201,7 @@ class Result(Record, frozen=True):
     still: Literal[True] | Absent = ABSENT
 
     def __post_init__(self) -> None:
-        """Raise ValueError unless the record carries the outcome of its task and no other."""
+        """Raise ValueError unless the record carries exactly the outcome of its task."""
         check_decimals(1, self.ms)
         carried = (self.classes, self.objects, self.poses, self.segments, self.anomaly, self.values)
         others = carried.count(ABSENT)
@@ -209,12 +209,12 @@ class Result(Record, frozen=True):
             raise ValueError(f"a {self.task} result carries the outcome of its task and no other")
 
     def words(self) -> list[str]:
-        """Every text in the outcome: labels, names and units, which the model or its manifest declares."""
+        """Return every text in the outcome: labels, names and units, which the model or its manifest declares."""
         lists = (self.classes, self.objects, self.segments)
         return [item.label for items in lists if items is not ABSENT for item in items] + _declared(self.values)
 
     def shorter(self) -> Result | None:
-        """The same without the last item of its list, counted in ``more``; None when there is nothing to leave out."""
+        """Return a copy without the last item of its list, counted in ``more``; None when the list has none."""
         more = 1 + (0 if self.more is ABSENT else self.more)
         for key in ("classes", "objects", "poses", "segments"):
             items = getattr(self, key)
@@ -225,16 +225,16 @@ class Result(Record, frozen=True):
 
 
 class LineCounts(Record, frozen=True):
-    """How many crossed a line, by the side they went to, looking along it."""
+    """Objects that crossed a line, counted by the side they went to, looking along the line."""
 
     left: Count
     right: Count
 
 
 class Answer(Record, frozen=True):
-    """What a cascade knows of one object: its ``label`` and ``id`` in the pipeline that found it, and the outcome.
+    """The outcome of a cascade for one object: ``label`` and ``id`` in the pipeline that detected it, and the outcome.
 
-    Of the outcomes there is the one that a state of the task has; a class of null: none reached the threshold.
+    It carries the one outcome that a state of the task has. A null class means that no class reached the threshold.
     """
 
     label: Label
@@ -245,18 +245,19 @@ class Answer(Record, frozen=True):
     values: Annotated[tuple[Value, ...], at_most(100)] | Absent = ABSENT
 
     def words(self) -> list[str]:
-        """Every text in the outcome."""
+        """Return every text in the outcome."""
         chosen = [self.class_] if isinstance(self.class_, str) else []
         return chosen + list(self.counts or ()) + _declared(self.values)
 
 
 class State(Record, frozen=True):
-    """What holds now, by labels and counts; null, with a reason, while nothing is known.
+    """The current state, by labels and counts; null, with a reason, while it is unknown.
 
-    ``since`` is when it began: counts and zones, the class, the reason. ``ids`` are those of the objects that are
-    counted, by label, where objects are followed and they find room.
-    In a cascade these are of all objects together (of classes counts, of anomalies the worst, of values the newest),
-    and ``answers`` are those of each.
+    ``since`` is when the current counts and zones, class or reason began. ``ids`` lists the ids of the counted objects
+    by label, if objects are tracked and the list fits.
+
+    In a cascade the outcome summarises all objects: counts of classes, the worst anomaly, the newest values.
+    ``answers`` has the outcome of each object.
     """
 
     v: Literal[1]
@@ -278,7 +279,7 @@ class State(Record, frozen=True):
     clock: Literal["unsynced"] | Absent = ABSENT
 
     def __post_init__(self) -> None:
-        """Raises ValueError unless exactly one outcome is there, and a reason only with null."""
+        """Raise ValueError unless exactly one outcome is present, and a reason only with null."""
         carried = [said for said in (self.counts, self.class_, self.anomaly, self.values) if said is not ABSENT]
         if len(carried) != 1:
             raise ValueError("a state carries one of counts, class, anomaly and values")
@@ -292,7 +293,7 @@ class State(Record, frozen=True):
             raise ValueError("answers belong to a state that is known")
 
     def words(self) -> list[str]:
-        """Every text in the outcome: labels, names and units, which the model or its manifest declares."""
+        """Return every text in the outcome: labels, names and units, which the model or its manifest declares."""
         counted = list(self.counts) if isinstance(self.counts, Mapping) else []
         chosen = [self.class_] if isinstance(self.class_, str) else []
         zones = self.zones.values() if isinstance(self.zones, Mapping) else ()
@@ -300,7 +301,7 @@ class State(Record, frozen=True):
         return counted + chosen + _declared(self.values) + [label for counts in zones for label in counts]
 
     def places(self) -> list[str]:
-        """Names of zones and lines, which the configuration declares."""
+        """Return the names of zones and lines, which the configuration declares."""
         return [name for group in (self.zones, self.lines) if isinstance(group, Mapping) for name in group]
 
 
@@ -312,17 +313,18 @@ STATE_KEYS: Final[Mapping[Task, str]] = {
     "anomaly": "anomaly",
     "regression": "values",
 }
-"""What a state says for each task, null while nothing is known."""
+"""Outcome field of a state for each task; null while the state is unknown."""
 CASCADE_KEYS: Final[Mapping[Task, str]] = {**STATE_KEYS, "classification": "counts"}
-"""The same in a cascade, where there may be several classes at once."""
+"""Outcome field of a state in a cascade, where several classes may apply at once."""
 
 
 class Event(Record, frozen=True):
-    """Something that began, changed or ended.
+    """An event: something in the scene that began, changed or ended.
 
-    ``appear`` is ended by a ``leave`` of the same ``id``, ``enter`` by an ``exit`` of the same ``id`` and ``zone``,
-    ``start`` by an ``end`` of the same ``label``; ``since`` is when what they are about began. ``score`` is the best so
-    far; of an anomaly it is the distance, which may be more than 1. ``reason``: something else than the scene ended it.
+    A ``leave`` of the same ``id`` ends an ``appear``; an ``exit`` of the same ``id`` and ``zone`` ends an ``enter``; an
+    ``end`` of the same ``label`` ends a ``start``. ``since`` is when the subject of the event began. ``score`` is the
+    best so far. For an anomaly it is the distance, which may be more than 1. ``reason`` is present if something other
+    than the scene ended it.
     """
 
     v: Literal[1]
@@ -343,7 +345,7 @@ class Event(Record, frozen=True):
     replay: Literal[True] | Absent = ABSENT
 
     def places(self) -> list[str]:
-        """Names of zones and lines, which the configuration declares."""
+        """Return the names of zones and lines, which the configuration declares."""
         return [name for name in (self.zone, self.line) if name is not ABSENT]
 
 
@@ -360,8 +362,11 @@ class Latency(Record, frozen=True):
 
 
 class MotionHealth(Record, frozen=True):
-    """What a pipeline with ``motion`` has left out since the boot: frames in which nothing moved (``still``), and the
-    share of inferences that were ``saved``, tiles counted each."""
+    """Frames and inferences that a pipeline with ``motion`` has skipped since the boot.
+
+    ``still`` counts frames without motion. ``saved`` is the share of inferences that were skipped; each tile counts as
+    one.
+    """
 
     still: Count
     saved: Fraction
@@ -372,10 +377,10 @@ class MotionHealth(Record, frozen=True):
 
 
 class PipelineHealth(Record, frozen=True):
-    """How one pipeline did since the last health message; ``dropped`` and ``produced`` count from the boot.
+    """Health of one pipeline since the last health message; ``dropped`` and ``produced`` count from the boot.
 
-    ``held_back`` counts the events that the limits of the pipeline did not let through, ``faults`` frames that could
-    not be looked at and numbers of the model that are none.
+    ``held_back`` counts the events that the limits of the pipeline suppressed. ``faults`` counts the frames that could
+    not be processed and the model outputs that are no numbers.
     """
 
     fps: Rate
@@ -393,10 +398,10 @@ class PipelineHealth(Record, frozen=True):
 
 
 class SourceHealth(Record, frozen=True):
-    """How one source does; ``fps`` is what it hands on, which is not more than its pipelines look at.
+    """Health of one source; ``fps`` is the rate that it delivers, which is limited to what its pipelines process.
 
-    ``faults`` are readings that were left out: broken, cut off, or overrun. ``rate`` is how many samples of a signal
-    come a second; they are handed on in stretches, which ``fps`` counts.
+    ``faults`` counts readings that were dropped because they were broken, cut off or overrun. ``rate`` is the number of
+    signal samples a second. They are delivered in blocks, which ``fps`` counts.
     """
 
     state: SourceState
@@ -411,8 +416,10 @@ class SourceHealth(Record, frozen=True):
 
 
 class OutboxHealth(Record, frozen=True):
-    """The account of delivery: ``produced`` = ``delivered`` + ``pending`` + all that is ``lost``, which is counted by
-    reason; ``degraded`` is true while nothing can be kept on disk."""
+    """The delivery account: ``produced`` = ``delivered`` + ``pending`` + the sum of ``lost``, which counts by reason.
+
+    ``degraded`` is true while the publisher cannot store messages on disk.
+    """
 
     pending: Count
     bytes: Count
@@ -429,7 +436,7 @@ class EgressHealth(Record, frozen=True):
 
 
 class BoardHealth(Record, frozen=True):
-    """CPU load 0..1, memory in use 0..1, degrees Celsius, firmware throttling; null where the board does not tell."""
+    """CPU load 0..1, memory in use 0..1, degrees Celsius, firmware throttling; null if the board does not report it."""
 
     cpu: Fraction | None
     memory: Fraction | None
@@ -442,11 +449,11 @@ class BoardHealth(Record, frozen=True):
 
 
 GovernorReason = Literal["temperature", "throttled", "voltage", "battery", "load"]
-"""Why frame rates are lowered; ``throttled`` and ``voltage`` are what the firmware or the kernel says of now."""
+"""Reason for reduced frame rates; ``throttled`` and ``voltage`` are the current report of the firmware or kernel."""
 
 
 class GovernorHealth(Record, frozen=True):
-    """Pipelines that are slowed down for the board's sake, to so many frames a second at most, and why the last was."""
+    """Pipelines that the governor limits to protect the board, in frames a second, and the latest reason."""
 
     limits: Annotated[Mapping[Name, Rate], at_most(256)]
     reason: GovernorReason | Absent = ABSENT
@@ -457,7 +464,7 @@ class GovernorHealth(Record, frozen=True):
 
 
 class Health(Record, frozen=True):
-    """How the device does, every 30 s."""
+    """Health of the device, sent every 30 s."""
 
     v: Literal[1]
     ts: Timestamp
@@ -470,11 +477,11 @@ class Health(Record, frozen=True):
     clock: Literal["unsynced"] | Absent = ABSENT
     governor: GovernorHealth | Absent = ABSENT
     more: Number | Absent = ABSENT
-    """Pipelines and sources that found no room."""
+    """Number of pipelines and sources that did not fit."""
 
 
 class PipelineInfo(Record, frozen=True):
-    """Which source and model a pipeline joins, and the digest of the file."""
+    """The source and model that a pipeline uses, and the digest of the model file."""
 
     source: Name
     model: Title
@@ -482,10 +489,10 @@ class PipelineInfo(Record, frozen=True):
 
 
 class Info(Record, frozen=True):
-    """What runs here: versions, board, configuration digest, sandbox self-test, pipelines and their models.
+    """The running setup: versions, board, configuration digest, sandbox self-test, pipelines and their models.
 
-    ``fast_path`` is how many times as fast the runtime runs a model with its fast path, measured since the start; it
-    does not work where that is less than 1.2.
+    ``fast_path`` is the measured speed-up of the runtime's fast path since the start. Below 1.2 the fast path does not
+    work.
     """
 
     v: Literal[1]
@@ -497,7 +504,7 @@ class Info(Record, frozen=True):
     sandbox: Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)]
     pipelines: Annotated[Mapping[Name, PipelineInfo], at_most(256)]
     more: Number | Absent = ABSENT
-    """Pipelines that found no room."""
+    """Number of pipelines that did not fit."""
     fast_path: Gain | Absent = ABSENT
 
     def __post_init__(self) -> None:
@@ -506,7 +513,7 @@ class Info(Record, frozen=True):
 
 
 class ConfigStatus(Record, frozen=True):
-    """Whether the last configuration that was read is in force; ``digest`` is of that file, whatever became of it."""
+    """Status of the last configuration file that was read; ``digest`` is of that file, whether applied or rejected."""
 
     state: Literal["applied", "rejected"]
     digest: Digest
@@ -515,12 +522,15 @@ class ConfigStatus(Record, frozen=True):
 
 
 class ShadowStatus(Record, frozen=True):
-    """How a second model does on a share of the frames of a pipeline; of what it finds this is all that is told.
+    """Comparison of a shadow model with the active one on a share of a pipeline's frames, without its findings.
 
-    Over ``frames`` since it began: ``agreement`` is the share of them with the same outcome (counts by label, class,
-    state, or values in steps), ``matched`` the share of boxes that both found, ``difference`` the mean difference of
-    scores, distances, shares or values of what both found, ``latency`` how long it takes as a multiple of the model
-    that serves. ``skipped`` are frames of its share that it left out so as not to hold up anybody.
+    The values are over ``frames`` since the shadow began:
+
+    - ``agreement``: the share of frames with the same outcome (counts by label, class, state, or values in steps)
+    - ``matched``: the share of boxes that both models found
+    - ``difference``: the mean difference of scores, distances, shares or values of what both models found
+    - ``latency``: the time that the shadow takes as a multiple of the active model's
+    - ``skipped``: frames of its share that it left out so that it does not delay other work
     """
 
     model: Name
@@ -542,7 +552,7 @@ class ShadowStatus(Record, frozen=True):
 
 
 class DelegateStatus(Record, frozen=True):
-    """The library that runs a model, and the share of the operators that it takes; with a reason the processor does."""
+    """The delegate library of a model and its share of the operators; with a ``reason`` the CPU runs them."""
 
     library: Annotated[str, at_most(255)]
     share: Fraction
@@ -554,7 +564,7 @@ class DelegateStatus(Record, frozen=True):
 
 
 class ModelStatus(Record, frozen=True):
-    """Which file serves under the name of a configured model; ``delegate`` and ``shadow`` are by pipeline."""
+    """Status of a configured model and the file in use; ``delegate`` and ``shadow`` are by pipeline."""
 
     state: ModelState
     version: Annotated[str, at_most(64)] | None
@@ -575,4 +585,4 @@ PAYLOADS: Final[Mapping[str, type]] = {
     "config-status": ConfigStatus,
     "model": ModelStatus,
 }
-"""What ``edge-infer schema NAME`` prints, by name (``config`` is the schema of the configuration file)."""
+"""Record that ``edge-infer schema NAME`` prints, by name (``config`` is the schema of the configuration file)."""

@@ -1,12 +1,16 @@
-"""What the rooms say to each other: one frozen record a message, checked on both sides.
+"""Messages between the processes: one frozen record each, validated on both sides.
 
 engine -> publisher: `EngineHello`, `ResultHandover`, `EventHandover`, `StateUpdate`; back: `PublisherHello`, `Acked`.
+
 engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`, `Offence`; back: `ModelFile`, `ApplyPlan`,
 `AttachReader`, `Grab`, `WhyQuestion`, `Restrain`, `Stop`.
+
 publisher -> supervisor: `PublisherReport`, `Offence`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`,
 `EngineDown`, `Restrain`, `Stop`.
+
 reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `StreamCounts`,
 `ReaderTrouble`; back: `ReaderHello`, `SlotFree`, `FramesWanted`.
+
 reader -> supervisor: `ReaderReport`.
 """
 
@@ -37,19 +41,22 @@ from edge_infer.messages import (
 )
 
 RUNTIME: Final = r"(?:(?:ai-edge-litert|tflite-runtime)(?: [0-9]{1,3}(?:\.[0-9]{1,3}){1,2})?)?"
-"""Name and version of the runtime, the one text of the engine that leaves the device as it is."""
+"""Pattern of the runtime's name and version, the only text of the engine that leaves the device unchanged."""
 Uptime = Annotated[float, between(0, 1e10)]
 """Seconds since the kernel started (see `edge_infer.boot.uptime`)."""
 Wall = Annotated[float, between(0, 253_402_300_799)]
 """Seconds since the epoch, until the end of the year 9999."""
 NumberedKind = Literal["result", "event"]
-"""What is counted, each on its own, by pipeline and boot."""
+"""Kind of numbered message; each kind has its own sequence for each pipeline and boot."""
 Walls = Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)]
-"""What became of each wall of a room, by its name."""
+"""Status of each sandbox rule of a process, by the name of the rule."""
 
 
 class ResultHandover(Record, frozen=True):
-    """A result, which has to arrive: kept by the engine until `Acked`; ``at`` is the uptime of its capture."""
+    """A result that must be delivered: the engine keeps it until `Acked`.
+
+    ``at`` is the uptime of its capture.
+    """
 
     pipeline: Name
     message: Result
@@ -57,7 +64,7 @@ class ResultHandover(Record, frozen=True):
 
 
 class EventHandover(Record, frozen=True):
-    """The same of an event."""
+    """An event that must be delivered; otherwise like `ResultHandover`."""
 
     pipeline: Name
     message: Event
@@ -68,14 +75,14 @@ Handover: TypeAlias = ResultHandover | EventHandover
 
 
 def handover(pipeline: str, message: Result | Event, at: float | None = None) -> Handover:
-    """Return the record that hands a numbered message over."""
+    """Return the record that hands a numbered message to the publisher."""
     if isinstance(message, Result):
         return ResultHandover(pipeline, message, at)
     return EventHandover(pipeline, message, at)
 
 
 class StateUpdate(Record, frozen=True):
-    """The newest state of a pipeline, of this uptime; only the last one counts."""
+    """The newest state of a pipeline, at uptime ``at``; it replaces any earlier one."""
 
     pipeline: Name
     state: State
@@ -83,13 +90,13 @@ class StateUpdate(Record, frozen=True):
 
 
 class PublisherHello(Record, frozen=True):
-    """A publisher has started: say again what was not acknowledged, and every state."""
+    """A publisher has started: the engine must resend every unacknowledged message and every state."""
 
 
 class Tally(Record, frozen=True):
-    """How far the numbers of a pipeline are in one boot: ``given`` by the engine, called ``safe`` by a publisher.
+    """Progress of a pipeline's numbers in one boot: ``given`` by the engine, acknowledged as ``safe`` by a publisher.
 
-    ``lost`` is how many a publisher has counted as lost when it said so.
+    ``lost`` is how many of them a publisher had counted as lost when it acknowledged.
     """
 
     pipeline: Name
@@ -101,14 +108,14 @@ class Tally(Record, frozen=True):
 
 Tallies = Annotated[tuple[Tally, ...], at_most(512)]
 MAX_NAMES: Final = 512
-"""Sources or pipelines in a report; more than that and a status has no room for them."""
+"""Limit of sources or pipelines in a report; a status message has no space for more."""
 
 
 class EngineHello(Record, frozen=True):
-    """Answers `PublisherHello`: from here on everything above the safe numbers of this boot comes again, in order.
+    """Reply to `PublisherHello`: the engine now resends everything above the safe numbers of this boot, in order.
 
-    What was read before this answer will be said again; a number that is left out after it is lost. ``again``: it has
-    answered a publisher before this one, which may have sent some of it.
+    Messages read before this reply will come again. A number that is missing after it is lost. ``again``: the engine
+    has replied to an earlier publisher, which may have sent some of these messages.
     """
 
     boot: Boot
@@ -119,7 +126,7 @@ class EngineHello(Record, frozen=True):
 class Acked(Record, frozen=True):
     """All numbered messages of this pipeline and boot up to ``seq`` are safe: with the broker, on the disk, or lost.
 
-    ``lost`` is how many have been counted as lost so far: the engine hands that on to a restarted publisher.
+    ``lost`` is how many have been counted as lost so far; the engine passes that on to a restarted publisher.
     """
 
     pipeline: Name
@@ -130,10 +137,10 @@ class Acked(Record, frozen=True):
 
 
 class ApplyPlan(Record, frozen=True):
-    """The configuration that holds from now on; ``order`` counts these orders.
+    """The configuration to apply from now on; ``order`` counts these messages.
 
-    Pipelines in ``trials`` run a model on probation, those in ``alone`` let go of theirs before they load the next, and
-    those in ``held`` do not run now.
+    Pipelines in ``trials`` run a model on probation. Pipelines in ``alone`` release their model before they load the
+    next one. Pipelines in ``held`` do not run now.
     """
 
     plan: Plan
@@ -143,14 +150,14 @@ class ApplyPlan(Record, frozen=True):
     held: tuple[Name, ...] = ()
 
     def running(self) -> tuple[PipelinePlan, ...]:
-        """The pipelines that run now."""
+        """Return the pipelines that run now."""
         return tuple(each for each in self.plan.pipelines if each.name not in self.held)
 
 
 class ModelFile(Record, frozen=True):
-    """The open file that comes with this message is the one at ``path``, for plans that name it.
+    """The open file that comes with this message is the model file at ``path``, for plans that name it.
 
-    With an ``error``, a sentence about it, none comes.
+    If there is an ``error``, a sentence, no file comes.
     """
 
     path: FilePath
@@ -158,19 +165,22 @@ class ModelFile(Record, frozen=True):
 
 
 class Restrain(Record, frozen=True):
-    """How the governor holds pipelines back from now on; those that it does not name are as configured. None: off."""
+    """The governor's frame rate limits from now on; pipelines that it does not name run as configured.
+
+    None: the governor is off.
+    """
 
     governor: GovernorHealth | None = None
 
 
 class AttachReader(Record, frozen=True):
-    """The socket that comes with this message leads to the reader of ``source``."""
+    """The socket that comes with this message is connected to the reader of ``source``."""
 
     source: Name
 
 
 class WhyQuestion(Record, frozen=True):
-    """What was decided between two times (seconds since the epoch), in a pipeline or all, about a label or all."""
+    """A request to explain decisions between two times (seconds since the epoch), for one pipeline or label or all."""
 
     since: float
     until: float
@@ -179,7 +189,10 @@ class WhyQuestion(Record, frozen=True):
 
 
 class WhyAnswer(Record, frozen=True):
-    """Sentences, the oldest first, at most the newest 500; ``notes`` say what they cannot tell, ``error`` why none."""
+    """The explanation: the newest sentences, at most 500, the oldest first.
+
+    ``notes`` name the limits of the explanation; ``error`` is why there is none.
+    """
 
     lines: Annotated[tuple[Sentence, ...], at_most(500)]
     notes: Annotated[tuple[Sentence, ...], at_most(64)] = ()
@@ -187,22 +200,22 @@ class WhyAnswer(Record, frozen=True):
 
 
 class Grab(Record, frozen=True):
-    """Write one picture of ``source`` as PNG into the file that comes with this message."""
+    """A request to write one picture of ``source`` as PNG into the file that comes with this message."""
 
     source: Name
 
 
 class GrabDone(Record, frozen=True):
-    """What became of a `Grab`; ``error`` is empty when the picture was written."""
+    """Outcome of a `Grab`; ``error`` is empty when the picture was written."""
 
     source: Name
     error: Sentence = ""
 
 
 class Offence(Record, frozen=True):
-    """Another process floods the sender of this, or breaks the rules of the wire again and again: it has to be ended.
+    """A report that another process floods the sender, or repeatedly violates the protocol, and has to be terminated.
 
-    ``source`` is that of the reader, where ``by`` is one. ``what`` it sends stands in the log.
+    ``by`` is the kind of that process, ``source`` the source of a reader. The log shows ``what`` it sends.
     """
 
     by: Literal["engine", "publisher", "reader"]
@@ -211,24 +224,29 @@ class Offence(Record, frozen=True):
 
 
 class Stop(Record, frozen=True):
-    """Finish what is under way and end; ``replaced``: another process takes this one's place, the other rooms go on."""
+    """A request to finish the current work and exit.
+
+    ``replaced``: a new process takes over, while the other processes keep running.
+    """
 
     replaced: bool = False
 
 
 class Delegated(Record, frozen=True):
-    """Which share of a model's operators a delegate runs; with a ``failure`` the processor does it all."""
+    """The share of a model's operators that a delegate runs; with a ``failure`` the CPU runs all of them."""
 
     share: Fraction
     failure: Sentence = ""
 
 
 class Running(Record, frozen=True):
-    """What a pipeline runs: the identity of its model (null: none), since when, and how many frames it has seen.
+    """The model that a pipeline runs: its digest (null: none), seconds since it began, and frames processed since.
 
-    ``fault`` is what went wrong with a model on probation; ``refused`` and ``why`` are of a model that could not be
-    loaded. ``busy`` is how long the frame under way has taken so far. For the last switch: seconds that loading took,
-    that other threads waited for it at most, and that lay between the last outcome before and the first one after.
+    ``fault`` is an error of a model on probation. ``refused`` and ``why`` describe a model that could not be loaded.
+    ``busy`` is how long the current frame has taken so far.
+
+    For the last model switch, in seconds: ``load`` is the loading time, ``pause`` the longest wait of another thread
+    for it, ``gap`` the time from the last outcome before the switch to the first one after it.
     """
 
     sha: Digest | None
@@ -246,10 +264,10 @@ class Running(Record, frozen=True):
 
 
 class EngineReport(Record, frozen=True):
-    """How the engine does, once a second: proof of progress and what health and status are made of.
+    """The engine's heartbeat, once a second: proof of progress, and the data of health and status.
 
-    ``stuck`` names pipelines whose thread has been inside one frame for longer than 10 s, ``loading`` those whose model
-    or shadow is being loaded; ``order`` is that of the plan that ``running`` is about.
+    ``stuck`` names pipelines whose thread has been inside one frame for longer than 10 s. ``loading`` names those whose
+    model or shadow is being loaded. ``order`` is that of the plan that ``running`` describes.
     """
 
     boot: Boot
@@ -267,13 +285,16 @@ class EngineReport(Record, frozen=True):
 
 
 class EngineUp(Record, frozen=True):
-    """An engine starts under this boot id. Nothing is taken from one whose boot was not told before."""
+    """An engine starts with this id. The publisher ignores engines that the supervisor has not announced."""
 
     boot: Boot
 
 
 class EngineDown(Record, frozen=True):
-    """The engine of this boot has died: what it last said no longer holds. ``tallies`` are those it reported last."""
+    """The engine with this id has died, so its last states are no longer valid.
+
+    ``tallies`` are the ones it reported last.
+    """
 
     reason: Reason
     boot: Boot
@@ -288,7 +309,7 @@ class Announce(Record, frozen=True):
 
 
 class PublisherReport(Record, frozen=True):
-    """How the publisher does, once a second; ``broker`` is a sentence for the operator."""
+    """The publisher's heartbeat, once a second; ``broker`` is a sentence for the operator."""
 
     connected: bool
     broker: Sentence
@@ -298,13 +319,13 @@ class PublisherReport(Record, frozen=True):
 
 
 class ReaderHello(Record, frozen=True):
-    """An engine has attached: send the memory again, and all slots are free."""
+    """An engine has attached: the reader must send the memory again, and all slots are free."""
 
 
 class FrameFormat(Record, frozen=True):
-    """The memory that comes with this message holds ``slots`` frames of this shape, one after the other.
+    """The memory that comes with this message holds ``slots`` consecutive frames of this shape.
 
-    ``memory`` names it in what follows, so that a `SlotFree` for an earlier memory frees nothing in this one.
+    ``memory`` identifies it in later messages, so that a `SlotFree` for an earlier memory frees nothing in this one.
     """
 
     memory: Count
@@ -315,10 +336,10 @@ class FrameFormat(Record, frozen=True):
 
 
 class FrameReady(Record, frozen=True):
-    """A frame lies in ``slot`` of ``memory``, which belongs to the engine until `SlotFree`.
+    """A frame is in ``slot`` of ``memory``; the slot belongs to the engine until `SlotFree`.
 
-    ``wall`` and ``monotonic`` are capture times in seconds; ``number`` counts captured frames from 1, so gaps are
-    frames that no slot was free for; ``repeated`` is true when the frame is bit-equal to the one sent before it.
+    ``wall`` and ``monotonic`` are capture times in seconds. ``number`` counts captured frames from 1, so a gap means
+    frames for which no slot was free. ``repeated`` is true when the frame is bit-equal to the one sent before it.
     """
 
     memory: Count
@@ -331,25 +352,29 @@ class FrameReady(Record, frozen=True):
 
 
 class SlotFree(Record, frozen=True):
-    """The engine has done with ``slot`` of ``memory``."""
+    """The engine no longer uses ``slot`` of ``memory``."""
 
     memory: Count
     slot: int
 
 
 class FramesWanted(Record, frozen=True):
-    """So many frames a second are looked at, until a new `FrameFormat` than ``memory``; None: all of them."""
+    """The number of frames a second that the engine processes; None: all of them.
+
+    It applies until a `FrameFormat` with a memory other than ``memory``.
+    """
 
     memory: Count
     looks: Annotated[float, between(0.001, 1e6)] | None
-    """More than an `fps` can be: half of what a pipeline without one does, where the governor holds it back."""
+    """The upper limit exceeds that of `fps`: the governor may set a pipeline without `fps` to half of its actual
+    rate."""
 
 
 class SamplesReady(Record, frozen=True):
-    """A stretch of a signal: ``values`` are ``n x channels`` float32, little-endian, in base64.
+    """A block of a signal: ``values`` are ``n x channels`` float32, little-endian, in base64.
 
-    ``number`` counts what was captured from 1; a missing number is a gap, and so is ``gap``. ``faults`` is how much the
-    reader has left out so far because it could not be used.
+    ``number`` counts captured blocks from 1. A missing number is a gap, and so is ``gap``. ``faults`` counts what the
+    reader has dropped so far because it was unusable.
     """
 
     number: Number
@@ -364,7 +389,7 @@ class SamplesReady(Record, frozen=True):
 
 
 class LineReady(Record, frozen=True):
-    """A line of text; ``faults`` as with samples."""
+    """A line of text; ``faults`` as in `SamplesReady`."""
 
     number: Number
     wall: Wall
@@ -374,21 +399,21 @@ class LineReady(Record, frozen=True):
 
 
 class StreamCounts(Record, frozen=True):
-    """The counts of samples or lines where no reading carries them: the last ``number``, and ``faults``."""
+    """The last ``number`` and the ``faults`` of samples or lines, sent when no reading carries them."""
 
     number: Count = 0
     faults: Count = 0
 
 
 class ReaderTrouble(Record, frozen=True):
-    """The device gives no frames and the reader tries again; or, with ``ended``, there will be no more."""
+    """The device delivers no frames and the reader retries; or, with ``ended``, there will be no more."""
 
     text: Sentence
     ended: bool = False
 
 
 class ReaderReport(Record, frozen=True):
-    """The reader's proof of progress, once a second: how long the current call into the device has taken."""
+    """The reader's heartbeat, once a second: ``busy`` is how long the current call into the device has taken."""
 
     busy: float
     frames: Count

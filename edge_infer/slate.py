@@ -1,4 +1,7 @@
-"""A few bytes in memory that the supervisor holds: what a publisher notes there outlives it and wears no card."""
+"""A crash-safe note in memory that the supervisor holds.
+
+A publisher writes to it. It outlives that process without wearing out an SD card.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from typing import Final
 from edge_infer import memfd
 
 HALF: Final = 32 << 20
-"""Bytes of each half; what is not written takes no memory."""
+"""Bytes of each half; unwritten parts take no memory."""
 LAST: Final = 1 << 48
-"""The highest generation; a note a millisecond gets there in nine thousand years."""
+"""The highest generation; one note a millisecond reaches it after nine thousand years."""
 _HEAD: Final = struct.Struct("<QII")  # generation, length, checksum
 
 
 def new_slate() -> int:
-    """The file, which exists in memory only; whoever starts publishers owns it and hands it on."""
+    """Return a memory file; the process that starts publishers owns it and passes it on."""
     file = memfd.create("edge-infer-slate", os.MFD_ALLOW_SEALING)
     os.ftruncate(file, 2 * HALF)
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
@@ -26,9 +29,9 @@ def new_slate() -> int:
 
 
 class Slate:
-    """One value, replaced as a whole: the halves are written by turns, so a kill in the middle leaves the one before.
+    """One value, replaced atomically: writes alternate between two halves, so a kill in the middle keeps the old value.
 
-    Used by one process at a time, which owns ``fd`` from now on.
+    One process at a time uses it; it takes over ``fd``.
     """
 
     def __init__(self, fd: int) -> None:
@@ -42,14 +45,14 @@ class Slate:
         self.close()
 
     def read(self) -> bytes | None:
-        """What the process before this one noted last; None when there was none."""
+        """Return the value that the previous process wrote last; None when there is none."""
         return self._found if self._generation else None
 
     def write(self, data: bytes) -> None:
-        """Notes it; more than `HALF` bytes with their head are a fault of the caller."""
+        """Write the value; raises ValueError for more than `HALF` bytes including the header."""
         if _HEAD.size + len(data) > HALF:
             raise ValueError(f"{len(data)} bytes do not fit")
-        if self._generation >= LAST:  # somebody else has written that: what lies there must not win over what comes
+        if self._generation >= LAST:  # corrupt: it must not win over new notes
             for at in (0, HALF):
                 os.pwrite(self._fd, bytes(_HEAD.size), at)
             self._generation = 0
@@ -59,7 +62,7 @@ class Slate:
         self._generation = generation
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close the file; may be called twice."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

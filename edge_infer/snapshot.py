@@ -1,7 +1,7 @@
-"""The process that handles a picture for `edge_infer.grab`: it opens the source, or decodes what the daemon has given.
+"""The process that handles a picture for `edge_infer.grab`: it opens the source, or decodes the daemon's picture.
 
-``python -m edge_infer.snapshot CONFIG SOURCE SUFFIX [--grid] [--given]``. It becomes another user where root started
-it, and locks itself as a reader. It prints one line of JSON, a `Taken`, and the bytes of the picture.
+``python -m edge_infer.snapshot CONFIG SOURCE SUFFIX [--grid] [--given]``. If root starts it, it switches to another
+user. It sandboxes itself as a reader. It prints one line of JSON, a `Taken`, and the bytes of the picture.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ LINES: Final = 10
 
 
 class Taken(Record, frozen=True):
-    """``error`` is why there is no picture, ``code`` the exit code that goes with it."""
+    """Outcome: ``error`` is why there is no picture, ``code`` the exit code that goes with it."""
 
     error: Annotated[str, at_most(1 << 16)] = ""
     code: int = 0
 
 
 def main() -> int:
-    """The process."""
+    """Run the process and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m edge_infer.snapshot")
     parser.add_argument("config", type=Path)
     parser.add_argument("source")
@@ -107,7 +107,7 @@ def _opened(config: Path, source: str, owners: Collection[int]) -> Pixels:
 
 
 def _plan_of(config: Path, source: str) -> tuple[SourcePlan, tuple[Polygon, ...]]:
-    """The plan of a source, and what nobody is shown of it."""
+    """Return the plan of a source and its masks; raises `ConfigError`."""
     compiled = compile_in_child(config)
     if compiled.plan is None:
         raise ConfigError("\n".join(map(str, compiled.problems)))
@@ -125,7 +125,7 @@ def _plan_of(config: Path, source: str) -> tuple[SourcePlan, tuple[Polygon, ...]
 
 
 def draw_grid(pixels: Pixels) -> None:
-    """Draws lines at every tenth of width and height, with the fractions as masks and zones spell them."""
+    """Draw lines at every tenth of width and height, with the fractions as masks and zones use them."""
     import cv2
 
     height, width = pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""Whether the clock of the board is right, as far as anybody on it can say."""
+"""Detect whether the clock of the board is synchronized."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Final
 
 MADE: Final = 1764000000.0
-"""Seconds since the epoch at a moment in November 2025: no clock that is right shows less."""
+"""A moment in November 2025, in seconds since the epoch; a correct clock shows no less."""
 _TIME_ERROR: Final = 5
-"""What adjtimex(2) returns while the clock is not synchronised."""
+"""Return value of adjtimex(2) while the clock is not synchronized."""
 _TIMESYNCD: Final = "run/systemd/timesync/synchronized"
-"""A file that systemd-timesyncd makes when it has set the clock for the first time since the kernel started."""
+"""File that systemd-timesyncd creates when it first sets the clock after the kernel started."""
 
 
 def synchronised(root: Path = Path("/")) -> bool | None:
-    """Whether a time service has set the clock; None when nobody says.
+    """Return whether a time service has set the clock; None if that is unknown.
 
-    The kernel is not asked in a unit with ``ProtectClock=``, which forbids the question with the change.
+    ``ProtectClock=`` in a unit makes it unknown: it forbids adjtimex(2), which both reads and sets the clock.
     """
     if (root / _TIMESYNCD).exists():
         return True

@@ -1,7 +1,7 @@
-"""Open sets: a table ``name -> "module:Class"``, and the entry points that let others add to it.
+"""Plug-ins: a table ``name -> "module:Class"``, and the entry points with which other packages extend it.
 
-Names become targets where a configuration is read; the rooms get targets and import them on use. So the engine needs
-no ``importlib.metadata``, which would load ``socket``.
+The process that reads a configuration resolves names to targets. The other processes get targets and import them on
+use. So the engine does not need ``importlib.metadata``, which would load ``socket``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from edge_infer.errors import ConfigError
 
 
 def names(table: Mapping[str, str], group: str) -> tuple[str, ...]:
-    """All names of an open set, built in and added by other packages under the entry point ``group``."""
+    """Return all names of a table, built in and added by other packages under the entry point ``group``."""
     return tuple(dict.fromkeys([*table, *_plugins(group)]))
 
 
 def target(table: Mapping[str, str], group: str, name: str) -> str:
-    """The ``module:Class`` of a name; raises `ConfigError` for one that nobody registered. Built-in names win."""
+    """Return the ``module:Class`` of a name; raises `ConfigError` for an unknown one. Built-in names win."""
     found = table.get(name) or _plugins(group).get(name)
     if found is None:
         raise ConfigError(f"unknown name {name!r}; known: {', '.join(sorted(names(table, group)))}")
@@ -27,7 +27,7 @@ def target(table: Mapping[str, str], group: str, name: str) -> str:
 
 
 def load(target: str) -> Any:  # the caller knows the protocol of its table
-    """The class behind ``module:Class``; raises `ConfigError` when it cannot be imported."""
+    """Return the class behind ``module:Class``; raises `ConfigError` when it cannot be imported."""
     module, _, attribute = target.partition(":")
     try:
         return getattr(import_module(module), attribute)

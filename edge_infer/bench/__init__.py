@@ -1,1 +1,1 @@
-"""How fast a model is here by itself, and how fast the pipeline makes of frames what a subscriber gets."""
+"""Benchmark of a model by itself, and of the whole pipeline from a frame to the result for a subscriber."""

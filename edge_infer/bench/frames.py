@@ -1,4 +1,4 @@
-"""Frames in memory, made once, of the kind that a model takes: pictures, stretches of a signal, lines of text."""
+"""Frames in memory of the kind that a model takes: pictures, stretches of a signal, lines of text."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from edge_infer.readers.sources import Picture, make_source, source_target
 
 MEMORY: Final = "memory"
 MANY: Final = 8
-"""Different frames, so that no cache knows them and no two in a row are equal."""
+"""Number of different frames, so that no cache holds them and no two in a row are equal."""
 WORDS: Final = "the quick brown fox jumps over the lazy dog and was never heard of again"
 
 
 def make_frames(model: LoadedModel, size: tuple[int, int]) -> list[Captured]:
-    """Pictures of width and height ``size``; of a signal stretches that each make one window more."""
+    """Return pictures of width and height ``size``, lines of text, or signal stretches of one more window each."""
     random = np.random.default_rng(0)
     if model.taken.takes == "image":
         width, height = size
@@ -39,18 +39,18 @@ def make_frames(model: LoadedModel, size: tuple[int, int]) -> list[Captured]:
 
 
 def memory_plan(gives: Gives) -> SourcePlan:
-    """The source of `Memory`."""
+    """Return the plan of the `Memory` source."""
     return SourcePlan(MEMORY, MEMORY, "", live=False, network=False, options={}, gives=gives, noisy=False)
 
 
 def clip_plan(clip: Path) -> SourcePlan:
-    """A video file, over and over, of which nothing is dropped."""
+    """Return the plan of a source that plays a video file in a loop and drops no frame."""
     options: dict[str, JsonValue] = {"file": str(clip.absolute()), "loop": True, "realtime": False}
     return SourcePlan("clip", "video", source_target("video"), live=False, network=False, options=options)
 
 
 def first_frames(clip: Path) -> list[Captured]:
-    """Some frames of a clip; raises `SourceError` when it cannot be read."""
+    """Return some frames of a clip; raises `SourceError` if it cannot be read."""
     frames: list[Captured] = []
     with make_source(clip_plan(clip)) as source:
         while len(frames) < MANY and isinstance(picture := source.read(), Picture):
@@ -59,21 +59,21 @@ def first_frames(clip: Path) -> list[Captured]:
 
 
 class Memory:
-    """A capture that offers these frames again and again, as fast as they are taken."""
+    """A capture that offers the same frames repeatedly, as fast as the consumer takes them."""
 
     def __init__(self, frames: list[Captured]) -> None:
         self._frames = frames
 
     def interrupt(self) -> None:
-        """It never waits for long."""
+        """Do nothing, because this capture never blocks for long."""
 
     def run(self, feed: Feed) -> None:
-        """Until the feed is closed."""
+        """Offer frames until the feed is closed."""
         for _ in self.turns(feed):
             pass
 
     def turns(self, feed: Feed) -> Iterator[bool]:
-        """One frame a turn."""
+        """Offer one frame per iteration."""
         feed.lossless = True
         for number in count(1):
             if feed.stopping:
@@ -84,7 +84,7 @@ class Memory:
 
 
 def _now(frame: Captured, number: int) -> Captured:
-    """The same as if it were captured now, made as sources make it."""
+    """Return a copy of the frame with the current time, made as sources make it."""
     wall, monotonic = time.time(), time.monotonic()
     if isinstance(frame, Frame):
         return Frame(frame.pixels, frame.color, wall, monotonic, number)
@@ -94,7 +94,7 @@ def _now(frame: Captured, number: int) -> Captured:
 
 
 def _picture(random: np.random.Generator, width: int, height: int) -> Pixels:
-    """Slow changes of colour, and a little noise on them, as a camera has it."""
+    """Return a picture with slow changes of colour and a little noise, as from a camera."""
     coarse = random.integers(0, 256, (9, 16, 3)).astype(np.float32)
     rows, columns = np.linspace(0, 8, height), np.linspace(0, 15, width)
     smooth = coarse[rows.astype(int)][:, columns.astype(int)]
@@ -103,7 +103,7 @@ def _picture(random: np.random.Generator, width: int, height: int) -> Pixels:
 
 
 def _stretch(random: np.random.Generator, model: LoadedModel, example: Samples) -> Samples:
-    """Noise for as long as from one window to the next, at the model's own rate."""
+    """Return noise that lasts from one window to the next, at the model's own rate."""
     rate = getattr(model.taken, "rate", None) or 1.0
     rows = max(1, round(float(getattr(model.preprocess, "stride", 1.0 / rate)) * rate))
     sound = getattr(model.taken, "features", "raw") in MIXED

@@ -1,4 +1,4 @@
-"""Rounds of both by turns, so that whatever else the machine does meets both, and what they come to."""
+"""Interleaved rounds of bare loop and pipeline, so that other load affects both, and the summary of the results."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from edge_infer.engine.interpreter import backend_name
 
 ROUNDS: Final = 5
 NOISY: Final = 0.1
-"""Spread of the bare loop (quartiles over the median) from which on a machine is too noisy to tell."""
+"""Spread of the bare loop (quartile distance over median) above which a machine is too noisy for a result."""
 OTHER_THREADS: Final = (1, 2, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Quartiles of what the rounds gave."""
+    """Quartiles of the results of all rounds."""
 
     low: float
     median: float
@@ -34,23 +34,23 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of two and more."""
+        """Return the quartiles of two or more values."""
         low, middle, high = quantiles(values, n=4, method="inclusive")
         return cls(low, middle, high)
 
     @property
     def share(self) -> float:
-        """How far the quartiles lie apart, in medians."""
+        """Return the distance of the quartiles as a fraction of the median."""
         return (self.high - self.low) / self.median if self.median else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one pipeline came to. Rates are frames a second, times seconds; ``ratio`` is that of each round.
+    """Results for one pipeline. Rates are frames a second, times are seconds; ``ratio`` is calculated in each round.
 
-    ``delegated`` is the share of the operators that the delegate of the pipeline runs, None without one, and
-    ``delegate_failure`` why it runs none;
-    ``not_delegated`` are those that neither it nor the runtime's own fast path runs.
+    ``delegated`` is the fraction of operators that the pipeline's delegate runs, None without a delegate.
+    ``delegate_failure`` is the reason why it runs none. ``not_delegated`` are the operators that neither the delegate
+    nor the runtime's own fast path runs.
     """
 
     name: str
@@ -77,12 +77,12 @@ class Measured:
 
     @property
     def noisy(self) -> bool:
-        """Whether the rounds differ too much to tell."""
+        """Return whether the rounds differ too much for a conclusion."""
         return max(self.bare.share, self.ratio.share) > NOISY
 
 
 Told = Callable[[str, float], None]
-"""Says what is being done, and which share of all is done."""
+"""Callback with the current step and the completed fraction of the whole measurement."""
 
 
 def measure(
@@ -95,9 +95,9 @@ def measure(
     channel: Channel,
     clip: Path | None = None,
 ) -> Measured:
-    """Measures for about ``seconds`` altogether; pictures are of width and height ``size``, or those of a ``clip``.
+    """Measure for about ``seconds`` in total; pictures have width and height ``size``, or come from a ``clip``.
 
-    ``channel`` leads to the process that takes the results, see `taker`.
+    ``channel`` leads to the process that receives the results, see `taker`.
     """
     told("making frames", 0.0)
     frames = frames_for(plan, size, clip)
@@ -148,7 +148,7 @@ def measure(
 
 
 def _other_threads(plan: PipelinePlan, frame: object, seconds: float) -> dict[int, float]:
-    """Bare rates with other numbers of threads, up to the cores."""
+    """Return the rates of the bare loop with other numbers of threads, up to the number of cores."""
     found = {}
     cores = len(os.sched_getaffinity(0))
     others = [count for count in OTHER_THREADS if count <= cores and count != plan.threads]
@@ -162,7 +162,7 @@ def _other_threads(plan: PipelinePlan, frame: object, seconds: float) -> dict[in
 
 
 def machine() -> str:
-    """What the processor calls itself, else its kind."""
+    """Return the processor's model name, else the machine type."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -172,7 +172,7 @@ def machine() -> str:
 
 
 def pss() -> int:
-    """Bytes of memory that this process has for itself, and its part of what it shares."""
+    """Return the process's memory in bytes: private pages plus its share of shared pages (PSS)."""
     try:
         for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
             if line.startswith("Pss:"):

@@ -1,4 +1,4 @@
-"""The two things that are compared: the bare loop of `invoke`, and the pipeline from a frame to the publisher."""
+"""The two benchmarks to compare: the bare loop of `invoke`, and the pipeline from a frame to the publisher."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from edge_infer.errors import StartError
 from edge_infer.rooms import Acked
 
 START: Final = 30.0
-"""Seconds within which the first result has to come."""
+"""Seconds until the first result must come."""
 BATCH: Final = 0.005
-"""Seconds of invokes between two looks at the clock."""
+"""Seconds of invokes between two reads of the clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Frames a second, and seconds for each: of the processor in this process, and of waiting for the frame."""
+    """Frames a second; for each frame, seconds of processor time of this process, and of waiting for the frame."""
 
     rate: float
     cpu: float
@@ -38,7 +38,7 @@ class Run:
 
 
 class Bare:
-    """A filled input, and nothing but `invoke`."""
+    """The bare loop: a filled input, and only `invoke`."""
 
     def __init__(self, plan: PipelinePlan, frame: Captured, threads: int | None = None) -> None:
         with LoadedModel(plan) as model:
@@ -53,7 +53,7 @@ class Bare:
         self.interpreter.invoke()
 
     def run(self, seconds: float) -> Run:
-        """For so many seconds; several at a time, so that the clock costs nothing."""
+        """Run for ``seconds``, in batches, so that reading the clock costs nothing."""
         invoke = self.interpreter.invoke
         begun = time.perf_counter()
         invoke()
@@ -66,29 +66,29 @@ class Bare:
         return Run(done / spent, (time.process_time() - cpu) / done)
 
     def close(self) -> None:
-        """Lets go of the model."""
+        """Close the model."""
         self.interpreter.close()
 
 
 class Whole:
-    """The pipeline as the engine runs it, what it has to say handed over to another process."""
+    """The pipeline as the engine runs it, with the results sent to another process."""
 
     def __init__(self, plan: PipelinePlan, frames: list[Captured], clip: Path | None = None) -> None:
-        """On ``frames`` in memory, or on the ``clip``, over and over, as fast as it goes."""
-        leave_to_models()  # as the engine does
-        # What a look costs, whether something moves or not, and whether another pipeline finds something or not.
+        """Prepare a run on ``frames`` in memory, or on the ``clip`` in a loop, as fast as possible."""
+        leave_to_models()  # the engine does the same
+        # Every frame is processed, regardless of motion and of the findings of another pipeline.
         self._plan = replace(plan, fps=None, motion=None, crops=None)
         self._frames = frames
         self._runs = 0
         self._source = clip_plan(clip) if clip else memory_plan(plan.model.input.takes)
 
     def run(self, seconds: float, channel: Channel) -> Run:
-        """For so many seconds, from the first outcome on; raises `StartError` when there is none.
+        """Run for ``seconds`` after the first result; raises `StartError` if there is none.
 
-        ``channel`` is one of `taker`; it serves one run after the other.
+        ``channel`` comes from `taker`; it serves one run after another.
         """
         self._runs += 1
-        outlet = Outlet(channel, f"{self._runs:06x}")  # what is acknowledged late, of the run before, is of another one
+        outlet = Outlet(channel, f"{self._runs:06x}")  # a late ack of the previous run has another id
         feed = make_feed(self._source)
         pipeline = Worker(self._plan, feed, outlet)
         pipeline.start()
@@ -116,7 +116,7 @@ class Whole:
 
 
 def listen(outlet: Outlet, channel: Channel, seconds: float) -> None:
-    """What the engine's main thread does for an outlet, for up to so many seconds."""
+    """Serve an outlet for up to ``seconds``, as the engine's main thread does."""
     record = channel.wait(seconds)
     if isinstance(record, Acked):
         outlet.acked(record)
@@ -124,7 +124,7 @@ def listen(outlet: Outlet, channel: Channel, seconds: float) -> None:
 
 
 def frames_for(plan: PipelinePlan, size: tuple[int, int], clip: Path | None = None) -> list[Captured]:
-    """Frames in memory for a plan; raises `SourceError` for a clip that cannot be read."""
+    """Return frames in memory for a plan; raises `SourceError` for a clip that cannot be read."""
     if clip is not None:
         return first_frames(clip)
     with LoadedModel(plan) as model:

@@ -1,4 +1,4 @@
-"""Where the time of a frame goes: every step of the pipeline by itself, one frame after the other in one thread."""
+"""Time of each pipeline step for a frame, measured one frame after another in one thread."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 STAGES: Final = ("capture", "preprocess", "wait", "invoke", "decode", "after", "hand-over")
-"""All but ``wait``, which only a running pipeline has, are timed here."""
+"""Stages of a frame. All except ``wait``, which only a running pipeline has, are timed here."""
 MOST: Final = 2000
-"""Frames that are timed."""
+"""Maximum number of timed frames."""
 T = TypeVar("T")
 
 
 class Clocks:
-    """Seconds of each stage, frame after frame."""
+    """Seconds of each stage, for each frame."""
 
     def __init__(self) -> None:
         self.times: dict[str, list[float]] = defaultdict(list)
         self._spent: dict[str, float] = defaultdict(float)
 
     def time(self, stage: str, run: Callable[[], T]) -> T:
-        """Adds what ``run`` takes to the stage of this frame."""
+        """Call ``run`` and add its time to a stage of the current frame."""
         begun = time.perf_counter()
         found = run()
         self._spent[stage] += time.perf_counter() - begun
         return found
 
     def frame(self) -> None:
-        """A frame is done."""
+        """Finish the current frame."""
         for stage in STAGES:
             self.times[stage].append(self._spent[stage])
         self._spent.clear()
@@ -56,7 +56,7 @@ class Clocks:
 def time_stages(
     plan: PipelinePlan, frames: list[Captured], seconds: float, clip: Path | None = None
 ) -> dict[str, float]:
-    """The median seconds of each of `STAGES`."""
+    """Return the median seconds of each of `STAGES`."""
     end, number = time.perf_counter() + seconds, 0
     with LoadedModel(plan) as model, _Steps(plan, model) as steps:
         captured = _captured(frames, clip)
@@ -68,7 +68,7 @@ def time_stages(
 
 
 def _captured(frames: list[Captured], clip: Path | None) -> Iterator[Captured]:
-    """Those in memory again and again, or those of the clip."""
+    """Yield the frames in memory repeatedly, or those of the clip."""
     if clip is None:
         yield from cycle(frames)
     with make_source(clip_plan(clip or Path())) as source:
@@ -77,7 +77,7 @@ def _captured(frames: list[Captured], clip: Path | None) -> Iterator[Captured]:
 
 
 class _Steps:
-    """The steps of `Pipeline`, each under a clock; what it would send goes nowhere."""
+    """The steps of `Pipeline`, each timed; results go to the null device."""
 
     def __init__(self, plan: PipelinePlan, model: LoadedModel) -> None:
         self.clocks = Clocks()
@@ -97,7 +97,7 @@ class _Steps:
         os.close(self._away)
 
     def __call__(self, window: Captured) -> None:
-        """One frame."""
+        """Run all steps for one frame."""
         model, clock = self._model, self.clocks.time
         visible = clock("preprocess", lambda: self._mask(window))
         looks = [self._look(part) for part in model.parts(visible)]
@@ -109,5 +109,5 @@ class _Steps:
     def _look(self, part: Captured) -> Look:
         model, clock = self._model, self.clocks.time
         transform = clock("preprocess", lambda: model.feed(part))
-        tensors = clock("invoke", model.interpreter.invoke)  # they are gone on return, before the next run
+        tensors = clock("invoke", model.interpreter.invoke)  # released on return, before the next run
         return clock("decode", lambda: model.decode(tensors)), transform

@@ -1,4 +1,4 @@
-"""The process that takes the results of a bench, as the publisher takes those of the engine."""
+"""The process that receives the results of a benchmark, as the publisher receives those of the engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_infer.rooms import Acked
 
 @contextmanager
 def taker() -> Iterator[Channel]:
-    """The engine's end of a channel whose other end is a process that takes everything."""
+    """Yield the engine's end of a channel; the process at the other end receives everything."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     number = theirs.fileno()
     process = subprocess.Popen(own_module("edge_infer.bench.takes", str(number)), pass_fds=(number,))

@@ -1,6 +1,6 @@
-"""A process that takes results from the pipeline as the publisher does: ``python -m edge_infer.bench.takes FD``.
+"""Process that receives pipeline results as the publisher does: ``python -m edge_infer.bench.takes FD``.
 
-It says every twentieth of a second up to which number it has them, and ends with the channel.
+Every 0.05 s it acknowledges the highest received number. It ends with the channel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EVERY: Final = 0.05
 
 
 def main() -> int:
-    """0 at the end of the channel."""
+    """Receive until the channel ends, then return 0."""
     lock("probe")
     channel = Channel(int(sys.argv[1]), (Handover, StateUpdate), MAX_RESULT_BYTES)
     last: Handover | None = None

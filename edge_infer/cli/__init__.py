@@ -1,7 +1,7 @@
-"""The command line: one command, one file; it parses, calls and prints.
+"""The command line: each command is one module that parses its arguments, calls the package and prints.
 
-A command is a module in `COMMANDS` with ``add(parser)``, which declares its arguments, and ``run(args) -> int``.
-Only the module of the command that was given is imported.
+A command is a module named in `COMMANDS` with ``add(parser)``, which declares its arguments, and ``run(args) -> int``.
+Only the module of the requested command is imported.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ COMMANDS: Final[Mapping[str, str]] = {
     "cameras": "capture devices, and one picture of a configured source",
     "schema": "JSON Schema of the configuration and of every payload, and an AsyncAPI document",
 }
-"""Name and purpose; the module is ``edge_infer.cli.<name>``."""
+"""Name and purpose of each command; its module is ``edge_infer.cli.<name>``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; exits with 0 done, 1 ran and failed, 2 wrong usage or configuration, 3 start-up failed.
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage or configuration, 3 start failed.
 
-    Without ``arguments`` the process is the command's own: one that root started becomes another user. A program that
-    gives some decides about its process itself.
+    Without ``arguments`` the process belongs to the command, and one that root started becomes another user. A program
+    that passes ``arguments`` keeps control of its own process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = next((word for word in words if not word.startswith("-")), None)
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader of a pipe has gone; say nothing more
+        )  # the reader of the pipe has gone; print nothing more
         return 0
     except KeyboardInterrupt:
         return 130

@@ -1,4 +1,4 @@
-"""One action of ``edge-infer models``: each is declared where it is done."""
+"""Helpers that declare an action of ``edge-infer models``; each action is declared where it is implemented."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Run: TypeAlias = Callable[[argparse.Namespace], int]
 
 
 def add_action(actions: Actions, name: str, purpose: str, example: str, run: Run) -> argparse.ArgumentParser:
-    """Its parser, to which it may add; ``example``: the words after its name, ``run`` does it."""
+    """Return the action's parser, for more arguments; ``example`` follows its name, ``run`` implements it."""
     child = actions.add_parser(
         name, help=purpose, description=purpose, epilog=f"example: edge-infer models {name} {example}".rstrip()
     )
@@ -23,7 +23,7 @@ def add_action(actions: Actions, name: str, purpose: str, example: str, run: Run
 
 
 def add_config(child: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """For an action that works on a store or a daemon."""
+    """Add ``--config`` to an action that works on a model store or a daemon."""
     told = f"names the store and the daemon; {DEFAULT_CONFIG}"
     child.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=told)
     return child

@@ -1,4 +1,4 @@
-"""What an argument of a command becomes, for ``type=``."""
+"""Converters of command-line arguments, for ``type=`` in argparse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """A function that raises ValueError with a sentence, as argparse wants its problems told."""
+    """Wrap a function that raises ValueError with a sentence so that argparse shows this sentence."""
 
     def parsed(text: str) -> T:
         try:

@@ -1,4 +1,4 @@
-"""``edge-infer bench``: the bare interpreter and the whole pipeline, in one run and by turns."""
+"""``edge-infer bench``: measure the bare interpreter and the whole pipeline in one run, in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECONDS: Final = 12.0
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.epilog = "example: edge-infer bench models/face-detect/1.0.0 --seconds 20"
     parser.add_argument("model", metavar="MODEL", nargs="?", help="a .tflite file or the folder of a model package")
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="every pipeline of a configuration")
@@ -44,12 +44,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a table, or one JSON object, for each pipeline; 0 also where the machine is too noisy, which is said."""
+    """Print a table, or one JSON object, for each pipeline; return 0 even if the machine is too noisy (reported)."""
     size = _checked(args)
     user = act_as_owner_of(args, hinted(args.config.absolute()) if args.config is not None else None)
     plans, clip = _plans(args), () if args.clip is None else (str(args.clip.absolute()),)
     fence = pipelines_fence(plans)
-    with taker() as channel:  # a process of its own, which this one can start no more once it is locked
+    with taker() as channel:  # a separate process; this one cannot start any once it is locked
         shut_in(args, user, replace(fence, files=(*fence.files, *clip)))
         return _measure_all(args, plans, size, channel)
 
@@ -100,12 +100,12 @@ def _plans(args: argparse.Namespace) -> tuple[PipelinePlan, ...]:
 
     model = probe(ModelRequest(Path(args.model).stem or "model", str(Path(args.model).absolute())))
     if isinstance(model.input, InputPlan):
-        model = replace(model, input=replace(model.input, scaling="fast"))  # as those of a camera are
+        model = replace(model, input=replace(model.input, scaling="fast"))  # as for pictures of a camera
     return (PipelinePlan("bench", "memory", model, model.threshold, threads=args.threads),)
 
 
 class _Bar:
-    """How far it is, on standard error, where somebody looks."""
+    """Progress bar on standard error, shown only on a terminal."""
 
     def __init__(self, shown: bool) -> None:
         self._shown = shown

@@ -1,4 +1,4 @@
-"""``edge-infer cameras``: capture devices and their modes, and one picture of a configured source."""
+"""``edge-infer cameras``: list capture devices and their modes, or save one picture of a configured source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_infer.errors import ConfigError, EdgeInferError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument("--grab", metavar="SOURCE", help="save one picture of this configured source")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to save it: a .png or .jpg file")
     parser.add_argument("--grid", action="store_true", help="draw a grid of fractions to read masks and zones off")
@@ -22,7 +22,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 done, 1 without a camera, 2 for wrong arguments."""
+    """Return 0 when done; exit code 1 without a camera, 2 for wrong arguments."""
     if args.grab is None:
         if args.output or args.grid:
             raise ConfigError("-o and --grid go with --grab SOURCE")

@@ -1,4 +1,4 @@
-"""The catalogue that ``edge-infer models`` works with, and ``models catalogue``, which makes one of packages."""
+"""The catalogue that ``edge-infer models`` reads, and ``models catalogue``, which writes one for packages."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CATALOGUE: Final = "EDGE_INFER_CATALOGUE"
 
 
 def add(actions: Actions) -> None:
-    """Declares the action."""
+    """Declare the action."""
     purpose = "writes catalogue.yaml into a folder of packages, for --catalogue"
     make = add_action(actions, "catalogue", purpose, "packages/", _write)
     make.add_argument("folder", metavar="FOLDER", type=Path, help="packages lie in NAME/VERSION/ below it")
 
 
 def add_choice(child: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """For an action that looks into a catalogue."""
+    """Add the options of an action that reads a catalogue."""
     child.add_argument(
         "--catalogue",
         metavar="PLACE",
@@ -44,7 +44,7 @@ def add_choice(child: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def offers(args: argparse.Namespace) -> Mapping[str, Offer]:
-    """The models of the catalogue that was chosen; raises `ConfigError`, `DownloadError`."""
+    """Return the models of the chosen catalogue; raises `ConfigError`, `DownloadError`."""
     from edge_infer.models.catalogue import fetch_catalogue, is_address, read_catalogue
 
     named: str | None = args.catalogue

@@ -1,4 +1,4 @@
-"""``edge-infer check``: validates a configuration, every model and every file it names, and touches nothing."""
+"""``edge-infer check``: validate a configuration, every model and every file it names, without changing anything."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edge_infer.supervisor.peer import RefusedError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument(
         "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default {DEFAULT_CONFIG}"
     )
@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints every problem, one a line; 0 without any, else 2."""
+    """Print every problem, one a line; return 0 without problems, else 2."""
     silent = ""
     try:
         found = _ask_the_daemon(args.config)
@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ask_the_daemon(config: Path) -> Any:
-    """What the daemon that runs this configuration finds; None where it runs another one, or is another program.
+    """Return the findings of the daemon of this configuration; None if it runs another file or is another program.
 
-    Raises what `ask` raises, and `EdgeInferError` while it checks for somebody else.
+    Raises what `ask` raises, and `EdgeInferError` while the daemon runs a check for another client.
     """
     answer = ask(find_socket(config), {"do": "check", "config": str(config.absolute()), "program": sys.prefix})
     if "busy" in answer:

@@ -1,4 +1,4 @@
-"""An edit of the configuration file by a command: saved whole, applied, and taken back where it is rejected."""
+"""Edits of the configuration file by a command: saved atomically, applied, and undone if the daemon rejects them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge_infer.supervisor.control import ask
 
 
 def read(config: Path) -> bytes:
-    """The file as it is; raises `ConfigError`."""
+    """Return the bytes of the file; raises `ConfigError`."""
     try:
         return config.read_bytes()
     except OSError as error:
@@ -23,9 +23,10 @@ def read(config: Path) -> bytes:
 
 
 def apply_edit(config: Path, socket: Path, data: bytes, edited: bytes, news: Sequence[str]) -> str | None:
-    """Saves other bytes, tells the news, and has the daemon apply them: the beginning of the digest that holds now.
+    """Save ``edited``, print ``news`` and let the daemon apply the file; return the beginning of the active digest.
 
-    None where they are rejected; that is told, and the file is as it was. Raises `ConfigError`, `EdgeInferError`.
+    Return None if the daemon rejects the file; then the reasons are printed and the file is restored. Raises
+    `ConfigError`, `EdgeInferError`.
     """
     file = config.resolve()
     try:
@@ -53,13 +54,13 @@ def apply_edit(config: Path, socket: Path, data: bytes, edited: bytes, news: Seq
 
 
 def tell(answer: Mapping[str, Any]) -> None:
-    """Why the daemon did not apply a configuration."""
+    """Print why the daemon did not apply a configuration."""
     for problem in answer.get("errors", [answer.get("error", "")]):
         print(problem, file=sys.stderr)
 
 
 def _put(file: Path, data: bytes, before: bytes) -> None:
-    """Puts other bytes in the file's place, with its owner, mode and attributes; raises `OSError`, `EdgeInferError`."""
+    """Replace the file's bytes and keep its owner, mode and attributes; raises `OSError`, `EdgeInferError`."""
     found = file.stat()
     with replacing(file, found.st_mode & 0o7777) as fresh:
         fresh.write(data)

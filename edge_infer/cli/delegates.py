@@ -1,4 +1,4 @@
-"""What runs a model in the place of the processor, in words."""
+"""Status text about delegates, the libraries that run a model instead of the processor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge_infer.messages import ModelStatus
 
 
 def delegate_lines(status: ModelStatus) -> Iterator[str]:
-    """A sentence for each pipeline of a model that has a delegate."""
+    """Yield a sentence for each pipeline of a model that has a delegate."""
     for pipeline, each in status.delegate.items() if isinstance(status.delegate, Mapping) else ():
         if each.reason is not ABSENT:
             yield f"delegate in {pipeline}: {each.library} does not run it, the processor does: {each.reason}"

@@ -1,4 +1,4 @@
-"""``edge-infer doctor``: what this board offers and lacks."""
+"""``edge-infer doctor``: report the features that this board offers and lacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_infer.errors import ConfigError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default {DEFAULT_CONFIG}, if it is there")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--sandbox", action="store_true", help="every wall of every room, as the kernel holds it here")
@@ -24,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a line a finding; 1 when one of them keeps the daemon from working, else 0."""
+    """Print one line a finding; return 1 if a finding keeps the daemon from working, else 0."""
     config = (args.config or DEFAULT_CONFIG).absolute()
     running = [] if args.sandbox else [daemon(config)]
     identity = act_as_owner_of(args, hinted(config))

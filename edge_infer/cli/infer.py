@@ -1,4 +1,4 @@
-"""``edge-infer infer``: one model on pictures, recordings or text, one JSON object an input."""
+"""``edge-infer infer``: run one model on pictures, recordings or text, and print one JSON object an input."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edge_infer.engine.tasks import Findings
 
 MOST_PIXELS: Final = 1 << 26
-"""A picture of more is refused before it is unpacked: it would not fit into a small board's memory."""
+"""Larger pictures are rejected before they are decoded; they would not fit into a small board's memory."""
 QUALITY: Final = 92
 INPUTS: Final = (
     "pictures; for models of sound and samples .wav, .csv or .npy files; for text files with one input a line"
@@ -37,7 +37,7 @@ INPUTS: Final = (
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.epilog = "example: edge-infer infer models/face-detect/1.0.0 models/face-detect/1.0.0/golden/astronaut.png"
     parser.add_argument("model", metavar="MODEL", help="a .tflite file or the folder of a model package")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help=INPUTS)
@@ -49,7 +49,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints one line of JSON an input; 1 if a file could not be read, the others are done all the same."""
+    """Print one line of JSON an input; return 1 if a file could not be read, after all other inputs."""
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
     user = act_as_owner_of(args, None, make_output(args.annotate, folder=True))
     if args.annotate:
@@ -102,7 +102,7 @@ def _run_all(plan: PipelinePlan, model: LoadedModel, inputs: Iterable[str], fold
                 done += 1
                 result = encode(compose(found.findings, found.frame, time.monotonic()).result(done))
                 assert isinstance(result, dict)
-                name = found.name.encode(errors="backslashreplace").decode()  # a name on disk may be any bytes
+                name = found.name.encode(errors="backslashreplace").decode()  # a file name may contain any bytes
                 print(dumps({"input": name, **result}).decode(), flush=True)
                 if folder and isinstance(found.frame, Frame):
                     _draw(found.frame, found.findings, _free_name(folder, Path(path).stem, drawn))
@@ -113,7 +113,7 @@ def _run_all(plan: PipelinePlan, model: LoadedModel, inputs: Iterable[str], fold
 
 
 def _check_file(path: str) -> None:
-    """A folder is closed to this process, but not for lack of permissions."""
+    """Raise `InputError` for a folder: opening it would fail with a permission error of the sandbox."""
     if Path(path).is_dir():
         raise InputError(f"{path}: {os.strerror(errno.EISDIR)}")
 
@@ -136,7 +136,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _free_name(folder: Path, stem: str, used: set[Path]) -> Path:
-    """``STEM.jpg``, or ``STEM-2.jpg`` where another input of this run has that name."""
+    """Return ``STEM.jpg``, or ``STEM-2.jpg`` and so on if another input of this run uses that name."""
     path, number = folder / f"{stem}.jpg", 1
     while path in used:
         number += 1

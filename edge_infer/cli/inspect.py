@@ -1,4 +1,4 @@
-"""``edge-infer inspect``: explains a model file and what would be done with it."""
+"""``edge-infer inspect``: explain a model file and how it would run."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from edge_infer.models.resolve import open_model
 WIDTH: Final = 100
 GAP: Final = "  "
 GLUE: Final = "\u00a0"
-"""A space that no line is broken at."""
+"""A space at which no line is broken."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="a .tflite file, or the folder of a model package")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object")
@@ -38,7 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 for a model that can be used, 1 for one that cannot; what can be said about it is printed all the same."""
+    """Print the facts about a model; return 0 if it can be used, else 1 (known facts are printed in both cases)."""
     path = args.model.absolute()
     act_as_owner_of(args, None)
     if args.manifest:
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _manifest(request: ModelRequest) -> int:
-    """1 for a model that cannot be used yet; what has to be said first is on standard error."""
+    """Print a manifest; return 1 for a model that cannot be used yet, with the reason on standard error."""
     file = Path(request.file)
     for manifest in (file.with_suffix(".yaml"), file / MANIFEST, file.parent / MANIFEST):
         if manifest.is_file() and os.path.samestat(manifest.stat(), os.fstat(1)):
@@ -104,7 +104,7 @@ def _about(found: Report) -> list[tuple[str, str]]:
 
 
 def _near(path: str) -> str:
-    """Short for what lies below the working directory."""
+    """Shorten a path below the working directory to a relative one."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
@@ -144,7 +144,7 @@ def _section(title: str, rows: Iterable[Sequence[str]]) -> Iterable[str]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    """Columns side by side; the last one is wrapped."""
+    """Lay out columns side by side and wrap the last one."""
     clean = [[_clean(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in clean if len(row) > column) for column in range(len(clean[0]) - 1)]
     for row in clean:
@@ -158,5 +158,5 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
 
 
 def _clean(text: str) -> str:
-    """Without what would move the cursor: a file that others wrote does not write to the terminal."""
+    """Replace characters that would move the cursor: text from a foreign file must not control the terminal."""
     return "".join(letter if letter.isprintable() or letter == GLUE else " " for letter in text)

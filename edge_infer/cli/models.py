@@ -25,7 +25,7 @@ BAR: Final = 30
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.epilog = "example: edge-infer models pull person-present"
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     purpose = "packages of the store, and models of the catalogue"
@@ -51,7 +51,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Does one action; 0 when it is done."""
+    """Run one action and return its exit code."""
     done: int = args.do(args)
     return done
 
@@ -177,13 +177,13 @@ def _table(rows: Iterable[Sequence[str]]) -> Iterable[str]:
 
 
 def _print(lines: Iterable[str]) -> None:
-    """What others wrote does not write to the terminal."""
+    """Print lines without control characters: foreign text must not control the terminal."""
     for line in lines:
         print("".join(letter if letter.isprintable() else " " for letter in line))
 
 
 class _Bar:
-    """How far a download is, on standard error, for people at a terminal."""
+    """Progress bar of a download on standard error, shown only on a terminal."""
 
     def __init__(self, title: str) -> None:
         self._title = title

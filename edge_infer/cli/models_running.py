@@ -1,4 +1,4 @@
-"""What ``edge-infer models`` asks of the running daemon: ``history``, ``rollback``, ``retry``."""
+"""The actions of ``edge-infer models`` that the running daemon answers: ``history``, ``rollback``, ``retry``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORDS: Final[dict[What, str]] = {
 
 
 def add(actions: Actions) -> None:
-    """Declares the actions."""
+    """Declare the actions."""
     purpose = "what happened to the models of the running daemon: when, by whom, and why"
     past = add_config(add_action(actions, "history", purpose, "faces", run))
     past.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
@@ -45,7 +45,7 @@ def add(actions: Actions) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when the daemon did it; raises `EdgeInferError` with its reason."""
+    """Return 0 when the daemon did it; raises `EdgeInferError` with the daemon's reason."""
     answer = _ask(args, {"do": "models", "action": args.action, "name": getattr(args, "name", None)})
     if args.action == "history":
         told = [decode(Happened, each) for each in answer["history"]]
@@ -66,7 +66,7 @@ def _ask(args: argparse.Namespace, request: dict[str, Any]) -> Any:
 
 
 def _check_known(name: str, config: Path) -> None:
-    """Raises `EdgeInferError` for a model that the daemon never heard of: the name is a slip."""
+    """Raise `EdgeInferError` for a model that the daemon does not know: the name is mistyped."""
     known = ask(find_socket(config), {"do": "status"}, timeout=30.0)["models"]
     if name not in known:
         raise EdgeInferError(f"there is no model {name!r}; {suggestion(name, known)}")
@@ -81,7 +81,7 @@ def _lines(history: list[Happened]) -> Iterator[str]:
 
 
 def serving(config: Path, name: str) -> list[str]:
-    """What a running daemon says of a model of its configuration, and of its shadows; nothing without a daemon."""
+    """Return the daemon's status of a configured model and of its shadows, in lines; nothing without a daemon."""
     try:
         models = ask(find_socket(config), {"do": "status"}, timeout=30.0)["models"]
     except NotRunningError:
@@ -101,7 +101,7 @@ def _standing(model: str, status: ModelStatus, name: str) -> Iterator[str]:
 
 
 def _figures(shadow: ShadowStatus) -> str:
-    """What the comparison has shown, in words."""
+    """Describe the results of a shadow's comparison."""
     parts = [] if shadow.agreement is None else [f"{shadow.agreement:.1%} of {shadow.frames} frames alike"]
     parts += [] if shadow.matched is ABSENT else [f"{shadow.matched:.1%} of boxes matched"]
     parts += [] if shadow.difference is ABSENT else [f"scores differ by {shadow.difference:g}"]

@@ -1,4 +1,4 @@
-"""``edge-infer models use``: a model becomes another package of the store, by an edit of the configuration file."""
+"""``edge-infer models use``: switch a model to another package of the store by editing the configuration file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_infer.supervisor.control import ask, find_socket
 
 
 def add(actions: Actions) -> None:
-    """Declares the action."""
+    """Declare the action."""
     purpose = "makes a package the model of this name: edits the file, and applies it"
     take = add_config(add_action(actions, "use", purpose, "faces face-detect@1.1.0", run))
     take.add_argument("name", metavar="NAME", help="of the configuration")
@@ -24,7 +24,7 @@ def add(actions: Actions) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 applied or nothing to do, 2 rejected, and then the file is as it was; 1 when no daemon answers."""
+    """Return 0 if applied or unchanged, 2 if rejected (the file is restored); exit code 1 without a daemon."""
     socket = find_socket(args.config)
     standing = ask(socket, {"do": "status"}, timeout=30.0)["config"]
     data = read(args.config)
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _digest(store: Path, title: str) -> str:
-    """The digest of the model file of a package; raises `ConfigError` unless it is in the store."""
+    """Return the digest of a package's model file; raises `ConfigError` unless the package is in the store."""
     from edge_infer.models.files import LARGEST_MODEL
     from edge_infer.models.library import Library
     from edge_infer.models.package import find_package
@@ -58,7 +58,7 @@ def _digest(store: Path, title: str) -> str:
 
 
 def _applied(socket: Path, data: bytes, standing: Any) -> int:
-    """Has a file applied that says what is wanted already, unless it holds; 0, or 2 where it is rejected."""
+    """Let the daemon apply a file that needs no edit, unless it is active; return 0, or 2 if it is rejected."""
     if standing and standing["state"] == "applied" and standing["digest"] == hashlib.sha256(data).hexdigest():
         return 0
     answer = ask(socket, {"do": "reload"})

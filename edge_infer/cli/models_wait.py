@@ -1,4 +1,4 @@
-"""``edge-infer models wait``: until the models of the running daemon are through, or one of them is not."""
+"""``edge-infer models wait``: wait until the daemon's models pass their probation, or one of them fails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HINT: Final = (
 
 
 def add(actions: Actions) -> None:
-    """Declares the action."""
+    """Declare the action."""
     purpose = "waits until models are through their probation; 1 when one is not"
     stay = add_config(add_action(actions, "wait", purpose, "faces --timeout 10m", run))
     stay.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
@@ -33,13 +33,13 @@ def add(actions: Actions) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 active; 1 rejected, rolled back, or not through in time; 2 when the configuration is rejected."""
+    """Return 0 if active; 1 if rejected, rolled back or late; 2 if the configuration is rejected."""
     socket = find_socket(args.config)
     return wait(lambda: _look(socket, args.config, args.name), args.timeout, HINT)
 
 
 def judged(status: Status, digest: str, name: str | None) -> Glimpse:
-    """What a status says of one model or all, when the file has this digest; raises `ConfigError` without such one."""
+    """Judge one model or all by a status, for a file with this digest; raises `ConfigError` for an unknown model."""
     config = status.config
     if config is None or config.digest != digest:
         return Glimpse((f"the configuration has not been read yet as it is now ({digest[:8]})",))

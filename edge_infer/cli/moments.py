@@ -1,4 +1,4 @@
-"""Moments as people write them: ``8:45``, ``2026-11-25T08:45``, ``3m ago``."""
+"""Parser of points in time: ``8:45``, ``2026-11-25T08:45``, ``3m ago``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ CLOCK: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
 
 
 def parse_moment(text: str, now: datetime) -> datetime:
-    """A moment before ``now``, which has a time zone; raises ValueError for all else.
+    """Return a point in time before ``now``, which has a time zone; raises ValueError for anything else.
 
-    A time of day is the last time that the clock showed it. Without a zone, a date and time are in that of ``now``.
+    A time of day is the last time that the clock showed it. A date and time without a zone is in the zone of ``now``.
     """
     moment = _parsed(text.strip(), now)
     if moment > now:

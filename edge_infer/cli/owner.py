@@ -1,4 +1,4 @@
-"""A command of root works as the user whose state directory it is, or as one that has nothing: see `give_up_root`."""
+"""Commands of root run as the owner of the state directory, or as a user without any rights: see `give_up_root`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ Prepare = Callable[[Identity], None]
 def act_as_owner_of(
     args: argparse.Namespace, state_dir: Path | None, prepare: Prepare | None = None, alone: int = 0
 ) -> Identity | None:
-    """For the rest of this process and all that it starts; None and no change for another user than root.
+    """Change the user of this process and of its children; return None, without a change, for any user but root.
 
-    Nor is there one where the process is another program's (see `edge_infer.cli.main`).
+    The process of another program is not changed either (see `edge_infer.cli.main`).
 
-    The command's own code keeps the power to read, because models and the service's folder may lie behind one that only
-    root may enter; every child that runs what is not ours drops it, and so does `shut_in`. ``prepare`` is what root
-    does before, ``alone`` what only this process keeps. Before any thread. Raises `StartError`.
+    The command's own code keeps the capability to read (``READ_SEARCH``), because models and the service's folder may
+    lie behind a folder that only root may enter. Every child that runs foreign code drops it, and so does `shut_in`.
+    ``prepare`` runs as root before the change; only this process keeps the capabilities ``alone``. Call this before any
+    thread starts. Raises `StartError`.
     """
     if not args.own_process:
         return None
@@ -33,7 +34,7 @@ def act_as_owner_of(
 
 
 def make_state_dir(state_dir: Path) -> Prepare:
-    """Makes the folder for the user, or hands it over where it is root's."""
+    """Return a step that creates the folder for the user, or hands over a folder that root owns."""
 
     def prepare(user: Identity) -> None:
         from edge_infer.supervisor.handover import hand_over
@@ -44,7 +45,7 @@ def make_state_dir(state_dir: Path) -> Prepare:
 
 
 def make_output(path: Path | None, *, folder: bool = False) -> Prepare:
-    """What root does for the user: it makes the file or folder that is to be written, and gives it away."""
+    """Return a step in which root creates the file or folder to be written and gives it to the user."""
 
     def prepare(user: Identity) -> None:
         if path is None:
@@ -58,7 +59,7 @@ def make_output(path: Path | None, *, folder: bool = False) -> Prepare:
 
 
 def _made(path: Path, *, folder: bool) -> bool:
-    """Makes a file or folder that is to be written; False for one that is there, which stays as it is."""
+    """Create a file or folder to be written; return False if it exists, and then leave it as it is."""
     if os.path.lexists(path):
         return False
     try:
@@ -73,9 +74,9 @@ def _made(path: Path, *, folder: bool) -> bool:
 
 
 def check_output(path: Path | None, user: Identity | None, *, folder: bool = False) -> None:
-    """Makes the file or folder where it is missing: what is not there when a process locks itself stays out of reach.
+    """Create a missing file or folder: a path that is missing when a process locks itself stays out of reach.
 
-    Raises `ConfigError` for one that cannot be made, or that the user whom root has become cannot write.
+    Raises `ConfigError` if it cannot be created, or if the user that root became cannot write it.
     """
     if path is None or _made(path, folder=folder) or user is None:
         return
@@ -87,10 +88,10 @@ def check_output(path: Path | None, user: Identity | None, *, folder: bool = Fal
 
 
 def shut_in(args: argparse.Namespace, user: Identity | None, fence: Fence) -> None:
-    """Locks a command that runs a model itself, as the engine is locked; not a process of another program.
+    """Lock a command that runs a model itself, as the engine is locked; the process of another program is not locked.
 
-    Before anything is imported that starts threads. What ``fence`` names is read with the rights of whoever started the
-    command, by no link of somebody else. ``user`` is whom root has become.
+    Call this before an import that starts threads. The paths in ``fence`` are opened with the rights of the user who
+    started the command, and no link of another user is followed. ``user`` is the user that root became.
     """
     if not args.own_process:
         return

@@ -1,4 +1,4 @@
-"""The live view of a daemon as lines of text: what it says of itself, and what changed since the look before."""
+"""The live view of a daemon as lines of text: its status, and the rates since the previous look."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from edge_infer.messages import SourceHealth
 from edge_infer.supervisor.status import Status, held_back
 
 MOST: Final = 500
-"""Characters of a line."""
+"""Most characters in a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A status, when it was asked for (monotonic seconds), and what the processes used."""
+    """A status, the time of the request (monotonic seconds), and the resource use of the processes."""
 
     at: float
     status: Status
@@ -27,7 +27,7 @@ class Look:
 
 
 def panel(look: Look, before: Look | None, width: int) -> list[str]:
-    """At most ``width`` characters a line; ``before`` is an earlier look at the same boot, for rates."""
+    """Return lines of at most ``width`` characters; ``before`` is an earlier look at the same engine, for rates."""
     lines = [*_head(look, before), "", *_sources(look.status), "", *_pipelines(look, before), ""]
     lines += [*_models(look.status), "", *_rooms(look)]
     return [plain(line, MOST)[:width].rstrip() for line in lines]
@@ -54,12 +54,12 @@ def _head(look: Look, before: Look | None) -> Iterator[str]:
 
 
 def pace_of(source: SourceHealth) -> str:
-    """How much comes from a source: pictures or lines, or the samples of a signal."""
+    """Return the rate of a source: pictures or lines a second, or samples a second of a signal."""
     return f"{source.fps:g} fps" if source.rate is ABSENT else f"{source.rate:g} samples/s"
 
 
 def _pace(source: SourceHealth) -> str:
-    """The same in a column of frames a second."""
+    """Return the same for a column of frames a second."""
     return f"{source.fps:.1f}" if source.rate is ABSENT else f"{source.rate:g}/s"
 
 
@@ -108,14 +108,14 @@ def _said(text: str | Absent) -> str:
 
 
 def _rate(now: int, then: int | None, look: Look, before: Look | None) -> str:
-    """How many a second since the look before; nothing where that was of another boot."""
+    """Return the rate a second since the look before; empty if the engine was another one then."""
     if then is None or before is None or now < then or look.status.boot != before.status.boot:
         return ""
     return f"{(now - then) / (look.at - before.at):.1f}" if look.at > before.at else ""
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as what is in them; those whose head begins with > are set to the right."""
+    """Lay out columns as wide as their cells; a head that begins with > aligns its column to the right."""
     cells = [[head.lstrip(">") for head in heads], *rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
     right = [head.startswith(">") for head in heads]

@@ -1,4 +1,4 @@
-"""``edge-infer privacy``: proves that raw data does not leave, as far as that can be shown by looking."""
+"""``edge-infer privacy``: check that raw data does not leave the device, as far as observation can show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HIDDEN: Final[Mapping[str, str]] = {"image": "pictures", "samples": "samples", 
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument(
         "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s"
     )
@@ -30,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when nothing left and every deliberate leak was seen, else 1."""
+    """Return 0 if no data left the device and every deliberate leak was detected, else 1."""
     from edge_infer.privacy.audit import audit, leave_the_network
 
     no_capture = leave_the_network()

@@ -1,4 +1,4 @@
-"""What processes use, from the kernel's files; also of those that are closed to others (see proc_pid_stat(5))."""
+"""CPU and memory use of processes from /proc, which shows it for protected processes too (see proc_pid_stat(5))."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """``cpu`` is the share of one processor since the last look, None at the first; ``memory`` is in bytes."""
+    """``cpu``: share of one processor since the last look, None at the first; ``memory``: bytes."""
 
     cpu: float | None
     memory: int
 
 
 class Processes:
-    """Looks at processes again and again; those that are gone have no use."""
+    """Measures the use of processes repeatedly; ended processes have none."""
 
     def __init__(self, root: Path = Path("/proc"), clock: Callable[[], float] = time.monotonic) -> None:
         self._root = root
@@ -28,7 +28,7 @@ class Processes:
         self._last: dict[int, tuple[float, float]] = {}
 
     def look(self, pids: list[int]) -> dict[int, Use]:
-        """What each uses now."""
+        """Return the current use of each process."""
         found, seen, now = {}, {}, self._clock()
         for pid in pids:
             if (numbers := self._numbers(pid)) is None:
@@ -41,7 +41,7 @@ class Processes:
         return found
 
     def _numbers(self, pid: int) -> tuple[float, int] | None:
-        """Seconds of processor time so far, and bytes in memory."""
+        """Return seconds of processor time so far, and bytes in memory."""
         try:
             words = (self._root / str(pid) / "stat").read_text().rpartition(")")[2].split()
             return (int(words[11]) + int(words[12])) / self._tick, int(words[21]) * self._page

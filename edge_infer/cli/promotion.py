@@ -1,4 +1,4 @@
-"""``edge-infer models promote``: a shadow becomes the model of its pipeline, by an edit of the configuration file."""
+"""``edge-infer models promote``: make a shadow the model of its pipeline by editing the configuration file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_infer.supervisor.control import ask, find_socket
 
 
 def add(actions: Actions) -> None:
-    """Declares the action."""
+    """Declare the action."""
     purpose = "makes a shadow the model of its pipeline: edits the file, and applies it"
     rise = add_config(add_action(actions, "promote", purpose, "next --pipeline door-faces", run))
     rise.add_argument("name", metavar="NAME", help="of the shadow's model in the configuration")
@@ -20,7 +20,7 @@ def add(actions: Actions) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 applied, 2 rejected, and then the file is as it was; 1 when no daemon answers, and then it was not touched."""
+    """Return 0 if applied, 2 if rejected (file restored); exit code 1 without a daemon (file untouched)."""
     socket = find_socket(args.config)
     before = ask(socket, {"do": "status"}, timeout=30.0)
     data = read(args.config)
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _known(status: Any, pipeline: str) -> str:
-    """What the comparison has shown so far."""
+    """Describe the result of the comparison so far."""
     for model in status.get("models", {}).values():
         shadow = model.get("shadow", {}).get(pipeline, {})
         if shadow.get("state") == "off":

@@ -1,4 +1,4 @@
-"""``edge-infer reload``: asks the running daemon to read its configuration now, and waits for the outcome."""
+"""``edge-infer reload``: let the running daemon read its configuration now, and wait for the outcome."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from edge_infer.supervisor.control import ask, find_socket
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.epilog = "example: edge-infer reload -c /etc/edge-infer/config.yaml"
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 applied, 2 rejected, 1 when no daemon answers."""
+    """Return 0 if applied, 2 if rejected; exit code 1 without a daemon."""
     answer = ask(find_socket(args.config), {"do": "reload"})
     if "error" in answer:
         raise EdgeInferError(answer["error"])

@@ -1,4 +1,4 @@
-"""``edge-infer replay``: the configured pipelines over a recording."""
+"""``edge-infer replay``: run the configured pipelines over a recording."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from edge_infer.engine.replay import Replayed
 
 SAME_TIME: Final = 1.0
-"""Seconds that two configurations may differ by in when they tell of the same event."""
+"""Most seconds between two events of two configurations that count as the same event."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """Pipelines, the first with its recording, the others below it; ``shown``: these are told of.
+    """The pipelines for one recording: the first reads it, the others are below it. Only ``shown`` ones are printed.
 
-    ``paced``: the limits of frames a second hold.
+    ``paced``: whether limits of frames a second apply.
     """
 
     pipelines: tuple[PipelinePlan, ...]
@@ -47,7 +47,7 @@ class _Chosen:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     inputs = "a video, pictures, a .wav, .csv or .txt file; default: what is configured"
     parser.add_argument("--source", metavar="INPUT", help=inputs)
@@ -60,7 +60,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints one line of JSON a message, or the events in which two configurations differ."""
+    """Print one line of JSON a message, or the events in which two configurations differ."""
     if args.compare:
         return _compare(args)
     user = act_as_owner_of(args, hinted(args.config.absolute()), make_output(args.annotate))
@@ -94,14 +94,14 @@ def _plan(config: Path) -> Plan:
 
 
 def _shut_in(args: argparse.Namespace, user: Identity | None, plans: list[Plan]) -> None:
-    """Before any source or model is loaded."""
+    """Lock the process before it loads any source or model."""
     fence = replay_fence(plans, args.source)
     written = () if args.annotate is None else (str(args.annotate.absolute()),)
     shut_in(args, user, replace(fence, writes=(*fence.writes, *written)))
 
 
 def _chosen(plan: Plan, name: str | None, recording: str | None) -> Iterator[_Chosen]:
-    """Pipelines and their recordings."""
+    """Yield each pipeline with a source of its own, the pipelines below it, and its recording."""
     from edge_infer.config.recording import digest, plays, recorded
 
     names = [pipeline.name for pipeline in plan.pipelines]
@@ -118,7 +118,7 @@ def _chosen(plan: Plan, name: str | None, recording: str | None) -> Iterator[_Ch
 
 
 def _drawn(chosen: _Chosen, path: Path) -> Iterator[Replayed]:
-    """The same frames, each drawn into a video on the way."""
+    """Yield the same frames, and draw each one into a video."""
     from edge_infer.engine.film import Film
 
     if chosen.source.gives != "image":
@@ -130,7 +130,7 @@ def _drawn(chosen: _Chosen, path: Path) -> Iterator[Replayed]:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    """Prints events that only one of two configurations tells of, in order."""
+    """Print the events that only one of two configurations reports, in order."""
     user = act_as_owner_of(args, hinted(args.compare[0].absolute()))
     plans = [_plan(config) for config in args.compare]
     _shut_in(args, user, plans)

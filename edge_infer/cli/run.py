@@ -1,4 +1,4 @@
-"""``edge-infer run``: the daemon, in the foreground."""
+"""``edge-infer run``: run the daemon in the foreground."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ log = logging.getLogger(__name__)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.add_argument("--log-level", choices=LEVELS, default="info", help="default: %(default)s")
     parser.epilog = "example: edge-infer run -c config.yaml --log-level debug"
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 after SIGTERM or Ctrl-C; 2 for a bad configuration, 3 when it cannot start here."""
+    """Return 0 after SIGTERM or Ctrl-C; exit code 2 for a bad configuration, 3 if the daemon cannot start here."""
     configure("supervisor", args.log_level)
     config = args.config.absolute()
     state_dir = hinted(config).absolute()

@@ -1,4 +1,4 @@
-"""``edge-infer schema``: JSON Schema and AsyncAPI, from the definitions that the program itself checks with."""
+"""``edge-infer schema``: print JSON Schema and AsyncAPI, from the definitions that the program validates with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = (CONFIG, *PAYLOADS, ASYNCAPI)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument("name", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.epilog = (
         "example: edge-infer schema config > edge-infer.schema.json\n"
@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints one schema."""
+    """Print one schema."""
     print(json.dumps(_schema(args.name), indent=2, ensure_ascii=False))
     return 0
 

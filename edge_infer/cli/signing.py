@@ -1,4 +1,4 @@
-"""``edge-infer models sign`` and ``verify``: for the person who releases model packages, or a catalogue of them."""
+"""``edge-infer models sign`` and ``verify``, for the person who releases model packages or a catalogue of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PACKAGE: Final = "a package's folder, X.tflite with X.yaml beside it, or a cata
 
 
 def add(actions: Actions) -> None:
-    """Declares the actions."""
+    """Declare the actions."""
     purpose = "signs a package: adds the digests that its manifest lacks, and writes FILE.sig beside the model"
     sign = add_action(actions, "sign", purpose, "person/1.2.0 --key release.key", _sign)
     sign.add_argument("path", metavar="PACKAGE", type=Path, help=_PACKAGE)

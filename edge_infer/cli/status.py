@@ -1,4 +1,4 @@
-"""``edge-infer status``: what the running daemon does now."""
+"""``edge-infer status``: print the state of the running daemon."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edge_infer.supervisor.status import Status, held_back
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument(
@@ -30,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when a daemon answered, and serves if it was waited for, else 1."""
+    """Return 0 if a daemon answered, and with ``--wait`` if it serves, else 1."""
     if args.wait and (code := wait_until_it_serves(args.config, args.timeout)):
         return code
     answer = ask(find_socket(args.config), {"do": "status"}, timeout=10.0)

@@ -1,4 +1,4 @@
-"""``edge-infer status --wait``: until the daemon does what it is there for, or it is clear that it does not."""
+"""``edge-infer status --wait``: wait until the daemon serves, or until it is clear that it does not."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from edge_infer.supervisor.control import ask, find_socket
 from edge_infer.supervisor.status import Status
 
 READER: Final = "reader "
-"""What the name of a reader begins with, before that of its source; one that is lost is no fault of its reader."""
+"""Prefix of a reader's name, before the name of its source; a lost source is no failure of its reader."""
 MOST_RESTARTS: Final = 2
-"""Further ends of a process, each after a few seconds, that show that it does not start."""
+"""Restarts of a process during the wait, a few seconds apart, that show that it does not start."""
 HINT: Final = "edge-infer status and the log tell more"
 
 
 def wait_until_it_serves(config: Path, timeout: float) -> int:
-    """Waits and prints; 0 when it serves, or all that it lacks is a frame, else 1."""
+    """Wait and print; return 0 when the daemon serves or lacks nothing but a frame, else 1."""
     judge = Judge()
 
     def look() -> Glimpse:
@@ -29,13 +29,13 @@ def wait_until_it_serves(config: Path, timeout: float) -> int:
 
 
 class Judge:
-    """Looks at one daemon again and again, and remembers how often its processes had been started when it began."""
+    """Judges a daemon repeatedly; restarts of its processes count from the first look on."""
 
     def __init__(self) -> None:
         self._restarts: dict[str, int] = {}
 
     def look(self, status: Status) -> Glimpse:
-        """What is missing, in lines."""
+        """Return the missing parts, one a line."""
         lost = tuple(self._ended_again(status))
         if lost:
             return Glimpse(lost, 1)
@@ -56,7 +56,7 @@ class Judge:
 
 
 def _missing(status: Status) -> Iterator[str]:
-    """What the daemon itself still has to do."""
+    """Yield what keeps the daemon itself from serving: parts that are not up yet, and errors."""
     if status.boot is None:
         yield "the engine is being started"
     if status.outbox is None:
@@ -72,7 +72,7 @@ def _missing(status: Status) -> Iterator[str]:
 
 
 def _without_outcome(status: Status) -> Iterator[str]:
-    """Pipelines that have looked at no frame, although their sources are there."""
+    """Yield pipelines that have processed no frame although their sources are available."""
     for name, source in status.feeds.items():
         pipeline = status.pipelines.get(name)
         looked = pipeline is not None and (pipeline.produced > 0 or pipeline.latency_ms is not None)

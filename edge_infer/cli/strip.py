@@ -1,4 +1,4 @@
-"""What a subscriber receives, one line a message: for a result a strip of the picture with what was found in it."""
+"""MQTT messages as lines for a terminal; a result shows a strip of the picture with its objects."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from edge_infer.messages import (
 )
 
 WIDTH: Final = 40
-"""Columns of a strip: the width of the picture, whatever it is in pixels."""
+"""Columns of a strip, which spans the picture's whole width."""
 _COLORS: Final[Mapping[str, str]] = {"good": "32", "bad": "31", "dim": "2", "name": "36", "warn": "33"}
 
 
 class Painter:
-    """Turns messages into lines, with ``color`` for a terminal, which nothing that comes from the broker can steer."""
+    """Turns messages into lines, with ``color`` for a terminal; text from the broker cannot control the terminal."""
 
     def __init__(self, *, color: bool) -> None:
         self._color = color
 
     def line(self, topic: str, payload: bytes) -> str:
-        """One message; a payload that is none of ours is shown as it is."""
+        """Return the line for one message; an unknown payload is shown as it is."""
         name, _, kind = topic.rpartition("/")
         if kind == "status":
             good = payload == b"online"
@@ -92,7 +92,7 @@ class Painter:
 
 
 def _found(result: Result) -> list[str]:
-    """In words, whatever the task is."""
+    """Return the findings of a result as text, for any task."""
     words = [f"{item.label} {item.score:.2f}" for item in result.objects or ()]
     words += [f"{item.label} {item.score:.2f}" for item in result.classes or ()]
     words += [f"pose {pose.score:.2f}" for pose in result.poses or ()]
@@ -111,7 +111,7 @@ def _value(value: Value) -> str:
 
 
 def strip(result: Result, width: int = WIDTH) -> str:
-    """The picture from left to right; an object fills its extent with the first letter of its label, best on top."""
+    """Draw the picture from left to right; an object fills its extent with its label's initial, the best on top."""
     columns = ["."] * width
     for item in reversed(() if result.objects is ABSENT else result.objects):
         left, right = (min(int(x * width), width - 1) for x in (item.box[0], item.box[2]))

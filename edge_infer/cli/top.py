@@ -1,4 +1,4 @@
-"""``edge-infer top``: what the running daemon does, again and again."""
+"""``edge-infer top``: show the state of the running daemon, refreshed periodically."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ OTHER_SCREEN: Final = "\x1b[?1049h\x1b[?25l"
 BACK: Final = "\x1b[?25h\x1b[?1049l"
 HOME, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 PATIENCE: Final = 10.0
-"""Seconds that a daemon has to answer."""
+"""Seconds for a daemon to answer."""
 Ended = Callable[[float], bool]
-"""Waits for so many seconds; true when there shall be no other look."""
+"""Waits for so many seconds; returns true if there shall be no further look."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks; default: 1")
     parser.add_argument("--count", type=int, help="end after so many looks")
@@ -44,12 +44,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 at its end; 1 when no daemon answers at the start. A daemon that goes away later is waited for."""
+    """Return 0 at the end; exit code 1 without a daemon at the start. Later the command waits for its return."""
     if not 0.1 <= args.interval <= 3600:
         raise ConfigError(f"--interval {args.interval:g} is not within 0.1 and 3600 seconds")
     path = find_socket(args.config)
     ask(path, {"do": "status"}, timeout=PATIENCE)
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell had it ignored; the terminal is put right again
+    for number in (signal.SIGINT, signal.SIGTERM):  # even if a shell ignores it; restores the terminal
         signal.signal(number, signal.default_int_handler)
     try:
         if args.json:
@@ -65,12 +65,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _answers(path: Path, args: argparse.Namespace, ended: Ended) -> Iterator[Any]:
-    """What the daemon says, or why it says nothing, a text."""
+    """Yield the daemon's status, or as a text the reason for a missing answer."""
     looks = 0
     while True:
         try:
             yield ask(path, {"do": "status"}, timeout=PATIENCE)
-        except EdgeInferError as error:  # it may be stopping, or starting again
+        except EdgeInferError as error:  # the daemon may be stopping or restarting
             yield str(error)
         looks += 1
         if looks == args.count or ended(args.interval):
@@ -89,7 +89,7 @@ def _print_panels(path: Path, args: argparse.Namespace) -> None:
 
 
 def _show(path: Path, args: argparse.Namespace) -> None:
-    """On a terminal, in place, until q is pressed."""
+    """Refresh the view in place on a terminal, until q is pressed."""
     for lines in _panels(path, args, _pressed_q):
         height = shutil.get_terminal_size().lines
         shown = lines if len(lines) <= height else [*lines[: height - 1], f"… {len(lines) - height + 1} more lines"]
@@ -116,7 +116,7 @@ def _sleep(seconds: float) -> bool:
 
 
 def _pressed_q(seconds: float) -> bool:
-    """Waits, and looks at the keyboard meanwhile."""
+    """Wait; return true as soon as q is pressed."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         if not sys.stdin.isatty():
@@ -130,7 +130,7 @@ def _pressed_q(seconds: float) -> bool:
 
 @contextmanager
 def _screen() -> Iterator[None]:
-    """Another screen of the terminal, and keys without Enter; what was there before is there again afterwards."""
+    """Switch to the terminal's alternate screen and read keys without Enter; restore both afterwards."""
     keyboard = sys.stdin.fileno() if sys.stdin.isatty() else None
     before = termios.tcgetattr(keyboard) if keyboard is not None else None
     try:

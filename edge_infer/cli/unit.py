@@ -1,4 +1,4 @@
-"""``edge-infer unit``: the systemd drop-in for this box and configuration."""
+"""``edge-infer unit``: print the systemd drop-in for this machine and configuration."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from edge_infer.config.places import DEFAULT_CONFIG, hinted
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.epilog = "example: edge-infer unit -c /etc/edge-infer/config.yaml"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints it; 2 and every problem when the configuration is wrong."""
+    """Print the drop-in; for a wrong configuration print every problem and return 2."""
     config = args.config.absolute()
     act_as_owner_of(args, hinted(config))
     from edge_infer.config.compile import compile_config

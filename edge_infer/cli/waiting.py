@@ -1,4 +1,4 @@
-"""Commands that look at the running daemon again and again until something is so."""
+"""Polling of the running daemon by commands that wait for a condition."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAUSE: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """What is known now, in lines; ``code`` is how it ended, None while it goes on; ``late`` when time is up."""
+    """The state now, in lines; ``code`` is the exit code, None while the wait goes on; ``late`` is for a timeout."""
 
     lines: tuple[str, ...]
     code: int | None = None
@@ -26,9 +26,9 @@ class Glimpse:
 
 
 def wait(look: Callable[[], Glimpse], timeout: float, hint: str, *, starting: bool = False) -> int:
-    """Looks until there is a code, for ``timeout`` seconds at most; prints the last lines and returns the code.
+    """Look until there is a code, for ``timeout`` seconds at most; print the last lines and return the code.
 
-    A daemon that does not answer is an error at the first look, but for one that may be ``starting``.
+    A daemon that does not answer at the first look is an error, unless it may be ``starting``.
     """
     end, shown = time.monotonic() + timeout, Glimpse(())
     seen = _look(look) if starting else look()
@@ -48,5 +48,5 @@ def wait(look: Callable[[], Glimpse], timeout: float, hint: str, *, starting: bo
 def _look(look: Callable[[], Glimpse]) -> Glimpse:
     try:
         return look()
-    except NotRunningError as error:  # it is being started, perhaps again
+    except NotRunningError as error:  # the daemon may be starting or restarting
         return Glimpse((str(error),))

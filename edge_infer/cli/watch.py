@@ -1,4 +1,4 @@
-"""``edge-infer watch``: a subscriber in the terminal."""
+"""``edge-infer watch``: print the messages of a broker in the terminal."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from edge_infer.publisher.client import KEEPALIVE, equip
 from edge_infer.publisher.trouble import explain, refusal, silent
 
 GREETING: Final = 10.0
-"""Seconds that a broker has to answer."""
+"""Seconds for a broker to answer."""
 MOST_PORT: Final = 65535
 AGAIN: Final = 1.0
-"""Seconds between attempts to get a lost connection back."""
+"""Seconds between attempts to reconnect."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, help=f"take the broker from this file (default: {DEFAULT_CONFIG})")
     parser.add_argument("--host", help="a broker, instead of the configured one")
     parser.add_argument("--port", type=_port, help="default: 1883, 8883 with --ca-file")
@@ -43,7 +43,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when something was received or nobody set a time, else 1."""
+    """Return 0 if a message was received or no time is set, else 1."""
     plan = _from_arguments(args) if args.host else _from_file(args.config or DEFAULT_CONFIG)
     topic = args.topic or ("edge-infer/#" if args.host else f"{plan.topic}/#")
     watcher = Watcher(plan, topic, json_lines=args.json, color=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Watcher:
-    """Subscribes and prints until the time is over; a lost connection is told and made again."""
+    """Subscribes and prints until the time is over; reports a lost connection and reconnects."""
 
     def __init__(self, plan: MqttPlan, topic: str, *, json_lines: bool, color: bool) -> None:
         self.received = 0
@@ -67,7 +67,7 @@ class Watcher:
         self._silent_at = 0.0
 
     def watch(self, seconds: float | None) -> None:
-        """Raises `EdgeInferError` when the broker cannot be reached or refuses at the start."""
+        """Print messages; raises `EdgeInferError` if the broker cannot be reached or refuses at the start."""
         end = time.monotonic() + seconds if seconds is not None else float("inf")
         client = self._connect()
         try:
@@ -131,7 +131,7 @@ def _port(text: str) -> int:
 
 
 def _value(payload: bytes) -> Any:
-    """The JSON value, or the text of a payload that is plain text; null when it clears a topic."""
+    """Return the JSON value, the text of a payload that is not JSON, or None for an empty one, which clears a topic."""
     if not payload:
         return None
     try:

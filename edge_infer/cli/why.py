@@ -1,4 +1,4 @@
-"""``edge-infer why``: why something was or was not told, from the running daemon's decision record."""
+"""``edge-infer why``: explain why something was or was not reported, from the running daemon's decision record."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from edge_infer.rooms import WhyAnswer
 from edge_infer.supervisor.control import ask, find_socket
 
 AROUND: Final = 60.0
-"""Seconds before and after a moment that was asked for."""
+"""Seconds before and after a requested time."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.add_argument("--pipeline", metavar="P", help="only of this one")
     when = parser.add_mutually_exclusive_group()
@@ -36,7 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a sentence for each decision; 0 when a daemon answered, else 1."""
+    """Print a sentence for each decision; return 0 if a daemon answered, else 1."""
     since, until = _span(args.at, args.last)
     question = {"do": "why", "pipeline": args.pipeline, "since": since, "until": until, "label": args.label}
     said = ask(find_socket(args.config), question, timeout=15.0)
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _span(at: float | None, last: float | None) -> tuple[float, float]:
-    """From when to when, in seconds since the epoch."""
+    """Return start and end, in seconds since the epoch."""
     if at is not None:
         return at - AROUND, at + AROUND
     now = time.time()

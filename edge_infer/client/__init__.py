@@ -1,6 +1,6 @@
-"""For subscribers: what devices say as typed records, with gaps, repetitions and what holds now worked out.
+"""Subscriber library: returns device messages as typed records, and finds gaps, duplicates and the current states.
 
-It needs paho-mqtt and nothing else that is large: no NumPy, no model runtime.
+It needs paho-mqtt and no other large package: no NumPy, no model runtime.
 """
 
 from edge_infer.client.connection import Client

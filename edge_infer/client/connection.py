@@ -1,4 +1,4 @@
-"""The connection of a subscriber: made, kept and made again by the thread that iterates."""
+"""The connection of a subscriber; the thread that iterates makes and keeps it, and reconnects."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ log = logging.getLogger(__name__)
 GREETING: Final = 10.0
 """Seconds that a broker has to answer."""
 TURN: Final = 0.5
-"""The longest wait inside paho; a state that has aged is noticed after this time."""
+"""The longest wait inside paho; an expired state is noticed after this time."""
 
 
 class Client:
-    """A subscriber to one device or all of them. A context manager, for one thread; `updates` is its life.
+    """A subscriber to one device or all of them: a context manager for one thread, which iterates over `updates`.
 
-    The thread that iterates also keeps the connection: who takes longer than half a minute over one update is thrown
-    out by the broker, and comes back. With ``client_id`` and ``keep_session`` the broker keeps for us what comes while
-    we are away, as long and as much as it is configured to.
+    The iterating thread also keeps the connection. If it spends more than half a minute on one update, the broker
+    disconnects it, and it reconnects. With ``client_id`` and ``keep_session`` the broker keeps messages while the
+    client is away, as long and as many as the broker's configuration allows.
     """
 
     def __init__(
@@ -70,8 +70,10 @@ class Client:
         client_id: str = "",
         keep_session: bool = False,
     ) -> None:
-        """With ``tls``, or any of the files, the connection is encrypted; without ``ca_file`` the system's
-        authorities are trusted."""
+        """``tls``, or any of the files, encrypts the connection.
+
+        Without ``ca_file`` it trusts the system's authorities.
+        """
         if keep_session and not client_id:
             raise ConfigError("keep_session needs a client_id, by which the broker knows us again")
         files = (ca_file, cert_file, key_file)
@@ -93,16 +95,16 @@ class Client:
         self._online: dict[str, tuple[bool, bool]] = {}  # the status of each device, and whether it came live
 
     def __enter__(self) -> Self:
-        """Connects; raises `EdgeInferError` with what is wrong and what would be right."""
+        """Connect; raises `EdgeInferError` with the cause and the remedy."""
         self._connect()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Says goodbye."""
+        """Disconnect."""
         self.close()
 
     def close(self) -> None:
-        """Ends the connection and every iteration; may be called twice."""
+        """End the connection and every iteration. May be called twice."""
         self._closed = True
         if self._paho is not None:
             self._paho.disconnect()
@@ -110,24 +112,27 @@ class Client:
 
     @property
     def repetitions(self) -> int:
-        """How many messages came that had come before; they were dropped."""
+        """The number of duplicate messages, which were dropped."""
         return self._ledger.repetitions
 
     def gaps(self) -> dict[Series, list[tuple[int, int]]]:
-        """Numbers that have not come, by series: the first and the last of each gap. Late ones close theirs."""
+        """Return the missing numbers by series: the first and the last of each gap. Late messages close their gaps."""
         return self._ledger.gaps()
 
     def standing(self, device: str, pipeline: str) -> Standing:
-        """What is known of a pipeline now."""
+        """Return what is known of a pipeline now."""
         return self._standings.now(device, pipeline)
 
     def health(self, device: str) -> Health | None:
-        """How a device does now; None while that is not known."""
+        """Return the present health of a device; None while it is not known."""
         return self._standings.health(device)
 
     def updates(self, seconds: float | None = None) -> Iterator[Update]:
-        """Everything, as it comes, for this time or until `close`. A lost connection is made again, and told as
-        `StateUpdate` s of what is not known any more."""
+        """Yield every update as it arrives, for this time or until `close`.
+
+        The client reconnects after a lost connection. It yields a `StateUpdate` for each state that is not known any
+        more.
+        """
         end = time.monotonic() + seconds if seconds is not None else float("inf")
         while not self._closed and time.monotonic() < end:
             self._turn(end)
@@ -135,15 +140,15 @@ class Client:
                 yield self._waiting.popleft()
 
     def results(self, seconds: float | None = None) -> Iterator[ResultUpdate]:
-        """The results among the `updates`."""
+        """Yield the results among the `updates`."""
         return (update for update in self.updates(seconds) if isinstance(update, ResultUpdate))
 
     def events(self, seconds: float | None = None) -> Iterator[EventUpdate]:
-        """The events among the `updates`."""
+        """Yield the events among the `updates`."""
         return (update for update in self.updates(seconds) if isinstance(update, EventUpdate))
 
     def states(self, seconds: float | None = None) -> Iterator[StateUpdate]:
-        """What holds, whenever something was said of it or it is not known any more."""
+        """Yield a state whenever a message about it arrives or it is not known any more."""
         return (update for update in self.updates(seconds) if isinstance(update, StateUpdate))
 
     def _turn(self, end: float) -> None:
@@ -157,7 +162,7 @@ class Client:
         self._tell(self._standings.aged())
 
     def _connect(self) -> None:
-        """Raises `EdgeInferError`, which speaks of the arguments of `Client`; returns once we are subscribed."""
+        """Connect, and return once subscribed. Raises `EdgeInferError`, with the names of the arguments of `Client`."""
         try:
             self._dial()
         except EdgeInferError as error:
@@ -265,7 +270,7 @@ class Client:
         online = payload == ONLINE
         before = self._online.get(device)
         self._online[device] = online, live
-        if before is None or before[0] != online or (live and not before[1]):  # not each time that it is said again
+        if before is None or before[0] != online or (live and not before[1]):  # not for each repetition
             self._waiting.append(StatusUpdate(device, online, retained=not live))
         self._tell(self._standings.status(device, online=online, live=live))
 

@@ -1,4 +1,4 @@
-"""Which numbered messages have come: what is a repetition, and what is missing."""
+"""Message numbers that arrived: finds duplicates and gaps."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from bisect import bisect_right
 from typing import Final, Literal, NamedTuple
 
 MOST_RANGES: Final = 64
-"""Gaps of one series that are remembered; of more, the oldest are given up for missing."""
+"""Maximum number of remembered gaps of one series; of more, the oldest are no longer reported as missing."""
 MOST_BOOTS: Final = 8
-"""Starts of the engine of one pipeline that are remembered."""
+"""Maximum number of remembered engine starts of one pipeline."""
 MOST_SERIES: Final = 4096
 
 
 class Series(NamedTuple):
-    """One row of numbers: messages of one kind, of one pipeline of one device, from one start of its engine."""
+    """One sequence of numbers: messages of one kind, of one pipeline of one device, from one start of its engine."""
 
     device: str
     pipeline: str
@@ -22,15 +22,15 @@ class Series(NamedTuple):
 
 
 class Seen:
-    """The numbers of one series that have come, as ranges in order, so that each counts once."""
+    """The numbers of one series that arrived, as ordered ranges, so that each counts once."""
 
     def __init__(self, *, from_one: bool) -> None:
-        """With ``from_one`` the series is known from its beginning; else nothing is said of what came before."""
+        """With ``from_one`` the series is known from number 1; otherwise from the first number that arrives."""
         self._starts: list[int] = [0] if from_one else []
         self._ends: list[int] = [0] if from_one else []
 
     def take(self, seq: int) -> int | None:
-        """None for a repetition; else how many numbers between the highest so far and this one are left out."""
+        """Take a number. Return None for a duplicate, otherwise how many numbers it skips after the highest so far."""
         place = bisect_right(self._starts, seq)
         if place and seq <= self._ends[place - 1]:
             return None
@@ -41,7 +41,7 @@ class Seen:
         return left_out
 
     def gaps(self) -> list[tuple[int, int]]:
-        """What has not come, first and last number of each gap."""
+        """Return the first and last number of each gap."""
         return [(end + 1, start - 1) for end, start in zip(self._ends[:-1], self._starts[1:], strict=True)]
 
     def _insert(self, place: int, seq: int) -> None:
@@ -65,7 +65,10 @@ class Ledger:
         self._series: dict[Series, Seen] = {}
 
     def take(self, series: Series, seq: int, *, replay: bool) -> int | None:
-        """As `Seen.take`. A boot that begins live, after another of this pipeline, began with number 1."""
+        """Take a number like `Seen.take`.
+
+        A boot that first appears live, after another of its pipeline, began with number 1.
+        """
         seen = self._series.get(series)
         if seen is None:
             others = [other for other in self._series if other[:3] == series[:3]]
@@ -79,5 +82,5 @@ class Ledger:
         return missing
 
     def gaps(self) -> dict[Series, list[tuple[int, int]]]:
-        """What is missing now, of each series in which something is."""
+        """Return the present gaps of each series that has any."""
         return {series: gaps for series, seen in self._series.items() if (gaps := seen.gaps())}

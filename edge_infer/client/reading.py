@@ -1,4 +1,4 @@
-"""From topics and payloads to records, also those of a device that is newer than this client."""
+"""Decodes topics and payloads into records, also those of a device that is newer than this client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OF_PIPELINE: Final[Mapping[str, Kind]] = {"result": "result", "event": "event",
 
 
 def split(topic: str, prefix: str) -> tuple[str, Place] | None:
-    """The device of a topic and its place there; None for a topic that is none of ours."""
+    """Return the device of a topic and its place there; None for a foreign topic."""
     if not topic.startswith(f"{prefix}/"):
         return None
     device, *rest = topic.removeprefix(f"{prefix}/").split("/")
@@ -29,14 +29,14 @@ def split(topic: str, prefix: str) -> tuple[str, Place] | None:
 
 
 def read(place: Place, payload: bytes) -> Any:
-    """The record of a payload, without the keys that a newer device may have added; raises `WireError`."""
+    """Return the record of a payload, without keys that a newer device may have added; raises `WireError`."""
     kind = RULES[place.kind].record
     assert kind is not None
     return decode(kind, _known(kind, loads(payload)))
 
 
 def _known(kind: Any, value: JsonValue) -> JsonValue:
-    """The part of a value that the definition has keys for."""
+    """Return the part of a value for which the definition has keys."""
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     origin = get_origin(kind)

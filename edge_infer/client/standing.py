@@ -1,7 +1,7 @@
-"""What holds now: states and status put together, so that nobody acts on what a device said before it vanished.
+"""The current states: states and status combined, so that no subscriber acts on the last message of a vanished device.
 
-A broker keeps what a device has said last, on its disk too, and gives it to whoever asks. So a retained message shows
-what was said some time ago; only what comes from the device itself shows that it is there.
+A broker keeps the last retained messages of a device, also on its disk, and sends them to new subscribers. A retained
+message therefore shows an earlier state. Only a message from the device itself shows that it is there.
 """
 
 from __future__ import annotations
@@ -21,44 +21,54 @@ from edge_infer.publisher.rarely import Rarely
 log = logging.getLogger(__name__)
 
 WhyNot = Reason | Literal["", "offline", "disconnected", "removed", "silent", "unconfirmed"]
-"""Why nothing is known: what the state says, or the device is offline, we are not connected, the pipeline is gone, it
-has not said its state for too long, or a broker has kept what it said and it has not spoken since. Empty if known."""
+"""Why a state is unknown, empty if it is known. It is the reason in the state, or one of these:
+
+- ``offline``: the device is offline.
+- ``disconnected``: this client is not connected.
+- ``removed``: the pipeline is gone.
+- ``silent``: the device has not sent the state for too long.
+- ``unconfirmed``: a broker has kept the state, and the device has sent nothing since.
+"""
 SILENT: Final = 180.0
-"""Seconds after which a state or a health is void that was not said again; devices say it every 60 s."""
+"""Seconds after which a state or a health message expires unless it is repeated; devices repeat it every 60 s."""
 FRESH: Final = 60.0
-"""Seconds that the time of a live message may be away from ours. One that is older has waited somewhere: in a session,
+"""Maximum difference in seconds between the time of a live message and this clock. An older one has waited in a session
 or at a bridge, and does not show that its device is there now."""
 LATE: Final = 10.0
-"""Seconds of age from which on a state is one of our absence, while the broker gives out what it has kept for us."""
+"""Age in seconds from which a state belongs to this client's absence, while the broker sends the messages that it
+kept."""
 
 CATCHING_UP: Final = 30.0
-"""Seconds that this lasts at most, where nothing is retained that would show its end."""
+"""Maximum seconds of that phase, if no retained message shows its end."""
 
 Kept = TypeVar("Kept", State, Health)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of a pipeline now: its state, or None and why."""
+    """The knowledge of a pipeline now: its state, or None and the reason."""
 
     state: State | None
     why_not: WhyNot = ""
 
     @property
     def counts(self) -> Mapping[str, int] | None:
-        """How many there are by label; None when that is not known, or when the task counts nothing."""
+        """The number of objects by label; None if unknown, or if the task counts nothing."""
         counts = self.state.counts if self.state is not None else None
         return counts if isinstance(counts, Mapping) else None
 
     def present(self, label: str) -> bool | None:
-        """Whether something with this label is there; None when that is not known."""
+        """Return whether an object with this label is there; None if unknown."""
         counts = self.counts
         return None if counts is None else counts.get(label, 0) > 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Said(Generic[Kept]):
-    """``until`` is when it is void, on the monotonic clock; ``confirmed``: the device itself has said it."""
+    """A received record.
+
+    It expires at ``until`` on the monotonic clock; ``confirmed``: it came from the device itself.
+    """
 
     record: Kept
     until: float
@@ -68,7 +78,7 @@ class _Said(Generic[Kept]):
 @dataclass(slots=True)
 class _Device:
     online: bool | None = None
-    spoken: bool = False  # since we are connected and it is online
+    spoken: bool = False  # since this client is connected and the device online
     states: dict[str, _Said[State]] = field(default_factory=dict)
     health: _Said[Health] | None = None
     times: dict[tuple[str, str], str] = field(default_factory=dict)  # of the last message of each kind and pipeline
@@ -76,20 +86,23 @@ class _Device:
     silent: set[str] = field(default_factory=set)
 
     def forget(self) -> None:
-        """Nothing that was said before counts from here on."""
+        """Discard everything received so far."""
         self.states.clear()
         self.health, self.spoken = None, False
 
     def is_new(self, kind: str, pipeline: str, ts: str) -> bool:
-        """Whether it is not what came last: a bridge gives out as live what the broker behind it has on its disk."""
+        """Return whether a message differs from the last one.
+
+        A bridge sends as live the message that its broker has on its disk.
+        """
         before, self.times[kind, pipeline] = self.times.get((kind, pipeline)), ts
         return ts != before
 
 
 class Standings:
-    """All pipelines of all devices. Whatever it is told, it answers with the pipelines of which there is news.
+    """All pipelines of all devices. Each method for a message returns the pipelines whose knowledge changed.
 
-    ``live`` is what came as it was published, ``not live`` what a broker has kept.
+    ``live`` is a message that arrived as it was published; otherwise a broker has kept it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
@@ -97,15 +110,15 @@ class Standings:
         self._wall = wall
         self._devices: dict[str, _Device] = {}
         self._connected = False
-        self._absent_until = 0.0  # until then a broker may give out what it has kept for us
+        self._absent_until = 0.0  # until then the broker may send the messages that it kept
         self._rarely = Rarely(600.0)
 
     def connected(self, *, session: bool = False) -> None:
-        """Everything retained comes now; with a ``session``, what came in our absence comes before."""
+        """Start a connection. Retained messages follow; with a ``session``, those of the absence come before them."""
         self._connected, self._absent_until = True, self._clock() + CATCHING_UP if session else 0.0
 
     def disconnected(self) -> list[tuple[str, str]]:
-        """Nothing that was said before counts from here on."""
+        """Discard everything received so far."""
         if not self._connected:
             return []
         self._connected = False
@@ -115,7 +128,10 @@ class Standings:
         return [(name, pipeline) for name, device in self._devices.items() for pipeline in sorted(device.pipelines)]
 
     def status(self, name: str, *, online: bool, live: bool = True) -> list[tuple[str, str]]:
-        """What a device said before it went offline is void, also when it comes back: it says it again."""
+        """Set the status.
+
+        Going offline discards all states, also for a later return: the device then sends them again.
+        """
         device = self._devices.setdefault(name, _Device())
         self._caught_up(live=live)
         before, device.online = device.online, online
@@ -125,12 +141,12 @@ class Standings:
         return [] if before is online else [(name, pipeline) for pipeline in sorted(device.pipelines)]
 
     def state(self, name: str, pipeline: str, state: State, *, live: bool = True) -> list[tuple[str, str]]:
-        """A state is kept for later while the status of its device has not come yet."""
+        """Set a state. It is kept for later while the status of its device has not arrived yet."""
         device = self._devices.setdefault(name, _Device())
         self._caught_up(live=live)
         age = self._age(name, state, live=live)
         if self._catching_up and (age is None or age > LATE):
-            return []  # it held at some time of our absence; what holds now comes after these
+            return []  # it held at some time of the absence; the current one comes after these
         device.pipelines.add(pipeline)
         new = device.is_new("state", pipeline, state.ts)
         if age is not None and age > SILENT:
@@ -144,7 +160,7 @@ class Standings:
     def spoken(
         self, name: str, record: Result | Event | Health, pipeline: str = "", *, live: bool = True
     ) -> list[tuple[str, str]]:
-        """A device says this after its states: those that a broker has kept are what it says now."""
+        """Record a message that a device sends after its states: it confirms the states that a broker has kept."""
         device = self._devices.setdefault(name, _Device())
         self._caught_up(live=live)
         late = isinstance(record, (Result, Event)) and record.replay is not ABSENT
@@ -166,7 +182,7 @@ class Standings:
         return [(name, other) for other in sorted(found)] if device.online else []
 
     def removed(self, name: str, pipeline: str) -> list[tuple[str, str]]:
-        """The topic of the state was cleared."""
+        """Remove a pipeline whose state topic was cleared."""
         device = self._devices.get(name, _Device())
         known = pipeline in device.pipelines
         device.pipelines.discard(pipeline)
@@ -174,7 +190,7 @@ class Standings:
         return [(name, pipeline)] if known else []
 
     def aged(self) -> list[tuple[str, str]]:
-        """Pipelines that have been silent for too long since the last call."""
+        """Return the pipelines whose state has expired since the last call."""
         now, found = self._clock(), []
         for name, device in self._devices.items():
             for pipeline in [pipeline for pipeline, said in device.states.items() if said.until < now]:
@@ -184,7 +200,7 @@ class Standings:
         return found
 
     def now(self, name: str, pipeline: str) -> Standing:
-        """What is known of a pipeline."""
+        """Return what is known of a pipeline."""
         device = self._devices.get(name, _Device())
         if not self._connected:
             return Standing(None, "disconnected")
@@ -200,7 +216,7 @@ class Standings:
         return Standing(said.record) if said.record.reason is ABSENT else Standing(None, said.record.reason)
 
     def health(self, name: str) -> Health | None:
-        """How a device does; None when that is not known now."""
+        """Return the health of a device; None if it is not known now."""
         device = self._devices.get(name, _Device())
         said = device.health
         known = self._connected and device.online and said is not None and said.confirmed
@@ -211,7 +227,7 @@ class Standings:
         return _Said(record, self._clock() + SILENT - max(0.0, age or 0.0), confirmed)
 
     def _age(self, name: str, record: State | Health | Result | Event, *, live: bool) -> float | None:
-        """Seconds since it was said; None where its time is not to be believed."""
+        """Return the seconds since it was sent; None if its time is not reliable."""
         if record.clock is not ABSENT:
             return None
         try:
@@ -223,7 +239,7 @@ class Standings:
         return age if age >= -FRESH else None
 
     def _caught_up(self, *, live: bool) -> None:
-        """A broker gives out what is retained after what it has kept for a session."""
+        """End the absence phase: a broker sends retained messages after those that it kept for a session."""
         if not live:
             self._absent_until = 0.0
 

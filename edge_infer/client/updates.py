@@ -1,4 +1,4 @@
-"""What a client hands out: one frozen record for each thing that a device said, or that the client found out."""
+"""The updates that a client yields: one frozen record for each message, or change that the client detected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_infer.messages import ConfigStatus, Event, Health, Info, ModelStatus, 
 
 @dataclass(frozen=True, slots=True)
 class ResultUpdate:
-    """A result that did not come before; ``missing`` numbers just before it have not come (yet, if they are late)."""
+    """A new result; ``missing`` numbers just before it have not arrived (yet, if they are late)."""
 
     device: str
     pipeline: str
@@ -20,7 +20,7 @@ class ResultUpdate:
 
 @dataclass(frozen=True, slots=True)
 class EventUpdate:
-    """An event that did not come before; ``missing`` as with results. Is ``event.replay`` true, it is an old one."""
+    """A new event; ``missing`` as with results. If ``event.replay`` is true, the event is old."""
 
     device: str
     pipeline: str
@@ -30,7 +30,7 @@ class EventUpdate:
 
 @dataclass(frozen=True, slots=True)
 class StateUpdate:
-    """What holds for a pipeline from now on, or why that is not known any more."""
+    """The state of a pipeline from now on, or why it is not known any more."""
 
     device: str
     pipeline: str
@@ -39,7 +39,7 @@ class StateUpdate:
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """A device is there, or not; ``retained``: a broker has kept that, and it may be so no more."""
+    """A device is online or offline; ``retained``: a broker has kept that, and it may be outdated."""
 
     device: str
     online: bool
@@ -48,7 +48,7 @@ class StatusUpdate:
 
 @dataclass(frozen=True, slots=True)
 class DeviceUpdate:
-    """What a device says of itself; ``model`` is the name of the model that a `ModelStatus` is about."""
+    """A message of a device about itself; ``model`` is the name of the model that a `ModelStatus` is about."""
 
     device: str
     record: Info | ConfigStatus | ModelStatus | Health
@@ -57,7 +57,7 @@ class DeviceUpdate:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableUpdate:
-    """A message that is none of this version of the contract, and why; there may be other publishers."""
+    """A message that does not fit this version of the contract, and why. It may come from another publisher."""
 
     topic: str
     why: str

@@ -1,1 +1,1 @@
-"""The configuration file: its schema, its loader, and the plan that the rooms get of it."""
+"""The configuration file: its schema, its loader, and the plan that every process receives."""

@@ -1,8 +1,10 @@
-"""A configuration is read in a process of its own: ``python -m edge_infer.config FILE [--store STATE_DIR]``.
+"""Child process that reads a configuration: ``python -m edge_infer.config FILE [--store STATE_DIR]``.
 
-It prints one JSON object, a `Compiled`, and ends with 0 or 2. The supervisor runs it as a child, so that it loads
-neither pydantic nor a YAML parser and no file can crash it. It locks itself before it opens the file. The process that
-tries the first model starts before it is known which one that is: both load what they need at the same time.
+It prints one JSON object, a `Compiled`, and exits with 0 or 2. The supervisor runs it as a child. So the supervisor
+loads neither pydantic nor a YAML parser, and no file can crash it. The child locks itself before it opens the file.
+
+The process that tries the first model starts before the child knows which model that is: both load their modules at the
+same time.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from edge_infer.sandbox.privileges import READ_SEARCH
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The child: prints a `Compiled` as JSON."""
+    """Run the child: print a `Compiled` as JSON."""
     parser = argparse.ArgumentParser(prog="python -m edge_infer.config")
     parser.add_argument("file", type=Path)
     parser.add_argument(
@@ -34,11 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     die_with_parent()
     go_first()
-    logging.getLogger("edge_infer.sandbox").setLevel(logging.ERROR)  # others tell what this kernel lacks, once a start
+    logging.getLogger("edge_infer.sandbox").setLevel(logging.ERROR)  # other processes log kernel gaps once per start
     lock("config", fence=config_fence(args.store or ""), keep=READ_SEARCH)
     store = False if args.store is None else Path(args.store)
     with own_output() as output, Probe() as probe:
-        with suppress(StartError):  # who needs it tries again, and says so
+        with suppress(StartError):  # the first model that needs it retries and reports the error
             probe.begin()
         from edge_infer.config.compile import compile_config
 

@@ -1,4 +1,4 @@
-"""From the sections of a valid configuration to the plan: absolute paths, resolved models, overrides merged."""
+"""Conversion of valid configuration sections to a plan: absolute paths, resolved models, merged overrides."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ from edge_infer.readers.sources.address import PLACE
 
 _OURS: Final = "edge_infer."
 DEFAULT_OVERLAP: Final = 0.1
-"""The share of a tile that its neighbour shows, too."""
+"""Share of a tile that its neighbour also covers."""
 LATE: Final = 1.5
-"""Intervals of its `fps` after which the next picture of a source is late."""
+"""Intervals of `fps` after which the next picture of a source is late."""
 COMMON: Final = frozenset({"kind", "fps", "rotate", "flip"})
 """Keys of a source that are not options of its kind."""
 KINDS: Final[Mapping[Gives, tuple[str, ...]]] = {
@@ -61,13 +61,13 @@ KINDS: Final[Mapping[Gives, tuple[str, ...]]] = {
     "samples": ("audio", "serial", "iio", "csv"),
     "text": ("lines",),
 }
-"""Some kinds that give it."""
+"""Some kinds that give this input, as suggestions in errors."""
 WORDS: Final[Mapping[Gives, str]] = {"image": "pictures", "samples": "samples", "text": "text"}
 
 
 @dataclass(slots=True)
 class Builder:
-    """Makes the parts of a plan and collects what is wrong with them beyond their form."""
+    """Builds the parts of a plan and collects problems that the schema does not detect."""
 
     document: Document
     files: NamedFiles
@@ -76,19 +76,19 @@ class Builder:
 
     @property
     def cascades(self) -> CascadeBuilder:
-        """Makes what concerns pipelines of pipelines."""
+        """Return the builder for pipelines whose source is another pipeline."""
         return CascadeBuilder(self.document, self.problems)
 
     def device(self, config: Config) -> str:
-        """The name of this box."""
+        """Return the name of this device."""
         return config.device.id or default_device_id()
 
     def state_dir(self, config: Config) -> str:
-        """The absolute path of the state directory."""
+        """Return the absolute path of the state directory."""
         return self.files.absolute(config.device.state_dir or str(default_state_dir()))
 
     def mqtt(self, section: Mqtt, device: str) -> MqttPlan:
-        """The broker, with everything that follows from other keys filled in."""
+        """Return the broker's plan, with every value that follows from other keys."""
         secret = section.password_file
         return MqttPlan(
             host=section.host,
@@ -110,7 +110,7 @@ class Builder:
         return TlsPlan(authorities, cert, key)
 
     def request(self, name: str, model: Model, state_dir: str, policy: Policy) -> ModelRequest:
-        """What to resolve a model from: its file, or the folder of its package."""
+        """Return the request that resolves a model: its file, or the folder of its package."""
         if model.file is not None:
             file = self.files.absolute(model.file)
         else:
@@ -129,7 +129,7 @@ class Builder:
         )
 
     def source(self, name: str, section: SourceSection) -> SourcePlan | None:
-        """The plan of a source; None where something is wrong with it."""
+        """Return the plan of a source; None if it has a problem."""
         steps: Steps = ("sources", name)
         if isinstance(section, Crops):
             return self.cascades.source(steps, name, section)
@@ -154,7 +154,7 @@ class Builder:
         return self._source_plan(name, section, target, options, instance)
 
     def _foreign(self, steps: Steps, section: SourceSection, target: str) -> SourcePlan | None:
-        """The same of a source of another package, whose code does not run here."""
+        """Do the same for a source of another package, whose code does not run in this process."""
         options = self._options(steps, section)
         found = describe(target, options, ".".join(map(str, steps)), section.fps)
         if "fps" in found.known and section.fps is not None:
@@ -193,7 +193,7 @@ class Builder:
         )
 
     def _suits(self, steps: Steps, section: SourceSection, instance: Any) -> bool:
-        """A key that would do nothing is refused, and so is a second source that would wait for the same input."""
+        """Reject keys without effect, and a second source that reads standard input."""
         before = len(self.problems)
         for key in ("rotate", "flip"):
             if key in section.model_fields_set and instance.gives != "image":
@@ -207,7 +207,7 @@ class Builder:
         return len(self.problems) == before
 
     def _look_inside(self, steps: Steps, instance: Any) -> None:
-        """A file that no sample can come from is refused before it is started with."""
+        """Reject a file from which no sample can be read, before the source starts."""
         check = getattr(instance, "check", None)
         if check is None or instance.live:
             return
@@ -218,7 +218,7 @@ class Builder:
             self.files.wrong((*steps, key), str(error))
 
     def _options(self, steps: Steps, section: SourceSection) -> dict[str, JsonValue]:
-        """The keys of the kind as its ``Options`` spell them."""
+        """Return the keys of the kind in the spelling of its ``Options``."""
         if isinstance(section, OtherSource):
             return dict(section.model_extra or {})
         options: dict[str, Any] = {}
@@ -236,7 +236,7 @@ class Builder:
         return options
 
     def _option(self, steps: Steps, key: str, value: Any, *, pipes: bool) -> Any:
-        """One option; a path in it becomes absolute, and what it names must be there."""
+        """Return one option; paths become absolute, and the files that they name must exist."""
         if key == "password_file":
             return self.files.secret(steps, value)
         if key == "file":
@@ -272,13 +272,13 @@ class Builder:
             return None
 
     def _misfit(self, steps: Steps, error: str) -> None:
-        """An option that the source does not take, as its record says."""
+        """Report an option that the source's ``Options`` record rejects."""
         key, _, text = error.removeprefix(".".join(map(str, steps))).partition(": ")
         below = tuple(key.strip(".").split(".")) if key else ()
         self.problems.append(self.document.problem((*steps, *below), text))
 
     def _merged_input(self, steps: Steps, section: Pipeline, plan: ModelInput, source: SourcePlan | None) -> ModelInput:
-        """How the model is fed, with what the pipeline overrules."""
+        """Return the input of the model with the overrides of the pipeline."""
         said = section.preprocess
         resize, color, scaling = said.resize, said.color, said.scaling
         if not isinstance(plan, InputPlan):
@@ -310,7 +310,7 @@ class Builder:
         sources: Sequence[SourcePlan],
         cascade: CropsPlan | None = None,
     ) -> PipelinePlan:
-        """The plan of a pipeline, with what it overrules in its model; ``cascade`` where its source is crops."""
+        """Return the plan of a pipeline with its overrides; ``cascade`` is given if its source is crops."""
         steps: Steps = ("pipelines", name)
         model = models[section.model]
         source_name = section.source if isinstance(section.source, str) else name
@@ -356,7 +356,7 @@ class Builder:
             self.problems.append(self.document.problem((*steps, "labels"), text))
 
     def _merged(self, steps: Steps, section: Pipeline, model: ModelPlan, source: SourcePlan | None) -> ModelPlan:
-        """The model with what the pipeline overrules."""
+        """Return the model with the overrides of the pipeline."""
         return replace(
             model,
             threshold=model.threshold if section.threshold is None else section.threshold,
@@ -372,7 +372,7 @@ class Builder:
         models: Mapping[str, ModelPlan],
         source: SourcePlan | None,
     ) -> ShadowPlan | None:
-        """The second model of a pipeline, which could take the place of the first; None without one."""
+        """Return the second model of a pipeline, which could replace the first; None without one."""
         if section.shadow is None or section.shadow.model not in models:
             return None
         model = models[section.shadow.model]
@@ -381,7 +381,7 @@ class Builder:
             return None
         known = len(self.problems)
         merged = self._merged(steps, section, model, source)
-        del self.problems[known:]  # what is wrong with `preprocess` has been said of the model that serves
+        del self.problems[known:]  # problems of `preprocess` are reported for the serving model already
         return ShadowPlan(merged, merged.threshold, section.shadow.share)
 
     def _motion(
@@ -399,7 +399,7 @@ class Builder:
         source: SourcePlan | None,
         sources: Sequence[SourcePlan],
     ) -> None:
-        """The source has to give what the model takes."""
+        """Report a source that does not give the kind of input that the model takes."""
         takes = model.input.takes
         if source is not None and source.gives != takes:
             right = [shown(other.name) for other in sources if other.gives == takes][:3]
@@ -416,7 +416,7 @@ class Builder:
             self.problems.append(self.document.problem((*steps, "mask"), text))
 
     def _check_values(self, steps: Steps, section: Pipeline, wants: SignalPlan, source: SourcePlan) -> None:
-        """As many values of a sample as the model takes, where the source says how many it gives."""
+        """Report samples with too few or too many values for the model, if the source's keys fix their number."""
         given = _values_of(source)
         fits = given >= wants.width if wants.width else given == wants.values
         if given and (wants.width or wants.values) and not fits:
@@ -435,7 +435,7 @@ class Builder:
                 self.problems.append(self.document.problem((*steps, "labels", index), text))
 
     def _check_task(self, steps: Steps, section: Pipeline, model: ModelPlan) -> None:
-        """A key that would do nothing is refused."""
+        """Reject keys without effect."""
         if model.task != "anomaly" and section.threshold is not None and section.threshold > 1:
             text = f"expected a number between 0 and 1, as scores are, not {section.threshold:g}"
             self.problems.append(self.document.problem((*steps, "threshold"), text))
@@ -455,27 +455,27 @@ def _merged_nms(section: Nms, model: ModelPlan) -> Any:
 
 
 def _pause(instance: Any, fps: float | None) -> float:
-    """Seconds that may pass between two readings; nothing is said of a source that may be silent for ever."""
+    """Return the seconds that may pass between two readings without a fault; infinite patience does not count."""
     patience: float = getattr(instance, "patience", 0.0)
     slowest = LATE / fps if fps is not None and instance.gives == "image" else 0.0
     return max(slowest, patience if math.isfinite(patience) else 0.0)
 
 
 def _slower(fps: float | None, source: SourcePlan | None) -> float | None:
-    """Of a signal or of crops the source leaves nothing out, so its own limit is kept by its pipelines."""
+    """Return the lower of two limits: a signal or crops are not thinned at the source, so pipelines keep its limit."""
     limits = [fps, source.fps if source is not None and (source.gives != "image" or source.parent) else None]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _without_user(url: str) -> dict[str, JsonValue]:
-    """The address without a user in it, and that user."""
+    """Return the address without its user, and that user."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     return {"url": urlunsplit(parts._replace(netloc=host)), **({"username": unquote(user)} if at else {})}
 
 
 def _values_of(source: SourcePlan) -> int:
-    """How many values a sample of a source has, as far as its keys say; 0 where only its readings do."""
+    """Return the number of values in a source's sample, as far as its keys determine it; else 0."""
     for key in ("columns", "channels"):
         said = source.options.get(key)
         if isinstance(said, (list, tuple)) and said:

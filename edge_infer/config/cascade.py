@@ -1,4 +1,4 @@
-"""Pipelines whose source is what another pipeline has found: what is wrong with them, and their part of the plan."""
+"""Cascades, the pipelines whose source is the objects of another pipeline: their checks and their part of the plan."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from edge_infer.config.words import shown
 
 @dataclass(slots=True)
 class CascadeBuilder:
-    """Makes these parts of a plan and adds what is wrong with them to ``problems``.
+    """Builds the cascades of a plan and adds their problems to ``problems``.
 
-    Which pipelines there are, and that they form no circle, has been looked at before (`edge_infer.config.circles`).
+    Missing parents and circles were reported before (`edge_infer.config.circles`).
     """
 
     document: Document
     problems: list[Problem]
 
     def inline(self, config: Config) -> Iterator[SourcePlan]:
-        """The sources of cascades that are written into their pipelines; each has the name of its pipeline."""
+        """Yield the sources of cascades that are written into their pipelines; each has the name of its pipeline."""
         named = self.document.value.get("sources")
         for name, section in config.pipelines.items():
             if not isinstance(section.source, Crops):
@@ -39,7 +39,7 @@ class CascadeBuilder:
                 yield source
 
     def source(self, steps: Steps, name: str, section: Crops) -> SourcePlan | None:
-        """The plan of a source of crops; None where something is wrong with it."""
+        """Return the plan of a source of crops; None if it has a problem."""
         turned = [key for key in ("rotate", "flip") if key in section.model_fields_set]
         for key in turned:
             text = "belongs to cameras, clips and pictures; crops are cut out of pictures that have been turned already"
@@ -49,12 +49,12 @@ class CascadeBuilder:
         return SourcePlan(name, "crops", "", False, False, {}, section.fps, noisy=False, parent=section.pipeline)
 
     def as_their_roots(self, sources: Sequence[SourcePlan], config: Config) -> list[SourcePlan]:
-        """The same, crops of single pictures as such: they are scaled exactly, too."""
+        """Return the sources, with crops of single pictures marked as such, so that they are scaled exactly too."""
         known = {source.name: source for source in sources}
         return [replace(each, stills=_root(each, known, config).stills) if each.parent else each for each in sources]
 
     def plans(self, config: Config, models: Mapping[str, ModelPlan]) -> dict[str, CropsPlan]:
-        """By pipeline, those whose parent can be looked at."""
+        """Return the cascades by pipeline; invalid parents are reported."""
         found = {}
         for name, source in config.sources.items():
             if isinstance(source, Crops):
@@ -77,7 +77,7 @@ class CascadeBuilder:
         parent = config.pipelines.get(crops.pipeline)
         model = models.get(parent.model) if parent is not None else None
         if parent is None or model is None:
-            return  # what is wrong with them is told elsewhere
+            return  # their own problems are reported elsewhere
         if model.task != "detection":
             right = [shown(name) for name, each in config.pipelines.items() if _detects(each, models)][:3]
             such = f"such as {', '.join(right)}" if right else "which finds boxes"
@@ -99,13 +99,13 @@ class CascadeBuilder:
 
 
 def crops_of(section: Pipeline, config: Config) -> Crops | None:
-    """The section of a pipeline's cascade, wherever it is written; None where its source is another."""
+    """Return the section of a pipeline's cascade, wherever it is written; None for another source."""
     source: Any = config.sources.get(section.source) if isinstance(section.source, str) else section.source
     return source if isinstance(source, Crops) else None
 
 
 def _root(source: SourcePlan, known: Mapping[str, SourcePlan], config: Config) -> SourcePlan:
-    """The source whose frames these are; where something is wrong on the way, the last that is known."""
+    """Return the source whose frames these are; after a fault on the way, the last known source."""
     seen = {source.name}
     while source.parent is not None and (parent := config.pipelines.get(source.parent)) is not None:
         name = parent.source if isinstance(parent.source, str) else source.parent
@@ -117,8 +117,8 @@ def _root(source: SourcePlan, known: Mapping[str, SourcePlan], config: Config) -
 
 
 def _followed(crops: Crops | None, config: Config) -> bool:
-    """Whether what is cut out has an id, by itself or as part of something that has."""
-    for _ in config.pipelines:  # a circle is told elsewhere
+    """Return whether the cut-out object has an id, its own or that of an object around it."""
+    for _ in config.pipelines:  # circles are reported elsewhere
         parent = config.pipelines.get(crops.pipeline) if crops is not None else None
         if parent is None:
             return False

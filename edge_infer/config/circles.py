@@ -1,4 +1,4 @@
-"""Which pipelines refer to which: parents that are not there, and circles. Looks at values that may have any faults."""
+"""References between pipelines: missing parents and circles. The values were not validated and may have any faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Place = tuple[str, ...]
 
 
 def wrong_parents(pipelines: Mapping[str, Any], sources: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
-    """Where, and a sentence."""
+    """Yield the place and a sentence for each missing parent and each circle."""
     parents = dict(_parents(pipelines, sources))
     everything = {("sources", name, "pipeline"): parent for name, parent in _named(sources)} | dict(parents.values())
     for place, parent in everything.items():
@@ -30,7 +30,7 @@ def wrong_parents(pipelines: Mapping[str, Any], sources: Mapping[str, Any]) -> I
 
 
 def _circle(name: str, parents: Mapping[str, tuple[Place, str]]) -> list[str]:
-    """The pipelines on the way from one back to itself; empty where the way ends elsewhere."""
+    """Return the pipelines on the way from one back to itself; empty if the way ends elsewhere."""
     way = [name]
     while (found := parents.get(way[-1])) is not None:
         if found[1] == name:
@@ -42,7 +42,7 @@ def _circle(name: str, parents: Mapping[str, tuple[Place, str]]) -> list[str]:
 
 
 def _parents(pipelines: Mapping[str, Any], sources: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Place, str]]]:
-    """Pipelines of crops: where it says so, and the pipeline whose objects these are."""
+    """Yield each pipeline of crops: the place of the reference, and the pipeline whose objects are cut out."""
     named = dict(_named(sources))
     for name, pipeline in pipelines.items():
         source = pipeline.get("source") if isinstance(pipeline, dict) else None

@@ -1,4 +1,4 @@
-"""From a configuration file to a plan: its form, its references, every file it names and every model tried."""
+"""Compilation of a configuration file to a plan: schema, references, every named file, and a trial of every model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from edge_infer.models.tried import MAX_MODELS, Tried, read_tried, write_tried
 
 NAMED_SECTIONS = ("models", "sources", "pipelines")
 MOST_LIVE = 64
-"""Sources with a process of their own: a few files each are open in the supervisor, which can wait for 1024 in all."""
+"""Sources with a process of their own. The supervisor keeps a few files open for each and can wait for 1024 in all."""
 
 
 def compile_config(
@@ -39,11 +39,12 @@ def compile_config(
     environment: Mapping[str, str] = os.environ,
     probe: Probe | None = None,
 ) -> Compiled:
-    """The plan of a configuration file, or all of its problems.
+    """Return the plan of a configuration file, or all of its problems.
 
-    With ``store`` the models are copied to ``<state_dir>/blobs`` under their digests, and the plan names the copies;
-    without it nothing is written anywhere. A path is the only state directory that can be written to: a file that names
-    another one comes to nothing (`Compiled.elsewhere`). ``probe`` tries the models; a process of it may have begun.
+    With ``store`` the models are copied to ``<state_dir>/blobs`` under their digests, and the plan names the copies.
+    Without it nothing is written anywhere. If ``store`` is a path, it is the only writable state directory: a file that
+    names another one gives no plan (`Compiled.elsewhere`). ``probe`` tries the models; its process may have started
+    already.
     """
     with probe or Probe() as child:
         before = look(path)
@@ -79,7 +80,7 @@ def _dangling(document: Document) -> list[Problem]:
 
 
 def sound_part(document: Document, problems: Sequence[Problem]) -> Config | None:
-    """The configuration without the entries that are faulty, so that the others are looked at all the same."""
+    """Return the configuration without its faulty entries, so that the other entries are checked too."""
     paths = [problem.path for problem in problems]
     value: dict[str, Any] = {}
     for section, body in document.value.items():
@@ -94,13 +95,13 @@ def sound_part(document: Document, problems: Sequence[Problem]) -> Config | None
 
 
 def _used(config: Config) -> set[str]:
-    """The models that pipelines name, to run or to compare."""
+    """Return the models that pipelines name, to run or to compare."""
     pipelines = config.pipelines.values()
     return {each.model for each in pipelines} | {each.shadow.model for each in pipelines if each.shadow is not None}
 
 
 def _is_missing(path: str) -> bool:
-    """Whether nothing is there; not so where it is behind a folder that this user may not enter."""
+    """Return whether a path does not exist; False if it is behind a folder that this user may not enter."""
     try:
         Path(path).stat()
     except FileNotFoundError:
@@ -111,13 +112,13 @@ def _is_missing(path: str) -> bool:
 
 
 def _touched(paths: Sequence[str], steps: Steps) -> bool:
-    """Whether one of the paths is or lies below the place."""
+    """Return whether one of the paths is the place or lies below it."""
     place = spell(steps)
     return any(path == place or path.startswith((f"{place}.", f"{place}[")) for path in paths)
 
 
 class _Compilation:
-    """One run over the sound part of a configuration; adds to ``problems``."""
+    """One run over the valid part of a configuration; adds to ``problems``."""
 
     def __init__(self, document: Document, builder: Builder, problems: list[Problem], probe: Probe) -> None:
         self._document = document
@@ -130,7 +131,7 @@ class _Compilation:
         self.elsewhere = ""
 
     def plan(self, config: Config, *, store: bool | Path) -> Plan | None:
-        """The whole plan; None when something of it could not be made."""
+        """Return the whole plan; None if a part of it could not be built."""
         faulty = bool(self._problems)
         device, state_dir = self._build.device(config), self._build.state_dir(config)
         mqtt = self._build.mqtt(config.mqtt, device)
@@ -153,7 +154,7 @@ class _Compilation:
         equipper.check(config)
         if self._problems:
             return None
-        self._probe.close()  # what comes now has a child of its own, and a small board no memory for both
+        self._probe.close()  # the next step starts its own child, and a small board lacks the memory for both
         equipped = equipper.equipped(config, pipelines, self._requests)
         if self._problems:
             return None
@@ -172,7 +173,7 @@ class _Compilation:
         )
 
     def _models(self, config: Config, state_dir: str, keep: Path | None, *, again: bool) -> dict[str, ModelPlan]:
-        """The models that can be used, by name; with ``again`` those that serve as they are here are not tried anew."""
+        """Return the usable models by name; with ``again``, a model whose last trial is valid is not tried again."""
         policy = self._policy(config, state_dir)
         requests = [
             self._build.request(name, model, state_dir, policy)
@@ -208,7 +209,7 @@ class _Compilation:
         return {name: self._with_entry(plan, config) for name, plan in found.items()}
 
     def _remember(self, state_dir: str, before: Tried, now: Tried) -> None:
-        """Keeps the answers for the next time; a card is written only when they are others."""
+        """Store the results of the trials for the next time, only if they changed, to spare the card."""
         answers = [[(plan.question, plan) for plan in tried.plans] for tried in (before, now)]
         if answers[0] != answers[1]:
             try:
@@ -218,7 +219,7 @@ class _Compilation:
                 self._build.files.warnings.append(self._document.problem(("models",), text))
 
     def _with_entry(self, plan: ModelPlan, config: Config) -> ModelPlan:
-        """The plan with what the configuration says of the model, for those who compare and those who read it."""
+        """Return the plan with the digest of the model's configuration entry and the origin of its bytes."""
         section = config.models[plan.name]
         origin = f"package {section.use}" if section.use else f"file {section.file}"
         return replace(plan, entry=entry_of(section), origin=origin[:500])
@@ -230,7 +231,7 @@ class _Compilation:
         return policy
 
     def _refused(self, request: ModelRequest, config: Config, error: ModelError) -> None:
-        """A manifest's problems come as several lines; each is a problem of its own."""
+        """Report a refused model; each line of a manifest's problems is a problem of its own."""
         name, section = request.name, config.models[request.name]
         key = "use" if error.key == "file" and section.use else error.key
         steps: Steps = ("models", name, key) if key in section.model_fields_set else ("models", name)

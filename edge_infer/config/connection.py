@@ -1,4 +1,4 @@
-"""Where the broker and the state directory are, from a configuration that may be wrong elsewhere."""
+"""The broker and the state directory, read from a configuration that may have errors elsewhere."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SECTIONS: Final = ("device", "mqtt")
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What tools beside the daemon need of its configuration."""
+    """The part of the configuration that other tools beside the daemon need."""
 
     mqtt: MqttPlan
     state_dir: Path
 
 
 def connection(path: Path, environment: Mapping[str, str] = os.environ) -> Connection:
-    """That of a file; raises `ConfigError` for one that cannot be read, or whose ``device`` or ``mqtt`` is wrong."""
+    """Return the connection of a file; raises `ConfigError` if it is unreadable or ``device`` or ``mqtt`` is wrong."""
     document = read_document(path, environment)
     config, problems = validate(document, Config)
     if document.value is not None:
@@ -40,7 +40,7 @@ def connection(path: Path, environment: Mapping[str, str] = os.environ) -> Conne
 
 
 def usual_connection() -> Connection:
-    """That of an empty configuration."""
+    """Return the connection of an empty configuration."""
     return _connection(Document("", "", None, None), Config())
 
 

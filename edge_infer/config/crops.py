@@ -1,4 +1,4 @@
-"""A cascade in a configuration file: what one pipeline has found, cut out of its frames for another model."""
+"""Cascades in a configuration file: objects of one pipeline, cut out of its frames for another model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_infer.config.sentences import ProblemAtError, wrong
 from edge_infer.config.source import SourceSection
 
 SHORT: Final = "crops"
-"""The key that names the pipeline where a cascade is written into the pipeline that it is for."""
+"""The key that names the parent pipeline if the cascade is written into its own pipeline."""
 
 
 class Crops(SourceSection):
@@ -36,7 +36,7 @@ class Crops(SourceSection):
 
 
 def _from(value: Any) -> str | Crops:
-    """The name of a source, or the section of a cascade that is written in its place."""
+    """Return the name of a source, or the section of a cascade that is written in its place."""
     if not isinstance(value, dict):
         try:
             found: str = NAME.parse(value)
@@ -54,14 +54,14 @@ def _from(value: Any) -> str | Crops:
 
 
 def _renamed(error: Any) -> InitErrorDetails:
-    """The same at the key as it is written here."""
+    """Return the error with the key spelled as it is in this place."""
     steps = (SHORT, *error["loc"][1:]) if error["loc"][:1] == ("pipeline",) else error["loc"]
     text = error["msg"].replace("for example pipeline:", f"for example {SHORT}:")
     return InitErrorDetails(type=PydanticCustomError(TOLD, "{text}", {"text": text}), loc=steps, input=None)
 
 
 class _ByName(Kind):
-    """In JSON Schema a name, or the keys of a cascade."""
+    """Kind of the key `source`: in JSON Schema a name, or the keys of a cascade."""
 
     def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
         cascade = Crops.model_json_schema()

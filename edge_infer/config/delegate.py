@@ -1,4 +1,4 @@
-"""A library that runs a model's graph on an accelerator, in a configuration file."""
+"""The keys of a delegate, a library that runs a model's graph on an accelerator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_OPTIONS: Final = 64
 
 
 def _options(value: Any) -> tuple[tuple[str, str], ...]:
-    """Names and values as the library gets them: as text."""
+    """Return option names and values as text, the form that the library takes."""
     if not isinstance(value, dict) or len(value) > MOST_OPTIONS:
         raise ValueError(wrong(f"at most {MOST_OPTIONS} names with values such as {{device: usb}}", value))
     name, content, found = text("a name", most=128), text("a value", most=1024), []
@@ -49,9 +49,10 @@ class Delegate(Section):
 
 
 def delegate_plan(section: Delegate | None, files: NamedFiles) -> DelegatePlan | None:
-    """The plan, with an absolute path where one is named; None without a section.
+    """Return the plan, with an absolute path if a path is given; None without a section.
 
-    Whether the library is there is found out when it is tried: one that is gone may have declared what then holds.
+    The file's existence is not checked here: the trial of the delegate shows whether the library loads, and
+    `on_failure` may allow that it does not.
     """
     if section is None:
         return None

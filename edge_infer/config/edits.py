@@ -1,4 +1,4 @@
-"""Changes of single values in the text of a YAML file, which leave everything else of it as it was written."""
+"""Edits of single values in the text of a YAML file that leave the rest of the text unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Characters ``start`` to ``end`` of a text, and what takes their place."""
+    """A replacement of the characters ``start`` to ``end`` of a text."""
 
     start: int
     end: int
@@ -20,36 +20,36 @@ class Edit:
 
 
 def edited(text: str, edits: Iterable[Edit]) -> str:
-    """The text with all of these changes, which do not overlap."""
+    """Return the text with all edits, which do not overlap."""
     for edit in sorted(edits, key=lambda edit: -edit.start):
         text = text[: edit.start] + edit.text + text[edit.end :]
     return text
 
 
 def replacing(node: Any, text: str) -> Edit:
-    """Another text in the place of a scalar."""
+    """Return the edit that replaces a scalar."""
     return Edit(node.start_mark.index, node.end_mark.index, text)
 
 
 def removing(text: str, group: Any, name: str) -> Edit:
-    """Takes the entry of this name out of a mapping."""
+    """Return the edit that removes the entry of this name from a mapping."""
     key, value = below(group, name)
     return _entry(text, group, key, value) if group.flow_style else _lines(text, key, value)
 
 
 def below(node: Any, name: str) -> tuple[Any, Any]:
-    """The nodes of a key of a mapping and of its value."""
+    """Return the nodes of a mapping's key and of its value."""
     return next((key, value) for key, value in node.value if key.value == name)
 
 
 def repeated(root: Any, nodes: Iterable[Any]) -> bool:
-    """Whether one of the nodes stands in several places of the document, by anchors (&) and aliases (*)."""
+    """Return whether anchors (&) and aliases (*) repeat one of the nodes in the document."""
     times = Counter(map(id, every(root)))
     return any(times[id(node)] > 1 for node in nodes)
 
 
 def every(node: Any) -> Iterator[Any]:
-    """A node and all below, those that aliases repeat as often as they do."""
+    """Yield a node and all nodes below it, repeated as often as aliases repeat them."""
     yield node
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -61,14 +61,14 @@ def every(node: Any) -> Iterator[Any]:
 
 
 def _lines(text: str, key: Any, value: Any) -> Edit:
-    """An entry in lines of its own, with what stands behind it there; comments above and below it stay."""
+    """Remove an entry in lines of its own, with the rest of its last line; comments above and below it stay."""
     last = max(node.end_mark.index for node in every(value) if _ends(node))
     start, end = text.rfind("\n", 0, key.start_mark.index) + 1, text.find("\n", last)
     return Edit(start, len(text) if end < 0 else end + 1, "")
 
 
 def _entry(text: str, group: Any, key: Any, value: Any) -> Edit:
-    """An entry within brackets, with the comma behind it or, where it is the last, before it."""
+    """Remove an entry within brackets with the comma after it or, for the last one, before it."""
     start, end = key.start_mark.index, value.end_mark.index
     following = min((each.start_mark.index for each, _ in group.value if each.start_mark.index > start), default=None)
     if following is not None:
@@ -79,5 +79,5 @@ def _entry(text: str, group: Any, key: Any, value: Any) -> Edit:
 
 
 def _ends(node: Any) -> bool:
-    """Whether the parser knows where a node ends: of a block it gives the place of what comes next."""
+    """Return whether the node's end mark is exact; for a block it is the start of the following token."""
     return isinstance(node, yaml.ScalarNode) or bool(node.flow_style)

@@ -1,4 +1,4 @@
-"""What pipelines run on: with how many threads, on which CPUs, with which delegate."""
+"""The hardware settings of pipelines: number of threads, CPUs, and delegate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIBRARIES: Final = ("/usr/local/lib", "/usr/lib", "/usr/lib/*-linux-gnu*", "/lib
 
 
 class Equipper:
-    """Adds to ``problems`` and ``warnings``. What it finds out it remembers in the state directory, if it ``keeps``."""
+    """Adds to ``problems`` and ``warnings``; stores measurements in the state directory if it ``keeps`` them."""
 
     def __init__(
         self, document: Document, problems: list[Problem], warnings: list[Problem], state_dir: Path, *, keeps: bool
@@ -37,7 +37,7 @@ class Equipper:
         self._keeps = keeps
 
     def check(self, config: Config) -> None:
-        """Whether this machine has what pipelines are to run on."""
+        """Check that this machine has the CPUs and cores that pipelines ask for."""
         cpus = cpus_here()
         for name, section in config.pipelines.items():
             steps: Steps = ("pipelines", name)
@@ -49,7 +49,7 @@ class Equipper:
     def equipped(
         self, config: Config, pipelines: Sequence[PipelinePlan], requests: Mapping[str, ModelRequest]
     ) -> tuple[PipelinePlan, ...]:
-        """The plans of all pipelines, with what they run on; several share the processor, one thread each."""
+        """Return all pipelines with these settings; several pipelines share the processor, one thread each."""
         known = before = read_known(self._state_dir)
         found = []
         for each in pipelines:
@@ -76,7 +76,7 @@ class Equipper:
         self._warn((*steps, "threads"), text)
 
     def _counted(self, pipeline: PipelinePlan, request: ModelRequest, known: Known) -> tuple[PipelinePlan, Known]:
-        """The plan with the number of threads that is known to be the quickest here, or is found to be."""
+        """Return the plan with the fastest number of threads on this board, stored or measured now."""
         cores, measured = len(os.sched_getaffinity(0)), pipeline.model.measured
         if cores == 1 or (measured.run or 0.0) < TINY:
             return pipeline, known
@@ -92,7 +92,7 @@ class Equipper:
         return replace(pipeline, threads=min(threads or 1, len(pipeline.affinity) or cores)), known
 
     def _delegated(self, pipeline: PipelinePlan, request: ModelRequest, known: Known) -> tuple[PipelinePlan, Known]:
-        """The plan, where its delegate does its work, or where the processor may do it instead."""
+        """Return the plan if its delegate works, or if the processor may replace it."""
         delegate = pipeline.delegate
         if delegate is None:
             return pipeline, known
@@ -115,7 +115,7 @@ class Equipper:
         return pipeline
 
     def _wrong(self, steps: Steps, text: str) -> None:
-        """The file is right, and this machine is not as it wants it."""
+        """Report a problem of this machine, not of the file."""
         self._problems.append(replace(self._document.problem(steps, text[:4000]), outside=True))
 
     def _warn(self, steps: Steps, text: str) -> None:
@@ -123,14 +123,14 @@ class Equipper:
 
 
 def _about(pipeline: PipelinePlan, delegate: DelegatePlan) -> str:
-    """A digest of a delegate as it is now, the model, the runtime and the board."""
+    """Return a digest of the delegate's file and options, the model, the runtime and the board."""
     model = pipeline.model
     facts = (delegate.library, _looks(delegate.library), delegate.options, model.sha256, model.measured.runtime)
     return hashlib.sha256(dumps([encode(each) for each in (*facts, board_name())])).hexdigest()
 
 
 def _looks(library: str) -> list[int]:
-    """Size and time of a library's file; nothing where it cannot be found."""
+    """Return size and time of a library's file; empty if it is not found."""
     if "/" in library:
         files = [Path(library)]
     else:
@@ -146,7 +146,7 @@ def _looks(library: str) -> list[int]:
 
 
 def cpus_here(online: Path = ONLINE) -> frozenset[int]:
-    """The numbers of the CPUs that this machine has, also of those that only who asks for them gets (``isolcpus``)."""
+    """Return the numbers of this machine's CPUs, including those reserved by ``isolcpus``."""
     try:
         ranges = [part.partition("-") for part in online.read_text(encoding="ascii").strip().split(",")]
         return frozenset(cpu for first, _, last in ranges for cpu in range(int(first), int(last or first) + 1))
@@ -155,7 +155,7 @@ def cpus_here(online: Path = ONLINE) -> frozenset[int]:
 
 
 def _spelled(cpus: frozenset[int]) -> str:
-    """In a sentence."""
+    """Return the numbers as text for a sentence."""
     numbers = sorted(cpus)
     if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
         return f"{numbers[0]} to {numbers[-1]}"

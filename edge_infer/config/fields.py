@@ -1,8 +1,8 @@
-"""Kinds of values in a YAML file: what each accepts, in words for the operator and as JSON Schema for editors.
+"""Kinds of values in a YAML file: what each accepts, for error messages and as JSON Schema for editors.
 
-A kind goes into ``Annotated[...]`` of a field of a `Section`. Kinds raise ValueError with a whole sentence of what was
-expected; `Section` makes the rest of the sentences (unknown and missing keys). What a plain word in YAML means is for
-the kind to say: a `text` takes ``007`` as it is written, a `number` does not take ``"0.5"`` in quotes.
+A kind goes into ``Annotated[...]`` of a field of a `Section`. Kinds raise ValueError with a sentence that describes the
+expected value. `Section` adds the sentences for unknown and missing keys. Each kind decides what a plain YAML word
+means: a `text` takes ``007`` as it is written, a `number` does not take ``"0.5"`` in quotes.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from edge_infer.readers.sources.address import PLACE
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """One kind of value: ``parse`` makes it of what YAML gave or raises ValueError; ``json`` is its JSON Schema.
+    """One kind of value: ``parse`` converts a YAML value or raises ValueError; ``json`` is its JSON Schema.
 
-    ``write`` is the way back: how a default is written in a file.
+    ``write`` is the reverse: it spells a default as in a file.
     """
 
     parse: Callable[[Any], Any]
@@ -43,7 +43,7 @@ class Kind:
 
 
 def text(expected: str, pattern: str = r"[^\x00-\x1f\x7f]+", most: int = 256) -> Kind:
-    """A text that matches as a whole; numbers are taken as they are written."""
+    """Return the kind of a text that matches the pattern as a whole; numbers are taken as they are written."""
 
     def parse(value: Any) -> str:
         found = value.text if isinstance(value, Written) else value
@@ -60,7 +60,7 @@ def text(expected: str, pattern: str = r"[^\x00-\x1f\x7f]+", most: int = 256) ->
 
 
 def number(low: float, high: float) -> Kind:
-    """A number between the two, both included."""
+    """Return the kind of a number between two limits, both included."""
     expected = f"a number between {low:g} and {high:g}"
 
     def parse(value: Any) -> float:
@@ -74,7 +74,10 @@ def number(low: float, high: float) -> Kind:
 
 
 def limit() -> Kind:
-    """A score between 0 and 1. More is let through: the distance of an anomaly may be, and the model tells its task."""
+    """Return the kind of a score between 0 and 1; larger values up to 1e9 pass.
+
+    An anomaly's distance may be larger than 1, and only the model determines the task.
+    """
     score = number(0, 1)
 
     def parse(value: Any) -> float:
@@ -85,7 +88,7 @@ def limit() -> Kind:
 
 
 def integer(low: int, high: int) -> Kind:
-    """A whole number between the two, both included."""
+    """Return the kind of a whole number between two limits, both included."""
     expected = f"a whole number between {low} and {high}"
 
     def parse(value: Any) -> int:
@@ -97,7 +100,7 @@ def integer(low: int, high: int) -> Kind:
 
 
 def flag() -> Kind:
-    """True or false, in the words of YAML 1.2."""
+    """Return the kind of ``true`` or ``false``, in the spelling of YAML 1.2."""
 
     def parse(value: Any) -> bool:
         if not isinstance(value, bool):
@@ -108,7 +111,7 @@ def flag() -> Kind:
 
 
 def choice(*options: str | int) -> Kind:
-    """One of a few words or numbers."""
+    """Return the kind of a few fixed words or numbers."""
     expected = f"one of {', '.join(map(str, options))}"
 
     def parse(value: Any) -> str | int:
@@ -122,7 +125,7 @@ def choice(*options: str | int) -> Kind:
 
 
 def duration(low: str, high: str) -> Kind:
-    """Seconds, from a number or a text such as ``10s``, between the two."""
+    """Return the kind of a duration in seconds, from a number or a text such as ``10s``, between two limits."""
     expected = f"a duration between {low} and {high}, such as 500ms, 10s, 5m, 2h or a number of seconds"
 
     def parse(value: Any) -> float:
@@ -140,7 +143,7 @@ def duration(low: str, high: str) -> Kind:
 
 
 def size(low: int, high: int) -> Kind:
-    """Bytes, from a number or a text such as ``64M``, between the two."""
+    """Return the kind of a size in bytes, from a number or a text such as ``64M``, between two limits."""
     expected = f"a size between {low} and {high} bytes, as a number or such as 4K or 64M"
 
     def parse(value: Any) -> int:
@@ -157,7 +160,7 @@ def size(low: int, high: int) -> Kind:
 
 
 def pixels() -> Kind:
-    """Width and height of ``640x480``, each from 16 to 8192."""
+    """Return the kind of width and height such as ``640x480``, each from 16 to 8192."""
     expected = "WIDTHxHEIGHT with both between 16 and 8192, such as 640x480"
 
     def parse(value: Any) -> tuple[int, int]:
@@ -175,7 +178,7 @@ def pixels() -> Kind:
 SECRETS: Final = frozenset(
     {"password", "passwd", "passphrase", "pass", "pwd", "psw", "pw", "secret", "token", "access_token", "apikey"}
 )
-"""Keys in the query of a URL whose values are nobody's business."""
+"""Keys in the query of a URL whose values are secret."""
 
 
 def _no_secret(query: str) -> None:
@@ -188,7 +191,7 @@ def _no_secret(query: str) -> None:
 
 
 def url(*schemes: str) -> Kind:
-    """An address of one of the schemes, without a password in it (which no message repeats)."""
+    """Return the kind of an address with one of the schemes and without a password, which no message repeats."""
     expected = f"an address such as {schemes[0]}://HOST/PATH"
 
     def parse(value: Any) -> str:
@@ -217,7 +220,7 @@ COORDINATE: Final = number(0, 1)
 
 
 def polygon_point(value: Any) -> tuple[float, float]:
-    """A corner ``[x, y]`` in fractions of the frame."""
+    """Return a corner ``[x, y]`` in fractions of the frame."""
     try:
         x, y = (COORDINATE.parse(part) for part in (value if isinstance(value, list) else ()))
     except ValueError as error:
@@ -226,7 +229,7 @@ def polygon_point(value: Any) -> tuple[float, float]:
 
 
 def written_as_is(value: Any) -> Any:
-    """Any value, as plain JSON types: for what is passed on to a plug-in."""
+    """Convert any value to plain JSON types, for a plug-in."""
     if isinstance(value, dict):
         return {str(key): written_as_is(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The governor in a configuration file: when frame rates are lowered for the board's sake, and whose first."""
+"""The keys of the governor: when it lowers frame rates to protect the board, and of which pipelines first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edge_infer.messages import NAME_PATTERN
 
 
 def _shed(value: Any) -> tuple[str, ...]:
-    """Names of pipelines, each once."""
+    """Return names of pipelines, each once."""
     if value == []:
         raise ValueError("names no pipeline, so none could give way; leave this key out for all of them")
     if not isinstance(value, list):
@@ -67,7 +67,10 @@ GOVERNOR: Final = Short(_governor, {"type": ["boolean", "null"]})
 
 
 def governor_plan(section: Governor | None, pipelines: Mapping[str, Pipeline]) -> GovernorPlan | None:
-    """The plan, with everybody who gives way; None where nobody does. ``pipelines`` are in the order of the file."""
+    """Return the plan with all pipelines that may be slowed down; None without a governor.
+
+    ``pipelines`` are in the order of the file.
+    """
     if section is None:
         return None
     names = list(pipelines)
@@ -77,7 +80,7 @@ def governor_plan(section: Governor | None, pipelines: Mapping[str, Pipeline]) -
 
 
 def unknown_pipelines(governor: Any, pipelines: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-    """Names in ``shed`` that no pipeline has: where, and a sentence. The section may have any faults."""
+    """Return unknown names in ``shed``: the place and a sentence. The section may have any faults."""
     shed = governor.get("shed") if isinstance(governor, dict) else None
     names = [(each.text if isinstance(each, Written) else each) for each in (shed if isinstance(shed, list) else ())]
     return [
@@ -88,7 +91,7 @@ def unknown_pipelines(governor: Any, pipelines: Mapping[str, Any]) -> list[tuple
 
 
 def unseen(section: Governor | None, root: Path = Path("/")) -> list[tuple[tuple[str | int, ...], str]]:
-    """What a governor cannot go by on this board, which is no fault of the file: where, and a sentence."""
+    """Return sensors that a governor lacks on this board, which is no error of the file: the place and a sentence."""
     if section is None or hottest(root) is not None:
         return []
     others = "throttling and the load" if section.max_load is not None else "throttling (max_load is not given)"

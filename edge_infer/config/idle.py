@@ -1,4 +1,4 @@
-"""What a valid configuration says that its writer may not have meant."""
+"""Warnings about a valid configuration whose effect may not be intended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_infer.config.schema import Config
 
 
 def idle(document: Document, config: Config, plan: Plan) -> Iterator[Problem]:
-    """Models and sources that no pipeline uses, classes without a name, lines left out; a warning each."""
+    """Yield a warning for each unused model or source, for unnamed classes, and for limits that drop lines."""
     used = {model.name: model for model in (*plan.models(), *plan.shadows())}
     for name in config.models.keys() - used.keys():
         yield document.problem(("models", name), "no pipeline runs it or compares it")

@@ -1,4 +1,4 @@
-"""Reads a configuration in a child, so that this process stays without what reading it loads, such as threads."""
+"""Reading of a configuration in a child process, so that this process loads none of its modules and threads."""
 
 from __future__ import annotations
 

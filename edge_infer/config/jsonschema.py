@@ -8,7 +8,7 @@ from edge_infer.config.schema import Config
 
 
 def config_schema() -> dict[str, Any]:
-    """From the same classes that the program validates with; draft 2020-12."""
+    """Return the schema, draft 2020-12, from the same classes that the program validates with."""
     found = Config.model_json_schema()
     _close_names(found)
     draft = "https://json-schema.org/draft/2020-12/schema"
@@ -16,7 +16,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def _close_names(part: Any) -> None:
-    """Names of the user's own have one form only."""
+    """Forbid names that do not match the pattern, wherever the user chooses names."""
     if isinstance(part, dict):
         if "patternProperties" in part:
             part["additionalProperties"] = False

@@ -1,7 +1,7 @@
-"""Reads a YAML file into a `Section`: all of its problems at once, each with file, line, path and remedy.
+"""Loader that reads a YAML file into a `Section` and reports all problems at once, with file, line, path and remedy.
 
-For the configuration and for manifests. PyYAML only parses here: it keeps the last of two equal keys, reads ``12:30``
-as 750 and ``on`` as true, so that words become values in `edge_infer.config.words`.
+It serves the configuration and manifests. PyYAML only parses: on its own it keeps the last of two equal keys and reads
+``12:30`` as 750 and ``on`` as true. So `edge_infer.config.words` turns words into values.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from edge_infer.config.words import Expanded, expand, plain, resolve
 
 M = TypeVar("M", bound=BaseModel)
 Steps: TypeAlias = tuple[str | int, ...]
-"""The way to a value: keys, and positions in lists."""
+"""The path of a value: keys, and positions in lists."""
 
 LARGEST: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A YAML file as it was read: its digest, its values, and what is wrong with it so far.
+    """A YAML file as it was read: its digest, its values, and its problems so far.
 
-    ``value`` is None when nothing can be said about its keys.
+    ``value`` is None if the keys could not be read.
     """
 
     file: str
@@ -44,11 +44,11 @@ class Document:
     problems: tuple[Problem, ...] = ()
 
     def problem(self, steps: Steps, text: str) -> Problem:
-        """A problem with the value there."""
+        """Return a problem with the value at this path."""
         return Problem(self.file, self.line(steps), spell(steps), text)
 
     def line(self, steps: Steps) -> int:
-        """The line of a value, or, where it is missing, of what should have it."""
+        """Return the line of a value or, if it is missing, of its closest parent."""
         line, node = (self.root.line if self.root else 1), self.root
         for step in steps:
             if isinstance(node, Group) and isinstance(step, str) and step in node.pairs:
@@ -63,19 +63,19 @@ class Document:
 
 
 def spell(steps: Steps) -> str:
-    """``pipelines.door.mask[0][2]``."""
+    """Return a path as text, such as ``pipelines.door.mask[0][2]``."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{plain(step, 64)}" for step in steps).lstrip(".")
 
 
 def load_yaml(path: Path, model: type[M]) -> tuple[M | None, tuple[Problem, ...]]:
-    """The record that a YAML file spells out, or everything that is wrong with it. Variables are not filled in."""
+    """Return the record of a YAML file, or all of its problems. Environment variables are not expanded."""
     document = read_document(path)
     value, problems = validate(document, model)
     return (None if problems else value), problems
 
 
 def validate(document: Document, model: type[M]) -> tuple[M | None, tuple[Problem, ...]]:
-    """The record of a document's value if that fits, and all problems of the document, by line."""
+    """Return the record if the document's value is valid, and all problems of the document, by line."""
     if document.value is None:
         return None, document.problems
     try:
@@ -87,7 +87,7 @@ def validate(document: Document, model: type[M]) -> tuple[M | None, tuple[Proble
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """By line, each once."""
+    """Return the problems by line, each once."""
     return tuple(sorted(dict.fromkeys(problems), key=lambda problem: (problem.file, problem.line)))
 
 
@@ -97,7 +97,7 @@ def _problem(document: Document, detail: Any) -> Problem:
 
 
 def read_document(path: Path, environment: Mapping[str, str] | None = None) -> Document:
-    """Reads a file; with an ``environment``, ``${NAME}`` in texts is filled in. Never raises for what is in it."""
+    """Read a file; with an ``environment``, expand ``${NAME}`` in texts. Its content never raises an error."""
     try:
         data = _read(path)
     except YamlError as error:
@@ -106,7 +106,7 @@ def read_document(path: Path, environment: Mapping[str, str] | None = None) -> D
 
 
 def parse_document(path: Path, data: bytes, environment: Mapping[str, str] | None = None) -> Document:
-    """`read_document` for bytes that were read already; ``path`` is for messages."""
+    """Do the same as `read_document` for bytes that were read already; ``path`` is for messages."""
     try:
         root = _top(compose(_decode(data)))
     except YamlError as error:
@@ -132,9 +132,9 @@ def _top(root: Node | None) -> Group:
 
 
 def _read(path: Path) -> bytes:
-    """The bytes of a regular file of bearable size; raises `YamlError`."""
+    """Return the bytes of a regular file of at most 1 MiB; raises `YamlError`."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hang us
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe must not block
     except PermissionError as error:
         raise YamlError(1, denied(path.absolute(), str(path.absolute()))) from error
     except (OSError, ValueError) as error:
@@ -155,7 +155,7 @@ def _read(path: Path) -> bytes:
 
 
 def _decode(data: bytes) -> str:
-    """The text of a whole text file; raises `YamlError`."""
+    """Return the text of a complete text file; raises `YamlError`."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -172,14 +172,14 @@ def _decode(data: bytes) -> str:
 
 @dataclass(slots=True)
 class _Reading:
-    """One walk over the nodes of a file, which turns them into values and collects what is wrong on the way."""
+    """One walk over the nodes of a file that converts them to values and collects problems."""
 
     file: str
     environment: Mapping[str, str] | None
     problems: list[Problem] = field(default_factory=list)
 
     def value(self, node: Node, steps: Steps) -> Any:
-        """The value of a node: dict, list, text, `Written` number, bool or None."""
+        """Return the value of a node: dict, list, text, `Written` number, bool or None."""
         if isinstance(node, Listing):
             return [self.value(item, (*steps, index)) for index, item in enumerate(node.items)]
         if isinstance(node, Group):
@@ -194,7 +194,7 @@ class _Reading:
             return node.text
 
     def word(self, node: Scalar) -> Any:
-        """The value of a word; raises ValueError where a variable cannot be filled in."""
+        """Return the value of a word; raises ValueError if a variable cannot be expanded."""
         if self.environment is None or "${" not in node.text:
             return resolve(node.text) if node.plain else node.text
         filled = Expanded(expand(node.text, self.environment))

@@ -1,15 +1,15 @@
-"""What lies at a path, told by nothing but its metadata: whether it is still what it was."""
+"""Metadata of a path that shows whether its file has changed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 Look = tuple[int, ...]
-"""Device, inode, size and times of what the path leads to, inode and time of the last link; empty: nothing."""
+"""Device, inode, size and times of the path's target, then inode and time of the link itself; empty if missing."""
 
 
 def look(path: Path) -> Look:
-    """What lies there now."""
+    """Return the metadata of a path now."""
     try:
         last, through = path.stat(), path.lstat()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Looking only where something moves, in a configuration file."""
+"""The keys of motion detection: run the model only where something moves."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ MOTION: Final = Short(_motion, {"type": "boolean"})
 
 
 def motion_plan(section: Motion | None) -> MotionPlan | None:
-    """The plan; None where everything is looked at."""
+    """Return the plan; None if every frame is processed as a whole."""
     return MotionPlan(section.threshold, section.area, section.still_check) if section else None
 
 
 def why_not(source: SourcePlan | None, model: ModelPlan) -> str | None:
-    """Why nothing can be left out of what this source gives this model, in a sentence; None when it can."""
+    """Return why no part of this source may be skipped for this model, in a sentence; None if it may."""
     if source is not None and source.parent:
         return "belongs to the pipeline that finds the objects; crops are looked at when they are asked for"
     if model.input.takes != "image" or (source is not None and source.gives != "image"):

@@ -1,7 +1,7 @@
-"""Files and programs that a configuration names: do they exist, and can they be used by this user?
+"""Checks of files and programs that a configuration names: whether they exist and this user can use them.
 
-Nothing here opens a camera or a connection. A secret is looked at only for being there. No message repeats it or the
-value of its key, where somebody may have written the password itself.
+Nothing here opens a camera or a connection. Checks of a secret are limited to its form. No message repeats a secret, or
+the value of its key, because a user may have written the password itself there.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ MOST_SECRET: Final = 4096
 
 @dataclass(slots=True)
 class NamedFiles:
-    """Looks at the files that a document names; what is wrong with them lies outside the document."""
+    """Checks the files that a document names; their problems lie outside the document."""
 
     document: Document
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
-    """Passwords and private keys."""
+    """Paths of passwords and private keys."""
 
     @property
     def folder(self) -> Path:
-        """Where relative paths begin: the folder of the configuration."""
+        """Return the folder of the configuration, where relative paths begin."""
         return Path(self.document.file).absolute().parent
 
     @property
     def private(self) -> tuple[str, ...]:
-        """The configuration and its secrets; no model may name one as a file of its own."""
+        """Return the configuration and its secrets; no model may name one of these files."""
         return tuple(dict.fromkeys((str(Path(self.document.file).absolute()), *self.secrets)))
 
     def absolute(self, path: str) -> str:
-        """The path as the rooms get it."""
+        """Return the absolute path, as processes receive it."""
         return str(self.folder / path)
 
     def file(self, steps: Steps, path: str) -> str:
-        """A file that must be there; hands back its absolute path."""
+        """Check that a file can be read; return its absolute path."""
         found = self.absolute(path)
         self._open(steps, found, found)
         return found
 
     def input(self, steps: Steps, path: str) -> str:
-        """A file or a named pipe, or ``-``; hands back its absolute path."""
+        """Check a file, a named pipe, or ``-``; return its absolute path, or ``-``."""
         if path == STDIN:
             return path
         found = self.absolute(path)
@@ -66,7 +66,7 @@ class NamedFiles:
         return found
 
     def secret(self, steps: Steps, path: str) -> str:
-        """A file that holds a password."""
+        """Check a file that holds a password; return its path."""
         found = self._credential(path)
         self.secrets += [found, self.absolute(path)]
         data = self._open(steps, found, "this file")
@@ -82,13 +82,13 @@ class NamedFiles:
         return found
 
     def _credential(self, path: str) -> str:
-        """The copy that systemd has made for the service (``LoadCredential=NAME:PATH``), else the file itself."""
+        """Return the copy that systemd made for the service (``LoadCredential=NAME:PATH``), else the file itself."""
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
         copy = Path(folder, Path(path).name) if folder else None
         return str(copy) if copy is not None and copy.exists() else self.absolute(path)
 
     def authorities(self, steps: Steps, path: str) -> str:
-        """A file of certificates to trust."""
+        """Check a file of trusted certificates; return its path."""
         found = self.file(steps, self._credential(path))
         try:
             if os.access(found, os.R_OK, effective_ids=True):
@@ -98,7 +98,7 @@ class NamedFiles:
         return found
 
     def identity(self, steps: Steps, cert_file: str, key_file: str | None) -> tuple[str, str | None]:
-        """A certificate of this device and its private key, which must belong together."""
+        """Check that this device's certificate and private key belong together; return their paths."""
         cert = self.file((*steps, "cert_file"), self._credential(cert_file))
         key = self.file((*steps, "key_file"), self._credential(key_file)) if key_file else None
         self.secrets += [found for found in (cert, key) if found is not None]
@@ -115,7 +115,7 @@ class NamedFiles:
         return cert, key
 
     def pictures(self, steps: Steps, path: str) -> str:
-        """A folder, or a pattern that matches at least one file."""
+        """Check a folder, or a pattern that matches at least one file; return its absolute path."""
         found = self.absolute(path)
         if Path(found).is_dir():
             if not os.access(found, os.R_OK | os.X_OK, effective_ids=True):
@@ -125,11 +125,11 @@ class NamedFiles:
         return found
 
     def program(self, steps: Steps, name: str) -> str:
-        """A program by path, or by name in ``PATH``."""
+        """Check a program, by path or by name in ``PATH``; return its path or name."""
         found = self.absolute(name) if "/" in name else name
         if shutil.which(found) is None:
             where = "" if "/" in name else " in the folders of PATH"
-            real = os.path.realpath(found)  # an interpreter is often a link into somebody's home
+            real = os.path.realpath(found)  # the interpreter is often a link into a user's home
             if "/" in name and (closed := closed_folder(real)):
                 self.wrong(steps, f"{found} cannot be run by {user()}, who may not enter the folder {closed}")
                 return found
@@ -155,6 +155,6 @@ class NamedFiles:
         return None
 
     def wrong(self, steps: Steps, text: str) -> None:
-        """Notes what is wrong with something that the document names."""
+        """Record a problem with a file or program that the document names."""
         problem = self.document.problem(steps, text)
         self.problems.append(Problem(problem.file, problem.line, problem.path, text, outside=True))

@@ -1,7 +1,7 @@
-"""A YAML text as a tree that knows its lines, within bounds that no file can exceed.
+"""A YAML text as a tree of nodes with their lines, limited in depth and size.
 
-Built from the parser's events without recursion: neither deep nesting nor an anchor that multiplies itself costs more
-than a message.
+The tree is built from the parser's events without recursion. Neither deep nesting nor an anchor that multiplies itself
+can exhaust the process: both are reported as errors.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import yaml
 DEEPEST: Final = 20
 MOST_NODES: Final = 50_000
 PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml where PyYAML was built with it: 1 MiB of YAML takes the other one half a minute on a small board."""
+"""libyaml, if PyYAML was built with it: PyYAML's own parser takes half a minute for 1 MiB on a small board."""
 
 
 class YamlError(ValueError):
-    """The text is not YAML as it is used here; ``line`` counts from 1."""
+    """The text is not YAML in the form used here; ``line`` counts from 1."""
 
     def __init__(self, line: int, text: str) -> None:
         super().__init__(text)
@@ -39,20 +39,20 @@ class Scalar:
 
 @dataclass(slots=True)
 class Listing:
-    """A list; ``size`` counts the nodes below, each as often as anchors repeat it."""
+    """A list; ``size`` counts the nodes below it, those behind aliases each time."""
 
     line: int
     items: list[Node] = field(default_factory=list)
     size: int = 1
 
     def add(self, node: Node) -> None:
-        """One item more."""
+        """Append an item."""
         self.items.append(node)
 
 
 @dataclass(slots=True)
 class Group:
-    """Keys and their values. ``repeated`` has the further occurrences of a key: name, line, line of the first."""
+    """Keys and their values. ``repeated`` has further occurrences of a key: name, line, line of the first."""
 
     line: int
     pairs: dict[str, tuple[int, Node]] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Group:
     key: Scalar | None = None
 
     def add(self, node: Node) -> None:
-        """A key or, after a key, its value."""
+        """Add a key or, after a key, its value."""
         if self.key is None:
             self.key = _key(node)
             return
@@ -77,7 +77,7 @@ Node = Scalar | Listing | Group
 
 
 def compose(text: str, parser: type[Any] = PARSER) -> Node | None:
-    """The tree of a text with one document, None for an empty one; raises `YamlError`."""
+    """Return the tree of a text with one document, None for an empty one; raises `YamlError`."""
     try:
         loader = parser(text)
     except yaml.YAMLError as error:
@@ -166,13 +166,13 @@ def _key(node: Node) -> Scalar:
 
 
 def _bad_character(text: str) -> int:
-    """The line of the first character that YAML does not allow."""
+    """Return the line of the first character that YAML does not allow."""
     found = re.search("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
     return text.count("\n", 0, found.start()) + 1 if found else 1
 
 
 def _said(error: yaml.MarkedYAMLError, text: str) -> YamlError:
-    """The parser's complaint in words of ours; the parser's own may quote the text."""
+    """Return the parser's error in this program's words; the parser's own text may quote the file."""
     mark, start = error.problem_mark, error.context_mark
     noticed = mark.line if mark else 0
     begun = start.line if start else noticed
@@ -196,7 +196,7 @@ def _said(error: yaml.MarkedYAMLError, text: str) -> YamlError:
 
 
 def _without_colon(lines: list[str], noticed: int) -> int | None:
-    """The line above the one where the parser noticed something, if that has a word where a key should be."""
+    """Return the line above the reported one if it has a word in place of a key, else None."""
     for index in range(noticed - 1, -1, -1):
         words = re.sub(r"(^|\s)#.*", "", lines[index]).strip()
         if words:
@@ -218,4 +218,4 @@ SAID: Final = {
     "did not find expected ',' or": "a comma or a closing bracket is missing",
     "expected ',' or": "a comma or a closing bracket is missing",
 }
-"""Parts of the messages of PyYAML and libyaml, and what they mean."""
+"""Parts of PyYAML's and libyaml's messages, and the sentences that replace them."""

@@ -1,4 +1,4 @@
-"""The text of a configuration file in which a model is another package of the store; all else is kept."""
+"""Edit of a configuration file's text that switches a model to another package of the store and keeps all else."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from edge_infer.errors import ConfigError
 
 
 def using(path: Path, data: bytes, name: str, title: str, digest: str) -> tuple[bytes, str]:
-    """The bytes of the file with ``use: title`` in the entry of model ``name``, and what stood there.
+    """Return the file's bytes with ``use: title`` in the entry of model ``name``, and the previous value.
 
-    A ``sha256`` there becomes ``digest``, that of the package's file; ``file`` becomes ``use``. Raises `ConfigError`
-    where there is no such model, or where the file is written so that an edit would change anything else.
+    A ``sha256`` in the entry becomes ``digest``, that of the package's file; ``file`` becomes ``use``. Raises
+    `ConfigError` if there is no such model, or if an edit would change other values of the file.
     """
     before = parse_document(path, data)
     if before.problems or before.value is None:

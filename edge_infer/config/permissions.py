@@ -1,4 +1,4 @@
-"""Who cannot read a file, and the command that lets them."""
+"""Messages about files that this user cannot read, with the command that permits it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 
 
 def user() -> str:
-    """The user that this process works as."""
+    """Return the user that this process runs as."""
     with suppress(KeyError):
         return f"user {pwd.getpwuid(os.geteuid()).pw_name}"
     return f"user {os.geteuid()}"
 
 
 def closed_folder(path: str | Path) -> Path | None:
-    """The folder on the way to a file that this user may not enter; None where there is none."""
+    """Return the folder on the way to a file that this user may not enter; None if there is none."""
     folders = reversed(Path(path).parents)
     return next((folder for folder in folders if not os.access(folder, os.X_OK, effective_ids=True)), None)
 
 
 def denied(path: str | Path, shown: str = "FILE") -> str:
-    """Why a file may not be opened, as the end of a sentence; ``shown`` stands in the command for what is not told."""
+    """Return why a file cannot be opened, as the end of a sentence; ``shown`` replaces a secret path in the command."""
     closed = closed_folder(path)
     if closed is not None:
         where = f"the folder {closed}" if shown == str(path) else "a folder that it lies in"

@@ -1,4 +1,4 @@
-"""A pipeline in a configuration file: which source and model it joins, and what is done with the outcome."""
+"""The keys of a pipeline: which source and model it joins, and how results are processed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from edge_infer.config.units import parse_pixels
 
 @dataclass(frozen=True, slots=True)
 class Publishing:
-    """When results are published; ``interval`` in seconds with mode ``interval``."""
+    """When results are published; ``interval`` is in seconds, for mode ``interval``."""
 
     mode: Publish
     interval: float = 0.0
 
 
 def _publishing(value: Any) -> Publishing:
-    """``change``, ``every``, ``off`` or ``{interval: 5s}``."""
+    """Parse ``change``, ``every``, ``off`` or ``{interval: 5s}``."""
     expected = "one of change, every, off, or {interval: 5s}"
     if not isinstance(value, dict):
         modes: dict[Any, Publish] = {"change": "change", "every": "every", "off": "off"}
@@ -95,7 +95,7 @@ CPUS: Final = Kind(
 
 
 def _polygons(value: Any) -> Any:
-    """A list of polygons; a single one without the outer brackets is a common slip."""
+    """Check a list of polygons; a single one without the outer brackets is a common error."""
     if not isinstance(value, list) or not 1 <= len(value) <= 100:
         raise ValueError(wrong("a list of 1 to 100 polygons such as [[[0, 0], [0.3, 0], [0.3, 1]]]", value))
     first = value[0]
@@ -108,7 +108,7 @@ MOST_TILES: Final = 16
 
 
 def _tiles(value: Any) -> tuple[int, int]:
-    """Columns and rows of ``2x2``."""
+    """Return columns and rows of a text such as ``2x2``."""
     try:
         columns, rows = parse_pixels(value)
     except ValueError:

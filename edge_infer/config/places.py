@@ -1,4 +1,4 @@
-"""Where things lie when nobody says otherwise."""
+"""Default paths and names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT_STATE: Final = Path("/var/lib/edge-infer")
 
 
 def default_state_dir(environment: Mapping[str, str] = os.environ, uid: int | None = None) -> Path:
-    """``$STATE_DIRECTORY`` (systemd), for root ``/var/lib/edge-infer``, else ``$XDG_STATE_HOME/edge-infer``."""
+    """Return ``$STATE_DIRECTORY`` (systemd), for root ``/var/lib/edge-infer``, else ``$XDG_STATE_HOME/edge-infer``."""
     given = environment.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)
@@ -25,25 +25,25 @@ def default_state_dir(environment: Mapping[str, str] = os.environ, uid: int | No
 
 
 def publisher_folder(state_dir: str | Path) -> Path:
-    """What the publisher keeps; of the state directory it can reach nothing else."""
+    """Return the publisher's folder; the publisher can access no other part of the state directory."""
     return Path(state_dir, "publisher")
 
 
 def default_device_id(host: str | None = None) -> str:
-    """The host name up to its first dot, with ``-`` for what a name may not have."""
+    """Return the host name up to its first dot, with ``-`` for characters that a name may not have."""
     found = re.sub(r"[^A-Za-z0-9_-]", "-", (os.uname().nodename if host is None else host).split(".")[0])
     return found.lstrip("-_")[:64] or "edge"
 
 
 def content(path: Path, most: int) -> bytes:
-    """The first bytes of a regular file, nothing of what is none: a pipe must not hang us. Raises `OSError`."""
+    """Return the first bytes of a regular file, else none: opening a pipe must not block. Raises `OSError`."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(file, "rb") as stream:
         return stream.read(most) if stat.S_ISREG(os.fstat(file).st_mode) else b""
 
 
 def hinted(config: Path) -> Path:
-    """The state directory that a configuration seems to name, even one that is broken; else the default."""
+    """Return the state directory that a configuration seems to name, even a broken one; else the default."""
     try:
         text = content(config, 65536).decode("utf-8", "replace")
     except OSError:

@@ -1,7 +1,7 @@
-"""What the rooms get of a configuration: small frozen records, already checked, with absolute paths.
+"""The plan, which every process receives: small frozen records, validated, with absolute paths.
 
-No pydantic and no YAML behind this door. A plan crosses to the rooms as JSON and is compared by value, so that a
-reload restarts only what changed. Secrets are never in it: only the paths of the files that hold them.
+This module imports neither pydantic nor YAML. A plan is sent to the processes as JSON and compared by value, so that a
+reload restarts only changed parts. A plan never contains secrets, only the paths of their files.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ Scaling = Literal["exact", "fast"]
 Rotation = Literal[0, 90, 180, 270]
 Flip = Literal["horizontal", "vertical"]
 Gives = Literal["image", "samples", "text"]
-"""What a source gives and a model takes."""
+"""The kind of input that a source gives and a model takes."""
 FeatureKind = Literal["waveform", "mfcc", "log_mel", "micro", "spectrum", "raw"]
 Gravity = Literal["remove", "rotate"]
 Mel = Literal["htk", "slaney"]
 Logarithm = Literal["none", "ln", "db"]
 Ahead = Literal["auto", "always", "never"]
-"""Whether the next frame is prepared while one is in the model; ``auto``: unless the model is too quick for that."""
+"""Whether the next frame is prepared while the model runs on one; ``auto``: unless the model is too fast for it."""
 OnFailure = Literal["refuse", "cpu"]
-"""What is done when a delegate fails: the model is refused, or runs on the processor."""
+"""Action when a delegate fails: refuse the model, or run it on the processor."""
 Publish = Literal["change", "every", "off", "interval"]
 Anchor = Literal["bottom", "center"]
-"""The point of a box that is in a zone or on a side of a line: the middle of its lower edge, or of all of it."""
+"""The point of a box that lies in a zone or on a side of a line: the middle of its lower edge, or of the whole box."""
 FilePath = Annotated[str, at_most(8192)]
 MAX_RATE: Final = 256 << 10
 LEAST_PATIENCE: Final = 1.0
-"""Seconds that a frame may always take where no budget is given."""
+"""Seconds that every frame may take if no budget is given."""
 Polygon = tuple[tuple[float, float], ...]
 """Corners as fractions of the frame."""
 
 
 class TlsPlan(Record, frozen=True):
-    """Files of a TLS connection; without ``ca_file`` the system's authorities hold."""
+    """Files of a TLS connection; without ``ca_file`` the system's authorities are trusted."""
 
     ca_file: FilePath | None = None
     cert_file: FilePath | None = None
@@ -49,7 +49,7 @@ class TlsPlan(Record, frozen=True):
 
 
 class MqttPlan(Record, frozen=True):
-    """How to reach the broker. ``topic`` is ``<prefix>/<device>``, below which everything is published.
+    """The connection to the broker. ``topic`` is ``<prefix>/<device>``, and every message is published below it.
 
     ``max_rate`` is in bytes a second.
     """
@@ -66,7 +66,7 @@ class MqttPlan(Record, frozen=True):
 
 
 class OutboxPlan(Record, frozen=True):
-    """How much may wait for the broker: ``max_size`` bytes on the disk, ``max_age`` seconds."""
+    """Limits of the queue for the broker: ``max_size`` bytes on the disk, ``max_age`` seconds."""
 
     max_size: int = 256 << 20
     max_age: float = 7 * 86400.0
@@ -76,13 +76,13 @@ class InputPlan(Record, frozen=True):
     """How a frame becomes the model's input tensor.
 
     ``real = (value_of_0..255 - mean) / std`` for each colour channel, and the tensor's own quantization applies to
-    ``real``; ``None`` for both: where the tensor says how it is quantized that alone holds (see
+    ``real``. With ``None`` for both, a quantized tensor's own quantization alone applies (see
     ``engine/preprocess/image.py``).
 
-    ``border`` is the brightness (0..255) of the bars beside a letterboxed picture; the family of the model knows it.
-    With ``tiles`` (columns, rows) the frame goes in one part after the other; ``overlap`` is the share of a tile that
-    its neighbour shows, too. ``scaling`` is how a frame is made smaller: by the filter of the reference outcomes, or by
-    one close to it that costs a tenth (see `preprocess/scale.py`).
+    ``border`` is the brightness (0..255) of the bars beside a letterboxed picture; the family of the model determines
+    it. With ``tiles`` (columns, rows) the parts of the frame go in one after the other; ``overlap`` is the share of a
+    tile that its neighbour also covers. ``scaling`` is the filter that makes a frame smaller: ``exact`` is the filter
+    of the reference results, ``fast`` one close to it at a tenth of the cost (see `preprocess/scale.py`).
     """
 
     takes: ClassVar[Gives] = "image"
@@ -98,7 +98,7 @@ class InputPlan(Record, frozen=True):
 
 
 class FilterPlan(Record, frozen=True):
-    """Filters of a signal before anything else is made of it, frequencies in Hz (see `preprocess/filters.py`)."""
+    """Filters that run on a signal before any other step, frequencies in Hz (see `preprocess/filters.py`)."""
 
     highpass: float | None = None
     lowpass: float | None = None
@@ -108,11 +108,12 @@ class FilterPlan(Record, frozen=True):
 class SignalPlan(PartlyCompared, frozen=True, eq=False):
     """How a signal becomes the input tensor; durations in seconds, frequencies in Hz (see `preprocess/signal.py`).
 
-    ``scale`` multiplies the samples, and with ``peak`` those of each window are divided by the largest of them. For
-    ``mean`` and ``std`` of the features there is one number, or one for each value of a frame. Without a ``rate``
-    samples are taken as they come, without a ``stride`` a window begins half of one after the one before. With
-    ``columns``, counted from 0, only these values of a sample go in; a source then gives at least ``width`` of them.
-    Otherwise it gives ``values`` (0: any number, which becomes one; or not known).
+    ``scale`` multiplies the samples; with ``peak`` those of each window are divided by the largest of them. ``mean``
+    and ``std`` of the features have one number, or one for each value of a frame. Without a ``rate`` samples are taken
+    as they come. Without a ``stride`` a window begins half a window after the one before.
+
+    With ``columns``, counted from 0, only these values of a sample go in, and a source gives at least ``width`` of
+    them. Otherwise it gives ``values`` of them (0: unknown, or any number, which is reduced to one).
     """
 
     not_compared: ClassVar[frozenset[str]] = frozenset({"values"})
@@ -145,9 +146,10 @@ class SignalPlan(PartlyCompared, frozen=True, eq=False):
 class TextPlan(Record, frozen=True):
     """How a line of text becomes a row of ``length`` word ids (see `preprocess/text.py`).
 
-    ``vocabulary`` is the path of a file of words, or of a model file inside which ``vocabulary_file`` is one; its bytes
-    have the digest ``vocabulary_sha256``. ``pattern`` is what is between two words, for ``regex`` only. ``mask`` and
-    ``segments`` are the names of further inputs: which ids are of the text (1), and of which text of two (0 for all).
+    ``vocabulary`` is the path of a file of words, or of a model file that contains one as ``vocabulary_file``; its
+    bytes have the digest ``vocabulary_sha256``. ``pattern`` matches the text between two words, for ``regex`` only.
+    ``mask`` and ``segments`` name further inputs: which ids belong to the text (1), and to which of two texts (0 for
+    all).
     """
 
     takes: ClassVar[Gives] = "text"
@@ -168,16 +170,16 @@ if TYPE_CHECKING:
 else:
 
     class ModelInput(OneOf):
-        """How whatever a source gives becomes the model's input tensor; told apart by a key that only one has."""
+        """How a source's data becomes the model's input tensor; one distinguishing key selects the class."""
 
         by_key = {"vocabulary": TextPlan, "features": SignalPlan, "": InputPlan}  # noqa: RUF012 - it is never changed
 
 
 class FurtherInput(Record, frozen=True):
-    """An input beside the one that ``ModelPlan.input`` is about, by the tensor's name.
+    """An input beside the one that ``ModelPlan.input`` describes, by the tensor's name.
 
-    With a ``plan`` the same frame goes in, as it says. Without, always the same ``values``, real ones: one for the
-    whole tensor, or one for each of its numbers.
+    With a ``plan`` it takes the same frame, prepared by that plan. Without, it always takes the same ``values``, real
+    ones: one for the whole tensor, or one for each of its numbers.
     """
 
     name: ShortText
@@ -186,7 +188,7 @@ class FurtherInput(Record, frozen=True):
 
 
 class DecoderPlan(Record, frozen=True):
-    """A decoder by name, the ``module:Class`` behind it, and its parameters from the manifest."""
+    """A decoder: its name, its ``module:Class``, and its parameters from the manifest."""
 
     kind: ShortText
     target: ShortText
@@ -201,9 +203,9 @@ class NmsPlan(Record, frozen=True):
 
 
 class ValuePlan(Record, frozen=True):
-    """One value of a regression: ``scale`` times the model's number; ``step`` is what counts as a change.
+    """One value of a regression: ``scale`` times the model's number; ``step`` is the least change that counts.
 
-    Outside ``min`` and ``max``, or changing faster than ``max_rate`` a second, it is implausible.
+    The value is implausible outside ``min`` and ``max``, or if it changes faster than ``max_rate`` a second.
     """
 
     name: ShortText
@@ -215,17 +217,17 @@ class ValuePlan(Record, frozen=True):
     max_rate: float | None = None
 
     def decimals(self) -> int:
-        """How many the value has on the wire: those of its step, 2 for 0.25 and 0 for 5; six without a step."""
+        """Return the number of published decimals: those of the step, 2 for 0.25 and 0 for 5; six without a step."""
         if not self.step:
             return 6
         return next((n for n in range(6) if math.isclose(self.step, round(self.step, n), rel_tol=1e-6)), 6)
 
 
 class Measured(Record, frozen=True):
-    """What the probe measured on this board: seconds for a frame, bytes of memory, seconds to load it.
+    """Measurements of the probe on this board: seconds for a frame, bytes of memory, seconds to load.
 
-    ``budget`` is the manifest's, for a frame; ``runtime`` names what ran it; ``run`` is the quickest run of the
-    model alone, which hardly depends on what else the board did.
+    ``budget`` is the manifest's, in seconds for a frame; ``runtime`` names the interpreter. ``run`` is the fastest run
+    of the model alone, which hardly depends on other load of the board.
     """
 
     latency: float | None = None
@@ -237,14 +239,20 @@ class Measured(Record, frozen=True):
 
 
 class ModelPlan(PartlyCompared, frozen=True, eq=False):
-    """One model, resolved: the bytes (a copy under its digest), and how to feed and read it.
+    """One resolved model: its bytes (a copy under its digest), how to prepare its input and decode its output.
 
-    ``state`` names outputs and the inputs that they become in the next run, ``further`` what goes into inputs beside
-    the one that ``input`` is about, ``outputs`` those that the decoder looks at, in its order (none: all). ``shapes``
-    are those of inputs whose size the file leaves open. ``manifest`` is a digest of what its manifest says, without one
-    of nothing (empty: a version of this program that noted none). ``entry`` is a digest of what the configuration says
-    of it, ``origin`` tells people where its bytes come from, ``question`` is a digest of all that the answer depends
-    on, and ``measured`` differs from one try to the next: none of these makes it another model.
+    - ``state``: outputs, and the inputs that they become in the next run.
+    - ``further``: the content of inputs beside the one that ``input`` describes.
+    - ``outputs``: those that the decoder reads, in its order (none: all).
+    - ``shapes``: shapes of inputs whose size the file leaves open.
+    - ``manifest``: digest of the manifest's content, or of nothing without a manifest (empty: a program version that
+      recorded none).
+    - ``entry``: digest of the model's configuration entry.
+    - ``origin``: where its bytes come from, for people.
+    - ``question``: digest of everything that the result of the trial depends on.
+    - ``measured``: differs from one trial to the next.
+
+    The last four do not make it another model.
     """
 
     not_compared: ClassVar[frozenset[str]] = frozenset({"entry", "origin", "question", "measured"})
@@ -272,14 +280,14 @@ class ModelPlan(PartlyCompared, frozen=True, eq=False):
 
     @property
     def identity(self) -> str:
-        """A digest of its bytes, its manifest and its labels: another one is another model, which goes on probation."""
+        """Return a digest of bytes, manifest and labels; another digest is another model, which goes on probation."""
         if not self.manifest:
             return self.sha256
-        labels = "\n".join(self.labels)  # of a file that neither the manifest nor the configuration has a digest of
+        labels = "\n".join(self.labels)  # a labels file may have no digest in the manifest or the configuration
         return hashlib.sha256(f"{self.sha256} {self.manifest}\n{labels}".encode()).hexdigest()
 
     def patience(self) -> float:
-        """Seconds that a frame may take: the budget, without one ten times what was measured, at least a second."""
+        """Return the seconds that a frame may take: the budget, else ten times the measured time (at least 1)."""
         looks = math.prod(self.input.tiles) if isinstance(self.input, InputPlan) else 1
         if self.measured.budget is not None:
             return self.measured.budget * looks
@@ -287,13 +295,15 @@ class ModelPlan(PartlyCompared, frozen=True, eq=False):
 
 
 class SourcePlan(Record, frozen=True):
-    """One source. ``options`` are the keys of its kind, decoded into its own record by ``target``, which opens it.
+    """One source. ``target`` is the class that opens it and decodes ``options``, the keys of its kind.
 
-    ``live`` sources get a reader of their own, and only ``network`` ones may open inet sockets there. Two equal
-    readings in a row of a ``noisy`` source show that it is stuck. The reader of one inherits the daemon's ``stdin``.
-    ``stills`` are single pictures, not a stream. So many seconds of ``pause`` between two readings are what was asked
-    for. ``holds_writer``: nothing of it is dropped, because whoever writes waits. Without a ``target`` nothing is
-    read: its frames are those of the pipeline ``parent``.
+    - ``live`` sources have a reader process; only ``network`` ones may open inet sockets in it.
+    - ``noisy``: two equal readings in a row show that the source is stuck.
+    - ``stdin``: its reader inherits the daemon's standard input.
+    - ``stills``: single pictures, not a stream.
+    - ``pause``: seconds between two readings that are no fault.
+    - ``holds_writer``: nothing is dropped, because the writer waits.
+    - ``parent``: without a ``target`` nothing is read; the frames are those of this pipeline.
     """
 
     name: ShortText
@@ -315,11 +325,11 @@ class SourcePlan(Record, frozen=True):
 
 
 class CropsPlan(Record, frozen=True):
-    """What of another pipeline's frames goes into a model: its objects of these ``labels`` (None: all).
+    """The objects of another pipeline that go into a model: those with these ``labels`` (None: all).
 
-    Each box is widened by the share ``margin`` on every side; at most ``most`` of a frame are looked at. One that has
-    an id of its own is looked at again after ``again`` seconds, or when its area has grown by the share ``grown``.
-    ``followed``: what is cut out has an id, by itself or as part of something that has.
+    Each box is widened by the share ``margin`` on every side; at most ``most`` boxes of a frame are cropped. An object
+    with an id of its own is cropped again after ``again`` seconds, or when its area has grown by the share ``grown``.
+    ``followed``: the cut-out object has an id, its own or that of an object around it.
     """
 
     pipeline: Name
@@ -332,14 +342,14 @@ class CropsPlan(Record, frozen=True):
 
 
 class TrackPlan(Record, frozen=True):
-    """Following objects: ``lost`` seconds unseen end one, ``confirm`` seconds seen make one."""
+    """Tracking of objects: ``confirm`` seconds seen make an object, ``lost`` seconds unseen end it."""
 
     lost: float = 1.0
     confirm: float = 0.2
 
 
 class ZonePlan(Record, frozen=True):
-    """An area to watch, for objects of these ``labels`` (None: all); ``loiter`` seconds in it are told."""
+    """An area to watch, for objects of these ``labels`` (None: all); ``loiter`` seconds in it raise an event."""
 
     name: ShortText
     polygon: Polygon
@@ -359,9 +369,9 @@ class LinePlan(Record, frozen=True):
 
 
 class EventsPlan(Record, frozen=True):
-    """When something is told: it lasts ``min_duration`` seconds, its like was told ``min_interval`` seconds ago.
+    """Limits of events: least ``min_duration`` seconds, and ``min_interval`` seconds between two of the same kind.
 
-    What is open ends ``hysteresis`` below the threshold; ``most`` is how many events a minute may have.
+    An open event ends ``hysteresis`` below the threshold; ``most`` is the limit of events a minute.
     """
 
     min_duration: float = 0.5
@@ -371,9 +381,9 @@ class EventsPlan(Record, frozen=True):
 
 
 class MotionPlan(Record, frozen=True):
-    """Looking only where something moves: in at least ``area`` (a share of the picture) by at least ``threshold``.
+    """Motion detection: the model runs where at least ``area`` (a share of the picture) changes by ``threshold``.
 
-    The threshold is a share of full brightness; ``still_check`` seconds after the last look there is one anyway.
+    The threshold is a share of full brightness. The model also runs ``still_check`` seconds after its last run.
     """
 
     threshold: float = 0.06
@@ -382,7 +392,7 @@ class MotionPlan(Record, frozen=True):
 
 
 class ShadowPlan(Record, frozen=True):
-    """A second model that sees a ``share`` (0..1) of a pipeline's frames and is only compared with the first."""
+    """A second model that gets a ``share`` (0..1) of a pipeline's frames and is only compared with the first."""
 
     model: ModelPlan
     threshold: float
@@ -390,10 +400,11 @@ class ShadowPlan(Record, frozen=True):
 
 
 class DelegatePlan(Record, frozen=True):
-    """A library that runs a model's graph in the place of the processor: an absolute path, or a name to search for.
+    """A library that runs a model's graph instead of the processor: an absolute path, or a name to search for.
 
     At least the share ``min_delegated`` of the graph's operators has to run there. With ``on_failure`` ``cpu`` the
-    processor does it all once the library has failed, and from the beginning where it is ``unusable``, for this reason.
+    processor runs the whole graph after the library has failed. It does so from the start if ``unusable`` gives a
+    reason.
     """
 
     library: FilePath
@@ -404,10 +415,9 @@ class DelegatePlan(Record, frozen=True):
 
 
 class PipelinePlan(Record, frozen=True):
-    """One source, one model, and what to do with the outcome. Durations in seconds.
+    """One source, one model, and how results are processed. Durations in seconds.
 
-    With ``crops`` its source is what another pipeline has found. ``affinity`` are the CPUs that its threads run on,
-    none: all.
+    With ``crops`` the source is the objects of another pipeline. ``affinity`` are the CPUs for its threads (none: all).
     """
 
     name: ShortText
@@ -436,21 +446,21 @@ class PipelinePlan(Record, frozen=True):
     delegate: DelegatePlan | None = None
 
     def of_shadow(self) -> PipelinePlan:
-        """The same with the shadow's model in the place of its own, on the processor, and no shadow."""
+        """Return the same pipeline with its shadow's model, on the processor and without a shadow."""
         assert self.shadow is not None
         return replace(self, model=self.shadow.model, threshold=self.shadow.threshold, shadow=None, delegate=None)
 
     @property
     def state_key(self) -> str:
-        """What a state of it says, null while nothing is known."""
+        """Return the key that holds the content of the pipeline's state; its value is null while it is unknown."""
         return (CASCADE_KEYS if self.crops else STATE_KEYS)[self.model.task]
 
     @property
     def floor(self) -> float:
-        """The least score that is looked at: what is open holds a little below the threshold.
+        """Return the least score that is processed: open events hold a little below the threshold.
 
-        A small threshold is halved at most, so that not everything passes. The distance of an anomaly is looked at
-        whatever it is.
+        A small threshold is at most halved, so that not everything passes. An anomaly's distance is processed whatever
+        it is.
         """
         if self.events is None or self.model.task == "anomaly":
             return self.threshold
@@ -458,9 +468,9 @@ class PipelinePlan(Record, frozen=True):
 
 
 class GovernorPlan(Record, frozen=True):
-    """When frame rates are lowered: degrees Celsius, a share of all cores (None: whatever the load is).
+    """When frame rates are lowered: degrees Celsius, and a share of all cores (None: at any load).
 
-    ``shed`` are the pipelines that give way, the first first.
+    ``shed`` are the pipelines that are slowed down, in this order.
     """
 
     max_temperature: float = 80.0
@@ -471,8 +481,8 @@ class GovernorPlan(Record, frozen=True):
 class Plan(PartlyCompared, frozen=True, eq=False):
     """A whole configuration. ``digest`` is the SHA-256 of the file's bytes.
 
-    ``names`` are models that the configuration has in use and that something else may serve for. ``made_by`` is the
-    version of the program that made it. With ``merged`` the publisher lives in the supervisor's process.
+    ``names`` are the models that the configuration uses; another model may serve in place of one. ``made_by`` is the
+    version of the program that made the plan. With ``merged`` the publisher runs in the supervisor's process.
     """
 
     not_compared: ClassVar[frozenset[str]] = frozenset({"made_by"})
@@ -490,25 +500,25 @@ class Plan(PartlyCompared, frozen=True, eq=False):
     made_by: ShortText = ""
 
     def spoken_of(self) -> tuple[str, ...]:
-        """The names of all models that there is something to say about."""
+        """Return the names of all models whose status is published."""
         return tuple(dict.fromkeys([*(model.name for model in self.models()), *self.names]))
 
     def masks(self, source: str) -> tuple[Polygon, ...]:
-        """What any pipeline of a source shall not see, its cascades included: nobody is shown it."""
+        """Return the masks of all pipelines of a source, its cascades included; snapshots hide all of these areas."""
         root = self.root(source)
         return tuple(polygon for each in self.pipelines if self.root(each.source) == root for polygon in each.mask)
 
     def parents(self, pipeline: PipelinePlan) -> Iterator[PipelinePlan]:
-        """The pipeline whose objects a cascade looks at; nothing for a pipeline of another source."""
+        """Yield the pipeline whose objects a cascade processes; nothing for a pipeline of another source."""
         return (each for each in self.pipelines if pipeline.crops and each.name == pipeline.crops.pipeline)
 
     def below(self, pipeline: PipelinePlan) -> tuple[PipelinePlan, ...]:
-        """A pipeline and its cascades, each after its parent."""
+        """Return a pipeline and its cascades, each after its parent."""
         children = (each for each in self.pipelines if each.crops and each.crops.pipeline == pipeline.name)
         return (pipeline, *(each for child in children for each in self.below(child)))
 
     def way(self, root: PipelinePlan, name: str) -> tuple[PipelinePlan, ...] | None:
-        """From a pipeline down to the cascade of this name; None where that is not below it."""
+        """Return the way from a pipeline down to the cascade of this name; None if it is not below it."""
         found = next((each for each in self.below(root) if each.name == name), None)
         way: tuple[PipelinePlan, ...] = () if found is None else (found,)
         while way and way[0] is not root:
@@ -516,7 +526,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
         return way or None
 
     def root(self, source: str) -> str:
-        """The source whose frames these are: of crops, that of the pipeline that they are cut out for."""
+        """Return the source whose frames these are; for crops, the source of the pipeline that they are cut out of."""
         by_name = {pipeline.name: pipeline for pipeline in self.pipelines}
         parents = {each.name: by_name.get(each.parent) for each in self.sources if each.parent}
         while (parent := parents.get(source)) is not None:
@@ -524,16 +534,16 @@ class Plan(PartlyCompared, frozen=True, eq=False):
         return source
 
     def models(self) -> tuple[ModelPlan, ...]:
-        """The models in use, each once, by name."""
+        """Return the models in use, each once, by name."""
         return tuple({pipeline.model.name: pipeline.model for pipeline in self.pipelines}.values())
 
     def shadows(self) -> tuple[ModelPlan, ...]:
-        """The models that are compared with those."""
+        """Return the models of shadows."""
         return tuple(pipeline.shadow.model for pipeline in self.pipelines if pipeline.shadow is not None)
 
 
 class Problem(Record, frozen=True):
-    """One thing wrong with a configuration: where, what, and what would be right.
+    """One problem of a configuration: the place, the fault, and the remedy.
 
     ``outside``: the file itself is right, but something that it names (a model, a credentials file) cannot be used.
     """
@@ -545,14 +555,14 @@ class Problem(Record, frozen=True):
     outside: bool = False
 
     def __str__(self) -> str:
-        """``FILE:LINE: path.to.key: what is wrong and what would be right``."""
+        """Return ``FILE:LINE: path.to.key: what is wrong and what would be right``."""
         return f"{self.file}:{self.line}: {self.path + ': ' if self.path else ''}{self.text}"
 
 
 class Unfit(Record, frozen=True):
-    """A model that a configuration names and that cannot be used: its bytes, if they could be read, and why.
+    """A model of the configuration that cannot be used: its digest, if the file could be read, and the reason.
 
-    ``tried``: it ran, and was found wanting; otherwise something about it is to be put right first.
+    ``tried``: the model ran and failed. Otherwise the user must first correct something about it.
     """
 
     name: Name
@@ -564,13 +574,14 @@ class Unfit(Record, frozen=True):
 
 
 class Compiled(Record, frozen=True):
-    """What became of a configuration file: the plan, or everything that is wrong with it.
+    """The outcome of reading a configuration file: the plan, or all problems.
 
-    ``digest`` is the SHA-256 of the file's bytes, of nothing where there is no file. ``warnings`` are what the
-    operator should know and what stops nothing. ``machine``: what was wrong is that of this machine (no room, a
-    read-only disk) and may pass by itself. ``seen`` is how the file looked (`look`) before and after it was read, empty
-    where it changed. ``elsewhere`` is the state directory that the file names, where it is another one than the process
-    that read it may write to: it has gone no further then.
+    - ``digest``: SHA-256 of the file's bytes; without a file, of nothing.
+    - ``warnings``: facts that the operator should know and that stop nothing.
+    - ``machine``: the fault is of this machine (no space, a read-only disk) and may pass by itself.
+    - ``seen``: metadata of the file (`look`) before and after it was read, empty if they differ.
+    - ``elsewhere``: the state directory that the file names, if the reading process may write only to another one;
+      compilation stopped there.
     """
 
     digest: ShortText

@@ -1,4 +1,4 @@
-"""Areas of a picture in a configuration file."""
+"""Polygons in a configuration file: areas of a picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Point = tuple[float, float]
 
 
 def polygon(value: Any) -> tuple[Point, ...]:
-    """At least three corners around an area."""
+    """Return at least three corners around an area."""
     return _with_area(_corners(value))
 
 
@@ -37,7 +37,7 @@ def _with_area(corners: tuple[Point, ...]) -> tuple[Point, ...]:
 
 
 def simple_polygon(value: Any) -> tuple[Point, ...]:
-    """A polygon whose border does not cross itself: of another one nobody can say what is inside."""
+    """Return a polygon whose border does not cross itself; otherwise its inside is ambiguous."""
     corners = _corners(value)
     count = len(corners)
     edges = [(corners[index], corners[(index + 1) % count]) for index in range(count)]
@@ -52,7 +52,7 @@ def simple_polygon(value: Any) -> tuple[Point, ...]:
 
 
 def _cross(a: Point, b: Point, c: Point, d: Point) -> bool:
-    """Whether two edges have a point in common."""
+    """Return whether two edges have a point in common."""
     turns = _turn(a, b, c), _turn(a, b, d), _turn(c, d, a), _turn(c, d, b)
     if turns[0] * turns[1] < 0 and turns[2] * turns[3] < 0:
         return True
@@ -65,7 +65,7 @@ def _turn(a: Point, b: Point, c: Point) -> float:
 
 
 def _within(a: Point, b: Point, c: Point) -> bool:
-    """Whether a point on the line through two others lies between them."""
+    """Return whether a point on the line through two others lies between them."""
     return all(min(a[axis], b[axis]) <= c[axis] <= max(a[axis], b[axis]) for axis in (0, 1))
 
 

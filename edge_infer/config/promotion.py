@@ -1,4 +1,4 @@
-"""The text of a configuration file in which a shadow takes the place of the model that serves; all else is kept."""
+"""Edit of a configuration file's text that makes a shadow the serving model and keeps all else."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from edge_infer.errors import ConfigError
 
 
 def promoted(path: Path, data: bytes, name: str, pipeline: str | None = None) -> tuple[bytes, tuple[str, ...]]:
-    """The bytes of the file with model ``name`` in the place of what it is the shadow of, and in which pipelines.
+    """Return the file's bytes with model ``name`` in place of the model that it shadows, and the changed pipelines.
 
-    Only the value of ``model`` and the entry ``shadow`` change. Raises `ConfigError` where there is no such shadow, or
-    where the file is written so that an edit would change anything else.
+    Only the value of ``model`` and the entry ``shadow`` change. Raises `ConfigError` if there is no such shadow, or if
+    an edit would change other values of the file.
     """
     before = parse_document(path, data)
     if before.problems or before.value is None:
@@ -43,7 +43,7 @@ def _chosen(value: Any, name: str, pipeline: str | None) -> Iterator[str]:
 
 
 def _swapped(value: Mapping[str, Any], name: str, chosen: tuple[str, ...]) -> dict[str, Any]:
-    """What the file is to say afterwards."""
+    """Return the values that the edited file must have."""
     pipelines = dict(value["pipelines"])
     for each in chosen:
         kept = {key: item for key, item in pipelines[each].items() if key != "shadow"}

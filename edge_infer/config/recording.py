@@ -1,4 +1,4 @@
-"""A recording in the place of a configured source: what kind it is, and that it is read as fast as it goes."""
+"""A recording in place of a configured source, read as fast as possible; the kind follows from the file name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK: Final = 1 << 20
 
 
 def recorded(source: SourcePlan, recording: str | None) -> SourcePlan:
-    """The source as a recording: the one that is named, or its own file. Raises `ConfigError`."""
+    """Return the source with the named recording, or its own file. Raises `ConfigError`."""
     if recording is None:
         return _own(source)
     path = Path(recording).absolute()
@@ -57,13 +57,13 @@ def _fast(source: SourcePlan) -> SourcePlan:
 
 
 def plays(source: SourcePlan) -> bool:
-    """Whether it drops frames as a camera does, so that limits of frames a second choose some of them."""
+    """Return whether the source drops frames like a camera, so that limits of frames a second select some of them."""
     known = source_class(source.target).Options.__dataclass_fields__
     return bool(source.options.get("realtime", known["realtime"].default if "realtime" in known else True))
 
 
 def digest(config: str, source: SourcePlan) -> str:
-    """Twelve hexadecimal digits of a configuration's digest and a recording's bytes."""
+    """Return twelve hexadecimal digits of a digest over a configuration's digest and a recording's bytes."""
     found = hashlib.sha256(config.encode())
     place = str(source.options.get("file") or source.options.get("path"))
     paths = [Path(place)]

@@ -1,4 +1,4 @@
-"""Following objects in a configuration file: tracks, zones, lines, and what of it is told."""
+"""The keys for tracking objects: tracks, zones, lines, and events."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from edge_infer.config.sentences import ProblemAtError, unknown, wrong
 from edge_infer.config.units import SECONDS
 
 MOST_PLACES: Final = 32
-"""Zones, and lines, of one pipeline."""
+"""Most zones, and most lines, of one pipeline."""
 SHORTEST: Final = 0.01
-"""A line is at least so long, as a share of the frame."""
+"""Least length of a line, along its longer axis, as a share of the frame."""
 ANCHOR: Final = choice("bottom", "center")
 
 
 def on_or_off(value: Any, keys: str) -> Any:
-    """``true`` is all defaults, ``false`` is none of it."""
+    """Convert the short forms: ``true`` is all defaults, ``false`` switches it off."""
     if isinstance(value, bool):
         return {} if value else None
     if not isinstance(value, (dict, Section)):
@@ -67,7 +67,7 @@ class Zone(Section):
 
 
 def _zone(value: Any) -> Any:
-    """A list is the polygon."""
+    """Convert the short form: a list is the polygon."""
     return {"polygon": value} if isinstance(value, list) else value
 
 
@@ -85,7 +85,7 @@ class LineKeys:
 
 
 def _line(value: Any) -> LineKeys:
-    """``from``, ``to``, and what it is for."""
+    """Parse the keys ``from``, ``to``, ``labels`` and ``anchor`` of a line."""
     keys = ("from", "to", "labels", "anchor")
     if not isinstance(value, dict):
         raise ValueError(wrong(f"the keys {', '.join(keys)}", value))  # noqa: TRY004
@@ -126,7 +126,7 @@ LINE: Final = Kind(
 
 
 def places(value: Any) -> Any:
-    """Names and what they stand for, not too many."""
+    """Check that there are not too many names."""
     if isinstance(value, dict) and len(value) > MOST_PLACES:
         raise ValueError(f"expected at most {MOST_PLACES} names, not {len(value)}")
     return value
@@ -136,7 +136,7 @@ PLACES: Final = Short(places)
 
 
 def _most(value: Any) -> float:
-    """Events a minute of ``60/min``, ``1/s`` or ``100/h``."""
+    """Return events a minute of ``60/min``, ``1/s`` or ``100/h``."""
     found = re.fullmatch(r"([0-9]{1,6}) ?/ ?(s|min|h)", value) if isinstance(value, str) else None
     a_minute = int(found[1]) * 60 / SECONDS["m" if found[2] == "min" else found[2]] if found else 0.0
     if not 1 <= a_minute <= 6000:

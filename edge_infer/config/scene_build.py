@@ -1,4 +1,4 @@
-"""From the keys of a pipeline about tracks, zones, lines and events to its plan."""
+"""Conversion of a pipeline's keys for tracks, zones, lines and events to its plan."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edge_infer.config.sentences import suggestion
 from edge_infer.config.words import shown
 
 SPELLS: Final = ("classification", "anomaly")
-"""Tasks whose outcome of a whole frame starts and ends."""
+"""Tasks whose result for a whole frame starts and ends events."""
 
 
 @dataclass(slots=True)
 class SceneBuilder:
-    """Makes these parts of a plan and adds what is wrong with them to ``problems``."""
+    """Builds these parts of a plan and adds their problems to ``problems``."""
 
     document: Document
     problems: list[Problem]
@@ -26,7 +26,7 @@ class SceneBuilder:
     def parts(
         self, steps: Steps, section: Pipeline, model: ModelPlan, cascade: CropsPlan | None = None
     ) -> dict[str, Any]:
-        """The fields of a `PipelinePlan`; a key that would do nothing is refused."""
+        """Return the fields of a `PipelinePlan`; keys without effect are rejected."""
         track = section.track
         if track is not None and cascade is not None:
             text = f"is for pipelines that see whole frames; put it into pipeline {shown(cascade.pipeline)}, whose ids"
@@ -57,7 +57,7 @@ class SceneBuilder:
     def _events(
         self, steps: Steps, section: Pipeline, model: ModelPlan, cascade: CropsPlan | None
     ) -> EventsPlan | None:
-        """Of objects that are followed, of classes and of anomalies; a line of text has no duration."""
+        """Return the plan for events of tracked objects, classes and anomalies; a line of text has no duration."""
         said = section.events
         possible = section.track is not None or (model.task in SPELLS and model.input.takes != "text")
         if cascade is not None and model.task in SPELLS and not cascade.followed:

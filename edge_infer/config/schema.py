@@ -1,7 +1,7 @@
-"""The configuration file, key by key: what it may hold, what each key means and what holds without it.
+"""The configuration file, key by key: allowed values, meaning and default of each key.
 
-One class a section; ``edge-infer schema config`` and the tables of ``docs/configure.md`` are made of it. Only keys that
-do something are here: an unknown key is an error, so nobody relies on one that is ignored.
+Each section is one class. ``edge-infer schema config`` and the tables of ``docs/configure.md`` are generated from these
+classes. Every key here has an effect, and an unknown key is an error, so no user relies on an ignored key.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from edge_infer.config.words import shown
 from edge_infer.messages import NAME_PATTERN, RESERVED_MODEL_NAMES, RESERVED_NAMES
 
 MOST: Final = 256
-"""Pipelines, sources or models: what health and info can tell of."""
+"""Most pipelines, sources or models; health and info messages can list no more."""
 USE_PATTERN: Final = rf"{NAME_PATTERN}@[A-Za-z0-9][A-Za-z0-9._+-]{{0,63}}"
 PREFIX_PATTERN: Final = r"(?!\$)[^\x00-\x1f\x7f+#/]+(?:/[^\x00-\x1f\x7f+#/]+)*"
 
 
 def _section_or_nothing(value: Any) -> Any:
-    """A key with only comments below it is a section of which nothing is set."""
+    """Accept a key with only comments below it as an empty section."""
     return {} if value is None else value
 
 
 def _names_or_nothing(value: Any) -> Any:
-    """As with a section; and no more names than the device can tell of."""
+    """Accept an empty section of names, and at most as many names as the device can report."""
     if isinstance(value, dict) and len(value) > MOST:
         raise ValueError(f"{len(value)} are more than one device can tell of; at most {MOST}")
     return _section_or_nothing(value)
@@ -124,7 +124,7 @@ class Outbox(Section):
 
 
 def _labels_or_file(value: Any) -> str | tuple[str, ...]:
-    """The path of a file with one label a line, or the labels themselves."""
+    """Return the path of a file with one label a line, or the labels themselves."""
     if isinstance(value, str):
         return str(value)
     return parse_labels(value, "the path of a file with one label a line, or a list of labels")
@@ -160,7 +160,7 @@ class Model(Section):
 
 
 def _name_but(reserved: frozenset[str], owner: str, use: str) -> Kind:
-    """A name for an ``owner`` that is none of those which are a topic ``use``."""
+    """Return the kind of a name for an ``owner`` that is not reserved as a topic ``use``."""
 
     def parse(value: Any) -> str:
         found: str = NAME.parse(value)
@@ -201,9 +201,9 @@ class Config(Section):
 
 
 def dangling(value: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-    """References to what is not there, or in a circle: where, and a sentence. ``value`` may have any faults.
+    """Return references to missing entries, and circles: the place and a sentence. ``value`` may have any faults.
 
-    A section that is there under a misspelt name is not missing as well.
+    References into a section whose own name is misspelt are not reported as well.
     """
     found: list[tuple[tuple[str | int, ...], str]] = []
     extra = value.keys() - Config.model_fields.keys()

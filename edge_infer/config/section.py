@@ -1,4 +1,4 @@
-"""A mapping of a YAML file with fixed keys: a pydantic model whose every error is a sentence."""
+"""A mapping of a YAML file with fixed keys: a pydantic model whose error messages are whole sentences."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from edge_infer.config.sentences import as_yaml, in_words, unknown
 from edge_infer.config.words import shown
 
 TOLD: Final = "told"
-"""The type of an error whose message is already a sentence of ours."""
+"""The type of an error whose message is already one of this program's sentences."""
 
 
 @dataclass(frozen=True, eq=False)
 class Short:
-    """A shorter way to write a section or list: ``convert`` makes the long form of it, or hands back what it got."""
+    """A shorter spelling of a section or list: ``convert`` returns the long form, or any other value unchanged."""
 
     convert: Callable[[Any], Any]
     json: Mapping[str, Any] | None = None
@@ -70,7 +70,7 @@ class Section(BaseModel):
 
     @classmethod
     def _detail(cls, error: Any) -> InitErrorDetails:
-        """The error with a sentence of ours; an error of a section further down already has one."""
+        """Return the error with this program's sentence; an error of a nested section already has one."""
         path, text = error["loc"], None
         if _is(error, "extra_forbidden"):
             text = unknown(str(path[0]), cls.model_fields)
@@ -84,16 +84,16 @@ class Section(BaseModel):
         elif error["type"] != TOLD:
             text = in_words(error)
         kind = PydanticCustomError(TOLD, "{text}", {"text": text or error["msg"]})
-        return InitErrorDetails(type=kind, loc=path, input=None)  # no input: it shows up in tracebacks
+        return InitErrorDetails(type=kind, loc=path, input=None)  # pydantic would show the input in tracebacks
 
 
 def _is(error: Any, kind: str) -> bool:
-    """Whether an error is of this type and about a key of the section itself."""
+    """Return whether an error is of this type and about a key of the section itself."""
     return error["type"] == kind and len(error["loc"]) == 1
 
 
 def written_default(item: FieldInfo) -> Any:
-    """What a file would say to get the default of a field; None where leaving the key out is the only way."""
+    """Return a field's default as a file spells it; None if only leaving the key out gives the default."""
     default = item.get_default(call_default_factory=True)
     if item.is_required() or default is None or default == () or isinstance(default, (Section, dict)):
         return None

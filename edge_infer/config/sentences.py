@@ -1,4 +1,4 @@
-"""What is wrong with a value, in words for the operator: what was expected, what is there, what was perhaps meant."""
+"""Error messages about a value: the expected value, the given one, and a suggestion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_infer.config.words import in_quotes, plain, shown
 
 
 class ProblemAtError(ValueError):
-    """Something wrong at ``path`` below the value that is being looked at."""
+    """A problem at ``path`` below the value that is being checked."""
 
     def __init__(self, path: tuple[str | int, ...], text: str) -> None:
         super().__init__(text)
@@ -18,14 +18,14 @@ class ProblemAtError(ValueError):
 
 
 def as_yaml(value: Any) -> str:
-    """A value in one line of YAML, where words need no quotes."""
+    """Return a value in one line of YAML; words have no quotes."""
     if isinstance(value, list):
         return f"[{', '.join(map(as_yaml, value))}]"
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
 
 
 def in_words(error: Mapping[str, Any]) -> str:
-    """A sentence for an error of pydantic's own types."""
+    """Return a sentence for an error of pydantic's own types."""
     expected = {
         "string_type": "a text",
         "bool_type": "true or false",
@@ -48,7 +48,7 @@ def in_words(error: Mapping[str, Any]) -> str:
 
 
 def wrong(expected: str, value: Any) -> str:
-    """``expected …, not …``, with the remedy where a number is in quotes or a key has no value."""
+    """Return ``expected …, not …``, with a remedy for a number in quotes and for a key without a value."""
     remedy = ""
     if isinstance(value, str) and in_quotes(value) and "number" in expected:
         remedy = " (without quotes)"
@@ -58,7 +58,7 @@ def wrong(expected: str, value: Any) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """`` did you mean "x"?`` or what there is to choose from."""
+    """Return ``did you mean "x"?`` or the known names."""
     names = [plain(str(name), 128) for name in known]
     close = difflib.get_close_matches(word, names, 1, 0.6)
     if close:
@@ -68,5 +68,5 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def unknown(key: str, known: Iterable[str]) -> str:
-    """The sentence for a key that is not of this section."""
+    """Return the sentence for a key that is unknown in this section."""
     return f"is not known here; {suggestion(key, known)}"

@@ -1,4 +1,4 @@
-"""Whether a model can be compared with the one that serves, frame by frame."""
+"""Check whether a shadow model can be compared with the serving one, frame by frame."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from edge_infer.config.plan import ModelPlan
 
 
 def unfit(model: ModelPlan, serving: ModelPlan, section: Pipeline) -> str | None:
-    """Why it cannot be the shadow of ``serving`` in a pipeline, in a sentence; None when it can."""
+    """Return why a model cannot shadow ``serving`` in a pipeline, in a sentence; None if it can."""
     if model.name == serving.name:
         return "is the model that serves here already; name another one, or remove shadow"
     if model.task != serving.task:

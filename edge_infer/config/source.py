@@ -1,4 +1,4 @@
-"""What every kind of source takes in a configuration file."""
+"""Keys that every kind of source has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_infer.config.section import Section
 
 
 class SourceSection(Section):
-    """What every source takes."""
+    """Base of all kinds of sources."""
 
     pipes: ClassVar[bool] = False
     """Whether ``file`` may also be a named pipe, or ``-`` for standard input."""

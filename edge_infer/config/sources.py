@@ -1,4 +1,4 @@
-"""The kinds of sources in a configuration file: one class a kind, and a door for kinds of other packages."""
+"""The kinds of sources in a configuration file: one class a kind, and one for kinds of other packages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class V4l2(SourceSection):
 
 
 class NetworkCamera(SourceSection):
-    """What has the keys ``url`` and ``password_file``."""
+    """Base of sources with the keys ``url`` and ``password_file``."""
 
     @model_validator(mode="after")
     def _place_has_a_password(self) -> NetworkCamera:
@@ -206,12 +206,12 @@ BUILT_IN: Final[dict[str, type[SourceSection]]] = {
 
 
 def _kinds() -> list[str]:
-    """Those that are read, and those that a pipeline of this configuration makes."""
+    """Return the kinds that are read, and the kind that a pipeline of this configuration provides."""
     return list(dict.fromkeys((*source_kinds(), *BUILT_IN)))
 
 
 def _source(value: Any) -> SourceSection:
-    """The section of the kind that ``value`` names."""
+    """Return the section of the kind that ``value`` names."""
     if not isinstance(value, dict):
         raise ValueError(wrong("keys such as {kind: v4l2, device: /dev/video0}", value))  # noqa: TRY004
     kind = value.get("kind")
@@ -225,7 +225,7 @@ def _source(value: Any) -> SourceSection:
 
 
 def _in_one(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema with its definitions put where they are referred to: it becomes a part of a larger one."""
+    """Return a schema with its definitions inlined, so that it can be part of a larger one."""
     definitions = {f"#/$defs/{name}": body for name, body in schema.pop("$defs", {}).items()}
 
     def inlined(part: Any) -> Any:
@@ -240,7 +240,7 @@ def _in_one(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 class _BySource(Kind):
-    """The section of whichever kind a source is of; in JSON Schema one of them all."""
+    """Kind of a source's section, whichever its kind; in JSON Schema one of all of them."""
 
     def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
         sections = [_in_one(section.model_json_schema()) for section in BUILT_IN.values()]

@@ -1,4 +1,4 @@
-"""Whether the state of a pipeline has room for every label that its configuration names."""
+"""Check whether a pipeline's state has space for every label that its configuration names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from edge_infer.config.plan import PipelinePlan
 from edge_infer.messages import LineCounts, State
 
 MAX_STATE_BYTES: Final = 1024
-"""Bytes of a state, whatever ``max_payload`` allows a result."""
+"""Most bytes of a state, whatever ``max_payload`` allows for a result."""
 MARKS: Final = len(',"clock":"unsynced","replay":true')
-"""Bytes that are left free for marks that the way to the broker may add."""
+"""Bytes reserved for marks that are added on the way to the broker."""
 _TS: Final = "2026-01-01T00:00:00.000Z"
 _BOOT: Final = "0" * 16
 _OBJECTS: Final = 999
@@ -19,7 +19,7 @@ _CROSSED: Final = 999_999
 
 
 def state_bytes(plan: PipelinePlan) -> int:
-    """The most bytes of a state that counts each label of ``labels:``, by zone too; 0 without ``labels:``."""
+    """Return the most bytes of a state that counts each label of ``labels:``, by zone too; 0 without ``labels:``."""
     if plan.labels is None or plan.state_key != "counts":
         return 0
     zones = {zone.name: dict.fromkeys(zone.labels or plan.labels, _OBJECTS) for zone in plan.zones}

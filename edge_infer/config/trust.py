@@ -1,4 +1,4 @@
-"""From the section ``security`` to what is demanded of every model: keys read, and what has served here before."""
+"""Conversion of the section ``security`` to the policy for models: trusted keys, and versions that served here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEYS: Final[Steps] = ("security", "keys")
 
 
 def read_policy(security: Security, document: Document, state_dir: str) -> tuple[Policy, list[Problem], list[Problem]]:
-    """What is demanded of every model, and problems and warnings about what it takes to check that."""
+    """Return the policy for every model, and problems and warnings about the files that its checks need."""
     reading = _Reading(document)
     keys = reading.keys(security.keys) if security.require_signature else ()
     highest = {} if security.allow_downgrade else reading.highest(Path(state_dir))
@@ -35,7 +35,7 @@ def read_policy(security: Security, document: Document, state_dir: str) -> tuple
 
 
 def key_folder(config: Path) -> Path:
-    """The folder of public keys that a configuration names, whatever else is wrong with it; else the usual one."""
+    """Return the folder of public keys that a configuration names, even a faulty one; else the default folder."""
     value = read_document(config, os.environ).value
     security = value.get("security") if isinstance(value, dict) else None
     said = security.get("keys") if isinstance(security, dict) else None
@@ -43,14 +43,14 @@ def key_folder(config: Path) -> Path:
 
 
 def _applied(state_dir: Path) -> tuple[Applied, ...]:
-    """What the configuration of before names, and what was committed last, perhaps because somebody went back to it."""
+    """Return the models of the previous configuration and those committed last, perhaps by a rollback."""
     plan, slots = remembered(state_dir), read_record(state_dir).slots.values()
     models = (*(plan.models() if plan else ()), *(slot.committed.model for slot in slots))
     return tuple(Applied(model.title, model.sha256, model.manifest) for model in models)
 
 
 class _Reading:
-    """Looks at the files that the section stands for."""
+    """Reads the files that the section refers to."""
 
     def __init__(self, document: Document) -> None:
         self.problems: list[Problem] = []
@@ -58,7 +58,7 @@ class _Reading:
         self._document = document
 
     def keys(self, said: str) -> tuple[TrustedKey, ...]:
-        """The keys in a folder."""
+        """Return the keys in a folder."""
         folder = Path(self._document.file).absolute().parent / said
         try:
             found = sorted(folder.glob("*.pem")) if folder.is_dir() else []
@@ -82,7 +82,7 @@ class _Reading:
         return tuple(keys)
 
     def highest(self, state_dir: Path) -> dict[str, str]:
-        """The versions that may not be gone below; another user than the daemon's may not be allowed to know."""
+        """Return the least allowed version of each package; only the daemon's user may be able to read them."""
         try:
             return dict(highest_versions(state_dir))
         except StartError as error:

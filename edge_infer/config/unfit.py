@@ -1,4 +1,4 @@
-"""What is known of models before they are tried: which cannot be used, and which were tried here before."""
+"""Knowledge about models before a trial: which cannot be used, and which were tried here before."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from edge_infer.models.serving import ServingRecord
 
 
 def entry_of(section: Model) -> str:
-    """A digest of what the configuration says of a model."""
+    """Return a digest of a model's configuration entry."""
     return hashlib.sha256(section.model_dump_json().encode()).hexdigest()[:16]
 
 
 def unfit(request: ModelRequest, entry: str, error: ModelError) -> Unfit:
-    """What there is to tell of a model that was refused."""
+    """Return the record of a model that was refused."""
     found = _look(request)
     title, sha256 = found or (Path(request.file).stem[:128] or request.name, None)
     return Unfit(request.name, sha256, entry, title, shortened(str(error)), error.tried and sha256 is not None)
 
 
 def in_vain(request: ModelRequest, entry: str, record: ServingRecord) -> ModelError | None:
-    """Why a model is not tried again: its bytes were, and nothing that is said of them has changed."""
+    """Return why a model is not tried again: the same bytes failed, and the configuration entry is unchanged."""
     refused = [each for each in record.refused.get(request.name, ()) if (each.entry, each.state) == (entry, "rejected")]
     found = _look(request) if refused else None
     for each in refused:
@@ -40,7 +40,7 @@ def in_vain(request: ModelRequest, entry: str, record: ServingRecord) -> ModelEr
 
 
 def _look(request: ModelRequest) -> tuple[str, str] | None:
-    """Title and digest of what lies there now, nothing of which is parsed but the manifest."""
+    """Return title and digest of the model at this path now; only its manifest is parsed."""
     try:
         package = find_package(Path(request.file), request.roots)
         return package.title, hashlib.sha256(package.content(package.file, largest_here())).hexdigest()

@@ -11,7 +11,7 @@ NUMBER: Final = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
 
 
 def parse_duration(value: str | float) -> float:
-    """Seconds of ``500ms``, ``10s``, ``5m``, ``2h``, ``7d`` or of a plain number; raises ValueError for all else."""
+    """Return seconds of ``500ms``, ``10s``, ``5m``, ``2h``, ``7d`` or a plain number; raises ValueError for others."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     found = re.fullmatch(rf"({NUMBER})(ms|s|m|h|d)", value) if isinstance(value, str) else None
@@ -21,7 +21,7 @@ def parse_duration(value: str | float) -> float:
 
 
 def parse_seconds(word: str) -> float:
-    """`parse_duration` of a word on a command line, where a plain number is text as well."""
+    """Do the same as `parse_duration` for a word on a command line, where a plain number is text too."""
     if re.fullmatch(rf"-{NUMBER}(ms|s|m|h|d)?", word):
         raise ValueError(
             f"{word} is negative; a duration is a number of seconds from 0 on, or one with its unit: 500ms, 10s"
@@ -30,7 +30,7 @@ def parse_seconds(word: str) -> float:
 
 
 def parse_size(value: str | int) -> int:
-    """Bytes of ``64M``, ``256K``, ``1G`` (powers of 1,024) or of a plain number; raises ValueError for all else."""
+    """Return bytes of ``64M``, ``256K``, ``1G`` (powers of 1,024) or a plain number; raises ValueError for others."""
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)
     found = re.fullmatch(rf"({NUMBER})([KMG]?)", value) if isinstance(value, str) else None
@@ -40,7 +40,7 @@ def parse_size(value: str | int) -> int:
 
 
 def parse_pixels(value: str) -> tuple[int, int]:
-    """Width and height of ``640x480``; raises ValueError for all else."""
+    """Return width and height of ``640x480``; raises ValueError for others."""
     found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("a picture size is WIDTHxHEIGHT in pixels: 640x480")
@@ -48,7 +48,7 @@ def parse_pixels(value: str) -> tuple[int, int]:
 
 
 def format_duration(seconds: float) -> str:
-    """A short text that `parse_duration` reads as these seconds; ``60s`` rather than ``1m``."""
+    """Return a short text that `parse_duration` reads as these seconds; ``60s`` rather than ``1m``."""
     for unit, factor, least in (("d", 86400, 86400), ("h", 3600, 3600), ("m", 60, 120), ("s", 1, 1), ("ms", 0.001, 0)):
         if seconds >= least and round(seconds / factor, 6).is_integer():
             return f"{round(seconds / factor)}{unit}"
@@ -56,7 +56,7 @@ def format_duration(seconds: float) -> str:
 
 
 def rough_duration(seconds: float) -> str:
-    """Short, for people: the two largest units."""
+    """Return a short text for people: the two largest units."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -66,7 +66,7 @@ def rough_duration(seconds: float) -> str:
 
 
 def format_size(size: int) -> str | int:
-    """A short text that `parse_size` reads as so many bytes."""
+    """Return a short text that `parse_size` reads as this number of bytes."""
     for unit in ("G", "M", "K"):
         if size and size % BYTES[unit] == 0:
             return f"{size // BYTES[unit]}{unit}"

@@ -1,8 +1,8 @@
-"""What a plain word in a YAML file is, by the core schema of YAML 1.2, with the text that was written kept.
+"""Values of plain words in a YAML file, by the core schema of YAML 1.2, with the original text kept.
 
-``on``, ``yes``, ``12:30`` and ``0o17`` in PyYAML's hands become something else (it reads YAML 1.1). Here a word is
-null, true, false or a number only where YAML 1.2 says so, and a number still knows how it was written, so that a field
-that wants text gets ``007`` and not ``7``.
+PyYAML would convert ``on``, ``yes``, ``12:30`` and ``0o17`` by the rules of YAML 1.1. This module reads a word as null,
+true, false or a number only where YAML 1.2 does. A number keeps its spelling, so that a text field gets ``007`` and not
+``7``.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ VARIABLE: Final = re.compile(r"\$?\$\{([^}]*)\}?")
 
 
 class Written:
-    """A number that remembers its text, and what a message may show of it; `WrittenInt` and `WrittenFloat` are."""
+    """A number that keeps its ``text``, and as ``written`` the spelling that messages may show."""
 
     text: str
     written: str
 
 
 class WrittenInt(int, Written):
-    """A whole number as it was written."""
+    """A whole number with its spelling."""
 
 
 class WrittenFloat(float, Written):
-    """A number as it was written."""
+    """A number with its spelling."""
 
 
 class Expanded(str):
-    """A text with environment variables filled in; messages show what was ``written`` instead."""
+    """A text with environment variables expanded; messages show the unexpanded ``written`` instead."""
 
     __slots__ = ("written",)
     written: str
 
 
 def resolve(word: str, written: str | None = None) -> Any:
-    """The value of a plain (unquoted) word; ``written`` is the word before variables were filled in."""
+    """Return the value of a plain (unquoted) word; ``written`` is the word before variables were expanded."""
     if word in NULL:
         return None
     if word in BOOLEAN:
@@ -61,7 +61,7 @@ def resolve(word: str, written: str | None = None) -> Any:
 
 
 def expand(word: str, environment: Mapping[str, str]) -> str:
-    """The text with ``${NAME}`` replaced (``$${`` stands for ``${``); raises ValueError for what cannot be."""
+    """Return the text with ``${NAME}`` expanded (``$${`` stands for ``${``); raises ValueError if that fails."""
 
     def replaced(found: re.Match[str]) -> str:
         if found[0].startswith("$$"):
@@ -81,18 +81,18 @@ def expand(word: str, environment: Mapping[str, str]) -> str:
 
 
 def in_quotes(value: str) -> bool:
-    """True for a text that would be a number without its quotes."""
+    """Return whether a text would be a number without its quotes."""
     return isinstance(resolve(value), Written)
 
 
 def plain(word: str, most: int = 40) -> str:
-    """A text of the file as a message shows it: short, in one line, and without what would steer a terminal."""
+    """Return a text of the file for a message: short, in one line, and without terminal control characters."""
     short = word if len(word) <= most else f"{word[:most]}…"
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in short)
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: short, and never what an environment variable holds."""
+    """Return a value for a message: short, and never with the content of an environment variable."""
     if isinstance(value, (Expanded, Written)):
         return value.written
     if isinstance(value, str):

@@ -1,1 +1,1 @@
-"""An examination of the board: what it offers the daemon and what it lacks, tried rather than believed."""
+"""The checks of `edge-infer doctor`: capabilities and problems of the board, verified by trying them."""

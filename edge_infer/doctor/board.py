@@ -1,4 +1,4 @@
-"""The board itself: model, memory, system, temperature, clock. ``root`` holds ``proc`` and ``sys``."""
+"""Checks of the board itself: model, memory, system, temperature, clock. ``root`` holds ``proc`` and ``sys``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HOT: Final = 75.0
 
 
 def board(root: Path) -> Iterator[Finding]:
-    """Every fact about the board."""
+    """Yield every finding about the board."""
     yield ok("board", board_name(root))
     yield memory(root)
     yield system()
@@ -31,7 +31,7 @@ def board(root: Path) -> Iterator[Finding]:
 
 
 def memory(root: Path) -> Finding:
-    """What this process may use: the board's memory or, where it is less, the limit of its control group."""
+    """Check the memory for this process: that of the board, or a smaller limit of its control group."""
     total, limit = _number(root / "proc/meminfo", "MemTotal:") * 1024, _group_limit(root)
     if not total:
         return ok("memory", "/proc/meminfo does not say how much")
@@ -42,7 +42,7 @@ def memory(root: Path) -> Finding:
 
 
 def system() -> Finding:
-    """The system and its Python: a 32-bit system on a 64-bit kernel looks like a 64-bit one to pip."""
+    """Check the system and its Python: pip mistakes a 32-bit system on a 64-bit kernel for a 64-bit one."""
     bits, machine = 8 * struct.calcsize("P"), os.uname().machine
     fact = f"{bits}-bit {machine}, Linux {os.uname().release}, Python {sys.version.split()[0]} ({sys.executable})"
     if bits == 32 and machine == "aarch64":
@@ -55,7 +55,7 @@ def system() -> Finding:
 
 
 def temperature(root: Path) -> Iterator[Finding]:
-    """The hottest zone, and what the firmware of a Raspberry Pi does about it; nothing where the board is silent."""
+    """Check the hottest zone and the throttling by a Raspberry Pi's firmware; nothing if the board reports neither."""
     health = Board(root).read()
     if health.throttled:
         yield warn(
@@ -70,7 +70,7 @@ def temperature(root: Path) -> Iterator[Finding]:
 
 
 def clock(root: Path, synced: bool | None) -> Finding:
-    """Whether time stamps can be believed, now and right after the next start."""
+    """Check whether timestamps are reliable, now and right after the next start."""
     battery = "with" if any((root / "sys/class/rtc").glob("rtc*")) else "without"
     now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     remedy = "start a time service: timedatectl set-ntp true"
@@ -86,7 +86,7 @@ def clock(root: Path, synced: bool | None) -> Finding:
 
 
 def _group_limit(root: Path) -> int | None:
-    """The smallest limit on the way from this process's control group (version 2) to the top."""
+    """Return the smallest memory limit from this process's control group (version 2) up to the root, or None."""
     group = next((line[3:] for line in _text(root / "proc/self/cgroup").splitlines() if line.startswith("0::")), "/")
     folder, top = root / "sys/fs/cgroup" / group.lstrip("/"), root / "sys/fs/cgroup"
     found = []

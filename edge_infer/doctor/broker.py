@@ -1,4 +1,4 @@
-"""The broker: reached, spoken to and left again, under a name of the examination's own and without a word published."""
+"""Check of the broker: connect under a separate client id and disconnect, without publishing."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ _PATIENCE: Final = 5.0
 
 
 def broker(plan: MqttPlan) -> Finding:
-    """Whether the broker takes us. The daemon works without one and keeps what it has to say, so this is no failure."""
-    plan = replace(plan, client_id=f"{plan.client_id}-doctor")  # the daemon's own name would throw the daemon out
+    """Check whether the broker accepts a connection.
+
+    A failure is only a warning, because the daemon works without a broker and queues its messages.
+    """
+    plan = replace(plan, client_id=f"{plan.client_id}-doctor")  # the daemon's own client id would disconnect the daemon
     name, trouble = "MQTT 5", _greet(plan, MQTTProtocolVersion.MQTTv5)
     if trouble and trouble.other_version:
         name, trouble = "MQTT 3.1.1", _greet(plan, MQTTProtocolVersion.MQTTv311)
@@ -32,7 +35,7 @@ def broker(plan: MqttPlan) -> Finding:
 
 
 def _greet(plan: MqttPlan, version: MQTTProtocolVersion) -> Trouble | None:
-    """Connects and leaves again; why that failed, or None."""
+    """Connect and disconnect; return the reason of a failure, or None."""
     try:
         client = prepare(plan, version)
         answer = _Answer(client)
@@ -51,7 +54,7 @@ def _greet(plan: MqttPlan, version: MQTTProtocolVersion) -> Trouble | None:
 
 
 class _Answer:
-    """The broker's answer to the greeting."""
+    """The broker's answer to CONNECT."""
 
     def __init__(self, client: Client) -> None:
         self.reason: ReasonCode | None = None
@@ -62,7 +65,7 @@ class _Answer:
         self.reason = reason
 
     def wait(self) -> None:
-        """Returns when the broker has answered, hung up, or let the time pass."""
+        """Return when the broker has answered or disconnected, or after a timeout of 5 s."""
         end = time.monotonic() + _PATIENCE
         while self.reason is None and time.monotonic() < end:
             if self._client.loop(timeout=0.2) != MQTTErrorCode.MQTT_ERR_SUCCESS:

@@ -1,4 +1,4 @@
-"""What of a configuration an examination needs, even of one that is not valid."""
+"""Check of the configuration, and the settings that other checks need even from an invalid one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from edge_infer.errors import ConfigError
 
 
 def settings(path: Path) -> Connection | None:
-    """Those of the file, the usual ones where there is no file; None where it does not say them rightly."""
+    """Return the settings of the file, or the defaults if there is no file; None if they are invalid."""
     if not path.exists():
         return usual_connection()
     try:
         return connection(path)
     except ConfigError:
-        return None  # `configuration` tells what is wrong
+        return None  # `configuration` reports the errors
 
 
 def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
-    """Whether the daemon could run with the file and the models in the state directory."""
+    """Check whether the daemon could run with this file and the models in the state directory."""
     if not path.exists():
         yield warn("configuration", f"there is no {path}, so defaults are examined", "name yours with -c FILE")
     elif closed := [place for place in (path, state_dir) if _closed(place)]:
@@ -40,7 +40,7 @@ def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
 
 
 def _closed(place: Path) -> bool:
-    """Whether it is there, or behind a folder that this user may not enter, and cannot be read."""
+    """Return whether the place exists, or is hidden by a folder that this user may not enter, and is not readable."""
     try:
         place.stat()
     except PermissionError:

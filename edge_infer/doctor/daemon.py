@@ -1,4 +1,4 @@
-"""The daemon that runs with a configuration, if there is one: what it says of itself."""
+"""Check of the daemon that runs with a configuration, from its own status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_infer.supervisor.status import Status, headline
 
 
 def daemon(config: Path) -> Finding:
-    """Whether it runs, serves, and had to start processes again. To be asked before root becomes another user."""
+    """Check whether it runs, serves, and has restarted processes. Call this before root switches to another user."""
     try:
         status = decode(Status, ask(find_socket(config), {"do": "status"}, timeout=10.0))
     except NotRunningError as error:

@@ -1,4 +1,4 @@
-"""Cameras and accelerators."""
+"""Checks of cameras and accelerators."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NODES: Final[Mapping[str, str]] = {
 
 
 def accelerators(root: Path) -> Finding:
-    """What could run models faster than the processor; ``root`` holds ``sys`` and ``dev``."""
+    """List accelerators for models; ``root`` holds ``sys`` and ``dev``."""
     found = {_USB.get(_usb(device)) for device in root.glob("sys/bus/usb/devices/*/idVendor")}
     found |= {_PCI.get(_pci(device)) for device in root.glob("sys/bus/pci/devices/*/vendor")}
     found |= {name for node, name in _NODES.items() if (root / "dev" / node).exists()}
@@ -30,7 +30,7 @@ def accelerators(root: Path) -> Finding:
 
 
 def cameras(devices: Sequence[Device]) -> Iterator[Finding]:
-    """Those that capture, by name, and what is the matter with the others."""
+    """List the capture devices by name, and the problems of the others."""
     good = [f"{device.path} ({device.name})" for device in devices if not device.problem]
     if good:
         yield ok("cameras", ", ".join(good))

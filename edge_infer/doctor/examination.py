@@ -1,4 +1,4 @@
-"""The whole examination, one look after the other."""
+"""The complete examination, one check after another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edge_infer.readers.devices import capture_devices
 
 
 def examine(config: Path, root: Path = Path("/")) -> Iterator[Finding]:
-    """Every finding as soon as it is made, the quick ones first; ``root`` holds ``proc``, ``sys``, ``dev``, ``run``."""
+    """Yield each finding once it is known, quick checks first; ``root`` holds ``proc``, ``sys``, ``dev``, ``run``."""
     from edge_infer.doctor.broker import broker
 
     found = settings(config)

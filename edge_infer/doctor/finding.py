@@ -1,4 +1,4 @@
-"""What an examination found: one fact, how good it is, and what would help."""
+"""A finding of the examination: one fact, its severity, and a remedy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ Level = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``fail`` keeps the daemon from working here, ``warn`` makes it worse than it could be; both have a remedy."""
+    """The result of one check; ``fail`` keeps the daemon from working here, ``warn`` degrades it.
+
+    Both have a remedy.
+    """
 
     level: Level
     what: str
@@ -23,15 +26,15 @@ class Finding:
 
 
 def ok(what: str, fact: str) -> Finding:
-    """All is well, or there is just something to know."""
+    """Return a finding that all is well, or a piece of information."""
     return Finding("ok", what, fact)
 
 
 def warn(what: str, fact: str, remedy: str) -> Finding:
-    """It works, but worse than it could."""
+    """Return a finding that the daemon works, but worse than it could."""
     return Finding("warn", what, fact, remedy)
 
 
 def fail(what: str, fact: str, remedy: str) -> Finding:
-    """The daemon cannot do its work."""
+    """Return a finding that the daemon cannot work."""
     return Finding("fail", what, fact, remedy)

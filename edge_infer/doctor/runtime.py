@@ -1,4 +1,4 @@
-"""The interpreter of models: whether there is one, and whether its fast path works, by timing it."""
+"""Check of the model runtime: whether one is installed, and whether its fast path works, by timing it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATIENCE: Final = 120.0
 
 
 def runtime(root: Path, model: Path | None) -> Iterator[Finding]:
-    """Which runtime works here and how fast; ``root`` holds ``proc``."""
+    """Check which runtime works here and how fast; ``root`` holds ``proc``."""
     if not (root / "proc/cpuinfo").exists():
         yield _no_processor("there is no /proc/cpuinfo here")
     elif _unit_hides_processor(root):
@@ -48,7 +48,7 @@ def _unit_hides_processor(root: Path) -> bool:
 
 
 def timed(model: Path) -> Finding:
-    """Runs the model with and without the fast path, in a child."""
+    """Time the model with and without the fast path in a child, and return the finding."""
     try:
         done = subprocess.run(
             own_module(CHILD, str(model)), capture_output=True, text=True, timeout=_PATIENCE, check=False
@@ -63,7 +63,7 @@ def timed(model: Path) -> Finding:
 
 
 def verdict(found: Timed) -> Finding:
-    """What the figures of the child mean."""
+    """Return the finding for the times that the child measured."""
     if found.error:
         return fail("runtime", *found.error.split(". ", 1))
     fact = f"{found.runtime}, {found.fast:.1f} ms for the face model"

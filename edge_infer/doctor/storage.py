@@ -1,4 +1,4 @@
-"""The state directory and the disk below it."""
+"""Check of the state directory and its disk."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Final
 from edge_infer.doctor.finding import Finding, fail, ok, warn
 
 _LITTLE: Final = 200 << 20
-"""Bytes below which an outbox and a second version of a model may not fit."""
+"""Bytes of free space below which an outbox and a second version of a model may not fit."""
 
 
 def storage(state_dir: Path) -> Finding:
-    """Whether state can be kept there, and how much."""
+    """Check whether state can be stored there, and how much space is free."""
     try:
         place = _nearest(state_dir)
     except PermissionError:
@@ -34,7 +34,7 @@ def storage(state_dir: Path) -> Finding:
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the first above it that is there; raises `PermissionError`."""
+    """Return the folder, or its nearest existing parent; raises `PermissionError`."""
     for place in (folder, *folder.parents):
         with suppress(FileNotFoundError, NotADirectoryError):
             place.stat()

@@ -1,4 +1,4 @@
-"""The user that models, sources and plug-ins run as where root starts the daemon."""
+"""The user under which models, sources and plug-ins run if root starts the daemon."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_infer.sandbox.identity import Identity
 
 
 def user(identity: Identity | None) -> Iterator[Finding]:
-    """``identity`` is what this command of root has become; nothing for another user."""
+    """Report the user that root has become (``identity``), or warn if root cannot; nothing for any other user."""
     if identity is not None:
         yield ok("user", f"started by root, the daemon runs as {identity.name} (uid {identity.uid})")
     elif os.geteuid() == 0:

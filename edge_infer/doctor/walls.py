@@ -1,4 +1,4 @@
-"""The walls between the rooms: locked for real in children, and tried there."""
+"""Checks of the sandbox rules of each process: really locked and tested in child processes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _ROOMS: Final = {
     "publisher": ("publisher",),
     "configuration": ("config",),
 }
-"""What the operator reads, and what the script is told."""
+"""Process names for the operator, and the arguments of the script."""
 _PATIENCE: Final = 30.0
 _REMEDY: Final = "use a kernel with seccomp and Landlock, and no container that forbids them"
 
 
 def sandbox() -> Iterator[Finding]:
-    """One line when every wall of every room holds, else one for each room that lacks some."""
+    """Yield one line if every rule of every process is enforced, else one for each process with missing rules."""
     found = {room: walls(room) for room in _ROOMS}
     lacking = {
         room: ", ".join(f"{wall} {text}" for wall, text in held.items() if not text.startswith(ENFORCED))
@@ -46,14 +46,14 @@ def sandbox() -> Iterator[Finding]:
 
 
 def each_wall() -> Iterator[Finding]:
-    """A line for each wall of each room."""
+    """Yield a line for each sandbox rule of each process."""
     for room in _ROOMS:
         for wall, text in walls(room).items():
             yield ok(room, f"{wall}: {text}") if text.startswith(ENFORCED) else warn(room, f"{wall}: {text}", _REMEDY)
 
 
 def walls(room: str) -> dict[str, str]:
-    """What the lock of a room says in a process of its own."""
+    """Lock the sandbox of a process in a child, and return the status of each rule."""
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT, *_ROOMS[room]], capture_output=True, text=True, timeout=_PATIENCE, check=False
     )

@@ -1,1 +1,1 @@
-"""The room that sees every frame and has no network."""
+"""The engine process: it sees every frame and has no network access."""

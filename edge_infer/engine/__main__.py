@@ -1,4 +1,4 @@
-"""``python -m edge_infer.engine``: started by the supervisor, which passes the channels as open files."""
+"""Entry point of ``python -m edge_infer.engine``; the supervisor starts it and passes the channels as open files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edge_infer.sandbox import Fence, lock
 
 
 def main() -> int:
-    """Locks the room before anything else is loaded, then runs the engine; 0 after an orderly end."""
+    """Lock the sandbox before anything else is loaded, then run the engine; return 0 after an orderly end."""
     parser = argparse.ArgumentParser(prog="edge-infer engine")
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--results", type=int, required=True)
@@ -45,7 +45,7 @@ def main() -> int:
     results = Channel(args.results, (PublisherHello, Acked))
     try:
         Engine(control, results, sandbox, args.boot, Lights(args.lights)).run()
-    except Exception:  # the outermost loop: the supervisor starts a new engine
+    except Exception:  # the outermost handler: the supervisor starts a new engine
         logging.getLogger(__name__).exception("the engine ends because of a fault of its own")
         return 1
     return 0

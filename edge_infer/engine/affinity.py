@@ -1,4 +1,4 @@
-"""On which CPUs a thread runs, and those that it makes: the threads of a runtime inherit it (sched_setaffinity(2))."""
+"""CPU affinity of threads: a thread that a runtime creates inherits the CPUs of its creator (sched_setaffinity(2))."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from edge_infer.errors import ModelError
 
 
 def stay_on(cpus: Collection[int]) -> None:
-    """The calling thread runs on these alone from now on; on all that the main thread may use where none are named.
+    """Restrict the calling thread to ``cpus``; if empty, to all CPUs that the main thread may use.
 
-    Raises `ModelError` where the process may use none of them.
+    Raises `ModelError` if the process may use none of them.
     """
     wanted = set(cpus) or os.sched_getaffinity(os.getpid())
     if os.sched_getaffinity(0) == wanted:
@@ -27,7 +27,7 @@ def stay_on(cpus: Collection[int]) -> None:
 
 @contextmanager
 def staying_on(cpus: Collection[int]) -> Iterator[None]:
-    """The same for as long as it lasts; nothing changes where none are named."""
+    """Restrict the calling thread to ``cpus`` for the duration of the context; change nothing if ``cpus`` is empty."""
     before = os.sched_getaffinity(0)
     if cpus:
         stay_on(cpus)

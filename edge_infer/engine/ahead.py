@@ -1,4 +1,4 @@
-"""The next frame, taken and prepared by a thread of its own while the one before it is in the model."""
+"""Prefetch: a second thread takes and prepares the next frame while the model runs on the current one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edge_infer.engine.serving import Serving
 log = logging.getLogger(__name__)
 
 NEWEST: Final = 0.2
-"""Weight of the newest time in what is usual."""
+"""Weight of the newest time in the running average."""
 RESERVE: Final = 0.3
-"""So much longer than usual a preparation may take without the model waiting for it, in shares of the usual time."""
+"""How much longer than average a preparation may take without delaying the model, as a fraction of the average."""
 
 
 class _State(enum.Enum):
@@ -29,11 +29,11 @@ class _State(enum.Enum):
 
 
 class Ahead(Closing):
-    """Between `begin` and `next` the worker is in the model; a context manager, whose thread starts with the first.
+    """Prefetches one frame while the worker runs the model, between `begin` and `next`; a context manager.
 
-    A frame of a file is taken at once. One of a live source is taken so late that it is just ready when the model is:
-    an earlier one would be older. Whatever serves by then, the frame is used once; what was prepared for a model
-    that has gone is prepared again.
+    The first `begin` starts the thread. The thread takes a frame of a file at once. It takes a frame of a live source
+    as late as possible, so that the frame is ready just when the model is: an earlier frame would be older. Each frame
+    is used once, whichever model serves by then; a frame that was prepared for a replaced model is prepared again.
     """
 
     def __init__(self, feed: Feed, cursor: Cursor, name: str) -> None:
@@ -46,20 +46,20 @@ class Ahead(Closing):
         self._due = 0.0
         self._frame: Captured | None = None
         self._error: Exception | None = None
-        self._usual = self._preparing = 0.0  # seconds: a frame in the model, and its preparation
+        self._usual = self._preparing = 0.0  # seconds, running averages: a frame in the model, and its preparation
         self.busy_since = 0.0
-        """When the preparation under way began, on the monotonic clock; 0 between two."""
+        """When the current preparation began, on the monotonic clock; 0 when idle."""
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"ahead-{name}", daemon=True)
 
     def close(self) -> None:
-        """Ends the thread, without waiting for a frame that it may be at; may be called twice."""
+        """End the thread without waiting for a frame that it may be preparing; may be called twice."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
 
     def begin(self, serving: Serving) -> None:
-        """A frame goes into this model now."""
+        """Start to prefetch: a frame goes into this model now."""
         if not serving.prepares or not serving.gate.open:
             return
         with self._changed:
@@ -69,16 +69,16 @@ class Ahead(Closing):
             early = 0.0 if self._feed.lossless else self._usual - (1 + RESERVE) * self._preparing
             self._state, self._serving, self._due = _State.WANTED, serving, now + early
             if self._thread.ident is None:
-                self._cpus = serving.plan.affinity  # those of the worker, whose thread makes this one
+                self._cpus = serving.plan.affinity  # inherited from the worker, which creates this thread
                 self._thread.start()
             self._changed.notify_all()
 
     def done(self, seconds: float) -> None:
-        """That frame took so long."""
+        """Record that the frame took ``seconds``."""
         self._usual += (seconds - self._usual) * (NEWEST if self._usual else 1.0)
 
     def wait(self, timeout: float) -> bool:
-        """Whether `next` has something at once, waiting for that up to ``timeout`` seconds."""
+        """Return whether `next` would return a frame or raise at once, waiting up to ``timeout`` seconds for that."""
         if self._state is not _State.IDLE:
             with self._changed:
                 if self._state is _State.AT_WORK:
@@ -89,9 +89,9 @@ class Ahead(Closing):
         return self._feed.wait(self._cursor, timeout)
 
     def next(self, timeout: float) -> Captured | None:
-        """The frame that was taken meanwhile, else the next one of the feed; waits for it up to ``timeout`` seconds.
+        """Return the prefetched frame, or the next one of the feed; wait up to ``timeout`` seconds for it.
 
-        Raises what kept it from being taken, here as there.
+        Raises the error that kept the frame from being taken, in either thread.
         """
         if self._state is _State.IDLE:
             return self._feed.next(self._cursor, timeout)
@@ -105,7 +105,7 @@ class Ahead(Closing):
         return self._feed.next(self._cursor, timeout) if found is None else found
 
     def pass_over(self) -> None:
-        """A while has passed: what a live source has shown before is old, and counts as dropped."""
+        """Discard the prefetched frame of a live source after a delay: it is old, and counts as dropped."""
         if self._state is _State.IDLE or self._feed.lossless:
             return
         with self._changed:
@@ -121,17 +121,17 @@ class Ahead(Closing):
                     self._serving.stay()
                     self._cpus = self._serving.plan.affinity
                 found = self._feed.next(self._cursor, TICK if self._feed.lossless else 0.0)
-            except Exception as error:  # noqa: BLE001 - it is the worker's, which would wait for ever for this thread
+            except Exception as error:  # noqa: BLE001 - for the worker, which would wait forever otherwise
                 failed = error
             if found is not None:
                 self._prepare(found)
             with self._changed:
                 self._frame, self._error, self._state = found, failed, _State.READY
                 self._changed.notify_all()
-            found = failed = None  # a frame is large, and the next one may be long in coming
+            found = failed = None  # a frame is large, and the next one may come late
 
     def _wait(self) -> bool:
-        """Until it is time to take a frame; False at the end."""
+        """Wait until it is time to take a frame; return False at the end."""
         with self._changed:
             while not self._stopping:
                 rest = self._due - time.monotonic() if self._state is _State.WANTED else None
@@ -139,7 +139,7 @@ class Ahead(Closing):
                     if not self._serving.pacer.left(time.monotonic()):
                         self._state = _State.AT_WORK
                         return True
-                    self._state, rest = _State.IDLE, None  # it is the worker's, when its turn comes
+                    self._state, rest = _State.IDLE, None  # not due yet: the worker takes it when it is
                 self._changed.wait(rest)
             return False
 

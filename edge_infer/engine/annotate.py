@@ -1,4 +1,4 @@
-"""Findings drawn into a picture, for the eye; nothing of this leaves the device by itself."""
+"""Draws findings into a picture for display; nothing of this leaves the device by itself."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ GREY: Final = (90, 90, 90)
 
 
 def annotate(pixels: Pixels, findings: Findings | Answers) -> Pixels:
-    """A new picture (blue, green, red) with boxes, bodies, classes or shares drawn in; a small one is enlarged."""
+    """Return a new picture (blue, green, red) with boxes, bodies, classes or shares; enlarge a small one."""
     picture, factor = enlarged(pixels)
     draw(Canvas(picture), factor, findings)
     return picture
 
 
 def draw(canvas: Canvas, factor: int, findings: Findings | Answers, marked: Container[int] = ()) -> None:
-    """Findings in a picture that is ``factor`` times as large as the frame; of objects, these numbers are marked."""
+    """Draw findings into a picture ``factor`` times as large as the frame; mark the objects numbered in ``marked``."""
     if isinstance(findings, Answers):
         for answered in reversed(findings.each):
             _answer(canvas, factor, answered)
@@ -39,16 +39,16 @@ def draw(canvas: Canvas, factor: int, findings: Findings | Answers, marked: Cont
         rows = [(f"{item.label} {item.share:.1%}", class_color(item.class_id)) for item in findings.segments]
         canvas.table(rows or [("nothing above the threshold", GREY)])
     elif isinstance(findings, Poses):
-        for number, body in reversed(list(enumerate(findings.bodies))):  # the best on top
+        for number, body in reversed(list(enumerate(findings.bodies))):  # the best is drawn last, on top
             canvas.body(body, factor, class_color(number))
     elif isinstance(findings, Detections):
-        for found in reversed(findings.objects):  # the best on top
+        for found in reversed(findings.objects):  # the best is drawn last, on top
             canvas.box(found, factor, marked=found.number is not None and found.number in marked)
         canvas.names(findings.objects, factor)
 
 
 def _answer(canvas: Canvas, factor: int, answered: Answered) -> None:
-    """An object in the colour of its id, and what was said of it."""
+    """Draw an object in the colour of its id, with the findings of its crop."""
     about, said = answered.about, answered.findings
     color, name = class_color(about.id or 0), f"#{about.id}" if about.id else about.found.label
     canvas.outline(about.found.box, factor, color)
@@ -60,7 +60,7 @@ def _answer(canvas: Canvas, factor: int, answered: Answered) -> None:
 
 
 def _words(said: Findings) -> str:
-    """What was said of an object, in a few words."""
+    """Return the findings about an object as a short text."""
     if isinstance(said, Classification):
         return " ".join(f"{item.label} {item.score:.2f}" for item in said.classes[:1]) or "nothing"
     if isinstance(said, Segmentation):

@@ -1,7 +1,8 @@
 """One outcome for a whole recording: the mean over its windows.
 
-For scores that is how sure the model is that the recording as a whole is of a class, as is customary for audio events;
-a word shows better in a recording that is not much longer than it. For an autoencoder it is the mean squared error.
+For scores, the mean shows how sure the model is that the recording as a whole is of a class, as is customary for audio
+events. A word scores higher in a recording that is not much longer than the word. For an autoencoder the outcome is the
+mean squared error.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from edge_infer.errors import InputError, ModelError
 
 
 class Average:
-    """The mean of candidates that are added one by one; what they sum up to is all that is held."""
+    """The running mean of candidates; it stores only their sum."""
 
     def __init__(self) -> None:
         self.count = 0
         self._sum: Candidates | None = None
 
     def add(self, found: Candidates) -> None:
-        """The outcome of one more window; raises `ModelError` for several of what has no mean, such as boxes."""
+        """Add the candidates of a window; raises `ModelError` for a second one of a kind without a mean (boxes)."""
         self.count += 1
         self._sum = found if self._sum is None else _sum(self._sum, found)
 
     def mean(self) -> Candidates:
-        """What was added, through its number; one alone is what it is. At least one has to be added before."""
+        """Return the mean; a single addition is returned unchanged. `add` must have been called at least once."""
         assert self._sum is not None
         return self._sum if self.count == 1 else _share(self._sum, self.count)
 
@@ -57,7 +58,7 @@ def _share(total: Candidates, count: int) -> Candidates:
 
 
 def find_in_recording(model: LoadedModel, stretches: Iterable[Samples], name: str) -> tuple[Findings, Captured]:
-    """The findings in all windows together, and the last window; raises `InputError` where there is not even one."""
+    """Return the findings over all windows, and the last window; raises `InputError` if there is no window."""
     preprocess = model.preprocess
     assert isinstance(preprocess, SignalPreprocess)
     average = Average()
@@ -70,7 +71,7 @@ def find_in_recording(model: LoadedModel, stretches: Iterable[Samples], name: st
 
 
 def windows(model: LoadedModel, stretches: Iterable[Samples], name: str) -> Iterator[Captured]:
-    """All windows of a recording, the one that its very end makes whole among them."""
+    """Yield all windows of a recording, including the one that only the end of the recording completes."""
     last: Samples | None = None
     for last in stretches:
         try:

@@ -1,4 +1,4 @@
-"""A picture to draw into: pen and letters that suit its size, and names that keep out of each other's way."""
+"""A picture to draw into: pen and font suit its size, and labels avoid covering each other."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from edge_infer.engine.tasks.detection import Found
 from edge_infer.engine.tasks.pose import Body
 
 SMALLEST: Final = 480
-"""Longer side in pixels to which a small picture is enlarged, so that its text can be read."""
+"""Length in pixels to which the longer side of a small picture is enlarged, so that its text is legible."""
 FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 GOLDEN_ANGLE: Final = 0.618034
 SEEN: Final = 0.3
-"""The least score of a keypoint that is drawn as seen."""
+"""The lowest score of a keypoint that is drawn as visible."""
 BODY: Final = 17
-"""Keypoints of a body as COCO, MoveNet, PoseNet and YOLO have them: face (5), arms (6), legs (6), left before right."""
+"""Keypoints of a body in COCO, MoveNet, PoseNet and YOLO: face (5), arms (6), legs (6), left before right."""
 BONES: Final = (
     *((0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10)),
     *((5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16)),
@@ -38,19 +38,19 @@ Points = NDArray[np.float64]
 
 
 def enlarged(pixels: Pixels) -> tuple[Pixels, int]:
-    """A copy, by a whole factor larger where it is small, and that factor."""
+    """Return a copy, enlarged by a whole factor if the picture is small, and that factor."""
     factor = max(1, -(-SMALLEST // max(pixels.shape[:2])))
     return np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1), factor
 
 
 def class_color(class_id: int) -> Color:
-    """A bright colour of a class of its own (blue, green, red)."""
+    """Return a bright colour (blue, green, red) that is distinct for each class."""
     red, green, blue = colorsys.hsv_to_rgb(class_id * GOLDEN_ANGLE % 1.0, 0.75, 1.0)
     return round(blue * 255), round(green * 255), round(red * 255)
 
 
 class Canvas:
-    """Draws into ``picture`` itself (blue, green, red)."""
+    """Draws into ``picture`` in place (blue, green, red)."""
 
     def __init__(self, picture: Pixels) -> None:
         self.picture = picture
@@ -60,33 +60,33 @@ class Canvas:
         self._weight = max(1, round(self._scale * 1.6))
         self._pen = max(1, round(longer / 500))
         self.taken: list[Rectangle] = []
-        """Where names are: left, top, right, bottom."""
+        """Places taken by labels: left, top, right, bottom."""
 
     def like(self, picture: Pixels) -> Canvas:
-        """Another picture with letters and pen of this size."""
+        """Return a canvas for another picture with the font and pen size of this one."""
         other = Canvas(picture)
         other._scale, other._weight, other._pen = self._scale, self._weight, self._pen
         return other
 
     def box(self, found: Found, factor: int, *, marked: bool = False) -> None:
-        """The outline of an object; one that is ``marked`` has a white rim."""
+        """Draw the outline of an object; a ``marked`` one gets a white rim."""
         self.outline(found.box, factor, class_color(found.class_id), marked=marked)
 
     def outline(self, box: Box, factor: int, color: Color, *, marked: bool = False) -> None:
-        """A rectangle."""
+        """Draw a rectangle."""
         xmin, ymin, xmax, ymax = (_place(side * factor) for side in box)
         if marked:
             cv2.rectangle(self.picture, (xmin, ymin), (xmax, ymax), WHITE, self._pen + 4)
         cv2.rectangle(self.picture, (xmin, ymin), (xmax, ymax), color, self._pen)
 
     def names(self, objects: Iterable[Found], factor: int) -> None:
-        """The names of objects, after all boxes."""
+        """Draw the labels of objects; call it after all boxes are drawn."""
         for found in objects:
             text = f"{found.label} {found.score:.2f}" + (f" #{found.number}" if found.number else "")
             self.name_of(found.box, factor, text, class_color(found.class_id))
 
     def name_of(self, box: Box, factor: int, text: str, color: Color) -> None:
-        """A text above or below a box, else inside."""
+        """Draw a text above or below a box, or inside if neither has room."""
         xmin, ymin, xmax, ymax = (_place(side * factor) for side in box)
         width, height = self.size(text)
         tops = (ymin - height, ymax, ymin - 2 * height, ymax + height, ymin, ymin + height)
@@ -94,7 +94,7 @@ class Canvas:
         self.name(text, [(left, top) for top in tops for left in lefts], color)
 
     def name(self, text: str, places: list[tuple[int, int]], color: Color) -> None:
-        """A text with a ground of its colour at the first of the places (left, top) where nothing is covered by it."""
+        """Draw a text on a background of its colour, at the place (left, top) that covers other labels least."""
         width, height = self.size(text)
         rooms = [
             (min(max(0, left), max(0, self.width - width)), min(max(0, top), max(0, self.height - height)))
@@ -106,7 +106,7 @@ class Canvas:
         self.text(text, *rooms[chosen], color)
 
     def area(self, corners: Points, color: Color, *, filled: bool) -> None:
-        """A polygon, ``[n, 2]`` in pixels, of which the inside is tinted where it is ``filled``."""
+        """Draw a polygon, ``[n, 2]`` in pixels; tint its inside if ``filled``."""
         points = [np.rint(corners).astype(np.int32)]
         if filled:
             tinted = self.picture.copy()
@@ -115,12 +115,12 @@ class Canvas:
         cv2.polylines(self.picture, points, True, color, self._pen + 1, cv2.LINE_AA)
 
     def arrow(self, start: tuple[int, int], end: tuple[int, int], color: Color) -> None:
-        """A line with its direction."""
+        """Draw an arrow."""
         length = max(1.0, float(np.hypot(end[0] - start[0], end[1] - start[1])))
         cv2.arrowedLine(self.picture, start, end, color, self._pen + 1, cv2.LINE_AA, tipLength=12 * self._pen / length)
 
     def body(self, body: Body, factor: int, color: Color) -> None:
-        """Bones between points that are seen, a full dot for each of these and a ring for the others."""
+        """Draw bones between visible keypoints, a full dot for each visible keypoint and a ring for the others."""
         places = [(_place(x * factor), _place(y * factor)) for x, y, _ in body.points]
         seen = [score >= SEEN for _, _, score in body.points]
         for start, end in BONES if len(places) == BODY else ():
@@ -130,35 +130,35 @@ class Canvas:
             cv2.circle(self.picture, place, 2 * self._pen, color, cv2.FILLED if solid else 1, cv2.LINE_AA)
 
     def table(self, rows: list[tuple[str, Color]]) -> None:
-        """Lines of text, each on a ground of its colour."""
+        """Draw lines of text, each on a background of its colour."""
         for row, (text, color) in enumerate(rows):
             self.text(text, _MARGIN, _MARGIN + row * self.row, color)
 
     def text(self, text: str, left: int, top: int, color: Color) -> None:
-        """A text on a ground of this colour."""
+        """Draw a text on a background of this colour."""
         width, height = self.size(text)
         cv2.rectangle(self.picture, (left, top), (left + width, top + height), color, cv2.FILLED)
         self.write(text, left, top, (0, 0, 0) if sum(color) > 380 else WHITE)
 
     def write(self, text: str, left: int, top: int, ink: Color) -> None:
-        """A text alone."""
+        """Draw a text without a background."""
         base = top + self.size(text)[1] - round(self.size(text)[1] * 0.3)
         place = (left + _MARGIN, base)
         cv2.putText(self.picture, _plain(text), place, FONT, self._scale, ink, self._weight, cv2.LINE_AA)
 
     def size(self, text: str) -> tuple[int, int]:
-        """Width and height of a text with its ground; the height is the same for every text."""
+        """Return width and height of a text with its background; the height is the same for every text."""
         width = cv2.getTextSize(_plain(text), FONT, self._scale, self._weight)[0][0]
         (_, height), below = cv2.getTextSize("Ag", FONT, self._scale, self._weight)
         return width + 2 * _MARGIN, height + below + 2 * _MARGIN
 
     @property
     def row(self) -> int:
-        """From one line of text to the next."""
+        """Distance in pixels from one line of text to the next."""
         return self.size("")[1] + _MARGIN
 
     def wrapped(self, text: str, most: int) -> list[str]:
-        """The text in lines that fit beside each other's margin, ``most`` of them, the last shortened if need be."""
+        """Break the text into at most ``most`` lines that fit the width; shorten the last if necessary."""
         lines, words = [""], text.split()
         for word in words:
             longer = f"{lines[-1]} {word}".strip()
@@ -174,17 +174,17 @@ class Canvas:
 
 
 def _common(one: Rectangle, other: Rectangle) -> int:
-    """Pixels that two have in common."""
+    """Return the number of pixels in which two rectangles overlap."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     return max(0, width) * max(0, height)
 
 
 def _place(pixel: float) -> int:
-    """A coordinate that OpenCV can draw at: points may lie anywhere."""
+    """Return a coordinate within the range that OpenCV can draw: points may lie anywhere."""
     return round(min(max(pixel, -FAR), FAR))
 
 
 def _plain(text: str) -> str:
-    """The built-in letters are ASCII."""
+    """Replace characters outside ASCII, because the built-in font has no others."""
     return text.encode("ascii", "replace").decode()

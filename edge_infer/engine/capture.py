@@ -1,4 +1,4 @@
-"""Where the frames of a feed come from: the reader of a live source, or a file that the engine reads itself."""
+"""The origin of a feed's frames: the reader of a live source, or a file that the engine reads itself."""
 
 from __future__ import annotations
 
@@ -46,14 +46,15 @@ log = logging.getLogger(__name__)
 
 RETRY_MOST: Final = 5.0
 FROM_STREAM: Final = (SamplesReady, LineReady, StreamCounts, ReaderTrouble)
-"""What the engine's end of the channel of a signal or of text accepts."""
+"""Records that the engine's end of a signal or text channel accepts."""
 
 
 class Capture(Protocol):
-    """Where a feed's frames come from; ``run`` is its thread and ends soon after ``feed.stopping``.
+    """Where a feed's frames come from; ``run`` is the capture thread's function and ends soon after ``feed.stopping``.
 
-    ``interrupt``, called by another thread, ends a wait that may be long. It *may* have ``turns(feed)``, which does the
-    same step by step, so that a pipeline can do it in its own thread (`Feed.draw`): each offers something, or is False.
+    ``interrupt``, called by another thread, ends a wait that may be long. A capture *may* have ``turns(feed)``, which
+    does the same step by step, so that a pipeline can capture in its own thread (`Feed.draw`). Each turn offers an item
+    or yields False.
     """
 
     def run(self, feed: Feed) -> None: ...
@@ -62,16 +63,16 @@ class Capture(Protocol):
 
 
 class ReaderCapture:
-    """Pictures of a live source, from the shared memory of its reader. Owns the channel."""
+    """Captures pictures of a live source from the shared memory of its reader; owns the channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
     def interrupt(self) -> None:
-        """It never waits for long."""
+        """Do nothing: this capture never waits long."""
 
     def run(self, feed: Feed) -> None:
-        """Takes the newest frame's token; pixels stay where they are."""
+        """Take the newest frame's record; the pixels stay in shared memory."""
         try:
             with FrameReceiver(self._channel) as receiver:
                 while not feed.stopping:
@@ -93,7 +94,7 @@ class ReaderCapture:
 
 
 class StreamCapture:
-    """Samples or lines of a live source, from its reader. Owns the channel."""
+    """Captures samples or lines of a live source from its reader; owns the channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -101,14 +102,14 @@ class StreamCapture:
         self._last = 0
         self._faults = 0
         self._gap = False
-        """Whether what is missing before the next reading has been counted already."""
+        """Whether the readings missing before the next one have been counted already."""
         self._wrong = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
 
     def interrupt(self) -> None:
-        """It never waits for long."""
+        """Do nothing: this capture never waits long."""
 
     def run(self, feed: Feed) -> None:
-        """Takes everything, in order."""
+        """Take every record, in order."""
         try:
             self._channel.send(ReaderHello())
             while not feed.stopping:
@@ -146,12 +147,12 @@ class StreamCapture:
                 self._sit_out(feed)
 
     def _left_out(self, feed: Feed, faults: int) -> None:
-        """Count what the reader has left out since it last said so; a new one counts from 0."""
+        """Count the readings that the reader has left out since its last report; a new reader counts from 0."""
         feed.left_out(faults - self._faults if faults >= self._faults else faults)
         self._faults = faults
 
     def _sit_out(self, feed: Feed) -> None:
-        """The supervisor kills the reader meanwhile; what it has left in the channel is passed over."""
+        """Pause while the supervisor kills the reader, then discard the records left in the channel."""
         feed.pause(DEAF)
         for _ in range(MOST_QUEUED):
             try:
@@ -166,10 +167,10 @@ class StreamCapture:
 
 
 class LocalCapture:
-    """Frames of a file, a folder or a generator, read in the engine, at most ``fps`` a second.
+    """Captures frames of a file, a folder or a generator in the engine, at most ``fps`` per second.
 
-    A lossless source waits for its turn; of another one the pictures in between are left out. Samples and lines are
-    never left out.
+    A lossless source waits until the next frame is due; another source drops the pictures in between. Samples and lines
+    are never dropped.
     """
 
     def __init__(self, source: Source, orientation: Orientation, fps: float | None = None) -> None:
@@ -180,16 +181,16 @@ class LocalCapture:
         self._number = 0
 
     def interrupt(self) -> None:
-        """Ends a wait for the next picture."""
+        """End a wait for the next picture."""
         interrupt(self._source)
 
     def run(self, feed: Feed) -> None:
-        """Reads on until the feed is closed."""
+        """Read until the feed is closed."""
         for _ in self.turns(feed):
             pass
 
     def turns(self, feed: Feed) -> Iterator[bool]:
-        """Reads once a turn, and says whether that went well; a source that fails is opened again, after a pause."""
+        """Read once per turn and yield whether that succeeded; after a failure, pause and open the source again."""
         pause = 0.5
         while not feed.stopping:
             try:
@@ -199,7 +200,7 @@ class LocalCapture:
             except EdgeInferError as error:
                 feed.trouble(str(error), ended=True)
                 return
-            except Exception as error:  # whatever a decoder or a plug-in throws, the source is tried again
+            except Exception as error:  # whatever a decoder or a plug-in raises, retry the source
                 log.debug("source %s failed in a way that it should not", feed.plan.name, exc_info=True)
                 feed.trouble(f"unexpected {type(error).__name__}: {error}")
             else:
@@ -258,13 +259,13 @@ def _received(event: SamplesReady | LineReady, number: int, *, gap: bool) -> Cap
 
 
 def reader_capture(plan: SourcePlan, fd: int) -> Capture:
-    """The capture of a live source over the way to its reader, which it owns from now on."""
+    """Return the capture of a live source; it owns the channel ``fd`` to the reader from now on."""
     if plan.gives == "image":
         return ReaderCapture(Channel(fd, FROM_READER, files=True))
     return StreamCapture(Channel(fd, FROM_STREAM, MAX_STRETCH_BYTES))
 
 
 def local_capture(plan: SourcePlan) -> Capture:
-    """The capture of a source that the engine may read itself."""
-    fps = plan.fps if plan.gives == "image" else None  # nothing of a signal is left out
+    """Return the capture of a source that the engine may read itself."""
+    fps = plan.fps if plan.gives == "image" else None  # nothing of a signal is dropped
     return LocalCapture(make_source(plan), Orientation(plan.rotate, plan.flip), fps)

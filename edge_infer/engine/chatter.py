@@ -1,4 +1,7 @@
-"""What the runtime says when it loads a model and all is well, kept from people who wait for an outcome."""
+"""Hides the routine messages that the runtime prints when it loads a model.
+
+Users of one-shot commands wait for a result, not for these messages.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from edge_infer.readers.sources.converter import caught
 
 @contextmanager
 def without_chatter() -> Iterator[None]:
-    """For a model that a child has tried already: the last words of a process that dies in here would be lost."""
+    """Drop routine runtime messages; use it only for a model that a child process has already tried.
+
+    If this process dies inside the context, its last messages are lost.
+    """
     with caught() as written:
         yield
     lines = [line for line in "".join(written).splitlines(keepends=True) if not line.startswith(CHAT)]

@@ -1,4 +1,4 @@
-"""How much of a model's graph runs on a delegate: the fast path of the runtime (XNNPACK), or a library of its own."""
+"""How much of a model's graph runs on a delegate: the runtime's own (XNNPACK), or an external library."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ DELEGATE: Final = "DELEGATE"
 
 
 def left_alone(steps: Sequence[Step], outputs: Sequence[int]) -> list[str]:
-    """Names of the operators that no delegate has taken.
+    """Return the names of the operators that no delegate has taken.
 
-    A runtime lists the steps that a delegate has taken as well as the delegate; what still runs is what the outputs
-    need, followed back through whoever makes it.
+    A runtime lists the steps that a delegate has taken as well as the delegate. The steps that still run are those that
+    the outputs need, traced back through the steps that produce their inputs.
     """
     makers = {index: step for step in steps for index in step.outputs}
     makers |= {index: step for step in steps if step.name == DELEGATE for index in step.outputs}

@@ -1,4 +1,4 @@
-"""Which events two runs over the same recording differ in."""
+"""Compares the events of two runs over the same recording."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from edge_infer.messages import Event
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event of a pipeline; ids are numbered as they come, so they tell nothing of who is the same."""
+    """An event of a pipeline; ids count objects in order of appearance and do not identify one across runs."""
 
     pipeline: str
     event: Event
 
     @property
     def matter(self) -> tuple[object, ...]:
-        """What has to be the same."""
+        """The properties that must be equal for two events to match."""
         event = self.event
         return self.pipeline, event.type, event.label, event.zone, event.line, event.direction
 
     @property
     def moment(self) -> float:
-        """Seconds into the recording."""
+        """Seconds since the start of the recording."""
         return datetime.fromisoformat(self.event.ts.replace("Z", "+00:00")).timestamp()
 
     def __str__(self) -> str:
@@ -34,14 +34,15 @@ class Told:
 
 
 def told(frames: Iterable[Replayed]) -> list[Told]:
-    """The events of a run."""
+    """Return the events of a run."""
     return [Told(replayed.pipeline, said) for replayed in frames for said in replayed.said if isinstance(said, Event)]
 
 
 def difference(one: Sequence[Told], other: Sequence[Told], within: float) -> Iterator[tuple[str, Told]]:
-    """Events that are only in ``one`` (``-``) or in the ``other`` (``+``), by time.
+    """Return the events that are only in ``one`` (``-``) or only in the ``other`` (``+``), by time.
 
-    Two that say the same within so many seconds are the same; each is so with one at most.
+    Two events match if they have the same properties and are at most ``within`` seconds apart; each matches at most
+    one.
     """
     left = list(other)
     found: list[tuple[str, Told]] = []

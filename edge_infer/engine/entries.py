@@ -1,4 +1,4 @@
-"""All inputs of a model, filled for one frame: the frame, perhaps in several ways, and what is always the same."""
+"""Fills all inputs of a model for one frame: with the frame, possibly in several ways, and with constants."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from edge_infer.errors import ModelError
 
 
 class Entries:
-    """Knows what goes into which input. ``main`` is the position of the one that the model's ``input`` is about.
+    """Maps content to inputs. ``main`` is the position of the input that the model's ``input`` describes.
 
-    Everything is written before each run, because nothing promises that a runtime leaves its inputs alone.
+    Every input is written before each run, because a runtime does not guarantee to leave its inputs unchanged.
     """
 
     def __init__(self, model: ModelPlan, inputs: Sequence[Tensor]) -> None:
-        """Raises `ModelError` unless every input is spoken for, and what goes in fits."""
+        """Raises `ModelError` unless every input has content, and the content fits."""
         named = {further.name for further in model.further}
         if isinstance(model.input, TextPlan):
             named |= {name for name in (model.input.mask, model.input.segments) if name is not None}
-        self._filling = threading.Lock()  # who preprocesses keeps scratch memory, and the next frame may come early
+        self._filling = threading.Lock()  # preprocessors share scratch memory with the thread that prepares early
         left = [position for position, tensor in enumerate(inputs) if tensor.name not in named]
         if len(left) != 1:
             raise ModelError(several_inputs(inputs))
@@ -46,7 +46,7 @@ class Entries:
                 self._others.append((position, preprocess_for(further.plan, inputs[position])))
 
     def __call__(self, frame: Captured, view: Callable[[int], NDArray[Any]]) -> Transform:
-        """Fills the inputs, of which ``view`` gives one by its position; the transform is that of the main one."""
+        """Fill the inputs, where ``view`` returns one by its position; return the transform of the main input."""
         with self._filling:
             transform = self.preprocess(frame, view(self.main))
             for position, preprocess in self._others:
@@ -57,7 +57,7 @@ class Entries:
 
 
 def stored(values: Sequence[float], tensor: Tensor) -> NDArray[Any]:
-    """The content of an input that always holds the same; raises `ModelError` for another count of numbers."""
+    """Return the content of a constant input; raises `ModelError` if the count of numbers is wrong."""
     count = int(np.prod(tensor.shape))
     if len(values) not in (1, count):
         raise ModelError(f"its input {tensor.name} {list(tensor.shape)} holds {count} numbers, not {len(values)}")
@@ -73,7 +73,7 @@ def stored(values: Sequence[float], tensor: Tensor) -> NDArray[Any]:
 
 
 def several_inputs(inputs: Sequence[Tensor]) -> str:
-    """What to say of a model of which a frame and the manifest do not fill all inputs."""
+    """Return the error text for a model whose inputs are not all filled by the frame and the manifest."""
     names = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in inputs)
     return (
         f"it has {len(inputs)} inputs ({names}), and `input` is about one; the manifest says of the others what "

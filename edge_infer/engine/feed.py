@@ -1,4 +1,4 @@
-"""One source in the engine: its capture thread, its newest frame for all pipelines, and how it does."""
+"""A source in the engine: its capture thread, its newest frame for all pipelines, and its health."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEAST_LOOKS: Final = 2.0
-"""Frames a second of which a source is judged, whoever looks at fewer: it is lost after ten intervals, but not later
-than after 5 s."""
+"""Lowest frame rate requested of a source, in frames per second, even if pipelines look at fewer frames.
+
+The health of a source is judged by these frames: it is lost after ten intervals, which are 5 s at this rate.
+"""
 TICK: Final = 0.2
-"""Seconds after which every wait looks whether it has to stop."""
+"""Seconds after which every wait checks whether it has to stop."""
 
 
-@dataclass(slots=True, eq=False)  # two that are equally far are still two
+@dataclass(slots=True, eq=False)  # compared by identity: two cursors at the same place are different
 class Cursor:
-    """How far one pipeline is: the last frame it took, how many it missed, and what waits for it in a stream.
+    """The read position of one pipeline: the last frame it took, how many it missed, and the queue of a stream.
 
-    ``unheard`` is why nothing could be said for a moment before the frame that comes next.
+    ``unheard`` is the reason for a null state just before the next frame.
     """
 
     last: int = 0
@@ -40,27 +42,27 @@ class Cursor:
     waiting: deque[Captured] = field(default_factory=deque)
     unheard: Reason | None = None
     most: float | None = None
-    """How many frames a second it takes at most, as far as that is known."""
+    """Upper limit of the frames per second that the pipeline takes; None if unknown."""
 
 
 class Feed:
-    """Hands the newest frame to several pipelines; nothing queues.
+    """Hands the newest frame to several pipelines, without a queue.
 
-    A live source drops what nobody took, and each cursor counts it; a lossless one waits until every cursor has the
-    frame. What a frame is made of is asked of the source only when somebody takes it.
+    A live source drops frames that no pipeline took, and each cursor counts them. A lossless source waits until every
+    cursor has the frame. The feed fetches the content of a frame from the source only when a pipeline takes it.
     """
 
     def __init__(self, plan: SourcePlan) -> None:
         self.plan = plan
         self.lossless = False
         self.keeps_all = False
-        """Whether whatever comes waits for every pipeline, and counts however long that takes."""
+        """Whether every item waits for every pipeline, and stays valid however long that takes."""
         self.offence = ""
-        """What its reader sends against the rules of the wire, until that is reported."""
+        """The protocol violation of its reader, until it is reported."""
         self._watch = SourceWatch(time.monotonic(), noisy=plan.noisy, quiet=plan.gives == "text", pause=plan.pause)
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._unparked = threading.Condition(self._lock)  # apart, so that not every frame wakes who is parked
+        self._unparked = threading.Condition(self._lock)  # separate: not every frame wakes a parked thread
         self._stop = threading.Event()
         self._cursors: list[Cursor] = []
         self._number = 0
@@ -68,14 +70,14 @@ class Feed:
         self._frame: Captured | None = None
         self._capture: Capture | None = None
         self._thread: threading.Thread | None = None
-        self._drawing: Cursor | None = None  # who would read on by itself
+        self._drawing: Cursor | None = None  # the pipeline that may read the source in its own thread
         self._turns: Iterator[bool] = iter(())
-        self._parked = False  # the capture's thread leaves it to that one
+        self._parked = False  # the capture thread leaves the reading to that pipeline
         self.drawn_since = 0.0
-        """When a pipeline began to read by itself, on the monotonic clock; 0 while none does."""
+        """When a pipeline's current read of the source began, on the monotonic clock; 0 while none is reading."""
 
     def start(self, capture: Capture) -> None:
-        """Begins to capture in a thread of its own."""
+        """Start the capture thread."""
         self._capture = capture
         self._thread = threading.Thread(
             target=self._run, args=(capture,), name=f"capture-{self.plan.name}", daemon=True
@@ -83,13 +85,13 @@ class Feed:
         self._thread.start()
 
     def stop(self) -> None:
-        """Begins to stop capturing."""
+        """Begin to stop capturing."""
         self._stop.set()
         with self._lock:
             self._tell()
 
     def close(self, timeout: float = 2.0) -> None:
-        """Waits up to ``timeout`` seconds until capturing has stopped; may be called twice."""
+        """Wait up to ``timeout`` seconds until capturing has stopped; may be called twice."""
         self.stop()
         if self._thread is not None:
             if self._capture is not None:
@@ -99,10 +101,10 @@ class Feed:
                 log.warning("source %s: its capture thread did not stop", self.plan.name)
             self._thread = None
 
-    # What pipelines call.
+    # Called by pipelines.
 
     def attach(self) -> Cursor:
-        """A new reader of this feed; it starts with the next frame."""
+        """Return the cursor of a new pipeline; it starts with the next frame."""
         with self._lock:
             cursor = Cursor(self._number)
             self._cursors.append(cursor)
@@ -110,7 +112,7 @@ class Feed:
             return cursor
 
     def attach_again(self, cursor: Cursor) -> None:
-        """A reader that was gone is back and starts with the next frame; nothing changes for one that was not."""
+        """Attach a detached cursor again; it starts with the next frame. Does nothing for an attached one."""
         with self._lock:
             if cursor not in self._cursors:
                 cursor.last = self._number
@@ -119,16 +121,17 @@ class Feed:
                 self._tell()
 
     def detach(self, cursor: Cursor) -> None:
-        """The reader is gone; a lossless feed no longer waits for it."""
+        """Remove the cursor; a lossless feed no longer waits for it."""
         with self._lock:
             if cursor in self._cursors:
                 self._cursors.remove(cursor)
             self._tell()
 
     def draw(self, cursor: Cursor, *, alone: bool) -> None:
-        """Whether this pipeline, as long as it is ``alone``, reads on by itself where nothing may be dropped.
+        """Let this pipeline, while ``alone``, read a source that may drop nothing in its own thread.
 
-        Its own thread then does what that of the capture did: a model may be done before one has woken the other.
+        The pipeline's thread then does the work of the capture thread: a quick model may finish before one thread has
+        woken the other.
         """
         with self._lock:
             if alone or self._drawing is cursor:
@@ -136,7 +139,7 @@ class Feed:
             self._tell()
 
     def next(self, cursor: Cursor, timeout: float) -> Captured | None:
-        """The newest frame that this cursor has not seen, waiting for it up to ``timeout`` seconds."""
+        """Return the newest frame that this cursor has not seen; wait up to ``timeout`` seconds for it."""
         self._draw(cursor)
         with self._lock:
             if not self._waits(cursor) and not self._changed.wait_for(lambda: self._waits(cursor), timeout):
@@ -149,41 +152,41 @@ class Feed:
             return frame
 
     def wait(self, cursor: Cursor, timeout: float) -> bool:
-        """Whether there is something that this cursor has not seen, waiting for it up to ``timeout`` seconds."""
+        """Return whether there is an item that this cursor has not seen; wait up to ``timeout`` seconds for it."""
         self._draw(cursor)
         with self._changed:
             return self._changed.wait_for(lambda: self._waits(cursor), timeout)
 
     def rest(self, cursor: Cursor) -> bool:
-        """Whether a pipeline that wants no frame yet may wait; what comes meanwhile is not counted as dropped."""
+        """Return whether a pipeline may wait before its next frame; frames meanwhile do not count as dropped."""
         with self._lock:
             if not self.lossless:
                 cursor.last = self._number
             return True
 
     def newest(self) -> Captured | None:
-        """The newest frame, whoever has seen it."""
+        """Return the newest frame, whether or not a pipeline has seen it."""
         with self._lock:
             return self._pixels()
 
     def looks(self) -> float | None:
-        """How many frames a second anybody looks at, at most; None: somebody takes all of them."""
+        """Return the highest frame rate that any pipeline takes; None if a pipeline takes all frames."""
         with self._lock:
             most = [cursor.most for cursor in self._cursors]
         limits = [limit for limit in most if limit is not None]
         return max((LEAST_LOOKS, *limits)) if len(limits) == len(most) else None
 
     def blocked(self) -> Reason | None:
-        """Why nothing can be said about this source now."""
+        """Return why the frames of this source are not valid now; None if they are."""
         with self._lock:
             return self._watch.blocked(time.monotonic())
 
     def health(self) -> SourceHealth:
-        """What the health message says of this source."""
+        """Return the entry of this source in the health message."""
         with self._lock:
             return self._watch.health(time.monotonic())
 
-    # What the capture thread calls.
+    # Called by the capture thread.
 
     @property
     def stopping(self) -> bool:
@@ -191,11 +194,11 @@ class Feed:
         return self._stop.is_set()
 
     def pause(self, seconds: float) -> None:
-        """Waits, or less when the feed is closed."""
+        """Wait ``seconds``, or less if the feed is closed."""
         self._stop.wait(seconds)
 
     def offer(self, number: int, take: Callable[[], Captured], *, repeated: bool = False, black: bool = False) -> None:
-        """A new frame: ``take`` gives it and is called at most once, before the next offer."""
+        """Offer a new frame: ``take`` returns it and is called at most once, before the next offer."""
         with self._lock:
             self._number, self._take, self._frame = number, take, None
             now = time.monotonic()
@@ -207,7 +210,7 @@ class Feed:
                 self._changed.wait_for(lambda: self.stopping or self._taken(number))
 
     def trouble(self, text: str, *, ended: bool = False) -> None:
-        """The source gives no frames, or, with ``ended``, never will again."""
+        """Record why the source gives no frames; with ``ended`` it never will again."""
         with self._lock:
             if text != self._watch.error and text:
                 log.warning("source %s: %s", self.plan.name, text)
@@ -217,32 +220,32 @@ class Feed:
                 self._watch.end()
 
     def left_out(self, count: int) -> None:
-        """So many more readings were broken or lost before they came here."""
+        """Count readings that were broken or lost before they reached the engine."""
         if count > 0:
             with self._lock:
                 self._watch.faults += count
 
     def missed(self, count: int) -> None:
-        """So many readings were lost on their way here, because the engine had no room for them."""
+        """Count readings that were lost on the way because the engine had no room for them."""
         if count > 0:
             with self._lock:
                 for cursor in self._cursors:
                     cursor.dropped += count
 
     def exclusively(self) -> threading.Condition:
-        """While this is held nobody takes a frame."""
+        """Return the lock that keeps pipelines from taking a frame while it is held."""
         return self._changed
 
     def _run(self, capture: Capture) -> None:
-        """The capture's thread; what fails in a way that it should not is told: nobody would look for it."""
+        """Run the capture thread; report an unexpected error, so that the source does not stop unnoticed."""
         try:
             self._read(capture)
-        except Exception as error:  # the outermost loop of this thread: the other sources go on
+        except Exception as error:  # the outermost handler of this thread: the other sources go on
             log.exception("source %s: capturing has ended because of a fault of its own", self.plan.name)
             self.trouble(shortened(f"capturing has ended because of an unexpected {type(error).__name__}: {error}"))
 
     def _read(self, capture: Capture) -> None:
-        """Reads on, unless a pipeline does."""
+        """Read the source, except while a pipeline does so itself."""
         turns = getattr(capture, "turns", None)
         if turns is None:
             capture.run(self)
@@ -263,7 +266,7 @@ class Feed:
         return self.lossless and self.plan.fps is None and self._cursors == [self._drawing]
 
     def _draw(self, cursor: Cursor) -> None:
-        """One turn of the capture, in the thread of the pipeline that draws; a bad turn is for the other thread."""
+        """Run one turn of the capture in the pipeline's thread; after a failed one the capture thread resumes."""
         if self._drawing is not cursor:
             return
         with self._lock:
@@ -286,7 +289,7 @@ class Feed:
         return self._number > cursor.last and self._take is not None
 
     def _taken(self, number: int) -> bool:
-        """Whether everybody has this frame; where nobody wants any, a lossless source waits for somebody who does."""
+        """Return whether every pipeline has this frame; False without any, so that a lossless source waits for one."""
         return bool(self._cursors) and all(cursor.last >= number for cursor in self._cursors)
 
     def _pixels(self) -> Captured | None:

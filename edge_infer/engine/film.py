@@ -1,4 +1,4 @@
-"""A video of a replay, everything drawn in."""
+"""Writes a replay as a video with everything drawn in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USUAL_FPS: Final = 10.0
 
 
 class Film(Closing):
-    """Writes the pictures of a replay at the pace of its first two frames."""
+    """Writes the pictures of a replay at the frame rate of its first two frames."""
 
     def __init__(self, path: Path, plan: PipelinePlan) -> None:
         self._path = path
@@ -28,7 +28,7 @@ class Film(Closing):
         self._writer: cv2.VideoWriter | None = None
 
     def add(self, replayed: Replayed) -> None:
-        """The next picture."""
+        """Add the next picture."""
         if not isinstance(replayed.frame, Frame):
             return
         events = [said for said in replayed.said if isinstance(said, Event)]
@@ -41,7 +41,7 @@ class Film(Closing):
             self._open(replayed.frame.monotonic - self._first[0], picture)
 
     def close(self) -> None:
-        """Finishes the file; may be called twice."""
+        """Finish the file; may be called twice."""
         if self._writer is None and self._first is not None:
             self._open(0.0, None)
         if self._writer is not None:

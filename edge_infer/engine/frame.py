@@ -1,4 +1,4 @@
-"""One capture with its time: an image, a stretch of samples, or a line of text."""
+"""One captured item with its time: an image, a stretch of samples, or a line of text."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ Signal: TypeAlias = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An image of ``color`` channel order. It is shared by pipelines, so nobody writes into ``pixels``.
+    """An image of ``color`` channel order; pipelines share it, so none may write into ``pixels``.
 
-    ``wall`` is seconds since the epoch and ``monotonic`` seconds of the monotonic clock, both at capture; ``number``
-    counts the frames that the source captured, from 1. ``region`` is the part of it that is looked at; None: all.
-    ``position`` is its place in a recording, in seconds, where that goes by faster than time does. ``sighting`` is what
-    another pipeline has found in it, and ``parent`` which of that its region shows.
+    - ``wall`` is seconds since the epoch and ``monotonic`` seconds of the monotonic clock, both at capture.
+    - ``number`` counts the frames that the source captured, from 1.
+    - ``region`` is the part of the image to look at; None: all of it.
+    - ``position`` is the place in a recording, in seconds, if the recording runs faster than real time.
+    - ``sighting`` holds the findings of another pipeline in this image, and ``parent`` the one that ``region`` shows.
     """
 
     pixels: Pixels
@@ -51,21 +52,21 @@ class Frame:
 
     @property
     def moment(self) -> float:
-        """When it was captured, by a clock that never jumps; in a recording, by the recording's own."""
+        """Capture time on a clock that never jumps; in a recording, the position in the recording."""
         return self.monotonic if self.position is None else self.position
 
     @property
     def instant(self) -> Instant:
-        """The same, on both clocks."""
+        """Capture time on both clocks."""
         return Instant(self.moment, self.wall)
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """A stretch of a signal: ``values`` is ``[n, channels]``, ``rate`` samples a second.
+    """A stretch of a signal: ``values`` is ``[n, channels]``, ``rate`` samples per second.
 
-    The times are those of the last sample; ``number`` counts the stretches of the source, from 1. ``gap`` is true when
-    samples are missing between the stretch before and this one, so what was gathered before is worth nothing now.
+    The times are those of the last sample; ``number`` counts the stretches of the source, from 1. ``gap`` is true if
+    samples are missing between the previous stretch and this one. Samples gathered before a gap are useless.
     """
 
     values: Signal
@@ -78,13 +79,13 @@ class Samples:
 
     @property
     def instant(self) -> Instant:
-        """When its last sample was captured."""
+        """Capture time of the last sample."""
         return Instant(self.monotonic, self.wall)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of text, without its end; ``number`` counts the lines of the source, from 1."""
+    """A line of text without its line ending; ``number`` counts the lines of the source, from 1."""
 
     text: str
     wall: float
@@ -95,9 +96,9 @@ class Line:
 
     @property
     def instant(self) -> Instant:
-        """When it came."""
+        """Arrival time."""
         return Instant(self.monotonic, self.wall)
 
 
 Captured: TypeAlias = Frame | Samples | Line
-"""Whatever a source gives; which of the three is said by its class (``gives``)."""
+"""Any item that a source gives; the source's class states which of the three it is (``gives``)."""

@@ -1,4 +1,4 @@
-"""The engine's end of a reader: the newest frame in shared memory, borrowed one at a time."""
+"""The engine's end of a reader: borrows the newest frame in shared memory, one at a time."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from edge_infer.rooms import FrameFormat, FrameReady, FramesWanted, ReaderHello,
 log = logging.getLogger(__name__)
 
 MAX_MEMORY: Final = 1 << 30
-"""Bytes that the frames of one source may take, however large the board's memory is."""
+"""Upper limit in bytes for the frames of one source, however large the board's memory is."""
 FROM_READER: Final = (FrameFormat, FrameReady, ReaderTrouble)
-"""What the engine's end of a frames channel accepts."""
+"""Records that the engine's end of a frames channel accepts."""
 LARGEST_SIDE: Final = 16_384
 MOST_SLOTS: Final = 16
 NOT_LENT: Final = 3
-"""Slots that the way itself takes: the newest frame, held here, one that is on its way, one that is being written."""
+"""Slots that are never lent: the newest frame held here, one in transit, and one being written."""
 MOST_AT_ONCE: Final = 64
-"""Records of a reader that are looked at in one call: more than it can say of its slots in between."""
+"""Records of a reader that are processed in one call: more than its slots can cause between two calls."""
 MOST_QUEUED: Final = 1000
-"""Records that a channel can hold at most."""
+"""Upper limit of the records that a channel can hold."""
 MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
-"""What a reader may do wrong before it counts as an attack."""
+"""Faults that a reader may make before it counts as an attack: a burst, and a rate per second."""
 DEAF: Final = 1.0
-"""Seconds that a reader which floods is not heard: the supervisor kills it meanwhile."""
+"""Seconds for which the engine ignores a flooding reader: the supervisor kills it meanwhile."""
 
 
 class _Memory:
-    """What a reader has made: slots for frames of one format, which can be read and not written here."""
+    """The memory of a reader: slots for frames of one format, mapped read-only here."""
 
     def __init__(self, block: mmap.mmap, wanted: FrameFormat) -> None:
         self.format = wanted
@@ -55,14 +55,14 @@ class _Memory:
         self._size = math.prod(self._shape)
 
     def pixels(self, slot: int) -> Pixels:
-        """Those of a slot. Each time of another array, by which those who have a view of it are known."""
+        """Return the pixels of a slot in a new base array, whose lifetime shows whether any view is still in use."""
         flat: Pixels = np.frombuffer(self._block, np.uint8, self._size, slot * self._size)
         return flat.reshape(self._shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Loan:
-    """A slot, and the array that all views of its pixels rest on: with the last of them it is gone."""
+    """A lent slot, and the base array of all views of its pixels; the array dies with the last view."""
 
     slot: SlotFree
     pixels: weakref.ref[Any]
@@ -71,9 +71,9 @@ class _Loan:
 class FrameReceiver(Closing):
     """Borrows the newest frame of a reader; owns the channel, which accepts `FROM_READER`.
 
-    One slot is held: the frame that `receive` returned last, until the next one comes. Those of frames that were lent
-    stay with who has them. Numbers begin with 1, whatever the reader has captured before. A reader that was restarted
-    goes on in the same channel; the numbers of its frames continue those of its predecessor, so that missing ones are
+    The receiver holds one slot: the frame that `receive` returned last, until the next one arrives. The slots of lent
+    frames stay with their borrowers. Numbers begin with 1, whatever the reader has captured before. A restarted reader
+    continues in the same channel, and the numbers of its frames continue those of its predecessor. Missing numbers are
     frames that were captured and never returned here.
     """
 
@@ -82,20 +82,20 @@ class FrameReceiver(Closing):
         self._greeted = False
         self._memory: _Memory | None = None
         self._held: FrameReady | None = None
-        self._lies_in: _Memory | None = None  # the held frame: its memory outlives the reader that made it
+        self._lies_in: _Memory | None = None  # memory of the held frame: it outlives the reader that made it
         self._lent: list[_Loan] = []
         self._last = 0
         self._base = 0
         self._free: deque[SlotFree] = deque()
         self._trouble: ReaderTrouble | None = None
-        self._looks: float | None = None  # what the reader knows
+        self._looks: float | None = None  # the rate that the reader was last sent
         self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
         self._deaf_until = 0.0
         self.offence = ""
-        """What the reader sends against the rules of the wire again and again; it is not heard for a while."""
+        """The repeated protocol violation of the reader; the engine ignores the reader for a while."""
 
     def wait(self, timeout: float) -> bool:
-        """Waits up to ``timeout`` seconds until `receive` has something to say; takes nothing."""
+        """Wait up to ``timeout`` seconds until `receive` has something to return; takes nothing."""
         if self._deaf():
             time.sleep(min(timeout, DEAF))
             return False
@@ -104,10 +104,10 @@ class FrameReceiver(Closing):
         return self._trouble is not None or bool(select.select([self._channel.fd], [], [], timeout)[0])
 
     def receive(self, timeout: float = 0.0) -> FrameReady | ReaderTrouble | None:
-        """What is new within ``timeout`` seconds; of several frames the newest, which is then held.
+        """Return what is new within ``timeout`` seconds; of several frames the newest, which is then held.
 
-        Raises `ChannelClosedError` when both the reader and the supervisor are gone. Whatever else a reader does
-        wrong comes out as a `ReaderTrouble`.
+        Raises `ChannelClosedError` when both the reader and the supervisor are gone. Any other fault of a reader is
+        returned as a `ReaderTrouble`.
         """
         if self._deaf():
             return None
@@ -127,7 +127,7 @@ class FrameReceiver(Closing):
             return ReaderTrouble(shortened(f"the reader said something impossible: {error}"))
 
     def want(self, looks: float | None) -> None:
-        """Tells the reader that so many frames a second are looked at (None: all), if it does not know it yet."""
+        """Send the reader the frame rate that pipelines take (None: all frames), unless it is unchanged."""
         memory = self._memory
         if memory is None or looks == self._looks:
             return
@@ -135,9 +135,9 @@ class FrameReceiver(Closing):
             self._looks = looks
 
     def lend(self) -> Frame:
-        """The held frame where it lies: nobody writes there while anybody has its pixels, or a view of them.
+        """Return the held frame in place: the slot is not written while any view of its pixels exists.
 
-        With pixels of its own where so many are lent that the reader would run out of slots.
+        Returns a copy if so many frames are lent that the reader would run out of slots.
         """
         held, memory = self._holding()
         self._collect()
@@ -148,13 +148,13 @@ class FrameReceiver(Closing):
         return Frame(pixels, memory.format.color, held.wall, held.monotonic, held.number)
 
     def copy(self) -> Frame:
-        """The held frame with pixels of its own; raises `WireError` when none is held."""
+        """Return a copy of the held frame; raises `WireError` when none is held."""
         held, memory = self._holding()
         pixels = memory.pixels(held.slot).copy()
         return Frame(pixels, memory.format.color, held.wall, held.monotonic, held.number)
 
     def close(self) -> None:
-        """Closes the channel; may be called twice. What is held stays for a pipeline that is about to take it."""
+        """Close the channel; may be called twice. The held frame stays for a pipeline that is about to take it."""
         self._channel.close()
 
     def _holding(self) -> tuple[FrameReady, _Memory]:
@@ -163,13 +163,13 @@ class FrameReceiver(Closing):
         return self._held, self._lies_in
 
     def _let_go(self) -> None:
-        """Nothing is held any more; a slot that is lent comes back later."""
+        """Release the held frame; the slot of a lent one returns later."""
         held, self._held, self._lies_in = self._held, None, None
         if held is not None and not self._is_lent(slot := SlotFree(held.memory, held.slot)):
             self._free.append(slot)
 
     def _collect(self) -> None:
-        """Takes back what nobody has any more."""
+        """Take back the slots of frames that no pipeline uses any more."""
         for loan in [loan for loan in self._lent if loan.pixels() is None]:
             self._lent.remove(loan)
             held = self._held
@@ -180,7 +180,7 @@ class FrameReceiver(Closing):
         return any(loan.slot == slot for loan in self._lent)
 
     def _greet(self) -> None:
-        """What is queued was meant for an engine before this one: its frames are old."""
+        """Discard queued records (old frames, meant for a previous engine), then greet the reader."""
         for _ in range(MOST_QUEUED):
             try:
                 if self._channel.receive() is None:
@@ -200,7 +200,7 @@ class FrameReceiver(Closing):
         return time.monotonic() < self._deaf_until
 
     def _turn_deaf(self, what: str) -> None:
-        """Hears the reader no more for a moment, then greets it, or the one after it, anew."""
+        """Ignore the reader for a moment, then greet it, or its successor, again."""
         self.offence = shortened(what)
         self._deaf_until = time.monotonic() + DEAF
         self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
@@ -220,7 +220,7 @@ class FrameReceiver(Closing):
                 newest, trouble = self._take(record, newest), None
             seen += 1
             record = self._channel.receive() if seen < MOST_AT_ONCE else None
-        if seen >= MOST_AT_ONCE:  # it has fewer slots, and sends nothing else again and again
+        if seen >= MOST_AT_ONCE:  # it has fewer slots, and should send nothing else repeatedly
             self._turn_deaf(f"{MOST_AT_ONCE} records and more at once")
         self._tell_free()
         if newest is None:
@@ -229,7 +229,7 @@ class FrameReceiver(Closing):
         return newest
 
     def _take(self, ready: FrameReady, before: FrameReady | None) -> FrameReady:
-        """Holds a frame instead of the one held so far; ``before`` was never returned to anybody."""
+        """Hold this frame instead of the current one; ``before`` was never returned to a caller."""
         memory = self._memory
         assert memory is not None
         if not 0 <= ready.slot < memory.format.slots:
@@ -237,7 +237,7 @@ class FrameReceiver(Closing):
         check_moment(ready.monotonic)
         self._let_go()
         if not self._last:
-            self._base = 1 - ready.number  # what was captured before is missing to nobody here
+            self._base = 1 - ready.number  # frames captured before the first one are not counted as missing
         elif self._base + ready.number <= self._last:
             self._base = self._last  # a new reader counts from 1 again
         number = self._last = self._base + ready.number
@@ -246,7 +246,7 @@ class FrameReceiver(Closing):
         return self._held
 
     def _map(self, wanted: FrameFormat) -> None:
-        """The reader's new memory, after a look at what a hostile one could do: shrink it while it is being read."""
+        """Map the reader's new memory; first check that a hostile reader cannot shrink it while it is read."""
         fd = self._channel.take_file()
         self._memory = None
         try:
@@ -266,19 +266,19 @@ class FrameReceiver(Closing):
 
 
 def check_moment(monotonic: float) -> None:
-    """Raises `WireError` for a time of capture that is still to come: a latency below 0 has no place in any report."""
+    """Raise `WireError` for a capture time in the future, which would give a negative latency."""
     if (early := monotonic - time.monotonic()) > 0:
         raise WireError(f"monotonic lies {early:.3g} s in the future; it must be time.monotonic() at the capture")
 
 
 def largest_memory() -> int:
-    """Bytes that the frames of one source may take: its reader could announce many, and what is read is there."""
+    """Return the byte limit for the frames of a source: a reader could announce many, and reading allocates them."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(MAX_MEMORY, memory // 4)
 
 
 def frame_shape(wanted: FrameFormat) -> tuple[int, ...]:
-    """Shape of the whole memory: ``[slots, height, width(, 3)]``; raises `WireError` for an impossible one."""
+    """Return the shape of the whole memory, ``[slots, height, width(, 3)]``; raises `WireError` if impossible."""
     sides = (wanted.height, wanted.width)
     if not 1 <= wanted.slots <= MOST_SLOTS or not all(1 <= side <= LARGEST_SIDE for side in sides):
         raise WireError(f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels")

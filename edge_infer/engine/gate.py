@@ -1,17 +1,16 @@
-"""Which parts of a frame the model looks at; of the others, what it saw last stands.
+"""Motion gate: chooses the parts of a frame that the model looks at; for the others the last findings remain valid.
 
-Without ``motion`` in the plan every part of every frame is looked at. With it a part is looked at
-
-- while something moves in it, and `LINGER` seconds longer;
-- when the light has changed, while the place is being learned, and while nothing is known: with the first frame, and
+Without ``motion`` in the plan the model looks at every part of every frame. With ``motion`` it looks at a part
+- while something moves in it, and for `LINGER` seconds longer;
+- if the light has changed, while the background is being learned, and while nothing is known: at the first frame, and
   after a fault or a lost source;
-- ``still_check`` seconds after it was looked at last;
-- while somebody is in it, if something moves elsewhere or what was seen is not settled: an object that is missed or
-  not sure yet, a label that is about to start or to end.
+- ``still_check`` seconds after it last looked at the part;
+- while the part contains an object, if something moves elsewhere or the findings are not settled: a tracked object is
+  missed or not sure yet, or a label is about to start or to end.
 
-A frame of which no part is looked at says what the last look said; the follower and all that comes after it get that
-again, as though it had been found in this frame. So time goes on for whoever stands still, and no clock runs out on
-what nobody looked at.
+For a frame without any chosen part the pipeline reuses the last findings. The tracker and all later steps receive them
+as though they were found in this frame. So the time of a still object goes on, and no timeout expires only because the
+model did not look.
 """
 
 from __future__ import annotations
@@ -33,14 +32,16 @@ from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.detection import Detections
 
 COMPARED: Final = 0.2
-"""Seconds between two comparisons with the background while something moves: it is looked at anyway, so the next one
-only has to come well before `LINGER` is over."""
+"""Seconds between two comparisons with the background while something moves.
+
+The model looks anyway during that time, so the next comparison only has to come well before `LINGER` is over.
+"""
 LINGER: Final = 1.0
-"""Seconds that a part is looked at after something has moved in it: who stops is seen standing."""
+"""Seconds for which the model looks at a part after motion in it, so that it sees a stopped object at rest."""
 
 
 class Glance(NamedTuple):
-    """What was made of a frame: how it differs from the background, and which parts of it are looked at (None: all)."""
+    """A decision on a frame: its change against the background, and the chosen parts (None: the whole frame)."""
 
     change: Change
     chosen: tuple[Region | None, ...]
@@ -48,7 +49,7 @@ class Glance(NamedTuple):
 
 
 class Unmoved(NamedTuple):
-    """Why a frame was not looked at; the sentence is made for those who ask."""
+    """Why the model did not look at a frame; the sentence is built only when it is asked for."""
 
     share: float
     plan: MotionPlan
@@ -61,15 +62,15 @@ class Unmoved(NamedTuple):
 
 
 class Gate:
-    """Belongs to the thread of a pipeline: for each frame `choose`; after looking `joined`, then `stand`."""
+    """Belongs to the thread of a pipeline: for each frame call `choose`; after looking call `joined`, then `stand`."""
 
     standing: Findings | None
-    """What was found last, which holds; None when nothing is known."""
+    """The last findings, which remain valid; None if nothing is known."""
 
     def __init__(self, plan: PipelinePlan) -> None:
         self.plan = plan.motion
         self.glance: Glance | None = None
-        """The newest choice; None where nothing is chosen."""
+        """The newest decision; None if the gate is off."""
         taken = plan.model.input
         tiles = taken.tiles if isinstance(taken, InputPlan) else (1, 1)
         self._background = Background(plan.motion, plan.mask, tiles) if plan.motion is not None else None
@@ -80,18 +81,18 @@ class Gate:
         self.forget()
 
     def forget(self) -> None:
-        """What was found no longer holds: the next frame is looked at as a whole."""
+        """Discard the last findings: the model looks at all of the next frame."""
         self.standing = None
         self._looks: list[Look] = []
         self._looked: list[float] = []
 
     @property
     def open(self) -> bool:
-        """Whether all of the newest frame is looked at, which makes it likely of the next one."""
+        """Whether the model looks at all of the newest frame, which makes it likely for the next one."""
         return self.glance is None or len(self.glance.chosen) == self.glance.parts
 
     def choose(self, parts: Sequence[Captured], follow: Follow, *, anyway: bool = False) -> tuple[int, ...]:
-        """Which of the parts of the newest frame are looked at; with ``anyway`` all of them."""
+        """Return the parts of the newest frame that the model looks at; with ``anyway`` all of them."""
         frame, background, plan = parts[0], self._background, self.plan
         if background is None or plan is None or not isinstance(frame, Frame):
             return tuple(range(len(parts)))
@@ -104,14 +105,14 @@ class Gate:
             chosen = tuple(range(len(parts)))
         else:
             chosen = self._parts(regions, moving, follow, moment)
-        if not chosen:  # for those who ask why nothing was told
+        if not chosen:  # for questions why nothing was reported
             share = max(shares)
             follow.decisions.note(frame.wall, None, share, STILL, Unmoved(share, plan, len(parts)))
         self.glance = Glance(change, tuple([regions[part] for part in chosen]), len(parts))
         return chosen
 
     def _compare(self, background: Background, frame: Frame, moment: float) -> Change:
-        """How the place differs from the background: while nothing moves every frame, else as it was a moment ago."""
+        """Return the change against the background: computed for every frame at rest, reused briefly during motion."""
         last = self._change
         if last is not None and 0.0 <= moment - self._stirred < LINGER:
             known = last.source == frame.size and not (last.light or last.learning)
@@ -123,7 +124,7 @@ class Gate:
     def _parts(
         self, regions: Sequence[Region | None], moving: frozenset[int], follow: Follow, moment: float
     ) -> tuple[int, ...]:
-        """What is worth a look in a place that is known."""
+        """Return the parts that are worth a look when the background is known."""
         assert self.plan is not None
         rest = self.plan.still_check - ROUNDING
         due = [part for part, looked in enumerate(self._looked) if not 0.0 <= moment - looked < rest]
@@ -134,25 +135,25 @@ class Gate:
         return tuple(sorted(held.union(due))) or tuple(every)
 
     def joined(self, chosen: Sequence[int], looks: Sequence[Look], moment: float) -> Sequence[Look]:
-        """The looks at all parts: those at what was chosen, and of the others the last ones."""
+        """Return the looks at all parts: the new ones at the chosen parts, and the last ones at the others."""
         if self.plan is None:
             return looks
         fresh = dict(zip(chosen, looks, strict=True))
         count = max(len(self._looked), len(looks))
         whole = [fresh[part] if part in fresh else self._looks[part] for part in range(count)]
         self._looked = [moment if part in fresh else self._looked[part] for part in range(count)]
-        if count > 1:  # what was wrong with them has been counted
+        if count > 1:  # their non-finite values have been counted already
             self._looks = [(replace(candidates, nonfinite=0), transform) for candidates, transform in whole]
         return whole
 
     def stand(self, findings: Findings) -> Findings:
-        """This was found, and holds until the next look."""
+        """Store the findings, which remain valid until the next look."""
         if self.plan is not None:
             self.standing = findings
         return findings
 
     def _moving(self, shares: Sequence[float], area: float, moment: float) -> frozenset[int]:
-        """Parts in which at least so much moves, or did a moment ago."""
+        """Return the parts in which at least ``area`` moves, or moved a moment ago."""
         if len(self._moved) != len(shares):
             self._moved = [-math.inf] * len(shares)
         if self._compared == moment and self._change is not None and not self._change.light and max(shares) >= area:
@@ -163,7 +164,7 @@ class Gate:
         return frozenset(part for part, at in enumerate(self._moved) if 0.0 <= moment - at < LINGER)
 
     def _somebody(self, region: Region | None, follow: Follow) -> bool:
-        """Whether anything that was found, or anybody who is followed, is in a part."""
+        """Return whether a detection or a tracked object is in a part."""
         if region is None:
             return True
         found = self.standing.objects if isinstance(self.standing, Detections) else ()

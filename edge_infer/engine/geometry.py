@@ -1,4 +1,4 @@
-"""Where a source frame lies inside a model's input, and the exact way back."""
+"""The place of a source frame inside a model's input, and the exact inverse mapping."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Float64Boxes: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of a frame, in its whole pixels."""
+    """A part of a frame, in whole pixels of the frame."""
 
     left: int
     top: int
@@ -31,11 +31,11 @@ class Region:
         return self.width, self.height
 
     def of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A view of this part of a picture."""
+        """Return a view of this part of a picture."""
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
     def centre(self, size: tuple[int, int]) -> Region:
-        """The largest part around the middle that has the shape of ``size`` (width, height), to the pixel."""
+        """Return the largest centred part with the aspect ratio of ``size`` (width, height), to the nearest pixel."""
         scale = min(self.width / size[0], self.height / size[1])
         width = min(self.width, max(1, round(size[0] * scale)))
         height = min(self.height, max(1, round(size[1] * scale)))
@@ -44,9 +44,9 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """A ``region`` of the source frame became ``width`` x ``height`` pixels at (``left``, ``top``) of the input.
+    """Maps a ``region`` of the source frame to ``width`` x ``height`` pixels at (``left``, ``top``) of the input.
 
-    All are whole numbers, as they were really used, so the way back has no rounding error of its own.
+    All values are the whole numbers that were used, so the inverse adds no rounding error.
     """
 
     source: tuple[int, int]
@@ -61,9 +61,10 @@ class Transform:
     def fit(
         cls, source: tuple[int, int], size: tuple[int, int], resize: Resize, region: Region | None = None
     ) -> Transform:
-        """How a frame of ``source`` (width, height), or a region of it, goes into an input of ``size``.
+        """Return the transform of a frame of ``source`` (width, height), or a region of it, into an input of ``size``.
 
-        It is stretched, or goes in whole and centred, or what is around its middle fills the input.
+        ``resize`` chooses how: stretch it, fit it whole and centred (letterbox), or fill the input with its centre
+        (crop).
         """
         region = region or Region(0, 0, *source)
         if resize == "letterbox":
@@ -74,7 +75,7 @@ class Transform:
         return cls(source, size, region.centre(size) if resize == "crop" else region, 0, 0, *size)
 
     def to_source(self, boxes: ArrayLike) -> Float64Boxes:
-        """Boxes in fractions of the input as float pixels of the source frame, clipped to it."""
+        """Return boxes in fractions of the input as float pixels of the source frame, clipped to it."""
         pixels = np.asarray(boxes, np.float64).reshape(-1, 4) * self._repeat(self.input)
         pixels -= self._repeat((self.left, self.top))
         pixels *= self._scale()
@@ -83,7 +84,7 @@ class Transform:
         return np.minimum(pixels, self._repeat(self.source), out=pixels)
 
     def points_to_source(self, points: ArrayLike) -> Float64Boxes:
-        """Points ``[n, 2]`` in fractions of the input as float pixels of the source frame, not clipped."""
+        """Return points ``[n, 2]`` in fractions of the input as float pixels of the source frame, not clipped."""
         pixels = np.asarray(points, np.float64).reshape(-1, 2) * self.input
         pixels -= (self.left, self.top)
         pixels *= self._scale()[:2]
@@ -91,14 +92,14 @@ class Transform:
         return pixels
 
     def inside(self, picture: NDArray[Any]) -> NDArray[Any]:
-        """The part of a map ``[height, width]`` over the whole input that shows the frame, without letterbox bars."""
+        """Return the part of a map ``[height, width]`` of the whole input that lies inside the letterbox bars."""
         down, across = picture.shape[0] / self.input[1], picture.shape[1] / self.input[0]
         rows = slice(round(self.top * down), max(round((self.top + self.height) * down), 1))
         columns = slice(round(self.left * across), max(round((self.left + self.width) * across), 1))
         return picture[rows, columns]
 
     def to_input(self, boxes: ArrayLike) -> Float64Boxes:
-        """Boxes in pixels of the source frame as fractions of the input."""
+        """Return boxes in pixels of the source frame as fractions of the input."""
         pixels = np.asarray(boxes, np.float64).reshape(-1, 4) - self._repeat((self.region.left, self.region.top))
         pixels /= self._scale()
         pixels += self._repeat((self.left, self.top))
@@ -106,7 +107,7 @@ class Transform:
         return pixels
 
     def _scale(self) -> NDArray[np.float64]:
-        """Source pixels for one pixel of the input."""
+        """Source pixels per pixel of the input."""
         return self._repeat((self.region.width / self.width, self.region.height / self.height))
 
     @staticmethod
@@ -115,4 +116,4 @@ class Transform:
 
 
 NO_PLACE: Final = Transform.fit((1, 1), (1, 1), "stretch")
-"""For inputs that are no pictures: what they give has no place in a frame."""
+"""For inputs that are not pictures: their results have no place in a frame."""

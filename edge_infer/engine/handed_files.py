@@ -1,4 +1,4 @@
-"""The files of models as the supervisor hands them over: open, in memory, and read by nobody from the disk."""
+"""Model files that the supervisor hands over as open files in memory; the engine reads none of them from the disk."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from edge_infer.memfd import place
 from edge_infer.models.plan_files import files_of, moved
 
 PATIENCE: Final = 60.0
-"""Seconds that the largest model takes from a slow card."""
+"""Seconds that reading the largest model from a slow card takes."""
 
 
 class Lease(Closing):
-    """A model whose files stay open until `close`: ``model`` names the places where this process can open them again.
+    """A model whose files stay open until `close`: ``model`` names paths under which this process can open them again.
 
     Without ``files`` these are the paths of the plan itself.
     """
@@ -29,27 +29,27 @@ class Lease(Closing):
         self.model = moved(model, lambda path: place(self._files[path])) if self._files else model
 
     def named(self, text: str) -> str:
-        """The text with the paths that the operator knows instead of these places."""
+        """Return the text with the operator's paths in place of the temporary ones."""
         places = {place(file): path for path, file in self._files.items()}
-        for known in sorted(places, key=len, reverse=True):  # /proc/self/fd/1 is the beginning of /proc/self/fd/12
+        for known in sorted(places, key=len, reverse=True):  # /proc/self/fd/1 is a prefix of /proc/self/fd/12
             text = text.replace(known, places[known])
         return text
 
     def close(self) -> None:
-        """Closes the files; may be called twice."""
+        """Close the files; may be called twice."""
         while self._files:
             os.close(self._files.popitem()[1])
 
 
 class HandedFiles(Closing):
-    """The newest file of every path, until `keep` drops it; any thread may take a `lease`, which keeps its own.
+    """The newest file of every path, until `keep` drops it; any thread may take a `lease`, which keeps its own copy.
 
-    What plans need may still be on its way: where there is no room for two models, the next one comes when the present
-    one is gone. A lease waits for it.
+    The supervisor may still be sending files that plans need: without memory for two models, it sends the next one
+    after the current one is gone. A lease waits for such a file.
     """
 
     def __init__(self, patience: float = PATIENCE) -> None:
-        """A lease waits so many seconds at most."""
+        """A lease waits at most ``patience`` seconds."""
         self._patience = patience
         self._changed = threading.Condition()
         self._files: dict[str, int] = {}
@@ -57,26 +57,26 @@ class HandedFiles(Closing):
         self._needed: frozenset[str] = frozenset()
 
     def add(self, path: str, file: int) -> None:
-        """Plans that name the path mean this file from now on; owns the descriptor."""
+        """Use this file for plans that name the path from now on; owns the descriptor."""
         with self._changed:
             self._drop(path)
             self._files[path] = file
             self._changed.notify_all()
 
     def miss(self, path: str, why: str) -> None:
-        """The supervisor has no file for the path."""
+        """Record that the supervisor has no file for the path."""
         with self._changed:
             self._drop(path)
             self._missing[path] = why
             self._changed.notify_all()
 
     def expect(self, paths: Iterable[str]) -> None:
-        """Plans need these, too, from now on: the ones that are not here will come."""
+        """Add paths that plans need from now on; the supervisor will send the missing files."""
         with self._changed:
             self._needed |= frozenset(paths)
 
     def keep(self, paths: Iterable[str]) -> None:
-        """Plans need these and no others, whose files are dropped."""
+        """Set the paths that plans need, and drop the files of all others."""
         with self._changed:
             self._needed = frozenset(paths)
             for path in (self._files.keys() | self._missing.keys()) - self._needed:
@@ -84,7 +84,7 @@ class HandedFiles(Closing):
             self._changed.notify_all()
 
     def lease(self, model: ModelPlan) -> Lease:
-        """The files of a model; raises `ModelError` when one is not here."""
+        """Return a lease of a model's files; raises `ModelError` if one is missing."""
         taken: dict[str, int] = {}
         try:
             with self._changed:
@@ -98,7 +98,7 @@ class HandedFiles(Closing):
         return Lease(model, taken)
 
     def close(self) -> None:
-        """Drops all files; leases go on."""
+        """Drop all files; existing leases stay valid."""
         self.keep(())
 
     def _coming(self, model: ModelPlan) -> bool:

@@ -1,4 +1,4 @@
-"""How a source and a pipeline do, from what was seen of them."""
+"""Health of sources and pipelines, derived from their frames and errors."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ LOST_AFTER: Final = 5.0
 LOST_INTERVALS: Final = 10
 FROZEN_AFTER: Final = 10.0
 BLACK_AFTER: Final = 2.0
-"""Seconds of black frames in a row before a source is called black: one dark frame of a switching camera is none."""
+"""Seconds of consecutive black frames before a source counts as black: a switching camera may give one dark frame."""
 WINDOW: Final = 30.0
-"""Seconds that rates and latencies are taken over."""
+"""Period in seconds over which rates and latencies are computed."""
 
 
 class SourceWatch:
-    """Decides what state a source is in. Times are seconds of the monotonic clock, given by the caller."""
+    """Determines the state of a source. The caller passes times in seconds of the monotonic clock."""
 
     def __init__(self, now: float, *, noisy: bool = True, quiet: bool = False, pause: float = 0.0) -> None:
-        """``noisy``: equal frames show that it is stuck; ``quiet``: it may be silent for as long as it likes.
+        """``noisy``: equal frames show that the source is stuck; ``quiet``: it may be silent for any time.
 
-        Without trouble it may be silent for ``pause`` seconds, even before frames have told its usual interval.
+        Without an error it may be silent for ``pause`` seconds, even before frames have shown its usual interval.
         """
         self.error = ""
         self.ended = False
@@ -40,13 +40,13 @@ class SourceWatch:
         self._interval = 0.0
         self._changed = now
         self._black = False
-        self._dark = now  # since when frames are black, where they are
+        self._dark = now  # when the current run of black frames began
         self._times: deque[float] = deque(maxlen=512)
-        self._samples: deque[int] = deque(maxlen=512)  # of the stretch of each of these times
+        self._samples: deque[int] = deque(maxlen=512)  # per entry of ``_times``: samples of that stretch
 
     def frame(self, now: float, *, repeated: bool = False, black: bool = False, samples: int = 0) -> None:
-        """A frame arrived, or a stretch of ``samples``; ``repeated``: bit-equal to the one before."""
-        if self._seen and not self.error:  # the time that a camera was away is no interval between two frames
+        """Record a frame, or a stretch of ``samples``; ``repeated``: bit-identical to the previous one."""
+        if self._seen and not self.error:  # the time that a camera was away is no frame interval
             self._interval += (now - self._last - self._interval) * 0.2
         if not (repeated and self._noisy):
             self._changed = now
@@ -58,24 +58,24 @@ class SourceWatch:
         self._samples.append(samples)
 
     def silence(self, now: float) -> float:
-        """Seconds since the last frame, or since the start."""
+        """Return the seconds since the last frame, or since the start."""
         return now - self._last
 
     def held(self, now: float) -> None:
-        """What has come waits for the pipelines, and the source for that: it is not silent."""
+        """Record that the source waits for the pipelines, so that it does not count as silent."""
         if not self.error:
             self._last = now
 
     def trouble(self, text: str) -> None:
-        """The reader gave a reason why there are no frames."""
+        """Record the reader's reason for the missing frames."""
         self.error = text
 
     def end(self) -> None:
-        """There will be no more frames."""
+        """Record that no more frames will come."""
         self.ended = True
 
     def state(self, now: float) -> SourceState:
-        """The state as the contract defines it: lost after 5 s or ten intervals, frozen after 10 s of equal frames."""
+        """Return the state as in the contract: lost after 5 s or ten intervals, frozen after 10 s of equal frames."""
         if self.ended:
             return "ended"
         pause = 0.0 if self.error else self._pause
@@ -89,17 +89,17 @@ class SourceWatch:
         return "black" if self._black and self._last - self._dark > BLACK_AFTER else "ok"
 
     def blocked(self, now: float) -> Reason | None:
-        """Why nothing can be said about this source now; None when its frames hold."""
+        """Return why the frames of this source are not valid now; None if they are."""
         return _REASONS.get(self.state(now))
 
     def health(self, now: float) -> SourceHealth:
-        """What the health message says of this source."""
+        """Return the entry of this source in the health message."""
         error, faults = shortened(self.error) or ABSENT, min(self.faults, MOST) or ABSENT
         fps = rate(self._times, now)
         return SourceHealth(self.state(now), fps, error, faults, round(fps * self._stretch(now), 2) or ABSENT)
 
     def _stretch(self, now: float) -> float:
-        """Samples of a stretch on average: what came after the first arrival, as its rate is counted."""
+        """Return the average samples per stretch; the first arrival only starts the period, as in `rate`."""
         recent = [count for moment, count in zip(self._times, self._samples, strict=True) if now - moment <= WINDOW]
         return sum(recent[1:]) / (len(recent) - 1) if len(recent) > 1 else 0.0
 
@@ -113,7 +113,7 @@ _REASONS: Final[Mapping[SourceState, Reason]] = {
 
 
 class PipelineWatch:
-    """Counts what a pipeline did; written by its thread, read by another."""
+    """Counts the work of a pipeline; its thread writes the counters, another thread reads them."""
 
     def __init__(self, now: float) -> None:
         self.error = ""
@@ -122,26 +122,26 @@ class PipelineWatch:
         self.faults = 0
         self.busy_since = 0.0
         self.frames = 0
-        """How many became an outcome."""
+        """Number of frames that became an outcome."""
         self._started = now
         self._runs: deque[tuple[float, float | None]] = deque(maxlen=2048)
         self._still = self._looks = self._saved = 0
         self._gated = self._left_out = False
 
     def looked(self, looks: int, parts: int) -> None:
-        """Of so many parts of the frame under way so many are looked at: none of a frame that is left out."""
+        """Record how many of the ``parts`` of the current frame the model looks at: 0 if the frame is skipped."""
         self._gated, self._left_out = True, looks == 0
         self._still += self._left_out
         self._looks += looks
         self._saved += parts - looks
 
     def done(self, now: float, milliseconds: float) -> None:
-        """One frame became an outcome, ``milliseconds`` after its capture, which is no latency of a look left out."""
+        """Record that a frame became an outcome ``milliseconds`` after its capture; skipped frames give no latency."""
         self.frames += 1
         self._runs.append((now, None if self._left_out else milliseconds))
 
     def health(self, now: float, produced: int) -> PipelineHealth:
-        """What the health message says of this pipeline; ``produced`` is the highest number it gave."""
+        """Return the entry of this pipeline in the health message; ``produced`` is its highest result number."""
         recent = [run for run in list(self._runs) if now - run[0] <= WINDOW]
         fps = rate([moment for moment, _ in recent], now)
         latency = _latency([milliseconds for _, milliseconds in recent if milliseconds is not None])
@@ -150,14 +150,14 @@ class PipelineWatch:
         return PipelineHealth(fps, latency, min(self.dropped, MOST), produced, error, held_back, faults, self._motion())
 
     def _motion(self) -> MotionHealth | Absent:
-        """What the gate has saved, where there is one."""
+        """Return what the motion gate has saved; `ABSENT` without a gate."""
         if not self._gated:
             return ABSENT
         return MotionHealth(self._still, round(self._saved / max(1, self._saved + self._looks), 4))
 
 
 def rate(times: deque[float] | list[float], now: float) -> float:
-    """Events a second over the last `WINDOW`, from their times; 0 for fewer than two or when they have ceased."""
+    """Return the events per second over the last `WINDOW`; 0 if there are fewer than two or they have ceased."""
     recent = [moment for moment in list(times) if now - moment <= WINDOW]
     if len(recent) < 2 or recent[-1] <= recent[0]:
         return 0.0

@@ -1,4 +1,4 @@
-"""A pipeline that may not run now, because its model brought the engine down: nothing is known of what it would see."""
+"""A quarantined pipeline: its model crashed the engine, so it does not run and its state is unknown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WHY: Final = "it is held back; edge-infer status says why"
 
 
 class Held:
-    """Loads nothing; `say` is to be called now and then."""
+    """Loads no model; the caller has to call `say` regularly."""
 
     def __init__(self, plan: PipelinePlan, outlet: Outward) -> None:
         self.plan = plan
@@ -29,14 +29,14 @@ class Held:
 
     @property
     def cascade(self) -> Cascade:
-        """Who would look closer at what is found here, and hears that nothing is."""
+        """The cascade of pipelines that take crops from this one; it is informed that no findings come."""
         return self._voice.cascade
 
     def say(self) -> None:
-        """The state is null, told at first and again every minute."""
+        """Publish a null state, at first and again every minute."""
         self._voice.nothing(self._serving, "engine_failed")
 
     def health(self) -> PipelineHealth:
-        """What the health message says of it."""
+        """Return the entry of this pipeline in the health message."""
         health = self._watch.health(time.monotonic(), self._outlet.numbered(self.plan.name))
         return replace(health, error=WHY)

@@ -1,4 +1,4 @@
-"""Files as inputs of one-shot commands: what lies in one, as the model takes it, and what the model finds there."""
+"""Files as inputs of one-shot commands: reads them as the model takes them, and runs the model on them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from edge_infer.engine.tasks import Findings
 from edge_infer.errors import InputError
 
 LONGEST_LINE: Final = 1 << 20
-"""Bytes; a file with a longer line is no text."""
+"""Bytes; a file with a longer line is not treated as text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the model finds in one input; ``name`` is the file, for a line of text ``FILE:LINE``."""
+    """The findings in one input; ``name`` is the file, or ``FILE:LINE`` for a line of text."""
 
     name: str
     findings: Findings
@@ -28,10 +28,10 @@ class Found:
 
 
 def find_in_file(model: LoadedModel, taken: ModelInput, path: str, name: str = "") -> Iterator[Found]:
-    """What is found in a picture, in a recording, or in every line of a text that is not blank.
+    """Yield the findings in a picture, in a recording, or in every non-blank line of a text.
 
-    ``name`` is what the file is called where its path does not say it. Raises `InputError`, beginning with the path,
-    for a file that is not what the model takes.
+    ``name`` is the file's real name if its path does not show it. Raises `InputError`, beginning with the path, for a
+    file that the model cannot take.
     """
     if isinstance(taken, TextPlan):
         for line in read_lines(path):
@@ -50,7 +50,7 @@ def find_in_file(model: LoadedModel, taken: ModelInput, path: str, name: str = "
 
 
 def read_lines(path: str) -> Iterator[Line]:
-    """The lines of a text file with their numbers, blank ones left out; what is not UTF-8 is replaced."""
+    """Yield the non-blank lines of a text file with their numbers; bytes that are not UTF-8 are replaced."""
     some = False
     try:
         with Path(path).open("rb") as file:

@@ -1,4 +1,4 @@
-"""The only module that knows ``ai_edge_litert`` and ``tflite_runtime``; everything else knows `Interpreter`."""
+"""The only module that imports ``ai_edge_litert`` or ``tflite_runtime``; all other modules use `Interpreter`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 BACKENDS: Final = (("ai_edge_litert.interpreter", "ai-edge-litert"), ("tflite_runtime.interpreter", "tflite-runtime"))
 """Module and distribution, best first."""
 PLUGIN: Final = ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate")
-"""What a library has to have to be a delegate."""
+"""Symbols that a delegate library must export."""
 # The smallest valid model: one subgraph with one float32[1] tensor that is input and output. A runtime is tried by
 # constructing it, because tflite-runtime 2.14 imports under NumPy 2 and fails only then.
 _SMALLEST: Final = bytes.fromhex(
@@ -45,12 +45,12 @@ REMEMBER: Final = frozenset(
         "BIDIRECTIONAL_SEQUENCE_LSTM",
     }
 )
-"""Operators that keep something from one run for the next."""
+"""Operators that keep data from one run for the next."""
 LIMITS: Final[Mapping[str, tuple[int, int]]] = {
     kind: (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
     for kind in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 }
-"""The least and the greatest stored value; made each time these would cost more than all of a small tensor."""
+"""Lowest and highest stored value by type; computing them each time would take longer than filling a small tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Tensor:
         return bool(self.scale)
 
     def dequantize(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Real values of stored ones; per-tensor parameters only, as inputs and outputs have. Always a new array."""
+        """Return real values of stored ones in a new array; per-tensor parameters only, as inputs and outputs have."""
         if not self.quantized:
             return np.array(values, np.float32)
         real = values.astype(np.float32)
@@ -79,7 +79,7 @@ class Tensor:
         return real
 
     def store(self, real: NDArray[Any], into: NDArray[Any]) -> None:
-        """Fills ``into``, a view of this tensor: ``round(real / scale) + zero_point``, half to even, clipped.
+        """Fill ``into``, a view of this tensor: ``round(real / scale) + zero_point``, half to even, clipped.
 
         An integer tensor without parameters takes the rounded numbers themselves.
         """
@@ -93,14 +93,14 @@ class Tensor:
             stored += self.zero_point[0]
         least, most = LIMITS[self.dtype]
         np.rint(stored, out=stored)
-        np.maximum(stored, least, out=stored)  # both at a third of the time of np.clip, and NaN stays NaN
+        np.maximum(stored, least, out=stored)  # both take a third of the time of np.clip, and NaN stays NaN
         np.minimum(stored, most, out=stored)
         into[...] = stored
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operator of the graph as the runtime has it, with the indices of its tensors."""
+    """One operator of the graph as the runtime reports it, with the indices of its tensors."""
 
     name: str
     inputs: tuple[int, ...]
@@ -109,7 +109,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class _Carried:
-    """An output that becomes an input of the next run, and the functions that make views of them."""
+    """An output that becomes an input of the next run, and the functions that create views of them."""
 
     output: Tensor
     input: Tensor
@@ -118,11 +118,11 @@ class _Carried:
 
 
 class Interpreter:
-    """A model, allocated and ready. It is used by one thread at a time.
+    """A model, allocated and ready; only one thread may use it at a time.
 
-    ``inputs`` and ``outputs`` are those that frames go into and decoders read; what is carried from one run to the next
-    is not among them. The inputs at the positions of ``echo`` come back behind the outputs, as copies made before the
-    run.
+    ``inputs`` and ``outputs`` are those that frames fill and decoders read; tensors carried from one run to the next
+    are not among them. `invoke` also returns the inputs at the positions of ``echo``, behind the outputs, as copies
+    made before the run.
     """
 
     _runtime: Any = None
@@ -138,11 +138,12 @@ class Interpreter:
         *,
         delegate: DelegatePlan | None = None,
     ) -> None:
-        """Loads a file by path (mapped, not copied) or by content; raises `ModelError` with the runtime's reason.
+        """Load a file by path (mapped, not copied) or by content; raises `ModelError` with the runtime's reason.
 
-        ``state`` names outputs and the inputs that they become in the next run; these begin as 0. ``shapes`` are those
-        of inputs whose size the file leaves open. ``outputs`` names those that are wanted, in their order. What a
-        ``delegate`` does not take runs on the processor, as all does once it has failed, where that is declared.
+        ``state`` names outputs and the inputs that they become in the next run; these start as 0. ``shapes`` are those
+        of inputs whose size the file leaves open. ``outputs`` names the wanted outputs, in order. Operators that a
+        ``delegate`` does not take run on the processor. After a failure of the delegate all operators do, if the plan
+        permits that.
         """
         self._source = {"model_path": model} if isinstance(model, str) else {"model_content": model}
         self._threads = threads
@@ -153,17 +154,17 @@ class Interpreter:
         self.delegated = 0.0
         """The share of the operators that the delegate runs."""
         self.failure = delegate.unusable if delegate is not None else ""
-        """Why there is a delegate and the processor does it all."""
+        """Why the processor runs everything in spite of a delegate."""
         self._load()
         operators = self.operators()
         self._variables = "VAR_HANDLE" in operators
         self.remembers = bool(state) or not REMEMBER.isdisjoint(operators)
-        """Whether a run depends on those before it."""
+        """Whether a run depends on earlier runs."""
         self._empty()
 
     def _load(self) -> None:
         if self._delegate is not None and not self.failure:
-            self.close()  # an accelerator may have room for one only
+            self.close()  # an accelerator may have room for one model only
             try:
                 self._load_with(self._delegate)
             except ModelError as error:
@@ -182,7 +183,7 @@ class Interpreter:
             for detail in runtime.get_input_details() if self._shapes else ():
                 if detail["name"] in self._shapes:
                     runtime.resize_tensor_input(detail["index"], self._shapes[detail["name"]], strict=True)
-            if delegate is not None:  # before the runtime's own delegate takes what is left
+            if delegate is not None:  # before the runtime's own delegate takes the rest
                 self.delegated = _share(runtime, delegate)
             runtime.allocate_tensors()
             inputs = tuple(_tensor(detail) for detail in runtime.get_input_details())
@@ -195,17 +196,17 @@ class Interpreter:
         self._runtime, self._ran = runtime, False
         self.inputs = tuple(each for each in inputs if each not in [pair[1] for pair in pairs])
         self.outputs = _wanted(tuple(each for each in outputs if each not in [pair[0] for pair in pairs]), self._wanted)
-        # A held view of a tensor makes the next invoke raise, so what is kept are the functions that make views.
+        # A held view of a tensor makes the next invoke raise, so the functions that create views are kept instead.
         self._carried = [_Carried(one, other, view(one.index), view(other.index)) for one, other in pairs]
         self._views = tuple(view(tensor.index) for tensor in self.outputs)
         self._input_views = tuple(view(tensor.index) for tensor in self.inputs)
 
     def input(self, position: int = 0) -> NDArray[Any]:
-        """A view of an input tensor, to be written into and dropped before `invoke`."""
+        """Return a view of an input tensor; write to it and drop it before `invoke`."""
         return self._input_views[position]()
 
     def invoke(self) -> list[NDArray[Any]]:
-        """Runs the model; the outputs are views that have to be dropped before the next call."""
+        """Run the model; the outputs are views that must be dropped before the next call."""
         self._ran = True
         given = [self._input_views[position]().copy() for position in self.echo] if self.echo else []
         try:
@@ -217,7 +218,7 @@ class Interpreter:
         return [view() for view in self._views] + given
 
     def _recover(self, error: Exception) -> None:
-        """Runs the model on the processor, with the same inputs, from now on; raises `ModelError` where it is so."""
+        """Continue on the processor, with the same inputs; raises `ModelError` if it runs there already or must not."""
         if self._delegate is None or self.failure or self._delegate.on_failure == "refuse":
             who = "the model" if self._delegate is None or self.failure else "the delegate"
             raise ModelError(f"{who} failed while running: {_reason(error)}") from error
@@ -241,10 +242,10 @@ class Interpreter:
         log.warning("%s; the processor runs the model", why)
 
     def forget(self) -> None:
-        """Sets what a model remembers from one run to the next back to its beginning.
+        """Reset what a model remembers between runs.
 
-        Neither runtime's ``reset_all_variables`` touches variables with a handle (tried), so a model with these is
-        loaded again: 0.3 ms for a wake word.
+        Neither runtime's ``reset_all_variables`` resets variables with a handle (tested), so a model with such
+        variables is loaded again: 0.3 ms for a wake word.
         """
         if self._variables and self._ran:
             self._load()
@@ -257,27 +258,27 @@ class Interpreter:
             each.input.store(np.zeros(view.shape), view)
 
     def operators(self) -> list[str]:
-        """The operators of the graph as the runtime names them, in order of execution."""
+        """Return the operators of the graph as the runtime names them, in order of execution."""
         return [step.name for step in self.steps()]
 
     def steps(self) -> list[Step]:
-        """The same with their tensors; what a delegate has taken is followed by the delegate, ``DELEGATE``."""
+        """Return the operators with their tensors; ``DELEGATE`` follows the operators that a delegate has taken."""
         return _steps(self._runtime)
 
     def close(self) -> None:
-        """Lets go of the model; may be called twice."""
+        """Release the model; may be called twice."""
         self._views, self._input_views = (), ()
         self._carried = []
         self._runtime = None
 
 
 def backend() -> ModuleType:
-    """The runtime module of this machine; raises `StartError` naming what to install."""
+    """Return the runtime module of this machine; raises `StartError` naming the package to install."""
     return _backend()[0]
 
 
 def backend_name() -> str:
-    """Name and version of the runtime, as ``ai-edge-litert 2.3.0``."""
+    """Return name and version of the runtime, for example ``ai-edge-litert 2.3.0``."""
     return _backend()[1]
 
 
@@ -304,9 +305,9 @@ def _backend() -> tuple[ModuleType, str]:
 
 
 def _library(delegate: DelegatePlan) -> Any:
-    """The runtime's delegate of a library; raises `ModelError`.
+    """Return the runtime's delegate of a library; raises `ModelError`.
 
-    Whether it is one is looked at before: the runtime's own class has an end that fails where its beginning did.
+    The symbols are checked first, because the runtime's own class raises in its destructor after a failed constructor.
     """
     try:
         library = ctypes.CDLL(delegate.library)
@@ -317,12 +318,12 @@ def _library(delegate: DelegatePlan) -> Any:
     try:
         return backend().load_delegate(delegate.library, dict(delegate.options))
     except (ValueError, RuntimeError) as error:
-        said = " ".join(str(error).split("\n", 1)[-1].split())[:200]  # below the line that says which library it is
+        said = " ".join(str(error).split("\n", 1)[-1].split())[:200]  # below the line that names the library
         raise ModelError(f"the delegate cannot be loaded: {said or 'it does not say why'}") from error
 
 
 def _share(runtime: Any, delegate: DelegatePlan) -> float:
-    """The share of the operators that a delegate has taken; raises `ModelError` where that is too little."""
+    """Return the share of the operators that a delegate has taken; raises `ModelError` if it is below the minimum."""
     steps = _steps(runtime)
     left = left_alone(steps, [int(detail["index"]) for detail in runtime.get_output_details()])
     every = sum(step.name != DELEGATE for step in steps)
@@ -344,7 +345,7 @@ def _steps(runtime: Any) -> list[Step]:
 
 
 def _wanted(outputs: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[Tensor, ...]:
-    """The outputs of these names, in this order; all without any."""
+    """Return the outputs with these names, in this order; all outputs if no name is given."""
     if not names:
         return outputs
     known = {tensor.name: tensor for tensor in outputs}
@@ -355,7 +356,7 @@ def _wanted(outputs: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[Tensor
 
 
 def _pair(output: str, into: str, outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """The tensors of one entry of ``state``."""
+    """Return the tensors of one entry of ``state``."""
     one = next((tensor for tensor in outputs if tensor.name == output), None)
     other = next((tensor for tensor in inputs if tensor.name == into), None)
     if one is None or other is None:

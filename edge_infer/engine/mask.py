@@ -1,4 +1,4 @@
-"""Polygons that are black before anything else sees the frame."""
+"""Privacy mask: polygons that are blacked out before any other code sees the frame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_infer.engine.frame import Captured, Frame, Pixels
 
 
 def black_out(pixels: Pixels, polygons: tuple[Polygon, ...]) -> Pixels:
-    """The same picture with every polygon, in fractions of it, filled with zeros; it is changed itself."""
+    """Fill every polygon, in fractions of the picture, with zeros, in place; return the picture."""
     scale = np.array((pixels.shape[1], pixels.shape[0]), np.float64)
     return _filled(pixels, [_corners(polygon, scale) for polygon in polygons])
 
@@ -28,17 +28,17 @@ def _filled(pixels: Pixels, polygons: list[NDArray[np.int32]]) -> Pixels:
 
 
 class Mask:
-    """Blacks out polygons, given as fractions of the frame; the source's own frame stays as it is."""
+    """Blacks out polygons, given as fractions of the frame; the source's own frame stays unchanged."""
 
     def __init__(self, polygons: tuple[Polygon, ...]) -> None:
         self._polygons = polygons
         self._known: tuple[tuple[int, int], list[NDArray[np.int32]]] = (0, 0), []
 
     def __call__(self, frame: Captured) -> Captured:
-        """The frame with every polygon filled with zeros; without polygons, or for no picture, the very same frame."""
+        """Return the frame with every polygon zeroed; the same frame if it is no picture or there are no polygons."""
         if not self._polygons or not isinstance(frame, Frame):
             return frame
-        size, corners = self._known  # taken and set at once: two threads may look at different frames
+        size, corners = self._known  # read and set in one step: two threads may process different frames
         if frame.size != size:
             scale = np.array(frame.size, np.float64)
             corners = [_corners(polygon, scale) for polygon in self._polygons]

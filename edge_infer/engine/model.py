@@ -1,4 +1,4 @@
-"""A model, ready: how a frame goes into it, how it runs, and what its outputs mean."""
+"""A loaded model: fills its inputs from a frame, runs it, and interprets its outputs."""
 
 from __future__ import annotations
 
@@ -34,28 +34,32 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 1 << 20
 LONG: Final = 0.01
-"""Seconds of the first run, the slowest, from which on nobody asks how long one takes to a tenth of a millisecond."""
+"""Seconds of the first run, the slowest, above which its time is not measured again more exactly."""
 RUNS: Final = 3
-"""Runs of which the shortest is that time."""
+"""Number of further runs; the shortest run gives that time."""
 
 Look: TypeAlias = tuple[Candidates, Transform]
-"""What was found in one part of a frame, and where that part lies."""
+"""The candidates found in one part of a frame, and the place of that part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """The contents of all inputs for one part of a frame, and where that part lies."""
+    """The contents of all inputs for one part of a frame, and the place of that part."""
 
     inputs: list[NDArray[Any]]
     transform: Transform
 
 
 class LoadedModel(Closing):
-    """What a pipeline needs of its model; a context manager, used by one thread.
+    """Everything that a pipeline needs of its model; a context manager, used by one thread.
 
-    While ``lent`` is entered, for each of ``parts(frame)`` ``feed(part)`` fills the inputs and gives the transform,
-    ``interpreter.invoke()`` the tensors and ``decode(tensors)`` the candidates; ``join`` makes one of them, and
-    ``postprocess(candidates, transform, moment)`` the findings.
+    Enter ``lent`` first. Then for each part of ``parts(frame)``:
+    - ``feed(part)`` fills the inputs and returns the transform;
+    - ``interpreter.invoke()`` returns the tensors;
+    - ``decode(tensors)`` returns the candidates.
+
+    ``join`` combines the candidates of all parts, and ``postprocess(candidates, transform, moment)`` returns the
+    findings.
     """
 
     interpreter: Interpreter
@@ -65,25 +69,25 @@ class LoadedModel(Closing):
     _entries: Entries
 
     def __init__(self, plan: PipelinePlan, pool: Pool | None = None, files: HandedFiles | None = None) -> None:
-        """From the ``pool`` it may have an interpreter that others have, too; without one it has its own.
+        """With a ``pool`` several pipelines may share an interpreter; without one the model has its own.
 
-        It is made from ``files`` that were handed over; without them from those that the plan names.
+        The interpreter is made from ``files`` that the supervisor handed over, or else from those that the plan names.
         """
         self._plan = plan
         self._pool = pool
         self._files = files
         self._lease = Lease(plan.model)
         self.lent: AbstractContextManager[None] = nullcontext()
-        """Entered while the interpreter is filled, run and read."""
+        """Context in which the interpreter is filled, run and read."""
         self.echo: tuple[int, ...] = ()
-        """Inputs that the decoder wants to see."""
+        """Inputs that the decoder needs."""
         self._buffers: tuple[list[list[NDArray[Any]]], ...] = ([], [])
-        self._turn = 0  # two by turns: the parts of one frame may not all have been looked at when the next is staged
+        self._turn = 0  # alternates: a frame may still be in use when the next one is staged
         self.seconds = 0.0
-        """How long a run took when it was loaded."""
+        """Duration of a run, measured while loading."""
 
     def __enter__(self) -> Self:
-        """Loads and warms it; raises `ModelError` naming the model and its file."""
+        """Load the model and run it once; raises `ModelError` naming the model and its file."""
         model = self._plan.model
         with ExitStack() as failed:
             failed.callback(self.close)
@@ -101,17 +105,17 @@ class LoadedModel(Closing):
         return self
 
     def close(self) -> None:
-        """Lets go of the model; may be called twice, and after a failed start."""
+        """Release the model; may be called twice, and after a failed start."""
         lent, self.lent = self.lent, nullcontext()
         if isinstance(lent, Loan):
             lent.shelf.leave()
-            del self.interpreter  # others have it
+            del self.interpreter  # other pipelines use it
         elif hasattr(self, "interpreter"):
             self.interpreter.close()
         self._lease.close()
 
     def inherit(self, before: LoadedModel) -> None:
-        """Goes on with the window of samples that another model has half gathered, where both gather alike."""
+        """Take over the half-filled window of samples of another model, if both gather samples in the same way."""
         ours, theirs = (one._plan.model for one in (self, before))  # noqa: SLF001 - of the same class
         alike = (ours.input, ours.further) == (theirs.input, theirs.further)
         if alike and ours.input.takes == "samples" and self.interpreter.inputs == before.interpreter.inputs:
@@ -119,15 +123,15 @@ class LoadedModel(Closing):
 
     @property
     def taken(self) -> ModelInput:
-        """How what a source gives becomes its input."""
+        """How the model turns items of a source into its input."""
         return self._plan.model.input
 
     def frames(self, taken: Captured) -> Iterator[Captured]:
-        """What goes into the model now that ``taken`` has come: a picture at once, samples when a window is whole."""
+        """Yield the frames that ``taken`` makes complete: a picture at once, samples when a window is full."""
         return iter((taken,)) if isinstance(taken, Frame) else self._after_gaps(self.preprocess.frames(taken))
 
     def rest(self, last: Samples) -> Iterator[Captured]:
-        """What still goes into a model of signals when nothing comes after ``last``."""
+        """Yield what remains for a signal model when nothing comes after ``last``."""
         rest = getattr(self.preprocess, "rest", None)
         if rest is not None:
             yield from self._after_gaps(rest(last))
@@ -139,17 +143,17 @@ class LoadedModel(Closing):
             yield frame
 
     def parts(self, frame: Captured) -> tuple[Captured, ...]:
-        """What the model looks at, one after the other: all of a frame, or its tiles."""
+        """Return the parts that the model looks at, one after the other: the whole frame, or its tiles."""
         return self._tiles(frame) if self._tiles and isinstance(frame, Frame) else (frame,)
 
     def join(self, looks: Sequence[Look]) -> Look:
-        """The candidates of all parts of a frame as those of one, and its transform."""
+        """Combine the candidates of all parts of a frame; return them with the transform of the frame."""
         if self._tiles is None:
             return looks[0]
         return self._tiles.joined([(found, place) for found, place in looks if isinstance(found, Boxes)])
 
     def stage(self, frame: Captured) -> tuple[Staged, ...]:
-        """The parts of a frame made ready before their turn, also while the model runs; `feed` only copies them."""
+        """Prepare the parts of a frame early, also while the model runs; `feed` then only copies them."""
         self._turn = 1 - self._turn
         parts, buffers, inputs = self.parts(frame), self._buffers[self._turn], self.interpreter.inputs
         while len(buffers) < len(parts):
@@ -159,7 +163,7 @@ class LoadedModel(Closing):
         )
 
     def feed(self, part: Captured | Staged) -> Transform:
-        """Fills the inputs; the way back from the fractions of the model's picture is returned."""
+        """Fill the inputs; return the transform that maps fractions of the input back to the frame."""
         if isinstance(part, Staged):
             for position, values in enumerate(part.inputs):
                 self.interpreter.input(position)[...] = values
@@ -167,12 +171,12 @@ class LoadedModel(Closing):
         return self._entries(part, self.interpreter.input)
 
     def look(self, frame: Captured) -> Look:
-        """The candidates of one frame, all its parts joined."""
+        """Return the joined candidates of all parts of one frame."""
         with self.lent:
             return self._look(frame, self.interpreter.invoke)
 
     def find(self, frame: Captured) -> Findings:
-        """All steps for one frame, for those who do not look between them."""
+        """Run all steps for one frame, for callers that do not need the steps in between."""
         return self.postprocess(*self.look(frame), frame.monotonic)
 
     def _join(self) -> None:
@@ -193,7 +197,7 @@ class LoadedModel(Closing):
         )
 
     def _another(self) -> Interpreter:
-        """Some time later: by then the file may be another one."""
+        """Make a further interpreter; the file may have changed since the first one."""
         check_digest(self._lease.model)
         return self._make()
 
@@ -223,7 +227,7 @@ class LoadedModel(Closing):
         return self.join(looks)
 
     def _warm(self) -> None:
-        """The first run is the slowest, and shows whether the outputs are what the decoder takes them for."""
+        """Run the model once: the first run is the slowest, and shows whether the outputs fit the decoder."""
         example, self.seconds = self.preprocess.example(), math.inf
         with self.lent:
             self.postprocess(*self._look(example, self._timed), example.monotonic)
@@ -232,7 +236,7 @@ class LoadedModel(Closing):
             self.interpreter.forget()
 
     def _timed(self) -> list[NDArray[Any]]:
-        """A run by itself: what comes before and after it the first time takes long, whatever the model is."""
+        """Time the run alone: the first pre- and postprocessing takes long, whatever the model is."""
         begun = time.perf_counter()
         tensors = self.interpreter.invoke()
         self.seconds = min(self.seconds, time.perf_counter() - begun)
@@ -240,7 +244,7 @@ class LoadedModel(Closing):
 
 
 def check_digest(model: ModelPlan) -> None:
-    """Raises `ModelError` unless the file's bytes are those that were resolved."""
+    """Raise `ModelError` unless the file's SHA-256 is the one in the plan."""
     digest = hashlib.sha256()
     try:
         with Path(model.path).open("rb") as file:

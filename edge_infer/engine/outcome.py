@@ -1,4 +1,4 @@
-"""What one frame became, ready to leave the engine: findings, stamped, within the bytes that are allowed."""
+"""The outcome of one frame, ready to leave the engine: findings with a timestamp, within the byte limit."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from edge_infer.engine.tasks import Essence, Findings, Head
 from edge_infer.messages import Reason, Result, State, timestamp
 
 EARLY: Final[Reason] = "starting"
-"""Why the state is null in the first frames of those who are followed."""
+"""Reason for a null state during the first frames of a tracker."""
 
 
 class Outcome:
-    """The findings of one frame. What its payloads begin with is made when one is: of most frames nothing is said."""
+    """The findings of one frame; payload heads are built on demand, because most frames publish nothing."""
 
     __slots__ = ("_composer", "_frame", "_milliseconds", "_still", "about", "essence", "findings")
 
@@ -35,29 +35,29 @@ class Outcome:
         self._milliseconds = milliseconds
         self._still = still
         self.essence: Essence = findings.essence
-        """What a change of the result is measured by."""
+        """Value compared to detect a change of the result."""
         self.about: Key | None = None if frame.parent is None else frame.parent.key
-        """Of which object it is, where that is a crop."""
+        """Key of the object that a crop shows; None if the frame is not a crop."""
 
     @property
     def standing(self) -> Essence:
-        """What a change of the state is measured by."""
+        """Value compared to detect a change of the state."""
         if self._early:
             return EARLY
         return self.findings.standing if isinstance(self.findings, Followed) else self.essence
 
     @property
     def at(self) -> float:
-        """The uptime of its capture."""
+        """Uptime at the capture."""
         return uptime(self._frame.monotonic)
 
     def result(self, seq: int) -> Result:
-        """The result of this number."""
+        """Return the result with this number."""
         head = replace(self._head(), still=True) if self._still else self._head()
         return self.findings.result(head, seq, self._composer.room)
 
     def state(self, since: str | Absent = ABSENT) -> State:
-        """What holds now; null while an object that is there could not have been confirmed."""
+        """Return the current state; it is null while an object that is present could not have been confirmed yet."""
         if self._early:
             return self._composer.nothing(EARLY, self._frame.wall, since)
         return self._composer.filled(self.findings.state(replace(self._head(), since=since), MAX_STATE_BYTES - MARKS))
@@ -68,7 +68,7 @@ class Outcome:
 
     @property
     def lasting(self) -> Essence:
-        """What has to stay the same for the state to hold on."""
+        """Value that must stay the same for the state to continue unchanged."""
         return EARLY if self._early else self.essence
 
     def _head(self) -> Head:
@@ -77,10 +77,10 @@ class Outcome:
 
 
 class Composer:
-    """Makes the outcomes of one pipeline in one boot."""
+    """Builds the outcomes of one pipeline of one engine."""
 
     def __init__(self, plan: PipelinePlan, boot: str, *, timed: bool = True) -> None:
-        """What is not ``timed`` does not say how long it took."""
+        """If not ``timed``, payloads omit how long processing took."""
         self._timed = timed
         self._boot, self._title, self._sha = boot, plan.model.title, plan.model.sha256[:8]
         self.room = plan.max_payload - MARKS
@@ -88,22 +88,22 @@ class Composer:
         self._plan = plan
 
     def __call__(self, findings: Findings, frame: Captured, now: float, *, still: bool = False) -> Outcome:
-        """The outcome of a frame, at ``now`` seconds of the monotonic clock; ``still``: it was not looked at."""
+        """Return the outcome of a frame at ``now`` (monotonic, seconds); ``still``: the model did not look at it."""
         return Outcome(self, findings, frame, max(0.0, round((now - frame.monotonic) * 1000.0, 1)), still=still)
 
     def head(self, wall: float, milliseconds: float | Absent) -> Head:
-        """What a payload begins with, of a time in seconds since the epoch."""
+        """Return the head of a payload for a time in seconds since the epoch."""
         return Head(timestamp(wall), self._boot, self._title, self._sha, milliseconds if self._timed else ABSENT)
 
     def known(self, answers: Answers, frame: Captured, since: str | Absent = ABSENT) -> State:
-        """The state of a cascade after a frame; null while those that it is about could not have been confirmed."""
+        """Return the state of a cascade after a frame; null while its objects could not have been confirmed yet."""
         if not answers.warm:
             return self.nothing(EARLY, frame.wall, since)
         head = replace(self.head(frame.wall, ABSENT), since=since)
         return self.filled(answers.state(head, MAX_STATE_BYTES - MARKS))
 
     def filled(self, state: State) -> State:
-        """The same with a zero for each label of the configuration that is not there, where they fit."""
+        """Return the state with a zero count for each missing label of the configuration, if they fit."""
         if not isinstance(state.counts, Mapping):
             return state
         whole = replace(state, counts=zeros(self._plan.labels, state.counts))
@@ -117,11 +117,11 @@ class Composer:
         return without if len(dumps(without)) <= MAX_STATE_BYTES - MARKS else state
 
     def nothing(self, reason: Reason, wall: float | None = None, since: str | Absent = ABSENT) -> State:
-        """The state while nothing is known, as of now or of a time in seconds since the epoch."""
+        """Return the null state with a reason, as of now or of a time in seconds since the epoch."""
         head = self.head(time.time() if wall is None else wall, ABSENT)
         return replace(head, since=since).state(**self._unknown, reason=reason)
 
 
 def zeros(labels: tuple[str, ...] | None, counts: Mapping[str, int]) -> Mapping[str, int]:
-    """Counts with these labels in them, sorted by name."""
+    """Return the counts with a zero for each missing label, sorted by name."""
     return {label: counts.get(label, 0) for label in sorted({*counts, *(labels or ())})}

@@ -1,4 +1,4 @@
-"""Where outcomes leave the engine: numbered here, kept until the publisher has them safe, never waited for."""
+"""Sends outcomes out of the engine: numbers them and keeps them until the publisher has stored them; never blocks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEEP: Final = 1 << 20
 
 
 Series: TypeAlias = tuple[str, NumberedKind]
-"""A pipeline, and what of it is counted: results and events have numbers of their own."""
+"""A pipeline and a counted kind: results and events have separate numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class _Kept:
 
 
 class Outward(Protocol):
-    """Where a pipeline puts what it has to say: `Outlet`, or what prints it."""
+    """Where a pipeline sends its messages: `Outlet`, or a class that prints them."""
 
     boot: str
 
@@ -51,13 +51,13 @@ class Outward(Protocol):
 class Outlet:
     """The engine's end of the results channel; any thread may call it.
 
-    Numbers grow by one with every result, every event and every object of a pipeline, over every reload. A publisher
-    that does not keep up or is dead costs nothing but the oldest of what is kept, once that exceeds `KEEP`; the gap in
-    the numbers tells.
+    Numbers grow by one with every result, every event and every object of a pipeline, across reloads. If the publisher
+    is slow or dead, the outlet drops only the oldest kept messages, once they exceed `KEEP`; the gap in the numbers
+    shows the loss.
     """
 
     def __init__(self, channel: Channel, boot: str, lights: Lights | None = None) -> None:
-        """``lights`` show the numbers to whoever is left when this process is killed."""
+        """``lights`` make the numbers available to the supervisor when this process is killed."""
         self.boot = boot
         self._lights = lights
         self._channel = channel
@@ -74,18 +74,18 @@ class Outlet:
         self._unsaid: dict[str, StateUpdate] = {}
 
     def hand_over(self, pipeline: str, make: Callable[[int], Result], at: float | None = None) -> int:
-        """Numbers a result, which ``make`` builds from its number, and sends it as soon as there is room.
+        """Number a result, which ``make`` builds from its number, and send it as soon as there is room.
 
         ``at`` is the uptime of its capture.
         """
         return self._number((pipeline, "result"), make, at)
 
     def happened(self, pipeline: str, make: Callable[[int], Event], at: float | None = None) -> int:
-        """The same for an event."""
+        """Number and send an event in the same way."""
         return self._number((pipeline, "event"), make, at)
 
     def new_object(self, pipeline: str) -> int:
-        """An id that no object of this pipeline had in this boot."""
+        """Return an id that no object of this pipeline has had in this engine."""
         with self._lock:
             self._objects[pipeline] = self._objects.get(pipeline, 0) + 1
             return self._objects[pipeline]
@@ -104,19 +104,19 @@ class Outlet:
             return seq
 
     def state(self, pipeline: str, state: State, at: float | None = None) -> None:
-        """The newest state of a pipeline, of this uptime; an older one that was not sent yet is forgotten."""
+        """Send the newest state of a pipeline, with its uptime; it replaces an older one that has not been sent yet."""
         with self._lock:
             self._states[pipeline] = self._unsaid[pipeline] = StateUpdate(pipeline, state, at)
             self._flush()
 
     def forget(self, pipeline: str) -> None:
-        """The pipeline is gone: its state is not said again."""
+        """Forget the state of a removed pipeline, so that it is not sent again."""
         with self._lock:
             self._states.pop(pipeline, None)
             self._unsaid.pop(pipeline, None)
 
     def again(self) -> None:
-        """A new publisher knows nothing: everything kept and every state goes out again."""
+        """Send every kept message and every state again, to a new publisher."""
         with self._lock:
             self._sent = 0
             self._greet = True
@@ -124,7 +124,7 @@ class Outlet:
             self._flush()
 
     def acked(self, acked: Acked) -> None:
-        """The publisher has everything of this pipeline up to a number safe."""
+        """Process an acknowledgement: the publisher has stored every message of this series up to a number."""
         series: Series = (acked.pipeline, acked.kind)
         if acked.boot != self.boot or acked.seq > self._numbers.get(series, 0):
             return
@@ -135,21 +135,21 @@ class Outlet:
                 self._drop_oldest()
 
     def flush(self) -> bool:
-        """Sends what there is room for; True when nothing waits."""
+        """Send as much as there is room for; return whether nothing is left."""
         with self._lock:
             return self._flush()
 
     @property
     def kept(self) -> int:
-        """How many numbered messages the publisher has not yet said to be safe."""
+        """Number of messages that the publisher has not acknowledged yet."""
         return len(self._kept)
 
     def numbered(self, pipeline: str) -> int:
-        """The highest number given to a result of this pipeline."""
+        """Return the highest result number of this pipeline."""
         return self._numbers.get((pipeline, "result"), 0)
 
     def tallies(self) -> tuple[Tally, ...]:
-        """How far every row of numbers is."""
+        """Return the number reached in every series."""
         with self._lock:
             return self._tallies()
 
@@ -162,7 +162,7 @@ class Outlet:
         return self._acked[series].seq if series in self._acked else 0
 
     def _trim(self) -> None:
-        """Keep to `KEEP`. What is in the channel already arrives without its copy; the rest is lost."""
+        """Drop messages above `KEEP`: those already in the channel still arrive, the others are lost."""
         lost = 0
         while self._kept_bytes > KEEP:
             lost += self._sent == 0

@@ -1,4 +1,4 @@
-"""One picture from a file."""
+"""Reads one picture from a file."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 LARGEST: Final = 64 << 20
 """Bytes of a file; a larger one is no picture for these models."""
 SILENT: Final = 0
-"""OpenCV's log level at which it says nothing."""
+"""OpenCV's log level without any output."""
 _BITFIELDS: Final = 3
 
 
 def read_picture(path: str) -> Pixels:
-    """The pixels as blue, green, red, upright; raises `InputError` that begins with the path."""
+    """Return the pixels as blue, green, red, upright; raises `InputError` that begins with the path."""
     try:
-        if stat.S_ISFIFO(Path(path).stat().st_mode):  # opening it could wait for ever
+        if stat.S_ISFIFO(Path(path).stat().st_mode):  # opening it could block forever
             raise InputError(f"{path}: this is a pipe, not a file")
         with Path(path).open("rb") as file:
             data = file.read(LARGEST + 1)
@@ -49,12 +49,12 @@ def read_picture(path: str) -> Pixels:
 
 
 def decode_picture(data: bytes) -> Pixels | None:
-    """The pixels of a whole file as blue, green, red; None where it is no picture.
+    """Return the pixels of a whole file as blue, green, red; None if it is not a picture.
 
-    What libraries print about that is for a log of debugging: whoever asks tells it, and not in each round of a loop.
+    Messages of libraries go to the debug log: the caller reports the error, and only once in a loop.
     """
     with caught() as printed:
-        level = _set_log_level(SILENT)  # what OpenCV itself logs goes another way than what its libraries print
+        level = _set_log_level(SILENT)  # OpenCV's own log does not go the way that its libraries print
         try:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:  # raised for sizes beyond what OpenCV allows
@@ -67,13 +67,13 @@ def decode_picture(data: bytes) -> Pixels | None:
 
 
 def _set_log_level(level: int) -> int:
-    """Sets OpenCV's own and hands back the one before; the function has moved in OpenCV 5."""
+    """Set OpenCV's own log level and return the previous one; the function has moved in OpenCV 5."""
     move = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
     return int(move(level))
 
 
 def _bitfield_bitmap(data: bytes) -> Pixels | None:
-    """A BMP of 16 bits a pixel with masks, as microcontroller cameras write it and OpenCV does not read it."""
+    """Decode a 16-bit BMP with bit masks, which microcontroller cameras write and OpenCV cannot read."""
     if len(data) < 66 or data[:2] != b"BM":
         return None
     start, width, height, bits, kind = struct.unpack_from("<10xI4xii2xHI", data)

@@ -1,4 +1,4 @@
-"""One source, one model, one outcome a frame: the flow, readable at a glance.
+"""The processing of one frame, from source to outcome, readable at a glance.
 
 capture -> gate -> preprocess -> infer -> decode -> postprocess -> follow -> outcome -> publish
 """
@@ -17,16 +17,17 @@ from edge_infer.engine.voice import Voice
 
 
 class Pipeline:
-    """What happens to a frame, whoever brings it: a `Worker` from a feed, or a replay from a recording."""
+    """Processes frames, whether a `Worker` brings them from a feed or a replay from a recording."""
 
     def __init__(self, voice: Voice, watch: PipelineWatch) -> None:
         self._voice = voice
         self._watch = watch
 
     def step(self, serving: Serving, frame: Captured) -> Findings:
-        """One captured frame, and what it became; raises whatever a plug-in throws.
+        """Process one captured frame and return its findings; raises whatever a plug-in throws.
 
-        It is looked at whole, or in tiles; where nothing moves it is not, and what was found last stands (see `Gate`).
+        The model looks at the whole frame or at tiles. If nothing moves it does not look, and the last findings stay
+        valid (see `Gate`).
         """
         chosen = self._choose(serving, frame)
         visible, findings = self._find(serving, frame, chosen) if chosen else self._standing(serving, frame)
@@ -37,11 +38,11 @@ class Pipeline:
         return findings
 
     def settle(self, serving: Serving, frame: Captured) -> Answers | None:
-        """All that was asked of a frame has gone its way; in a cascade, what is known now."""
+        """Finish a frame after all its parts; in a cascade, return its current answers."""
         return self._voice.settle(serving, frame)
 
     def _choose(self, serving: Serving, frame: Captured) -> tuple[int, ...]:
-        """Which parts of the frame are worth a look; a model on trial gets all of them."""
+        """Return the parts of the frame that are worth a look; a model on probation gets all of them."""
         parts = serving.model.parts(frame)
         chosen = serving.gate.choose(parts, serving.follow, anyway=serving.trial is not None)
         if serving.gate.plan is not None:
@@ -49,10 +50,10 @@ class Pipeline:
         return chosen
 
     def _find(self, serving: Serving, frame: Captured, chosen: tuple[int, ...]) -> tuple[Captured, Findings]:
-        """What may be seen of a frame, and what is in it by a look at the chosen parts."""
+        """Return the visible part of a frame (after the mask), and the findings from the chosen parts."""
         model, gate = serving.model, serving.gate
         visible, parts = serving.prepared(frame)
-        with model.lent:  # its interpreter, which other pipelines may have, too
+        with model.lent:  # the interpreter, which other pipelines may share
             looks = [self._look(serving, parts[part]) for part in chosen]
         candidates, transform = model.join(gate.joined(chosen, looks, frame.instant.moment))
         self._watch.faults += candidates.nonfinite
@@ -62,18 +63,18 @@ class Pipeline:
         return visible, findings
 
     def _standing(self, serving: Serving, frame: Captured) -> tuple[Captured, Findings]:
-        """The same of a frame in which nothing moves; only a cascade wants to see it."""
+        """Return the same for a frame without motion; only a cascade needs the masked frame."""
         assert serving.gate.standing is not None
         serving.pass_over(frame)
         return serving.mask(frame) if self._voice.cascade.feeds else frame, serving.gate.standing
 
     def _look(self, serving: Serving, part: Captured | Staged) -> Look:
-        """What the model sees in a picture, a window of samples or a line."""
+        """Run the model on a picture, a window of samples or a line."""
         model, trial = serving.model, serving.trial
-        transform = model.feed(part)  # preprocess, unless there was time for it while the frame before was looked at
+        transform = model.feed(part)  # preprocess, unless it was done while the previous frame was in the model
         if trial is not None:
             trial.given(model.interpreter)
-        tensors = model.interpreter.invoke()  # infer; they must be gone before the next run, and are on return
+        tensors = model.interpreter.invoke()  # infer; the views must be gone before the next run, and are on return
         if trial is not None:
             trial.told(model.interpreter, tensors)
         candidates = model.decode(tensors)

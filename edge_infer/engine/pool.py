@@ -1,4 +1,4 @@
-"""Interpreters of models that several pipelines have: as many of each as can run at a time, and no more."""
+"""Pool of interpreters for models that several pipelines share: no more of each than can run at a time."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ Make: TypeAlias = Callable[[], Interpreter]
 
 
 class Holder(Protocol):
-    """Who looks through an ``interpreter``, which is its own for as long as it is lent, and gives it its ``echo``."""
+    """The user of a leased interpreter: gets ``interpreter`` for the time of the lease and gives it its ``echo``."""
 
     interpreter: Interpreter
     echo: tuple[int, ...]
 
 
 class Shelf:
-    """The interpreters of one model, all alike, for the pipelines that have it; any thread may call it."""
+    """The identical interpreters of one model, shared by its pipelines; any thread may call it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._changed = threading.Condition()
         self._free: list[Interpreter] = []
         self._made = self._users = 0
-        self._example: Interpreter  # may be closed by now: what it is like it still tells
+        self._example: Interpreter  # may be closed by now; its properties stay readable
 
     def join(self, make: Make) -> Interpreter:
-        """One more pipeline has the model; an interpreter that tells what it is like. Raises what ``make`` does.
+        """Add a pipeline; return an interpreter that shows the model's properties. Raises what ``make`` raises.
 
-        One that remembers what it has seen is for this pipeline alone, which has not joined then.
+        An interpreter that remembers earlier runs belongs to this pipeline alone, which then has not joined the shelf.
         """
         with self._changed:
             if self._made < min(self._users + 1, self._most):
@@ -51,26 +51,26 @@ class Shelf:
             return self._example
 
     def leave(self) -> None:
-        """A pipeline has it no more; what nobody needs then is closed."""
+        """Remove a pipeline, and close the interpreters that are no longer needed."""
         with self._changed:
             self._users -= 1
             self._close_surplus()
 
     def take(self, make: Make) -> Interpreter:
-        """One that nobody uses, of several the one used last, which may still be in the processor's cache.
+        """Return an unused interpreter: the one used last, which may still be in the processor's cache.
 
-        In the place of one that does not come back, because its run hangs, there is another after a while.
+        If none comes back in time, because a run hangs, the shelf makes another one.
         """
         with self._changed:
             if self._changed.wait_for(lambda: self._free, LONGEST):
                 return self._free.pop()
-        made = make()  # while others may give back theirs
+        made = make()  # outside the lock, so that others can return theirs
         with self._changed:
             self._made, self._most = self._made + 1, self._most + 1
         return made
 
     def put(self, interpreter: Interpreter) -> None:
-        """It is not used any more."""
+        """Return an interpreter to the shelf."""
         with self._changed:
             self._free.append(interpreter)
             self._close_surplus()
@@ -83,7 +83,7 @@ class Shelf:
 
 
 class Loan:
-    """For as long as it is entered an interpreter from the shelf is the holder's own."""
+    """Leases an interpreter from the shelf to the holder for the duration of the context."""
 
     def __init__(self, shelf: Shelf, make: Make, holder: Holder) -> None:
         self.shelf = shelf
@@ -97,21 +97,21 @@ class Loan:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        traceback.clear_frames(trace)  # a tensor that is held there would make the next invoke fail, of somebody else
+        traceback.clear_frames(trace)  # a tensor held there would make another user's next invoke fail
         self.shelf.put(self._holder.interpreter)
 
 
 class Pool:
-    """All shelves of an engine; a model is the same where its bytes and all that its interpreter is made with are."""
+    """All shelves of an engine; two models are the same if their bytes and all options of the interpreter are equal."""
 
     def __init__(self, cores: int | None = None) -> None:
-        """Without ``cores`` those of this process."""
+        """Without ``cores``, use the number of cores of this process."""
         self._cores = cores or len(os.sched_getaffinity(0))
         self._lock = threading.Lock()
         self._shelves: WeakValueDictionary[Hashable, Shelf] = WeakValueDictionary()
 
     def shelf(self, plan: PipelinePlan) -> Shelf | None:
-        """Where interpreters for this plan are; None for a model that goes on with what it saw, or on a delegate."""
+        """Return the shelf for this plan; None if the model takes no images, keeps a state, or uses a delegate."""
         model = plan.model
         if model.input.takes != "image" or model.state or plan.delegate is not None:
             return None

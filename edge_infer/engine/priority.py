@@ -1,4 +1,4 @@
-"""Takes the priority of a thread away that does not come back."""
+"""Lowers the priority of a thread that hangs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _libc.signal.restype = ctypes.c_void_p
 
 
 def give_up_priority(thread: threading.Thread) -> None:
-    """Make ``thread`` run at the lowest priority from now on, wherever it hangs; nothing happens where that fails.
+    """Make ``thread`` run at the lowest priority from now on, wherever it hangs; do nothing if that fails.
 
     The sandbox refuses `setpriority` on every thread but the caller, so the thread has to make the call itself. It gets
     a signal whose handler is the C library's ``nice``, which needs neither the interpreter nor its lock. The kernel
-    calls it with the number of the signal, which is 34 or more, and priorities end at 19.
+    calls the handler with the number of the signal, which is 34 or more, and priorities end at 19.
     """
     machine = kernel.machine()
     if machine is None or thread.native_id is None:

@@ -1,4 +1,4 @@
-"""The engine's process: its main thread obeys the supervisor, its other threads capture and infer."""
+"""The engine process: its main thread obeys the supervisor, its other threads capture and infer."""
 
 from __future__ import annotations
 
@@ -59,23 +59,26 @@ REPORT_EVERY: Final = 1.0
 REPORT_SOON: Final = 0.25
 """Seconds between two reports while a model is being loaded or on probation."""
 STUCK_AFTER: Final = 10.0
-"""Seconds inside one frame after which a pipeline is said to be stuck."""
+"""Seconds inside one frame after which a pipeline is reported as stuck."""
 PATIENCE: Final = 2.0
-"""Seconds that threads may take to finish the frame under way; a slower one is left, and says nothing any more."""
+"""Seconds that threads may take to finish the current frame; a slower thread is abandoned and its output muted."""
 MAX_AT_ONCE: Final = 100
 REST: Final = 0.01
-"""Records of the publisher that are taken at once, and seconds until the next ones: its acknowledgements can wait."""
+"""Publisher records processed in one go, and seconds until the next ones: acknowledgements can wait."""
 MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
 MAX_GREETINGS, GREETINGS_PER_SECOND = 100, 2.0
-"""What a publisher may do wrong before it counts as an attack. Each greeting makes everything kept go out again."""
+"""Faults that a publisher may make before it counts as an attack.
+
+There is a burst and a rate per second for each kind. Every greeting makes the engine send all kept messages again.
+"""
 DEAF: Final = 1.0
-"""Seconds that one which floods is not heard: the supervisor kills it meanwhile."""
+"""Seconds for which the engine ignores a flooding publisher: the supervisor kills it meanwhile."""
 LAST_PATIENCE, LAST_WORDS = 0.4, 0.6
-"""Seconds at the end: for the frames under way, and to hand over what was numbered."""
+"""Seconds at shutdown: to finish the current frames, and to hand over the numbered messages."""
 
 
 class Engine:
-    """Feeds and pipelines as the newest plan wants them; `run` is the main thread."""
+    """Runs feeds and pipelines according to the newest plan; `run` is the main thread."""
 
     def __init__(self, control: Channel, results: Channel, sandbox: dict[str, str], boot: str, lights: Lights) -> None:
         self._control = control
@@ -90,16 +93,16 @@ class Engine:
         self._feeds: dict[str, Feed] = {}
         self._pipelines: dict[str, Worker] = {}
         self._held: dict[str, Held] = {}
-        self._readers: dict[str, int] = {}  # ways to readers that no feed has taken yet
-        self._limits: Mapping[str, float] = {}  # frames a second, of pipelines that are held back
+        self._readers: dict[str, int] = {}  # channels to readers that no feed has taken yet
+        self._limits: Mapping[str, float] = {}  # frames per second, for pipelines that the governor limits
         self._stopping = self._told_wrong = False
         self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
         self._greetings = Allowance(MAX_GREETINGS, GREETINGS_PER_SECOND)
-        self._deaf_until = 0.0  # to the publisher
+        self._deaf_until = 0.0  # ignores the publisher until then
         self._offence = ""  # of the publisher, until it is reported
 
     def run(self) -> None:
-        """Obeys until told to stop or until the supervisor is gone."""
+        """Handle orders until a stop order arrives or the supervisor is gone."""
         report_at = 0.0
         try:
             while not self._stopping:
@@ -133,7 +136,7 @@ class Engine:
         select.select(readable, writable, [], timeout)
 
     def _obey(self) -> bool:
-        """Does what it is told; whether that was to run something else."""
+        """Handle the pending orders of the supervisor; return whether one of them was a new plan."""
         changed = False
         while (order := self._control.receive()) is not None:
             if isinstance(order, ApplyPlan):
@@ -171,7 +174,7 @@ class Engine:
             self._deaf_until = time.monotonic() + REST
         except ChannelClosedError:
             raise
-        except WireError as error:  # who has the network may be wrong without harm to who sees frames
+        except WireError as error:  # a faulty process with network access must not harm this one
             if not self._told_wrong:
                 log.warning("the publisher says what does not fit: %s (told once)", error)
             self._told_wrong = True
@@ -179,14 +182,14 @@ class Engine:
                 self._turn_deaf(f"invalid records without end: {error}")
 
     def _turn_deaf(self, what: str) -> None:
-        """Hears the publisher no more for a moment, in which it is killed; the next one begins with a clean record."""
+        """Ignore the publisher while the supervisor kills it; its successor starts with a clean record."""
         self._offence = shortened(what)
         self._deaf_until = time.monotonic() + DEAF
         self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
         self._greetings = Allowance(MAX_GREETINGS, GREETINGS_PER_SECOND)
 
     def _accuse(self) -> None:
-        """Reports who floods this process; what finds no room is reported the next time."""
+        """Report flooding processes to the supervisor; a report that does not fit into the channel is retried."""
         if self._offence and self._control.send(Offence("publisher", self._offence)):
             self._offence = ""
         for name, feed in self._feeds.items():
@@ -205,7 +208,7 @@ class Engine:
         self._readers[source] = self._control.take_file()
 
     def _apply(self, order: ApplyPlan) -> None:
-        """Only what changed restarts: a feed when its source did; a pipeline goes on with its feed in another way."""
+        """Apply a plan and restart only what changed: a feed if its source did; a pipeline keeps an unchanged feed."""
         plan = order.plan
         wanted = {source.name: source for source in plan.sources}
         kept_feeds = {
@@ -269,7 +272,7 @@ class Engine:
             feed.trouble(str(error), ended=True)
 
     def _end(self, parts: Iterable[Worker | Feed], reason: Reason = "stopped", patience: float = PATIENCE) -> None:
-        """Ends them all; what pipelines have open ends for the reason."""
+        """End pipelines and feeds; open events of the pipelines end with ``reason``."""
         ending = list(parts)
         for part in ending:  # all at once, so that slow ones are waited for together
             part.stop()
@@ -282,7 +285,7 @@ class Engine:
         return answer(question, {name: (worker.plan, worker.decisions) for name, worker in self._pipelines.items()})
 
     def _grab(self, source: str) -> str:
-        """Writes a picture into the file that came with the order; why not, in words, or nothing."""
+        """Write a picture into the file that came with the order; return an error text, or nothing on success."""
         file = self._control.take_file()
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -342,6 +345,6 @@ class Engine:
 
 
 def _runtime() -> str:
-    """Name and version of the runtime, without the version where that is of an unusual form."""
+    """Return name and version of the runtime, without a version of unusual form."""
     name = backend_name()
     return name if re.fullmatch(RUNTIME, name) else name.partition(" ")[0]

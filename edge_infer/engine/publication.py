@@ -1,4 +1,4 @@
-"""What of an outcome is worth saying, and when: the ``publish`` and ``heartbeat`` of a pipeline."""
+"""Decides when to publish results and states: the ``publish`` and ``heartbeat`` settings of a pipeline."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from edge_infer.engine.cascade.sighting import Key
 from edge_infer.engine.tasks import Essence
 
 STATE_AGAIN: Final = 60.0
-"""Seconds after which a state is said again at the latest; a subscriber's copy expires after 180."""
+"""Seconds after which a state is repeated at the latest; a subscriber's copy expires after 180."""
 
 TOGETHER: Final = 1.0
-"""Seconds between two results at least where objects are followed: changes that come closer share one, and what is as
-it was by then was none. Each is told at once by state and event; a result only shows where everybody is."""
+"""Minimum seconds between two results of a pipeline that tracks objects.
+
+Changes that come closer together share one result; a change that is undone by then causes none. State and event report
+each change at once, so a result only shows where the objects are.
+"""
 
 
 class Publication:
-    """Remembers what was said last. Times are seconds of the monotonic clock."""
+    """Remembers what was published last. Times are seconds of the monotonic clock."""
 
     def __init__(self, plan: PipelinePlan) -> None:
         self._publish = plan.publish
@@ -30,31 +33,31 @@ class Publication:
         self.reset()
 
     def reset(self) -> None:
-        """What was said no longer holds: the next outcome is news."""
+        """Forget what was published: the next outcome counts as a change."""
         self._said: dict[Key | None, tuple[Essence, float]] = {}
         self._stated: Essence | object = self
         self._stated_at = -math.inf
 
     def result_due(self, essence: Essence, now: float, about: Key | None = None) -> bool:
-        """Whether a result, in a cascade ``about`` an object, has to be published now; the answer yes is remembered."""
+        """Return whether a result (in a cascade ``about`` an object) is due now; if so, record it as published."""
         if not self._wanted(essence, now, about):
             return False
         self._said[about] = essence, now
         return True
 
     def keep(self, known: frozenset[Key]) -> None:
-        """Only these objects are there; what was said of others is forgotten."""
+        """Forget what was published about objects other than these."""
         self._said = {about: said for about, said in self._said.items() if about in known}
 
     def state_due(self, essence: Essence, now: float) -> bool:
-        """Whether the state has to be published now, changed or due again; the answer yes is remembered."""
+        """Return whether the state has changed or has to be repeated now; if so, record it as published."""
         if essence == self._stated and now - self._stated_at < self._heartbeat:
             return False
         self._stated, self._stated_at = essence, now
         return True
 
     def state_again(self, now: float) -> bool:
-        """Whether the state that was said last is due again; the answer yes is remembered."""
+        """Return whether the last state has to be repeated now; if so, record that."""
         if now - self._stated_at < self._heartbeat or not math.isfinite(self._stated_at):
             return False
         self._stated_at = now

@@ -1,4 +1,4 @@
-"""A recorded signal from a file, as stretches of samples: ``.wav``, ``.csv`` and ``.npy``."""
+"""Reads a recorded signal from a file as stretches of samples: ``.wav``, ``.csv`` and ``.npy``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from edge_infer.errors import InputError, SourceError
 from edge_infer.readers.sources import Block, make_source, source_target
 
 STRETCH: Final = 1 << 15
-"""Samples that are handed on together."""
+"""Samples per stretch."""
 SOUND: Final = ("waveform", "mfcc", "log_mel", "micro")
-"""Features of sound; `raw` and `spectrum` are of whatever a sensor measures."""
+"""Sound features; `raw` and `spectrum` are for any sensor."""
 WIDEST: Final = 4
-"""Bytes of an integer of sound at most. Wider ones are what NumPy makes of plain numbers, and nobody's full scale."""
+"""Widest integer type of sound, in bytes.
+
+NumPy makes wider ones of plain numbers, and their range is no full scale of sound.
+"""
 
 
 def read_recording(path: str, plan: SignalPlan, name: str = "") -> Iterator[Samples]:
-    """The stretches of a file, in order; raises `InputError` that begins with the path.
+    """Yield the stretches of a file, in order; raises `InputError` that begins with the path.
 
-    The ending of its ``name``, or else of the path, says what it holds.
-    A WAV file knows its rate, the others are taken to have that of the model.
+    The extension of ``name``, or else of the path, determines the format. A WAV file states its rate; the others are
+    assumed to have the rate of the model.
     """
     rate, kind = plan.rate or 1.0, Path(name or path).suffix.lower()
     if kind == ".npy":
@@ -38,7 +41,7 @@ def read_recording(path: str, plan: SignalPlan, name: str = "") -> Iterator[Samp
 
 
 def _source_plan(path: str, kind: str, rate: float) -> SourcePlan:
-    """The plan of the source that reads such files in the daemon, too."""
+    """Return the plan of the source that reads such files in the daemon, too."""
     name = {".wav": "audio", ".csv": "csv"}[kind]
     options: dict[str, str | float | bool] = {"file": path, "realtime": False}
     if kind == ".csv":
@@ -59,10 +62,10 @@ def _through(plan: SourcePlan, path: str) -> Iterator[Samples]:
 
 
 def real_values(values: NDArray[Any], plan: SignalPlan) -> NDArray[np.float32]:
-    """The values as the model takes them; raises `InputError` for integers of sound that have no full scale.
+    """Return the values as the model takes them; raises `InputError` for integers of sound without a full scale.
 
-    Integers of sound have the full scale of their type, as in a WAV file. Those of sensors are measured values: they
-    stay as they are.
+    Integers of sound have the full scale of their type, as in a WAV file. Integers of sensors are measured values and
+    stay unchanged.
     """
     sound = plan.features in SOUND and not plan.columns
     if not sound or values.dtype.kind not in "iu":

@@ -1,4 +1,4 @@
-"""What decoders hand on: arrays of candidates, not yet filtered by label, merged or cut."""
+"""Results of decoders: arrays of candidates, not yet filtered by label, merged or limited in number."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Boxes:
 
     ``boxes`` is ``[n, 4]`` as xmin, ymin, xmax, ymax in fractions of the model's input (letterbox borders included);
     ``scores`` is ``[n]`` in 0..1 and ``classes`` ``[n]`` with class ids from 0 that index the labels. ``merged`` is
-    true when the model has already suppressed overlapping boxes itself. All values are finite; ``nonfinite`` counts
-    the candidates that were left out because the model said NaN or infinity, which a sound one never does. ``shares``,
-    ``[n]`` in 0..1, is how much of each box its object fills, where the model tells.
+    true if the model has already suppressed overlapping boxes. All values are finite; ``nonfinite`` counts the
+    candidates that were left out because the model returned NaN or infinity, which a sound model never does.
+    ``shares``, ``[n]`` in 0..1, is the fraction of each box that its object fills, if the model provides it.
     """
 
     boxes: Array
@@ -42,7 +42,8 @@ class Classes:
 class Bodies:
     """Candidate poses: ``points`` is ``[n, k, 3]`` as x, y in fractions of the model's input and score in 0..1.
 
-    ``scores`` is ``[n]``; ``boxes``, ``[n, 4]``, merges overlapping ones where the model tells, as in `Boxes`.
+    ``scores`` is ``[n]``; ``boxes``, ``[n, 4]`` as in `Boxes`, serves to merge overlapping poses, if the model provides
+    it.
     """
 
     points: Array
@@ -53,7 +54,7 @@ class Bodies:
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """What each pixel of the model's input shows: ``classes`` is ``[height, width]`` with class ids."""
+    """The class of each pixel of the model's input: ``classes`` is ``[height, width]`` with class ids."""
 
     classes: NDArray[np.int32]
     nonfinite: int = 0
@@ -61,7 +62,7 @@ class Regions:
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """How far from normal one frame is, not below 0; NaN where the model said what is no number."""
+    """The distance of one frame from normal, not below 0; NaN if the model returned no number."""
 
     score: float
     nonfinite: int = 0
@@ -69,11 +70,11 @@ class Distance:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Real values of a regression, ``[values]``, in the order of the manifest; NaN where the model said no number."""
+    """Values of a regression, ``[values]``, in the order of the manifest; NaN if the model returned no number."""
 
     values: Array
     nonfinite: int = 0
 
 
 Candidates: TypeAlias = Boxes | Classes | Bodies | Regions | Distance | Numbers
-"""Whatever a decoder returns; `edge_infer.engine.tasks` has one way to go on for each."""
+"""Any result of a decoder; `edge_infer.engine.tasks` handles each kind."""

@@ -1,7 +1,7 @@
-"""Pipelines over a recording: as fast as it goes, on the recording's clock, with nothing published.
+"""Replays a recording through pipelines: as fast as possible, on the recording's clock, without publishing.
 
-The frames go through the very `Pipeline.step` of the daemon. Time is the position in the recording, and ``ts`` is 1970
-plus that; so the same recording and configuration say the same bytes.
+The frames go through the same `Pipeline.step` as in the daemon. Time is the position in the recording, and ``ts`` is
+1970 plus that position, so the same recording and configuration produce the same bytes.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ KINDS = {Result: "result", Event: "event", State: "state"}
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A frame that went through a pipeline, what was found, in a cascade what is known of all, and what was said.
+    """A frame that went through a pipeline, its findings (in a cascade all answers), and its messages.
 
-    ``decided`` is what was decided on it, in words; with ``motion`` there is also how the frame was chosen.
+    ``decided`` are the decisions about it, in words; with ``motion``, ``glance`` shows how the gate chose its parts.
     """
 
     pipeline: str
@@ -53,7 +53,7 @@ class Replayed:
 
 
 class Recorder:
-    """What a pipeline says, in order, numbered as the engine numbers it."""
+    """Collects the messages of a pipeline in order, numbered as in the engine."""
 
     def __init__(self, boot: str) -> None:
         self.boot = boot
@@ -61,29 +61,29 @@ class Recorder:
         self._numbers = {"result": 0, "event": 0, "object": 0}
 
     def hand_over(self, _pipeline: str, make: Callable[[int], Result], _at: float | None = None) -> int:
-        """A result."""
+        """Record a result."""
         self._said.append(make(self._next("result")))
         return self._numbers["result"]
 
     def happened(self, _pipeline: str, make: Callable[[int], Event], _at: float | None = None) -> int:
-        """An event."""
+        """Record an event."""
         self._said.append(make(self._next("event")))
         return self._numbers["event"]
 
     def state(self, _pipeline: str, state: State, _at: float | None = None) -> None:
-        """A state."""
+        """Record a state."""
         self._said.append(state)
 
     def new_object(self, _pipeline: str) -> int:
-        """An id."""
+        """Return a new object id."""
         return self._next("object")
 
     def numbered(self, _pipeline: str) -> int:
-        """The highest number of a result."""
+        """Return the highest number of a result."""
         return self._numbers["result"]
 
     def take(self) -> tuple[Said, ...]:
-        """What was said since the last call."""
+        """Return the messages since the last call."""
         said, self._said = tuple(self._said), []
         return said
 
@@ -93,11 +93,11 @@ class Recorder:
 
 
 def replay(plans: Sequence[PipelinePlan], source: SourcePlan, boot: str, *, paced: bool) -> Iterator[Replayed]:
-    """Every frame of a recording; the last one carries what the end of the recording ends.
+    """Yield every frame of a recording; the last one carries what ends with the recording.
 
-    The first of the ``plans`` looks at the recording; cascades, each after its parent, look at what of a frame is
-    theirs before the next one comes. With ``paced`` the limits of frames a second hold, as with a camera. Raises
-    `EdgeInferError`.
+    The first of the ``plans`` gets the frames of the recording. Cascades, listed after their parents, process their
+    crops of a frame before the next frame comes. With ``paced`` the limits of frames per second apply, as with a
+    camera. Raises `EdgeInferError`.
     """
     with ExitStack() as stack:
         players = {plan.name: stack.enter_context(_Player(plan, boot, paced=paced)) for plan in plans}
@@ -116,11 +116,14 @@ def replay(plans: Sequence[PipelinePlan], source: SourcePlan, boot: str, *, pace
 
 
 class _Player:
-    """One pipeline of a replay; a context manager. It yields a frame when the next one comes: the last says the end."""
+    """One pipeline of a replay; a context manager.
+
+    It yields a frame when the next one comes, so that the last frame can carry the messages of the end.
+    """
 
     def __init__(self, plan: PipelinePlan, boot: str, *, paced: bool) -> None:
         self.voice = Voice(plan.name, recorder := Recorder(boot))
-        self.feed = CropsFeed(SourcePlan(plan.source, "crops", "", False, False, {}))  # a cascade's frames come from it
+        self.feed = CropsFeed(SourcePlan(plan.source, "crops", "", False, False, {}))  # feeds a cascade
         self.cursor = self.feed.attach()
         self._plan = plan
         self._recorder = recorder
@@ -131,7 +134,7 @@ class _Player:
         self._last: Replayed | None = None
 
     def __enter__(self) -> Self:
-        """Raises `ModelError`."""
+        """Load the model; raises `ModelError`."""
         with without_chatter():
             self._serving.load()
         return self
@@ -142,7 +145,7 @@ class _Player:
         self._serving.close()
 
     def play(self, taken: Captured) -> Iterator[Replayed]:
-        """What a frame becomes: all of it, or in a cascade all of its crops together."""
+        """Process a frame: all of it, or in a cascade all of its crops together."""
         serving = self._serving
         for frame in serving.model.frames(taken):
             if not self._pacer.due(frame.instant.moment):
@@ -150,13 +153,13 @@ class _Player:
             yield from self._late()
             found = [self._pipeline.step(serving, part) for part in serving.follow.asks(frame)]
             findings = self._pipeline.settle(serving, frame) or found[0]
-            visible = serving.mask(frame)  # masked in what is drawn, too
+            visible = serving.mask(frame)  # the drawn picture is masked, too
             said = self._recorder.take()
             decided = tuple(each.matter() for each in serving.follow.decisions.now(frame.instant.wall))
             self._last = Replayed(self._plan.name, visible, findings, said, decided, serving.gate.glance)
 
     def end(self) -> Iterator[Replayed]:
-        """The last frame, and what ends with it."""
+        """Yield the last frame, with the messages that the end of the recording causes."""
         if self._last is None:
             return
         now, name = self._last.frame.instant, self._plan.name
@@ -173,7 +176,7 @@ class _Player:
 
 
 def _frames(plan: SourcePlan, *, paced: bool) -> Iterator[Captured]:
-    """What a source reads, stamped with its place in the recording."""
+    """Yield the items of a source, stamped with their position in the recording."""
     orientation, pacer = Orientation(plan.rotate, plan.flip), Pacer(plan.fps if paced else None)
     number, position = 0, 0.0
     with make_source(plan) as source:
@@ -187,7 +190,7 @@ def _frames(plan: SourcePlan, *, paced: bool) -> Iterator[Captured]:
 
 
 def _position(reading: Reading, before: float, number: int) -> float:
-    """Seconds from the start: of a line of text its number, of samples the time of the last."""
+    """Return the seconds from the start: the number of a line of text, or the time of the last sample."""
     if isinstance(reading, Picture):
         return before if reading.position is None else reading.position
     return before + len(reading.values) / reading.rate if isinstance(reading, Block) else float(number)

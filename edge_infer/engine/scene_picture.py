@@ -1,4 +1,4 @@
-"""A frame with what is known of its scene drawn in, and below it what was told and what was decided, in words."""
+"""Draws a frame with its scene, and below it the events and decisions in words."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from edge_infer.engine.tasks import Findings
 from edge_infer.messages import Event
 
 EVENTS: Final = 3
-"""Events that are shown at once."""
+"""Number of events shown at once."""
 REASONS: Final = 2
-"""Lines for what was decided on this frame."""
+"""Lines for the decisions on this frame."""
 RECENT: Final = 1.0
-"""Seconds for which an object is marked after an event of it, and the event is shown as new."""
+"""Seconds for which an object is marked after its event, and the event is shown as new."""
 QUIET: Final = (170, 170, 170)
 BUSY: Final = (60, 200, 255)
 MOVED: Final = (255, 120, 255)
@@ -44,9 +44,9 @@ class ScenePicture:
         reasons: Sequence[str],
         glance: Glance | None = None,
     ) -> Pixels:
-        """A new picture (blue, green, red); ``reasons`` are what was decided on this frame, the last first to go.
+        """Return a new picture (blue, green, red); ``reasons`` are the decisions on this frame, the last is cut first.
 
-        With ``glance`` what has moved is drawn around.
+        With ``glance``, areas that have changed are outlined.
         """
         self._told = [*self._told, *((frame.wall, event) for event in events)][-EVENTS:]
         marked = {event.id for moment, event in self._told if frame.wall - moment < RECENT}
@@ -79,7 +79,7 @@ class ScenePicture:
 
     def _name(self, canvas: Canvas, text: str, corners: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
               color: Color) -> None:  # fmt: skip
-        """Near the first corner where there is room, the lower ones first: objects have their names above them."""
+        """Place a label near the first corner with room, lower corners first: objects have theirs above them."""
         width, height = canvas.size(text)
         places = [
             (round(x) + left, round(y) + top)
@@ -90,7 +90,7 @@ class ScenePicture:
         canvas.name(text, places, color)
 
     def _strip(self, above: Canvas, moment: float, counted: str, reasons: Sequence[str]) -> Pixels:
-        """Time and counts, the last events, and the reason line."""
+        """Draw time and counts, the last events, and the decisions."""
         rows: list[tuple[str, Color]] = [(f"{moment:.1f} s   {counted}", WHITE)]
         told = [(sentence(event), BUSY if moment - at < RECENT else QUIET) for at, event in self._told]
         rows += [*told, *[("", QUIET)] * (EVENTS - len(told))]
@@ -105,14 +105,14 @@ class ScenePicture:
 
 
 def choice(glance: Glance) -> str:
-    """How much has changed, and whether the model looked."""
+    """Return how much has changed, and whether the model looked."""
     tiles = f" at {len(glance.chosen)} of {glance.parts} tiles" if glance.parts > 1 else ""
     looked = f"looked{tiles}" if glance.chosen else "did not look"
     return f"  {glance.change.share:.2%} changed, {looked}"
 
 
 def sentence(event: Event) -> str:
-    """An event in a few words."""
+    """Return a short description of an event."""
     words = [event.ts[14:23], event.type]
     words += [str(part) for part in (event.label,) if isinstance(part, str)]
     words += [f"#{event.id}"] if isinstance(event.id, int) else []
@@ -121,7 +121,7 @@ def sentence(event: Event) -> str:
 
 
 def _motion(canvas: Canvas, factor: int, glance: Glance) -> None:
-    """What has changed, and the tiles that are looked at."""
+    """Outline what has changed, and the tiles that the model looks at."""
     cells = cv2.resize(glance.change.cells, (canvas.width, canvas.height), interpolation=cv2.INTER_NEAREST)
     outlines, _ = cv2.findContours(cells, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(canvas.picture, outlines, -1, MOVED, 1)

@@ -1,4 +1,4 @@
-"""One model at work on a pipeline: loaded, with all that follows from the plan it was made from."""
+"""A model in service for a pipeline: loaded, with all objects that depend on its plan."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from edge_infer.readers.pacer import Pacer
 from edge_infer.rooms import Delegated
 
 SHORT: Final = 0.0003
-"""Seconds of a run below which handing a frame from one thread to another costs more than it saves."""
+"""Seconds per run below which passing a frame between threads costs more than it saves."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # frames of the same content are still two
+@dataclass(frozen=True, slots=True, eq=False)  # two frames with the same content are still different
 class _Prepared:
-    """A frame as it was taken, what may be seen of it, and that as it goes into the model."""
+    """A captured frame, its masked version, and the inputs prepared from that."""
 
     frame: Captured
     visible: Captured
@@ -46,7 +46,7 @@ class _Prepared:
 
 
 class Serving:
-    """Made cheaply; `load` may be called in another thread than the one that uses it later, `close` twice."""
+    """A model in service; `load` may run in another thread than the later use; `close` may be called twice."""
 
     def __init__(
         self,
@@ -59,9 +59,10 @@ class Serving:
         pool: Pool | None = None,
         files: HandedFiles | None = None,
     ) -> None:
-        """``new_object`` gives ids for objects that are followed; from the ``pool`` others may have the same model.
+        """``new_object`` returns ids for tracked objects; with a ``pool`` other pipelines may share the model.
 
-        In ``turns`` is what runs beside it, and in ``files`` what the model is made from, where it is not on the disk.
+        ``turns`` schedules work on the shared cores. ``files`` are the open files from which to make the model if it is
+        not to be read from the disk.
         """
         self.plan = plan
         self._turns, self._files = turns, files
@@ -74,20 +75,20 @@ class Serving:
         self.pacer = Pacer(plan.fps)
         self.ready = False
         self.quick = False
-        """Whether a run takes so little that one thread does all, where nothing may be dropped."""
+        """Whether a run is so short that one thread does everything, where nothing may be dropped."""
         self.prepares = False
-        """Whether the next frame is to be prepared while one is in the model."""
-        self._prepared: deque[_Prepared] = deque(maxlen=2)  # the frame that comes now, and the one after it
+        """Whether to prepare the next frame while one is in the model."""
+        self._prepared: deque[_Prepared] = deque(maxlen=2)  # the next frame, and the one after it
         self.since = 0.0
-        """When it was taken into service, on the monotonic clock."""
+        """When it went into service, on the monotonic clock."""
         self.trial: Trial | None = None
         self.watch(watched=watched)
         self.shadow: Shadow | None = None
-        self._comparing = threading.Lock()  # the main thread may change what the pipeline's thread begins with
+        self._comparing = threading.Lock()  # the main thread may change what the pipeline's thread sets up
         self._stack = ExitStack()
 
     def load(self) -> None:
-        """Loads and warms the model; raises `ModelError`, and whatever a plug-in throws."""
+        """Load the model and run it once; raises `ModelError`, and whatever a plug-in throws."""
         self.stay()
         self._stack.enter_context(self.model)
         self.quick = self.plan.ahead == "never" or (self.plan.ahead == "auto" and self.model.seconds < SHORT)
@@ -96,44 +97,44 @@ class Serving:
         self.ready = True
 
     def stay(self) -> None:
-        """The calling thread works for this one from now on, on the CPUs that are for it."""
+        """Move the calling thread to the CPUs configured for this pipeline."""
         stay_on(self.plan.affinity)
 
     def prepare(self, frame: Captured) -> None:
-        """Masks and preprocesses a frame before its turn, while another one is in the model."""
+        """Mask and preprocess a frame early, while another one is in the model."""
         visible = self.mask(frame)
         self._prepared.append(_Prepared(frame, visible, self.model.stage(visible)))
 
     def prepared(self, frame: Captured) -> tuple[Captured, Sequence[Captured | Staged]]:
-        """What may be seen of a frame, and the parts of that for the model, made ready before or not."""
+        """Return the masked frame and its parts for the model; use the prepared ones if there are any."""
         if (found := self.pass_over(frame)) is not None:
             return found.visible, found.parts
         visible = self.mask(frame)
         return visible, self.model.parts(visible)
 
     def pass_over(self, frame: Captured) -> _Prepared | None:
-        """Lets go of what was prepared of this frame and of those before it, which nobody comes back to: gives this."""
+        """Drop the prepared frames up to this one, which are not needed again; return that of this frame, if any."""
         found = None
         while self._prepared and self._prepared[0].frame.number <= frame.number:
-            each = self._prepared.popleft()  # the other thread adds one at the end at most, and none before this frame
+            each = self._prepared.popleft()  # the other thread adds at most one at the end, and none before this frame
             found = each if each.frame is frame else found
         return found
 
     def take(self, before: Serving) -> None:
-        """Begins to serve in the place of another, whose half-gathered window it takes where both gather alike."""
+        """Go into service in place of another model; take over its half-filled window if both gather samples alike."""
         self.since = time.monotonic()
         if before.ready:
             self.model.inherit(before.model)
 
     def delegated(self) -> Delegated | None:
-        """What a delegate does for it; None without one, and while nothing is loaded."""
+        """Return the status of the delegate; None without one, or while no model is loaded."""
         if self.plan.delegate is None or not self.ready:
             return None
         interpreter = self.model.interpreter
         return Delegated(round(interpreter.delegated, 4), shortened(interpreter.failure))
 
     def compared(self, plan: PipelinePlan) -> None:
-        """From now on beside the shadow of this plan, which is otherwise the same, or beside none."""
+        """Start the shadow of this plan, which is otherwise unchanged, or stop the shadow if the plan has none."""
         with self._comparing:
             self.plan, before = plan, self.shadow
             self.shadow = Shadow(plan, self._turns, self._files) if plan.shadow is not None and self.ready else None
@@ -143,7 +144,7 @@ class Serving:
             before.close()
 
     def ends(self, before: Serving) -> Reason | None:
-        """Why what was open before cannot go on here; None when it can."""
+        """Return why open events and tracked objects of the previous model end here; None if they continue."""
         old, new = before.plan, self.plan
         if old.model.identity != new.model.identity:
             return "model_changed"
@@ -153,7 +154,7 @@ class Serving:
         return None if same and old.crops == new.crops else "config_changed"
 
     def watch(self, *, watched: bool) -> None:
-        """Puts it on trial, or ends that."""
+        """Put the model on probation, or end its probation."""
         if not watched:
             self.trial = None
         elif self.trial is None:
@@ -163,7 +164,7 @@ class Serving:
         return self.plan.ahead == "always" or len(os.sched_getaffinity(0)) > 1
 
     def close(self) -> None:
-        """Lets go of the model, and of the memory that it had."""
+        """Release the model and its memory."""
         with self._comparing:
             was, self.ready = self.ready, False
             if self.shadow is not None:

@@ -1,4 +1,4 @@
-"""A second model on a share of a pipeline's frames, compared with the first, which never waits for its outcome."""
+"""A second model on a share of a pipeline's frames, compared with the first, which never waits for it."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from edge_infer.messages import ShadowStatus
 log = logging.getLogger(__name__)
 
 LESS: Final = 4
-"""While the source gives more frames than the pipeline takes, one of so many that the shadow should see."""
+"""While the pipeline drops frames, the shadow sees only one in so many of its share."""
 FAILURES: Final = 5
-"""So many frames in a row that could not be looked at end it."""
+"""Number of consecutive failed frames that ends the shadow."""
 HUNG: Final = 2.0
-"""Seconds over its limit after which a frame does not come back."""
+"""Seconds above its limit after which a frame counts as hung."""
 CREDIT: Final = 1.0
-"""Seconds of its share of the time that it may save up."""
+"""Seconds of its share of the time that the shadow may save up."""
 RECENT: Final = 256
-"""Frames that the ratio of latencies is taken over."""
+"""Number of frames over which the ratio of latencies is computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A frame, what the pipeline found in it, and the seconds that this took."""
+    """A frame, the pipeline's findings, and the seconds that the pipeline took."""
 
     frame: Captured
     findings: Findings
@@ -51,7 +51,7 @@ class _Work:
 
 
 class Allowance:
-    """Which frames a shadow may see: a share of them, within the same share of the time, fewer under load."""
+    """Selects a shadow's frames: a share of all frames, within the same share of the time, fewer under load."""
 
     def __init__(self, share: float, now: float) -> None:
         self.skipped = 0
@@ -62,7 +62,7 @@ class Allowance:
         self._filled = now
 
     def take(self, now: float, *, behind: bool, busy: bool) -> bool:
-        """Whether this frame is one of them; one of its share that it may not see is ``skipped``."""
+        """Return whether the shadow gets this frame; a frame of its share that it may not get counts as ``skipped``."""
         while self._spent:
             self._saved -= self._spent.popleft()
         self._saved = min(CREDIT, self._saved + self._share * (now - self._filled))
@@ -77,24 +77,24 @@ class Allowance:
         return allowed
 
     def spend(self, seconds: float) -> None:
-        """A frame took so long; called by another thread than `take`."""
+        """Record that a frame took ``seconds``; called by another thread than `take`."""
         self._spent.append(seconds)
 
 
 class Shadow:
-    """Loads its model in a thread of its own when it is started; what goes wrong ends it and nothing else.
+    """Loads and runs its model in a separate thread after `start`; a fault ends the shadow and nothing else.
 
-    Where pipelines take turns it has those for which none of them waits, and skips a frame that gets none. A
-    pipeline whose frame comes during such a turn may have to wait for its end.
+    Where pipelines take turns on the cores, the shadow gets only turns for which no pipeline waits, and skips a frame
+    if it gets none. A pipeline whose frame arrives during such a turn may have to wait for the end of the turn.
     """
 
     def __init__(self, plan: PipelinePlan, turns: Turns | None = None, files: HandedFiles | None = None) -> None:
-        """``turns`` are those of all pipelines that share the cores, ``files`` what its model is made from."""
+        """``turns`` schedules all pipelines that share the cores; ``files`` are those from which to make its model."""
         assert plan.shadow is not None
         self.plan = plan
         self._turns, self._files = turns or Turns(), files
         self._turn: Turn | None = None  # while it runs
-        self._missed = 0  # frames for which there was no turn
+        self._missed = 0  # frames without a turn
         self._reason = ""
         self._errors = self._in_a_row = 0
         self._busy_since = 0.0
@@ -103,18 +103,18 @@ class Shadow:
         self._times: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self._allowance = Allowance(plan.shadow.share, time.monotonic())
         self._dropped = 0
-        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()  # one at most: none is put while it is busy
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()  # at most one: none is added while it is busy
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"shadow-{plan.name}", daemon=True)
 
     def start(self) -> None:
-        """Begins to load the model."""
+        """Start to load the model."""
         self._thread.start()
 
     def offer(self, frame: Captured, findings: Findings, begun: float, dropped: int) -> None:
-        """What the pipeline has made of a frame since ``begun``; ``dropped``: frames that it did not take, ever.
+        """Offer a frame with the pipeline's findings, begun at ``begun``; ``dropped`` counts its missed frames so far.
 
-        Called by the thread of the pipeline, and returns at once.
+        The pipeline's thread calls it, and it returns at once.
         """
         now = time.monotonic()
         behind, self._dropped = dropped > self._dropped, dropped
@@ -125,7 +125,7 @@ class Shadow:
             self._work.put(_Work(frame, findings, now - begun))
 
     def status(self) -> ShadowStatus:
-        """How it does, and what it agrees on; called by the main thread."""
+        """Return the status and the agreement with the pipeline; called by the main thread."""
         self._look_for_hang()
         shadow, sums, times = self.plan.shadow, self._agreements, list(self._times)
         assert shadow is not None
@@ -147,11 +147,11 @@ class Shadow:
 
     @property
     def loading(self) -> bool:
-        """Whether its model is still to come."""
+        """Whether its model is not loaded yet."""
         return not (self._ready or self._reason or self._stop.is_set())
 
     def close(self, timeout: float = 0.0) -> None:
-        """Ends after the frame under way, and waits up to ``timeout`` seconds for that; may be called twice."""
+        """End after the current frame, and wait up to ``timeout`` seconds for that; may be called twice."""
         self._stop.set()
         self._work.put(None)
         if timeout and self._thread.is_alive():
@@ -163,7 +163,7 @@ class Shadow:
             with LoadedModel(self.plan.of_shadow(), files=self._files) as model:
                 self._ready = True
                 self._serve(model)
-        except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: the pipeline goes on
+        except Exception as error:  # noqa: BLE001 - the outermost handler of this thread: the pipeline goes on
             self._end(told(error))
 
     def _serve(self, model: LoadedModel) -> None:
@@ -191,8 +191,8 @@ class Shadow:
         begun = self._busy_since = time.monotonic()
         try:
             findings = _sound(model, work.frame)
-        except Exception as error:  # noqa: BLE001 - whatever a plug-in throws, the next frame may be a better one
-            traceback.clear_frames(error.__traceback__)  # a tensor that is held there would make the next invoke fail
+        except Exception as error:  # noqa: BLE001 - whatever a plug-in throws, the next frame may work
+            traceback.clear_frames(error.__traceback__)  # a tensor held there would make the next invoke fail
             self._failed(told(error))
         else:
             self._in_a_row = 0
@@ -210,7 +210,7 @@ class Shadow:
             self._end(text)
 
     def _look_for_hang(self) -> None:
-        """A thread cannot be ended from outside: one that does not come back gets what nobody else wants."""
+        """Detect a hang, end the shadow and lower its thread's priority: a thread cannot be ended from outside."""
         since, shadow = self._busy_since, self.plan.shadow
         assert shadow is not None
         limit = shadow.model.patience() + HUNG
@@ -218,7 +218,7 @@ class Shadow:
             self._errors += 1
             self._end(f"a frame did not come back within {limit:.3g} s")
             if self._turn is not None:
-                self._turns.leave(self._turn)  # what hangs in there wants no more
+                self._turns.leave(self._turn)  # a hung thread needs no more turns
             give_up_priority(self._thread)
 
     def _end(self, reason: str) -> None:
@@ -227,15 +227,16 @@ class Shadow:
 
     @property
     def title(self) -> str:
-        """Of its model."""
+        """Title of its model."""
         assert self.plan.shadow is not None
         return self.plan.shadow.model.title
 
 
 def _sound(model: LoadedModel, frame: Captured) -> Findings:
-    """What the model finds in a frame; raises `ModelError` where not all of its output is finite.
+    """Return the model's findings in a frame; raises `ModelError` if not all of its output is finite.
 
-    A decoder leaves out what is not. So a broken model finds nothing, which agrees with a pipeline on an empty scene.
+    A decoder drops non-finite values. Without this check a broken model would find nothing and so agree with the
+    pipeline on an empty scene.
     """
     candidates, transform = model.look(frame)
     if candidates.nonfinite:
@@ -244,5 +245,5 @@ def _sound(model: LoadedModel, frame: Captured) -> Findings:
 
 
 def same_but_shadow(one: PipelinePlan, other: PipelinePlan) -> bool:
-    """Whether two plans differ in their shadows only."""
+    """Return whether two plans differ in their shadows only."""
     return one != other and replace(one, shadow=None) == replace(other, shadow=None)

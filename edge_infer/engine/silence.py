@@ -1,4 +1,4 @@
-"""Outputs that may well be the same for many different inputs, without the model being out of order."""
+"""Detects outputs that a healthy model may repeat for many different inputs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAME: Final = 20
-"""So many differing inputs may not have bit-equal outputs, unless these are `quiet`."""
+"""Number of different inputs whose outputs may not be bit-identical, unless the outputs are `quiet`."""
 FEW: Final = 4
 BYTES: Final = ("int8", "uint8", "bool")
 
 
 def quiet(tensors: Sequence[NDArray[Any]]) -> bool:
-    """Whether the outputs are of bytes, and at most four of them, or all of them sure: at both ends and nowhere else.
+    """Return whether the outputs are bytes, and are either at most four or all saturated.
 
-    A wake word says 0 to whatever is not the word, and a grid of faces says "nothing" of a whole night, cell by cell,
-    as surely as eight bits can. A model out of order says the same of everything, too, but hardly that.
+    Saturated means: both the lowest and the highest value occur, and no other.
+
+    A wake word model returns 0 for everything but the word. A face detector's grid returns "nothing" for a whole night,
+    in every cell, with all the certainty of eight bits. A broken model repeats its outputs as well, but hardly these.
     """
     if not all(values.dtype.name in BYTES for values in tensors):
         return False

@@ -1,4 +1,4 @@
-"""A source of samples or lines in the engine: everything counts, in order, until a pipeline falls too far behind."""
+"""A source of samples or lines in the engine: every item counts, in order, until a pipeline falls too far behind."""
 
 from __future__ import annotations
 
@@ -15,20 +15,25 @@ from edge_infer.engine.frame import Captured, Line, Samples
 from edge_infer.readers.sources.faults import Faults
 
 MOST: Final = 512
-"""Stretches or lines that may wait for one pipeline however old they are."""
+"""Stretches or lines that may wait for one pipeline regardless of their age."""
 OLDEST: Final = 60.0
-"""Seconds that what waits beyond `MOST` may be old: a burst is worked off, a pipeline that is always too slow is not
-followed for ever."""
+"""Maximum age in seconds of the queue beyond `MOST`.
+
+So a pipeline works off a burst, but one that is always too slow does not lag without limit.
+"""
 LARGEST: Final = 32 << 20
-"""Bytes that wait for one pipeline, by the size of the newest stretch: no reader can fill a small board."""
+"""Bytes that may wait for one pipeline, by the size of the newest stretch: no reader can fill a small board."""
 LEAST_BYTES: Final = 1024
-"""What a stretch or line takes at least, with all that belongs to it."""
+"""Lowest assumed size of a queued stretch or line, with its overhead."""
 AHEAD: Final = 8
-"""Stretches that a source whose writer waits, or a file, may be ahead of the slowest pipeline."""
+"""Stretches that a file, or a source whose writer waits, may be ahead of the slowest pipeline."""
 
 
 class Stream(Feed):
-    """Hands every stretch to every pipeline. A window has to be whole, so the oldest are not given up one by one."""
+    """Hands every stretch to every pipeline.
+
+    An overrun drops the whole queue instead of the oldest items one by one, because a window needs consecutive samples.
+    """
 
     def __init__(self, plan: SourcePlan) -> None:
         super().__init__(plan)
@@ -36,7 +41,7 @@ class Stream(Feed):
         self._overruns = Faults()
 
     def next(self, cursor: Cursor, timeout: float) -> Captured | None:
-        """The oldest stretch that this cursor has not seen, waiting for it up to ``timeout`` seconds."""
+        """Return the oldest stretch that this cursor has not seen; wait up to ``timeout`` seconds for it."""
         self._draw(cursor)
         with self._lock:
             if not cursor.waiting and not self._changed.wait_for(lambda: bool(cursor.waiting), timeout):
@@ -46,7 +51,7 @@ class Stream(Feed):
             return cursor.waiting.popleft()
 
     def rest(self, cursor: Cursor) -> bool:
-        """A signal does not wait: what is not looked at is still gathered."""
+        """Return False: a signal does not wait, because samples are gathered even if the model does not look."""
         del cursor
         return False
 
@@ -54,12 +59,12 @@ class Stream(Feed):
         return bool(cursor.waiting)
 
     def newest(self) -> Captured | None:
-        """The newest stretch or line."""
+        """Return the newest stretch or line."""
         with self._lock:
             return self._frame
 
     def offer(self, number: int, take: Callable[[], Captured], *, repeated: bool = False, black: bool = False) -> None:
-        """A new stretch for every cursor."""
+        """Offer a new stretch to every cursor."""
         with self._lock:
             item = take()
             self._number, self._frame = number, item
@@ -72,7 +77,7 @@ class Stream(Feed):
                 self._wait_for_pipelines()
 
     def _holds(self) -> bool:
-        """Whether the source waits for the slowest pipeline, and nothing is dropped."""
+        """Return whether the source waits for the slowest pipeline, so that nothing is dropped."""
         return self.lossless or self.plan.holds_writer
 
     def _wait_for_pipelines(self) -> None:
@@ -81,7 +86,7 @@ class Stream(Feed):
             self._watch.held(time.monotonic())
 
     def _after_overrun(self, cursor: Cursor, item: Captured) -> Captured:
-        """The item, with a gap before it where everything that waited has to go."""
+        """Return the item; if the queue overruns, empty it and mark the item with a gap."""
         if self._holds() or has_room(cursor, item):
             return item
         waiting = len(cursor.waiting)
@@ -92,7 +97,7 @@ class Stream(Feed):
 
 
 def has_room(cursor: Cursor, item: Captured) -> bool:
-    """Whether one more may wait for a pipeline."""
+    """Return whether one more item may wait for a pipeline."""
     waiting = len(cursor.waiting)
     if waiting >= LARGEST // max(LEAST_BYTES, size_of(item)):
         return False
@@ -100,14 +105,14 @@ def has_room(cursor: Cursor, item: Captured) -> bool:
 
 
 def size_of(item: Captured) -> int:
-    """Bytes of what was read, without what belongs to it."""
+    """Bytes of the content of an item, without overhead."""
     if isinstance(item, Samples):
         return item.values.nbytes
     return sys.getsizeof(item.text) if isinstance(item, Line) else 0
 
 
 def make_feed(plan: SourcePlan) -> Feed:
-    """The feed of a source: the newest picture, every stretch of a signal and every line, or what a pipeline found."""
+    """Return the feed of a source: newest picture, every stretch or line, or crops of another pipeline's findings."""
     if plan.parent is not None:
         return CropsFeed(plan)
     return Feed(plan) if plan.gives == "image" else Stream(plan)

@@ -1,4 +1,4 @@
-"""Which model serves in a pipeline, and which comes after it."""
+"""The model that serves in a pipeline, and its replacement by the next one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Succession:
-    """The main thread wants another model (`change`); the worker takes it between two frames (`take_over`)."""
+    """The main thread requests another model (`change`); the worker takes it between two frames (`take_over`)."""
 
     def __init__(
         self,
@@ -43,20 +43,20 @@ class Succession:
         self._voice = voice
         self._most: float | None = None
         self.serving = self._made(plan, watched=watched)
-        self._handing = threading.Lock()  # over what the main thread wants and the worker puts in its place
+        self._handing = threading.Lock()  # guards the main thread's request and the worker's replacement
         self._switch: Switch | None = Switch(self.serving, alone=True)
         self._refused = self._switched = Running(None)
         self._outcome_at = 0.0
         self._alone = False  # the worker is loading a model itself
 
     def change(self, plan: PipelinePlan, *, watched: bool = False, alone: bool = False) -> None:
-        """Another plan, ``watched`` if its model is on probation.
+        """Request another plan, ``watched`` if its model is on probation.
 
-        The next model is loaded beside the one that serves, or ``alone``, after that is gone.
+        The next model is loaded beside the current one, or ``alone``, after the current one is gone.
         """
         with self._handing:
             self.plan = plan
-            self._refused = Running(None)  # what is tried once more has not been refused yet
+            self._refused = Running(None)  # a model that is tried again has not been refused yet
             if self._switch is not None:
                 self._switch.give_up()
                 self._switch = None
@@ -69,9 +69,9 @@ class Succession:
                 self._switch = Switch(self._made(plan, watched=watched), alone=alone)
 
     def restrain(self, most: float | None) -> None:
-        """At most so many frames a second, for what serves and what comes after it; None: as configured.
+        """Limit the current and the next model to ``most`` frames per second; None: as configured.
 
-        The main thread makes all of these: what the worker puts in its place meanwhile is one of them.
+        Only the main thread creates both, so the worker cannot put an unlimited one into service meanwhile.
         """
         self._most = most
         switch = self._switch
@@ -79,16 +79,16 @@ class Succession:
             serving.pacer.restrain(most)
 
     def due(self) -> bool:
-        """Whether `take_over` has something to do."""
+        """Return whether `take_over` has something to do."""
         switch = self._switch
         return switch is not None and switch.done()
 
     def take_over(self) -> Switch | None:
-        """Puts the next model in the place of the one that served, once it is there; None when nothing came of it.
+        """Replace the current model by the next one if that is loaded; return the switch, or None if none is done.
 
-        Where the switch has an error its model was refused, and what served goes on.
+        If the switch has an error, its model was refused and the current one stays in service.
         """
-        with self._handing:  # all the time: a `change` meanwhile would be measured by what is about to go
+        with self._handing:  # held throughout: a `change` meanwhile would compare with the model that is about to go
             switch = self._switch
             if switch is None or not switch.done():
                 return None
@@ -106,13 +106,13 @@ class Succession:
         return switch
 
     def answered(self, now: float) -> None:
-        """A frame has become an outcome; the first one of a model tells how long the gap was."""
+        """Record that a frame became an outcome; the first one of a model determines the length of the gap."""
         if self._outcome_at < self.serving.since:
             self._switched = replace(self._switched, gap=now - self._outcome_at if self._outcome_at else 0.0)
         self._outcome_at = now
 
     def running(self, busy: float) -> Running:
-        """What runs here, and how it does; ``busy``: seconds that the frame under way has taken."""
+        """Return what runs here and its status; ``busy``: seconds that the current frame has taken."""
         serving, refused = self.serving, self._refused
         trial, sha = serving.trial, serving.plan.model.identity if serving.ready else None
         return replace(
@@ -129,16 +129,16 @@ class Succession:
         )
 
     def unsettled(self) -> bool:
-        """Whether something is being loaded or on trial."""
+        """Return whether a model is being loaded or on probation."""
         return self.loading() or self.serving.trial is not None
 
     def loading(self) -> bool:
-        """Whether something is being loaded."""
+        """Return whether a model or a shadow is being loaded."""
         shadow = self.serving.shadow
         return self._alone or self._switch is not None or (shadow is not None and shadow.loading)
 
     def close(self) -> None:
-        """The end, in the worker."""
+        """Close the models; called by the worker at its end."""
         with self._handing:
             if self._switch is not None:
                 self._switch.give_up()
@@ -158,7 +158,7 @@ class Succession:
         return made
 
     def _settle(self, switch: Switch) -> None:
-        """What became of loading."""
+        """Put a loaded model into service, or record its refusal."""
         if switch.error:
             self._refuse(switch)
         else:
@@ -170,7 +170,7 @@ class Succession:
             log.error("pipeline %s: %s; %s goes on", self.plan.name, switch.error, self.serving.plan.model.title)
 
     def _take(self, switch: Switch, before: Serving) -> None:
-        """From here on the next frame is for the new model."""
+        """Put the new model into service: the next frame goes into it."""
         fresh = self.serving = switch.serving
         changed = self._voice.go_on(before, fresh) if fresh is not before else None
         fresh.take(before)
@@ -188,5 +188,5 @@ class Succession:
         )  # fmt: skip
         if fresh is not before and model != before.plan.model:
             self._voice.nothing(fresh, "model_changed")
-        elif changed:  # until the next frame, which may be long in coming, nothing is known by the new settings
+        elif changed:  # the next frame may come late, and until then nothing is known under the new settings
             self._voice.nothing(fresh, "starting")

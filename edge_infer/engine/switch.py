@@ -1,4 +1,4 @@
-"""A model on its way into a pipeline: loaded beside the one that serves, by a thread of its own."""
+"""Loads a pipeline's next model beside the current one, in a separate thread."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ BEAT: Final = 0.002
 
 
 class Switch:
-    """Loads at once, unless it is ``alone``: then the pipeline lets go of its model and loads the next one itself.
+    """Loads at once, unless ``alone``: then the pipeline closes its current model first and loads the next one itself.
 
-    The pipeline takes ``serving`` between two frames once it is `done`; whoever gives it up before closes the model.
+    The pipeline takes ``serving`` between two frames once the switch is `done`. A caller that gives it up before that
+    closes the model.
     """
 
     def __init__(self, serving: Serving, *, alone: bool = False) -> None:
@@ -30,18 +31,18 @@ class Switch:
         self.alone = alone
         self.error = ""
         self.seconds = self.pause = 0.0
-        """How long loading took, and for how long at most no other Python thread of this process had a turn."""
+        """How long loading took, and the longest time for which no other Python thread of this process could run."""
         self._lock = threading.Lock()
         self._given_up = self._finished = False
         if not alone:
             threading.Thread(target=self.load, name=f"load-{serving.plan.name}", daemon=True).start()
 
     def done(self) -> bool:
-        """Whether the pipeline has something to do."""
+        """Return whether the pipeline has something to do."""
         return self.alone or self._finished
 
     def load(self) -> None:
-        """Loads the model; what goes wrong is its ``error``."""
+        """Load the model; a failure is recorded in ``error``."""
         begun = time.monotonic()
         with _Pause() as pause:
             try:
@@ -56,7 +57,7 @@ class Switch:
                 self.serving.close()
 
     def give_up(self) -> None:
-        """It is not wanted any more; what is being loaded is let go as soon as it is there."""
+        """Cancel the switch; a model that is still being loaded is closed as soon as loading ends."""
         with self._lock:
             self._given_up = True
             if self._finished or self.alone:
@@ -64,7 +65,7 @@ class Switch:
 
 
 class _Pause:
-    """How long a Python thread waits for its turn meanwhile: a constructor of the runtime keeps all of them waiting."""
+    """Measures the longest delay of a Python thread meanwhile: a constructor of the runtime blocks all of them."""
 
     def __init__(self) -> None:
         self.worst = 0.0

@@ -1,4 +1,4 @@
-"""A model that has just taken over, watched: does it compute, does it answer to what it sees, is it quick enough?"""
+"""Probation of a new model: does it compute, do its outputs depend on its inputs, is it quick enough?"""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from edge_infer.engine.silence import SAME, quiet
 from edge_infer.errors import ModelError
 
 SLOW: Final = 5
-"""So many frames in a row beyond the limit are too slow a model, and not the board that did something else."""
+"""Consecutive frames above the limit that show a slow model; fewer may be due to other load on the board."""
 LONG: Final = 1.0
-"""Seconds over the limit after which fewer frames will do: nobody waits for five of a minute each."""
+"""Seconds above the limit at which fewer consecutive slow frames suffice: five of a minute each take too long."""
 
 
 class Trial:
-    """Counts and checks what a model does on probation; written by the thread of its pipeline, read by another."""
+    """Counts and checks the frames of a model on probation; the pipeline's thread writes, another thread reads."""
 
     def __init__(self, model: ModelPlan) -> None:
         self.frames = 0
@@ -33,15 +33,15 @@ class Trial:
         self._inputs: set[int] = set()
 
     def given(self, interpreter: Interpreter) -> None:
-        """Remembers what the model is about to see."""
+        """Record the inputs of the next run."""
         self._input = 0
         for position in range(len(interpreter.inputs)):
             self._input = zlib.crc32(_bytes(interpreter.input(position)), self._input)
 
     def told(self, interpreter: Interpreter, tensors: Sequence[NDArray[Any]]) -> None:
-        """Looks at what the model made of it; raises `ModelError` for what no model in order says."""
+        """Check the outputs of the run; raises `ModelError` for outputs that no healthy model gives."""
         output = 0
-        for tensor, values in zip(interpreter.outputs, tensors, strict=False):  # behind them may be copies of inputs
+        for tensor, values in zip(interpreter.outputs, tensors, strict=False):  # input copies may follow the outputs
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise ModelError(f"its output {tensor.name} has values that are not finite")
             output = zlib.crc32(_bytes(values), output)
@@ -52,7 +52,7 @@ class Trial:
             raise ModelError(f"its outputs were the same, bit by bit, for {SAME} different inputs")
 
     def done(self, seconds: float) -> None:
-        """A frame has become an outcome, within ``seconds``."""
+        """Record that a frame became an outcome within ``seconds``."""
         self.frames += 1
         self._over = [*self._over, seconds] if seconds > self._limit else []
         if len(self._over) >= SLOW or sum(self._over) >= self._limit + LONG:
@@ -60,7 +60,7 @@ class Trial:
             self.failed(f"a frame took {worst:.3g} s, and {self._limit:.3g} s is the most that it may take")
 
     def failed(self, text: str) -> None:
-        """The first thing that went wrong is the one that counts."""
+        """Record a fault; only the first one is kept."""
         self.fault = self.fault or text[:400]
 
 

@@ -1,4 +1,4 @@
-"""Whose turn it is to run a model, where pipelines want more cores than there are."""
+"""Schedules model runs when pipelines need more cores than there are."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from dataclasses import dataclass
 from typing import Final
 
 OVERTAKEN: Final = 3
-"""So many turns in a row may go by priority to others than the one who has waited longest."""
+"""Consecutive turns that priority may give to others before the longest waiting pipeline is next."""
 LONGEST: Final = 2.0
-"""Seconds after which a turn counts no more: others go on beside what hangs, or is that slow."""
+"""Seconds after which a turn no longer counts: others may run beside a hung or very slow one."""
 
 
-@dataclass(slots=True, eq=False)  # two that want the same are still two
+@dataclass(slots=True, eq=False)  # compared by identity: two equal requests are different
 class Turn:
-    """What one pipeline wants, ``cores`` at a time, and how it stands; moments are of the clock of its `Turns`."""
+    """The request of one pipeline for ``cores`` at a time, and its status; times are on the clock of its `Turns`."""
 
     given: threading.Condition
     spare: bool = False
-    """Whether it has only what nobody else waits for: it comes after every priority, and never by its age."""
+    """Whether it gets only cores that no pipeline waits for: it comes after every priority, whatever its age."""
     priority: int = 0
     cores: int = 1
     since: float = 0.0
-    """When it began to wait with a frame; 0 while it does not."""
+    """When it began to wait with a frame; 0 while it does not wait."""
     began: float = 0.0
     """When its turn began; 0 while it has none."""
 
 
 class Turns:
-    """Gives the cores to pipelines: by priority, and of the same to the one who has waited longest with a frame.
+    """Gives cores to pipelines by priority; at equal priority to the one that has waited longest with a frame.
 
-    After `OVERTAKEN` others the one who has waited longest of all is next, whatever its priority. Who is next and wants
-    more cores than are free keeps those behind waiting: it would never have them otherwise. Where there are cores
-    enough for all that could run nobody has to ask. Who is ``spare`` has only cores for which nobody else waits. Any
-    thread may call it.
+    After `OVERTAKEN` turns of others, the pipeline that has waited longest of all is next, whatever its priority. If
+    the next pipeline needs more cores than are free, those behind it wait: otherwise it would never get them. No
+    pipeline has to ask while there are enough cores for all that could run. A ``spare`` member gets only cores that no
+    pipeline waits for. Any thread may call it.
     """
 
     def __init__(self, cores: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Without ``cores`` those of this process."""
+        """Without ``cores``, use the number of cores of this process."""
         self.scarce = False
-        """Whether there are not cores enough for all that could run at a time."""
+        """Whether there are too few cores for all that could run at the same time."""
         self._cores = cores or len(os.sched_getaffinity(0))
         self._clock = clock
         self._lock = threading.Lock()
@@ -52,7 +52,7 @@ class Turns:
         self._overtaken = 0
 
     def join(self, *, spare: bool = False) -> Turn:
-        """One more pipeline, or something ``spare`` beside one."""
+        """Add a pipeline, or a ``spare`` member beside one."""
         with self._lock:
             turn = Turn(threading.Condition(self._lock), spare)
             self._members.append(turn)
@@ -60,13 +60,13 @@ class Turns:
             return turn
 
     def want(self, turn: Turn, priority: int, cores: int) -> None:
-        """What its pipeline wants from now on; more cores than there are is all of them."""
+        """Set the priority and cores of a pipeline; more cores than there are means all of them."""
         with self._lock:
             turn.priority, turn.cores = priority, min(cores, self._cores)
             self._count()
 
     def leave(self, turn: Turn) -> None:
-        """The pipeline is gone, and its turn over; may be called twice."""
+        """Remove the pipeline and end its turn; may be called twice."""
         with self._lock:
             if turn in self._members:
                 self._members.remove(turn)
@@ -79,9 +79,10 @@ class Turns:
         return not all(turn.spare for turn in tuple(self._waiting))
 
     def take(self, turn: Turn, timeout: float) -> bool:
-        """Waits up to ``timeout`` seconds for its turn; who asks again has waited since it asked first.
+        """Wait up to ``timeout`` seconds for the turn; a repeated call counts as waiting since the first one.
 
-        What is kept for one that asks again goes to nobody between: who wants several cores would never have them all.
+        A timeout does not give the cores kept for this turn to others: a pipeline that needs several would never get
+        them all.
         """
         with self._lock:
             turn.since = turn.since or self._clock()
@@ -93,7 +94,7 @@ class Turns:
             return True
 
     def end(self, turn: Turn) -> None:
-        """Its turn is over."""
+        """End the turn."""
         with self._lock:
             self._over(turn)
 
@@ -104,7 +105,7 @@ class Turns:
         self._give()
 
     def _give(self) -> None:
-        """Gives as many turns as there are cores for."""
+        """Give as many turns as there are cores for."""
         now = self._clock()
         self._running = [turn for turn in self._running if now - turn.began < LONGEST]
         while self._waiting:

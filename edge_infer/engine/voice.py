@@ -1,4 +1,4 @@
-"""What a pipeline says: its results and states, and the events of whom it follows."""
+"""The output of a pipeline: its results and states, and the events of tracked objects."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from edge_infer.messages import Reason, State, timestamp
 
 
 class Voice:
-    """Speaks from the pipeline's thread; what is open may be ended from another one."""
+    """Called by the pipeline's thread; another thread may end what is open."""
 
     def __init__(self, pipeline: str, outlet: Outward) -> None:
         self.cascade = Cascade(pipeline)
         self._pipeline = pipeline
         self._outlet = outlet
         self._following = threading.Lock()
-        self._ahead = 0.0  # how far the monotonic clock is ahead of the one that the frames go by
+        self._ahead = 0.0  # how far the monotonic clock is ahead of the clock of the frames
         self._nothing: Reason | None = None
-        self._state: State | None = None  # what was said last
-        self._since: tuple[object, Instant] = (None, Instant(0.0, 0.0))  # what holds, and since when
+        self._state: State | None = None  # the last one sent
+        self._since: tuple[object, Instant] = (None, Instant(0.0, 0.0))  # the current essence, and since when it holds
         self._hushed = False
-        self._held_back = 0  # by those who followed before
+        self._held_back = 0  # by previous trackers
 
     def hush(self) -> None:
-        """From now on nothing is said but the end of what is open: a slow frame may still be under way."""
+        """Mute all output except the end of what is open: a slow frame may still be in progress."""
         self._hushed = True
 
     def held_back(self, serving: Serving) -> int:
-        """How many events a limit has held back."""
+        """Return how many events a limit has held back."""
         return self._held_back + serving.follow.held_back
 
     def follow(self, serving: Serving, findings: Findings, frame: Captured) -> Findings:
-        """What the findings are with those before in mind; what is news of it is an event, told at once."""
+        """Track the findings across frames and return the tracked ones; changes are sent as events at once."""
         with self._following:
             if self._hushed:
                 return findings
@@ -54,7 +54,7 @@ class Voice:
             return followed
 
     def publish(self, serving: Serving, outcome: Outcome, frame: Captured) -> int | None:
-        """State and result of a frame where they are due, and the number of the result; of a crop there is no state."""
+        """Send the state and the result of a frame if due; return the result's number. A crop has no state."""
         if self._hushed:
             return None
         now = frame.instant.moment
@@ -68,7 +68,7 @@ class Voice:
         return None
 
     def settle(self, serving: Serving, frame: Captured) -> Answers | None:
-        """All of a frame has been looked at: in a cascade its state is told; who looks closer gets what was found."""
+        """Finish a frame after all its parts: send a cascade's state, and pass the findings on to child pipelines."""
         with self._following:
             if self._hushed:
                 return None
@@ -86,7 +86,7 @@ class Voice:
         return answers
 
     def nothing(self, serving: Serving, reason: Reason) -> None:
-        """The state is null, said once for a reason and again every minute; what was open or stood ends for it."""
+        """Send a null state, once per reason and again every minute; end what is open and forget the last findings."""
         if self._hushed:
             return
         self.cascade.silent(reason)
@@ -100,13 +100,13 @@ class Voice:
             self._say(serving.compose.nothing(reason, now.wall, self._holds(reason, now)), uptime())
 
     def again(self, serving: Serving) -> None:
-        """Where the next frame is long in coming, the state holds on: it is said again, as of now."""
+        """Repeat the state with the current time if it is due; the next frame may come late."""
         now = self._now()
         if not self._hushed and self._state is not None and serving.publication.state_again(now.moment):
             self._say(replace(self._state, ts=timestamp(now.wall), since=timestamp(now.of(self._since[1]))), uptime())
 
     def _holds(self, essence: object, now: Instant) -> str:
-        """Since when this holds."""
+        """Return since when ``essence`` has held."""
         if essence != self._since[0]:
             self._since = essence, now
         return timestamp(now.of(self._since[1]))
@@ -116,12 +116,12 @@ class Voice:
         self._outlet.state(self._pipeline, state, at)
 
     def end(self, serving: Serving, reason: Reason) -> None:
-        """Everything that is open ends."""
+        """End everything that is open."""
         with self._following:
             self._tell(serving.follow.end(reason, self._now()))
 
     def go_on(self, before: Serving, fresh: Serving) -> Reason | None:
-        """Whom we follow is followed on, unless the change concerns that: then what is open ends for this reason."""
+        """Keep tracking across a model change; if the change affects it, end what is open and return the reason."""
         reason = fresh.ends(before)
         with self._following:
             if reason is None:
@@ -133,7 +133,7 @@ class Voice:
         return reason
 
     def _now(self) -> Instant:
-        """This moment by the clock that the frames go by."""
+        """Return the current time on the clock of the frames."""
         return Instant(time.monotonic() - self._ahead, time.time())
 
     def _tell(self, news: tuple[Happening, ...]) -> None:

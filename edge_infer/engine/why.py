@@ -1,4 +1,4 @@
-"""Answers to "why did it not tell me?" from the records of decisions."""
+"""Answers "why was this not reported?" from the records of decisions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from edge_infer.errors import shortened
 from edge_infer.rooms import WhyAnswer, WhyQuestion
 
 MOST: Final = 500
-"""Sentences of one answer, the newest."""
+"""Maximum number of sentences in an answer; the newest are kept."""
 EVENTFUL: Final = frozenset({"detection", "classification", "anomaly"})
 SCORED: Final = frozenset({"detection", "classification", "pose"})
 MOST_NOTES: Final = 64
 
 
 def answer(question: WhyQuestion, records: Mapping[str, tuple[PipelinePlan, Decisions]]) -> WhyAnswer:
-    """Sentences of all pipelines that were asked after, by time, and what the records cannot tell of."""
+    """Return the decisions of the requested pipelines as sentences, by time, and notes on gaps in the records."""
     asked = {name: record for name, record in records.items() if question.pipeline in (None, name)}
     if question.pipeline is not None and not asked:
         return WhyAnswer(
@@ -44,7 +44,7 @@ def answer(question: WhyQuestion, records: Mapping[str, tuple[PipelinePlan, Deci
 
 
 def _without_events(plan: PipelinePlan, *, asked: bool, spoke: bool) -> Iterator[str]:
-    """What nobody can expect of a pipeline that tells no events; where it has spoken, only if it was asked."""
+    """Yield the note for a pipeline without events; a pipeline with decisions gets it only if it was asked by name."""
     if plan.events is not None or plan.crops is not None or (spoke and not asked):
         return
     task = plan.model.task
@@ -60,7 +60,7 @@ def _without_events(plan: PipelinePlan, *, asked: bool, spoke: bool) -> Iterator
 
 
 def _labels(plan: PipelinePlan, records: Mapping[str, tuple[PipelinePlan, Decisions]]) -> tuple[str, ...]:
-    """What is decided about: labels of the model, in a cascade those of the objects that it looks at, too."""
+    """Return the labels that decisions can be about: the model's, and in a cascade also those of its parent."""
     parent = records.get(plan.crops.pipeline) if plan.crops is not None else None
     return tuple(dict.fromkeys((*(parent[0].model.labels if parent else ()), *plan.model.labels)))
 

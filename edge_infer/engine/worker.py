@@ -1,4 +1,4 @@
-"""The thread of a pipeline: takes the frames of a feed, one after the other, whatever happens to one of them."""
+"""The thread of a pipeline: takes the frames of a feed one by one and survives a failure of any of them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ Light: TypeAlias = AbstractContextManager[None]
 log = logging.getLogger(__name__)
 
 FAILURE_PAUSE: Final = 1.0
-"""Seconds to wait after a frame that could not be processed, so that a broken model does not eat the board."""
+"""Seconds to wait after a failed frame, so that a broken model does not use up the board's CPU."""
 VERDICT: Final = 2.0
-"""Seconds that a model that is too slow waits for another in its place: its next frame would only hold that up."""
+"""Seconds that a slow model on probation waits for its replacement: another frame would only delay that."""
 
 
 class Worker:
-    """Turns the frames of a feed into results and states, as a plan wants it and whichever model serves."""
+    """Turns the frames of a feed into results and states, according to a plan and with the model in service."""
 
     def __init__(
         self,
@@ -53,10 +53,11 @@ class Worker:
         pool: Pool | None = None,
         files: HandedFiles | None = None,
     ) -> None:
-        """``watched``: the model is on probation. ``light`` is on while it is at something that may be its end.
+        """``watched``: the model is on probation. ``light`` is on during work that may crash the process.
 
-        ``turns`` are those of all pipelines that share the cores, ``pool`` has their models; without them it has cores
-        and model for itself. ``files`` are those that models are made from; without them these are read from the disk.
+        ``turns`` schedules all pipelines that share the cores, and ``pool`` holds their models; without them the worker
+        has its own cores and model. ``files`` are the open files from which to make models; without them these are read
+        from the disk.
         """
         self.feed = feed
         self._name = plan.name
@@ -73,75 +74,75 @@ class Worker:
 
     @property
     def cascade(self) -> Cascade:
-        """Who looks closer at what is found here."""
+        """The child pipelines that look closer at findings of this one."""
         return self._voice.cascade
 
     @property
     def plan(self) -> PipelinePlan:
-        """The newest plan, which may not hold yet."""
+        """The newest plan, which may not be in force yet."""
         return self._models.plan
 
     def start(self) -> None:
-        """Loads the model and begins, in a thread of its own."""
+        """Start the thread, which loads the model first."""
         self._say_nothing("starting")
         self._thread.start()
 
     def stop(self) -> None:
-        """Begins to end, after the frame that is under way."""
+        """Begin to end, after the current frame."""
         self._stop.set()
         self._voice.hush()
         self.feed.detach(self._cursor)
 
     def close(self, timeout: float = 2.0, reason: Reason = "stopped") -> None:
-        """Waits up to ``timeout`` seconds for the end, and ends what is open for the reason; may be called twice."""
+        """Wait up to ``timeout`` seconds for the end, and end what is open with ``reason``; may be called twice."""
         self.stop()
         until = time.monotonic() + timeout
         if self._thread.is_alive():
             self._thread.join(timeout)
         if self._thread.is_alive():
             log.warning("pipeline %s: its thread did not stop", self._name)
-            self._intake.close()  # what hangs in there wants no more turns
+            self._intake.close()  # a hung thread needs no more turns
         if (shadow := self._models.serving.shadow) is not None:
             shadow.close(max(0.0, until - time.monotonic()))
         self._voice.end(self._models.serving, reason)
 
     def change(self, plan: PipelinePlan, *, watched: bool = False, alone: bool = False) -> None:
-        """Another plan for the same feed, see `Succession.change`; it holds between two frames."""
+        """Request another plan for the same feed (see `Succession.change`); it takes effect between two frames."""
         self._models.change(plan, watched=watched, alone=alone)
 
     def restrain(self, most: float | None) -> None:
-        """At most so many frames a second from now on, whichever model serves; None: as configured."""
+        """Limit the pipeline to ``most`` frames per second from now on, whichever model serves; None: as configured."""
         self._models.restrain(most)
 
     def health(self) -> PipelineHealth:
-        """What the health message says of this pipeline."""
+        """Return the entry of this pipeline in the health message."""
         self._watch.dropped = self._cursor.dropped
         self._watch.held_back = self._voice.held_back(self._models.serving)
         return self._watch.health(time.monotonic(), self._outlet.numbered(self._name))
 
     @property
     def decisions(self) -> Decisions:
-        """What was decided in the last minutes, and why."""
+        """The decisions of the last minutes, with reasons."""
         return self._models.serving.follow.decisions
 
     def running(self) -> Running:
-        """What runs here, and how it does."""
+        """Return what runs here and its status."""
         return self._models.running(self.busy())
 
     def progress(self) -> tuple[int, float]:
-        """How many frames became an outcome, and the seconds without one to work on."""
+        """Return the number of frames that became an outcome, and the seconds spent waiting for one."""
         return self._watch.frames, self._intake.waited
 
     def unsettled(self) -> bool:
-        """Whether the next report is awaited: something is being loaded or on trial."""
+        """Return whether the next report is urgent: a model is being loaded or on probation."""
         return self._models.unsettled()
 
     def loading(self) -> bool:
-        """Whether a model or a shadow is being loaded, for which all threads may have to wait."""
+        """Return whether a model or a shadow is being loaded, which may block all threads."""
         return self._models.loading()
 
     def busy(self) -> float:
-        """Seconds that the frame under way has taken so far; 0 between frames."""
+        """Return the seconds that the current frame has taken so far; 0 between frames."""
         since = (
             self._watch.busy_since
             or self._intake.busy_since
@@ -150,7 +151,7 @@ class Worker:
         return time.monotonic() - since if since else 0.0
 
     def turn(self) -> None:
-        """What the thread does again and again: another model if one is due, then the next frame."""
+        """Run one iteration of the thread: take another model if one is due, then process the next frame."""
         self._take_over()
         if self._models.serving.ready:
             self._serve(self._models.serving)
@@ -161,7 +162,7 @@ class Worker:
         try:
             while not self._stop.is_set():
                 self.turn()
-        except Exception as error:  # noqa: BLE001 - the outermost loop of this thread: the other pipelines go on
+        except Exception as error:  # noqa: BLE001 - the outermost handler of this thread: the other pipelines go on
             self._failed(error)
         finally:
             self._intake.close()
@@ -169,7 +170,7 @@ class Worker:
             self.feed.detach(self._cursor)
 
     def _take_over(self) -> None:
-        """Another model, if one is due; where none serves, the feed waits for nobody."""
+        """Put another model into service, if one is due; if none serves, detach, so that the feed does not wait."""
         if not self._models.due():
             return
         self._intake.pause()
@@ -190,7 +191,7 @@ class Worker:
             self.feed.detach(self._cursor)
 
     def _serve(self, serving: Serving) -> None:
-        """One round: the next frame, if there is one, or the reason why nothing can be said."""
+        """Run one round: process the next frame, if there is one, or report why nothing is known."""
         try:
             taken = self._intake.next(serving)
         except Exception as error:  # noqa: BLE001 - there may be memory for the next frame, if not for this one
@@ -210,33 +211,34 @@ class Worker:
         self._intake.used(serving)
 
     def _counts(self, reason: Reason) -> bool:
-        """Whether a frame counts all the same: the last one of a source, and one that only waited for us.
+        """Return whether a frame still counts: the last one of a source, or one that was only waiting for the pipeline.
 
-        That is one of a file, and every reading of a sensor and every line: the source has fallen silent since.
+        Frames of a file wait, and so does every reading of a sensor and every line: the source has become silent since
+        then.
         """
         return reason == "source_ended" or (reason == "source_lost" and (self.feed.lossless or self.feed.keeps_all))
 
     def _use(self, serving: Serving, taken: Captured) -> None:
-        """Whatever goes into the model now; samples that cannot be gathered are a fault like one of the model."""
+        """Process the frames that an item completes; samples that cannot be gathered count as a fault of the model."""
         try:
             for frame in serving.model.frames(taken):
                 if serving.pacer.due(time.monotonic()):
                     self._ask(serving, frame)
-        except Exception as error:  # noqa: BLE001 - the next stretch may be a better one
+        except Exception as error:  # noqa: BLE001 - the next stretch may work
             self._failed(error)
             self._pause()
 
     def _ask(self, serving: Serving, frame: Captured) -> None:
-        """A frame, or in a cascade its crops, each whatever becomes of the others."""
+        """Process a frame, or in a cascade its crops, each independently of the others."""
         went_well = [self._try(serving, part) for part in serving.follow.asks(frame)]
         if all(went_well):
             self._pipeline.settle(serving, frame)
 
     def _try(self, serving: Serving, frame: Captured) -> bool:
-        """Whether it became an outcome."""
+        """Process one part of a frame; return whether it became an outcome."""
         try:
             seconds = self._step(serving, frame)
-        except Exception as error:  # noqa: BLE001 - whatever a plug-in throws, the next frame may be a better one
+        except Exception as error:  # noqa: BLE001 - whatever a plug-in throws, the next frame may work
             self._failed(error)
             self._pause()
             return False
@@ -244,7 +246,7 @@ class Worker:
         return True
 
     def _step(self, serving: Serving, frame: Captured) -> float:
-        """Seconds that a frame took to become an outcome."""
+        """Process one part and return the seconds that it took."""
         self._watch.dropped = self._cursor.dropped
         begun = self._watch.busy_since = time.monotonic()
         try:
@@ -269,7 +271,7 @@ class Worker:
                 self._pause(VERDICT)
 
     def _pause(self, seconds: float = FAILURE_PAUSE) -> None:
-        """After a fault, so that a broken model does not eat the board; the next model does not wait for its end."""
+        """Pause after a fault, so that a broken model does not use up the CPU; end early if another model is due."""
         self._intake.pause()
         until = time.monotonic() + seconds
         while (rest := until - time.monotonic()) > 0 and not self._stop.is_set() and not self._models.due():
@@ -277,13 +279,13 @@ class Worker:
         self._intake.pass_over()
 
     def _failed(self, error: Exception) -> None:
-        """Says what went wrong, each thing once; what was said of the scene no longer holds."""
+        """Record a fault and log it unless it repeats; the state becomes null: nothing is known of the scene."""
         text = told(error)
         if text != self._watch.error:
             log.error(
                 "pipeline %s: %s", self._name, text, exc_info=None if isinstance(error, EdgeInferError) else error
             )
-        traceback.clear_frames(error.__traceback__)  # a tensor that is held there would make the next invoke fail
+        traceback.clear_frames(error.__traceback__)  # a tensor held there would make the next invoke fail
         self._watch.error = text
         self._watch.faults += 1
         if (trial := self._models.serving.trial) is not None:

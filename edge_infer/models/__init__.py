@@ -1,1 +1,1 @@
-"""Model files and what is said about them: manifests, metadata inside the file, labels, the probe."""
+"""Model files and their descriptions: manifests, metadata inside the file, labels, and the probe that tries them."""

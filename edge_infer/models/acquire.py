@@ -1,4 +1,4 @@
-"""Ways into the model store: from the catalogue over the network or from a folder, or a package of one's own."""
+"""Functions that add a package to the model store: from a catalogue (network or folder) or from a local path."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_LOOKED_AT: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A package that is in the store now; ``new`` unless it was there before."""
+    """A package that is in the store now; ``new`` is false if it was there before the call."""
 
     title: str
     folder: Path
@@ -38,9 +38,9 @@ def pull(
     mirror: str | None = None,
     folder: Path | None = None,
 ) -> Arrival:
-    """Brings a model of a catalogue into the store, from where it lies, a mirror, or a folder of files.
+    """Copy a model of a catalogue into the store, from its published place, a mirror, or a local folder.
 
-    Raises `ConfigError`, `DownloadError`, `InputError`, and `ModelError` where it does not work on this board.
+    Raises `ConfigError`, `DownloadError` and `InputError`, and `ModelError` if the model does not work on this board.
     """
     if library.has(offer.title):
         return Arrival(offer.title, library.find(offer.title)[0].folder, new=False)
@@ -59,7 +59,7 @@ def pull(
 
 
 def _brought(part: Part, library: Library, progress: Progress, mirror: str | None, folder: Path | None) -> Path | bytes:
-    """A file of an offer that is what it should be: its bytes, or where it was fetched to."""
+    """Return the verified bytes of a file of an offer, or the path of the download."""
     if folder is not None:
         return _from_folder(part, folder)
     place = part.place if mirror is None else _on_mirror(part, mirror)
@@ -71,7 +71,7 @@ def _brought(part: Part, library: Library, progress: Progress, mirror: str | Non
 
 
 def _check_who_it_is(package: Path, offer: Offer) -> None:
-    """A manifest that is one of the files may speak of another package; raises `ConfigError`."""
+    """Raise `ConfigError` if the manifest in the package names another package or file than the offer."""
     found = find_package(package)
     if (found.manifest.name, found.manifest.version) != (offer.name, offer.listed.version):
         raise ConfigError(f"the manifest of {offer.title} in the catalogue says that it is {found.title}")
@@ -80,7 +80,7 @@ def _check_who_it_is(package: Path, offer: Offer) -> None:
 
 
 def add(path: Path, library: Library) -> Arrival:
-    """Copies a package into the store once it has been tried; raises `ModelError`, `ConfigError`, `StartError`."""
+    """Copy a package into the store after a successful probe; raises `ModelError`, `ConfigError`, `StartError`."""
     with library.incoming() as package:
         title = gather(path, package)
         if library.has(title):
@@ -92,7 +92,7 @@ def add(path: Path, library: Library) -> Arrival:
             )
         try:
             probe(ModelRequest(title.partition("@")[0], str(package)))
-        except ModelError as error:  # people know the package by the place that they named
+        except ModelError as error:  # the error names the path that the user gave, not the temporary copy
             text = str(error).replace(str(package), str(path if path.is_dir() else path.parent))
             raise ModelError(text, key=error.key, tried=error.tried) from error
         return Arrival(title, library.place(package, title), new=True)
@@ -105,7 +105,7 @@ def _on_mirror(part: Part, mirror: str) -> str:
 
 
 def _from_file(part: Part, path: Path) -> bytes:
-    """The bytes of a file that a catalogue beside it names; raises `InputError`."""
+    """Return the bytes of a file that a local catalogue names; raises `InputError`."""
     try:
         data = read_whole(path, LARGEST_MODEL)
     except ModelError as error:
@@ -117,7 +117,7 @@ def _from_file(part: Part, path: Path) -> bytes:
 
 
 def _from_folder(part: Part, folder: Path) -> bytes:
-    """The bytes of a file from a folder, whatever it is called there; raises `InputError`."""
+    """Return the bytes of the file in ``folder`` with the right digest, whatever its name; raises `InputError`."""
     for path in _candidates(part, folder):
         data = read_whole(path, LARGEST_MODEL)
         if hashlib.sha256(data).hexdigest() == part.sha256:
@@ -129,7 +129,7 @@ def _from_folder(part: Part, folder: Path) -> bytes:
 
 
 def _candidates(part: Part, folder: Path) -> Iterator[Path]:
-    """Files of the right size, those of the folder itself before those below it."""
+    """Yield files of the right size: first those in the folder itself, then those below it."""
     try:
         found = islice(chain(folder.iterdir(), folder.glob("*/**/*")), MOST_LOOKED_AT)
         for path in sorted(found, key=lambda path: (len(path.parts), path)):

@@ -1,4 +1,4 @@
-"""What an operator should know about a model before it runs on a small board."""
+"""Warnings for the operator about a model, before it runs on a small board."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAKES_SCORES: Final = frozenset({"SOFTMAX", "LOGISTIC", "LOG_SOFTMAX"})
 
 
 def weights_in_words(graph: Graph) -> str:
-    """How the weights are stored, which decides speed and size."""
+    """Describe how the weights are stored, which decides speed and size."""
     kind, tensors = _main_kind(graph)
     if kind is None:
         return "none"
@@ -25,7 +25,7 @@ def weights_in_words(graph: Graph) -> str:
 
 
 def advice(graph: Graph, resolution: Resolution | None) -> tuple[str, ...]:
-    """Warnings, the most important first; ``resolution`` is None for a model that cannot be used."""
+    """Return warnings, the most important first; ``resolution`` is None for a model that cannot be used."""
     found = [*_speed(graph), *_inputs(graph), *_state(graph)]
     if resolution is not None:
         found += [*_scores(graph, resolution), *resolution.notes]
@@ -33,7 +33,7 @@ def advice(graph: Graph, resolution: Resolution | None) -> tuple[str, ...]:
 
 
 def _main_kind(graph: Graph) -> tuple[str | None, list[GraphTensor]]:
-    """The element type of most weights, and the tensors of that type."""
+    """Return the element type of most weights, and the tensors of that type."""
     sizes: Counter[str] = Counter()
     for tensor in graph.weights():
         sizes[tensor.dtype] += prod(tensor.shape)
@@ -42,7 +42,7 @@ def _main_kind(graph: Graph) -> tuple[str | None, list[GraphTensor]]:
 
 
 def _form(graph: Graph) -> str:
-    """Where a quantized model still has floats."""
+    """Describe where a quantized model still uses floats."""
     if not any(tensor.dtype in FLOATS for tensor in graph.inputs):
         return ""
     if any(operator.name == "QUANTIZE" for operator in graph.operators):

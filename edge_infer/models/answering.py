@@ -1,4 +1,4 @@
-"""The life of a process that tries one model: it locks itself, says that it is ready, and answers one question."""
+"""The main loop of a probe process: lock the sandbox, send `Ready`, answer one question."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _BLOCK: Final = 1 << 16
 
 
 def answer_one(answer: Callable[[bytes, list[int]], object], fence: Fence) -> None:
-    """Answers the question that comes on standard input, a socket, with open files, on standard output.
+    """Read one question from standard input, a socket that also carries open files, and answer on standard output.
 
-    It dies with its parent.
+    The kernel kills this process when its parent dies.
     """
     die_with_parent()
     go_first()
@@ -38,17 +38,17 @@ def answer_one(answer: Callable[[bytes, list[int]], object], fence: Fence) -> No
 
 
 def fence_of(arguments: list[str]) -> Fence:
-    """What the parent opens to this process, from its command line."""
+    """Parse the `Fence` from the command line: the access that the sandbox leaves to this process."""
     return decode_json(Fence, arguments[1].encode())
 
 
 def die_with_parent() -> None:
-    """Nobody is left to end it then."""
+    """Let the kernel kill this process when its parent dies, because no other process would end it then."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def own_output() -> BinaryIO:
-    """The real standard output; whatever the runtime writes there from now on goes to standard error."""
+    """Return the real standard output and redirect later output of the runtime to standard error."""
     private = os.dup(1)
     os.dup2(2, 1)
     return os.fdopen(private, "wb")
@@ -60,7 +60,10 @@ def _say(answers: BinaryIO, record: object) -> None:
 
 
 def _ready() -> Ready:
-    """Loads what every trial needs; OpenBLAS starts its threads here, and after the limits it could not."""
+    """Import what every trial needs, and return `Ready`.
+
+    The imports come first because OpenBLAS starts its threads on import, which the resource limits forbid later.
+    """
     import cv2
     import numpy  # noqa: F401, ICN001
 
@@ -75,7 +78,7 @@ def _ready() -> Ready:
 
 
 def _question() -> tuple[bytes, list[int]]:
-    """The line, and the files that came with it; nothing where nobody asks."""
+    """Return the question line and the files that came with it; the line is empty if the parent asks nothing."""
     line, files = bytearray(), []
     with socket.socket(fileno=os.dup(0)) as way:
         while not line.endswith(b"\n"):

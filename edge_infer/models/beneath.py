@@ -1,9 +1,12 @@
-"""Opening a file that others may have put there: a regular one, beneath a root, by no link, or by none that leads out.
+"""Safe opening of files that other users may have replaced: regular files below a root, with links refused or confined.
 
-By no link: every part of the path is opened in the folder before it with ``O_NOFOLLOW``, so that nobody can put a link
-in its place in between. ``openat2`` with ``RESOLVE_NO_SYMLINKS`` does the same from Linux 5.6 on; this works on older
-boards, too, and can say which part is the link. By links that stay in a folder: only the kernel can follow those in one
-step that cannot be raced. A file is looked at before it is opened: to open a device can be an act.
+Without links: every part of the path is opened relative to its parent folder with ``O_NOFOLLOW``, so no other process
+can swap in a link between two steps. ``openat2`` with ``RESOLVE_NO_SYMLINKS`` does the same from Linux 5.6 on. The code
+here also works on older boards, and its error names the part that is a link.
+
+With links that stay inside a folder: only the kernel can follow them in one step without a race.
+
+Each file is examined before it is opened, because opening a device can have side effects.
 """
 
 from __future__ import annotations
@@ -22,17 +25,21 @@ from edge_infer.sandbox.kernel import openat2
 
 _LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""What has become a named pipe or a link since it was looked at must neither block nor be followed."""
+"""Flags to open the file for reading. It may have become a named pipe or a link since it was examined.
+
+Opening it must neither block nor follow the link.
+"""
 _FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_MAGICLINKS, _BENEATH = 0x02, 0x08  # linux/openat2.h
 _MAX_TRIES: Final = 100
-"""The kernel gives up with EAGAIN when anything on the machine is renamed while it follows a ``..``."""
+"""Attempts to open a file: the kernel returns EAGAIN if any file is renamed while it resolves a ``..``."""
 
 
 def open_beneath(path: Path, roots: Sequence[str]) -> int:
-    """A descriptor of a regular file that no link leads to; raises `ModelError` saying which part is what, `OSError`.
+    """Open a regular file without following links and return its descriptor.
 
-    Links are followed up to the longest of the ``roots`` that the path begins with, else up to ``/``, and none below.
+    Links are followed up to the longest of the ``roots`` that is a prefix of the path (else up to ``/``), and none
+    below. Raises `ModelError` that names the offending part of the path, and `OSError`.
     """
     root = _root(path, roots)
     return _open_by_no_link(os.open(root, _FOLDER), root, path)
@@ -40,7 +47,7 @@ def open_beneath(path: Path, roots: Sequence[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class KnownFolder:
-    """A folder that is known again: whoever puts another one or a link in its place later is found out."""
+    """A folder identified by device and inode, so that a later replacement by another folder or a link is detected."""
 
     path: Path
     device: int
@@ -48,14 +55,14 @@ class KnownFolder:
 
     @classmethod
     def at(cls, path: Path) -> KnownFolder:
-        """The folder that this path leads to now; raises `OSError`."""
+        """Return the folder that this path leads to now; raises `OSError`."""
         found = path.stat()
         return cls(path, found.st_dev, found.st_ino)
 
     def open(self, path: Path) -> int:
-        """A descriptor of a regular file in it; raises `ModelError` where a link leads out, `OSError`.
+        """Open a regular file in the folder, return its descriptor; raises `ModelError` if a link leads out, `OSError`.
 
-        Links may lead about within the folder where the kernel has ``openat2``; else there may be none.
+        Links inside the folder are allowed if the kernel has ``openat2``; otherwise no link is allowed.
         """
         if not path.is_relative_to(self.path):
             raise ModelError(f"{path} lies outside {self.path}")
@@ -74,7 +81,7 @@ class KnownFolder:
 
 
 def open_followed(path: Path) -> int:
-    """A descriptor of a regular file, wherever links lead; raises `ModelError` for anything else, `OSError`."""
+    """Open a regular file, following links anywhere; raises `ModelError` for any other kind of file, `OSError`."""
     check_regular(path.stat(), path)
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -86,28 +93,28 @@ def open_followed(path: Path) -> int:
 
 
 def look_beneath(path: Path, roots: Sequence[str]) -> os.stat_result:
-    """What lies there, which is no link; like `open_beneath`."""
+    """Return the status of the file at this path without following links; same rules and errors as `open_beneath`."""
     root = _root(path, roots)
     with _way(os.open(root, _FOLDER), root, path) as (folder, name):
         return _look(folder, name, path)
 
 
 def check_regular(found: os.stat_result, path: Path) -> None:
-    """Raises `ModelError` for anything but a regular file."""
+    """Raise `ModelError` for anything but a regular file."""
     if not stat.S_ISREG(found.st_mode):
         names = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
         raise ModelError(f"{path} is {names.get(stat.S_IFMT(found.st_mode), 'a device')}, not a file")
 
 
 def _root(path: Path, roots: Sequence[str]) -> Path:
-    """The longest of the roots that the path begins with."""
+    """Return the longest of the roots that is a prefix of the path, or ``/``."""
     return max(
         (Path(root) for root in roots if path.is_relative_to(root)), key=lambda r: len(r.parts), default=Path("/")
     )
 
 
 def _open_within(folder: int, name: str, path: Path) -> int:
-    """A descriptor of a regular file that no link leads out of the folder to; raises `ModelError`, `OSError`."""
+    """Open a regular file, following links inside the folder only; raises `ModelError`, `OSError`."""
     look = _resolved(folder, name, os.O_PATH | os.O_CLOEXEC, path)
     try:
         seen = os.fstat(look)
@@ -131,7 +138,7 @@ def _resolved(folder: int, name: str, flags: int, path: Path) -> int:
 
 
 def _open_by_no_link(folder: int, root: Path, path: Path) -> int:
-    """`open_beneath` from the open folder of the ``root``, which is closed here."""
+    """Open the file as `open_beneath` does, starting at the open folder of the ``root``; closes that folder."""
     with _way(folder, root, path) as (last, name):
         seen = _look(last, name, path)
         check_regular(seen, path)
@@ -140,7 +147,7 @@ def _open_by_no_link(folder: int, root: Path, path: Path) -> int:
 
 
 def _unchanged(handle: int, seen: os.stat_result, path: Path) -> int:
-    """The handle, when it is of the file that was looked at; raises `ModelError`."""
+    """Return the handle if it refers to the file that was examined; raises `ModelError` otherwise."""
     if not _is(handle, seen.st_dev, seen.st_ino):
         os.close(handle)
         raise ModelError(f"{path} was exchanged while it was opened; try again")
@@ -154,7 +161,7 @@ def _is(handle: int, device: int, inode: int) -> bool:
 
 @contextmanager
 def _way(folder: int, root: Path, path: Path) -> Iterator[tuple[int, str]]:
-    """The folder that the path's last part lies in, open, and that part; ``folder`` is the ``root``, closed here."""
+    """Yield the open parent folder of the path, and the path's last part; closes ``folder``, which is the ``root``."""
     try:
         parts = path.relative_to(root).parts
         if ".." in parts:
@@ -181,7 +188,7 @@ def _look(folder: int, name: str, path: Path) -> os.stat_result:
 
 
 def _link(path: Path) -> str:
-    """What to say of a link: a daemon that followed it would run what somebody else puts there later."""
+    """Return the error text for a link: a daemon that followed it would run a file that another user can replace."""
     try:
         real = path.resolve(strict=True)
     except (OSError, RuntimeError):  # a loop is a RuntimeError before Python 3.13

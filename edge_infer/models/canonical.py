@@ -1,4 +1,4 @@
-"""The one spelling of a manifest that signatures are made over."""
+"""Canonical bytes of a manifest, over which signatures are made."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any, Final
 from edge_infer.config.words import Written
 
 _AS_JSON: Final = {".inf": "Infinity", "-.inf": "-Infinity", ".nan": "NaN"}
-"""How Python's ``json`` spells what YAML spells otherwise: signatures are made over that."""
+"""Spelling in Python's ``json`` of values that YAML spells differently; signatures cover the JSON spelling."""
 
 
 def canonical(value: Any) -> bytes:
-    """JSON in UTF-8 of what a manifest says: keys sorted by code points, no spaces, only what JSON must escape escaped.
+    """Return a manifest's content as UTF-8 JSON: keys sorted by code point, no spaces, minimal escapes.
 
-    Comments, order and layout of the YAML do not matter. A number stands as the manifest writes it, because fields of
-    text take it so: ``version: 1.1000`` is another version than ``1.1``. Where Python's ``json`` would write the same
-    value otherwise (``1.1000``, ``007``, ``0x10``), the bytes are no JSON, and nothing else has the same bytes.
+    Comments, order and layout of the YAML do not matter. A number keeps the spelling of the manifest, because text
+    fields use that spelling: ``version: 1.1000`` is another version than ``1.1``. Where Python's ``json`` would spell
+    the value differently (``1.1000``, ``007``, ``0x10``), the bytes are not valid JSON, and no other content has the
+    same bytes.
     """
     return _spelled(value).encode()
 

@@ -1,7 +1,7 @@
-"""Catalogues: models by name and version, and where their bytes are published.
+"""Catalogues: models by name and version, and the places where their files are published.
 
-The one that comes along names public models under free licences. One of your own is a file of the same form, whose
-files lie beside it or at other addresses; from an address it counts only with a signature.
+The bundled catalogue lists public models under free licences. A custom catalogue is a file of the same form; its files
+lie beside it or at other addresses. A catalogue from a network address is accepted only with a signature.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ PLACES: Final = (
     Path(__file__).parents[2] / "models" / "catalogue.yaml",
     Path(sys.prefix) / "share" / "edge-infer" / "catalogue.yaml",
 )
-"""In a checkout, and where the package is installed."""
+"""Paths of the bundled catalogue: in a checkout, and where the package is installed."""
 ENDING: Final = ".sig"
 _SHA256: Final = text("64 hexadecimal digits, as sha256sum prints them", r"[0-9a-f]{64}")
 _TITLE: Final = text("NAME or NAME@VERSION", rf"{NAME_PATTERN}(@{VERSION})?", 200)
 
 
 def _address(value: Any) -> str:
-    """Where a model lies: an address, or a path that begins where the catalogue lies."""
+    """Parse the place of a model file: an address, or a path relative to the catalogue."""
     if isinstance(value, str) and "://" in value:
         return str(url("https").parse(value))
     try:
@@ -55,7 +55,7 @@ def _address(value: Any) -> str:
 
 
 class Example(Section):
-    """What the model finds in an input: a file of ``of``, or for a model of text the line itself."""
+    """Expected findings of the model in an input: a file from ``of``, or for a text model the line itself."""
 
     input: Annotated[str, text("the name of a picture or recording, or a line of text")]
     of: Annotated[str | None, text("where the input comes from")] = None
@@ -70,7 +70,7 @@ class Beside(Section):
 
 
 class Listed(Section):
-    """One model: its bytes, and all that a manifest says beside that, or the manifest among its ``files``."""
+    """One model: its bytes and its manifest, either in the keys here or as one of its ``files``."""
 
     version: Annotated[str, text("a version such as 1.0.0", VERSION)]
     about: Annotated[str, text("what it does, in one line")] = ""
@@ -92,7 +92,7 @@ class Catalogue(Section):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A file of an offer: its name in the package, its address or path, and what it has to be."""
+    """A file of an offer: its name in the package, its address or path, and its expected size and digest."""
 
     name: str
     place: str
@@ -102,7 +102,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model of a catalogue, which lies at the address or path ``origin``."""
+    """A model of the catalogue at the address or path ``origin``."""
 
     name: str
     listed: Listed
@@ -115,19 +115,19 @@ class Offer:
 
     @property
     def file(self) -> str:
-        """The name of the model's file: the last part of its address."""
+        """Return the name of the model's file: the last part of its address."""
         return unquote(urlsplit(self.listed.url).path).rpartition("/")[2]
 
     @property
     def place(self) -> str:
-        """The address or the path of the model's file."""
+        """Return the address or path of the model's file."""
         url = self.listed.url
         if is_address(url):
             return url
         return urljoin(self.origin, quote(url)) if is_address(self.origin) else str(Path(self.origin).parent / url)
 
     def parts(self) -> Iterator[Part]:
-        """The model's file, then those beside it."""
+        """Yield the model's file, then the files beside it."""
         place = self.place
         yield Part(self.file, place, self.listed.bytes, self.listed.sha256)
         for name, beside in self.listed.files.items():
@@ -135,7 +135,7 @@ class Offer:
             yield Part(name, path, beside.bytes, beside.sha256)
 
     def manifest(self) -> str | None:
-        """The manifest of the package that is made of it; None where that is one of its files."""
+        """Return the manifest text for the new package; None if the manifest is one of the offer's files."""
         listed = self.listed
         if MANIFEST in listed.files:
             return None
@@ -152,12 +152,12 @@ class Offer:
 
 
 def is_address(named: str) -> bool:
-    """Whether a catalogue is to be fetched; anything else is a path."""
+    """Return whether a catalogue must be fetched over the network; anything else is a path."""
     return urlsplit(named).scheme in ("http", "https")
 
 
 def read_catalogue(path: Path | None = None) -> dict[str, Offer]:
-    """The offers by their keys, of a file or of the one that comes along; raises `ConfigError`."""
+    """Return the offers of a catalogue file (default: the bundled one) by key; raises `ConfigError`."""
     found = path or next((place for place in PLACES if place.exists()), None)
     if found is None:
         raise ConfigError(f"there is no catalogue; it should be {PLACES[-1]}, where the installation puts it")
@@ -165,9 +165,9 @@ def read_catalogue(path: Path | None = None) -> dict[str, Offer]:
 
 
 def fetch_catalogue(address: str, keys: Sequence[TrustedKey]) -> dict[str, Offer]:
-    """The offers of a catalogue at an address, signed by one of the keys; raises `ConfigError`, `DownloadError`.
+    """Fetch a catalogue that one of the keys has signed, and return its offers; raises `ConfigError`, `DownloadError`.
 
-    A server, or who sits in the way, may withhold a newer catalogue: what it says was true once, no more.
+    A server or an attacker on the path can withhold a newer catalogue, so the content is authentic but may be outdated.
     """
     data, place = fetch(address, LARGEST), signature_address(address)
     try:
@@ -183,7 +183,7 @@ def fetch_catalogue(address: str, keys: Sequence[TrustedKey]) -> dict[str, Offer
 
 
 def signature_address(address: str) -> str:
-    """Where the signature of a catalogue lies: beside it."""
+    """Return the address of a catalogue's signature, which lies beside the catalogue."""
     parts = urlsplit(address)
     return urlunsplit(parts._replace(path=parts.path + ENDING))
 
@@ -212,9 +212,9 @@ def _contradictions(offers: Mapping[str, Offer]) -> Iterator[tuple[str, str]]:
 
 
 def choose(offers: Mapping[str, Offer], wanted: str) -> Offer:
-    """The offer ``NAME@VERSION``, or the newest ``NAME``; raises `ConfigError` naming those that are there.
+    """Return the offer ``NAME@VERSION``, or the newest ``NAME``; raises `ConfigError` that lists the available offers.
 
-    A preview (``2.0.0-rc.1``) is the newest only where there is no release: whoever wants it names it.
+    A preview (``2.0.0-rc.1``) is the newest only if there is no release; otherwise the caller must name its version.
     """
     name = wanted.partition("@")[0]
     found = [offer for offer in offers.values() if offer.name == name]
@@ -232,7 +232,7 @@ def choose(offers: Mapping[str, Offer], wanted: str) -> Offer:
 
 
 def is_catalogue(path: Path) -> bool:
-    """Whether a file is a catalogue rather than a manifest, or a model."""
+    """Return whether a file is a catalogue and not a manifest or a model."""
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         return False
     value = read_document(path).value
@@ -240,6 +240,9 @@ def is_catalogue(path: Path) -> bool:
 
 
 def written_catalogue(path: Path) -> bytes:
-    """What a signature of a catalogue is made over: JSON, as of a manifest. Raises `ConfigError` for a faulty one."""
+    """Return the bytes of a catalogue that a signature covers: canonical JSON, as for a manifest.
+
+    Raises `ConfigError` for an invalid catalogue.
+    """
     read_catalogue(path)
     return canonical(read_document(path).value)

@@ -1,7 +1,7 @@
-"""The files of one model, read once by a process that is trusted and handed to the one that tries the model.
+"""The files of one model, read and checked by a trusted process and handed to the process that tries the model.
 
-The trusted process finds the files and checks digest, signature and version before anybody parses the model. The other
-one gets sealed copies in memory, so that it needs no file of this machine and cannot change what was checked.
+The trusted process finds the files and checks digest, signature and version before any code parses the model. The probe
+process gets sealed copies in memory, so it needs no file access and cannot change the checked bytes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from edge_infer.models.request import ModelRequest, Policy
 
 RUNTIMES: Final = ("ai-edge-litert", "tflite-runtime")
 MAX_BESIDE_BYTES: Final = 64 << 20
-"""Bytes of a file that a manifest names."""
+"""Maximum size in bytes of a file that a manifest names."""
 
 
 class CheckedPackage(SealedCopies):
-    """The ``package`` that a request is about, its files copied and checked; raises `ModelError`."""
+    """The ``package`` of a request, with its files copied and checked; raises `ModelError`."""
 
     def __init__(self, request: ModelRequest) -> None:
         super().__init__()
@@ -56,11 +56,11 @@ class CheckedPackage(SealedCopies):
         return hashlib.sha256("\n".join(facts).encode(errors="surrogateescape")).hexdigest()
 
     def _add_own(self, path: Path, most: int) -> str:
-        """A file of the package; its SHA-256."""
+        """Copy a file of the package and return its SHA-256."""
         return self.add(path, most, roots=self.package.roots, folder=self.package.home_of(path))
 
     def _add_manifest(self, path: Path) -> None:
-        """What is handed over has to be what was checked."""
+        """Copy the manifest; raises `ModelError` if it differs from the manifest that was checked."""
         self._add_own(path, LARGEST_MANIFEST)
         if parsed(path, self.read(path))[1] != self.package.written:
             raise ModelError(f"{path} has changed while it was read; try again when it is written")
@@ -72,7 +72,7 @@ class CheckedPackage(SealedCopies):
             raise ModelError(f"{self.package.file}: {error}", key=error.key) from error
 
     def _add_all_named(self, package: Package) -> None:
-        """Copies the files that a manifest names, golden inputs among them."""
+        """Copy the files that the manifest names, including golden inputs."""
         golden = {each.input for each in package.manifest.golden}
         for name in package.named_files():
             try:
@@ -94,7 +94,7 @@ class CheckedPackage(SealedCopies):
 
 
 def _runtimes() -> str:
-    """The installed runtimes; another one may do better or worse."""
+    """List the installed runtimes with versions, because another runtime may give another result."""
     found = []
     for name in RUNTIMES:
         try:

@@ -1,4 +1,4 @@
-"""A process of our own that does for its parent what may be its end: one question, one answer, within a time."""
+"""A short-lived child process for work that may crash: one question, one answer, within a time limit."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from edge_infer.own_module import own_module
 from edge_infer.sandbox.fence import Fence
 
 STARTUP: Final = 30.0
-"""Seconds until it is ready: a slow card reads NumPy, OpenCV and the runtime for the first time."""
+"""Seconds until the child must be ready: a slow card reads NumPy, OpenCV and the runtime for the first time."""
 LONGEST: Final = 16 << 20
 CHATTER: Final = 4000
 
 
 class GoneError(Exception):
-    """It has no answer: it ended with ``status`` (as `subprocess` has it), closed its answers, or took too long."""
+    """The child gave no answer: it ended with ``status`` (as in `subprocess`), closed its output, or timed out."""
 
     def __init__(self, status: int | None = None, said: str = "", *, mute: bool = False) -> None:
         super().__init__(status, said, mute)
         self.status = status
         self.mute = mute
-        """It had closed its answers, or gave one without end, and was ended here."""
+        """The child closed its output or sent an endless answer, and the parent killed it."""
         self.said = said
-        """Its last words, as the end of a sentence."""
+        """The last line of the child's standard error, formatted as the end of a sentence."""
 
 
 class Child(Closing):
-    """``python -m MODULE FENCE``; it starts at `begin`, or with its question, and answers one only.
+    """A process ``python -m MODULE FENCE`` that starts at `begin` or with its question, and answers one question.
 
-    It reads no file but those that come with the question, and what ``fence`` opens.
+    It can read only the files that come with the question and those that ``fence`` allows.
     """
 
     def __init__(self, module: str, fence: Fence | None = None) -> None:
@@ -50,15 +50,15 @@ class Child(Closing):
         self._way: socket.socket | None = None
         self._chatter = b""
         self.seconds = 0.0
-        """How long it took to answer."""
+        """Seconds from the question to the answer."""
 
     @property
     def pid(self) -> int | None:
-        """Of the process, while there is one."""
+        """Process id while the process runs, else None."""
         return self._process.pid if self._process is not None else None
 
     def begin(self) -> None:
-        """Starts it, so that it has loaded what it needs when the question comes; raises `StartError`."""
+        """Start the process early, so that its imports are done when the question comes; raises `StartError`."""
         if self._process is not None:
             return
         try:
@@ -75,7 +75,10 @@ class Child(Closing):
         self._way, self._chatter = ours, b""
 
     def ask(self, question: object, seconds: float, files: Sequence[int] = ()) -> bytes:
-        """The line of the answer; raises `StartError` where nothing can be tried on this machine, and `GoneError`."""
+        """Send the question and return the answer line.
+
+        Raises `StartError` if no model can be tried on this machine, and `GoneError` if the child gives no answer.
+        """
         self.begin()
         process = self._process
         assert process is not None
@@ -94,7 +97,7 @@ class Child(Closing):
         return answer
 
     def close(self) -> None:
-        """Ends the process; may be called twice."""
+        """Kill the process; may be called twice."""
         if self._way is not None:
             self._way.close()
             self._way = None
@@ -118,7 +121,7 @@ class Child(Closing):
         )
 
     def _check_ready(self, line: bytes) -> None:
-        """What it says before it has seen anything of a model is its own word."""
+        """Check the child's first line. It is trustworthy because the child has not yet read any part of a model."""
         try:
             ready = decode_json(Ready, joined([line]))
         except WireError as error:
@@ -127,7 +130,7 @@ class Child(Closing):
             raise StartError(ready.error)
 
     def _exchange(self, process: subprocess.Popen[bytes], order: bytes, files: Sequence[int], deadline: float) -> bytes:
-        """Sends an order and reads the line of the answer; what comes on standard error is kept for explanations."""
+        """Send an order and read the answer line; the end of standard error is kept for error messages."""
         assert self._way is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -159,7 +162,7 @@ class Child(Closing):
         return bytes(answer)
 
     def _gone(self, process: subprocess.Popen[bytes]) -> GoneError:
-        """How it ended; one that only closed its answers is ended here."""
+        """Return an error with the child's exit status; a child that closed its output but still runs has none."""
         status: int | None = None
         with suppress(subprocess.TimeoutExpired):
             status = process.wait(5.0)

@@ -1,4 +1,4 @@
-"""Sealed copies in memory of files, open for another process that gets them in place of the files."""
+"""Sealed in-memory copies of files, which another process receives as open descriptors."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class _Copy:
 
 
 class SealedCopies(Closing):
-    """Copies by the paths of their originals, of `LARGEST_MODEL` bytes altogether at most."""
+    """Copies by the paths of their originals, at most `LARGEST_MODEL` bytes in total."""
 
     def __init__(self) -> None:
         self._copies: dict[str, _Copy] = {}
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Where the originals lie, in the order of `descriptors`."""
+        """Paths of the originals, in the order of `descriptors`."""
         return tuple(self._copies)
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """The copies, open."""
+        """Open descriptors of the copies."""
         return tuple(copy.file for copy in self._copies.values())
 
     def add(
@@ -47,7 +47,7 @@ class SealedCopies(Closing):
         roots: Sequence[str] = (),
         folder: KnownFolder | None = None,
     ) -> str:
-        """Copies a file, unless that was done before; its SHA-256. Raises `ModelError` as `copy_whole` does."""
+        """Copy a file unless it is copied already, and return its SHA-256; raises `ModelError` as `copy_whole` does."""
         known = self._copies.get(str(path))
         if known is None:
             if len(self._copies) >= MAX_FILES:
@@ -58,16 +58,16 @@ class SealedCopies(Closing):
         return known.sha256
 
     def digest(self, path: Path | str) -> str | None:
-        """The SHA-256 of a file; None for one that was not copied."""
+        """Return the SHA-256 of a file; None if it was not copied."""
         copy = self._copies.get(str(path))
         return copy.sha256 if copy is not None else None
 
     def read(self, path: Path | str) -> bytes:
-        """The bytes of a file that was copied."""
+        """Return the bytes of a copied file."""
         return memfd.content(self._copies[str(path)].file)
 
     def close(self) -> None:
-        """Lets go of the copies; may be called twice."""
+        """Close the copies; may be called twice."""
         copies, self._copies = self._copies, {}
         for copy in copies.values():
             os.close(copy.file)

@@ -1,4 +1,4 @@
-"""The names of decoders and where they live: a table that needs no NumPy, which starts threads when it is imported."""
+"""Decoder names and their import targets. This table avoids importing NumPy, which starts threads on import."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ DECODERS: Final[Mapping[str, str]] = {
 
 
 def decoder_target(name: str) -> str:
-    """Where the family ``name`` lives; raises `ConfigError` for an unknown one."""
+    """Return the import target of the decoder family ``name``; raises `ConfigError` for an unknown family."""
     return target(DECODERS, GROUP, name)
 
 
 def decoder_names() -> tuple[str, ...]:
-    """All families, built in and from other packages."""
+    """Return all families, built-in and from other packages."""
     return names(DECODERS, GROUP)

@@ -1,4 +1,4 @@
-"""A delegate on trial: it has to take enough of a model's graph, and to compute what the processor computes."""
+"""Trial of a delegate: it must run enough of the model's graph and match the processor's results."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from edge_infer.models.package import Package
 from edge_infer.models.soundness import varied
 
 INPUTS: Final = 8
-"""Inputs that are compared, at most; where a package has golden inputs, those, else varied ones."""
+"""Maximum number of compared inputs: golden inputs if the package has some, else generated ones."""
 TOLERANCE: Final = 0.05
-"""How far a value may be from the processor's, in shares of the range of that output over all inputs."""
+"""Allowed difference from the processor's value, as a fraction of that output's range over all inputs."""
 STEPS: Final = 2.0
-"""How far in any case: steps of a quantized output. Accelerators round otherwise."""
+"""Difference that is always allowed, in steps of a quantized output, because accelerators round differently."""
 ALIKE: Final = 0.95
-"""The share of an output's values, over all inputs, that have to be so close: what is sorted may change places."""
+"""Fraction of an output's values, over all inputs, that must be that close. Sorted results may change places."""
 
 Values = list[list[NDArray[Any]]]
-"""By input, by output."""
+"""Output values, indexed by input, then by output."""
 
 
 def try_delegate(pipeline: PipelinePlan, package: Package) -> float:
-    """The share of the operators that it takes; raises `ModelError` where it does not do its work."""
+    """Return the fraction of operators that the delegate runs; raises `ModelError` if its results are unusable."""
     assert pipeline.delegate is not None
     with LoadedModel(replace(pipeline, delegate=None)) as model:
         outputs = model.interpreter.outputs
@@ -65,7 +65,7 @@ def _frames(model: LoadedModel, package: Package) -> Iterator[Captured]:
 
 
 def _frames_in(model: LoadedModel, path: str, name: str) -> Iterator[Captured]:
-    """What a file holds, as it goes into the model."""
+    """Yield the content of a file as input for the model."""
     if isinstance(model.taken, TextPlan):
         yield from read_lines(path)
     elif isinstance(model.taken, SignalPlan):
@@ -77,7 +77,7 @@ def _frames_in(model: LoadedModel, path: str, name: str) -> Iterator[Captured]:
 
 
 def _run(model: LoadedModel, frames: list[Captured]) -> Values:
-    """What comes out for each, as real numbers; each is looked at whole, and as though it were the first."""
+    """Return the outputs for each frame as real numbers. The model state is reset before each frame."""
     found = []
     for frame in frames:
         model.interpreter.forget()
@@ -90,7 +90,7 @@ def _run(model: LoadedModel, frames: list[Captured]) -> Values:
 
 
 def _compare(output: Tensor, expected: NDArray[Any], found: NDArray[Any]) -> None:
-    """Raises `ModelError` unless what was found is close to what was expected."""
+    """Raise `ModelError` unless the delegate's values are close to the expected ones."""
     if not np.isfinite(found).all():
         raise ModelError(f"the delegate computes values for {output.name} that are not finite")
     allowed = max(TOLERANCE * float(np.ptp(expected)), STEPS * output.scale[0] if output.scale else 1e-3)

@@ -1,7 +1,7 @@
-"""A file from the network that is what it should be, over whatever line there is.
+"""Resumable download of a file, verified against the size and digest of the catalogue.
 
-Nothing that a server says of itself is believed: only the bytes count, and whether their number and digest are those of
-the catalogue. What has come so far is kept and continued (RFC 9110, 14: ranges), in this run or in a later one.
+Nothing that the server reports is trusted: only the number of bytes and their digest count. Bytes received so far are
+kept, and this run or a later one continues from there (RFC 9110, section 14: range requests).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from edge_infer.errors import DownloadError
 log = logging.getLogger(__name__)
 
 PATIENCE: Final = 30.0
-"""Seconds without a byte after which a connection is given up."""
+"""Seconds without a byte after which a connection is closed."""
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
-"""Seconds to wait after each attempt in a row that brought nothing."""
+"""Seconds to wait after each consecutive attempt without progress."""
 _PART: Final = 1 << 16
 _AGAIN: Final = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
 _RANGE: Final = re.compile(r"bytes (\d+)-")
@@ -39,12 +39,12 @@ _ADVICE: Final = (
 )
 
 Progress = Callable[[int, int], None]
-"""Gets the bytes that are here, and those of the whole file."""
+"""Callback with the number of bytes received and the size of the whole file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A file: where it is published, its size in bytes and its digest."""
+    """A file to download: its address, its size in bytes and its digest."""
 
     url: str
     bytes: int
@@ -58,10 +58,12 @@ def download(
     patience: float = PATIENCE,
     pauses: tuple[float, ...] = PAUSES,
 ) -> None:
-    """Fetches a file into ``part``, continuing what is there; raises `DownloadError`, with ``part`` kept or removed.
+    """Download a file into ``part``, continuing from its current content; raises `DownloadError`.
 
-    Attempts that bring more than there ever was may be many; after as many others in a row as there are ``pauses`` it
-    is given up. What is there may be thrown away once: a server that always sends the same beginning brings nothing.
+    Attempts that exceed the largest size so far are not limited. After one more consecutive attempt without progress
+    than there are ``pauses``, the download fails. A shrinking file counts as a restart once: a server that always sends
+    the same beginning makes no progress. On an error ``part`` is kept or removed, depending on whether its content may
+    be right.
     """
     with _opened(part) as stream:
         fruitless, restarted, most = 0, False, stream.seek(0, os.SEEK_END)
@@ -83,7 +85,7 @@ def download(
 
 
 def _check(wanted: Wanted, stream: IO[bytes], part: Path) -> None:
-    """The right bytes, or none are kept."""
+    """Check size and digest; removes the file and raises `DownloadError` if they are wrong."""
     size = stream.seek(0)
     digest = hashlib.sha256()
     while block := stream.read(1 << 20):
@@ -101,7 +103,7 @@ def _check(wanted: Wanted, stream: IO[bytes], part: Path) -> None:
 
 
 def fetch(url: str, most: int, patience: float = PATIENCE, pauses: tuple[float, ...] = PAUSES) -> bytes:
-    """The bytes at an address, which nobody knows a digest of; raises `DownloadError`, also for more than ``most``."""
+    """Return the bytes at an address without a known digest; raises `DownloadError`, also for more than ``most``."""
     for pause in (*pauses, None):
         try:
             with _opener().open(_request(url), timeout=patience) as answer:
@@ -124,7 +126,7 @@ def fetch(url: str, most: int, patience: float = PATIENCE, pauses: tuple[float, 
 
 @contextmanager
 def _opened(part: Path) -> Iterator[IO[bytes]]:
-    """The file that grows; one process at a time writes it."""
+    """Open the growing file under an exclusive lock, so that only one process writes it."""
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("a+b") as stream:
@@ -139,7 +141,7 @@ def _opened(part: Path) -> Iterator[IO[bytes]]:
 
 
 def _attempt(wanted: Wanted, stream: IO[bytes], progress: Progress, patience: float) -> str:
-    """Takes what one connection gives; returns why that was not all. Raises `DownloadError` where it is hopeless."""
+    """Receive data over one connection and return why it ended; raises `DownloadError` if a retry cannot help."""
     have = stream.seek(0, os.SEEK_END)
     try:
         with _opener().open(_request(wanted.url, have), timeout=patience) as answer:
@@ -151,12 +153,12 @@ def _attempt(wanted: Wanted, stream: IO[bytes], progress: Progress, patience: fl
         raise DownloadError(f"no room for {wanted.url}: {error.__cause__}") from error
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError) and error.code == 416:
-            stream.truncate(0)  # what is here is no beginning of what is there
+            stream.truncate(0)  # the local bytes are not the beginning of the server's file
         return _failure(wanted.url, error)
 
 
 def _request(url: str, have: int = 0) -> urllib.request.Request:
-    """For a file of which there is a beginning of ``have`` bytes."""
+    """Build the request for a file of which ``have`` bytes are here already."""
     headers = {"User-Agent": f"edge-infer/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -164,10 +166,10 @@ def _request(url: str, have: int = 0) -> urllib.request.Request:
 
 
 def _failure(url: str, error: Exception) -> str:
-    """What went wrong where another attempt may help; raises `DownloadError` where none does."""
+    """Return the reason of a failure that a retry may fix; raises `DownloadError` if no retry can help."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()
-        if 300 <= error.code < 400:  # what urllib says of that has several lines
+        if 300 <= error.code < 400:  # urllib's text for that has several lines
             raise DownloadError(
                 f"{url}: the server says {error.code}, a redirect without end or to no http address"
             ) from error
@@ -181,11 +183,11 @@ def _failure(url: str, error: Exception) -> str:
 
 
 class _WriteError(Exception):
-    """The disk, not the network."""
+    """The disk failed, not the network."""
 
 
 def _take(wanted: Wanted, answer: http.client.HTTPResponse, stream: IO[bytes], have: int, progress: Progress) -> str:
-    """Writes what comes, at most one byte more than there should be."""
+    """Write the received data, at most one byte more than the expected size."""
     progress(have, wanted.bytes)
     while have <= wanted.bytes and (block := answer.read1(min(_PART, wanted.bytes + 1 - have))):
         try:
@@ -199,13 +201,13 @@ def _take(wanted: Wanted, answer: http.client.HTTPResponse, stream: IO[bytes], h
 
 
 def _continues(answer: http.client.HTTPResponse, have: int) -> bool:
-    """Whether the answer goes on where we are; a server may also begin from the start."""
+    """Return whether the answer continues at byte ``have``; a server may also start from the beginning."""
     found = _RANGE.match(answer.headers.get("Content-Range", ""))
     return answer.status == 206 and found is not None and int(found[1]) == have
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """HTTP and HTTPS only, through the proxies that the environment names."""
+    """Return an opener for HTTP and HTTPS only, which uses the proxies from the environment."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

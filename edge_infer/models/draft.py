@@ -1,4 +1,4 @@
-"""A manifest to save beside a model: everything that was decided about it, and where each part comes from."""
+"""Draft of a manifest for a model: every decision about it, with the source of each value."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ ASKED_FOR: Final = {
     "lowercase": "capitals",
     "length": "length",
 }
-"""Keys of ``input`` and what their reasons are called; others are said where the features are."""
+"""Keys of ``input`` and the names of their reasons; any other key uses the reason of the features."""
 PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[ -][A-Za-z0-9_]+)*")
 WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
-"""What YAML takes for something else than text, at least in some of its versions."""
+"""Words that some YAML version reads as something other than text."""
 
 
 def draft(opened: Opened, found: Resolution) -> str:
-    """YAML that `find_package` reads; saved as ``X.yaml`` beside ``X.tflite`` it resolves to the same plan.
+    """Return YAML that `find_package` reads; saved as ``X.yaml`` beside ``X.tflite`` it resolves to the same plan.
 
-    Only its name and version are new where the model had none.
+    Only name and version are invented, and only if the model has none.
     """
     return "\n".join([*_head(opened), *_outcome(opened, found), *_input(opened, found), *_rest(opened, found), ""])
 
@@ -53,7 +53,7 @@ def _head(opened: Opened) -> Iterator[str]:
 
 
 def _outcome(opened: Opened, found: Resolution) -> Iterator[str]:
-    """What comes out."""
+    """Yield the keys about the model's outputs."""
     plan, why = found.plan, _reasons(found)
     yield from _key("task", plan.task, why["task"])
     options: dict[str, JsonValue] = dict(plan.decoder.options)
@@ -89,14 +89,14 @@ def _labels(labels: Sequence[str], why: str) -> Iterator[str]:
 
 
 def _value(value: ValuePlan) -> dict[str, Any]:
-    """What is said of it; the rest is as usual."""
+    """Return the settings of a value that differ from the defaults, and its name."""
     usual = ValuePlan(value.name)
     said = asdict(value)
     return {key: item for key, item in said.items() if key == "name" or item != getattr(usual, key)}
 
 
 def _input(opened: Opened, found: Resolution) -> Iterator[str]:
-    """What goes in."""
+    """Yield the keys about the model's input."""
     why = _reasons(found)
     yield "input:"
     if isinstance(found.plan.input, InputPlan):
@@ -190,7 +190,7 @@ def _reasons(found: Resolution) -> dict[str, str]:
 
 
 def _key(key: str, value: Any, why: str) -> Iterator[str]:
-    """A comment, and the value below it; lists that are long go on in the next lines."""
+    """Yield a comment and the key with its value; long lists get one line for each item."""
     yield from _comment(why)
     text = f"{key}: {_written(value)}"
     if isinstance(value, (list, tuple)) and len(text) > WIDTH:
@@ -203,7 +203,7 @@ def _key(key: str, value: Any, why: str) -> Iterator[str]:
 
 
 def _written(value: Any) -> str:
-    """A value in YAML, on one line."""
+    """Return a value as YAML on one line."""
     if isinstance(value, str):
         plain = PLAIN.fullmatch(value) and value.lower() not in WORDS
         return value if plain else json.dumps(value, ensure_ascii=not value.isprintable())
@@ -217,7 +217,7 @@ def _written(value: Any) -> str:
 
 
 def _decimal(value: float) -> str:
-    """With a point, which YAML wants in an exponent's number."""
+    """Return the number with a decimal point, which YAML requires before an exponent."""
     text = repr(value)
     return text if "." in text else text.replace("e", ".0e")
 
@@ -236,6 +236,6 @@ def _filter(plan: FilterPlan) -> dict[str, Any]:
 
 
 def _comment(text: str) -> Iterator[str]:
-    """Lines that end where they should, whatever others wrote."""
+    """Yield comment lines. Unprintable characters become spaces, so that foreign text cannot end the comment."""
     clean = "".join(letter if letter.isprintable() else " " for letter in text)
     yield from (f"# {line}" for line in textwrap.wrap(clean, WIDTH, break_on_hyphens=False)[:4])

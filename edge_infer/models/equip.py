@@ -1,4 +1,4 @@
-"""Tries in a child what a pipeline's model is to run on; what the child imports is not imported here."""
+"""Trials of threads and delegates for a pipeline's model in a child. The child's imports are not loaded here."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from edge_infer.sandbox.places import accelerators
 
 CHILD: Final = "edge_infer.models.equipper"
 COUNTING: Final = 20.0
-"""Seconds for finding the number of threads; `quickest` ends its search after some 10."""
+"""Seconds to find the number of threads; `quickest` stops its search after about 10."""
 DELEGATING: Final = 40.0
-"""Seconds for a delegate: some compile a graph for their accelerator when they get it."""
+"""Seconds to try a delegate: some compile the graph for their accelerator on load."""
 
 
 def threads(pipeline: PipelinePlan, request: ModelRequest, most: int) -> int:
-    """How many are the quickest, ``most`` at most; raises `ModelError` for what cannot be tried, `StartError`."""
+    """Return the fastest number of threads, up to ``most``; raises `ModelError` if the trial fails, `StartError`."""
     return _found(Child(CHILD), pipeline, request, COUNTING, most).threads
 
 
 def delegated(pipeline: PipelinePlan, request: ModelRequest) -> float:
-    """The share of the operators that the delegate takes; raises `ModelError` for one of no use, `StartError`."""
+    """Return the fraction of operators that the delegate runs; raises `ModelError` if it is unusable, `StartError`."""
     assert pipeline.delegate is not None
     library = pipeline.delegate.library
     reads = (str(Path(library).parent),) if library.startswith("/") else ()
@@ -42,7 +42,7 @@ def delegated(pipeline: PipelinePlan, request: ModelRequest) -> float:
 
 
 def _found(child: Child, pipeline: PipelinePlan, request: ModelRequest, seconds: float, most: int = 1) -> Found:
-    """A process for each thing to try: a library of others may leave anything behind in it."""
+    """Try one thing in its own process, because a third-party library may leave that process in any state."""
     what = "it" if pipeline.delegate is None else "the delegate"
     with child, SealedCopies() if pipeline.delegate is None else CheckedPackage(request) as copies:
         for path in files_of(pipeline.model):

@@ -1,4 +1,4 @@
-"""What a model is to run on, and what came of trying it."""
+"""Messages about the trial of threads or a delegate, and about its result."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from edge_infer.models.request import AbsolutePath
 from edge_infer.models.resolution import Words
 
 TINY: Final = 0.001
-"""Seconds of a run below which no second thread is tried: waking it costs as much as it brings."""
+"""Run time in seconds below which no second thread is tried: waking it costs as much as it saves."""
 
 
 class Wanted(Record, frozen=True):
-    """Try a pipeline's model within ``seconds``; the files of ``paths`` come with it, open.
+    """Request to try a pipeline's model within ``seconds``; the files of ``paths`` come with it as open descriptors.
 
-    With a delegate: does it take enough of the graph, and does it compute what the processor does, with the golden
-    inputs of the ``manifest``? Without: which number of threads up to ``threads`` is the quickest?
+    With a delegate, the child checks that it runs enough of the graph and matches the processor's results, using the
+    golden inputs of the ``manifest``. Without one, the child finds the fastest number of threads up to ``threads``.
     """
 
     pipeline: PipelinePlan
@@ -29,7 +29,7 @@ class Wanted(Record, frozen=True):
 
 
 class Found(Record, frozen=True):
-    """That number, or the share of the operators that the delegate takes; or in words what was in the way."""
+    """Result of a trial: the number of threads, the fraction of operators that the delegate runs, or the ``error``."""
 
     threads: Annotated[int, between(1, 64)] = 1
     delegated: Annotated[float, between(0, 1)] = 0.0

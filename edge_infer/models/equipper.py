@@ -1,4 +1,4 @@
-"""The child of `edge_infer.models.equip`: unlike the one that tried the model before, it may start threads."""
+"""Child process of `edge_infer.models.equip`. Unlike the model probe, it may start threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Answers one question; beside the files that come with it a delegate needs its library and devices."""
+    """Answer one question; a delegate also needs access to its library and devices."""
     answer_one(_answer, fence_of(sys.argv))
     return 0
 
@@ -42,7 +42,7 @@ def _answer(line: bytes, files: list[int]) -> Found:
 
 def _found(wanted: Wanted, pipeline: PipelinePlan, handed: HandedFiles) -> Found:
     if pipeline.delegate is not None:
-        from edge_infer.models.delegation import try_delegate  # heavy, and only after the locks
+        from edge_infer.models.delegation import try_delegate  # heavy, so imported only after the sandbox is locked
 
         manifest = Path(wanted.manifest) if wanted.manifest else None
         return Found(

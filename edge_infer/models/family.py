@@ -1,4 +1,4 @@
-"""Which decoder reads a model: the one that is named, or the only one that recognises its tensors."""
+"""Choice of the decoder for a model: the named one, or the only one that recognises the model's tensors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edge_infer.models.package import Package
 from edge_infer.models.request import ModelRequest
 
 LARGEST_FILE: Final = 64 << 20
-"""Bytes of a file that a decoder's parameter names."""
+"""Maximum size in bytes of a file that a decoder parameter names."""
 METADATA: Final = "metadata in the file"
 ULTRALYTICS_TASKS: Final[Mapping[str, str]] = {
     "detect": "detection",
@@ -28,7 +28,7 @@ ULTRALYTICS_TASKS: Final[Mapping[str, str]] = {
     "obb": "detection of rotated boxes",
 }
 ULTRALYTICS_DECODERS: Final[Mapping[str, str]] = {"pose": "yolov8_pose", "segment": "yolov8_segment"}
-"""Families that the shapes alone do not always tell."""
+"""Decoders that cannot always be recognised by the tensor shapes alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What goes into a model and comes out of it."""
+    """The input and output tensors of a model."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
 
 def choose_family(request: ModelRequest, manifest: Manifest, metadata: Metadata, signature: Signature) -> Family:
-    """The family of a model; raises `ModelError` when none or several are possible, or when what is said disagrees."""
+    """Return the decoder family of a model; raises `ModelError` if none or several fit, or if sources contradict."""
     task, task_why = _task(request, manifest, metadata)
     if request.decoder is not None:
         return _named(request.decoder, "asked for", {}, task, task_why)
@@ -67,7 +67,7 @@ def choose_family(request: ModelRequest, manifest: Manifest, metadata: Metadata,
 
 
 def with_files(family: Family, package: Package) -> Family:
-    """The family with the places of the files that its parameters name."""
+    """Return the family with paths in place of the file names in its parameters."""
     paths: dict[str, JsonValue] = {}
     for key, name in file_options(family.options).items():
         path, _ = package.read(name, LARGEST_FILE)
@@ -76,13 +76,13 @@ def with_files(family: Family, package: Package) -> Family:
 
 
 def _only_one(task: Task | None, task_why: str) -> Family | None:
-    """The family of a task that has no other; its decoder looks whether the tensors fit."""
+    """Return the family if its task has only one; its decoder checks later whether the tensors fit."""
     names = [name for name in decoder_names() if task and decoder_class(decoder_target(name)).task == task]
     return _named(names[0], f"the only family for {task}", {}, task, task_why) if len(names) == 1 else None
 
 
 def _labelled(task: Task | None, task_why: str, metadata: Metadata, signature: Signature) -> Family:
-    """What no shapes tell: a row of numbers with as many labels inside the file is a classification."""
+    """Return classification for one row of numbers with as many labels in the file; raises `ModelError` otherwise."""
     if task in (None, "classification") and metadata.labels and _one_for_each(metadata.labels, signature):
         why = f"one row of numbers, and {len(metadata.labels)} labels for it in {metadata.labels_from} inside the file"
         return _named("classification", why, {}, "classification", task_why or METADATA)
@@ -127,7 +127,7 @@ def _key(said_by: str) -> ModelKey:
 
 
 def _recognised(task: Task | None, task_why: str, signature: Signature) -> Family | None:
-    """The family whose decoder recognises the tensors; None where there is none, an error where there are several."""
+    """Return the family whose decoder recognises the tensors, or None; raises `ModelError` if several do."""
     found = []
     for name in decoder_names():
         target = decoder_target(name)
@@ -145,7 +145,7 @@ def _recognised(task: Task | None, task_why: str, signature: Signature) -> Famil
 
 
 def _one_for_each(labels: tuple[str, ...], signature: Signature) -> bool:
-    """Whether the only output is a row with a number for each label."""
+    """Return whether the only output is a row with one number for each label."""
     return [output.shape for output in signature.outputs] in ([(len(labels),)], [(1, len(labels))])
 
 
@@ -154,7 +154,7 @@ def _seen(signature: Signature) -> str:
 
 
 def described(tensors: tuple[Tensor, ...]) -> str:
-    """Tensors in a few words, for errors."""
+    """Describe tensors briefly, for errors."""
     shown = [f"{tensor.name} {_shape(tensor)}" for tensor in tensors[:8]]
     return ", ".join(shown) + (", …" if len(tensors) > 8 else "")
 

@@ -1,7 +1,7 @@
-"""The runtime's fast path (XNNPACK): how many times as fast a model runs with it here, and what helps where it is off.
+"""The runtime's fast path (XNNPACK): the measured speed-up for a model, and the remedy if the path is off.
 
-Measured, because it goes without a word: a runtime that finds no processor in ``/proc/cpuinfo`` leaves it out.
-What `stopwatch` imports is not imported here.
+The speed-up is measured because the runtime disables the path silently if ``/proc/cpuinfo`` lists no processor. The
+imports of `stopwatch` are not loaded here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Milliseconds = Annotated[float, between(0, 1e9)]
 
 
 class Timed(Record, frozen=True):
-    """Milliseconds of processor time that one run takes with the fast path and without; or the ``error``."""
+    """Milliseconds of processor time for one run with and without the fast path, or the ``error``."""
 
     runtime: Annotated[str, at_most(64)] = ""
     fast: Milliseconds = 0.0
@@ -29,17 +29,17 @@ class Timed(Record, frozen=True):
 
     @property
     def gain(self) -> float:
-        """How many times as fast the model runs with it, to one decimal."""
+        """Return the speed-up factor of the fast path, to one decimal."""
         return round(min(self.slow / self.fast, MOST_GAIN), 1) if self.fast else 1.0
 
     @property
     def works(self) -> bool:
-        """Whether it is worth its name."""
+        """Return whether the speed-up is at least `LEAST_GAIN`."""
         return self.gain >= LEAST_GAIN
 
 
 def shipped_model(state_dir: Path) -> Path | None:
-    """The model that comes along, where this user can read it: installed, in the store, or in the checkout."""
+    """Return the bundled model if this user can read it: from the installation, the store, or the checkout."""
     checkout = Path(__file__).parents[2]
     folders = (Path(sys.prefix) / "share/models", state_dir / "models", checkout / "models")
     for folder in folders:
@@ -52,7 +52,7 @@ def shipped_model(state_dir: Path) -> Path | None:
 
 
 def remedy(runtime: str, root: Path = Path("/")) -> str:
-    """What makes it work; ``root`` holds ``proc``."""
+    """Return the remedy for a fast path that does not work; ``root`` is the folder that holds ``proc``."""
     if not _told(root / "proc/cpuinfo"):
         return SHOW_PROCESSOR
     if runtime.startswith("tflite-runtime"):
@@ -73,4 +73,4 @@ def _told(processor: Path) -> bool:
 SHOW_PROCESSOR: Final = (
     "remove ProcSubset=pid from the unit and its drop-ins (systemctl edit edge-infer), mount all of /proc"
 )
-"""What a system lacks whose runtime does not know the processor."""
+"""Remedy if the runtime cannot read the processor information."""

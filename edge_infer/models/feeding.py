@@ -1,4 +1,4 @@
-"""How frames become the input tensor of a model, and who says so."""
+"""Decision how a frame becomes the model's input tensor, with the source of each setting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edge_infer.models.resolution import Reason
 
 @dataclass(frozen=True, slots=True)
 class Feeding:
-    """The decision, and the reasons for its parts."""
+    """The chosen input plan, the reasons for its parts, and notes for the operator."""
 
     plan: ModelInput
     reasons: tuple[Reason, ...]
@@ -28,7 +28,10 @@ class Feeding:
 
 
 def choose_feeding(said: InputSection, metadata: Metadata, tensor: Tensor, family: Family) -> Feeding:
-    """Manifest before metadata before the tensor before the family's habit; raises `ModelError` where nobody says."""
+    """Choose the input plan of a picture model.
+
+    The order is manifest, metadata, tensor, default of the decoder family. Raises `ModelError` if no source decides.
+    """
     channels = image_shape(tensor)[2]
     if len(tensor.shape) == 3 and said.color is None:
         raise ModelError(
@@ -49,7 +52,7 @@ def choose_feeding(said: InputSection, metadata: Metadata, tensor: Tensor, famil
 
 
 def _in_words(table: NDArray[Any]) -> str:
-    """What becomes of dark, middle and bright, for people; ``table`` is what `encoding` gives."""
+    """Describe the stored values for dark, middle and bright pixels; ``table`` is the result of `encoding`."""
     shown = table[:, 0] if (table == table[:, :1]).all() else table
     pairs = ", ".join(f"{brightness} to {_number(shown[brightness])}" for brightness in (0, 128, 255))
     return f"brightness {pairs} ({table.dtype})"
@@ -106,11 +109,11 @@ def _normalization(
         return Normalization((0.0,), (255.0,)), "metadata in the file: Ultralytics models take 0..1"
     if usual.mean is not None and usual.std is not None:
         return Normalization(usual.mean, usual.std), f"as {family.name} models usually are"
-    return None, "nobody says"  # what the tensor's range then means is for the engine to refuse
+    return None, "nobody says"  # the engine rejects tensors of unknown range
 
 
 def _disagreement(said: InputSection, metadata: Metadata, tensor: Tensor) -> tuple[str, ...]:
-    """A note when the metadata's normalization and the tensor's quantization mean different numbers."""
+    """Return a note if the metadata's normalization and the tensor's quantization imply different ranges."""
     found, span = metadata.normalization, customary_range(tensor)
     if said.mean is not None or found is None or span is None:
         return ()

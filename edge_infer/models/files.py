@@ -1,4 +1,4 @@
-"""Files that are read whole and once, so that what is checked is what is used."""
+"""Files that are read whole and only once, so that the checked bytes are the bytes in use."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from edge_infer.models.beneath import KnownFolder, open_beneath, open_followed
 from edge_infer.models.plan_files import FILE_OPTION
 
 LARGEST_MODEL: Final = 512 << 20
-"""Bytes; a board that could run more has other means."""
+"""Maximum size of a model in bytes; a board that can run larger models has other means."""
 SETTLING: Final = 0.1
-"""Seconds: no file system of a board counts the times of its files more coarsely."""
+"""Seconds to wait after a recent write: no file system of a board has coarser timestamps."""
 
 
 def read_whole(
     path: Path, most: int, *, key: ModelKey = "file", roots: Sequence[str] = (), folder: KnownFolder | None = None
 ) -> bytes:
-    """The bytes of a regular file; raises `ModelError` for anything else, and for more than ``most`` bytes.
+    """Return the bytes of a regular file; raises `ModelError` for anything else, and for more than ``most`` bytes.
 
-    With ``roots`` no link is followed beneath the root that the path lies in (see `open_beneath`), and a file that was
-    written just now is given the time to show that somebody is still writing. Else, with a ``folder``, no link that
-    leads out of it is.
+    With ``roots``, no link is followed below the root that contains the path (see `open_beneath`). A file that was
+    written just now gets a short wait, so that another write would change its timestamp. Without ``roots`` but with a
+    ``folder``, no link out of the folder is followed.
     """
     opened = _steady(path, most, key, roots, folder)
     with opened as (handle, size), open(handle, "rb", closefd=False) as stream:
@@ -38,7 +38,7 @@ def read_whole(
 def copy_whole(
     path: Path, most: int, *, key: ModelKey = "file", roots: Sequence[str] = (), folder: KnownFolder | None = None
 ) -> tuple[int, str]:
-    """A sealed copy of such a file in memory, open, and the SHA-256 of its bytes; like `read_whole`."""
+    """Return an open, sealed in-memory copy of a file and its SHA-256; same rules as `read_whole`."""
     file = -1
     try:
         with _steady(path, most, key, roots, folder) as (handle, size):
@@ -54,7 +54,7 @@ def copy_whole(
 def _steady(
     path: Path, most: int, key: ModelKey, roots: Sequence[str], folder: KnownFolder | None
 ) -> Iterator[tuple[int, int]]:
-    """The file, open, and its size; raises `ModelError` at the end if it has changed meanwhile."""
+    """Yield the open file and its size; raises `ModelError` at the end if the file has changed meanwhile."""
     try:
         handle = _opened(path, roots, folder)
         try:
@@ -82,15 +82,16 @@ def _opened(path: Path, roots: Sequence[str], folder: KnownFolder | None) -> int
 
 
 def _settle(handle: int) -> None:
-    """Waits until the file is so old that one more writing would show in its times."""
+    """Wait until the file is old enough that another write would change its timestamp."""
     if 0 <= time.time() - os.fstat(handle).st_mtime < SETTLING:
         time.sleep(SETTLING)
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The path of ``name`` in a package's folder; raises `ModelError` for a name that leads out of it.
+    """Return the path of ``name`` in a package's folder; raises `ModelError` for a name that leads out of it.
 
-    Where links lead is seen when the file is opened (`KnownFolder`): whatever is found out before can be changed.
+    Links are checked when the file is opened (`KnownFolder`), because the result of an earlier check can become
+    outdated.
     """
     path = folder / name
     if ".." in Path(name).parts or not path.is_relative_to(folder):
@@ -99,7 +100,7 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def file_options(options: Mapping[str, JsonValue]) -> dict[str, str]:
-    """The parameters of a decoder that name files beside the manifest; raises `ModelError` for what is no name."""
+    """Return the decoder parameters that name files beside the manifest; raises `ModelError` for an invalid name."""
     found = {key: value for key, value in options.items() if key.endswith(FILE_OPTION)}
     for key, value in found.items():
         if not isinstance(value, str) or not value:
@@ -108,6 +109,6 @@ def file_options(options: Mapping[str, JsonValue]) -> dict[str, str]:
 
 
 def largest_here() -> int:
-    """Bytes that a model may have on this board: at most half of its memory, because it has to be read to be tried."""
+    """Return the maximum model size in bytes: at most half of the memory, because the probe reads the whole model."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(LARGEST_MODEL, memory // 2)

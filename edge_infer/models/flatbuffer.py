@@ -1,4 +1,4 @@
-"""A bounds-checked view of flatbuffers, for files that nobody vouches for.
+"""Bounds-checked reader of flatbuffers, for untrusted files.
 
 The runtimes' own parsers trust offsets, and the schema modules that come with them exist for one runtime only. Format:
 https://flatbuffers.dev/internals/ - all numbers little-endian, a table points back to a vtable of field offsets.
@@ -13,14 +13,14 @@ from edge_infer.errors import ModelError
 
 LONGEST_TEXT: Final = 1 << 16
 MOST_ITEMS: Final = 4_000_000
-"""How many table and vector items are read of one file: vectors may overlap, so their number is not bounded by size."""
+"""Maximum number of table and vector items read from one file. Vectors may overlap, so file size is no bound."""
 _UINT16: Final = struct.Struct("<H")
 _INT32: Final = struct.Struct("<i")
 _UINT32: Final = struct.Struct("<I")
 
 
 class _Data:
-    """The bytes, every access checked; counts what is read."""
+    """The bytes of a file, with checked access and a budget of items."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -32,7 +32,7 @@ class _Data:
         return form.unpack_from(self.data, at)[0]
 
     def vector(self, at: int, size: int) -> tuple[int, int]:
-        """Start and number of the items of the vector that the offset at ``at`` leads to."""
+        """Return start and item count of the vector that the offset at ``at`` points to."""
         start = at + int(self.unpack(_UINT32, at))
         count = int(self.unpack(_UINT32, start))
         if start + 4 + count * size > len(self.data):
@@ -46,9 +46,9 @@ class _Data:
 
 
 class Table:
-    """One table of a flatbuffer. Fields are numbered in the order of the schema; absent ones give the default.
+    """One table of a flatbuffer. Fields are numbered in schema order; an absent field gives the default.
 
-    Every method raises `ModelError` where the bytes lead outside the file.
+    Every method raises `ModelError` if an offset points outside the file.
     """
 
     __slots__ = ("_at", "_data", "_vtable", "_vtable_size")
@@ -61,23 +61,23 @@ class Table:
 
     @classmethod
     def root(cls, data: bytes, identifier: bytes) -> Table:
-        """The outermost table of a file whose bytes 4 to 8 are ``identifier``."""
+        """Return the root table of a file whose bytes 4 to 8 are ``identifier``."""
         if data[4:8] != identifier:
             raise ModelError(f"bytes 4 to 8 are {data[4:8]!r} instead of {identifier!r}")
         checked = _Data(data)
         return cls(checked, int(checked.unpack(_UINT32, 0)))
 
     def number(self, field: int, form: str, default: int = 0) -> int:
-        """A scalar of the struct module's format ``form``."""
+        """Return a scalar of the struct module's format ``form``."""
         at = self._position(field)
         return default if at is None else int(self._data.unpack(struct.Struct("<" + form), at))
 
     def text(self, field: int) -> str:
-        """A string, at most `LONGEST_TEXT` bytes of it; what is not UTF-8 is replaced."""
+        """Return a string, at most `LONGEST_TEXT` bytes of it, with invalid UTF-8 replaced."""
         return self.content(field)[:LONGEST_TEXT].decode("utf-8", "replace")
 
     def content(self, field: int) -> bytes:
-        """A vector of bytes."""
+        """Return a vector of bytes."""
         at = self._position(field)
         if at is None:
             return b""
@@ -86,14 +86,14 @@ class Table:
         return self._data.data[start : start + count]
 
     def bytes_at(self, start: int, size: int) -> bytes:
-        """Bytes of the file, for what lies outside all tables."""
+        """Return bytes of the file that lie outside all tables."""
         if start + size > len(self._data.data):
             raise ModelError(f"the file is damaged or cut off: it points to byte {start + size}")
         self._data.spend(size // 64)
         return self._data.data[start : start + size]
 
     def numbers(self, field: int, form: str) -> tuple[Any, ...]:
-        """A vector of scalars of the struct module's format ``form``."""
+        """Return a vector of scalars of the struct module's format ``form``."""
         at = self._position(field)
         if at is None:
             return ()
@@ -102,17 +102,17 @@ class Table:
         return struct.unpack_from(f"<{count}{form}", self._data.data, start)
 
     def length(self, field: int) -> int:
-        """The number of items of a vector, without reading them."""
+        """Return the number of items of a vector without reading them."""
         at = self._position(field)
         return 0 if at is None else self._data.vector(at, 1)[1]
 
     def table(self, field: int) -> Table | None:
-        """The table that the field points to."""
+        """Return the table that the field points to."""
         at = self._position(field)
         return None if at is None else Table(self._data, at + int(self._data.unpack(_UINT32, at)))
 
     def tables(self, field: int) -> tuple[Table, ...]:
-        """A vector of tables."""
+        """Return a vector of tables."""
         at = self._position(field)
         if at is None:
             return ()

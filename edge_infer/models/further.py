@@ -1,4 +1,4 @@
-"""What goes into the inputs of a model beside the main one, as the manifest's ``inputs`` says."""
+"""Decisions for a model's secondary inputs, from ``inputs`` in the manifest."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from edge_infer.models.resolution import Reason
 from edge_infer.models.signals import choose_signal
 
 ONE_SIGNAL: Final = frozenset({"rate", "stride", "scale", "filter"})
-"""Keys that are about the signal itself, of which there is one."""
+"""Keys that describe the signal itself, of which there is only one."""
 _SHOWN: Final = 4
 
 
 def apart(said: Mapping[str, FurtherSection], inputs: Sequence[Tensor], kind: Gives) -> tuple[Tensor, ...]:
-    """The inputs that ``inputs`` says nothing of: one, or of text several; raises `ModelError` for any other."""
+    """Return the inputs that ``inputs`` does not name: one, or several for text; raises `ModelError` otherwise."""
     names = [tensor.name for tensor in inputs]
     unknown = next((name for name in said if name not in names), None)
     if unknown is not None:
@@ -40,7 +40,7 @@ def apart(said: Mapping[str, FurtherSection], inputs: Sequence[Tensor], kind: Gi
 
 
 class FurtherInputs:
-    """Decides about each of them; ``main`` is the decision for the main one, which ``said_of_main`` is about."""
+    """Decides the plan of each secondary input; ``main`` is the decision for the main one, from ``said_of_main``."""
 
     def __init__(
         self, main: Feeding, said_of_main: InputSection, main_tensor: Tensor, metadata: Metadata, family: Family
@@ -54,7 +54,7 @@ class FurtherInputs:
     def choose(
         self, said: Mapping[str, FurtherSection], tensors: Sequence[Tensor]
     ) -> tuple[ModelInput, tuple[FurtherInput, ...], tuple[Reason, ...]]:
-        """The main plan, with what the others change in it, those of the others, and why."""
+        """Return the main plan as adapted to the other inputs, the plans of the others, and the reasons."""
         found = [(self._one(said[tensor.name], tensor), tensor) for tensor in tensors if tensor.name in said]
         plans = _same_width([self._main, *(each.plan for each, _ in found if each.plan is not None)])
         self._check_windows(plans[1:], [tensor for each, tensor in found if each.plan is not None])
@@ -87,13 +87,13 @@ class FurtherInputs:
             raise ModelError(f"inputs: {name}: {key}: {why}")
 
     def _merged(self, said: FurtherSection) -> InputSection:
-        """What ``input`` says, but for what this says otherwise."""
+        """Return the main input's settings, overridden by those of this input."""
         first, then = self._said_of_main, said
         values = {key: getattr(section, key) for section in (first, then) for key in section.model_fields_set}
         return InputSection.model_construct({*values}, **values)
 
     def _colored(self, said: FurtherSection, tensor: Tensor) -> InputSection:
-        """The same for a picture; a colour that is said of the main one is not of one with other channels."""
+        """Return the merged settings of a picture; the main input's colour is dropped if the channels differ."""
         merged = self._merged(said)
         gray = len(tensor.shape) == 4 and image_shape(tensor)[2] == 1
         if said.color is None and merged.color is not None and gray != (merged.color == "gray"):
@@ -101,7 +101,7 @@ class FurtherInputs:
         return merged
 
     def _check_windows(self, plans: Sequence[ModelInput], tensors: Sequence[Tensor]) -> None:
-        """All windows of signals are of the same samples."""
+        """Check that all signal inputs use windows of the same samples; raises `ModelError`."""
         if not isinstance(self._main, SignalPlan):
             return
         wanted = SignalPreprocess(self._main, self._main_tensor).need
@@ -117,7 +117,7 @@ class FurtherInputs:
 
 
 def _same_width(plans: Sequence[ModelInput]) -> list[ModelInput]:
-    """The plans, of signals with as many values of a sample as the ``columns`` of all reach."""
+    """Return the plans with a common sample width for signals: as many values as the ``columns`` of all inputs need."""
     signals = [plan for plan in plans if isinstance(plan, SignalPlan)]
     width = max((1 + column for plan in signals for column in plan.columns), default=0)
     if width and not all(plan.columns for plan in signals):

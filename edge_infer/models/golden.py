@@ -1,4 +1,4 @@
-"""Golden inputs: what a package's maker has seen in them has to be found on this board, too."""
+"""Golden inputs: the findings that the package's maker listed must also be found on this board."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edge_infer.models.manifest import Expectation, Golden
 from edge_infer.models.package import Package
 
 LARGEST: Final = 64 << 20
-"""Bytes of an input."""
+"""Maximum size of an input in bytes."""
 
 _NOT_IT: Final = "the file or its manifest is not what was tested"
 
@@ -29,9 +29,9 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One thing that was found: a box in fractions of the picture, a score or share of 0 to 1, or a value.
+    """One finding: a box in fractions of the picture, a score or share of 0 to 1, or a value.
 
-    The value is a number, or a distance from normal; None where it is implausible.
+    The value is a number, or a distance from normal; None if it is implausible.
     """
 
     label: str
@@ -40,14 +40,14 @@ class Seen:
     value: float | None = None
 
     def __str__(self) -> str:
-        """In a sentence."""
+        """Return the finding as part of a sentence."""
         where = f" at {_numbers(self.box)}" if self.box else ""
         score = "" if self.score is None else f" with {self.score:.3f}"
         return self.label + where + score + ("" if self.value is None else f" {self.value:.4g}")
 
 
 def check_golden(model: LoadedModel, package: Package, threshold: float) -> None:
-    """Raises `ModelError` unless every golden input of a package holds; the model is as its manifest says."""
+    """Raise `ModelError` unless every golden input gives its findings; the model has no configuration overrides."""
     for golden in package.manifest.golden:
         _check_one(model, golden, package, threshold)
 
@@ -65,7 +65,7 @@ def _check_one(model: LoadedModel, golden: Golden, package: Package, threshold: 
 
 
 def complaint(golden: Golden, seen: Sequence[Seen], threshold: float) -> str:
-    """What is wrong with what was found in a golden input; empty where it is as it has to be."""
+    """Return the error for the findings in a golden input; empty if they match its expectations."""
     if not golden.expect:
         return f"nothing was to be found in this golden input, but there is {_told(seen)}" if seen else ""
     missing, rest = compare(golden.expect, seen)
@@ -80,7 +80,7 @@ def complaint(golden: Golden, seen: Sequence[Seen], threshold: float) -> str:
 
 
 def compare(expect: Sequence[Expectation], seen: Sequence[Seen]) -> tuple[list[Expectation], list[Seen]]:
-    """What was not found, and what else was; each thing that was found stands for one expectation at most."""
+    """Return the unmet expectations and the extra findings; each finding meets at most one expectation."""
     fits = [[place for place, each in enumerate(seen) if _is(wanted, each)] for wanted in expect]
     taken: dict[int, int] = {}
     missing = [wanted for number, wanted in enumerate(expect) if not _settle(number, fits, taken, set())]
@@ -88,7 +88,7 @@ def compare(expect: Sequence[Expectation], seen: Sequence[Seen]) -> tuple[list[E
 
 
 def _settle(number: int, fits: list[list[int]], taken: dict[int, int], tried: set[int]) -> bool:
-    """Finds a place for an expectation, if need be by moving others (augmenting paths, Kuhn 1955)."""
+    """Assign a finding to an expectation, moving other assignments if needed (augmenting paths, Kuhn 1955)."""
     for place in fits[number]:
         if place not in tried:
             tried.add(place)
@@ -99,13 +99,16 @@ def _settle(number: int, fits: list[list[int]], taken: dict[int, int], tried: se
 
 
 def _sure(seen: Seen, golden: Golden, threshold: float) -> bool:
-    """Whether it is above the threshold by more than two runtimes may differ: it would have been listed."""
+    """Return whether the score is above the threshold by more than two runtimes may differ.
+
+    The package's maker would have listed such a finding.
+    """
     margin = max((wanted.within for wanted in golden.expect), default=0.0)
     return seen.score is None or seen.score > threshold + margin
 
 
 def seen_in(findings: Findings) -> list[Seen]:
-    """All that there is to compare."""
+    """Return the comparable items of the findings."""
     if isinstance(findings, Classification):
         return [Seen(scored.label, score=scored.score) for scored in findings.classes]
     if isinstance(findings, Segmentation):

@@ -1,4 +1,4 @@
-"""What a TFLite file says about itself, read without a runtime: tensors, operators, metadata buffers.
+"""Content of a TFLite file, read without a runtime: tensors, operators, metadata buffers.
 
 Schema: ``tensorflow/compiler/mlir/lite/schema/schema.fbs`` of TensorFlow; fields are addressed by their position there.
 """
@@ -20,16 +20,16 @@ _DTYPES: Final = (
     "uint32 uint16 int4 bfloat16 int2 uint4"
 )
 DTYPES: Final = tuple(_DTYPES.split())
-"""Element types by their number in a file."""
+"""Element types, indexed by their number in a file."""
 _PASSES_ON: Final = frozenset({"RESHAPE", "QUANTIZE", "DEQUANTIZE", "SQUEEZE"})
 
 
 @dataclass(frozen=True, slots=True)
 class GraphTensor:
-    """A tensor of the main graph; ``scale`` and ``zero_point`` may be one a channel of ``dimension``.
+    """A tensor of the main graph; ``scale`` and ``zero_point`` may have one value per channel of ``dimension``.
 
     ``constant`` is true for weights, whose values lie in the file. ``signature`` is the shape with -1 for sizes that
-    the file leaves open; there ``shape`` has a 1.
+    the file leaves open; ``shape`` has a 1 there.
     """
 
     index: int
@@ -44,11 +44,11 @@ class GraphTensor:
 
     @property
     def per_channel(self) -> bool:
-        """Whether every channel has a scale of its own."""
+        """Whether every channel has its own scale."""
         return len(self.scale) > 1
 
     def fault(self) -> str | None:
-        """Why a runtime refuses the quantization parameters of this tensor, or None."""
+        """Return why a runtime rejects the quantization parameters of this tensor, or None."""
         if not self.per_channel or not self.shape:
             return None
         if not 0 <= self.dimension < len(self.shape):
@@ -66,7 +66,7 @@ class GraphTensor:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One step of the main graph. ``custom`` operators have a name of their own; the others are TFLite's."""
+    """One step of the main graph. ``custom`` operators have a name of their own; the others are TFLite's builtins."""
 
     name: str
     custom: bool
@@ -76,7 +76,7 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A TFLite file as read; the first subgraph is the main one."""
+    """The parsed content of a TFLite file; the first subgraph is the main one."""
 
     description: str
     tensors: tuple[GraphTensor, ...]
@@ -88,7 +88,7 @@ class Graph:
 
     @classmethod
     def read(cls, data: bytes) -> Graph:
-        """Reads the bytes of a file; raises `ModelError` for anything that is not a whole TFLite model."""
+        """Parse the bytes of a file; raises `ModelError` for anything that is not a complete TFLite model."""
         if data[4:8] != IDENTIFIER:
             raise ModelError(f"it is not a TFLite model: {_looks_like(data)}")
         model = Table.root(data, IDENTIFIER)
@@ -110,35 +110,35 @@ class Graph:
         )
 
     def chosen(self, names: tuple[str, ...]) -> tuple[GraphTensor, ...]:
-        """The outputs of these names; all without any."""
+        """Return the outputs with these names; all outputs if ``names`` is empty."""
         return tuple(tensor for tensor in self.outputs if not names or tensor.name in names)
 
     def counts(self) -> list[tuple[str, int]]:
-        """Operators by name, the most frequent first."""
+        """Return operator counts by name, the most frequent first."""
         return Counter(operator.name for operator in self.operators).most_common()
 
     def custom(self) -> tuple[str, ...]:
-        """Names of custom operators, each once."""
+        """Return the names of custom operators, each once."""
         return tuple(dict.fromkeys(operator.name for operator in self.operators if operator.custom))
 
     def faults(self) -> tuple[str, ...]:
-        """Everything about the tensors that a runtime refuses."""
+        """Return every fault of the tensors that a runtime rejects."""
         return tuple(fault for tensor in self.tensors if (fault := tensor.fault()))
 
     def weights(self) -> tuple[GraphTensor, ...]:
-        """The constant tensors that hold most of a model: those of two dimensions and more."""
+        """Return the constant tensors that hold most of a model: those with two or more dimensions."""
         return tuple(tensor for tensor in self.tensors if tensor.constant and len(tensor.shape) > 1)
 
     def remembers(self) -> bool:
-        """Whether it keeps state from one run to the next in variables of its own, as what listens to a stream does.
+        """Return whether the model keeps state between runs in its own variables, as streaming models do.
 
-        The interpreter asks for more (its `REMEMBER`), since it must not be shared by two streams in any doubt; here a
-        needless yes would give a model other windows.
+        The interpreter's list (`REMEMBER`) is stricter, because a model in doubt must not be shared by two streams.
+        Here a false positive would change the windows of a model.
         """
         return any(operator.name == "VAR_HANDLE" for operator in self.operators)
 
     def rows(self, name: str) -> int | None:
-        """How many rows the table has in which the ids of an input, perhaps cast, are looked up; None where none is."""
+        """Return the number of rows of the table that an input's ids index, directly or after a cast; or None."""
         ids = {tensor.index for tensor in self.inputs if tensor.name == name}
         ids |= {
             index for each in self.operators if each.name == "CAST" and ids & {*each.inputs} for index in each.outputs
@@ -151,10 +151,10 @@ class Graph:
         return None
 
     def made_by(self, tensor: GraphTensor) -> Operator | None:
-        """The operator that computes a tensor, seen through those that only change its form; None for an input."""
+        """Return the operator that computes a tensor, skipping those that only change its form; None for an input."""
         makers = {index: operator for operator in self.operators for index in operator.outputs}
         found = makers.get(tensor.index)
-        for _ in range(len(_PASSES_ON)):  # a chain of them is short, and a hostile file may have a circle
+        for _ in range(len(_PASSES_ON)):  # the number of steps is bounded, because a hostile file may contain a cycle
             if found is None or found.name not in _PASSES_ON or not found.inputs:
                 break
             found = makers.get(found.inputs[0], found)
@@ -176,7 +176,7 @@ def _looks_like(data: bytes) -> str:
 
 
 def _filled(buffer: Table, end: int) -> bool:
-    """Whether a buffer has content: in itself, or (newer converters) behind the flatbuffer."""
+    """Return whether a buffer has content, in itself or (newer converters) behind the flatbuffer."""
     start, size = buffer.number(1, "Q"), buffer.number(2, "Q")
     if start > 1 and start + size > end:
         raise ModelError(f"the file is damaged or cut off: it has {end} bytes, and weights up to byte {start + size}")
@@ -232,6 +232,6 @@ def _metadata(model: Table, buffers: tuple[Table, ...]) -> dict[str, bytes]:
 
 
 def _content(buffer: Table) -> bytes:
-    """What a buffer holds, in itself or (newer converters, and the quantizer of scripts/quantize) behind all tables."""
+    """Return a buffer's content, stored in it or behind all tables (newer converters, and scripts/quantize)."""
     start, size = buffer.number(1, "Q"), buffer.number(2, "Q")
     return buffer.bytes_at(start, size) if start > 1 else buffer.content(0)

@@ -1,4 +1,4 @@
-"""What goes into a model: pictures, a signal, or text; the manifest's keys or the metadata in the file tell."""
+"""The kind of a model's input: pictures, a signal, or text, chosen by the manifest's keys or the file's metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_infer.models.manifest import InputSection
 from edge_infer.models.metadata import Metadata
 
 TELLING: Final[Mapping[str, Gives]] = {"tokenizer": "text", "features": "samples"}
-"""Keys of ``input`` that say which kind it is."""
+"""Keys of ``input`` that decide the kind."""
 KEYS: Final[Mapping[Gives, frozenset[str]]] = {
     "image": frozenset({"color", "resize", "mean", "std", "size"}),
     "text": frozenset({"tokenizer", "vocabulary", "length", "pattern", "lowercase"}),
@@ -35,12 +35,12 @@ KEYS: Final[Mapping[Gives, frozenset[str]]] = {
         }
     ),
 }
-"""Keys that each kind has."""
+"""Keys that are valid for each kind."""
 WORDS: Final[Mapping[Gives, str]] = {"image": "pictures", "samples": "sound and samples", "text": "text"}
 
 
 def kind_of(said: InputSection, metadata: Metadata) -> Gives:
-    """The kind of a model's input; raises `ModelError` for a key of the manifest that another kind has."""
+    """Return the kind of a model's input; raises `ModelError` for a manifest key that belongs to another kind."""
     found: Gives = next((kind for key, kind in TELLING.items() if getattr(said, key) is not None), "image")
     if found == "image" and metadata.tokenizer is not None:
         found = "text"

@@ -1,4 +1,4 @@
-"""What was found out once about models on this board, so that it is not tried again: kept in the state directory."""
+"""Trial results for models on this board, stored in the state directory so that trials are not repeated."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ log = logging.getLogger(__name__)
 
 FILE: Final = "equipment.json"
 MOST: Final = 64
-"""Of each kind that are remembered; the oldest may be tried again."""
+"""Maximum number of stored results of each kind; the oldest are dropped, and their trials may run again."""
 LONGEST: Final = 1 << 17
 
 
 class Count(Record, frozen=True):
-    """With these bytes, by this runtime, on this board (a card may go into another one) so many threads are best."""
+    """The fastest number of threads for a model, runtime and board (a card may move to another board)."""
 
     sha: Digest
     runtime: Annotated[str, at_most(64)]
@@ -28,33 +28,36 @@ class Count(Record, frozen=True):
     threads: Annotated[int, between(1, 64)]
 
     def about(self) -> tuple[str, str, str]:
-        """What it is about."""
+        """Return the key of the result: model digest, runtime, board."""
         return self.sha, self.runtime, self.board
 
 
 class Proof(Record, frozen=True):
-    """A delegate computes what the processor does, with this share of the operators; ``about`` is a digest of both."""
+    """A successful delegate trial with its share of the operators.
+
+    ``about`` is a digest of delegate, model, runtime and board.
+    """
 
     about: Digest
     delegated: Annotated[float, between(0, 1)]
 
 
 class Known(Record, frozen=True):
-    """All of it, the oldest first."""
+    """All stored results, the oldest first."""
 
     counts: Annotated[tuple[Count, ...], at_most(MOST)] = ()
     proofs: Annotated[tuple[Proof, ...], at_most(MOST)] = ()
 
     def threads(self, sha: str, runtime: str, board: str) -> int | None:
-        """The number that was measured; None where it has not been."""
+        """Return the measured number of threads, or None."""
         return next((each.threads for each in self.counts if each.about() == (sha, runtime, board)), None)
 
     def delegated(self, about: str) -> float | None:
-        """The share of a delegate that was tried; None where it has not been."""
+        """Return the fraction of operators that a tried delegate runs, or None."""
         return next((each.delegated for each in self.proofs if each.about == about), None)
 
     def having(self, fact: Count | Proof) -> Known:
-        """The same with one more, which takes the place of one about the same."""
+        """Return a copy with one more result, which replaces an older one with the same key."""
         if isinstance(fact, Count):
             counts = tuple(each for each in self.counts if each.about() != fact.about())
             return replace(self, counts=(*counts, fact)[-MOST:])
@@ -63,7 +66,7 @@ class Known(Record, frozen=True):
 
 
 def read_known(state_dir: Path) -> Known:
-    """What is remembered; nothing where there is no such file for this user, or none that can be understood (told)."""
+    """Return the stored results; empty if the file is missing or not readable for this user. Logs an invalid file."""
     path = state_dir / FILE
     try:
         with path.open("rb") as file:
@@ -76,5 +79,5 @@ def read_known(state_dir: Path) -> Known:
 
 
 def write_known(state_dir: Path, known: Known) -> None:
-    """Keeps it; raises `StartError` where the state directory cannot be written."""
+    """Write the results; raises `StartError` if the state directory is not writable."""
     keep_record(state_dir / FILE, known)

@@ -14,10 +14,10 @@ _NUMBERED: Final = re.compile(r"(\d{1,6})(?:\s*[:,]\s*|\s+)(\S.*)")
 
 
 def parse_labels(data: bytes, where: str) -> tuple[str, ...]:
-    """The labels of a text file by class id, one a line; raises `ModelError` with the line that is wrong.
+    """Return the labels of a text file by class id, one a line; raises `ModelError` with the line that is wrong.
 
-    Where every line starts with a number, as in ``0  person``, that is the class id, and ids that are left out get the
-    id itself as label. ``where`` names the file in errors.
+    If every line starts with a number, as in ``0  person``, the number is the class id, and a missing id becomes its
+    own label. ``where`` names the file in errors.
     """
     lines = [line.strip() for line in re.split(r"\r\n|\r|\n", _text(data, where))]
     while lines and not lines[-1]:
@@ -39,7 +39,7 @@ def parse_labels(data: bytes, where: str) -> tuple[str, ...]:
 
 
 def check_labels(labels: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """The labels of a list, as they are; raises `ModelError` naming the one that cannot be published."""
+    """Return the labels of a list unchanged; raises `ModelError` that names the first invalid one."""
     for index, label in enumerate(labels):
         if not label.strip():
             raise ModelError(f"{where}: label {index} is empty; write ??? for a class without a name", key="labels")

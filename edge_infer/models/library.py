@@ -1,4 +1,4 @@
-"""The model store: packages in ``<state_dir>/models/<name>/<version>/``, which appear whole and never change."""
+"""The model store: packages in ``<state_dir>/models/<name>/<version>/``, added atomically and never changed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from edge_infer.models.manifest import Manifest
 from edge_infer.models.package import LARGEST_MANIFEST, MANIFEST, Package, find_package
 
 TEXTS: Final = ("LICENCE", "LICENSE", "NOTICE", "PROVENANCE.md", "README.md")
-"""Files of a package that its manifest does not name and that go with it."""
+"""Files that belong to a package although its manifest does not name them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A package of the store; ``problem`` is why its manifest cannot be read."""
+    """A package of the store; ``problem`` is the reason if its manifest cannot be read."""
 
     folder: Path
     manifest: Manifest | None
@@ -29,7 +29,7 @@ class Stored:
 
     @property
     def title(self) -> str:
-        """``name@version``, as `use` of the configuration has it."""
+        """Return ``name@version``, the form that `use` takes in the configuration."""
         return f"{self.folder.parent.name}@{self.folder.name}"
 
 
@@ -40,26 +40,26 @@ class Library:
         self.folder = folder
 
     def packages(self) -> list[Stored]:
-        """All of them, by name and version."""
+        """Return all packages, sorted by name and version."""
         try:
             with suppress(FileNotFoundError):
-                os.scandir(self.folder).close()  # a search would pass over what is closed to this user
+                os.scandir(self.folder).close()  # glob silently skips a folder that this user cannot read
             found = sorted(path.parent for path in self.folder.glob(f"[!.]*/*/{MANIFEST}"))
         except PermissionError as error:
             raise StartError(f"{self.folder} cannot be read by this user; try it with sudo") from error
         return [_stored(folder) for folder in found]
 
     def find(self, wanted: str) -> list[Stored]:
-        """The packages ``NAME``, or the one ``NAME@VERSION``."""
+        """Return the packages ``NAME``, or the one package ``NAME@VERSION``."""
         return [stored for stored in self.packages() if wanted in (stored.title, stored.title.partition("@")[0])]
 
     def has(self, title: str) -> bool:
-        """Whether the package ``NAME@VERSION`` is there."""
+        """Return whether the store has the package ``NAME@VERSION``."""
         return self._place(title).exists()
 
     @contextmanager
     def incoming(self) -> Iterator[Path]:
-        """A folder to make a package in; what is left in it at the end is removed. Raises `StartError`."""
+        """Yield a temporary folder to build a package in; leftovers are removed at the end. Raises `StartError`."""
         try:
             self.folder.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             self.folder.mkdir(mode=0o750, exist_ok=True)
@@ -71,7 +71,7 @@ class Library:
             raise StartError(f"{error.filename} cannot be written by this user; run it as the daemon's") from error
 
     def place(self, package: Path, title: str) -> Path:
-        """Moves a complete package to where ``use: NAME@VERSION`` finds it, durably, and hands back that folder."""
+        """Move a complete package durably to where ``use: NAME@VERSION`` finds it, and return that folder."""
         target = self._place(title)
         for path in (*package.rglob("*"), package):
             path.chmod(0o755 if path.is_dir() else 0o644)
@@ -88,7 +88,7 @@ class Library:
         return target
 
     def parts(self) -> Path:
-        """Where files lie that are being fetched."""
+        """Return the folder of partial downloads."""
         return self.folder / ".parts"
 
     def _place(self, title: str) -> Path:
@@ -97,7 +97,7 @@ class Library:
 
 
 def gather(path: Path, into: Path) -> str:
-    """Copies a package, and nothing else that lies there, into a folder; its title. Raises `ModelError`."""
+    """Copy the files of a package, and no others, into a folder and return its title; raises `ModelError`."""
     package = find_package(path)
     manifest = package.manifest
     if package.manifest_path is None or manifest.name is None or manifest.version is None:
@@ -114,7 +114,7 @@ def gather(path: Path, into: Path) -> str:
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two packages have the same files with the same bytes."""
+    """Return whether two packages have the same files with the same bytes."""
     files = [
         {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()} for folder in (one, other)
     ]
@@ -124,7 +124,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def belonging(package: Package) -> set[str]:
-    """The names of all files of a package but its manifest."""
+    """Return the names of all files of a package except its manifest."""
     signature = package.file.name + ".sig"
     beside = {name for name in (*TEXTS, signature) if (package.folder / name).is_file()}
     return {package.file.name, *package.named_files()} | beside

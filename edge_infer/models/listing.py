@@ -1,4 +1,4 @@
-"""A catalogue made of packages that lie in ``NAME/VERSION/`` below one folder, for a server or a stick."""
+"""Catalogue of the packages in ``NAME/VERSION/`` below one folder, for a server or a USB stick."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CATALOGUE: Final = "catalogue.yaml"
 
 
 def write_listing(folder: Path) -> tuple[Path, list[str]]:
-    """Writes the catalogue of a folder, and hands back where, and the titles in it.
+    """Write the catalogue of a folder; return its path and the titles of its packages.
 
-    Raises `ConfigError`, and `ModelError` where a file is not what its manifest says.
+    Raises `ConfigError`, and `ModelError` if a file differs from its manifest.
     """
     packages = Library(folder).packages()
     if not packages:

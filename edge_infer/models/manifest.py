@@ -1,4 +1,4 @@
-"""The manifest of a model package: what its maker says about a file, checked against the file by `resolve`."""
+"""The manifest of a model package: its maker's description of the file, which `resolve` checks against the file."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from edge_infer.config.sentences import wrong
 from edge_infer.messages import NAME_PATTERN, Task
 
 LONGEST_CONSTANT: Final = 1 << 16
-"""Numbers of an input that always holds the same."""
+"""Maximum count of numbers for an input with a constant value."""
 VERSION: Final = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 TASKS: Final[tuple[Task, ...]] = get_args(Task)
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderChoice:
-    """A family by name, and its parameters."""
+    """A decoder family by name, and its parameters."""
 
     kind: str
     options: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -53,7 +53,7 @@ def _decoder(value: Any) -> DecoderChoice:
 
 
 def inside_folder(value: Any) -> str:
-    """A path within the package's folder: a manifest does not point at other files of the machine."""
+    """Parse a path inside the package's folder, so that a manifest cannot name other files of the machine."""
     found = value.text if hasattr(value, "text") else value
     if not isinstance(found, str) or not found:
         raise ValueError(wrong("the name of a file beside the manifest", value))
@@ -63,7 +63,7 @@ def inside_folder(value: Any) -> str:
 
 
 def _beside(value: Any) -> str:
-    """The name of a file in the manifest's own folder."""
+    """Parse the name of a file in the manifest's own folder."""
     found = inside_folder(value)
     if "/" in found:
         raise ValueError(f"expected a file in the same folder as the manifest, not {found!r}")
@@ -82,7 +82,7 @@ def _label(value: Any) -> str:
 
 
 def _channels(value: Any) -> tuple[float, ...]:
-    """One number for all colour channels or features of a frame, or one for each."""
+    """Parse one number for all colour channels or features of a frame, or one for each."""
     items = value if isinstance(value, list) else [value]
     if not 1 <= len(items) <= 4096:
         raise ValueError("expected a number, or a list with one number for each colour channel")
@@ -100,7 +100,7 @@ def _divisors(value: Any) -> tuple[float, ...]:
 
 
 def _scale(value: Any) -> float | str:
-    """A factor, or ``peak``."""
+    """Parse a factor, or ``peak``."""
     if value == "peak":
         return "peak"
     return float(_FACTOR.parse(value))
@@ -112,7 +112,7 @@ _HERTZ: Final = number(1e-6, 1e6)
 
 
 def _filter(value: Any) -> FilterPlan:
-    """``gravity``, or any of ``{highpass: HZ, lowpass: HZ, gravity: remove | rotate}``."""
+    """Parse ``gravity``, or any of ``{highpass: HZ, lowpass: HZ, gravity: remove | rotate}``."""
     if value == "gravity":
         return FilterPlan(gravity="remove")
     expected = "gravity, or {highpass: HZ, lowpass: HZ, gravity: remove or rotate}"
@@ -126,7 +126,7 @@ def _filter(value: Any) -> FilterPlan:
 
 
 def _outputs(value: Any) -> tuple[str, ...]:
-    """Names of tensors, each once."""
+    """Parse names of tensors, each once."""
     names = [item.text if hasattr(item, "text") else item for item in value] if isinstance(value, list) else []
     if (
         not names
@@ -138,7 +138,7 @@ def _outputs(value: Any) -> tuple[str, ...]:
 
 
 def _state(value: Any) -> tuple[tuple[str, str], ...]:
-    """``{OUTPUT: INPUT}``, by the tensors' names."""
+    """Parse ``{OUTPUT: INPUT}``, with the names of tensors."""
     expected = "{OUTPUT: INPUT}, with the names of tensors as inspect shows them"
     if not isinstance(value, dict) or not all(
         isinstance(name, str) and name for pair in value.items() for name in pair
@@ -148,7 +148,7 @@ def _state(value: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _constant(value: Any) -> tuple[float, ...]:
-    """A number for a whole tensor, or its numbers in lists as deep as one likes."""
+    """Parse one number for a whole tensor, or all of its numbers in lists of any depth."""
     found = list(_flat(value))
     if not 1 <= len(found) <= LONGEST_CONSTANT:
         raise ValueError(f"expected a number, or a list of 1 to {LONGEST_CONSTANT}, not {len(found)}")
@@ -198,7 +198,7 @@ _FILE: Final = Kind(inside_folder, {"type": "string"})
 
 
 class InputSection(Section):
-    """How a frame becomes the input tensor; what is left out comes from the file, then from the family's habit."""
+    """Conversion of a frame to the input tensor; missing keys come from the file, then from the decoder's defaults."""
 
     color: Annotated[Color | None, choice("rgb", "bgr", "gray")] = None
     resize: Annotated[Resize | None, choice("stretch", "letterbox", "crop")] = None
@@ -230,13 +230,13 @@ class InputSection(Section):
 
 
 class FurtherSection(InputSection):
-    """What goes into an input beside the main one: always the same ``value``, or the frame, in a way of its own."""
+    """Content of a secondary input: a constant ``value``, or the frame with settings of its own."""
 
     value: Annotated[tuple[float, ...] | None, Kind(_constant)] = None
 
 
 class ValueSection(Section):
-    """One number of a regression: what it is called, and what it can be."""
+    """One number of a regression: its name and its possible range."""
 
     name: Label
     unit: Annotated[str, text("a unit such as l or °C", most=32)] = ""
@@ -248,18 +248,18 @@ class ValueSection(Section):
 
 
 class NmsSection(Section):
-    """Non-maximum suppression; what is left out is as usual for the family."""
+    """Non-maximum suppression; missing keys take the decoder family's defaults."""
 
     iou: Annotated[float | None, number(0, 1)] = None
     max: Annotated[int | None, integer(1, 1000)] = None
 
 
 class Expectation(Section):
-    """One thing that must be found in a golden input.
+    """One finding that a golden input must give.
 
-    ``box`` is for detectors, and overlaps with at least ``iou``; ``score``, or the share of a segment, is right
-    ``within`` so much. Of anomalies ``label`` is ``normal`` or ``anomalous``, of regressions the name of a value;
-    the distance or the value lies ``between`` two numbers.
+    ``box`` is for detectors, and must overlap with at least ``iou``. ``score``, or the share of a segment, may differ
+    by at most ``within``. For anomalies ``label`` is ``normal`` or ``anomalous``; for regressions it is the name of a
+    value. The distance or the value lies ``between`` two numbers.
     """
 
     label: Label
@@ -271,9 +271,9 @@ class Expectation(Section):
 
 
 class Golden(Section):
-    """An input and what the model has to find in it, above its threshold; an empty list: nothing.
+    """An input and the findings that the model must give above its threshold; an empty list means none.
 
-    Where every expectation has a score the list is whole: nothing else may be found.
+    If every expectation has a score, the list is complete: any other finding is an error.
     """
 
     input: Annotated[str, _FILE]
@@ -281,19 +281,19 @@ class Golden(Section):
 
     @property
     def whole(self) -> bool:
-        """Whether what is not listed is one too many."""
+        """Whether any finding that is not listed is an error."""
         return all(each.score is not None for each in self.expect)
 
 
 class Budget(Section):
-    """What the model may cost on this board; the probe measures it."""
+    """The maximum cost of the model on this board; the probe measures it."""
 
     latency: Annotated[float | None, duration("1ms", "1h")] = None
     memory: Annotated[int | None, size(1 << 20, 1 << 40)] = None
 
 
 def _digests(value: Any) -> Mapping[str, str]:
-    """The digest of each file, by the name that the manifest has for it."""
+    """Parse the digest of each file, keyed by its name in the manifest."""
     if not isinstance(value, dict):
         raise ValueError(wrong("files with their SHA-256, such as {labels.txt: 3fa9…}", value))  # noqa: TRY004
     return {inside_folder(name): str(_SHA256.parse(digest)) for name, digest in value.items()}

@@ -1,4 +1,4 @@
-"""What the maker of a model wrote into the file: TFLite metadata, and Ultralytics' own.
+"""Metadata that the maker of a model stored in the file: TFLite metadata, or that of Ultralytics.
 
 TFLite metadata is a flatbuffer in the buffer ``TFLITE_METADATA`` (schema: ``metadata_schema.fbs`` of tflite-support;
 fields are addressed by their position there) and a zip archive appended to the file with the label files it names.
@@ -31,7 +31,7 @@ LARGEST_ENTRY: Final = 4 << 20
 MOST_ENTRIES: Final = 1000
 ULTRALYTICS: Final = ("temp_meta.txt", "metadata.json", "TFLITE_ULTRALYTICS_METADATA.json")
 _IMAGE, _AUDIO, _NORMALIZATION, _AXIS_LABELS, _VALUE_LABELS = 2, 4, 1, 2, 3
-# What zipfile raises for bytes that are no archive, beside its own error: it unpacks and seeks before it checks.
+# Errors of zipfile for invalid archives, in addition to its own: it unpacks and seeks before it checks.
 _ZIP_ERRORS: Final = (
     zipfile.BadZipFile,
     zlib.error,
@@ -58,7 +58,7 @@ class Normalization:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """The input is a waveform of this rate and so many channels, 0 where that is not said."""
+    """A waveform input with this sample rate and number of channels; 0 means unknown."""
 
     rate: int
     channels: int
@@ -66,11 +66,11 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """All that was found; empty where the file says nothing. ``task`` is Ultralytics' word for it.
+    """All metadata of a file; empty fields if the file has none. ``task`` uses Ultralytics' name for the task.
 
-    ``labels_from`` names the entry the labels were read from, ``labels_fault`` says why they cannot be used (which only
-    matters where no others are given), ``entries`` lists what the appended archive holds, ``keypoints`` is how many a
-    body has, 0 where that is not said.
+    ``labels_from`` names the entry from which the labels were read. ``labels_fault`` is the reason if they are unusable
+    (which matters only if no other labels are given). ``entries`` lists the files in the appended archive.
+    ``keypoints`` is their number per body; 0 means unknown.
     """
 
     name: str = ""
@@ -93,7 +93,7 @@ class Metadata:
 
 
 def read_metadata(data: bytes, buffers: Mapping[str, bytes]) -> Metadata:
-    """What a file says, given its bytes and the metadata buffers of its graph; raises `ModelError` when damaged."""
+    """Return the metadata of a file from its bytes and its graph's buffers; raises `ModelError` if it is damaged."""
     archive = _archive(data)
     entries = tuple(archive.namelist()) if archive else ()
     if archive and (name := next((entry for entry in ULTRALYTICS if entry in entries), None)):
@@ -104,7 +104,7 @@ def read_metadata(data: bytes, buffers: Mapping[str, bytes]) -> Metadata:
 
 
 def packed_file(data: bytes, name: str) -> bytes:
-    """A file of the archive at the end of a model's bytes; raises `ModelError`."""
+    """Return a file from the archive at the end of a model's bytes; raises `ModelError`."""
     archive = _archive(data)
     if archive is None:
         raise ModelError(f"the metadata in the file names {name}, but no archive with files is inside")
@@ -233,7 +233,7 @@ def _ultralytics(content: bytes, name: str, entries: tuple[str, ...]) -> Metadat
 
 
 def _keypoints(shape: Any) -> int:
-    """The first of ``[keypoints, numbers]``."""
+    """Return the first number of ``[keypoints, numbers]``, or 0."""
     return shape[0] if isinstance(shape, (list, tuple)) and shape and type(shape[0]) is int and shape[0] > 0 else 0
 
 
@@ -249,7 +249,7 @@ def _mapping(content: bytes, name: str) -> dict[str, Any]:
 
 
 def _names(names: Any, name: str) -> tuple[tuple[str, ...], str]:
-    """Labels by class id, and what is wrong with them; JSON makes the ids text."""
+    """Return the labels by class id, and the fault if they are invalid; in JSON the ids are text."""
     where = f"{name} inside the file"
     if not isinstance(names, (list, dict)):
         return (), f"{where}: names is neither a list nor a mapping"

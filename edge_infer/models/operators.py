@@ -1,11 +1,11 @@
-"""The names of TFLite's builtin operators, by the numbers that stand in a file."""
+"""Names of TFLite's builtin operators, by their number in a file."""
 
 from __future__ import annotations
 
 from typing import Final
 
 CUSTOM: Final = 32
-"""The number under which every operator goes that has a name of its own."""
+"""The number of every custom operator, which has its own name."""
 
 _IN_ORDER: Final = """
 ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE EMBEDDING_LOOKUP FLOOR
@@ -30,5 +30,5 @@ _NAMES: Final = tuple(_IN_ORDER.split())
 
 
 def builtin_name(number: int) -> str:
-    """The name of a builtin operator, or its number where this table ends."""
+    """Return the name of a builtin operator, or its number if it is beyond this table."""
     return _NAMES[number] if 0 <= number < len(_NAMES) else f"BUILTIN_{number}"

@@ -1,7 +1,7 @@
-"""What a process that tries a model and the one that started it say to each other, one JSON line each.
+"""Messages between a probe process and its parent, one JSON line each.
 
-The child says that it is ready, or why nothing can be tried on this machine, before it has seen anything of the model:
-what it says afterwards may be the model's own word.
+The child reports that it is ready, or why no model can be tried on this machine, before it reads any part of the model.
+Later messages are untrusted, because the model may have taken over the process.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from edge_infer.models.request import AbsolutePath, ModelRequest
 from edge_infer.models.resolution import Resolution, Words
 
 MAX_FILES: Final = 240
-"""Open files that may go with one question; the kernel takes 253."""
+"""Maximum number of open files that go with one question; the kernel takes 253."""
 
 Paths = Annotated[tuple[AbsolutePath, ...], at_most(MAX_FILES)]
 Seconds = Annotated[float, between(0, 1e6)]
 
 
 class Ready(Record, frozen=True):
-    """The child has loaded what it needs: the name of its ``runtime``, or the ``error`` where none works here."""
+    """The child is ready: the name of its ``runtime``, or the ``error`` if no runtime works here."""
 
     runtime: Annotated[str, at_most(64)] = ""
     error: Words = ""
 
 
 class Order(Record, frozen=True):
-    """Try this model within ``seconds``; ``paths`` are those of the files that come with it, open, in this order."""
+    """Request to try a model within ``seconds``; ``paths`` name the open files that come with it, in the same order."""
 
     request: ModelRequest
     file: AbsolutePath
@@ -38,7 +38,7 @@ class Order(Record, frozen=True):
 
 
 class Answer(Record, frozen=True):
-    """The resolution, or the ``error`` of the model (its ``key``); ``tried`` as in `ModelError`."""
+    """The resolution, or the ``error`` with its ``key`` in the configuration; ``tried`` as in `ModelError`."""
 
     resolution: Resolution | None = None
     error: Words = ""

@@ -1,4 +1,4 @@
-"""A model file together with the manifest that lies beside it."""
+"""A model file together with the manifest beside it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ LARGEST_MANIFEST: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A model file and its manifest; without one, ``manifest`` is empty and ``manifest_path`` is None.
+    """A model file and its manifest; without a manifest, ``manifest`` is empty and ``manifest_path`` is None.
 
-    With ``roots`` no file of it is opened through a link (see `open_beneath`), else through none that leads out of the
-    ``home`` of the manifest. ``whole`` says that the folder was named, and not the model's file. ``written`` is what a
-    signature of the manifest is made over. A process that tries a model has no file but those ``handed`` to it.
+    With ``roots``, no file of the package is opened through a link (see `open_beneath`). Without, links may not lead
+    out of ``home``, the folder of the manifest. ``whole`` is true if the caller named the folder and not the model's
+    file. ``written`` is the canonical form of the manifest, which a signature covers. A probe process can open only the
+    files in ``handed``.
     """
 
     file: Path
@@ -42,19 +43,19 @@ class Package:
 
     @property
     def folder(self) -> Path:
-        """Where the paths of the manifest begin."""
+        """The folder to which the manifest's paths are relative."""
         return (self.manifest_path or self.file).parent
 
     @property
     def title(self) -> str:
-        """``name@version`` of the manifest, else the file's name, in characters that fit into a message."""
+        """The manifest's ``name@version``, else the file's name, in characters that fit into a message."""
         if self.manifest.name and self.manifest.version:
             return f"{self.manifest.name}@{self.manifest.version}"
         stem = "".join(letter if letter.isascii() and letter.isprintable() else "-" for letter in self.file.stem)
         return stem[:128] or "model"
 
     def read(self, name: str, most: int) -> tuple[Path, bytes]:
-        """A file that the manifest names, and its bytes; raises `ModelError` unless they have the digest it says."""
+        """Return path and bytes of a file that the manifest names; raises `ModelError` if its digest is wrong."""
         path = inside(self.folder, name)
         data = self.content(path, most)
         wanted = self.manifest.digests.get(name)
@@ -64,26 +65,26 @@ class Package:
         return path, data
 
     def content(self, path: Path, most: int, *, key: ModelKey = "file") -> bytes:
-        """The bytes of any file that belongs to the question; raises `ModelError`."""
+        """Return the bytes of any file of the package or the request; raises `ModelError`."""
         if self.handed is not None:
             return self.handed.read(path, most, key=key)
         return read_whole(path, most, key=key, roots=self.roots, folder=self.home_of(path))
 
     def home_of(self, path: Path) -> KnownFolder | None:
-        """The folder that no link may lead out of to this file; None for a model that a person has named itself."""
+        """Return the folder that links to this file may not leave; None for a model file that the user named."""
         return self.home if self.whole or path != self.file else None
 
     def place(self, path: Path) -> str:
-        """Where this process can open a file of the package."""
+        """Return a path that opens a file of the package in this process."""
         return str(path.absolute()) if self.handed is None else self.handed.place(path)
 
     @property
     def manifest_digest(self) -> str:
-        """A digest of what the manifest says; its layout and comments do not matter."""
+        """Return a digest of the manifest's content; its layout and comments do not matter."""
         return hashlib.sha256(self.written).hexdigest()
 
     def named_files(self) -> tuple[str, ...]:
-        """The files beside the model that the manifest names, each once."""
+        """Return the files that the manifest names beside the model, each once."""
         manifest = self.manifest
         labels = manifest.labels if isinstance(manifest.labels, str) else None
         options = file_options(manifest.decoder.options).values() if manifest.decoder else ()
@@ -92,7 +93,7 @@ class Package:
 
 
 def find_package(path: Path, roots: tuple[str, ...] = ()) -> Package:
-    """The package of a model file, or of the folder of one; raises `ModelError` for a manifest that cannot be read.
+    """Return the package of a model file or of a package folder; raises `ModelError` for an unreadable manifest.
 
     The manifest is ``X.yaml`` beside ``X.tflite``, or a ``manifest.yaml`` there whose ``file`` is that file.
     """
@@ -101,14 +102,14 @@ def find_package(path: Path, roots: tuple[str, ...] = ()) -> Package:
         return _find(path, roots, folder=stat.S_ISDIR(found.st_mode))
     except FileNotFoundError as error:
         raise ModelError(f"there is no {path}; name a .tflite file or the folder of a package") from error
-    except (OSError, ValueError) as error:  # the folder is closed to this user, its disk is broken, or a zero byte
+    except (OSError, ValueError) as error:  # no permission for the folder, a broken disk, or a zero byte in the path
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def handed_package(file: Path, manifest_path: Path | None, handed: HandedFiles) -> Package:
-    """The package of files that were handed to this process, found by somebody else; raises `ModelError`."""
+    """Return the package of files that the parent process found and handed over; raises `ModelError`."""
     if manifest_path is None:
         return Package(file, handed=handed)
     manifest, _ = parsed(manifest_path, handed.read(manifest_path, LARGEST_MANIFEST))
@@ -141,7 +142,7 @@ def _find(path: Path, roots: tuple[str, ...], *, folder: bool) -> Package:
 
 
 def _beside(manifest: Path, model: Path, roots: tuple[str, ...]) -> Package | None:
-    """The package, if a manifest is there and speaks of this model."""
+    """Return the package if the manifest exists and describes this model, else None."""
     if not os.path.lexists(manifest):
         return None
     package = _read(manifest, model, roots)
@@ -155,7 +156,7 @@ def _read(path: Path, model: Path, roots: tuple[str, ...]) -> Package:
 
 
 def parsed(path: Path, data: bytes) -> tuple[Manifest, bytes]:
-    """A manifest, and what a signature of it is made over."""
+    """Return the manifest and its canonical form, which a signature covers."""
     document = parse_document(path, data)
     manifest, problems = validate(document, Manifest)
     if manifest is None or problems:

@@ -1,4 +1,4 @@
-"""The files that the plan of a model names: the model itself, its vocabulary, and the files of its decoder."""
+"""The files of a model's plan: the model itself, its vocabulary, and the files of its decoder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from edge_infer.codec import JsonValue, replace
 from edge_infer.config.plan import ModelInput, ModelPlan, PipelinePlan, TextPlan
 
 FILE_OPTION: Final = "_file"
-"""What the names of decoder parameters end in that name files."""
+"""Suffix of decoder parameters whose values are file names."""
 
 
 def files_of(model: ModelPlan) -> tuple[str, ...]:
-    """The path of each file that a process has to open to run the model, once."""
+    """Return the path of every file that a process must open to run the model, each once."""
     found: list[str] = []
 
     def note(path: str) -> str:
@@ -25,13 +25,13 @@ def files_of(model: ModelPlan) -> tuple[str, ...]:
 
 
 def files_of_pipelines(pipelines: Iterable[PipelinePlan]) -> tuple[str, ...]:
-    """The path of each file that their models and shadows need, once."""
+    """Return the path of every file that the models and shadows of the pipelines need, each once."""
     models = [model for each in pipelines for model in (each.model, each.shadow and each.shadow.model) if model]
     return tuple(dict.fromkeys(path for model in models for path in files_of(model)))
 
 
 def moved(model: ModelPlan, place: Callable[[str], str]) -> ModelPlan:
-    """The same model with ``place(path)`` instead of the path of each of its files."""
+    """Return a copy of the plan with ``place(path)`` in place of each file's path."""
     path, taken = place(model.path), _input_moved(model.input, place)
     options: Mapping[str, JsonValue] = {
         key: place(value) if key.endswith(FILE_OPTION) and isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""What a configuration demands of a model before anybody parses it: a digest, a signature, no older version."""
+"""Requirements of the configuration for a model, checked before it is parsed: digest, signature, no older version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_infer.models.versions import older
 
 
 def check_trust(package: Package, sha256: str, request: ModelRequest) -> None:
-    """Raises `ModelError` unless the package, whose file has the digest ``sha256``, may be tried for this request."""
+    """Raise `ModelError` unless the request allows the package; ``sha256`` is the digest of its model file."""
     try:
         _check_digest(sha256, request.sha256, "the configuration", "sha256")
         _check_digest(sha256, package.manifest.sha256, str(package.manifest_path), "file")
@@ -26,9 +26,9 @@ def _check_digest(found: str, wanted: str | None, where: str, key: ModelKey) -> 
 
 
 def check_policy(policy: Policy, package: Package, sha256: str, *, asked: str | None) -> None:
-    """Raises `ModelError` unless a package, whose file has the digest ``sha256``, may serve.
+    """Raise `ModelError` unless the policy allows the package; ``sha256`` is the digest of its model file.
 
-    ``asked`` is the digest that the configuration names; that it and the manifest's are right was checked before.
+    ``asked`` is the digest in the configuration. The caller has already checked it and the manifest's digest.
     """
     if policy.require_digest and asked is None and package.manifest.sha256 is None:
         raise ModelError(
@@ -54,6 +54,6 @@ def _check_version(policy: Policy, package: Package, sha256: str) -> None:
 
 
 def _serves(policy: Policy, package: Package, sha256: str) -> bool:
-    """Whether this very package is in use. The digest of its file alone does not tell: two versions may share it."""
+    """Return whether this exact package is in use. Its file's digest is not enough: two versions may share the file."""
     found = Applied(package.title, sha256, package.manifest_digest)
     return found in policy.applied or replace(found, manifest="") in policy.applied

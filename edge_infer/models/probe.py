@@ -1,7 +1,7 @@
-"""Tries models in short-lived processes, because a damaged file can crash, hang or fatten whoever loads it.
+"""Trials of models in short-lived processes, because a damaged file can crash or hang its reader or exhaust its memory.
 
-One process for each model: what a model leaves behind in the process that tried it is no other model's fate. What the
-child imports is not imported here, and what it answers is compared with what it was asked (`verdict`).
+Each model gets its own process, so that no model is affected by the remains of another. The child's imports are not
+loaded here, and its answer is checked against the request (`verdict`).
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 
 CHILD: Final = "edge_infer.models.prober"
 TIMEOUT: Final = 60.0
-"""Seconds for one model: loading YOLOv5n takes 26 ms on a desktop and some ten times that on a small board."""
+"""Seconds for one model: loading YOLOv5n takes 26 ms on a desktop and about ten times that on a small board."""
 ALL: Final = 80.0
-"""Seconds for all models of a configuration together: whoever waits for its reading gives up after 120."""
+"""Seconds for all models of a configuration together: the process that waits for the result gives up after 120."""
 LEAST: Final = 5.0
-"""Seconds for a model that is tried after others which took their time."""
+"""Minimum seconds for a model if earlier models used up the time."""
 
 
 def probe(request: ModelRequest, store: Path | None = None, timeout: float = TIMEOUT) -> ModelPlan:
-    """The plan of a model that loads, runs and finds what its manifest promises; raises `ModelError`, `StartError`."""
+    """Return the plan of a model that loads, runs and meets its manifest; raises `ModelError`, `StartError`."""
     return examine_safely(request, store, timeout).plan
 
 
 def probe_all(
     requests: Sequence[ModelRequest], child: Probe, store: Path | None = None, kept: Collection[str] | None = None
 ) -> list[ModelPlan | ModelError]:
-    """What `probe` says of several models, in their order: a plan or what is wrong with it. Raises `StartError`.
+    """Probe several models and return a plan or an error for each, in order; raises `StartError`.
 
-    Into the ``store`` go the files of those whose names are in ``kept``; None: of all.
+    The ``store`` gets the files of the models whose names are in ``kept``; None means all models.
     """
     last = time.monotonic() + ALL
     stores = [store if kept is None or request.name in kept else None for request in requests]
@@ -55,13 +55,13 @@ def probe_all(
 
 
 def examine_safely(request: ModelRequest, store: Path | None = None, timeout: float = TIMEOUT) -> Resolution:
-    """Like `probe`, with the reasons."""
+    """Probe a model as `probe` does, and return the plan with its reasons."""
     with Probe(timeout) as child:
         return child.examine(request, store)
 
 
 class Probe(Closing):
-    """Tries models, each in a process of its own; the first may have begun before its model is known."""
+    """Tries models, each in its own process; the first process may start before its model is known."""
 
     def __init__(self, timeout: float = TIMEOUT) -> None:
         self._timeout = timeout
@@ -69,23 +69,23 @@ class Probe(Closing):
         self._known: dict[str, ModelPlan] = {}
 
     def knows(self, plans: Iterable[ModelPlan]) -> None:
-        """Takes these as they are where the same would be asked again: the same bytes, the same configuration."""
+        """Reuse these plans for identical questions: the same bytes and the same configuration."""
         self._known.update((plan.question, plan) for plan in plans if plan.question)
 
     def begin(self) -> None:
-        """Starts a process, so that it has loaded what it needs when the model comes; raises `StartError`."""
+        """Start a process early, so that its imports are done when the model comes; raises `StartError`."""
         self._next.begin()
 
     def outcome(
         self, request: ModelRequest, store: Path | None = None, last: float = math.inf
     ) -> ModelPlan | ModelError:
-        """The plan of a model, or what is wrong with it; raises `StartError` when no model can be tried here.
+        """Return the plan of a model, or its error; raises `StartError` if no model can be tried here.
 
-        Of the time until ``last``, on the monotonic clock, others may have left little.
+        ``last`` is a deadline on the monotonic clock, of which earlier models may have left little time.
         """
         from edge_infer.models.checked_package import (
             CheckedPackage,
-        )  # parses manifests, which not everybody does who imports this
+        )  # parses manifests, which not every importer of this module needs
         from edge_infer.models.verdict import still_holds
 
         seconds = min(self._timeout, max(LEAST, last - time.monotonic()))
@@ -99,9 +99,9 @@ class Probe(Closing):
             return error
 
     def examine(self, request: ModelRequest, store: Path | None = None) -> Resolution:
-        """The resolution of a model that works here; raises `ModelError`, `StartError`.
+        """Return the resolution of a model that works here; raises `ModelError`, `StartError`.
 
-        With a ``store`` its files are copied there under their digests, and the plan names the copies.
+        With a ``store``, its files are copied there under their digests, and the plan names the copies.
         """
         from edge_infer.models.checked_package import CheckedPackage
 
@@ -117,19 +117,19 @@ class Probe(Closing):
 
     @property
     def pid(self) -> int | None:
-        """Of the process that waits for the next model, if there is one."""
+        """Id of the process that waits for the next model, or None."""
         return self._next.pid
 
     def close(self) -> None:
-        """Ends a process that has begun; may be called twice."""
+        """End a started process; may be called twice."""
         self._next.close()
 
     def _answer(self, request: ModelRequest, checked: CheckedPackage, seconds: float) -> tuple[Resolution, float]:
-        """What the process says of the model, and how long it took to say it."""
+        """Return the child's answer about the model, and its duration in seconds."""
         child, self._next = self._next, Child(CHILD)
         package = checked.package
         manifest = str(package.manifest_path) if package.manifest_path else None
-        asked = replace(request, roots=(), policy=Policy(), private=())  # nothing of it is the child's to check
+        asked = replace(request, roots=(), policy=Policy(), private=())  # the child checks none of these
         order = Order(asked, str(package.file), manifest, checked.paths, seconds)
         try:
             with child:
@@ -140,17 +140,17 @@ class Probe(Closing):
             text = f"the process that tried the model gave no answer that makes sense: {error}"
             answer = Answer(error=f"{package.file}: {text}", tried=True)
         if answer.resolution is None:
-            lines = map(printable, answer.error.split("\n"))  # of a manifest each problem is one
+            lines = map(printable, answer.error.split("\n"))  # each problem of a manifest is one line
             raise ModelError("\n".join(lines), key=answer.key, tried=answer.tried)
         return answer.resolution, child.seconds
 
 
 def _is_there(plan: ModelPlan, store: Path | None) -> bool:
-    """Whether the files of a plan are where they are wanted, each as it was."""
+    """Return whether the files of a plan are in the store with their original content."""
     paths = [Path(path) for path in files_of(plan)]
     try:
         return all(holds(path, promised_digest(str(path))) and store in (None, path.parent) for path in paths)
-    except OSError:  # such as one that a worn card cannot read: a new copy is made, or the reason told
+    except OSError:  # for example a worn card cannot read it; a new copy is made then, or the error reported
         return False
 
 

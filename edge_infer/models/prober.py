@@ -1,4 +1,4 @@
-"""The child of `edge_infer.models.probe`."""
+"""Child process of `edge_infer.models.probe`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Answers one question, with no file but those that come with it."""
+    """Answer one question with access only to the files that come with it."""
     answer_one(_answer, fence_of(sys.argv))
     return 0
 
 
 def _answer(line: bytes, files: list[int]) -> Answer:
-    from edge_infer.models.trial import try_model  # heavy, and only after the locks
+    from edge_infer.models.trial import try_model  # heavy, so imported only after the sandbox is locked
 
     order = decode_json(Order, line)
     handed = HandedFiles(order.paths, files)

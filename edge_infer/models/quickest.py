@@ -1,4 +1,4 @@
-"""How many threads of the runtime are the quickest for a model on this board: measured, by a few runs with each."""
+"""Measurement of the fastest number of runtime threads for a model on this board, by a few runs with each number."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from edge_infer.engine.model import LoadedModel
 from edge_infer.models.equipment import TINY
 
 WORTH: Final = 1.15
-"""More threads have to be so many times as fast as fewer: they take more of the processor altogether."""
+"""Required speed-up from more threads, because they use more of the processor in total."""
 COUNTS: Final = (2, 3, 4, 6, 8)
 RUNS: Final = 3
 LEAST: Final = 0.15
-"""Seconds of runs with one number of threads, and `RUNS` of them, at least."""
+"""Minimum seconds of runs with one number of threads, in addition to at least `RUNS` runs."""
 MOST: Final = 3.0
-"""Seconds of them after which fewer runs will do."""
+"""Seconds of runs after which fewer than `RUNS` are enough."""
 ENOUGH: Final = 10.0
-"""Seconds altogether after which no further number is tried."""
+"""Total seconds after which no further number is tried."""
 
 
 def quickest(plan: PipelinePlan, most: int) -> int:
-    """The number, ``most`` at most; the first that brings too little ends the search. Raises `ModelError`."""
+    """Return the fastest number of threads, up to ``most``; a gain too small ends the search. Raises `ModelError`."""
     return search(lambda count: _seconds(plan, count), most)
 
 
 def search(measure: Callable[[int], float], most: int) -> int:
-    """The number of threads by what ``measure`` says of some, in seconds.
+    """Return the best number of threads; ``measure`` returns the seconds for a number.
 
-    A gain has to show twice, by turns, in the worse of both measurements of more threads against the better one of
-    fewer: within the noise the smaller number is right, at each start.
+    A gain must show in two interleaved rounds: the slower result of more threads against the faster one of fewer. The
+    result is then the same at each start: within the noise, the smaller number wins.
     """
     begun = time.monotonic()
     best, seconds = 1, measure(1)
@@ -50,7 +50,7 @@ def search(measure: Callable[[int], float], most: int) -> int:
 
 
 def _seconds(plan: PipelinePlan, threads: int) -> float:
-    """Of the shortest run: what else the board does only makes them longer."""
+    """Return the seconds of the shortest run, because other load only makes runs longer."""
     with LoadedModel(replace(plan, threads=threads)) as model:
         model.feed(model.parts(model.preprocess.example())[0])
         times: list[float] = []

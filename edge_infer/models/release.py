@@ -1,4 +1,4 @@
-"""Releasing a package: its manifest made complete, signed, and checked as a device does it."""
+"""Release of a package: complete its manifest, sign it, and verify it as a device does."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _MODE: Final = 0o644
 
 
 def prepare(path: Path) -> Package:
-    """A package whose manifest names who it is and the digest of every file, adding digests that it lacks.
+    """Return a package whose manifest has name, version and every digest; missing digests are added.
 
-    What is added goes to the end of the manifest; the rest of it stays as it was written. Raises `ModelError` where a
-    digest that is there is wrong, `ConfigError` where only the releaser knows what is missing.
+    New lines go to the end of the manifest; the rest stays unchanged. Raises `ModelError` if an existing digest is
+    wrong, and `ConfigError` if a value is missing that only the releaser can supply.
     """
     package = _described(path)
     missing = uncovered(package)
@@ -46,7 +46,7 @@ def prepare(path: Path) -> Package:
 
 @dataclass(frozen=True, slots=True)
 class Signable:
-    """A package or a catalogue: the bytes that a signature is made over, and the file that it goes into."""
+    """A package or a catalogue to sign: the bytes to sign, and the path of the signature file."""
 
     title: str
     written: bytes
@@ -54,7 +54,7 @@ class Signable:
 
 
 def signable(path: Path) -> Signable:
-    """What is signed at this path, with a manifest made complete; raises `ConfigError`, `ModelError`."""
+    """Return the object to sign at this path, after completing its manifest; raises `ConfigError`, `ModelError`."""
     if is_catalogue(path):
         return Signable(str(path), written_catalogue(path), path.with_name(path.name + ENDING))
     package = prepare(path)
@@ -62,7 +62,7 @@ def signable(path: Path) -> Signable:
 
 
 def write_signature(signed: Signable, key: Ed25519PrivateKey) -> None:
-    """Signs it; raises `ConfigError`."""
+    """Sign it and write the signature file; raises `ConfigError`."""
     try:
         write_durably(signed.place, sign(signed.written, key).encode(), _MODE)
     except OSError as error:
@@ -70,7 +70,7 @@ def write_signature(signed: Signable, key: Ed25519PrivateKey) -> None:
 
 
 def verify(path: Path, keys: Sequence[TrustedKey]) -> str:
-    """The title, when one of the keys has signed it and no file of it has changed; raises `ModelError`."""
+    """Return the title if one of the keys has signed it and its files are unchanged; raises `ModelError` otherwise."""
     if is_catalogue(path):
         signed = signable(path)
         check_signed(signed.written, read_whole(signed.place, LARGEST), keys, signed.title, str(signed.place))
@@ -92,7 +92,7 @@ def _described(path: Path) -> Package:
 
 
 def check_digests(package: Package) -> Mapping[str, str]:
-    """The digest of each file by its name; raises `ModelError` where one is not what the manifest says."""
+    """Return the digest of each file by name; raises `ModelError` if one differs from the manifest."""
     said = package.manifest.sha256
     digest = _sha256(package.content(package.file, LARGEST_MODEL))
     if said is not None and said.lower() != digest:
@@ -106,7 +106,7 @@ def _sha256(data: bytes) -> str:
 
 
 def _lines(package: Package, digests: Mapping[str, str]) -> list[str]:
-    """What a manifest lacks, as YAML at its top level."""
+    """Return the YAML lines that a manifest lacks at its top level."""
     manifest = package.manifest
     lines = [] if manifest.file else [f"file: {json.dumps(package.file.name)}"]
     lines += [] if manifest.sha256 else [f"sha256: {digests[package.file.name]}"]
@@ -115,11 +115,11 @@ def _lines(package: Package, digests: Mapping[str, str]) -> list[str]:
 
 
 def _complete(package: Package, place: Path, lines: Sequence[str]) -> None:
-    """Adds lines to the end of a manifest; raises `ConfigError` where it would not be one any more."""
+    """Append lines to a manifest; raises `ConfigError` if the result would be invalid."""
     text = package.content(place, LARGEST_MANIFEST)
     more = "".join(f"{line}\n" for line in lines)
     whole = text + more.encode()
-    if validate(parse_document(place, whole), Manifest)[1]:  # written in braces, or with some digests already
+    if validate(parse_document(place, whole), Manifest)[1]:  # the manifest uses braces, or has some digests already
         raise ConfigError(
             f"{place} lacks these lines, and they cannot be added at its end; put them in:\n{more.rstrip()}"
         )

@@ -1,4 +1,4 @@
-"""Everything that can be said about a model file, usable or not: what `edge-infer inspect` shows."""
+"""The report of `edge-infer inspect` about a model file, usable or not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONG: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The file by itself, and what would be done with it: ``resolution``, or ``error`` where it cannot be used."""
+    """Facts of the file itself, and its ``resolution``, or the ``error`` if it is unusable."""
 
     file: str
     manifest: str | None
@@ -42,7 +42,7 @@ class Report:
 
 
 def report(request: ModelRequest) -> Report:
-    """Reads the file here and tries it in a child; raises `ModelError` only when there is nothing to report on."""
+    """Read the file here and try it in a child; raises `ModelError` only if it cannot be read at all."""
     opened = open_model(request)
     resolution, error = None, ""
     try:
@@ -79,7 +79,7 @@ def _facts(tensors: tuple[GraphTensor, ...]) -> tuple[TensorFacts, ...]:
 
 
 def _metadata(opened: Opened) -> dict[str, str]:
-    """What the file and its manifest say in words, long texts cut."""
+    """Return the texts of the file and its manifest, with long texts cut."""
     metadata, manifest = opened.metadata, opened.package.manifest
     said = {
         "name": metadata.name,

@@ -1,4 +1,4 @@
-"""What a configuration or a command line says about a model, before anybody has opened the file."""
+"""Settings of a configuration or command line for a model, before the file is opened."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ AbsolutePath = Annotated[str, at_most(4096)]
 
 
 class TrustedKey(Record, frozen=True):
-    """An Ed25519 public key: the name of its file, and its 32 bytes in hexadecimal digits."""
+    """An Ed25519 public key: the name of its file, and its 32 bytes in hexadecimal."""
 
     name: ShortText
     hex: ShortText
 
 
 class Applied(Record, frozen=True):
-    """A model that serves or served: name and version, and the digests of its file and of its manifest, if known."""
+    """A current or former model: name and version, and the digests of its file and (if known) of its manifest."""
 
     title: ShortText
     sha256: ShortText
@@ -27,10 +27,10 @@ class Applied(Record, frozen=True):
 
 
 class Policy(Record, frozen=True):
-    """What a configuration demands of every model.
+    """Requirements of a configuration for every model.
 
-    ``highest`` are packages and the highest version of each that was committed here, empty where an older one may
-    serve; ``applied`` are the models of the configuration that holds now, which are no step back.
+    ``highest`` maps packages to the highest version that was committed here; it is empty if older versions are allowed.
+    ``applied`` lists the models of the active configuration, which never count as a downgrade.
     """
 
     require_digest: bool = False
@@ -41,11 +41,11 @@ class Policy(Record, frozen=True):
 
 
 class ModelRequest(Record, frozen=True):
-    """A model to be resolved. Paths are absolute; whatever is given here wins over the manifest.
+    """A model to be resolved. Paths are absolute; values given here take precedence over the manifest.
 
-    ``labels`` and ``labels_file`` exclude each other; ``sha256`` is the only digest that is accepted. With ``roots``
-    no file is opened through a link beneath them, or anywhere else; without, a person names files and knows of links.
-    No manifest may name one of the ``private`` files as a file of its own.
+    ``labels`` and ``labels_file`` exclude each other. ``sha256`` is the only accepted digest. With ``roots``, no file
+    is opened through a link below them or anywhere else; without, the user has named the files and links are allowed.
+    No manifest may name one of the ``private`` files.
     """
 
     name: ShortText

@@ -1,4 +1,4 @@
-"""The outcome of `resolve`, with the reason for every part of it."""
+"""The result of `resolve`, with the reason for every part of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Words = Annotated[str, at_most(4000)]
 
 
 class Reason(Record, frozen=True):
-    """One thing that was decided: ``what`` it is, its ``value`` in words, and ``why`` it is that."""
+    """One decision: ``what`` was decided, its ``value`` in words, and ``why``."""
 
     what: ShortText
     value: Words
@@ -19,7 +19,7 @@ class Reason(Record, frozen=True):
 
 
 class TensorFacts(Record, frozen=True):
-    """An input or output; ``scale`` and ``zero_point`` are empty without quantization."""
+    """An input or output tensor; ``scale`` and ``zero_point`` are empty without quantization."""
 
     name: Words
     shape: tuple[int, ...]
@@ -29,9 +29,9 @@ class TensorFacts(Record, frozen=True):
 
 
 class Resolution(Record, frozen=True):
-    """A model, ready to be loaded, and how it came about; ``notes`` are what the operator should know.
+    """A plan ready to be loaded, with the reasons for it; ``notes`` are hints for the operator.
 
-    ``inputs`` and ``outputs`` are as the runtime has them: a file may leave shapes open.
+    ``inputs`` and ``outputs`` have the shapes of the runtime, because a file may leave shapes open.
     """
 
     plan: ModelPlan

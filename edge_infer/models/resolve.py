@@ -1,7 +1,7 @@
-"""From a request to a model that can be loaded: what is read from where, what wins, and what does not fit.
+"""Resolution of a request to a plan: read the sources, apply their precedence, and report contradictions.
 
-The order is: request, manifest, metadata inside the file, the tensors where they leave one reading. The runtime is
-used (to learn the real shapes), so a file that nobody vouches for is resolved by `edge_infer.models.probe` in a child.
+The order is: request, manifest, metadata inside the file, then the tensors if they allow one reading only. The runtime
+is used (to get the real shapes), so an untrusted file is resolved in a child by `edge_infer.models.probe`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from edge_infer.models.text import choose_text
 from edge_infer.models.values import choose_threshold, choose_values, with_activation
 
 NAMELESS: Final[tuple[Task, ...]] = ("anomaly", "regression")
-"""Tasks whose outcome has no labels."""
+"""Tasks whose results have no labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A model file, read once: its package, bytes, digest, and what the bytes say by themselves."""
+    """A model file, read once: its package, bytes and digest, and its parsed graph and metadata."""
 
     package: Package
     data: bytes
@@ -52,7 +52,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The label of every class id, who says so, and which key of the configuration to change."""
+    """The label of every class id, their source, and the configuration key to change."""
 
     names: tuple[str, ...]
     why: str
@@ -60,17 +60,17 @@ class Labels:
 
 
 def resolve(request: ModelRequest) -> ModelPlan:
-    """The plan of a model; raises `ModelError`."""
+    """Return the plan of a model; raises `ModelError`."""
     return examine(request).plan
 
 
 def examine(request: ModelRequest) -> Resolution:
-    """Like `resolve`, with the reason for every part of the plan."""
+    """Resolve a model as `resolve` does, with the reason for every part of the plan."""
     return conclude(request, open_model(request))
 
 
 def conclude(request: ModelRequest, opened: Opened) -> Resolution:
-    """`examine` for a model that is open already; the files of the plan are where this process can open them."""
+    """Resolve an open model as `examine` does; the plan's paths are valid in this process."""
     try:
         return _resolution(request, opened)
     except ModelError as error:
@@ -138,9 +138,9 @@ def _feeding(opened: Opened, signature: Signature, family: Family) -> Feeding:
 
 
 def open_model(request: ModelRequest) -> Opened:
-    """Reads a model without the runtime; raises `ModelError` for a damaged file, another digest or against the policy.
+    """Read and parse a model without the runtime; raises `ModelError` if it is damaged or violates digest or policy.
 
-    Nothing of the model itself is parsed before its digest, signature and version are found to be in order.
+    No part of the model is parsed before its digest, signature and version are checked.
     """
     package = find_package(Path(request.file), request.roots)
     data = package.content(package.file, largest_here())
@@ -149,7 +149,7 @@ def open_model(request: ModelRequest) -> Opened:
 
 
 def parse(package: Package, data: bytes) -> Opened:
-    """A model of which somebody has seen that it may be parsed; raises `ModelError` for a damaged one."""
+    """Parse a model that the caller has checked for trust; raises `ModelError` for a damaged one."""
     try:
         graph = Graph.read(data)
         return Opened(package, data, hashlib.sha256(data).hexdigest(), graph, read_metadata(data, graph.metadata))
@@ -158,7 +158,7 @@ def parse(package: Package, data: bytes) -> Opened:
 
 
 def _signature(opened: Opened, shapes: Shapes) -> Signature:
-    """The tensors as the runtime sees them: files leave the shapes of some outputs open."""
+    """Return the tensors from the runtime, because files leave the shapes of some outputs open."""
     manifest = opened.package.manifest
     try:
         interpreter = Interpreter(opened.data, state=manifest.state, shapes=shapes, outputs=manifest.outputs)
@@ -175,7 +175,7 @@ def _facts(tensors: tuple[Tensor, ...]) -> tuple[TensorFacts, ...]:
 
 
 def why_refused(graph: Graph, reason: str) -> str:
-    """The runtime's reason in words: it does not name tensors, and operators only sometimes."""
+    """Return the reason of a refusal in words: the runtime does not name tensors, and operators only sometimes."""
     faults = graph.faults()
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
@@ -192,7 +192,7 @@ def why_refused(graph: Graph, reason: str) -> str:
 
 
 def _labels(request: ModelRequest, opened: Opened) -> Labels:
-    """Labels of the first that has some: request, manifest, metadata; empty where nobody has."""
+    """Return the labels of the first source that has some: request, manifest, metadata; empty if none has."""
     package, metadata = opened.package, opened.metadata
     if request.labels is not None:
         return Labels(check_labels(request.labels, "labels"), "asked for", "labels")
@@ -231,7 +231,7 @@ def _parsed(data: bytes, path: Path, key: ModelKey) -> tuple[str, ...]:
 
 
 def _check_count(labels: Labels, decoder: Decoder, graph: Graph) -> Labels:
-    """The labels, if there is one for each class; numbers where there are none."""
+    """Return the labels if there is one for each class, or numbers if there are none; raises `ModelError`."""
     possible = (decoder.classes,) if decoder.classes else _classes_inside(graph)
     if not labels.names and decoder.task == "pose" and possible == (1,):
         return Labels(("person",), "nobody names its one class: bodies are persons", labels.key)
@@ -249,9 +249,10 @@ def _check_count(labels: Labels, decoder: Decoder, graph: Graph) -> Labels:
 
 
 def _classes_inside(graph: Graph) -> tuple[int, ...]:
-    """Class counts that a model can have whose last step takes the scores in.
+    """Return the class counts that are possible for a model whose last step reads the scores.
 
-    Those of an SSD with its own post-processing may begin with a background class; of an ``ARG_MAX`` all are classes.
+    The scores of an SSD with its own post-processing may include a background class; for an ``ARG_MAX`` all are
+    classes.
     """
     for operator in reversed(graph.operators):
         position = {"TFLite_Detection_PostProcess": 1, "ARG_MAX": 0}.get(operator.name)

@@ -1,7 +1,7 @@
-"""The record of what serves: kept in the state directory, so that a kill or power cut at any moment leaves the truth.
+"""The record of serving models, kept in the state directory so that a kill or power cut cannot corrupt it.
 
-It says, of every pipeline, with which model it runs and ran before; which models are on probation; which digests are
-not tried again; and what happened to models here.
+It stores for every pipeline the current and the previous model, the models on probation, the digests that are not tried
+again, and the history of models on this board.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 FILE: Final = "serving.json"
 MOST_HISTORY: Final = 200
 MOST_REFUSED: Final = 20
-"""Digests of one model that are remembered as refused; the oldest may be tried again."""
+"""Maximum number of rejected digests stored for a model; the oldest are dropped and may be tried again."""
 LONGEST: Final = 16 << 20
 
 What = Literal[
@@ -32,7 +32,7 @@ Refused = Literal["rejected", "rolled_back"]
 
 
 class Fit(Record, frozen=True):
-    """A model, and what of a pipeline's plan goes with it."""
+    """A model, with the parts of a pipeline's plan that belong to it."""
 
     model: ModelPlan
     threshold: float
@@ -40,16 +40,16 @@ class Fit(Record, frozen=True):
 
     @classmethod
     def of(cls, pipeline: PipelinePlan) -> Fit:
-        """What this pipeline has."""
+        """Return the fit of this pipeline."""
         return cls(pipeline.model, pipeline.threshold, pipeline.labels)
 
     def onto(self, pipeline: PipelinePlan) -> PipelinePlan:
-        """The pipeline with this model in the place of its own."""
+        """Return the pipeline with this model in place of its own."""
         return replace(pipeline, model=self.model, threshold=self.threshold, labels=self.labels)
 
 
 class Slot(Record, frozen=True):
-    """What a pipeline is known to run well with, and what it ran with before; ``ts`` is since when."""
+    """The committed model of a pipeline and the previous one; ``ts`` is the time of the commit."""
 
     committed: Fit
     previous: Fit | None
@@ -57,9 +57,9 @@ class Slot(Record, frozen=True):
 
 
 class OnTrial(Record, frozen=True):
-    """A model on probation; ``starts`` counts starts of the daemon that did not end in order meanwhile.
+    """A model on probation; ``starts`` counts unclean restarts of the daemon in that time.
 
-    ``identity`` is that of its plan; older records have none, and go by the digest of the file.
+    ``identity`` is that of its plan; older records have none, and are identified by the digest of the file.
     """
 
     sha: Digest
@@ -70,14 +70,15 @@ class OnTrial(Record, frozen=True):
 
     @property
     def which(self) -> str:
-        """What the engine calls it."""
+        """Return the identity that the engine uses for the model."""
         return self.identity or self.sha
 
 
 class Refusal(Record, frozen=True):
-    """A model that is not tried again until what the configuration says of it (``entry``) changes.
+    """A rejected model that is not tried again until its settings in the configuration (``entry``) change.
 
-    One that never became a plan has no ``identity``, and goes by the digest of its file, its name and its version.
+    A model that never became a plan has no ``identity``; the digest of its file and its title (name and version)
+    identify it.
     """
 
     sha: Digest
@@ -89,14 +90,14 @@ class Refusal(Record, frozen=True):
     identity: Annotated[str, at_most(64)] = ""
 
     def about(self, model: ModelPlan) -> bool:
-        """Whether it is this model, whatever the configuration says of it now."""
+        """Return whether the refusal is about this model, regardless of its current settings in the configuration."""
         if self.identity:
             return self.identity == model.identity
         return (self.sha, self.title) == (model.sha256, model.title)
 
 
 class ShadowEnded(Record, frozen=True):
-    """A model that failed while it was only compared: not run so again until what the configuration says changes."""
+    """A model that failed as a shadow, and does not run as one again until its configuration changes."""
 
     model: Name
     sha: Digest
@@ -107,7 +108,7 @@ class ShadowEnded(Record, frozen=True):
 
 
 class Happened(Record, frozen=True):
-    """One line of the history: what became of which bytes, by whom (a user, the configuration, the daemon), and why."""
+    """One entry of the history: the event, the model's digest, the actor (user, configuration, daemon), the reason."""
 
     ts: Timestamp
     model: Name
@@ -119,7 +120,7 @@ class Happened(Record, frozen=True):
 
 
 class ServingRecord(Record, frozen=True):
-    """All of it. Pipelines have slots, and ``shadows`` that ended; trials and refusals are by the model's name."""
+    """The whole record. Slots and ended ``shadows`` are keyed by pipeline, trials and refusals by the model's name."""
 
     slots: Mapping[Name, Slot] = field(default_factory=dict)
     trials: Mapping[Name, OnTrial] = field(default_factory=dict)
@@ -128,12 +129,12 @@ class ServingRecord(Record, frozen=True):
     shadows: Mapping[Name, ShadowEnded] = field(default_factory=dict)
 
     def refusal(self, model: ModelPlan) -> Refusal | None:
-        """Why this model is not to be tried, if so."""
+        """Return the refusal that forbids to try this model, or None."""
         found = (each for each in self.refused.get(model.name, ()) if each.about(model))
         return next((each for each in found if each.entry == model.entry), None)
 
     def shadow_ended(self, pipeline: PipelinePlan) -> ShadowEnded | None:
-        """Why the shadow of a pipeline is not to run, if so."""
+        """Return the record that forbids to run the pipeline's shadow, or None."""
         ended, shadow = self.shadows.get(pipeline.name), pipeline.shadow
         if ended is None or shadow is None:
             return None
@@ -142,7 +143,7 @@ class ServingRecord(Record, frozen=True):
         return ended if same else None
 
     def fallback(self, pipeline: PipelinePlan) -> Fit | None:
-        """What a pipeline can go back to: its own model of before, or what other pipelines have under that name."""
+        """Return a rollback target: the pipeline's committed model, or one of other pipelines under that name."""
         own = self.slots.get(pipeline.name)
         others = [slot for slot in self.slots.values() if slot.committed.model.name == pipeline.model.name]
         for slot in [own, *others] if own else others:
@@ -152,15 +153,15 @@ class ServingRecord(Record, frozen=True):
         return None
 
     def models(self) -> tuple[ModelPlan, ...]:
-        """Every model that pipelines can go back to, beside those of the configuration."""
+        """Return every model that pipelines can roll back to, in addition to those of the configuration."""
         return tuple(fit.model for slot in self.slots.values() for fit in (slot.committed, slot.previous) if fit)
 
     def told(self, *news: Happened) -> ServingRecord:
-        """The same with more history, the oldest of which is forgotten."""
+        """Return a copy with more history; the oldest entries are dropped."""
         return replace(self, history=(*self.history, *news)[-MOST_HISTORY:])
 
     def refusing(self, name: str, refusal: Refusal) -> ServingRecord:
-        """The same with a model that is not tried again, and is on trial no more."""
+        """Return a copy with one more rejected model, which is no longer on trial."""
         which = (refusal.sha, refusal.title, refusal.identity)
         others = [each for each in self.refused.get(name, ()) if (each.sha, each.title, each.identity) != which]
         refused = {**self.refused, name: (*others, refusal)[-MOST_REFUSED:]}
@@ -169,14 +170,14 @@ class ServingRecord(Record, frozen=True):
         return replace(self, refused=refused, trials=trials)
 
     def forgiving(self, model: ModelPlan) -> ServingRecord:
-        """The same once a model has shown that it is good, whatever was said of it before."""
+        """Return a copy without refusals of a model that has proved good."""
         kept = tuple(each for each in self.refused.get(model.name, ()) if not each.about(model))
         refused = {key: each for key, each in self.refused.items() if key != model.name}
         return replace(self, refused={**refused, model.name: kept} if kept else refused)
 
 
 def read_record(state_dir: Path) -> ServingRecord:
-    """The record, empty where there is none or none that can be understood, which is told."""
+    """Return the record; empty if the file is missing. Logs an invalid file and returns an empty record."""
     path = state_dir / FILE
     try:
         with path.open("rb") as file:
@@ -189,16 +190,16 @@ def read_record(state_dir: Path) -> ServingRecord:
 
 
 def write_record(state_dir: Path, record: ServingRecord) -> None:
-    """Keeps the record; raises `StartError` where the state directory cannot be written.
+    """Write the record; raises `StartError` if the state directory is not writable.
 
-    Of one that would be too long to be read again the longest ways back are left out.
+    If the record is too long to be read again, the longest rollback targets are left out.
     """
     excess = len(dumps(record)) - LONGEST
     keep_record(state_dir / FILE, record if excess <= 0 else _shortened(record, excess))
 
 
 def _shortened(record: ServingRecord, excess: int) -> ServingRecord:
-    """The record with so many bytes less: without the longest models of before, then without the longest slots."""
+    """Return the record shortened by ``excess`` bytes: drops the longest previous models, then the longest slots."""
     slots, left_out = dict(record.slots), []
     for name, slot in sorted(slots.items(), key=lambda each: -_length(each[1].previous)):
         if excess > 0 and slot.previous is not None:

@@ -1,4 +1,4 @@
-"""The shapes of inputs whose size a file leaves open: the manifest says it, by ``size`` or ``length``."""
+"""Shapes of inputs whose size the file leaves open; the manifest gives it as ``size`` or ``length``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ OPEN: Final = -1
 
 
 def choose_shapes(manifest: Manifest, graph: Graph, kind: Gives) -> Shapes:
-    """Name and shape of every input that is open; a batch that is open becomes 1.
+    """Return name and shape of every open input; an open batch becomes 1.
 
-    Raises `ModelError` where the manifest does not say the size, or says another than the one that is fixed.
+    Raises `ModelError` if the manifest gives no size, or a size that contradicts a fixed one.
     """
     carried = {name for _, name in manifest.state}
     return tuple(_chosen(manifest, graph, kind, carried))
@@ -40,7 +40,7 @@ def _chosen(manifest: Manifest, graph: Graph, kind: Gives, carried: set[str]) ->
 
 
 def _open_axes(tensor: GraphTensor) -> list[int]:
-    """The axes of unknown size, without that of the batch."""
+    """Return the axes of unknown size, except that of the batch."""
     first = 1 if len(tensor.signature) > 1 else 0
     return [axis for axis, size in enumerate(tensor.signature) if size == OPEN and axis >= first]
 
@@ -78,7 +78,7 @@ def _row(said: InputSection, tensor: GraphTensor, axes: list[int]) -> tuple[int,
 
 
 def _check_fixed(said: InputSection, tensor: GraphTensor) -> None:
-    """A size that is said for an input of a fixed one has to be that."""
+    """Raise `ModelError` if the given size contradicts the fixed size of the input."""
     shape = tensor.shape
     if said.size is not None and len(shape) == 4 and said.size not in ((shape[2], shape[1]), (shape[3], shape[2])):
         raise ModelError(

@@ -1,4 +1,4 @@
-"""How a signal becomes the input of a model, and who says so: the manifest, and for raw sound the metadata."""
+"""Decision how a signal becomes the model's input: from the manifest, and for raw sound from the metadata."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BELONGS: Final = {
     "channels": ("raw", "spectrum"),
     "columns": ("raw", "waveform", *SPECTRAL),
 }
-"""Keys that only some features have; elsewhere they would do nothing, so they are refused."""
+"""Keys that only some features use; elsewhere they would have no effect, so they are rejected."""
 COPIED: Final = (
     "window",
     "hop",
@@ -50,9 +50,9 @@ COPIED: Final = (
 
 
 def choose_signal(said: InputSection, metadata: Metadata, tensor: Tensor, *, remembers: bool) -> Feeding:
-    """The decision; ``remembers`` is true for a model that keeps state from one run to the next.
+    """Choose the input plan; ``remembers`` is true for a model that keeps state between runs.
 
-    Raises `ModelError` where something is missing, superfluous or does not fit the tensor.
+    Raises `ModelError` if a setting is missing, superfluous or does not fit the tensor.
     """
     plan, rate_why = _plan(said, metadata)
     preprocess = SignalPreprocess(plan, tensor)
@@ -134,7 +134,7 @@ def _features(plan: SignalPlan, preprocess: SignalPreprocess) -> str:
 
 
 def _front(plan: SignalPlan) -> Iterable[Reason]:
-    """What happens to the samples before, where something does."""
+    """Yield the reasons of the steps before the features, if there are any."""
     if plan.peak:
         yield Reason("scale", "each window by its largest sample", "manifest")
     elif plan.scale != 1.0:

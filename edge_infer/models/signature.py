@@ -1,7 +1,7 @@
 """Signatures of manifests: ``<file>.sig``, base64 of Ed25519 over the canonical JSON of the manifest.
 
-The manifest names the digest of the model file and of every file beside it, so that a signature covers them all. Needs
-the package ``cryptography`` (extra ``signatures``), which is imported when a signature is made or checked.
+The manifest names the digests of the model file and of every file beside it, so that a signature covers them all. This
+module needs the package ``cryptography`` (extra ``signatures``), which is imported when a signature is made or checked.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 LARGEST: Final = 16384
-"""Bytes of a key or signature file."""
+"""Maximum size in bytes of a key or signature file."""
 LENGTH: Final = 64
-"""Bytes of a signature."""
+"""Length of a signature in bytes."""
 
 
 def check_signature(package: Package, keys: Sequence[TrustedKey]) -> None:
-    """Raises `ModelError` unless one of the keys has signed the package's manifest, and that covers all of its files.
+    """Raise `ModelError` unless one of the keys has signed the manifest, and the manifest covers all files.
 
-    Raises `StartError` where signatures cannot be checked.
+    Raises `StartError` if signatures cannot be checked on this machine.
     """
     place = signature_place(package)
     if package.manifest_path is None:
@@ -42,9 +42,9 @@ def check_signature(package: Package, keys: Sequence[TrustedKey]) -> None:
 
 
 def check_signed(written: bytes, signature: bytes, keys: Sequence[TrustedKey], what: str, place: str) -> None:
-    """Raises `ModelError` unless ``signature``, the bytes of a signature file, is of one of the keys over ``written``.
+    """Raise `ModelError` unless ``signature`` (bytes of a signature file) is from one of the keys over ``written``.
 
-    ``what`` was signed, and ``place`` is where the signature lies, for messages.
+    Error messages name the signed object, ``what``, and the path of the signature, ``place``.
     """
     try:
         raw = base64.b64decode(b"".join(signature.split()), validate=True)
@@ -61,24 +61,24 @@ def check_signed(written: bytes, signature: bytes, keys: Sequence[TrustedKey], w
 
 
 def signature_place(package: Package) -> Path:
-    """Where the signature of a package lies: beside its file."""
+    """Return the path of a package's signature, which lies beside its file."""
     return package.file.with_name(package.file.name + ".sig")
 
 
 def uncovered(package: Package) -> list[str]:
-    """Keys that a manifest lacks to be signed: who it is, and the digests of all files."""
+    """Return the keys that a manifest lacks to be signed: name, version, file, and the digests of all files."""
     manifest = package.manifest
     missing = [key for key in ("name", "version", "file", "sha256") if getattr(manifest, key) is None]
     return missing + [f"digests: {name}" for name in package.named_files() if name not in manifest.digests]
 
 
 def sign(written: bytes, key: Ed25519PrivateKey) -> str:
-    """The content of a signature file."""
+    """Return the content of a signature file."""
     return base64.b64encode(key.sign(written)).decode() + "\n"
 
 
 def trusted_keys(path: Path) -> list[TrustedKey]:
-    """The public key of a PEM file, or all of a folder (``*.pem``); raises `ConfigError` also where there is none."""
+    """Return the public key of a PEM file, or all keys of a folder (``*.pem``); raises `ConfigError` also for none."""
     files = sorted(path.glob("*.pem")) if path.is_dir() else [path]
     if not files:
         raise ConfigError(f"{path} holds no key (*.pem)")
@@ -86,7 +86,7 @@ def trusted_keys(path: Path) -> list[TrustedKey]:
 
 
 def trusted_key(path: Path) -> TrustedKey:
-    """The public key of a PEM file; raises `ConfigError` for anything else, `StartError` without ``cryptography``."""
+    """Return the public key of a PEM file; raises `ConfigError` if invalid, `StartError` without ``cryptography``."""
     serialization, ed25519 = _cryptography()
     data = _key_file(path)
     if b"PRIVATE KEY" in data:
@@ -104,7 +104,7 @@ def trusted_key(path: Path) -> TrustedKey:
 
 
 def private_key(path: Path) -> Ed25519PrivateKey:
-    """The private key of a PEM file without a password; raises `ConfigError`, and `StartError` like `trusted_key`."""
+    """Return the private key of an unencrypted PEM file; raises `ConfigError`, and `StartError` as `trusted_key`."""
     serialization, ed25519 = _cryptography()
     try:
         key = serialization.load_pem_private_key(_key_file(path), password=None)
@@ -128,7 +128,7 @@ def _unsupported() -> type[Exception]:
 
 
 def available() -> bool:
-    """Whether signatures can be made and checked here."""
+    """Return whether signatures can be made and checked on this machine."""
     try:
         _cryptography()
     except StartError:
@@ -170,7 +170,7 @@ def _key_file(path: Path) -> bytes:
 
 
 def _cryptography() -> tuple[Any, Any]:
-    """The modules for keys; raises `StartError` naming the extra."""
+    """Import the modules for keys; raises `StartError` that names the extra."""
     try:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519

@@ -1,4 +1,4 @@
-"""Whether a model says something of what it sees: numbers, and not the same ones whatever that is."""
+"""Sanity check of a model's outputs: they must be finite, and must depend on the input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge_infer.engine.silence import SAME, quiet
 from edge_infer.errors import ModelError
 
 FEW: Final = 4
-"""Inputs that are looked at in any case; once two outputs differ, these are enough."""
+"""Minimum number of inputs; once two outputs differ, these are enough."""
 HEIGHT, WIDTH = 240, 320
 WORDS: Final = 12
 
@@ -25,9 +25,9 @@ Pixels = NDArray[np.uint8]
 
 
 def check_outputs(model: LoadedModel) -> None:
-    """Raises `ModelError` for outputs that are not finite, or the same for all of many differing inputs.
+    """Raise `ModelError` if outputs are not finite, or are identical for many different inputs.
 
-    Some may well be the same (`quiet`): nobody knows here which word a wake word waits for.
+    Identical outputs are allowed if they are `quiet`: it is unknown here which word a wake-word model waits for.
     """
     inputs: set[bytes] = set()
     outputs: set[bytes] = set()
@@ -43,7 +43,7 @@ def check_outputs(model: LoadedModel) -> None:
 
 
 def _run(model: LoadedModel, frame: Captured) -> tuple[bytes, bytes, bool]:
-    """Digests of what goes in and comes out, and whether that is `quiet`; the decoder has to bear it, too."""
+    """Return digests of inputs and outputs, and whether the outputs are `quiet`; also runs the decoder on them."""
     given, told, silent = hashlib.sha256(), hashlib.sha256(), True
     looks = []
     for part in model.parts(frame):
@@ -51,7 +51,7 @@ def _run(model: LoadedModel, frame: Captured) -> tuple[bytes, bytes, bool]:
         for position in range(len(model.interpreter.inputs)):
             given.update(np.ascontiguousarray(model.interpreter.input(position)).data)
         tensors = model.interpreter.invoke()
-        for tensor, values in zip(model.interpreter.outputs, tensors, strict=False):  # behind them may be the inputs
+        for tensor, values in zip(model.interpreter.outputs, tensors, strict=False):  # the inputs may follow
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise ModelError(f"its output {tensor.name} has values that are not finite; it is damaged")
             told.update(np.ascontiguousarray(values).data)
@@ -63,11 +63,11 @@ def _run(model: LoadedModel, frame: Captured) -> tuple[bytes, bytes, bool]:
 
 
 def varied(model: LoadedModel) -> Iterator[Captured]:
-    """Inputs of many kinds, always the same ones: quiet and loud, coarse and fine."""
+    """Yield inputs of many kinds, the same at each call: quiet and loud, coarse and fine."""
     chance = np.random.default_rng(1)
     example = model.preprocess.example()
     words = list(read_vocabulary(model.taken)) if isinstance(model.taken, TextPlan) else []
-    for number in range(SAME + FEW):  # some may look the same to the model
+    for number in range(SAME + FEW):  # a model may not distinguish some of them
         moment = float(number)
         if isinstance(example, Frame):
             yield Frame(_picture(number, chance), "bgr", moment, moment, number + 1)

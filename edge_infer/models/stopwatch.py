@@ -1,8 +1,8 @@
-"""Times one model with and without the runtime's fast path: ``python -m edge_infer.models.stopwatch FILE``.
+"""Timing of a model with and without the runtime's fast path: ``python -m edge_infer.models.stopwatch FILE``.
 
-A process of its own, because a native runtime that does not fit the board may kill it, behind the walls of a trial,
-because any file may have been put in the place of the model. With ``--background`` it takes only what nobody else
-wants. It dies with its parent, and prints one JSON object.
+It runs in its own process, because a native runtime that does not fit the board may crash it. The process uses the
+sandbox of a probe, because another file may have replaced the model. With ``--background`` it runs at the lowest
+priority. It dies with its parent, and prints one JSON object.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from edge_infer.sandbox import Fence, lock
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 30
 _SECONDS: Final = 2.0
 _MOST_SECONDS: Final = 60.0
-"""Of processor time, for all of it."""
+"""Maximum processor time in seconds for the whole measurement."""
 
 
 def main() -> int:
-    """Prints a `Timed`."""
+    """Print a `Timed`."""
     model, *words = sys.argv[1:]
     die_with_parent()
     go_first()
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def _timed(model: str) -> Timed:
-    from edge_infer.engine.interpreter import backend, backend_name  # heavy, and only after the locks
+    from edge_infer.engine.interpreter import backend, backend_name  # heavy: only after the locks
 
     try:
         runtime, module = backend_name(), backend()
@@ -49,18 +49,18 @@ def _timed(model: str) -> Timed:
     plain = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     fast = _ready(module.Interpreter(model_path=model, num_threads=1))
     slow = _ready(module.Interpreter(model_path=model, num_threads=1, experimental_op_resolver_type=plain))
-    best = [1000 * min(times) for times in zip(*_times(fast, slow), strict=True)]  # whatever disturbs only adds
+    best = [1000 * min(times) for times in zip(*_times(fast, slow), strict=True)]  # other load only adds time
     return Timed(runtime[:64], *best)
 
 
 def _ready(interpreter: Any) -> Any:
     interpreter.allocate_tensors()
-    interpreter.invoke()  # the first one allocates
+    interpreter.invoke()  # the first run allocates memory
     return interpreter
 
 
 def _times(fast: Any, slow: Any) -> list[tuple[float, float]]:
-    """Seconds of both, by turns, so that whatever else goes on here meets both."""
+    """Return seconds of interleaved runs of both, so that other load affects both equally."""
     found: list[tuple[float, float]] = []
     end = time.perf_counter() + _SECONDS
     while len(found) < _LEAST_ROUNDS or (len(found) < _MOST_ROUNDS and time.perf_counter() < end):
@@ -69,7 +69,7 @@ def _times(fast: Any, slow: Any) -> list[tuple[float, float]]:
 
 
 def _seconds(interpreter: Any) -> float:
-    """Of processor time: all of a run is in this thread, and that others have their turn is no fault of the runtime."""
+    """Return the processor time of a run, which is all in this thread; the time of other processes does not count."""
     start = time.thread_time()
     interpreter.invoke()
     return time.thread_time() - start

@@ -1,4 +1,4 @@
-"""The store: model files by digest in ``<state_dir>/blobs``, so that what runs does not change under the daemon."""
+"""Model files by digest in ``<state_dir>/blobs``, so that files in use do not change under the daemon."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from edge_infer.durable import replacing, sync_folder
 from edge_infer.errors import StartError
 
 BLOBS: Final = "blobs"
-"""The folder of the store, in the state directory."""
+"""Name of the store's folder in the state directory."""
 _BLOCK: Final = 1 << 20
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
 def keep(data: bytes, sha256: str, store: Path, ending: str = ".tflite") -> Path:
-    """The path of the copy of ``data``, which is written durably unless it is there; raises `StartError`.
+    """Return the path of the copy of ``data``, and write it durably if it is missing; raises `StartError`.
 
-    A copy is read once more after it was written: what the disk has is what has to be right.
+    A new copy is read back after the write, because the content on the disk must be right.
     """
     path = store / f"{sha256}{ending}"
     try:
@@ -37,7 +37,7 @@ def keep(data: bytes, sha256: str, store: Path, ending: str = ".tflite") -> Path
 
 
 def _write(path: Path, data: bytes, sha256: str) -> bool:
-    """Writes a copy; whether it is what the disk has now."""
+    """Write a copy and return whether the disk holds the right content."""
     with replacing(path, 0o644) as file:
         file.write(data)
     whole = holds(path, sha256, fresh=True)
@@ -47,15 +47,15 @@ def _write(path: Path, data: bytes, sha256: str) -> bool:
 
 
 def promised_digest(path: str) -> str | None:
-    """The SHA-256 that the name of a copy says it has; None for a file with another name."""
+    """Return the SHA-256 in the name of a copy; None for a file with another name."""
     stem = Path(path).stem
     return stem if _DIGEST.fullmatch(stem) else None
 
 
 def collect(store: Path, needed: Iterable[str]) -> list[Path]:
-    """Removes everything but the files with the very names of these paths; what is gone. Raises `OSError`.
+    """Remove all files except those with the names of these paths, and return the removed ones; raises `OSError`.
 
-    To be called while nobody writes into the store.
+    The caller makes sure that no process writes into the store at this time.
     """
     names, gone = {Path(path).name for path in needed}, []
     for path in sorted(store.iterdir()) if store.is_dir() else ():
@@ -69,7 +69,7 @@ def collect(store: Path, needed: Iterable[str]) -> list[Path]:
 
 
 def _hint(store: Path) -> str:
-    """Who may write there: models are written without the powers of root, which may then be the wrong user itself."""
+    """Name the user that may write there: models are written without root's capabilities, so root may fail."""
     try:
         folder = store if store.exists() else store.parent
         owner = folder.owner()
@@ -79,7 +79,7 @@ def _hint(store: Path) -> str:
 
 
 def holds(path: Path, sha256: str | None, *, fresh: bool = False) -> bool:
-    """Whether the copy is whole: cards lose and flip bytes. With ``fresh`` the disk itself is read, not its cache."""
+    """Return whether the copy is intact, since cards lose and flip bytes; ``fresh`` bypasses the page cache."""
     try:
         with path.open("rb") as stream:
             if fresh:

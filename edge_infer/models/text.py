@@ -1,4 +1,4 @@
-"""How text becomes the input of a model, and who says so: manifest before metadata, and the tensor for the length."""
+"""Decision how text becomes the model's input: manifest before metadata, and the tensor for the length."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from edge_infer.models.resolution import Reason
 METADATA: Final = "metadata in the file"
 Kind = Literal["regex", "wordpiece"]
 ROLES: Final = (("mask", "mask"), ("segment", "segments"), ("type", "segments"))
-"""What a part of an input's name says that it is for; BERT's are called input_mask, segment_ids, token_type_ids …"""
+"""Roles of inputs by a part of their names; BERT's are called input_mask, segment_ids, token_type_ids …"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where the words come from: a file, or one (``packed``) inside the model file, and who says so."""
+    """Source of the vocabulary: a file, or one (``packed``) inside the model file, and the reason for it."""
 
     data: bytes
     path: Path
@@ -43,12 +43,12 @@ class _Source:
 
     @property
     def where(self) -> str:
-        """The place, for errors."""
+        """The place of the vocabulary, for errors."""
         return f"{self.packed} inside the file" if self.packed else str(self.path)
 
 
 def choose_text(package: Package, data: bytes, graph: Graph, metadata: Metadata, inputs: tuple[Tensor, ...]) -> Feeding:
-    """The decision for a model whose bytes are ``data``; raises `ModelError` where something is missing or unfit."""
+    """Choose the input plan of a model with the bytes ``data``; raises `ModelError` if a part is missing or unfit."""
     said = package.manifest.input
     kind, kind_why = _kind(said, metadata)
     source = _vocabulary(package, data, metadata)
@@ -106,7 +106,7 @@ def _inputs_in_words(tensor: Tensor, mask: str | None, segments: str | None) -> 
 
 
 def _roles(inputs: tuple[Tensor, ...], metadata: Metadata) -> tuple[Tensor, str | None, str | None]:
-    """The input for ids and the names of those for the mask and the segments, by what they are called."""
+    """Return the input for ids and the names of the inputs for mask and segments, chosen by name."""
     known = metadata.tokenizer.inputs if metadata.tokenizer else ()
     names = known if len(known) == len(inputs) and all(known) else tuple(tensor.name for tensor in inputs)
     found: dict[str, list[Tensor]] = {"ids": [], "mask": [], "segments": []}

@@ -17,7 +17,7 @@ _INPUTS, _INPUT_UNITS, _UNITS_OF_TENSOR = 2, 5, 4
 
 @dataclass(frozen=True, slots=True)
 class SaidTokenizer:
-    """What the metadata says: ``vocabulary`` is a name in the archive, ``pattern`` a regex tokenizer's delimiter.
+    """A tokenizer from the metadata; ``vocabulary`` is a name in the archive, ``pattern`` the delimiter of a regex one.
 
     ``inputs`` are the names of the model's inputs in their order.
     """
@@ -29,7 +29,7 @@ class SaidTokenizer:
 
 
 def said_tokenizer(graph: Table) -> SaidTokenizer | None:
-    """The tokenizer of a graph's metadata; None where it names none."""
+    """Return the tokenizer of a graph's metadata; None if it names none."""
     inputs = graph.tables(_INPUTS)
     units = [unit for tensor in inputs for unit in tensor.tables(_UNITS_OF_TENSOR)]
     found = [_tokenizer(unit) for unit in (*units, *graph.tables(_INPUT_UNITS))]

@@ -1,6 +1,4 @@
-"""A model on trial: it has to load, run, say something of what it sees, find what its manifest promises, and keep to
-its budget.
-"""
+"""Trial of a model: it must load, run, give sane outputs, find its golden findings, and keep its budget."""
 
 from __future__ import annotations
 
@@ -30,17 +28,17 @@ from edge_infer.models.soundness import check_outputs
 from edge_infer.tables import load
 
 RUNS: Final = 5
-"""Timed runs."""
+"""Number of timed runs."""
 ENOUGH: Final = 5.0
-"""Seconds of timed runs after which fewer will do: one frame of a large model takes two on a small board."""
+"""Seconds of timed runs after which fewer are enough: one frame of a large model takes two on a small board."""
 FRAME: Final = (480, 640, 3)
 
 
 def try_model(request: ModelRequest, package: Package) -> Resolution:
-    """The resolution of a model that works here, with what it costs; raises `ModelError`."""
+    """Return the resolution of a model that works here, with its measured cost; raises `ModelError`."""
     opened = parse(package, package.content(package.file, LARGEST_MODEL))
     found = conclude(request, opened)
-    load(PREPROCESS[found.plan.input.takes])  # what it imports is no memory of the first model
+    load(PREPROCESS[found.plan.input.takes])  # imported before the memory is measured
     budget, file = opened.package.manifest.budget, opened.package.file
     try:
         before, begun = _resident(), time.perf_counter()
@@ -54,7 +52,7 @@ def try_model(request: ModelRequest, package: Package) -> Resolution:
     except ModelError as error:
         raise ModelError(f"{file}: {error}", key=error.key, tried=True) from error
     if opened.package.manifest.golden:
-        # They speak of the package as it is, not of what a configuration makes of it.
+        # Golden inputs describe the package itself, without overrides of the configuration.
         plain = replace(request, labels=None, labels_file=None, threshold=None, task=None, decoder=None)
         plan = conclude(plain, opened).plan
         with LoadedModel(_pipeline(plan)) as model:
@@ -69,7 +67,7 @@ def _pipeline(plan: ModelPlan) -> PipelinePlan:
 
 
 def _times(model: LoadedModel) -> list[float]:
-    """Seconds from a frame to its findings, a few times."""
+    """Return the seconds from a frame to its findings, for a few runs."""
     frame: Captured = Frame(np.full(FRAME, 128, np.uint8), "bgr", 0.0, 0.0, 1)
     if model.taken.takes != "image":
         frame = model.preprocess.example()
@@ -82,7 +80,7 @@ def _times(model: LoadedModel) -> list[float]:
 
 
 def _check_budget(best: float, memory: int, budget: Budget) -> None:
-    """The best run counts for the budget, since the board does other things too."""
+    """Raise `ModelError` if the best run exceeds the budget; the best counts because the board has other load."""
     if budget.latency is not None and best > budget.latency:
         took, most = f"{best * 1000:.3g} ms", f"{budget.latency * 1000:g} ms"
         raise ModelError(f"one frame takes {took} here; its budget.latency is {most}")
@@ -92,8 +90,8 @@ def _check_budget(best: float, memory: int, budget: Budget) -> None:
 
 
 def _resident() -> int:
-    """Bytes of memory that this process has, without what was freed and would be used again."""
+    """Return the resident memory of this process in bytes, without freed memory that the allocator keeps."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:  # glibc has it
+    if trim is not None:  # only glibc has it
         trim(0)
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()

@@ -1,4 +1,4 @@
-"""The answers about models that were tried here, kept in the state directory so that the same is not asked again."""
+"""Results of earlier probes, kept in the state directory so that identical models are not probed again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Tried(Record, frozen=True):
 
 
 def read_tried(state_dir: Path) -> Tried:
-    """What is remembered; nothing where there is no such file, or none that this version understands."""
+    """Return the stored results; empty if the file is missing or this version does not understand it."""
     path = state_dir / FILE
     try:
         with path.open("rb") as file:
@@ -38,5 +38,5 @@ def read_tried(state_dir: Path) -> Tried:
 
 
 def write_tried(state_dir: Path, tried: Tried) -> None:
-    """Keeps it; raises `StartError` where the state directory cannot be written."""
+    """Write the results; raises `StartError` if the state directory is not writable."""
     keep_record(state_dir / FILE, tried)

@@ -1,4 +1,4 @@
-"""What the numbers of a model mean: the values of a regression, the threshold, and whether scores are scores."""
+"""Meaning of a model's numbers: the values of a regression, the threshold, and the kind of scores."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ from edge_infer.models.resolution import Reason
 
 DEFAULT_THRESHOLD: Final = 0.5
 THRESHOLDS: Final[Mapping[Task, float]] = {"pose": 0.3, "segmentation": 0.01}
-"""Defaults of tasks whose scores are no chances: of a body the mean of its keypoints, of a segment its share."""
+"""Defaults for scores that are no probabilities: the mean of a body's keypoints, the share of a segment."""
 _MOST: Final = 5
-"""Names of values that are shown."""
+"""Maximum number of value names in a message."""
 
 
 def choose_threshold(request: ModelRequest, package: Package, task: Task) -> tuple[float, str]:
-    """The threshold and who says so; a distance may be any number, and nobody but the maker knows which is too far."""
+    """Return the threshold and its source.
+
+    A distance can be any number, and only the model's maker knows which distance is anomalous, so it has no default.
+    """
     found, why = request.threshold, "asked for"
     if found is None:
         found, why = package.manifest.threshold, "manifest"
@@ -44,7 +47,7 @@ def choose_threshold(request: ModelRequest, package: Package, task: Task) -> tup
 
 
 def choose_values(said: Sequence[ValueSection], decoder: Decoder) -> tuple[tuple[ValuePlan, ...], tuple[Reason, ...]]:
-    """The values of a regression, and why; none for other tasks. Raises `ModelError` where there are more or fewer."""
+    """Return the values of a regression and the reason; none for other tasks. Raises `ModelError` for a wrong count."""
     count: int = getattr(decoder, "values", 0) if decoder.task == "regression" else 0
     if said and not count:
         raise ModelError(f"values: are for models of task regression; this one is for {decoder.task}")
@@ -78,7 +81,7 @@ def _in_words(plan: ValuePlan) -> str:
 def with_activation(
     family: Family, graph: Graph, outputs: tuple[GraphTensor, ...]
 ) -> tuple[Family, tuple[Reason, ...]]:
-    """A classifier whose last operator makes scores needs no word about it in a manifest."""
+    """Set ``activation: none`` for a classifier whose last operator already makes scores."""
     if family.name != "classification" or "activation" in family.options or len(outputs) != 1:
         return family, ()
     maker = graph.made_by(outputs[0])

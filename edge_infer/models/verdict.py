@@ -1,8 +1,8 @@
-"""What a process says of the model that it has tried, compared with what it was asked.
+"""Verification of a probe's answer against the request.
 
-The model's code has run in that process, so the answer may be the model's own: it may say what it likes about itself,
-but not that it is another model, nor anything that the configuration or the manifest has already said, nor where on
-this machine the engine is to find code and files.
+The model's code has run in the probe process, so the model may have forged the answer. It may describe itself freely,
+but it must not claim to be another model, contradict the configuration or the manifest, or choose the code and files
+that the engine loads from this machine.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from edge_infer.models.store import keep
 
 MAX_INPUTS: Final = 64
 MAX_TENSOR: Final = 1 << 28
-"""Numbers of one input."""
+"""Maximum count of numbers in one input."""
 MAX_OWN_OPTIONS_BYTES: Final = 64 << 10
-"""Of decoder parameters that nobody asked for; those of the families take some hundred."""
+"""Maximum size of decoder parameters that were not requested; the families' own take some hundred bytes."""
 MAX_OWN_PLAN_BYTES: Final = 256 << 10
-"""Of a plan without what the manifest says and without labels, which have bounds of their own: it is kept for long."""
+"""Maximum size of a plan, which is kept for long. Values from the manifest and labels have their own limits."""
 
 
 def check_answer(found: Resolution, seconds: float, request: ModelRequest, checked: CheckedPackage) -> Resolution:
-    """The answer, which took so many ``seconds``; raises `ModelError` unless it is one to this question."""
+    """Return the answer, which took ``seconds``; raises `ModelError` unless it fits the request."""
     plan = found.plan
     odd = [what for what, same in _comparisons(plan, request, checked) if not same]
     odd += ["what it costs"] if not _plausible(plan.measured, seconds, checked) else []
@@ -52,7 +52,7 @@ def check_answer(found: Resolution, seconds: float, request: ModelRequest, check
 
 
 def still_holds(plan: ModelPlan, checked: CheckedPackage, request: ModelRequest) -> bool:
-    """Whether a remembered plan, whose files lie in the store, would be taken as an answer today."""
+    """Return whether a stored plan, with its files in the store, would be accepted as an answer today."""
     paths = {digest: path for path in checked.paths if (digest := checked.digest(path))}
     original = moved(plan, lambda path: paths.get(Path(path).stem, path))
     odd = [what for what, same in _comparisons(original, request, checked) if not same]
@@ -60,14 +60,14 @@ def still_holds(plan: ModelPlan, checked: CheckedPackage, request: ModelRequest)
 
 
 def kept(plan: ModelPlan, checked: CheckedPackage, store: Path) -> ModelPlan:
-    """The plan with copies of all its files in the store; raises `StartError`.
+    """Return the plan with copies of all its files in the store; raises `StartError`.
 
-    A vocabulary that lies inside the model gets a file of its own, so that the engine need not unpack it.
+    A vocabulary inside the model is extracted to its own file, so that the engine need not unpack it.
     """
 
     def place(path: str) -> str:
         digest = checked.digest(path)
-        assert digest is not None  # `check_answer` has seen to it
+        assert digest is not None  # `check_answer` has verified it
         ending = ".tflite" if path == str(checked.package.file) else ".txt"
         return str(keep(checked.read(path), digest, store, ending))
 
@@ -80,7 +80,7 @@ def kept(plan: ModelPlan, checked: CheckedPackage, store: Path) -> ModelPlan:
 
 
 def _comparisons(plan: ModelPlan, request: ModelRequest, checked: CheckedPackage) -> Iterator[tuple[str, bool]]:
-    """What is compared, in the words of the configuration, and whether it is as it has to be."""
+    """Yield each compared part, named as in the configuration, and whether it is as required."""
     package = checked.package
     manifest = package.manifest
     yield "name", plan.name == request.name
@@ -110,7 +110,7 @@ def _pairs(said: Any, found: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _is_sane(plan: ModelPlan) -> bool:
-    """Whether no number of the model's own choice is beyond what `resolve` can come to: others reckon with them."""
+    """Return whether all numbers that the model chose are in the range of `resolve`, because later code uses them."""
     taken, most = plan.input, MAX_TENSOR
     if isinstance(taken, InputPlan):
         whole = (taken.tiles, taken.overlap, taken.scaling) == ((1, 1), 0.0, "exact") and 0 <= taken.border <= 255
@@ -130,7 +130,7 @@ def _is_sane(plan: ModelPlan) -> bool:
 
 
 def _is_the_decoder(plan: ModelPlan, request: ModelRequest, checked: CheckedPackage) -> bool:
-    """Whether the engine would load the decoder that is registered, with the files of the manifest."""
+    """Return whether the plan uses the registered decoder with the manifest's files."""
     manifest, package = checked.package.manifest, checked.package
     chosen = manifest.decoder if request.decoder is None else None
     wanted = request.decoder or (chosen.kind if chosen is not None else plan.decoder.kind)
@@ -149,19 +149,19 @@ def _is_the_decoder(plan: ModelPlan, request: ModelRequest, checked: CheckedPack
 
 
 def _said_options(request: ModelRequest, package: Package) -> Mapping[str, JsonValue]:
-    """The parameters of the decoder that the manifest gives, files by their whole path."""
+    """Return the decoder parameters from the manifest, with files as absolute paths."""
     chosen = package.manifest.decoder if request.decoder is None else None
     said = dict(chosen.options) if chosen is not None else {}
     return said | {key: str((package.folder / name).absolute()) for key, name in file_options(said).items()}
 
 
 def _own_options(plan: ModelPlan, said: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """The parameters of the decoder that nobody has asked for."""
+    """Return the decoder parameters that neither request nor manifest gave."""
     return {key: value for key, value in plan.decoder.options.items() if key not in said}
 
 
 def _is_short(plan: ModelPlan, request: ModelRequest, checked: CheckedPackage) -> bool:
-    """Whether the model adds no more than belongs into records, which have to be read whole at every start."""
+    """Return whether the model's own parts are short enough for the records, which are read whole at every start."""
     options = _own_options(plan, _said_options(request, checked.package))
     values = () if checked.package.manifest.values else plan.values
     own = replace(plan, labels=(), values=values, decoder=replace(plan.decoder, options=options))
@@ -169,7 +169,7 @@ def _is_short(plan: ModelPlan, request: ModelRequest, checked: CheckedPackage) -
 
 
 def _labels(request: ModelRequest, checked: CheckedPackage, otherwise: tuple[str, ...]) -> tuple[str, ...]:
-    """The labels that the configuration or the manifest gives."""
+    """Return the labels from the configuration or the manifest, else ``otherwise``."""
     package = checked.package
     said = package.manifest.labels
     if request.labels is not None:
@@ -195,7 +195,7 @@ def _is_the_vocabulary(text: TextPlan, checked: CheckedPackage) -> bool:
 
 
 def _plausible(measured: Measured, seconds: float, checked: CheckedPackage) -> bool:
-    """Whether nothing took longer than the whole trial: the engine is given time by these numbers."""
+    """Return whether no duration exceeds the whole trial, because the engine derives timeouts from these numbers."""
     durations = [each for each in (measured.latency, measured.load, measured.run) if each is not None]
     return (
         all(math.isfinite(each) and 0.0 <= each <= seconds for each in durations)

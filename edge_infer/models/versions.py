@@ -1,4 +1,4 @@
-"""The highest version of each package that was committed on this device, and which of two versions is the older one.
+"""The highest committed version of each package on this device, and the order of versions.
 
 ``versions.json`` in the state directory; the supervisor writes it when a model is committed.
 """
@@ -19,13 +19,13 @@ FILE: Final = "versions.json"
 
 
 class Versions(Record, frozen=True):
-    """By the package's name."""
+    """Highest versions by package name."""
 
     highest: Mapping[ShortText, ShortText] = field(default_factory=dict)
 
 
 def highest_versions(state_dir: Path) -> Mapping[str, str]:
-    """The highest version of each package that was ever committed here; raises `StartError` if nobody can tell."""
+    """Return the highest committed version of each package; raises `StartError` if the file is unreadable."""
     path = state_dir / FILE
     try:
         return decode_json(Versions, path.read_bytes()).highest
@@ -40,7 +40,7 @@ def highest_versions(state_dir: Path) -> Mapping[str, str]:
 
 
 def commit_version(state_dir: Path, model: ModelPlan) -> None:
-    """Notes durably that a model was committed; one without name and version leaves no trace. Raises `StartError`."""
+    """Record durably that a model was committed; one without name and version is ignored. Raises `StartError`."""
     name, at, _ = model.title.rpartition("@")
     if model.version is None or not at:
         return
@@ -51,16 +51,16 @@ def commit_version(state_dir: Path, model: ModelPlan) -> None:
 
 
 def older(one: str, other: str) -> bool:
-    """Whether a version comes before another.
+    """Return whether a version precedes another.
 
-    As in Semantic Versioning: numbers count as numbers, ``1.0.0-rc.1`` comes before ``1.0.0``, and what follows a ``+``
-    does not matter. Beyond that ``1.0`` is ``1.0.0``, ``v1`` is ``1``, and letters begin a preview (``1.0rc1``), too.
+    As in Semantic Versioning: numbers compare as numbers, ``1.0.0-rc.1`` precedes ``1.0.0``, and a part after ``+`` is
+    ignored. In addition ``1.0`` equals ``1.0.0``, ``v1`` equals ``1``, and letters start a preview (``1.0rc1``).
     """
     return _rank(one) < _rank(other)
 
 
 def is_preview(version: str) -> bool:
-    """Whether it comes before a release: ``1.0.0-rc.1``, ``1.0rc1``."""
+    """Return whether it is a preview of a release: ``1.0.0-rc.1``, ``1.0rc1``."""
     return any(kind == _PREVIEW for kind, _, _ in _rank(version))
 
 

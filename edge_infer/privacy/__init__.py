@@ -1,1 +1,1 @@
-"""The self-audit of "raw data never leaves": a known pattern goes in, all that comes out is searched for it."""
+"""The self-audit of "raw data never leaves": it feeds in a known pattern and searches all output for it."""

@@ -1,4 +1,4 @@
-"""Runs the configured pipelines on the pattern, behind their walls, and looks where it comes out."""
+"""Runs the configured pipelines on the pattern, in their sandboxes, and searches their output for it."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ from edge_infer.supervisor.house import House
 from edge_infer.supervisor.statedir import locked
 
 STARTING: Final = 60.0
-"""Seconds that the first result may take beyond those that were asked for."""
+"""Seconds that the first result may take beyond the requested ones."""
 _ELSEWHERE: Final = ("127.0.0.2", 9)
-"""Where the packet of the positive control goes."""
+"""Destination of the packet of the positive control."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found; ``passed`` when nothing left, everything was looked at, and every deliberate leak was seen.
+    """The findings. ``passed``: nothing leaked, everything was searched, and every deliberate leak was found.
 
-    Of the ``unshown`` nothing can be said: they look at what others find, and in the pattern there was nothing to find.
+    The audit cannot judge the ``unshown`` pipelines: they process what others detect, and in the pattern there was
+    nothing to detect.
     """
 
     seconds: float
@@ -61,14 +62,17 @@ class Audit:
 
     @property
     def passed(self) -> bool:
-        """Whether the claim holds here, as far as this can tell."""
+        """Whether the claim holds here, as far as the audit can determine."""
         leaked = self.hits or self.elsewhere
         blind = self.silent or self.missed or not all(self.control.values())
         return not leaked and not blind
 
 
 def leave_the_network() -> str:
-    """A network namespace of its own, in which every packet can be seen; else why not. Before any thread."""
+    """Enter a network namespace in which every packet can be captured; return why not, or an empty text.
+
+    Call it before any thread starts.
+    """
     try:
         namespaces.isolate()
         bring_up_loopback()
@@ -78,7 +82,7 @@ def leave_the_network() -> str:
 
 
 def audit(config: Path, seconds: float, no_capture: str) -> Audit:
-    """Audits one configuration; ``no_capture`` is what `leave_the_network` has said.
+    """Audit one configuration; ``no_capture`` is the result of `leave_the_network`.
 
     Raises `ConfigError`, `StartError`.
     """
@@ -145,7 +149,7 @@ def _compiled(config: Path) -> Plan:
 
 
 def _watched(plan: Plan, canary: Canary, state: Path, port: int) -> Plan:
-    """The same pipelines on the pattern, to the broker's stand-in."""
+    """Return the plan with the pattern as its sources and the recorder as its broker."""
     if not plan.pipelines:
         raise ConfigError("there are no pipelines, so there is nothing that could leak")
     pipelines = tuple(replace(one, publish="every") for one in plan.pipelines)
@@ -157,7 +161,7 @@ def _watched(plan: Plan, canary: Canary, state: Path, port: int) -> Plan:
 
 
 def _cascades(plan: Plan) -> tuple[str, ...]:
-    """The pipelines that look at what another one has found."""
+    """Return the pipelines that process what another one has detected."""
     within = {source.name for source in plan.sources if source.parent is not None}
     return tuple(pipeline.name for pipeline in plan.pipelines if pipeline.source in within)
 
@@ -165,7 +169,7 @@ def _cascades(plan: Plan) -> tuple[str, ...]:
 def _run(
     plan: Plan, seconds: float, recorder: Recorder, log: int
 ) -> tuple[dict[str, str], dict[str, list[int]], dict[str, str]]:
-    """Lets the rooms work until every pipeline has had its time; their walls, the sizes of results, and troubles."""
+    """Run the processes until every pipeline has had its time. Return sandbox states, sizes of results, and errors."""
     topics = {f"{plan.mqtt.topic}/{pipeline.name}/result": pipeline.name for pipeline in plan.pipelines}
     wanted = {topic for topic, name in topics.items() if name not in _cascades(plan)}
     with locked(Path(plan.state_dir)), _standard_error(log):
@@ -191,7 +195,7 @@ def _run(
 
 
 def _troubles(plan: Plan, house: House) -> dict[str, str]:
-    """What each pipeline, or else its source, or else any process last reported as wrong: the log is deleted."""
+    """Return the last error of each pipeline, or else of its source, or else of any process: the log is deleted."""
     engine, trouble = house.heard.engine, house.heard.trouble
     found: dict[str, str] = {}
     for pipeline in plan.pipelines:
@@ -208,7 +212,7 @@ def _troubles(plan: Plan, house: House) -> dict[str, str]:
 
 @contextmanager
 def _standard_error(log: int) -> Iterator[None]:
-    """What the rooms write to standard error goes into a file, which is searched as well."""
+    """Redirect the standard error of the processes into a file, which is searched as well."""
     kept = os.dup(2)
     os.dup2(log, 2)
     try:
@@ -219,14 +223,14 @@ def _standard_error(log: int) -> Iterator[None]:
 
 
 def _files_of(folder: Path) -> list[Path]:
-    """Everything that the audit's daemon has left on the disk."""
+    """Return all non-empty files that the audited daemon has left on the disk."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
 
 
 def _control(
     search: Search, canary: Canary, folder: Path, recorder: Recorder, capture: Capture | None
 ) -> dict[str, bool]:
-    """Leaks the pattern on purpose, on the same ways; what of it was seen."""
+    """Leak the pattern on purpose in every way, and return which leaks were found."""
     leak = leaks(canary)
     seen = {f"a payload, {name}": _seen(search, recorder, name, data) for name, data in leak.items()}
     path = publisher_folder(folder / "state") / "leak"
@@ -244,7 +248,7 @@ def _control(
 
 
 def _seen(search: Search, recorder: Recorder, name: str, data: bytes) -> bool:
-    """Publishes a leak as any client would, and looks for it in what the recorder has."""
+    """Publish a leak as any client would, and search for it in the recorded payloads."""
     topic = f"leak/{name}".encode()
     body = len(topic).to_bytes(2, "big") + topic + data
     before = len(recorder.payloads)

@@ -1,4 +1,4 @@
-"""``python -m edge_infer.privacy.camera WIDTH HEIGHT PATTERN``: a camera that sees nothing but the pattern."""
+"""``python -m edge_infer.privacy.camera WIDTH HEIGHT PATTERN``: a camera that shows only the pattern."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PAUSE = 0.1
 
 
 def main() -> None:
-    """Frames in rgb24 on standard output, until nobody reads them; a moving edge keeps them from being the same."""
+    """Write rgb24 frames to standard output until the reader closes it; a moving edge makes each frame different."""
     width, height = int(sys.argv[1]), int(sys.argv[2])
     frame = bytearray(Canary.from_text(sys.argv[3]).picture(width, height, 3))
     count = 0

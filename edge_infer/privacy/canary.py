@@ -1,4 +1,7 @@
-"""A pattern that is known again after scaling: eight rows of eight flat levels and some words, new for each audit."""
+"""A pattern that can be recognized after scaling, new for each audit.
+
+It has eight rows of eight flat levels, and some words.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from typing import Final
 
 BLOCKS: Final = 8
 _LEAST_STEP: Final = 24
-"""Grey levels between two neighbours of a row, so that a change of block is a change of value."""
+"""Minimum difference in grey levels between neighbours in a row, so that each new block changes the value."""
 _WORDS, _LETTERS = 4, 14
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """``rows`` of levels, 0 to 255, and ``words`` that nobody says.
+    """``rows`` of levels, 0 to 255, and ``words`` that do not exist.
 
     In a picture all three colours of a pixel have the same level, whatever their order.
     """
@@ -24,7 +27,7 @@ class Canary:
     words: tuple[str, ...] = ()
 
     def picture(self, width: int, height: int, channels: int = 1) -> bytes:
-        """The pattern as ``height x width x channels`` bytes."""
+        """Return the pattern as ``height x width x channels`` bytes."""
         lines = []
         for row in self.rows:
             columns = (row[x * BLOCKS // width] for x in range(width))
@@ -32,29 +35,32 @@ class Canary:
         return b"".join(lines[y * BLOCKS // height] for y in range(height))
 
     def samples(self, rate: float, first: int, count: int) -> list[float]:
-        """The pattern as a signal from -1 to 1, its rows again and again; each level lasts 2.5 ms, or eight samples."""
+        """Return the pattern as a signal from -1 to 1 that repeats its rows.
+
+        Each level lasts 2.5 ms, or eight samples if that is longer.
+        """
         hold = max(8, round(rate / 400))
         levels = [level for row in self.rows for level in row]
         return [levels[at // hold % len(levels)] / 127.5 - 1 for at in range(first, first + count)]
 
     def line(self) -> str:
-        """The words as a line of text."""
+        """Return the words as a line of text."""
         return " ".join(self.words)
 
     def text(self) -> str:
-        """All of it in letters and digits, for a command line."""
+        """Return the whole pattern in letters and digits, for a command line."""
         return "-".join((b"".join(map(bytes, self.rows)).hex(), *self.words))
 
     @classmethod
     def from_text(cls, text: str) -> Canary:
-        """What `text` gave."""
+        """Return the pattern from the result of `text`."""
         digits, *words = text.split("-")
         levels = bytes.fromhex(digits)
         return cls(tuple(tuple(levels[at : at + BLOCKS]) for at in range(0, len(levels), BLOCKS)), tuple(words))
 
 
 def fresh(chance: random.Random | None = None) -> Canary:
-    """A pattern that nobody has seen before, unless ``chance`` has a seed."""
+    """Return a new random pattern; ``chance`` with a seed makes it reproducible."""
     chance = chance or random.SystemRandom()
     rows = []
     for _ in range(BLOCKS):

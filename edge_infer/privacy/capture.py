@@ -1,4 +1,7 @@
-"""Every packet that comes in on an interface: of a loopback alone in its namespace, or at the outer end of a wire."""
+"""Captures every packet received on an interface.
+
+The interface is the only loopback of a namespace, or the outer end of a link.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,17 @@ _OUTGOING: Final = 4
 _IPV4, _IPV6, _ARP = 0x0800, 0x86DD, 0x0806
 _ICMPV6, _HOP_BY_HOP = 58, 0
 _NEIGHBOURS: Final = frozenset({*range(130, 138), 143})
-"""ICMPv6 that the kernel says by itself: who listens to which group, and who has which address (RFC 3810, 4861)."""
+"""ICMPv6 types that the kernel sends by itself: group membership and neighbour discovery (RFC 3810, 4861)."""
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _UP = 0x8913, 0x8914, 1
 _SOL_PACKET, _STATISTICS, _RCVBUFFORCE = 263, 6, 33
 _TICK: Final = 0.2
 _BUFFER: Final = 16 << 20
 MOST: Final = 64 << 20
-"""Bytes that are kept."""
+"""Maximum number of bytes kept."""
 
 
 def bring_up_loopback() -> None:
-    """A new namespace has one, and it is down; raises `OSError`."""
+    """Enable the loopback, which a new namespace has disabled; raises `OSError`."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(handle, _SIOCGIFFLAGS, request))[1]
@@ -37,17 +40,17 @@ def bring_up_loopback() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """The one to whom packets may go."""
+    """The broker: the only permitted destination of packets."""
 
     address: str
     port: int
 
 
 class Capture:
-    """Counts packets by where they go, and keeps what they say. Raises `OSError` where it may not listen.
+    """Counts packets by destination and keeps their content. Raises `OSError` without the right to capture.
 
-    ``others`` went to anybody but the broker; ``kernel`` are those that the kernel needs to find the broker on the
-    wire (ARP for its address, IPv6 neighbours), which no process without CAP_NET_RAW can make.
+    ``others`` went to any other destination than the broker. ``kernel`` are packets that the kernel needs to find the
+    broker on the link (ARP for its address, IPv6 neighbours), which no process without CAP_NET_RAW can send.
     """
 
     def __init__(self, broker: Broker, interface: str = "") -> None:
@@ -60,11 +63,11 @@ class Capture:
         self._kept = 0
         self._missed = 0
         self._stop = threading.Event()
-        everything = socket.htons(_ALL_PROTOCOLS)  # one of an interface hears nothing before it is bound to that
+        everything = socket.htons(_ALL_PROTOCOLS)  # with an interface 0, so that nothing arrives before bind
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0 if interface else everything)
         if interface:
             self._socket.bind((interface, _ALL_PROTOCOLS))
-        with suppress(OSError):  # without the power to do so it stays smaller
+        with suppress(OSError):  # without the privilege it stays smaller
             self._socket.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _BUFFER)
         self._socket.settimeout(_TICK)
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
@@ -80,13 +83,13 @@ class Capture:
 
     @property
     def data(self) -> bytes:
-        """What was said over TCP, put together again, and the other packets whole."""
+        """The reassembled TCP data, and the other packets as a whole."""
         return self._flows.said() + b"\n" + bytes(self._rest)
 
     def missed(self) -> int:
-        """Packets that the kernel could not hand over, or that were not kept, because there were too many."""
+        """Return the number of packets that the kernel dropped, or that exceeded the limit."""
         counted = struct.unpack("II", self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 8))
-        self._missed += counted[1]  # the kernel begins anew after each answer
+        self._missed += counted[1]  # the kernel resets its count at each read
         return self._missed
 
     def _run(self) -> None:
@@ -95,7 +98,7 @@ class Capture:
                 packet, (_, protocol, kind, *_) = self._socket.recvfrom(1 << 17)
             except TimeoutError:
                 continue
-            if kind != _OUTGOING:  # a loopback shows each a second time as it goes out
+            if kind != _OUTGOING:  # a loopback shows each packet a second time as outgoing
                 self._take(protocol, packet)
 
     def _take(self, protocol: int, packet: bytes) -> None:
@@ -119,7 +122,7 @@ class Capture:
 
 
 def kernel_says(protocol: int, packet: bytes, broker: str) -> str:
-    """What a packet is for that the kernel sends to find the broker on the wire; empty for all others."""
+    """Return the purpose of a packet with which the kernel finds the broker on the link; empty for all others."""
     if protocol == _ARP and len(packet) >= 28 and broker in map(socket.inet_ntoa, (packet[14:18], packet[24:28])):
         return "ARP for the broker"
     if protocol == _IPV6 and len(packet) >= 48:
@@ -131,7 +134,7 @@ def kernel_says(protocol: int, packet: bytes, broker: str) -> str:
 
 
 def destination(protocol: int, packet: bytes, broker: Broker) -> str:
-    """Where a packet goes that is not one between the publisher and the broker; empty for one that is."""
+    """Return the destination of a packet; empty for one between the publisher and the broker."""
     if protocol == _IPV4 and len(packet) >= 24:
         after = 4 * (packet[0] & 15)
         source, target = struct.unpack_from("!HH", packet, after)

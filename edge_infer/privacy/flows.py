@@ -1,4 +1,4 @@
-"""Puts TCP together again: what programs said to each other, without the cuts that the network makes."""
+"""Reassembles TCP streams: the data that programs exchanged, without the segment boundaries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Flow:
     expected: int | None = None
 
     def take(self, number: int, flags: int, payload: bytes) -> None:
-        """The next segment; what was sent again is left out, and a hole is closed up."""
+        """Append the next segment, without retransmitted data; a gap is closed up."""
         if flags & _SYN:
             number = (number + 1) & 0xFFFFFFFF
         ahead = 0 if self.expected is None else (number - self.expected) & 0xFFFFFFFF
@@ -28,13 +28,16 @@ class _Flow:
 
 
 class Flows:
-    """Every direction of every connection for itself, by its addresses and ports."""
+    """Keeps each direction of each connection separate, by its addresses and ports."""
 
     def __init__(self) -> None:
         self._flows: dict[bytes, _Flow] = {}
 
     def take(self, addresses: bytes, segment: bytes) -> int:
-        """A TCP segment (RFC 9293, section 3.1) with the addresses of both ends; how many bytes it said."""
+        """Add a TCP segment (RFC 9293, section 3.1), and return the length of its data in bytes.
+
+        ``addresses`` are those of both ends.
+        """
         if len(segment) < 20:
             return 0
         number, offset, flags = struct.unpack_from("!4xI4xBB", segment)
@@ -43,5 +46,5 @@ class Flows:
         return len(payload)
 
     def said(self) -> bytes:
-        """All of it, one direction of one connection after the other."""
+        """Return all data, one direction of one connection after the other."""
         return b"\n".join(bytes(flow.said) for flow in list(self._flows.values()))

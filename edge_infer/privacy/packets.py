@@ -1,4 +1,4 @@
-"""MQTT packets as they are on the wire, for whoever only reads along (OASIS MQTT 5.0, sections 2.1 and 3.3)."""
+"""Parses MQTT packets from raw bytes, for passive observers (OASIS MQTT 5.0, sections 2.1 and 3.3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VERSION_5: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What a PUBLISH packet carries; ``identifier`` is empty where nobody is to acknowledge it."""
+    """The content of a PUBLISH packet; ``identifier`` is empty if no acknowledgement is expected."""
 
     topic: str
     identifier: bytes
@@ -21,7 +21,7 @@ class Publication:
 
 
 def next_packet(waiting: bytearray) -> tuple[int, bytes] | None:
-    """Takes the first whole packet: its head and its body; None until there is one."""
+    """Remove the first complete packet and return its header byte and its body; None until there is one."""
     found = _length(waiting, 1) if len(waiting) > 1 else None
     if found is None or len(waiting) < 1 + found[1] + found[0]:
         return None
@@ -32,12 +32,12 @@ def next_packet(waiting: bytearray) -> tuple[int, bytes] | None:
 
 
 def version_of(body: bytes) -> int:
-    """The version of the protocol that a CONNECT packet asks for."""
-    return body[6]  # behind the name MQTT and its length
+    """Return the protocol version that a CONNECT packet requests."""
+    return body[6]  # after the name MQTT and its length
 
 
 def publication(head: int, body: bytes, version: int) -> Publication:
-    """What is in the body of a PUBLISH packet."""
+    """Return the content of a PUBLISH packet."""
     length = int.from_bytes(body[:2], "big")
     topic, rest, identifier = body[2 : 2 + length].decode(errors="replace"), body[2 + length :], b""
     if head & 0b110:
@@ -49,7 +49,7 @@ def publication(head: int, body: bytes, version: int) -> Publication:
 
 
 def _length(data: bytes | bytearray, at: int) -> tuple[int, int] | None:
-    """A variable byte integer at a place, and how many bytes it has; None when it is not there as a whole."""
+    """Return the variable byte integer at a position, and its length in bytes; None if it is incomplete."""
     value = 0
     for count in range(4):
         if at + count >= len(data):

@@ -1,4 +1,4 @@
-"""Stands in for the broker on a loopback port and keeps every byte that it is sent."""
+"""A stand-in for the broker on a loopback port that keeps every byte it receives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_infer.privacy.packets import CONNECT, PUBLISH, VERSION_5, next_packet,
 SUBSCRIBE, UNSUBSCRIBE, PING = 8, 10, 12
 _TICK: Final = 0.2
 MOST: Final = 64 << 20
-"""Bytes that are kept."""
+"""Maximum number of bytes kept."""
 
 
 @dataclass(slots=True)
@@ -24,7 +24,10 @@ class _Client:
 
 
 class Recorder:
-    """Takes MQTT 3.1.1 and 5, acknowledges everything, forwards nothing. ``payloads`` are topics with what they got."""
+    """Accepts MQTT 3.1.1 and 5, acknowledges everything and forwards nothing.
+
+    ``payloads`` are pairs of topic and payload.
+    """
 
     def __init__(self) -> None:
         self.payloads: list[tuple[str, bytes]] = []
@@ -36,7 +39,7 @@ class Recorder:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which it listens."""
         port: int = self._listener.getsockname()[1]
         return port
 
@@ -66,7 +69,7 @@ class Recorder:
                         key.fileobj.close()
 
     def _read(self, client: socket.socket) -> bool:
-        """Takes what came; False at the end."""
+        """Read received data; return False at the end."""
         try:
             data = client.recv(65536)
         except OSError:

@@ -15,11 +15,11 @@ from typing import Any, Final
 from edge_infer.privacy.canary import BLOCKS, Canary
 
 DEEPEST: Final = 3
-"""So many encodings inside each other are undone."""
+"""Maximum number of nested encodings to undo."""
 LARGEST: Final = 16 << 20
-"""Bytes that are taken of what was compressed."""
+"""Maximum number of bytes to decompress."""
 _ENOUGH: Final = 6
-"""Blocks of a row, one after the other, that are no accident."""
+"""Number of consecutive blocks of a row that cannot be an accident."""
 _LEAST: Final = 3 * _ENOUGH
 _NEAR, _NEAR_PICTURE, _SKIP = 3, 20, 2
 _RUNS: Final = re.compile(rb"(.)\1{2,}", re.DOTALL)
@@ -36,7 +36,7 @@ _PACKED: Final[tuple[tuple[bytes, Callable[[], Any]], ...]] = (
 
 
 class Search:
-    """For one pattern; a row of it is known by the order of its levels, however wide its blocks are."""
+    """Searches for one pattern. It recognizes a row by the order of its levels, whatever the width of its blocks."""
 
     def __init__(self, canary: Canary) -> None:
         self._canary = canary
@@ -48,7 +48,7 @@ class Search:
         self._words = tuple(word.encode() for word in canary.words)
 
     def found(self, data: bytes) -> str:
-        """How the pattern lies in there, in words; empty when it does not."""
+        """Return a description of how the data contains the pattern; empty if it does not."""
         return self._look(data, ())
 
     def _look(self, data: bytes, way: tuple[str, ...]) -> str:
@@ -73,7 +73,7 @@ class Search:
         return any(_follows(values, needle) for needle in self._needles)
 
     def _has_words(self, data: bytes) -> bool:
-        """In letters of one byte or of two, large or small."""
+        """Search for the words in letters of one byte or two, in upper or lower case."""
         plain = data.replace(b"\0", b"").lower()
         return any(word in plain for word in self._words)
 
@@ -88,7 +88,7 @@ class Search:
 
 
 def _follows(values: bytes, needle: tuple[int, ...]) -> bool:
-    """Whether these levels come one after the other, with little between them."""
+    """Return whether these levels follow each other with few other values between them."""
     at = skipped = 0
     for value in values:
         if abs(value - needle[at]) <= _NEAR:
@@ -122,14 +122,14 @@ def _views(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _signals(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Levels of two or four bytes, as sound and models have them: from 0 to 1, or from -1 to 1."""
+    """Yield values of two or four bytes as levels, in the ranges of sound and models: from 0 to 1, or from -1 to 1."""
     import numpy as np
 
     for name, kind in (("floats", "<f4"), ("sound", "<i2"), ("sound", ">i2")):
         size = np.dtype(kind).itemsize
         for start in range(min(size, len(data))):
             values = np.frombuffer(data, kind, (len(data) - start) // size, start)
-            with np.errstate(invalid="ignore"):  # whatever the bytes are, some make no number
+            with np.errstate(invalid="ignore"):  # some bytes are not a number
                 values = values[np.abs(values) <= 1].astype(np.float64) if size == 4 else values / 32768
             if len(values) >= _LEAST:
                 yield name, np.rint(127.5 * (values + 1)).astype(np.uint8).tobytes()
@@ -137,7 +137,7 @@ def _signals(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _levels(numbers: Any) -> bytes:
-    """Numbers as grey levels: from 0 to 1, from -1 to 1, or as they are."""
+    """Return numbers as grey levels: from 0 to 1, from -1 to 1, or unchanged."""
     least, most = min(numbers), max(numbers)
     if most <= 1.0:
         return bytes(round(255 * n if least >= 0 else 127.5 * (n + 1)) & 0xFF for n in numbers if -1 <= n <= 1)
@@ -145,7 +145,7 @@ def _levels(numbers: Any) -> bytes:
 
 
 def _pictures(data: bytes) -> Iterator[tuple[str, Any]]:
-    """Whatever can be decoded as a picture, grey."""
+    """Yield everything that can be decoded as a picture, in grey."""
     for match in _PICTURES.finditer(data):
         import cv2
         import numpy as np
@@ -156,7 +156,7 @@ def _pictures(data: bytes) -> Iterator[tuple[str, Any]]:
 
 
 def leaks(canary: Canary) -> dict[str, bytes]:
-    """The deliberate leaks of the positive control: every way of which the audit says that it finds it."""
+    """Return the deliberate leaks of the positive control: one of every kind that the audit claims to find."""
     import cv2
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""A microphone, a sensor and a writer that know nothing but the pattern; for readers, as any other source."""
+"""A microphone, a sensor and a line writer that produce only the pattern; readers use them like any other source."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _STRETCH: Final = 0.1
-"""Seconds of a signal that are handed on together; of a slow one a sample."""
+"""Seconds of a signal in one block; a slow signal is read sample by sample."""
 _PAUSE: Final = 0.2
 """Seconds between two lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatternOptions:
-    """``pattern`` is the text of a `Canary`; ``rate`` samples a second of ``channels`` values each."""
+    """``pattern`` is the text of a `Canary`; ``rate`` is in samples a second, of ``channels`` values each."""
 
     pattern: str
     rate: float = 1.0
@@ -33,7 +33,7 @@ class PatternOptions:
 
 
 class _Paced(Closing):
-    """What both have in common: they wait for their turn, and can be interrupted."""
+    """The common part of both sources: waiting for the next turn, and interruption."""
 
     live: ClassVar[bool] = True
     noisy: ClassVar[bool] = False
@@ -54,15 +54,15 @@ class _Paced(Closing):
         return self
 
     def interrupt(self) -> None:
-        """Ends a wait in another thread."""
+        """End a wait in another thread."""
         self._closed.set()
 
     def close(self) -> None:
-        """Stops; may be called twice."""
+        """Stop. May be called twice."""
         self._closed.set()
 
     def _turn(self, pause: float) -> bool:
-        """Waits for it; False when there will be none."""
+        """Wait for the next turn; return False if the source is closed."""
         self._due = max(self._due + pause, time.monotonic() - 1.0)
         return not self._closed.wait(max(0.0, self._due - time.monotonic()))
 
@@ -73,7 +73,7 @@ class PatternSamples(_Paced):
     gives: ClassVar[Gives] = "samples"
 
     def read(self) -> Block | None:
-        """The next stretch."""
+        """Return the next block."""
         rate, channels = self._options.rate, self._options.channels
         count = max(1, round(rate * _STRETCH))
         if not self._turn(count / rate):
@@ -85,12 +85,12 @@ class PatternSamples(_Paced):
 
 
 class PatternLines(_Paced):
-    """One line after the other of the pattern's words."""
+    """Lines of the pattern's words."""
 
     gives: ClassVar[Gives] = "text"
 
     def read(self) -> Words | None:
-        """The next line; a number keeps it from being the same."""
+        """Return the next line; a number makes each line different."""
         if not self._turn(_PAUSE):
             return None
         self._count += 1

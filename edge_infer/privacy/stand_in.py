@@ -1,4 +1,4 @@
-"""What takes the place of a source in an audit: of the same name and kind of thing, but it gives the pattern."""
+"""Replaces a source in an audit by one of the same name and kind that produces the pattern."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edge_infer.privacy.canary import Canary
 
 _WIDTH, _HEIGHT = 640, 480
 _RATE: Final = 50.0
-"""Samples a second for models that take them as they come."""
+"""Samples a second for models without a sample rate of their own."""
 
 
 def stand_in(source: SourcePlan, canary: Canary, plan: Plan) -> SourcePlan:
-    """A live source without a network, so it runs in a reader behind the walls of one."""
-    if source.parent is not None:  # it looks at crops of what another source gives
+    """Return a live source without network access, so that it runs in a sandboxed reader."""
+    if source.parent is not None:  # it reads crops from another source
         return source
     if source.gives == "image":
         return _camera(source, canary)
@@ -32,7 +32,7 @@ def stand_in(source: SourcePlan, canary: Canary, plan: Plan) -> SourcePlan:
 
 
 def _signal(source: SourcePlan, plan: Plan) -> dict[str, JsonValue]:
-    """Rate and number of values that suit every model that listens to it."""
+    """Return the rate and number of channels that suit every model that uses the source."""
     heard = [one.model.input for one in plan.pipelines if one.source == source.name]
     signals = [each for each in heard if isinstance(each, SignalPlan)]
     rate = max((each.rate or _RATE for each in signals), default=_RATE)

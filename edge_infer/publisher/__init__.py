@@ -1,1 +1,1 @@
-"""The room that has the network and never sees a frame."""
+"""The publisher process: it has network access and never receives a frame."""

@@ -1,4 +1,4 @@
-"""``python -m edge_infer.publisher``: started by the supervisor, which passes the channels as open files."""
+"""Entry point ``python -m edge_infer.publisher``: the supervisor starts it and passes the channels as open files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge_infer.sandbox import Fence, lock, lock_thread
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Locks the room before anything else is loaded, then publishes; 0 after an orderly end."""
+    """Apply the sandbox before anything else is loaded, then publish. Return 0 after an orderly end."""
     parser = argparse.ArgumentParser(prog="edge-infer publisher")
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--results", type=int, required=True)
@@ -34,14 +34,14 @@ def main(words: Sequence[str] | None = None) -> int:
     from edge_infer.slate import Slate
 
     try:
-        with ExitStack() as stack:  # where the process goes on, nothing may be left open
+        with ExitStack() as stack:  # merged into the supervisor, the process lives on: leave nothing open
             control = stack.enter_context(closing(Channel(args.control, FROM_SUPERVISOR, MAX_PLAN_BYTES)))
             results = stack.enter_context(closing(Channel(args.results, FROM_ENGINE, MAX_RESULT_BYTES)))
             slate = stack.enter_context(Slate(args.slate))
             outbox = stack.enter_context(StoredOutbox())
             publisher = Publisher(control, results, outbox, Board(), sandbox=sandbox, slate=slate)
             stack.enter_context(closing(publisher)).run()
-    except Exception:  # the outermost loop: the supervisor starts a new publisher
+    except Exception:  # outermost loop: the supervisor starts a new publisher
         logging.getLogger(__name__).exception("the publisher ends because of a fault of its own")
         return 1
     return 0

@@ -1,4 +1,7 @@
-"""What became of every number: produced = delivered + pending + lost, by pipeline, boot and kind, over restarts."""
+"""The delivery account of every sequence number: produced = delivered + pending + lost.
+
+It counts by pipeline, boot (one start of the engine) and kind, and survives restarts.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,25 @@ from edge_infer.rooms import Acked, Tally
 log = logging.getLogger(__name__)
 
 MOST_SERIES: Final = 1024
-"""Series that are told apart; what older ones amount to is kept as one. An honest engine needs far fewer."""
+"""Maximum number of series with counts of their own. Older ones are merged into one total. A correct engine needs far
+fewer."""
 UNKNOWN: Final = "unknown"
-"""Lost or not: it was numbered, and whoever knew more has died."""
+"""Loss reason: the engine gave out the number, and the process that knew its fate has died. It may have been
+delivered."""
 OLDER: Final = ""
-"""Pipeline and boot of what old series amount to."""
+"""Pipeline and boot of the total of old series."""
 
 
 @dataclass(slots=True)
 class Track:
-    """One series. ``open`` numbers were taken and are neither safe nor lost; ``told`` is what the engine knows of.
+    """The counts of one series.
 
-    ``resumed``: what was told before this process began has been heard from the engine. Numbers up to ``begun`` were
-    before this process; ``unrecorded`` of them count as delivered on the word of the engine alone, no file says so.
+    ``open`` are the numbers that were taken and are neither safe nor lost. ``told`` is the highest safe number that the
+    engine knows.
+
+    ``resumed``: the engine has reported which numbers were acknowledged before this process started. Numbers up to
+    ``begun`` come from before this process. Of these, ``unrecorded`` numbers count as delivered because the engine
+    reports them as safe; no file records them.
     """
 
     highest: int = 0
@@ -47,15 +56,15 @@ class Track:
 
     @property
     def safe(self) -> int:
-        """Every number up to this one is safe or lost: the engine need not keep it."""
+        """The highest number up to which every number is safe or lost: the engine may forget them."""
         return next(iter(self.open)) - 1 if self.open else self.highest
 
     def lose(self, reason: str, count: int = 1) -> None:
-        """Counts a loss."""
+        """Count a loss."""
         self.lost[reason] = min(self.lost[reason] + count, MOST)
 
     def balance(self) -> None:
-        """What is neither pending nor lost was delivered; what cannot be was not unknown after all."""
+        """Count as delivered what is neither pending nor lost; a negative remainder reduces the ``unknown`` losses."""
         self.delivered = self.highest - self.pending - self.lost.total()
         if self.delivered < 0:
             self.lost[UNKNOWN] = max(0, self.lost[UNKNOWN] + self.delivered)
@@ -63,17 +72,17 @@ class Track:
 
 
 class Account:
-    """Takes each number once, and knows what is still open. Changes are collected for the next commit."""
+    """Accepts each number once and tracks which are still open. Collects changes for the next commit."""
 
     def __init__(self) -> None:
         self._tracks: OrderedDict[Series, Track] = OrderedDict()
         self._changed: set[Series] = set()
         self._forgotten: list[Series] = []
 
-    # What the engine and the supervisor say
+    # Reports from the engine and the supervisor
 
     def resume(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """Where the numbers of this boot start for a publisher that has taken none of them yet."""
+        """Set where the numbers of this boot start, for a publisher that has not taken any of them yet."""
         for tally in tallies:
             series = Series(tally.pipeline, boot, tally.kind)
             track = self._tracks.get(series)
@@ -85,7 +94,7 @@ class Account:
             self._go_on(series, track, tally)
 
     def _go_on(self, series: Series, track: Track, tally: Tally) -> None:
-        """Numbers that the engine knows to be safe, and the file does not, have been delivered or lost meanwhile."""
+        """Count numbers that the engine reports as safe and the file lacks: they were delivered or lost in between."""
         track.told, track.resumed = tally.safe, True
         if tally.safe > track.highest:
             further = tally.safe - track.highest
@@ -95,13 +104,13 @@ class Account:
             self._changed.add(series)
 
     def report(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """How far the engine has numbered: what is not taken yet is pending, too."""
+        """Record how far the engine has numbered: numbers that were not taken yet are pending, too."""
         for tally in tallies:
             if track := self._tracks.get(Series(tally.pipeline, boot, tally.kind)):
                 track.given = max(track.given, tally.given)
 
     def close(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """No more numbers come of this boot: those that were given and never came are lost or not, who knows."""
+        """End a boot: it gives no more numbers. Those that it gave and that never arrived count as ``unknown``."""
         self.resume(boot, tallies)
         for tally in tallies:
             track = self._tracks[Series(tally.pipeline, boot, tally.kind)]
@@ -114,7 +123,7 @@ class Account:
                 self._changed.add(series)
 
     def close_others(self, boots: Iterable[str]) -> None:
-        """Boots that ended while nobody was there to hear how: they are over, and what they gave is all we know."""
+        """End all other boots: they ended while no publisher was running, so nothing more is known of their numbers."""
         for series, track in self._tracks.items():
             if series.boot not in boots and not track.closed:
                 log.warning(
@@ -125,14 +134,17 @@ class Account:
                 self._changed.add(series)
 
     def highest(self, series: Series) -> int:
-        """The highest number that is known; 0 for none."""
+        """Return the highest known number; 0 for none."""
         track = self._tracks.get(series)
         return track.highest if track else 0
 
-    # What happens to messages
+    # Changes of single messages
 
     def take(self, series: Series, seq: int, size: int, missing: str) -> bool:
-        """A number comes; False when it came before. Numbers left out before it are lost for the reason ``missing``."""
+        """Take a number.
+
+        Return False when it was taken before. Skipped numbers before it are lost for the reason ``missing``.
+        """
         if not self._reach(series, seq, missing):
             return False
         track = self._tracks[series]
@@ -142,7 +154,7 @@ class Account:
         return True
 
     def lose(self, series: Series, seq: int, reason: str, missing: str) -> None:
-        """A number comes, and its message cannot be kept."""
+        """Take a number whose message cannot be kept, and count it as lost."""
         if self._reach(series, seq, missing):
             self._tracks[series].lose(reason)
 
@@ -157,15 +169,15 @@ class Account:
         return True
 
     def stored(self, series: Series, seq: int) -> None:
-        """The disk has it: pending, and safe."""
+        """Mark a message as stored on the disk: it is pending, and safe."""
         self._tracks[series].open.pop(seq, None)
 
     def delivered(self, series: Series, seq: int, size: int) -> None:
-        """The broker has it."""
+        """Count a pending message as delivered: the broker has acknowledged it."""
         self._end(series, seq, size).delivered += 1
 
     def lost(self, series: Series, seq: int, size: int, reason: str) -> None:
-        """It waited, and does so no longer."""
+        """Count a pending message as lost."""
         self._end(series, seq, size).lose(reason)
 
     def _end(self, series: Series, seq: int, size: int) -> Track:
@@ -176,10 +188,10 @@ class Account:
         self._changed.add(series)
         return track
 
-    # What the engine is told
+    # Acknowledgements for the engine
 
     def safe(self) -> list[Acked]:
-        """What has become safe and was not `told` yet."""
+        """Return the numbers that have become safe and that the engine does not know yet (see `told`)."""
         return [
             Acked(series.pipeline, series.boot, series.kind, track.safe, min(track.lost.total(), MOST))
             for series, track in self._tracks.items()
@@ -187,14 +199,17 @@ class Account:
         ]
 
     def told(self, acked: Acked) -> None:
-        """The engine has been told."""
+        """Record that the engine has received this acknowledgement."""
         if track := self._tracks.get(Series(acked.pipeline, acked.boot, acked.kind)):
             track.told = acked.seq
 
-    # What the file says, and what goes into it
+    # Contents of the file, and changes to write
 
     def restore(self, rows: Iterable[SeriesRow]) -> None:
-        """What the file knows. Of a series that began here before the file could be read, it knows the beginning."""
+        """Add the counts of the file.
+
+        Of a series that began here before the file could be read, they are the beginning.
+        """
         for row in rows:
             track = self._tracks.get(row.series)
             if track is None:
@@ -211,12 +226,17 @@ class Account:
             track.balance()
 
     def begun(self) -> dict[Series, int]:
-        """Series that are here before the file is read; what it has above these numbers has been, or will be, said
-        again."""
+        """Return the start numbers of series that began before the file was read.
+
+        The engine has resent, or will resend, every message above them.
+        """
         return {series: track.begun for series, track in self._tracks.items() if not track.closed}
 
     def lose_stored(self, here: Iterable[Entry]) -> None:
-        """The file is gone: these entries are all that is left."""
+        """Count stored messages as lost (``corrupt``): the file is gone.
+
+        The entries ``here`` are all that is left.
+        """
         counts, sizes = Counter[Series](), Counter[Series]()
         for entry in here:
             counts[entry.series] += 1
@@ -228,7 +248,10 @@ class Account:
             track.bytes = sizes[series]
 
     def lose_some(self, place: Place, missing: int, here: Iterable[Entry]) -> None:
-        """So many of a place that should be in the file are not; these entries are in memory."""
+        """Count ``missing`` messages of a place as lost (``corrupt``): the file should contain them and does not.
+
+        The entries ``here`` are in memory.
+        """
         counts = Counter(entry.series for entry in here)
         for series, track in self._tracks.items():
             if series.place == place and (share := min(missing, track.pending - counts[series])) > 0:
@@ -239,7 +262,10 @@ class Account:
                 missing -= share
 
     def without_file(self) -> None:
-        """What was on the disk before us cannot be read: nobody knows what of it was delivered."""
+        """Count the ``unrecorded`` numbers as lost (``unknown``).
+
+        The file of earlier processes cannot be read, so it is not known whether they were delivered.
+        """
         for series, track in self._tracks.items():
             if track.unrecorded:
                 track.lose(UNKNOWN, track.unrecorded)
@@ -247,13 +273,15 @@ class Account:
                 self._changed.add(series)
 
     def changes(self) -> tuple[tuple[SeriesRow, ...], tuple[Series, ...]]:
-        """The series that changed since the last commit, as they are once everything open is on the disk; and those
-        that are part of what older ones amount to now."""
+        """Return the series that changed since the last commit, and those that were merged into the total of old ones.
+
+        The counts are those that hold once everything open is on the disk.
+        """
         rows = tuple(self._row(series, self._tracks[series]) for series in self._changed if series in self._tracks)
         return rows, tuple(self._forgotten)
 
     def committed(self, rows: Iterable[SeriesRow], forgotten: tuple[Series, ...]) -> None:
-        """These changes are on the disk; what has changed again since goes with the next commit."""
+        """Mark these changes as written. A series that has changed again goes into the next commit."""
         for row in rows:
             track = self._tracks.get(row.series)
             if track is not None and self._row(row.series, track) == row:
@@ -263,29 +291,32 @@ class Account:
 
     @property
     def changed(self) -> bool:
-        """Whether there is something for the next commit."""
+        """Whether there are changes for the next commit."""
         return bool(self._changed or self._forgotten)
 
     def everything_changed(self) -> None:
-        """The next commit goes into an empty file."""
+        """Mark every series as changed: the next commit goes into an empty file."""
         self._changed = set(self._tracks)
 
     def _row(self, series: Series, track: Track) -> SeriesRow:
         lost = {reason: count for reason, count in track.lost.items() if count}
         return SeriesRow(series, track.highest, track.pending, track.bytes, track.closed, lost)
 
-    # Sums
+    # Totals
 
     def waiting(self) -> dict[Series, int]:
-        """Messages that were taken and are pending, by series."""
+        """Return the number of pending messages of each series."""
         return {series: track.pending for series, track in self._tracks.items() if track.pending}
 
     def tracks(self) -> dict[Series, Track]:
-        """Every series; not to be changed."""
+        """Return every series; callers must not change them."""
         return dict(self._tracks)
 
     def sums(self) -> tuple[int, int, int, int, dict[str, int]]:
-        """Produced, pending, bytes that wait, delivered, lost by reason. What the engine keeps is pending, too."""
+        """Return produced, pending, pending bytes, delivered, and lost by reason.
+
+        Messages that the engine keeps are pending, too.
+        """
         produced = pending = size = delivered = 0
         lost: Counter[str] = Counter()
         for track in self._tracks.values():
@@ -299,7 +330,11 @@ class Account:
         return min(produced, MOST), min(pending, MOST), min(size, MOST), min(delivered, MOST), told
 
     def _begin(self, newer: Series) -> Track:
-        """Names without end come from no honest engine, and years of boots need not be told apart."""
+        """Start a series.
+
+        Merge an old one into the total at the limit: a faulty engine may invent names without end, and years of boots
+        need no separate counts.
+        """
         if len(self._tracks) >= MOST_SERIES:
             self._fold()
         track = self._tracks[newer] = Track()

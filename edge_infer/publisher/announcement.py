@@ -1,6 +1,6 @@
-"""What Home Assistant is told about a device: one retained message that announces all of its entities.
+"""The Home Assistant announcement of a device: one retained message with all of its entities.
 
-The form is that of its MQTT discovery for devices, with its short keys; what each means is in its documentation
+It follows Home Assistant's MQTT discovery for devices, with the abbreviated keys. Its documentation explains each key
 (https://www.home-assistant.io/integrations/mqtt/#discovery-payload).
 """
 
@@ -17,12 +17,12 @@ KEY: Final = r"[A-Za-z0-9_.-]{1,250}"
 OBJECT: Final = r"[A-Za-z0-9_-]{1,270}"
 
 Key = Annotated[str, matching(KEY, 250)]
-"""Name of an entity within its device; it stays the same as long as the entity is the same."""
+"""Name of an entity within its device. It stays the same as long as the entity is the same."""
 ObjectId = Annotated[str, matching(OBJECT, 270)]
-"""Name of a device at Home Assistant."""
+"""Name of a device in Home Assistant."""
 Topic = Annotated[str, matching(r"[^+#\x00]+", 400)]
 Template = Annotated[str, at_most(2500)]
-"""What Home Assistant makes of a payload: Jinja."""
+"""A Jinja template with which Home Assistant reads a payload."""
 Word = Annotated[str, matching(r"[a-z_]+", 40)]
 Shown = Annotated[str, at_most(400)]
 Platform = Literal["sensor", "binary_sensor", "event"]
@@ -30,7 +30,7 @@ Platform = Literal["sensor", "binary_sensor", "event"]
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """One entity; with ``p`` alone, one that is gone."""
+    """One entity. With ``p`` alone, it removes the entity."""
 
     p: Platform
     name: Shown | Absent = ABSENT
@@ -61,7 +61,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The program that announces."""
+    """The program that publishes the announcement."""
 
     name: Shown
     sw: Shown
@@ -69,7 +69,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """A topic that says `online` or `offline`, by itself or by a template."""
+    """A topic whose payload is `online` or `offline`, directly or by a template."""
 
     t: Topic
     val_tpl: Template | Absent = ABSENT
@@ -77,8 +77,10 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A device and its entities by key; all ``avty`` have to say that it is there, ``stat_t`` is what its diagnostics
-    read."""
+    """A device and its entities by key.
+
+    The device is available when all of ``avty`` are. The diagnostics read ``stat_t``.
+    """
 
     dev: Box
     o: Origin

@@ -1,4 +1,4 @@
-"""One attempt to reach the broker, in a thread of its own: names, connections and handshakes may hang."""
+"""One attempt to connect to the broker, in its own thread: name lookups, connections and handshakes may hang."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from edge_infer.publisher.client import Manner, OneWayClient, dial, hang_up
 
 
 class Attempt:
-    """Dials in the background. Readable once there is an outcome; may be abandoned, and keeps no process alive."""
+    """Connects in the background.
+
+    Its file is readable once there is an outcome. It may be abandoned and keeps no process alive.
+    """
 
     def __init__(self, plan: MqttPlan, manner: Manner) -> None:
         self._plan = plan
@@ -23,17 +26,17 @@ class Attempt:
         threading.Thread(target=self._run, name="dial", daemon=True).start()
 
     def fileno(self) -> int:
-        """For select: readable when it is done."""
+        """Return the file descriptor for select: readable when the attempt is done."""
         return self._readable
 
     def outcome(self) -> OneWayClient | OSError | ValueError | None:
-        """The client, which the caller owns now, or the fault; None while it goes on."""
+        """Return the client, which the caller then owns, or the error; None while the attempt is running."""
         with self._lock:
             client, self._client = self._client, None
             return client or self._error
 
     def close(self) -> None:
-        """Abandons it; what it still gets it closes itself. May be called twice."""
+        """Abandon the attempt. If it still connects, it closes the connection itself. May be called twice."""
         with self._lock:
             self._abandoned = True
             client, self._client = self._client, None
@@ -48,11 +51,11 @@ class Attempt:
         try:
             client = dial(self._plan, self._manner)
         except (OSError, ValueError) as fault:
-            error = fault.with_traceback(None)  # its frames hold the client, and are held by it
+            error = fault.with_traceback(None)  # its frames reference the client, which references them
         with self._lock:
             self._error = error
             if not self._abandoned:
                 self._client = client
             elif client:
                 hang_up(client)
-        os.close(self._writable)  # the end of the pipe makes the other end readable
+        os.close(self._writable)  # the end of file makes the other end readable

@@ -1,4 +1,4 @@
-"""How the board does, read from the kernel's files."""
+"""Health of the board, read from the kernel's files."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from edge_infer.board import Load, firmware_flags, hottest, memory_used
 from edge_infer.messages import BoardHealth
 
 _THROTTLED_NOW: Final = 0b1111
-"""Bits 0-3 of a Raspberry Pi's firmware: under-voltage, frequency capped, throttled, soft temperature limit, now."""
+"""Bits 0-3 of a Raspberry Pi's firmware flags: under-voltage, frequency capped, throttled, soft temperature limit, each
+at this moment."""
 
 
 class Board:
-    """Processor load since the last reading, memory, temperature, throttling; ``root`` holds ``proc`` and ``sys``."""
+    """Reads processor load since the last reading, memory, temperature and throttling.
+
+    ``root`` holds ``proc`` and ``sys``.
+    """
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
         self._load = Load(root)
 
     def read(self) -> BoardHealth:
-        """What the board tells now; null for what it does not tell."""
+        """Read the current values; null where the board does not provide one."""
         return BoardHealth(
             cpu=self._load.since_last(),
             memory=memory_used(self._root),

@@ -1,4 +1,4 @@
-"""A token bucket: so many bytes a second on average, in bursts."""
+"""A token bucket: a limit of bytes a second on average, with bursts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections.abc import Callable
 from typing import Final
 
 BURST: Final = 10.0
-"""Seconds of the rate that may leave at once, where nothing else is said."""
+"""Default burst, in seconds of the rate."""
 
 
 class Bucket:
-    """Full at first. The last message before it is empty may be larger than what is left: that is owed."""
+    """A token bucket that starts full.
+
+    The last message before it is empty may be larger than the remaining level. The level then goes below 0, and the
+    difference has to be refilled first.
+    """
 
     def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic, burst: float = BURST) -> None:
-        """``burst`` are the seconds of the rate that may leave at once."""
+        """``burst`` is the amount that may leave at once, in seconds of the rate."""
         self._clock = clock
         self._rate = rate
         self._burst = burst
@@ -22,17 +26,17 @@ class Bucket:
         self._at = clock()
 
     def set_rate(self, rate: int) -> None:
-        """Another rate from now on."""
+        """Change the rate from now on."""
         self._fill()
         self._rate, self._level = rate, min(self._level, rate * self._burst)
 
     def take(self, size: int) -> None:
-        """So many bytes leave."""
+        """Count bytes that leave."""
         self._fill()
         self._level -= size
 
     def pause(self) -> float:
-        """Seconds until something may leave; 0 for now."""
+        """Return the seconds until something may leave; 0 for now."""
         self._fill()
         return 0.0 if self._level > 0 else (1 - self._level) / self._rate
 

@@ -1,4 +1,4 @@
-"""Everything that has to go out, in its order: what is retained first, then events, then results."""
+"""The outbound order: retained values first, then events, then results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message on its way: ``entry`` is None for a retained one."""
+    """One message to send; ``entry`` is None for a retained one."""
 
     place: Place
     payload: bytes
@@ -30,7 +30,7 @@ class Outgoing:
 
 
 class _AllBut:
-    """Every place but one, as a container."""
+    """A container of every place but one."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -45,13 +45,14 @@ class _Denial:
     until: float
     backoff: Backoff
     trying: bool = False
-    """Whether one message shows just now if the broker takes it again: a second one could be taken before the first."""
+    """Whether one message is now being sent to test if the broker accepts the topic again. The others wait: the broker
+    could accept a second one before the first."""
 
 
 class Cargo:
-    """Gives out messages and learns what became of them. A topic that the broker denies waits, the others go on.
+    """Gives out messages and records their outcome. A topic that the broker denies waits; the others go on.
 
-    No more is given out than the byte rate allows; whether this device is online can always be said.
+    It gives out no more than the byte rate allows. Only the online or offline status is exempt.
     """
 
     def __init__(
@@ -66,22 +67,23 @@ class Cargo:
         self._rarely = Rarely(clock=clock)
 
     def limit(self, rate: int) -> None:
-        """So many bytes a second may be given out."""
+        """Set the rate in bytes a second."""
         self._bucket.set_rate(rate)
 
     def pause(self) -> float:
-        """Seconds until the byte rate allows the next message; 0 for now."""
+        """Return the seconds until the byte rate allows the next message; 0 for now."""
         return self._bucket.pause()
 
     def begin(self) -> None:
-        """A new connection: everything retained anew, and nothing counts as denied before it is tried."""
+        """Start a new connection: send every retained value again, and treat no topic as denied."""
         self._denials.clear()
         self.retained.again()
 
     def next(self, most: int) -> Outgoing | None:
-        """The next message, checked once more; ``most`` bytes of payload and of topic below the device's are taken.
+        """Return the next message after a second check.
 
-        A retained value that is too large stays: another connection may take it.
+        ``most`` limits the bytes of its payload and of its topic below the device's topic. A retained value that is too
+        large stays: another connection may accept it.
         """
         now = self._clock()
         held: Container[Place] = {
@@ -108,7 +110,7 @@ class Cargo:
         return None
 
     def acked(self, message: Outgoing) -> None:
-        """The broker has it."""
+        """Record that the broker has acknowledged a message."""
         self._denials.pop(message.place, None)
         if message.entry:
             self.outbox.acked(message.entry)
@@ -116,9 +118,12 @@ class Cargo:
             self.retained.acked(message.place, message.payload)
 
     def denied(self, message: Outgoing, reason: str) -> None:
-        """The broker does not accept it on this topic: it waits, longer each time, and nothing is lost."""
+        """Put back a message whose topic the broker denies.
+
+        The topic waits with a growing back-off, and nothing is lost.
+        """
         denial = self._denials.setdefault(message.place, _Denial(reason, 0.0, Backoff()))
-        if denial.until <= self._clock():  # others of this topic that were under way do not count as new attempts
+        if denial.until <= self._clock():  # other messages of this topic in flight do not count as new attempts
             denial.reason, denial.until = reason, self._clock() + denial.backoff.failed(refused=True)
             denial.trying = False
         if message.entry:
@@ -127,11 +132,11 @@ class Cargo:
             self.retained.missed(message.place)
 
     def interrupted(self) -> None:
-        """The connection is gone: what was under way waits again."""
+        """Put back the messages in flight: the connection is gone."""
         self.outbox.rewind()
 
     def denials(self) -> dict[Place, str]:
-        """Places that the broker denies, and why."""
+        """Return the places that the broker denies, with the reasons."""
         return {place: denial.reason for place, denial in self._denials.items()}
 
     def _given(self, message: Outgoing) -> Outgoing:

@@ -1,4 +1,4 @@
-"""A paho client as this publisher needs it: it only speaks, and it carries no more than the window."""
+"""A paho client for the publisher: it only sends, with no more messages in flight than the window allows."""
 
 from __future__ import annotations
 
@@ -21,35 +21,39 @@ from edge_infer.publisher.topics import OFFLINE, STATUS
 
 KEEPALIVE: Final = 30
 PLAIN: Final = "text/plain"
-"""The content type of a status."""
+"""The content type of a status payload."""
 CONNECT_TIMEOUT: Final = 5.0
 HANDSHAKE_TIMEOUT: Final = 15.0
-"""Seconds for TLS: up to three times there and back, and certificates, over a link of 64 kbit/s and 2 s latency."""
+"""Seconds for the TLS handshake: up to three round trips, and certificates, over a link of 64 kbit/s and 2 s
+latency."""
 MOST_RECEIVED: Final = 16384
-"""Bytes of one packet from the broker. It has nothing to tell us but short acknowledgements."""
+"""Maximum bytes of one packet from the broker, which has to send only short acknowledgements."""
 
 
 class FloodError(ConnectionError):
-    """The broker sends what nobody asked for."""
+    """The broker sends packets that this client did not ask for."""
 
 
 class _Ear(logging.Logger):
-    """paho tells why it closes a connection only to its logger, as an exception among the arguments."""
+    """A logger that keeps the error that ended a connection.
+
+    paho passes it only to its logger, as an exception among the arguments.
+    """
 
     fault: OSError | None = None
 
     def log(self, level: int, msg: object, *args: object, **_kwargs: Any) -> None:  # noqa: ARG002
-        """Remembers the newest fault; formats nothing, because paho logs each packet."""
+        """Keep the newest error. Format nothing, because paho logs each packet."""
         if level >= logging.ERROR:
             self.fault = next((arg for arg in args if isinstance(arg, OSError)), self.fault)
 
 
 class OneWayClient(Client):
-    """A client that subscribes to nothing and ends a connection on which it is sent messages or long packets.
+    """A client that subscribes to nothing and ends a connection that brings messages or long packets.
 
-    The methods are internal to paho. Without the first two a hostile broker could fill the memory (a packet may have
-    256 MiB, and messages with QoS 2 are stored); a test with a flooding broker guards them. Without the third each
-    failed handshake leaves its socket open until the garbage is collected; a test counts open files.
+    The overridden methods are internal to paho. Without the first two a hostile broker could fill the memory: a packet
+    may have 256 MiB, and messages with QoS 2 are stored. A test with a flooding broker guards them. Without the third
+    each failed handshake leaves its socket open until garbage collection; a test counts open files.
     """
 
     def __init__(self, client_id: str, protocol: MQTTProtocolVersion) -> None:
@@ -61,7 +65,7 @@ class OneWayClient(Client):
 
     @property
     def fault(self) -> OSError | None:
-        """Why the connection ended, where the operating system or TLS said so."""
+        """The error that ended the connection, if the operating system or TLS gave one."""
         return self._ear.fault
 
     def _sock_recv(self, bufsize: int) -> bytes:
@@ -87,9 +91,10 @@ class OneWayClient(Client):
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How to say CONNECT: the version, the QoS of the will (a broker may know only 0), seconds between signs of life.
+    """The CONNECT options: protocol version, QoS of the will (some brokers support only 0) and keep-alive seconds.
 
-    The broker is to keep no session: what has to arrive is kept here, and the will is said as soon as we are gone.
+    The broker keeps no session: this device keeps undelivered messages itself, and the broker publishes the will as
+    soon as the connection is gone.
     """
 
     version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5
@@ -98,9 +103,9 @@ class Manner:
 
 
 def dial(plan: MqttPlan, manner: Manner) -> OneWayClient:
-    """Connects, which may take seconds, and sends the CONNECT packet with the will; the answer is still to come.
+    """Connect, which may take seconds, and send CONNECT with the will; the answer is still to come.
 
-    Raises OSError, `StartError` for files that cannot be used.
+    Raises OSError, and `StartError` for files that cannot be used.
     """
     protocol = manner.version
     client = prepare(plan, protocol)
@@ -115,13 +120,13 @@ def dial(plan: MqttPlan, manner: Manner) -> OneWayClient:
     client.will_set(STATUS.topic(plan.topic), OFFLINE, qos=manner.will_qos, retain=True, properties=will)
     client.connect(plan.host, plan.port, manner.keepalive, properties=properties)
     if isinstance(sock := client.socket(), socket.socket):
-        # An event does not wait until the state before it is acknowledged, which takes as long as the link does.
+        # Without it, an event waits until the state before it is acknowledged, which takes as long as the link does.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return client
 
 
 def prepare(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
-    """A client with the credentials of the plan and no will, not connected; raises `StartError`."""
+    """Return an unconnected client with the credentials of the plan and no will; raises `StartError`."""
     client = OneWayClient(plan.client_id, protocol)
     client.max_inflight_messages = client.max_queued_messages = MOST_WINDOW
     equip(client, plan)
@@ -129,7 +134,7 @@ def prepare(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
 
 
 def equip(client: Client, plan: MqttPlan) -> None:
-    """Gives any client the credentials of the plan and a bound to its patience; raises `StartError`."""
+    """Give any client the credentials of the plan and a connection timeout; raises `StartError`."""
     client.connect_timeout = CONNECT_TIMEOUT
     if plan.username is not None:
         client.username_pw_set(plan.username, broker_password(plan))
@@ -138,20 +143,23 @@ def equip(client: Client, plan: MqttPlan) -> None:
 
 
 def hang_up(client: Client) -> None:
-    """Closes the socket without a word: the broker publishes the will."""
+    """Close the socket without DISCONNECT: the broker publishes the will."""
     if sock := client.socket():
         sock.close()
 
 
 def tls_context(plan: TlsPlan) -> ssl.SSLContext:
-    """How the broker proves who it is, and how we do; raises `StartError` for files that cannot be used."""
+    """Return the TLS context that verifies the broker and presents the client certificate.
+
+    Raises `StartError` for files that cannot be used.
+    """
     try:
         context = ssl.create_default_context(cafile=plan.ca_file)
     except OSError as error:
         raise StartError(f"mqtt.tls.ca_file {plan.ca_file} cannot be used: {error.strerror or error}") from error
     if plan.ca_file is not None:
-        # Python 3.13 began to refuse authorities without a key usage, as openssl makes them by default. Chain, name
-        # and validity are checked as before.
+        # Since Python 3.13 the default rejects authorities without a key usage, which openssl creates by default.
+        # Chain, name and validity are checked as before.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if plan.cert_file is not None:
         try:

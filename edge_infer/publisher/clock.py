@@ -1,8 +1,8 @@
-"""The time of what leaves: told from the uptime at capture, and corrected once the board knows what time it is.
+"""Timestamps of outgoing messages: derived from the uptime at capture, and corrected once the clock is synchronized.
 
-A board without a battery clock starts in 1970, or where it left off, and jumps. What is captured before that is kept
-with its uptime (seconds since the kernel started, which no step touches), and told with the time of day as soon as
-that is known: uptime plus what the clock shows more than the uptime then.
+A board without a battery clock starts in 1970, or where it stopped, and then jumps. The publisher keeps earlier
+captures with their uptime (seconds since the kernel started, which no clock step changes). Once the time is known, it
+dates them: uptime plus the present difference between clock and uptime.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from edge_infer.messages import Event, Health, Result, State, timestamp
 from edge_infer.synchronised import MADE, synchronised
 
 Dated: TypeAlias = Result | Event | State | Health
-"""What is told with the time of its capture."""
+"""Records that carry the time of their capture."""
 
 
 class Clock:
-    """What time it is, and whether that is known; once known it stays known while this process lives.
+    """The time of day, and whether it is known. Once known, it stays known while this process lives.
 
-    Known: a time service has set the clock. Where nobody can say whether one has, a clock that shows a time after this
-    program was made counts as set (decision 7).
+    It is known when a time service has set the clock. Where the system cannot report that, a clock later than the build
+    of this program counts as set (decision 7).
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Clock:
         self.look()
 
     def look(self) -> bool:
-        """True when the time has just become known."""
+        """Return True when the time has just become known."""
         if self.known:
             return False
         said = self._says(self._root)
@@ -54,19 +54,19 @@ class Clock:
         return self.known
 
     def uptime(self) -> float:
-        """Seconds since the kernel started."""
+        """Return the seconds since the kernel started."""
         return self._uptime()
 
     def now(self) -> str:
-        """This moment, for people: what the clock shows, and whether to believe it."""
+        """Return the current time for people, marked while the clock is not synchronized."""
         shown = timestamp(self._wall())[:16]
         return shown if self.known else f"{shown}, not synchronised"
 
     def dated(self, record: Dated, uptime: float) -> Dated:
-        """The record as of this uptime: its time, and the mark that it has while the time is not known.
+        """Return the record with the time of this uptime, and with a mark while the time is not known.
 
-        What the clock shows is the best guess until then; 1970 plus the uptime where that is nonsense. Raises
-        `WireError` for an event or a state that began on no calendar.
+        Until then the reading of the clock is the best guess; if it is implausible, 1970 plus the uptime is used.
+        Raises `WireError` for an event or a state whose start is not a calendar date.
         """
         wall = uptime + (self._wall() - self._uptime() if self.known or self._plausible() else 0.0)
         mark: Literal["unsynced"] | Absent = ABSENT if self.known else "unsynced"
@@ -81,12 +81,15 @@ class Clock:
 
 
 def keep(payload: bytes, uptime: float) -> bytes:
-    """A payload that was captured before the time was known, with its uptime, as it waits on this device."""
+    """Return a payload prefixed with its uptime, as it waits on this device if captured before the time was known."""
     return b"%.3f " % uptime + payload
 
 
 def kept(waiting: bytes) -> tuple[float | None, bytes]:
-    """The uptime, where there is one, and the payload: a record begins with no digit. Raises `WireError`."""
+    """Split a waiting payload into its uptime, if any, and the payload: a record never begins with a digit.
+
+    Raises `WireError`.
+    """
     if not waiting[:1].isdigit():
         return None, waiting
     number, _, payload = waiting.partition(b" ")
@@ -97,7 +100,7 @@ def kept(waiting: bytes) -> tuple[float | None, bytes]:
 
 
 def seconds(stamp: str) -> float:
-    """Since the epoch; raises `WireError` for a time on no calendar."""
+    """Return the seconds since the epoch; raises `WireError` for a time that is not a calendar date."""
     try:
         return datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
     except ValueError as error:

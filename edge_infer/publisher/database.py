@@ -1,8 +1,8 @@
-"""The file of the outbox: waiting messages and the account, in SQLite; every call waits for the disk.
+"""The file of the outbox: waiting messages and the account, in SQLite. Every call waits for the disk.
 
-Version 1 of the layout, kept in ``PRAGMA user_version``. Later versions may add tables, and columns that have a
-default, and nothing else: so a program that is older than the file keeps its backlog, and one that is newer adds
-what is missing (decision 12).
+This is version 1 of the layout, stored in ``PRAGMA user_version``. Later versions may only add tables, and columns that
+have a default. A program that is older than the file thus keeps its backlog, and a newer one adds what is missing
+(decision 12).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CREATE INDEX IF NOT EXISTS entry_by_place ON entry (place);
 CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), kernel TEXT NOT NULL, at REAL NOT NULL,
   ahead REAL NOT NULL);
 """
-# Columns are named, and rows changed rather than replaced: a later version may have more of them.
+# Name the columns, and update rows instead of replacing them: a later version may have more columns.
 _SAVE: Final = """
 INSERT INTO series (id, pipeline, boot, kind, upto, waiting, bytes, closed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET upto = excluded.upto, waiting = excluded.waiting, bytes = excluded.bytes,
@@ -45,25 +45,25 @@ _SAVE_LOSS: Final = """
 INSERT INTO loss (series, reason, count) VALUES (?, ?, ?)
 ON CONFLICT (series, reason) DO UPDATE SET count = excluded.count"""
 WAL_PAGES: Final = 500
-"""Pages of 4 KiB in the write-ahead log before it is copied into the file."""
+"""Pages of 4 KiB in the write-ahead log before SQLite copies it into the file."""
 WAL_ROOM: Final = 4 << 20
-"""Bytes of the bound that are left for the write-ahead log, at most a quarter of it."""
+"""Bytes of the size limit reserved for the write-ahead log, at most a quarter of the limit."""
 CHUNK: Final = 256
-"""Messages that are read at once."""
+"""Number of messages to read at once."""
 MOST_DROPPED: Final = 8192
-"""Messages that one write drops because they are too many or too old; the next one goes on."""
+"""Number of messages that one write may drop because of size or age; the next write continues."""
 ROOMY: Final = 512
-"""Pages of an empty file that are worth giving back to the disk."""
+"""Number of pages from which it is worth returning the space of an empty file to the disk."""
 _BROKEN: Final = ("malformed", "not a database", "corrupt")
 
 
 class CorruptError(sqlite3.DatabaseError):
-    """The file is no database, or what it says contradicts itself."""
+    """The file is not a database, or its contents are inconsistent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes on the disk and seconds of waiting at most."""
+    """Maximum bytes on the disk, and maximum seconds that a message waits."""
 
     max_size: int
     max_age: float
@@ -83,7 +83,7 @@ class SeriesRow:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one commit does; the account is as it will be after it."""
+    """The changes of one commit, with the account as it is after it."""
 
     entries: tuple[Entry, ...] = ()
     gone: tuple[int, ...] = ()
@@ -93,7 +93,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A message that a write has dropped, and why: ``full`` or ``old``."""
+    """A message that a write has dropped, with the reason ``full`` or ``old``."""
 
     number: int
     series: Series
@@ -102,9 +102,9 @@ class Dropped:
 
 
 class Database:
-    """One open file, used by one thread; nobody else can open it meanwhile. Raises sqlite3.Error, `CorruptError`.
+    """One open file, used by one thread and locked against other processes. Raises sqlite3.Error, `CorruptError`.
 
-    Entries have the numbers of this process: those in the file when it was opened first are 0 and less.
+    Entries have the numbers of this process: those that were in the file when it was first opened have 0 and less.
     """
 
     def __init__(self, path: Path, limits: Limits, kernel: str, uptime: float, base: int | None = None) -> None:
@@ -126,13 +126,13 @@ class Database:
 
     def _prepare(self) -> None:
         run = self._connection.execute
-        run("PRAGMA locking_mode = EXCLUSIVE")  # no other process, and no shared memory that a full disk tears away
+        run("PRAGMA locking_mode = EXCLUSIVE")  # no other process, and no shared memory that a full disk invalidates
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")  # NORMAL loses commits in a power cut
         run("PRAGMA temp_store = MEMORY")
         run(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         run(f"PRAGMA journal_size_limit = {WAL_ROOM}")
-        # What a commit before this connection wrote, and a failed fsync may have kept from the disk, gets there now.
+        # Write to the disk what an earlier connection committed and a failed fsync may have kept back.
         run("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         (version,) = self._one("PRAGMA user_version")
         run("BEGIN IMMEDIATE")
@@ -143,7 +143,7 @@ class Database:
         run("COMMIT")
 
     def _clock(self, kernel: str, uptime: float) -> float:
-        """How far the clock of this file is ahead of the uptime: it stands still while the board is off."""
+        """Return the offset of the file's clock to the uptime. The file's clock stands still while the board is off."""
         row = self._connection.execute("SELECT kernel, at, ahead FROM clock").fetchone()
         if row is None:
             return 0.0
@@ -163,7 +163,7 @@ class Database:
         self._series[series], self._names[number] = number, series
 
     def contents(self, above: dict[Series, int]) -> list[SeriesRow]:
-        """The account. Messages ``above`` a number of a series are not kept: the engine has said them again."""
+        """Return the account. Delete the messages ``above`` a number of a series: the engine has sent them again."""
         try:
             return self._contents(above)
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -198,7 +198,7 @@ class Database:
         run("COMMIT")
 
     def write(self, batch: Batch, uptime: float) -> list[Dropped]:
-        """Commits the batch, and drops what is too old or too much, oldest first; all of it or, raising, nothing."""
+        """Commit the batch, and drop what is too old or too much, oldest first. If it raises, nothing has changed."""
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
         try:
@@ -209,7 +209,7 @@ class Database:
                 self._forget(series)
             for row in batch.series:
                 self._save(row)
-            # Room is made before it is needed: a file never becomes smaller by what is deleted in it.
+            # Free space before it is needed: deleting rows never makes the file smaller.
             dropped = self._expire(uptime) + self._shrink(_room(batch.entries))
             fitting, refused = self._parted(batch.entries)
             dropped += refused
@@ -229,7 +229,10 @@ class Database:
         return dropped
 
     def load(self, place: Place, after: int | None, upto: int) -> list[Entry]:
-        """The next `CHUNK` messages of a place after a number (None: the first) and up to another, all of them late."""
+        """Return the next `CHUNK` messages of a place, all marked late.
+
+        They follow the number ``after`` (None: the first) and end with ``upto`` at the latest.
+        """
         low = 0 if after is None else after + self.base
         try:
             rows = self._connection.execute(
@@ -249,14 +252,14 @@ class Database:
             raise CorruptError("a message belongs to no series") from error
 
     def tidy(self) -> None:
-        """Gives the space of an empty file back to the disk."""
+        """Return the space of an empty file to the disk."""
         (pages,) = self._one("PRAGMA page_count")
         if pages > ROOMY and self._connection.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None:
             self._connection.execute("VACUUM")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close the file. May be called twice."""
         self._connection.close()
 
     def _save(self, row: SeriesRow) -> None:
@@ -304,7 +307,10 @@ class Database:
         return dropped
 
     def _parted(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[Dropped]]:
-        """The newest that fit into the bound, and the others, counted as lost: more came at once than it holds."""
+        """Split entries into the newest that fit into the limit, and the others.
+
+        The others are lost: more came at once than the file may hold.
+        """
         first = 0
         while _room(entries[first:]) > self._most():
             first += CHUNK // 4
@@ -325,7 +331,7 @@ class Database:
         ).fetchall()
 
     def _drop(self, rows: Iterable[tuple[int, int, int, float]], reason: str) -> list[Dropped]:
-        """Deletes messages and counts them as lost, in the same commit."""
+        """Delete messages and count them as lost, in the same commit."""
         rows = list(rows)
         self._connection.executemany("DELETE FROM entry WHERE number = ?", ((row[0],) for row in rows))
         return self._lose(((number, series, size) for number, series, size, _ in rows), reason)
@@ -351,19 +357,25 @@ class Database:
 
 
 def _room(entries: Iterable[Entry]) -> int:
-    """Bytes of the file that these take: of a page that holds three of the largest, a quarter stays empty."""
+    """Return the bytes of the file that entries take.
+
+    A page holds three of the largest, and a quarter of it stays empty.
+    """
     return sum((len(entry.payload) + 40) * 4 // 3 for entry in entries)
 
 
 def _sound(row: tuple[object, ...], *kinds: type) -> None:
-    """SQLite has no checksums: a bit that has turned over makes a text of a number, or a count below nothing."""
+    """Raise `CorruptError` for a value of the wrong type or a negative number.
+
+    SQLite has no checksums: a flipped bit can turn a number into text, or a count negative.
+    """
     for value, kind in zip(row, kinds, strict=True):
         if not isinstance(value, kind) or (isinstance(value, int) and value < 0):
             raise CorruptError(f"{value!r:.50} is not what belongs there")
 
 
 def _judged(error: sqlite3.Error | UnicodeDecodeError) -> sqlite3.Error:
-    """The same, as a `CorruptError` where the file is no good any more; its own complaints may be no text."""
+    """Return the error as a `CorruptError` if the file is unusable. SQLite's own messages may be invalid text."""
     if isinstance(error, UnicodeDecodeError):
         return CorruptError(str(error))
     broken = isinstance(error, sqlite3.DatabaseError) and any(word in str(error) for word in _BROKEN)

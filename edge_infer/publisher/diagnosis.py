@@ -1,4 +1,4 @@
-"""What is behind the end of a connection, judged by how long it and those before it lived, and how long to wait."""
+"""Reconnect policy: finds the cause of an ended connection from the lifetimes of recent ones, and sets the pause."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edge_infer.publisher.clock import Clock
 from edge_infer.publisher.trouble import Trouble
 
 SUSPICIOUS: Final = 3
-"""Connections in a row that lived shortly, of a broker that was there all the time: with MQTT 3.1.1 none says that the
-client id was taken over."""
+"""Number of short connections in a row, to a broker that was reachable each time, after which the client id is
+suspected to be in use twice. With MQTT 3.1.1 the broker does not report that."""
 
 
 class Diagnosis:
-    """Remembers failures until a connection has lived ``stable`` seconds, ``settled`` where our id is used twice."""
+    """Remembers failures until a connection has lived ``stable`` seconds, or ``settled`` if the id is in use twice."""
 
     def __init__(self, plan: MqttPlan, clock: Clock, stable: float, settled: float) -> None:
         self._plan = plan
@@ -30,11 +30,14 @@ class Diagnosis:
         """Whether the last failure may be gone as soon as the time is known."""
 
     def forget(self) -> None:
-        """Somebody has changed something: the next failure is the first."""
+        """Forget earlier failures: the operator has changed something, so the next failure counts as the first."""
         self._backoff.reset()
 
     def failed(self, trouble: Trouble, lived: float | None) -> tuple[Trouble, float]:
-        """The trouble as it is told, and seconds until the next attempt; ``lived`` is None where none was accepted."""
+        """Return the failure to report, and the seconds until the next attempt.
+
+        ``lived`` is the lifetime of the connection, or None if the broker accepted none.
+        """
         if lived is not None and lived >= (self._settled if self._contested else self._stable):
             self._backoff.reset()
             self._contested = False

@@ -1,4 +1,4 @@
-"""Announces the device to Home Assistant, and withdraws what is gone: entities, or all of it."""
+"""Announces the device to Home Assistant, and withdraws removed entities or the whole device."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ ROOM: Final = 600
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """Under which name the device is known to Home Assistant, and its entities there by key."""
+    """The name of the device in Home Assistant, and its entities there by key."""
 
     device: ObjectId
     entities: Annotated[Mapping[Key, Platform], at_most(2000)] = field(default_factory=dict)
 
 
 class Discovery:
-    """Keeps the announcement in step with the configuration; remembers over restarts what may have to be withdrawn.
+    """Keeps the announcement consistent with the configuration.
 
-    Home Assistant forgets an entity that comes with its platform alone, and a device whose message is empty. An entity
-    that is merely left out stays there for ever.
+    It remembers over restarts what it may have to withdraw. Home Assistant removes an entity that is sent with its
+    platform alone, and a device whose message is empty. An entity that is only left out stays there for ever.
     """
 
     def __init__(self, retained: Retained, egress: Egress) -> None:
@@ -50,7 +50,7 @@ class Discovery:
         self._current: Announced | None = None
 
     def apply(self, plan: Plan) -> None:
-        """Announces what this plan has, or withdraws everything where discovery is off."""
+        """Announce the entities of this plan, or withdraw everything if discovery is off."""
         known = self._memory.load(plan)
         wanted = object_id(plan.mqtt.topic) if plan.discovery == "homeassistant" else None
         if known is not None and known.device != wanted:
@@ -69,7 +69,7 @@ class Discovery:
             self._retained.set(place, payload)
 
     def settle(self, plan: Plan) -> None:
-        """What the broker has heard of is done with, and need not be remembered; to be called now and then."""
+        """Forget the withdrawals that the broker has acknowledged. To be called now and then."""
         waiting = {place.name for place in self._retained.places() if place.kind == "discovery"}
         if self._current is None and not waiting:
             self._memory.save(plan, None)
@@ -78,12 +78,15 @@ class Discovery:
 
 
 def object_id(topic: str) -> str:
-    """The name of a device at Home Assistant, from its topic (`<prefix>/<device>`), which no other device has."""
+    """Return the unique name of a device in Home Assistant, derived from its topic (`<prefix>/<device>`)."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", topic)
 
 
 def announce(plan: Plan, device: str, known: Mapping[str, Platform]) -> Announcement:
-    """What fits into a message, the most important first; of what was ``known`` the rest is withdrawn."""
+    """Return the announcement with as many entities as fit, the most important first.
+
+    It withdraws the ``known`` entities that are gone.
+    """
     place = Place("discovery", device)
     wanted = {key: replace(entity, uniq_id=f"{device}_{key}") for key, entity in entities(plan)}
     gone = {key: Entity(platform) for key, platform in known.items() if key not in wanted}
@@ -109,7 +112,10 @@ def announce(plan: Plan, device: str, known: Mapping[str, Platform]) -> Announce
 
 
 class _Memory:
-    """What Home Assistant may know of us: in a small file of the publisher's folder, written when it changes."""
+    """The entities that Home Assistant may know, in a small file that is written when they change.
+
+    The file is in the publisher's folder.
+    """
 
     def __init__(self) -> None:
         self._known: Announced | None = None
@@ -120,14 +126,14 @@ class _Memory:
         )
 
     def load(self, plan: Plan) -> Announced | None:
-        """What was saved last, by this process or one before it."""
+        """Return the last saved record, of this process or an earlier one."""
         if not self._loaded:
             self._loaded = True
             self._known = self._written = self._file.read(publisher_folder(plan.state_dir))
         return self._known
 
     def save(self, plan: Plan, new: Announced | None) -> None:
-        """Remembers it, or that there is nothing; what cannot be written now is written the next time."""
+        """Save the record, or delete it with None. A failed write is repeated the next time."""
         self._known = new
         if new == self._written:
             return

@@ -1,4 +1,4 @@
-"""The disk, from the point of view of a thread that must not wait for it: orders go in, outcomes come out."""
+"""A thread for the disk, so that the caller does not wait for it: orders go in, outcomes come out."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from edge_infer.publisher.topics import Place
 log = logging.getLogger(__name__)
 
 ASIDE: Final = ".corrupt"
-"""What a file that cannot be used is renamed to, for whoever wants to look; the one before is overwritten. Of a large
-one the beginning is kept, and what it takes counts as taken of the bound: together they never take more."""
+"""Suffix of a corrupt file that is kept for inspection; it overwrites the previous one. Of a large one only the
+beginning is kept. Its size counts towards the limit, so both files together never exceed it."""
 KEPT_ASIDE: Final = 4
-"""One part in so many of the bound is what a file put aside may take."""
+"""A file put aside may take the limit divided by this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open the file. Messages of a series ``above`` a number were said again and are not wanted."""
+    """Open the file. The engine has resent the messages of a series ``above`` a number: delete them."""
 
     above: dict[Series, int]
 
@@ -46,9 +46,9 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The file is open, with this account; ``emptied``: it was corrupt, and is a new one.
+    """The file is open and holds this account; ``emptied``: it was corrupt and a new one replaces it.
 
-    ``unwritten``: that came out as a batch was to be written, which has to be ordered again.
+    ``unwritten``: a batch found the corruption and was not written; the caller has to order it again.
     """
 
     rows: list[SeriesRow]
@@ -58,7 +58,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A batch is committed, and these were dropped with it."""
+    """A batch is committed; the commit also dropped these messages."""
 
     batch: Batch
     dropped: list[Dropped]
@@ -66,7 +66,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was read; ``complete``: nothing is left up to the number that was asked for."""
+    """Messages that were read; ``complete``: nothing is left up to the requested number."""
 
     load: Load
     entries: list[Entry]
@@ -75,7 +75,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The disk did not do it, and the file is closed; why, for the operator."""
+    """The disk failed and the file is closed; ``why`` is for the operator."""
 
     order: Open | Batch | Load
     why: str
@@ -86,7 +86,10 @@ Outcome = Opened | Written | Loaded | Failed
 
 
 class Disk:
-    """A thread that owns the file in ``folder``. Readable when there are outcomes; ended by `close`."""
+    """A thread that owns the file in ``folder``.
+
+    Its descriptor is readable when there are outcomes; `close` ends it.
+    """
 
     def __init__(self, folder: Path, limits: Limits, kernel: str, uptime: Callable[[], float]) -> None:
         self.path = folder / FILE
@@ -104,15 +107,15 @@ class Disk:
         self._thread.start()
 
     def fileno(self) -> int:
-        """For select: readable when there are outcomes."""
+        """Return the file descriptor for select: readable when there are outcomes."""
         return self._readable
 
     def order(self, order: Open | Batch | Load) -> None:
-        """Something to do, after everything that was ordered before."""
+        """Queue an order after all earlier ones."""
         self._orders.put(order)
 
     def outcomes(self) -> list[Outcome]:
-        """What has been done since the last call."""
+        """Return the outcomes since the last call."""
         with suppress(BlockingIOError):
             while len(os.read(self._readable, 4096)) == 4096:
                 pass
@@ -122,12 +125,12 @@ class Disk:
         return found
 
     def close(self, timeout: float) -> bool:
-        """Ends after what was ordered; False for a disk that hangs. May be called twice."""
+        """End after all queued orders; return False if the disk hangs. May be called twice."""
         if self._readable < 0:
             return True
         self._orders.put(None)
         self._thread.join(timeout)
-        if ended := not self._thread.is_alive():  # else its end of the pipe has to stay
+        if ended := not self._thread.is_alive():  # otherwise the thread still needs its end of the pipe
             for end in (self._readable, self._writable):
                 os.close(end)
             self._readable = self._writable = -1
@@ -136,7 +139,7 @@ class Disk:
     def _run(self) -> None:
         while (order := self._orders.get()) is not None:
             self._outcomes.append(self._attempt(order))
-            with suppress(BlockingIOError):  # so many bytes in the pipe wake it as well
+            with suppress(BlockingIOError):  # a full pipe wakes the reader as well
                 os.write(self._writable, b"!")
         self._release()
 
@@ -171,7 +174,7 @@ class Disk:
         return database
 
     def _begin_anew(self, order: Open | Batch | Load, error: CorruptError) -> Outcome:
-        """A corrupt file is put aside. Nothing that was in it comes back; a new one takes what comes."""
+        """Put the corrupt file aside and open a new one. The content of the old file is lost."""
         self._release()
         aside = self._aside
         try:
@@ -192,7 +195,7 @@ class Disk:
         return self.path.with_name(self.path.name + ASIDE)
 
     def _within(self) -> Limits:
-        """What is left of the bound beside a file that was put aside, until somebody removes that."""
+        """Return the limits minus the size of a file that was put aside, until the operator removes it."""
         try:
             taken = self._aside.stat().st_size
         except OSError:

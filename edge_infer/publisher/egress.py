@@ -1,4 +1,4 @@
-"""The guard at the only exit: a message is checked when it is taken and, as bytes, again when it is sent."""
+"""The guard at the only exit: it checks a message when it is taken, and its bytes again when they are sent."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from edge_infer.rooms import RUNTIME
 log = logging.getLogger(__name__)
 
 MOST_DIGESTS: Final = 256
-"""Files whose labels are remembered: what was taken before a switch may leave after it."""
+"""Number of model files whose labels are remembered: messages taken before a model switch may leave after it."""
 
 
 class Egress:
-    """Refuses whatever does not fit the closed schema, the labels of the model that made it, or the size.
+    """Rejects messages that do not fit the closed schema, the labels of their model, or the size limit.
 
-    Labels are keyed by the digest of the file; labels, places and sizes of plans that held before stay known, because
-    what their pipelines said may still wait; `words` and `learn` carry that over to the next process.
+    Labels are keyed by the digest of the model file. Labels, places and sizes of earlier plans stay known, because
+    messages of their pipelines may still wait. `words` and `learn` carry them over to the next process.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -46,7 +46,7 @@ class Egress:
         self._rarely = Rarely()
 
     def apply(self, plan: Plan) -> None:
-        """Learns the labels of the models, before any message that uses them."""
+        """Add the labels of the models, before any message that uses them."""
         for pipeline in plan.pipelines:
             model = pipeline.model
             sha = model.sha256[:8]
@@ -66,7 +66,7 @@ class Egress:
             del self._labels[sha], self._titles[sha], self._decimals[sha]
 
     def learn(self, words: Words) -> None:
-        """What plans of processes before this one said; before the first `apply`."""
+        """Load the vocabulary of plans of earlier processes, before the first `apply`."""
         for model in words.models:
             self._labels[model.sha], self._titles[model.sha] = frozenset(model.labels), frozenset(model.titles)
             self._decimals[model.sha] = dict(model.decimals)
@@ -75,7 +75,7 @@ class Egress:
             self._told[pipeline.name], self._above[pipeline.name] = set(pipeline.labels), set(pipeline.above)
 
     def words(self) -> Words:
-        """What is known now, the oldest first."""
+        """Return the current vocabulary, the oldest entries first."""
         models = (
             ModelWords(sha, tuple(sorted(labels)), tuple(sorted(self._titles[sha])), self._decimals[sha])
             for sha, labels in self._labels.items()
@@ -89,21 +89,21 @@ class Egress:
         return Words(tuple(models), tuple(pipelines))
 
     def knows(self, record: object) -> bool:
-        """Whether the labels of the model that made it have been told."""
+        """Whether the plan has brought the labels of the model that made the record."""
         return not isinstance(record, (Result, State)) or record.sha in self._labels
 
     def recall(self, begun: Iterable[tuple[str, Event]]) -> None:
-        """Events that were admitted by a process before this one may be ended, whatever the configuration says now."""
+        """Allow the ends of events that an earlier process admitted, whatever the present configuration contains."""
         for pipeline, event in begun:
             self._limits.setdefault(pipeline, SMALL)
             self._places.setdefault(pipeline, set()).update(event.places())
             self._told.setdefault(pipeline, set()).update([] if event.label is ABSENT else [event.label])
 
     def admit(self, place: Place, record: object, at: float | None = None) -> bytes | None:
-        """What waits of a message that was just taken; None, counted and told, when it may not leave.
+        """Check a message that was just taken, and return the bytes to keep in the outbox; None if it is rejected.
 
-        A record of the right type has been decoded from a channel, and so fits the schema; JSON has yet to. ``at`` is
-        the uptime of its capture: the time of day is told from that.
+        A rejection is counted and logged. A record of the right type was decoded from a channel and so fits the schema;
+        JSON still has to be decoded. ``at`` is the uptime of its capture, from which its time of day is derived.
         """
         try:
             assert place.rule.record is not None
@@ -124,12 +124,12 @@ class Egress:
             return None
 
     def release(self, place: Place, waiting: bytes, *, late: bool = False) -> bytes | None:
-        """The bytes that may be sent now; None, counted and told, when they may not leave.
+        """Check a waiting message, and return the bytes to send now; None if it is rejected.
 
-        They are written anew from what was understood, so that spaces and repeated keys carry nothing. What was
-        captured before the time was known is told with the time as it is known now. With ``late``
-        the message says so itself (``replay``); to make room for that, the outcome with the lowest score may have to
-        go.
+        A rejection is counted and logged. The bytes are encoded anew from the decoded record, so that spaces and
+        repeated keys carry nothing. A record that was captured before the time was known gets the time as it is known
+        now. With ``late`` the message is marked ``replay``. To make room for the mark, the outcome with the lowest
+        score may have to be dropped.
         """
         try:
             if place.rule.record is None:
@@ -154,7 +154,7 @@ class Egress:
         return payload
 
     def _check(self, place: Place, record: object) -> None:
-        """What the schema cannot know: pipelines, models and their labels."""
+        """Check what the schema does not cover: pipelines, models and their labels."""
         if place.kind in ("result", "event", "state") and place.name not in self._limits:
             raise WireError(f"{place.name!r} is no pipeline of the configuration")
         if place.kind == "model" and place.name not in self._models:
@@ -195,7 +195,7 @@ class Egress:
                 raise WireError(f"{label!r} is not among the labels of the model")
 
     def _check_parents(self, place: Place, record: Result | State) -> None:
-        """What a cascade says of the objects that it has looked at."""
+        """Check the labels and the pipeline of the parent objects in the output of a cascade."""
         above = frozenset(self._above.get(place.name, ()))
         if isinstance(record, State):
             self._check_labels((answer.label for answer in record.answers or ()), above)
@@ -238,7 +238,7 @@ class Egress:
 
 
 def _check_info(info: Info) -> None:
-    """The texts of the engine in it have closed forms."""
+    """Check that the engine's texts in it have closed forms."""
     if not re.fullmatch(RUNTIME, info.versions.get("runtime", "")):
         raise WireError("the runtime is a name and a version")
     if closed(info.sandbox) != info.sandbox:
@@ -246,7 +246,7 @@ def _check_info(info: Info) -> None:
 
 
 def _told_within(status: ConfigStatus, limit: int) -> ConfigStatus:
-    """The same with as many errors as fit; a rejection is told however many reasons it has."""
+    """Return the status with as many errors as fit. A rejection is published however many reasons it has."""
     told, errors = status, status.errors
     while errors and len(dumps(told)) > limit:
         errors = errors[:-1]
@@ -256,7 +256,7 @@ def _told_within(status: ConfigStatus, limit: int) -> ConfigStatus:
 
 
 def _cut(told: Health | Info, limit: int) -> Health | Info:
-    """The same of as many pipelines and sources, by name, as fit; how many are left out is in ``more``."""
+    """Return the record with as many pipelines and sources, by name, as fit; ``more`` is the number left out."""
     cut, left_out = told, 0
     pipelines, sources = sorted(told.pipelines), sorted(told.sources) if isinstance(told, Health) else []
     while (pipelines or sources) and len(dumps(cut)) > limit:

@@ -1,4 +1,4 @@
-"""Which entities a configuration has at Home Assistant, the most important ones first."""
+"""The Home Assistant entities of a configuration, the most important first."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from edge_infer.publisher.announcement import Entity, Platform
 from edge_infer.publisher.topics import Place
 
 MOST_LABELS: Final = 12
-"""Labels of a pipeline that get entities of their own; with more, only their sum does."""
+"""Maximum number of labels of a pipeline that get their own entities. With more, only their sum has one."""
 NOTHING: Final = "nothing"
 """The class when no class reached the threshold."""
 EXPIRE_AFTER: Final = 120
-"""Seconds after which Home Assistant shows nothing any more of what was not said again; that is every 60 s at the most.
-What it takes for new may be 70 s old (`jinja.RECENT`): together these are about the 180 s of other subscribers."""
+"""Seconds without a new message after which Home Assistant shows no value any more. Messages repeat every 60 s at the
+latest. A health message counts as new until it is 70 s old (`jinja.RECENT`): together about the 180 s of other
+subscribers."""
 MEASURED: Final[Mapping[str, Any]] = {"stat_cla": "measurement"}
 
 Keyed = Iterator[tuple[str, Entity]]
 
 
 def entities(plan: Plan) -> Keyed:
-    """Keys and entities; ``uniq_id`` is still to be filled in."""
+    """Yield keys and entities; ``uniq_id`` is still to be filled in."""
     for pipeline in plan.pipelines:
         yield from _of_pipeline(pipeline, plan.mqtt.topic)
     yield from _of_device(plan.mqtt.topic)
@@ -62,7 +63,7 @@ def _of_pipeline(pipeline: PipelinePlan, base: str) -> Keyed:
 
 
 def _counts(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Keyed:
-    """Of regions there is one a label, so only whether it is there says something."""
+    """Segmentation reports one region a label, so only its presence carries information."""
     name, labels, regions = pipeline.name, _labels(pipeline), pipeline.model.task == "segmentation"
     told = labels if len(labels) <= MOST_LABELS else ()
     for label in told:
@@ -79,7 +80,10 @@ def _counts(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Keyed:
 
 
 def _places(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Keyed:
-    """For zones whether somebody is there and how many, by label where that is told; for lines how many crossed."""
+    """Yield presence and count by label for each zone, and the crossings for each line.
+
+    A zone with more than `MOST_LABELS` labels has no entities.
+    """
     name = pipeline.name
     for zone in pipeline.zones:
         key, labels = f"p.{name}.zone.{zone.name}", _labels(pipeline) if zone.labels is None else zone.labels
@@ -138,7 +142,7 @@ def _speed(name: str) -> Keyed:
 
 
 def _diagnosis(platform: Platform, name: str, template: str, **more: Any) -> Entity:
-    """Without a topic of its own it reads the one that the announcement names, which is that of health."""
+    """Return a diagnostic entity. Without a topic of its own it reads that of the announcement, which is health."""
     if "stat_t" not in more:
         more["exp_aft"] = EXPIRE_AFTER
     return Entity(platform, name, val_tpl=template, ent_cat="diagnostic", **more)
@@ -149,6 +153,6 @@ def _labels(pipeline: PipelinePlan) -> tuple[str, ...]:
 
 
 def _slug(text: str) -> str:
-    """Part of a key: the text itself where it can be, else what can be shown of it and its checksum."""
+    """Return the text as part of a key: unchanged if allowed, otherwise its allowed characters and a checksum."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:64]
     return plain if plain == text else f"{plain}-{zlib.crc32(text.encode()):08x}"

@@ -1,4 +1,4 @@
-"""Where it is noted which events are open: in memory that outlives every room, and now and then on the card."""
+"""Notes of open events: in memory that survives the processes, and at intervals in a file on the card."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ log = logging.getLogger(__name__)
 
 FILE: Final = "open-events.json"
 MOST: Final = 16384
-"""Events that are remembered, the oldest first to go; an engine opens at most 256 in each pipeline."""
+"""Maximum number of remembered events; the oldest are dropped first. An engine opens at most 256 in each pipeline."""
 MOST_BYTES: Final = 30 << 20
 WRITE_EVERY: Final = 20.0
-"""Seconds between two writes of the file at least: what begins in between stays open after a power cut."""
+"""Minimum seconds between two writes of the file. After a power cut, events that began in between stay open."""
 WEAR: Final = 200
-"""Bytes a second that the file may cost the card in the long run (17 MB a day): where events never rest, or the file is
-large, it is written less often."""
+"""Bytes a second that the file may write to the card in the long run (17 MB a day). With constant events or a large
+file, writes are less frequent."""
 PAGE: Final = 4096
 AROUND: Final = 4
-"""Pages that a new file costs beside its own: of its folder, of inodes, and of what is free (ext4, as measured)."""
+"""Extra pages that a new file costs: for its folder, inodes and the free-space map (ext4, measured)."""
 SAVED: Final = 2
-"""Writes of a small file that may come in a row, after a rest."""
+"""Number of writes of a small file that may follow each other after a rest."""
 
 
 class Last(Record, frozen=True):
-    """The highest number of an event of a pipeline in a boot."""
+    """The highest event number of a pipeline in a boot."""
 
     pipeline: Name
     boot: Boot
@@ -44,16 +44,16 @@ class Last(Record, frozen=True):
 
 
 class Ended(Record, frozen=True):
-    """What began, and the number of its end, which is neither with the broker nor on the disk yet."""
+    """A begin, and the number of its end, which neither the broker nor the disk has yet."""
 
     begun: EventHandover
     seq: Number
 
 
 class Noted(Record, frozen=True):
-    """The begins of what is open, where the numbers of their boots have come to, and ends that are not safe yet.
+    """The begins of open events, the highest numbers of their boots, and ends that are not safe yet.
 
-    ``exact``: nothing has happened after it was noted. The file counts what is not safely ended as open.
+    ``exact``: nothing has happened since. The file lists every event without a safe end as open.
     """
 
     begun: Annotated[tuple[EventHandover, ...], at_most(MOST)] = ()
@@ -63,7 +63,7 @@ class Noted(Record, frozen=True):
 
 
 class EventNotes:
-    """Reads what a process before this one noted, and notes it for the next."""
+    """Reads the notes of an earlier process and writes those for the next one."""
 
     def __init__(self, slate: Slate | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._slate = slate
@@ -73,7 +73,7 @@ class EventNotes:
         self._wear = Bucket(WEAR, clock, burst=SAVED * (1 + AROUND) * PAGE / WEAR)
 
     def read(self, folder: Path) -> Noted:
-        """From memory, where the publisher alone has died; else from the file."""
+        """Return the notes from memory if only the publisher has died, otherwise from the file."""
         if self._slate is not None and (noted := self._slate.read()) is not None:
             try:
                 return decode_json(Noted, noted)
@@ -82,7 +82,7 @@ class EventNotes:
         return self._file.read(folder) or Noted()
 
     def keep(self, noted: bytes) -> None:
-        """Notes it in memory, where there is some: at once, and without wear."""
+        """Write the notes to shared memory, if there is one: at once and without wear."""
         if self._slate is not None:
             self._slate.write(noted)
 
@@ -92,7 +92,7 @@ class EventNotes:
         return self._clock() >= self._write_at and not self._wear.pause()
 
     def file(self, folder: Path, noted: bytes) -> bool:
-        """Writes the file, due or not; False when that failed."""
+        """Write the file, due or not; return False on failure."""
         if self.due:
             self._wear.take((math.ceil(len(noted) / PAGE) + AROUND) * PAGE)
         self._write_at = self._clock() + WRITE_EVERY

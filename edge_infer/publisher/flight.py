@@ -1,4 +1,4 @@
-"""How many messages may be under way: enough to fill the link, and not so many that an alarm stands behind them."""
+"""The in-flight window: enough messages to fill the link, but not so many that an alarm queues behind them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from collections.abc import Callable
 from typing import Final
 
 WINDOW: Final = 20
-"""Messages under way at once at first, and at most on a quick link."""
+"""Messages in flight at first, and the maximum on a fast link."""
 MOST_WINDOW: Final = 200
 LEAST_WINDOW: Final = 4
 RATE: Final = 40.0
-"""Messages a second that the latency of a link shall not be what prevents."""
+"""Messages a second that the window allows for, whatever the latency of the link."""
 QUEUE: Final = 0.5
-"""Seconds that messages may stand in front of the link, beyond the time that it takes when nothing does."""
+"""Seconds that messages may queue in front of the link, beyond its own latency."""
 GROWTH: Final = 1.5
-"""As much more a round while nothing stands in line."""
+"""Growth factor of the window for each round without a queue."""
 REMEMBERED: Final = 60.0
-"""Seconds after which it is looked again how long the link takes: another way may be longer."""
+"""Seconds after which the link latency is measured anew: the route may have become longer."""
 
 
 class Flight:
-    """Learns from acknowledgements how long the link takes, and how much of that is a queue of our own making.
+    """Estimates from acknowledgements the latency of the link and the queue that this device causes.
 
-    A round is twice as long as the link takes, so that it shows what came of the last change. Its quickest answer tells
-    of a queue that never empties; what is sent in one burst stands in line for a moment only. The delay of
-    the bare link and a bound to what the queue adds are as in LEDBAT (RFC 6817), the look at that delay now and then is
-    BBR's.
+    A round is twice as long as the link latency, so that it shows the effect of the last change. Its quickest answer
+    reveals a queue that never empties; a burst queues only for a moment. The base delay and the limit on added queueing
+    follow LEDBAT (RFC 6817). The repeated measurement of the base delay follows BBR.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +34,7 @@ class Flight:
         self.begin(MOST_WINDOW)
 
     def begin(self, most: int) -> None:
-        """A new connection, whose broker takes so many at once."""
+        """Start a new connection, whose broker accepts ``most`` messages at once."""
         self._most = max(1, min(MOST_WINDOW, most))
         self._size = float(WINDOW)
         self._before: float | None = None
@@ -45,11 +44,11 @@ class Flight:
 
     @property
     def window(self) -> int:
-        """Messages that may be under way."""
+        """The number of messages that may be in flight."""
         return min(self._most, int(self._size))
 
     def acked(self, seconds: float, *, full: bool) -> None:
-        """An acknowledgement took so long; ``full``: as many were under way as may be."""
+        """Record the seconds that an acknowledgement took; ``full``: the window was full."""
         now = self._clock()
         self._base = min(self._base, seconds)
         self._quickest = min(self._quickest, seconds)
@@ -67,12 +66,12 @@ class Flight:
         self._began, self._round_ends = now, now + 2 * seconds
 
     def _look_again(self, now: float) -> None:
-        """For a round so little is under way that nothing stands in line: that is how long the link takes now."""
+        """Shrink the window for one round so that no queue forms: its latency is that of the link now."""
         self._base, self._period_ends = math.inf, now + REMEMBERED
         self._before, self._size = self._size, max(LEAST_WINDOW, self._size / 2)
 
     def _judge(self, rate: float) -> None:
-        """So many a second get through: as many as that are under way over the link, and a few stand in front of it."""
+        """Fit the window to the measured rate: what the link holds at that rate, plus a short queue."""
         enough = rate * (self._base + QUEUE / 2)
         if self._quickest - self._base < QUEUE / 4:
             enough = max(enough, self._size * GROWTH)

@@ -1,4 +1,4 @@
-"""The health of the device, put together from what the engine, the outbox, the guard and the board say."""
+"""The health message of the device, composed from the engine, the outbox, the egress guard and the board."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Facts = TypeVar("Facts", PipelineHealth, SourceHealth)
 EVERY: Final = 30.0
 FIRST: Final = 1.0
 ENGINE: Final = 10.0
-"""Seconds that the first health message waits for the engine to say something."""
+"""Seconds that the first health message waits for a report of the engine."""
 
 
 class HealthClock:
-    """Knows the newest report of the engine and when health is due: soon after a connection, then every 30 s."""
+    """Holds the engine's newest report, and decides when health is due: soon after a connection, then every 30 s."""
 
     def __init__(self, board: Board, clock: Callable[[], float] = time.monotonic) -> None:
         self.report: EngineReport | None = None
@@ -41,24 +41,24 @@ class HealthClock:
         self._wait_until = clock() + ENGINE
 
     def connected(self) -> None:
-        """A new connection: subscribers wait for a first message."""
+        """Make health due soon after a new connection: subscribers wait for a first message."""
         self._due = min(self._due, self._clock() + FIRST)
 
     def restrained(self, governor: GovernorHealth | None) -> None:
-        """What the governor does now: news, which is told soon."""
+        """Take over the governor's state; a change makes health due soon."""
         if governor != self._governor:
             self._governor = governor
             self.connected()
 
     def due(self) -> bool:
-        """Whether it is time; the answer yes is remembered."""
+        """Return whether health is due; True starts the next interval."""
         if self._clock() < self._due or (self.report is None and self._clock() < self._wait_until):
             return False
         self._due = self._clock() + EVERY
         return True
 
     def compose(self, plan: Plan, outbox: OutboxHealth, rejected: int) -> Health:
-        """Without an engine there are no pipelines and sources to speak of."""
+        """Compose the message. Without an engine it lists no pipelines and no sources."""
         report = self.report
         return Health(
             v=1,
@@ -74,6 +74,6 @@ class HealthClock:
 
 
 def _numbers(said: Mapping[str, Facts], known: Iterable[PipelinePlan | SourcePlan]) -> dict[str, Facts]:
-    """What may leave of the engine's words: configured names and numbers. Its sentences are for ``status``."""
+    """Return the engine's numbers for configured names. Its error texts are left out; ``status`` shows them."""
     names = {item.name for item in known}
     return {name: replace(facts, error=ABSENT) for name, facts in said.items() if name in names}

@@ -1,4 +1,7 @@
-"""The templates by which Home Assistant reads our payloads. ``None`` in a template is its word for not known."""
+"""Jinja templates with which Home Assistant reads the payloads.
+
+``None`` in a template means that a value is unknown.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Final
 
 
 def quoted(text: str) -> str:
-    """A text as a Jinja string, of letters that mean nothing to Jinja wherever they stand."""
+    """Return a text as a Jinja string; every character with a meaning in Jinja is escaped."""
     return '"' + "".join(letter if letter.isascii() and letter.isalnum() else _escape(letter) for letter in text) + '"'
 
 
@@ -25,68 +28,68 @@ ANOMALOUS: Final = (
 )
 DISTANCE: Final = "{{value_json.anomaly.score if value_json.anomaly is mapping else None}}"
 EVENT: Final = "{{dict(value_json,event_type=value_json.type)|to_json if value_json.replay is not defined}}"
-"""Nothing for a late one, which is no news."""
+"""Empty for a replayed event, which is not news."""
 LOST: Final = "{{value_json.outbox.lost.values()|sum-value_json.outbox.lost.get('unknown',0)}}"
-"""Without those of which nobody knows after a power cut: most of them have arrived, or never were."""
+"""Without the ``unknown`` losses after a power cut: most of those messages arrived or never existed."""
 RECENT: Final = (
     "{{'online' if value_json.clock is defined or as_timestamp(now())-as_timestamp(value_json.ts)<70 else 'offline'}}"
 )
-"""Whether a health, which comes every 30 s, is of now: a broker may have it on its disk from before a power cut."""
+"""Whether a health message, sent every 30 s, is current: the broker may have it on its disk from before a power cut."""
 REJECTED: Final = "{{'ON' if value_json.state=='rejected' else 'OFF'}}"
 
 
 def count(label: str, zone: str = "") -> str:
-    """How many objects have this label, in all or in a zone."""
+    """Return the template of the number of objects with this label, in all or in a zone."""
     counts, known = _counts(zone)
     return f"{{{{{counts}.get({quoted(label)},0) if {known} else None}}}}"
 
 
 def present(label: str, zone: str = "") -> str:
-    """Whether there is one."""
+    """Return the template of the presence of this label, in all or in a zone."""
     counts, known = _counts(zone)
     return f"{{{{('ON' if {counts}.get({quoted(label)}) else 'OFF') if {known} else None}}}}"
 
 
 def crossed(line: str, side: str) -> str:
-    """How many went over a line to this side."""
+    """Return the template of the number of crossings of a line to this side."""
     return f"{{{{value_json.lines[{quoted(line)}].{side} if {_told('lines', line)} else None}}}}"
 
 
 def _counts(zone: str) -> tuple[str, str]:
-    """Where the counts by label are, and the condition that they are there."""
+    """Return the path of the counts by label, and the condition that they are present."""
     if not zone:
         return "value_json.counts", "value_json.counts is mapping"
     return f"value_json.zones[{quoted(zone)}]", _told("zones", zone)
 
 
 def _told(group: str, name: str) -> str:
-    """What has no room in a state is left out of it."""
+    """Return the condition that a member is present: a state leaves out members that do not fit."""
     return f"value_json.{group} is mapping and {quoted(name)} in value_json.{group}"
 
 
 def value(name: str) -> str:
-    """A value of a regression."""
+    """Return the template of a regression value."""
     chosen = f"(value_json['values']|selectattr('name','eq',{quoted(name)})|first).value"
     return f"{{{{{chosen} if value_json['values'] else None}}}}"
 
 
 def member(path: str) -> str:
-    """Something in a payload that may be null, by its path in Jinja."""
+    """Return the template of a payload member that may be null, by its path in Jinja."""
     return f"{{{{value_json{path}}}}}"
 
 
 def percent(path: str) -> str:
-    """A share of 1 that may be null, in percent."""
+    """Return the template of a fraction that may be null, in percent."""
     return f"{{{{(value_json{path}*100)|round(1) if value_json{path} is number else None}}}}"
 
 
 def alarm(path: str) -> str:
-    """Something true, false or null."""
+    """Return the template of a member that is true, false or null."""
     return f"{{{{('ON' if value_json{path} else 'OFF') if value_json{path} is boolean else None}}}}"
 
 
 def told(group: str, name: str, member: str, below: str = "") -> str:
-    """Something in the part of ``health`` about one pipeline or source, which may not be there (yet), or be null."""
+    """Return the template of a ``health`` member of one pipeline or source, which may be missing or null."""
     part = f"value_json.{group}[{quoted(name)}]"
     there = f"{quoted(name)} in value_json.{group}" + (f" and {part}.{member}" if below else "")
     return f"{{{{{part}.{member}{below} if {there} else None}}}}"

@@ -1,4 +1,4 @@
-"""One record in a small file of the publisher's folder, for the process that comes after this one."""
+"""One record in a small file of the publisher's folder, for the next process."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 
 class Keepsake(Generic[T]):
-    """Reads and writes the file; what goes wrong is told with what follows from it, and never raised.
+    """Reads and writes the file. It never raises: it logs errors together with their consequence.
 
-    It is replaced as a whole, so that a kill leaves the old one or the new one. It is not waited for until it is on the
-    disk: the thread that writes it serves the broker.
+    A write replaces the whole file, so that a kill leaves the old or the new one. It does not wait for the disk,
+    because its thread also serves the broker.
     """
 
     def __init__(self, kind: type[T], name: str, most: int, without: str) -> None:
-        """``most``: bytes that are read; ``without`` says what happens to somebody who goes without the file."""
+        """``most`` is the maximum number of bytes read. ``without`` is the logged consequence of having no file."""
         self._kind: Any = kind
         self._name = name
         self._most = most
@@ -31,7 +31,7 @@ class Keepsake(Generic[T]):
         self._rarely = Rarely(3600.0)
 
     def read(self, folder: Path) -> T | None:
-        """What the file holds; None where there is none, or none that can be read."""
+        """Return the record in the file; None if there is none or it is unreadable."""
         path = folder / self._name
         try:
             with path.open("rb") as file:
@@ -44,11 +44,11 @@ class Keepsake(Generic[T]):
         return found
 
     def write(self, folder: Path, record: T | None) -> bool:
-        """Puts the record, or with None nothing, into the place of what was there; False when that failed."""
+        """Replace the file by this record, or remove it with None. Return False on failure."""
         return self.put(folder, None if record is None else dumps(record))
 
     def put(self, folder: Path, packed: bytes | None) -> bool:
-        """`write` for a record that is already bytes."""
+        """Do the same as `write` for an encoded record."""
         path = folder / self._name
         try:
             if packed is None:

@@ -1,4 +1,4 @@
-"""The order in which waiting messages leave: events before results, live before backlog, each in order."""
+"""The order of waiting messages: events before results, live before backlog, each in sequence."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from edge_infer.publisher.topics import Kind, Place
 
 _KINDS: Final[tuple[Kind, ...]] = ("event", "result")
 FAIR: Final = 8
-"""Of so many messages one at least is of the backlog, where there is one: live ones could hold it up for ever."""
+"""At least one message of this many comes from the backlog, if there is one. Otherwise live ones could block it for
+ever."""
 
 
 class Lanes:
-    """Gives each entry out once. By place, so that one that the broker denies costs the others nothing."""
+    """Gives each entry out once.
+
+    The queues are separate by place, so that one that the broker denies does not block others.
+    """
 
     def __init__(self) -> None:
         self._live: dict[Place, dict[int, Entry]] = {}
@@ -24,16 +28,17 @@ class Lanes:
         self._live_in_a_row = 0
 
     def put(self, entry: Entry) -> None:
-        """The newest entry of all; late ones go to the backlog."""
+        """Add the newest entry. Late ones go to the backlog."""
         if entry.late:
             self.shelf(entry.place).put(entry)
         else:
             self._live.setdefault(entry.place, {})[entry.number] = entry
 
     def next(self, held: Container[Place], *, backlog: bool = True) -> Entry | None:
-        """The next one, none of the ``held`` places; None also while it is being read from the disk.
+        """Return the next entry outside the ``held`` places; None also while it is being read from the disk.
 
-        Without ``backlog`` only live ones leave: what waited is late among itself, and older ones may be to come.
+        Without ``backlog`` only live entries leave: the backlog leaves in order, and older entries may still come from
+        the file.
         """
         if backlog and self._live_in_a_row >= FAIR - 1 and (entry := self._from_backlog(held)):
             return entry
@@ -47,27 +52,27 @@ class Lanes:
         return self._from_backlog(held) if backlog else None
 
     def give_back(self, entries: Iterable[Entry]) -> None:
-        """What was given out waits again, at its place in the backlog."""
+        """Put entries that were given out back at their position in the backlog."""
         for entry in entries:
             self.shelf(entry.place).put(replace(entry, late=True))
 
     def turn_late(self, before: float) -> None:
-        """Live entries that were taken before this uptime have waited too long: they are backlog now."""
+        """Move live entries that were taken before this uptime to the backlog: they have waited too long."""
         for place, lane in self._live.items():
             while lane and (entry := next(iter(lane.values()))).taken < before:
                 del lane[entry.number]
                 self.shelf(place).put(replace(entry, late=True))
 
     def remove(self, place: Place, number: int) -> bool:
-        """An entry that waits no longer; False when it does not wait here."""
+        """Remove a waiting entry; return False if it does not wait here."""
         return self._live.get(place, {}).pop(number, None) is not None or self.shelf(place).remove(number)
 
     def shelf(self, place: Place) -> Shelf:
-        """The backlog of a place."""
+        """Return the backlog of a place."""
         return self.shelves.get(place) or self.shelves.setdefault(place, Shelf())
 
     def entries(self) -> Iterator[Entry]:
-        """All that wait in memory."""
+        """Yield all entries that wait in memory."""
         for lane in self._live.values():
             yield from lane.values()
         for shelf in self.shelves.values():

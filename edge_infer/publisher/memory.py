@@ -1,4 +1,4 @@
-"""Which retained topics a broker has from us, remembered over restarts, so that those of what is gone are cleared."""
+"""The retained topics that the broker has from this device, remembered over restarts to clear removed ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ StateKey = Literal["counts", "class_", "anomaly", "values"]
 
 
 class Spoken(Record, frozen=True):
-    """What every state of a pipeline says: its model, and which key is null while nothing is known."""
+    """The constant part of every state of a pipeline: its model, and the key that is null while nothing is known."""
 
     model: Title
     sha: ShortSha
@@ -32,12 +32,15 @@ class Spoken(Record, frozen=True):
 
     @classmethod
     def of(cls, plan: PipelinePlan) -> Spoken:
-        """As a plan has it."""
+        """Return the constant part that a plan gives."""
         return decode(cls, {"model": plan.model.title, "sha": plan.model.sha256[:8], "key": plan.state_key})
 
 
 class Remembered(Record, frozen=True):
-    """Names of pipelines with a state and of models with a status, below ``topic``, and what the states were of."""
+    """The published places of pipelines (states) and models (statuses) below ``topic``.
+
+    ``states`` holds the constant parts of the states.
+    """
 
     topic: ShortText
     places: Annotated[tuple[tuple[Literal["state", "model"], Name], ...], at_most(10_000)]
@@ -45,7 +48,7 @@ class Remembered(Record, frozen=True):
 
 
 class TopicMemory:
-    """A small file in the publisher's folder, written when the names change and never otherwise."""
+    """A small file in the publisher's folder, written only when the names change."""
 
     def __init__(self) -> None:
         self._known: Remembered | None = None
@@ -54,7 +57,7 @@ class TopicMemory:
         )
 
     def load(self, plan: Plan) -> dict[Place, Spoken | None]:
-        """What was published below the same topic by processes before this one; of states what they were of."""
+        """Return the places that earlier processes published below the same topic, states with their constant parts."""
         if self._known is None:
             self._known = self._file.read(publisher_folder(plan.state_dir))
             if self._known and self._known.topic != plan.mqtt.topic:
@@ -65,9 +68,9 @@ class TopicMemory:
         return {Place(kind, name): states.get(name) if kind == "state" else None for kind, name in self._known.places}
 
     def save(self, plan: Plan, clearing: Iterable[Place], left: Mapping[str, Spoken] | None = None) -> None:
-        """Remembers the names of this plan and what is not cleared yet; where it cannot write, the next time.
+        """Save the names of this plan and of topics that are not cleared yet. A failed write is repeated the next time.
 
-        ``left`` is what the states of removed pipelines were of.
+        ``left`` holds the constant parts of the states of removed pipelines.
         """
         clearing = tuple(clearing)
         names = [("state", pipeline.name) for pipeline in plan.pipelines]

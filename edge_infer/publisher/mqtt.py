@@ -1,4 +1,4 @@
-"""The connection to the broker: one paho client at a time, owned by the one thread that calls `Link.step`."""
+"""The MQTT connection: one paho client at a time, owned by the one thread that calls `Link.step`."""
 
 from __future__ import annotations
 
@@ -35,14 +35,20 @@ V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 _NAMES: Final = {V5: "MQTT 5", V311: "MQTT 3.1.1"}
 _NO_LIMIT: Final = 1 << 28
 _MOST_READS: Final = 200
-"""Reads within a second that bring nothing we wait for."""
+"""Maximum reads within a second that bring no expected packet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: until an attempt is abandoned, until the broker has to answer CONNECT, until it has to acknowledge one
-    of the messages under way, of connection after which earlier failures are forgiven, the same after another client
-    took over our id, and of silence after which we ask for a sign of life."""
+    """Timeouts in seconds.
+
+    - ``dialling``: an attempt is abandoned after this time.
+    - ``greeting``: the broker has to answer CONNECT.
+    - ``acknowledging``: the broker has to acknowledge one of the messages in flight.
+    - ``stable``: a connection of this length clears earlier failures.
+    - ``settled``: the same after another client took over the client id.
+    - ``keepalive``: after this silence the client sends a ping.
+    """
 
     dialling: float = 35.0
     greeting: float = 10.0
@@ -53,9 +59,9 @@ class Patience:
 
 
 class Link:
-    """Connects, stays connected and carries the cargo; tells in a sentence how it stands.
+    """Connects, reconnects and sends messages, and describes the connection in one sentence.
 
-    `step` blocks only to say goodbye, two seconds at most, when credentials have changed.
+    `step` blocks only to leave the broker, two seconds at most, when credentials have changed.
     """
 
     def __init__(
@@ -85,24 +91,24 @@ class Link:
 
     @property
     def up(self) -> bool:
-        """The broker has accepted this connection."""
+        """Whether the broker has accepted this connection."""
         return self._up
 
     @property
     def connected(self) -> bool:
-        """The broker has accepted this connection and everything on it."""
+        """Whether the broker has accepted this connection and every topic on it."""
         return self._up and not self._cargo.denials()
 
     @property
     def sentence(self) -> str:
-        """How it stands, for the operator."""
+        """The state of the connection, for the operator."""
         if not self._up:
             return self._sentence
         denials = list(self._cargo.denials().values())
         return f"{self._sentence}, but {denials[0]}" if denials else self._sentence
 
     def files(self) -> tuple[list[int], list[int]]:
-        """What to wait for: readable and writable."""
+        """Return the file descriptors to wait for: readable and writable."""
         if self._attempt:
             return [self._attempt.fileno()], []
         sock = self._client.socket() if self._client else None
@@ -111,13 +117,13 @@ class Link:
         return [sock.fileno()], [sock.fileno()] if self._client.want_write() else []
 
     def due(self) -> float:
-        """Seconds until `step` has something to do without a file being ready, at most one."""
+        """Return the seconds until `step` has something to do without a ready file, at most one."""
         if self._attempt or self._client:
             return min(1.0, self._cargo.pause() or 1.0)
         return min(1.0, max(0.0, self._retry_at - time.monotonic()))
 
     def step(self) -> None:
-        """Does whatever can be done now."""
+        """Do everything that is possible now."""
         now = time.monotonic()
         if not self._leaving and self._files.changed():
             self._use_new_files(now)
@@ -130,14 +136,14 @@ class Link:
             self._exchange(self._client, now)
 
     def clock_set(self) -> None:
-        """The time has become known: what failed because of it is tried again."""
+        """Retry at once if the last failure may have come from the unknown time, which is now known."""
         if self._diagnosis.waits_for_clock:
             self._retry_at = 0.0
 
     def finish(self, deadline: float) -> bool:
-        """Sends what waits, then ``offline``, and says goodbye; True when the broker acknowledged that in time.
+        """Send waiting messages, then ``offline``, and disconnect. Return True if the broker acknowledged in time.
 
-        Without an acknowledgement the socket is closed without a word, so that the broker publishes the will.
+        Otherwise the socket is closed without DISCONNECT, so that the broker publishes the will.
         """
         self._leaving, self._idle = True, False
         self._run(deadline - 0.5)
@@ -155,7 +161,7 @@ class Link:
         return told
 
     def close(self) -> None:
-        """Gives up the connection as it is; may be called twice."""
+        """Drop the connection as it is. May be called twice."""
         if self._attempt:
             self._attempt.close()
             self._attempt = None
@@ -174,7 +180,7 @@ class Link:
             self.step()
 
     def _use_new_files(self, now: float) -> None:
-        """Somebody has changed the password or a certificate: what is wrong with it shows while they watch."""
+        """Reconnect with changed credentials at once, so that the operator sees errors while watching."""
         log.info("credentials of the mqtt section have changed: connecting with them")
         self._diagnosis.forget()
         if self._up:
@@ -247,7 +253,7 @@ class Link:
         if not self._up and now - self._since > patience.greeting:
             return silent(self.plan)
         oldest = next(iter(self._under_way.values()), (None, now))[1]
-        if now - max(oldest, self._acked_at) > patience.acknowledging:  # of many on a slow link the last waits long
+        if now - max(oldest, self._acked_at) > patience.acknowledging:  # the last of many on a slow link waits long
             return Trouble(
                 f"the broker {where} has acknowledged nothing for {patience.acknowledging:.0f} s: does it hang?"
             )
@@ -326,13 +332,13 @@ class Link:
 
 
 _GOODBYE: Final = 2.0
-"""Seconds to leave a broker in order to come again with other credentials."""
+"""Seconds to leave a broker before reconnecting with other credentials."""
 _ROOM: Final = 40
-"""The most bytes of a packet beside its payload and topic: header 5, two lengths 4, number 2, properties 28."""
+"""Maximum bytes of a packet beside its payload and topic: header 5, two lengths 4, packet id 2, properties 28."""
 
 
 class _Packed(Properties):
-    """Properties that stay as they are: what goes over the wire is made once."""
+    """Properties that never change and are encoded only once."""
 
     _bytes: bytes
 
@@ -345,14 +351,14 @@ class _Packed(Properties):
         object.__setattr__(self, "_bytes", super().pack())  # type: ignore[no-untyped-call]
 
     def pack(self) -> bytes:
-        """As paho asks for them with each message."""
+        """Return the encoded bytes; paho asks for them with each message."""
         return self._bytes
 
 
 _PROPERTIES: Final[Mapping[Kind, Properties]] = {kind: _Packed(rule) for kind, rule in RULES.items()}
-"""What MQTT 5 says about a payload of each kind; topic aliases never: on a resent message they loop for ever."""
+"""MQTT 5 properties of each kind. Never topic aliases: on a resent message they loop for ever."""
 _LASTING: Final[Properties] = _Packed(replace(RULES["status"], expiry=None))
-"""That a device is offline holds until it says something else."""
+"""The offline status does not expire: it holds until the device publishes a new one."""
 
 
 def _properties(message: Outgoing) -> Properties:

@@ -1,4 +1,4 @@
-"""What subscribers believe to go on: events that began and have not ended, remembered over the death of the engine."""
+"""Open events: those that began and have not ended, remembered over the death of the engine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from edge_infer.publisher.series import Series
 from edge_infer.rooms import EventHandover, Handover
 
 AHEAD: Final = 128
-"""Numbers of a boot that may be given before the file is written again, due or not. Who goes on from the file leaves
-them out: an end under a number that a subscriber knows would be taken for a repetition."""
+"""Maximum number of event numbers of a boot between two writes of the file; then it is written, due or not. A process
+that continues from the file skips this many: subscribers would take an end with a known number for a repetition."""
 _ENDS: Final[dict[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end"}
 _BEGINS: Final = {end: begin for begin, end in _ENDS.items()}
 
@@ -27,7 +27,11 @@ _Key: TypeAlias = tuple[str, str, EventType, object, object, object]
 
 @dataclass(slots=True)
 class _Begun:
-    """``ended`` is the number of its end, which is not safe yet; ``heard``: another process took that end."""
+    """An open event.
+
+    ``ended`` is the number of its end, which is not safe yet; 0 without an end. ``heard``: another process took that
+    end.
+    """
 
     handover: EventHandover
     packed: bytes
@@ -40,9 +44,9 @@ class _Begun:
 
 
 class OpenEvents:
-    """Learns from every event that was taken; ends what an engine that is gone has left open.
+    """Tracks every event that was taken, and ends those that a dead engine has left open.
 
-    A begin is noted before it is sent, and forgotten once its end is safe: no kill parts the two.
+    A begin is noted before it is sent, and forgotten once its end is safe, so a kill cannot separate the two.
     """
 
     def __init__(self, notes: EventNotes | None = None) -> None:
@@ -54,7 +58,7 @@ class OpenEvents:
         self._to_note = self._to_file = self._run_away = False
 
     def load(self, folder: Path) -> None:
-        """Takes in what a process before this one has left; what is known already stays."""
+        """Load the notes of an earlier process. Known events stay."""
         if self._folder is not None:
             return
         self._folder = folder
@@ -73,11 +77,11 @@ class OpenEvents:
         self._last.setdefault(begun.series, handover.message.seq)
 
     def begun(self) -> tuple[EventHandover, ...]:
-        """The begins of everything that is open, or whose end is not safe yet."""
+        """Return the begins of all events that are open or whose end is not safe yet."""
         return tuple(begun.handover for begun in self._begun.values())
 
     def note(self, handover: Handover) -> None:
-        """A message was taken; results are of no interest."""
+        """Record a taken event; results are ignored."""
         if not isinstance(handover, EventHandover):
             return
         event = handover.message
@@ -94,12 +98,15 @@ class OpenEvents:
             begun.ended, begun.heard = event.seq, False
 
     def reached(self, pipeline: str, boot: str, seq: int) -> None:
-        """So far have the numbers of the events of a boot come, as others know."""
+        """Record a higher event number of a boot that is known from elsewhere."""
         series = Series(pipeline, boot, "event")
         self._last[series] = max(seq, self._last.get(series, 0))
 
     def settle(self, series: Series, seq: int, *, heard: bool = False) -> None:
-        """Everything up to this number is safe; with ``heard``, of the ends that another process took, only."""
+        """Forget events whose end has a number up to this one: they are safe.
+
+        With ``heard``, only ends that another process took.
+        """
         done = [
             key
             for key, begun in self._begun.items()
@@ -110,7 +117,10 @@ class OpenEvents:
             self._to_note = self._to_file = True
 
     def end(self, reason: Reason, gone: Callable[[str], bool]) -> tuple[EventHandover, ...]:
-        """Ends of what is open in boots that are ``gone``; zones before the objects in them. They have to be noted."""
+        """Return ends for all open events of boots that are ``gone``, zones before the objects in them.
+
+        The caller has to note them.
+        """
         open_now = [
             begun.handover
             for begun in self._begun.values()
@@ -121,7 +131,7 @@ class OpenEvents:
         return tuple(self._ended(found, reason, numbers) for found in open_now)
 
     def save(self, *, now: bool = False) -> None:
-        """Notes what has changed; into the file as well when that is due, or ``now``."""
+        """Note changes in memory, and in the file if that is due or ``now``."""
         if self._folder is None:
             return
         if self._to_note:
@@ -135,7 +145,7 @@ class OpenEvents:
             self._run_away = False
 
     def _noted(self, *, exact: bool) -> bytes:
-        """A `Noted`, put together from parts that are made once."""
+        """Return an encoded `Noted`, joined from parts that are encoded once."""
         found = self._begun.values()
         boots = {begun.series for begun in found}
         last = [Last(series.pipeline, series.boot, self._last[series]) for series in boots]
@@ -155,7 +165,7 @@ class OpenEvents:
         numbers[series] = numbers.get(series, event.seq) + 1
         ended = replace(event, type=_ENDS[event.type], seq=numbers[series], reason=reason, box=ABSENT, replay=ABSENT)
         now, since, at = time.time(), event.since, None
-        if begun.at is not None and of_this_kernel(event.boot):  # as long ago as it was, whatever the clock did
+        if begun.at is not None and of_this_kernel(event.boot):  # the same duration as before, whatever the clock did
             at = uptime()
             lasted = at - begun.at + (0.0 if since is ABSENT else seconds(event.ts) - seconds(since))
             since = timestamp(max(0.0, now - lasted))
@@ -163,12 +173,12 @@ class OpenEvents:
 
 
 def events_of(handovers: Iterable[EventHandover]) -> Iterable[tuple[str, Event]]:
-    """Pipelines and events."""
+    """Yield the pipelines and events of the handovers."""
     return ((each.pipeline, each.message) for each in handovers)
 
 
 def _key(pipeline: str, event: Event) -> _Key:
-    """What begin and end of one thing have in common."""
+    """Return the key that begin and end of one event share."""
     begin = _BEGINS.get(event.type, event.type)
     label = event.label if begin == "start" else ABSENT
     return pipeline, event.boot, begin, event.id, event.zone, label

@@ -1,4 +1,4 @@
-"""Where numbered messages wait until the broker has them."""
+"""Interface of the queue of numbered messages that wait for the broker."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from edge_infer.rooms import Acked, Tally
 
 
 class Outbox(Protocol):
-    """Keeps what was taken until it is acknowledged; the account is produced = delivered + pending + lost.
+    """Keeps messages until the broker acknowledges them. Its account is produced = delivered + pending + lost.
 
-    Used by one thread. No call may wait for a disk or the network, or raise for their faults: an outbox that cannot
-    keep its promise says ``degraded`` and goes on as it can. What it gives up it counts by reason: ``full``, ``old``
-    (too old), ``handover`` (numbers that the engine left out), ``unknown`` (whoever knew more has died), ``corrupt``
-    (the file was), or the reason given to `lose` and `drop`.
+    One thread uses it. No call may wait for a disk or the network, or raise for their errors. If it cannot store
+    messages it reports ``degraded`` and continues as well as it can. It counts lost messages by reason:
+
+    - ``full``
+    - ``old``: too old
+    - ``handover``: numbers that the engine left out
+    - ``unknown``: the process that knew more has died
+    - ``corrupt``: the file was corrupt
+    - the reason given to `lose` or `drop`
     """
 
     def __enter__(self) -> Outbox: ...
@@ -30,71 +35,78 @@ class Outbox(Protocol):
     ) -> None: ...
 
     def use(self, folder: Path, plan: OutboxPlan) -> None:
-        """Keeps what waits in this folder, within these bounds; another folder takes another process."""
+        """Store waiting messages in this folder, within these limits. Another folder needs another process."""
 
     @property
     def ready(self) -> bool:
-        """Whether it knows what waited before: numbers of an engine may be taken, and its death told, only then."""
+        """Whether the earlier backlog is known.
+
+        Only then may an engine's numbers be taken, and its death be reported.
+        """
 
     def files(self) -> list[int]:
-        """What to wait for until it is readable: `step` has something to do."""
+        """Return the descriptors to wait for: when one is readable, `step` has something to do."""
 
     def due(self) -> float:
-        """Seconds until `step` has something to do all the same."""
+        """Return the seconds until `step` has something to do without a readable descriptor."""
 
     def step(self) -> None:
-        """Does what is due."""
+        """Do what is due."""
 
     def started(self, boot: str) -> None:
-        """An engine starts: whatever ran before it has ended."""
+        """Record the start of an engine: every earlier one has ended."""
 
     def resume(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """The engine, or for a dead one the supervisor, says which numbers of a boot are safe; `put` goes on there."""
+        """Set the safe numbers of a boot, as the engine reports them, or the supervisor for a dead engine.
+
+        `put` continues there.
+        """
 
     def report(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """How far the engine has numbered: what it keeps is pending, too."""
+        """Record how far the engine has numbered: messages that it keeps are pending, too."""
 
     def ended(self, boot: str, tallies: Iterable[Tally]) -> None:
-        """Nothing more comes of this boot; what of its numbers did not come is counted as ``unknown``."""
+        """End a boot: no more messages come. Its missing numbers count as ``unknown``."""
 
     def put(self, series: Series, seq: int, payload: bytes, *, late: bool, missing: str = "handover") -> bool:
-        """Takes a message; False when this number was taken before. The oldest give way when there is no room.
+        """Add a message; return False if this number was taken before. Without space, the oldest messages are dropped.
 
-        ``missing`` is the reason for which numbers that were left out before it are lost.
+        Skipped numbers before it are lost for the reason ``missing``.
         """
 
     def lose(self, series: Series, seq: int, reason: str, missing: str = "handover") -> None:
-        """A message that was handed over and cannot be published; counted, and settled for the engine."""
+        """Count a message that was handed over and cannot be published as lost. For the engine it is then safe."""
 
     def highest(self, series: Series) -> int:
-        """The highest number that is known of a series; 0 for none."""
+        """Return the highest known number of a series; 0 for none."""
 
     def next(self, held: Container[Place]) -> Entry | None:
-        """The next to send: events before results, live ones before those of before, each in order, none of ``held``.
+        """Return the next entry to send, outside the ``held`` places.
 
-        Each entry is given out once, until `again` or `rewind` takes it back.
+        Events precede results, and live entries precede the backlog; each group is in order. Each entry is given out
+        once, until `again` or `rewind` takes it back.
         """
 
     def acked(self, entry: Entry) -> None:
-        """The broker has it."""
+        """Record that the broker has acknowledged an entry."""
 
     def drop(self, entry: Entry, reason: str) -> None:
-        """It cannot be sent, ever: lost for this reason."""
+        """Count an entry that can never be sent as lost for this reason."""
 
     def again(self, entry: Entry) -> None:
-        """It was not accepted: it waits again at its place, and is late."""
+        """Put back an entry that the broker did not accept: it waits at its position, marked late."""
 
     def rewind(self) -> None:
-        """The connection is gone: what was given out and not acknowledged waits again, in order; all is late."""
+        """Put back every unacknowledged entry in order, all marked late: the connection is gone."""
 
     def safe(self) -> list[Acked]:
-        """What the engine need not keep any longer and was not `told` yet."""
+        """Return the messages that the engine may forget and that are not yet acknowledged to it (see `told`)."""
 
     def told(self, acked: Acked) -> None:
-        """The engine has been told."""
+        """Record that the engine has received this acknowledgement."""
 
     def account(self) -> OutboxHealth:
-        """Pending messages and bytes, delivered, lost by reason, degraded."""
+        """Return pending messages and bytes, delivered, lost by reason, and degraded."""
 
     def close(self) -> None:
-        """Keeps what it can; may be called twice."""
+        """Store as much as possible and close. May be called twice."""

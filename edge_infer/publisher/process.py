@@ -1,4 +1,4 @@
-"""The publisher's process: takes from the engine, obeys the supervisor, and carries to the broker; one thread."""
+"""The publisher process, in one thread: receives from engine and supervisor, and sends to the broker."""
 
 from __future__ import annotations
 
@@ -58,25 +58,26 @@ FROM_SUPERVISOR: Final = (ApplyPlan, Announce, EngineUp, EngineReport, EngineDow
 FROM_ENGINE: Final = (EngineHello, Handover, StateUpdate)
 REPORT_EVERY: Final = 1.0
 LAST_WORDS: Final = 2.0
-"""Seconds to publish what can be published at the end."""
+"""Seconds to publish remaining messages at the end."""
 LAST_RESULTS: Final = 1.1
-"""Of these, seconds that an engine whose supervisor died may take to hand over what it has."""
+"""Of these, the seconds that an engine whose supervisor died may take to hand over its messages."""
 MOST_BOOTS: Final = 64
-"""Boots of the engine that are remembered: what they left in the channel is taken."""
+"""Number of remembered boots of the engine: messages that they left in the channel are taken."""
 MOST_AT_ONCE: Final = 500
-"""Messages taken from the engine before the broker has its turn."""
+"""Maximum number of messages taken from the engine before the broker is served."""
 MOST_EARLY: Final = 10_000
-"""Messages that are kept until the engine has answered our greeting; the oldest of them come again."""
+"""Number of messages kept until the engine has answered the greeting. If there are more, the engine sends the oldest
+again."""
 MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
-"""What an engine may do wrong before it counts as an attack."""
+"""Invalid records that an engine may send, and how many a second are forgiven, before they count as an attack."""
 DEAF: Final = 1.0
-"""Seconds that one which floods is not heard: the supervisor kills it meanwhile."""
+"""Seconds for which a flooding engine is ignored; the supervisor kills it in that time."""
 MOVE: Final = 1.0
-"""Seconds to say goodbye to a broker that is left for another."""
+"""Seconds to leave the old broker after a change of broker."""
 
 
 class Publisher:
-    """`run` is the whole life of the process."""
+    """The publisher; `run` is the whole life of the process."""
 
     def __init__(
         self,
@@ -101,25 +102,25 @@ class Publisher:
         self._memory = TopicMemory()
         self._vocabulary = Vocabulary()
         self._discovery = Discovery(self._retained, self._egress)
-        self._given: dict[Series, int] = {}  # to a publisher before this one
+        self._given: dict[Series, int] = {}  # handed to an earlier publisher
         self._open = OpenEvents(EventNotes(slate))
         self._health = HealthClock(board)
         self._plan: Plan | None = None
         self._link: Link | None = None
         self._early: deque[Handover] = deque(maxlen=MOST_EARLY)
         self._boots: deque[str] = deque(maxlen=MOST_BOOTS)
-        self._boot: str | None = None  # of the engine that runs
+        self._boot: str | None = None  # of the running engine
         self._greeting_due = self._greeted = False
         self._stopping = self._orphaned = self._replaced = False
         self._put_off: object | None = None
         self._engine_gone = self._burying = False
         self._rarely = Rarely()
         self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
-        self._deaf_until = 0.0  # to the engine
+        self._deaf_until = 0.0  # the engine is ignored until then
         self._offence = ""  # of the engine, until it is reported
 
     def run(self) -> None:
-        """Works until told to stop or until the supervisor is gone; then says so to the subscribers and ends."""
+        """Work until a stop order or the death of the supervisor, then publish that the device is offline."""
         report_at = 0.0
         while not self._stopping:
             was_up = self._link is not None and self._link.up
@@ -132,7 +133,7 @@ class Publisher:
             if self._control.fd in ready:
                 self._obey()
             self._take()
-            self._open.save()  # what begins is noted before anybody hears of it
+            self._open.save()  # note begins before anything is sent
             if self._link:
                 self._link.step()
                 if self._link.up and not was_up:
@@ -142,17 +143,17 @@ class Publisher:
         self._end()
 
     def close(self) -> None:
-        """Gives up the connection, where `run` did not come to its end; may be called twice."""
+        """Drop the connection if `run` did not finish. May be called twice."""
         if self._link:
             self._link.close()
 
     def _wait(self, until: float) -> list[int]:
-        """Until something is to be done; what can be read."""
+        """Wait until there is something to do; return the readable descriptors."""
         timeout = max(0.0, min(until - time.monotonic(), self._outbox.due()))
         readable, writable = self._link.files() if self._link else ([], [])
         if self._link:
             timeout = min(timeout, self._link.due())
-        if self._outbox.ready:  # what we do not read yet shall not wake us
+        if self._outbox.ready:  # channels that are not read yet must not wake the loop
             readable = [*readable, self._control.fd]
             deaf = self._deaf_until - time.monotonic()
             if deaf > 0:
@@ -162,7 +163,7 @@ class Publisher:
         return select.select([*readable, *self._outbox.files()], writable, [], timeout)[0]
 
     def _obey(self) -> None:
-        """The supervisor is heard before the engine: labels come before the results that use them."""
+        """Handle the supervisor's orders before the engine's messages: labels precede the results that use them."""
         while self._outbox.ready and (order := self._hear(self._control)) is not None:
             if isinstance(order, ApplyPlan):
                 self._apply(order.plan)
@@ -187,7 +188,7 @@ class Publisher:
 
     def _apply(self, plan: Plan) -> None:
         folder = publisher_folder(plan.state_dir)
-        with suppress(OSError):  # what is kept there says so itself
+        with suppress(OSError):  # the files in it report the failure themselves
             folder.mkdir(mode=0o700, exist_ok=True)
         self._egress.learn(self._vocabulary.load(folder))
         self._egress.apply(plan)
@@ -207,7 +208,10 @@ class Publisher:
             self._move(self._link, plan)
 
     def _move(self, link: Link, plan: Plan) -> None:
-        """Another broker, or another name there: the old one is left tidy, and what waits goes to the new one."""
+        """Change to another broker or topic.
+
+        It leaves the old one cleanly, and sends the waiting messages to the new one.
+        """
         log.info("the mqtt section has changed: reconnecting")
         values = self._retained.values()
         if link.plan.topic != plan.mqtt.topic:
@@ -219,10 +223,13 @@ class Publisher:
         self._link = Link(plan.mqtt, self._cargo, clock=self._clock)
 
     def _engine_down(self, down: EngineDown) -> None:
-        """What it left in the channel is all that comes of its boot; of one before this process it lies there, too."""
+        """End a boot after taking the messages that its engine left in the channel.
+
+        The engine may have left them there before this process started.
+        """
         if down.boot not in self._boots:
             self._boots.append(down.boot)
-        self._burying = True  # orders after this one have to wait
+        self._burying = True  # later orders have to wait
         self._take(MOST_EARLY)
         self._burying = False
         self._outbox.resume(down.boot, down.tallies)
@@ -230,27 +237,27 @@ class Publisher:
         self._learn_ends()
         self._outbox.ended(down.boot, down.tallies)
         self._end_events(down.reason, lambda boot: boot == down.boot)
-        self._greeting_due = True  # the next one has to know that somebody hears it, should that one die before it
+        self._greeting_due = True  # the next engine has to know of a publisher, in case this one dies first
         if down.boot == self._boot:
             self._health.report = None
             self._states.all_null(down.reason, down.boot)
 
     def _take(self, most: int = MOST_AT_ONCE) -> None:
         if self._link is None or self._engine_gone or not self._outbox.ready:
-            return  # without labels nothing can be checked; it waits in the channel
+            return  # without labels nothing can be checked, so messages wait in the channel
         if self._boot is None and not self._burying:
-            return  # whose word it is the supervisor is about to tell
+            return  # the supervisor is about to announce the engine
         for _ in range(most):
             message = self._put_off or self._hear(self._results)
             self._put_off = None
             if message is None:
                 return
             if self._burying and _boot(message) not in self._boots:
-                self._put_off = message  # of the next engine, of which the supervisor's next order tells
+                self._put_off = message  # from the next engine, which the supervisor's next order announces
                 return
             if not self._burying and self._is_news(message):
-                self._put_off = message  # it keeps its place before what a death that is told now makes us take
-                self._obey()  # of a boot or a model that the supervisor has told of meanwhile, before the engine began
+                self._put_off = message  # stays ahead of messages that are taken because of a death reported now
+                self._obey()  # reads the announcement, which the supervisor sent before the engine used it
                 message, self._put_off = self._put_off, None
             if message is not None and self._known(_boot(message)):
                 self._hear_engine(message)
@@ -270,7 +277,7 @@ class Publisher:
         return said or _boot(message) not in self._boots
 
     def _known(self, boot: str) -> bool:
-        """Whether the supervisor has told this boot: an engine that makes one up is not listened to."""
+        """Whether the supervisor has announced this boot; messages of an unknown engine are ignored."""
         if boot in self._boots:
             return True
         self._egress.rejected += 1
@@ -279,7 +286,11 @@ class Publisher:
         return False
 
     def _greet(self, hello: EngineHello) -> None:
-        """What came before this answer and is of its boot comes again; of an engine that died, it is all there is."""
+        """Accept the engine's answer to the greeting.
+
+        The engine sends earlier messages of its boot again. The early messages of a dead engine are all that there is,
+        so they are taken.
+        """
         self._greeted = True
         again = hello.tallies if hello.again else ()
         self._given = {Series(each.pipeline, hello.boot, each.kind): each.given for each in again}
@@ -290,12 +301,15 @@ class Publisher:
         self._end_events("engine_failed", lambda boot: boot != hello.boot)
 
     def _learn_ends(self) -> None:
-        """An end that the process before this one took did not die with it where its number is known."""
+        """Settle the ends that an earlier process took.
+
+        An end was not lost with that process if the outbox knows its number.
+        """
         for series in {Series(begun.pipeline, begun.message.boot, "event") for begun in self._open.begun()}:
             self._open.settle(series, self._outbox.highest(series), heard=True)
 
     def _end_events(self, reason: Reason, gone: Callable[[str], bool]) -> None:
-        """What an engine that is gone has left open ends now, before the next one says anything."""
+        """End the events that a dead engine has left open, before any message of the next one."""
         for begun in self._open.begun():
             series = Series(begun.pipeline, begun.message.boot, "event")
             self._open.reached(series.pipeline, series.boot, self._outbox.highest(series))
@@ -322,14 +336,14 @@ class Publisher:
             self._open.note(handover)
 
     def _comes_again(self, series: Series, seq: int) -> bool:
-        """Whether a publisher before this one had a result, and may have let newer ones pass it.
+        """Whether an earlier publisher had this result and may have sent newer ones before it.
 
-        An event comes again as news: an alarm that is told twice is better than one that is taken for old.
+        A repeated event counts as live: an alarm that is sent twice is better than one that is taken for old.
         """
         return series.kind == "result" and seq <= self._given.get(series, 0)
 
     def _speak(self) -> None:
-        """Tells the engine that we are here and what it need not keep; what finds no room is told the next time."""
+        """Send the engine the greeting and the acknowledgements. Those that do not fit are sent the next time."""
         greets = self._greeting_due and self._boot is not None and self._outbox.ready
         if greets and self._tell_engine(PublisherHello()):
             self._greeting_due = False
@@ -337,7 +351,7 @@ class Publisher:
         for acked in safe:
             if acked.kind == "event":
                 self._open.settle(Series(acked.pipeline, acked.boot, acked.kind), acked.seq)
-        self._open.save()  # before the engine forgets it
+        self._open.save()  # before the engine forgets them
         for acked in safe:
             if not self._tell_engine(acked):
                 return
@@ -364,7 +378,7 @@ class Publisher:
             self._retained.set(HEALTH, payload)
 
     def _look_at_clock(self) -> None:
-        """What was told before the time was known is told again with it."""
+        """After the time has become known, send again with it what was sent without it."""
         if self._clock.look():
             log.info("the clock is synchronised: what waits is told with the time of day")
             self._retained.refresh("state", 0.0)
@@ -386,7 +400,7 @@ class Publisher:
             self._stopping = self._orphaned = True
 
     def _hear(self, channel: Channel) -> object | None:
-        """The next record; the end of a channel and what does not fit it are handled here."""
+        """Return the next record. Handle the end of a channel and invalid records."""
         while channel is self._control or time.monotonic() >= self._deaf_until:
             try:
                 return channel.receive()
@@ -428,7 +442,10 @@ class Publisher:
             log.warning("%d messages were not delivered; they wait in the outbox", pending)
 
     def _end_engine(self) -> None:
-        """Ends what the engine that runs has begun; one that goes on without us says the rest to our successor."""
+        """End the events of the running engine.
+
+        If this publisher is replaced, that engine sends the rest to the new one.
+        """
         if self._replaced:
             self._put_early(lambda boot: boot != self._boot)
             self._states.all_null("starting")
@@ -443,7 +460,10 @@ class Publisher:
         self._states.all_null("stopped")
 
     def _hear_out(self, deadline: float) -> None:
-        """The supervisor is dead: the engine notices it, too, hands over what it has, and ends."""
+        """Receive the last messages after the supervisor's death.
+
+        The engine notices the death too, hands over its messages and ends.
+        """
         while self._boot is not None and not self._engine_gone and (left := deadline - time.monotonic()) > 0:
             readable, writable = self._link.files() if self._link else ([], [])
             select.select([*readable, self._results.fd], writable, [], min(left, 0.1))

@@ -1,4 +1,4 @@
-"""A limit for log lines that could repeat for ever."""
+"""A throttle for log lines that could repeat for ever."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MOST_KEYS: Final = 1000
 
 
 class Rarely:
-    """Says whether something may be told: each key the first time and then once in ``interval`` seconds."""
+    """Allows a log line for each key the first time, and then once in ``interval`` seconds."""
 
     def __init__(self, interval: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval = interval
@@ -18,7 +18,7 @@ class Rarely:
         self._told: dict[Hashable, float] = {}
 
     def due(self, key: Hashable) -> bool:
-        """True when ``key`` may be told now; that counts as told."""
+        """Return True if a line for ``key`` may be logged now, and count it as logged."""
         now = self._clock()
         if now - self._told.get(key, -self._interval) < self._interval:
             return False

@@ -1,4 +1,4 @@
-"""The newest value of every retained topic, and which of them the broker has yet to hear."""
+"""The newest value of every retained topic, and the topics that the broker has not received yet."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ _ORDER: Final = tuple(RULES)
 
 
 class Retained:
-    """Values do not queue: a newer one replaces what was not sent yet. An empty value clears the topic
-    and is forgotten once the broker has heard it."""
+    """Values without a queue: a newer one replaces an unsent one.
+
+    An empty value clears the topic, and is forgotten once the broker has acknowledged it.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -21,56 +23,59 @@ class Retained:
         self._said: dict[Place, float] = {}
         self._due: set[Place] = set()
         self._settled: set[Place] = set()
-        self._retiring: set[Place] = set()  # what has a last value, which the broker has yet to hear
+        self._retiring: set[Place] = set()  # topics with a last value that the broker has not acknowledged yet
 
     def __contains__(self, place: object) -> bool:
         return isinstance(place, Place) and bool(self._values.get(place)) and place not in self._retiring
 
     def places(self) -> tuple[Place, ...]:
-        """Every topic that has a value, or has to be cleared."""
+        """Return every topic that has a value or has to be cleared."""
         return tuple(self._values)
 
     def clearing(self) -> tuple[Place, ...]:
-        """Topics that the broker has yet to forget."""
+        """Return the topics that the broker still has to clear."""
         return tuple(place for place, payload in self._values.items() if not payload or place in self._retiring)
 
     def values(self) -> dict[Place, bytes]:
-        """A copy, for `restore`; what has a last value is empty in it."""
+        """Return a copy for `restore`; topics with a last value are empty in it."""
         return {place: b"" if place in self._retiring else payload for place, payload in self._values.items()}
 
     def restore(self, values: dict[Place, bytes]) -> None:
-        """Puts back what was there; a new connection will say it."""
+        """Restore the values; a new connection sends them."""
         self._values = dict(values)
         self._settled.clear()
         self._retiring.clear()
 
     def set(self, place: Place, payload: bytes) -> None:
-        """The newest value; sent even when it is the same, because a heartbeat is news too."""
+        """Set the newest value. It is sent even if it is unchanged, because a heartbeat is news too."""
         self._values[place] = payload
         self._due.add(place)
         self._settled.discard(place)
         self._retiring.discard(place)
 
     def retire(self, place: Place, farewell: bytes) -> None:
-        """The last value of a topic; it is cleared once the broker has heard that."""
+        """Set the last value of a topic, and clear the topic once the broker has acknowledged it."""
         self.set(place, farewell)
         self._retiring.add(place)
 
     def settled(self, place: Place) -> bool:
-        """Whether the broker has heard the newest value since it was set."""
+        """Whether the broker has acknowledged the newest value since it was set."""
         return place in self._settled
 
     def again(self) -> None:
-        """A new connection: everything is said anew."""
+        """Send every value again after a new connection."""
         self._due = set(self._values)
 
     def refresh(self, kind: str, age: float) -> None:
-        """What of this kind was not said for ``age`` seconds is said again."""
+        """Send values of this kind again that were not sent for ``age`` seconds."""
         before = self._clock() - age
         self._due |= {place for place, at in self._said.items() if place.kind == kind and at < before}
 
     def next(self, held: Container[Place]) -> tuple[Place, bytes] | None:
-        """The next to send, the birth first; each once, until it changes or `again`, `refresh` or `missed`."""
+        """Return the next value to send, the birth first.
+
+        Each is returned once, until it changes or `again`, `refresh` or `missed`.
+        """
         due = [place for place in self._due if place not in held]
         if not due:
             return None
@@ -80,12 +85,12 @@ class Retained:
         return place, self._values[place]
 
     def missed(self, place: Place) -> None:
-        """It was not accepted."""
+        """Send a value again that the broker did not accept."""
         if place in self._values:
             self._due.add(place)
 
     def acked(self, place: Place, payload: bytes) -> None:
-        """The broker has it; a cleared topic is forgotten."""
+        """Record an acknowledgement; forget a cleared topic."""
         if payload and payload == self._values.get(place):
             self._settled.add(place)
             if place in self._retiring:
@@ -96,7 +101,7 @@ class Retained:
             self._due.discard(place)
 
     def forget(self, place: Place) -> None:
-        """It may not be sent; what was its last value is left out, and the topic cleared."""
+        """Drop a value that may not be sent; if it was a last value, clear its topic."""
         if place in self._retiring:
             self.set(place, b"")
             return

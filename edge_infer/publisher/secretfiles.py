@@ -1,4 +1,4 @@
-"""The files that a connection is made with: credentials that an operator changes are used without a restart."""
+"""Credential files of the connection: changes take effect without a restart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Look = tuple[tuple[int, int, int] | None, ...]
 
 
 class SecretFiles:
-    """Password, authorities, certificate and key of a plan, looked at by time, size and inode, never read here."""
+    """Password, CA, certificate and key files of a plan, watched by time, size and inode; they are not read here."""
 
     def __init__(self, plan: MqttPlan, clock: Callable[[], float] = time.monotonic) -> None:
         tls = plan.tls
@@ -25,11 +25,14 @@ class SecretFiles:
         self.used()
 
     def used(self) -> None:
-        """An attempt is made with the files as they are now."""
+        """Remember the present files as those in use by an attempt."""
         self._before = self._used = self._look()
 
     def changed(self) -> bool:
-        """Whether they differ from those in use, and have stood still since the last look: they are written whole."""
+        """Whether the files differ from those in use.
+
+        They also must not have changed since the last look, so that writing is complete.
+        """
         if not self._paths or self._clock() < self._look_at:
             return False
         self._look_at = self._clock() + LOOK_EVERY

@@ -1,4 +1,4 @@
-"""Rows of numbers: what the engine counts on its own, and how one message of it is named."""
+"""Series: independent sequences of message numbers, and their entries in the outbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OVERHEAD: Final = 300
 
 
 class Series(NamedTuple):
-    """One row of numbers: messages of one kind, of one pipeline, from one start of the engine."""
+    """One sequence of numbers: messages of one kind, of one pipeline, from one start (boot) of the engine."""
 
     pipeline: str
     boot: str
@@ -21,13 +21,13 @@ class Series(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """Where its messages are published."""
+        """The place where its messages are published."""
         return Place(self.kind, self.pipeline)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A waiting message. ``number`` orders entries as they were taken; ``late`` ones say so when they are sent.
+    """A waiting message. ``number`` orders entries as they were taken; ``late`` ones are marked when they are sent.
 
     ``taken`` is the uptime in seconds at which it was taken.
     """
@@ -41,7 +41,7 @@ class Entry:
 
     @property
     def place(self) -> Place:
-        """Where it is published."""
+        """The place where it is published."""
         return self.series.place
 
     @property

@@ -1,4 +1,4 @@
-"""The backlog of one place: the beginning in memory, the long middle on disk alone, the newest in memory again."""
+"""The backlog of one place: the beginning in memory, the long middle only on disk, the newest in memory again."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Final
 from edge_infer.publisher.series import Entry
 
 KEPT: Final = 256
-"""Entries of a place that stay in memory though they are on the disk."""
+"""Entries of a place that stay in memory although they are on the disk."""
 LOW: Final = 128
-"""So few left in memory that the next ones have to be read."""
+"""When fewer entries are left in memory, the next ones have to be read."""
 
 
 @dataclass(slots=True)
 class Hole:
-    """Entries after one number and up to another that are on the disk alone, ``count`` of them.
+    """The range of entries after one number and up to another that are only on the disk; ``count`` of them wait.
 
-    ``settled`` were given out before the hole came about, and wait no longer, though the disk may still have them.
+    ``settled`` were given out before the range was created and no longer wait, though the disk may still have them.
     """
 
     after: int | None
@@ -31,7 +31,7 @@ class Hole:
 
 
 class Shelf:
-    """Entries by number; there is one hole at most."""
+    """Entries by number, with at most one range that is only on the disk."""
 
     def __init__(self) -> None:
         self._front: dict[int, Entry] = {}
@@ -43,12 +43,12 @@ class Shelf:
         return len(self._front) + len(self._rest) + (self.hole.count if self.hole else 0)
 
     def entries(self) -> Iterator[Entry]:
-        """What is in memory."""
+        """Yield the entries in memory."""
         yield from self._front.values()
         yield from self._rest.values()
 
     def put(self, entry: Entry) -> None:
-        """An entry, new or given back, waits at its place; one of the hole is on the disk already."""
+        """Insert an entry, new or given back, at its position. One inside the hole is on the disk already."""
         if self.hole and entry.number in self.hole:
             self.hole.count += 1
             self.hole.settled.discard(entry.number)
@@ -58,15 +58,15 @@ class Shelf:
             _insert(self._front, entry)
 
     def head(self) -> Entry | None:
-        """The first entry; None when there is none, or when it has to be read first."""
+        """Return the first entry; None if there is none or it has to be read first."""
         return next(iter(self._front.values()), None)
 
     def pop(self) -> Entry:
-        """Takes the first entry."""
+        """Take the first entry."""
         return self._front.pop(next(iter(self._front)))
 
     def remove(self, number: int) -> bool:
-        """An entry waits no longer; False when it is not here."""
+        """Remove a waiting entry; return False if it is not here."""
         if self._front.pop(number, None) or self._rest.pop(number, None):
             return True
         if self.hole and number in self.hole and number not in self.hole.settled and self.hole.count:
@@ -75,22 +75,25 @@ class Shelf:
         return False
 
     def settled(self, number: int) -> None:
-        """An entry that was given out is done: the disk may still show it."""
+        """Mark an entry that was given out as done: the disk may still return it."""
         if self.hole and number in self.hole:
             self.hole.settled.add(number)
 
     def waits_on_disk(self, count: int, upto: int) -> None:
-        """So many entries lie on the disk, up to this number, before everything here."""
+        """Start with this many entries on the disk, up to this number, before everything here."""
         self._rest, self._front = {**self._front, **self._rest}, {}
         self.hole = Hole(None, upto, count)
 
     @property
     def wants(self) -> bool:
-        """Whether the next entries have to be read, and are not yet."""
+        """Whether the next entries have to be read and no read is under way."""
         return self.hole is not None and not self.reading and len(self._front) < LOW
 
     def fill(self, rows: list[Entry], out: Iterable[int], *, complete: bool) -> int:
-        """Entries that were read, in order; ``complete``: nothing is left. Returns how many are missing at the end."""
+        """Add entries that were read, in order; ``complete``: nothing is left.
+
+        Return how many are missing at the end.
+        """
         self.reading = False
         if self.hole is None:
             return 0
@@ -108,7 +111,7 @@ class Shelf:
         return max(0, missing)
 
     def release(self, upto: int, kept: int = KEPT) -> None:
-        """Entries up to this number are on the disk: memory keeps the first ones only."""
+        """Drop entries up to this number from memory, except the first ones: they are on the disk."""
         if self.hole:
             released = [number for number in self._rest if number <= upto]
             for number in released:
@@ -118,7 +121,7 @@ class Shelf:
                 self.hole.upto = released[-1]
             return
         released = [number for number in list(self._front)[kept:] if number <= upto]
-        if len(released) < kept:  # so few are not worth reading again
+        if len(released) < kept:  # too few to be worth reading again
             return
         first = released[0]
         self._rest = {number: entry for number, entry in self._front.items() if number > released[-1]}
@@ -126,7 +129,7 @@ class Shelf:
         self.hole = Hole(first - 1, released[-1], len(released))
 
     def forget_disk(self) -> int:
-        """The disk has lost what was on it; how many entries are gone."""
+        """Forget the entries that only the disk had, and return how many are lost."""
         missing = self.hole.count if self.hole else 0
         self._front.update(self._rest)
         self._rest, self.hole, self.reading = {}, None, False

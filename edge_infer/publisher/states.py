@@ -1,4 +1,4 @@
-"""The states of the pipelines while the engine cannot say them: null, with the reason."""
+"""Pipeline states that the publisher sends while the engine cannot: null, with the reason."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from edge_infer.publisher.retained import Retained
 from edge_infer.publisher.topics import Place
 
 NO_BOOT: Final = "000000"
-"""The boot of what is said before any engine has started."""
+"""The boot in messages that are sent before any engine has started."""
 _NONE: Final[Mapping[Place, Spoken | None]] = {}
 
 
 class States:
-    """Keeps the retained state of every pipeline in step with the configuration and the life of the engine."""
+    """Keeps the retained state of every pipeline consistent with the configuration and the engine's life cycle."""
 
     def __init__(
         self,
@@ -35,17 +35,17 @@ class States:
         self._egress = egress
         self._uptime = uptime
         self._clock = clock
-        self._null: dict[str, tuple[State, float]] = {}  # what is not known, and when that was said
+        self._null: dict[str, tuple[State, float]] = {}  # null states, and when each was set
         self._pipelines: dict[str, Spoken] = {}
         self._boots: dict[str, str] = {}
         self.left: dict[str, Spoken] = {}
-        """What the states of pipelines were of that are removed and whose topics may not be cleared yet."""
+        """Constant parts of the states of removed pipelines whose topics may not be cleared yet."""
         self.boot = NO_BOOT
 
     def apply(self, plan: Plan, earlier: Mapping[Place, Spoken | None] = _NONE) -> None:
-        """New pipelines are ``starting``; what is gone is ``removed`` and its topic then cleared.
+        """Set new pipelines to ``starting``, and removed ones to ``removed``; then clear the topics of removed ones.
 
-        The topics of ``earlier`` processes are, too.
+        This includes the topics of ``earlier`` processes.
         """
         pipelines = {pipeline.name: Spoken.of(pipeline) for pipeline in plan.pipelines}
         known = {place.name: spoken for place, spoken in earlier.items() if spoken is not None}
@@ -66,7 +66,7 @@ class States:
                 self._say(name, "starting")
 
     def remove(self, place: Place) -> None:
-        """Clears a topic. A state says before that it is over: not everybody can read an empty message."""
+        """Clear a topic. A state is first set to ``removed``, because some subscribers cannot read an empty message."""
         spoken = {**self.left, **self._pipelines}.get(place.name) if place.kind == "state" else None
         last = None if spoken is None else self._nothing(spoken, "removed")
         if last and (payload := self._egress.admit(place, last, self._uptime())):
@@ -75,14 +75,15 @@ class States:
             self._retained.set(place, b"")
 
     def update(self, pipeline: str, state: State, at: float | None = None) -> None:
-        """What the engine says, and of which uptime; a pipeline that is gone says nothing more."""
+        """Set a state that the engine sent, with its uptime. States of removed pipelines are ignored."""
         if pipeline in self._pipelines and self._set(pipeline, state, at):
             self.boot = self._boots[pipeline] = state.boot
 
     def again(self, age: float) -> None:
-        """Says again, as of now, what has not been known for so many seconds: nobody else may be there to do so.
+        """Send states again, as of now, that have been null for ``age`` seconds.
 
-        What is known the engine says again by itself; a state that it does not is old, and shows that by its time.
+        There may be no engine to do it. An engine repeats known states itself. A state that it does not repeat is old,
+        as its time shows.
         """
         due = self._clock() - age
         for name, (state, at) in list(self._null.items()):
@@ -90,7 +91,10 @@ class States:
                 self._set(name, replace(state, ts=timestamp(time.time())), self._uptime())
 
     def all_null(self, reason: Reason, boot: str | None = None) -> None:
-        """What the engine said last no longer holds; with ``boot``, unless one after that boot has said it."""
+        """Set all states to null, because those of the engine no longer hold.
+
+        With ``boot``, states of another boot stay: a later engine has sent them.
+        """
         for name in self._pipelines:
             if boot is None or self._boots.get(name, boot) == boot:
                 self._say(name, reason)
@@ -103,7 +107,7 @@ class States:
         self._set(name, state, self._uptime())
 
     def _set(self, name: str, state: State, at: float | None) -> bool:
-        """Whether it may leave."""
+        """Set a state; return whether the egress guard admitted it."""
         payload = self._egress.admit(Place("state", name), state, at)
         if payload is None:
             return False

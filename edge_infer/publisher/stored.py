@@ -1,4 +1,4 @@
-"""The outbox: memory first, and on the disk what the broker does not acknowledge within a second."""
+"""The outbox: memory first; what the broker does not acknowledge within a second goes to the disk."""
 
 from __future__ import annotations
 
@@ -31,26 +31,29 @@ log = logging.getLogger(__name__)
 
 MEMORY_LIMIT: Final = 4 << 20
 STORE_AFTER: Final = 0.8
-"""Seconds without an acknowledgement: the commit that follows is done within the second."""
+"""Seconds without an acknowledgement until a commit, which is then done within a second of the message."""
 LATE_AFTER: Final = 10.0
-"""Seconds in which a message finds no place on its way: it is late then, and newer ones go first."""
+"""Seconds after which an unsent message is late; newer ones then go first."""
 REMOVE_AFTER: Final = 0.3
-"""Seconds after which what was delivered leaves the disk: a kill before that sends it twice."""
+"""Seconds until delivered messages are deleted from the disk. A kill before that sends them twice."""
 ACCOUNT_EVERY: Final = 120.0
-"""Seconds between two commits while everything is acknowledged: each costs the card some 24 KiB, with what the file
-system writes around it."""
+"""Seconds between two commits while everything is acknowledged. Each writes some 24 KiB to the card, with the overhead
+of the file system."""
 OPEN_AGAIN: Final = 5.0
-"""Seconds until a disk that failed is tried again."""
+"""Seconds until a failed disk is tried again."""
 READY_WITHIN: Final = 1.5
-"""Seconds that are waited for the file before work begins without it."""
+"""Seconds to wait for the file before work begins without it."""
 HANGS_AFTER: Final = 10.0
-"""Seconds without an answer after which a disk counts as one that fails, until it answers."""
+"""Seconds without an answer after which a disk counts as failed, until it answers."""
 CLOSE_WITHIN: Final = 0.6
 """Seconds for the last commit."""
 
 
 class StoredOutbox:
-    """An `Outbox` in a file of the state directory. Without one, or while it fails, a ring of ``limit`` bytes."""
+    """An `Outbox` in a file of the state directory.
+
+    Without a file, or while it fails, it is a ring buffer of ``limit`` bytes.
+    """
 
     def __init__(self, limit: int = MEMORY_LIMIT, clock: Callable[[], float] = uptime) -> None:
         self._limit = limit
@@ -61,7 +64,7 @@ class StoredOutbox:
         self._out: dict[int, Entry] = {}
         self._fresh: OrderedDict[int, Entry] = OrderedDict()  # not on the disk: waiting, or given out
         self._fresh_bytes = 0
-        self._gone = array("q")  # no longer wanted on the disk
+        self._gone = array("q")  # to delete from the disk
         self._gone_since = self._changed_since = math.inf
         self._tried_upto = 0  # the highest number that may be on the disk
         self._disk: Disk | None = None
@@ -82,7 +85,7 @@ class StoredOutbox:
     ) -> None:
         self.close()
 
-    # Life
+    # Lifecycle
 
     def use(self, folder: Path, plan: OutboxPlan, kernel: str = "") -> None:
         """See `Outbox`."""
@@ -145,13 +148,13 @@ class StoredOutbox:
         disk.close(max(0.0, deadline - time.monotonic()))
 
     def _await(self, disk: Disk, deadline: float) -> None:
-        """Waits for what the disk has been told to do."""
+        """Wait for the outstanding orders of the disk."""
         while (self._writing or not (self._open or self._degraded)) and (left := deadline - time.monotonic()) > 0:
             select.select([disk.fileno()], [], [], left)
             for outcome in disk.outcomes():
                 self._learn(outcome)
 
-    # What the engine says
+    # Reports from the engine
 
     def resume(self, boot: str, tallies: Iterable[Tally]) -> None:
         """See `Outbox`."""
@@ -202,7 +205,7 @@ class StoredOutbox:
         """See `Outbox`."""
         self._account.told(acked)
 
-    # What the link does
+    # Calls of the connection
 
     def next(self, held: Container[Place]) -> Entry | None:
         """See `Outbox`."""
@@ -244,10 +247,10 @@ class StoredOutbox:
     def __len__(self) -> int:
         return len(self._lanes) + len(self._out)
 
-    # What becomes of entries
+    # Fate of entries
 
     def _lose(self, entry: Entry, reason: str) -> None:
-        """The oldest in memory gives way, even one that is under way."""
+        """Drop the oldest entry in memory, even if it is in flight."""
         if not self._out.pop(entry.number, None):
             self._lanes.remove(entry.place, entry.number)
         self._settle(entry)
@@ -275,7 +278,7 @@ class StoredOutbox:
 
     @property
     def _beginning_known(self) -> bool:
-        """Whether nothing older can come out of the file any more, or nobody knows when it will."""
+        """Whether no older entries can come from the file any more, or it is unknown when they will."""
         return self._known or self._degraded or self._disk is None or self._hangs
 
     @property
@@ -289,12 +292,12 @@ class StoredOutbox:
         disk.order(Open(self._above))
 
     def _write_at(self) -> float:
-        """When the next commit is due."""
+        """Return the time of the next commit."""
         oldest = next(iter(self._fresh.values())).taken if self._fresh else math.inf
         return min(oldest + STORE_AFTER, self._gone_since + REMOVE_AFTER, self._changed_since)
 
     def _write(self, disk: Disk) -> None:
-        """Everything that is not on the disk goes there, so that the account in the file is whole."""
+        """Write everything that is not on the disk, so that the account in the file is complete."""
         rows, forgotten = self._account.changes()
         self._writing = Batch(tuple(self._fresh.values()), tuple(self._gone), rows, forgotten)
         self._tried_upto = next(reversed(self._fresh), self._tried_upto)
@@ -318,7 +321,7 @@ class StoredOutbox:
         elif isinstance(outcome, Loaded):
             shelf = self._lanes.shelf(outcome.load.place)
             complete = outcome.complete and shelf.hole is not None and shelf.hole.upto == outcome.load.upto
-            if missing := shelf.fill(outcome.entries, self._out, complete=complete):  # else it has grown meanwhile
+            if missing := shelf.fill(outcome.entries, self._out, complete=complete):  # else it grew after the order
                 self._miss(outcome.load.place, missing)
         else:
             self._failed(outcome)
@@ -332,7 +335,7 @@ class StoredOutbox:
         if opened.emptied:
             self._begin_anew()
         elif not self._known:
-            if self._disk and self._account.begun() != self._above:  # something began meanwhile
+            if self._disk and self._account.begun() != self._above:  # a series began since the order
                 self._order_open(self._disk)
                 return
             self._account.restore(opened.rows)
@@ -353,7 +356,7 @@ class StoredOutbox:
             log.info("%d messages of before wait in the outbox", waiting)
 
     def _begin_anew(self) -> None:
-        """What is in memory goes into the new file; what was only on the disk is lost."""
+        """Put the entries in memory into the new file; those that were only on the disk are lost."""
         for shelf in self._lanes.shelves.values():
             shelf.forget_disk()
         kept = sorted([*self._lanes.entries(), *self._out.values()], key=lambda entry: entry.number)
@@ -379,11 +382,11 @@ class StoredOutbox:
                 shelf.release(upto)
         if self._gone:
             self._gone_since = min(self._gone_since, self._clock())
-        if self._account.changed or len(self):  # what grows too old is found by a commit
+        if self._account.changed or len(self):  # a commit also finds what is too old
             self._note_change(ACCOUNT_EVERY)
 
     def _give_up(self, dropped: Dropped) -> None:
-        """The disk has dropped it and counted it; so it is here, unless it has just been delivered."""
+        """Drop an entry that the disk has dropped and counted, unless it has just been delivered."""
         entry = self._out.pop(dropped.number, None)
         if entry is None and not self._lanes.remove(dropped.series.place, dropped.number):
             return

@@ -1,4 +1,4 @@
-"""What leaves the device: the kinds of messages, their topics, and the limits of each."""
+"""Outgoing messages: their kinds, topics and limits."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from edge_infer.publisher.announcement import Announcement
 Kind = Literal["status", "info", "config", "model", "discovery", "state", "health", "event", "result"]
 
 EXPIRY: Final = 180
-"""Seconds after which a broker that speaks MQTT 5 forgets a state, a health or that the device is online, unless it is
-said again."""
+"""Seconds after which an MQTT 5 broker deletes a state, a health message or the online status, unless it is
+repeated."""
 STATUS_AGAIN: Final = 60.0
-"""Seconds after which the device says again that it is online, and a state again what holds."""
+"""Seconds after which the device repeats its online status, and its current states."""
 SMALL: Final = 1024
 LARGE: Final = 16384
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one kind is published: ``record`` is the payload's schema (None: plain text), ``limit`` bytes at most."""
+    """The publishing rule of one kind.
+
+    ``record`` is the schema of the payload (None: plain text), ``limit`` its maximum bytes.
+    """
 
     record: type[Any] | None
     retained: bool
@@ -41,22 +44,25 @@ RULES: Final[Mapping[Kind, Rule]] = {
     "event": Rule(Event, retained=False, limit=SMALL),
     "result": Rule(Result, retained=False, limit=SMALL),
 }
-"""Retained kinds are published on connect in this order: the birth first."""
+"""Retained kinds are published on connect in this order, the birth first."""
 
 
 class Place(NamedTuple):
-    """Where a message belongs: its kind, and the pipeline or model it is about, or the device's name elsewhere."""
+    """The address of a message: its kind, and the pipeline or model it is about, or for discovery the device's name."""
 
     kind: Kind
     name: str = ""
 
     @property
     def rule(self) -> Rule:
-        """How messages of this kind are published."""
+        """The rule for messages of this kind."""
         return RULES[self.kind]
 
     def topic(self, base: str) -> str:
-        """The MQTT topic below ``base``, which is ``<prefix>/<device>``; that of discovery is elsewhere."""
+        """Return the MQTT topic below ``base``, which is ``<prefix>/<device>``.
+
+        The topic of discovery is not below it.
+        """
         if self.kind == "discovery":
             return f"homeassistant/device/{self.name}/config"
         if self.kind == "model":
@@ -71,7 +77,7 @@ OFFLINE: Final = b"offline"
 
 
 def announced(topic: str) -> Place:
-    """The place of an `Announce`, whose topic is ``info``, ``config`` or ``model/<name>``."""
+    """Return the place of an `Announce`, whose topic is ``info``, ``config`` or ``model/<name>``."""
     kind, _, name = topic.partition("/")
     places: Mapping[str, Place] = {"info": Place("info"), "config": Place("config"), "model": Place("model", name)}
     return places[kind]

@@ -1,4 +1,4 @@
-"""What is wrong between this device and the broker, in a sentence that says what would be right."""
+"""Connection failures between this device and the broker, described in a sentence with the remedy."""
 
 from __future__ import annotations
 
@@ -67,10 +67,12 @@ _ALERTS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why there is no connection. ``refused``: somebody has to change something, so the next attempt waits longer.
+    """The cause of a missing connection. ``refused``: an operator has to act, so the next attempt waits longer.
 
-    ``other_version`` is true where the broker may know only another version of MQTT, ``lower_will`` where it knows
-    only QoS 0, ``taken`` where another client uses our id, ``clock`` where the time of this device may be the fault.
+    - ``other_version``: the broker may support only another version of MQTT.
+    - ``lower_will``: the broker supports only QoS 0.
+    - ``taken``: another client uses the client id.
+    - ``clock``: the time of this device may be the cause.
     """
 
     text: str
@@ -82,18 +84,18 @@ class Trouble:
 
 
 def address(plan: MqttPlan) -> str:
-    """``host:port`` for people."""
+    """Return ``host:port`` for people."""
     return f"[{plan.host}]:{plan.port}" if ":" in plan.host else f"{plan.host}:{plan.port}"
 
 
 def stays(topic: str, plan: MqttPlan) -> str:
-    """The device has another name now, and nobody cleared what it said under the old one."""
+    """Return the warning that retained messages stay under the device's old topic, with the command to clear them."""
     command = f"mosquitto_sub -h {plan.host} -p {plan.port} -W 5 --remove-retained -t '{topic}/#'"
     return f"what was retained below {topic}/# stays at the broker; clear it with {command}"
 
 
 def refusal(code: int, name: str, plan: MqttPlan) -> Trouble:
-    """The broker answered with a reason code that is no success."""
+    """Return the failure for a reason code with which the broker refused."""
     secret = "mqtt.password_file" if plan.password_file else "mqtt.password_file (not set)"
     known = _REFUSALS.get(code, f"{name.lower()} (reason 0x{code:02X})")
     text = known.format(client_id=plan.client_id, topic=plan.topic, secret=secret)
@@ -107,7 +109,7 @@ def refusal(code: int, name: str, plan: MqttPlan) -> Trouble:
 
 
 def denial(code: int, name: str, topic: str, plan: MqttPlan) -> str:
-    """The broker does not take a message on this topic."""
+    """Return the warning that the broker does not accept messages on this topic."""
     if code == 0x87:
         who = f"user {plan.username!r}" if plan.username else "clients without a user name"
         return f"the broker denies {topic} to {who}: allow publishing to {plan.topic}/# in its access rules"
@@ -115,12 +117,12 @@ def denial(code: int, name: str, topic: str, plan: MqttPlan) -> str:
 
 
 def silent(plan: MqttPlan) -> Trouble:
-    """The other end accepted the connection and did not answer CONNECT."""
+    """Return the failure of a peer that accepted the connection and did not answer CONNECT."""
     return Trouble(f"{address(plan)} accepts connections and says nothing: is an MQTT broker there, does it hang?")
 
 
 def closed(plan: MqttPlan) -> Trouble:
-    """The other end closed the connection before it accepted us, and gave no reason."""
+    """Return the failure of a peer that closed the connection before it accepted the client, without a reason."""
     where = address(plan)
     if plan.tls is not None:
         text = "it closes the connection: does it speak TLS on this port, does it want another mqtt.tls.cert_file?"
@@ -129,7 +131,7 @@ def closed(plan: MqttPlan) -> Trouble:
 
 
 def explain(error: BaseException, plan: MqttPlan, now: str) -> Trouble:
-    """The fault that ended an attempt or a connection; ``now`` is this device's idea of the time."""
+    """Return the failure for the error that ended an attempt or a connection; ``now`` is the time on this device."""
     where = address(plan)
     if isinstance(error, StartError):
         return Trouble(str(error), refused=True)

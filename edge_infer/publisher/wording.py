@@ -1,4 +1,4 @@
-"""The closed forms of what the rooms say about their walls: the engine, which sees frames, is one of them."""
+"""The closed forms of sandbox reports. The engine, which sees frames, sends such reports, too."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ ELSEWHERE: Final = ": edge-infer doctor says why"
 
 
 def closed(walls: Mapping[str, str]) -> dict[str, str]:
-    """The same in closed forms: of another text what it begins with, of a wall that nobody knows nothing."""
+    """Return the reports in closed forms: of other texts only their beginning, of unknown sandbox rules nothing."""
     return {wall: _closed(wall, text) for wall, text in walls.items() if wall in _WALLS}
 
 
@@ -72,11 +72,11 @@ def _closed(wall: str, text: str) -> str:
     log.warning("what is said of the wall %s has no known form and is not published: %.100s", wall, text)
     states = set(_STATE.findall(text))
     if states == {"enforced"}:
-        return "enforced"  # in so many rooms that the list of them was cut
+        return "enforced"  # for so many processes that the list of them was cut
     return f"{'unavailable' if 'unavailable' in states else 'not enforced'}{ELSEWHERE}"
 
 
 def _is_closed(text: str) -> bool:
-    """One text for all rooms, or one for each group of them."""
+    """Whether a text is one report for all processes, or one for each group of them."""
     parts = [_PART.fullmatch(part) for part in text.split("; ")]
     return all(part is not None and (part["rooms"] or len(parts) == 1) for part in parts)

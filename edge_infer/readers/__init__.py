@@ -1,1 +1,1 @@
-"""One source, one small killable process that owns its device."""
+"""Readers: one small process for each source, which owns its device and can be killed."""

@@ -1,4 +1,7 @@
-"""``python -m edge_infer.readers``: one live source, started by the supervisor, which passes the channels as files."""
+"""``python -m edge_infer.readers``: the process of one live source.
+
+The supervisor starts it and passes the channels as inherited files.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def main() -> int:
-    """Locks the room before anything else is loaded, then reads the source; 0 after an orderly end."""
+    """Sandbox the process before loading anything else, then read the source; return 0 after an orderly end."""
     parser = argparse.ArgumentParser(prog="edge-infer reader")
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--frames", type=int, required=True)

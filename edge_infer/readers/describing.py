@@ -1,4 +1,4 @@
-"""What a source of another package says of itself, in a locked child: who reads a configuration runs none of it.
+"""Describe a source class of another package in a sandboxed child, so that reading a configuration never runs its code.
 
 ``python -m edge_infer.readers.describing`` reads one `Order` from standard input and prints one `Description`.
 """
@@ -22,16 +22,16 @@ from edge_infer.sandbox import lock
 from edge_infer.sandbox.needs import reader_fence
 
 PATIENCE: Final = 60.0
-"""Seconds that it may take: a slow card reads NumPy and OpenCV for the first time."""
+"""Seconds that the child may take: a slow SD card needs long to load NumPy and OpenCV for the first time."""
 _PR_SET_PDEATHSIG: Final = 1
 _MOST: Final = 4000
 Sentence = Annotated[str, at_most(_MOST)]
 
 
 class Order(Record, frozen=True):
-    """``target`` is ``module:Class``; ``options`` are the keys of the configuration, ``place`` where they stand.
+    """The request: ``target`` is ``module:Class``, ``options`` are the configured keys, ``place`` is where they stand.
 
-    ``fps`` is an option, too, of a source that knows it.
+    ``fps`` is passed as an option to a source that has one.
     """
 
     target: ShortText
@@ -41,10 +41,10 @@ class Order(Record, frozen=True):
 
 
 class Description(Record, frozen=True):
-    """Its attributes as `Source` has them; ``known`` are the names of its options, and whether one must be given.
+    """The attributes of a `Source`; ``known`` maps the names of its options to whether each is required.
 
-    ``missing`` is why there is no such class, ``misfit`` why the options do not fit, with their place, ``problem`` why
-    nothing could be read.
+    ``missing`` is why the class cannot be loaded, ``misfit`` why the options do not fit, with their place, and
+    ``problem`` why the source could not be read.
     """
 
     known: Mapping[ShortText, bool] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Description(Record, frozen=True):
 
 
 def describe(target: str, options: Mapping[str, JsonValue], place: str, fps: float | None) -> Description:
-    """Ask a child; raises `ConfigError` where there is no such class, or it says nothing."""
+    """Describe the source in a child; raises `ConfigError` if the class does not exist or the child sends no answer."""
     try:
         done = subprocess.run(
             own_module(__name__), input=dumps(Order(target, options, place, fps)),
@@ -78,13 +78,13 @@ def describe(target: str, options: Mapping[str, JsonValue], place: str, fps: flo
 
 
 def main() -> int:
-    """The child."""
+    """Run the child and return its exit code."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     order = decode_json(Order, sys.stdin.buffer.read())
     plan = SourcePlan("source", "", order.target, live=True, network=False, options=order.options)
     lock("reader", fence=reader_fence(plan))
     with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)  # what it prints is not the answer
+        os.dup2(2, 1)  # prints of the source must not mix with the answer
         answers.write(dumps(_described(order)))
     return 0
 

@@ -1,4 +1,4 @@
-"""The capture devices of this board and what they offer, asked of the kernel (V4L2)."""
+"""List the capture devices of this board and their modes, as the kernel (V4L2) reports them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _DEVICE_CAPS: Final = 0x80000000
 _BUFFER_CAPTURE: Final = 1
 _DISCRETE: Final = 1
 _MOST: Final = 256
-"""Entries of one list; a driver that tells more is broken."""
+"""Limit of entries in one list; a driver that reports more is broken."""
 
 Ioctl = Callable[[int, int, bytearray], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One pixel format (FOURCC) in one size, with its frame rates, fastest first; ``size`` may be a range in words."""
+    """One pixel format (FOURCC) and size with its frame rates, fastest first; ``size`` may describe a range."""
 
     format: str
     size: str
@@ -42,7 +42,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device that captures video, or one that could not be asked (``problem`` says why)."""
+    """A device that captures video, or one that could not be queried (``problem`` is the reason)."""
 
     path: str
     name: str = ""
@@ -52,7 +52,7 @@ class Device:
 
 
 def capture_devices(folder: Path = Path("/dev"), ioctl: Ioctl = fcntl.ioctl) -> list[Device]:
-    """The devices in ``folder`` that capture video; encoders, radios and metadata nodes are left out."""
+    """Return the devices in ``folder`` that capture video, without encoders, radios and metadata nodes."""
     names = sorted(folder.glob("video*"), key=lambda path: (len(path.name), path.name))
     paths = [path for path in names if re.fullmatch(r"video\d+", path.name)]
     return [device for path in paths if (device := _ask(path, ioctl)) is not None]
@@ -112,7 +112,7 @@ def _rates(fd: int, fourcc: bytes, width: int, height: int, ioctl: Ioctl) -> tup
 
 
 def _listed(fd: int, request: int, size: int, question: Callable[[int], bytes], ioctl: Ioctl) -> Iterator[bytearray]:
-    """The answers to a question that is asked with 0, 1, 2 … until the driver says EINVAL."""
+    """Yield the answers to a query with index 0, 1, 2 … until the driver returns EINVAL or ENOTTY."""
     for index in range(_MOST):
         answer = bytearray(question(index).ljust(size, b"\0"))
         try:

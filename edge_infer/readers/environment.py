@@ -1,4 +1,4 @@
-"""What has to be in the environment before OpenCV and the resolver are first used."""
+"""Set environment variables for OpenCV and the resolver before their first use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import MutableMapping
 from typing import Final
 
 _SETTINGS: Final = {
-    "OPENCV_LOG_LEVEL": "SILENT",  # it and FFmpeg would print the address with its password
+    "OPENCV_LOG_LEVEL": "SILENT",  # OpenCV and FFmpeg would print the address with its password
     "OPENCV_FFMPEG_LOGLEVEL": "-8",
     "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "5",  # seconds; the default of 10 would look like a hang
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(1 << 26),  # a small file can claim to be a picture that fills the memory
@@ -15,6 +15,6 @@ _SETTINGS: Final = {
 
 
 def prepare(environment: MutableMapping[str, str]) -> None:
-    """Sets it in ``environment``; has no effect on what has been loaded already."""
+    """Set the variables in ``environment``; this does not affect libraries that are already loaded."""
     environment.update(_SETTINGS)
     environment.pop("OPENCV_FFMPEG_DEBUG", None)

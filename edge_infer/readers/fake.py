@@ -1,4 +1,4 @@
-"""A capture device that needs no hardware, for tests of what cameras do: also of your own code around a source."""
+"""A capture device without hardware, for tests of camera behaviour, also of your own code around a source."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Act = Literal["frame", "same", "black", "fail", "unplug", "hang"]
 
 
 class FakeCapture:
-    """Does what ``script`` says, one word a frame, the last word for ever; stands in for ``cv2.VideoCapture``.
+    """Stand-in for ``cv2.VideoCapture`` that follows ``script``, one word a frame, repeating the last word.
 
-    ``frame`` is a new picture, ``same`` the one before it again, ``black`` a black one, ``fail`` gives none, ``unplug``
+    ``frame`` is a new picture, ``same`` the previous one again, ``black`` a black one, ``fail`` no picture. ``unplug``
     raises ENODEV, and ``hang`` blocks until `release`. `grabbed` and `retrieved` count the calls.
     """
 
@@ -43,7 +43,7 @@ class FakeCapture:
         return self.settings.get(prop, 0.0)
 
     def grab(self) -> bool:
-        """One step of the script; False for no frame."""
+        """Run one step of the script; return False for no frame."""
         self.grabbed += 1
         self._act = next(self._steps, self._act)
         if self._act == "unplug":
@@ -53,7 +53,7 @@ class FakeCapture:
         return self._act in ("frame", "same", "black")
 
     def retrieve(self, into: Pixels | None = None, /) -> tuple[bool, Pixels]:
-        """The picture of the last `grab`, written into what was given where that is of its shape."""
+        """Return the picture of the last `grab`, written into ``into`` if the shape fits."""
         self.retrieved += 1
         if self._act == "frame":
             self._pixels = self._random.integers(0, 256, self._pixels.shape, dtype=np.uint8)
@@ -65,5 +65,5 @@ class FakeCapture:
         return True, into
 
     def release(self) -> None:
-        """Lets a `grab` that hangs go on; may be called twice."""
+        """Unblock a hanging `grab`; may be called twice."""
         self._released.set()

@@ -1,6 +1,6 @@
-"""Run as a script: ties a command to the life of the reader that started it, and becomes that command.
+"""Script that becomes a given command, which the kernel kills when the reader that started it dies.
 
-A script of its own because a fork with code of ours between fork and exec is not safe beside threads.
+It is a separate script because running our own code between fork and exec is not safe in a process with threads.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ _PR_SET_PDEATHSIG, _PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL = 1, 47, 4
 
 
 def main() -> None:
-    """``launch.py PARENT COMMAND [ARGUMENT…]``; ends with 127 and a sentence when there is no such command."""
+    """Run ``launch.py PARENT COMMAND [ARGUMENT…]``; exit with a message when the command cannot be run."""
     parent, command = int(sys.argv[1]), sys.argv[2:]
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)
-    # A reader may have kept the power to read this program, which is not for the command.
+    # A reader may have kept the capability to read this program; the command must not inherit it.
     ctypes.CDLL(None).prctl(_PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the reader ignores it, and that would be inherited
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the command would inherit that the reader ignores it
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell, by design
     except OSError as error:

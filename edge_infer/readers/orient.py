@@ -1,4 +1,4 @@
-"""How a camera hangs: rotation and mirroring, in one pass into memory that is there already."""
+"""Rotate and mirror pictures, in one pass into existing memory."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from edge_infer.engine.frame import Pixels
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """Rotates clockwise by ``rotate`` degrees, then mirrors: ``horizontal`` swaps left and right."""
+    """A rotation clockwise by ``rotate`` degrees, then a mirroring: ``horizontal`` swaps left and right."""
 
     rotate: Rotation = 0
     flip: Flip | None = None
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape that a picture of ``shape`` ``[height, width(, 3)]`` gets."""
+        """Return the shape of a picture of ``shape`` ``[height, width(, 3)]`` after the rotation."""
         return (shape[1], shape[0], *shape[2:]) if self.rotate in (90, 270) else shape
 
     def apply(self, pixels: Pixels, into: Pixels) -> None:
-        """Writes the oriented picture into ``into``, contiguous and of `shape`."""
+        """Write the oriented picture into ``into``, which is contiguous and of `shape`."""
         if self.rotate == 0 and self.flip is None:
             np.copyto(into, pixels)
             return
@@ -40,7 +40,7 @@ class Orientation:
                 cv2.flip(into, -1, dst=into)  # … along one diagonal or the other
 
     def copy(self, pixels: Pixels) -> Pixels:
-        """The oriented picture in an array of its own."""
+        """Return the oriented picture in a new array."""
         into = np.empty(self.shape(pixels.shape), np.uint8)
         self.apply(pixels, into)
         return into

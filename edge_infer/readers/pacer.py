@@ -1,40 +1,40 @@
-"""At most so many frames a second."""
+"""Limit the rate of frames."""
 
 from __future__ import annotations
 
 from typing import Final
 
 EARLY: Final = 0.3
-"""The share of an interval by which a frame may be early. With a half, every other frame of a source would come just at
+"""Share of an interval by which a frame may be early. At a half, every other frame of a source could fall exactly on
 the border, where jitter decides."""
 
 
 class Pacer:
-    """Says which frames of a source to take, so that on average at most ``fps`` a second pass.
+    """Selects frames of a source so that on average at most ``fps`` a second pass.
 
-    Turns come at equal intervals. The first frame from a little before its turn on passes: whoever waits for
-    one gets a fresh one, and a source of exactly ``fps`` loses nothing to jitter. ``fps`` None lets everything pass.
+    Turns come at equal intervals. A frame passes if it is the first one from slightly before its turn on. So a consumer
+    gets a fresh frame, and a source of exactly ``fps`` loses no frame to jitter. ``fps`` None lets everything pass.
     """
 
     def __init__(self, fps: float | None) -> None:
         self._fps = fps
         self.most: float | None = None
-        """How many a second may pass now; None: all."""
+        """Current limit in frames a second; None: no limit."""
         self._interval = 0.0
         self.restrain(None)
         self._next: float | None = None
-        """The earliest moment at which the next frame passes."""
+        """Earliest monotonic time at which the next frame passes."""
 
     def restrain(self, most: float | None) -> None:
-        """From now on at most ``most`` a second, where ``fps`` is not less; None lets ``fps`` alone hold again.
+        """Limit the rate to ``most`` if that is lower than ``fps``; None restores ``fps`` alone.
 
-        May be called in another thread than the others.
+        This method may be called in another thread than the others.
         """
         self.most = min((limit for limit in (self._fps, most) if limit), default=None)
         self._interval = 1 / self.most if self.most else 0.0
 
     def due(self, now: float) -> bool:
-        """True when a frame captured at ``now`` (seconds of the monotonic clock) is to be taken."""
+        """Return whether to take a frame captured at ``now`` (seconds of the monotonic clock)."""
         if not self._interval:
             return True
         if self._next is not None and now < self._next:
@@ -46,5 +46,5 @@ class Pacer:
         return True
 
     def left(self, now: float) -> float:
-        """Seconds until a frame is due; 0 when one is."""
+        """Return the seconds until the next frame is due; 0 when one is due."""
         return 0.0 if self._next is None else max(0.0, self._next - now)

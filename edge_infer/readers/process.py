@@ -1,4 +1,4 @@
-"""The reader's process: its main thread reads the source, a second one proves to the supervisor how long that takes."""
+"""The reader's process: the main thread reads the source, a second thread reports to the supervisor."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 5.0
 CALM: Final = 10.0
-"""Seconds that a source has to last, with frames, for earlier failures to be forgiven."""
+"""Seconds that a source must run, with frames, to reset the back-off."""
 TICK: Final = 0.1
-"""Seconds between two looks at the channels while there is nothing to read."""
+"""Seconds between two polls of the channels while there is nothing to read."""
 LAST_MOMENT: Final = 0.1
-"""Seconds that the source gets to close after SIGTERM; what hangs is left to the kernel."""
+"""Seconds that the source gets to close after SIGTERM; the kernel cleans up after one that hangs."""
 
 
 class Writer(Protocol):
-    """Where a reader puts what it read; `SlotWriter` for pictures, `StreamWriter` for samples and lines."""
+    """Destination of readings: `SlotWriter` for pictures, `StreamWriter` for samples and lines."""
 
     frames: int
     greetings: int
@@ -54,7 +54,7 @@ class Writer(Protocol):
 
 
 class Progress:
-    """What the reader does now, for its supervisor: written by the reading thread, read by the reporting one."""
+    """Activity of the reader, for the supervisor; the reading thread writes it, the reporting thread reads it."""
 
     def __init__(self, room: Room) -> None:
         self.room = room
@@ -64,7 +64,7 @@ class Progress:
 
     @contextmanager
     def call(self, patience: float = 0.0) -> Iterator[None]:
-        """Inside it the reader is in the hands of a device, which may take ``patience`` seconds by its nature."""
+        """Mark a call into a device, which may normally take ``patience`` seconds."""
         self._until = time.monotonic() + patience
         try:
             yield
@@ -72,14 +72,14 @@ class Progress:
             self._until = None
 
     def report(self) -> ReaderReport:
-        """How things are at this moment."""
+        """Return the report of this moment."""
         until = self._until
         busy = 0.0 if until is None else max(0.0, time.monotonic() - until)
         return ReaderReport(round(busy, 3), self.frames, self.error, self.room.walls)
 
 
 class Reader:
-    """Opens the source, hands on its frames and opens it again when it fails, until stopped."""
+    """Opens the source, sends its frames, and reopens it after a failure, until stopped."""
 
     def __init__(self, plan: SourcePlan, writer: Writer, progress: Progress, stop: threading.Event) -> None:
         self._plan = plan
@@ -91,7 +91,7 @@ class Reader:
         self._frames_before = 0
 
     def run(self) -> None:
-        """Returns when stopped; raises `ChannelClosedError` when nobody is left to read for."""
+        """Run until stopped; raises `ChannelClosedError` when the other end of the frames channel is closed."""
         while not self._stop.is_set():
             began = time.monotonic()
             try:
@@ -100,7 +100,7 @@ class Reader:
                 raise
             except EdgeInferError as error:
                 self._retry(str(error), began)
-            except Exception as error:  # whatever a driver, a decoder or a plug-in throws, the source is tried again
+            except Exception as error:  # drivers, decoders and plug-ins raise anything: retry
                 log.exception("the source failed in a way that it should not")
                 self._retry(f"unexpected {type(error).__name__}: {error}", began)
 
@@ -137,7 +137,7 @@ class Reader:
         return self._pacer.due(reading.monotonic) or not isinstance(reading, Picture)
 
     def _retry(self, text: str, began: float) -> None:
-        """Waits before the next attempt, counted from the start of the last: one that timed out has waited enough."""
+        """Wait before the next attempt; time since the start of the failed attempt counts towards the back-off."""
         lasted = time.monotonic() - began
         if lasted > CALM and self._progress.frames > self._frames_before:
             self._failures = 0
@@ -152,7 +152,7 @@ class Reader:
         self._rest(text, until=time.monotonic() + wait)
 
     def _rest(self, text: str, *, ended: bool = False, until: float = float("inf")) -> None:
-        """Says why no frames come, to each engine that asks, until it is time or the reader is stopped."""
+        """Send the reason for missing frames to each engine that attaches, until ``until`` or until stopped."""
         self._progress.error = shortened(text)
         told = -1
         while not self._stop.is_set() and time.monotonic() < until:
@@ -163,7 +163,7 @@ class Reader:
 
 
 class Reporter(threading.Thread):
-    """Reports once a second and sees to it that the process ends on time, whatever the reading thread is stuck in."""
+    """Reports once a second and ends the process in time, even when the reading thread hangs."""
 
     def __init__(
         self, control: Channel, signals: int, progress: Progress, writer: Writer, stop: threading.Event
@@ -176,7 +176,7 @@ class Reporter(threading.Thread):
         self._stopping = stop
 
     def run(self) -> None:
-        """Ends the process at once when the supervisor is gone, and shortly after SIGTERM."""
+        """End the process at once when the supervisor is gone, and shortly after SIGTERM."""
         due = 0.0
         while not self._stopping.is_set():
             if time.monotonic() >= due:
@@ -188,7 +188,7 @@ class Reporter(threading.Thread):
                 self._hear()
             if self._signals in ready:
                 self._stopping.set()
-        time.sleep(LAST_MOMENT)  # the end of the reading thread ends the process earlier
+        time.sleep(LAST_MOMENT)  # the process usually ends before, with the reading thread
         os._exit(0)
 
     def _say(self) -> None:
@@ -198,7 +198,7 @@ class Reporter(threading.Thread):
             os._exit(0)
 
     def _count(self) -> None:
-        """Tell the engine and the log what was left out, whatever the source waits for."""
+        """Send counts of dropped readings to the engine and log them, even while the source blocks."""
         settle_all()
         if isinstance(self._writer, StreamWriter):
             self._writer.tell_counts()
@@ -213,7 +213,7 @@ class Reporter(threading.Thread):
 
 
 def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
-    """Reads one source until SIGTERM or until the supervisor is gone; returns the exit code."""
+    """Read one source until SIGTERM or until the supervisor is gone; return the exit code."""
     stop, progress = threading.Event(), Progress(room)
     signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)

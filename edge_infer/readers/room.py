@@ -1,4 +1,4 @@
-"""What a reader's walls are, and whether they still stand where its source is."""
+"""The sandbox of a reader, and whether it still fits the source's files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from edge_infer.sandbox.selftest import ENFORCED
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """``walls`` are what the lock has said; ``places`` is what the source lies in, ``were`` what that led to then."""
+    """The sandbox of a reader.
+
+    ``walls`` is the status of each rule, ``places`` are the paths of the source, and ``were`` the identities of what
+    those paths led to at the start.
+    """
 
     walls: Mapping[str, str] = field(default_factory=dict)
     places: tuple[str, ...] = ()
     were: frozenset[Identity] = frozenset()
 
     def outdated(self) -> bool:
-        """Whether the source may be out of reach now only because it is another file or device than at the start."""
+        """Return whether the sandbox may block the source because its paths now lead elsewhere than at the start.
+
+        The source is then another file or device, which the sandbox rules do not cover.
+        """
         return self.walls.get("files", "").startswith(ENFORCED) and not identities(self.places) <= self.were

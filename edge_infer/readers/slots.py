@@ -1,4 +1,4 @@
-"""The reader's end: frames go once into shared memory, each into a slot that nobody looks at."""
+"""Reader's end of a frames channel: write each frame once into a shared memory slot that the engine does not use."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ from edge_infer.readers.sources import Picture
 from edge_infer.rooms import FrameFormat, FrameReady, FramesWanted, ReaderHello, ReaderTrouble, SlotFree
 
 TO_READER: Final = (ReaderHello, SlotFree, FramesWanted)
-"""What the reader's end of a frames channel accepts."""
+"""Types of records that the reader's end of a frames channel accepts."""
 SLOTS: Final = 5
-"""Three for the way, see `edge_infer.engine.frames_in`, and two that the engine may lend: a frame that is in a model,
-and the next one, which is being prepared. The first that are free are used, so that others take no memory till then."""
+"""Number of slots: three in transit, see `edge_infer.engine.frames_in`, and two that the engine may lease: a frame that
+a model processes and the next one in preparation. The writer uses the lowest free slot, so unused slots take no
+memory."""
 MAX_AT_ONCE: Final = 100
-"""Records of the engine that are taken between two pictures."""
+"""Limit of records from the engine that are handled between two pictures."""
 DARK: Final = 32
-"""A frame is black when 98 % of a sparse sample of its values are darker than this, of 255 (as FFmpeg's blackframe)."""
+"""Darkness threshold, of 255. A frame is black when 98 % of a sparse sample are darker (as FFmpeg's blackframe)."""
 
 
 class SlotWriter:
-    """Puts pictures into slots and tells the engine; one thread only. `frames` counts the captured ones.
+    """Writes pictures into slots and notifies the engine; for one thread only. `frames` counts the captured ones.
 
-    Memory is made for each frame format and for each engine that says hello, and never written again after the next
-    one was made. The slot of the newest frame is not written either: the frame after it is compared with it.
+    It allocates memory for each frame format and for each engine that attaches, and does not write to it after the next
+    allocation. It does not overwrite the newest frame's slot either, because the next frame is compared with it.
     """
 
     def __init__(self, channel: Channel, orientation: Orientation) -> None:
         self.frames = 0
         self.greetings = 0
         self.looks: float | None = None
-        """How many frames a second the engine looks at; None: it has not said so, or at all."""
+        """Frames a second that the engine processes; None: no limit, or not reported yet."""
         self._channel = channel
         self._orientation = orientation
         self._format: FrameFormat | None = None
@@ -50,11 +51,11 @@ class SlotWriter:
         self._memory: Pixels | None = None
         self._free: set[int] = set()
         self._newest: int | None = None
-        self._placed: int | None = None  # the slot that `place` gave, and its pixels
+        self._placed: int | None = None  # the slot that `place` returned; `_given` is its pixels
         self._given: Pixels | None = None
 
     def poll(self) -> None:
-        """Takes in what the engine has said; raises `ChannelClosedError`."""
+        """Handle the records from the engine; raises `ChannelClosedError`."""
         for _ in range(MAX_AT_ONCE):
             if (record := self._channel.receive()) is None:
                 return
@@ -69,7 +70,7 @@ class SlotWriter:
                 self._free.add(record.slot)
 
     def place(self) -> Pixels | None:
-        """A slot that is free, for the pixels of the next picture; None where these have to be turned, or none is."""
+        """Return a free slot for the next picture's pixels; None if none is free or the picture must be turned."""
         self.poll()
         self._placed = self._unused() if self._orientation == Orientation() else None
         memory = self._memory
@@ -77,9 +78,9 @@ class SlotWriter:
         return self._given
 
     def write(self, picture: Picture) -> bool:
-        """Hands one picture to the engine; False when it was dropped because the engine holds every slot.
+        """Send one picture to the engine; return False when it was dropped because the engine holds every slot.
 
-        One that lies in what `place` gave last is not copied.
+        A picture that is already in the slot from the last `place` is not copied.
         """
         self.frames += 1
         self.poll()
@@ -108,11 +109,11 @@ class SlotWriter:
         return True
 
     def trouble(self, text: str, *, ended: bool = False) -> bool:
-        """Tells the engine why no frames come."""
+        """Send the engine the reason for missing frames."""
         return self._channel.send(ReaderTrouble(shortened(text), ended))
 
     def close(self) -> None:
-        """Lets go of the memory and the channel; may be called twice."""
+        """Release the memory and the channel; may be called twice."""
         self._forget()
         self._channel.close()
 
@@ -148,7 +149,7 @@ class SlotWriter:
 
 
 def make_memory(wanted: FrameFormat) -> tuple[int, Pixels]:
-    """A sealed memfd that cannot change its size, and its slots ``[slots, height, width(, 3)]``."""
+    """Return a sealed memfd of fixed size, and its slots ``[slots, height, width(, 3)]``."""
     shape = frame_shape(wanted)
     size = math.prod(shape)
     fd = memfd.create("edge-infer-frames", os.MFD_ALLOW_SEALING)
@@ -162,12 +163,16 @@ def make_memory(wanted: FrameFormat) -> tuple[int, Pixels]:
 
 
 def same(left: Pixels, right: Pixels) -> bool:
-    """Bit-equal, told apart by a few pixels wherever they differ there: a live camera's noise costs next to nothing."""
+    """Return whether two frames are bit-equal.
+
+    A sparse sample is compared first. It differs for nearly all frames of a live camera because of noise, so the check
+    is cheap.
+    """
     return np.array_equal(left[::61, ::53], right[::61, ::53]) and np.array_equal(_words(left), _words(right))
 
 
 def is_black(pixels: Pixels) -> bool:
-    """At least 98 % of every sixteenth pixel in both directions darker than `DARK`."""
+    """Return whether at least 98 % of every sixteenth pixel in both directions are darker than `DARK`."""
     sample = pixels[::16, ::16]
     return bool(np.count_nonzero(sample >= DARK) * 50 <= sample.size)
 

@@ -1,4 +1,4 @@
-"""The reader's end for signals and text: every stretch and every line goes to the engine, in order."""
+"""Reader's end of a channel for signals and text: every block and line goes to the engine, in order."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ from edge_infer.readers.sources.faults import Faults
 from edge_infer.rooms import LineReady, ReaderHello, ReaderTrouble, SamplesReady, StreamCounts
 
 MAX_AT_ONCE: Final = 100
-"""Records of the engine that are taken between two readings."""
+"""Limit of records from the engine that are handled between two readings."""
 LONGEST_LINE: Final = 65536
-"""Characters of a line; what is longer is cut."""
+"""Limit of a line in characters; longer lines are cut."""
 ROOM_SECONDS: Final = 0.25
-"""How long a reading waits for room in the channel where its source does not name a time of its own: the small buffer
-of a device holds what comes meanwhile."""
+"""Default wait for a full channel, in seconds, for sources that set none: a device's small buffer holds the data of
+this time."""
 TICK: Final = 0.1
 
 
 def never() -> bool:
-    """Nobody stops it."""
+    """Return False: the default ``stopping`` callback."""
     return False
 
 
 class StreamWriter:
-    """Numbers what was read and sends it to the engine.
+    """Numbers the readings and sends them to the engine.
 
-    With ``holds_writer`` it waits for as long as the channel is full, unless ``stopping``: the source is not read
-    meanwhile, so whoever writes into a pipe waits as well. Otherwise what the engine has had no room for during
-    ``room_seconds`` is dropped, logged, and shows as a missing number.
+    With ``holds_writer`` it waits as long as the channel is full, unless ``stopping`` returns true. The source is not
+    read meanwhile, so a program that writes into a pipe waits too. Otherwise a reading is dropped and logged if the
+    channel stays full for ``room_seconds``. It then shows as a missing number.
 
-    The thread that reads writes, and another one may `tell_counts`: a lock keeps their records apart.
+    The reading thread writes, and another thread may call `tell_counts`; a lock keeps their records apart.
     """
 
     def __init__(self, channel: Channel, *, holds_writer: bool = False, stopping: Callable[[], bool] = never) -> None:
         self.frames = 0
         self.greetings = 0
         self.looks: float | None = None
-        """Nothing of a signal or of text is passed over."""
+        """Always None: signals and text have no rate limit."""
         self.room_seconds = ROOM_SECONDS
         self._channel = channel
         self._holds_writer = holds_writer
@@ -63,35 +63,35 @@ class StreamWriter:
 
     @property
     def faults(self) -> int:
-        """How much the source has left out, over all its openings."""
+        """Return how many readings the source has dropped, over all its openings."""
         return self._left_out.count
 
     def follow(self, faults: Faults | None) -> None:
-        """The source is opened again: what it leaves out counts on top of what it left out before."""
+        """Follow the counter of a newly opened source; it continues from the count of the previous opening."""
         if faults is not None:
             with self._lock:
                 faults.resume(self._left_out)
                 self._left_out = faults
 
     def poll(self) -> None:
-        """Takes in what the engine has said; raises `ChannelClosedError`."""
+        """Handle the records from the engine; raises `ChannelClosedError`."""
         with self._lock:
             for _ in range(MAX_AT_ONCE):
                 if (record := self._channel.receive()) is None:
                     return
                 if isinstance(record, ReaderHello):
                     self.greetings += 1
-                    self._told = StreamCounts()  # a new engine knows of none
+                    self._told = StreamCounts()  # a new engine has no counts yet
 
     def tell_counts(self) -> None:
-        """Send the counts without a reading where they have changed; for any thread, and it never waits.
+        """Send changed counts without a reading; callable from any thread, and it never blocks.
 
-        The source may be inside `read` for hours after the last thing that it left out.
+        It is needed because the source may be inside `read` for hours after the last dropped reading.
         """
         if not self._lock.acquire(blocking=False):
             return  # the reading under way carries them
         try:
-            with contextlib.suppress(WireError):  # the thread that reads meets it as well, and deals with it
+            with contextlib.suppress(WireError):  # the reading thread gets the same error and handles it
                 if self._channel.fd >= 0:
                     self.poll()
                     counts = StreamCounts(self.frames, self.faults)
@@ -101,7 +101,7 @@ class StreamWriter:
             self._lock.release()
 
     def write(self, reading: Block | Words) -> bool:
-        """Hands one reading to the engine; False when it was dropped because the engine does not keep up."""
+        """Send one reading to the engine; return False when it was dropped because the engine does not keep up."""
         with self._lock:
             self.frames += 1
             self.poll()
@@ -134,14 +134,14 @@ class StreamWriter:
                 self._lost.note("readings that the engine had no room for")
                 self._kept_up = False
                 return False
-        while self._channel.unsent and self._wait_for_room(until):  # the rest of a long one
+        while self._channel.unsent and self._wait_for_room(until):  # the rest of a long record
             self._channel.flush()
         self._kept_up = True
         self._told = StreamCounts(record.number, record.faults)
         return True
 
     def _wait_for_room(self, until: float) -> bool:
-        """Whether to try again: there may be room now, and it is not too late."""
+        """Wait for space in the channel; return False when ``until`` has passed or the reader is stopping."""
         left = until - time.monotonic()
         if left <= 0 or self._stopping():
             return False
@@ -150,11 +150,11 @@ class StreamWriter:
         return True
 
     def trouble(self, text: str, *, ended: bool = False) -> bool:
-        """Tells the engine why nothing comes."""
+        """Send the engine the reason for missing readings."""
         with self._lock:
             return self._channel.send(ReaderTrouble(shortened(text), ended))
 
     def close(self) -> None:
-        """Lets go of the channel; may be called twice."""
+        """Close the channel; may be called twice."""
         with self._lock:
             self._channel.close()

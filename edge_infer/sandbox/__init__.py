@@ -1,7 +1,7 @@
-"""The walls between the rooms, as the kernel holds them.
+"""The sandbox of the processes, enforced by the kernel.
 
-`lock` is the first thing that a room does: before numpy, before any input. It needs no root. What it returns was tried
-in the locked process, not assumed.
+`lock` is the first action of each process: before numpy is imported, before any input. It needs no root. The states
+that it returns were tested in the locked process, not assumed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ THREAD_ONLY: Final = "not enforced: rooms are merged, so it holds for a thread a
 MAX_FILES: Final = 512
 """Open files of a locked process: less than half of the supervisor's, see `bound_files`."""
 MAX_FILES_OF_CONFIG: Final = 1024
-"""It hands many files to those who try models, also where locked processes have as many on their way as they may."""
+"""The process hands many files to those that try models, even while locked processes have their maximum in transit."""
 _SECOND: Final = frozenset({"network_namespace"})
-"""Walls behind another one that holds by itself: where they lack, that is told and no cause for alarm."""
+"""Rules that back up another one which is sufficient by itself: a missing one is logged without a warning."""
 
 
 def lock(
@@ -35,21 +35,22 @@ def lock(
     keep: int = 0,
     owners: Collection[int] | None = None,
 ) -> dict[str, str]:
-    """Gives up what ``room`` does not need, for ever and in all threads; says which walls hold.
+    """Give up everything that ``room`` does not need, permanently and in all threads; return the state of each rule.
 
-    ``network`` is for a reader whose source is on the network; ``fence`` is what the room needs beyond the program.
-    ``keep`` are capabilities to read that stay where the fence names what may be read, and where a configuration is
-    read. With ``owners`` the fence follows no link of others (see `landlock.make_rules`). Each wall has a text:
-    ``enforced`` (perhaps with an exception), ``not enforced: why`` or ``unavailable: why``. A wall that the kernel
-    lacks does not stop the room; it is logged.
+    ``network`` is for a reader whose source is on the network. ``fence`` lists the needs of the process beyond the
+    program. ``keep`` are capabilities to read. They stay if the fence limits the readable files, and in the process
+    that reads a configuration. With ``owners`` the fence follows no links of other users (see `landlock.make_rules`).
+
+    Each rule has a text: ``enforced`` (perhaps with an exception), ``not enforced: why`` or ``unavailable: why``. A
+    rule that the kernel lacks is logged and does not stop the process.
     """
     fence = fence or Fence()
-    reads_all = room == "config"  # it names files of anybody, and tells nobody what is in them
+    reads_all = room == "config"  # a configuration may name files of any user, and the process discloses no content
     keep = 0 if fence.anywhere and not reads_all else keep
     before = selftest.look()
     sees_frames = room in ("engine", "reader")
     ruleset = _rules(fence, abstract=fence.unix in ("sound", "programs"), owners=owners)
-    if os.geteuid() != 0:  # a parent may have kept a power for itself, with which no namespace can be had
+    if os.geteuid() != 0:  # a capability kept by the parent would prevent a namespace
         privileges.drop_capabilities(keep)
     isolated = _built(namespaces.isolate) if room in ("engine", "probe") else ""
     pinned = _built(memory.pin) if sees_frames else ""
@@ -61,7 +62,7 @@ def lock(
     fenced = _enclosed(ruleset)
     fences = selftest.fences(fence, before, fenced)
     bounded = not fence.anywhere and fences["files"].startswith(selftest.ENFORCED)
-    if not bounded and not reads_all:  # nothing bounds what it could read with one
+    if not bounded and not reads_all:  # nothing limits the files readable with a capability
         privileges.drop_all_capabilities()
     privileges.forbid_dumping()
     refused = rules(room, fence, os.getpid(), parent=os.getppid(), network=network)
@@ -80,13 +81,13 @@ def lock(
 
 
 def lock_thread(room: Room, fence: Fence) -> dict[str, str]:
-    """Gives up in this thread, and those that it starts, what ``room`` does not need, for ever; and says its worth.
+    """Give up in this thread and its children what ``room`` does not need, permanently; return the state of each rule.
 
-    In Linux files, calls and capabilities are a thread's own, so a fault in what the room reads or writes meets the
-    walls. Memory is not: whoever runs code of their own here can make another thread of the process do it. So a wall
-    is ``enforced`` where the whole process has it, and told as missing where this thread alone does.
+    In Linux files, calls and capabilities belong to a thread, so the rules apply to faults in the thread's input and
+    output. Memory is shared: an attacker with code in this thread can use another thread of the process. So a rule
+    counts as ``enforced`` only if it holds for the whole process, and as missing if it holds for this thread alone.
     """
-    before, whole = selftest.look(), selftest.walls(room, fence)  # a thread begins with what its process has
+    before, whole = selftest.look(), selftest.walls(room, fence)  # a thread inherits the rules of its process
     privileges.drop_capabilities()
     privileges.forbid_new_privileges()
     fenced = _enclosed(_rules(fence, abstract=False), thread=True)
@@ -100,14 +101,14 @@ def lock_thread(room: Room, fence: Fence) -> dict[str, str]:
 
 
 def _worth(mine: str, whole: str) -> str:
-    """What a wall is worth that this thread has, and perhaps its whole process."""
+    """Return the state of a rule that holds for this thread, and perhaps for its whole process."""
     if whole.startswith(selftest.ENFORCED):
         return whole
     return THREAD_ONLY if mine.startswith(selftest.ENFORCED) else mine
 
 
 def _rules(fence: Fence, *, abstract: bool, owners: Collection[int] | None = None) -> int | OSError:
-    """The rules of Landlock, or why there are none."""
+    """Return the Landlock rules, or the error that prevents them."""
     try:
         return landlock.make_rules(fence, abstract=abstract, owners=owners)
     except OSError as error:
@@ -115,7 +116,7 @@ def _rules(fence: Fence, *, abstract: bool, owners: Collection[int] | None = Non
 
 
 def _enclosed(ruleset: int | OSError, *, thread: bool = False) -> str:
-    """What became of Landlock."""
+    """Enforce the Landlock rules and return the resulting state."""
     if isinstance(ruleset, OSError):
         return f"unavailable: {ruleset.strerror}"
     try:
@@ -125,7 +126,7 @@ def _enclosed(ruleset: int | OSError, *, thread: bool = False) -> str:
 
 
 def _built(build: Callable[[], None]) -> str:
-    """What became of a wall as it was put up."""
+    """Enforce a rule with ``build`` and return the resulting state."""
     try:
         build()
     except OSError as error:

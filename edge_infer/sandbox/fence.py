@@ -1,4 +1,4 @@
-"""What a room may reach of the files and of the network, as a value: what Landlock is told, and what is compared."""
+"""Access of a process to files and network, as a value that is compared and from which Landlock rules are made."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import PurePath
 from typing import Literal
 
 Identity = tuple[str, int, int, int]
-"""A path with the device and the inode that it leads to, and for a character device since when that is what it is."""
+"""A path with the device and inode that it leads to, and for a character device its change time."""
 UnixUse = Literal["", "names", "sound", "programs"]
-"""What a process needs Unix sockets for: the names of hosts, a sound service, or a program that is not ours."""
+"""Purposes of Unix sockets: to resolve host names, to reach a sound service, or for an external program."""
 Places = tuple[str, ...]
 
 
@@ -19,12 +19,11 @@ Places = tuple[str, ...]
 class Fence:
     """Absolute paths beyond the program itself (see `places`); a folder stands for everything below it.
 
-    ``writes`` may be read, too. ``files`` may be read as long as they are no folders.
-    ``anywhere``: all files may be read, because the program that does it is not ours.
-    ``ports`` are the TCP ports that may be connected to; None: any. ``unix`` is what it needs Unix sockets for; empty:
-    it makes none.
+    ``writes`` may be read, too. ``files`` may be read unless they are folders. ``anywhere``: all files may be read,
+    because an external program does so. ``ports`` are the TCP ports that may be connected to; None: any. ``unix`` is
+    the purpose of Unix sockets; empty: the process makes none.
 
-    No `Record`: whoever locks a process needs nothing but the standard library for it.
+    This is no `Record`, because locking a process must need only the standard library.
     """
 
     reads: Places = ()
@@ -35,7 +34,7 @@ class Fence:
     files: Places = ()
 
     def covers(self, other: Fence) -> bool:
-        """Whether a process behind this fence reaches everything that ``other`` lets through."""
+        """Return whether a process behind this fence can reach everything that ``other`` permits."""
         reads = self.anywhere or (
             all(_within(path, self.reads + self.writes) for path in other.reads)
             and all(path in self.files or _within(path, self.reads + self.writes) for path in other.files)
@@ -51,14 +50,14 @@ def _within(path: str, places: Places) -> bool:
 
 
 def identities(places: Places) -> frozenset[Identity]:
-    """Which files these paths lead to now: a fence holds for these, not for what takes their place."""
+    """Return the files that these paths lead to now: a fence covers these, not their replacements."""
     found = set()
     for path in places:
         try:
             status = os.stat(path)  # noqa: PTH116 - follows links, as the fence does
         except OSError:
             continue
-        # A terminal that is made anew has the inode of the one that went before.
+        # A terminal that is created again has the same inode as its predecessor.
         since = status.st_ctime_ns if stat.S_ISCHR(status.st_mode) else 0
         found.add((path, status.st_dev, status.st_ino, since))
     return frozenset(found)

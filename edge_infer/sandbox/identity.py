@@ -16,15 +16,15 @@ from typing import Final
 from edge_infer.sandbox.way import ForeignLinkError, follow
 
 ACCOUNT: Final = "edge-infer"
-"""The account that is used where there is one, and the group whose members may ask the daemon."""
+"""The account to use if it exists, and the group whose members may connect to the daemon."""
 DYNAMIC: Final = range(61184, 65520)
-"""The users that systemd makes for services while they run (``DynamicUser=yes``)."""
+"""The range of users that systemd allocates for running services (``DynamicUser=yes``)."""
 DEVICE_GROUPS: Final = ("video", "render", "plugdev", "audio", "dialout")
 """The groups that may open cameras, GPUs, accelerators, microphones and serial ports; `deploy/install` reads this."""
 _RESERVED: Final = "/run/systemd/dynamic-uid"
-"""systemd gives away no number of the range whose file in this folder is locked."""
+"""systemd does not allocate a number whose file in this folder is locked."""
 _PRIVATE: Final = ("/var/lib/private", "/var/cache/private", "/var/log/private")
-"""Folders of services that may have such a number again at their next start."""
+"""Folders of services that may get such a number again at their next start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ class Identity:
 
 
 def chosen_identity(folder: Path | None) -> Identity | None:
-    """Return the owner of ``folder`` unless that is root, else the account, else an unused user; None: not root here.
+    """Return the owner of ``folder`` unless that is root, else the account, else an unused user; None if not root.
 
-    A number that was chosen stays reserved while this process runs. Raises `ForeignLinkError` where another user could
-    choose the folder, and with it whom root becomes.
+    A chosen unused number stays reserved while this process runs. Raises `ForeignLinkError` if another user could
+    choose the folder, and thereby the user that root becomes.
     """
     if os.geteuid() != 0:
         return None
@@ -67,7 +67,7 @@ def chosen_identity(folder: Path | None) -> Identity | None:
         account = pwd.getpwnam(ACCOUNT)
         if account.pw_uid != 0:
             return Identity(account.pw_uid, account.pw_gid or account.pw_uid, _device_groups(account.pw_uid))
-    if folder is None:  # for one model, which needs nothing of the service's; no daemon gets such a number
+    if folder is None:  # for a single model, which needs nothing of the service; the daemon never gets such a number
         uid = _unused(DYNAMIC[::-1])
         return Identity(uid, uid, _device_groups(uid))
     uid = _unused(DYNAMIC)
@@ -78,7 +78,7 @@ def chosen_identity(folder: Path | None) -> Identity | None:
 
 
 def _look(folder: Path) -> os.stat_result | None:
-    """The folder that root's links lead to; None where there is none."""
+    """Return the status of the folder, following only root's links; None if it does not exist."""
     try:
         file = follow(str(folder.absolute()), {0})
     except ForeignLinkError:
@@ -92,7 +92,7 @@ def _look(folder: Path) -> os.stat_result | None:
 
 
 def is_mapped(identity: Identity, root: Path = Path("/")) -> bool:
-    """Whether this user namespace has the user and the group: a rootless container may have nobody but uid 0."""
+    """Return whether this user namespace maps the user and the group: a rootless container may map only uid 0."""
     pairs = (("uid_map", identity.uid), ("gid_map", identity.gid))
     return all(_maps(root / "proc/self" / name, number) for name, number in pairs)
 
@@ -106,20 +106,20 @@ def _maps(path: Path, number: int) -> bool:
 
 
 def _group_of(folder: os.stat_result) -> int:
-    """The owner's own group, or that of the service, or one that gives nothing; not ``shadow`` or ``docker``."""
+    """Return the owner's own group, the service's, or one without rights; never ``shadow`` or ``docker``."""
     with suppress(KeyError):
         return pwd.getpwuid(folder.st_uid).pw_gid or folder.st_uid
     try:
         plain = grp.getgrgid(folder.st_gid).gr_name == ACCOUNT
-    except KeyError:  # nobody's
+    except KeyError:  # no group has this number
         plain = True
     return folder.st_gid if plain else folder.st_uid
 
 
 def _device_groups(uid: int) -> tuple[int, ...]:
-    """The device groups that this system has; of the service's own account also those that it was put into.
+    """Return the device groups of this system and, only for the service's own account, its supplementary groups.
 
-    Of no other account: membership of ``docker`` or ``disk`` is as good as being root.
+    Other accounts do not keep theirs, because membership of ``docker`` or ``disk`` is equivalent to root.
     """
     found = []
     for name in DEVICE_GROUPS:
@@ -133,7 +133,7 @@ def _device_groups(uid: int) -> tuple[int, ...]:
 
 
 def _unused(numbers: range) -> int:
-    """Reserve and return the first of these numbers that no account, process or service's folder has."""
+    """Reserve and return the first number without an account, a process or a service folder."""
     taken = set(_in_use())
     for uid in numbers:
         if uid not in taken and not _has_account(uid) and _reserved(uid):
@@ -150,7 +150,7 @@ def _has_account(number: int) -> bool:
 
 
 def _in_use() -> Iterator[int]:
-    """The users and groups of running processes, and the owners of the folders of services."""
+    """Yield the users and groups of running processes, and the owners of service folders."""
     for path in Path("/proc").iterdir():
         if path.name.isdecimal():
             with suppress(OSError):
@@ -164,11 +164,11 @@ def _in_use() -> Iterator[int]:
 
 
 def _reserved(uid: int) -> bool:
-    """Lock the number against systemd and others who ask here, until this process ends; False where it is locked."""
+    """Lock the number against systemd and other edge-infer processes until this one ends; False if it is locked."""
     try:
         Path(_RESERVED).mkdir(mode=0o755, parents=True, exist_ok=True)
         file = os.open(f"{_RESERVED}/{uid}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError:  # a read-only /run: nobody else can lock there either
+    except OSError:  # a read-only /run: no other process can lock there either
         return True
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)

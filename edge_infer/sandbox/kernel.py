@@ -1,4 +1,4 @@
-"""The kernel's own calls, by name, through ctypes. The numbers are those of ``asm/unistd*.h`` of Linux 6.12."""
+"""System calls by name, through ctypes. The numbers are those of ``asm/unistd*.h`` of Linux 6.12."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _libc.syscall.restype = ctypes.c_long
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """How one kind of processor numbers its system calls; ``audit`` is the kernel's ``AUDIT_ARCH_*``."""
+    """The system call numbers of one kind of processor; ``audit`` is the kernel's ``AUDIT_ARCH_*``."""
 
     audit: int
     numbers: Mapping[str, int]
     x32_bit: int = 0
-    """Calls with this bit are those of a second, 32-bit interface under the same ``audit``; 0: there is none."""
+    """Calls with this bit belong to a second, 32-bit interface under the same ``audit``; 0: there is none."""
     private: int = 0
-    """From this number on they are the processor's own, such as where a thread keeps its data; 0: there are none."""
+    """First number of the processor's private calls, such as the one for thread-local storage; 0: there are none."""
 
 
 # fmt: off
@@ -32,9 +32,9 @@ _SINCE_5_1: Final = {
     "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446, "process_mrelease": 448,
     "fchmodat2": 452, "lsm_set_self_attr": 460,
 }
-"""Newer calls have one number everywhere."""
+"""Newer calls have the same number on all processors."""
 NEWEST: Final = 462
-"""The highest number of Linux 6.12 (``mseal``): what later kernels add is known to no rule."""
+"""The highest number of Linux 6.12 (``mseal``): no rule covers the calls of later kernels."""
 _X86_64: Final = Machine(0xC000003E, {
     "ioctl": 16, "socket": 41, "connect": 42, "accept": 43, "sendmsg": 46, "bind": 49, "listen": 50, "socketpair": 53,
     "setsockopt": 54, "clone": 56, "fork": 57, "vfork": 58, "kill": 62,
@@ -92,7 +92,7 @@ NOT_EVERYWHERE: Final = frozenset({
 
 
 def machine() -> Machine | None:
-    """The interface that this process speaks; None for a processor that no table is kept for.
+    """Return the system call interface of this process; None for a processor without a table.
 
     A 32-bit system on a 64-bit kernel reports the kernel's processor, so the size of a pointer decides.
     """
@@ -113,9 +113,10 @@ class _OpenHow(ctypes.Structure):
 
 
 def openat2(folder: int, name: str, flags: int, resolve: int) -> int:
-    """A descriptor of what ``name`` leads to from an open folder; ``resolve`` says how links count; raises `OSError`.
+    """Open ``name`` relative to an open folder; ``resolve`` restricts links; raises `OSError`.
 
-    Linux has it from 5.6 on; before, and where a container refuses what it does not know, that is an ENOSYS or EPERM.
+    Linux has this call since 5.6. Older kernels fail with ENOSYS. Containers that refuse unknown calls fail with
+    ENOSYS or EPERM.
     """
     path = os.fsencode(name)
     if b"\0" in path:
@@ -126,29 +127,29 @@ def openat2(folder: int, name: str, flags: int, resolve: int) -> int:
 
 
 def call(number: int, *arguments: int) -> int:
-    """Makes the system call; raises `OSError`."""
+    """Make the system call; raises `OSError`."""
     result: int = _libc.syscall(ctypes.c_long(number), *(ctypes.c_long(value) for value in arguments))
     return _checked(result)
 
 
 def mlockall(flags: int) -> None:
-    """Makes the ``mlockall`` call; raises `OSError`."""
+    """Make the ``mlockall`` call; raises `OSError`."""
     _checked(_libc.mlockall(ctypes.c_int(flags)))
 
 
 def prctl(option: int, value: int = 0, more: int = 0) -> int:
-    """Makes the ``prctl`` call with the unused arguments zero; raises `OSError`."""
+    """Make the ``prctl`` call with the unused arguments zero; raises `OSError`."""
     zero = ctypes.c_ulong(0)
     return _checked(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), ctypes.c_ulong(more), zero, zero))
 
 
 def capset(header: ctypes.Structure, data: ctypes.Array[ctypes.c_uint32]) -> None:
-    """Sets the capabilities of the calling thread; raises `OSError`."""
+    """Set the capabilities of the calling thread; raises `OSError`."""
     _checked(_libc.capset(ctypes.byref(header), data))
 
 
 def capget(header: ctypes.Structure, data: ctypes.Array[ctypes.c_uint32]) -> None:
-    """Reads the capabilities of the calling thread into ``data``; raises `OSError`."""
+    """Read the capabilities of the calling thread into ``data``; raises `OSError`."""
     _checked(_libc.capget(ctypes.byref(header), data))
 
 

@@ -1,6 +1,6 @@
-"""Landlock: files, TCP ports and signals that a process shuts itself out from, for ever (landlock(7)).
+"""Landlock: permanent restriction of a process's own access to files, TCP ports and signals (landlock(7)).
 
-It holds for the calling thread and what this one starts, so it comes before any other thread.
+It holds for the calling thread and its children, so it must come before any other thread.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ _ABSTRACT_SOCKETS, _SIGNALS = 1, 2
 
 
 def version() -> int:
-    """The version of the interface; raises `OSError` where the kernel has none."""
+    """Return the version of the interface; raises `OSError` if the kernel has none."""
     return _call("landlock_create_ruleset", 0, 0, _VERSION)
 
 
 def make_rules(fence: Fence, *, abstract: bool, owners: Collection[int] | None = None) -> int:
-    """Return the rules for ``fence`` as a descriptor for `enclose`; raises `OSError` where the kernel has no Landlock.
+    """Return the rules for ``fence`` as a descriptor for `enclose`; raises `OSError` if the kernel has no Landlock.
 
-    They hold for the files that the paths lead to now. With ``owners`` a path that another user's link is part of gets
-    no rule (see `follow`). To be called before this process enters a user namespace, in which it could not tell who
-    owns a link. Without ``abstract`` no abstract Unix socket of others can be reached; signals reach only what the
-    process has started itself, where the kernel knows such rules (6.12).
+    They hold for the files that the paths lead to now. With ``owners`` a path that contains another user's link gets
+    no rule (see `follow`). Call this before the process enters a user namespace, in which it cannot determine the
+    owner of a link. Without ``abstract`` no abstract Unix socket of another process can be reached. Signals reach only
+    the processes that this one has started, on kernels with such rules (6.12).
     """
     abi = version()
     handled = _files_of(abi)
@@ -67,7 +67,7 @@ def make_rules(fence: Fence, *, abstract: bool, owners: Collection[int] | None =
             _allow(rules, path, _READ & handled, owners, folder=False)
         for path in fence.writes:
             _allow(rules, path, _WRITE & handled, owners)
-        if ports and fence.ports is not None:  # port 0: whichever is free, as some libraries bind before they connect
+        if ports and fence.ports is not None:  # port 0 means any free one, as some libraries bind before they connect
             for port, right in ((0, _BIND), *((port, _CONNECT) for port in fence.ports)):
                 rule = create_string_buffer(struct.pack("=QQ", right, port), 16)
                 _call("landlock_add_rule", rules, _PORT, addressof(rule), 0)
@@ -78,10 +78,9 @@ def make_rules(fence: Fence, *, abstract: bool, owners: Collection[int] | None =
 
 
 def enclose(rules: int, *, thread: bool = False) -> None:
-    """Shuts this process in by what `make_rules` returned; raises `OSError` when other threads would stay outside.
+    """Enforce the rules of `make_rules` on this process; raises `OSError` if other threads would not be covered.
 
-    With ``thread`` they shall: it holds for the calling thread and what this one starts. ``PR_SET_NO_NEW_PRIVS`` has to
-    be set.
+    With ``thread`` they apply only to the calling thread and its children. ``PR_SET_NO_NEW_PRIVS`` must be set.
     """
     if not thread and len(list(Path("/proc/self/task").iterdir())) > 1:
         raise OSError(errno.EBUSY, "threads were running before it")
@@ -89,13 +88,13 @@ def enclose(rules: int, *, thread: bool = False) -> None:
 
 
 def _files_of(abi: int) -> int:
-    """The rights over files that this version of the interface knows."""
+    """Return the file rights that this version of the interface supports."""
     newer = ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL))
     return _ALL_1 | sum(right for since, right in newer if abi >= since)
 
 
 def _allow(rules: int, path: str, rights: int, owners: Collection[int] | None = None, *, folder: bool = True) -> None:
-    """One rule; what is not there, or not to be entered, cannot be opened later either."""
+    """Add one rule; a missing or inaccessible path is skipped, because it cannot be opened later either."""
     with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
         try:
             file = os.open(path, os.O_PATH | os.O_CLOEXEC) if owners is None else follow(path, owners, to_own=True)
@@ -111,7 +110,7 @@ def _allow(rules: int, path: str, rights: int, owners: Collection[int] | None = 
             rule = create_string_buffer(struct.pack("=Qi", rights, file), 12)
             _call("landlock_add_rule", rules, _BENEATH, addressof(rule), 0)
         except OSError as error:
-            if error.errno != errno.EBADFD:  # a pipe without a name, for one: no rule closes what no folder holds
+            if error.errno != errno.EBADFD:  # such as an unnamed pipe: it needs no rule, as no folder contains it
                 raise
         finally:
             os.close(file)

@@ -1,4 +1,4 @@
-"""Keeps the memory of a room out of the swap space, where there is one."""
+"""Protection of a process's memory against being swapped to disk."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _CURRENT, _FUTURE, _ON_FAULT = 1, 2, 4
 
 
 def pin(root: Path = Path("/")) -> None:
-    """Sees to it that no page is written to a disk; raises `OSError` with the reason where that cannot be had.
+    """Keep every page off the disk; raises `OSError` with the reason if that is impossible.
 
-    Nothing to do without swap space on a disk (zram is memory) or where the control group has none
-    (``MemorySwapMax=0``). Else pages are locked as they are touched, which only an unlimited RLIMIT_MEMLOCK allows:
-    with less, the next allocation would fail. ``root`` holds ``proc`` and ``sys``.
+    There is nothing to do without swap space on a disk (zram is memory) or if the control group forbids swap
+    (``MemorySwapMax=0``). Otherwise pages are locked as they are touched, which requires an unlimited RLIMIT_MEMLOCK:
+    with less, the next allocation would fail. ``root`` contains ``proc`` and ``sys``.
     """
     if not _swap_on_disk(root) or _group_has_none(root):
         return
@@ -38,7 +38,7 @@ def _swap_on_disk(root: Path) -> bool:
 
 
 def _group_has_none(root: Path) -> bool:
-    """Whether one of the control groups (version 2) that this process is in allows no swap."""
+    """Return whether a control group (version 2) of this process forbids swap."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether finding the address of a host takes Unix sockets: those of Avahi, systemd-resolved, or another service."""
+"""Whether resolving a host name needs Unix sockets: those of Avahi, systemd-resolved, or another service."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Final
 
 _MULTICAST: Final = ".local"
 _WITHOUT: Final = frozenset({"files", "dns", "mdns_minimal", "mdns4_minimal", "mdns6_minimal"})
-"""Modules of nsswitch.conf(5) that read files or ask name servers over UDP and TCP.
+"""Modules of nsswitch.conf(5) that read files or query name servers over UDP and TCP.
 
-The ``minimal`` ones of multicast DNS ask Avahi for names below ``.local`` alone.
+The ``minimal`` ones of multicast DNS query Avahi only for names below ``.local``.
 """
 
 
 def need_unix(host: str, config: Path = Path("/etc/nsswitch.conf")) -> bool:
-    """Whether ``host`` may have to be looked up over a Unix socket.
+    """Return whether the lookup of ``host`` may need a Unix socket.
 
-    An address needs no look-up, and ``localhost`` is in /etc/hosts. A name below ``.local`` does need them (Avahi), and
-    so does every name where the system asks modules other than those that are known to work without.
+    An address needs no lookup, and ``localhost`` is in /etc/hosts. A name below ``.local`` needs a socket (Avahi). So
+    does every name if the system uses modules other than those known to work without.
     """
     name = host.rstrip(".").lower()
     if name in ("", "localhost") or _is_address(name):
@@ -36,7 +36,7 @@ def _is_address(name: str) -> bool:
 
 
 def _modules(config: Path) -> frozenset[str]:
-    """What the line ``hosts:`` names, without the actions in brackets; the C library's own default where none is."""
+    """Return the modules of the ``hosts:`` line without actions in brackets; without a line the C library's default."""
     text = ""
     with suppress(OSError, UnicodeDecodeError):
         text = config.read_text(encoding="utf-8")

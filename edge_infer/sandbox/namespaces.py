@@ -1,4 +1,4 @@
-"""A network of its own for a process that needs none: not even a loopback interface that is up."""
+"""Network isolation of a process that needs no network: its namespace has not even an active loopback interface."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _OWN: Final = "/proc/self/ns/net"
 
 
 def current() -> str:
-    """The name of the network namespace that this process is in; empty where the kernel has none."""
+    """Return the name of this process's network namespace; empty if the kernel has none."""
     try:
-        return os.readlink(_OWN)  # noqa: PTH115 - it names no file
+        return os.readlink(_OWN)  # noqa: PTH115 - a link that names no file
     except OSError:
         return ""
 
 
 def isolate() -> None:
-    """Leaves the network; raises `OSError` when the kernel or the unit does not allow it.
+    """Leave the network; raises `OSError` if the kernel or the unit forbids it.
 
-    Before any thread, and before capabilities are dropped. Without the power to do so it first becomes root of a user
-    namespace in which only itself exists; its files and its user stay what they were.
+    Call it before any thread starts and before capabilities are dropped. Without the required privilege the process
+    first becomes root of a user namespace that contains only itself. Its files and its user do not change.
     """
     machine = kernel.machine()
     if machine is None:
@@ -33,11 +33,11 @@ def isolate() -> None:
     try:
         kernel.call(machine.numbers["unshare"], _NEWNET)
     except PermissionError:
-        if privileges.capabilities() & privileges.READ_SEARCH:  # it would not hold for files in such a namespace
+        if privileges.capabilities() & privileges.READ_SEARCH:  # it has no effect on files in such a namespace
             raise
         user, group = os.geteuid(), os.getegid()
         kernel.call(machine.numbers["unshare"], _NEWUSER | _NEWNET)
-        # Whose parent has shut it out of writing there keeps its user as well, which has no number inside then.
+        # If the parent's sandbox forbids these writes, the process keeps its user, which has no number inside then.
         with suppress(PermissionError):
             Path("/proc/self/setgroups").write_text("deny")
             Path("/proc/self/uid_map").write_text(f"{user} {user} 1")

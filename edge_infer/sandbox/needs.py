@@ -1,4 +1,4 @@
-"""What each room has to reach for a plan: nothing of it is beyond what the operator has configured."""
+"""The access that each process needs for a plan, limited to what the operator has configured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OURS: Final = frozenset({
     "recording",
 })
 # fmt: on
-"""Kinds that open nothing but what their options name. Others run a program, or code, that is not ours."""
+"""Kinds that open only what their options name. Other kinds run an external program or external code."""
 _PORTS: Final[Mapping[str, int]] = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _WILDCARDS: Final = frozenset("*?[")
 _SOUND_READS: Final = (
@@ -36,14 +36,14 @@ _SYSTEM: Final = ("/sys", "/run/udev", "/etc/alternatives")
 
 
 def store_folder(state_dir: str | Path) -> Path:
-    """Where the copies of the models in use lie."""
+    """Return the folder with the copies of the models in use."""
     return Path(state_dir, "blobs")
 
 
 def engine_fence(plan: Plan) -> Fence:
-    """The files of the sources that the engine reads itself, delegates and their accelerators.
+    """Return the engine's fence: files of the sources that it reads itself, delegates and their accelerators.
 
-    Models are none of it: the supervisor hands their files over.
+    Models are not included: the supervisor hands their files over.
     """
     secrets = set(secret_files(plan))
     delegates = _delegates(plan.pipelines, secrets)
@@ -55,7 +55,7 @@ def engine_fence(plan: Plan) -> Fence:
 
 
 def pipelines_fence(pipelines: Sequence[PipelinePlan]) -> Fence:
-    """For who opens the models itself: their files, and delegates with their accelerators."""
+    """Return the fence of a process that opens models itself: their files, delegates and accelerators."""
     delegates = _delegates(pipelines, ())
     return replace(delegates, files=_once(files_of_pipelines(pipelines)))
 
@@ -67,15 +67,15 @@ def _delegates(pipelines: Sequence[PipelinePlan], secrets: Collection[str]) -> F
 
 
 def replay_fence(plans: Sequence[Plan], recording: str | None) -> Fence:
-    """Models, and what the sources of several plans or the recording in their place are read from.
+    """Return the fence of a replay: models, and the source files of several plans or the recording in their place.
 
-    A folder is open where a folder, or a pattern, is named.
+    A folder is open if the configuration names a folder or a pattern.
     """
     models = [pipelines_fence(plan.pipelines) for plan in plans]
     files = [path for fence in models for path in fence.files]
     named = [path for plan in plans for source in plan.sources if _is_played(source) for path in _paths(source.options)]
     if recording is not None:
-        named.append(os.path.abspath(recording))  # noqa: PTH100 - there may be a pattern in it
+        named.append(os.path.abspath(recording))  # noqa: PTH100 - it may contain a pattern
     folders = [path for fence in models for path in fence.reads]
     for path in named:
         place = _without_wildcards(path)
@@ -85,14 +85,14 @@ def replay_fence(plans: Sequence[Plan], recording: str | None) -> Fence:
 
 
 def _is_played(source: SourcePlan) -> bool:
-    """Whether `replay` opens it where it stands: a recording, or a source that is not ours."""
+    """Return whether `replay` opens the source directly: a recording, or an external kind of source."""
     return not source.live or source.kind not in _OURS
 
 
 def config_fence(state_dir: str) -> Fence:
-    """For who reads a configuration: reading anywhere, because it may name any file; writing to what it keeps.
+    """Return the fence for reading a configuration: it may name any file, so only writing is restricted.
 
-    Without a ``state_dir`` that is nothing. Processes that it starts are in the same fence: a delegate opens
+    The process may write to ``state_dir`` if one is given. Child processes share this fence: a delegate opens
     accelerators, and a plug-in that describes itself may need temporary files.
     """
     own = (state_dir, str(store_folder(state_dir))) if state_dir else ()
@@ -100,17 +100,17 @@ def config_fence(state_dir: str) -> Fence:
 
 
 def publisher_fence(plan: Plan) -> Fence:
-    """Its own folder in the state directory, the broker's credentials, and what it takes to find the broker."""
+    """Return the publisher's fence: its folder in the state directory, broker credentials, and name resolution."""
     folder = str(publisher_folder(plan.state_dir))
     reads = _once([*places.network(), *_credentials(), *_files_of_broker(plan.mqtt)])
     return Fence(reads=reads, writes=(folder,), unix="names" if names.need_unix(plan.mqtt.host) else "")
 
 
 def reader_fence(source: SourcePlan) -> Fence:
-    """The device, the file or the port of one source."""
+    """Return the fence of a reader: the device, the file or the port of one source."""
     options = source.options
     if source.kind not in _OURS:
-        # The program of `exec` starts without what its reader may keep (see `readers/launch.py`).
+        # The program of `exec` starts without the capability that its reader may keep (see `readers/launch.py`).
         if source.kind != "exec" and privileges.keeps_read_search():
             named = _once((*_files(options), *places.network(), *_SYSTEM))
             return Fence(reads=named, writes=places.devices(), unix="programs")
@@ -135,17 +135,17 @@ def reader_fence(source: SourcePlan) -> Fence:
 
 
 def own_places(fence: Fence) -> tuple[str, ...]:
-    """Those of its places that can become others while it runs: a device that is plugged in anew, a file replaced."""
+    """Return the paths whose targets can change at run time, as for a replugged device or a replaced file."""
     return () if fence.anywhere else fence.reads + fence.writes
 
 
 def _files(options: Mapping[str, Any]) -> Iterator[str]:
-    """Every absolute path among the options; of a glob the folder that it begins in."""
+    """Yield every absolute path among the options; for a glob, the folder in which it begins."""
     yield from map(_without_wildcards, _paths(options))
 
 
 def _paths(options: Mapping[str, Any]) -> Iterator[str]:
-    """Every absolute path among the options, as it is written."""
+    """Yield every absolute path among the options, as written."""
     for value in options.values():
         for text in value if isinstance(value, (list, tuple)) else (value,):
             if isinstance(text, str) and text.startswith("/"):
@@ -159,7 +159,7 @@ def _without_wildcards(path: str) -> str:
 
 
 def _surroundings(path: str, secrets: Collection[str]) -> str:
-    """The folder of a file, so that it may be replaced by another of its name; the file alone beside secrets."""
+    """Return the folder of a file, so that the file may be replaced; the file alone if secrets are beside it."""
     folder = Path(path).parent
     if Path(path).is_dir() or folder == Path("/") or any(Path(secret).is_relative_to(folder) for secret in secrets):
         return path
@@ -167,7 +167,7 @@ def _surroundings(path: str, secrets: Collection[str]) -> str:
 
 
 def secret_files(plan: Plan) -> Iterator[str]:
-    """Passwords, keys and certificates that the configuration names."""
+    """Yield the passwords, keys and certificates that the configuration names."""
     yield from _files_of_broker(plan.mqtt)
     for source in plan.sources:
         yield from _secrets_of(source.options)
@@ -186,7 +186,7 @@ def _secrets_of(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _credentials() -> tuple[str, ...]:
-    """The folder that systemd puts credentials into."""
+    """Return the folder in which systemd places credentials."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
     return (folder,) if folder.startswith("/") else ()
 

@@ -1,4 +1,4 @@
-"""Where the program itself lies on this system, and what every process of it needs: code, libraries, a few files."""
+"""Places of the program on this system, and the files that each of its processes needs: code, libraries, settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BOARD: Final = (
 )
 _DEVICES: Final = ("/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 BIN: Final = "/dev/null"
-"""The one place that every room may write to."""
+"""The only place that every process may write to."""
 _NETWORK: Final = (
     "/etc/resolv.conf",
     "/etc/hosts",
@@ -48,50 +48,50 @@ _PROC: Final = (
     *("self", "asound", "cmdline", "cpuinfo", "device-tree", "devices", "driver", "filesystems", "loadavg", "meminfo"),
     *("modules", "stat", "sys", "uptime", "version", "vmstat"),
 )
-"""Below /proc: the system and the process itself. What others show there as their command line may be a frame."""
+"""Below /proc: the system and the process itself. The command line that another process shows there may be a frame."""
 
 
 def program(*, others: bool = False) -> tuple[str, ...]:
-    """What is read to run at all; with ``others``, by processes that it starts as well."""
+    """Return the paths needed to run at all; with ``others``, also those needed by child programs."""
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(":")
     proc = ("/proc",) if others else (f"/proc/{name}" for name in _PROC)
     return _plain((*_LIBRARIES, *_SETTINGS, *_BOARD, *proc, *_DEVICES, *libraries, *_code()))
 
 
 def network() -> tuple[str, ...]:
-    """What is read to find a host by its name and to check its certificate."""
-    real = Path("/etc/resolv.conf").resolve()  # often a link to where another program writes it anew
+    """Return the paths needed to resolve a host name and to check its certificate."""
+    real = Path("/etc/resolv.conf").resolve()  # often a link to a file that another program replaces
     return _plain((*_NETWORK, *([] if real.parent == Path("/etc") else [str(real.parent)])))
 
 
 def accelerators(devices: Path = Path("/dev")) -> tuple[str, ...]:
-    """Devices that a delegate may open, as far as they are here now."""
+    """Return the devices that a delegate may open, as far as they exist now."""
     return tuple(sorted(str(path) for pattern in _ACCELERATORS for path in devices.glob(pattern)))
 
 
 _TERMINALS: Final = re.compile(r"tty\d*|console|ptmx|pts|vcs.*")
-"""Below /dev: where people type and read. Serial ports are called ttyS0, ttyUSB0 and the like."""
+"""Below /dev: interactive terminals. Serial ports have names such as ttyS0 and ttyUSB0."""
 
 
 def devices(folder: Path = Path("/dev")) -> tuple[str, ...]:
-    """Devices that this user may open, whatever a capability would let it open, but for terminals of people."""
+    """Return the devices, except interactive terminals, that this user may open without any capability."""
     found = (path for place in device_places(folder) for path in (Path(place), *Path(place).rglob("*")))
     return tuple(sorted(str(path) for path in found if path.is_char_device() and os.access(path, os.R_OK | os.W_OK)))
 
 
 def device_places(folder: Path = Path("/dev")) -> tuple[str, ...]:
-    """Devices and folders of devices that are here now, but for terminals of people."""
+    """Return the devices and device folders that exist now, except interactive terminals."""
     found = (path for path in folder.iterdir() if not path.is_symlink() and not _TERMINALS.fullmatch(path.name))
     return tuple(sorted(str(path) for path in found if path.is_dir() or path.is_char_device()))
 
 
 def temporary() -> tuple[str, ...]:
-    """Folders for files that nobody keeps."""
+    """Return the folders for temporary files."""
     return _plain((os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp"))  # noqa: S108 - a rule, nothing is made there
 
 
 def _code() -> Iterable[str]:
-    """The interpreter and every folder that modules come from; not the working directory, which may be anything."""
+    """Yield the interpreter and all folders of modules; not the working directory, which may be any folder."""
     package = Path(__file__).parents[1]
     yield str(package)
     yield from (sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).parent))

@@ -1,4 +1,4 @@
-"""What a process can give up about itself without a filter: privileges, capabilities, its memory image."""
+"""Restrictions that a process applies to itself without a filter: privileges, capabilities, its memory image."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ READ_SEARCH: Final = 1 << 2
 """``CAP_DAC_READ_SEARCH``: to read files and folders that are closed to root as an owner or member."""
 
 CAPTURE: Final = 1 << 12 | 1 << 13
-"""``CAP_NET_RAW`` and ``CAP_NET_ADMIN``: to capture packets without losing some."""
+"""``CAP_NET_RAW`` and ``CAP_NET_ADMIN``: to capture packets without losses."""
 
 
 class _Header(ctypes.Structure):  # struct __user_cap_header_struct
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
 
-_Sets = ctypes.c_uint32 * 6  # effective, permitted, inheritable; then the same of capabilities from 32 upwards
+_Sets = ctypes.c_uint32 * 6  # effective, permitted, inheritable; then the same for capabilities from 32 upwards
 
 
 def forbid_core_dumps() -> None:
-    """No picture of this memory is written when it crashes; its children inherit that.
+    """Prevent memory dumps of this process and its children after a crash.
 
-    A program that collects crashes is not bound by the limit: what it would be given holds no memory either.
+    A program that collects crashes is not bound by the limit, but its dump would contain no memory either.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):  # a kernel without core dumps has no such file
@@ -44,15 +44,15 @@ def forbid_core_dumps() -> None:
 
 
 def forbid_message_queues() -> None:
-    """No POSIX message queues, for ever and for all that it starts: no way for frames from one room to another."""
+    """Forbid POSIX message queues permanently, for child processes too: they could carry frames between processes."""
     resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
 
 
 def bound_files(most: int) -> None:
-    """At most so many open files, for ever and for all that it starts.
+    """Limit the number of open files permanently, for child processes too.
 
-    It bounds as well how many files of this user may be on their way between processes before the kernel refuses this
-    one to send more (``ETOOMANYREFS``): whoever has a higher limit can always send some (`allow_files`).
+    The limit also bounds how many files of this user may be in transit between processes before the kernel refuses
+    further sends of this one (``ETOOMANYREFS``). A process with a higher limit can always send some (`allow_files`).
     """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -60,7 +60,7 @@ def bound_files(most: int) -> None:
 
 
 def allow_files(most: int) -> None:
-    """As many open files, where the hard limit allows; not fewer than before."""
+    """Raise the limit of open files, as far as the hard limit allows; never lower it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
     if soft != resource.RLIM_INFINITY and wanted > soft:
@@ -68,25 +68,25 @@ def allow_files(most: int) -> None:
 
 
 def forbid_new_privileges() -> None:
-    """No program that is started from here gains privileges: setuid and file capabilities have no effect."""
+    """Prevent programs started from here from gaining privileges: setuid and file capabilities have no effect."""
     kernel.prctl(_SET_NO_NEW_PRIVS, 1)
 
 
 def forbid_dumping() -> None:
-    """No other process of the same user may read this memory, trace it, or take its open files; no core either."""
+    """Prevent other processes of this user from reading this memory, tracing it or taking its files; no core either."""
     kernel.prctl(_SET_DUMPABLE, 0)
 
 
 def allow_dumping() -> None:
-    """Makes a process that has changed its user one of that user again: until then its own ``/proc`` is root's."""
+    """Restore access by the new user after a change of user: until then the process's own ``/proc`` belongs to root."""
     kernel.prctl(_SET_DUMPABLE, 1)
 
 
 def drop_capabilities(keep: int = 0) -> None:
-    """Gives up all capabilities but ``keep`` (one bit each), for this process and what it starts.
+    """Drop all capabilities but ``keep`` (one bit each), for this process and its children.
 
-    One exception: root keeps ``CAP_DAC_READ_SEARCH`` where this program itself lies in folders that only the capability
-    lets root read, as in the private home of the user who installed it.
+    One exception: root keeps ``CAP_DAC_READ_SEARCH`` if this program lies in folders that root can read only with that
+    capability, such as the private home of the user who installed it.
     """
     if not any(_sets()):
         return
@@ -101,16 +101,16 @@ def drop_capabilities(keep: int = 0) -> None:
 
 
 def drop_all_capabilities() -> None:
-    """Gives up every capability, for this process and what it starts, whatever it cannot read then."""
+    """Drop every capability, for this process and its children, even if they can read less then."""
     _clear_inherited()
     _set_all(0)
 
 
 def become(identity: Identity, keep: int = 0, alone: int = 0) -> None:
-    """Turns root into another user for ever; raises `OSError` where the kernel refuses, before anything has changed.
+    """Turn root into another user permanently; raises `OSError` before any change if the kernel refuses.
 
-    The capabilities ``keep`` stay, also for what it starts; those ``alone`` for this process only. So does
-    ``CAP_DAC_READ_SEARCH`` where the other user cannot read this program otherwise (see `drop_capabilities`).
+    The capabilities ``keep`` stay, also for child processes; those of ``alone`` for this process only.
+    ``CAP_DAC_READ_SEARCH`` stays, too, if the other user cannot read this program otherwise (see `drop_capabilities`).
     """
     held = _sets()[1]
     kernel.prctl(_SET_KEEPCAPS, 1)
@@ -126,7 +126,7 @@ def become(identity: Identity, keep: int = 0, alone: int = 0) -> None:
 
 
 def keeps_read_search() -> bool:
-    """Whether `drop_capabilities` would leave ``CAP_DAC_READ_SEARCH``, so that this program can be read."""
+    """Return whether `drop_capabilities` would keep ``CAP_DAC_READ_SEARCH``, so that this program stays readable."""
     effective, permitted = _sets()[:2]
     if not permitted & READ_SEARCH:
         return False
@@ -138,37 +138,37 @@ def keeps_read_search() -> bool:
 
 
 def capabilities() -> int:
-    """The capabilities that this process has or can get back, one bit each."""
+    """Return the capabilities that this process has or can regain, one bit each."""
     values = _sets()
     return (values[0] | values[1]) | (values[3] | values[4]) << 32
 
 
 def dumpable() -> bool:
-    """Whether others of the same user may look into this process."""
+    """Return whether other processes of the same user may inspect this one."""
     return kernel.prctl(_GET_DUMPABLE) != 0
 
 
 def may_gain_privileges() -> bool:
-    """Whether a setuid program would still have its effect."""
+    """Return whether a setuid program would still take effect."""
     return kernel.prctl(_GET_NO_NEW_PRIVS) == 0
 
 
 def core_limit() -> int:
-    """The largest core file in bytes that this process or its children may ever ask for; -1: any."""
+    """Return the maximum size of core files in bytes that this process or its children may request; -1: any."""
     return resource.getrlimit(resource.RLIMIT_CORE)[1]
 
 
 def _program_readable() -> bool:
-    """Whether the folders that modules are imported from can be listed with the capabilities in effect now."""
+    """Return whether the folders of imported modules can be listed with the capabilities in effect now."""
     package = Path(__file__).parents[1]
     for folder in (*sys.path, str(Path(__file__).parent)):
         if not folder or (Path(folder) != package.parent and Path(folder) == Path.cwd()):
-            continue  # where the command was typed, which `python -m` puts there
+            continue  # the current directory, which `python -m` adds
         try:
             os.scandir(folder).close()
         except PermissionError:
             return False
-        except OSError:  # not there, or an archive: nothing that a capability decides
+        except OSError:  # missing, or an archive: capabilities make no difference
             continue
     return True
 
@@ -187,7 +187,7 @@ def _drop_bounding(keep: int) -> None:
             continue
         try:
             kernel.prctl(_CAPBSET_READ, capability)
-        except OSError:  # the kernel knows no further ones
+        except OSError:  # the kernel has no further ones
             return
         kernel.prctl(_CAPBSET_DROP, capability)
 
@@ -205,7 +205,7 @@ def _set_effective(low: int) -> None:
 
 
 def _keep(low: int, alone: int = 0) -> None:
-    """Sets the capabilities; programs that a user other than root starts get those that are inherited only."""
+    """Set the capabilities; programs started by a user other than root get only the inherited ones."""
     inherited = low if os.geteuid() != 0 else 0
     kernel.capset(_Header(_CAPABILITIES_V3, 0), _Sets(low | alone, low | alone, inherited, 0, 0, 0))
     for capability in range(32):

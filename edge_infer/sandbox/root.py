@@ -1,4 +1,4 @@
-"""A command that root starts goes on as another user: no code of a model, source or plug-in runs as root."""
+"""Change of user for commands started by root: no code of a model, source or plug-in runs as root."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ def give_up_root(
     keep: int = 0,
     alone: int = 0,
 ) -> Identity | None:
-    """Become the owner of ``state_dir``, or who else `chosen_identity` names; None: this process is not root's.
+    """Become the owner of ``state_dir`` or the user of `chosen_identity`; None if this process does not run as root.
 
-    ``prepare`` is what root does for that user before. ``keep`` are capabilities that stay for a parent of which every
-    child drops them, ``alone`` those that no child gets. To be called before any thread. Raises `StartError`.
+    ``prepare`` runs as root beforehand, for that user. ``keep`` are capabilities that stay for a parent whose children
+    all drop them. ``alone`` are those that no child gets. Call this before any thread starts. Raises `StartError`.
     """
     try:
         identity = chosen_identity(state_dir)
         if identity is None:
             return None
-        os.environ.setdefault("STATE_DIRECTORY", str(default_state_dir()))  # others have another default
+        os.environ.setdefault("STATE_DIRECTORY", str(default_state_dir()))  # the default depends on the user
         if not is_mapped(identity):
             _stay(ONLY_ROOT)
             return None
         if prepare is not None:
             prepare(identity)
-        privileges.forbid_core_dumps()  # what is not dumpable any more cannot ask for that
+        privileges.forbid_core_dumps()  # a process that is not dumpable cannot set that any more
         with suppress(ValueError, OSError):  # so that its children can keep frames out of the swap space
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         privileges.become(identity, keep, alone)
@@ -59,7 +59,7 @@ def give_up_root(
     if not keep & privileges.READ_SEARCH and privileges.capabilities() & privileges.READ_SEARCH:
         _check_fences(identity)
     privileges.forbid_new_privileges()
-    if keep:  # a command, which may lock itself later and try that out; the daemon stays closed to others of its user
+    if keep:  # a command may lock itself later and test that; the daemon stays closed to others of its user
         privileges.allow_dumping()
     return identity
 
@@ -71,7 +71,7 @@ def _stay(why: str) -> None:
 
 
 def _check_fences(identity: Identity) -> None:
-    """Its children keep the power to read this program, so that they have to be fenced in; raises `StartError`."""
+    """Raise `StartError` without Landlock: the children keep the capability to read this program and must be fenced."""
     try:
         landlock.version()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which system calls each process refuses to itself."""
+"""The system calls that each process forbids itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 """Families of sockets, by number: the engine may not import ``socket``."""
 _SOCKETS: Final = ("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "setsockopt")
 _STREAM, _KINDS = 1, 0xF
-"""SOCK_STREAM, and the bits of the kinds: the others are flags."""
+"""SOCK_STREAM, and the bits of the socket type: the other bits are flags."""
 _SIGN: Final = 1 << 31
 _TRACING: Final = ("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd")
 # io_uring makes sockets and connections past every other filter.
@@ -21,51 +21,52 @@ _IO_URING: Final = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 _CAPTURE: Final = "V|AU"
 """Types of the requests to cameras (Video4Linux, its media controller) and microphones (ALSA's sound and control)."""
 _ABOUT_OTHERS: Final = ("kcmp", "process_madvise", "process_mrelease", "perf_event_open", "lsm_set_self_attr")
-"""Calls that nothing here needs, not even about the caller itself."""
+"""Calls that no process here needs, not even on itself."""
 _BY_HANDLE: Final = ("name_to_handle_at", "open_by_handle_at")
-"""Opens files past every folder, for who kept ``CAP_DAC_READ_SEARCH``."""
+"""Calls that open files past every folder, for a process that kept ``CAP_DAC_READ_SEARCH``."""
 _ABOUT_A_PROCESS: Final = (
     *("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr", "get_robust_list"),
     *("migrate_pages", "move_pages"),
 )
-"""Calls whose first argument is a process or thread. 0 is the caller, and the only number that is known beforehand:
-other threads, and programs that are started later, have numbers of their own."""
+"""Calls whose first argument is a process or thread. 0 is the caller, and the only number known in advance: other
+threads and programs started later have numbers of their own."""
 _SIGNALS: Final = ("tkill", "pidfd_open", "pidfd_send_signal")
-"""Calls that need no target within the process; the C library signals threads with ``tgkill``."""
+"""Calls that are not needed within the process; the C library signals threads with ``tgkill``."""
 _SIGNALS_TO: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 """Calls whose first argument is the process that gets the signal."""
 _SENDS_FILES: Final = ("sendmsg", "sendmmsg")
-"""Channels are written with ``write``; open files, which these send, would be the other end's to keep and to close."""
+"""Channels are written with ``write``. These calls send open files, which burden the receiver until it closes them."""
 _SOL_SOCKET: Final = 1
 _SOCKET_OPTIONS: Final = (2, 6, 7, 8, 9, 15, 20, 21, 66, 67)
-"""Addresses used again, broadcasts, sizes of buffers, keep-alive, time-outs. All others are refused: a filter that is
-attached to a channel and locked would make its next user deaf, and whoever closes a socket that lingers waits."""
+"""Allowed options: address reuse, broadcasts, buffer sizes, keep-alive, time-outs. All others are refused. A filter
+that is attached to a channel and locked would block input for its next user, and a lingering socket blocks its last
+closer."""
 _SO_LINGER, _SO_LOCK_FILTER = 13, 44
-"""What programs may not do either; they attach filters of their own to the sockets of udev."""
+"""Forbidden for programs, too, which attach filters of their own to the sockets of udev."""
 _F_SETLEASE: Final = 1024
-"""Who opens a file that another process has leased waits."""
+"""A process that opens a file leased by another process has to wait."""
 _FORKS: Final = ("fork", "vfork")
 _CLONE_THREAD: Final = 0x10000
 _WITH_FLAGS_IN_MEMORY: Final = ("clone3",)
-"""No filter sees what ``clone3`` is to make. Without it, C libraries use ``clone``, which says that in an argument."""
+"""No filter can read the flags of ``clone3``. Without it, C libraries use ``clone``, with the flags in an argument."""
 _ATTRIBUTES: Final = (
     *("chmod", "fchmod", "fchmodat", "fchmodat2"),
     *("chown", "fchown", "lchown", "fchownat", "chown32", "fchown32", "lchown32"),
     *("setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"),
     *("utime", "utimes", "futimesat", "utimensat", "utimensat_time64"),
 )
-"""Calls that change who may do what with a file, or when it changed. Landlock knows none of them: a process could open
-to others what it cannot read itself."""
+"""Calls that change the access rights, attributes or times of a file. Landlock covers none of them: a process could
+open files to others that it cannot read itself."""
 _SHARED: Final = (
     *("shmget", "shmat", "shmctl", "shmdt", "semget", "semop", "semctl", "semtimedop", "semtimedop_time64"),
     *("msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"),
 )
-"""Memory, semaphores and queues of System V and POSIX, which have no file and are open to whoever their maker likes."""
+"""Memory, semaphores and queues of System V and POSIX: without a file, and their creator can admit any process."""
 _KEYS: Final = ("add_key", "request_key", "keyctl")
 _F_SETFL: Final = 4
 _FLAGS_OF_ALL: Final = 0x400 | 0x2000
-"""O_APPEND and O_ASYNC belong to an open file, not to the process: with the first, the supervisor could write nowhere
-else in a file that it shares."""
+"""O_APPEND and O_ASYNC belong to an open file, not to the process. With O_APPEND, the supervisor could write only at
+the end of a file that it shares."""
 _PRIO_PROCESS, _IOPRIO_WHO_PROCESS = 0, 1
 _PR_SET_DUMPABLE: Final = 4
 # fmt: off
@@ -74,19 +75,20 @@ _PRCTL: Final = (
     50, 51, 52, 53, 54, 55, 56, 63, 64, 66, 0x53564D41,
 )
 # fmt: on
-"""Options of ``prctl`` that read, that concern the caller alone, or that take something away from it. Others make it
-show memory as its command line, or a name that others read (``PR_SET_MM``, ``PR_SET_NAME``)."""
+"""Options of ``prctl`` that read, that affect the caller alone, or that reduce its rights. Others let it show memory
+as its command line, or a name that other processes read (``PR_SET_MM``, ``PR_SET_NAME``)."""
 _PRCTL_OF_PROGRAMS: Final = (15, 36)
-"""Programs name their threads, and may gather their orphans."""
+"""Programs name their threads, and may adopt their orphans."""
 _OWNERS: Final = (8, 15)
-"""F_SETOWN and F_SETOWN_EX: who gets a signal, which F_SETSIG chooses, when a file has something to read."""
+"""F_SETOWN and F_SETOWN_EX set the process that gets a signal, chosen by F_SETSIG, when a file has input."""
 _OWNERS_BY_IOCTL: Final = (0x8901, 0x8902)
 """FIOSETOWN and SIOCSPGRP do the same."""
 _FIOASYNC: Final = 0x5452
 """Sets O_ASYNC."""
 _TERMINAL: Final = (0x5412, 0x541C, 0x540A, 0x5410, 0x5414, 0x5423)
-"""TIOCSTI and TIOCLINUX put words into a terminal as if somebody had typed them, Ctrl-C among them; TCXONC stops what
-others write there; TIOCSPGRP, TIOCSWINSZ and TIOCSETD change who has it, its size and its driver."""
+"""TIOCSTI and TIOCLINUX insert text into a terminal as if a user had typed it, Ctrl-C included. TCXONC stops the
+output of other processes there. TIOCSPGRP, TIOCSWINSZ and TIOCSETD change its foreground process group, its size and
+its driver."""
 _ATTRIBUTES_BY_IOCTL: Final = (ord("f") << 8, ord("X") << 8)
 """Types of the requests that set attributes of files (``FS_IOC_SETFLAGS``, ``FS_IOC_FSSETXATTR``)."""
 
@@ -95,10 +97,10 @@ _ATTRIBUTES_BY_IOCTL: Final = (ord("f") << 8, ord("X") << 8)
 class Condition:
     """``call`` fails with EPERM unless its argument ``place`` is one of ``values``; with ``never``, if it is one.
 
-    ``when`` is an argument and its value: the condition is for calls with that alone.
+    ``when`` is an argument and its value: the condition applies only to calls with that value.
 
     Only the low 32 bits of the argument are compared, after ``mask``. That is right for `int`, `unsigned int` and
-    ``pid_t``, which all arguments here are: the kernel cuts off what stands above them, so the filter does as well.
+    ``pid_t``, the types of all arguments here: the kernel ignores the higher bits, so the filter does, too.
     """
 
     call: str
@@ -111,7 +113,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """``refused`` calls fail with EPERM, and so do those of which one of the ``conditions`` does not hold.
+    """``refused`` calls fail with EPERM, and so do calls that violate one of the ``conditions``.
 
     ``unknown`` calls fail with ENOSYS, as on a kernel without them.
     """
@@ -122,10 +124,10 @@ class Rules:
 
 
 def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool = False) -> Rules:
-    """The rules of ``room``; ``network`` is for a reader whose source is on the network, ``pid`` is the caller's own.
+    """Return the rules of ``room``; ``network`` is for a reader of a network source, ``pid`` is the caller's own.
 
     Channels that a process inherits stay usable: sending and receiving is not refused. ``parent`` is the process that
-    must get no signal from a room which may signal others.
+    must get no signal from a process that may signal others.
     """
     refused = [*_TRACING, *_IO_URING, *_ABOUT_OTHERS, *_BY_HANDLE, *_ATTRIBUTES, *_KEYS]
     conditions = [*_self_only(), Condition("ioctl", 1, (*_TERMINAL, _FIOASYNC), never=True)]
@@ -142,7 +144,7 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
         unknown = _WITH_FLAGS_IN_MEMORY
     if not shares_memory(room, fence):
         refused += _SHARED
-        # The channels outlive the process: what it shuts down there would be closed to the one that takes its place.
+        # Channels outlive the process: a shutdown here would close them for its successor.
         refused.append("shutdown")
     if room in ("engine", "probe"):
         refused += _SENDS_FILES
@@ -153,7 +155,7 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
         conditions.append(_socket_options(strict=not makes_processes(room, fence)))
     elif room == "config":
         refused += (each for each in _SOCKETS if each != "socketpair")
-        # To its children. Unlike one of datagrams, such a pair leads nowhere else.
+        # For its children. Unlike a datagram pair, such a pair can reach no other socket.
         conditions += [Condition("socketpair", 0, (AF_UNIX,)), Condition("socketpair", 1, (_STREAM,), mask=_KINDS)]
     else:
         refused += _SOCKETS
@@ -166,7 +168,7 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
 
 
 def families_of(room: Room, fence: Fence, *, network: bool) -> tuple[int, ...]:
-    """The families of sockets that a process may make."""
+    """Return the families of sockets that a process may make."""
     if room in ("engine", "probe", "config"):
         return ()
     internet = (AF_INET, AF_INET6) if network or room == "publisher" else ()
@@ -175,28 +177,28 @@ def families_of(room: Room, fence: Fence, *, network: bool) -> tuple[int, ...]:
 
 
 def starts_programs(room: Room, fence: Fence) -> bool:
-    """Whether a process runs programs of the operator's, which it has to be able to end.
+    """Return whether a process runs the operator's programs, which it must be able to end.
 
-    Their numbers are not known beforehand, so no filter can tell them from others: that is left to Landlock.
+    Their pids are not known in advance, so no filter can distinguish them from others. Landlock has to do that.
     """
     return room == "reader" and fence.anywhere
 
 
 def makes_processes(room: Room, fence: Fence) -> bool:
-    """Whether a process has others below it: programs, a sound service that a library starts, or models on trial.
+    """Return whether a process may start others: programs, a sound service that a library starts, or models on trial.
 
-    From all others it would take only what it inherits, its channels among it, and outlive it.
+    Other processes may not, because a child would keep the inherited files, channels included, and outlive its parent.
     """
     return room == "config" or shares_memory(room, fence)
 
 
 def shares_memory(room: Room, fence: Fence) -> bool:
-    """Whether a process may use memory that has no file: programs may, and ALSA's mixing plug-ins need it."""
+    """Return whether a process may use memory without a file: programs may, and ALSA's mixing plug-ins need it."""
     return starts_programs(room, fence) or fence.unix == "sound"
 
 
 def _self_only() -> list[Condition]:
-    """No limits, priorities, processors or pages of another process; the caller's own are as before."""
+    """Forbid changes to limits, priorities, processors and pages of other processes; the caller may change its own."""
     return [
         *(Condition(call, 0, (0,)) for call in _ABOUT_A_PROCESS),
         *(Condition("setpriority", 0, (_PRIO_PROCESS,)), Condition("setpriority", 1, (0,))),
@@ -205,24 +207,24 @@ def _self_only() -> list[Condition]:
 
 
 def _socket_options(*, strict: bool) -> Condition:
-    """Which options of a socket may be set, those of its protocol aside."""
+    """Return the condition for the options of a socket, except those of its protocol."""
     if strict:
         return Condition("setsockopt", 2, _SOCKET_OPTIONS, when=(1, _SOL_SOCKET))
     return Condition("setsockopt", 2, (_SO_LINGER, _SO_LOCK_FILTER), never=True, when=(1, _SOL_SOCKET))
 
 
 def _own_signals(pid: int) -> list[Condition]:
-    """No signal to another process. 0 and -1 are not the caller: they are its process group, and everybody.
+    """Forbid signals to other processes. 0 and -1 are not the caller: they are its process group, and all processes.
 
-    A child made by ``fork`` keeps the number of its parent here: it can signal that one, and not itself.
+    A child made by ``fork`` keeps the pid of its parent here: it can signal the parent, but not itself.
     """
     return [*(Condition(call, 0, (pid,)) for call in _SIGNALS_TO), *_no_owners()]
 
 
 def _signals_to_children(parent: int) -> list[Condition]:
-    """No signal to the parent, to a group of processes, or to everybody, which are 0 and what is negative.
+    """Forbid signals to the parent, to a process group, and to all processes, which are 0 and negative numbers.
 
-    The numbers of children are not known beforehand: Landlock, where it knows signals, keeps all others out.
+    The pids of children are not known in advance: Landlock, if it supports signals, excludes all others.
     """
     return [
         *(Condition(call, 0, (0, parent), never=True) for call in _SIGNALS_TO),
@@ -232,7 +234,7 @@ def _signals_to_children(parent: int) -> list[Condition]:
 
 
 def _no_owners() -> list[Condition]:
-    """No signal to whom an open file is given."""
+    """Forbid setting the process that an open file signals."""
     return [
         *(Condition(call, 1, _OWNERS, never=True) for call in ("fcntl", "fcntl64")),
         Condition("ioctl", 1, _OWNERS_BY_IOCTL, never=True),

@@ -1,7 +1,7 @@
-"""A seccomp filter: which system calls a process refuses to itself, as a BPF program, for all of its threads.
+"""A seccomp filter: the system calls that a process forbids itself, as a BPF program, for all of its threads.
 
-The program is a list of refusals; whatever is not in it is allowed, but for calls that are newer than the list, which
-fail as on a kernel without them (seccomp(2), linux/filter.h, linux/seccomp.h).
+The program is a list of refusals. It allows any other call, except calls newer than the list, which fail as on a
+kernel without them (seccomp(2), linux/filter.h, linux/seccomp.h).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from edge_infer.sandbox.rules import Condition, Rules
 _SET_MODE_FILTER, _TSYNC = 1, 1
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _REFUSE, _DENY = (0x00050000 | number for number in (errno.EPERM, errno.ENOSYS))
-# The fields of struct seccomp_data; an argument has 64 bits, its low half comes first on little-endian machines, and
-# that half is what is loaded.
+# The fields of struct seccomp_data. An argument has 64 bits. Its low half comes first on little-endian machines, and
+# the program loads only that half.
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _ALL_BITS: Final = 0xFFFFFFFF
 _LOAD, _AND, _JUMP, _RETURN = 0x20, 0x54, 0x05, 0x06
@@ -28,7 +28,7 @@ _IF_EQUAL, _IF_AT_LEAST = 0x15, 0x35
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One instruction; a jump leads to ``then`` when its test holds and on to the next instruction when not."""
+    """One instruction; a jump goes to ``then`` if its test holds, otherwise to the next instruction."""
 
     code: int
     value: int
@@ -37,12 +37,12 @@ class _Step:
 
 
 def install(rules: Rules, *, thread: bool = False) -> None:
-    """Puts the filter on every thread of this process, for ever; raises `OSError` when the kernel will not.
+    """Install the filter in every thread of this process, permanently; raises `OSError` if the kernel refuses.
 
-    With ``thread`` it is for the calling one, and those that this one starts.
+    With ``thread`` it applies only to the calling thread and its children.
 
-    ``PR_SET_NO_NEW_PRIVS`` has to be set. The ``seccomp`` call with TSYNC is used because a filter by ``prctl`` holds
-    for the calling thread only.
+    ``PR_SET_NO_NEW_PRIVS`` must be set. The ``seccomp`` call with TSYNC is used because a filter set by ``prctl``
+    applies to the calling thread only.
     """
     machine = kernel.machine()
     if machine is None:
@@ -58,7 +58,7 @@ def install(rules: Rules, *, thread: bool = False) -> None:
 
 
 def program(rules: Rules, machine: kernel.Machine) -> bytes:
-    """The filter as the kernel reads it: ``struct sock_filter`` after ``struct sock_filter``."""
+    """Return the filter in the kernel's format: an array of ``struct sock_filter``."""
     steps = [_Step(_LOAD, _ARCHITECTURE), _Step(_IF_EQUAL, machine.audit, "known"), _Step(_RETURN, _KILL)]
     steps.append(_Step(_LOAD, _NUMBER, label="known"))
     if machine.x32_bit:
@@ -69,7 +69,7 @@ def program(rules: Rules, machine: kernel.Machine) -> bytes:
     if machine.private:
         steps.append(_Step(_IF_AT_LEAST, machine.private, "allow"))
     steps.append(_Step(_IF_AT_LEAST, kernel.NEWEST + 1, "deny"))
-    steps.append(_Step(_JUMP, 4))  # over what is near to these, because a jump by a test leads no further than 255
+    steps.append(_Step(_JUMP, 4))  # over the shared ends: they are here because a conditional jump spans at most 255
     steps.append(_Step(_RETURN, _REFUSE, label="refuse call"))
     steps.append(_Step(_RETURN, _DENY, label="deny"))
     steps.append(_Step(_RETURN, _KILL, label="kill"))
@@ -82,7 +82,7 @@ def program(rules: Rules, machine: kernel.Machine) -> bytes:
 
 
 def _missing(machine: kernel.Machine) -> frozenset[str]:
-    """Calls that this machine does not have."""
+    """Return the calls that this machine does not have."""
     return kernel.NOT_EVERYWHERE - machine.numbers.keys()
 
 
@@ -94,7 +94,7 @@ def _by_call(conditions: tuple[Condition, ...]) -> dict[str, list[Condition]]:
 
 
 def _conditional(name: str, number: int, conditions: list[Condition]) -> list[_Step]:
-    """Decides about one call, or goes on for all others."""
+    """Return the steps that decide about one call and skip all others."""
     steps: list[_Step] = []
     for place, condition in enumerate(conditions):
         steps += _tested(condition, f"{name} {place}", f"{name} {place + 1}")
@@ -103,7 +103,7 @@ def _conditional(name: str, number: int, conditions: list[Condition]) -> list[_S
 
 
 def _tested(condition: Condition, label: str, onward: str) -> list[_Step]:
-    """Refuses, or leads to ``onward``, which has to follow at once."""
+    """Return the steps that refuse a call or continue at ``onward``, which must follow immediately."""
     steps = [_Step(_LOAD, _ARGUMENTS + 8 * condition.place, label=f"{label} tests")]
     if condition.mask != _ALL_BITS:
         steps.append(_Step(_AND, condition.mask))
@@ -123,7 +123,7 @@ _INSTRUCTION: Final = struct.Struct("=HBBI")
 
 
 def _assemble(steps: list[_Step]) -> bytes:
-    """Turns labels into distances; jumps lead forward only, by at most 255 instructions."""
+    """Replace labels with distances; jumps only go forward, by at most 255 instructions."""
     places = {step.label: place for place, step in enumerate(steps) if step.label}
     parts = []
     for place, step in enumerate(steps):

@@ -1,6 +1,6 @@
-"""Tries, from inside a locked process, what it must not be able to do, and says which walls hold.
+"""Self-test of a locked process: it tries forbidden actions and returns the state of each sandbox rule.
 
-Each attempt is made with arguments that can do no harm where the wall is missing: the kernel then fails in another way.
+Each attempt uses arguments that are harmless if the rule is missing: the kernel then fails in another way.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ _UNIX_USES: Final[Mapping[UnixUse, str]] = {
 }
 _Call = tuple[str, tuple[int, ...]]
 """The name of a system call, and the arguments to try it with."""
-_NONE = 2**31 - 1  # a process id and a file descriptor that nobody has
+_NONE = 2**31 - 1  # a pid and a file descriptor that do not exist
 _SOCK_STREAM, _SOCK_DGRAM, _SOCK_NONBLOCK = 1, 2, 0o4000
 _LIST, _WRITE = "/", "/proc/self/comm"
-"""A folder that everybody may list, and a file that every process may write to, as long as others may look into it."""
+"""A folder that every user may list, and a file that every process may write to while others may inspect it."""
 _QUERYCAP: Final = 0x80685600
-"""VIDIOC_QUERYCAP, the harmless first question to any camera."""
+"""VIDIOC_QUERYCAP, a harmless query to any camera."""
 _PCM_INFO: Final = 0x81204101
-"""SNDRV_PCM_IOCTL_INFO, the same of a microphone."""
+"""SNDRV_PCM_IOCTL_INFO, the same for a microphone."""
 _IOPRIO_WHO_PROCESS, _IOPRIO_GROUPS = 1, (2, 3)
 _NO_CLASS: Final = 7 << 13
-"""A class of input and output that does not exist: nothing is set."""
+"""An I/O priority class that does not exist: the call sets nothing."""
 _PR_SCHED_CORE, _F_SETOWN, _FIOSETOWN = 62, 8, 0x8901
 _F_SETFL, _SOL_SOCKET, _SO_LOCK_FILTER, _FS_IOC_SETFLAGS = 4, 1, 44, 0x40086602
 _PR_SET_DUMPABLE, _PR_SET_MM, _PR_SET_MM_MAP_SIZE = 4, 35, 15
 _CLONE_SIGHAND: Final = 0x800
-"""Of a thread alone, so that the kernel makes no process of it, nor of an empty description."""
+"""Valid only for a thread, so that the kernel makes no process with this flag alone, nor from an empty description."""
 _MAKE_FILES: Final = frozenset({"socket", "pidfd_open"})
-"""Calls that open a file when they are let through."""
+"""Calls that open a file if they are permitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What this process could do, and where it was, before it was locked."""
+    """The access and the network of this process before it was locked."""
 
     lists: bool
     writes: bool
@@ -66,12 +66,12 @@ class Before:
 
 
 def look() -> Before:
-    """How things are now."""
+    """Return the current access."""
     return Before(_lists(), _writes(), _signals(), namespaces.current())
 
 
 def fences(fence: Fence, before: Before, built: str) -> dict[str, str]:
-    """The walls of Landlock: what could be done before must not be possible now. ``built`` is what became of them."""
+    """Return the state of the Landlock rules: earlier access must be gone. ``built`` is the outcome of their setup."""
     if built != ENFORCED:
         names = ("files", "no_signals", *(() if fence.ports is None else ("ports",)))
         return dict.fromkeys(names, built)
@@ -82,14 +82,14 @@ def fences(fence: Fence, before: Before, built: str) -> dict[str, str]:
 
 
 def outside(before: Before, built: str) -> str:
-    """Whether this process has left the network that it was born into."""
+    """Return whether this process has left its original network."""
     if built != ENFORCED:
         return f"{built} (the unit forbids it: its sockets are refused all the same)" if _in_unit() else built
     return _state(namespaces.current() != before.network, "it is in the network of the system")
 
 
 def walls(room: Room, fence: Fence, *, network: bool = False) -> dict[str, str]:
-    """Each wall of the room, as the kernel holds it now: ``enforced``, or why not."""
+    """Return the current state of each rule of the process: ``enforced``, or why not."""
     found = {
         "no_new_privileges": _state(not privileges.may_gain_privileges(), "setuid programs still have their effect"),
         "no_capabilities": _capabilities(),
@@ -103,14 +103,14 @@ def walls(room: Room, fence: Fence, *, network: bool = False) -> dict[str, str]:
 
 
 def no_signals(room: Room, fence: Fence, scoped: str) -> str:
-    """Whether this process can signal others; ``scoped`` is what Landlock does about it, as it was tried."""
+    """Return whether signals to other processes are blocked; ``scoped`` is the tested state of Landlock's rule."""
     if starts_programs(room, fence) or _all_refused(_signal_calls()) != ENFORCED:
         return scoped
     return ENFORCED if scoped.startswith(ENFORCED) else BY_FILTER
 
 
 def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Call]]:
-    """The calls to try for each wall."""
+    """Return the calls to try for each rule."""
     found: dict[str, Iterable[_Call]] = {
         "no_tracing": (
             ("ptrace", (16, _NONE, 0, 0)),  # PTRACE_ATTACH
@@ -140,7 +140,7 @@ def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Ca
         ),
         "not_shown": (
             ("prctl", (_PR_SET_MM, _PR_SET_MM_MAP_SIZE, 0, 0, 0)),
-            ("prctl", (_PR_SET_DUMPABLE, 2, 0, 0, 0)),  # which sets nothing where it is let through
+            ("prctl", (_PR_SET_DUMPABLE, 2, 0, 0, 0)),  # sets nothing if it is permitted
         ),
     }
     if not shares_memory(room, fence):
@@ -171,7 +171,7 @@ def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Ca
 
 
 def _calls_on_others() -> Iterator[_Call]:
-    """Each call on another process; one that is let through reads, sets what is set already, or fails otherwise."""
+    """Yield each call on another process; a permitted one reads, sets the present value again, or fails otherwise."""
     for pid in _others():
         yield "prlimit64", (pid, resource.RLIMIT_CORE, 0, 0)
         yield "setpriority", (os.PRIO_PROCESS, pid, _priority(pid))
@@ -195,9 +195,9 @@ def _calls_on_others() -> Iterator[_Call]:
 
 
 def _others() -> Iterator[int]:
-    """The parent, and a number that nobody has: the kernel itself may forbid the parent, which is no wall of ours.
+    """Yield the parent and an unused pid: the kernel itself may protect the parent, which would prove no rule of ours.
 
-    In a namespace of its own the first process has a parent whose number is 0, which stands for the caller.
+    In a namespace of its own the first process has a parent with pid 0, which stands for the caller.
     """
     yield from filter(None, (os.getppid(), _NONE))
 
@@ -210,7 +210,7 @@ def _priority(pid: int) -> int:
 
 
 def _signal_calls() -> Iterator[_Call]:
-    """Each way to signal another process, with signal 0, which is none."""
+    """Yield each way to signal another process, with the null signal 0."""
     for pid in _others():
         yield "kill", (pid, 0)
         yield "tkill", (pid, 0)
@@ -219,8 +219,8 @@ def _signal_calls() -> Iterator[_Call]:
         yield "rt_tgsigqueueinfo", (pid, pid, 0, 0)
         yield "pidfd_open", (pid, 0)
         yield "fcntl", (_NONE, _F_SETOWN, pid)
-    yield "kill", (0, 0)  # the own group of processes
-    yield "kill", (-1, 0)  # everybody
+    yield "kill", (0, 0)  # the caller's process group
+    yield "kill", (-1, 0)  # all processes
     yield "pidfd_send_signal", (_NONE, 0, 0, 0)
     yield "ioctl", (_NONE, _FIOSETOWN, 0)
 
@@ -234,7 +234,7 @@ def _all_refused(calls: Iterable[_Call]) -> str:
 
 
 def _refused(machine: kernel.Machine, name: str, arguments: tuple[int, ...]) -> bool:
-    """Whether the call is refused, or unknown to this kernel, which is as good."""
+    """Return whether the call is refused or unknown to this kernel, which is equivalent."""
     try:
         result = kernel.call(machine.numbers[name], *arguments)
     except OSError as error:
@@ -256,7 +256,7 @@ def _state(holds: bool, otherwise: str) -> str:
 
 
 def _files(fence: Fence, before: Before) -> str:
-    if not before.lists:  # writing may have been closed by a fence around the process that started it
+    if not before.lists:  # the fence of the parent process may have closed it for writing
         return f"not enforced: it could not be tried, {_LIST} and {_WRITE} were closed before"
     if _writes():
         return "not enforced: the kernel lets it write to files that are not its own"
@@ -272,9 +272,9 @@ def _no_signals(before: Before) -> str:
 
 
 def _ports(allowed: tuple[int, ...]) -> str:
-    """Tries a port of this box that is none of them: the kernel refuses before it looks who listens.
+    """Try a forbidden local port: the kernel refuses it before it looks for a listener.
 
-    Without waiting: where the unit's ``IPAddressDeny=`` swallows the packet, nobody ever answers.
+    The socket does not block: if the unit's ``IPAddressDeny=`` drops the packet, no answer ever arrives.
     """
     machine = kernel.machine()
     assert machine is not None  # otherwise there is no fence
@@ -304,7 +304,7 @@ def _writes() -> bool:
 
 
 def _signals() -> bool:
-    parent = os.getppid()  # 0: it is in another namespace, and the number stands for the group of the caller
+    parent = os.getppid()  # 0: the parent is in another namespace, and the number stands for the caller's process group
     return parent != 0 and _possible(lambda: os.kill(parent, 0))
 
 

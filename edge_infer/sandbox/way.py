@@ -1,7 +1,8 @@
-"""Where a path leads without a link that somebody could have put on the way, as a descriptor of what lies there.
+"""Safe path resolution: a descriptor of a path's target, without following links that other users control.
 
-Every part is opened in the folder before it, and a link is read from its own descriptor: nothing can be exchanged
-between the look at it and its use. A root command that followed any link would read what the owner of the link chose.
+Each part is opened relative to the folder before it, and a link is read from its own descriptor. So nothing can be
+exchanged between check and use. A root command that followed any link would read a file chosen by the owner of the
+link.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from edge_infer.errors import StartError
 
 _LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_LINKS: Final = 40
-"""As many as the kernel follows."""
+"""The kernel's own limit."""
 
 
 class ForeignLinkError(StartError):
-    """A link on the way belongs to another user, or another user could replace it."""
+    """A link on the path belongs to another user, or another user could replace it."""
 
     def __init__(self, path: str, link: str, leads: str) -> None:
         super().__init__(
@@ -31,10 +32,11 @@ class ForeignLinkError(StartError):
 
 
 def follow(path: str, owners: Collection[int], *, to_own: bool = False) -> int:
-    """Return an ``O_PATH`` descriptor of what an absolute path leads to; raises `ForeignLinkError`, `OSError`.
+    """Return an ``O_PATH`` descriptor of the target of an absolute path; raises `ForeignLinkError`, `OSError`.
 
-    A link is followed if one of the ``owners`` owns it and nobody else could replace it; with ``to_own`` also if it
-    leads to a file of its own user, which gives that user nothing; in a folder there may be files of others.
+    A link is followed if one of the ``owners`` owns it and no other user could replace it. With ``to_own`` it is also
+    followed if it leads to a file of the link's own user, which gives that user no new access. A folder is excluded,
+    because it may contain files of others.
     """
     processes = _device_of_processes()
     place = os.open("/", _LOOK)
@@ -55,12 +57,12 @@ def follow(path: str, owners: Collection[int], *, to_own: bool = False) -> int:
                 leads = os.readlink("", dir_fd=found)
             finally:
                 os.close(found)
-            if status.st_dev == processes:  # the kernel's own, such as /dev/stdin ends in: some are no paths
+            if status.st_dev == processes:  # the kernel's own link, for example behind /dev/stdin: some lead to no path
                 place = _exchanged(place, os.open(part, os.O_PATH | os.O_CLOEXEC, dir_fd=place))
                 continue
             if not _is_settled(status, os.fstat(place), owners):
                 doubtful.append((ForeignLinkError(path, part, leads), status.st_uid))
-                if not to_own:  # an error whatever is behind it, even nothing
+                if not to_own:  # an error whatever the target is, even a missing one
                     break
             if leads.startswith("/"):
                 place = _exchanged(place, os.open("/", _LOOK))
@@ -73,7 +75,7 @@ def follow(path: str, owners: Collection[int], *, to_own: bool = False) -> int:
 
 
 def real_place(path: Path, owners: Collection[int]) -> Path:
-    """Return the path without links, or of what is not there yet; raises `ForeignLinkError`, `OSError`."""
+    """Return the path without links, even if its end does not exist yet; raises `ForeignLinkError`, `OSError`."""
     path = path.absolute()
     for above in (path, *path.parents):
         try:
@@ -89,7 +91,7 @@ def real_place(path: Path, owners: Collection[int]) -> Path:
 
 
 def _check(doubtful: Iterable[tuple[ForeignLinkError, int]], end: os.stat_result, *, to_own: bool) -> None:
-    """Raises the first error whose link, of that user, leads to more than what is the user's own."""
+    """Raise the first error unless its link leads to a file, not a folder, of the link's own user."""
     for error, uid in doubtful:
         if not to_own or uid != end.st_uid or stat.S_ISDIR(end.st_mode):
             raise error
@@ -102,7 +104,7 @@ def _counted(followed: int, path: str) -> int:
 
 
 def _parts(path: str) -> list[str]:
-    """The parts of a path, the first one last."""
+    """Return the parts of a path in reverse order."""
     return [part for part in reversed(path.split("/")) if part not in ("", ".")]
 
 
@@ -112,10 +114,10 @@ def _exchanged(old: int, new: int) -> int:
 
 
 def _is_settled(link: os.stat_result, folder: os.stat_result, owners: Collection[int]) -> bool:
-    """Whether nobody but ``owners`` can choose where a link leads; the owner of a folder can replace what is in it."""
+    """Return whether only ``owners`` can choose the link's target; the owner of a folder can replace its content."""
     if not {link.st_uid, folder.st_uid} <= set(owners):
         return False
-    # Users share groups with those whom they trust; nobody speaks for root.
+    # Users share groups with users they trust; no group is trusted with root's links.
     shared = stat.S_IWOTH | (stat.S_IWGRP if set(owners) == {0} else 0)
     return not folder.st_mode & shared or bool(folder.st_mode & stat.S_ISVTX)
 

@@ -1,1 +1,1 @@
-"""The room that starts, watches and restarts the others; it has neither frames nor the broker."""
+"""The supervisor: the process that starts, watches and restarts the others. It has neither frames nor the broker."""

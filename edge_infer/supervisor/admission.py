@@ -1,4 +1,4 @@
-"""Shadows come in one after the other, each once everything else has loaded and there is memory left for it."""
+"""Admission of shadow models: one at a time, once the engine loads nothing and enough memory is free."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from edge_infer.supervisor.memory import SPARE, free
 log = logging.getLogger(__name__)
 
 AGAIN: Final = 10.0
-"""Seconds between two looks for memory that was not there."""
+"""Seconds between two checks for memory that was not free."""
 
 
 class Admission:
-    """Which shadows may load; ``reasons`` say, by pipeline, what the others lack."""
+    """Decides which shadows may load; ``reasons`` holds, by pipeline, why the others wait."""
 
     def __init__(self, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> None:
-        """``root`` is where the kernel's files about memory are."""
+        """Read the kernel's files about memory below ``root``."""
         self.reasons: dict[str, str] = {}
         self._root = root
         self._clock = clock
-        self._in: set[tuple[str, str]] = set()  # pipelines with the digests of their shadows
+        self._in: set[tuple[str, str]] = set()  # each pipeline's name and the digest of its admitted shadow
         self._plan: Plan | None = None
         self._due = -math.inf
 
     def admitted(self, plan: Plan) -> Plan:
-        """The plan with those shadows only that have come in; the others wait for `next_one`."""
+        """Return the plan with only the admitted shadows; `next_one` admits the others."""
         asked = {_key(each) for each in plan.pipelines if each.shadow is not None}
         self._plan, self._in = plan, self._in & asked
         waiting = {each.name for each in self._waiting()}
@@ -42,7 +42,7 @@ class Admission:
         return replace(plan, pipelines=pipelines)
 
     def next_one(self, report: EngineReport) -> bool:
-        """Whether another shadow may come in now: the engine loads nothing, and the memory that it takes is free."""
+        """Admit another shadow if the engine loads nothing and enough memory is free; return whether this happened."""
         if report.loading or (self.reasons and self._clock() < self._due):
             return False
         for pipeline in self._waiting():

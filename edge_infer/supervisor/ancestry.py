@@ -1,4 +1,4 @@
-"""The processes above a process, as ``/proc`` shows them."""
+"""The ancestors of a process, as ``/proc`` shows them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Birth(NamedTuple):
-    """Where a process comes from."""
+    """The parent and the start time of a process."""
 
     parent: int
     started: int
@@ -18,8 +18,8 @@ class Birth(NamedTuple):
 
 
 def birth(pid: int) -> Birth:
-    """Return the parent and the start time of a process; raises `OSError` where it is gone or ``/proc`` hides it."""
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name may hold anything
+    """Return the parent and the start time of a process; raises `OSError` if it has ended or ``/proc`` hides it."""
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name may contain anything
     return Birth(int(fields[1]), int(fields[19]))
 
 
@@ -29,9 +29,9 @@ def ticks() -> int:
 
 
 def descends(pid: int, ancestor: int) -> bool:
-    """Whether ``pid`` is ``ancestor`` or was started by it or by a process below it; raises `OSError` where unknown.
+    """Return whether ``pid`` is ``ancestor`` or its descendant; raises `OSError` if that is unknown.
 
-    ``ancestor`` has to be the reaper of its orphans (`Orphans`). Otherwise a process below it whose parents ended would
+    ``ancestor`` must be the reaper of its orphans (`Orphans`). Otherwise a descendant whose parents have ended would
     have the init process as its parent.
     """
     child_started: float = math.inf
@@ -39,14 +39,14 @@ def descends(pid: int, ancestor: int) -> bool:
         if pid == ancestor:
             return True
         parent, started = birth(pid)
-        if started > child_started:  # the parent ended meanwhile, and another process has its number
+        if started > child_started:  # the parent has ended and another process has its pid
             raise ProcessLookupError(f"process {pid} is younger than its child")
         pid, child_started = parent, started
     return pid == ancestor
 
 
 def filters(pid: int | str) -> int:
-    """Return how many filters of system calls a process has, 1 for any number before Linux 5.9; raises `OSError`."""
+    """Return the number of seccomp filters of a process, 1 for any number before Linux 5.9; raises `OSError`."""
     lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines())
     found = {words[0]: words[1] for words in lines if words and words[0] in ("Seccomp:", "Seccomp_filters:")}
     return int(found.get("Seccomp_filters:", int(found.get("Seccomp:", "0") != "0")))

@@ -1,4 +1,4 @@
-"""What this board calls itself."""
+"""The description of this board."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MODEL_FILES = ("proc/device-tree/model", "sys/class/dmi/id/product_name")
 
 
 def board_name(root: Path = Path("/")) -> str:
-    """Model, cores and architecture in a line, as ``Raspberry Pi 4 Model B Rev 1.4, 4 cores, aarch64``."""
+    """Return model, cores and architecture in a line, such as ``Raspberry Pi 4 Model B Rev 1.4, 4 cores, aarch64``."""
     model = ""
     for name in _MODEL_FILES:
         try:

@@ -1,4 +1,4 @@
-"""What a room lives in: a process of its own or, where memory is scarce, a thread of this one."""
+"""Handles of child modules: each runs in a process of its own or, where memory is scarce, in a thread of this one."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ log = logging.getLogger(__name__)
 
 
 class Body(Protocol):
-    """One run of a module: made to begin it, closed after its end."""
+    """One run of a module: the constructor starts it, and the supervisor closes it after it has ended."""
 
     pid: int
     killable: bool
-    """Whether it can be ended without its doing, and nothing else with it."""
+    """Whether a signal can end it without its cooperation and without ending anything else."""
 
     def fileno(self) -> int:
-        """For select: readable once it has ended."""
+        """Return the descriptor that is readable once the module has ended."""
         ...
 
     def poll(self) -> int | None:
-        """Its exit status, negative for a signal; None while it runs."""
+        """Return the exit status, negative for a signal; None while the module runs."""
         ...
 
     def kill(self, number: signal.Signals) -> None:
-        """Sends a signal, where it can take one."""
+        """Send a signal, if this kind of child can receive one."""
         ...
 
     def close(self) -> None:
-        """Lets go of it."""
+        """Release the descriptors."""
         ...
 
 
 class ProcessBody:
-    """A fresh interpreter with only its own imports: ``python -m module``; raises `OSError` where there is no room.
+    """A fresh interpreter with only its own imports (``python -m module``); raises `OSError` if it cannot be started.
 
-    ``files`` are options of its command line and the open files that they name, which it inherits. Its standard output
-    and error are ``output``. With ``stdin`` it gets what is piped into the daemon.
+    ``files`` maps options of its command line to the open files that it inherits. Its standard output and error are
+    ``output``. With ``stdin`` it inherits the standard input of the daemon.
     """
 
     killable = True
@@ -58,7 +58,7 @@ class ProcessBody:
             stdout=output,
             stderr=output,
             pass_fds=tuple(files.values()),
-            start_new_session=True,  # Ctrl-C in a terminal is for the supervisor; it stops the others in order
+            start_new_session=True,  # Ctrl-C in a terminal reaches only the supervisor, which stops the others in order
             env=_environment(),
         )
         self.pid = self._process.pid
@@ -88,9 +88,9 @@ class ProcessBody:
 
 
 class ThreadBody:
-    """The same module in a thread, which gets copies of the ``files``; it ends by itself or with the whole process.
+    """The same module in a thread with copies of the ``files``; it ends by itself or with the whole process.
 
-    The module's ``main`` takes the words and gives the status; one that raises has ended with 1.
+    The module's ``main`` gets the words and returns the exit status. The status is 1 if ``main`` raises.
     """
 
     killable = False
@@ -118,10 +118,10 @@ class ThreadBody:
         return self._status
 
     def kill(self, number: signal.Signals) -> None:
-        """No signal is for one thread alone."""
+        """Do nothing: a signal cannot be sent to one thread alone."""
 
     def close(self) -> None:
-        """A thread that goes on keeps what tells its end."""
+        """Close the descriptor that signals the end, unless the thread still runs and needs it."""
         if self._status is not None:
             os.close(self._ended)
 
@@ -129,7 +129,7 @@ class ThreadBody:
         status = 1
         try:
             status = import_module(f"{module}.__main__").main(line)
-        except Exception:  # the outermost loop of a room: the supervisor starts another one
+        except Exception:  # the outermost loop of this module: the supervisor starts it again
             log.exception("%s ends because of a fault of its own", module)
         finally:
             os.eventfd_write(self._ended, 1)
@@ -141,5 +141,5 @@ def _options(files: Mapping[str, int]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without what makes a crashing interpreter write about itself."""
+    """Return this process's environment without the variable that makes a crashing interpreter write a traceback."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONFAULTHANDLER"}

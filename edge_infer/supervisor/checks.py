@@ -1,4 +1,4 @@
-"""Checks of the configuration that people ask for: it is read as for a reload, and nothing changes."""
+"""Configuration checks on request: a child process reads the file as for a reload, and nothing changes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from edge_infer.supervisor.compilation import Compilation, failed
 from edge_infer.supervisor.control import Request
 
 MOST_LINES: Final = 200
-"""Problems in one answer, which has to fit into a line of the control socket."""
+"""Maximum number of problems in one answer, which has to fit into a line of the control socket."""
 
 
 class Checks:
-    """One at a time, in a process of its own, which tries every model."""
+    """Runs one check at a time in a process of its own, which tries every model."""
 
     def __init__(self, config: Path) -> None:
         self._config = config
@@ -27,10 +27,10 @@ class Checks:
         self._request: Request | None = None
 
     def begin(self, request: Request) -> None:
-        """Reads the file, or says why not: that another one is meant, or that somebody else waits."""
+        """Start a check, or reject the request: another file, another installation, or another check in progress."""
         if not self._is_ours(request.body.get("config")):
             request.answer({"error": f"this daemon runs {self._config}"})
-        elif request.body.get("program") != sys.prefix:  # such as the next version, which may read it otherwise
+        elif request.body.get("program") != sys.prefix:  # such as the next version, which may read it differently
             request.answer({"error": f"this daemon is the program in {sys.prefix}"})
         elif self._request is not None:
             request.answer({"busy": "the configuration is being checked for somebody else; try again in a moment"})
@@ -42,21 +42,21 @@ class Checks:
                 self._answer(failed(self._config, str(error)))
 
     def files(self) -> list[int]:
-        """The descriptors to wait on while the file is being read."""
+        """Return the descriptors to wait on while the file is being read."""
         return [] if self._compilation is None else [self._compilation.fileno()]
 
     def pids(self) -> list[int]:
-        """The process that reads it, if there is one."""
+        """Return the process that reads the file, if there is one."""
         return [] if self._compilation is None else [self._compilation.pid]
 
     def go_on(self) -> None:
-        """Answers once it has been read."""
+        """Answer the request once the file has been read."""
         if self._compilation is not None and (compiled := self._compilation.finished()) is not None:
             self._compilation = None
             self._answer(compiled)
 
     def close(self) -> None:
-        """Gives up what is under way; may be called twice."""
+        """Cancel the check in progress; may be called twice."""
         if self._compilation is not None:
             self._compilation.close()
             self._compilation = None
@@ -82,7 +82,7 @@ class Checks:
 
 
 def counts(plan: Plan) -> dict[str, int]:
-    """How many there are of each thing in a configuration, by its noun; models that only look on are some, too."""
+    """Return the number of sources, models (shadow models included) and pipelines of a plan, by noun."""
     models = {model.name for model in plan.models()}
     models |= {pipeline.shadow.model.name for pipeline in plan.pipelines if pipeline.shadow is not None}
     return {"source": len(plan.sources), "model": len(models), "pipeline": len(plan.pipelines)}

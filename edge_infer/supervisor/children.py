@@ -1,4 +1,4 @@
-"""A child: started with inherited channels, watched, killed when it hangs, started again with back-off."""
+"""Child processes: start with inherited channels, watch, kill when they hang, restart with back-off."""
 
 from __future__ import annotations
 
@@ -28,39 +28,39 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 10.0
-"""Seconds between two starts of a child that dies again and again, unless its recipe says less."""
+"""Seconds between two starts of a child that keeps dying, unless its recipe sets a shorter pause."""
 SERVED: Final = 1.0
 SERVED_PAUSE: Final = 1.0
-"""Seconds between two starts of a child that had spoken and lived for `SERVED` seconds, however often it is killed."""
+"""Seconds between two starts of a child killed after a record and `SERVED` seconds of life, however often."""
 STARTING: Final = 30.0
-"""Seconds that a child may take to say its first word: a cold SD card is slow."""
+"""Seconds that a child may take to send its first record: a cold SD card is slow."""
 CALM: Final = 60.0
-"""Seconds of life after which earlier deaths are forgiven."""
+"""Seconds of life after which earlier deaths no longer count."""
 CRASHES: Final = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
 )
-"""What a process dies of by itself."""
+"""Signals by which a process dies through its own fault."""
 MOST_UNSENT: Final = 32 << 20
-"""Bytes that wait for a child that does not listen; a plan is at most half of it."""
+"""Bytes queued for a child that does not read; a plan takes at most half of it."""
 LAST_WAIT: Final = 1.0
-"""Seconds that the kernel may take to end a killed process; one that is stuck in a driver takes for ever."""
+"""Seconds that the kernel may take to end a killed process; one that is stuck in a driver never ends."""
 MOST_WORDS: Final = 100
-"""Records that are heard from a child before others have their turn."""
+"""Maximum number of records received from a child before others have their turn."""
 MAX_BURST_RECORDS, MAX_RECORDS_PER_SECOND = 1000, 50
 MAX_BURST_BYTES, MAX_BYTES_PER_SECOND = 16 << 20, 4 << 20
-"""What a child may send: it reports once a second, four times while a model loads. The burst is what lies in the
-channel after the supervisor was stopped for a while."""
+"""Limits of what a child may send: it reports once a second, four times while a model loads. The burst covers the
+records that queue in the channel while the supervisor is stopped for a while."""
 
 
 MAX_OFFENCE: Final = 100
-"""Characters of why a record is invalid that go into the log: its sender chooses some of them, each time."""
+"""Characters of the reason for rejecting a record that are logged: the sender controls some of them, each time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a child is started: the module to run, its arguments, and what it may say.
+    """How to start a child: the module to run, its arguments, and the record types that it may send.
 
-    ``inherits`` are further options, and the open files that they name.
+    ``inherits`` maps further options to open files.
     """
 
     name: str
@@ -70,19 +70,20 @@ class Recipe:
     inherits: Mapping[str, int] = field(default_factory=dict)
     longest_pause: float = LONGEST_PAUSE
     stdin: bool = False
-    """Whether it gets what is piped into the daemon."""
+    """Whether the child inherits the standard input of the daemon."""
 
 
 def pair() -> tuple[int, int]:
-    """Two connected ``SOCK_SEQPACKET`` ends as file descriptors, not inherited unless passed on."""
+    """Return two connected ``SOCK_SEQPACKET`` ends as file descriptors, not inherited unless passed on."""
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     return left.detach(), right.detach()
 
 
 def restore(file: int) -> None:
-    """Undo what a process that shared an open file may have set there: its flags, and of a socket sizes and time-outs.
+    """Reset the flags of a shared open file, and the buffer sizes and time-outs if it is a socket.
 
-    They belong to the file, so the next process that gets it would have them as well.
+    Another process may have set them. They belong to the open file, so the next process that gets it would inherit
+    them.
     """
     fcntl.fcntl(file, fcntl.F_SETFL, os.O_NONBLOCK if stat.S_ISSOCK(os.fstat(file).st_mode) else 0)
     if not stat.S_ISSOCK(os.fstat(file).st_mode):
@@ -90,15 +91,16 @@ def restore(file: int) -> None:
     fresh, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with fresh, other, socket.socket(fileno=os.dup(file)) as shared:
         for size in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            shared.setsockopt(socket.SOL_SOCKET, size, fresh.getsockopt(socket.SOL_SOCKET, size) // 2)  # it doubles it
+            shared.setsockopt(socket.SOL_SOCKET, size, fresh.getsockopt(socket.SOL_SOCKET, size) // 2)  # it is doubled
         for limit in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
             shared.setsockopt(socket.SOL_SOCKET, limit, struct.pack("ll", 0, 0))
 
 
 class Child:
-    """One child by its recipe. ``heard`` is when it, or one before it, last spoke, on the monotonic clock.
+    """One child, started by its recipe. ``heard`` is the monotonic time of the last record from it or a predecessor.
 
-    Nobody waits for it: what it is told goes out as it listens, whenever `tell`, `hear` or `flush` is called.
+    The supervisor never blocks on it. Queued records are sent as the child reads, on each call of `tell`, `hear` or
+    `flush`.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -119,13 +121,13 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """The id of its process while it runs."""
+        """The process id while the child runs."""
         return self._body.pid if self._body else None
 
     def start(self, *words: str, thread: bool = False) -> None:
-        """Starts it, with further ``words``, as a process or as a ``thread`` of this one.
+        """Start the child, with further ``words``, as a process or as a ``thread`` of this one.
 
-        Where the system has no room for one now, it is due again.
+        If the system has no resources for it, the child is due again after a pause.
         """
         self.started = time.monotonic()
         try:
@@ -161,18 +163,18 @@ class Child:
             os.close(theirs)
 
     def files(self) -> list[int]:
-        """The descriptors to wait on: readable when the child spoke, wrote into the log, or ended."""
+        """Return the descriptors to wait on: readable when the child sent a record, wrote to the log, or ended."""
         channel = [self.channel.fd] if self.channel and not self._offence else []
         return channel + self._output.files() + ([self._body.fileno()] if self._body else [])
 
     def output_due(self) -> float:
-        """When `hear` has to be called at the latest for what the child writes into the log."""
+        """Return the latest time to call `hear` for the log output of the child."""
         return self._output.due()
 
     def hear(self) -> list[Any]:
-        """What the child has said since, `MOST_WORDS` at most; nothing of one that has to be killed (see `offence`).
+        """Receive the records of the child, `MOST_WORDS` at most; none from one that has to be killed (see `offence`).
 
-        What it has written into the log is passed on.
+        Also forwards the child's log output.
         """
         self._output.read()
         self.flush()
@@ -186,7 +188,7 @@ class Child:
                     break
                 words.append(word)
         except ChannelClosedError:
-            self._hang_up()  # it is ending; `ended` will tell how, or `silent` that it hangs
+            self._hang_up()  # it is ending: `ended` will return its status, or `silent` will show that it hangs
         except ValueError as error:
             self._offence = f"sends an invalid record: {printable(str(error))[:MAX_OFFENCE]}"
         if not self._records.take(len(words)):
@@ -198,7 +200,7 @@ class Child:
         return words
 
     def tell(self, record: object, files: tuple[int, ...] = ()) -> bool:
-        """Sends a record, and copies of open files, as soon as the child listens; False when there is no child."""
+        """Queue a record, with copies of open files, for sending; return False if the child's channel is closed."""
         if self.channel is None:
             return False
         try:
@@ -213,7 +215,7 @@ class Child:
         return self.channel is not None
 
     def flush(self) -> None:
-        """Sends what the child takes now of what it was told."""
+        """Send as many queued records as the child accepts now."""
         try:
             while self.channel is not None and self._unsent and self.channel.send_packed(*self._unsent[0]):
                 self._forget_first()
@@ -221,17 +223,17 @@ class Child:
                 self.channel.flush()
         except ChannelClosedError:
             self._hang_up()
-        except TooManyFilesError as error:  # it starts anew, and its files are sent again
+        except TooManyFilesError as error:  # the child starts again, and its files are sent again
             log.error("%s is not told and killed: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
             self._hang_up()
             self.kill()
 
     def unsent(self) -> list[int]:
-        """The descriptors to wait on until they are writable: call `flush` then."""
+        """Return the descriptors to wait on until they are writable; call `flush` then."""
         return [self.channel.fd] if self.channel is not None and (self._unsent or self.channel.unsent) else []
 
     def ended(self) -> int | None:
-        """The exit status once it is gone (negative: the signal), told once; it is due again later."""
+        """Return the exit status, once, after the child has ended (negative: the signal); schedules the restart."""
         if self._body is None or (status := self._body.poll()) is None:
             return None
         self._rest(fell=fell(status))
@@ -240,41 +242,41 @@ class Child:
 
     @property
     def killed(self) -> bool:
-        """Whether it was killed, or would have been if it could be."""
+        """Whether it was killed, or has to be but cannot be."""
         return self._killed
 
     @property
     def offence(self) -> str:
-        """What it sends against the rules of the wire, for which it has to be killed; empty once it is."""
+        """The protocol violation for which the child has to be killed; empty once it is killed."""
         return "" if self._killed else self._offence
 
     @property
     def spoke(self) -> bool:
-        """Whether it has said a word since its start."""
+        """Whether it has sent a record since its start."""
         return self.heard > self.started
 
     @property
     def killable(self) -> bool:
-        """Whether it can be ended without its doing: a thread of this process cannot."""
+        """Whether it can be killed: a thread of this process cannot."""
         return self._body is None or self._body.killable
 
     @property
     def unkilled(self) -> bool:
-        """Whether it would have to be killed, cannot be, and still runs."""
+        """Whether it has to be killed, cannot be, and still runs."""
         return self._killed and not self.killable
 
     def silent(self) -> float:
-        """Seconds since the child last said something, or since its start; 0 for one that is already being killed."""
+        """Return the seconds since the child's last record or its start; 0 if it is being killed already."""
         return 0.0 if self._body is None or self._killed else time.monotonic() - max(self.heard, self.started)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Sends a signal, if it still runs."""
+        """Send a signal, if the child still runs."""
         self._killed |= number == signal.SIGKILL
         if self._body is not None and self._body.poll() is None:
             self._body.kill(number)
 
     def stop(self, timeout: float) -> bool:
-        """Waits for the end, then kills; False when it had to be killed."""
+        """Wait for the end, then kill; return False if the child did not end in time."""
         body = self._body
         if body is None:
             return True
@@ -296,7 +298,7 @@ class Child:
         return in_time
 
     def _rest(self, *, fell: bool = True) -> None:
-        """When it may start again: soon where it was killed, later and later where it fell or dies at once."""
+        """Schedule the next start: soon after a kill, with growing back-off after a crash or an early death."""
         lived = time.monotonic() - self.started
         killed = self.spoke and lived > SERVED and not fell
         longest = SERVED_PAUSE if killed else self.recipe.longest_pause
@@ -323,12 +325,12 @@ class Child:
 
 
 def fell(status: int) -> bool:
-    """Whether a process with this exit status ended by its own fault, and nobody killed it."""
+    """Return whether a process with this exit status ended by its own fault rather than by a kill."""
     return status > 0 or -status in CRASHES
 
 
 def death(status: int) -> str:
-    """An exit status in words."""
+    """Return an exit status in words."""
     if status >= 0:
         return f"ended with exit code {status}"
     try:

@@ -1,4 +1,4 @@
-"""Reading a configuration, in a child: a file that others wrote cannot crash or fatten the supervisor."""
+"""Compilation of a configuration in a child: a file by others cannot crash the supervisor or fill its memory."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from edge_infer.supervisor.errand import LONGEST, Errand
 log = logging.getLogger(__name__)
 
 DEADLINE: Final = 120.0
-"""Seconds that validating a configuration and trying every model of it may take."""
+"""Seconds that validating a configuration and trying each of its models may take."""
 APPLIED: Final = "applied.json"
 MOVED: Final = "cannot change while the daemon runs; restart it instead"
 
 
 class Compilation:
-    """One run of ``edge_infer.config`` over a file; wait on `fileno`, then `finished`.
+    """One run of ``edge_infer.config`` over a file; wait on `fileno`, then call `finished`.
 
-    With ``store`` it copies the models for the engine, into ``state_dir`` alone; where that is None, because nothing
-    runs yet, into the one that the file names. Raises `StartError` where the system has no room for it.
+    With ``store`` the child copies the models for the engine. It may write only to ``state_dir``; if that is None,
+    because nothing runs yet, to the state directory that the file names. Raises `StartError` if the process cannot be
+    started.
     """
 
     def __init__(self, config: Path, *, store: bool = True, state_dir: Path | None = None) -> None:
@@ -47,8 +48,11 @@ class Compilation:
         self._errand = self._begun()
 
     def _keeping(self, state_dir: str) -> tuple[str, ...]:
-        """The words for a reading that keeps models there; a fence opens nothing that is not there when it is made."""
-        with suppress(OSError, ValueError):  # the process that reads the file says what stands in the way
+        """Create the state directory and return the arguments for storing models there.
+
+        A sandbox opens only folders that exist when it is made.
+        """
+        with suppress(OSError, ValueError):  # the process that reads the file reports the error
             Path(state_dir).mkdir(mode=0o750, parents=True, exist_ok=True)
         return str(self._config), "--store", state_dir
 
@@ -60,15 +64,15 @@ class Compilation:
 
     @property
     def pid(self) -> int:
-        """The id of its process."""
+        """The id of the process."""
         return self._errand.pid
 
     def fileno(self) -> int:
-        """Readable when there is more to take in."""
+        """Return the descriptor that is readable when there is more output to read."""
         return self._errand.fileno()
 
     def finished(self) -> Compiled | None:
-        """The outcome once it is there; a child that crashed or hung is a problem of the file."""
+        """Return the outcome once it is complete; a child that crashed or hung counts as a problem of the file."""
         if (said := self._errand.said()) is None:
             return None
         if said.status is None:
@@ -84,7 +88,7 @@ class Compilation:
         return self._again_in(compiled) if compiled.elsewhere else compiled
 
     def _again_in(self, compiled: Compiled) -> Compiled | None:
-        """Reads it once more, behind a fence with the state directory that it names; not while another one is used."""
+        """Compile again, in a sandbox with the state directory that the file names; fail if another one is in use."""
         if not self._searching:
             moved = Problem(str(self._config), 1, "device.state_dir", MOVED)
             return Compiled(compiled.digest, None, (moved,), seen=compiled.seen)
@@ -97,17 +101,17 @@ class Compilation:
         return None
 
     def close(self) -> None:
-        """Ends the child; may be called twice."""
+        """End the child; may be called twice."""
         self._errand.close()
 
 
 def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:
-    """The outcome of a compilation that came to no end; ``machine`` as in `Compiled`."""
+    """Return the outcome of a compilation that did not finish; ``machine`` as in `Compiled`."""
     return Compiled(_digest(config), None, (Problem(str(config), 1, "", why),), machine=machine)
 
 
 def _digest(config: Path) -> str:
-    """Of the bytes of a file, or of nothing where there is none that could be a configuration."""
+    """Return the digest of a file's bytes, or of no bytes if it is missing or cannot be a configuration."""
     data = b""
     with suppress(OSError, ValueError):
         data = content(config, LONGEST)
@@ -115,12 +119,12 @@ def _digest(config: Path) -> str:
 
 
 def remember(plan: Plan) -> None:
-    """Keeps the plan as the last one that was applied; raises `StartError` when the state directory is not writable."""
+    """Store the plan as the last one applied; raises `StartError` if the state directory is not writable."""
     keep_record(Path(plan.state_dir) / APPLIED, plan)
 
 
 def remembered(state_dir: Path) -> Plan | None:
-    """The last plan that was applied, if there is one that this version understands."""
+    """Return the last plan that was applied, if there is one that this version can read."""
     path = state_dir / APPLIED
     try:
         return decode_json(Plan, path.read_bytes())
@@ -132,10 +136,11 @@ def remembered(state_dir: Path) -> Plan | None:
 
 
 def unchanged(config: Path, state_dir: Path) -> Plan | None:
-    """The last plan that was applied, if the file is the one that it was made from and would come to the same again.
+    """Return the last applied plan if it was made from this file and compiling again would give the same plan.
 
-    What lies outside the file is as it was then: models run from their copies. A card that was copied to another box
-    has that box's name, the environment may be another one, and another version may read the file otherwise.
+    Changes outside the file do not matter: models run from their copies. The result is None if the file refers to the
+    environment, if another version made the plan, if the device name comes from another box (a copied card), or if a
+    model copy is missing.
     """
     try:
         text = content(config, LONGEST)

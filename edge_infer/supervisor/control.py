@@ -1,4 +1,4 @@
-"""The control socket: how the command line talks to the running daemon, one JSON line each way a connection."""
+"""The control socket, by which the command line asks the running daemon: one JSON line each way a connection."""
 
 from __future__ import annotations
 
@@ -25,53 +25,54 @@ log = logging.getLogger(__name__)
 
 SOCKET_NAME: Final = "control.sock"
 SYSTEM_SOCKET: Final = Path("/run/edge-infer") / SOCKET_NAME
-"""Where the daemon of the unit listens (``RuntimeDirectory=edge-infer``)."""
+"""The control socket of the systemd unit (``RuntimeDirectory=edge-infer``)."""
 LONGEST: Final = 8 << 20
-"""Bytes of an answer; the longest is a status of two reports, 2 MiB each, whose letters JSON may spell out."""
+"""Maximum bytes of an answer. The longest is a status of two reports of 2 MiB each, whose letters JSON may escape."""
 MAX_REQUEST_BYTES: Final = 1 << 16
 MAX_ECHO: Final = 100
 """Characters of a request that an answer repeats."""
 LONGEST_ADDRESS: Final = 107
-"""Bytes of a path in the kernel's address of a socket (``sun_path`` less its end)."""
+"""Maximum bytes of a path in the kernel's socket address (``sun_path`` without its terminator)."""
 MOST_FILES: Final = 4
 """Open files that may come with a request."""
 MAX_FILES_IN_A_MESSAGE: Final = 253
-"""As many as the kernel lets one message carry: all are received, so that each is closed as `_close_file` does."""
+"""The kernel's limit for one message: all files are received, so that each is closed as `_close_file` does."""
 BACKLOG: Final = 128
-"""Connections that wait to be accepted; the kernel turns others away."""
+"""Connections that wait to be accepted; the kernel rejects more."""
 MOST_AT_ONCE: Final = 128
-"""Connections that are accepted before others have their turn."""
+"""Connections accepted before others have their turn."""
 MAX_UNREAD_ANSWERS: Final = 16
 READ_WITHIN: Final = 10.0
-"""Seconds that a client has to read an answer which is longer than what the kernel holds for it."""
+"""Seconds that a client has to read an answer that is longer than the kernel's buffer."""
 BUSY_AGAIN: Final = 0.02
-"""Seconds after which a client that was turned away tries again."""
+"""Seconds after which a rejected client tries again."""
 LOG_EVERY: Final = 60.0
 """Seconds between two log lines about refused processes."""
 AGAIN: Final = 0.05
-"""Seconds after which a process that is too young asks again: some ticks of the clock that its age is measured by."""
+"""Seconds after which a process that is too young asks again: some ticks of the clock that measures its age."""
 Send: TypeAlias = Callable[[socket.socket, bytes], None]
-"""Sends an answer and hangs up, whenever the client reads it."""
+"""Sends an answer and closes the connection, whenever the client reads it."""
 Identify: TypeAlias = Callable[[socket.socket, int], Peer]
 """See `identify`."""
 
 
 class NotRunningError(EdgeInferError, ConnectionError):
-    """No daemon listens on the control socket, or not to this user."""
+    """No daemon listens on the control socket, or this user may not connect."""
 
     exit_code = 1
 
 
 def socket_path(state_dir: str | Path) -> Path:
-    """Where the daemon of this state directory listens: ``$RUNTIME_DIRECTORY``, or the state directory itself."""
+    """Return the socket path for this state directory: in ``$RUNTIME_DIRECTORY``, or in the state directory itself."""
     return Path(os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or state_dir) / SOCKET_NAME
 
 
 def find_socket(config: Path) -> Path:
-    """The control socket of the daemon that runs this configuration, even one that is broken now.
+    """Return the control socket of the daemon that runs this configuration, even if the file is broken now.
 
-    The first that is there of: ``$RUNTIME_DIRECTORY``, the state directory that the file names, ``/run/edge-infer``.
-    Raises `NotRunningError` where there is neither a socket nor the file, because of a path with a slip in it.
+    It is the first that exists of: ``$RUNTIME_DIRECTORY``, the state directory that the file names, and, for the
+    default configuration, ``/run/edge-infer``. Raises `NotRunningError` if neither a socket nor the file exists: the
+    path is mistyped.
     """
     own = socket_path(hinted(config))
     candidates = (own, SYSTEM_SOCKET) if config == DEFAULT_CONFIG else (own,)
@@ -84,7 +85,7 @@ def find_socket(config: Path) -> Path:
 
 
 def _is_there(path: Path) -> bool | None:
-    """Whether it exists; None: its folder is closed to this user, and connecting says so."""
+    """Return whether the path exists; None if its folder is closed to this user: connecting then raises the error."""
     try:
         path.lstat()
     except PermissionError:
@@ -95,7 +96,7 @@ def _is_there(path: Path) -> bool | None:
 
 
 def ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...] = (), timeout: float = 150.0) -> Any:
-    """Sends one request with open files and waits for the answer.
+    """Send one request with open files and wait for the answer.
 
     Raises `NotRunningError`, `RefusedError` or `EdgeInferError`.
     """
@@ -126,7 +127,7 @@ def _ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], t
             ) from error
         try:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
-            with suppress(BrokenPipeError):  # refused already, and the answer says why
+            with suppress(BrokenPipeError):  # refused already; the answer contains the reason
                 connection.sendmsg([dumps(dict(request)) + b"\n"], rights)
             answer = _read_line(connection)
         except OSError as error:
@@ -138,7 +139,7 @@ def _ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], t
 
 @contextmanager
 def _address(path: Path) -> Iterator[str]:
-    """What a socket at this path is bound or connected to: a path that is too long begins at its folder."""
+    """Yield an address for the socket at this path; a path that is too long becomes relative to its open folder."""
     if len(os.fsencode(path)) <= LONGEST_ADDRESS:
         yield str(path)
         return
@@ -150,7 +151,7 @@ def _address(path: Path) -> Iterator[str]:
 
 
 def _connect(connection: socket.socket, address: str, timeout: float) -> None:
-    """Waits while too many others wait to be accepted; raises `BlockingIOError` when that lasts too long."""
+    """Connect, and retry while the backlog is full; raises `BlockingIOError` after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -174,7 +175,7 @@ def _read_line(connection: socket.socket) -> bytes:
 
 
 class Request:
-    """One connection that has said what it wants; `answer` must be called once, at any later time."""
+    """One received request; `answer` must be called once, at any later time."""
 
     def __init__(
         self, connection: socket.socket, peer: Peer, body: Mapping[str, Any], files: tuple[int, ...], send: Send
@@ -186,12 +187,12 @@ class Request:
         self.files = files
 
     def answer(self, value: JsonValue) -> None:
-        """Sends the answer and hangs up, without waiting; a client that has gone away, or does not read, loses it."""
+        """Queue the answer without waiting, then close; a client that disconnected or does not read loses it."""
         self._close_files()
         self._send(self._connection, dumps(value) + b"\n")
 
     def close(self) -> None:
-        """Hangs up; may be called twice."""
+        """Close the connection; may be called twice."""
         self._close_files()
         _hang_up(self._connection)
 
@@ -203,14 +204,14 @@ class Request:
 
 @dataclass(slots=True)
 class _Answer:
-    """What is left of one that the client has to read before more of it can be sent."""
+    """The rest of an answer that the client has to make room for."""
 
     connection: socket.socket
     rest: bytes
     until: float
 
     def flush(self) -> bool:
-        """Sends what there is room for; whether that is all, or nobody takes the rest."""
+        """Send as much as the client accepts; return whether the answer is complete or has to be given up."""
         try:
             self.rest = self.rest[self.connection.send(self.rest, socket.MSG_DONTWAIT) :]
         except BlockingIOError:
@@ -222,7 +223,7 @@ class _Answer:
 
 
 class ControlSocket:
-    """The daemon's end: listens, reads requests of people without ever waiting for a slow client."""
+    """The daemon's end: listens and reads requests without ever waiting for a slow client."""
 
     MOST_CLIENTS: Final = 16
 
@@ -230,7 +231,7 @@ class ControlSocket:
         self.path = path
         self._handle = handle
         self._identify = identify
-        self._quiet = ticks()  # when nobody waited to be accepted
+        self._quiet = ticks()  # the last time at which the backlog was empty
         self._refused = 0
         self._log_at = 0.0
         self._listener: socket.socket | None = None
@@ -238,7 +239,7 @@ class ControlSocket:
         self._answers: list[_Answer] = []
 
     def __enter__(self) -> ControlSocket:
-        """Listens; the caller holds the lock on the state directory, so an old socket file is a left-over."""
+        """Listen. The caller holds the lock on the state directory, so an existing socket file is a leftover."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._listener = listener
         try:
@@ -256,11 +257,11 @@ class ControlSocket:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stops listening and removes the socket file."""
+        """Stop listening and remove the socket file."""
         self.close()
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close all connections and the listener; may be called twice."""
         for client in self._clients.values():
             client.close()
         self._clients.clear()
@@ -275,22 +276,22 @@ class ControlSocket:
             self._listener = None
 
     def files(self) -> list[int]:
-        """The descriptors to wait on; call `serve` when one is readable."""
+        """Return the descriptors to wait on; call `serve` when one is readable."""
         listener = [] if self._listener is None else [self._listener.fileno()]
         return listener + list(self._clients)
 
     def unsent(self) -> list[int]:
-        """The descriptors of clients that have to read on; call `flush` when one is writable, or now and then."""
+        """Return the descriptors of clients with unread answers; call `flush` periodically or when one is writable."""
         return [answer.connection.fileno() for answer in self._answers]
 
     def flush(self) -> None:
-        """Sends what clients have made room for, and hangs up on those that are done or do not read."""
+        """Send what clients accept; close connections that are done or do not read in time."""
         for answer in [answer for answer in self._answers if answer.flush()]:
             self._answers.remove(answer)
             _hang_up(answer.connection)
 
     def serve(self, fd: int) -> None:
-        """Accepts a client, or reads on; a whole request goes to the handler."""
+        """Accept a client or read more of its request; a complete request goes to the handler."""
         client = self._clients.get(fd)
         if client is None:
             self._accept()
@@ -321,7 +322,7 @@ class ControlSocket:
                 self._admit(connection, peer)
 
     def _admit(self, connection: socket.socket, peer: Peer) -> None:
-        if len(self._clients) >= self.MOST_CLIENTS:  # whoever waits longest without a request makes room
+        if len(self._clients) >= self.MOST_CLIENTS:  # the client that has waited longest without a request makes room
             self._clients.pop(next(iter(self._clients))).close()
         connection.setblocking(False)
         self._clients[connection.fileno()] = _Client(connection, peer, self._send)
@@ -333,7 +334,7 @@ class ControlSocket:
             _hang_up(self._answers.pop(0).connection)
 
     def _refuse(self, connection: socket.socket, error: RefusedError) -> None:
-        """Says why, without ever waiting, and hangs up; a refused process takes no place among the clients."""
+        """Send the reason, without ever waiting, and close; a refused process takes no client slot."""
         again = isinstance(error, TooYoungError)
         with suppress(OSError):
             connection.send(dumps({"refused": str(error), "again": again}) + b"\n", socket.MSG_DONTWAIT)
@@ -371,7 +372,7 @@ class _Client:
             return None
         try:
             body = json.loads(self._data)
-            dumps(body)  # half a character, or no number: what cannot be said to a room, or in an answer
+            dumps(body)  # rejects lone surrogates and non-finite numbers, which no message or answer can carry
         except (ValueError, RecursionError):
             body = None
         request = Request(
@@ -389,9 +390,9 @@ class _Client:
 
 
 def _hang_up(connection: socket.socket) -> None:
-    """Closes a connection, and every file in it that nobody has received; may be called twice."""
+    """Close a connection and every file in it that was not received; may be called twice."""
     with suppress(OSError, ValueError):
-        connection.shutdown(socket.SHUT_RD)  # nothing more comes
+        connection.shutdown(socket.SHUT_RD)  # no more data can arrive
         while True:
             data, files, _, _ = socket.recv_fds(connection, 65536, MAX_FILES_IN_A_MESSAGE, socket.MSG_DONTWAIT)
             for file in files:
@@ -402,8 +403,8 @@ def _hang_up(connection: socket.socket) -> None:
 
 
 def _close_file(file: int) -> None:
-    """Closes a file of a client: a socket may be set to hold up, for hours, whoever closes it last."""
-    with suppress(OSError):  # of any other kind
+    """Close a file from a client; a socket may be set to block its last closer for hours."""
+    with suppress(OSError):  # not a socket
         passed = socket.socket(fileno=file)
         try:
             passed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))

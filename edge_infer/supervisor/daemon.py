@@ -1,4 +1,4 @@
-"""The daemon: start-up, main loop, shutdown. It obeys signals, the control socket and systemd."""
+"""The daemon: start-up, main loop, shutdown. It handles signals, the control socket and systemd."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ from edge_infer.supervisor.whys import Whys
 log = logging.getLogger(__name__)
 
 READY_AFTER: Final = 15.0
-"""Seconds after which the start counts as done even without a word from the engine: it is being started again then."""
+"""Seconds after which the start counts as done even without a report of the engine, which is being restarted then."""
 MAX_FILES: Final = 4096
-"""Open files: far fewer are open, but the processes below may have a fraction of it on their way between them."""
+"""Limit of open files: far fewer are open, but child processes may have a fraction of it in transit between them."""
 STATUS_EVERY: Final = 5.0
 
 
 class Daemon:
-    """One configuration file, one house. `run` is the whole life."""
+    """Runs one configuration file. `run` covers the whole life of the daemon."""
 
     def __init__(self, config: Path, log_level: str, board: Path = Path("/"), tempo: Tempo | None = None) -> None:
-        """The governor looks at ``proc`` and ``sys`` in ``board``, at this ``tempo``."""
+        """Let the governor read ``proc`` and ``sys`` below ``board``, at this ``tempo``."""
         self._notifier = Notifier(os.environ)
         self._signals = Signals()
         self._house = House(log_level)
@@ -65,19 +65,19 @@ class Daemon:
         self._governing = Governing(self._house, board, tempo or Tempo())
         self._figures = Figures()
         self._fast_path = FastPath()
-        self._helpers = (self._reload, self._checks, self._fast_path)  # which have short-lived processes
+        self._helpers = (self._reload, self._checks, self._fast_path)  # each has short-lived processes
         self._since = time.monotonic()
         self._ready = False
         self._said_info: tuple[str, Plan, dict[str, str], float | None] | None = None
         self._status_at = self._watchdog_at = 0.0
 
     def run(self) -> int:
-        """Start-up, main loop, shutdown; the exit code. Raises `ConfigError` and `StartError` before it has begun."""
-        # It holds the ends of the channels: nobody of the same user may take them, or read what passes.
+        """Start, loop, shut down; return the exit code. Before the start, raises `ConfigError` and `StartError`."""
+        # This process holds the channel ends. No process of the same user may take them or read the records.
         privileges.forbid_core_dumps()
         privileges.allow_files(MAX_FILES)
         privileges.forbid_dumping()
-        privileges.forbid_new_privileges()  # so no process below it has another user, see `peer.identify`
+        privileges.forbid_new_privileges()  # so no child process can have another user, see `peer.identify`
         with ExitStack() as stack:
             orphans = stack.enter_context(Orphans())
             stack.enter_context(self._signals)
@@ -152,7 +152,7 @@ class Daemon:
             )
 
     def _announce(self) -> None:
-        """Says what runs here, once the engine runs it."""
+        """Publish the device information, once the engine runs the current plan."""
         report, plan = self._house.heard.engine, self._swap.plan
         if report is None or plan is None or report.digest != plan.digest:
             return

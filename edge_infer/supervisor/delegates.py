@@ -1,4 +1,4 @@
-"""What is told of the delegates that run models, and which of them do so no more."""
+"""Delegates that run models: their published status, and which of them were given up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_infer.supervisor.outward import quoted
 
 
 def delegated(pipelines: Iterable[PipelinePlan], report: EngineReport) -> Mapping[str, DelegateStatus] | Absent:
-    """By pipeline, once the engine has loaded it; the library is named as the plan has it, without its folder."""
+    """Return the status by pipeline, once the engine has loaded it; the library is the plan's, without its folder."""
     found = {}
     for each in pipelines:
         running = report.running.get(each.name, Running(None)).delegate
@@ -27,13 +27,13 @@ def delegated(pipelines: Iterable[PipelinePlan], report: EngineReport) -> Mappin
 
 
 class Delegates:
-    """Those that brought the engine down and that pipelines can do without, until the configuration changes them."""
+    """Delegates that crashed the engine and were replaced by the processor, until the configuration changes them."""
 
     def __init__(self) -> None:
         self._given_up: dict[str, tuple[DelegatePlan, str]] = {}
 
     def gave_up(self, pipeline: PipelinePlan, why: str) -> bool:
-        """From now on the processor runs its model; False where it declares otherwise, or has no delegate at work."""
+        """Move the pipeline's model to the processor; return False if the plan forbids it or no delegate is in use."""
         delegate = pipeline.delegate
         if delegate is None or delegate.unusable or delegate.on_failure != "cpu":
             return False
@@ -41,7 +41,7 @@ class Delegates:
         return True
 
     def without(self, plan: Plan) -> Plan:
-        """The plan with those that were given up marked as of no use; what it says otherwise of one counts anew."""
+        """Return the plan with the given-up delegates marked as unusable; a changed delegate is tried again."""
         wanted = {each.name: each.delegate for each in plan.pipelines}
         self._given_up = {name: each for name, each in self._given_up.items() if wanted.get(name) == each[0]}
         pipelines = [

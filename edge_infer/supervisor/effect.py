@@ -1,4 +1,4 @@
-"""What a configuration comes to, once it is known which of its models may not serve."""
+"""The effective plan of a configuration, given the models that were rejected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_infer.supervisor.shadows import shadowed
 
 
 def effective(wanted: Plan, record: ServingRecord) -> Plan:
-    """The plan with what was before in the place of every model that is refused, and the shadows that may run."""
+    """Return the plan with the fallback of each rejected model in its place, and with the shadows that may run."""
     pipelines = []
     for pipeline in wanted.pipelines:
         fit = record.fallback(pipeline) if record.refusal(pipeline.model) else None
@@ -22,10 +22,9 @@ def effective(wanted: Plan, record: ServingRecord) -> Plan:
 
 
 def with_slots(wanted: Plan, record: ServingRecord) -> ServingRecord:
-    """The record of these pipelines: those that are gone have no slot, one that was renamed has that of its model.
+    """Return the record with slots for these pipelines only; a renamed pipeline gets the slot of its model.
 
-    A model that is called otherwise now goes by that name. A pipeline that now is of another kind of input has nothing
-    that it could go back to.
+    A renamed model gets its new name. A pipeline whose kind of input changed has no fallback.
     """
     slots = {}
     for pipeline in wanted.pipelines:
@@ -38,7 +37,7 @@ def with_slots(wanted: Plan, record: ServingRecord) -> ServingRecord:
 
 
 def with_manifests(wanted: Plan, record: ServingRecord) -> ServingRecord:
-    """The record of an older version of this program, which noted no manifests: what serves has the one it has now."""
+    """Add current manifests to the record of an older version of this program, which stored none."""
     slots = dict(record.slots)
     for pipeline in wanted.pipelines:
         slot = slots.get(pipeline.name)
@@ -50,5 +49,5 @@ def with_manifests(wanted: Plan, record: ServingRecord) -> ServingRecord:
 
 
 def _called(fit: Fit, model: ModelPlan) -> Fit:
-    """What serves, by the name that the configuration has for the same model."""
+    """Return the serving model, under the configuration's name for the same model."""
     return replace(fit, model=replace(fit.model, name=model.name)) if fit.model.identity == model.identity else fit

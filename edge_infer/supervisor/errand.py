@@ -1,6 +1,6 @@
-"""An errand: a child that does one thing, says the outcome on its standard output, and ends. Nobody waits for it.
+"""A helper process: it does one task, prints the outcome to its standard output, and ends. No caller blocks on it.
 
-What it writes to its standard error goes into the log, as that of the other children does.
+Its standard error goes into the log, like that of the other children.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from edge_infer.own_module import own_module
 from edge_infer.supervisor.output import Output
 
 LAST_WAIT: Final = 1.0
-"""Seconds that it may take to end once it has said everything, or was killed."""
+"""Seconds that the process may take to end after its outcome or after a kill."""
 LONGEST: Final = 16 << 20
 MAX_PIECES: Final = 20_000
-"""It prints its outcome at once; in more pieces than these it does so to keep its reader busy."""
+"""A helper prints its outcome at once; more pieces than these would only keep the reader busy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """All that it said, and how it ended: the exit status (negative: the signal), None where it took too long.
+    """The complete output and the exit status (negative: the signal); the status is None after a time-out.
 
-    ``excess`` is what it printed too much of, for which it was killed.
+    ``excess`` describes the exceeded limit for which the process was killed.
     """
 
     output: bytes
@@ -37,10 +37,10 @@ class Said:
 
 
 class Errand(Closing):
-    """``python -m MODULE WORD...``; wait on `fileno`, then `said`. Raises `OSError` where the system has no room."""
+    """``python -m MODULE WORD...``; wait on `fileno`, then call `said`. Raises `OSError` if it cannot be started."""
 
     def __init__(self, module: str, *words: str, seconds: float, name: str = "helper") -> None:
-        """The log names it ``name``."""
+        """Start the process; ``name`` identifies it in the log."""
         self._output = bytearray()
         self._pieces = 0
         self._deadline = time.monotonic() + seconds
@@ -64,16 +64,16 @@ class Errand(Closing):
 
     @property
     def pid(self) -> int:
-        """The id of its process."""
+        """The id of the process."""
         return self._process.pid
 
     def fileno(self) -> int:
-        """Readable when there is more to take in."""
+        """Return the descriptor that is readable when there is more output to read."""
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
     def said(self) -> Said | None:
-        """The outcome once it is there; call it every second, for what the child writes into the log."""
+        """Return the outcome once it is complete; call it every second to forward the child's log output."""
         self._log.read()
         if time.monotonic() > self._deadline:
             self.close()
@@ -85,16 +85,16 @@ class Errand(Closing):
             return Said(b"", -signal.SIGKILL, excess)
         try:
             status = self._process.wait(LAST_WAIT)
-        except subprocess.TimeoutExpired:  # it said too much, or hangs in its end
+        except subprocess.TimeoutExpired:  # it hangs at its end
             status = -signal.SIGKILL
         self.close()
         return Said(bytes(self._output), status)
 
     def close(self) -> None:
-        """Ends the child; may be called twice."""
+        """End the child; may be called twice."""
         if self._process.poll() is None:
             self._process.kill()
-            with suppress(subprocess.TimeoutExpired):  # stuck in the kernel: nobody can do more
+            with suppress(subprocess.TimeoutExpired):  # stuck in the kernel: nothing more can be done
                 self._process.wait(LAST_WAIT)
         if self._process.stdout is not None:
             self._process.stdout.close()
@@ -106,7 +106,7 @@ class Errand(Closing):
         return f"sends its outcome in more than {MAX_PIECES} pieces" if self._pieces > MAX_PIECES else ""
 
     def _drain(self) -> bool:
-        """Takes in what is there; True at the end."""
+        """Read the available output; return True at its end."""
         while True:
             try:
                 part = os.read(self.fileno(), 65536)

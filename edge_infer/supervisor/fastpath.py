@@ -1,4 +1,4 @@
-"""Whether the runtime's fast path works here, as a child behind an engine's walls measures it at each start."""
+"""Measurement of the runtime's fast path (XNNPACK), by a child in the engine's sandbox, once after each start."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from edge_infer.supervisor.errand import Errand, Said
 log = logging.getLogger(__name__)
 
 CALM: Final = 10.0
-"""Seconds that everything has run, and nothing was tried, before it is measured."""
+"""Seconds without loading or trials before the measurement starts."""
 PATIENCE: Final = 900.0
-"""Seconds that it may take: nobody waits for it, and the slower the board the less is left for it."""
+"""Seconds that the measurement may take: nothing waits for it, and a slower board leaves it less processor time."""
 
 
 class FastPath:
-    """Measured once, by a child that takes only the processor time that nobody else wants."""
+    """Measures once, in a child that uses only idle processor time."""
 
     def __init__(self, calm: float = CALM) -> None:
         self.gain: float | None = None
-        """How many times as fast a model runs with it; None while, or where, that is not known."""
-        self._restless = time.monotonic()  # when something was read or loaded for the last time
+        """The speed-up of a model with the fast path; None while it is unknown, or if the measurement failed."""
+        self._restless = time.monotonic()  # the last time at which a configuration was read or a model loaded
         self._calm = calm
         self._begun = False
         self._errand: Errand | None = None
 
     def files(self) -> list[int]:
-        """The descriptors to wait on while it is being measured."""
+        """Return the descriptors to wait on during the measurement."""
         return [] if self._errand is None else [self._errand.fileno()]
 
     def pids(self) -> list[int]:
-        """The process that measures it, if there is one."""
+        """Return the process that measures, if there is one."""
         return [] if self._errand is None else [self._errand.pid]
 
     def look(self, state_dir: Path, *, calm: bool) -> None:
-        """Begins when it has been ``calm`` for long enough, and takes in the outcome; call it every second."""
+        """Start the measurement after enough ``calm``, and collect the outcome; call it every second."""
         now = time.monotonic()
         if self._errand is not None:
             self._hear(self._errand)
@@ -52,7 +52,7 @@ class FastPath:
             self._begin(state_dir)
 
     def close(self) -> None:
-        """Ends the child; may be called twice."""
+        """End the child; may be called twice."""
         if self._errand is not None:
             self._errand.close()
             self._errand = None
@@ -92,7 +92,7 @@ class FastPath:
 
 
 def _why(said: Said) -> str:
-    """In words, what kept it from an outcome."""
+    """Return in words why there is no outcome."""
     if said.excess:
         return f"the process that runs the model {said.excess}"
     if said.status is None:

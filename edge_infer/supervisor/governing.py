@@ -1,4 +1,4 @@
-"""The governor at work: looks at the board, and has the rooms told what that means for every pipeline."""
+"""The governor loop: reads the board's sensors and limits the frame rate of pipelines accordingly."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 
 
 NEAR: Final = 0.9
-"""The share of its `fps` from which on a pipeline counts as doing all that it may."""
+"""The share of its `fps` limit from which a pipeline counts as running at that limit."""
 
 
 class Governing:
-    """Off until a plan has a governor. The configuration may change it at any time; no pipeline restarts for that."""
+    """Off until a plan has a governor. The configuration may change it at any time without a restart of a pipeline."""
 
     def __init__(self, house: House, board: Path, tempo: Tempo) -> None:
-        """``board`` holds ``proc`` and ``sys``."""
+        """Read ``proc`` and ``sys`` below ``board``."""
         self._house = house
         self._board = board
         self._tempo = tempo
@@ -37,11 +37,11 @@ class Governing:
         self._due = math.inf
 
     def due(self) -> float:
-        """When to `look` again, on the monotonic clock."""
+        """Return the monotonic time of the next `look`."""
         return self._due
 
     def look(self, plan: Plan | None) -> None:
-        """Looks at the board if it is time, and has pipelines held back, or let go, as it needs."""
+        """Read the sensors if it is time, and limit or release pipelines as needed."""
         now = time.monotonic()
         self._change(plan.governor if plan is not None else None, now)
         if plan is None or self._work is None or now < self._due:
@@ -52,7 +52,7 @@ class Governing:
         self._house.restrain(Restrain(self._work.look(measured, now)))
 
     def _change(self, wanted: GovernorPlan | None, now: float) -> None:
-        """Another governor goes on from where the one before was."""
+        """Switch the governor on or off, or change its plan; a changed governor keeps its current depth."""
         if wanted is None:
             if self._work is not None:
                 log.info("governor: off, every pipeline is as configured")
@@ -65,18 +65,18 @@ class Governing:
 
 
 class _Work:
-    """One governor, what it reads and what it knows of the pipelines."""
+    """One governor with its sensors and the rates of the pipelines."""
 
     def __init__(self, plan: GovernorPlan, board: Path, tempo: Tempo, now: float) -> None:
         self.governor = Governor(plan, tempo, now)
         self._sensors = Sensors(board, max(1, round(tempo.pace / tempo.look)))
         self._rates = Rates()
         self._limits: dict[str, float] = {}
-        self._felt = False  # there was a temperature
-        self._spent = False  # nothing is left to lower
+        self._felt = False  # the last reading had a temperature
+        self._spent = False  # no rate can be lowered further
 
     def look(self, measured: Mapping[str, float], now: float) -> GovernorHealth:
-        """What holds from now on; ``measured`` are the rates of pipelines, in frames a second."""
+        """Return the limits from now on; ``measured`` has the rates of pipelines in frames a second."""
         condition, shed = self._sensors.read(), self.governor.plan.shed
         self._notice(condition)
         self._rates.learn(measured, self._limits, now)
@@ -92,7 +92,7 @@ class _Work:
         return GovernorHealth(limits, self.governor.reason or ABSENT)
 
     def _notice(self, condition: Condition) -> None:
-        """A sensor that goes or comes back is told once."""
+        """Log once when the temperature sensor disappears or comes back."""
         felt = condition.temperature is not None
         if self._felt and not felt:
             log.warning("governor: the board tells no temperature any more; it goes by throttling and load alone")
@@ -131,7 +131,7 @@ def _rate(limit: float | None, usual: float | None) -> str:
 
 
 def _measured(plan: Plan, report: EngineReport) -> dict[str, float]:
-    """Frames a second of every pipeline; a cascade is asked as often as the pipeline at the root of it has a frame."""
+    """Return the frames a second of every pipeline; a cascade runs at the rate of its root pipeline."""
     found = {}
     for pipeline in plan.pipelines:
         root = pipeline

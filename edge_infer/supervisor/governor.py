@@ -1,7 +1,7 @@
-"""How far frame rates are lowered for the board's sake: a count of steps, from what the board tells and when.
+"""The governor: by how many steps frame rates are lowered to protect the board, given its condition over time.
 
-No file, no clock and no room in here. It begins before a limit is reached, goes on one step at a time as long as that
-does not help, and comes back one step at a time once the board has been well for a while: hysteresis in value and time.
+It does no I/O and reads no clock. It begins before a limit is reached. It goes down one step at a time as long as that
+does not help. It comes back one step at a time once the board has been well for a while: hysteresis in value and time.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from edge_infer.messages import GovernorReason
 from edge_infer.supervisor.sensors import Condition
 
 MARGIN: Final = 5.0
-"""Degrees below the most from which on rates are lowered; twice that far below it they come back."""
+"""Degrees below the maximum at which rates begin to fall; they recover at twice that distance below it."""
 FALLS: Final = 0.5
-"""Degrees by which it has to get cooler from one judgement to the next to count as falling."""
+"""Degrees by which the temperature must drop between two decisions to count as falling."""
 EASY: Final = 0.8
-"""The share of the most load below which rates come back: what comes back adds to it."""
+"""The share of the maximum load below which rates recover: the recovered work adds to the load."""
 LOW, CHARGED = 0.20, 0.25
-"""The charge of a battery in use at which rates are lowered, and above which they come back."""
+"""The charge of a battery in use at which rates are lowered, and above which they recover."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tempo:
-    """Seconds: between two looks at the board, between two steps down, and for how long all is well before one back.
+    """Seconds: between two readings, between two steps down, and of good condition before a step back.
 
-    Who has to go down again soon after a step back waits twice as long the next time, up to ``longest``.
+    If a step down follows soon after a step back, the next wait is twice as long, up to ``longest``.
     """
 
     look: float = 2.0
@@ -37,23 +37,23 @@ class Tempo:
 
 
 class Governor:
-    """Call `step` at every look; times are seconds of a monotonic clock."""
+    """Call `step` at every reading; times are seconds of a monotonic clock."""
 
     def __init__(self, plan: GovernorPlan, tempo: Tempo, now: float) -> None:
         self.plan = plan
         self.depth = 0
-        """Steps down from what is usual."""
+        """Steps down from the usual rates."""
         self.reason: GovernorReason | None = None
-        """Why the last step down was taken; None while there is none."""
+        """The reason for the last step down; None while there is none."""
         self._tempo = tempo
         self._judged = now
-        self._then: float | None = None  # the temperature at that time, if it was too high
+        self._then: float | None = None  # the temperature at that time, if the board was strained
         self._well_since: float | None = None
         self._patience = tempo.calm
         self._came_back: float | None = None
 
     def step(self, condition: Condition, most: int, now: float) -> int:
-        """Steps down from now on, one more or one less than before; ``most`` is how many there are to take."""
+        """Return the number of steps down from now on, one more or one less than before, ``most`` at most."""
         self.depth = min(self.depth, most)
         strain = self._strain(condition)
         if strain is not None:
@@ -68,7 +68,7 @@ class Governor:
         return self.depth
 
     def _strain(self, condition: Condition) -> GovernorReason | None:
-        """What is too much for the board now."""
+        """Return the limit that the board exceeds now."""
         temperature, load, battery = condition.temperature, condition.load, condition.battery
         if condition.throttled:
             return "throttled"
@@ -83,7 +83,7 @@ class Governor:
         return None
 
     def _well(self, condition: Condition) -> bool:
-        """Whether everything is far enough from what is too much; what the board does not tell is no reason."""
+        """Return whether everything is far enough from its limit; a missing sensor is ignored."""
         temperature, load, battery = condition.temperature, condition.load, condition.battery
         return (
             not condition.throttled
@@ -94,7 +94,7 @@ class Governor:
         )
 
     def _judge(self, strain: GovernorReason, condition: Condition, now: float) -> bool:
-        """Whether another step is due: what makes the board cooler already is given time to go on."""
+        """Return whether another step is due: a temperature that falls already gets more time."""
         temperature, then = condition.temperature, self._then
         self._judged, self._then = now, temperature
         falls = temperature is not None and then is not None and temperature <= then - FALLS

@@ -1,4 +1,4 @@
-"""Pictures that were asked for over the control socket and are still to come from the engine."""
+"""Pictures requested over the control socket that the engine has not delivered yet."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MOST_WAITING: Final = 8
 
 
 class Grabs:
-    """The engine writes into the file that came with the request; no pixel passes through here.
+    """Passes requests for pictures to the engine, which writes into the file of the request.
 
-    Each picture that leaves so is logged, with the user who gets it.
+    No pixel passes through the supervisor. It logs each picture that leaves this way, with the user who gets it.
     """
 
     def __init__(self, house: House) -> None:
@@ -31,7 +31,7 @@ class Grabs:
         self._waiting: list[tuple[float, str, Request]] = []
 
     def begin(self, request: Request) -> None:
-        """Hands a request on, or answers it with the reason why not."""
+        """Pass the request to the engine, or answer it with an error."""
         source = request.body.get("source")
         if not isinstance(source, str) or not re.fullmatch(NAME_PATTERN, source) or not request.files:
             request.answer({"error": "a picture needs the name of a source and a file to write into"})
@@ -45,7 +45,7 @@ class Grabs:
             self._waiting.append((time.monotonic() + WITHIN, source, request))
 
     def go_on(self) -> None:
-        """Answers what the engine has done, and what it has left undone for too long."""
+        """Answer finished and overdue requests."""
         for done in self._house.take_grabs():
             self._finish(done)
         now = time.monotonic()
@@ -55,7 +55,7 @@ class Grabs:
             entry[2].answer({"error": f"the engine did not answer within {WITHIN:.0f} s"})
 
     def close(self) -> None:
-        """Hangs up on everybody who still waits."""
+        """Close the connections of all waiting requests."""
         for _, _, request in self._waiting:
             request.close()
         self._waiting.clear()

@@ -1,4 +1,4 @@
-"""Root makes the state directory for the user that it becomes, or hands over one of earlier versions that were root."""
+"""Handover by root: the state directory is made for the target user, or taken over from an earlier version as root."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge_infer.supervisor.control import SOCKET_NAME
 from edge_infer.supervisor.statedir import LOCK, MOVED, held
 
 _OURS: Final = frozenset({LOCK, SOCKET_NAME, BLOBS, "models", publisher_folder("/").name, *MOVED})
-"""What lies in a state directory beside records, which are files of JSON."""
+"""Names of files in a state directory other than the JSON records."""
 _SYSTEM: Final = frozenset(
     f"/{name}"
     for name in (
@@ -31,11 +31,11 @@ _REMEDY: Final = "name a folder of its own under device.state_dir, or give this 
 
 
 def hand_over(state_dir: Path, identity: Identity) -> None:
-    """Make ``state_dir`` and give it to ``identity``, with what an earlier version left there as root.
+    """Make ``state_dir`` and give it to ``identity``, with the files that an earlier version left there as root.
 
-    Links are never followed, but for those of root on the way to it, which nobody else can replace. Files with several
-    names are left out, so nothing outside changes its owner. Raises
-    `StartError` for a folder that is not edge-infer's, or that somebody else could replace.
+    Links are never followed, except root's own links on the way to it, which no other user can replace. Files with
+    several hard links are skipped, so nothing outside changes its owner. Raises `StartError` for a folder that does
+    not belong to edge-infer, or that another user could replace.
     """
     try:
         place = real_place(state_dir, {0})
@@ -61,9 +61,10 @@ def hand_over(state_dir: Path, identity: Identity) -> None:
 
 
 def _make(place: Path) -> int:
-    """Make the folder and those above it where they are missing; return it, open.
+    """Make the folder and its missing parents; return an open descriptor of the folder.
 
-    Each part is made and opened in the one before, so that a link which somebody puts there meanwhile is an error.
+    Each part is made and opened relative to the one before, so a link that another process puts there meanwhile is an
+    error.
     """
     folder = os.open("/", _FOLDER)
     for path in (*reversed(place.parents[:-1]), place):
@@ -82,7 +83,7 @@ def _make(place: Path) -> int:
 
 
 def _check(place: Path, folder: int, identity: Identity) -> None:
-    """Raises `StartError` for a folder that is not edge-infer's alone."""
+    """Raise `StartError` unless the folder belongs to edge-infer alone."""
     remedy = f"{_REMEDY} {identity.uid}:{identity.gid} {place}"
     others = sorted(name for name in os.listdir(folder) if not _is_ours(name))
     if str(place) in _SYSTEM or others:
@@ -105,7 +106,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _give(folder: int, identity: Identity, device: int) -> None:
-    """Gives an open folder of root and what is in it; the folder last, so that one half done is done again."""
+    """Change the owner of an open folder and its content; the folder comes last, so an interrupted run is repeated."""
     for name in os.listdir(folder):
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if found.st_uid != 0 or found.st_dev != device:
@@ -122,7 +123,7 @@ def _give(folder: int, identity: Identity, device: int) -> None:
 
 
 def _give_runtime_directory(identity: Identity) -> None:
-    """The folder that systemd has made for the control socket of a service that it runs as root."""
+    """Hand over the folder that systemd made for the control socket of a service that it runs as root."""
     place = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     if place and Path(place).is_dir() and Path(place).lstat().st_uid == 0 and not any(Path(place).iterdir()):
         os.chown(place, identity.uid, identity.gid, follow_symlinks=False)

@@ -1,7 +1,7 @@
-"""Pipelines that brought the engine down and had nothing to go back to: held back for a while, each time for longer.
+"""Quarantine of pipelines that crashed the engine and had no fallback: paused with growing back-off.
 
-The others go on meanwhile. One that may run again is on parole: the next death of the engine that finds it at work is
-its own. A model that the configuration replaces is another one.
+The other pipelines keep running. A pipeline that runs again is on parole: the next death of the engine while it is
+busy is attributed to it. A quarantine applies to one model; a replaced model starts afresh.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from edge_infer.messages import timestamp
 
 FIRST: Final = 60.0
 LONGEST: Final = 1800.0
-"""Seconds that a pipeline is held back."""
+"""Seconds of quarantine: the first one and the longest."""
 PAROLE: Final = 600.0
-"""Seconds after which one that runs again is like any other."""
+"""Seconds of running again after which a pipeline is no longer on parole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class _Hold:
 
 
 class Holds:
-    """Who may not run now, and why; times are of the monotonic clock."""
+    """The pipelines in quarantine, with the reasons; times are of the monotonic clock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._by_name: dict[str, _Hold] = {}
 
     def hold(self, pipelines: Iterable[PipelinePlan], how: str) -> None:
-        """From now on they are held back; ``how`` the engine died."""
+        """Put the pipelines into quarantine; ``how`` describes the death of the engine."""
         now = self._clock()
         for pipeline in pipelines:
             before = self._by_name.get(pipeline.name)
@@ -47,7 +47,7 @@ class Holds:
             self._by_name[pipeline.name] = _Hold(pipeline.model.identity, reason, pause, now + pause)
 
     def free(self, pipelines: Iterable[str]) -> bool:
-        """Somebody wants them to run at once; whether one of them was held back."""
+        """Release the pipelines at once; return whether one of them was in quarantine."""
         now = self._clock()
         held = [name for name in pipelines if name in self._by_name and now < self._by_name[name].until]
         for name in held:
@@ -55,7 +55,7 @@ class Holds:
         return bool(held)
 
     def held(self, plan: Plan) -> Mapping[str, str]:
-        """Why pipelines of a plan may not run, by their names; what is known of other models is forgotten."""
+        """Return the reasons for the plan's pipelines in quarantine, by name; entries of other models are removed."""
         now, shas = self._clock(), {each.name: each.model.identity for each in plan.pipelines}
         self._by_name = {
             name: hold
@@ -65,6 +65,6 @@ class Holds:
         return {name: hold.reason for name, hold in self._by_name.items() if now < hold.until}
 
     def on_parole(self, plan: Plan) -> frozenset[str]:
-        """The pipelines that run again after they were held back."""
+        """Return the pipelines that run again after their quarantine."""
         held = self.held(plan)
         return frozenset(self._by_name.keys() - held.keys())

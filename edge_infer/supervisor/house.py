@@ -1,4 +1,4 @@
-"""The rooms and readers of a plan: started, wired to each other, watched, restarted; and what they last said."""
+"""Supervision of the processes of a plan: start, connect, watch, restart, and keep their last reports."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ log = logging.getLogger(__name__)
 ENGINE_SILENT: Final = 10.0
 PUBLISHER_SILENT: Final = 15.0
 SLOWER: Final = 10
-"""How much longer a model may take to load in the engine than it took where it was tried."""
+"""Factor by which loading a model in the engine may take longer than in its trial."""
 UNKNOWN: Final = 30.0
-"""Seconds that a model may take which was never tried."""
+"""Seconds that an untried model may take to load."""
 MOST_DEATHS: Final = 16
-"""Dead engines of which a new publisher is told: what became of their numbers may be news to it."""
+"""Ended engines reported to a new publisher: it may not know the outcome of their sequence numbers yet."""
 LOOK_EVERY: Final = 5.0
-"""Seconds between two looks for files that were replaced while the broker cannot be reached."""
+"""Seconds between two checks for replaced files while the broker cannot be reached."""
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
-"""How often a process is believed that another one floods it: an accuser in wrong hands would end the others so."""
+"""How often an accusation of flooding is accepted: a compromised process could otherwise have the others killed."""
 ENGINE_STOP, PUBLISHER_STOP = 1.6, 2.8
 
 
 class Trouble(Record, frozen=True):
-    """The last thing that went wrong."""
+    """The last failure."""
 
     ts: ShortText
     text: Sentence
@@ -73,7 +73,7 @@ class Trouble(Record, frozen=True):
 
 @dataclass(slots=True)
 class Heard:
-    """What the rooms last said."""
+    """The last reports of the processes."""
 
     engine: EngineReport | None = None
     publisher: PublisherReport | None = None
@@ -82,25 +82,25 @@ class Heard:
 
 
 class House:
-    """Owns every child and every way between two of them."""
+    """Owns every child process and every channel between two of them."""
 
     def __init__(self, log_level: str) -> None:
         self.heard = Heard()
-        self._boot = ""  # of the engine that was started last
-        self._tallies: tuple[Tally, ...] = ()  # the last that it reported
+        self._boot = ""  # id of the engine that was started last
+        self._tallies: tuple[Tally, ...] = ()  # the last ones that it reported
         self._deaths: deque[EngineDown] = deque(maxlen=MOST_DEATHS)
         self._grabs: list[GrabDone] = []
         self._whys: list[WhyAnswer] = []
         self._plan: Plan | None = None
         self._order: ApplyPlan | None = None
         self._why: str | None = None
-        self._accused = False  # the engine ends because the publisher says so: that speaks against no model
+        self._accused = False  # the publisher accused the engine of flooding: its end counts against no model
         self.restraint = Restrain()
-        """How pipelines are held back."""
+        """The governor's current limits for pipelines."""
         self.engine_patience: float | None = None
-        """Seconds that the engine may say nothing, where that is less than usual."""
+        """Seconds that the engine may stay silent, if shorter than usual."""
         self._level = ("--log-level", log_level)
-        self._results = pair()  # both ends stay open here: what is under way survives the death of either room
+        self._results = pair()  # both ends stay open here: queued results survive the death of either process
         engine_end, publisher_end = self._results
         self._slate, self._lights = new_slate(), new_lights()
         self.engine = Child(
@@ -126,20 +126,20 @@ class House:
         }
         self._model_sender = ModelSender(self.engine)
         self._readers = Readers(self._level)
-        self._fences: dict[Child, Fence] = {}  # of the rooms as they run
-        self._merged = False  # whether the publisher was started in this process
-        self._seen: dict[Child, frozenset[Identity]] = {}  # the files that these led to
-        self._replaced: set[Child] = set()  # told to end, because another fence is due
+        self._fences: dict[Child, Fence] = {}  # of the processes as they run
+        self._merged = False  # whether the publisher was started as a thread of this process
+        self._seen: dict[Child, frozenset[Identity]] = {}  # the files that their paths led to
+        self._replaced: set[Child] = set()  # ordered to stop, because another sandbox is due
         self._looked = 0.0
 
     def apply(self, order: ApplyPlan) -> None:
-        """Makes a plan hold: the publisher first, because it must know the labels before results come.
+        """Apply a plan: to the publisher first, because it must know the labels before results arrive.
 
-        At the start the engine is first: it takes longest, and its results wait.
+        At the start the engine comes first: it takes longest, and its results are queued.
         """
         before, plan = self._plan, order.plan
         self._plan = plan
-        self._order = replace(order, alone=())  # an engine that begins has nothing to let go of
+        self._order = replace(order, alone=())  # a new engine has no model to release first
         self._forget_models(plan)
         for reader in self._readers.change(plan.sources):
             self.engine.tell(AttachReader(reader.plan.name), (reader.engine_end,))
@@ -157,55 +157,55 @@ class House:
                 child.tell(ApplyPlan(plan))
 
     def announce(self, topic: str, payload: object) -> None:
-        """A retained payload of the device, said again to every new publisher; the same one is not said twice."""
+        """Publish a retained device payload if it changed; every new publisher gets it again."""
         word = Announce(topic, encode(payload))
         if self.heard.announced.get(topic) != word:
             self.heard.announced[topic] = word
             self.publisher.tell(word)
 
     def restrain(self, word: Restrain) -> None:
-        """Holds pipelines back, or lets go of them: the engine does it, and the publisher tells."""
+        """Limit or release pipelines: the engine enforces the limits, and the publisher reports them."""
         if word != self.restraint:
             self.restraint = word
             for child in (self.engine, self.publisher):
                 child.tell(word)
 
     def grab(self, source: str, file: int) -> bool:
-        """Asks the engine for a picture; False when there is no engine now."""
+        """Ask the engine for a picture; return False when no engine runs."""
         return self.engine.tell(Grab(source), (file,))
 
     def ask_why(self, question: WhyQuestion) -> bool:
-        """Asks the engine what it decided; False when there is no engine now."""
+        """Ask the engine about its decisions; return False when no engine runs."""
         return self.engine.tell(question)
 
     def take_whys(self) -> list[WhyAnswer]:
-        """The answers that have come since the last call."""
+        """Return the answers received since the last call."""
         done, self._whys = self._whys, []
         return done
 
     def take_grabs(self) -> list[GrabDone]:
-        """The pictures that the engine has finished since the last call."""
+        """Return the pictures finished since the last call."""
         done, self._grabs = self._grabs, []
         return done
 
     def note(self, text: str) -> None:
-        """Remembers the last thing that went wrong, for ``status``."""
+        """Record the last failure, for ``status``."""
         self.heard.trouble = Trouble(timestamp(time.time()), shortened(text))
 
     def files(self) -> list[int]:
-        """The descriptors to wait on until they are readable."""
+        """Return the descriptors to wait on until they are readable."""
         return [file for child in self._children() for file in child.files()]
 
     def unsent(self) -> list[int]:
-        """The descriptors to wait on until they are writable."""
+        """Return the descriptors to wait on until they are writable."""
         return [file for child in self._children() for file in child.unsent()]
 
     def pids(self) -> list[int]:
-        """The processes that run here."""
+        """Return the running processes."""
         return [child.pid for child in self._children() if child.pid is not None]
 
     def serve(self) -> list[Death]:
-        """Hears every child, and buries those that have ended; how the engine died, each time that it did."""
+        """Receive from every child and handle the ended ones; return each death of the engine."""
         for word in self.engine.hear():
             if isinstance(word, GrabDone):
                 self._grabs.append(word)
@@ -236,39 +236,39 @@ class House:
         return deaths
 
     def revive(self) -> None:
-        """Starts again what has ended."""
+        """Restart the children that have ended and are due."""
         for child in self._children():
             if child.pid is None and time.monotonic() >= child.due and self._plan is not None:
                 self._start(child)
         self._look_for_others()
 
     def next_due(self) -> float:
-        """When `serve` has to be called at the latest, on the monotonic clock."""
+        """Return the latest monotonic time at which to call `serve`."""
         return min(child.due if child.pid is None else child.output_due() for child in self._children())
 
     def alive(self) -> bool:
-        """Whether engine and publisher make progress, the watchdog's food: a mere start of either is none."""
+        """Return whether engine and publisher make progress, as the watchdog requires; a mere start does not count."""
         stuck = self.heard.engine is not None and self.heard.engine.stuck
         return time.monotonic() - min(self.engine.heard, self.publisher.heard) < 2 * STARTING and not stuck
 
     def lost(self) -> bool:
-        """Whether a room has to be killed that cannot be alone, because it is a thread of this process."""
+        """Return whether a child must be killed that cannot be, because it is a thread of this process."""
         return self.publisher.unkilled
 
     def readers(self) -> Mapping[str, Child]:
-        """The readers by source."""
+        """Return the readers by source."""
         return self._readers.children()
 
     def close(self) -> bool:
-        """Stops everything in the order of the flow; False when something had to be killed. May be called twice."""
+        """Stop all children in the order of the data flow; return False if one was killed. May be called twice."""
         orderly = True
         if self.publisher.pid is None and self._plan is not None:
-            self._start(self.publisher)  # it died a moment ago; somebody has to take the last results, say goodbye
+            self._start(self.publisher)  # it has just died; a publisher must send the last results and disconnect
         self._readers.end()
         if not self.engine.spoke:
-            self.engine.kill(signal.SIGTERM)  # it is still starting, holds nothing, and hears no order for a while
+            self.engine.kill(signal.SIGTERM)  # it is still starting, holds no results and handles no order yet
             if not self.publisher.spoke and self.engine.heard < 0.0:
-                self.publisher.kill(signal.SIGTERM)  # so is this one, and no engine ever gave it anything to say
+                self.publisher.kill(signal.SIGTERM)  # it is starting too, and has no results from any engine
         self.engine.tell(Stop())
         orderly &= self.engine.stop(ENGINE_STOP)
         orderly &= self._readers.close()
@@ -285,14 +285,14 @@ class House:
         return [self.engine, self.publisher, *self._readers.children().values()]
 
     def _fence(self, child: Child) -> Fence:
-        """What the room has to reach for the plan that holds."""
+        """Return the paths and rights that the child needs for the current plan."""
         assert self._plan is not None
         return engine_fence(self._plan) if child is self.engine else publisher_fence(self._plan)
 
     def _start(self, child: Child) -> None:
-        """Starts it behind the walls that the plan asks for, and tells it what holds.
+        """Start the child in the sandbox that the plan requires, and send it the current state.
 
-        An engine gets a boot id that the publisher has heard of before.
+        The publisher is informed of an engine's id before that engine starts.
         """
         words: tuple[str, ...] = ()
         if child in (self.engine, self.publisher):
@@ -312,14 +312,14 @@ class House:
         self._brief(child)
 
     def _replace(self, child: Child, why: str) -> None:
-        """A wall cannot be moved: the room ends in order, and another one starts behind its own."""
+        """Restart the child, because a running sandbox cannot change: it stops in order and starts in a new one."""
         if child not in self._replaced and child.pid is not None:
             log.info("%s %s and is started anew", child.recipe.name, why)
             self._replaced.add(child)
             child.tell(Stop(replaced=True))
 
     def _look_for_others(self) -> None:
-        """A fence holds for files, not for what takes their place: a room that lacks something may lack just that."""
+        """Restart a child that lacks files if they were replaced: a sandbox covers files, not their replacements."""
         now = time.monotonic()
         if now < self._looked + LOOK_EVERY or self._plan is None:
             return
@@ -336,11 +336,11 @@ class House:
                 self._replace(child, "has to reach files that were not there or have been replaced")
 
     def pipelines(self) -> tuple[PipelinePlan, ...]:
-        """Those of the plan that holds."""
+        """Return the pipelines of the current plan."""
         return self._plan.pipelines if self._plan is not None else ()
 
     def walls(self) -> dict[str, str]:
-        """What the kernel enforces in the rooms, as each of them has tried it."""
+        """Return the sandbox rules that the kernel enforces, as each process has tested them."""
         heard: dict[str, EngineReport | PublisherReport | ReaderReport | None]
         heard = {"engine": self.heard.engine, "publisher": self.heard.publisher}
         heard |= {f"reader {reader.plan.name}": reader.last for reader in self._readers}
@@ -353,7 +353,7 @@ class House:
             for reader in self._readers:
                 child.tell(AttachReader(reader.plan.name), (reader.engine_end,))
             self._tell_restraint(child)
-            assert self._order is not None  # as the plan is
+            assert self._order is not None  # set together with the plan
             self._model_sender.send(self._order)
             child.tell(self._order)
         elif child is self.publisher:
@@ -373,7 +373,7 @@ class House:
             child.tell(self.restraint)
 
     def _mourn(self, child: Child, status: int) -> str:
-        """Takes note of an end; what it was in words, or nothing where it was meant to end."""
+        """Handle the end of a child; return its description, empty if the end was planned."""
         planned, text = child in self._replaced, ""
         self._replaced.discard(child)
         if planned:
@@ -398,7 +398,7 @@ class House:
         return text
 
     def kill_engine(self, why: str) -> None:
-        """For what a thread of it does not come back from."""
+        """Kill the engine because one of its threads is stuck."""
         self._kill(self.engine, why)
         self.heard.engine = None
 
@@ -415,7 +415,7 @@ class House:
             self._kill(child, why)
 
     def _accuse(self, accuser: Child, word: Offence) -> None:
-        """Kills what floods another process. The publisher knows the engine only, and the engine no engine."""
+        """Kill a child that floods another. The publisher may accuse only the engine, and no process itself."""
         child: Child | None
         if word.by == "reader":
             child = self._readers.children().get(word.source)
@@ -429,7 +429,7 @@ class House:
         self._kill(child, f"sends the {accuser.recipe.name} {printable(word.what)[:MAX_OFFENCE]}")
 
     def _engine_patience(self) -> float:
-        """Seconds that the engine may say nothing: while a runtime reads a model, no other thread of it has a turn."""
+        """Return the seconds that the engine may stay silent: loading a model can block all of its threads."""
         heard, order = self.heard.engine, self._order
         patience = min(ENGINE_SILENT, self.engine_patience or ENGINE_SILENT)
         if heard is None or order is None:
@@ -440,7 +440,7 @@ class House:
         return patience + sum(UNKNOWN if load is None else SLOWER * load for load in loads)
 
     def _forget_models(self, plan: Plan) -> None:
-        """What was said of models that are gone: it is not said again, and is news when they come back."""
+        """Forget announcements about removed models: they are not repeated, and are sent again if the model returns."""
         kept = {"info", "config", *(f"model/{name}" for name in plan.spoken_of())}
         for topic in self.heard.announced.keys() - kept:
             del self.heard.announced[topic]

@@ -1,4 +1,4 @@
-"""The record of what serves, in memory and on the disk; what the disk refuses now is written as soon as it takes it."""
+"""The record of serving models, in memory and on disk; failed writes are retried."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from edge_infer.models.versions import commit_version
 log = logging.getLogger(__name__)
 
 AGAIN: Final = 5.0
-"""Seconds after which a disk that was full or read-only is tried once more."""
+"""Seconds before the next attempt on a disk that was full or read-only."""
 
 
 class Ledger:
-    """Owns ``serving.json`` and what comes into ``versions.json``; every step is written before it is done."""
+    """Owns ``serving.json`` and the additions to ``versions.json``; every step is written before it takes effect."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
-        """``note`` takes a sentence for ``status``."""
+        """Report sentences for ``status`` through ``note``."""
         self.record = ServingRecord()
         self._written = ServingRecord()
-        self._versions: list[ModelPlan] = []  # those that are still to be noted
+        self._versions: list[ModelPlan] = []  # versions still to be written
         self._state_dir = Path()
         self._note = note
         self._due = math.inf
 
     def open(self, state_dir: Path) -> None:
-        """Reads the record."""
+        """Read the record from the disk."""
         self._state_dir = state_dir
         self.record = self._written = read_record(state_dir)
 
     def enter(self, record: ServingRecord) -> None:
-        """Writes the record, and holds it from then on; raises `StartError`, and changes nothing, where it cannot."""
+        """Write the record, then hold it; raises `StartError` and changes nothing if the write fails."""
         if record != self._written:
             write_record(self._state_dir, record)
         self.record = self._written = record
 
     def keep(self, record: ServingRecord) -> None:
-        """Holds the record and writes it; where that fails it holds all the same, is told, and is written later."""
+        """Hold the record and write it; a failed write is logged and retried later."""
         self.record = record
         try:
             self.enter(record)
@@ -54,7 +54,7 @@ class Ledger:
             self._due = time.monotonic() + AGAIN
 
     def note_version(self, model: ModelPlan) -> None:
-        """From now on no older version of its package may take its place unasked."""
+        """Record the version: no older version of its package may replace it automatically from now on."""
         try:
             commit_version(self._state_dir, model)
         except StartError as error:
@@ -64,7 +64,7 @@ class Ledger:
             self._due = time.monotonic() + AGAIN
 
     def catch_up(self) -> None:
-        """Writes what the disk has refused so far, when it is time to try again; to be called now and then."""
+        """Retry failed writes when it is time; to be called periodically."""
         if time.monotonic() < self._due:
             return
         self._due = math.inf

@@ -1,4 +1,4 @@
-"""Whether a model fits into memory beside the one whose place it takes."""
+"""Memory check: whether a model fits beside the one that it replaces."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final
 from edge_infer.config.plan import Plan
 
 SPARE: Final = 32 << 20
-"""Bytes that stay free: the kernel needs some, and so does whoever logs in."""
+"""Bytes that stay free for the kernel and for users who log in."""
 _GROUP_LIMITS: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
-"""Of the control group, second and first version."""
+"""File names of the control group's limit and usage, second and first version."""
 
 
 def suffices(before: Plan | None, after: Plan, root: Path = Path("/")) -> tuple[str, ...]:
-    """The pipelines whose next model would not fit beside the present one; where nobody measured, it is tried."""
+    """Return the pipelines whose next model would not fit beside the present one; unmeasured ones are tried."""
     former = {pipeline.name: pipeline.model.sha256 for pipeline in before.pipelines} if before else {}
     room = free(root)
     alone = []
@@ -30,7 +30,7 @@ def suffices(before: Plan | None, after: Plan, root: Path = Path("/")) -> tuple[
 
 
 def free(root: Path = Path("/")) -> int | None:
-    """Bytes that may still be used, by the board and by the control group; None where nothing tells."""
+    """Return the bytes still available on the board and in the control group; None if that is unknown."""
     return min(_tell(root), default=None)
 
 
@@ -49,7 +49,7 @@ def _tell(root: Path) -> Iterator[int]:
 
 
 def _given_back(folder: Path) -> int:
-    """Bytes of a control group that are copies of files which nobody has used lately; the kernel gives them up."""
+    """Return the bytes of the control group's inactive file cache, which the kernel can reclaim."""
     counts = dict(line.split(" ", 1) for line in _lines(folder / "memory.stat") if " " in line)
     return int(counts.get("total_inactive_file", counts.get("inactive_file", 0)))
 

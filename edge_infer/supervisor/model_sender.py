@@ -1,4 +1,4 @@
-"""Sends the engine the files of its models as copies in memory, so that it opens nothing of the store by itself."""
+"""Transfer of model files to the engine as copies in memory, so that the engine opens no file of the store itself."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ log = logging.getLogger(__name__)
 
 _NAME: Final = "edge-infer-model"
 _Version: TypeAlias = tuple[int, int, int, int, int]
-"""Device, inode, size and the times of the last changes: of another file, or of other content, one of them differs."""
+"""Device, inode, size and times of the last changes: one of them differs for another file or other content."""
 
 
 class ModelSender:
-    """Sends each file once to an engine, which drops it when no plan names it any more.
+    """Sends each file once to an engine, which drops the file when no plan refers to it any more.
 
-    A file of the store is always the same. Another one is sent again when it has changed on the disk.
+    A file of the store never changes. Any other file is sent again when it has changed on the disk.
     """
 
     def __init__(self, engine: Child) -> None:
         self._engine = engine
         self._sent: dict[str, _Version] = {}
         self._order = 0
-        self._waiting: dict[str, tuple[str, ...]] = {}  # files that come later, by pipeline
+        self._waiting: dict[str, tuple[str, ...]] = {}  # files sent later, by pipeline
 
     def start_over(self) -> None:
-        """Another engine begins, which has no files."""
+        """Forget the sent files: a new engine has none."""
         self._sent.clear()
 
     def send(self, order: ApplyPlan) -> None:
-        """Sends what the engine lacks for an order, which has to follow; the rest when `hear` tells that there is room.
+        """Send the files that the engine lacks for an order, which must follow; `hear` sends those that have to wait.
 
-        Of a file that cannot be read the engine gets the reason, unless it has one under that path already.
+        For an unreadable file the engine gets the reason, unless it already has a file under that path.
         """
         pipelines = order.running()
         paths = files_of_pipelines(pipelines)
@@ -53,7 +53,7 @@ class ModelSender:
         self._send_all(files_of_pipelines(each for each in pipelines if each.name not in order.alone))
 
     def hear(self, report: EngineReport) -> None:
-        """Sends the files of a pipeline that had to let go of its model first, once it has."""
+        """Send the waiting files of each pipeline that has released its previous model."""
         if report.order != self._order:
             return
         for name in list(self._waiting):
@@ -75,7 +75,7 @@ class ModelSender:
         promised = promised_digest(path)
         if path in self._sent and promised is not None:
             return
-        file = open_beneath(Path(path), (str(Path(path).parent),))  # a link would let its maker choose what is sent
+        file = open_beneath(Path(path), (str(Path(path).parent),))  # through a link, its creator could choose the file
         try:
             found = os.fstat(file)
             version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -1,4 +1,4 @@
-"""What people ask of models over the control socket: what happened to them, one back, or one tried again."""
+"""Model requests over the control socket: the history, a rollback or a retry."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from edge_infer.supervisor.swap import Swap
 
 
 class Models:
-    """Answers every request at once; what it sets in motion shows in ``status``."""
+    """Answers every request at once; ``status`` shows the effects later."""
 
     def __init__(self, swap: Swap, read: Callable[[], None]) -> None:
-        """``read`` makes the supervisor read the configuration: what could not even be applied is tried again so."""
+        """Reload the configuration with ``read``: this retries a model that could not even be applied."""
         self._swap = swap
         self._read = read
 
     def begin(self, request: Request) -> None:
-        """``action`` is ``history``, ``rollback`` or ``retry``, the last two with a ``name``."""
+        """Handle ``action``: ``history``, ``rollback`` or ``retry``, the last two with a ``name``."""
         action, name = request.body.get("action"), request.body.get("name")
         if isinstance(name, str):
-            name = plain(name, MAX_ECHO)  # no model has a longer one
+            name = plain(name, MAX_ECHO)  # no model name is longer
         try:
             if action == "history":
                 request.answer({"history": [encode(each) for each in self._swap.record.history]})

@@ -1,4 +1,4 @@
-"""Word to systemd about readiness, state and life: one datagram each (sd_notify(3))."""
+"""Notifications to systemd about readiness, status and liveness: one datagram each (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _log = logging.getLogger(__name__)
 
 
 class Notifier:
-    """Sends to ``$NOTIFY_SOCKET``; without one, as when started by hand, every method does nothing.
+    """Sends to ``$NOTIFY_SOCKET``; without one, as in a manual start, every method does nothing.
 
-    A datagram that does not get through is logged and never stops the daemon: systemd's own time-outs then decide.
+    A datagram that cannot be sent is logged and never stops the daemon. The time-outs of systemd then apply.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -24,23 +24,23 @@ class Notifier:
         self._interval = _watchdog(environ)
 
     def watchdog_interval(self) -> float | None:
-        """Seconds after which to call `watchdog` again, half of what systemd waits; None when it does not wait."""
+        """Return the seconds within which to call `watchdog`, half of systemd's time-out; None without a watchdog."""
         return self._interval if self._address else None
 
     def ready(self, status: str) -> None:
-        """The start is done; ``status`` is one line for ``systemctl status``."""
+        """Report readiness; ``status`` is one line for ``systemctl status``."""
         self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def status(self, status: str) -> None:
-        """What goes on, in one line."""
+        """Report the current status in one line."""
         self._send(f"STATUS={_line(status)}")
 
     def watchdog(self) -> None:
-        """The daemon makes progress."""
+        """Report that the daemon makes progress."""
         self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """The end has begun."""
+        """Report that the shutdown has begun."""
         self._send("STOPPING=1")
 
     def _send(self, text: str) -> None:
@@ -55,7 +55,7 @@ class Notifier:
 
 
 def _watchdog(environ: Mapping[str, str]) -> float | None:
-    """Half of the unit's ``WatchdogSec``, as sd_watchdog_enabled(3) advises."""
+    """Return half of the unit's ``WatchdogSec``, as sd_watchdog_enabled(3) advises."""
     microseconds = environ.get("WATCHDOG_USEC", "")
     if not microseconds.isdecimal() or int(microseconds) == 0:
         return None
@@ -65,5 +65,5 @@ def _watchdog(environ: Mapping[str, str]) -> float | None:
 
 
 def _line(text: str) -> str:
-    """One line: a line break would begin another assignment. ``systemctl status`` shows it as it is."""
+    """Return one printable line: a line break would start another assignment. ``systemctl status`` prints it raw."""
     return printable(" ".join(text.split()))

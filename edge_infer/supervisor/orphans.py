@@ -1,4 +1,4 @@
-"""Processes below the daemon whose parents ended: their parent is the daemon then, and not the init process."""
+"""Orphans: descendants whose parents ended and that have the daemon, instead of the init process, as their parent."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ log = logging.getLogger(__name__)
 
 _SET_CHILD_SUBREAPER: Final = 36
 MOST_ENDS: Final = 64
-"""Ended orphans that are looked at before others have their turn."""
+"""Ended orphans handled before others have their turn."""
 LAST_WAIT: Final = 1.0
 """Seconds that orphans may take to end once they are killed."""
 
 
 class Orphans(Closing):
-    """Make it before the first child; an earlier orphan has another parent."""
+    """Adopts and reaps orphans. Make it before the first child: an earlier orphan has another parent."""
 
     def __init__(self) -> None:
         kernel.prctl(_SET_CHILD_SUBREAPER, 1)
-        self._others = _children()  # not ours: this process may have been another program before
+        self._others = _children()  # not ours: this process may have run another program before
 
     def reap(self, own: Collection[int]) -> None:
-        """Let orphans that have ended go, which are zombies until then; the ends of ``own`` children stay for others.
+        """Reap ended orphans, which are zombies until then; leave the ends of ``own`` children to others.
 
-        An own child that ended is in the way of those after it until its end was taken note of.
+        An own child that has ended blocks the orphans behind it until its owner has collected its status.
         """
         for _ in range(MOST_ENDS):
             try:
@@ -47,7 +47,7 @@ class Orphans(Closing):
             log.debug("orphan %d has ended", ended.si_pid)
 
     def close(self) -> None:
-        """Kill all that are left; may be called twice. The next daemon of this user would take them for a person's."""
+        """Kill the remaining orphans, or the next daemon takes them for a user's processes; may be called twice."""
         deadline = time.monotonic() + LAST_WAIT
         while left := _children() - self._others:
             if time.monotonic() > deadline:
@@ -63,7 +63,7 @@ class Orphans(Closing):
 
 
 def _stop_all(left: set[int], others: set[int]) -> None:
-    """Stops them, and those that they start meanwhile: one that is stopped starts none, and may be killed then."""
+    """Stop the processes and those that they start meanwhile: a stopped one starts none and can then be killed."""
     stopped: set[int] = set()
     for _ in range(MOST_ENDS):
         for pid in left - stopped:
@@ -80,7 +80,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def _children() -> set[int]:
-    """All processes whose parent this one is, zombies among them."""
+    """Return all children of this process, zombies included."""
     own, found = os.getpid(), set()
     for path in Path("/proc").iterdir():
         if path.name.isdigit():

@@ -1,7 +1,7 @@
-"""What may leave the device of the sentences that the engine writes: those of a closed form, and of no others a word.
+"""Redaction of the engine's text before it leaves the device: only known forms pass, nothing of any other.
 
-The engine sees frames. What it says of a model that failed is for whoever sits at the device (``edge-infer status``,
-``models history``); there it stands between « and », so that the rest of a sentence is known to be the supervisor's.
+The engine sees frames. Its text about a failed model is meant for users at the device (``edge-infer status``, ``models
+history``). There the text stands between « and », which marks the rest of a sentence as the supervisor's.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _FORMS: Final = (
         "an output has values that are not finite",
     ),
 )
-"""What the engine says of a model on probation, and what is told of it outside."""
+"""Forms of the engine's text about a model on probation, with the published text for each."""
 _QUOTED: Final = re.compile(r"«([^»]*)(?:»|$)")
 
 
 def quoted(text: str) -> str:
-    """Words of the engine inside a sentence of ours."""
+    """Return the engine's text in quotation marks, for a sentence of the supervisor."""
     return "«" + re.sub("[«»]", "'", text) + "»"
 
 
 def outward(status: ModelStatus) -> ModelStatus:
-    """The status as it may leave the device."""
+    """Return the status as it may leave the device."""
     if isinstance(status.shadow, Mapping):
         shadows = {name: replace(each, reason=_outward(each.reason)) for name, each in status.shadow.items()}
         status = replace(status, shadow=shadows)

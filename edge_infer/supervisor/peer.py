@@ -1,6 +1,6 @@
-"""The process at the other end of the control socket: a person's, or one that the daemon started and refuses.
+"""Identification of the process at the other end of the control socket; the daemon refuses its own descendants.
 
-A process of the daemon has the daemon's user, so the permissions of the socket let it in. The publisher could ask for a
+A process of the daemon has the daemon's user, so the permissions of the socket admit it. The publisher could request a
 picture there, and it has a network to send it over.
 """
 
@@ -22,9 +22,9 @@ from edge_infer.supervisor.ancestry import birth, descends, filters
 
 _SO_PEERGROUPS, _SO_PEERPIDFD = 59, 77
 _MOST_GROUPS: Final = 256
-"""As many as Python lets the kernel return."""
+"""Python's limit for the returned groups."""
 Pidfd: TypeAlias = Callable[[socket.socket], "int | None"]
-"""Opens the process that connected; None where the kernel cannot. Raises `OSError` where the process is gone."""
+"""Opens a pidfd of the process that connected; None if the kernel cannot. Raises `OSError` if the process is gone."""
 
 
 class RefusedError(EdgeInferError, PermissionError):
@@ -34,12 +34,12 @@ class RefusedError(EdgeInferError, PermissionError):
 
 
 class TooYoungError(RefusedError):
-    """The process may have the number of another one that connected and ended; a second connection shows that."""
+    """The pid may have been reused since the process connected; a second connection settles that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The process that connected, as it was then. ``groups`` are all of its groups."""
+    """The process that connected, at that time. ``groups`` are all of its groups."""
 
     pid: int
     uid: int
@@ -55,7 +55,7 @@ class Peer:
 
 
 def peer_pidfd(connection: socket.socket) -> int | None:
-    """Open the process that connected (Linux 6.5); see `Pidfd`."""
+    """Open a pidfd of the process that connected (Linux 6.5); see `Pidfd`."""
     try:
         return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
     except OSError as error:
@@ -65,13 +65,13 @@ def peer_pidfd(connection: socket.socket) -> int | None:
 
 
 def identify(connection: socket.socket, quiet: int, *, daemon: int | None = None, pidfd: Pidfd = peer_pidfd) -> Peer:
-    """Return the process that connected; raises `RefusedError` for ``daemon``, all below it, and where that is unknown.
+    """Return the connected process; raises `RefusedError` for ``daemon``, its descendants, and unknown ancestry.
 
-    ``quiet`` is a moment before it connected (see `ancestry.ticks`), ``daemon`` by default this process.
+    ``quiet`` is a time before it connected (see `ancestry.ticks`). ``daemon`` is this process by default.
     """
     peer = _peer(connection)
     if os.geteuid() not in (0, peer.uid) and not privileges.capabilities():
-        return peer  # no process below the daemon can change its user: `Daemon.run` forbids new privileges
+        return peer  # no descendant of the daemon can change its user: `Daemon.run` forbids new privileges
     if peer.pid == 0:
         raise RefusedError("the daemon cannot see the process that asks, in another container; ask inside its own")
     try:
@@ -87,7 +87,7 @@ def identify(connection: socket.socket, quiet: int, *, daemon: int | None = None
         raise _unseen(peer, error) from error
     if ours:
         raise RefusedError(f"the daemon does not answer processes that it started, such as {peer.pid}")
-    if more:  # left behind by a daemon that was killed, for one
+    if more:  # for example an orphan of a killed daemon
         raise RefusedError(f"process {peer.pid} has a filter of system calls, as those of the daemon have; ask without")
     return peer
 
@@ -98,15 +98,15 @@ def _peer(connection: socket.socket) -> Peer:
     size = struct.calcsize("I")
     try:
         data = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * size)
-    except OSError:  # more than that, or none that this kernel tells
+    except OSError:  # more groups than the limit, or an option unknown to this kernel
         data = b""
     return Peer(pid, uid, frozenset({gid, *struct.unpack(f"{len(data) // size}I", data)}))
 
 
 def _check_still_itself(pid: int, file: int | None, quiet: int) -> None:
-    """Raise an error unless the process that has this number now is the one that connected.
+    """Raise an error unless the process that has this pid now is the one that connected.
 
-    With a pidfd: it has not ended. Without: it had the number before it connected, so no other process had it then.
+    With a pidfd: it has not ended. Without: it had the pid before the connection, so no other process had it then.
     """
     if file is None:
         if birth(pid).started >= quiet:

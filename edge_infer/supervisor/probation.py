@@ -1,4 +1,4 @@
-"""Whether a model on probation has shown what it is, by what the engine says of every pipeline that runs it."""
+"""The verdict on a model on probation, from the engine's reports on every pipeline that runs it."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ ENOUGH: Final = 100
 """Frames after which probation ends."""
 LONG_ENOUGH: Final = 60.0
 FEW: Final = 10
-"""Seconds after which fewer frames will do."""
+"""`LONG_ENOUGH` seconds of probation suffice if there were at least `FEW` frames."""
 HUNG: Final = 2.0
-"""Seconds over its limit after which a frame on probation does not come back."""
+"""Seconds beyond its limit after which a frame on probation counts as hung."""
 LOADS: Final = 60.0
-"""Seconds after which a model that is still being loaded never will be."""
+"""Seconds after which a model that is still loading counts as stuck."""
 SILENT: Final = 3.0
-"""Seconds that an engine with a model on probation may say nothing, at least."""
+"""Minimum seconds that an engine with a model on probation may stay silent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of it; ``stuck``: it has to be killed first, and ``why`` is what the engine has been doing."""
+    """The decision on a model; ``stuck``: the engine has to be killed first, and ``why`` describes the hang."""
 
     what: Literal["good", "rejected", "rolled_back", "stuck"]
     why: str = ""
 
 
 def judge(pipelines: Sequence[PipelinePlan], sha: str, report: EngineReport, waited: float) -> Verdict | None:
-    """The verdict on a model that these pipelines run, ordered ``waited`` seconds ago; None: it is too early."""
+    """Return the verdict on a model that these pipelines run, ordered ``waited`` seconds ago; None: it is too early."""
     running = [report.running[each.name] for each in pipelines if each.name in report.running]
     for each in running:
         if each.refused == sha:
             return Verdict("rejected", f"it cannot be loaded: {quoted(each.why)}")
         if each.sha == sha and each.fault:
             return Verdict("rolled_back", quoted(each.fault))
-    if report.loading:  # all threads may have to wait for that
+    if report.loading:  # a load may block all threads
         never = waited > LOADS and any(each.name in report.loading for each in pipelines)
         return Verdict("stuck", f"has been loading {_name(pipelines)} for {LOADS:.0f} s") if never else None
     limit = pipelines[0].model.patience() if pipelines else 0.0
@@ -50,7 +50,7 @@ def judge(pipelines: Sequence[PipelinePlan], sha: str, report: EngineReport, wai
 
 
 def silence(pipelines: Sequence[PipelinePlan]) -> float | None:
-    """Seconds that the engine may say nothing while these pipelines run models on probation; None: as usual."""
+    """Return the seconds that the engine may stay silent while these models are on probation; None: the usual limit."""
     return max((SILENT, *(each.model.patience() + HUNG for each in pipelines))) if pipelines else None
 
 
@@ -64,7 +64,7 @@ def _enough(running: Sequence[Running]) -> bool:
 
 
 def _story(running: Running) -> str:
-    """How the switch went."""
+    """Return the times that the switch took, in words."""
     return (
         f"loaded in {running.load * 1000:.0f} ms, other pipelines waited {running.pause * 1000:.0f} ms at most; "
         f"{running.gap * 1000:.0f} ms between two outcomes"

@@ -1,4 +1,4 @@
-"""What pipelines do when nothing holds them back, and what that becomes step by step."""
+"""Rates of pipelines: the usual rate of each, and the steps by which the governor lowers it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Final
 
 HALVINGS: Final = 3
 SLOWEST: Final = 1.0
-"""Frames a second that nobody is slowed down below: a picture a second still tells who is there."""
+"""Frames a second below which no pipeline is slowed down: one picture a second still detects presence."""
 WORTH: Final = 1.25
-"""A pipeline that is quicker than the slowest by no more than this factor has no step to give."""
+"""A pipeline that is faster than `SLOWEST` by no more than this factor has no step to give."""
 WINDOW: Final = 30.0
-"""Seconds that a measured rate is taken over: after so long it is one of a time in which nothing held it back."""
+"""Seconds over which a rate is measured: after this time without a limit, the measured rate is the usual one."""
 
 
 class Rates:
-    """By pipeline, in frames a second. Times are seconds of a monotonic clock, given by the caller."""
+    """Usual rates by pipeline, in frames a second. Times are seconds of a monotonic clock, given by the caller."""
 
     def __init__(self) -> None:
         self._usual: dict[str, float] = {}
-        self._held: dict[str, float] = {}  # when it was held back last
+        self._held: dict[str, float] = {}  # the last time at which the pipeline was limited
 
     def learn(self, measured: Mapping[str, float], limits: Mapping[str, float], now: float) -> None:
-        """What pipelines do now, and which of them are held back: what those do says nothing of what is usual."""
+        """Update the usual rates from measured ones; the rate of a pipeline in ``limits`` is not its usual rate."""
         for name, rate in measured.items():
             if name in limits:
                 self._held[name] = now
@@ -32,13 +32,13 @@ class Rates:
                 self._usual[name] = rate if free else max(rate, self._usual.get(name, 0.0))
 
     def usual(self, name: str) -> float | None:
-        """What a pipeline does when nothing holds it back; None while that is not known."""
+        """Return the rate of a pipeline without limits; None while it is unknown."""
         return self._usual.get(name)
 
     def steps(self, name: str) -> list[float]:
-        """The rates that it can be lowered to, one after the other: halves, down to an eighth, and to 1 a second.
+        """Return the rates to lower a pipeline to, in order: halves, down to an eighth, but at least 1 a second.
 
-        Nothing where its usual rate is not known: it does nothing that would need the board.
+        The list is empty for a pipeline without a known rate: it uses nothing that could be saved.
         """
         rate, found = self._usual.get(name, 0.0), []
         for _ in range(HALVINGS):
@@ -49,11 +49,11 @@ class Rates:
         return found
 
     def most(self, shed: Sequence[str]) -> int:
-        """How many steps all of these have together."""
+        """Return the total number of steps of all of these."""
         return sum(len(self.steps(name)) for name in shed)
 
     def limits(self, shed: Sequence[str], depth: int) -> dict[str, float]:
-        """The rates after so many steps: the next of ``shed`` is touched when the one before can give no more."""
+        """Return the rates after ``depth`` steps: each pipeline of ``shed`` gives all its steps before the next."""
         found = {}
         for name in shed:
             steps = self.steps(name)

@@ -1,4 +1,4 @@
-"""The readers of a plan: one for each live source, and the way from each to the engine."""
+"""The readers of a plan: one for each live source, with the channel from each to the engine."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SILENT: Final = 10.0
 BUSY: Final = 8.0
 """Seconds that one call into a device may take before its reader is killed."""
 PAUSE: Final = 2.0
-"""Seconds between two starts of a reader at most: a camera that is back gives results within 10 s."""
+"""Maximum seconds between two starts of a reader: a reconnected camera gives results within 10 s."""
 STOP: Final = 0.3
 
 
 @dataclass(slots=True)
 class Reader:
-    """A live source: its reader, and both ends of the way to the engine, which outlive either process."""
+    """A live source: its reader, and both ends of the channel to the engine, which outlive either process."""
 
     plan: SourcePlan
     child: Child
@@ -34,16 +34,16 @@ class Reader:
     last: ReaderReport | None = None
 
     def close(self) -> None:
-        """Closes its files; the child has ended."""
+        """Close the files; the child has ended."""
         for end in (self.engine_end, self.reader_end, self.told):
             os.close(end)
 
 
 class Readers:
-    """Owns them. Iterating gives them all."""
+    """Owns the readers. Iteration yields all of them."""
 
     def __init__(self, level: tuple[str, ...]) -> None:
-        """``level`` are the words that say how much they log."""
+        """Set the command-line words for the log level with ``level``."""
         self._level = level
         self._by_source: dict[str, Reader] = {}
 
@@ -51,11 +51,11 @@ class Readers:
         return iter(self._by_source.values())
 
     def children(self) -> Mapping[str, Child]:
-        """The processes by source."""
+        """Return the processes by source."""
         return {name: reader.child for name, reader in self._by_source.items()}
 
     def change(self, sources: tuple[SourcePlan, ...]) -> list[Reader]:
-        """Ends those whose source is gone or another one, and starts those that are missing, which it hands back."""
+        """Stop the readers of removed or changed sources, start the missing ones, and return those."""
         wanted = {source.name: source for source in sources if source.live}
         gone = [reader for name, reader in self._by_source.items() if wanted.get(name) != reader.plan]
         self._stop(gone, time.monotonic() + STOP)
@@ -66,13 +66,13 @@ class Readers:
         return fresh
 
     def hear(self) -> None:
-        """What they have said since."""
+        """Receive the reports of the readers."""
         for reader in self:
             for word in reader.child.hear():
                 reader.last = word
 
     def hung(self) -> Iterator[tuple[Child, str]]:
-        """Those that have to be killed, and why."""
+        """Yield the readers that have to be killed, with the reason."""
         for reader in self:
             child = reader.child
             if child.offence:
@@ -84,12 +84,12 @@ class Readers:
                 reader.last = None
 
     def end(self) -> None:
-        """Asks all of them to end."""
+        """Ask all readers to stop."""
         for reader in self:
             reader.child.kill(signal.SIGTERM)
 
     def close(self) -> bool:
-        """Waits for their end; False when one had to be killed. May be called twice."""
+        """Wait for the end of all readers; return False if one had to be killed. May be called twice."""
         orderly = True
         for reader in self:
             orderly &= reader.child.stop(STOP)
@@ -98,7 +98,7 @@ class Readers:
         return orderly
 
     def _stop(self, gone: list[Reader], deadline: float) -> None:
-        for reader in gone:  # all at once, so that slow ones are waited for together
+        for reader in gone:  # all at once, so that their stop times overlap
             reader.child.kill(signal.SIGTERM)
         for reader in gone:
             del self._by_source[reader.plan.name]

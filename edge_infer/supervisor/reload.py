@@ -1,4 +1,4 @@
-"""Which configuration holds: the first one, and every later one, applied or rejected as a whole."""
+"""The configuration reload: each version of the file is applied or rejected as a whole."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ log = logging.getLogger(__name__)
 MOST_ERRORS: Final = 100
 MOST_WAITING: Final = 32
 FIRST_TRIES: Final = 3
-"""Readings before the start of a file that changes while it is read."""
+"""Attempts to read, before the start, a file that changes while it is read."""
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
-"""Seconds after which something is tried again that this machine had no room for."""
+"""Back-off in seconds after a failure that was caused by this machine, such as a lack of memory."""
 FIRST_READING: Final = 10.0
-"""Seconds after a start without a reading that it follows at the latest; else when all models are loaded."""
+"""Maximum seconds between a start without a reading and that reading; it comes earlier once all models are loaded."""
 NEVER_STILL: Final = f"it changes all the time, for {RESTLESS:g} s or more; it is read once it stands still"
 GONE: Final = "there is no such file any more; put it back, or a start runs what was applied last, once more"
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 class Reload:
-    """Reads the file in a child, on request; what holds changes only when the whole file is good."""
+    """Reads the file in a child; the active configuration changes only if the whole file is valid."""
 
     def __init__(self, config: Path, house: House, swap: Swap) -> None:
         self.plan: Plan | None = None
@@ -52,16 +52,16 @@ class Reload:
         self._again = False
         self._pause = 0.0
         self._retry_at = math.inf
-        self._owed: Plan | None = None  # applied, and not remembered
+        self._owed: Plan | None = None  # applied, but not stored yet
         self._owed_at = math.inf
         self._waiting: list[Request] = []
         self._later: list[Request] = []
 
     def read_first(self, signals: Signals) -> tuple[Plan, Compiled | None] | None:
-        """The plan to start with: the file's own or, said loudly, the last one applied here; None when stopped.
+        """Return the plan to start with: the file's or, with an error logged, the last one applied; None if stopped.
 
-        That of an unchanged file comes without a reading, which follows. Raises `ConfigError` when there is neither,
-        or `StartError` when only what lies outside the file is missing.
+        The plan of an unchanged file is returned without a reading, which follows later. Raises `ConfigError` if there
+        is no plan at all, or `StartError` if only things outside the file are missing.
         """
         self._watch.reading()
         if (plan := unchanged(self._config, hinted(self._config.absolute()))) is not None:
@@ -85,7 +85,7 @@ class Reload:
         raise failure(f"{self._config} cannot be used, and no earlier configuration was ever applied here")
 
     def _compile_first(self, signals: Signals) -> Compiled | None:
-        """What became of the file; None when stopped meanwhile."""
+        """Compile the file and return the outcome; None if a signal stopped the daemon."""
         self._watch.reading()
         compilation = Compilation(self._config)
         while (compiled := compilation.finished()) is None:
@@ -97,7 +97,7 @@ class Reload:
         return compiled
 
     def start(self, plan: Plan, compiled: Compiled | None) -> None:
-        """Applies the first plan; an unchanged file is read when that runs: loading and trying at once is too much."""
+        """Apply the first plan; an unchanged file is read later: loading and trying models at once is too much."""
         if compiled is None:
             self.plan = plan
             self._swap.apply(plan)
@@ -116,7 +116,7 @@ class Reload:
         tidy(Path(plan.state_dir), self._swap)
 
     def begin(self, request: Request | None = None) -> None:
-        """Reads the file now, or once more when it is being read already; whoever asked gets the outcome."""
+        """Read the file now, or once more after the current reading; the requester gets the outcome."""
         reading = self._compilation is not None
         if request is not None and len(self._waiting) + len(self._later) >= MOST_WAITING:
             request.answer({"error": f"{MOST_WAITING} others wait for a reload already; try again in a moment"})
@@ -128,7 +128,7 @@ class Reload:
             self._read()
 
     def look(self) -> None:
-        """Reads the file if it has changed and stands still, or if it is time to try again."""
+        """Read the file if it has changed and is stable, or if it is time for a retry."""
         now = time.monotonic()
         if self._owed is not None and now >= self._owed_at:
             self._remember(self._owed, starting=False)
@@ -146,28 +146,28 @@ class Reload:
             self._read()
 
     def calm(self) -> bool:
-        """Whether all that was read runs, and nothing is being read or tried."""
+        """Return whether the engine runs the configuration as read, and nothing is being read or tried."""
         return self.status is not None and self._compilation is None and self._runs()
 
     def _runs(self) -> bool:
-        """Whether the engine has loaded all that it is to run."""
+        """Return whether the engine has loaded everything that it is to run."""
         report, plan = self._house.heard.engine, self.plan
         return report is not None and plan is not None and report.digest == plan.digest and not report.loading
 
     def due(self) -> float:
-        """When to `look` again, on the monotonic clock; while a file is being read, its outcome wakes us."""
+        """Return the monotonic time of the next `look`; infinite during a reading, whose outcome wakes us."""
         return self._watch.due() if self._compilation is None else math.inf
 
     def files(self) -> list[int]:
-        """The descriptors to wait on while a file is being read."""
+        """Return the descriptors to wait on while a file is being read."""
         return [] if self._compilation is None else [self._compilation.fileno()]
 
     def pids(self) -> list[int]:
-        """The process that reads the file, if there is one."""
+        """Return the process that reads the file, if there is one."""
         return [] if self._compilation is None else [self._compilation.pid]
 
     def go_on(self) -> None:
-        """Decides once the file has been read."""
+        """Apply or reject the file once it has been read."""
         if self._compilation is None or (compiled := self._compilation.finished()) is None:
             return
         self._compilation = None
@@ -181,7 +181,7 @@ class Reload:
             self._read()
 
     def close(self) -> None:
-        """Gives up what is under way; may be called twice."""
+        """Cancel the current reading; may be called twice."""
         if self._compilation is not None:
             self._compilation.close()
             self._compilation = None
@@ -226,12 +226,12 @@ class Reload:
         self._try_again(machine=machine)
 
     def _try_again(self, *, machine: bool) -> None:
-        """Later, where only this machine stood in the way."""
+        """Schedule a retry with back-off if only this machine prevented success."""
         self._pause = min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE) if machine else 0.0
         self._retry_at = time.monotonic() + self._pause if machine else math.inf
 
     def _remember(self, plan: Plan, *, starting: bool) -> None:
-        """A full or dying disk is no reason to stand still; a directory that was never writable is, at the start."""
+        """Store the applied plan. A full or failing disk is tolerated; at the start an unwritable directory is not."""
         try:
             remember(plan)
         except StartError as error:

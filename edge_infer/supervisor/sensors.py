@@ -1,4 +1,4 @@
-"""What the board tells of its condition, for the governor. ``root`` holds ``proc`` and ``sys``."""
+"""Sensors of the board for the governor. ``root`` contains ``proc`` and ``sys``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLOWED: Final = 0b1110
 class Condition:
     """Degrees Celsius, busy share of all cores (0..1), and the charge (0..1) of a battery that is being emptied.
 
-    None is what the board does not tell.
+    A value is None if the board does not report it.
     """
 
     temperature: float | None = None
@@ -29,16 +29,16 @@ class Condition:
 
 
 class Sensors:
-    """Reads a few files of the kernel, none of which can make it wait."""
+    """Reads a few files of the kernel, none of which can block."""
 
     def __init__(self, root: Path, looks: int) -> None:
-        """The load is that since ``looks`` readings ago."""
+        """Average the load over ``looks`` readings."""
         self._root = root
         self._load = Load(root)
         self._loads: deque[float] = deque(maxlen=looks)
 
     def read(self) -> Condition:
-        """The condition now; a sensor that is missing, cannot be read or says what cannot be is one that is silent."""
+        """Return the current condition; a sensor that is missing, unreadable or implausible counts as absent."""
         flags = firmware_flags(self._root) or 0
         return Condition(
             hottest(self._root),
@@ -49,7 +49,7 @@ class Sensors:
         )
 
     def _busy(self) -> float | None:
-        """The mean of the last looks, once there were so many."""
+        """Return the mean of the last readings, once there are enough of them."""
         share = self._load.since_last()
         if share is None:
             return None
@@ -57,9 +57,9 @@ class Sensors:
         return sum(self._loads) / len(self._loads) if len(self._loads) == self._loads.maxlen else None
 
     def _cooled(self) -> bool:
-        """Whether the kernel slows processors down against heat; a fan is a cooling device, too.
+        """Return whether the kernel throttles processors because of heat; fans, also cooling devices, do not count.
 
-        ``scaling_max_freq`` would not tell: somebody may have set it for good.
+        ``scaling_max_freq`` is no indication: a user may have set it permanently.
         """
         for device in self._root.glob("sys/class/thermal/cooling_device*"):
             kind = text_of(device / "type").strip().lower()
@@ -68,12 +68,12 @@ class Sensors:
         return False
 
     def _alarm(self) -> bool:
-        """The voltage alarm of a Raspberry Pi, where the kernel keeps it instead of the firmware's flags."""
+        """Return the voltage alarm of a Raspberry Pi, on kernels that report it instead of the firmware's flags."""
         chips = self._root.glob("sys/class/hwmon/hwmon*")
         return any(_number(chip / "in0_lcrit_alarm") == 1 for chip in chips if _is(chip / "name", "rpi_volt"))
 
     def _battery(self) -> float | None:
-        """The lowest of several; those of a mouse or a telephone are no supply of this board."""
+        """Return the lowest charge of all batteries that supply this board; those of a mouse or a telephone do not."""
         found = []
         for supply in self._root.glob("sys/class/power_supply/*"):
             ours = _is(supply / "type", "Battery") and not _is(supply / "scope", "Device")

@@ -1,8 +1,8 @@
-"""Models that are only compared: which of them may run, and what is said of them.
+"""Shadow models, which are only compared: which of them may run, and their published status.
 
-None runs while a model is on probation, so that it is clear whom a death of the engine counts against: the models on
-probation or, without one, the shadows. A shadow that failed is not run again until the configuration says something
-else of it, or somebody asks for it.
+No shadow runs while a model is on probation. A death of the engine therefore counts against the models on probation
+or, without one, against the shadows. A failed shadow does not run again until its configuration changes or a user
+requests a retry.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from edge_infer.rooms import EngineReport, Running
 from edge_infer.supervisor.outward import quoted
 
 EVERY: Final = 30.0
-"""Seconds between two tellings of figures; that a shadow begins or ends is told at once."""
+"""Seconds between two publications of figures; a start or end of a shadow is published at once."""
 WAITS: Final = "it waits until no model is on probation"
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def shadowed(plan: Plan, record: ServingRecord) -> Plan:
-    """The plan with those shadows only that may run."""
+    """Return the plan with only those shadows that may run."""
     pipelines = [
         replace(each, shadow=None) if record.trials or record.shadow_ended(each) is not None else each
         for each in plan.pipelines
@@ -36,13 +36,13 @@ def shadowed(plan: Plan, record: ServingRecord) -> Plan:
 
 
 def still_wanted(record: ServingRecord, wanted: Plan) -> ServingRecord:
-    """The record without shadows that ended and that the configuration does not ask for any more."""
+    """Return the record without ended shadows that the configuration no longer requests."""
     kept = {each.name: ended for each in wanted.pipelines if (ended := record.shadow_ended(each)) is not None}
     return replace(record, shadows=kept)
 
 
 def ending(record: ServingRecord, failed: Mapping[str, str], plan: Plan) -> ServingRecord:
-    """The record once the shadows of these pipelines have ended; the values are the reasons."""
+    """Return the record after the shadows of these pipelines have ended; the values are the reasons."""
     now = timestamp(time.time())
     for pipeline in plan.pipelines:
         if pipeline.name in failed and pipeline.shadow is not None:
@@ -54,7 +54,7 @@ def ending(record: ServingRecord, failed: Mapping[str, str], plan: Plan) -> Serv
 
 
 def failed(plan: Plan, report: EngineReport) -> dict[str, str]:
-    """Why the shadows that the engine has ended did so, by pipeline."""
+    """Return the reasons of the shadows that the engine has ended, by pipeline."""
     told = {each.name: report.running.get(each.name, Running(None)).shadow for each in plan.pipelines if each.shadow}
     return {
         name: quoted("" if shadow.reason is ABSENT else shadow.reason)
@@ -64,7 +64,7 @@ def failed(plan: Plan, report: EngineReport) -> dict[str, str]:
 
 
 def asked_again(record: ServingRecord, name: str, by: str) -> ServingRecord:
-    """The record with the shadows of this model free to run again."""
+    """Return the record with the shadows of this model free to run again."""
     now = timestamp(time.time())
     again = {ended.sha: ended for ended in record.shadows.values() if ended.model == name}
     kept = {pipeline: ended for pipeline, ended in record.shadows.items() if ended.model != name}
@@ -75,9 +75,9 @@ def asked_again(record: ServingRecord, name: str, by: str) -> ServingRecord:
 def compared(
     record: ServingRecord, pipelines: Iterable[PipelinePlan], report: EngineReport, waiting: Mapping[str, str] = NOBODY
 ) -> Mapping[str, ShadowStatus] | Absent:
-    """What is said of the shadows of some pipelines of the configuration; names and digests are the plan's.
+    """Return the status of the shadows of some configured pipelines; names and digests come from the plan.
 
-    ``waiting`` says of pipelines what their shadows lack.
+    ``waiting`` has, by pipeline, the reasons why shadows wait.
     """
     found = {}
     for pipeline in pipelines:
@@ -106,13 +106,13 @@ def _told(
 
 
 class Figures:
-    """Keeps what is said of shadows from changing with every frame."""
+    """Limits how often the published figures of shadows change."""
 
     def __init__(self) -> None:
         self._told: dict[str, tuple[float, ModelStatus]] = {}
 
     def settled(self, name: str, status: ModelStatus, now: float) -> ModelStatus:
-        """The status of a model to be told now: with the figures of before until it is time for others."""
+        """Return the status to publish now: with the previous figures until it is time for new ones."""
         since, before = self._told.get(name, (0.0, None))
         if before is not None and now < since + EVERY and _without_figures(before) == _without_figures(status):
             return before

@@ -1,4 +1,4 @@
-"""Signals as something to wait on: SIGTERM and SIGINT stop, SIGHUP reloads."""
+"""Signals as a descriptor to wait on: SIGTERM and SIGINT stop, SIGHUP reloads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Signals:
-    """Between enter and exit the process's signals end up here, in the main thread's own time."""
+    """Collects the process's signals between enter and exit, for the main thread to handle when it is ready."""
 
     def __init__(self) -> None:
         self.stop = False
@@ -20,7 +20,7 @@ class Signals:
         self._wakeup = -1
 
     def __enter__(self) -> Signals:
-        """Takes over the three signals."""
+        """Install the handlers of the three signals."""
         self._reading, self._writing = os.pipe()
         for end in (self._reading, self._writing):
             os.set_blocking(end, False)
@@ -30,7 +30,7 @@ class Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Gives them back."""
+        """Restore the previous handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
@@ -38,16 +38,16 @@ class Signals:
             os.close(end)
 
     def fileno(self) -> int:
-        """Readable after a signal until `drain`."""
+        """Return the descriptor that is readable after a signal until `drain`."""
         return self._reading
 
     def drain(self) -> None:
-        """What was readable has been seen."""
+        """Discard the pending wake-ups."""
         with suppress(BlockingIOError):
             os.read(self._reading, 4096)
 
     def take_reload(self) -> bool:
-        """Whether a reload was asked for since the last call."""
+        """Return whether a reload was requested since the last call."""
         self.drain()
         asked, self._reload = self._reload, False
         return asked

@@ -1,4 +1,4 @@
-"""What is said of every model: what serves under its name, what is being tried, and what became of that."""
+"""The published status of every model: the serving one, the one on trial, and the outcome."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge_infer.supervisor.swap import Swap
 
 
 def standing(swap: Swap, report: EngineReport) -> dict[str, ModelStatus]:
-    """A status for each model of the configuration and each that serves."""
+    """Return a status for each model of the configuration and each that serves."""
     plan, wanted = swap.plan, swap.wanted
     if plan is None or wanted is None:
         return {}
@@ -32,9 +32,9 @@ def standing(swap: Swap, report: EngineReport) -> dict[str, ModelStatus]:
 
 
 def _of(plan: Plan, asked: list[PipelinePlan]) -> list[PipelinePlan]:
-    """The plan's pipelines among those asked for: they run a model of another name where the one asked for is refused.
+    """Return the running pipelines that requested a model but run one of another name because theirs was refused.
 
-    Without them the status of a model that was rolled back would claim that nothing serves, although it does.
+    Without them, the status of a model that was rolled back would report that no model serves.
     """
     names = {each.name for each in asked}
     return [each for each in plan.pipelines if each.name in names]
@@ -54,7 +54,7 @@ def _status(swap: Swap, wanted: ModelPlan, pipelines: list[PipelinePlan], report
         state: Literal["probation", "staging"] = "probation" if watched else "staging"
         following = (
             refusal.sha if watched or target is None else target.sha256
-        )  # what is being loaded is the one before
+        )  # the fallback is the one that is being loaded
         return ModelStatus(state, version, sha, ABSENT, previous, following[:8])
     if refusal is not None:
         return ModelStatus(refusal.state, version, sha, refusal.reason, previous, refusal.sha[:8])
@@ -72,20 +72,20 @@ def _status(swap: Swap, wanted: ModelPlan, pipelines: list[PipelinePlan], report
 
 
 def _going_back(refusal: Refusal, target: ModelPlan | None, serving: ModelPlan | None) -> bool:
-    """Whether the model before has yet to take over again: only then a model is said to be rolled back."""
+    """Return whether the fallback has not taken over yet: a model counts as rolled back only afterwards."""
     return refusal.state == "rolled_back" and target is not None and not refusal.about(target) and serving is not target
 
 
 def _was_committed(record: ServingRecord, pipelines: list[PipelinePlan], refusal: Refusal) -> bool:
-    """Whether the refused model had a slot, which went to the model before in the same step: not one on probation."""
+    """Return whether the refused model had a slot, now its predecessor's, and so was not on probation."""
     slots = (record.slots.get(each.name) for each in pipelines)
     return any(slot is not None and slot.ts == refusal.ts for slot in slots)
 
 
 def _serving(swap: Swap, pipelines: list[PipelinePlan], running: list[Running]) -> ModelPlan | None:
-    """The model that serves in these pipelines: the one that is to run, of several the first, or still the one before.
+    """Return the model that serves in these pipelines: the wanted (of several the first) or still the previous one.
 
-    The pipelines of a name have several models where each went back to its own.
+    Pipelines with one model name can have several models after each fell back to its own.
     """
     shas = {each.sha for each in running}
     if pipelines and all(each.sha == one.model.identity for one, each in zip(pipelines, running, strict=True)):

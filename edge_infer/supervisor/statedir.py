@@ -1,4 +1,4 @@
-"""The state directory: one daemon at a time, found even when the configuration is broken."""
+"""The state directory: locked by one daemon at a time, and found even if the configuration is broken."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from edge_infer.sandbox.needs import store_folder
 LOCK: Final = "lock"
 _DATABASE: Final = "outbox.sqlite"
 MOVED: Final = ("topics.json", "discovery.json", "open-events.json", _DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm")
-"""What the publisher kept beside the others, once."""
+"""Files of the publisher that earlier versions stored in the state directory itself."""
 
 
 @contextmanager
 def locked(state_dir: Path) -> Iterator[None]:
-    """Holds the state directory, making it when it is not there; raises `StartError` for a second daemon."""
+    """Lock the state directory, and make it if it is missing; raises `StartError` for a second daemon."""
     try:
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         _make_folders(state_dir)
@@ -39,7 +39,7 @@ def locked(state_dir: Path) -> Iterator[None]:
                 f"another edge-infer (pid {_holder(file)}) uses {state_dir}; stop it, "
                 "or give this one a device.state_dir of its own"
             ) from error
-        with suppress(OSError):  # on a full disk the lock holds all the same; only its holder has no name
+        with suppress(OSError):  # on a full disk the lock holds, but without the pid of its holder
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -48,7 +48,7 @@ def locked(state_dir: Path) -> Iterator[None]:
 
 
 def held(state_dir: Path) -> str:
-    """The process that holds the state directory, or ``unknown``; empty while nobody does. Raises `OSError`."""
+    """Return the pid that holds the state directory, or ``unknown``; empty if it is not locked. Raises `OSError`."""
     try:
         file = os.open(state_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -67,7 +67,7 @@ def _holder(file: int) -> str:
 
 
 def _remedy(state_dir: Path) -> str:
-    """What would let this user work there."""
+    """Return the remedy that gives this user access."""
     user = f"user {os.geteuid()}"
     with suppress(KeyError):
         user = pwd.getpwuid(os.geteuid()).pw_name
@@ -78,7 +78,7 @@ def _remedy(state_dir: Path) -> str:
 
 
 def _make_folders(state_dir: Path) -> None:
-    """What the rooms shut themselves into has to be there before; a version before this one kept files elsewhere."""
+    """Make the folders that the sandboxes need beforehand, and move files from their places in earlier versions."""
     folder = publisher_folder(state_dir)
     folder.mkdir(mode=0o700, exist_ok=True)
     store_folder(state_dir).mkdir(mode=0o755, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What ``edge-infer status`` shows: rooms, sources, pipelines, broker, configuration, the last error."""
+"""The content of ``edge-infer status``: processes, sources, pipelines, broker, configuration, the last error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edge_infer.supervisor.house import House, Trouble
 
 
 class RoomStatus(Record, frozen=True):
-    """One child process; ``pid`` is null while it is being started again."""
+    """One child process; ``pid`` is null until it is restarted."""
 
     pid: int | None
     restarts: int
@@ -28,7 +28,7 @@ class RoomStatus(Record, frozen=True):
 
 
 class BrokerStatus(Record, frozen=True):
-    """The connection, in a sentence."""
+    """The connection to the broker, in a sentence."""
 
     connected: bool
     text: ShortText
@@ -62,7 +62,7 @@ def compose(
     since: float,
     fast_path: float | None,
 ) -> Status:
-    """The status now; ``since`` is when the daemon started, on the monotonic clock, ``fast_path`` as in `Info`."""
+    """Return the current status; ``since`` is the monotonic start time of the daemon, ``fast_path`` as in `Info`."""
     engine, publisher = house.heard.engine, house.heard.publisher
     rooms = {"engine": house.engine, "publisher": house.publisher}
     rooms |= {f"reader {name}": child for name, child in house.readers().items()}
@@ -87,7 +87,7 @@ def compose(
 
 
 def held_back(governor: GovernorHealth) -> str:
-    """What the governor does, in a line."""
+    """Return the governor's limits in a line."""
     if not governor.limits:
         return "nothing is held back"
     held = ", ".join(f"{name} at most {fps:g} fps" for name, fps in governor.limits.items())
@@ -95,7 +95,7 @@ def held_back(governor: GovernorHealth) -> str:
 
 
 def headline(status: Status) -> str:
-    """One line for ``systemctl status``."""
+    """Return one line for ``systemctl status``."""
     serving = sum(1 for model in status.models.values() if model.sha)
     ok = sum(1 for source in status.sources.values() if source.state in {"ok", "black"})
     config = f", configuration {status.config.state}" if status.config else ""

@@ -1,7 +1,8 @@
-"""Which model every pipeline runs: the one that the configuration names, unless that one has shown that it is no good.
+"""Rollout of models: each pipeline runs the model that the configuration names, unless that model has failed.
 
-A changed model is recorded as on probation before the engine hears of it. It is committed after enough frames; when it
-fails, or the engine dies meanwhile, the pipeline gets back what it had. Every step is on the disk before it is done.
+A changed model is recorded as on probation before the engine receives it. It is committed after enough frames. If it
+fails, or the engine dies during probation, the pipeline gets its previous model back. Every step is on the disk before
+it takes effect.
 """
 
 from __future__ import annotations
@@ -41,23 +42,23 @@ from edge_infer.supervisor.shadows import asked_again, ending, failed, still_wan
 log = logging.getLogger(__name__)
 
 STARTS: Final = 3
-"""So many starts of the daemon with the same model on probation, none of which ended in order: it is that model."""
+"""Starts of the daemon with the same model on probation, none with an orderly stop, after which it is rolled back."""
 
 
 class Swap:
-    """Owns the record of what serves, and tells the house what to run."""
+    """Owns the record of serving models, and sends the plan to the processes."""
 
     def __init__(self, house: House) -> None:
         self.plan: Plan | None = None
-        """What runs."""
+        """The plan that runs."""
         self.before: Plan | None = None
-        """What ran before that, and still does until the engine has switched."""
+        """The previous plan, which still runs until the engine has switched."""
         self.wanted: Plan | None = None
-        """What the configuration says."""
+        """The plan that the configuration requests."""
         self.held: Mapping[str, str] = {}
-        """Pipelines that may not run now, and why."""
+        """Pipelines that may not run now, with the reasons."""
         self.unfit: dict[str, Unfit] = {}
-        """Models that the last configuration named and could not have."""
+        """Models that the last configuration named but that could not be used."""
         self._house = house
         self._ledger = Ledger(house.note)
         self._admission = Admission()
@@ -69,25 +70,25 @@ class Swap:
 
     @property
     def record(self) -> ServingRecord:
-        """What is known of all models here."""
+        """The record of all models on this device."""
         return self._ledger.record
 
     @property
     def waiting(self) -> Mapping[str, str]:
-        """Why shadows wait that may run, by pipeline."""
+        """The reasons why permitted shadows wait, by pipeline."""
         return self._admission.reasons
 
-    # What the supervisor calls.
+    # Called by the supervisor.
 
     def open(self, state_dir: Path) -> None:
-        """Reads the record; models on probation have now been started once more."""
+        """Read the record, and count one more start for each model on probation."""
         self._ledger.open(state_dir)
         trials = {name: replace(trial, starts=trial.starts + 1) for name, trial in self.record.trials.items()}
         if trials:
             self._ledger.keep(replace(self.record, trials=trials))
 
     def apply(self, wanted: Plan, by: str = "configuration") -> None:
-        """Makes a plan hold as far as its models may; raises `StartError`, and changes nothing, without a record."""
+        """Apply a plan as far as its models may run. If the record is not writable, raise `StartError` first."""
         self._apply(self.record, wanted, by)
 
     def _apply(self, record: ServingRecord, wanted: Plan, by: str) -> None:
@@ -111,10 +112,10 @@ class Swap:
         self._again()
 
     def turn_away(self, unfit: tuple[Unfit, ...]) -> None:
-        """What the configuration names now and cannot have; what was tried in vain is not tried again."""
+        """Record the models that the configuration names but that cannot be used; a failed trial is not repeated."""
         self.unfit = {each.name: each for each in unfit}
         record, now = self.record, timestamp(time.time())
-        good = {slot.committed.model.sha256 for slot in record.slots.values()}  # they have shown it, on a calmer board
+        good = {slot.committed.model.sha256 for slot in record.slots.values()}  # proven on a less busy board
         for each in unfit:
             if each.tried and each.sha256 and each.sha256 not in good:
                 refusal = Refusal(each.sha256, each.title, each.entry, "rejected", each.reason, now)
@@ -124,7 +125,7 @@ class Swap:
             self._ledger.keep(record)
 
     def hear(self) -> None:
-        """Judges what the engine said last."""
+        """Evaluate the last report of the engine."""
         self._ledger.catch_up()
         report = self._house.heard.engine
         if report is None or self.plan is None or report.order != self._order:
@@ -137,7 +138,7 @@ class Swap:
             self._again()
 
     def engine_died(self, death: Death) -> None:
-        """Every model on probation is to blame; without one the shadows; without, if often, who was at work."""
+        """Attribute a death to the shadows, else to models on probation, else in a crash loop to busy pipelines."""
         if self.plan is None:
             return
         if shadows := [each.name for each in self.plan.pipelines if each.shadow]:
@@ -145,23 +146,23 @@ class Swap:
         elif trials := list(self.record.trials):
             for name in trials:
                 self._refuse(name, "rolled_back", f"the {death.how} while it was on probation", "daemon")
-            self._deaths.clear()  # they have taken the blame
+            self._deaths.clear()  # their cause is found
         elif death.fell and (again := death.busy & self._holds.on_parole(self.plan)):
             self._hold(again, death.how)
         elif self._deaths.add(death):
-            ours = {each.name for each in self.plan.pipelines}  # what the engine has written there is its own word
+            ours = {each.name for each in self.plan.pipelines}  # the engine's own list is not trusted
             self._blame(self._deaths.suspects() & ours, self._deaths.how())
 
     def close(self) -> None:
-        """An end in order says nothing against the models on probation."""
+        """Reset the counted starts: an orderly stop does not count against the models on probation."""
         trials = {name: replace(trial, starts=0) for name, trial in self.record.trials.items()}
         if trials != self.record.trials:
             self._ledger.keep(replace(self.record, trials=trials))
 
-    # What a person asks for.
+    # Requested by users.
 
     def roll_back(self, name: str, by: str) -> str:
-        """Goes back to the model before; what serves now, in words. Raises `EdgeInferError` where there is none."""
+        """Roll back to the previous model; return the result in words. Raises `EdgeInferError` if there is none."""
         model = self._running_as(name)
         if name not in self.record.trials and self._before(model) is None:
             raise EdgeInferError(f"there is no model that {name} could go back to")
@@ -169,7 +170,7 @@ class Swap:
         return self._now(name)
 
     def retry(self, name: str, by: str) -> str:
-        """Tries what was refused once more; what happens now, in words. Raises `EdgeInferError`."""
+        """Retry what was refused; return the result in words. Raises `EdgeInferError`."""
         if (record := asked_again(self.record, name, by)) != self.record:
             self._ledger.keep(record)
             if name not in record.refused:
@@ -182,7 +183,7 @@ class Swap:
         if name not in self.record.refused:
             raise EdgeInferError(f"nothing of {name} was refused; edge-infer models history tells what happened")
         assert self.wanted is not None
-        self._running_as(name)  # of a shadow only, it would be forgiven and told of, and then the answer an error
+        self._running_as(name)  # raises before any change if no pipeline has this model
         refused, now = dict(self.record.refused), timestamp(time.time())
         news = [Happened(now, name, "retry", each.sha, each.title, by) for each in refused.pop(name)]
         self._apply(replace(self.record, refused=refused).told(*news), self.wanted, by)
@@ -191,9 +192,9 @@ class Swap:
     # The rules.
 
     def _blame(self, suspects: Collection[str], how: str) -> None:
-        """Who was at work at every death goes back or, having nothing to go back to, is held back.
+        """Roll back a pipeline that was busy at every death or, without a fallback, put it into quarantine.
 
-        Of several the one whose model is the newest; where nobody knows, what took another's place last goes back.
+        Of several, it is the one with the newest model. Without a suspect, the most recent replacement is rolled back.
         """
         name = self._newest(suspects)
         slot = self.record.slots.get(name) if name is not None else None
@@ -209,7 +210,7 @@ class Swap:
         self._deaths.clear()
 
     def _without_delegate(self, name: str, how: str) -> bool:
-        """Whether the processor takes over from the delegate of a pipeline, as it declares."""
+        """Move the pipeline's model from its delegate to the processor; return False unless the plan allows that."""
         assert self.plan is not None
         pipeline = next(each for each in self.plan.pipelines if each.name == name)
         why = f"the {how} while {name} was at work with its delegate"
@@ -221,7 +222,7 @@ class Swap:
         return True
 
     def _hold(self, names: Collection[str], how: str) -> None:
-        """These pipelines do not run for a while; the others do."""
+        """Put these pipelines into quarantine; the others keep running."""
         assert self.plan is not None
         pipelines = [each for each in self.plan.pipelines if each.name in names]
         self._holds.hold(pipelines, how)
@@ -234,7 +235,7 @@ class Swap:
         self._again()
 
     def _newest(self, names: Collection[str]) -> str | None:
-        """Of these pipelines the one whose model came last; of none the one that took another's place last."""
+        """Return the one of these pipelines with the newest model; without any, the one that was changed last."""
         slots = self.record.slots
         if names:
             return max(names, key=lambda name: (name not in slots, slots[name].ts if name in slots else name))
@@ -242,7 +243,7 @@ class Swap:
         return max(replaced, key=lambda name: slots[name].ts, default=None)
 
     def _end_shadows(self, reasons: dict[str, str]) -> None:
-        """What was compared and failed is not compared any more."""
+        """Turn off shadows that failed."""
         if not reasons or self.plan is None:
             return
         for pipeline, reason in reasons.items():
@@ -252,13 +253,13 @@ class Swap:
         self._again()
 
     def _on_probation(self, record: ServingRecord, pipeline: PipelinePlan) -> bool:
-        """Whether the model of a pipeline takes over from another one, and may be tried."""
+        """Return whether the model of a pipeline replaces another one and may be tried."""
         slot = record.slots.get(pipeline.name)
         known = slot is not None and slot.committed.model.identity == pipeline.model.identity
         return not known and record.refusal(pipeline.model) is None and record.fallback(pipeline) is not None
 
     def _superseded(self, record: ServingRecord, models: Iterable[ModelPlan], by: str) -> ServingRecord:
-        """The record without trials of what is not wanted any more."""
+        """Return the record without the trials of models that are no longer wanted."""
         wanted = {model.name: model.identity for model in models}
         for name, trial in record.trials.items():
             if wanted.get(name) != trial.which:
@@ -274,7 +275,7 @@ class Swap:
                 self._refuse(name, "rolled_back", reason, "daemon", run=False)
 
     def _first(self, report: EngineReport) -> None:
-        """A pipeline whose model took nobody's place keeps it once it runs."""
+        """Record the model of a pipeline, once it runs, if it replaces no other model."""
         assert self.plan is not None
         record = self.record
         for pipeline in self.plan.pipelines:
@@ -293,7 +294,7 @@ class Swap:
             self._ledger.keep(record)
 
     def _judge(self, name: str, report: EngineReport) -> None:
-        """Commits a model on probation, or rolls it back, or waits."""
+        """Commit a model on probation, roll it back, or wait."""
         waited = time.monotonic() - self._ordered
         verdict = judge(self._of(name), self.record.trials[name].which, report, waited)
         if verdict is None:
@@ -310,7 +311,7 @@ class Swap:
         slots = dict(record.slots)
         for pipeline in self._of(name):
             slot, model = slots.get(pipeline.name), pipeline.model
-            if slot is None or not _same(slot.committed, pipeline):  # another one may have had it all along
+            if slot is None or not _same(slot.committed, pipeline):  # another pipeline may have had it all along
                 slots[pipeline.name] = Slot(Fit.of(pipeline), slot.committed if slot else None, now)
         trials = {key: each for key, each in record.trials.items() if key != name}
         record = replace(record, slots=slots, trials=trials).forgiving(model)
@@ -320,7 +321,7 @@ class Swap:
         self._again()
 
     def _refuse(self, name: str, state: Refused, reason: str, by: str, *, run: bool = True) -> None:
-        """What serves under a name is not tried again, and what was before comes back."""
+        """Refuse the model that serves under a name, and restore its predecessor."""
         model = self._running_as(name)
         now, reason = timestamp(time.time()), shortened(reason)
         refusal = Refusal(model.sha256, model.title, model.entry, state, reason, now, model.identity)
@@ -336,7 +337,7 @@ class Swap:
             self._again()
 
     def _before(self, model: ModelPlan) -> Fit | None:
-        """What a committed model took the place of."""
+        """Return the predecessor of a committed model."""
         found = (slot for slot in self.record.slots.values() if slot.committed.model.name == model.name)
         return next((slot.previous for slot in found if slot.committed.model.identity == model.identity), None)
 
@@ -355,10 +356,10 @@ class Swap:
         state = "on probation" if name in self.record.trials else "serving"
         return f"{name}: {model.title} ({model.sha256[:8]}) is {state}"
 
-    # The doing.
+    # The actions.
 
     def _again(self) -> None:
-        """Runs what the record says now."""
+        """Apply the plan that follows from the current record."""
         if self.wanted is not None:
             plan = self._delegates.without(effective(self.wanted, self.record))
             self._run(self._admission.admitted(plan))
@@ -373,7 +374,7 @@ class Swap:
         self._house.apply(ApplyPlan(plan, self._order, trials, suffices(self.before, plan), tuple(self.held)))
 
     def _held(self, plan: Plan) -> dict[str, str]:
-        """The pipelines that may not run now, and why: the engine died of them, or all they have is a refused model."""
+        """Return the pipelines that may not run, with the reasons: in quarantine, or only a refused model is left."""
         refused = {each.name: self.record.refusal(each.model) for each in plan.pipelines}
         reasons = {name: refusal.reason for name, refusal in refused.items() if refusal is not None}
         return {**self._holds.held(plan), **reasons}

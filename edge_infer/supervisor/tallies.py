@@ -1,4 +1,4 @@
-"""How far the numbers of an engine were when it died, from its last report and from the memory that outlives it."""
+"""The last sequence numbers of an engine that died, from its last report and from memory that outlives it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from edge_infer.messages import NAME_PATTERN
 from edge_infer.rooms import NumberedKind, Tally
 
 FURTHEST: Final = 1 << 20
-"""Numbers that a pipeline may be ahead of its last report, a second ago: no model answers so often in a minute."""
+"""Maximum lead of a sequence number over the last report, a second old: no model gives so many results in a minute."""
 
 
 def believed(before: tuple[Tally, ...], reported: tuple[Tally, ...]) -> tuple[Tally, ...]:
-    """A report; where a number cannot be, what was reported before holds."""
+    """Return a report, with the previous values in place of implausible ones."""
     known = {(tally.pipeline, tally.kind): tally for tally in before}
     found: list[Tally] = []
     for tally in reported:
@@ -31,7 +31,7 @@ def believed(before: tuple[Tally, ...], reported: tuple[Tally, ...]) -> tuple[Ta
 
 
 def all_numbered(reported: tuple[Tally, ...], seen: Mapping[tuple[str, NumberedKind], int]) -> tuple[Tally, ...]:
-    """The tallies with every number that was given since the report; what cannot be one is left out."""
+    """Return the tallies, updated with the numbers used since the report; implausible ones are left out."""
     tallies = {(tally.pipeline, tally.kind): tally for tally in reported}
     for series, seq in seen.items():
         known = tallies.get(series)

@@ -1,4 +1,4 @@
-"""Removes the copies of models that nothing refers to any more."""
+"""Removal of model copies that are no longer referenced."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 
 
 def tidy(state_dir: Path, swap: Swap) -> None:
-    """To be called between two readings of the configuration: while one is being read, copies are made.
+    """Remove unreferenced copies; call it between two readings of the configuration, as a reading makes copies.
 
-    What runs, ran before the engine's last switch, is wanted, can be gone back to, or would be started with stays.
+    It keeps the models of the running, previous, wanted and stored plans, and of the record (fallbacks included).
     """
     plans = [plan for plan in (swap.plan, swap.before, swap.wanted, remembered(state_dir)) if plan is not None]
     needed = [path for plan in plans for path in files_of_pipelines(plan.pipelines)]

@@ -1,4 +1,4 @@
-"""The users who may have pictures over the control socket, of all who may ask there."""
+"""Authorization of pictures over the control socket, for users who may connect to it."""
 
 from __future__ import annotations
 

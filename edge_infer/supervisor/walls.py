@@ -1,4 +1,4 @@
-"""What the kernel enforces in all rooms together, by wall."""
+"""Summary of the sandbox rules of all processes, by rule."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 MAX_TEXT_CHARACTERS: Final = 256
-"""What a record may have in one text."""
+"""Maximum characters of one text in a record."""
 MAX_NAMES: Final = 3
-"""Processes that are named where they agree; of more the first are, and the others are counted."""
+"""Processes named for one text; of more, the rest are counted."""
 
 
 def together(rooms: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """One text a wall: the one that holds in every room that has this wall, or which room says what."""
+    """Return one text for each rule: the common one of the processes that have the rule, or each one's text."""
     names = dict.fromkeys(wall for walls in rooms.values() for wall in walls)
     return {name: _joined({room: walls[name] for room, walls in rooms.items() if name in walls}) for name in names}
 

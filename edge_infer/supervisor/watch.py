@@ -1,7 +1,7 @@
-"""Looks whether the configuration file has changed, however it was written, and says so once it stands still.
+"""Detection of changes of the configuration file, however it was written, once the file is stable.
 
-It is looked at, not waited for: inotify tells neither of a link far away that now leads elsewhere nor of a network
-file system, and a look costs some microseconds.
+The file is polled. inotify reports neither a retargeted link further up the path nor changes on a network file system,
+and a check costs some microseconds.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Final
 from edge_infer.config.look import Look, look
 
 EVERY: Final = 0.1
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 STILL: Final = 0.5
-"""Seconds that a file has to stand still before it is read."""
+"""Seconds without a change before a file is read."""
 RESTLESS: Final = 10.0
-"""Seconds of changes without a rest, after which somebody should know."""
+"""Seconds of constant changes after which the problem is reported."""
 
 GONE: Final = 3.0
-"""Seconds without a file after which somebody should know: who replaces one by another needs less."""
+"""Seconds without a file after which the problem is reported; replacing a file takes less."""
 FUTILE: Final = 3
-"""Readings in a row of a file that changed meanwhile, after which somebody should know, too."""
+"""Consecutive readings of a file that changed meanwhile, after which the problem is reported, too."""
 
 
 class Watch:
-    """A path, and what lay there when it was last read."""
+    """A path, with the state of the file when it was last read."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
@@ -35,24 +35,24 @@ class Watch:
         self._read: Look = ()
         self._seen: Look = ()
         self._since = self._looked = clock()
-        self._still = True  # what is being read stood still before
+        self._still = True  # the file was stable before the current reading
         self._futile = 0
-        self._changing: float | None = None  # since when it is another one than was read last
+        self._changing: float | None = None  # since when it differs from the file that was read last
         self._told = False
         self._told_gone = False
 
     def reading(self) -> None:
-        """It is about to be read: what lies there now is no news any more."""
+        """Mark the current file as read; call it just before a reading."""
         found = look(self._path)
         self._still = found == self._seen and self._clock() - self._since >= STILL
         self._read = self._seen = found
         self._changing = None
-        self._told_gone = not found  # whoever reads it says so
+        self._told_gone = not found  # the reader reports that
 
     def moved(self, seen: Look) -> bool:
-        """Whether what was read, and looked like ``seen``, may be half of what somebody was just writing.
+        """Return whether the content that was read, in state ``seen``, may be half-written.
 
-        If so, `changed` says it once more when the file stands still. A file that has gone cannot be read better.
+        If so, `changed` returns True again when the file is stable. A missing file cannot be read better.
         """
         whole = self._still and seen == self._read
         moved = not whole and look(self._path) not in ((), self._read)
@@ -61,9 +61,9 @@ class Watch:
         return moved
 
     def changed(self) -> bool:
-        """Whether to read it now: it is another one than was read last, and has stood still for long enough.
+        """Return whether to read the file now: it differs from the last one read and has been stable for long enough.
 
-        A file that has gone is not read: a moment later another one will be there, or nothing can be done about it.
+        A missing file is not read: either another one appears in a moment, or reading cannot help.
         """
         now = self._clock()
         if now - self._looked < EVERY:
@@ -75,7 +75,7 @@ class Watch:
         return bool(found) and found != self._read and now - self._since >= STILL
 
     def gone(self) -> bool:
-        """Whether there has been no file for a while, or none that can be found; said once."""
+        """Return, once, whether the file has been missing or unreachable for a while."""
         if self._seen or self._clock() - self._since < GONE:
             self._told_gone &= not self._seen
             return False
@@ -83,7 +83,7 @@ class Watch:
         return not told
 
     def restless(self) -> bool:
-        """Whether it changes all the time, so that it cannot be read; said once."""
+        """Return, once, whether the file changes too often to be read."""
         long = self._changing is not None and self._clock() - self._changing >= RESTLESS
         if self._told or not (long or self._futile >= FUTILE):
             return False
@@ -91,5 +91,5 @@ class Watch:
         return True
 
     def due(self) -> float:
-        """When to look again, on the monotonic clock."""
+        """Return the monotonic time of the next check."""
         return self._looked + EVERY

@@ -1,4 +1,4 @@
-"""Questions after the decision record that were asked over the control socket and are still to be answered."""
+"""Questions about the decision record, asked over the control socket and not answered yet."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MOST_NOTES: Final = 64
 
 
 class Whys:
-    """The engine answers in the order of the questions."""
+    """Passes questions to the engine, which answers them in their order."""
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._waiting: deque[tuple[float, Request, str | None]] = deque()  # until when, who, about which pipeline
+        self._waiting: deque[tuple[float, Request, str | None]] = deque()  # deadline, request, asked pipeline
 
     def begin(self, request: Request) -> None:
-        """Hands a question on, or says why not."""
+        """Pass a question to the engine, or answer it with an error."""
         asked = {key: request.body.get(key) for key in ("since", "until", "pipeline", "label")}
         try:
             question = decode(WhyQuestion, asked)
@@ -45,14 +45,14 @@ class Whys:
             self._waiting.append((time.monotonic() + WITHIN, request, question.pipeline))
 
     def go_on(self) -> None:
-        """Answers what the engine has answered, and what it has left open for too long."""
+        """Answer questions that the engine has answered, and overdue ones."""
         for answer in self._house.take_whys():
             self._answer(answer)
         while self._waiting and self._waiting[0][0] < time.monotonic():
             self._waiting.popleft()[1].answer({"error": f"the engine did not answer within {WITHIN:.0f} s"})
 
     def close(self) -> None:
-        """Hangs up on everybody who still waits."""
+        """Close the connections of all waiting requests."""
         for _, request, _ in self._waiting:
             request.close()
         self._waiting.clear()
@@ -64,7 +64,7 @@ class Whys:
             request.answer({"error": answer.error} if answer.error else encode(answer))
 
     def _held_back(self, asked: str | None) -> Iterator[str]:
-        """Of which pipelines frames are left out because of the governor."""
+        """Return a note for each pipeline whose frame rate the governor limits."""
         governor = self._house.restraint.governor
         if governor is None:
             return

@@ -1,1 +1,1 @@
-"""From boxes and scores to what is said about a frame."""
+"""Analysis of model outputs: from boxes and scores to tracks, events and results."""

@@ -1,4 +1,4 @@
-"""How far two models agree on the same frame."""
+"""Agreement of two models on the same frame."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from edge_infer.engine.tasks.regression import Measurement
 from edge_infer.engine.tasks.segmentation import Segmentation
 
 SAME: Final = 0.5
-"""Boxes of one label that overlap at least so much (IoU) are of the same object."""
+"""Minimum IoU at which two boxes of one label count as the same object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Of one frame: ``same`` outcome or not; boxes that both found and that either found; differences of scores.
+    """Agreement on one frame: whether the outcome is the ``same``, boxes found by both models and by either of them.
 
-    ``differences`` are of what both found: scores of objects and classes, distances, shares, values.
+    ``differences`` compares only what both models found: scores of objects and classes, distances, shares, values.
     """
 
     same: bool
@@ -36,7 +36,7 @@ class Agreement:
 
 
 def compare(ours: Findings, theirs: Findings, floors: tuple[float, float] = (0.0, 0.0)) -> Agreement:
-    """The agreement of two findings of one task; objects below the ``floors``, the thresholds, do not count."""
+    """Return the agreement of two findings of one task; objects below their thresholds (``floors``) do not count."""
     if isinstance(ours, Detections) and isinstance(theirs, Detections):
         return _objects(_above(ours, floors[0]), _above(theirs, floors[1]))
     if isinstance(ours, Poses) and isinstance(theirs, Poses):
@@ -66,7 +66,7 @@ def _above(found: Detections, threshold: float) -> list[Found]:
 
 
 def _bodies(bodies: Sequence[Body]) -> list[Found]:
-    """Each with the box around its points."""
+    """Return each body with the box around its points."""
     boxes = []
     for body in bodies:
         across, down = zip(*((x, y) for x, y, _ in body.points), strict=True)
@@ -85,7 +85,7 @@ def _objects(ours: list[Found], theirs: list[Found]) -> Agreement:
 
 
 def _overlaps(ours: list[Found], theirs: list[Found]) -> NDArray[np.float64]:
-    """IoU of each pair, 0 for those of different labels."""
+    """Return the IoU of each pair; pairs with different labels get 0."""
     one = np.array([item.box for item in ours])[:, None, :]
     other = np.array([item.box for item in theirs])[None, :, :]
     low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
@@ -96,14 +96,14 @@ def _overlaps(ours: list[Found], theirs: list[Found]) -> NDArray[np.float64]:
 
 
 class Agreements:
-    """The sums over many frames."""
+    """Sums of the agreement over many frames."""
 
     def __init__(self) -> None:
         self.frames = self._same = self._matched = self._boxes = 0
         self._difference, self._differences = 0.0, 0
 
     def add(self, one: Agreement) -> None:
-        """One frame more."""
+        """Add one frame."""
         self.frames += 1
         self._same += one.same
         self._matched += one.matched
@@ -113,15 +113,15 @@ class Agreements:
 
     @property
     def same(self) -> float | None:
-        """The share of frames with the same outcome; None without any."""
+        """Share of frames with the same outcome; None without frames."""
         return self._same / self.frames if self.frames else None
 
     @property
     def matched(self) -> float | None:
-        """The share of boxes that both found; None where nobody found any."""
+        """Share of boxes that both models found; None if neither found any."""
         return self._matched / self._boxes if self._boxes else None
 
     @property
     def difference(self) -> float | None:
-        """The mean difference; None where both never found the same."""
+        """Mean difference; None if the models never found the same thing."""
         return self._difference / self._differences if self._differences else None

@@ -1,7 +1,8 @@
-"""What a place looks like when nothing moves, and how much of a picture differs from it.
+"""Background model of a static scene, and the share of a picture that differs from it.
 
-A running average of a small picture. It is of time and not of frames: what has stood still for some `MEMORY`
-belongs to the background, at any frame rate. Pure NumPy and OpenCV; one thread at a time, in the order of the frames.
+The model is a running average of a small picture. It depends on time, not on the number of frames: an object that
+stands still for about `MEMORY` becomes background at any frame rate. Pure NumPy and OpenCV; one thread at a time, in
+the order of the frames.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ from edge_infer.engine.geometry import Region
 from edge_infer.engine.mask import black_out
 
 CELLS: Final = 30_000
-"""Cells of the small picture, about; with tiles so many for each of them."""
+"""Approximate number of cells of the small picture; with tiles, for each tile."""
 SMOOTHED: Final = (7, 5)
-"""Cells that are averaged before they are compared: noise of a sensor is no motion."""
+"""Cells (width, height) that are averaged before the comparison, so that sensor noise does not count as motion."""
 MEMORY: Final = 2.0
 """Seconds after which two thirds of a change have become background."""
 LEARNED: Final = 0.5
-"""Seconds between two pictures that are added to the background, which changes slowly."""
+"""Seconds between two updates of the background, which changes slowly."""
 WARM_UP: Final = 2.0
-"""Seconds in which a background is learned: a camera that has just been opened finds its exposure."""
+"""Seconds to learn a background; a camera that was just opened adjusts its exposure first."""
 ALL: Final = 0.6
-"""The share of a picture that no object changes at once: the light is another, and everything is learned anew."""
+"""Share of a picture that no object changes at once; above it the lighting changed, and learning starts anew."""
 
 
 class Change(NamedTuple):
-    """How a picture differs from the background: the ``share`` of it that does, and which cells of the small picture.
+    """Difference of a picture from the background: the ``share`` that differs, and the ``cells`` of the small picture.
 
-    ``learning``: nothing is known yet of this place; ``light``: everything is different at once.
+    ``learning``: the background is not known yet; ``light``: nearly the whole picture changed at once.
     """
 
     share: float
@@ -46,7 +47,7 @@ class Change(NamedTuple):
     light: bool = False
 
     def within(self, region: Region | None) -> float:
-        """The share of a part of the picture that differs."""
+        """Return the share of one region that differs."""
         if region is None or self.share == 0.0:
             return self.share
         (rows, columns), (width, height) = self.cells.shape, self.source
@@ -57,10 +58,10 @@ class Change(NamedTuple):
 
 
 class Background:
-    """Learns from the pictures that it is shown; another size of picture is another place."""
+    """Background that is learned from successive pictures; a picture of another size starts a new background."""
 
     def __init__(self, plan: MotionPlan, mask: tuple[Polygon, ...], tiles: tuple[int, int] = (1, 1)) -> None:
-        """What is below the ``mask`` never changes."""
+        """Start without a background; areas under the ``mask`` never count as changed."""
         self._threshold = plan.threshold * 255.0
         self._mask = mask
         self._most = CELLS * math.prod(tiles)
@@ -72,7 +73,7 @@ class Background:
         self._begun = self._learned = 0.0
 
     def __call__(self, pixels: Pixels, moment: float) -> Change:
-        """How this picture differs from those before."""
+        """Return how this picture differs from the previous ones."""
         if pixels.shape != self._shape:
             self._begin(pixels, moment)
         self._sample(pixels)
@@ -87,11 +88,11 @@ class Background:
         return Change(share, cells, self._size, not 0.0 <= moment - self._begun >= WARM_UP, light)
 
     def _begin(self, pixels: Pixels, moment: float) -> None:
-        """The first picture, or the camera changed its size."""
+        """Allocate the buffers for the first picture or for a new picture size."""
         height, width = pixels.shape[:2]
         colors = pixels.size // (height * width)
         down = max(1, round(math.sqrt(height * width / self._most)))
-        # no multiple of the colours: neighbours are of different ones, and smoothing mixes them
+        # The step is no multiple of the colours: neighbours then have different colours, and smoothing mixes them.
         across = down * colors - 1 if colors > 1 else down
         self._places = slice(down // 2, None, down), slice(across // 2, None, across)
         shape = pixels.reshape(height, -1)[self._places].shape
@@ -110,16 +111,16 @@ class Background:
         self._seen = 0
 
     def _sample(self, pixels: Pixels) -> None:
-        """One value a cell, of whatever colour; black where the mask is."""
+        """Sample one value per cell, of whichever colour channel; masked cells are black."""
         self._small[...] = pixels.reshape(len(pixels), -1)[self._places]
         if self._shown is not None:
             cv2.bitwise_and(self._small, self._shown, dst=self._small)
 
     def _differing(self) -> tuple[NDArray[np.uint8], float]:
-        """Which cells differ, when they are smoothed, and their share.
+        """Return the cells that differ after smoothing, and their share.
 
-        A mean of differences is no larger than the largest of them: where no cell differs by itself, which is how it
-        mostly is while nothing moves, none does when smoothed.
+        A mean of differences never exceeds the largest of them. If no single cell differs, the usual case without
+        motion, no smoothed cell differs either, and smoothing is skipped.
         """
         if self._still and cv2.norm(self._small, self._known, cv2.NORM_INF) <= self._threshold:
             return self._same, 0.0
@@ -134,7 +135,7 @@ class Background:
         return np.asarray(cells, np.uint8), count / self._visible
 
     def _learn(self, moment: float) -> None:
-        """The mean of the first pictures, then the running average."""
+        """Update the background: the mean of the first pictures, then the running average."""
         self._seen += 1
         rate = 1.0 - math.exp(-max(0.0, moment - self._learned) / MEMORY)
         cv2.accumulateWeighted(self._small, self._usual, max(rate, 1.0 / self._seen))

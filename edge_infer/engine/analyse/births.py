@@ -1,4 +1,4 @@
-"""Which boxes of a frame begin an object of their own."""
+"""Selection of the boxes of a frame that start a new track."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from edge_infer.engine.analyse.matching import Matching
 from edge_infer.engine.tasks.detection import Found
 
 DOUBLE: Final = 0.8
-"""Overlap with an object's box from which on a box of another label is no second object."""
+"""Overlap (IoU) with a track's box above which a box, also of another label, is a duplicate and not a second object."""
 
 
 def births(objects: Sequence[Found], matching: Matching) -> list[int]:
-    """Columns of sure boxes, best first, that are nobody's and lie on nobody's."""
+    """Return columns of sure boxes, best first, that are unassigned and do not overlap an assigned box."""
     fresh = sorted(matching.free(matching.sure), key=lambda column: -objects[column].score)
     return _without_doubles(fresh, sorted(matching.pairs.values()), matching.measured)
 
 
 def _without_doubles(fresh: list[int], taken: list[int], measured: Rows) -> list[int]:
-    """New boxes, best first, that do not lie on one that is taken or better."""
+    """Return new boxes, best first, that overlap neither an assigned box nor a better new one."""
     if not fresh or len(fresh) + len(taken) < 2:
         return fresh
     over = overlaps(measured[fresh], measured[[*taken, *fresh]]) > DOUBLE

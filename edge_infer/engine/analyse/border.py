@@ -1,4 +1,4 @@
-"""On which side of a border something is, so that trembling on it is no crossing."""
+"""Side of a border on which an object is, with hysteresis: jitter at the border is not a crossing."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Final
 from edge_infer.engine.analyse.instant import ROUNDING, Instant
 
 MARGIN: Final = 0.12
-"""How far beyond a border a point has to be before it counts, as a share of the longer side of its box."""
+"""Minimum distance beyond a border before a point counts, as a share of the longer side of its box."""
 FRAMES: Final = 3
-"""In so many frames in a row at least."""
+"""Minimum consecutive frames on the other side."""
 UNSEEN: Final = 2
-"""Frames on a side that are enough for what had no side before, and for what is not seen afterwards."""
+"""Frames that suffice for the first side of an object, and for an object that is not seen afterwards."""
 
 
 @dataclass(slots=True)
 class Side:
-    """``settled`` is the side (true: inside, or left) that holds; None until one is known.
+    """State of one object at one border; ``settled`` is the confirmed side (true: inside, or left), None until known.
 
-    It changes when every look for ``span`` seconds, and at least `FRAMES` of them, found the point on the other side,
-    the first `UNSEEN` of them beyond the margin; ``since`` is the first of these. What has no side yet needs no margin,
-    and two frames. What is back before so many looks has been there if it was for ``span`` seconds on its way from one
-    look to the next, and `UNSEEN` of them found it there: pictures may be far apart. ``changed`` is when it came to the
-    side that holds, on that way.
+    The side changes when all looks during ``span`` seconds, at least `FRAMES` of them, found the point on the other
+    side, the first `UNSEEN` of them beyond the margin. ``since`` is the first of these looks. An object without a side
+    yet needs no margin and only two frames. An object that returns before it has enough looks still crossed if two
+    conditions hold: it was there for ``span`` seconds, interpolated between looks, and `UNSEEN` looks found it there.
+    Frames may be far apart. ``changed`` is the interpolated time at which it reached the confirmed side.
     """
 
     settled: bool | None = None
@@ -33,20 +33,20 @@ class Side:
     leaning: bool | None = None
     looks: int = 0
     touched: bool = False
-    """Whether the look before the first of these was on that side too, short of the margin."""
+    """Whether the look before ``since`` was on that side too, but within the margin."""
     farthest: float = -math.inf
-    """The farthest that it came to the other side: pixels beyond the border, less than 0 where it came short of it."""
+    """Farthest position towards the other side: pixels beyond the border, negative if it fell short of the border."""
     margin: float = 0.0
-    """How far that had to be, then."""
+    """Margin that applied at the time of ``farthest``."""
     longest: tuple[float, int] = (0.0, 0)
-    """The longest that it was there, in seconds and in frames."""
+    """Longest stay on the other side, in seconds and in frames."""
     last: tuple[float, float] | None = None
-    """When and how far from the border it was seen last."""
+    """Time and distance to the border of the last look."""
     over: float = 0.0
-    """When it went to the other side, if it went straight from one look to the next."""
+    """Time of the crossing, interpolated on a straight line between two looks."""
 
     def look(self, distance: float, margin: float, now: Instant, span: float) -> bool:
-        """One look: ``distance`` to the border, positive on the true side. Whether the side has changed now."""
+        """Add one look and return whether the side changed; ``distance`` to the border is positive on the true side."""
         beyond = -distance if self.settled else distance
         touched = self.last is not None and self.last[1] * distance > 0.0
         passed, self.last = self._passed(distance, now), (now.moment, distance)
@@ -72,14 +72,14 @@ class Side:
         return self._settle(FRAMES if self.settled is not None else UNSEEN, now, span)
 
     def wait(self, now: Instant, span: float) -> bool:
-        """A frame that does not show it: as far as anybody can tell it has not come back. Whether the side changed.
+        """Add a frame without the object, which then counts as not having returned; return whether the side changed.
 
-        Who went over the border in one look and beyond the margin in the next was there twice, and does not tremble.
+        An object that crossed the border in one look and the margin in the next was seen there twice and is not jitter.
         """
         return self.settled is not None and self._settle(UNSEEN - self.touched, now, span)
 
     def cut_short(self) -> bool:
-        """Whether it was on its way to the other side when it was seen last."""
+        """Return whether the object was on its way to the other side when it was last seen."""
         return self.settled is not None and self.looks >= UNSEEN
 
     def _settle(self, looks: int, now: Instant, span: float) -> bool:
@@ -97,7 +97,7 @@ class Side:
         self.farthest, self.longest = -math.inf, (0.0, 0)
 
     def _passed(self, distance: float, now: Instant) -> float:
-        """Since when it has been on this side of the border, if it went straight from the last look to this one."""
+        """Return the time since which it is on this side, on a straight line from the last look to this one."""
         if self.last is None or self.last[1] == distance:
             return now.moment
         moment, before = self.last

@@ -1,4 +1,4 @@
-"""How much of a box nobody can see, because a mask lies over it."""
+"""Share of a box that is hidden by the mask."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from edge_infer.config.plan import Polygon, ZonePlan
 from edge_infer.engine.analyse.zones import Zone
 
 GRID: Final = 8
-"""Points a side by which the share is found out."""
+"""Sample points per side of the box."""
 WORTH_SAYING: Final = 0.05
-"""Share from which on it may have mattered."""
+"""Share from which the mask is worth mentioning."""
 
 
 class Covered:
-    """The mask of a pipeline, for frames of ``size`` (width, height) pixels."""
+    """Mask of a pipeline for frames of ``size`` (width, height) pixels."""
 
     def __init__(self, mask: tuple[Polygon, ...], size: tuple[int, int]) -> None:
         self._parts = tuple(Zone(ZonePlan("mask", polygon), size) for polygon in mask)
 
     def share(self, box: Sequence[float]) -> float:
-        """The share of a box, xmin, ymin, xmax, ymax in pixels, that is blacked out."""
+        """Return the masked share of a box: xmin, ymin, xmax, ymax in pixels."""
         if not self._parts:
             return 0.0
         steps = (np.arange(GRID) + 0.5) / GRID
@@ -33,6 +33,6 @@ class Covered:
         return float(hidden.mean())
 
     def words(self, box: Sequence[float]) -> str:
-        """What to add to a reason; empty where the mask has nothing to do with it."""
+        """Return a phrase to append to a reason; empty if the mask hardly covers the box."""
         share = self.share(box)
         return f" ({share:.0%} of its box is blacked out by mask)" if share >= WORTH_SAYING else ""

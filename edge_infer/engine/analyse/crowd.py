@@ -1,4 +1,4 @@
-"""The objects that are followed, row by row: what is known of each, and where each is believed to be."""
+"""Tracks of one pipeline and their motion, row by row."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from edge_infer.engine.tasks.detection import Found
 
 @dataclass(slots=True)
 class Crowd:
-    """``tracks`` and ``motion`` have the same rows."""
+    """Tracks; ``tracks`` and ``motion`` have the same rows."""
 
     tracks: list[Track] = field(default_factory=list)
     motion: Motion = field(default_factory=lambda: Motion.at(np.zeros((0, 4))))
 
     def known(self) -> list[int]:
-        """Rows of those who are confirmed."""
+        """Return the rows of confirmed tracks."""
         return [row for row, track in enumerate(self.tracks) if track.number]
 
     def young(self) -> list[int]:
-        """Rows of those who are not confirmed yet."""
+        """Return the rows of tracks that are not confirmed yet."""
         return [row for row, track in enumerate(self.tracks) if not track.number]
 
     def add(self, objects: Sequence[Found], columns: Sequence[int], measured: Rows, now: Instant) -> None:
-        """The boxes in these ``columns`` are objects of their own."""
+        """Start a track for each box in these ``columns``."""
         self.motion = self.motion.joined(Motion.at(measured[columns]))
         for column in columns:
             found = objects[column]
@@ -44,7 +44,7 @@ class Crowd:
             self.tracks.append(track)
 
     def remove(self, rows: Iterable[int]) -> tuple[Track, ...]:
-        """Those in these rows, who are followed no more."""
+        """Remove and return the tracks in these rows."""
         gone = sorted(set(rows))
         kept = sorted(set(range(len(self.tracks))) - set(gone))
         removed = tuple(self.tracks[row] for row in gone)
@@ -53,7 +53,7 @@ class Crowd:
         return removed
 
     def surprise(self, rows: NDArray[np.intp], boxes: Rows) -> list[float]:
-        """Squared distances to where each was expected; infinite where that is more than its size away."""
+        """Return squared distances to the predicted places; infinite where a box is more than its size away."""
         place = self.motion.place[rows]
         far = np.abs(boxes[:, :2] - place[:, :2]).max(axis=1, initial=0.0) > np.sqrt(place[:, 2:].prod(axis=1))
         found: list[float] = np.where(far, math.inf, self.motion.surprise(rows, boxes)).tolist()

@@ -1,4 +1,4 @@
-"""What became of everything that was looked at in the last minutes, so that "why did it not tell me?" has an answer."""
+"""Record of recent decisions about detections; it answers why something was not published."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from typing import Final
 
 MOST: Final = 1000
-"""Decisions that are remembered; those that repeat themselves are one."""
+"""Maximum number of decisions kept; repeated decisions count as one."""
 TOGETHER: Final = 2.0
-"""Seconds within which the same decision about the same label is only counted."""
+"""Seconds within which a repeated decision about the same label only increases its count."""
 RECENT: Final = 16
-"""How many decisions are looked back on for the same one."""
+"""Number of recent decisions that are searched for the same one."""
 STILL: Final = "still"
-"""The stage before all others: nothing moved, so nothing was looked at, whatever the label."""
+"""Stage before all others: no motion, so no inference ran, whatever the label."""
 TOLD: Final = "result"
 REPEATED: Final = "repeated"
-"""The last stages where there are no events: a result told it, or did not because ``publish`` wanted none."""
+"""Last stages in a pipeline without events: a result was published, or ``publish`` suppressed it."""
 
 
 @dataclass(slots=True)
 class Decision:
-    """One thing that was decided ``count`` times between ``begin`` and ``end`` (wall time): which label, and why.
+    """One decision, made ``count`` times between ``begin`` and ``end`` (wall time), about one label.
 
-    ``text`` is a sentence, or what becomes one when somebody asks (its ``str``).
+    ``text`` is the reason: a sentence, or an object whose ``str`` yields it on demand.
     """
 
     begin: float
@@ -37,7 +37,7 @@ class Decision:
     count: int = 1
 
     def sentence(self) -> str:
-        """``08:45:12 person 0.42, 14 times in 3 s: below the threshold of 0.60``; of another day with its date."""
+        """Return ``08:45:12 person 0.42, 14 times in 3 s: below the threshold of 0.60``; other days with date."""
         begin = time.localtime(self.begin)
         same_day = begin[:3] == time.localtime()[:3]
         at = time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M:%S", begin)
@@ -45,7 +45,7 @@ class Decision:
         return f"{at} {self._what()}{often}: {self.text}"
 
     def matter(self) -> str:
-        """The same without when and how often."""
+        """Return the sentence without time and count."""
         return f"{self._what()}: {self.text}"
 
     def _what(self) -> str:
@@ -53,14 +53,14 @@ class Decision:
 
 
 class Decisions:
-    """Bounded; written by the thread of a pipeline, read by another."""
+    """Bounded list of decisions; the thread of a pipeline writes it, another thread reads it."""
 
     def __init__(self, most: int = MOST) -> None:
         self._kept: deque[Decision] = deque(maxlen=most)
         self._since = time.time()
 
     def note(self, wall: float, label: str | None, score: float, stage: str, text: object) -> None:
-        """Something was decided; ``text`` says why, with its numbers."""
+        """Record a decision; ``text`` is the reason with its numbers."""
         name = label or ""
         for index in range(1, min(RECENT, len(self._kept)) + 1):
             last = self._kept[-index]
@@ -74,21 +74,24 @@ class Decisions:
         self._kept.append(Decision(wall, wall, name, stage, text, score))
 
     def inherit(self, before: Decisions) -> None:
-        """Goes on where another record ends."""
+        """Prepend the decisions of a predecessor."""
         self._kept.extendleft(reversed(before._kept))
         self._since = before._since
 
     def between(self, since: float, until: float = math.inf, label: str | None = None) -> list[Decision]:
-        """Those of a time (seconds since the epoch), of a label or of all; what was not looked at may have been any."""
+        """Return decisions of a period (seconds since the epoch) and a label (None: all).
+
+        Entries without motion match any label.
+        """
         kept = [each for each in list(self._kept) if each.end >= since and each.begin <= until]
         return [each for each in kept if label in (None, each.label) or each.stage == STILL]
 
     def now(self, wall: float) -> list[Decision]:
-        """Those of the frame of this time, without what its result shows by itself."""
+        """Return the decisions about the frame of this time, without those that its result shows anyway."""
         recent = [self._kept[-index] for index in range(1, min(RECENT, len(self._kept)) + 1)]
         return [each for each in reversed(recent) if each.end == wall and each.stage not in (TOLD, REPEATED)]
 
     @property
     def begins(self) -> float:
-        """From when on everything is remembered."""
+        """Start of the complete record (seconds since the epoch)."""
         return self._since

@@ -1,4 +1,4 @@
-"""What is told of what happens: what began ends, once, and not more often than is wanted."""
+"""Ledger of events: each begun event ends exactly once, and limits hold back excess events."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from edge_infer.messages import Event, EventType, FractionBox, Reason, timestamp
 T = TypeVar("T")
 
 ENDS: Final[Mapping[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end"}
-"""What ends what began."""
+"""End event of each begin event."""
 RESERVED: Final[Mapping[EventType, float]] = {"appear": 0.25}
-"""Share of the budget that an event leaves to those that matter more: zones and lines were drawn on purpose."""
+"""Share of the budget that an event leaves to more important ones: zones and lines were drawn on purpose."""
 MOST_OPEN: Final = 256
-"""Events of one pipeline that are open at once; beyond it none begins."""
+"""Maximum open events of one pipeline; beyond it no event begins."""
 
 Key: TypeAlias = tuple[EventType, "int | str | None", "str | None"]
-"""What began, of which object or label, in which zone."""
+"""Key of an open event: its type, its object or label, its zone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """An event that has no number yet. ``since`` is when what it is about began."""
+    """Event without a sequence number; ``since`` is when its cause began."""
 
     type: EventType
     when: Instant
@@ -44,11 +44,11 @@ class Happening:
     reason: Reason | None = None
 
     def numbered(self, boot: str) -> Callable[[int], Event]:
-        """What makes the message of a number."""
+        """Return a function that builds the message from its sequence number."""
         return partial(self.event, boot=boot)
 
     def event(self, seq: int, boot: str) -> Event:
-        """The message with this number."""
+        """Build the message with this sequence number."""
         return Event(
             v=1,
             ts=timestamp(self.when.wall),
@@ -68,19 +68,19 @@ class Happening:
 
 
 class Ledger:
-    """Which events are open. Every begin that was told is ended once; one that was held back has no end either."""
+    """Open events of a pipeline. Each published begin gets exactly one end; a begin that was held back gets none."""
 
     def __init__(self, plan: EventsPlan | None, decisions: Decisions) -> None:
-        """Without a plan nothing is told."""
+        """Start without open events; without a plan no event is published."""
         self.decisions = decisions
         self._plan = plan
-        self._open: dict[Key, Happening | None] = {}  # None: it was held back
+        self._open: dict[Key, Happening | None] = {}  # None: the begin was held back
         self._budget = _Budget(plan.most) if plan else None
         self._told: dict[tuple[EventType, str | None, str | None], float] = {}
         self.held_back: Counter[str] = Counter()
 
     def begin(self, key: Key, what: Happening) -> tuple[Happening, ...]:
-        """Something began that will end; the same thing begins only once."""
+        """Begin an event that will end; a key that is open already is ignored."""
         if key in self._open or self._plan is None:
             return ()
         told = self._may_tell(what, 2) and self._room(what)
@@ -88,18 +88,18 @@ class Ledger:
         return (what,) if told else ()
 
     def point(self, what: Happening) -> tuple[Happening, ...]:
-        """Something happened that has no end."""
+        """Return an event that has no end."""
         return (what,) if self._plan is not None and self._may_tell(what, 1) else ()
 
     def end(self, key: Key, now: Instant, **more: object) -> tuple[Happening, ...]:
-        """What began has ended; ``more`` is what else is known of the end."""
+        """End an open event; ``more`` overrides fields of the end event."""
         begun = self._open.pop(key, None)
         if begun is None:
             return ()
         return (replace(begun, type=ENDS[begun.type], when=now, **more),)
 
     def end_all(self, reason: Reason, now: Instant) -> tuple[Happening, ...]:
-        """Something other than the scene ends everything; zones before the objects that are in them."""
+        """End all events for a reason outside the scene; zone events end before the objects in those zones."""
         order = sorted(self._open, key=lambda key: key[0] != "enter")
         return tuple(end for key in order for end in self.end(key, now, reason=reason, box=None))
 
@@ -133,14 +133,14 @@ class Ledger:
 
 
 class _Budget:
-    """So many events a minute, and as many at once after a quiet minute. A begin pays for its end, too."""
+    """Budget of events a minute (token bucket, full after a quiet minute). A begin also pays for its end."""
 
     def __init__(self, most: float) -> None:
         self._most = self._left = most
         self._at: float | None = None
 
     def spend(self, cost: int, reserved: float, moment: float) -> bool:
-        """Whether the budget has room for this, and, beside it, for the share that is reserved."""
+        """Spend the cost if the budget covers it and the reserved share; return whether it did."""
         if self._at is not None:
             self._left = min(self._most, self._left + max(0.0, moment - self._at) * self._most / 60.0)
         self._at = moment

@@ -1,4 +1,4 @@
-"""What of each frame is news: the stage between a frame's findings and what is said of them."""
+"""Tracking stage between the findings of a frame and the events and results."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from edge_infer.engine.frame import Captured
 
 ANOMALY: Final = None
-"""What stands for the label of an anomaly, which has none."""
+"""Label key of an anomaly, which has no label."""
 NAMED: Final = 5
-"""Labels that a sentence names at most."""
+"""Maximum labels listed in a sentence."""
 
 
 class Follow:
-    """Follows objects, labels or an anomaly from frame to frame, as the plan of a pipeline wants it."""
+    """Tracking of objects, labels or an anomaly from frame to frame, as the plan of a pipeline requires."""
 
     def __init__(self, plan: PipelinePlan, new_number: Callable[[], int]) -> None:
         self.decisions = Decisions()
@@ -42,13 +42,13 @@ class Follow:
         self._results = ResultReasons(plan, self.decisions)
 
     def asks(self, frame: Captured) -> tuple[Captured, ...]:
-        """What of a frame goes into the model: the frame itself, or, in a cascade, some of its objects."""
+        """Return the inputs of the model: the frame itself or, in a cascade, some of its objects."""
         return (frame,)
 
     def __call__(
         self, findings: Findings, now: Instant, parent: Sighted | None = None
     ) -> tuple[Findings, tuple[Happening, ...]]:
-        """The findings, in a cascade those about its ``parent``, with what is known before, and what is news."""
+        """Return the findings with tracking data, and new events; in a cascade the findings concern ``parent``."""
         del parent
         self._note_limits(findings, now)
         if self._scene is not None and isinstance(findings, Detections):
@@ -61,17 +61,17 @@ class Follow:
         return findings, ()
 
     def published(self, findings: Findings, now: Instant, *, told: bool) -> None:
-        """Notes whether what was found in a frame has gone out as a result."""
+        """Record whether the findings of a frame were published as a result."""
         self._results(findings, now, told=told)
 
     def inherit(self, before: Follow) -> None:
-        """Goes on where another left off, after that has ended what was open: its record, and its counts at lines."""
+        """Continue after a predecessor that has ended its open events: take over its record and its line counts."""
         self.decisions.inherit(before.decisions)
         if self._scene is not None and before._scene is not None:
             self._scene.inherit(before._scene)
 
     def _note_limits(self, findings: Findings, now: Instant) -> None:
-        """What is above the threshold and yet in no result, because of ``labels`` or ``top_k``."""
+        """Record findings above the threshold that ``labels`` or ``top_k`` keeps out of the result."""
         if not isinstance(findings, (Detections, Classification)):
             return
         for label, score in findings.left_out:
@@ -84,16 +84,16 @@ class Follow:
                 self.decisions.note(now.wall, item.label, item.score, "top_k", text)
 
     def settled(self, now: Instant) -> tuple[Answers | None, tuple[Happening, ...]]:
-        """In a cascade, what is known after all that it asked of a frame, and what of it is news."""
+        """In a cascade, return the state after all queries about a frame, and new events."""
         del now
         return None, ()
 
     def known(self) -> frozenset[Key]:
-        """In a cascade, the objects that something is known of."""
+        """In a cascade, return the objects with a known answer."""
         return frozenset()
 
     def end(self, reason: Reason, now: Instant) -> tuple[Happening, ...]:
-        """Nothing is known any more: what is open ends for this reason. May be called again."""
+        """Forget all tracks and end open events for this reason. Repeated calls are safe."""
         if self._scene is not None:
             self._scene.forget()
         if self._spells is not None:
@@ -102,17 +102,17 @@ class Follow:
 
     @property
     def unsettled(self) -> bool:
-        """Whether the next look may change what is known, though nothing moves."""
+        """Whether the next frame may change the state even without motion."""
         scene, spells = self._scene, self._spells
         return (scene is not None and scene.unsettled) or (spells is not None and spells.unsettled)
 
     def places(self) -> list[Box]:
-        """Where those are who are followed: boxes in pixels."""
+        """Return the places of tracked objects: boxes in pixels."""
         return self._scene.places() if self._scene is not None else []
 
     @property
     def held_back(self) -> int:
-        """How many events the limits have held back."""
+        """Number of events that the limits held back."""
         return sum(self._ledger.held_back.values())
 
 
@@ -122,7 +122,7 @@ def _few(labels: Sequence[str] | None) -> str:
 
 
 def make_spells(plan: PipelinePlan, ledger: Ledger, number: int | None = None) -> Spells | None:
-    """What follows the labels of a whole frame, or of the object of an id; None where nothing is told of them."""
+    """Return the tracker for labels of a whole frame or of one object; None if they cause no events."""
     if plan.events is None or plan.model.task not in ("classification", "anomaly"):
         return None
     taken = plan.model.input

@@ -1,4 +1,4 @@
-"""The objects of a frame, whom they are, and how many there are where."""
+"""Tracked objects of a frame, their ids and counts by zone and line."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Counts = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """``detections`` carry ids; ``counts`` are of the objects that are there, seen in this frame or not.
+    """Tracked state after a frame; ``detections`` carry ids, ``counts`` cover present objects, seen in it or not.
 
-    ``zones`` are counts by zone, ``lines`` how many went to the left and to the right across each; ``present`` are the
-    ids of those that are there, ``ids`` the same by label. Until it is ``warm`` an object that is there could not have
-    been confirmed.
+    ``zones`` holds counts by zone, ``lines`` the crossings to the left and to the right of each line. ``present`` holds
+    the ids of present objects, ``ids`` the same by label. Until it is ``warm``, an object that is present could not
+    have been confirmed.
     """
 
     detections: Detections
@@ -31,20 +31,20 @@ class Followed:
 
     @property
     def essence(self) -> Essence:
-        """Counts by label and by zone; who crosses a line is told by an event, and counted in the state."""
+        """Counts by label and by zone. Line crossings are excluded: events report them and the state counts them."""
         return self.counts, self.zones
 
     @property
     def standing(self) -> Essence:
-        """What the state says: the same, who they are, and how many went across each line."""
+        """Content of the state: counts by label and zone, ids, and crossings of each line."""
         return self.counts, self.zones, self.ids, self.lines
 
     def result(self, head: Head, seq: int, room: int) -> Result:
-        """The objects in fractions of the frame."""
+        """Return the objects in fractions of the frame."""
         return self.detections.result(head, seq, room)
 
     def state(self, head: Head, room: int) -> State:
-        """Counts; where not all fit, ids are left out first, then lines, zones and the rarest labels (``more``)."""
+        """Return the counts; if not all fit, ids go first, then lines, zones and the rarest labels (``more``)."""
         most = room
         lines = {name: LineCounts(left, right) for name, left, right in self.lines}
         zones = {name: dict(counts) for name, counts in self.zones}

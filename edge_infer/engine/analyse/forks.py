@@ -1,4 +1,4 @@
-"""Objects that were found again, or in another place than where they were going, which is still to be proved."""
+"""Unproven re-identifications: tracks that were found again after a gap, or away from their predicted place."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from edge_infer.engine.analyse.track import LEAST_HITS, Track
 from edge_infer.engine.geometry import Box
 
 SURPRISE: Final = 6.0
-"""Squared distance from which on a box is so far off that it may be another's: once in five times it is not."""
+"""Squared distance above which a box may belong to another object; one in five such boxes is the right one."""
 RESTART: Final = 0.8
-"""Seconds unseen after which it is too late to look for one where it was; a pause without frames counts little."""
+"""Seconds unseen after which a track is no longer searched at its last place; a pause without frames counts little."""
 PROOFS: Final = 2
-"""How many more times an object has to be seen that was found again; once more where `PATIENCE` frames missed it."""
+"""Further sightings needed to prove a re-identified track; one more after `PATIENCE` missed frames."""
 PATIENCE: Final = 3
-"""Frames that may pass until the next of these times."""
+"""Frames allowed until the next of these sightings."""
 FAR_PATIENCE: Final = 1
-"""The same for what was found more than its size away from where it was going: there a stray box is the likelier."""
+"""The same for a track found more than its size away from its prediction, where a stray box is more likely."""
 
 
 @dataclass(slots=True)
 class Fork:
-    """An object as it was predicted before it was found again, after so many frames (``again``) without it."""
+    """State of a track as predicted before it was found again after ``again`` missed frames."""
 
     motion: Motion
     seen: Instant
@@ -49,7 +49,7 @@ class Fork:
 
 
 class Forks:
-    """The forks of a crowd. Those whose objects were not found again after all are put back."""
+    """Open forks of the tracks. An unproven re-identification is rolled back to its fork."""
 
     def __init__(self, crowd: Crowd, pace: Pace, lost: float) -> None:
         self._crowd, self._pace = crowd, pace
@@ -61,38 +61,38 @@ class Forks:
 
     @property
     def proving(self) -> bool:
-        """Whether somebody was found again, which is still to be proved."""
+        """Whether a re-identification is still unproven."""
         return any(fork.again or fork.far for fork in self._open.values())
 
     def unproved(self, track: Track) -> bool:
-        """Whether it was found again after more than one frame missed it, or far from where it was going."""
+        """Return whether it was found again after more than one missed frame, or far from its prediction."""
         fork = self._open.get(track)
         return fork is not None and (fork.again > 1 or fork.far)
 
     def far(self, track: Track) -> bool:
-        """Whether it was found far from where it was going."""
+        """Return whether it was found far from its prediction."""
         fork = self._open.get(track)
         return fork is not None and fork.far
 
     def drop(self, track: Track) -> None:
-        """There is nothing to be proved of it any more."""
+        """Drop the fork of a track that needs no proof any more."""
         self._open.pop(track, None)
 
     def predict(self) -> None:
-        """Time goes by."""
+        """Advance the predictions by the time of this frame."""
         for fork in self._open.values():
             fork.motion.predict(self._pace.ahead)
 
     def pass_over(self, track: Track) -> None:
-        """For the object where it was before, this frame is one that did not show it."""
+        """Count this frame as missed for the earlier state of the track."""
         fork = self._open.get(track)
         if fork is not None:
             fork.missed, fork.unseen = fork.missed + 1, fork.unseen + self._pace.step
 
     def restart(self, matching: Matching, same: NDArray[np.bool_]) -> None:
-        """What is not where it was going has stopped dead, or started, or turned: it may be near where it was.
+        """Search tracks that are not at their prediction near their last place: they stopped, started or turned.
 
-        Unless that is in doubt itself: then stray boxes would lead from one to the next.
+        Tracks that are unproven themselves are excluded: stray boxes would otherwise lead from one to the next.
         """
         tracks, motion = self._crowd.tracks, self._crowd.motion
         rows = [
@@ -113,11 +113,11 @@ class Forks:
             fork = self._open.setdefault(tracks[row], self._fork(row))
             fork.hits, fork.far = 0, True
             if not self._adopt(row, fork, box):
-                motion.put(row, Motion.at(box), 0)  # where it was last may have been a stray box
+                motion.put(row, Motion.at(box), 0)  # its last place may have been a stray box
             matching.pairs[row] = free[index]
 
     def try_before(self, matching: Matching) -> None:
-        """What is missing again right after it was found may still be where it was going before."""
+        """Match a track that is missing again right after it was found with its earlier prediction."""
         for row, track in enumerate(self._crowd.tracks):
             fork = self._open.get(track)
             if fork is None or row in matching.pairs or fork.unseen > self._lost:
@@ -134,7 +134,7 @@ class Forks:
                 matching.pairs[row] = column
 
     def doubt(self, matched: Mapping[int, int]) -> None:
-        """What was found again and then not seen once more was something else."""
+        """Roll back tracks that were not confirmed after being found again: the box was another object."""
         for row, track in enumerate(self._crowd.tracks):
             fork = self._open.get(track)
             if fork is not None and row not in matched:
@@ -143,24 +143,25 @@ class Forks:
                     self._go_back(row, track, fork)
 
     def believe(self, surprise: Mapping[int, float]) -> None:
-        """Keeps the predictions of objects that come back, or are not where they should be, until that is proved."""
+        """Keep the predictions of tracks that return or deviate until that is proven."""
         for row, off in surprise.items():
             track = self._crowd.tracks[row]
             fork = self._open.get(track)
             if fork is not None:
                 fork.frames, fork.hits = 0, fork.hits + 1
-                if fork.hits > PROOFS + (fork.again >= PATIENCE):  # it may be anywhere by now, and so may a stray box
+                if fork.hits > PROOFS + (fork.again >= PATIENCE):  # it may be anywhere, and so may a stray box
                     del self._open[track]
                     if fork.far and not track.settled and track.hits - fork.hits < LEAST_HITS:
-                        _, track.first = track.doubts[0]  # so few boxes on another way may all have been stray ones
+                        _, track.first = track.doubts[0]  # so few boxes on another way may all be stray ones
             elif track.number and (track.missed or off > SURPRISE):
                 fork = self._open[track] = self._fork(row)
                 fork.far = off == math.inf
 
     def _adopt(self, row: int, fork: Fork, box: Rows) -> bool:
-        """Whether what began in another place since a track was seen, and is going just there, is that same object.
+        """Return whether a young track that is moving to ``box`` is the same object as the track in ``row``.
 
-        Then where that was seen is where this was: it is not known for sure, but will be, or all of it is taken back.
+        The young track must have begun elsewhere after the other was last seen. The track then takes over its
+        sightings. They stay unproven and may be rolled back together.
         """
         tracks, motion = self._crowd.tracks, self._crowd.motion
         track = tracks[row]
@@ -182,7 +183,7 @@ class Forks:
         return True
 
     def _go_back(self, row: int, track: Track, fork: Fork) -> None:
-        """It was not found again after all."""
+        """Roll the track back to its state before it was found again."""
         self._crowd.motion.put(row, fork.motion, 0)
         track.seen, track.score, track.box = fork.seen, fork.score, fork.box
         track.missed, track.unseen = fork.missed, fork.unseen

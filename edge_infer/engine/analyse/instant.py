@@ -1,27 +1,28 @@
-"""When something was seen, on both clocks."""
+"""Time of a sighting on both clocks."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
 JUMP: Final = 0.5
-"""Seconds that the wall clock may drift against the other one before that counts as a jump."""
+"""Drift in seconds between wall clock and monotonic clock that counts as a clock jump."""
 ROUNDING: Final = 0.001
-"""Seconds that times of frames may be off."""
+"""Tolerance of frame times in seconds."""
 BELIEVED: Final = 2.0
-"""Seconds after which what was seen in every look is believed to last, however long it has to until it is told."""
+"""Seconds after which a sighting that every look confirmed is assumed to last, however long its report still takes."""
 
 
 class Instant(NamedTuple):
-    """``moment`` is for durations (seconds of a clock that never jumps), ``wall`` for people (since the epoch)."""
+    """``moment`` is for durations (seconds of a monotonic clock), ``wall`` for people (seconds since the epoch)."""
 
     moment: float
     wall: float
 
     def of(self, earlier: Instant) -> float:
-        """The wall time of an earlier instant as the clock of this one tells it.
+        """Return the wall time of an earlier instant according to the clock of this one.
 
-        A board without a battery clock finds its time late: what began before has begun as long ago as it did.
+        A board without a battery clock sets its clock late. The elapsed time stays right, so the earlier time is
+        corrected.
         """
         elapsed = self.moment - earlier.moment
         jump = self.wall - earlier.wall - elapsed

@@ -1,11 +1,11 @@
-"""Where boxes are and where they will be: constant-velocity Kalman filters, all boxes at once.
+"""Constant-velocity Kalman filters for all boxes at once: current and predicted places.
 
-The model is that of SORT (Bewley et al., "Simple Online and Realtime Tracking", 2016) with the noise in proportion to
+The model is that of SORT (Bewley et al., "Simple Online and Realtime Tracking", 2016). The noise is in proportion to
 the size of the box, as in DeepSORT and ByteTrack (Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every
-Detection Box", 2022), and with real time instead of frames: the noise of a step is the integral of white acceleration
-over its seconds, so that ten short steps are one long one. Noise is independent in each coordinate, so each has a
-filter of its own and no matrix has to be inverted. Sizes walk at random: a speed of theirs, learned from noise, would
-blow a box up that is hidden for a while.
+Detection Box", 2022). Real time replaces frames: the noise of a step is the integral of white acceleration over its
+seconds, so that ten short steps equal one long one. Noise is independent in each coordinate, so each coordinate has its
+own filter and no matrix is inverted. Sizes follow a random walk: a growth rate learned from noise would inflate a box
+that is hidden for a while.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ PLACE_NOISE: Final = 0.06
 SIZE_NOISE: Final = 0.10
 """Standard deviation of a measured width or height, as a share of it."""
 ACCELERATION: Final = 2.0
-"""How much the speed changes in a second, in sizes a second: somebody who stops, or starts to walk."""
+"""Change of speed per second, in sizes a second, such as a person stopping or starting to walk."""
 FIRST_SPEED: Final = 3.0
-"""Standard deviation of the speed of what was seen once, in sizes a second."""
+"""Standard deviation of the speed after the first sighting, in sizes a second."""
 GROWTH: Final = 0.2
-"""How much a width or height changes in a second, as a share of it."""
+"""Change of width or height per second, as a share of it."""
 STRAIGHT: Final = 4
-"""In so many places at least something was seen that is known to have gone straight, and for so many seconds."""
+"""Minimum sightings of a path that may count as straight; `STRAIGHT_FOR` is its minimum length in seconds."""
 STRAIGHT_FOR: Final = 0.5
 CROOKED: Final = 3.0
-"""How many times the variance of a measured place it may be off a straight line."""
+"""Maximum variance around a straight line, as a multiple of the variance of a measured place."""
 
 
 @dataclass(slots=True)
 class Motion:
-    """``n`` boxes: ``place`` is ``[n, 4]`` as centre x, centre y, width, height in pixels.
+    """Motion of ``n`` boxes: ``place`` is ``[n, 4]`` as centre x, centre y, width, height in pixels.
 
-    ``speed``, ``[n, 2]``, is that of the centre in pixels a second; ``variance`` is that of the place, ``drift`` of
-    the speed, ``shared`` what the two have in common.
+    ``speed``, ``[n, 2]``, is that of the centre in pixels a second. ``variance`` is the variance of the place,
+    ``drift`` that of the speed, ``shared`` the covariance of the two.
     """
 
     place: Rows
@@ -51,7 +51,7 @@ class Motion:
 
     @classmethod
     def at(cls, measured: Rows) -> Motion:
-        """Boxes that were seen for the first time."""
+        """Return the motion of boxes that were seen for the first time."""
         size = _size(measured)
         first = np.repeat((FIRST_SPEED * size)[:, None] ** 2, 2, axis=1)
         none = np.zeros((len(measured), 2))
@@ -61,20 +61,20 @@ class Motion:
         return len(self.place)
 
     def take(self, rows: NDArray[np.intp] | list[int]) -> Motion:
-        """A copy of these rows."""
+        """Return a copy of these rows."""
         return Motion(*(getattr(self, item.name)[rows] for item in fields(self)))
 
     def put(self, row: int, other: Motion, other_row: int) -> None:
-        """Overwrites a row with one of another."""
+        """Overwrite a row with a row of another motion."""
         for item in fields(self):
             getattr(self, item.name)[row] = getattr(other, item.name)[other_row]
 
     def joined(self, other: Motion) -> Motion:
-        """These rows, then those of the other."""
+        """Return these rows followed by those of the other."""
         return Motion(*(np.concatenate((getattr(self, f.name), getattr(other, f.name))) for f in fields(self)))
 
     def predict(self, seconds: float | Rows, acceleration: float = ACCELERATION) -> None:
-        """Moves all boxes ahead in time; ``[n, 1]`` seconds are for each its own."""
+        """Move all boxes ahead in time; ``[n, 1]`` seconds give each box its own step."""
         push = (acceleration * _size(self.place)[:, None]) ** 2
         self.place[:, :2] += self.speed * seconds
         self.variance[:, :2] += seconds * (2 * self.shared + seconds * self.drift) + push * (seconds**3 / 3)
@@ -83,10 +83,10 @@ class Motion:
         self.drift += push * seconds
 
     def steady(self, row: int, path: Rows, moment: float, *, sure: bool = False) -> None:
-        """Puts a row on the straight line through where it was seen, ``[n, 3]`` as moment, x, y, if it went straight.
+        """Put a row on the straight line through its path, ``[n, 3]`` as moment, x, y, if the path was straight.
 
-        The filter has to believe its last steps, for things stop and turn; how it went on the whole tells better where
-        it is while it is not seen. Only who is ``sure`` that it went on so knows it any better than the filter did.
+        The filter trusts the last steps, because objects stop and turn. The whole path predicts an unseen object
+        better. The uncertainty shrinks only if the caller is ``sure`` that the object went on straight.
         """
         if len(path) < STRAIGHT or path[-1, 0] - path[0, 0] < STRAIGHT_FOR:
             return
@@ -107,10 +107,10 @@ class Motion:
         self.variance[row, :2] = noise / len(path) + self.drift[row] * ahead**2
 
     def distances(self, measured: Rows) -> tuple[Rows, Rows]:
-        """``[n, m]``: squared Mahalanobis distances of m boxes, and these plus what the uncertainty itself costs.
+        """Return two ``[n, m]`` arrays: squared Mahalanobis distances to m boxes, and these plus a cost of uncertainty.
 
-        The second is twice the negative logarithm of the likelihood, without what it is for a box just seen; it keeps
-        what has been hidden for long, and could be anywhere, from taking what belongs to others.
+        The second is twice the negative logarithm of the likelihood, less its value for a box just seen. It prevents a
+        track that was hidden for long, and could be anywhere, from taking the boxes of others.
         """
         noise = _noise(self.place)
         spread = self.variance + noise
@@ -119,13 +119,13 @@ class Motion:
         return squared, squared + np.log(spread / noise).sum(axis=1)[:, None]
 
     def surprise(self, rows: NDArray[np.intp], measured: Rows) -> Rows:
-        """Squared Mahalanobis distances, ``[n]``, of these rows to where each was seen."""
+        """Return squared Mahalanobis distances, ``[n]``, of these rows to their measured boxes."""
         place = self.place[rows]
         off = measured - place
         return np.asarray((off * off / (self.variance[rows] + _noise(place))).sum(axis=1))
 
     def correct(self, rows: NDArray[np.intp], measured: Rows) -> None:
-        """Takes in where these rows were seen."""
+        """Correct these rows with their measured boxes."""
         place, variance = self.place[rows], self.variance[rows]
         shared, drift = self.shared[rows], self.drift[rows]
         spread = variance + _noise(place)
@@ -139,13 +139,13 @@ class Motion:
 
 
 def centred(boxes: Rows) -> Rows:
-    """Boxes ``[n, 4]`` as centre, width and height, from xmin, ymin, xmax, ymax."""
+    """Convert boxes ``[n, 4]`` from xmin, ymin, xmax, ymax to centre, width and height."""
     size = boxes[:, 2:] - boxes[:, :2]
     return np.concatenate((boxes[:, :2] + size / 2, size), axis=1)
 
 
 def overlaps(one: Rows, other: Rows) -> Rows:
-    """``[n, m]`` intersections over unions of boxes as centre, width and height."""
+    """Return the ``[n, m]`` intersections over unions of boxes given as centre, width and height."""
     low = np.maximum((one[:, :2] - one[:, 2:] / 2)[:, None], (other[:, :2] - other[:, 2:] / 2)[None])
     high = np.minimum((one[:, :2] + one[:, 2:] / 2)[:, None], (other[:, :2] + other[:, 2:] / 2)[None])
     common = np.clip(high - low, 0.0, None).prod(axis=2)
@@ -154,12 +154,12 @@ def overlaps(one: Rows, other: Rows) -> Rows:
 
 
 def _size(place: Rows) -> Rows:
-    """The root of the area, at least a pixel."""
+    """Return the square root of the area, at least one pixel."""
     return np.asarray(np.sqrt(np.maximum(place[:, 2] * place[:, 3], 1.0)))
 
 
 def _noise(place: Rows) -> Rows:
-    """Variance of a measured box."""
+    """Return the variance of a measured box."""
     noise = np.empty_like(place)
     sides = np.maximum(place[:, 2:], 4.0)
     noise[:, :2] = (PLACE_NOISE * sides) ** 2

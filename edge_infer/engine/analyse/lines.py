@@ -1,4 +1,4 @@
-"""Lines across the picture, and on which side of them a point is."""
+"""Lines across the picture, and the side on which a point lies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Point = tuple[float, float]
 
 
 class Line:
-    """From one point to another, in fractions of the frame, for frames of ``size`` (width, height) pixels."""
+    """Line between two points in fractions of the frame, for frames of ``size`` (width, height) pixels."""
 
     def __init__(self, plan: LinePlan, size: tuple[int, int]) -> None:
         self.plan = plan
@@ -22,17 +22,17 @@ class Line:
         length = float(np.hypot(*self._way))
         self._low = -math.inf if _at_edge(plan.start) else 0.0
         self._high = math.inf if _at_edge(plan.end) else 1.0
-        self._left = np.array((self._way[1], -self._way[0])) / length  # y goes down: looking along, this is the left
+        self._left = np.array((self._way[1], -self._way[0])) / length  # y points down: this is the left of the line
 
     def distances(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Pixels from each point ``[n, 2]`` to the endless line, positive on the left looking from start to end."""
+        """Return pixels from points ``[n, 2]`` to the infinite line, positive on the left from start to end."""
         found: NDArray[np.float64] = (points - self._start) @ self._left
         return found
 
     def between(self, before: Point, after: Point) -> bool:
-        """Whether the straight way from one side to the other meets the line between its ends.
+        """Return whether the straight way between two points meets the line between its ends.
 
-        A line that ends at the edge of the frame goes on outside: there feet are where nobody sees them.
+        A line that ends at the edge of the frame continues outside, because feet may be out of view there.
         """
         old, new = np.array(before), np.array(after)
         one, other = float((old - self._start) @ self._left), float((new - self._start) @ self._left)

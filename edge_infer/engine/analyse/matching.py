@@ -1,4 +1,4 @@
-"""The boxes of one frame, and which object each is."""
+"""Matching of the boxes of one frame with the tracks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from edge_infer.engine.analyse.kalman import Rows, centred
 from edge_infer.engine.tasks.detection import Found
 
 GATE: Final = 20.0
-"""Squared distance beyond which a box is another object's: once in two thousand times it would not be."""
+"""Squared distance beyond which a box belongs to another object; one in two thousand right boxes lies beyond it."""
 UNASSIGNED: Final = 25.0
-"""What it costs to leave an object and a box without each other: as unlikely is a stray box just there if every fifth
-frame has one somewhere."""
+"""Cost of leaving a track and a box unassigned: it equals the likelihood of a stray box at that place if every fifth
+frame has a stray box somewhere."""
 
 
 @dataclass(slots=True)
 class Matching:
-    """``pairs`` are rows of objects and columns of boxes that belong together.
+    """Boxes of a frame; ``pairs`` maps rows of tracks to columns of boxes.
 
-    ``measured`` are the boxes as centre, width and height; ``sure`` and ``unsure`` the columns of those from the
-    threshold on, and below it.
+    ``measured`` holds the boxes as centre, width and height. ``sure`` holds the columns of boxes with at least the
+    threshold, ``unsure`` those below it.
     """
 
     measured: Rows
@@ -36,7 +36,7 @@ class Matching:
 
     @classmethod
     def of(cls, objects: Sequence[Found], threshold: float) -> Matching:
-        """The boxes of a frame, which are nobody's yet."""
+        """Return the boxes of a frame, all unassigned."""
         return cls(
             centred(np.array([found.box for found in objects], np.float64).reshape(-1, 4)),
             np.array([found.class_id for found in objects], np.int64),
@@ -45,12 +45,12 @@ class Matching:
         )
 
     def free(self, columns: Sequence[int]) -> list[int]:
-        """Those of these columns that are nobody's."""
+        """Return those of these columns that are unassigned."""
         taken = set(self.pairs.values())
         return [column for column in columns if column not in taken]
 
     def take(self, cost: Rows, rows: Sequence[int], columns: Sequence[int]) -> None:
-        """Adds the best pairs of these rows and columns that are still free."""
+        """Assign the best pairs of these rows and columns that are still free."""
         free_rows = [row for row in rows if row not in self.pairs]
         free_columns = self.free(columns)
         if free_rows and free_columns:
@@ -59,5 +59,5 @@ class Matching:
 
 
 def worth(squared: Rows, cost: Rows) -> Rows:
-    """What pairs cost beside leaving both alone: below 0 where they belong together rather than not."""
+    """Return the cost of pairs relative to leaving both unassigned; below 0 if a pair is the more likely."""
     return np.where(squared < GATE, cost - UNASSIGNED, 0.0)

@@ -1,4 +1,4 @@
-"""Two objects of which one hid the other for a moment: which of them is which when both are seen again."""
+"""Occlusions: one object hid another; when both are visible again, their tracks are matched again."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from edge_infer.engine.analyse.kalman import Motion, Rows
 from edge_infer.engine.analyse.track import Track
 
 SURE: Final = 0.5
-"""By how much, in squared distances, the other way round has to fit better where one was hidden."""
+"""Margin in squared distances by which swapped ids must fit better if one object was hidden."""
 SURE_OF_SEEN: Final = 2.0
-"""The same where each had a box all the time, of which one may have been a stray one."""
+"""The same if both had a box all the time, one of which may have been a stray box."""
 CALM: Final = 0.7
-"""How much the speed of both is believed to change in a second, in sizes a second: who pass each other walk on."""
+"""Assumed change of speed of both per second, in sizes a second: passing people keep walking."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """``motion`` is that of ``hidden`` (row 0) and ``other`` (row 1), predicted from before one was hidden."""
+    """Occlusion of two tracks; ``motion`` of ``hidden`` (row 0) and ``other`` (row 1) is predicted from before it."""
 
     hidden: Track
     other: Track
@@ -28,7 +28,7 @@ class Meeting:
     sure: float
 
     def other_way_round(self, measured: Rows, gate: float) -> bool:
-        """Whether what now counts as the one, measured ``[2, 4]``, is the other; each has to be within ``gate``."""
+        """Return whether swapped ids fit the measured boxes ``[2, 4]`` better, each within ``gate``."""
         squared, _ = self.motion.distances(measured)
         if max(squared[0, 1], squared[1, 0]) > gate:
             return False
@@ -37,30 +37,30 @@ class Meeting:
 
 @dataclass(slots=True)
 class Meetings:
-    """The meetings that are not settled.
+    """Occlusions that are not resolved yet.
 
-    While one is hidden the box of the other may be taken for either, and what is learned from it then is learned of
-    the wrong one. OC-SORT (Cao et al. 2023) goes back to what was observed before an object was lost; so does this:
-    when both are seen again, their ways from before decide.
+    While one object is hidden, the box of the other may match either, and the wrong track may learn from it. OC-SORT
+    (Cao et al. 2023) goes back to the last observation before an object was lost. So does this class: when both are
+    seen again, their motions from before the occlusion decide.
     """
 
     _open: dict[Track, Meeting] = field(default_factory=dict)
 
     def predict(self, seconds: float) -> None:
-        """Time goes by."""
+        """Advance the predictions."""
         for meeting in self._open.values():
             meeting.motion.predict(seconds, CALM)
 
     def begin(self, hidden: Track, other: Track, motion: Motion, moment: float, *, seen: bool) -> None:
-        """``hidden``, which was about to be where ``other`` is, is not ``seen``, or where it was not expected."""
+        """Open an occlusion: ``hidden`` was expected at ``other`` and is not ``seen``, or is seen elsewhere."""
         if hidden not in self._open:
             self._open[hidden] = Meeting(hidden, other, motion, moment, SURE_OF_SEEN if seen else SURE)
 
     def both_seen(self, seen: Container[Track], since: float) -> list[Meeting]:
-        """Those whose objects are both seen in this frame; those from before ``since`` are over."""
+        """Return the occlusions whose objects are both seen in this frame; drop those from before ``since``."""
         self._open = {hidden: meeting for hidden, meeting in self._open.items() if meeting.since >= since}
         return [meeting for meeting in self._open.values() if meeting.hidden in seen and meeting.other in seen]
 
     def settle(self, meeting: Meeting) -> None:
-        """It is known who is who."""
+        """Close a resolved occlusion."""
         del self._open[meeting.hidden]

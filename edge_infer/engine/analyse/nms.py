@@ -1,4 +1,4 @@
-"""Non-maximum suppression: of boxes of one class that overlap too much, the best remains."""
+"""Non-maximum suppression: of overlapping boxes of one class the best remains."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from edge_infer.engine.records import Array
 
 CONSIDERED: Final = 1000
-"""Only so many of the best candidates are compared; a sound model has fewer, a broken one must not stall the board."""
+"""Maximum candidates that are compared, best first; a sound model has fewer, a broken one must not stall the board."""
 
 
 def nms(boxes: Array, scores: Array, classes: NDArray[np.int32], iou: float, most: int) -> NDArray[np.intp]:
-    """Indices of at most ``most`` boxes ``[n, 4]`` (xmin, ymin, xmax, ymax) that remain, best first.
+    """Return the indices of at most ``most`` remaining boxes ``[n, 4]`` (xmin, ymin, xmax, ymax), best first.
 
-    A box goes if its intersection over union with a better one of its class is greater than ``iou``. Equal scores keep
-    their order.
+    A box is dropped if its intersection over union with a better box of its class is greater than ``iou``. Equal scores
+    keep their order.
     """
     order = np.argsort(-scores, kind="stable")[:CONSIDERED]
     boxes64 = boxes.astype(np.float64)

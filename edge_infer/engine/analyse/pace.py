@@ -1,4 +1,4 @@
-"""How far apart frames usually are, and how much of the time between two of them counts."""
+"""Usual frame interval, and the share of a longer gap that counts as missed time."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Final
 
 USUAL_GAIN: Final = 0.1
 PAUSE: Final = 1.5
-"""Usual intervals between two frames; of a longer one no more than this is time in which an object was missed."""
+"""Usual intervals that count at most as missed time; the rest of a longer interval is a pause."""
 GAP: Final = 2.5
-"""Usual intervals from which on a longer one counts by the way that an object has gone, not by its last steps."""
+"""Usual intervals above which the whole path of an object predicts its place instead of its last steps."""
 FORESIGHT: Final = 1.0
-"""Seconds that are looked ahead from one frame to the next; nobody knows where things go between slow pictures."""
+"""Maximum seconds of prediction from one frame to the next; motion between slow pictures is unknown."""
 
 
 @dataclass(slots=True)
 class Pace:
-    """``now`` is the moment of the last frame; ``step`` the seconds before it in which an object can have been missed.
+    """Timing of frames; ``now`` is the moment of the last frame, ``step`` the seconds before it counted as missed.
 
-    ``ahead`` are those by which everything is predicted, ``gap`` whether there was a pause before it.
+    ``ahead`` is the prediction step in seconds, ``gap`` whether a pause preceded the frame.
     """
 
     now: float = -math.inf
@@ -29,7 +29,7 @@ class Pace:
     gap: bool = False
 
     def frame(self, moment: float) -> None:
-        """The next one."""
+        """Update the timing with the next frame."""
         interval = max(0.0, moment - self.now)
         self.ahead = min(interval, FORESIGHT)
         interval = interval if math.isfinite(self.now) else 0.0

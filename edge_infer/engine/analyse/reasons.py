@@ -1,4 +1,4 @@
-"""Why nothing was told of an object, or nothing of a zone or line: sentences for the record of decisions."""
+"""Reasons why an object, zone or line caused no event: sentences for the record of decisions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from edge_infer.engine.analyse.visit import ACROSS, Visit
 from edge_infer.engine.tasks.detection import Detections
 
 AGAIN: Final = 30.0
-"""Seconds after which it is said again why a zone does not count what is there."""
+"""Seconds after which the reason why a zone does not count an object is recorded again."""
 NEAR: Final = 1.0
-"""Sizes of its box that an object has to come near a line for it to be worth a sentence."""
+"""Distance to a line, in sizes of the object's box, within which a missed crossing is recorded."""
 
 
 class Reasons:
-    """Notes what the objects of one pipeline came short of, with numbers."""
+    """Recorder of the conditions that objects of one pipeline failed to meet, with numbers."""
 
     def __init__(self, plan: PipelinePlan, decisions: Decisions) -> None:
         self._plan = plan
@@ -32,24 +32,24 @@ class Reasons:
         self._covered = Covered((), (1, 1))
 
     def fit(self, size: tuple[int, int]) -> None:
-        """Frames of this size (width, height) from now on."""
+        """Fit the mask to frames of this size (width, height)."""
         self._covered = Covered(self._plan.mask, size)
 
     def unsure(self, found: Detections, tracks: Mapping[int, Track], now: Instant) -> None:
-        """Boxes that came close to the threshold and belong to nobody."""
+        """Record boxes that nearly reached the threshold and belong to no track."""
         for column, item in enumerate(found.objects):
             if item.score < self._plan.threshold and column not in tracks:
                 text = f"below the threshold of {self._plan.threshold:g}{self._covered.words(item.box)}"
                 self._decisions.note(now.wall, item.label, item.score, "below", text)
 
     def staying(self, track: Track, visit: Visit, now: Instant) -> None:
-        """What an object that is there for long has come short of so far."""
+        """Record the unmet conditions of an object that stays for long."""
         if visit.told and now.moment - visit.explained >= AGAIN:
             visit.explained = now.moment
             self._places(track, visit, now)
 
     def ended(self, track: Track, visit: Visit, now: Instant) -> None:
-        """What an object that has left came short of."""
+        """Record the unmet conditions of an object that has left."""
         if not track.number:
             text = f"not confirmed: seen in {track.hits} of {track.frames} frames over {track.age:.1f} s, "
             text += f"{LEAST_HITS} frames and track.confirm of {self._confirm:g} s are needed"
@@ -64,7 +64,7 @@ class Reasons:
         self._masked(track, now)
 
     def _masked(self, track: Track, now: Instant) -> None:
-        x, y, width, height = track.place  # where it was going
+        x, y, width, height = track.place  # predicted place
         seen = self._covered.share(track.box)
         going = self._covered.share((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
         if max(seen, going) >= WORTH_SAYING:

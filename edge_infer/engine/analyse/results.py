@@ -1,6 +1,6 @@
-"""Whether the result of a frame was published, for the record of decisions of a pipeline without events.
+"""Record of whether the result of a frame was published, for pipelines without events.
 
-Where there are events, each of them is in the record; a pipeline without has nothing else to say of what it has found.
+In a pipeline with events, each event is in the record. A pipeline without events has no other entry for its findings.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from edge_infer.engine.tasks.segmentation import Segmentation
 from edge_infer.messages import Task
 
 MOST: Final = 5
-"""Labels of a frame that are noted."""
+"""Maximum labels of a frame that are recorded."""
 CHANGE: Final[dict[Task, str]] = {
     "classification": "the best class is",
     "anomaly": "the state is",
     "regression": "the values in their steps are",
 }
-"""What a change is measured by; elsewhere labels and their counts."""
+"""Criterion of a change by task; all other tasks compare labels and counts."""
 
 
 class ResultReasons:
-    """Notes for what was found in a frame whether a result told it."""
+    """Recorder of whether the findings of a frame were published in a result."""
 
     def __init__(self, plan: PipelinePlan, decisions: Decisions) -> None:
         self._decisions = decisions
@@ -47,7 +47,7 @@ class ResultReasons:
         self._text = f"in the state, in no result: {why.get(plan.publish, '')}"
 
     def __call__(self, findings: Findings, now: Instant, *, told: bool) -> None:
-        """What was found in a frame, and whether its result was published."""
+        """Record the findings of a frame and whether its result was published."""
         if not self._silent:
             return
         stage, text = (TOLD, "told in a result") if told else (REPEATED, self._text)
@@ -56,7 +56,7 @@ class ResultReasons:
 
 
 def found_in(findings: Findings) -> Iterator[tuple[str | None, float]]:
-    """Labels and the best score of each, the best first; values by name."""
+    """Yield labels with their best scores, best first; values by name."""
     if isinstance(findings, Followed):
         findings = findings.detections
     if isinstance(findings, Detections):

@@ -1,4 +1,4 @@
-"""The objects of one source over time: who is there, in which zone, across which line, and what of it is news."""
+"""Scene: the tracks of one source over time with their zones, line crossings and events."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from edge_infer.engine.tasks.detection import Detections
 from edge_infer.messages import FractionBox
 
 HIDDEN: Final = 2
-"""Frames without an object after which what was seen of it last is all that is known."""
+"""Missed frames after which an object counts as hidden: only its last sighting is known."""
 
 
 class Scene:
-    """Follows what a detector finds."""
+    """Scene analysis of the detections of one pipeline."""
 
     def __init__(self, plan: PipelinePlan, ledger: Ledger, new_number: Callable[[], int]) -> None:
         self._plan = plan
@@ -52,7 +52,7 @@ class Scene:
         self._lines: tuple[Line, ...] = ()
 
     def __call__(self, found: Detections, now: Instant) -> tuple[Followed, tuple[Happening, ...]]:
-        """One frame: what is known of the scene now, and what is news."""
+        """Process one frame; return the state of the scene and new events."""
         self._fit(found.source)
         seen = self._tracker(found.objects, now)
         tracks = [track for track in seen.tracks.values() if not track.doubtful]
@@ -80,7 +80,7 @@ class Scene:
 
     @property
     def unsettled(self) -> bool:
-        """Whether the next look may change what is known of somebody, though nothing moves."""
+        """Whether the next frame may change the state of a track even without motion."""
         least = min(self._least, BELIEVED)
         return (
             not self._warmup.over
@@ -92,23 +92,23 @@ class Scene:
         )
 
     def places(self) -> list[Box]:
-        """The boxes of all who are followed, as they are believed to be, in pixels."""
+        """Return the predicted boxes of all tracks in pixels."""
         centres = [track.place for track in self._tracker.tracks]
         return [(x - width / 2, y - height / 2, x + width / 2, y + height / 2) for x, y, width, height in centres]
 
     def forget(self) -> None:
-        """Nobody knows what became of the objects; what was counted at lines stays counted."""
+        """Drop all tracks; the line counts stay."""
         self._tracker.forget()
         self._visits.clear()
         self._warmup.again()
 
     def inherit(self, before: Scene) -> None:
-        """What was counted at a line that is still the same one stays counted."""
+        """Take over the counts of lines that have not changed."""
         same = {line.name for line in before._plan.lines if line in self._plan.lines}
         self._passed.update({name: count.copy() for name, count in before._passed.items() if name in same})
 
     def _pending(self) -> bool:
-        """Whether somebody who is seen may count from one of the next frames on: at all, or in a zone."""
+        """Return whether a visible object may count from one of the next frames on, at all or in a zone."""
         if any(not track.number for track in self._tracker.tracks):
             return True
         zones = [zone.name for zone in self._plan.zones]
@@ -125,7 +125,7 @@ class Scene:
             self._lines = tuple(Line(line, size) for line in self._plan.lines)
 
     def _look(self, tracks: Sequence[Track], now: Instant) -> None:
-        """On which side of every border each of these is, and was while it was in doubt whether it is this one."""
+        """Update the side of each track at every border, also for the sightings while its identity was unproven."""
         rows = [(track, *doubt) for track in tracks for doubt in track.doubts]
         rows += [(track, track.place, now) for track in tracks]
         for track in tracks:
@@ -150,7 +150,7 @@ class Scene:
                     self._cross(visit, line, passage)
 
     def _wait(self, visit: Visit, now: Instant) -> None:
-        """What was seen beyond a border and then no more has gone over: nobody saw it come back."""
+        """Let an object that was seen beyond a border and then no more cross it: no frame showed it coming back."""
         for zone in self._plan.zones:
             side = visit.sides.get(zone.name)
             if side is not None and side.wait(now, self._least) and side.settled:
@@ -167,7 +167,7 @@ class Scene:
             visit.around.add(line.plan.name)
 
     def _tell(self, track: Track, visit: Visit, now: Instant) -> list[Happening]:
-        """What is news of an object that is seen: only what it is about to be told of itself comes first."""
+        """Return new events of a visible object; its own appear event comes before all others."""
         sure = track.number and not track.unproved and track.seen_often(LEAST_HITS + 1)
         if not visit.told and not (sure and track.age >= self._least):
             return []
@@ -198,7 +198,7 @@ class Scene:
         return self._ledger.begin(key, replace(what, zone=zone.name))  # type: ignore[arg-type]
 
     def _loitering(self, track: Track, visit: Visit, now: Instant) -> list[Happening]:
-        """What may be elsewhere waits until that is known; what stands still and is hidden is still where it was."""
+        """Return new loiter events. Tracks in doubt wait; a hidden object that stood still counts as present."""
         news: list[Happening] = []
         sure = not track.doubtful and (track.missed < HIDDEN or track.still)
         for zone in self._plan.zones if visit.stays and sure else ():
@@ -250,7 +250,7 @@ class Scene:
         return fraction(xmin / width), fraction(ymin / height), fraction(xmax / width), fraction(ymax / height)
 
     def _followed(self, found: Detections, tracks: dict[int, Track]) -> Followed:
-        """Boxes that are sure, or of an object that is there; unsure ones of nobody were only looked at."""
+        """Return the state of the scene; it drops unsure boxes that belong to no confirmed track."""
         objects = []
         for column, item in enumerate(found.objects):
             track = tracks.get(column)
@@ -274,7 +274,7 @@ class Scene:
         )
 
     def _ids(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """Of those that are there, by label."""
+        """Return the ids of present objects by label."""
         found: dict[str, list[int]] = {}
         for track in self._tracker.tracks:
             if track.number:

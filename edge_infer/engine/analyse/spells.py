@@ -1,4 +1,4 @@
-"""Labels of a whole frame, or an anomaly, that hold for a while: when each started and ended."""
+"""Spells: periods in which a label of a whole frame, or an anomaly, holds, with a start and an end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_infer.engine.analyse.instant import BELIEVED, Instant
 
 @dataclass(slots=True)
 class _Spell:
-    """One label: since when it holds, when it was started to be missed, its best score, whether it was told."""
+    """Spell of one label: its start, the time since which its score is low, its best score, whether it has begun."""
 
     since: Instant
     best: float
@@ -21,7 +21,7 @@ class _Spell:
 
 
 class Spells:
-    """Follows each label by itself: it starts above the threshold and ends only below ``low``, both for a while."""
+    """Spells of each label: one starts above the threshold and ends below ``low``, each after a minimum duration."""
 
     def __init__(
         self,
@@ -33,9 +33,9 @@ class Spells:
         *,
         number: int | None = None,
     ) -> None:
-        """``covered`` is how many seconds before its capture time a frame shows: the window of a signal.
+        """Start without spells; ``covered`` is the signal window in seconds before the capture time of a frame.
 
-        ``number`` is the id of the object that they are about; None: the whole frame.
+        ``number`` is the id of the object that the labels describe; None: the whole frame.
         """
         self._number = number
         self._least = plan.min_duration
@@ -47,7 +47,7 @@ class Spells:
         self._moment = 0.0
 
     def __call__(self, scores: Mapping[str | None, float], now: Instant) -> tuple[Happening, ...]:
-        """One frame: the scores of all labels that have any."""
+        """Process one frame: the scores of all labels that have one."""
         self._moment = now.moment
         told: list[Happening] = []
         for label in [*scores, *(label for label in self._spells if label not in scores)]:
@@ -56,18 +56,18 @@ class Spells:
 
     @property
     def unsettled(self) -> bool:
-        """Whether something is about to start or to end, for no longer than what that takes to be believed."""
+        """Whether a start or an end is pending; true for at most the time after which a sighting is believed."""
         pending = [spell.falling or spell.since for spell in self._spells.values() if spell.falling or not spell.begun]
         return any(self._moment - since.moment < BELIEVED for since in pending)
 
     def gone(self, now: Instant) -> tuple[Happening, ...]:
-        """What they are about is not there any more: what has started ends."""
+        """End all spells because their object is gone."""
         ended = [end for label, each in self._spells.items() for end in self._end(label, each, now)]
         self._spells.clear()
         return tuple(ended)
 
     def forget(self) -> None:
-        """Nothing holds any more."""
+        """Drop all spells without an end event."""
         self._spells.clear()
 
     def _see(self, label: str | None, score: float, now: Instant) -> tuple[Happening, ...]:

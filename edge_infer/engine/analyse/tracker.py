@@ -1,11 +1,16 @@
-"""Which box of this frame is which object of those before: ids that stay.
+"""Multi-object tracker: assigns boxes to tracks so that ids stay.
 
 SORT (Bewley et al. 2016): predict with a Kalman filter, assign, correct. ByteTrack (Zhang et al. 2022): sure boxes are
-assigned first, then what is still missing may be found among the unsure ones, which begin nothing. DeepSORT (Wojke et
-al. 2017): the gate is a squared Mahalanobis distance. OC-SORT: see `meetings`. Own here: everything
-is in seconds, the cost of a pair is its likelihood instead of the overlap (which is none between two frames of a fast
-object at 3 fps), and an object that comes back after it was hidden is believed only when it is seen again: until then
-the prediction from before is kept beside it (`forks`), so that a stray box cannot carry an id away.
+assigned first; unsure boxes may then continue a missing track, but never start one. DeepSORT (Wojke et al. 2017): the
+gate is a squared Mahalanobis distance. OC-SORT: see `meetings`.
+
+Own additions:
+
+- All durations are in seconds.
+- The cost of a pair is its likelihood instead of the overlap, which is zero between two frames of a fast object at
+  3 fps.
+- An object that returns after it was hidden is accepted only after further sightings. Until then the earlier
+  prediction is kept (`forks`), so that a stray box cannot carry an id away.
 """
 
 from __future__ import annotations
@@ -30,51 +35,51 @@ from edge_infer.engine.analyse.track import LEAST_HITS, STILL_WITHIN, Track
 from edge_infer.engine.tasks.detection import Found
 
 STRANGE: Final = 9.0
-"""Squared distance from which on another close by may be the one that was seen: once in sixteen times it is not."""
+"""Squared distance above which another nearby object may be the one seen; one in sixteen right boxes lies beyond it."""
 SAME_PLACE: Final = 0.5
-"""Overlap from which on a box of another label may be the same object, seen differently."""
+"""Overlap (IoU) from which a box of another label may be the same object."""
 STILL_PATIENCE: Final = 10.0
-"""How many times longer what stands still may be hidden: a parked car behind a lorry is no new car afterwards."""
+"""Factor by which a still object may be hidden longer: a parked car behind a lorry is no new car afterwards."""
 MOST: Final = 500
-"""Objects that are followed at once; a detector that sees more has gone mad."""
+"""Maximum tracks at once; a detector that finds more is faulty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What became of a frame's boxes: ``tracks`` by position in the list of boxes, and the tracks that have ended."""
+    """Outcome of a frame: ``tracks`` by position in the list of boxes, and the tracks that have ended."""
 
     tracks: dict[int, Track]
     ended: tuple[Track, ...]
 
 
 class Tracker:
-    """Follows the objects of one pipeline. Time must not go back; `forget` when it has been lost sight of all."""
+    """Tracker of the objects of one pipeline. Time must not go back; call `forget` after an interruption."""
 
     def __init__(self, plan: TrackPlan, threshold: float, new_number: Callable[[], int]) -> None:
-        """Boxes below ``threshold`` only keep what is there; ``new_number`` gives ids that were never used before."""
+        """Start without tracks; boxes below ``threshold`` only continue tracks, ``new_number`` returns unused ids."""
         self._lost, self._confirm = plan.lost, plan.confirm
         self._threshold = threshold
         self._new_number = new_number
         self.forget()
 
     def forget(self) -> None:
-        """Nothing is followed any more."""
+        """Drop all tracks."""
         self._crowd, self._pace = Crowd(), Pace()
         self._forks = Forks(self._crowd, self._pace, self._lost)
         self._meetings = Meetings()
 
     @property
     def tracks(self) -> list[Track]:
-        """All that are followed, confirmed or not."""
+        """All tracks, confirmed or not."""
         return self._crowd.tracks
 
     @property
     def unsure(self) -> bool:
-        """Whether somebody is missed, not confirmed yet, or found again and still to be proved."""
+        """Whether a track is missing, unconfirmed, or found again without proof."""
         return self._forks.proving or any(track.missed or not track.number for track in self.tracks)
 
     def __call__(self, objects: Sequence[Found], now: Instant) -> Seen:
-        """One frame."""
+        """Process one frame."""
         matching = Matching.of(objects, self._threshold)
         matched = matching.pairs
         self._predict(now.moment)
@@ -101,7 +106,7 @@ class Tracker:
         self._pace.frame(moment)
         motion = self._crowd.motion
         for row, track in enumerate(self.tracks):
-            if track.still and track.missed:  # what stood still and is hidden stays where it is
+            if track.still and track.missed:  # a still object that is hidden stays in place
                 motion.speed[row] = motion.shared[row] = motion.drift[row] = 0.0
                 reach = (STILL_WITHIN**2) * track.place[2] * track.place[3]
                 motion.variance[row] = np.minimum(motion.variance[row], reach)
@@ -114,7 +119,7 @@ class Tracker:
         self._meetings.predict(self._pace.ahead)
 
     def _match(self, matching: Matching) -> None:
-        """Whose each box is, the likeliest first."""
+        """Assign boxes to tracks, the likeliest pairs first."""
         known, sure = self._crowd.known(), matching.sure
         cost = worth(*self._crowd.motion.distances(matching.measured))
         own = np.array([track.class_id for track in self.tracks], np.int64)
@@ -129,7 +134,7 @@ class Tracker:
         matching.take(np.where(same, cost, 0.0), self._crowd.young(), sure)
 
     def _settle(self, matched: dict[int, int], measured: Rows) -> None:
-        """Puts right who is who where one was hidden by another, now that both are seen."""
+        """Resolve occlusions whose two objects are both seen; swap their boxes if that fits better."""
         rows = {self.tracks[row]: row for row in matched if self.tracks[row].number}
         motion = self._crowd.motion
         for meeting in self._meetings.both_seen(rows, self._pace.now - self._lost):
@@ -142,12 +147,12 @@ class Tracker:
                     self._forks.drop(track)
                     track.unmark(meeting.since)
                     track.doubts.clear()
-            elif meeting.hidden in self._forks:  # it may be a stray box that was taken for it
+            elif meeting.hidden in self._forks:  # a stray box may have been taken for it
                 continue
             self._meetings.settle(meeting)
 
     def _meet(self, surprise: dict[int, float]) -> None:
-        """Notes whom another may hide now: who is missing for the first time, or not where it should be."""
+        """Open occlusions for tracks that overlap another and are newly missing or away from their prediction."""
         known = [row for row in self._crowd.known() if not self._forks.far(self.tracks[row])]
         hidden = [row for row in known if surprise.get(row, math.inf) > STRANGE and not self.tracks[row].missed]
         seen = [row for row in known if row in surprise]
@@ -190,8 +195,8 @@ class Tracker:
                 track.number = self._new_number()
 
     def _is_gone(self, track: Track, now: Instant) -> bool:
-        """Two frames have to miss it, however far they are apart; one that is not confirmed has no such patience."""
-        if track in self._forks:  # that it was found again is being proved
+        """Return whether a track ends; a confirmed one needs at least two missed frames, however far apart they are."""
+        if track in self._forks:  # a re-identification is being proven
             return False
         if not track.number:
             unseen = now.moment - track.seen.moment

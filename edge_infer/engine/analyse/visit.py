@@ -1,4 +1,4 @@
-"""One object in a scene: where it stays, what it crosses, and what was told of that."""
+"""Visit: the zones and lines of one object in a scene, and its published events."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from edge_infer.engine.analyse.instant import Instant
 from edge_infer.engine.analyse.lines import Point
 
 ACROSS: Final = 0.2
-"""Seconds on the other side of a line after which it was crossed."""
+"""Seconds on the other side after which a line counts as crossed."""
 
 Direction = Literal["left", "right"]
 
 
 @dataclass(slots=True)
 class Stay:
-    """In a zone since when; whether that was told, and whether it was told that it lasts."""
+    """Stay in a zone: its start, and whether its enter and loiter events were sent."""
 
     since: Instant
     begun: bool = False
@@ -27,9 +27,9 @@ class Stay:
 
 @dataclass(slots=True)
 class Passage:
-    """One object and one line: the side, the last point that was surely on it, and the first on the other.
+    """One object at one line: its side, the last point surely on it, and the first on the other side.
 
-    ``way`` is these two when it has crossed last.
+    ``way`` holds these two points for the last crossing.
     """
 
     side: Side = field(default_factory=Side)
@@ -39,7 +39,7 @@ class Passage:
     way: tuple[Point, Point] = ((0.0, 0.0), (0.0, 0.0))
 
     def look(self, distance: float, margin: float, point: Point, now: Instant) -> bool:
-        """One look; whether it has come to the other side, where it may not be any more."""
+        """Add one look; return whether the object crossed, even if it has returned since."""
         before = self.side.settled
         changed = self.side.look(distance, margin, now, ACROSS)
         if changed:
@@ -51,11 +51,11 @@ class Passage:
         return changed and before is not None
 
     def wait(self, now: Instant) -> bool:
-        """A frame that does not show it; whether it is taken to be on the other side now."""
+        """Add a frame without the object; return whether it now counts as having crossed."""
         return self.side.wait(now, ACROSS) and self._cross(to_left=bool(self.side.settled))
 
     def cut_short(self) -> bool:
-        """It is gone; whether it was on its way to the other side."""
+        """Return whether the object, now gone, was on its way across; record the crossing if so."""
         return self.side.cut_short() and self._cross(to_left=not self.side.settled)
 
     def _cross(self, *, to_left: bool) -> bool:
@@ -65,7 +65,7 @@ class Passage:
 
 @dataclass(slots=True)
 class Visit:
-    """One object here: whether it was told, where it stays, what it crossed before it was told."""
+    """State of one object in a scene: its appear event, stays, and crossings before that event."""
 
     sides: dict[str, Side] = field(default_factory=dict)
     stays: dict[str, Stay] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Visit:
     entered: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
     around: set[str] = field(default_factory=set)
-    """Lines that it went around."""
+    """Lines that it passed beyond their ends."""
     told: bool = False
     explained: float = 0.0
-    """When it was said last what it came short of, on the clock that never jumps."""
+    """Time of the last recorded reason, on the monotonic clock."""

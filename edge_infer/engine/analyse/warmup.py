@@ -1,4 +1,4 @@
-"""The first frames of a scene, in which an object that is there could not be confirmed yet."""
+"""Warm-up of a scene: the first frames, in which no present object can be confirmed yet."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Final
 from edge_infer.engine.analyse.instant import ROUNDING, Instant
 
 PATIENCE: Final = 3
-"""How many times longer it may take while candidates are there that are neither confirmed nor gone."""
+"""Factor by which open candidates, neither confirmed nor gone, may prolong the warm-up."""
 
 
 @dataclass(slots=True)
 class WarmUp:
-    """It is over after ``frames`` frames and ``seconds`` seconds, in which the tracker confirms what it sees at once.
+    """Warm-up; it ends after ``frames`` frames and ``seconds`` seconds, the tracker's time to confirm an object.
 
-    A candidate that is still open then makes it last longer, up to `PATIENCE` times: a detector that flickers
-    does not keep the state unknown for ever.
+    An open candidate prolongs it, up to `PATIENCE` times: a flickering detector does not keep the state unknown for
+    ever.
     """
 
     frames: int
@@ -26,7 +26,7 @@ class WarmUp:
     _first: Instant | None = None
 
     def frame(self, now: Instant, *, pending: bool) -> None:
-        """The next frame; ``pending``: a candidate of it is neither confirmed nor gone."""
+        """Add a frame; ``pending``: one of its candidates is neither confirmed nor gone."""
         if self.over:
             return
         self._first = self._first or now
@@ -34,7 +34,7 @@ class WarmUp:
         self.over = self._lasted(1, now) and (not pending or self._lasted(PATIENCE, now))
 
     def again(self) -> None:
-        """Nothing is known any more."""
+        """Restart the warm-up."""
         self.over, self._seen, self._first = False, 0, None
 
     def _lasted(self, times: int, now: Instant) -> bool:

@@ -1,4 +1,4 @@
-"""Areas of the picture, and how far inside or outside of them a point is."""
+"""Zones of the picture, and the distance of a point to their border."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from edge_infer.config.plan import Polygon, ZonePlan
 
 GRID: Final = 24
-"""Points a side by which the width of a zone is found out."""
+"""Sample points per side for measuring the width of a zone."""
 BEYOND: Final = 1.0
-"""Frames by which a zone that ends at the edge of the frame goes on outside."""
+"""Frame sizes by which a zone at the edge of the frame extends outside."""
 NARROW: Final = 0.4
-"""The most that a margin may take of the distance from the middle of a zone to its border."""
+"""Maximum margin as a share of the distance from the middle of a zone to its border."""
 
 
 class Zone:
-    """A polygon in fractions of the frame, for frames of ``size`` (width, height) pixels."""
+    """Polygon in fractions of the frame, for frames of ``size`` (width, height) pixels."""
 
     def __init__(self, plan: ZonePlan, size: tuple[int, int]) -> None:
         self.plan = plan
@@ -27,14 +27,14 @@ class Zone:
         self.most_margin = NARROW * self._depth()
 
     def distances(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Pixels from each point ``[n, 2]`` to the border, negative outside."""
+        """Return the pixels from each point ``[n, 2]`` to the border, negative outside."""
         off = points[:, None, :] - self._starts[None]
         along = np.clip((off * self._ways).sum(axis=2) / self._lengths, 0.0, 1.0)
         nearest = np.sqrt(((off - along[:, :, None] * self._ways) ** 2).sum(axis=2).min(axis=1))
         return np.asarray(np.where(self._inside(points), nearest, -nearest))
 
     def _inside(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """By the even-odd rule: how many edges a ray to the right meets."""
+        """Return which points are inside by the even-odd rule: the number of edges that a ray to the right meets."""
         y = points[:, 1, None]
         start, way = self._starts, self._ways
         spans = (start[:, 1] <= y) != (start[:, 1] + way[:, 1] <= y)
@@ -44,7 +44,7 @@ class Zone:
         return odd
 
     def _depth(self) -> float:
-        """Pixels from the border to the point that is farthest inside."""
+        """Return the pixels from the border to the innermost point."""
         low, high = self._starts.min(axis=0), self._starts.max(axis=0)
         steps = (np.arange(GRID) + 0.5) / GRID
         x, y = np.meshgrid(low[0] + steps * (high[0] - low[0]), low[1] + steps * (high[1] - low[1]))
@@ -52,7 +52,7 @@ class Zone:
 
 
 def _edges(polygon: Polygon, size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Starts and ways of the edges; what lies on the edge of the frame lies far outside: nobody crosses it there."""
+    """Return starts and vectors of the edges; those on the frame's edge are moved outside, so nothing crosses them."""
     corners = np.array(polygon, np.float64)
     corners = np.where(corners <= 0.0, -BEYOND, np.where(corners >= 1.0, 1.0 + BEYOND, corners)) * size
     return corners, np.roll(corners, -1, axis=0) - corners

@@ -1,7 +1,7 @@
-"""Cascades: what one pipeline has found is looked at more closely by another.
+"""Cascades: one pipeline runs its model on crops of objects that another pipeline has found.
 
-The parent hands what it has found in a frame, and the frame itself, to a feed for each source of crops (`Cascade`,
-`CropsFeed`) and never waits. The child chooses whom to ask its model about, and remembers what it said (`Inquiry`); a
-crop is a frame with a region, so that every step after that is the same as for a whole frame. Where all of a frame's
-crops have been looked at, its state is what is known of every object (`Answers`).
+The parent passes its findings in a frame, and the frame itself, to a feed for each source of crops (`Cascade`,
+`CropsFeed`) and never waits. The child selects the objects for its model and keeps the answers (`Inquiry`). A crop is a
+frame with a region, so every later step is the same as for a whole frame. After all crops of a frame, the state holds
+the answer for every object (`Answers`).
 """

@@ -1,4 +1,4 @@
-"""What a cascade knows of every object that is there, and how it says that in a state."""
+"""Answers of a cascade for present objects, and their state payload."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from edge_infer.engine.tasks.detection import count_state
 from edge_infer.messages import Answer, State
 
 MOST: Final = 100
-"""What the closed schema takes at most."""
+"""Maximum answers in the closed schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What the model said of an object, at ``moment`` seconds of the clock that the frames go by."""
+    """Findings about one object, at ``moment`` seconds of the frame clock."""
 
     about: Sighted
     findings: Findings
@@ -28,23 +28,23 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Of all objects that the model was asked about and that are still there."""
+    """Answers about all present objects that were sent to the model."""
 
     each: tuple[Answered, ...]
     key: str
-    """What the state says of all together (`CASCADE_KEYS`)."""
+    """Key of the summary in the state (`CASCADE_KEYS`)."""
     warm: bool = True
-    """Whether the pipeline that found them could have confirmed everybody who is there."""
+    """Whether the parent pipeline has run long enough to confirm all present objects."""
 
     @property
     def essence(self) -> Essence:
-        """What a change is measured by: who there is, and what was said of each."""
+        """Criterion of a change: the present objects and the answer about each."""
         return tuple(
             sorted((each.about.id or 0, each.about.found.label, repr(each.findings.essence)) for each in self.each)
         )
 
     def state(self, head: Head, room: int) -> State:
-        """All together, and each; those that do not fit are left out and counted in ``more``."""
+        """Return the summary and each answer; those that do not fit are dropped and counted in ``more``."""
         state = replace(self._total(head, room), answers=())
         told = [_answer(each, head, room) for each in self.each]
         sizes = (len(dumps(answer)) + 1 for answer in told)
@@ -71,7 +71,7 @@ class Answers:
 
 
 def _rank(answered: Answered) -> float:
-    """Of anomalies the worst, of values the newest is what all together come to."""
+    """Return the rank for the summary: the worst anomaly, or the newest answer."""
     found = answered.findings
     return found.score if isinstance(found, Deviation) else answered.moment
 

@@ -1,4 +1,4 @@
-"""The parent's side of a cascade: what it has found goes to those that look closer, once for each frame."""
+"""Parent side of a cascade: its findings go to the child pipelines, once per frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_infer.messages import Reason
 
 
 class Cascade:
-    """Used by the pipeline's thread; another one may `join` others to it."""
+    """Publisher of a pipeline's findings to its children. The pipeline's thread uses it; another may call `join`."""
 
     def __init__(self, pipeline: str) -> None:
         self.feeds: tuple[CropsFeed, ...] = ()
@@ -28,17 +28,17 @@ class Cascade:
         self._visible: Frame | None = None
         self._boxes = True
         self._warm = True
-        self._reason: Reason | None = None  # why nothing can be said
+        self._reason: Reason | None = None  # why no findings are available
 
     def join(self, feeds: Iterable[CropsFeed]) -> None:
-        """From now on it is for these; to one that comes while nothing can be said the reason is told at once."""
+        """Set the feeds; a new feed receives the reason at once while no findings are available."""
         before, self.feeds = self.feeds, tuple(feeds)
         for feed in self.feeds:
             if feed not in before and (reason := self._reason) is not None:
                 feed.silent(reason)
 
     def saw(self, visible: Captured, findings: Findings, seq: int | None) -> None:
-        """What was found in a frame or in a part of it, without what is masked, and the number of its result."""
+        """Add the findings in a frame, or a part of it, without its masked areas, and the number of their result."""
         if not self.feeds or not isinstance(visible, Frame):
             return
         detections = findings.detections if isinstance(findings, Followed) else findings
@@ -52,22 +52,22 @@ class Cascade:
             self._asked.add(visible.parent.id)
         for found in detections.objects:
             own = found.number or found.parent or 0
-            if own or not isinstance(findings, Followed):  # who has no id yet may be nobody
+            if own or not isinstance(findings, Followed):  # without an id it is unconfirmed
                 self._objects.append(Sighted(self._pipeline, found, detections.source, seq, self._nth[own]))
                 self._nth[own] += 1
 
     def hand_on(self, frame: Captured) -> None:
-        """All parts of a frame have been looked at: shows it to everybody, with all that was found."""
+        """Pass a completed frame with all findings to every feed."""
         self._reason = None
         if self.feeds and isinstance(frame, Frame):
             if self._boxes:
                 self._show(frame)
-            else:  # another model took the place of the detector
+            else:  # another model replaced the detector
                 self.silent("model_changed")
         self._forget()
 
     def silent(self, reason: Reason) -> None:
-        """Nothing can be said now, so neither can those that look closer."""
+        """Report to every feed why no findings are available."""
         self._forget()
         self._reason = reason
         for feed in self.feeds:

@@ -1,4 +1,4 @@
-"""A source of crops in the engine: the newest frame of the pipeline that found something in it."""
+"""Source of crops in the engine: the newest frame of the parent pipeline with its findings."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ STATES: Final[Mapping[Reason | None, SourceState]] = {
     "stopped": "ended",
     "removed": "ended",
 }
-"""What a source of crops is while its pipeline says nothing, by the reason."""
+"""State of a source of crops while its pipeline has no findings, by reason."""
 
 
 class CropsFeed(Feed):
-    """Has no thread: the pipeline's own brings the frames, whose pixels nobody changes, and is never made to wait."""
+    """Feed without a thread. The parent's thread offers frames, whose pixels stay unchanged, and never waits."""
 
     def __init__(self, plan: SourcePlan) -> None:
         super().__init__(plan)
         self._silent: Reason | None = "starting"
 
     def show(self, frame: Frame) -> None:
-        """The newest frame, with what was found in it."""
+        """Offer the newest frame with its findings."""
         with self._changed:
             for cursor in self._cursors:
                 cursor.unheard = self._silent or cursor.unheard
@@ -42,16 +42,16 @@ class CropsFeed(Feed):
             self.offer(self._number + 1, lambda: frame)
 
     def silent(self, reason: Reason) -> None:
-        """The pipeline has nothing to say."""
+        """Mark the feed as silent for this reason."""
         with self._changed:
             self._silent = reason
 
     def blocked(self) -> Reason | None:
-        """Why the pipeline says nothing."""
+        """Return the reason why the pipeline has no findings, or None."""
         return self._silent
 
     def health(self) -> SourceHealth:
-        """A frame counts whether something was found in it or not."""
+        """Return the health of the feed; a frame counts with or without findings."""
         reason = self._silent
         error = ABSENT if reason is None else f"pipeline {self.plan.parent}: {reason.replace('_', ' ')}"
         return replace(super().health(), state=STATES[reason], error=error)

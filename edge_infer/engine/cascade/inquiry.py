@@ -1,4 +1,4 @@
-"""The child's side of a cascade: whom to ask the model about, and what it said of each."""
+"""Child side of a cascade: the selection of objects for the model, and the answers about them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from edge_infer.messages import Reason
 
 
 class Inquiry(Follow):
-    """Remembers answers for as long as their objects are there; where nothing is followed, until the next frame."""
+    """Child stage that keeps answers while their objects are present; without tracking, until the next frame."""
 
     def __init__(self, plan: PipelinePlan, new_number: Callable[[], int]) -> None:
         super().__init__(plan, new_number)
         assert plan.crops is not None
         self._crops: CropsPlan = plan.crops
         self._answers: dict[Key, Answered] = {}
-        self._asked: dict[int, tuple[float, float]] = {}  # when, and how large it was
+        self._asked: dict[int, tuple[float, float]] = {}  # time and size
         self._spells_of: dict[int, Spells] = {}
         self._warm = True
 
     def asks(self, frame: Captured) -> tuple[Captured, ...]:
-        """The crops of a frame that go into the model, the best first."""
+        """Return the crops of a frame that go into the model, the best first."""
         if not isinstance(frame, Frame) or frame.sighting is None:
             return ()
         self._see(frame.sighting)
@@ -50,7 +50,7 @@ class Inquiry(Follow):
     def __call__(
         self, findings: Findings, now: Instant, parent: Sighted | None = None
     ) -> tuple[Findings, tuple[Happening, ...]]:
-        """The model has said something of an object."""
+        """Store the model's findings about an object."""
         assert parent is not None
         self._note_limits(findings, now)
         if isinstance(findings, Detections):
@@ -64,23 +64,23 @@ class Inquiry(Follow):
         return findings, ()
 
     def settled(self, now: Instant) -> tuple[Answers | None, tuple[Happening, ...]]:
-        """What is known of everybody after a frame, and what is news."""
+        """Return the answers about all objects after a frame, and new events."""
         answers = tuple(each for _, each in sorted(self._answers.items()))
         return Answers(answers, self._plan.state_key, self._warm), tuple(self._news(now))
 
     def end(self, reason: Reason, now: Instant) -> tuple[Happening, ...]:
-        """Nothing is known any more."""
+        """Drop all answers and end open events."""
         self._answers.clear()
         self._asked.clear()
         self._spells_of.clear()
         return super().end(reason, now)
 
     def known(self) -> frozenset[Key]:
-        """Whom answers are known of."""
+        """Return the objects with a known answer."""
         return frozenset(self._answers)
 
     def _see(self, sighting: Sighting) -> None:
-        """Forgets what was said of those that are gone, or that are told of anew; of the others the places are new."""
+        """Drop answers about objects that are gone or have new findings; update the places of the others."""
         present, asked, self._warm = sighting.present, sighting.asked, sighting.warm
         if present is None:
             self._answers.clear()
@@ -93,7 +93,7 @@ class Inquiry(Follow):
                 self._answers[each.key] = replace(self._answers[each.key], about=each)
 
     def _why_not(self, each: Sighted, chosen: int, now: Instant) -> tuple[str, str] | None:
-        """The stage that keeps an object from the model, and why in words; None when it is asked about."""
+        """Return the stage that keeps an object from the model, and the reason; None if it is selected."""
         crops, number = self._crops, each.found.number
         if crops.labels is not None and each.found.label not in crops.labels:
             return "label", f"crops are for {', '.join(crops.labels)}"
@@ -114,7 +114,7 @@ class Inquiry(Follow):
         self.decisions.note(now.wall, each.found.label, each.found.score, place, f"{who}{text}")
 
     def _news(self, now: Instant) -> list[Happening]:
-        """What starts and ends with each object; an answer holds until there is another."""
+        """Return starts and ends of spells by object; an answer holds until the next one."""
         if self._plan.events is None:
             return []
         scores: dict[int, dict[str | None, float]] = {}

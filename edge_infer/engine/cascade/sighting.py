@@ -1,4 +1,4 @@
-"""What a pipeline has found in a frame, for pipelines that look at it more closely."""
+"""Findings of a pipeline in a frame, for its child pipelines."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from edge_infer.engine.tasks.detection import Found
 from edge_infer.messages import Parent
 
 Key: TypeAlias = tuple[int, int]
-"""Whom an answer is about: an id and which of those in it, or 0 and the place among the objects of its frame."""
+"""Key of an answer: an id and the index among objects of this id, or 0 and the index in the frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighted:
-    """An object that ``pipeline`` has found in a frame of ``size`` (width, height).
+    """Object that ``pipeline`` has found in a frame of ``size`` (width, height).
 
-    ``seq`` is the number of the result that tells of it, None where none does; ``nth`` counts those of the same id.
+    ``seq`` is the number of the result that contains it, None if there is none; ``nth`` counts objects of the same id.
     """
 
     pipeline: str
@@ -31,22 +31,22 @@ class Sighted:
 
     @property
     def id(self) -> int | None:
-        """Its own, or that of the object that it was found in."""
+        """Its own id, or that of the object that it was found in."""
         return self.found.number or self.found.parent
 
     @property
     def key(self) -> Key:
-        """The same for the same object, as far as that is known."""
+        """Key that stays the same for one object, as far as that is known."""
         return self.id or 0, self.nth
 
     @property
     def area(self) -> float:
-        """Of its box, in pixels."""
+        """Area of its box in pixels."""
         xmin, ymin, xmax, ymax = self.found.box
         return (xmax - xmin) * (ymax - ymin)
 
     def region(self, margin: float) -> Region:
-        """The part of the frame that shows it, widened on each side by a share of its width and height."""
+        """Return the crop of the frame, widened on each side by a share of the object's width and height."""
         width, height = self.size
         xmin, ymin, xmax, ymax = self.found.box
         aside, above = margin * (xmax - xmin), margin * (ymax - ymin)
@@ -55,7 +55,7 @@ class Sighted:
         return Region(left, top, right - left, bottom - top)
 
     def wire(self) -> Parent:
-        """As a result tells of it."""
+        """Return the object as the ``parent`` of a result."""
         width, height = self.size
         xmin, ymin, xmax, ymax = self.found.box
         box = fraction(xmin / width), fraction(ymin / height), fraction(xmax / width), fraction(ymax / height)
@@ -65,10 +65,10 @@ class Sighted:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What was found in a frame, the best first.
+    """Objects found in a frame, the best first.
 
-    ``present`` are the ids of all that is there, seen in this frame or not; None where nothing is followed. ``asked``
-    are those that this tells of; None: all. Until it is ``warm`` who is there could not have been confirmed.
+    ``present`` holds the ids of all present objects, seen in this frame or not; None without tracking. ``asked`` holds
+    the ids with new findings; None: all. Until it is ``warm``, a present object could not have been confirmed.
     """
 
     objects: tuple[Sighted, ...]
@@ -78,6 +78,6 @@ class Sighting:
 
 
 def _span(low: float, high: float, most: int) -> tuple[int, int]:
-    """Whole pixels within the frame that hold all of it; at least one."""
+    """Return the smallest span of whole pixels within the frame that holds all of it; at least one pixel."""
     first = min(max(0, math.floor(low)), most - 1)
     return first, max(min(most, math.ceil(high)), first + 1)

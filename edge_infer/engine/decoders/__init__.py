@@ -1,30 +1,28 @@
-"""Families of models: one family, one file, one line in `decoder_names`.
+"""Decoders: one model family, one file, one line in `decoder_names`.
 
 A decoder *must* be a class with
 
 - ``task``: the task it decodes for (a class attribute);
-- ``input``: how models of this family are usually fed, used where neither the manifest nor the metadata in the file nor
-  the input tensor's quantization says otherwise (a class attribute);
-- ``nms``: how overlapping boxes of this family are usually merged, where the manifest says nothing (a class attribute);
+- ``input``: the usual input plan of this family, used if neither the manifest nor the metadata in the file nor the
+  input tensor's quantization defines it (a class attribute);
+- ``nms``: the usual merging of overlapping boxes, used if the manifest does not define it (a class attribute);
 - ``recognise(inputs, outputs) -> str | None`` (a static method): the reason in words why a model with these tensors
-  is of this family, or None; it *must not* say yes where the shapes leave another reading open;
-- ``__init__(layout: Layout)``: finds its outputs by name, shape and dtype and raises `ModelError` when they do not fit;
-- ``classes``: how many classes its outputs tell apart, 0 where they do not say; the labels are checked against it;
-- ``__call__(tensors) -> Candidates``: a pure function from the raw output arrays, in the order of
-  ``layout.outputs``, to candidates; it *must not* keep or return a view of a tensor, and *may* leave out what is below
-  ``layout.threshold``.
+  belongs to this family, or None; it *must* return None if the shapes allow another reading;
+- ``__init__(layout: Layout)``: finds its outputs by name, shape and dtype and raises `ModelError` if they do not fit;
+- ``classes``: the number of classes of its outputs, 0 if unknown; the labels are checked against it;
+- ``__call__(tensors) -> Candidates``: a pure function from the raw output arrays, in the order of ``layout.outputs``,
+  to candidates; it *must not* keep or return a view of a tensor, and *may* omit candidates below ``layout.threshold``.
 
 It *may* have
 
-- ``wants_input``: true where the input is part of the outcome; then ``tensors`` has copies of ``layout.inputs`` behind
-  the outputs (a class attribute);
-- ``one_origin``: true where all models of the family were trained on the numbers of ``input``; then these hold before
-  the range that the input tensor's quantization stands for (a class attribute);
-- ``values``: how many numbers a decoder of regressions gives; the manifest's ``values`` are checked against it.
+- ``wants_input``: true if it needs the input; ``tensors`` then has copies of ``layout.inputs`` after the outputs (a
+  class attribute);
+- ``one_origin``: true if all models of the family were trained with ``input``, which then takes precedence over the
+  range implied by the input tensor's quantization (a class attribute);
+- ``values``: how many numbers a decoder of regressions returns; the manifest's ``values`` are checked against it.
 
-A parameter whose name ends in ``_file`` is the name of a file beside the manifest; what the decoder gets is its path.
-
-Other packages add theirs through the entry point group ``edge_infer.decoders``.
+A parameter whose name ends in ``_file`` names a file beside the manifest; the decoder receives its path.
+Other packages add decoders through the entry point group ``edge_infer.decoders``.
 """
 
 from __future__ import annotations
@@ -48,9 +46,9 @@ __all__ = ["DECODERS", "GROUP", "Decoder", "Layout", "decoder_class", "decoder_n
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a decoder is built from: the model's tensors, the number of labels (0: unknown), parameters, threshold.
+    """Arguments of a decoder: the model's tensors, the number of labels (0: unknown), options, threshold.
 
-    ``inputs`` is the one that frames go into; of a model of text that is not resolved yet, those beside it, too.
+    ``inputs`` holds the tensor for frames; for an unresolved text model also the other inputs.
     """
 
     inputs: tuple[Tensor, ...]
@@ -61,7 +59,7 @@ class Layout:
 
 
 class Decoder(Protocol):
-    """The contract of a family; see the module's text."""
+    """Interface of a decoder; see the module docstring."""
 
     task: ClassVar[Task]
     input: ClassVar[InputPlan]
@@ -77,6 +75,6 @@ class Decoder(Protocol):
 
 
 def decoder_class(target: str) -> type[Decoder]:
-    """The class behind ``module:Class``, as `DecoderPlan.target` names it."""
+    """Return the class of ``module:Class``, the format of `DecoderPlan.target`."""
     found: type[Decoder] = load(target)
     return found

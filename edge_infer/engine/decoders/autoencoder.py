@@ -1,8 +1,8 @@
-"""An autoencoder that knows what is normal: how far what it makes of its input is from the input.
+"""Autoencoder for anomalies: the distance between its output and its input.
 
-The distance is the mean of the squared differences over all features, in the units that the model was trained on, as in
-the MLPerf Tiny benchmark; with ``error: absolute`` the mean of the absolute differences. The input is compared as it
-lies in the tensor, so its rounding is part of the distance (a twelfth of the squared step, 0.013 for a step of 0.39).
+The distance is the mean of the squared differences over all features, in the units of the training, as in the MLPerf
+Tiny benchmark; with ``error: absolute`` the mean of the absolute differences. The input is compared as stored in the
+tensor, so its rounding is part of the distance (a twelfth of the squared step, 0.013 for a step of 0.39).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edge_infer.messages import Task
 
 
 class Autoencoder:
-    """The reconstruction error of one frame."""
+    """Decoder of the reconstruction error of one frame."""
 
     task: ClassVar[Task] = "anomaly"
     input: ClassVar[InputPlan] = InputPlan()
@@ -32,7 +32,7 @@ class Autoencoder:
     classes = 0
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the one output is as large as the one input."""
+        """Check the tensors; raise `ModelError` unless the one output is as large as the one input."""
         self._absolute = Options(layout, "autoencoder", "error").choice("error", ("squared", "absolute")) == "absolute"
         if len(layout.inputs) != 1 or len(layout.outputs) != 1 or _count(layout.inputs[0]) != _count(layout.outputs[0]):
             shapes = " and ".join(str([list(each.shape) for each in part]) for part in (layout.inputs, layout.outputs))
@@ -42,7 +42,7 @@ class Autoencoder:
         self._input, self._output = layout.inputs[0], layout.outputs[0]
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Distance:
-        """From the output and, behind it, the input; NaN where one of the numbers is none."""
+        """Return the distance between the output and the input after it; NaN if an output is not finite."""
         made = self._output.dequantize(tensors[0].reshape(-1))
         given = self._input.dequantize(tensors[1].reshape(-1))
         nonfinite = int(made.size - np.count_nonzero(np.isfinite(made)))
@@ -53,7 +53,7 @@ class Autoencoder:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Never: a picture in and a picture out can be anything."""
+        """Return None: a model from picture to picture can be anything."""
         del inputs, outputs
         return None
 

@@ -1,6 +1,6 @@
 """BlazeFace, the face detectors of MediaPipe: short range (896 anchors) and full range (48 x 48, one a cell).
 
-Outputs are regressions ``[1, n, 16]`` and score logits ``[1, n, 1]``; short-range files often have them in two parts
+Outputs are regressions ``[1, n, 16]`` and score logits ``[1, n, 1]``. Short-range files often split them into two parts
 of 512 and 384 (16 x 16 cells of 2 and 8 x 8 of 6), in any order, so they are matched by shape. Of 16 numbers the first
 four are centre x, centre y, width and height in pixels of the input, the centre relative to that of the anchor's cell;
 six keypoints follow. Source: "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs" (arXiv:1907.05047) and
@@ -25,13 +25,13 @@ from edge_infer.errors import ModelError
 from edge_infer.messages import Task
 
 Grid = tuple[tuple[int, int], ...]
-"""Cells a side and anchors a cell, for each part of the anchors in their order."""
+"""Cells per side and anchors per cell, for each part of the anchors in their order."""
 GRIDS: Final[tuple[Grid, ...]] = (((16, 2), (8, 6)), ((48, 1),))
 REGRESSIONS: Final = 16
 
 
 class BlazeFace:
-    """Faces above the threshold; one class."""
+    """Decoder of faces above the threshold; one class."""
 
     task: ClassVar[Task] = "detection"
     one_origin: ClassVar[bool] = True
@@ -40,7 +40,7 @@ class BlazeFace:
     classes = 1
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the outputs have the shapes of one of the grids."""
+        """Match the outputs; raise `ModelError` unless they have the shapes of one of the grids."""
         found = _match(layout.outputs)
         if found is None:
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
@@ -57,11 +57,11 @@ class BlazeFace:
         self._thresholds = [stored(layout.outputs[scores], threshold) for _, scores in self._parts]
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """One candidate an anchor at most."""
+        """Return at most one candidate per anchor."""
         regressions, logits, places, start = [], [], [], 0
         for (boxes, scores), threshold in zip(self._parts, self._thresholds, strict=True):
             raw = tensors[scores].reshape(-1)
-            kept = np.flatnonzero(~(raw < threshold))  # so that NaN stays, and is counted
+            kept = np.flatnonzero(~(raw < threshold))  # keeps NaN, to count it
             regressions.append(self._outputs[boxes].dequantize(tensors[boxes][0, kept, :4]))
             logits.append(self._outputs[scores].dequantize(raw[kept]))
             places.append(kept + start)
@@ -74,7 +74,7 @@ class BlazeFace:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """The shapes are of no other family."""
+        """Recognise the shapes, which no other family has."""
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3:
             return None
         found = _match(outputs)
@@ -85,7 +85,7 @@ class BlazeFace:
 
 
 def _match(outputs: tuple[Tensor, ...]) -> tuple[Grid, list[tuple[int, int]]] | None:
-    """The grid and, for each part of it, the indices of regressions and scores."""
+    """Return the grid and, for each part of it, the indices of regressions and scores."""
     for grid in GRIDS:
         counts = [side * side * each for side, each in grid]
         for parts in {tuple(counts), (sum(counts),)}:
@@ -97,7 +97,7 @@ def _match(outputs: tuple[Tensor, ...]) -> tuple[Grid, list[tuple[int, int]]] | 
 
 
 def _anchors(grid: Grid) -> Array:
-    """Centres of all anchors in fractions of the input, ``[n, 2]`` as x, y; rows first, then columns, then anchors."""
+    """Return the centres of all anchors in fractions of the input, ``[n, 2]`` as x, y; by row, column, anchor."""
     parts = []
     for side, each in grid:
         centers = (np.arange(side, dtype=np.float32) + 0.5) / side

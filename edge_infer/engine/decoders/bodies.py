@@ -1,4 +1,4 @@
-"""What decoders of poses share: bodies that are fit to be handed on."""
+"""Validation of bodies, shared by decoders of poses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from edge_infer.engine.records import Array, Bodies
 
 
 def sound_bodies(points: NDArray[Any], scores: NDArray[Any], boxes: Array | None = None) -> Bodies:
-    """Bodies without those that are not finite, which are counted; scores in 0..1.
+    """Return the finite bodies and the number of the others; scores are clipped to 0..1.
 
-    ``points`` is ``[n, k, 3]`` as x, y, score; where ``boxes`` ``[n, 4]`` are given, what has no area is left out, too.
+    ``points`` is ``[n, k, 3]`` as x, y, score. With ``boxes`` ``[n, 4]``, bodies without an area are dropped, too.
     """
     finite = np.isfinite(points).all(axis=(1, 2)) & np.isfinite(scores)
     good = finite

@@ -1,4 +1,4 @@
-"""What decoders share: comparing stored scores with a threshold, and boxes that are fit to be handed on."""
+"""Functions shared by decoders: comparing stored scores with a threshold, and validation of boxes."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from edge_infer.engine.records import Array, Boxes
 
 
 def stored(tensor: Tensor, real: float) -> float:
-    """The stored value, not rounded, that stands for a real one: thresholds are compared before dequantizing."""
+    """Return the unrounded stored value of a real one; thresholds are compared before dequantizing."""
     return real / tensor.scale[0] + tensor.zero_point[0] if tensor.quantized else real
 
 
 def logit(score: float) -> float:
-    """The value whose sigmoid is ``score``; infinite at 0 and 1."""
+    """Return the value whose sigmoid is ``score``; infinite at 0 and 1."""
     if score <= 0.0 or score >= 1.0:
         return -math.inf if score <= 0.0 else math.inf
     return math.log(score / (1.0 - score))
 
 
 def sigmoid(values: Array) -> Array:
-    """1 / (1 + e^-x) without overflow, beyond 80 float32 sees no difference; NaN for what is not finite."""
+    """Return 1 / (1 + e^-x), clipped at 80 where float32 saturates; NaN for non-finite values."""
     result: Array = np.reciprocal(np.exp(-np.clip(values, -80.0, 80.0)) + np.float32(1.0))
     result[~np.isfinite(values)] = np.nan
     return result
 
 
 def holds_scores(output: Tensor) -> bool:
-    """Whether a quantized tensor can hold 0..1, within two steps, and nothing else."""
+    """Return whether the range of a quantized tensor is 0..1, within two steps."""
     if not output.quantized:
         return False
     scale = output.scale[0]
@@ -41,7 +41,7 @@ def holds_scores(output: Tensor) -> bool:
 
 
 def span(output: Tensor) -> tuple[float, float]:
-    """The least and the greatest real value that a quantized tensor can hold."""
+    """Return the least and the greatest real value of a quantized tensor."""
     limits, scale, zero = np.iinfo(output.dtype), output.scale[0], output.zero_point[0]
     return scale * (int(limits.min) - zero), scale * (int(limits.max) - zero)
 
@@ -49,10 +49,10 @@ def span(output: Tensor) -> tuple[float, float]:
 def best_classes(
     scores: NDArray[Any], limit: float, *, background: bool = False
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The rows of stored ``scores`` ``[n, classes]`` with something not below ``limit``, and the best class of each.
+    """Return the rows of stored ``scores`` ``[n, classes]`` that reach ``limit``, and the best class of each.
 
-    NaN is not below, so that it can be counted. With a ``background`` the first column is no class, and classes count
-    from the next. Comparing all first and looking at few rows takes a third of the time of a maximum over each row.
+    NaN passes the limit, so that it can be counted. With a ``background`` the first column is no class, and classes
+    count from the next. Comparing all scores first takes a third of the time of a maximum over each row.
     """
     below = scores < limit
     below[:, : int(background)] = True
@@ -69,8 +69,8 @@ def sound_boxes(
     merged: bool = False,
     shares: Array | None = None,
 ) -> Boxes:
-    """Candidates without those that are not finite, which are counted, and those without an area; scores in 0..1."""
-    if not len(boxes):  # as in most frames of most cameras
+    """Return finite candidates with an area and the number of non-finite ones; scores are clipped to 0..1."""
+    if not len(boxes):  # the usual case for most cameras
         return Boxes(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32), merged, 0, shares)
     finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
     good = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
@@ -85,8 +85,8 @@ def sound_boxes(
 
 
 def corners(centered: Array) -> Array:
-    """Boxes ``[n, 4]`` as xmin, ymin, xmax, ymax from rows ``[4, n]`` of centre x, centre y, width and height."""
+    """Convert rows ``[4, n]`` of centre x, centre y, width, height to boxes ``[n, 4]`` xmin, ymin, xmax, ymax."""
     centers, halves = centered[:2], centered[2:] / np.float32(2.0)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out later, and counted
+    with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are dropped and counted later
         boxes: Array = np.concatenate((centers - halves, centers + halves)).T
     return boxes

@@ -2,10 +2,9 @@
 
 Three outputs on one grid: the heatmap ``[1, rows, columns, classes]`` (scores or logits, see `Scores`), sizes ``[1,
 rows, columns, 2]`` in cells, and offsets of the same shape, which move the peak within its cell. A peak is a cell that
-none of its eight neighbours exceeds. ``centre = (cell + offset) / cells``. Sizes and offsets are told apart by names
-that say ``offset`` or ``reg``, and ``size``, ``scale`` or ``wh``; the manifest may say ``decoder: {kind: centernet,
-sizes: NAME, offsets: NAME}``. The first of two numbers is that of x, except in TensorFlow's detection models: ``order:
-yx``.
+none of its eight neighbours exceeds. ``centre = (cell + offset) / cells``. Names distinguish offsets (``offset`` or
+``reg``) from sizes (``size``, ``scale`` or ``wh``); the manifest may define them: ``decoder: {kind: centernet, sizes:
+NAME, offsets: NAME}``. The first of two numbers is that of x, except in TensorFlow's detection models: ``order: yx``.
 
 Source: "Objects as Points" (arXiv:1904.07850).
 """
@@ -36,14 +35,14 @@ REMEDY: Final = "in the manifest: `decoder: {kind: centernet, sizes: NAME, offse
 
 
 class CenterNet:
-    """A candidate for each peak above the threshold."""
+    """Decoder with a candidate for each peak above the threshold."""
 
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox")
     nms: ClassVar[NmsPlan] = NmsPlan()
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the three outputs are there and it is known which is which."""
+        """Match the outputs; raise `ModelError` unless all three are there with known roles."""
         options = Options(layout, "centernet", "sizes", "offsets", "order", "activation")
         self._outputs = layout.outputs
         self._heatmap, self._sizes, self._offsets = _roles(layout.outputs, options)
@@ -53,7 +52,7 @@ class CenterNet:
         self._rows, self._columns, self.classes = layout.outputs[self._heatmap].shape[1:]
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """One candidate a cell and class at most."""
+        """Return at most one candidate per cell and class."""
         heatmap = tensors[self._heatmap][0]
         reading = self._scores.seen(heatmap)
         rows, columns, classes = _peaks(heatmap, reading.limit(self._threshold))
@@ -67,13 +66,13 @@ class CenterNet:
     def _pairs(
         self, index: int, tensors: Sequence[NDArray[Any]], rows: NDArray[np.intp], columns: NDArray[np.intp]
     ) -> Array:
-        """Real numbers of x and y, ``[2, n]``, at some cells."""
+        """Return the real numbers of x and y, ``[2, n]``, at some cells."""
         found = self._outputs[index].dequantize(tensors[index][0, rows, columns]).T
         return found[::-1] if self._swapped else found
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """A heatmap and two pairs of numbers a cell, whose names tell which is which."""
+        """Recognise a heatmap and two pairs of numbers per cell, with names that define their roles."""
         if image_size(inputs) == (0, 0):
             return None
         try:
@@ -85,9 +84,9 @@ class CenterNet:
 
 
 def _peaks(heatmap: NDArray[Any], limit: float) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Rows, columns and classes of the peaks not below ``limit`` of a stored ``[rows, columns, classes]``.
+    """Return rows, columns and classes of the peaks not below ``limit`` in a stored ``[rows, columns, classes]``.
 
-    Only cells above the limit are compared with their neighbours; those beyond the edge are the cell itself.
+    Only cells above the limit are compared with their neighbours. A neighbour beyond the edge is clamped to the edge.
     """
     rows, columns, classes = np.unravel_index(np.flatnonzero(~(heatmap < limit)), heatmap.shape)  # NaN stays
     values = heatmap[rows, columns, classes]
@@ -100,7 +99,7 @@ def _peaks(heatmap: NDArray[Any], limit: float) -> tuple[NDArray[np.intp], NDArr
 
 
 def _roles(outputs: tuple[Tensor, ...], options: Options | None) -> tuple[int, int, int]:
-    """Positions of heatmap, sizes and offsets."""
+    """Return the positions of heatmap, sizes and offsets."""
     grids = {output.shape[:3] for output in outputs}
     two = [index for index, output in enumerate(outputs) if len(output.shape) == 4 and output.shape[3] == 2]
     if len(outputs) != 3 or len(two) < 2 or len(grids) != 1 or outputs[0].shape[0] != 1:
@@ -114,7 +113,7 @@ def _roles(outputs: tuple[Tensor, ...], options: Options | None) -> tuple[int, i
     sizes = _named(outputs, two, SIZES) if sizes is None else sizes
     offsets = _named(outputs, two, OFFSETS) if offsets is None else offsets
     if len(two) == 2 and sizes is None and offsets in two:
-        sizes = sum(two) - offsets  # what is left
+        sizes = sum(two) - offsets  # the remaining one
     elif len(two) == 2 and offsets is None and sizes in two:
         offsets = sum(two) - sizes
     if sizes is None or offsets is None or sizes == offsets or not {sizes, offsets} <= set(two):
@@ -126,6 +125,6 @@ def _roles(outputs: tuple[Tensor, ...], options: Options | None) -> tuple[int, i
 
 
 def _named(outputs: tuple[Tensor, ...], among: list[int], parts: tuple[str, ...]) -> int | None:
-    """The only output whose name has one of the parts."""
+    """Return the only output whose name contains one of the parts, else None."""
     found = [index for index in among if any(part in outputs[index].name.lower() for part in parts)]
     return found[0] if len(found) == 1 else None

@@ -1,12 +1,11 @@
-"""One score a class: MobileNet, EfficientNet, ResNet and whatever else ends in one row of numbers.
+"""Classifiers with one score per class: MobileNet, EfficientNet, ResNet and any model with one row of numbers.
 
-What the numbers are is not visible in their shape. In order:
+The shape does not show the meaning of the numbers. It is determined in this order:
 
-- the manifest says: ``decoder: {kind: classification, activation: none | softmax | sigmoid}``, where ``none`` means
-  that the model has already made scores of 0..1 of them;
-- a quantized output that can hold 0..1 and nothing else (scale 1/256, as TFLite gives softmax and sigmoid) holds
-  scores;
-- a float output that is within 0..1 and sums to 1 holds scores, looked at each time. Anything else is refused.
+- The manifest: ``decoder: {kind: classification, activation: none | softmax | sigmoid}``; ``none`` means that the
+  model already returns scores of 0..1.
+- A quantized output with the range 0..1 (scale 1/256, as TFLite stores softmax and sigmoid) holds scores.
+- A float output within 0..1 that sums to 1 holds scores; this is checked each time. Anything else is rejected.
 
 An output of 1,001 classes with 1,000 labels has ImageNet's background first, which has no label. An output of one
 number with two labels is the score of the second.
@@ -37,14 +36,14 @@ REMEDY: Final = (
 
 
 class Classification:
-    """Scores by class from the one output of a classifier."""
+    """Decoder of scores by class from the one output of a classifier."""
 
     task: ClassVar[Task] = "classification"
     input: ClassVar[InputPlan] = InputPlan()
     nms: ClassVar[NmsPlan] = NmsPlan()
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless there is one output of one row, and it is known what its numbers are."""
+        """Check the output; raise `ModelError` unless it is one row with a known meaning."""
         if len(layout.outputs) != 1 or not _is_row(layout.outputs[0]):
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
             raise ModelError(f"a classifier has one output of the shape [1, classes], not {shapes}", key="decoder")
@@ -57,7 +56,7 @@ class Classification:
         self.classes = count - 1 if self._background else count + 1 if self._pair else count
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Classes:
-        """Scores of all classes, below the threshold too; one that is not finite counts and becomes 0."""
+        """Return the scores of all classes, also below the threshold; a non-finite number makes all of them 0."""
         row, nonfinite = tensors[0].reshape(-1), 0
         if self._table is not None:
             scores = self._table.take(row.view(np.uint8))
@@ -82,7 +81,7 @@ class Classification:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """A colour picture in, one row of scores out. One channel could be a spectrogram, a float row an embedding."""
+        """Recognise a colour picture to a row of scores. One channel may be a spectrogram, a float row an embedding."""
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3:
             return None
         if not _is_row(outputs[0]) or np.prod(outputs[0].shape) < 2 or not holds_scores(outputs[0]):
@@ -95,7 +94,7 @@ def _is_row(tensor: Tensor) -> bool:
 
 
 def _activation(layout: Layout, output: Tensor) -> Activation | None:
-    """What has to be done to the numbers; None for a float output that has to prove itself."""
+    """Return the activation to apply; None for a float output that is checked at run time."""
     said = layout.options.get("activation")
     if said is not None:
         found: Activation | None = next((known for known in get_args(Activation) if known == said), None)
@@ -128,7 +127,7 @@ def _activated(real: Array, activation: Activation | None) -> Array:
 
 
 def _table(output: Tensor, activation: Activation | None) -> Array | None:
-    """The score of each stored byte, in the order of unsigned ones; None where a score depends on the others."""
+    """Return the score of each stored byte, in unsigned order; None if a score depends on the others."""
     if output.dtype not in ("int8", "uint8") or activation not in ("none", "sigmoid"):
         return None
     scores = _activated(output.dequantize(np.arange(256).astype(np.uint8).view(output.dtype)), activation)

@@ -1,14 +1,14 @@
 """EfficientDet and EfficientDet-Lite, with and without non-maximum suppression inside.
 
-With it, the outputs are those of the operator ``TFLite_Detection_PostProcess`` (see `SsdPostprocess`, which recognises
-them, too). Without, they are classes (scores or logits, see `Scores`) and boxes for each anchor: one pair ``[1, n,
-classes]`` and ``[1, n, 4]``, or a pair ``[1, rows, columns, 9 x classes]`` and ``[1, rows, columns, 9 x 4]`` for each
-level. Levels 3 to 7 halve the input, rounding up; each cell has nine anchors of ``anchor_scale x cell x 2^(0, 1/3,
-2/3)`` and of aspects 1, 2 and 1/2. Of the four numbers y and x move the centre in sizes of the anchor, and h and w are
-logarithms of its growth.
+With it, the outputs are those of the operator ``TFLite_Detection_PostProcess`` (`SsdPostprocess` recognises these).
+Without it, they are classes (scores or logits, see `Scores`) and boxes for each anchor: one pair ``[1, n, classes]``
+and ``[1, n, 4]``, or a pair ``[1, rows, columns, 9 x classes]`` and ``[1, rows, columns, 9 x 4]`` for each level.
+Levels 3 to 7 halve the input, rounding up. Each cell has nine anchors of ``anchor_scale x cell x 2^(0, 1/3, 2/3)`` and
+of aspects 1, 2 and 1/2. Of the four numbers y and x move the centre in sizes of the anchor, and h and w are logarithms
+of its growth.
 
-How large the smallest anchor is cannot be seen, so the manifest says it: ``decoder: {kind: efficientdet, anchor_scale:
-4}`` (3 for Lite0 to Lite2 of TensorFlow's Model Maker, 5 for D7).
+The size of the smallest anchor is not in the file, so the manifest defines it: ``decoder: {kind: efficientdet,
+anchor_scale: 4}`` (3 for Lite0 to Lite2 of TensorFlow's Model Maker, 5 for D7).
 
 Source: "EfficientDet: Scalable and Efficient Object Detection" (arXiv:1911.09070), "Focal Loss for Dense Object
 Detection" (arXiv:1708.02002) for anchors and box coding.
@@ -38,20 +38,20 @@ LEVELS: Final = range(3, 8)
 OCTAVES: Final = 3
 ASPECTS: Final = (1.0, 2.0, 0.5)
 EACH: Final = OCTAVES * len(ASPECTS)
-"""Anchors a cell."""
+"""Anchors per cell."""
 Pair = tuple[int, int]
 """Positions of the classes and the boxes of one level."""
 
 
 class EfficientDet:
-    """Candidates above the threshold, of the best class of each anchor."""
+    """Decoder of candidates above the threshold, with the best class of each anchor."""
 
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox")
     nms: ClassVar[NmsPlan] = NmsPlan()
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the outputs fit the levels of the input and the anchors are known."""
+        """Match the outputs; raise `ModelError` unless they fit the levels of the input and the anchors are known."""
         self.classes = 0
         self._inside = SsdPostprocess(layout) if _has_nms(layout.outputs) else None
         if self._inside is not None:
@@ -71,7 +71,7 @@ class EfficientDet:
         self._anchors = _anchors(_size(layout.inputs), scale)
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """One candidate an anchor at most."""
+        """Return at most one candidate per anchor."""
         if self._inside is not None:
             return self._inside(tensors)
         boxes, scores, found, start = [], [], [], 0
@@ -86,14 +86,14 @@ class EfficientDet:
         return sound_boxes(np.concatenate(boxes), np.concatenate(scores), np.concatenate(found))
 
     def _seen(self, tensors: Sequence[NDArray[Any]]) -> list[Scores]:
-        """How the classes of each level become scores: if the numbers of one are logits, those of all are."""
+        """Return the score encoding of each level: if one level holds logits, all do."""
         seen = [scores.seen(tensors[pair[0]]) for scores, pair in zip(self._scores, self._pairs, strict=True)]
         logits = any(one.logits for one in seen)
         return [Scores(one.output, logits) for one in seen]
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Nine anchors for each cell of this input's levels; with NMS inside it is a post-process like others."""
+        """Recognise nine anchors per cell of the levels; with NMS inside, the model belongs to another family."""
         try:
             pairs = _pairs(inputs, outputs)
             classes = _classes(outputs, pairs)
@@ -108,13 +108,13 @@ def _has_nms(outputs: tuple[Tensor, ...]) -> bool:
 
 
 def _size(inputs: tuple[Tensor, ...]) -> tuple[int, int]:
-    """Height and width of the picture."""
+    """Return height and width of the picture."""
     width, height = image_size(inputs)
     return height, width
 
 
 def _levels(size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Rows and columns of each level, for an input of some height and width."""
+    """Return rows and columns of each level, for an input of some height and width."""
     found = []
     for level in range(1, LEVELS[-1] + 1):
         size = (size[0] + 1) // 2, (size[1] + 1) // 2
@@ -124,7 +124,7 @@ def _levels(size: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def _pairs(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> list[Pair]:
-    """The outputs by level, or the one pair of all; raises `ModelError` when they do not fit."""
+    """Return the outputs by level, or the one pair of all; raise `ModelError` if they do not fit."""
     if image_size(inputs) != (0, 0):
         levels = _levels(_size(inputs))
         whole = EACH * sum(rows * columns for rows, columns in levels)
@@ -146,7 +146,7 @@ def _pairs(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> list[Pair
 
 
 def _pair(outputs: tuple[Tensor, ...], shape: tuple[int, ...], width: int) -> Pair | None:
-    """Classes and boxes of one level, told apart by their width; by name where that is the same."""
+    """Return classes and boxes of one level, identified by their width; by name if both have the same."""
     found = [index for index, output in enumerate(outputs) if output.shape[:-1] == shape]
     boxes = [index for index in found if outputs[index].shape[-1] == width]
     if len(boxes) == 2:
@@ -157,7 +157,7 @@ def _pair(outputs: tuple[Tensor, ...], shape: tuple[int, ...], width: int) -> Pa
 
 
 def _classes(outputs: tuple[Tensor, ...], pairs: list[Pair]) -> int:
-    """The number of classes, the same on all levels."""
+    """Return the number of classes, the same on all levels."""
     each = 1 if len(pairs) == 1 else EACH
     widths = {outputs[classes].shape[-1] for classes, _ in pairs}
     width = min(widths)
@@ -169,7 +169,10 @@ def _classes(outputs: tuple[Tensor, ...], pairs: list[Pair]) -> int:
 
 
 def _anchors(size: tuple[int, int], scale: float) -> Array:
-    """Centre x, y, width and height in fractions of the input, ``[4, n]``: by level, row, column, octave, aspect."""
+    """Return centre x, y, width and height of anchors in fractions of the input, ``[4, n]``.
+
+    The order is level, row, column, octave, aspect.
+    """
     parts = []
     octaves = scale * 2.0 ** (np.arange(OCTAVES)[:, np.newaxis] / OCTAVES)
     wide, tall = (octaves * np.sqrt(ASPECTS)).reshape(-1), (octaves / np.sqrt(ASPECTS)).reshape(-1)
@@ -190,8 +193,8 @@ def _anchors(size: tuple[int, int], scale: float) -> Array:
 
 
 def _decoded(moves: Array, anchors: Array) -> Array:
-    """Boxes ``[n, 4]`` of rows y, x, h, w ``[4, n]`` and anchors ``[4, n]``."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out later, and counted
+    """Return boxes ``[n, 4]`` from rows y, x, h, w ``[4, n]`` and anchors ``[4, n]``."""
+    with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are dropped and counted later
         centers = anchors[:2] + moves[[1, 0]] * anchors[2:]
         sizes = anchors[2:] * np.exp(moves[[3, 2]])
         return corners(np.concatenate((centers, sizes)))

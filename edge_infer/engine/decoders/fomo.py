@@ -1,8 +1,8 @@
 """FOMO (Faster Objects, More Objects): a coarse map of classes instead of boxes.
 
 One output ``[1, rows, columns, 1 + classes]``, a softmax over each cell, the background first; usually a cell is 8 x 8
-pixels. Cells of one class that touch, also at a corner, are one object: its box is that of the cells (so its centre is
-the centroid that the family is about, and its size is coarse), its score that of the best cell.
+pixels. Adjacent cells of one class, also at a corner, are one object. Its box is that of the cells: the centre is the
+family's centroid, and the size is coarse. Its score is that of the best cell.
 
 Source: https://docs.edgeimpulse.com/studio/projects/learning-blocks/blocks/object-detection/fomo.
 """
@@ -28,18 +28,18 @@ from edge_infer.errors import ModelError
 from edge_infer.messages import Task
 
 CELL: Final = 8
-"""Pixels a side of the usual cell."""
+"""Usual pixels per side of a cell."""
 
 
 class Fomo:
-    """One candidate for each group of cells."""
+    """Decoder with one candidate for each group of cells."""
 
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(255.0,))
     nms: ClassVar[NmsPlan] = NmsPlan()
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the output is a map with a background and at least one class."""
+        """Check the output; raise `ModelError` unless it is a map with a background and at least one class."""
         Options(layout, "fomo")
         shape = layout.outputs[0].shape
         if len(layout.outputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[3] < 2:
@@ -50,9 +50,9 @@ class Fomo:
         self._limit = stored(self._output, layout.threshold)
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """At most one candidate for every two cells and class; they are merged already."""
+        """Return at most one candidate for every two cells and class; they are merged already."""
         cells = tensors[0][0]
-        present = ~(cells[:, :, 1:] < self._limit)  # so that NaN stays, and is counted
+        present = ~(cells[:, :, 1:] < self._limit)  # keeps NaN, to count it
         broken = present & ~np.isfinite(cells[:, :, 1:]) if cells.dtype.kind == "f" else np.zeros_like(present)
         present &= ~broken
         groups = [
@@ -66,18 +66,18 @@ class Fomo:
     def _groups(
         self, values: NDArray[Any], present: NDArray[np.bool_], number: int
     ) -> tuple[Array, Array, NDArray[np.int32]]:
-        """Boxes, scores and classes of the groups of one class."""
+        """Return boxes, scores and classes of the groups of one class."""
         count, labels, stats, _ = cv2.connectedComponentsWithStats(present.astype(np.uint8), connectivity=8)
         best = np.zeros(count, np.float32)
         np.maximum.at(best, np.asarray(labels[present], np.intp), self._output.dequantize(values[present]))
-        left, top, width, height = stats[1:, :4].T  # the first is what belongs to no group
+        left, top, width, height = stats[1:, :4].T  # the first label is the background
         rows, columns = present.shape
         boxes = np.stack((left / columns, top / rows, (left + width) / columns, (top + height) / rows), axis=1)
         return boxes.astype(np.float32), best[1:], np.full(count - 1, number, np.int32)
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """A map of quantized scores with cells of 8 x 8 pixels."""
+        """Recognise a map of quantized scores with cells of 8 x 8 pixels."""
         if len(outputs) != 1:
             return None
         shape = outputs[0].shape
@@ -89,4 +89,4 @@ class Fomo:
 
 
 _NONE: Final = (np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
-"""No groups, so that there is always something to join."""
+"""Empty groups, so that concatenation always has an operand."""

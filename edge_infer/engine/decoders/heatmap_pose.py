@@ -1,10 +1,10 @@
-"""Keypoints by heatmaps: PoseNet, and networks that give heatmaps alone.
+"""Keypoints by heatmaps: PoseNet, and networks with heatmaps alone.
 
-Heatmaps ``[1, h, w, k]``, one a keypoint, as scores or as logits (`Scores`; the manifest may say ``activation: none |
-sigmoid``), and offsets ``[1, h, w, 2k]``: y of all keypoints, then x, in pixels of the input, from the place of the
-cell. That is a multiple of the stride: (input - 1) / (cells - 1), or input / cells where this is a whole number.
-Without offsets a keypoint lies in the middle of its cell. Only the best cell of each keypoint is looked at, so there is
-one body; its score is the mean of those of its keypoints. Displacements, which tell bodies apart, are not used.
+Heatmaps ``[1, h, w, k]``, one per keypoint, hold scores or logits (`Scores`; the manifest may define ``activation: none
+| sigmoid``). Offsets ``[1, h, w, 2k]`` hold y of all keypoints, then x, in pixels of the input, from the place of the
+cell. That place is a multiple of the stride: (input - 1) / (cells - 1), or input / cells if this is a whole number.
+Without offsets a keypoint lies in the middle of its cell. Only the best cell of each keypoint is used, so there is one
+body; its score is the mean of those of its keypoints. Displacements, which separate bodies, are not used.
 
 Source: "Towards Accurate Multi-person Pose Estimation in the Wild" (arXiv:1701.01779), TensorFlow's PoseNet.
 """
@@ -29,11 +29,11 @@ from edge_infer.errors import ModelError
 from edge_infer.messages import Task
 
 FEWEST: Final = 3
-"""Keypoints of a body, for a model to be recognised: with fewer it could be a detector of centres."""
+"""Minimum keypoints for recognition; a model with fewer may be a detector of centres."""
 
 
 class HeatmapPose:
-    """The one body of a picture."""
+    """Decoder of the one body of a picture."""
 
     task: ClassVar[Task] = "pose"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(127.5,), std=(127.5,))
@@ -41,7 +41,7 @@ class HeatmapPose:
     classes = 1
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless there are heatmaps, alone or with offsets of the same grid."""
+        """Match the outputs; raise `ModelError` unless they are heatmaps, alone or with offsets of the same grid."""
         found = _match(layout.outputs)
         if found is None:
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
@@ -58,9 +58,9 @@ class HeatmapPose:
         self._grid = (width, height)
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Bodies:
-        """One body."""
+        """Return one body."""
         heatmaps = tensors[self._heatmaps].reshape(-1, self._points)
-        best = heatmaps.argmax(axis=0)  # NaN is the greatest, so that it is seen, and counted
+        best = heatmaps.argmax(axis=0)  # NaN is the greatest, so it is found and counted
         cells = np.stack((best % self._grid[0], best // self._grid[0]), axis=1)
         with np.errstate(over="ignore", invalid="ignore"):
             places = self._places(cells, best, tensors)
@@ -69,7 +69,7 @@ class HeatmapPose:
         return sound_bodies(points[np.newaxis], np.clip(scores, 0.0, 1.0).mean(keepdims=True))
 
     def _places(self, cells: NDArray[np.intp], best: NDArray[np.intp], tensors: Sequence[NDArray[Any]]) -> Array:
-        """``[k, 2]`` as x, y in fractions of the input."""
+        """Return ``[k, 2]`` as x, y in fractions of the input."""
         if self._offsets is None:
             return ((cells + 0.5) / self._grid).astype(np.float32)
         stored = tensors[self._offsets].reshape(-1, 2, self._points)[best, :, np.arange(self._points)]
@@ -77,14 +77,14 @@ class HeatmapPose:
         return (pixels / self._size).astype(np.float32)
 
     def _stride(self) -> NDArray[np.float64]:
-        """Pixels of the input from cell to cell, across and down."""
+        """Return the pixels of the input from cell to cell, horizontally and vertically."""
         pairs = zip(self._size, self._grid, strict=True)
         found = [size / cells if size % cells == 0 else (size - 1) / max(cells - 1, 1) for size, cells in pairs]
         return np.array(found)
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Two maps of one grid, the second with twice the channels."""
+        """Recognise two maps of one grid, the second with twice the channels."""
         found = _match(outputs)
         if image_size(inputs) == (0, 0) or found is None or found[1] is None:
             return None
@@ -95,7 +95,7 @@ class HeatmapPose:
 
 
 def _match(outputs: tuple[Tensor, ...]) -> tuple[int, int | None] | None:
-    """The positions of heatmaps and offsets, or None where there are none or several could be it."""
+    """Return the positions of heatmaps and offsets; None if no pair or several pairs fit."""
     maps = [index for index, output in enumerate(outputs) if len(output.shape) == 4 and output.shape[0] == 1]
     if len(outputs) == 1:
         return (0, None) if maps else None

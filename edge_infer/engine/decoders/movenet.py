@@ -1,9 +1,9 @@
 """MoveNet: single pose ``[1, 1, 17, 3]``, or up to six bodies ``[1, 6, 56]``.
 
-A keypoint is y, x and score, in fractions of the input; in the multi-pose model 17 of them are followed by the box
-(ymin, xmin, ymax, xmax) and the score of the body, and it has already left out bodies that it saw twice. The
-single-pose model has no score of the body: it is the mean of those of the keypoints. The uint8 input has no
-quantization parameters: brightness goes in as it is.
+A keypoint is y, x and score, in fractions of the input. In the multi-pose model the box (ymin, xmin, ymax, xmax) and
+the score of the body follow 17 keypoints; the model has already removed duplicates. The single-pose model has no score
+of the body: it is the mean of those of the keypoints. The uint8 input has no quantization parameters: it takes the
+brightness itself.
 
 Source: the model cards at https://www.kaggle.com/models/google/movenet.
 """
@@ -30,11 +30,11 @@ POINTS: Final = 17
 SINGLE: Final = (1, 1, POINTS, 3)
 MULTI: Final = POINTS * 3 + 5
 MULTIPLE: Final = 32
-"""Pixels; the sides of the multi-pose model's picture, which its file leaves open."""
+"""Divisor of the picture sides in pixels for the multi-pose model, whose file leaves them open."""
 
 
 class MoveNet:
-    """All bodies that the model tells of; the threshold is the task's."""
+    """Decoder of all bodies of the model; the task applies the threshold."""
 
     task: ClassVar[Task] = "pose"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(1.0,))
@@ -42,7 +42,7 @@ class MoveNet:
     classes = 1
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the output is that of one of the two models."""
+        """Check the output; raise `ModelError` unless it is that of one of the two models."""
         Options(layout, "movenet")
         if not _fits(layout.outputs):
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
@@ -59,11 +59,11 @@ class MoveNet:
             )
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Bodies:
-        """One body, or those of the multi-pose model; free places of it have a score near 0."""
+        """Return one body, or those of the multi-pose model; its unused places have a score near 0."""
         real = self._output.dequantize(tensors[0])
         if real.shape == SINGLE:
             points = real.reshape(1, POINTS, 3)
-            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out, and counted
+            with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are dropped and counted
                 scores = points[:, :, 2].mean(axis=1)
         else:
             points, scores = real[0, :, : POINTS * 3].reshape(-1, POINTS, 3), real[0, :, -1]
@@ -71,7 +71,7 @@ class MoveNet:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """The shape of the output; 17 keypoints are nobody else's."""
+        """Recognise the shape of the output; no other family has 17 keypoints."""
         if len(inputs) != 1 or not _fits(outputs):
             return None
         if outputs[0].shape == SINGLE:

@@ -18,7 +18,7 @@ COLUMNS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """Rows with something in them: ``places`` in the head, ``boxes`` ``[4, n]`` as they are, scores and classes."""
+    """Selected rows: ``places`` in the head, raw ``boxes`` ``[4, n]``, scores and classes."""
 
     places: NDArray[np.intp]
     boxes: Array
@@ -27,11 +27,11 @@ class Picked:
 
 
 def pick(output: Tensor, head: NDArray[Any], threshold: float) -> Picked:
-    """The best class of each row of ``head`` ``[n, 5 + classes]`` whose score is not below the threshold.
+    """Return the best class of each row of ``head`` ``[n, 5 + classes]`` whose score is not below the threshold.
 
-    Both factors are at most 1, so a row whose objectness is below the threshold is not looked at any further.
+    Both factors are at most 1, so a row whose objectness is below the threshold is skipped.
     """
-    places = np.flatnonzero(~(head[:, 4] < stored(output, threshold)))  # so that NaN stays, and is counted
+    places = np.flatnonzero(~(head[:, 4] < stored(output, threshold)))  # keeps NaN, to count it
     if not places.size:
         nothing = np.empty(0, np.float32)
         return Picked(places, nothing.reshape(4, 0), nothing, places)

@@ -1,4 +1,4 @@
-"""The parameters that a manifest gives a decoder: ``decoder: {kind: NAME, …}``."""
+"""Options of a decoder in the manifest: ``decoder: {kind: NAME, …}``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_infer.errors import ModelError
 
 
 class Options:
-    """The parameters of one decoder. Every method raises `ModelError`, saying what would be right."""
+    """Options of one decoder. Every method raises `ModelError` with the valid values."""
 
     def __init__(self, layout: Layout, kind: str, *known: str) -> None:
         unknown = [name for name in layout.options if name not in known]
@@ -24,18 +24,18 @@ class Options:
         self._names = [output.name for output in layout.outputs]
 
     def get(self, name: str) -> JsonValue:
-        """As it was written, None if it was not."""
+        """Return the raw value, None if it is absent."""
         return self._options.get(name)
 
     def choice(self, name: str, allowed: Sequence[str]) -> str | None:
-        """One of several words."""
+        """Return one of several words, None if it is absent."""
         said = self.get(name)
         if said is None or said in allowed:
             return None if said is None else str(said)
         raise wrong(name, said, " or ".join((", ".join(allowed[:-1]), allowed[-1])))
 
     def output(self, name: str) -> int | None:
-        """The position of an output that is given by its name."""
+        """Return the position of an output given by its name, None if it is absent."""
         said = self.get(name)
         if said is None:
             return None
@@ -44,13 +44,13 @@ class Options:
         return self._names.index(str(said))
 
     def number(self, name: str, low: float, high: float) -> float | None:
-        """A number of ``low`` to ``high``."""
+        """Return a number of ``low`` to ``high``, None if it is absent."""
         said = self.get(name)
         return None if said is None else number(name, said, low, high)
 
 
 def number(name: str, said: JsonValue, low: float, high: float) -> float:
-    """``said`` as a number of ``low`` to ``high``; raises `ModelError`."""
+    """Return ``said`` as a number of ``low`` to ``high``; raise `ModelError` otherwise."""
     if isinstance(said, bool) or not isinstance(said, (int, float)) or not math.isfinite(said):
         raise wrong(name, said, f"a number of {low:g} to {high:g}")
     if not low <= said <= high:
@@ -59,5 +59,5 @@ def number(name: str, said: JsonValue, low: float, high: float) -> float:
 
 
 def wrong(name: str, said: JsonValue, right: str) -> ModelError:
-    """The error for a parameter that cannot be used."""
+    """Return the error for an invalid parameter."""
     return ModelError(f"the manifest's `decoder: {name}` is {said!r}; right is {right}", key="decoder")

@@ -1,6 +1,6 @@
-"""Numbers as they are: what a model measures or predicts, its outputs one after the other.
+"""Regression: unchanged numbers that a model measures or predicts, output by output.
 
-What they are called, their unit, scale and bounds are for the manifest's ``values`` to say.
+The manifest's ``values`` define their names, units, scales and bounds.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from edge_infer.errors import ModelError
 from edge_infer.messages import Task
 
 MOST = 32
-"""More numbers are an embedding, a map or a picture, which does not leave the device."""
+"""Maximum numbers; more are an embedding, a map or a picture, which does not leave the device."""
 
 
 class Regression:
-    """Real values of all outputs."""
+    """Decoder of the real values of all outputs."""
 
     task: ClassVar[Task] = "regression"
     input: ClassVar[InputPlan] = InputPlan()
@@ -32,7 +32,7 @@ class Regression:
     classes = 0
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` for outputs of more numbers than anybody would name."""
+        """Count the values; raise `ModelError` if there are none or too many to name."""
         Options(layout, "regression")
         self._outputs = layout.outputs
         self.values = sum(int(np.prod(output.shape)) for output in layout.outputs)
@@ -40,7 +40,7 @@ class Regression:
             raise ModelError(f"a regression gives 1 to {MOST} numbers, not {self.values}", key="decoder")
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Numbers:
-        """In the order of the outputs; NaN where the model said no number."""
+        """Return the values in the order of the outputs; non-finite ones become NaN."""
         pairs = zip(self._outputs, tensors, strict=True)
         values = np.concatenate([output.dequantize(tensor).reshape(-1) for output, tensor in pairs])
         finite = np.isfinite(values)
@@ -49,6 +49,6 @@ class Regression:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Never: one number could be a score as well."""
+        """Return None: a single number may also be a score."""
         del inputs, outputs
         return None

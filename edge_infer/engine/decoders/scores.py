@@ -1,7 +1,7 @@
-"""Whether an output holds scores already, or logits that a sigmoid makes scores of.
+"""Detection of whether an output holds scores, or logits for a sigmoid.
 
-For families whose exports differ in that. The manifest may say ``activation: none | sigmoid``; a quantized tensor is
-known by its range; a float one is looked at each time, since logits of anything but objects lie far below 0.
+For families whose exports differ in this. The manifest may define ``activation: none | sigmoid``. A quantized tensor is
+classified by its range. A float tensor is checked each time, since logits of anything but objects lie far below 0.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.records import Array
 
 SLACK: Final = 0.2
-"""Quantized scores may reach so far beyond 0..1: calibration is not exact."""
+"""Tolerance of quantized scores beyond 0..1: calibration is not exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How the numbers of one output become scores."""
+    """Conversion of the numbers of one output to scores."""
 
     output: Tensor
     logits: bool | None
-    """None: only the numbers can tell."""
+    """None: only the numbers show it."""
 
     @staticmethod
     def of(output: Tensor, options: Options) -> Scores:
-        """Raises `ModelError` for an activation that is not known."""
+        """Return the conversion of an output; raise `ModelError` for an unknown activation."""
         said = options.choice("activation", ("none", "sigmoid"))
         if said is not None:
             return Scores(output, said == "sigmoid")
@@ -40,16 +40,16 @@ class Scores:
         return Scores(output, low < -SLACK or high > 1.0 + SLACK)
 
     def seen(self, raw: NDArray[Any]) -> Scores:
-        """The same, decided: anything beyond 0..1 in ``raw`` means logits."""
+        """Return the conversion decided by ``raw``: any number beyond 0..1 means logits."""
         if self.logits is not None:
             return self
         return Scores(self.output, bool((raw < 0).any() or (raw > 1).any()))
 
     def limit(self, threshold: float) -> float:
-        """The stored value that stands for a threshold."""
+        """Return the stored value of a threshold."""
         return stored(self.output, logit(threshold) if self.logits else threshold)
 
     def real(self, raw: NDArray[Any]) -> Array:
-        """Scores of stored values."""
+        """Return the scores of stored values."""
         real = self.output.dequantize(raw)
         return sigmoid(real) if self.logits else real

@@ -1,11 +1,10 @@
-"""A class for each pixel: DeepLab, U-Net and whatever else ends in a map.
+"""Segmentation with a class for each pixel: DeepLab, U-Net and any model with a map.
 
-- ``[1, h, w]`` or ``[1, h, w, 1]`` of whole numbers without quantization: class ids, found by the model itself;
-- ``[1, h, w, classes]`` (or ``[1, classes, h, w]``, where the input has its channels first or only that fits the
-  labels): one number a class, of which the greatest counts, so scores, logits and quantized values are compared as
-  they are;
+- ``[1, h, w]`` or ``[1, h, w, 1]`` of whole numbers without quantization: class ids, computed by the model;
+- ``[1, h, w, classes]`` (or ``[1, classes, h, w]``, if the input has its channels first or only that fits the labels):
+  one number per class, of which the greatest counts, so scores, logits and quantized values are compared unchanged;
 - ``[1, h, w, 1]`` of floats or quantized numbers: the score of the second of two classes, from 0.5 on, or its logit
-  (`Scores`; the manifest may say ``activation: none | sigmoid``).
+  (`Scores`; the manifest may define ``activation: none | sigmoid``).
 
 Source: "Rethinking Atrous Convolution for Semantic Image Segmentation" (arXiv:1706.05587) for the first two.
 """
@@ -31,19 +30,19 @@ from edge_infer.messages import Task
 IDS: Final = ("int64", "int32", "uint8", "int16", "int8")
 GREATEST: Final = (1 << 31) - 1
 NOBODY: Final = -1
-"""The class of a pixel about which the model said what is no number."""
+"""Class of a pixel with a non-finite number."""
 COLOR: Final = 3
 
 
 class Segmentation:
-    """The class of each pixel of the output, whatever its size."""
+    """Decoder of the class of each output pixel, at any size."""
 
     task: ClassVar[Task] = "segmentation"
     input: ClassVar[InputPlan] = InputPlan(mean=(127.5,), std=(127.5,))
     nms: ClassVar[NmsPlan] = NmsPlan()
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless there is one output that is a map."""
+        """Check the output; raise `ModelError` unless it is one map."""
         options = Options(layout, "segmentation", "activation")
         shape = layout.outputs[0].shape if len(layout.outputs) == 1 else ()
         if len(shape) not in (3, 4) or shape[0] != 1:
@@ -66,7 +65,7 @@ class Segmentation:
         self._one = Scores.of(layout.outputs[0], options) if count == 1 else None
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Regions:
-        """The class ids, ``[height, width]``; -1, and counted, where the model said what is no number."""
+        """Return the class ids, ``[height, width]``; -1 for non-finite pixels, which are counted."""
         raw = tensors[0][0]
         if self._ids:
             ids = raw.reshape(raw.shape[:2])
@@ -86,7 +85,7 @@ class Segmentation:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """A picture in; class ids for each place out, or a map of its own size that is not another picture."""
+        """Recognise a picture to class ids, or to a map of the picture's own size that is not another picture."""
         size = image_size(inputs)
         if size == (0, 0) or len(outputs) != 1 or outputs[0].shape[:1] != (1,):
             return None
@@ -104,7 +103,7 @@ def _are_ids(output: Tensor) -> bool:
 
 
 def _classes_first(layout: Layout) -> bool:
-    """Whether the output is ``[1, classes, h, w]``."""
+    """Return whether the output is ``[1, classes, h, w]``."""
     shape, labels = layout.outputs[0].shape, layout.labels
     if labels and (shape[1] == labels) != (shape[3] == labels):
         return shape[1] == labels

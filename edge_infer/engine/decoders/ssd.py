@@ -1,12 +1,12 @@
-"""SSD as its heads give it, without post-process: scores, offsets and anchors are three outputs.
+"""SSD heads without post-process: scores, offsets and anchors are three outputs.
 
-Scores ``[1, n, 1 + classes]`` are a softmax with the background first; anchors ``[1, n, 4]`` are boxes xmin, ymin,
-xmax, ymax in fractions of the input; offsets ``[1, n, 4]`` move their sides, in widths and heights of the anchor:
-``side = anchor + offset x anchor size``. Offsets and anchors have one shape. A name that says ``anchor`` (or ``prior``)
-tells them apart; TensorFlow 2 often leaves only ``StatefulPartitionedCall:0`` of it (the names of its signature are not
-those of its tensors), and then the numbers do, each time: every anchor is a box with a width and a height, and offsets,
-around 0, are that by chance only. The manifest may say ``decoder: {kind: ssd, anchors: NAME, scores: NAME}``. Files of
-two outputs, without anchors, are another kind: `ssd_encoded`.
+Scores ``[1, n, 1 + classes]`` are a softmax with the background first. Anchors ``[1, n, 4]`` are boxes xmin, ymin,
+xmax, ymax in fractions of the input. Offsets ``[1, n, 4]`` move their sides, in widths and heights of the anchor:
+``side = anchor + offset x anchor size``. Offsets and anchors have one shape. A name with ``anchor`` (or ``prior``)
+distinguishes them. TensorFlow 2 often leaves only ``StatefulPartitionedCall:0`` of it (the names of its signature are
+not those of its tensors). Then the numbers decide, each time: every anchor is a box with a width and a height, and
+offsets, around 0, are that by chance only. The manifest may define ``decoder: {kind: ssd, anchors: NAME, scores:
+NAME}``. Files of two outputs, without anchors, are another kind: `ssd_encoded`.
 
 Source: "SSD: Single Shot MultiBox Detector" (arXiv:1512.02325), with corners in place of centre and size, as in the
 detectors for microcontrollers that Keras exports.
@@ -33,18 +33,18 @@ from edge_infer.messages import Task
 
 ANCHORS: Final = ("anchor", "prior")
 SCORES: Final = ("class", "score", "softmax")
-"""Parts of names by which outputs are known."""
+"""Parts of names that identify outputs."""
 
 
 class Ssd:
-    """Candidates above the threshold, of the best class of each anchor."""
+    """Decoder of candidates above the threshold, with the best class of each anchor."""
 
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(mean=(127.5,), std=(127.5,))
     nms: ClassVar[NmsPlan] = NmsPlan()
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the outputs are there and it is known which are the scores."""
+        """Match the outputs; raise `ModelError` unless all are there and the scores are known."""
         self._encoded = Encoded(layout) if are_encoded(layout.outputs) else None
         if self._encoded is not None:
             self.classes = self._encoded.classes
@@ -65,7 +65,7 @@ class Ssd:
         self._limit = stored(layout.outputs[self._scores], layout.threshold)
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """One candidate an anchor at most."""
+        """Return at most one candidate per anchor."""
         if self._encoded is not None:
             return self._encoded(tensors)
         first = self._anchors if self._anchors is not None else self._by_numbers(tensors)
@@ -75,13 +75,13 @@ class Ssd:
         scores = self._outputs[self._scores].dequantize(head[kept, 1 + classes])
         anchors = self._outputs[first].dequantize(tensors[first][0, kept])
         offsets = self._outputs[second].dequantize(tensors[second][0, kept])
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out later, and counted
+        with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are dropped and counted later
             sizes = anchors[:, 2:] - anchors[:, :2]
             boxes = anchors + offsets * np.concatenate((sizes, sizes), axis=1)
         return sound_boxes(boxes, scores, classes)
 
     def _by_numbers(self, tensors: Sequence[NDArray[Any]]) -> int:
-        """Which of the two is a list of boxes; raises `ModelError` if both are, or neither."""
+        """Return which of the two is a list of boxes; raise `ModelError` if both are, or neither."""
         found = [index for index in self._pair if _are_boxes(tensors[index][0])]
         if len(found) == 1:
             return found[0]
@@ -94,7 +94,7 @@ class Ssd:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """A picture in; three outputs for the same anchors, of which two have four numbers each; or two by name."""
+        """Recognise three outputs for the same anchors, two of them with four numbers each; or two outputs by name."""
         if known_by_name(outputs):
             return f"encoded boxes and class predictions of {outputs[0].shape[1]} anchors, as their names say"
         if image_size(inputs) == (0, 0) or not _fit(outputs):
@@ -117,7 +117,7 @@ def _named(outputs: tuple[Tensor, ...], parts: tuple[str, ...]) -> list[Tensor]:
 
 
 def _scores(outputs: tuple[Tensor, ...], options: Options) -> int:
-    """The position of the scores: by shape, unless there are three classes and a background."""
+    """Return the position of the scores: by shape, unless there are three classes and a background."""
     said = options.output("scores")
     other = [index for index, output in enumerate(outputs) if output.shape[2] != 4]
     if said is not None:
@@ -135,7 +135,7 @@ def _scores(outputs: tuple[Tensor, ...], options: Options) -> int:
 
 
 def _anchors(outputs: tuple[Tensor, ...], pair: tuple[int, ...], options: Options) -> int | None:
-    """The position of the anchors; None where only the numbers can tell."""
+    """Return the position of the anchors; None if only the numbers show it."""
     said = options.output("anchors")
     if said is not None:
         if said not in pair:
@@ -146,5 +146,5 @@ def _anchors(outputs: tuple[Tensor, ...], pair: tuple[int, ...], options: Option
 
 
 def _are_boxes(rows: NDArray[Any]) -> bool:
-    """Whether each row has a width and a height. Stored values have the order of real ones."""
+    """Return whether each row has a width and a height. Stored values have the order of real ones."""
     return bool((rows[:, 2] > rows[:, 0]).all() and (rows[:, 3] > rows[:, 1]).all())

@@ -1,14 +1,14 @@
-"""The anchors of SSDs whose file does not hold them: made as TensorFlow's Object Detection API makes them, or listed.
+"""Anchors of SSDs whose file does not hold them: generated as in TensorFlow's Object Detection API, or listed.
 
 Two generators, by their parameters in a training configuration:
 
-- ``ssd_anchor_generator``: ``{layers: 6, min_scale: 0.2, max_scale: 0.95}``, of which the names say what they are
-  there, and beside them ``scales`` (instead of least and greatest), ``aspect_ratios``, ``interpolated`` (the aspect of
-  the anchor between two scales, 0 for none), ``reduce_lowest`` and ``stride`` (pixels of the first layer's cells);
+- ``ssd_anchor_generator``: ``{layers: 6, min_scale: 0.2, max_scale: 0.95}``, named as in the training configuration.
+  Further parameters are ``scales`` (instead of least and greatest), ``aspect_ratios``, ``interpolated`` (the aspect of
+  the anchor between two scales, 0 for none), ``reduce_lowest`` and ``stride`` (pixels of the first layer's cells).
 - ``multiscale_anchor_generator``: ``{levels: [3, 7], anchor_scale: 4, aspect_ratios: [1, 2, 0.5],
   scales_per_octave: 2}``.
 
-A layer has half the cells of the one before, rounding up. Source: ``object_detection/anchor_generators`` of the
+A layer has half the cells of the previous one, rounding up. Source: ``object_detection/anchor_generators`` of the
 TensorFlow Model Garden; "SSD: Single Shot MultiBox Detector" (arXiv:1512.02325), section 2.2.
 """
 
@@ -32,15 +32,15 @@ SSD: Final = frozenset(
 MULTISCALE: Final = frozenset({"levels", "anchor_scale", "aspect_ratios", "scales_per_octave"})
 ASPECTS: Final = (1.0, 2.0, 0.5, 3.0, 1 / 3)
 LARGEST: Final = 64 << 20
-"""Bytes of a file of anchors."""
+"""Maximum bytes of a file of anchors."""
 Shape = tuple[float, float]
 """Scale and aspect (width / height) of an anchor."""
 
 
 def made_anchors(said: JsonValue, size: tuple[int, int]) -> Array:
-    """Rows of centre x, centre y, width and height ``[4, n]``, in fractions of an input of width and height ``size``.
+    """Return rows of centre x, centre y, width and height ``[4, n]`` in fractions of an input ``size`` (width, height).
 
-    By layer, row, column, and within a cell as the generator orders them. Raises `ModelError` for parameters that no
+    The order is layer, row, column, and within a cell that of the generator. Raises `ModelError` for parameters that no
     generator has.
     """
     if not isinstance(said, dict):
@@ -60,9 +60,9 @@ def made_anchors(said: JsonValue, size: tuple[int, int]) -> Array:
 
 
 def read_anchors(path: str) -> Array:
-    """The same from a file: a line ``y x height width`` (centres) for each anchor, or four lines, one for each.
+    """Read anchors from a file: a line ``y x height width`` (centres) for each anchor, or four lines, one for each.
 
-    Raises `ModelError` naming the file.
+    Raises `ModelError` with the name of the file.
     """
     try:
         data = Path(path).read_bytes()
@@ -107,7 +107,7 @@ def _ssd(said: Mapping[str, JsonValue], size: tuple[int, int]) -> list[NDArray[n
 
 
 def _scales(said: Mapping[str, JsonValue], layers: int) -> list[float]:
-    """The scale of each layer, and 1 behind the last."""
+    """Return the scale of each layer, followed by 1."""
     if "scales" in said:
         found = _numbers(said, "scales", ())
         if len(found) != layers:
@@ -135,12 +135,12 @@ def _multiscale(said: Mapping[str, JsonValue], size: tuple[int, int]) -> list[ND
 
 
 def _begin(side: int, cell: float) -> float:
-    """Where the first centre lies: in the middle of its cell, where cells fill the picture; else at its edge."""
+    """Return the first centre: the middle of its cell if cells fill the picture, else the edge."""
     return cell / 2 if side % cell == 0 or side == 1 else 0.0
 
 
 def _grids(size: tuple[int, int], stride: int, layers: int) -> list[tuple[int, int]]:
-    """Rows and columns of each layer."""
+    """Return rows and columns of each layer."""
     found = [(-(-size[1] // stride), -(-size[0] // stride))]
     while len(found) < layers:
         found.append(((found[-1][0] + 1) // 2, (found[-1][1] + 1) // 2))
@@ -150,7 +150,7 @@ def _grids(size: tuple[int, int], stride: int, layers: int) -> list[tuple[int, i
 def _tiled(
     x: NDArray[np.float64], y: NDArray[np.float64], shapes: Sequence[Shape], base: tuple[float, float]
 ) -> NDArray[np.float64]:
-    """All anchors of a layer: the same ``shapes``, in units of ``base``, at each centre."""
+    """Return all anchors of a layer: the same ``shapes``, in units of ``base``, at each centre."""
     scale, aspect = np.array(shapes, np.float64).T
     wide, tall = scale * np.sqrt(aspect) * base[0], scale / np.sqrt(aspect) * base[1]
     cells = len(x) * len(y)

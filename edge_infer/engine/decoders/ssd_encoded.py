@@ -1,9 +1,9 @@
-"""SSD as TensorFlow's Object Detection API has it before its post-process: encoded boxes and scores, no anchors.
+"""SSD of TensorFlow's Object Detection API without its post-process: encoded boxes and scores, no anchors.
 
 Encodings ``[1, n, 4]`` are y, x, height and width: the centre moves by ``y / 10`` and ``x / 10`` sizes of the anchor,
 and the size grows by ``exp(height / 5)`` and ``exp(width / 5)``; the four divisors are ``coding``. Scores ``[1, n, 1 +
 classes]`` have the background first; they are scores or logits (see `Scores`). Such files have the outputs
-``raw_outputs/box_encodings`` and ``raw_outputs/class_predictions``, or what goes into a post-process that was cut off.
+``raw_outputs/box_encodings`` and ``raw_outputs/class_predictions``, or the inputs of a post-process that was cut off.
 
 Source: ``box_coders/faster_rcnn_box_coder.py`` of the TensorFlow Model Garden; "Faster R-CNN" (arXiv:1506.01497).
 """
@@ -29,14 +29,14 @@ from edge_infer.errors import ModelError
 CODING: Final = (10.0, 10.0, 5.0, 5.0)
 ENCODINGS: Final = "box_encodings"
 PREDICTIONS: Final = "class_predictions"
-"""Parts of names by which the pair is known."""
+"""Parts of names that identify the pair."""
 
 
 class Encoded:
-    """Candidates above the threshold, of the best class of each anchor."""
+    """Decoder of candidates above the threshold, with the best class of each anchor."""
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless there are as many anchors as encodings."""
+        """Match the outputs; raise `ModelError` unless there are as many anchors as encodings."""
         options = Options(layout, "ssd", "anchors", "anchors_file", "coding", "activation", "scores")
         self._outputs = layout.outputs
         self._first, self._second = _which(layout.outputs, options)
@@ -54,20 +54,20 @@ class Encoded:
             )
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """One candidate an anchor at most."""
+        """Return at most one candidate per anchor."""
         head = tensors[self._first][0]
         reading = self._scores.seen(head)
         kept, classes = best_classes(head, reading.limit(self._threshold), background=True)
         moves = self._outputs[self._second].dequantize(tensors[self._second][0, kept]).T / self._coding
         anchors = self._anchors[:, kept]
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out later, and counted
+        with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are dropped and counted later
             centers = anchors[:2] + moves[[1, 0]] * anchors[2:]
             boxes = corners(np.concatenate((centers, anchors[2:] * np.exp(moves[[3, 2]]))))
         return sound_boxes(boxes, reading.real(head[kept, 1 + classes]), classes)
 
 
 def are_encoded(outputs: tuple[Tensor, ...]) -> bool:
-    """Whether the outputs are a pair of scores and four numbers for as many anchors."""
+    """Return whether the outputs are a pair of scores and four numbers for as many anchors."""
     if len(outputs) != 2 or any(len(output.shape) != 3 or output.shape[0] != 1 for output in outputs):
         return False
     widths = [output.shape[2] for output in outputs]
@@ -75,13 +75,13 @@ def are_encoded(outputs: tuple[Tensor, ...]) -> bool:
 
 
 def known_by_name(outputs: tuple[Tensor, ...]) -> bool:
-    """Whether the names are those that the exporter gives."""
+    """Return whether the names are those of the exporter."""
     names = [output.name.lower() for output in outputs]
     return are_encoded(outputs) and all(any(part in name for name in names) for part in (ENCODINGS, PREDICTIONS))
 
 
 def _which(outputs: tuple[Tensor, ...], options: Options) -> tuple[int, int]:
-    """Positions of the scores and of the encodings."""
+    """Return the positions of the scores and of the encodings."""
     said = options.output("scores")
     other = [index for index, output in enumerate(outputs) if output.shape[2] != 4]
     if said is None and not other:

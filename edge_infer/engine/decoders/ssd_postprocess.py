@@ -1,10 +1,10 @@
 """SSD and EfficientDet with the operator ``TFLite_Detection_PostProcess``, which decodes and merges inside the model.
 
 Its four outputs are boxes ``[1, n, 4]`` (ymin, xmin, ymax, xmax in fractions of the input), class ids ``[1, n]`` from 0
-without a background, scores ``[1, n]`` and a count ``[1]`` beyond which the others hold rubbish. Class ids and scores
-look alike, and their places differ by exporter, so names decide: ``TFLite_Detection_PostProcess``, ``:1``, ``:2``,
-``:3`` (TensorFlow 1) or ``StatefulPartitionedCall:3`` to ``:0`` (TensorFlow 2). Where names say nothing the manifest
-can: ``decoder: {kind: ssd_postprocess, classes: NAME, scores: NAME}``.
+without a background, scores ``[1, n]`` and a count ``[1]``. Entries beyond the count are invalid. Class ids and scores
+look alike, and their order differs by exporter, so names decide: ``TFLite_Detection_PostProcess``, ``:1``, ``:2``,
+``:3`` (TensorFlow 1) or ``StatefulPartitionedCall:3`` to ``:0`` (TensorFlow 2). For other names the manifest decides:
+``decoder: {kind: ssd_postprocess, classes: NAME, scores: NAME}``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NAMES: Final = (
 
 
 class SsdPostprocess:
-    """Boxes that the model has decoded and merged itself."""
+    """Decoder of boxes that the model itself has decoded and merged."""
 
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(mean=(127.5,), std=(127.5,))
@@ -40,7 +40,7 @@ class SsdPostprocess:
     classes = 0
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the four outputs are there and it is known which is which."""
+        """Match the outputs; raise `ModelError` unless all four are there with known roles."""
         self._outputs = layout.outputs
         self._threshold = layout.threshold
         self._boxes, self._count, alike = _by_shape(layout.outputs)
@@ -49,11 +49,11 @@ class SsdPostprocess:
         self._classes, self._scores = position[names[0]], position[names[1]]
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """At most as many candidates as the model counts, without those below the threshold."""
+        """Return at most as many candidates as the model counts, without those below the threshold."""
         counted = float(self._real(self._count, tensors)[0])
         scores = self._real(self._scores, tensors)
         most = min(max(round(counted), 0), scores.size) if math.isfinite(counted) else scores.size
-        kept = np.flatnonzero(~(scores[:most] < self._threshold))  # so that NaN stays, and is counted
+        kept = np.flatnonzero(~(scores[:most] < self._threshold))  # keeps NaN, to count it
         scores, classes = scores[kept], self._real(self._classes, tensors)[kept]
         boxes = self._real(self._boxes, tensors).reshape(-1, 4)[kept]
         unknown = ~np.isfinite(classes)
@@ -66,7 +66,7 @@ class SsdPostprocess:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """The four shapes with the names of a known exporter."""
+        """Recognise the four shapes with the names of a known exporter."""
         del inputs
         try:
             alike = _by_shape(outputs)[2]
@@ -77,7 +77,7 @@ class SsdPostprocess:
 
 
 def _by_shape(outputs: tuple[Tensor, ...]) -> tuple[int, int, list[int]]:
-    """Indices of the boxes, of the count and of the two that look alike."""
+    """Return the indices of the boxes, of the count and of the two outputs that look alike."""
     boxes = [index for index, output in enumerate(outputs) if len(output.shape) == 3 and output.shape[2] == 4]
     count = [index for index, output in enumerate(outputs) if output.shape in ((1,), ())]
     most = outputs[boxes[0]].shape[1] if len(boxes) == 1 else -1
@@ -91,7 +91,7 @@ def _by_shape(outputs: tuple[Tensor, ...]) -> tuple[int, int, list[int]]:
 
 
 def _names(layout: Layout, alike: list[int]) -> tuple[str, str]:
-    """Names of the class ids and the scores."""
+    """Return the names of the class ids and the scores."""
     there = tuple(layout.outputs[index].name for index in alike)
     said = (layout.options.get("classes"), layout.options.get("scores"))
     if said != (None, None):

@@ -1,8 +1,7 @@
-"""Whether the boxes of an output are in fractions of the input or in its pixels.
+"""Detection of whether the boxes of an output are in fractions of the input or in its pixels.
 
-The manifest may say ``boxes: fractions | pixels``; a quantized tensor that can hold no more than 4 holds fractions; a
-float one is looked at each time, since the centres of its cells cover the whole input, so in pixels they reach far
-beyond 4.
+The manifest may define ``boxes: fractions | pixels``. A quantized tensor with a maximum of at most 4 holds fractions. A
+float tensor is checked each time: the centres of its cells cover the whole input, so in pixels they exceed 4 by far.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ LARGEST_FRACTION: Final = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """The unit of x and y: ``size`` is width and height of the input in pixels, ``pixels`` None if numbers tell."""
+    """Unit of x and y: ``size`` is width and height of the input in pixels, ``pixels`` None if only numbers show it."""
 
     size: tuple[int, int]
     pixels: bool | None
 
     @staticmethod
     def of(layout: Layout, output: Tensor) -> Units:
-        """Raises `ModelError` for a unit that is not known."""
+        """Return the unit of an output; raise `ModelError` for an unknown unit."""
         size = image_size(layout.inputs)
         said = layout.options.get("boxes")
         if said not in (None, "fractions", "pixels"):
@@ -42,7 +41,7 @@ class Units:
         return Units(size, span(output)[1] > LARGEST_FRACTION if output.quantized else None)
 
     def of_all(self, centers: NDArray[Any]) -> Array:
-        """What rows x, y, w, h have to be divided by to be fractions, ``[4, 1]``; ``centers`` are all centres x."""
+        """Return the divisor ``[4, 1]`` from rows x, y, w, h to fractions; ``centers`` are all centres x."""
         pixels = self.pixels
         if pixels is None:
             finite = centers[np.isfinite(centers)]

@@ -1,10 +1,10 @@
-"""YOLOv2 and its small relatives (Tiny YOLO v2, ``st_yolo_lc``): a grid with a few anchors a cell.
+"""YOLOv2 and its small relatives (Tiny YOLO v2, ``st_yolo_lc``): a grid with a few anchors per cell.
 
-One output ``[1, rows, columns, anchors x (5 + classes)]`` of numbers as the last convolution gives them; for each
+One output ``[1, rows, columns, anchors x (5 + classes)]`` of raw numbers from the last convolution; for each
 anchor x, y, w, h, objectness and classes: ``centre = (cell + sigmoid(x, y)) / cells``, ``size = anchor x e^(w, h)``,
-``score = sigmoid(objectness) x softmax(classes)``. The anchors are not in the file, so the manifest has to say them:
+``score = sigmoid(objectness) x softmax(classes)``. The anchors are not in the file, so the manifest has to define them:
 ``decoder: {kind: yolo_grid, anchors: [[w, h], …]}`` in fractions of the input. Those of Darknet's files are in cells:
-divide them by the cells a side.
+divide them by the cells per side.
 
 Source: "YOLO9000: Better, Faster, Stronger" (arXiv:1612.08242).
 """
@@ -28,19 +28,19 @@ from edge_infer.errors import ModelError
 from edge_infer.messages import Task
 
 LARGEST: Final = 4.0
-"""An anchor that is wider than so many inputs is not in fractions of one."""
+"""Maximum width or height of an anchor in fractions of the input; larger ones are in another unit."""
 EXAMPLE: Final = "a list of pairs [width, height] in fractions of the input, such as [[0.08, 0.18], [0.17, 0.42]]"
 
 
 class YoloGrid:
-    """Candidates above the threshold, of the best class of each anchor."""
+    """Decoder of candidates above the threshold, with the best class of each anchor."""
 
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(mean=(0.0,), std=(255.0,))
     nms: ClassVar[NmsPlan] = NmsPlan()
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the output is such a grid and the anchors are known and fit."""
+        """Check the output; raise `ModelError` unless it is such a grid and the anchors are known and fit."""
         self._anchors = _anchors(Options(layout, "yolo_grid", "anchors"))
         count = len(self._anchors)
         shape = layout.outputs[0].shape
@@ -58,9 +58,9 @@ class YoloGrid:
         self._limit = stored(self._output, logit(layout.threshold))
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """One candidate an anchor of a cell at most."""
+        """Return at most one candidate per anchor of a cell."""
         head = tensors[0].reshape(-1, COLUMNS + self.classes)
-        places = np.flatnonzero(~(head[:, 4] < self._limit))  # so that NaN stays, and is counted
+        places = np.flatnonzero(~(head[:, 4] < self._limit))  # keeps NaN, to count it
         real = self._output.dequantize(head[places]).T
         scores, classes = _scores(real)
         kept = ~(scores < self._threshold)
@@ -68,25 +68,25 @@ class YoloGrid:
         return sound_boxes(corners(boxes), scores[kept], classes[kept])
 
     def _boxes(self, real: Array, places: NDArray[np.intp]) -> Array:
-        """Rows centre x, centre y, width, height of the anchors at ``places``."""
+        """Return rows centre x, centre y, width, height of the anchors at ``places``."""
         cell, anchor = np.divmod(places, len(self._anchors))
         row, column = np.divmod(cell, self._columns)
         boxes = np.empty_like(real)
         boxes[0] = (column + sigmoid(real[0])) / np.float32(self._columns)
         boxes[1] = (row + sigmoid(real[1])) / np.float32(self._rows)
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out later, and counted
+        with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are dropped and counted later
             boxes[2:] = np.exp(real[2:]) * self._anchors[anchor].T
         return boxes
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """Never: the anchors have to be said anyway, and a grid of numbers could be a map of classes, too."""
+        """Return None: the manifest must list the anchors anyway, and a grid of numbers may be a map of classes."""
         del inputs, outputs
         return None
 
 
 def _scores(real: Array) -> tuple[Array, NDArray[np.intp]]:
-    """Score and best class of columns x, y, w, h, objectness and classes; NaN where a logit is not finite."""
+    """Return score and best class of columns x, y, w, h, objectness and classes; NaN for non-finite logits."""
     logits = real[COLUMNS:]
     classes: NDArray[np.intp] = logits.argmax(axis=0)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -98,7 +98,7 @@ def _scores(real: Array) -> tuple[Array, NDArray[np.intp]]:
 
 
 def _anchors(options: Options) -> Array:
-    """``[anchors, 2]`` as width, height in fractions of the input."""
+    """Return ``[anchors, 2]`` as width, height in fractions of the input."""
     said = options.get("anchors")
     if said is None:
         raise ModelError(

@@ -2,8 +2,8 @@
 
 One output ``[1, n, 5 + classes]`` of rows centre x, centre y, width, height, objectness and classes, all sigmoid
 already; the score is objectness x class. ``n`` is three anchors for each cell of the strides 8, 16 and 32 (and 64 in
-the P6 models), three times that of YOLOv8. Boxes are in fractions of the input, or in its pixels, told apart as for
-YOLOv8; the manifest may say ``decoder: {kind: yolov5, boxes: fractions | pixels}``.
+the P6 models), three times that of YOLOv8. Boxes are in fractions of the input or in its pixels, detected as for
+YOLOv8; the manifest may define ``decoder: {kind: yolov5, boxes: fractions | pixels}``.
 
 Source: ``models/tf.py`` and ``models/yolo.py`` of https://github.com/ultralytics/yolov5 (layout).
 """
@@ -29,18 +29,18 @@ from edge_infer.errors import ModelError
 from edge_infer.messages import Task
 
 ANCHORS: Final = 3
-"""Anchors a cell."""
+"""Anchors per cell."""
 
 
 class Yolov5:
-    """Candidates above the threshold, of the best class of each anchor."""
+    """Decoder of candidates above the threshold, with the best class of each anchor."""
 
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(255.0,), border=114)
     nms: ClassVar[NmsPlan] = NmsPlan(iou=0.45)
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the output is such a head."""
+        """Check the output; raise `ModelError` unless it is such a head."""
         Options(layout, "yolov5", "boxes")
         if not _fits(layout.outputs):
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
@@ -51,14 +51,14 @@ class Yolov5:
         self.classes = self._output.shape[2] - COLUMNS
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """One candidate an anchor at most."""
+        """Return at most one candidate per anchor."""
         head = tensors[0][0]
         found = pick(self._output, head, self._threshold)
         return sound_boxes(corners(found.boxes / self._units.of_all(head[:, 0])), found.scores, found.classes)
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """One row for each of three anchors of every cell of this input."""
+        """Recognise one row for each of three anchors of every cell of this input."""
         expected = cells(inputs)
         if expected == 0 or not _fits(outputs):
             return None
@@ -75,6 +75,6 @@ def _fits(outputs: tuple[Tensor, ...]) -> bool:
 
 
 def _coarsest(inputs: tuple[Tensor, ...]) -> int:
-    """Cells of stride 64."""
+    """Return the number of cells of stride 64."""
     width, height = image_size(inputs)
     return (width // 64) * (height // 64)

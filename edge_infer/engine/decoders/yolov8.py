@@ -2,7 +2,7 @@
 
 One output ``[1, 4 + classes, n]`` or ``[1, n, 4 + classes]``: centre x, centre y, width, height, then scores that are
 already sigmoid. ``n`` is the number of cells of strides 8, 16 and 32. Boxes are in fractions of the input, or in its
-pixels (`Units`). The manifest may say ``decoder: {kind: yolov8, boxes: fractions | pixels}``.
+pixels (`Units`). The manifest may define ``decoder: {kind: yolov8, boxes: fractions | pixels}``.
 
 Source: https://docs.ultralytics.com/modes/export/ (format), ``ultralytics/nn/modules/head.py`` (layout).
 """
@@ -31,14 +31,14 @@ POSE: Final = 4 + 1 + 17 * 3
 
 
 class Yolov8:
-    """Candidates above the threshold, of the best class of each cell."""
+    """Decoder of candidates above the threshold, with the best class of each cell."""
 
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(255.0,), border=114)
     nms: ClassVar[NmsPlan] = NmsPlan()
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the output is such a head and it is known which of its sides are the cells."""
+        """Check the output; raise `ModelError` unless it is such a head and its axis of cells is known."""
         if len(layout.outputs) != 1 or len(layout.outputs[0].shape) != 3 or layout.outputs[0].shape[0] != 1:
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
             raise ModelError(f"a YOLOv8 head is one output [1, 4 + classes, n], not {shapes}", key="decoder")
@@ -52,17 +52,17 @@ class Yolov8:
         self._units = Units.of(layout, self._output)
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """One candidate a cell at most."""
+        """Return at most one candidate per cell."""
         head = tensors[0][0].T if self._cells_first else tensors[0][0]
         best = head[4:].max(axis=0)
-        kept = np.flatnonzero(~(best < self._threshold))  # so that NaN stays, and is counted
+        kept = np.flatnonzero(~(best < self._threshold))  # keeps NaN, to count it
         classes = head[4:, kept].argmax(axis=0)
         boxes = self._output.dequantize(head[:4, kept])
         return sound_boxes(corners(boxes / self._units.of_all(head[0])), self._output.dequantize(best[kept]), classes)
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """One side of the output is the number of cells for this input, and the other is not a pose head's."""
+        """Recognise an output with one axis of this input's cells, whose other axis is not a pose head's."""
         if len(outputs) != 1 or len(outputs[0].shape) != 3 or outputs[0].shape[0] != 1:
             return None
         expected = cells(inputs)
@@ -76,7 +76,7 @@ class Yolov8:
 
 
 def cells(inputs: tuple[Tensor, ...]) -> int:
-    """The number of cells of all strides for an image input; 0 where the strides do not divide it."""
+    """Return the number of cells of all strides for an image input; 0 if the strides do not divide it."""
     width, height = image_size(inputs)
     if height % STRIDES[-1] or width % STRIDES[-1]:
         return 0
@@ -84,7 +84,7 @@ def cells(inputs: tuple[Tensor, ...]) -> int:
 
 
 def _cells_first(output: Tensor, expected: int, labels: int) -> bool:
-    """Whether the output is ``[1, n, 4 + classes]``."""
+    """Return whether the output is ``[1, n, 4 + classes]``."""
     rows, columns = output.shape[1:]
     if (rows == expected) != (columns == expected):
         return rows == expected

@@ -2,7 +2,7 @@
 
 One output ``[1, 4 + classes + k * 3, n]`` or ``[1, n, …]``: the box as in `yolov8`, scores that are already sigmoid,
 then k keypoints of x, y and visibility (sigmoid, too), or of x and y alone, in the unit of the boxes. There is one
-class, unless labels say otherwise. The manifest may say ``decoder: {kind: yolov8_pose, keypoints: 17, boxes:
+class, unless labels define more. The manifest may define ``decoder: {kind: yolov8_pose, keypoints: 17, boxes:
 fractions | pixels}``.
 
 Source: https://docs.ultralytics.com/tasks/pose/ (models), ``ultralytics/nn/modules/head.py`` (layout).
@@ -32,14 +32,14 @@ BOX: Final = 4
 
 
 class Yolov8Pose:
-    """Bodies above the threshold, of the best class of each cell."""
+    """Decoder of bodies above the threshold, with the best class of each cell."""
 
     task: ClassVar[Task] = "pose"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(255.0,), border=114)
     nms: ClassVar[NmsPlan] = NmsPlan()
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the output is such a head and it is known where its keypoints begin."""
+        """Check the output; raise `ModelError` unless it is such a head and its first keypoint row is known."""
         options = Options(layout, "yolov8_pose", "keypoints", "boxes")
         shape = layout.outputs[0].shape if len(layout.outputs) == 1 else ()
         expected = cells(layout.inputs)
@@ -58,19 +58,19 @@ class Yolov8Pose:
         self._units = Units.of(layout, self._output)
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Bodies:
-        """One body a cell at most, with its box to merge by."""
+        """Return at most one body per cell, with a box for merging."""
         head = tensors[0][0].T if self._cells_first else tensors[0][0]
         best = head[BOX : BOX + self.classes].max(axis=0)
-        kept = np.flatnonzero(~(best < self._threshold))  # so that NaN stays, and is counted
+        kept = np.flatnonzero(~(best < self._threshold))  # keeps NaN, to count it
         real = self._output.dequantize(head[:, kept])
         boxes = corners(real[:BOX] / self._units.of_all(head[0]))
         scores = self._output.dequantize(best[kept])
         return sound_bodies(self._keypoints(head, real, scores), scores, boxes)
 
     def _keypoints(self, head: NDArray[Any], real: Array, scores: Array) -> Array:
-        """``[n, k, 3]``; without visibilities every point has the score of its body."""
+        """Return ``[n, k, 3]``; without visibilities every point has the score of its body."""
         start = BOX + self.classes
-        unit = self._units.of_all(head[start])[:2]  # of their own: exporters divided boxes by the size before points
+        unit = self._units.of_all(head[start])[:2]  # own unit: exporters divided boxes before points
         found = real[start:].reshape(self._points, self._numbers, -1)
         seen = found[:, 2:] if self._numbers == 3 else np.broadcast_to(scores, (self._points, 1, scores.size))
         points: Array = np.concatenate((found[:, :2] / unit, seen), axis=1).transpose(2, 0, 1)
@@ -78,7 +78,7 @@ class Yolov8Pose:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """One side of the output is the number of cells for this input, the other that of a body of 17 keypoints."""
+        """Recognise an output with one axis of this input's cells, the other of a body with 17 keypoints."""
         expected = cells(inputs)
         if expected == 0 or len(outputs) != 1 or sorted(outputs[0].shape) != sorted((1, POSE, expected)):
             return None
@@ -86,7 +86,7 @@ class Yolov8Pose:
 
 
 def _parts(rows: int, classes: int, options: Options) -> tuple[int, int, int]:
-    """Classes, keypoints and numbers a keypoint of so many rows; raises `ModelError` if they do not add up."""
+    """Return classes, keypoints and numbers per keypoint; raise `ModelError` if they do not add up to ``rows``."""
     rest = rows - BOX - classes
     said = options.number("keypoints", 1, 256)
     for numbers in (3, 2):

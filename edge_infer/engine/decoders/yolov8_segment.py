@@ -2,8 +2,8 @@
 
 Two outputs: the head of `yolov8` with mask coefficients below its classes, ``[1, 4 + classes + m, n]``, and m prototype
 masks ``[1, h, w, m]`` or ``[1, m, h, w]``, m = 32. The mask of an object is the sum of the prototypes, each times its
-coefficient, where it is above 0 (a sigmoid above 0.5). Masks do not leave this file: what leaves is how much of its
-box each fills, looked at in a grid of points over the box.
+coefficient, where it is above 0 (a sigmoid above 0.5). The decoder does not return masks. It returns the share of its
+box that each mask fills, sampled on a grid of points over the box.
 
 Source: https://docs.ultralytics.com/tasks/segment/ (models), "YOLACT: Real-time Instance Segmentation"
 (arXiv:1904.02689) for the prototypes.
@@ -32,24 +32,24 @@ from edge_infer.messages import Task
 BOX: Final = 4
 MASKS: Final = 32
 FINER: Final = 4
-"""Input pixels for one pixel of a prototype, in each direction."""
+"""Input pixels per pixel of a prototype, in each direction."""
 SIDE: Final = 16
-"""Points across and down a box at which its mask is looked at."""
+"""Points per side of a box at which its mask is sampled."""
 BEYOND: Final = 1000.0
-"""No box of a sound model reaches farther than so many times the input."""
+"""Limit of box coordinates in input sizes; no box of a sound model reaches farther."""
 MOST: Final = 256
-"""Only the best candidates are looked at: a sound model has fewer, a broken one must not stall the board."""
+"""Maximum candidates, best first: a sound model has fewer, a broken one must not stall the board."""
 
 
 class Yolov8Segment:
-    """Candidates above the threshold, of the best class of each cell, with the share of the box that each fills."""
+    """Decoder of candidates above the threshold, best class of each cell, with the share of the box that each fills."""
 
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(255.0,), border=114)
     nms: ClassVar[NmsPlan] = NmsPlan()
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the outputs are a head and its prototypes."""
+        """Match the outputs; raise `ModelError` unless they are a head and its prototypes."""
         Options(layout, "yolov8_segment", "boxes")
         found = _match(layout.inputs, layout.outputs)
         if found is None:
@@ -69,30 +69,30 @@ class Yolov8Segment:
         self._units = Units.of(layout, layout.outputs[self._head])
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """One candidate a cell at most."""
+        """Return at most one candidate per cell."""
         output, head = self._outputs[self._head], tensors[self._head][0]
         head = head.T if self._cells_first else head
         scores = head[BOX : BOX + self.classes]
         best = scores.max(axis=0)
-        kept = np.flatnonzero(~(best < self._threshold))  # so that NaN stays, and is counted
+        kept = np.flatnonzero(~(best < self._threshold))  # keeps NaN, to count it
         if kept.size > MOST:
             kept = kept[np.argpartition(best[kept], -MOST)[-MOST:]]
         real = output.dequantize(head[:, kept])
         boxes = corners(real[:BOX] / self._units.of_all(head[0]))
         coefficients = real[BOX + self.classes :].T
-        boxes[~np.isfinite(coefficients).all(axis=1)] = np.nan  # left out with those that are no boxes, and counted
+        boxes[~np.isfinite(coefficients).all(axis=1)] = np.nan  # dropped and counted with invalid boxes
         shares = self._shares(np.where(np.isfinite(boxes), boxes, 0), coefficients, tensors[self._prototypes][0])
         return sound_boxes(boxes, output.dequantize(best[kept]), scores[:, kept].argmax(axis=0), shares=shares)
 
     def _shares(self, boxes: Array, coefficients: Array, prototypes: NDArray[Any]) -> Array:
-        """The share of each box ``[n, 4]`` in which its mask is above 0; beyond the input there is none."""
+        """Return the share of each box ``[n, 4]`` in which its mask is above 0; beyond the input it counts as empty."""
         height, width = prototypes.shape[1:] if self._masks_first else prototypes.shape[:2]
         steps = (np.arange(SIDE, dtype=np.float32) + np.float32(0.5)) / np.float32(SIDE)
         low, high = np.clip(boxes[:, :2], -BEYOND, BEYOND), np.clip(boxes[:, 2:], -BEYOND, BEYOND)
         x, y = (low[:, axis, np.newaxis] + steps * (high - low)[:, axis, np.newaxis] for axis in (0, 1))
         columns = np.clip(x * width, 0, width - 1).astype(np.intp)[:, np.newaxis, :]
         rows = np.clip(y * height, 0, height - 1).astype(np.intp)[:, :, np.newaxis]
-        # One index into flat prototypes: two of them, rows and columns, take ten times as long.
+        # One index into flat prototypes: separate row and column indices take ten times as long.
         at = _taken(prototypes, (rows * width + columns).reshape(-1), masks_first=self._masks_first)
         values = _centered(self._outputs[self._prototypes], at).reshape(len(boxes), SIDE * SIDE, MASKS)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -104,21 +104,21 @@ class Yolov8Segment:
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """A head over the cells of this input, and 32 prototypes of a quarter of its size."""
+        """Recognise a head over the cells of this input, and 32 prototypes of a quarter of its size."""
         if _match(inputs, outputs) is None:
             return None
         return f"a head over the {cells(inputs)} cells of strides 8, 16 and 32, and {MASKS} prototype masks"
 
 
 def _taken(prototypes: NDArray[Any], places: NDArray[np.intp], *, masks_first: bool) -> NDArray[Any]:
-    """The numbers of all prototypes at some of their pixels, ``[places, MASKS]``."""
+    """Return the numbers of all prototypes at some of their pixels, ``[places, MASKS]``."""
     if masks_first:
         return prototypes.reshape(MASKS, -1).take(places, axis=1).T
     return prototypes.reshape(-1, MASKS).take(places, axis=0)
 
 
 def _centered(output: Tensor, at: NDArray[Any]) -> Array:
-    """Numbers in proportion to the real ones: only the sign of a sum of them is asked for, so the scale is left out."""
+    """Return numbers proportional to the real ones; only the sign of their sum matters, so the scale is omitted."""
     values: Array = at.astype(np.float32, copy=False)
     if output.quantized and output.zero_point[0]:
         values -= np.float32(output.zero_point[0])
@@ -126,7 +126,7 @@ def _centered(output: Tensor, at: NDArray[Any]) -> Array:
 
 
 def _match(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> tuple[int, int] | None:
-    """The positions of the head and of the prototypes, or None."""
+    """Return the positions of the head and of the prototypes, or None."""
     (width, height), expected = image_size(inputs), cells(inputs)
     if expected == 0 or sorted(len(output.shape) for output in outputs) != [3, 4]:
         return None

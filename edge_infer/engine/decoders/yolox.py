@@ -1,7 +1,7 @@
-"""YOLOX as its exporters give it, not decoded: ``[1, n, 5 + classes]``, one row a cell of the strides 8, 16 and 32.
+"""YOLOX as its exporters write it, not decoded: ``[1, n, 5 + classes]``, one row per cell of strides 8, 16 and 32.
 
-Of a row the first two are the centre, in cells from the cell's own corner, then the logarithms of width and height in
-cells; objectness and classes, sigmoid already, follow, and the score is objectness x class. The cells go row by row,
+The first two numbers of a row are the centre, in cells from the cell's own corner. The logarithms of width and height
+in cells follow, then objectness and classes, sigmoid already; the score is objectness x class. The cells go row by row,
 the finest stride first. The shape could also be a YOLOv8 head with its sides exchanged, of one class more.
 
 Source: "YOLOX: Exceeding YOLO Series in 2021" (arXiv:2107.08430), ``demo_postprocess`` of its repository.
@@ -29,14 +29,14 @@ from edge_infer.messages import Task
 
 
 class Yolox:
-    """Candidates above the threshold, of the best class of each cell."""
+    """Decoder of candidates above the threshold, with the best class of each cell."""
 
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(color="bgr", resize="letterbox", mean=(0.0,), std=(1.0,), border=114)
     nms: ClassVar[NmsPlan] = NmsPlan(iou=0.45)
 
     def __init__(self, layout: Layout) -> None:
-        """Raises `ModelError` unless the output has a row for each cell of the input."""
+        """Check the output; raise `ModelError` unless it has a row for each cell of the input."""
         Options(layout, "yolox")
         expected = cells(layout.inputs)
         if expected == 0 or not _fits(layout.outputs, expected):
@@ -50,17 +50,17 @@ class Yolox:
         self._corners, self._sizes = _grid(height, width)
 
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Boxes:
-        """One candidate a cell at most."""
+        """Return at most one candidate per cell."""
         found = pick(self._output, tensors[0][0], self._threshold)
         sizes = self._sizes[:, found.places]
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out later, and counted
+        with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are dropped and counted later
             boxes = np.concatenate((found.boxes[:2], np.exp(found.boxes[2:]))) * np.concatenate((sizes, sizes))
         boxes[:2] += self._corners[:, found.places]
         return sound_boxes(corners(boxes), found.scores, found.classes)
 
     @staticmethod
     def recognise(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> str | None:
-        """One row of more than five numbers for each cell of this input."""
+        """Recognise one row of more than five numbers for each cell of this input."""
         expected = cells(inputs)
         if expected == 0 or not _fits(outputs, expected):
             return None
@@ -72,7 +72,7 @@ def _fits(outputs: tuple[Tensor, ...], expected: int) -> bool:
 
 
 def _grid(height: int, width: int) -> tuple[Array, Array]:
-    """Corner and size of every cell in fractions of the input, each ``[2, n]`` as x, y."""
+    """Return corner and size of every cell in fractions of the input, each ``[2, n]`` as x, y."""
     corner, size = [], []
     for stride in STRIDES:
         rows, columns = height // stride, width // stride

@@ -1,4 +1,4 @@
-"""From a frame to the input tensor of a model: pictures, signals and text, one file a kind."""
+"""Preprocessing: from a frame to the input tensor of a model; one file each for pictures, signals and text."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PREPROCESS: Final[Mapping[Gives, str]] = {
 
 
 class Preprocess(Protocol):
-    """The contract of a kind, built from the input plan and tensor; raises `ModelError` when they do not fit.
+    """Preprocessing of one kind of input, built from plan and tensor; raises `ModelError` if they do not fit.
 
-    ``frames`` says what goes into the model once something has come: a picture at once, windows of samples when they
-    are whole. Calling it writes one of these into a view of the input tensor, and tells where a picture lies in it
-    (`NO_PLACE` for what is none). ``example`` is something to warm the model with. It may have ``beside``: for further
-    inputs, by name, arrays to be copied in after each call.
+    ``frames`` returns the model inputs that a captured item completes: a picture at once, windows of samples when they
+    are complete. A call writes one of these into a view of the input tensor and returns the place of the picture in it
+    (`NO_PLACE` for other inputs). ``example`` returns an input for warming up the model. The optional ``beside`` holds
+    arrays by name, which are copied into further inputs after each call.
     """
 
     def __init__(self, plan: Any, tensor: Tensor) -> None: ...
@@ -39,6 +39,6 @@ class Preprocess(Protocol):
 
 
 def preprocess_for(plan: ModelInput, tensor: Tensor) -> Preprocess:
-    """The preprocess that a model's input plan asks for."""
+    """Return the preprocessing for a model's input plan."""
     found: type[Preprocess] = load(PREPROCESS[plan.takes])
     return found(plan, tensor)

@@ -1,13 +1,13 @@
-"""What a brightness of 0..255 becomes in the input tensor: the numbers a model was trained on, then its quantization.
+"""Encoding of brightness 0..255 in the input tensor: normalization of the training, then quantization.
 
 ``real = (brightness - mean) / std`` and ``stored = round(real / scale) + zero_point`` (half to even, clipped to the
-tensor's type). Where no mean and std are given:
+tensor's type). Without mean and std:
 
-- a quantized 8-bit tensor says itself which real numbers it can hold, ``scale * (least - zero_point)`` to
-  ``scale * (most - zero_point)``. If these are 0..1, -1..1, 0..255 or -128..127, within one step, its 256 steps are
-  brightness 0..255: the bytes go in as they are, less 128 for int8. Else the manifest has to say;
-- an integer tensor without parameters takes the brightness itself (int8 cannot, so the manifest has to say);
-- a float tensor has no range of its own: the manifest or the metadata in the file has to say.
+- The quantization of an 8-bit tensor defines its range of real numbers, ``scale * (least - zero_point)`` to
+  ``scale * (most - zero_point)``. If this is 0..1, -1..1, 0..255 or -128..127, within one step, its 256 steps are
+  brightness 0..255: the bytes go in unchanged, less 128 for int8. Otherwise the manifest has to define the range.
+- An integer tensor without parameters takes the brightness itself. int8 cannot, so the manifest has to define it.
+- A float tensor has no range of its own: the manifest or the metadata in the file has to define it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REMEDY: Final = (
 
 
 def customary_range(tensor: Tensor) -> tuple[float, float] | None:
-    """What brightness 0 and 255 stand for, give or take a step, where a tensor's quantization says so; else None."""
+    """Return the real values of brightness 0 and 255, within one step, if the quantization implies them; else None."""
     if not tensor.quantized or tensor.dtype not in ("uint8", "int8"):
         return None
     low, high = _own_range(tensor)
@@ -40,7 +40,7 @@ def customary_range(tensor: Tensor) -> tuple[float, float] | None:
 
 
 def encoding(plan: InputPlan, tensor: Tensor, channels: int) -> NDArray[Any]:
-    """The stored value of each brightness, ``[256, channels]`` of the tensor's type; raises `ModelError` if unknown."""
+    """Return the stored value of each brightness, ``[256, channels]``; raise `ModelError` if it is unknown."""
     real = _real(plan, tensor, channels)
     if tensor.dtype in FLOATS:
         return real.astype(tensor.dtype)
@@ -84,7 +84,7 @@ def _range(tensor: Tensor) -> tuple[float, float]:
 
 
 def _remedy(tensor: Tensor) -> str:
-    """What to do; an input of one channel is often not a picture at all."""
+    """Return the remedy; an input of one channel is often not a picture at all."""
     signal = "; if it is a model of sound or samples: `input: {features: …}`" if 1 in tensor.shape[1:] else ""
     return REMEDY + signal
 

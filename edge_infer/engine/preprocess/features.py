@@ -1,7 +1,7 @@
-"""What is made of one window of rows: frames of features, as many as the input tensor takes.
+"""Features of one window of rows: as many frames as the input tensor takes.
 
-How many, and how many values each has, is said by the tensor where its shape has both, ``[1, frames, values]`` (any
-axes of 1 among them), and by the manifest where it is flat, ``[1, frames x values]``.
+The tensor defines the number of frames and the values of each if its shape has both, ``[1, frames, values]`` (with any
+axes of 1 among them). For a flat tensor, ``[1, frames x values]``, the manifest defines them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_infer.errors import ModelError
 
 
 class Features(Protocol):
-    """``need`` rows become ``[frames, values]``; ``hop`` rows lie between two frames."""
+    """Feature extraction: ``need`` rows become ``[frames, values]``; ``hop`` rows lie between two frames."""
 
     need: int
     frames: int
@@ -28,22 +28,22 @@ class Features(Protocol):
 
 
 class Plain:
-    """Rows as they are: a waveform, raw samples, or, of every ``hop``-th row, what the micro front end made."""
+    """Rows unchanged: a waveform, raw samples, or every ``hop``-th row of the micro front end."""
 
     def __init__(self, frames: int, values: int, hop: int = 1) -> None:
         self.frames, self.values, self.hop = frames, values, hop
         self.need = (frames - 1) * hop + 1
 
     def __call__(self, rows: Rows) -> Rows:
-        """Some or all of the rows."""
+        """Return every ``hop``-th row."""
         return rows[:: self.hop]
 
 
 class Spectral:
-    """Bands of short-time spectra, their logarithm, and for cepstral coefficients its cosine transform."""
+    """Bands of short-time spectra and their logarithm; for cepstral coefficients also the cosine transform."""
 
     def __init__(self, plan: SignalPlan, frames: int, values: int, rate: float) -> None:
-        """Raises `ModelError` for bands that do not lie within the spectrum."""
+        """Prepare the bands; raise `ModelError` if they do not lie within the spectrum."""
         length, self.hop = _samples(plan, "window", rate), _samples(plan, "hop", rate) if frames > 1 else 1
         self.frames, self.values = frames, values
         self.need = length + (frames - 1) * self.hop
@@ -54,7 +54,7 @@ class Spectral:
         self._log = plan.log or ("none" if plan.features == "spectrum" else "ln")
 
     def __call__(self, rows: Rows) -> Rows:
-        """All channels' bands side by side."""
+        """Return the bands of all channels side by side."""
         amplitudes = self._spectra(rows)
         gathered = (amplitudes**2 if self._power == 2 else amplitudes) @ self._bands
         found = logarithm(gathered.reshape(self.frames, -1), self._log, self._power, self._floor)
@@ -62,7 +62,7 @@ class Spectral:
 
 
 def make_features(plan: SignalPlan, tensor: Tensor) -> Features:
-    """The features of a plan that fill a tensor; raises `ModelError` where they do not."""
+    """Return the features of a plan that fill a tensor; raise `ModelError` if they do not fit."""
     frames, values = _layout(plan, tensor)
     if plan.features in ("waveform", "raw"):
         return Plain(frames, values)
@@ -74,7 +74,7 @@ def make_features(plan: SignalPlan, tensor: Tensor) -> Features:
 
 
 def _layout(plan: SignalPlan, tensor: Tensor) -> tuple[int, int]:
-    """Frames, and values of each."""
+    """Return the number of frames, and of values of each."""
     axes = [size for size in tensor.shape if size != 1] or [1]
     said = _said_values(plan)
     if 0 in axes or len(axes) > 2 or (len(tensor.shape) > 1 and tensor.shape[0] != 1):
@@ -111,7 +111,7 @@ _VALUES = {
     "log_mel": "(`bins`)",
     "spectrum": "(`bins`, times `channels`)",
 }
-"""What says how many values a frame has."""
+"""Source of the number of values of a frame, by kind of features, for error messages."""
 
 
 def _said_values(plan: SignalPlan) -> int | None:
@@ -136,7 +136,7 @@ def _micro(plan: SignalPlan, frames: int, values: int) -> Plain:
 
 
 def _samples(plan: SignalPlan, key: str, rate: float) -> int:
-    """A duration of the plan in samples, at least 1."""
+    """Return a duration of the plan in samples, at least 1."""
     seconds: float | None = getattr(plan, key)
     if seconds is None:
         raise ModelError(f"`features: {plan.features}` needs `{key}`, such as `{key}: 20ms`, as the model was trained")

@@ -1,9 +1,9 @@
-"""Filters of a signal in time: high-pass, low-pass, and gravity taken out of acceleration.
+"""Signal filters in the time domain: high-pass, low-pass, and removal of gravity from acceleration.
 
 High-pass and low-pass are Butterworth filters of second order by the bilinear transform (formulas: R. Bristow-Johnson,
-"Audio EQ Cookbook", Q = 1/sqrt 2). Gravity is what a low-pass of `GRAVITY` Hz lets through; it is taken away, and with
-``rotate`` what remains is turned so that gravity pointed along the third axis (Rodrigues' formula), after which it
-does not matter how the sensor lies.
+"Audio EQ Cookbook", Q = 1/sqrt 2). Gravity is the output of a low-pass of `GRAVITY` Hz and is subtracted. With
+``rotate`` the rest is rotated so that gravity points along the third axis (Rodrigues' formula). The orientation of the
+sensor then has no influence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Filter: TypeAlias = Callable[[Rows], Rows]
 
 
 def make_filters(plan: FilterPlan, rate: float) -> list[Filter]:
-    """The filters of a plan, fresh, for signals of ``rate``; raises `ModelError` where they cannot work at it."""
+    """Return new filters of a plan for signals of ``rate``; raise `ModelError` if the rate is too low for them."""
     made: list[Filter] = []
     if plan.gravity is not None:
         made.append(GravityFilter(_below_nyquist("gravity", GRAVITY, rate), rotate=plan.gravity == "rotate"))
@@ -36,7 +36,7 @@ def make_filters(plan: FilterPlan, rate: float) -> list[Filter]:
 
 
 def _below_nyquist(name: str, frequency: float, rate: float) -> float:
-    """The frequency as a share of the rate."""
+    """Return the frequency as a share of the rate."""
     if not 0 < frequency < rate / 2:
         raise ModelError(
             f"the manifest's `filter: {name}` is at {frequency:g} Hz; at {rate:g} samples a second it has to lie "
@@ -46,13 +46,13 @@ def _below_nyquist(name: str, frequency: float, rate: float) -> float:
 
 
 def lowpass(share: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Coefficients b and a, with a[0] = 1; ``share`` is the frequency, of -3 dB, through the rate."""
+    """Return coefficients b and a, with a[0] = 1; ``share`` is the -3 dB frequency divided by the rate."""
     cosine, alpha = math.cos(2 * math.pi * share), math.sin(2 * math.pi * share) / math.sqrt(2)
     return _normalized(((1 - cosine) / 2, 1 - cosine, (1 - cosine) / 2), (1 + alpha, -2 * cosine, 1 - alpha))
 
 
 def highpass(share: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Like `lowpass`."""
+    """Return the coefficients like `lowpass`."""
     cosine, alpha = math.cos(2 * math.pi * share), math.sin(2 * math.pi * share) / math.sqrt(2)
     return _normalized(((1 + cosine) / 2, -1 - cosine, (1 + cosine) / 2), (1 + alpha, -2 * cosine, 1 - alpha))
 
@@ -62,10 +62,10 @@ def _normalized(b: tuple[float, ...], a: tuple[float, ...]) -> tuple[tuple[float
 
 
 class Biquad:
-    """``y[n] = b0 x[n] + b1 x[n-1] + b2 x[n-2] - a1 y[n-1] - a2 y[n-2]`` along rows, state kept between calls.
+    """Filter ``y[n] = b0 x[n] + b1 x[n-1] + b2 x[n-2] - a1 y[n-1] - a2 y[n-2]`` along rows, state kept between calls.
 
-    Without a loop over samples, which Python is too slow for: of a block of `BLOCK` rows the output is one matrix times
-    the rows plus one times the state before. At first the signal is taken to have been as its first row for ever.
+    A loop over samples would be too slow in Python. The output of a block of `BLOCK` rows is one matrix times the rows
+    plus one matrix times the previous state. Before its start the signal is assumed constant at its first row.
     """
 
     def __init__(self, b: tuple[float, ...], a: tuple[float, ...]) -> None:
@@ -84,7 +84,7 @@ class Biquad:
         self._state: Rows | None = None
 
     def __call__(self, rows: Rows) -> Rows:
-        """The filtered rows."""
+        """Return the filtered rows."""
         if not len(rows):
             return rows
         if self._state is None:
@@ -101,14 +101,14 @@ class Biquad:
 
 
 class GravityFilter:
-    """Acceleration ``[n, 3]`` without gravity, in whatever unit; see the module's text."""
+    """Filter that removes gravity from acceleration ``[n, 3]``, in any unit; see the module docstring."""
 
     def __init__(self, share: float, *, rotate: bool) -> None:
         self._lowpass = Biquad(*lowpass(share))
         self._rotate = rotate
 
     def __call__(self, rows: Rows) -> Rows:
-        """Raises `ModelError` unless there are three axes."""
+        """Return the filtered rows; raise `ModelError` unless there are three axes."""
         if rows.shape[1] != 3:
             raise ModelError(f"`filter: gravity` is for the three axes of acceleration, not for {rows.shape[1]} values")
         gravity = self._lowpass(rows)
@@ -117,7 +117,7 @@ class GravityFilter:
 
 
 def upright(vectors: Rows, gravity: Rows) -> Rows:
-    """Each vector turned by the rotation that brings its gravity to the third axis, ``(0, 0, +)``."""
+    """Rotate each vector by the rotation that moves its gravity to the third axis, ``(0, 0, +)``."""
     length = np.linalg.norm(gravity, axis=1)
     down = np.divide(gravity, length[:, np.newaxis], out=np.zeros_like(gravity), where=length[:, np.newaxis] > 0)
     down[length == 0] = (0.0, 0.0, 1.0)
@@ -125,6 +125,6 @@ def upright(vectors: Rows, gravity: Rows) -> Rows:
     cosine = down[:, 2:]
     along = np.sum(axis * vectors, axis=1, keepdims=True)
     turned = vectors * cosine + np.cross(axis, vectors) + axis * along / np.maximum(1.0 + cosine, 1e-12)
-    headlong = cosine[:, 0] < -1.0 + 1e-9  # any half turn will do: about the first axis
+    headlong = cosine[:, 0] < -1.0 + 1e-9  # any half turn is right: about the first axis
     turned[headlong] = vectors[headlong] * (1.0, -1.0, -1.0)
     return np.asarray(turned, np.float64)

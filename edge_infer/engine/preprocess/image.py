@@ -1,6 +1,7 @@
-"""From a captured image to a model's input tensor: scale, colour order, quantization, in this order, in place.
+"""Preprocessing of images: scale, colour order and quantization, in this order, in place.
 
-The small picture is converted, never the large one (measured: converting 1080p first costs more than all the rest).
+The colour of the small picture is converted, never that of the large one. Measured: converting 1080p first costs more
+than all the rest.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ CONVERSIONS: Final = {
     ("gray", "bgr"): cv2.COLOR_GRAY2BGR,
 }
 EXAMPLE: Final = (64, 48)
-"""Width and height of the picture that a model is warmed with."""
+"""Width and height of the picture for warming up a model."""
 _LUT_TYPES: Final = ("uint8", "int8", "int16", "float32")
-"""What ``cv2.LUT`` writes; NumPy's ``take`` is right for the others, at two to three times the time."""
+"""Types that ``cv2.LUT`` writes; NumPy's ``take`` serves the others, at two to three times the time."""
 
 
 class ImagePreprocess:
-    """Fills the input tensor with a frame. Buffers are kept, so it belongs to one thread."""
+    """Preprocessing that fills the input tensor with a frame. It keeps buffers, so it belongs to one thread."""
 
     def __init__(self, plan: InputPlan, tensor: Tensor) -> None:
-        """Raises `ModelError` unless the tensor is an image, channels last or first, and its range is known."""
+        """Prepare the tables; raise `ModelError` unless the tensor is an image of known range, in either layout."""
         height, width, channels = image_shape(tensor)
         if plan.color == "gray" and channels != 1:
             raise ModelError(
@@ -52,7 +53,7 @@ class ImagePreprocess:
         self._table = encoding(plan, tensor, channels)
         self._store = _Store(self._table)
         self._border = self._table[plan.border]
-        # Channels first: the picture is made with channels last, as OpenCV has it, and turned at the end.
+        # Channels first: OpenCV produces channels last, so the picture is transposed at the end.
         turned = channels_first(tensor)
         self._upright: Values | None = np.empty((1, height, width, channels), self._table.dtype) if turned else None
         self._format: tuple[tuple[int, int], Color] | None = None
@@ -60,16 +61,16 @@ class ImagePreprocess:
         self._transform: Transform
 
     def frames(self, taken: Frame) -> tuple[Frame, ...]:
-        """A picture goes in as it comes."""
+        """Return the picture as the only input."""
         return (taken,)
 
     def example(self) -> Frame:
-        """A gray picture."""
+        """Return a gray picture."""
         width, height = EXAMPLE
         return Frame(np.full((height, width, 3), 128, np.uint8), "bgr", 0.0, 0.0, 1)
 
     def __call__(self, frame: Frame, into: Values) -> Transform:
-        """Fills ``into``, a view of the whole input tensor; the way back from its fractions is returned."""
+        """Fill ``into``, a view of the whole input tensor; return the transform back from its fractions."""
         fit = self._fit(frame)
         whole = into.reshape(*into.shape[:3], -1) if self._upright is None else self._upright
         area = whole[0, fit.top : fit.top + fit.height, fit.left : fit.left + fit.width]
@@ -82,7 +83,7 @@ class ImagePreprocess:
         return fit
 
     def _fit(self, frame: Frame) -> Transform:
-        """Where the frame goes, which is made anew only for another size or part of it."""
+        """Return the place of the frame; it is recomputed only for another size or region."""
         asked = (frame.pixels.shape, frame.region, frame.color)
         if asked != self._asked:
             self._transform = Transform.fit(frame.size, self._size, self._plan.resize, frame.region)
@@ -92,7 +93,7 @@ class ImagePreprocess:
         return self._transform
 
     def _prepare(self, frame: Frame, fit: Transform) -> None:
-        """The first frame, or the camera changed its size."""
+        """Allocate the buffers for the first frame or for a new size."""
         size = (fit.width, fit.height)
         channels = 1 if frame.pixels.ndim == 2 else frame.pixels.shape[2]
         self._scaler = scaler(self._plan.scaling, fit.region.size, size, channels)
@@ -103,7 +104,7 @@ class ImagePreprocess:
         self._format = (fit.region.size, frame.color)
 
     def _scale_and_convert(self, pixels: Pixels, area: Values) -> None:
-        """Every step writes straight into the tensor if it is the last that needs a place of its own."""
+        """Scale and convert; the last step that needs a buffer writes straight into the tensor."""
         raw = self._store.raw(area)
         colored = self._colored if raw is None else raw
         if self._conversion is None:
@@ -114,7 +115,7 @@ class ImagePreprocess:
         self._store(colored, area)
 
     def _fill_border(self, picture: Values, fit: Transform) -> None:
-        """The bars beside the picture, each time: nothing promises that a runtime leaves its input alone."""
+        """Fill the bars beside the picture on every call: a runtime may overwrite its input."""
         if (fit.width, fit.height) != self._size:
             picture[: fit.top] = self._border
             picture[fit.top + fit.height :] = self._border
@@ -123,7 +124,7 @@ class ImagePreprocess:
 
 
 class _Store:
-    """Writes brightness into a tensor by the table ``[256, channels]`` of stored values, in the quickest right way."""
+    """Writer of brightness into a tensor by a table ``[256, channels]`` of stored values, by the fastest exact way."""
 
     def __init__(self, table: Values) -> None:
         same = bool((table == table[:, :1]).all())
@@ -133,11 +134,11 @@ class _Store:
         self._minus_128 = same and table.dtype == np.int8 and bool((table[:, 0] == every - 128).all())
 
     def raw(self, area: Values) -> Pixels | None:
-        """The area as bytes, where brightness may be written into it and turned into stored values there."""
+        """Return the area as bytes if brightness can be converted to stored values in place, else None."""
         return area.view(np.uint8) if self._as_it_is or self._minus_128 else None
 
     def __call__(self, colored: Pixels, area: Values) -> None:
-        """Stores ``colored``, which is the area itself where `raw` gave it."""
+        """Store ``colored``, which is the area itself if `raw` returned it."""
         if self._as_it_is:
             return
         if self._minus_128:

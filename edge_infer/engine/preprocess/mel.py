@@ -1,7 +1,7 @@
-"""Mel bands and cepstral coefficients, in the two ways that training code has them.
+"""Mel bands and cepstral coefficients, in the two variants common in training code.
 
 - ``htk``: ``mel = 1127 ln(1 + f / 700)``, triangles straight in mel, of height 1, as in TensorFlow's
-  ``linear_to_mel_weight_matrix``; no band takes 0 Hz;
+  ``linear_to_mel_weight_matrix``; no band includes 0 Hz.
 - ``slaney``: linear up to 1,000 Hz and logarithmic above (M. Slaney, "Auditory Toolbox"), triangles straight in Hz, of
   area 1, as in librosa.
 """
@@ -22,7 +22,7 @@ _STEP: Final = np.log(6.4) / 27.0
 
 
 def mel_bands(size: int, rate: float, count: int, span: tuple[float, float], kind: Mel) -> Rows:
-    """A matrix ``[size / 2 + 1, count]`` from the spectrum of ``size`` samples to mel bands over a span in Hz."""
+    """Return a matrix ``[size / 2 + 1, count]`` from the spectrum of ``size`` samples to mel bands in a span in Hz."""
     hertz = frequencies(size, rate)
     ends = np.array(span)
     if kind == "htk":
@@ -35,22 +35,22 @@ def mel_bands(size: int, rate: float, count: int, span: tuple[float, float], kin
 
 
 def _between(ends: Rows, count: int) -> Rows:
-    """The edges of ``count`` triangles that overlap by half."""
+    """Return the edges of ``count`` triangles that overlap by half."""
     return np.linspace(float(ends[0]), float(ends[1]), count + 2)
 
 
 def _triangles(points: Rows, edges: Rows) -> Rows:
-    """Height at each point of the triangles that rise from one edge to the next and fall to the one after."""
+    """Return the height, at each point, of triangles that rise from one edge to the next and fall to the one after."""
     rising = (points[:, np.newaxis] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - points[:, np.newaxis]) / (edges[2:] - edges[1:-1])
     return np.asarray(np.maximum(0.0, np.minimum(rising, falling)), np.float64)
 
 
 def cosines(count: int, kept: int) -> Rows:
-    """A matrix ``[count, kept]`` for the first coefficients of a DCT-II.
+    """Return a matrix ``[count, kept]`` for the first coefficients of a DCT-II.
 
-    They are ``sqrt(2 / count) cos(pi k (n + 1/2) / count)``; the first one is not scaled
-    down, as in TensorFlow's ``mfccs_from_log_mel_spectrograms`` and HTK.
+    They are ``sqrt(2 / count) cos(pi k (n + 1/2) / count)``. The first one is not scaled down, as in TensorFlow's
+    ``mfccs_from_log_mel_spectrograms`` and HTK.
     """
     angles = np.pi / count * np.outer(np.arange(count) + 0.5, np.arange(kept))
     return np.asarray(np.sqrt(2.0 / count) * np.cos(angles), np.float64)

@@ -1,6 +1,6 @@
-"""The audio front end of TFLite Micro: 40 values every 10 ms, of 30 ms each, with noise reduction and gain control.
+"""Audio front end of TFLite Micro: 40 values every 10 ms, of 30 ms each, with noise reduction and gain control.
 
-It adapts to the noise it hears, so frames depend on what came before; its own code is used, in ``pymicro-features``.
+It adapts to background noise, so frames depend on earlier ones. The original code is used (``pymicro-features``).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _CHUNK: Final = 320
 
 
 class MicroFrontend:
-    """Samples of -1..1, ``[n, 1]`` at 16 kHz, to rows of 40 values; what does not fill a step waits for more."""
+    """Front end from samples of -1..1, ``[n, 1]`` at 16 kHz, to rows of 40 values; an incomplete step is kept."""
 
     def __init__(self) -> None:
-        """Raises `ModelError` naming the extra where the front end is not installed."""
+        """Load the front end; raise `ModelError`, which names the extra, if it is not installed."""
         try:
             from pymicro_features import MicroFrontend as Frontend
         except ImportError as error:
@@ -35,7 +35,7 @@ class MicroFrontend:
         self._waiting = b""
 
     def __call__(self, samples: Rows) -> Rows:
-        """The rows that these samples complete."""
+        """Return the rows that these samples complete."""
         self._waiting += np.clip(np.rint(samples[:, 0] * 32768.0), -32768, 32767).astype("<i2").tobytes()
         rows, start = [], 0
         while start + _CHUNK <= len(self._waiting):

@@ -1,10 +1,10 @@
-"""Another sampling rate, by windowed-sinc interpolation, block after block without a seam.
+"""Resampling by windowed-sinc interpolation, seamless across blocks.
 
 Each output is a sum over `ZEROS` zero crossings of a sinc to both sides, under a Kaiser window, with the cut-off below
 the lower of the two Nyquist frequencies (method: J. O. Smith, "Digital Audio Resampling"). Measured: up to 0.8 of that
-frequency the signal is right within 0.01 %, at 0.9 a quarter of it is gone; what would fold back is 65 dB down at the
-frequency itself and 90 dB from 2 % above it on. The ratio of the rates is taken as a fraction of whole numbers up to
-`LARGEST`, exact for all customary rates. From 44.1 to 16 kHz it costs 5 ms a second of sound on a desktop's core.
+frequency the signal is right within 0.01 %; at 0.9 it loses a quarter. Aliases are 65 dB down at the frequency itself
+and 90 dB from 2 % above it on. The ratio of the rates is a fraction of whole numbers up to `LARGEST`, exact for all
+customary rates. From 44.1 to 16 kHz it costs 5 ms a second of sound on a desktop's core.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ ROLLOFF: Final = 0.92
 BETA: Final = 8.6
 LARGEST: Final = 4096
 MOST_COEFFICIENTS: Final = 1 << 21
-"""16 MiB; ratios that need more (from 48 kHz to 1 Hz, say) are a mistake in the manifest."""
+"""16 MiB; ratios that need more (such as 48 kHz to 1 Hz) are a mistake in the manifest."""
 _CHUNK: Final = 4096
 
 
 class Resampler:
-    """Brings blocks ``[n, channels]`` from one rate to another; the delay is `ZEROS` samples of the lower rate."""
+    """Resampler of blocks ``[n, channels]``; the delay is `ZEROS` samples of the lower rate."""
 
     def __init__(self, source: float, target: float) -> None:
-        """Raises `ModelError` where the rates lie too far apart."""
+        """Compute the filters; raise `ModelError` if the rates lie too far apart."""
         ratio = (Fraction(target) / Fraction(source)).limit_denominator(LARGEST)
         lower = min(1.0, target / source)
         self._reach = ceil(ZEROS / lower)
@@ -45,7 +45,7 @@ class Resampler:
         self._first = self._made = self._came = 0
 
     def __call__(self, rows: Rows) -> Rows:
-        """What can be said about the new rate now; before the first sample the signal was as the first is."""
+        """Return the output that is complete; before its first sample the signal is assumed constant."""
         if not len(rows):
             return rows
         if self._rows is None:
@@ -53,11 +53,11 @@ class Resampler:
             self._first = -self._reach
         self._rows = np.concatenate((self._rows, rows))
         self._came += len(rows)
-        end = ((self._came - self._reach) * self._up - 1) // self._down + 1  # the first that needs what has not come
+        end = ((self._came - self._reach) * self._up - 1) // self._down + 1  # first output that needs missing samples
         return self._up_to(max(end, self._made))
 
     def rest(self) -> Rows:
-        """What is left when no more comes; after the last sample the signal stays as it is."""
+        """Return the remaining output at the end; after its last sample the signal is assumed constant."""
         if self._rows is None:
             return np.empty((0, 1))
         self._rows = np.concatenate((self._rows, np.repeat(self._rows[-1:], self._reach + 1, axis=0)))
@@ -73,7 +73,7 @@ class Resampler:
         return np.concatenate(parts) if parts else np.empty((0, self._rows.shape[1]))
 
     def _chunks(self, rows: Rows, end: int) -> Iterator[Rows]:
-        """Outputs from `_made` to ``end``, so many at a time that their windows take little memory."""
+        """Yield outputs from `_made` to ``end`` in chunks that bound the memory of their windows."""
         if end <= self._made:
             return
         windows = sliding_window_view(rows, 2 * self._reach, axis=0)
@@ -85,7 +85,7 @@ class Resampler:
 
 
 def _filters(up: int, reach: int, cutoff: float) -> Rows:
-    """Coefficients of each of the ``up`` phases, ``[up, 2 * reach]``, with a gain of 1 for what does not change."""
+    """Return coefficients of each of the ``up`` phases, ``[up, 2 * reach]``, with a gain of 1 for constant signals."""
     offsets = np.arange(-reach + 1, reach + 1)[np.newaxis] - np.arange(up)[:, np.newaxis] / up
     inside = np.sqrt(np.clip(1.0 - (offsets / reach) ** 2, 0.0, None))
     filters = np.sinc(cutoff * offsets) * np.i0(BETA * inside)

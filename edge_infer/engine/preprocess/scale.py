@@ -1,10 +1,10 @@
-"""Making a picture smaller without aliasing: exactly, or at a price that a small board can pay for every frame.
+"""Downscaling without aliasing: exactly, or cheaply enough for every frame on a small board.
 
-Plain bilinear sampling skips most pixels of a large frame, and a quantized detector then sees other things than it
-was trained on: of 24 reference objects of an SSD it found 17, and all 24 with the filters below. They are close to
-the antialiased bilinear one of Pillow and ``tf.image.resize(antialias=True)``, a triangle (root mean square difference
-1 to 4 of 255), at a tenth of the time of ``INTER_AREA``: 1080p to 224 takes 0.55 ms instead of 6.7. Where
-that filter itself is wanted Pillow does it, in 7 ms.
+Plain bilinear sampling skips most pixels of a large frame. A quantized detector then receives other input than in its
+training: it found 17 of 24 reference objects of an SSD, and all 24 with the filters below. They approximate the
+antialiased bilinear filter of Pillow and ``tf.image.resize(antialias=True)``, a triangle (root mean square difference
+1 to 4 of 255), at a tenth of the time of ``INTER_AREA``: 1080p to 224 takes 0.55 ms instead of 6.7. For that exact
+filter Pillow is used, in 7 ms.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from edge_infer.engine.frame import Pixels
 Kernel: TypeAlias = NDArray[np.float32]
 
 PLAIN_UP_TO: Final = 1.3
-"""Below this reduction plain bilinear sampling is as close to the antialiased result as anything cheap."""
+"""Reduction below which plain bilinear sampling is as close to the antialiased result as any cheap method."""
 BLUR_UP_TO: Final = 2.0
-"""Up to this reduction three taps over the frame are enough: closer than the way for larger ones, in half its time."""
+"""Reduction up to which three taps over the frame suffice: closer than the way for larger ones, in half its time."""
 HALVE_FROM: Final = 5.0
-"""From this reduction on the frame is halved first, so that sampling at twice the final size misses few pixels."""
+"""Reduction from which the frame is halved first, so that sampling at twice the final size misses few pixels."""
 
 
 class Scaler(Protocol):
-    """Resizes frames of one size to one other size."""
+    """Resizer from frames of one size to another size."""
 
     def __call__(self, pixels: Pixels, into: Pixels) -> None:
-        """Fills ``into``, which may be a view of a larger picture."""
+        """Fill ``into``, which may be a view of a larger picture."""
 
 
 def scaler(scaling: Scaling, source: tuple[int, int], target: tuple[int, int], channels: int) -> Scaler:
-    """The way from one size (width, height) to another; ``channels`` is 1 for pictures of two dimensions."""
+    """Return the scaler from one size (width, height) to another; ``channels`` is 1 for two-dimensional pictures."""
     return ExactScaler() if scaling == "exact" else FastScaler(source, target, channels)
 
 
 class ExactScaler:
-    """Pillow's antialiased bilinear filter to the last bit: what most reference outcomes were made with."""
+    """Pillow's antialiased bilinear filter, bit-exact; most reference results were made with it."""
 
     def __init__(self) -> None:
-        # Three megabytes that pipelines on cameras do without.
+        # Imported here: Pillow takes three megabytes, which pipelines on cameras save.
         from PIL import Image
 
         self._picture_of = Image.fromarray
         self._filter = Image.Resampling.BILINEAR
 
     def __call__(self, pixels: Pixels, into: Pixels) -> None:
-        """Fills ``into``, which may be a view of a larger picture."""
+        """Fill ``into``, which may be a view of a larger picture."""
         into[...] = np.asarray(self._picture_of(pixels).resize((into.shape[1], into.shape[0]), self._filter))
 
 
 class FastScaler:
-    """Close to the exact one at a tenth of its time; keeps its scratch pictures, so nothing is allocated a frame."""
+    """Approximation of the exact filter at a tenth of its time; its scratch buffers avoid allocations per frame."""
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int], channels: int) -> None:
         self._target = target
@@ -77,7 +77,7 @@ class FastScaler:
         self._double = (_picture(*double, channels), _picture(*double, channels))
 
     def __call__(self, pixels: Pixels, into: Pixels) -> None:
-        """Fills ``into``, which may be a view of a larger picture."""
+        """Fill ``into``, which may be a view of a larger picture."""
         for half in self._halves:
             _resize(pixels, half, cv2.INTER_AREA)
             pixels = half
@@ -95,7 +95,7 @@ class FastScaler:
 
 
 def _kernel(reduction: float) -> Kernel:
-    """Three taps that, with the bilinear sampling after them, vary as much as a triangle of this half width.
+    """Return three taps that, with bilinear sampling after them, have the variance of a triangle of this half width.
 
     The triangle has the variance reduction²/6, sampling 1/6 on average, and taps k, 1 - 2k, k have 2k.
     """

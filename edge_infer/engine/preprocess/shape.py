@@ -1,6 +1,6 @@
-"""What shape of input tensor is a picture: channels last, ``[1, height, width, channels]``, or first (NCHW).
+"""Shapes of image tensors: channels last, ``[1, height, width, channels]``, or first (NCHW).
 
-``[1, height, width]``, for gray pictures, is one too, where a manifest says that it is a picture.
+``[1, height, width]``, for gray pictures, also counts if a manifest declares it a picture.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ CHANNELS: Final = (1, 3)
 
 
 def image_shape(tensor: Tensor) -> tuple[int, int, int]:
-    """Height, width and channels of an image input; raises `ModelError` for any other tensor."""
+    """Return height, width and channels of an image input; raise `ModelError` for any other tensor."""
     shape = tensor.shape
     if len(shape) == 4 and shape[0] == 1 and min(shape) > 0:
         if shape[1:3] == (1, 1) and shape[3] in CHANNELS:
@@ -39,12 +39,12 @@ def image_shape(tensor: Tensor) -> tuple[int, int, int]:
 
 
 def channels_first(tensor: Tensor) -> bool:
-    """Whether an image input is ``[1, channels, height, width]``."""
+    """Return whether an image input is ``[1, channels, height, width]``."""
     return len(tensor.shape) == 4 and tensor.shape[3] not in CHANNELS and tensor.shape[1] in CHANNELS
 
 
 def image_size(inputs: tuple[Tensor, ...]) -> tuple[int, int]:
-    """Width and height of the one picture that goes in; (0, 0) where that is not what the inputs are."""
+    """Return width and height of the only image input; (0, 0) if the inputs are anything else."""
     if len(inputs) != 1:
         return 0, 0
     try:

@@ -1,12 +1,12 @@
-"""From a signal to a model's input tensor: channels, rate, filters, windows, features, quantization, in this order.
+"""Preprocessing of signals: channels, rate, filters, windows, features, quantization, in this order.
 
-- **Channels**: for sound (``waveform``, ``mfcc``, ``log_mel``, ``micro``) all channels of a source become their mean.
-  For ``raw`` and ``spectrum`` a source has to have as many as the model takes.
-- **Rate**: a source within half a percent of the model's rate is taken as it is, any other is resampled. At a lower
-  rate than the model's everything above its own Nyquist frequency is missing, which is told once.
-- **Windows**: the tensor's shape says how much goes into one inference, ``stride`` how far the next one begins after.
-- **Gaps**: samples that are missing, or are no numbers, end what was gathered and filtered; the next window begins
-  after them and is marked (``gap``), so that a model with a memory forgets, too.
+- **Channels**: for sound (``waveform``, ``mfcc``, ``log_mel``, ``micro``) all channels of a source are averaged.
+  For ``raw`` and ``spectrum`` a source needs as many as the model takes.
+- **Rate**: a source within half a percent of the model's rate is used unchanged, any other is resampled. A source
+  with a lower rate lacks everything above its own Nyquist frequency, which is logged once.
+- **Windows**: the tensor's shape defines the length of one inference, ``stride`` the distance to the next.
+- **Gaps**: missing samples, or samples that are not numbers, reset windows and filters. The next window begins after
+  them and is marked (``gap``), so that a model with a memory is reset, too.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ INTEGERS: Final = ("uint8", "int8", "int16", "int32")
 
 
 class SignalPreprocess:
-    """Fills the input tensor with one window of a signal. Belongs to one thread."""
+    """Preprocessing that fills the input tensor with one window of a signal. Belongs to one thread."""
 
     def __init__(self, plan: SignalPlan, tensor: Tensor) -> None:
-        """Raises `ModelError` unless the features fill the tensor."""
+        """Prepare the stages; raise `ModelError` unless the features fill the tensor."""
         if tensor.dtype not in FLOATS + INTEGERS:
             raise ModelError(f"its input {tensor.name} is of {tensor.dtype}; a signal goes into 8-bit, int16 or float")
         if plan.peak and plan.features == "micro":
@@ -63,7 +63,7 @@ class SignalPreprocess:
             raise ModelError("a `filter` needs the `rate` that the model was trained with")
         self._rate = plan.rate or 1.0
         self._moment = -math.inf  # of the last window
-        self._open(self._rate)  # shows what is missing now, not with the first sample
+        self._open(self._rate)  # reports missing packages now, not with the first sample
 
     @property
     def frames_of(self) -> tuple[int, int]:
@@ -72,17 +72,17 @@ class SignalPreprocess:
 
     @property
     def need(self) -> int:
-        """Rows of one window, as `frames` gives it."""
+        """Rows of one window of `frames`."""
         return self._features.need
 
     @property
     def span(self) -> float:
-        """Seconds that one inference takes of the signal; of one without a rate the samples."""
+        """Seconds of the signal in one inference; without a rate, samples."""
         return self._features.need / self._row_rate
 
     @property
     def turn(self) -> float:
-        """Seconds from one inference to the next that makes every frame new and leaves none out."""
+        """Seconds from one inference to the next at which no frame is repeated or skipped."""
         return self._features.frames * self._features.hop / self._row_rate
 
     @property
@@ -92,13 +92,13 @@ class SignalPreprocess:
 
     @property
     def described_need(self) -> str:
-        """How much goes into one inference, for people."""
+        """Length of one inference as text for people."""
         if self._plan.features == "raw":
             return f"{self._features.need} sample{'' if self._features.need == 1 else 's'}"
         return f"{self.span:.3g} s"
 
     def frames(self, taken: Samples) -> Iterator[Samples]:
-        """The windows that this stretch makes whole; their times are those of their last sample."""
+        """Return the windows that these samples complete; the time of a window is that of its last sample."""
         if not self._usable(taken):
             return iter(())
         if taken.gap or taken.rate != self._rate:
@@ -107,19 +107,19 @@ class SignalPreprocess:
         return self._whole(taken)
 
     def rest(self, taken: Samples) -> Iterator[Samples]:
-        """The windows that are still whole when nothing comes after ``taken``."""
+        """Return the windows that are complete if no samples follow ``taken``."""
         self._windows.add(self._front.rest())
         return self._whole(taken)
 
     def example(self) -> Samples:
-        """Silence."""
+        """Return silence."""
         width = self._features.values if self._plan.features in ("raw", "micro") else self._plan.channels
         width = self._plan.width or width
         rows = np.zeros((self._features.need, width), np.float32)
         return Samples(rows, self._row_rate, 0.0, 0.0, 1)
 
     def __call__(self, frame: Samples, into: NDArray[Any]) -> Transform:
-        """Fills ``into`` with the features of a window as `frames` gives it."""
+        """Fill ``into`` with the features of a window of `frames`."""
         rows = np.asarray(frame.values, np.float64)
         if self._columns:
             rows = rows[:, self._columns]
@@ -132,7 +132,7 @@ class SignalPreprocess:
         return NO_PLACE
 
     def _picked(self, plan: SignalPlan) -> list[int]:
-        """The columns of a sample that go in; none where all do."""
+        """Return the columns of a sample that the model takes; empty for all."""
         if not plan.columns:
             return []
         if plan.features == "micro":
@@ -148,7 +148,7 @@ class SignalPreprocess:
         while (found := self._windows.take()) is not None:
             window, after = found
             late = after / self._row_rate
-            if self._moment <= taken.monotonic:  # rows that come faster than their rate would be dated before the last
+            if self._moment <= taken.monotonic:  # rows faster than their rate would be dated before the last
                 late = min(late, taken.monotonic - self._moment)
             self._moment = taken.monotonic - late
             fresh, self._fresh = self._fresh, False
@@ -162,7 +162,7 @@ class SignalPreprocess:
             )
 
     def _open(self, rate: float) -> None:
-        """Begins anew, with a signal of this rate."""
+        """Restart with a signal of this rate."""
         if rate != self._rate and self._plan.rate is not None and rate < self._plan.rate * (1 - SAME_RATE):
             log.warning(
                 "the source gives %g samples a second, the model takes %g: resampled, but what lies above %g Hz is "
@@ -180,7 +180,7 @@ class SignalPreprocess:
         self._fresh = True
 
     def _usable(self, taken: Samples) -> bool:
-        """Whether the samples are numbers; those that are not are dropped, counted and told, ever more rarely."""
+        """Return whether all samples are numbers; others are dropped, counted and logged at growing intervals."""
         if np.count_nonzero(np.isfinite(taken.values)) == taken.values.size:
             return True
         self._refused += 1
@@ -193,11 +193,11 @@ class SignalPreprocess:
 
     @property
     def values(self) -> int:
-        """How many values of a sample a source has to give; 0 where any number becomes one."""
+        """Number of values of a sample that a source must provide; 0 if any number is averaged to one."""
         return 0 if self._plan.features in MIXED else self._channels
 
     def _mixed(self, taken: Samples) -> Rows:
-        """Samples in double precision with as many channels as the model takes."""
+        """Return samples in double precision with as many channels as the model takes."""
         rows = np.asarray(taken.values, np.float64)
         if self._plan.width:
             return self._wide(rows)
@@ -211,7 +211,7 @@ class SignalPreprocess:
         )
 
     def _wide(self, rows: Rows) -> Rows:
-        """As many values of a sample as the ``columns`` of all inputs reach."""
+        """Return as many values of a sample as the ``columns`` of all inputs reach."""
         if rows.shape[1] < self._plan.width:
             raise InputError(
                 f"the source gives {rows.shape[1]} values at a time, but the model's `columns` go up to "
@@ -221,7 +221,7 @@ class SignalPreprocess:
 
 
 class _Front:
-    """What happens to samples as they come: scale, rate, filters, and the micro front end."""
+    """Processing of samples on arrival: scale, rate, filters, and the micro front end."""
 
     def __init__(self, plan: SignalPlan, rate: float) -> None:
         wanted = plan.rate or rate
@@ -232,12 +232,12 @@ class _Front:
         self._micro = MicroFrontend() if plan.features == "micro" else None
 
     def __call__(self, rows: Rows) -> Rows:
-        """Rows of the model's own rate."""
+        """Return rows at the model's own rate."""
         rows = rows if self._scale == 1.0 else rows * self._scale
         return self._behind(self._resampler(rows) if self._resampler else rows)
 
     def rest(self) -> Rows:
-        """What the resampler still holds."""
+        """Return the rows that the resampler still holds."""
         return self._behind(self._resampler.rest() if self._resampler else np.empty((0, 1)))
 
     def _behind(self, rows: Rows) -> Rows:

@@ -1,4 +1,4 @@
-"""Short-time spectra: Hann windows over a signal, the amplitudes of their frequencies, gathered in bands."""
+"""Short-time spectra: amplitudes under Hann windows, and their bands."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LN_FLOOR: Final = 1e-6
 
 
 class Spectra:
-    """Frames of ``length`` samples every ``hop``, under a periodic Hann window, padded to a power of two.
+    """Spectra of frames of ``length`` samples every ``hop``, under a periodic Hann window, padded to a power of two.
 
-    The amplitude is that of the Fourier sum, as the usual training code has it; with ``true`` it is that of a sine in
-    the signal's own unit.
+    The amplitude is that of the Fourier sum, as in common training code. With ``true`` it is that of a sine in the
+    signal's own unit.
     """
 
     def __init__(self, length: int, hop: int, *, true: bool = False) -> None:
@@ -28,20 +28,20 @@ class Spectra:
             self._window = self._window * (2.0 / self._window.sum())
 
     def __call__(self, samples: Rows) -> Rows:
-        """Amplitudes ``[frames, channels, size / 2 + 1]`` of samples ``[n, channels]``."""
+        """Return amplitudes ``[frames, channels, size / 2 + 1]`` of samples ``[n, channels]``."""
         frames = sliding_window_view(samples, self._length, axis=0)[:: self._hop]
         return np.abs(np.fft.rfft(frames * self._window, self.size, axis=2))
 
 
 def frequencies(size: int, rate: float) -> Rows:
-    """Those of a spectrum of ``size`` samples, in Hz."""
+    """Return the frequencies of a spectrum of ``size`` samples, in Hz."""
     return np.asarray(np.arange(size // 2 + 1) * (rate / size), np.float64)
 
 
 def bands(size: int, rate: float, count: int, low: float, high: float) -> Rows:
-    """A matrix ``[size / 2 + 1, count]`` that takes the mean of the frequencies in each of ``count`` equal bands.
+    """Return a matrix ``[size / 2 + 1, count]`` that averages the frequencies in each of ``count`` equal bands.
 
-    Each frequency belongs to one band; a band too narrow to hold one takes the nearest.
+    Each frequency belongs to one band. A band too narrow for any frequency takes the nearest one.
     """
     found = frequencies(size, rate)
     edges = np.linspace(low, high, count + 1)
@@ -56,7 +56,7 @@ def bands(size: int, rate: float, count: int, low: float, high: float) -> Rows:
 
 
 def logarithm(values: Rows, kind: str, power: int, floor: float) -> Rows:
-    """``ln(x + floor)``, or decibels: ``10 log10(x + floor)`` of powers, ``20 log10(x + floor)`` of amplitudes."""
+    """Return ``ln(x + floor)``, or decibels: ``10 log10(x + floor)`` of powers, ``20 log10(...)`` of amplitudes."""
     if kind == "none":
         return values
     if kind == "db":

@@ -1,4 +1,4 @@
-"""From a line of text to a row of word ids: the input of text classifiers."""
+"""Preprocessing of text: from a line to a row of token ids, the input of text classifiers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from edge_infer.engine.preprocess.words import DEFAULT_PATTERN, RegexTokenizer
 from edge_infer.errors import ModelError
 
 LONGEST_TEXT: Final = 1 << 16
-"""Characters of a line that are looked at; no row of ids reaches as far."""
+"""Maximum characters of a line that are read; no row of ids needs more."""
 ID_TYPES: Final = ("int32", "int64", "float32")
 
 
 class Tokenizer(Protocol):
-    """Turns text into at most as many ids as the row has; ``pad`` fills the rest."""
+    """Tokenizer from text to at most as many ids as the row has; ``pad`` fills the rest."""
 
     pad: int
 
@@ -30,10 +30,10 @@ class Tokenizer(Protocol):
 
 
 class TextPreprocess:
-    """Fills the input tensor with the ids of a line of text."""
+    """Preprocessing that fills the input tensor with the ids of a line of text."""
 
     def __init__(self, plan: TextPlan, tensor: Tensor) -> None:
-        """Raises `ModelError` unless the tensor is a row of ids and the vocabulary can be read."""
+        """Load the tokenizer; raise `ModelError` unless the tensor is a row of ids and the vocabulary can be read."""
         length = row_length(tensor)
         if length != plan.length:
             raise ModelError(
@@ -43,18 +43,18 @@ class TextPreprocess:
         self._mask = np.zeros(length, np.int32)
         named = {plan.mask: self._mask, plan.segments: np.zeros(length, np.int32)}
         self.beside = {name: values for name, values in named.items() if name is not None}
-        """What goes into further inputs, by their names, after each call."""
+        """Arrays by name that are copied into further inputs after each call."""
 
     def frames(self, taken: Line) -> tuple[Line, ...]:
-        """A line goes in as it comes."""
+        """Return the line as the only input."""
         return (taken,)
 
     def example(self) -> Line:
-        """A line without words."""
+        """Return a line without words."""
         return Line("", 0.0, 0.0, 1)
 
     def __call__(self, line: Line, into: NDArray[Any]) -> Transform:
-        """Fills ``into``, a view of the whole input tensor; words that do not fit are left out."""
+        """Fill ``into``, a view of the whole input tensor; words that do not fit are dropped."""
         ids = self._tokenizer(line.text[:LONGEST_TEXT])
         row = into.reshape(-1)  # a view: tensors are contiguous
         row[: len(ids)] = ids
@@ -65,14 +65,14 @@ class TextPreprocess:
 
 
 def make_tokenizer(plan: TextPlan, vocabulary: Vocabulary) -> Tokenizer:
-    """The tokenizer of a plan; raises `ModelError` where vocabulary or pattern do not fit it."""
+    """Return the tokenizer of a plan; raise `ModelError` if vocabulary or pattern do not fit it."""
     if plan.tokenizer == "wordpiece":
         return WordPieces(vocabulary, plan.length, lowercase=plan.lowercase)
     return RegexTokenizer(vocabulary, plan.length, plan.pattern or DEFAULT_PATTERN, lowercase=plan.lowercase)
 
 
 def row_length(tensor: Tensor) -> int:
-    """How many ids go into an input ``[1, length]``; raises `ModelError` for any other."""
+    """Return the number of ids in an input ``[1, length]``; raise `ModelError` for any other shape."""
     size = tensor.shape[-1] if tensor.shape else 0
     if tensor.shape not in ((size,), (1, size)) or size < 1 or tensor.dtype not in ID_TYPES or tensor.quantized:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Looking at a large frame part by part, so that small objects are not made smaller still."""
+"""Tiles: parts of a large frame, inferred one by one so that small objects are not scaled down further."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from edge_infer.engine.geometry import Float64Boxes, Region, Transform
 from edge_infer.engine.records import Boxes
 
 Look: TypeAlias = tuple[Boxes, Transform]
-"""What was found in one part, and where that part lies."""
+"""Candidates of one tile, and the transform of that tile."""
 CONSIDERED: Final = 1000
-"""Only so many of the best candidates of all tiles are compared, as in `nms`."""
+"""Maximum candidates of all tiles that are compared, best first, as in `nms`."""
 EDGE: Final = 0.02
-"""A box that ends so close to the edge of its tile, in shares of the tile, may go on beyond it."""
+"""Distance to the edge of its tile, as a share of the tile, within which a box may be cut off."""
 COVERED: Final = 0.7
-"""How much of such a box has to lie in a larger one of another tile for both to be one object."""
+"""Share of a cut box that a larger box of another tile must cover for both to be one object."""
 
 
 class Tiles:
-    """Equal parts of a frame, each overlapping its neighbours, and what was found in them joined."""
+    """Splits a frame into equal, overlapping parts and merges their candidates."""
 
     def __init__(self, plan: InputPlan, threshold: float) -> None:
         self._columns, self._rows = plan.tiles
@@ -34,17 +34,17 @@ class Tiles:
         self._threshold = threshold
 
     def __call__(self, frame: Frame) -> tuple[Frame, ...]:
-        """The frame once a tile, each with its region."""
+        """Return the frame once for each tile, with the tile's region."""
         width, height = frame.size
         wide, lefts = _spans(width, self._columns, self._overlap)
         high, tops = _spans(height, self._rows, self._overlap)
         return tuple(replace(frame, region=Region(left, top, wide, high)) for top in tops for left in lefts)
 
     def joined(self, looks: Sequence[Look]) -> Look:
-        """The candidates of all tiles in fractions of the frame, to be merged by their overlaps like those of one look.
+        """Merge the candidates of all tiles in fractions of the frame; overlaps are left to `nms`.
 
-        An object that one tile shows whole and another in part is found twice, with boxes that may overlap too little;
-        so a box that its tile may have cut goes if a larger one of another tile covers it.
+        An object that one tile shows whole and another in part is found twice, and the boxes may overlap too little for
+        suppression. So a box that its tile may have cut is dropped if a larger one of another tile covers it.
         """
         source = looks[0][1].source
         best = _best(np.concatenate([found.scores for found, _ in looks]), self._threshold)
@@ -66,7 +66,7 @@ class Tiles:
 
 
 def _spans(whole: int, count: int, overlap: float) -> tuple[int, list[int]]:
-    """The length of each of ``count`` equal spans that cover ``whole`` pixels, and where each begins."""
+    """Return the length of ``count`` equal spans that cover ``whole`` pixels, and the start of each."""
     length = min(whole, ceil(whole / (count - (count - 1) * overlap)))
     return length, [round(index * (whole - length) / max(count - 1, 1)) for index in range(count)]
 
@@ -79,7 +79,7 @@ def _best(scores: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
 def _cut(
     boxes: Float64Boxes, tiles: NDArray[np.intp], regions: Sequence[Region], source: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """True for boxes that end at an edge of their tile which is not one of the frame."""
+    """Return which boxes end at an edge of their tile that is not an edge of the frame."""
     found = np.array([(each.left, each.top, each.left + each.width, each.top + each.height) for each in regions])
     inner = found != (0, 0, *source)
     slack = EDGE * np.array([(*each.size, *each.size) for each in regions])
@@ -92,7 +92,7 @@ def _cut(
 def _covered(
     boxes: Float64Boxes, classes: NDArray[np.int32], tiles: NDArray[np.intp], cut: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """True for boxes that are cut and lie in a larger one of the same class from another tile."""
+    """Return which cut boxes lie in a larger box of the same class from another tile."""
     covered = np.zeros(len(boxes), np.bool_)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     for index in np.flatnonzero(cut):

@@ -1,7 +1,7 @@
-"""Vocabularies of text models: the id of every word, from a file of its own or from inside a model file.
+"""Vocabularies of text models: the id of every word, from a separate file or from inside a model file.
 
-Two forms: ``word id`` in every line, as TensorFlow's text classifiers have it, or one word a line, whose number from 0
-is its id, as BERT has it.
+Two formats: ``word id`` in every line, as in TensorFlow's text classifiers, or one word a line, whose number from 0 is
+its id, as in BERT.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_infer.config.plan import TextPlan
 from edge_infer.errors import ModelError
 
 LARGEST: Final = 16 << 20
-"""Bytes of a vocabulary: BERT's for a hundred languages has one."""
+"""Maximum bytes of a vocabulary; BERT's for a hundred languages has about one MiB."""
 MOST: Final = 1 << 20
 LAST_ID: Final = (1 << 31) - 1
 _NUMBERED: Final = re.compile(r"(.*) ([0-9]{1,10})")
@@ -26,9 +26,9 @@ Vocabulary: TypeAlias = Mapping[str, int]
 
 
 def parse_vocabulary(data: bytes, where: str) -> Vocabulary:
-    """The id of every word; raises `ModelError`, beginning with ``where``, for what is no vocabulary.
+    """Return the id of every word; raise `ModelError`, beginning with ``where``, for an invalid vocabulary.
 
-    A word that stands there twice has its last id. Words are kept as they are: some consist of unusual spaces.
+    A repeated word gets its last id. Words stay unchanged: some consist of unusual spaces.
     """
     if len(data) > LARGEST:
         raise ModelError(f"{where} is larger than a vocabulary can be ({LARGEST} bytes)")
@@ -48,7 +48,7 @@ def parse_vocabulary(data: bytes, where: str) -> Vocabulary:
 
 
 def _numbered(lines: list[str], where: str) -> Vocabulary | None:
-    """The words of lines ``word id``; None where the first line is none of these."""
+    """Parse lines ``word id``; return None if the first line has another format."""
     if _NUMBERED.fullmatch(lines[0]) is None:
         return None
     found = {}
@@ -61,7 +61,7 @@ def _numbered(lines: list[str], where: str) -> Vocabulary | None:
 
 
 def read_vocabulary(plan: TextPlan) -> Vocabulary:
-    """The vocabulary of a plan; raises `ModelError` unless its bytes are those that were resolved."""
+    """Read the vocabulary of a plan; raise `ModelError` unless its bytes match the resolved hash."""
     where = f"{plan.vocabulary_file} inside {plan.vocabulary}" if plan.vocabulary_file else plan.vocabulary
     data = packed(plan.vocabulary, plan.vocabulary_file) if plan.vocabulary_file else _whole(plan.vocabulary)
     digest = hashlib.sha256(data).hexdigest()
@@ -81,7 +81,7 @@ def _whole(path: str) -> bytes:
 
 
 def packed(path: str, name: str) -> bytes:
-    """A file of the archive at the end of a model file; raises `ModelError`."""
+    """Read a file of the archive at the end of a model file; raise `ModelError` if that fails."""
     import zipfile
 
     try:

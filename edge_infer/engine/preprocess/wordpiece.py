@@ -15,21 +15,21 @@ from edge_infer.errors import ModelError
 
 BEGIN, END, UNKNOWN, PAD = "[CLS]", "[SEP]", "[UNK]", "[PAD]"
 INSIDE: Final = "##"
-"""What pieces that do not begin a word begin with."""
+"""Prefix of pieces that do not begin a word."""
 LONGEST_WORD: Final = 200
-"""Characters; a longer word is unknown."""
+"""Maximum characters; a longer word is unknown."""
 _IDEOGRAPHS: Final = (
     (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F),
     (0x2B820, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
 )  # fmt: skip
-"""Characters of Chinese that are words by themselves."""
+"""Ranges of Chinese characters, each of which is a word."""
 
 
 class WordPieces:
-    """Ids of the pieces of a text, between ``[CLS]`` and ``[SEP]``."""
+    """Tokenizer of word pieces, between ``[CLS]`` and ``[SEP]``."""
 
     def __init__(self, vocabulary: Vocabulary, length: int, *, lowercase: bool) -> None:
-        """Raises `ModelError` for a vocabulary without the words that BERT needs, and for too short a row."""
+        """Check the vocabulary; raise `ModelError` if words that BERT needs are missing or the row is too short."""
         missing = [word for word in (BEGIN, END, UNKNOWN) if word not in vocabulary]
         if missing:
             raise ModelError(f"its vocabulary has no {', '.join(missing)}; is it one of word pieces?")
@@ -43,19 +43,19 @@ class WordPieces:
         self.unknown = vocabulary[UNKNOWN]
 
     def __call__(self, text: str) -> list[int]:
-        """At most ``length`` ids; pieces beyond are left out, ``[SEP]`` stays the last."""
+        """Return at most ``length`` ids; further pieces are dropped, ``[SEP]`` stays the last."""
         pieces = chain.from_iterable(self._pieces(word) for word in self._words(text))
         inner = islice(pieces, self._length - 2)
         return [self._vocabulary[BEGIN], *inner, self._vocabulary[END]]
 
     def _words(self, text: str) -> Iterator[str]:
-        """Words, single marks of punctuation and single ideographs."""
+        """Yield words, single punctuation marks and single ideographs."""
         for word in "".join(map(_clean, text)).split():
             plain = _without_accents(word.lower()) if self._lowercase else word
             yield from "".join(f" {letter} " if _is_punctuation(letter) else letter for letter in plain).split()
 
     def _pieces(self, word: str) -> list[int]:
-        """The ids of a word: the longest piece that fits, again and again; unknown where none does."""
+        """Return the ids of a word, longest piece first; the unknown id if a part matches no piece."""
         if len(word) > LONGEST_WORD:
             return [self.unknown]
         found: list[int] = []
@@ -74,12 +74,12 @@ class WordPieces:
 
 
 def is_lowercase(vocabulary: Vocabulary) -> bool:
-    """Whether a vocabulary has no capitals (beside words such as ``[CLS]``), so that texts have to lose theirs."""
+    """Return whether a vocabulary has no capitals (except words such as ``[CLS]``), so that texts need lower case."""
     return not any(word != word.lower() and not word.startswith("[") for word in vocabulary)
 
 
 def _clean(letter: str) -> str:
-    """A character as it goes on: spaces are one kind, ideographs stand alone, what is no text is left out."""
+    """Normalize a character: spaces become one kind, ideographs get spaces around them, control characters vanish."""
     if letter in "\t\n\r " or unicodedata.category(letter) == "Zs":
         return " "
     code = ord(letter)
@@ -93,7 +93,7 @@ def _without_accents(word: str) -> str:
 
 
 def _is_punctuation(letter: str) -> bool:
-    """All ASCII that is neither letter, digit nor space, as BERT has it, and Unicode's punctuation."""
+    """Return whether it is Unicode punctuation or, as in BERT, ASCII that is neither letter, digit nor space."""
     code = ord(letter)
     if code < 128:
         return 33 <= code <= 47 or 58 <= code <= 64 or 91 <= code <= 96 or 123 <= code <= 126

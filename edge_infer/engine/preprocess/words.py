@@ -1,8 +1,8 @@
-"""The regex tokenizer of TFLite metadata (``RegexTokenizerOptions``): words are what is between delimiters.
+"""Regex tokenizer of TFLite metadata (``RegexTokenizerOptions``): words are the text between delimiters.
 
-Source: tflite-support, ``regex_tokenizer.cc`` and the text preprocessor of its task library. What follows from there:
-letters keep their case; ``\\w`` means ASCII letters, digits and ``_``; the row begins with ``<START>`` where the
-vocabulary has that, and is filled up with ``<PAD>``.
+Source: tflite-support, ``regex_tokenizer.cc`` and the text preprocessor of its task library. Therefore letters keep
+their case; ``\\w`` means ASCII letters, digits and ``_``; the row begins with ``<START>`` if the vocabulary has it, and
+is padded with ``<PAD>``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edge_infer.engine.preprocess.vocabulary import Vocabulary
 from edge_infer.errors import ModelError
 
 DEFAULT_PATTERN: Final = r"[^\w\']+"
-"""What TensorFlow's Model Maker writes."""
+"""Pattern written by TensorFlow's Model Maker."""
 LONGEST_PATTERN: Final = 256
 START: Final = ("<START>",)
 PAD: Final = ("<PAD>", "<pad>", "[PAD]")
@@ -25,10 +25,10 @@ _REPEATED_REPEAT: Final = re.compile(r"[*+}]\??\)\??[*+{]")
 
 
 class RegexTokenizer:
-    """Ids of the words of a text, in rows of a fixed length."""
+    """Tokenizer of words in rows of a fixed length."""
 
     def __init__(self, vocabulary: Vocabulary, length: int, pattern: str, *, lowercase: bool = False) -> None:
-        """Raises `ModelError` for a pattern that cannot be used."""
+        """Compile the pattern; raise `ModelError` if it cannot be used."""
         self._delimiter = compiled(pattern)
         self._vocabulary = vocabulary
         self._length = length
@@ -38,7 +38,7 @@ class RegexTokenizer:
         self.unknown = special(vocabulary, UNKNOWN)
 
     def __call__(self, text: str) -> list[int]:
-        """At most ``length`` ids; words beyond are left out."""
+        """Return at most ``length`` ids; further words are dropped."""
         if self._lowercase:
             text = text.lower()
         ids = (self._vocabulary.get(word, self.unknown) for word in self._words(text))
@@ -55,12 +55,12 @@ class RegexTokenizer:
 
 
 def special(vocabulary: Vocabulary, names: tuple[str, ...]) -> int:
-    """The id of the first of these words that the vocabulary has; 0, as in tflite-support, where it has none."""
+    """Return the id of the first of these words in the vocabulary; 0, as in tflite-support, if it has none."""
     return next((vocabulary[name] for name in names if name in vocabulary), 0)
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """The delimiter; raises `ModelError` for a pattern of another dialect, or one that could take for ever."""
+    """Return the delimiter; raise `ModelError` for a pattern of another dialect or of unbounded run time."""
     if len(pattern) > LONGEST_PATTERN:
         raise ModelError(f"its delimiter pattern has {len(pattern)} characters; at most {LONGEST_PATTERN} are read")
     if _REPEATED_REPEAT.search(pattern):

@@ -3,11 +3,11 @@
 A task *must* be a class with
 
 - ``__init__(plan: PipelinePlan)``;
-- ``__call__(candidates, transform, moment) -> Findings``: threshold, labels, merging, and the way back to the source
-  frame; ``moment`` is the frame's capture time on the monotonic clock;
+- ``__call__(candidates, transform, moment) -> Findings``: applies threshold, labels and merging, and maps coordinates
+  back to the source frame; ``moment`` is the frame's capture time on the monotonic clock;
 - ``unknown``: the keys of a state, each with None, while nothing is known (a class attribute).
 
-What it returns *must* follow `Findings`: it knows how to say itself on the wire within a number of bytes.
+Its return value *must* follow `Findings`, which builds its payloads within a number of bytes.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ TASKS: Final[Mapping[Task, str]] = {
 
 Item = TypeVar("Item")
 Essence: TypeAlias = tuple[Any, ...] | str | None
-"""What a change is measured by: counts by label, the class, the anomaly's state, values in steps."""
+"""Criterion of a change: counts by label, the class, the anomaly's state, values in steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What every payload of a pipeline begins with."""
+    """Common fields of every payload of a pipeline."""
 
     ts: str
     boot: str
@@ -50,31 +50,31 @@ class Head:
     since: str | Absent = ABSENT  # of a state
 
     def result(self, seq: int, task: Task, **outcome: Any) -> Result:
-        """A result with the outcome of its task."""
+        """Return a result with the outcome of its task."""
         more = {"parent": self.parent, "still": self.still, **outcome}
         return Result(1, self.ts, self.boot, seq, self.model, self.sha, task, self.ms, **more)
 
     def state(self, **outcome: Any) -> State:
-        """A state with the outcome of its task."""
+        """Return a state with the outcome of its task."""
         return State(1, self.ts, self.boot, self.model, self.sha, self.since, **outcome)
 
 
 class Findings(Protocol):
-    """What was found in one frame. ``room`` is the most bytes that the payload may have."""
+    """Findings of one frame. ``room`` is the maximum size of the payload in bytes."""
 
     @property
     def essence(self) -> Essence:
-        """What a change is measured by."""
+        """Criterion of a change."""
 
     def result(self, head: Head, seq: int, room: int) -> Result:
-        """The result: what does not fit is cut from the lowest score and counted in ``more``."""
+        """Return the result; items that do not fit are cut from the lowest score up and counted in ``more``."""
 
     def state(self, head: Head, room: int) -> State:
-        """What holds now."""
+        """Return the current state."""
 
 
 class TaskOf(Protocol):
-    """The contract of a task; see the module's text."""
+    """Interface of a task; see the module docstring."""
 
     unknown: ClassVar[Mapping[str, None]]
 
@@ -84,13 +84,13 @@ class TaskOf(Protocol):
 
 
 def task_class(task: Task) -> type[TaskOf]:
-    """The class of a task."""
+    """Return the class of a task."""
     found: type[TaskOf] = load(TASKS[task])
     return found
 
 
 HEAD: Final = 240
-"""Bytes of a result without its title, what it is about and what was found, at most."""
+"""Maximum bytes of a result without its model title, its parent and its findings."""
 
 
 def fitted(
@@ -100,9 +100,10 @@ def fitted(
     most: int,
     each: int = 0,
 ) -> Result:
-    """What ``make`` makes of as many of the items, best first, as fit, and of the number of the others (``more``).
+    """Return ``make`` of as many items, best first, as fit, and of the number of the others (``more``).
 
-    ``each``: the most bytes of an item with a label, without that. Where so much fits nothing is counted byte by byte.
+    ``each`` is the maximum bytes of an item without its label. If that many bytes fit, items are not measured one by
+    one.
     """
     if each and len(items) <= most and HEAD + len(items) * each < room:
         whole = make(items, ABSENT)
@@ -110,18 +111,18 @@ def fitted(
         about = len(',"parent":') + len(dumps(whole.parent)) if isinstance(whole.parent, Parent) else 0
         if HEAD + about + len(items) * each + sum(map(_most_bytes, texts)) <= room:
             return whole
-    sizes = (len(dumps(item)) + 1 for item in items)  # asked for until it is known how many fit
+    sizes = (len(dumps(item)) + 1 for item in items)  # lazy: stops once the count is known
     kept = min(most, fitting(sizes, len(items), room - len(dumps(make((), ABSENT)))))
     return make(items[:kept], len(items) - kept or ABSENT)
 
 
 def _most_bytes(text: str) -> int:
-    """What a text takes at most; a quotation mark is two bytes, a control character six."""
+    """Return the maximum bytes of a text; a quotation mark takes two bytes, a control character six."""
     return len(text) * (2 if text.isascii() and text.isprintable() else 6)
 
 
 def fitting(sizes: Iterable[int], many: int, room: int) -> int:
-    """How many of ``many`` items of these sizes, a comma included, fit; room is kept for ``more`` unless all do."""
+    """Return how many of ``many`` items of these sizes, a comma included, fit, with room for ``more`` unless all do."""
     beside_more, kept, used = room - len(f',"more":{many}'), many, 0
     for count, size in enumerate(sizes):
         used += size
@@ -133,5 +134,5 @@ def fitting(sizes: Iterable[int], many: int, room: int) -> int:
 
 
 def fraction(value: float) -> float:
-    """A coordinate or share as the wire has it: within 0..1, four decimals."""
+    """Return a coordinate or share as on the wire: within 0..1, four decimals."""
     return round(min(1.0, max(0.0, value)), 4)

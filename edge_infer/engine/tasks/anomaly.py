@@ -1,4 +1,4 @@
-"""Whether a frame is as frames usually are."""
+"""Anomaly detection: whether a frame is normal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge_infer.messages import Anomaly, Result, State
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """How far one frame is from normal, and from where on that is anomalous."""
+    """Distance of one frame from normal, and the threshold of an anomaly."""
 
     score: float
     threshold: float
@@ -28,12 +28,12 @@ class Deviation:
         return self._wire().state
 
     def result(self, head: Head, seq: int, room: int) -> Result:
-        """The score; it always fits."""
+        """Return the score; it always fits."""
         del room
         return head.result(seq, "anomaly", anomaly=self._wire())
 
     def state(self, head: Head, room: int) -> State:
-        """The same."""
+        """Return the score as a state."""
         del room
         return head.state(anomaly=self._wire())
 
@@ -43,7 +43,7 @@ class Deviation:
 
 
 class AnomalyTask:
-    """Compares the distance with the threshold."""
+    """Task that compares the distance with the threshold."""
 
     unknown: ClassVar[Mapping[str, None]] = {"anomaly": None}
 
@@ -51,7 +51,7 @@ class AnomalyTask:
         self._threshold = plan.threshold
 
     def __call__(self, found: Distance, _: Transform, _moment: float) -> Deviation:
-        """Raises `ModelError` when the model gave no number: neither normal nor anomalous would be true."""
+        """Return the deviation; raise `ModelError` for a non-finite score, which is neither normal nor anomalous."""
         if not math.isfinite(found.score):
             raise ModelError("the model gave no number; is the file damaged?")
         return Deviation(found.score, self._threshold)

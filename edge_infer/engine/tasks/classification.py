@@ -1,4 +1,4 @@
-"""What a whole frame shows."""
+"""Classification of a whole frame."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from edge_infer.engine.tasks.named import Named
 from edge_infer.messages import Result, ScoredLabel, State
 
 MOST: Final = 100
-"""What the closed schema takes at most, however many bytes are allowed."""
+"""Maximum classes in the closed schema, however many bytes are allowed."""
 EACH: Final = len('{"label":"","score":0.123},')
-"""Bytes of a class, without its label, at most."""
+"""Maximum bytes of a class, without its label."""
 
 
 class Scored(NamedTuple):
@@ -33,10 +33,10 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The classes of one frame above the threshold, the best first, at most ``top_k``.
+    """Classes of one frame above the threshold, the best first, at most ``top_k``.
 
-    ``near`` are those that come next, down to a little below it: what has started holds until it is below that.
-    ``left_out`` are labels above the threshold that are not wanted, each with its score.
+    ``near`` holds the next classes, down to a little below the threshold: a spell that has started holds until then.
+    ``left_out`` holds unwanted labels above the threshold, each with its score.
     """
 
     classes: tuple[Scored, ...]
@@ -45,38 +45,38 @@ class Classification:
 
     @property
     def essence(self) -> Essence:
-        """The best class; None when none reached the threshold."""
+        """Best class; None if none reached the threshold."""
         return self.classes[0].label if self.classes else None
 
     def result(self, head: Head, seq: int, room: int) -> Result:
-        """The classes."""
+        """Return the classes."""
         items = tuple(ScoredLabel(item.label, round(item.score, 3)) for item in self.classes)
         return fitted(
             lambda kept, more: head.result(seq, "classification", classes=kept, more=more), items, room, MOST, EACH
         )
 
     def state(self, head: Head, room: int) -> State:
-        """The best class, or null without a reason: looked, and nothing reached the threshold."""
+        """Return the best class, or null without a reason if inference ran and no class reached the threshold."""
         del room  # one label always fits
         return head.state(class_=self.classes[0].label if self.classes else None)
 
 
 class ClassificationTask:
-    """Threshold, labels, and the best few."""
+    """Task that applies threshold, labels and ``top_k``."""
 
     unknown: ClassVar[Mapping[str, None]] = {"class_": None}
 
     def __init__(self, plan: PipelinePlan) -> None:
         self._named = Named(plan)
         self._threshold, self._floor = plan.threshold, plan.floor
-        self._sure = float(np.float32(plan.threshold))  # as an array of scores is compared with it
+        self._sure = float(np.float32(plan.threshold))  # compared with an array of scores of that type
         self._top_k = plan.top_k
         self._numbers: NDArray[np.intp] = np.empty(0, np.intp)
         self._asked: NDArray[np.bool_] | None = None
-        """Which class ids are to be reported, found once: all frames have the same; None for all."""
+        """Class ids to report, computed once because all frames have the same; None for all."""
 
     def __call__(self, found: Classes, _: Transform, _moment: float) -> Classification:
-        """The classes of one frame, best first."""
+        """Return the classes of one frame, best first."""
         self._named.warn_of(found.nonfinite)
         if found.scores.size != self._numbers.size:
             self._numbers = np.arange(found.scores.size)
@@ -85,7 +85,7 @@ class ClassificationTask:
         above = found.scores >= self._floor
         kept = (above if self._asked is None else above & self._asked).nonzero()[0]
         pairs = zip(kept.tolist(), found.scores[kept].tolist(), strict=True)
-        best = sorted(pairs, key=itemgetter(1), reverse=True)  # of equal ones the lower number first
+        best = sorted(pairs, key=itemgetter(1), reverse=True)  # equal scores keep the order of their ids
         shown, most = 0, min(len(best), self._top_k)
         while shown < most and best[shown][1] >= self._sure:
             shown += 1

@@ -1,4 +1,4 @@
-"""Objects and where they are."""
+"""Detection of objects and their places."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from edge_infer.engine.tasks.named import Named
 from edge_infer.messages import DetectedObject, Result, State
 
 MOST: Final = 1000
-"""What the closed schema takes at most, however many bytes are allowed."""
+"""Maximum objects in the closed schema, however many bytes are allowed."""
 EACH: Final = len(
     '{"label":"","score":0.123,"box":[0.1234,0.1234,0.1234,0.1234],"share":0.1234,"id":9007199254740992},'
 )
-"""Bytes of an object, without its label, at most."""
+"""Maximum bytes of an object, without its label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,15 @@ class Found:
     score: float
     box: Box
     share: float | None = None
-    number: int | None = None  # its id, where objects are followed
+    number: int | None = None  # its id, if objects are tracked
     parent: int | None = None  # the id of the object in whose crop it was found
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The objects of one frame, the best first. ``source`` is its width and height in pixels.
+    """Objects of one frame, the best first. ``source`` is its width and height in pixels.
 
-    ``left_out`` are labels above the threshold that are not wanted, each with its best score.
+    ``left_out`` holds unwanted labels above the threshold, each with its best score.
     """
 
     objects: tuple[Found, ...]
@@ -56,14 +56,14 @@ class Detections:
         return tuple(sorted(Counter(item.label for item in self.objects).items())) if self.objects else ()
 
     def result(self, head: Head, seq: int, room: int) -> Result:
-        """The objects in fractions of the frame."""
+        """Return the objects in fractions of the frame."""
         items = tuple(self._wire(item) for item in self.objects)
         return fitted(
             lambda kept, more: head.result(seq, "detection", objects=kept, more=more), items, room, MOST, EACH
         )
 
     def state(self, head: Head, room: int) -> State:
-        """How many there are by label, the most frequent where not all fit."""
+        """Return the counts by label; only the most frequent if not all fit."""
         return count_state(head, [item.label for item in self.objects], room)
 
     def _wire(self, item: Found) -> DetectedObject:
@@ -77,7 +77,7 @@ class Detections:
 
 
 def count_state(head: Head, labels: list[str], room: int) -> State:
-    """A state of counts by label, sorted by name; the rarest are cut where not all fit, and counted in ``more``."""
+    """Return a state of counts sorted by label; if not all fit, the rarest are cut and counted in ``more``."""
     counts = Counter(labels)
     room -= len(dumps(head.state(counts={})))
     sizes = (len(dumps({label: number})) - 1 for label, number in counts.most_common())
@@ -87,7 +87,7 @@ def count_state(head: Head, labels: list[str], room: int) -> State:
 
 
 class DetectionTask:
-    """Threshold, labels, merging of overlapping boxes, and the way back to the source frame."""
+    """Task that applies threshold, labels and merging of boxes, and maps them back to the source frame."""
 
     unknown: ClassVar[Mapping[str, None]] = {"counts": None}
 
@@ -97,7 +97,7 @@ class DetectionTask:
         self._nms = plan.model.nms
 
     def __call__(self, found: Boxes, transform: Transform, _moment: float) -> Detections:
-        """The objects of one frame, best first; those below the threshold are only for following them."""
+        """Return the objects of one frame, best first; those below the threshold serve tracking only."""
         self._named.warn_of(found.nonfinite)
         if not len(found.scores):
             return Detections((), transform.source)

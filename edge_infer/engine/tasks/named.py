@@ -1,4 +1,4 @@
-"""Class ids and the labels that a pipeline wants to hear of."""
+"""Filter from class ids to the labels that a pipeline reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Named:
-    """Which class ids have a label that is wanted, and what it is. Without labels the id itself is the label."""
+    """Wanted class ids and their labels. Without labels the id itself is the label."""
 
     def __init__(self, plan: PipelinePlan) -> None:
         self._pipeline = plan.name
@@ -25,7 +25,7 @@ class Named:
         self._warned_label = self._warned_finite = False
 
     def wanted(self, classes: NDArray[Any]) -> NDArray[np.bool_]:
-        """True where a class is to be reported. One without a label cannot be published, so it is left out."""
+        """Return which classes are reported. A class without a label cannot be published, so it is dropped."""
         named: NDArray[np.bool_] = classes >= 0
         if self._labels:
             named &= classes < len(self._labels)
@@ -41,7 +41,7 @@ class Named:
         return named if self._wanted is None else named & np.isin(classes, self._wanted)
 
     def left_out(self, classes: NDArray[Any], scores: NDArray[Any], threshold: float) -> tuple[tuple[str, float], ...]:
-        """Labels that are not wanted and the best score of each from the threshold on, the best first."""
+        """Return unwanted labels and the best score of each from the threshold on, best first."""
         if self._wanted is None:
             return ()
         others = np.flatnonzero((scores >= threshold) & ~np.isin(classes, self._wanted))
@@ -51,11 +51,11 @@ class Named:
         return tuple((self._labels[number], score) for number, score in found)
 
     def label(self, number: int) -> str:
-        """The label of a class id."""
+        """Return the label of a class id."""
         return self._labels[number] if self._labels else str(number)
 
     def warn_of(self, nonfinite: int) -> None:
-        """Tells once that the model gave outputs that are no numbers."""
+        """Log once that the model returned non-finite outputs."""
         if nonfinite and not self._warned_finite:
             self._warned_finite = True
             log.warning(

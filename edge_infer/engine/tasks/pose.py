@@ -1,4 +1,4 @@
-"""Bodies and their keypoints."""
+"""Poses: bodies and their keypoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edge_infer.engine.tasks.named import Named
 from edge_infer.messages import Pose, Result, State
 
 MOST: Final = 100
-"""What the closed schema takes at most, however many bytes are allowed."""
+"""Maximum bodies in the closed schema, however many bytes are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Poses:
-    """The bodies of one frame, the best first. ``source`` is its width and height in pixels."""
+    """Bodies of one frame, the best first. ``source`` is its width and height in pixels."""
 
     bodies: tuple[Body, ...]
     source: tuple[int, int]
@@ -39,16 +39,16 @@ class Poses:
 
     @property
     def essence(self) -> Essence:
-        """How many there are."""
+        """Number of bodies."""
         return ((self.label, len(self.bodies)),) if self.bodies else ()
 
     def result(self, head: Head, seq: int, room: int) -> Result:
-        """The poses in fractions of the frame; a point outside it lies on its edge."""
+        """Return the poses in fractions of the frame; a point outside is clamped to its edge."""
         items = tuple(Pose(round(body.score, 3), self._points(body)) for body in self.bodies)
         return fitted(lambda kept, more: head.result(seq, "pose", poses=kept, more=more), items, room, MOST)
 
     def state(self, head: Head, room: int) -> State:
-        """How many there are."""
+        """Return the number of bodies."""
         return count_state(head, [self.label] * len(self.bodies), room)
 
     def _points(self, body: Body) -> tuple[tuple[float, float, float], ...]:
@@ -57,7 +57,7 @@ class Poses:
 
 
 class PoseTask:
-    """Threshold, merging, and the way back to the source frame."""
+    """Task that applies threshold and merging, and maps points back to the source frame."""
 
     unknown: ClassVar[Mapping[str, None]] = {"counts": None}
 
@@ -68,7 +68,7 @@ class PoseTask:
         self._label = plan.model.labels[0] if plan.model.labels else "0"
 
     def __call__(self, found: Bodies, transform: Transform, _moment: float) -> Poses:
-        """The bodies of one frame, best first."""
+        """Return the bodies of one frame, best first."""
         self._named.warn_of(found.nonfinite)
         kept = np.flatnonzero(found.scores >= self._threshold)
         if found.boxes is None:

@@ -1,4 +1,4 @@
-"""Measured values, held against what is plausible."""
+"""Regression: measured values with a plausibility check."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Measured:
     value: float | None
 
     def wire(self) -> Value:
-        """With as many decimals as its step has, six at most."""
+        """Return the value with as many decimals as its step has, six at most."""
         if self.value is None:
             return Value(self.plan.name, None, self.plan.unit, implausible=True)
         return Value(self.plan.name, round(self.value, self.plan.decimals()), self.plan.unit, ABSENT)
 
     def steps(self) -> float | int | None:
-        """The value in whole steps; a change of this is a change."""
+        """Return the value in whole steps, the unit of change detection."""
         if self.value is None or not self.plan.step:
             return self.value
         return round(self.value / self.plan.step)
@@ -37,28 +37,28 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The values of one frame."""
+    """Values of one frame."""
 
     values: tuple[Measured, ...]
 
     @property
     def essence(self) -> Essence:
-        """The values in steps."""
+        """Values in steps."""
         return tuple(item.steps() for item in self.values)
 
     def result(self, head: Head, seq: int, room: int) -> Result:
-        """The values; a manifest declares no more than fit."""
+        """Return the values; a manifest declares no more than fit."""
         del room
         return head.result(seq, "regression", values=tuple(item.wire() for item in self.values))
 
     def state(self, head: Head, room: int) -> State:
-        """The same."""
+        """Return the values as a state."""
         del room
         return head.state(values=tuple(item.wire() for item in self.values))
 
 
 class RegressionTask:
-    """Scale, bounds and rate of change."""
+    """Task that applies scale, bounds and rate of change."""
 
     unknown: ClassVar[Mapping[str, None]] = {"values": None}
 
@@ -67,14 +67,14 @@ class RegressionTask:
         self._last: dict[str, tuple[float, float]] = {}
 
     def __call__(self, found: Numbers, _: Transform, moment: float) -> Measurement:
-        """The values of one frame; what cannot be is None."""
+        """Return the values of one frame; implausible ones are None."""
         pairs = zip(self._values, found.values.tolist(), strict=True)
         return Measurement(
             tuple(Measured(plan, self._plausible(plan, number * plan.scale, moment)) for plan, number in pairs)
         )
 
     def _plausible(self, plan: ValuePlan, value: float, now: float) -> float | None:
-        """The value, unless it lies outside its bounds or came too fast since the last plausible one."""
+        """Return the value, or None if it is out of bounds or changed too fast since the last plausible one."""
         if not math.isfinite(value):
             return None
         if (plan.min is not None and value < plan.min) or (plan.max is not None and value > plan.max):

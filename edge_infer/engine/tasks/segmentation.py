@@ -1,4 +1,4 @@
-"""How much of the frame each label fills."""
+"""Segmentation: the share of the frame that each label fills."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from edge_infer.engine.tasks.named import Named
 from edge_infer.messages import Result, Segment, State
 
 MOST: Final = 256
-"""What the closed schema takes at most, however many bytes are allowed."""
+"""Maximum labels in the closed schema, however many bytes are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A label and the share of the frame that it fills."""
+    """Label and the share of the frame that it fills."""
 
     label: str
     class_id: int
@@ -31,27 +31,27 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """The labels of one frame whose share reaches the threshold, the largest first."""
+    """Labels of one frame whose share reaches the threshold, the largest first."""
 
     segments: tuple[Filled, ...]
 
     @property
     def essence(self) -> Essence:
-        """Which labels there are."""
+        """Labels of the frame."""
         return tuple(sorted((item.label, 1) for item in self.segments))
 
     def result(self, head: Head, seq: int, room: int) -> Result:
-        """The shares."""
+        """Return the shares."""
         items = tuple(Segment(item.label, fraction(item.share)) for item in self.segments)
         return fitted(lambda kept, more: head.result(seq, "segmentation", segments=kept, more=more), items, room, MOST)
 
     def state(self, head: Head, room: int) -> State:
-        """Which labels there are, each counted once."""
+        """Return the labels, each counted once."""
         return count_state(head, [item.label for item in self.segments], room)
 
 
 class SegmentationTask:
-    """Shares of the frame, without what the letterbox added, from the threshold on."""
+    """Task that computes shares of the frame, without the letterbox bars, from the threshold on."""
 
     unknown: ClassVar[Mapping[str, None]] = {"counts": None}
 
@@ -60,7 +60,7 @@ class SegmentationTask:
         self._threshold = plan.threshold
 
     def __call__(self, found: Regions, transform: Transform, _moment: float) -> Segmentation:
-        """The labels of one frame, largest share first."""
+        """Return the labels of one frame, largest share first."""
         self._named.warn_of(found.nonfinite)
         inside = transform.inside(found.classes)
         numbers, counts = np.unique(inside[inside >= 0], return_counts=True)

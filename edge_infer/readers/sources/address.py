@@ -1,4 +1,4 @@
-"""The address of a network camera, with its secret only in memory."""
+"""Insert credentials into the URL of a network camera, in memory only, and remove them for display."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 PLACE: Final = "{password}"
-"""Stands in a URL where a camera wants its password in the path or query."""
+"""Placeholder in a URL for the password of cameras that expect it in the path or query."""
 
 
 def with_credentials(url: str, username: str | None, password: str | None) -> str:
-    """The URL with user and password in it, percent-encoded; never to be shown to anybody.
+    """Return the URL with user and password in it, percent-encoded; it must never be displayed.
 
-    The password goes to its place, where the URL has one, and else before the host.
+    The password replaces the placeholder, if the URL has one, and otherwise goes before the host.
     """
     if PLACE in url:
         return url.replace(PLACE, quote(password or "", safe=""))
@@ -25,13 +25,13 @@ def with_credentials(url: str, username: str | None, password: str | None) -> st
 
 
 def shown(url: str) -> str:
-    """The URL as it may be shown: without user, password, query and fragment."""
+    """Return the URL for display: without user, password, query and fragment."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def unreachable(error: object) -> str:
-    """What it means that a connection was not made, or what the system calls it."""
+    """Return a plain reason for a failed connection, or the system's text."""
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there"
     if isinstance(error, TimeoutError):

@@ -1,4 +1,4 @@
-"""Sound: of a microphone through PortAudio and ALSA, or of a WAV file."""
+"""Sound from a microphone through PortAudio and ALSA, or from a WAV file."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STRETCH: Final = 0.1
-"""Seconds of sound that are handed on together."""
+"""Length of a block of sound in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioOptions:
-    """``device`` is PortAudio's name of it, a part of that, or its number; ``rate`` and ``channels`` None: its own.
+    """``device`` is its PortAudio name, a part of that, or its number; ``rate`` and ``channels`` None: the device's.
 
-    With a ``file`` they must be those of the file, but one channel is made of several.
+    With a ``file`` they must match the file, except that several channels can be mixed to one.
     """
 
     device: str | None = None
@@ -52,7 +52,7 @@ class AudioOptions:
 
 
 class Stream(Protocol):
-    """A running recording, as ``sounddevice.InputStream`` is one."""
+    """A running recording, such as ``sounddevice.InputStream``."""
 
     samplerate: float
 
@@ -64,7 +64,7 @@ class Stream(Protocol):
 
 
 def open_stream(device: str, rate: int | None, channels: int) -> Stream:
-    """A recording of a device; raises `SourceError`, also when the extra is not installed."""
+    """Open a recording of a device; raises `SourceError`, also when the extra is not installed."""
     try:
         sounddevice = importlib.import_module("sounddevice")
     except ImportError as error:
@@ -86,7 +86,7 @@ def open_stream(device: str, rate: int | None, channels: int) -> Stream:
 
 
 class AudioSource(Closing):
-    """Sound in stretches of 0.1 s. What was lost in overruns is counted in ``faults``, and a gap."""
+    """Sound in blocks of 0.1 s. An overrun counts in ``faults`` and is marked as a gap."""
 
     gives: ClassVar[Gives] = "samples"
     network: bool = False
@@ -123,20 +123,23 @@ class AudioSource(Closing):
         return self
 
     def read(self) -> Block | None:
-        """The next stretch, of a file when it is due; None at its end; raises `SourceError` when the device fails."""
+        """Return the next block, for a file when it is due; None at the end of the file.
+
+        Raises `SourceError` when the device fails.
+        """
         return self._recorded() if self._stream is None else self._heard(self._stream)
 
     def check(self) -> None:
-        """Whether the file can be used; raises `SourceError`."""
+        """Check that the file can be used; raises `SourceError`."""
         with self:
             pass
 
     def interrupt(self) -> None:
-        """Ends a wait in another thread."""
+        """End a wait in another thread."""
         self._closed.set()
 
     def close(self) -> None:
-        """Lets go of device and file; may be called twice."""
+        """Close device and file; may be called twice."""
         self._closed.set()
         stream, file, self._stream, self._file = self._stream, self._file, None, None
         if file is not None:
@@ -205,7 +208,7 @@ class AudioSource(Closing):
         return values
 
     def _wait(self, seconds: float) -> bool:
-        """Waits until the stretch would have been heard; False when closed meanwhile."""
+        """Wait for the playing time of the block; return False when closed meanwhile."""
         if not self._options.realtime:
             return True
         self._due = max(self._due, time.monotonic() - 1.0) + seconds

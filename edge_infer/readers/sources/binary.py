@@ -1,4 +1,4 @@
-"""Frames of bytes out of a stream that may begin, break off or be disturbed anywhere."""
+"""Parse binary frames from a stream that may start, break off or be corrupted anywhere."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from edge_infer.readers.sources.bytelines import CHUNK, EndOfInputError, wait_re
 from edge_infer.readers.sources.rows import Row
 
 STALE: Final = 1.0
-"""Seconds of silence after which the rest of a frame will not come any more."""
+"""Seconds of silence after which an incomplete frame is given up."""
 
 
 class BinaryRows:
-    """Rows of frames that begin with ``header``, whose bytes after it are as ``layout`` says. It does not own ``fd``.
+    """Rows from frames of ``header`` followed by bytes in ``layout``. It does not own ``fd``.
 
-    The header may occur among the values: where it is not known where frames begin, one counts as a frame only if
-    another header, or silence, follows it.
+    The header may occur among the values. While frame boundaries are unknown, a frame counts only if another header, or
+    silence, follows it.
     """
 
     def __init__(self, fd: int, header: bytes, layout: struct.Struct) -> None:
@@ -34,7 +34,7 @@ class BinaryRows:
         self._before = False
 
     def next(self, deadline: float) -> Sequence[Row]:
-        """The next frame; raises ValueError for bytes that had to be left out."""
+        """Return the next frame, or nothing at the deadline; raises ValueError for bytes that had to be dropped."""
         while True:
             stale = self._heard + STALE if self._bytes else math.inf
             silent = time.monotonic() >= stale
@@ -54,7 +54,7 @@ class BinaryRows:
                 return ()
 
     def _parse(self, *, silent: bool) -> Row | None:
-        """A whole frame at the beginning of what is there, if it is one; throws away what cannot begin one."""
+        """Return a complete frame from the start of the buffer, if any; drop bytes that cannot start a frame."""
         while len(self._bytes) >= self._size:
             if self._bytes.startswith(self._header):
                 follows = bytes(self._bytes[self._size : self._size + len(self._header)])
@@ -76,7 +76,10 @@ class BinaryRows:
         return tuple(map(float, values))
 
     def _left_out(self, count: int, text: str) -> None:
-        """Drops bytes; what comes before the first frame, and is shorter than one, is nobody's fault."""
+        """Drop bytes and raise ValueError.
+
+        Fewer bytes than a frame before the first frame are no fault: reading may start in the middle of one.
+        """
         del self._bytes[:count]
         self._known = False
         if self._before or count >= self._size:

@@ -1,4 +1,4 @@
-"""Lines out of a file descriptor that may be silent for hours: a pipe, a terminal, a file."""
+"""Read lines from a file descriptor that may be silent for hours: a pipe, a terminal, a file."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from edge_infer.readers.sources.faults import Faults
 
 CHUNK: Final = 1 << 16
 LONGEST: Final = 1 << 16
-"""Bytes of a line; what is longer is left out."""
+"""Limit of a line in bytes; longer lines are dropped."""
 
 
 class EndOfInputError(EOFError):
-    """The other end was closed, and everything before it has been read."""
+    """The other end was closed, and all data before that has been read."""
 
 
 class ByteLines:
-    """The lines of ``fd``, without their ends (LF, CR or both) and without blank ones. It does not own ``fd``.
+    """The lines of ``fd``, without line ends (LF, CR or both) and blank lines. It does not own ``fd``.
 
-    With ``patience``, a line whose rest does not come within so many seconds was cut off. It is left out, and so is
-    whatever comes up to the next end of a line: it may be that rest.
+    With ``patience``, a line that stays incomplete for that many seconds counts as cut off. It is dropped together with
+    everything up to the next line end, which may be the rest of it.
     """
 
     def __init__(self, fd: int, faults: Faults, patience: float = math.inf) -> None:
@@ -38,7 +38,7 @@ class ByteLines:
         self._ended = False
 
     def next(self, deadline: float = math.inf) -> bytes | None:
-        """The next line, waiting for it until ``deadline`` of the monotonic clock, then None.
+        """Return the next line, waiting until ``deadline`` of the monotonic clock; None if none arrives by then.
 
         Raises `EndOfInputError` after the last line, OSError when the device is gone.
         """
@@ -58,7 +58,7 @@ class ByteLines:
         return self._ready.popleft()
 
     def skip_first(self) -> None:
-        """What comes up to the first end of a line is the rest of one that began before."""
+        """Skip everything up to the first line end, which is the rest of a line that began earlier."""
         self._overlong = True
 
     def _feed(self, data: bytes) -> None:
@@ -83,6 +83,6 @@ class ByteLines:
 
 
 def wait_readable(fd: int, deadline: float) -> bool:
-    """Waits until there is something to read, at most until ``deadline`` of the monotonic clock."""
+    """Wait for data until ``deadline`` of the monotonic clock; return whether there is some."""
     timeout = None if math.isinf(deadline) else max(0.0, deadline - time.monotonic())
     return bool(select.select([fd], [], [], timeout)[0])

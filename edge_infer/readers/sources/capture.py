@@ -1,4 +1,4 @@
-"""What OpenCV's ``VideoCapture`` offers, as far as sources use it, and one frame of it."""
+"""The part of OpenCV's ``VideoCapture`` that sources use, and reading one frame from it."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class Capture(Protocol):
 
 
 Retrieve: TypeAlias = Callable[[Capture, Any], tuple[bool, Any]]
-"""Converts what a capture has grabbed; raises `SourceError` where it can tell that nothing was converted."""
+"""Converts the grabbed picture; raises `SourceError` if it detects that nothing was converted."""
 
 
 def retrieve_plainly(capture: Capture, into: Any) -> tuple[bool, Any]:
-    """For devices, whose pictures OpenCV converts itself."""
+    """Retrieve the picture without a check, for devices, whose pictures OpenCV converts itself."""
     return capture.retrieve(into)
 
 
 def grab_plainly(capture: Capture) -> bool:
-    """As soon as it comes."""
+    """Grab the next picture as soon as it arrives."""
     return capture.grab()
 
 
@@ -52,11 +52,11 @@ def next_picture(
     retrieve: Retrieve = retrieve_plainly,
     grab: Callable[[Capture], bool] = grab_plainly,
 ) -> Picture | Passed | None:
-    """The next frame, stamped before it is converted; None when there is none or it cannot be decoded.
+    """Return the next frame, timestamped before its conversion; None when there is none or it cannot be decoded.
 
-    Raises what ``retrieve`` raises. Its pixels are written where ``place`` says, if they fit there. One that is not
-    ``wanted`` is only grabbed: of a V4L2 camera that is taking its buffer, of FFmpeg all but the conversion, as other
-    frames are made from it.
+    It passes on errors of ``retrieve``. The pixels are written to ``place``, if they fit there. A frame that is not
+    ``wanted`` is only grabbed. For a V4L2 camera that means dequeuing its buffer. FFmpeg still decodes the frame,
+    because other frames depend on it, and only the conversion is skipped.
     """
     try:
         if not grab(capture):

@@ -1,9 +1,9 @@
-"""Whether FFmpeg converted a picture, which OpenCV does not check.
+"""Detect whether FFmpeg converted a picture, which OpenCV does not check.
 
-From OpenCV 4.13 on, FFmpeg's converter refuses some pictures, above all interlaced ones. OpenCV ignores that and
-returns its buffer as a good frame: memory that nobody wrote, or an older picture. The buffer is OpenCV's own, so no
-mark can be put into it before a conversion, and its content tells nothing: an unwritten one may be black, as a picture
-may. The only sign of the failure is the error that the converter logs.
+From OpenCV 4.13 on, FFmpeg's converter refuses some pictures, above all interlaced ones. OpenCV ignores that error and
+returns its buffer as a good frame: unwritten memory, or an older picture. The buffer is OpenCV's own, so no marker can
+be put into it before a conversion. Its content is no evidence either: an unwritten buffer may be black, and so may a
+picture. The only sign of the failure is the error that the converter logs.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _FAILED: Final = re.compile(
     rf"{_INTERLACED}.*|\(.*\): fmt:\S+ .*-> fmt:.*|Failed initializing scaling graph.*"
     "|Slice parameters .* are invalid|Incorrectly aligned output.*|.* is not supported as .*put pixel format"
 )
-"""The errors of libswscale after which nothing was written; its warnings, which are about speed, do not match."""
+"""Errors of libswscale after which nothing was written. Its warnings, which are about speed, do not match."""
 _MOST_TEXT: Final = 65536
 _ERRORS: Final = 16
 """``AV_LOG_ERROR``."""
 
 
 def log_errors(environment: MutableMapping[str, str]) -> None:
-    """Sees to it that FFmpeg logs errors, whatever level is set; must come before OpenCV first uses it."""
+    """Make FFmpeg log errors, whatever level is set; call it before OpenCV first uses FFmpeg."""
     try:
         silent = int(environment.get("OPENCV_FFMPEG_LOGLEVEL", _ERRORS)) < _ERRORS
     except ValueError:
@@ -45,13 +45,13 @@ def log_errors(environment: MutableMapping[str, str]) -> None:
 
 
 class Retrievable(Protocol):
-    """What has grabbed a picture and converts it."""
+    """An object that has grabbed a picture and converts it."""
 
     def retrieve(self, into: Any = None, /) -> tuple[bool, Any]: ...
 
 
 def failure(text: str) -> str | None:
-    """Why a picture was not converted, by what FFmpeg logged meanwhile, with the remedy; None when nothing failed."""
+    """Return why a picture was not converted, from FFmpeg's log, with the remedy; None if it was."""
     found = _FAILED.search(text)
     if found is None:
         return None
@@ -64,22 +64,22 @@ def failure(text: str) -> str | None:
 
 
 def retrieve_checked(capture: Retrievable, into: Any, name: str) -> tuple[bool, Any]:
-    """``capture.retrieve(into)``; raises `SourceError` about ``name`` when the picture was not converted."""
+    """Return ``capture.retrieve(into)``; raise `SourceError` about ``name`` if the picture was not converted."""
     with caught() as written:
         answer = capture.retrieve(into)
     text = "".join(written)
     if (reason := failure(text)) is not None:
         raise SourceError(f"{name} {reason}")
-    if text:  # of another thread, or nothing that matters here
+    if text:  # from another thread, or unrelated
         os.write(2, text.encode("utf-8", "surrogateescape"))
     return answer
 
 
 class _NativeStreams:
-    """The C library's standard streams, and a pipe that takes their place for a moment.
+    """The C library's standard streams, and a pipe that replaces them for a moment.
 
-    Only the pointers are exchanged: the descriptors stay, so that Python's own lines, and the last words of native code
-    that aborts, go where they always go.
+    Only the stream pointers are exchanged. The descriptors stay, so that Python's own output, and the last output of
+    native code that aborts, still go to the usual place.
     """
 
     def __init__(self) -> None:
@@ -91,11 +91,11 @@ class _NativeStreams:
         self._file = libc.fdopen(writing, b"w")
         exchangeable = hasattr(libc, "gnu_get_libc_version")  # other C libraries keep the pointers read-only
         self._pointers = [ctypes.c_void_p.in_dll(libc, name) for name in _STREAMS if exchangeable]
-        self._lock = threading.RLock()  # what is written meanwhile is of one picture only, of one thread
+        self._lock = threading.RLock()  # one picture and one thread at a time
 
     @contextmanager
     def caught(self) -> Iterator[list[str]]:
-        """What is written inside is in the list afterwards."""
+        """Yield a list that contains the captured output after the block."""
         written: list[str] = []
         with self._lock:
             saved = [pointer.value for pointer in self._pointers]
@@ -113,10 +113,10 @@ class _NativeStreams:
 
 @functools.cache
 def _native_streams() -> _NativeStreams:
-    """One for the process, as the streams are."""
+    """Return the single instance of this process, which has only one set of streams."""
     return _NativeStreams()
 
 
 def caught() -> AbstractContextManager[list[str]]:
-    """What native code writes to its standard streams inside is in the list afterwards, and nowhere else."""
+    """Return a context manager whose list then holds native code's output inside it; it appears nowhere else."""
     return _native_streams().caught()

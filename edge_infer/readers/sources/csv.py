@@ -1,4 +1,4 @@
-"""Recorded samples from a CSV file, or live ones that a program writes into a pipe."""
+"""Samples from a recorded CSV file, or live ones that a program writes into a pipe."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 STRETCH: Final = 0.1
-"""Seconds of a recording that are handed on together, at least one row."""
+"""Length of a block of a recording in seconds; it has at least one row."""
 HOPELESS: Final = 1000
-"""Lines in a row that cannot be used: then it is no such file."""
+"""Number of consecutive unusable lines after which the file is rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class CsvOptions:
-    """``columns`` by name where the file has a header, else by place; ``rate`` is rows a second."""
+    """``columns`` are names if the file has a header, otherwise positions; ``rate`` is rows a second."""
 
     file: str
     rate: float
@@ -46,12 +46,12 @@ class CsvOptions:
 
 
 class CsvSource(Closing):
-    """Rows of numbers. A row that cannot be used is left out, counted in ``faults``, and a gap."""
+    """Rows of numbers. An unusable row is dropped, counted in ``faults``, and marked as a gap."""
 
     gives: ClassVar[Gives] = "samples"
     noisy: ClassVar[bool] = False
     network: bool = False
-    patience: ClassVar[float] = math.inf  # a pipe may be silent; it waits in select, which nothing can make hang
+    patience: ClassVar[float] = math.inf  # a pipe may be silent; the wait in select cannot hang
     Options = CsvOptions
 
     def __init__(self, options: CsvOptions) -> None:
@@ -80,7 +80,7 @@ class CsvSource(Closing):
         return self
 
     def read(self) -> Block | None:
-        """The next tenth of a second of a recording, when it is due, or what a pipe gave; None at the end."""
+        """Return the next 0.1 s of a recording, when it is due, or the rows from a pipe; None at the end."""
         try:
             return self._arrived() if self.live else self._recorded()
         except OSError as error:
@@ -89,8 +89,8 @@ class CsvSource(Closing):
             raise SourceError(f"{self._options.file} cannot be read: {error.strerror}") from error
 
     def check(self) -> None:
-        """Whether the beginning of the file has the columns; raises `SourceError`."""
-        self.faults = Faults(quiet=True)  # the error says enough
+        """Check that the beginning of the file has the columns; raises `SourceError`."""
+        self.faults = Faults(quiet=True)  # the error is enough
         with self:
             try:
                 while self._next_row() is None:
@@ -99,11 +99,11 @@ class CsvSource(Closing):
                 raise self._useless() from error
 
     def interrupt(self) -> None:
-        """Ends a wait in another thread."""
+        """End a wait in another thread."""
         self._closed.set()
 
     def close(self) -> None:
-        """Lets go of the file; may be called twice."""
+        """Close the file; may be called twice."""
         self._closed.set()
         fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -132,7 +132,7 @@ class CsvSource(Closing):
             if row is not None:
                 rows.append(row)
             elif rows:
-                self._gap = True  # what follows does not join on to these
+                self._gap = True  # the next rows do not continue these
                 break
             else:
                 gap = True
@@ -142,7 +142,7 @@ class CsvSource(Closing):
         return Block(values, self._options.rate, time.time(), time.monotonic(), gap)
 
     def _next_row(self) -> Row | None:
-        """The next row, None for one that cannot be used; raises `SourceError` when none can."""
+        """Return the next row, None for an unusable one; raises `SourceError` after too many of those."""
         while not self._closed.is_set():
             try:
                 line = self._lines.next()
@@ -162,7 +162,7 @@ class CsvSource(Closing):
         raise EndOfInputError
 
     def _start_over(self) -> bool:
-        """At the end: whether to begin again."""
+        """Go back to the start of a file with ``loop``; return False if reading ends here."""
         if not self._rows and not self._closed.is_set():
             raise self._useless()
         if not self._options.loop or self._closed.is_set():
@@ -176,7 +176,7 @@ class CsvSource(Closing):
         return SourceError(f"{self._options.file} has no row of numbers that can be used{why}")
 
     def _wait(self, rows: int) -> bool:
-        """Waits until the rows would have come; False when closed meanwhile."""
+        """Wait for the duration of the rows; return False when closed meanwhile."""
         if not self._options.realtime:
             return True
         self._due = max(self._due, time.monotonic() - 1.0) + rows / self._options.rate

@@ -1,8 +1,8 @@
-"""What FFmpeg logs: kept from the journal, because of addresses, and read for two things.
+"""Capture FFmpeg's log: it stays out of the journal, because it contains addresses, and is parsed for two events.
 
-OpenCV tells nobody when a stream changes its size: version 5 squeezes the new pictures into the old size, and version
-4 gives damaged ones. Nor does it tell when a picture was not converted, see `converter`. FFmpeg's log is the only place
-where either shows.
+OpenCV does not report when a stream changes its size: version 5 squeezes the new pictures into the old size, and
+version 4 returns damaged ones. Nor does it report when a picture was not converted, see `converter`. Only FFmpeg's log
+shows either.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STREAMS: Final = (1, 2)
 
 
 class DecoderLog:
-    """Takes over standard output and error between `open` and `close`; Python's own must be another file."""
+    """Redirects standard output and error between `open` and `close`; Python's own must be another file."""
 
     def __init__(self) -> None:
         self._flush = ctypes.CDLL(None).fflush
@@ -36,10 +36,13 @@ class DecoderLog:
         self._failure: str | None = None
 
     def open(self, environment: MutableMapping[str, str]) -> None:
-        """Must come before OpenCV first uses FFmpeg in this process, which reads its log level only once."""
+        """Start capturing.
+
+        Call it before OpenCV first uses FFmpeg in this process, because FFmpeg's log level is read only once.
+        """
         environment["OPENCV_FFMPEG_LOGLEVEL"] = _VERBOSE
         self._flush(None)
-        self._pipe, end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # what does not fit into it is lost, and waits never
+        self._pipe, end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # a full pipe loses text and never blocks
         self._saved = tuple(os.dup(stream) for stream in _STREAMS)
         for stream in _STREAMS:
             os.dup2(end, stream)
@@ -47,14 +50,14 @@ class DecoderLog:
         self._size, self._rest, self._changed, self._failure = None, "", False, None
 
     def new_size(self) -> str | None:
-        """The size that the stream has changed to, ``WIDTHxHEIGHT``, told once; None when it has not."""
+        """Return the new size of the stream, ``WIDTHxHEIGHT``, once for each change; None if it has not changed."""
         self._look()
         changed, self._changed = self._changed, False
         return self._size if changed else None
 
     def retrieve(self, capture: Retrievable, into: Any, name: str) -> tuple[bool, Any]:
-        """``capture.retrieve(into)``; raises `SourceError` about ``name`` when the picture was not converted."""
-        self._look()  # what was logged before may fill the pipe, and would hide what comes now
+        """Return ``capture.retrieve(into)``; raise `SourceError` about ``name`` if the picture was not converted."""
+        self._look()  # empty the pipe: old lines could fill it and hide new ones
         answer = capture.retrieve(into)
         self._look()
         if self._failure is not None:
@@ -75,7 +78,7 @@ class DecoderLog:
         self._failure = failure(text) or self._failure
 
     def close(self) -> None:
-        """Gives both streams back; may be called twice."""
+        """Restore both streams; may be called twice."""
         if not self._saved:
             return
         self._flush(None)

@@ -1,4 +1,4 @@
-"""Raw frames from the standard output of a command: CSI cameras, GStreamer, whatever prints pictures."""
+"""Raw frames from the standard output of a command: CSI cameras, GStreamer, or any program that prints pictures."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SILENCE: Final = 7.0
-"""Seconds without one whole frame after which the command is started anew."""
+"""Seconds without a complete frame after which the command is restarted."""
 LAST_WORDS: Final = 400
-"""Characters of the command's standard error that are shown to the operator."""
+"""Limit of the command's standard error in messages to the operator, in characters."""
 _PIPE: Final = 1 << 20
 _LAUNCH: Final = Path(__file__).parents[1] / "launch.py"
 Layout = Literal["rgb24", "bgr24", "gray", "yuv420", "nv12"]
@@ -56,14 +56,14 @@ class ExecOptions:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the bytes of one frame."""
+        """Return the shape of the bytes of one frame."""
         if self.format in ("rgb24", "bgr24"):
             return (self.height, self.width, 3)
         return (self.height * 3 // 2 if self.format in ("yuv420", "nv12") else self.height, self.width)
 
 
 class ExecSource(Closing):
-    """Frames that a child process prints; it is killed with the source, and with the reader."""
+    """Frames that a child process prints; the child is killed with the source, and with the reader."""
 
     gives: ClassVar[Gives] = "image"
     noisy: ClassVar[bool] = True
@@ -98,14 +98,14 @@ class ExecSource(Closing):
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
-        with contextlib.suppress(OSError):  # beyond the user's limit for pipes; the default size works too
-            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)  # fewer turns for each frame
+        with contextlib.suppress(OSError):  # the user's pipe limit; the default size works too
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)  # fewer reads for each frame
         os.set_blocking(self._process.stdout.fileno(), False)
         os.set_blocking(self._process.stderr.fileno(), False)
         return self
 
     def read(self) -> Picture | Passed | None:
-        """The next whole frame; raises `SourceError` when the command ends, whatever its exit code, or hangs."""
+        """Return the next complete frame; raises `SourceError` when the command ends, with any exit code, or hangs."""
         self._fill()
         wall, monotonic = time.time(), time.monotonic()
         if not self.wanted(monotonic):
@@ -113,11 +113,11 @@ class ExecSource(Closing):
         return Picture(self._convert(), _COLORS.get(self._options.format, "bgr"), wall, monotonic)
 
     def close(self) -> None:
-        """Kills the command and what it started in its session; may be called twice."""
+        """Kill the command and its session's processes; may be called twice."""
         process, self._process = self._process, None
         if process is None:
             return
-        if process.returncode is None:  # not yet reaped, so the number is still its own
+        if process.returncode is None:  # not yet reaped, so the process id is still valid
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -126,7 +126,7 @@ class ExecSource(Closing):
                 pipe.close()
 
     def _fill(self) -> None:
-        """Reads one frame's bytes into place, and what the command complains about meanwhile."""
+        """Read the bytes of one frame, and at the same time the command's standard error."""
         process = self._process
         if process is None or process.stdout is None or process.stderr is None:
             raise SourceError("the command is not running")

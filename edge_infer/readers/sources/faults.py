@@ -1,4 +1,4 @@
-"""What a source leaves out because it cannot be used: counted, and told without filling the log."""
+"""Count readings that a source drops because they are unusable, and log them without flooding the log."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from weakref import WeakSet
 log = logging.getLogger(__name__)
 
 QUIET: Final = 60.0
-"""Seconds between two words about faults of one source."""
+"""Minimum seconds between two log lines about faults of one source."""
 SETTLED: Final = 3.0
-"""Seconds without a further fault after which the log gets the number that was reached."""
+"""Seconds without another fault after which the final count is logged."""
 
 
 class Faults:
-    """``count`` of everything left out and the ``last`` reason; `since_good` of them came after the last good one."""
+    """Counts dropped readings in ``count``; ``last`` is the last reason, `since_good` the number since a good one."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.count = 0
@@ -32,7 +32,7 @@ class Faults:
             _ALL.add(self)
 
     def note(self, text: str, number: int = 1) -> None:
-        """One more was left out, because of ``text``: said the first time, and then once a minute."""
+        """Count dropped readings, because of ``text``; log the first and then at most once a minute."""
         self.count += number
         self.since_good += number
         self.last = text
@@ -42,9 +42,10 @@ class Faults:
             self._say(self._noted_at)
 
     def settle(self, now: float) -> None:
-        """Log a count that `note` held back: once when it has been quiet for a moment, at the latest after a minute.
+        """Log a count that `note` held back: once there has been no fault for a moment, at the latest after a minute.
 
-        Between two lines of `note` this is once at most: a fault every few seconds does not fill the log either.
+        This happens at most once between two lines of `note`, so a fault every few seconds does not flood the log
+        either.
         """
         quiet = now - self._noted_at >= SETTLED and not self._settled
         if self.count > self._logged and (quiet or now - self._told_at >= QUIET):
@@ -52,7 +53,7 @@ class Faults:
             self._say(now)
 
     def resume(self, before: Faults) -> None:
-        """Go on counting from another one, that of the same source before it was opened again."""
+        """Continue the count of another instance, that of the same source before it was reopened."""
         self.count += before.count
         self.since_good += before.since_good
         self.last = self.last or before.last
@@ -61,7 +62,7 @@ class Faults:
         before._quiet = True
 
     def good(self) -> None:
-        """Something came that can be used."""
+        """Note a usable reading."""
         self.since_good = 0
 
     def _say(self, now: float) -> None:
@@ -75,7 +76,7 @@ _LOCK: Final = threading.Lock()
 
 
 def settle_all() -> None:
-    """`Faults.settle` for all of this process; somebody has to call it about once a second."""
+    """Call `Faults.settle` for all instances of this process; to be called about once a second."""
     with _LOCK:
         every = list(_ALL)
     now = time.monotonic()

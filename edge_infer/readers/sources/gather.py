@@ -1,4 +1,4 @@
-"""Single rows, as they arrive, put together to blocks of a signal."""
+"""Gather single rows, as they arrive, into blocks of a signal."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.rows import Row, RowParser
 
 STRETCH: Final = 0.08
-"""Seconds of a signal that are handed on together; of a slow one every row at once."""
+"""Length of a block in seconds; rows of a slow signal are passed on at once."""
 SPAN: Final = 1.0
-"""Seconds that rows have to have come for before their rate is known; what came first waits no longer."""
+"""Seconds of rows needed to measure their rate; the first rows are not held back longer than this."""
 FINE: Final = 1 / 128
-"""Seconds between two arrivals that are remembered: so few reach back for `SPAN` however fast the rows come."""
+"""Seconds between two remembered arrivals. The limited number of them then covers `SPAN` however fast the rows
+arrive."""
 CHANGE: Final = 0.1
-"""A rate that differs by more than this share is another one; less is jitter."""
+"""Share by which a rate must differ to count as changed; less is jitter."""
 MOST: Final = 4096
-"""Rows that are handed on at once, however fast they come."""
+"""Limit of rows in a block, however fast they arrive."""
 PAUSE: Final = 10
-"""So many intervals, and at least `SPAN` seconds, without a row are a gap."""
+"""Number of intervals without a row that count as a gap, if that is at least `SPAN` seconds."""
 
 
 class ArrivalRate:
-    """How many rows a second come, measured; None until known. It stays as it is until it is clearly another one."""
+    """Measures the arrival rate in rows a second; None until known. It stays the same until it clearly changes."""
 
     def __init__(self) -> None:
         self.rate: float | None = None
         self.supposed = False
-        """Whether nothing but a beginning tells the rate: then a silence is no pause yet."""
-        self._marks: deque[tuple[float, int]] = deque(maxlen=256)  # when, and how many had come before; at most FINE
+        """Whether the rate is only a guess from the first rows; a silence is then not yet a pause."""
+        self._marks: deque[tuple[float, int]] = deque(maxlen=256)  # time, and rows before; FINE apart
         self._count = 0
 
     def add(self, now: float) -> bool:
-        """A row came; True when the rate is another one than before."""
+        """Count a row; return True when the rate has changed."""
         if not self._marks or now - self._marks[-1][0] >= FINE:
             self._marks.append((now, self._count))
         self._count += 1
@@ -56,19 +57,19 @@ class ArrivalRate:
         return changed
 
     def suppose(self, now: float) -> None:
-        """What has come so far gets the rate that it came at, even if nothing else ever comes."""
+        """Guess the rate from the rows so far, in case no more arrive."""
         if self._marks:
             begin, before = self._marks[0]
             self.supposed = True
             self.rate = float(f"{max(self._count - 1 - before, 1) / max(now - begin, FINE):.3g}")
 
     def forget(self) -> None:
-        """After a pause arrivals are counted anew; the rate holds until there is a better one."""
+        """Restart the measurement after a pause; the old rate is valid until there is a new one."""
         self._marks.clear()
 
 
 class Gatherer:
-    """Rows in, blocks out. ``rate`` is what the operator says it is; without it that of their arrival."""
+    """Gathers rows into blocks. ``rate`` is the operator's setting; None: the measured rate of arrival."""
 
     def __init__(self, rate: float | None) -> None:
         self._said = rate
@@ -83,16 +84,16 @@ class Gatherer:
 
     @property
     def rate(self) -> float | None:
-        """Rows a second, as far as known."""
+        """Return the rate in rows a second; None if unknown."""
         return self._said or self._measured.rate
 
     @property
     def rate_known(self) -> float | None:
-        """The same, but for one that a beginning alone tells."""
+        """Return the rate, or None if it is only a guess from the first rows."""
         return self._said or (None if self._measured.supposed else self._measured.rate)
 
     def add(self, row: Row, now: float) -> None:
-        """One more row, arrived at ``now`` of the monotonic clock."""
+        """Add a row that arrived at ``now`` of the monotonic clock."""
         rate = self.rate
         if (
             self._last is not None
@@ -110,24 +111,24 @@ class Gatherer:
         self._last, self._wall = now, time.time()
 
     def leave(self) -> None:
-        """Nobody reads from now on, until `resume`: the pipelines are busy."""
+        """Note that reading stops until `resume`, because the pipelines are busy."""
         self._left = time.monotonic()
 
     def resume(self) -> None:
-        """Reading goes on. The writer had to wait meanwhile, which is no silence of its own."""
+        """Note that reading continues; the sensor was not silent meanwhile, because its writer had to wait."""
         if self._left is not None and self._last is not None:
             self._last += time.monotonic() - self._left
         self._left = None
 
     def gap(self) -> None:
-        """Rows are missing here: what has come so far does not belong to what follows."""
+        """Mark a gap: the rows so far do not connect to the next ones."""
         if self._rows and self.rate is None and self._last is not None:
             self._measured.suppose(max(self._last, self._first + SPAN))
         self._finish()
         self._gap = True
 
     def due(self, now: float) -> bool:
-        """Whether a block is to be handed on now."""
+        """Return whether a block is due now."""
         full = len(self._rows) >= MOST
         if self._rows and self.rate is None and (full or now - self._first >= SPAN):
             self._measured.suppose(now)
@@ -137,11 +138,11 @@ class Gatherer:
         return full or now - self._first >= STRETCH or rate * STRETCH < 1.5
 
     def due_at(self) -> float:
-        """When, on the monotonic clock, a block will be due even if no other row comes."""
+        """Return the monotonic time at which a block will be due even if no other row arrives."""
         return self._first + (SPAN if self.rate is None else STRETCH) if self._rows else math.inf
 
     def take(self) -> Block | None:
-        """What has come so far, the oldest first; None when there is nothing, or no rate."""
+        """Return the oldest block; None when there are no rows, or no rate."""
         if not self._whole and self.rate is not None:
             self._finish()
         return self._whole.popleft() if self._whole else None
@@ -156,29 +157,29 @@ class Gatherer:
 
 
 class Rows(Protocol):
-    """Where rows come from: `next` waits until ``deadline`` of the monotonic clock for one or a few of them.
+    """A source of rows: `next` waits until ``deadline`` of the monotonic clock for one or a few rows.
 
-    It raises ValueError for what is to be left out, `EndOfInputError` at the end, OSError when the device is gone.
+    It raises ValueError for input that is dropped, `EndOfInputError` at the end, OSError when the device is gone.
     """
 
     def next(self, deadline: float) -> Sequence[Row]: ...
 
 
 class TextRows:
-    """Rows out of lines."""
+    """Rows parsed from lines of text."""
 
     def __init__(self, lines: ByteLines, parser: RowParser) -> None:
         self._lines = lines
         self._parser = parser
 
     def next(self, deadline: float) -> Sequence[Row]:
-        """The rows of the next line."""
+        """Return the rows of the next line."""
         line = self._lines.next(deadline)
         return () if line is None else self._parser.rows(line.decode("utf-8", "replace"))
 
 
 def next_block(rows: Rows, gatherer: Gatherer, faults: Faults, limit: float = math.inf) -> Block | None:
-    """The next block of rows that arrive now; None after ``limit`` seconds without a row that can be used."""
+    """Return the next block of arriving rows; None after ``limit`` seconds without a usable row."""
     end = time.monotonic() + limit
     while not gatherer.due(now := time.monotonic()):
         if now >= end:

@@ -1,4 +1,4 @@
-"""A network camera that speaks HTTP: a Motion JPEG stream, or a snapshot every so often."""
+"""Pictures from an HTTP network camera: a Motion JPEG stream, or a snapshot at intervals."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 TIMEOUT: Final = 5.0
-"""Seconds for one answer of the camera, and for one whole picture."""
+"""Timeout in seconds for one response of the camera, and for one complete picture."""
 CHUNK: Final = 1 << 16
 MOST_BACKLOG: Final = 8 << 20
-"""Bytes that are looked through for a newer picture before one is shown."""
+"""Limit of bytes that are searched for a newer picture before one is returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class HttpOptions:
 
 
 class HttpSource(Closing):
-    """Pictures of one URL; of several that are there already, the newest."""
+    """Pictures from one URL; if several have arrived, the newest."""
 
     gives: ClassVar[Gives] = "image"
     noisy: ClassVar[bool] = True
@@ -78,15 +78,15 @@ class HttpSource(Closing):
         return self
 
     def read(self) -> Picture | Passed | None:
-        """The next picture; raises `SourceError` when there is none in time."""
+        """Return the next picture; raises `SourceError` when none arrives in time."""
         return self._read_snapshot() if self._options.snapshot is not None else self._read_stream()
 
     def interrupt(self) -> None:
-        """Ends the wait for a snapshot in another thread."""
+        """End the wait for a snapshot in another thread."""
         self._closed.set()
 
     def close(self) -> None:
-        """Hangs up; may be called twice."""
+        """Close the connection; may be called twice."""
         self._closed.set()
         if self._response is not None:
             self._response.close()
@@ -127,7 +127,7 @@ class HttpSource(Closing):
             data = self._newest_jpeg()
             if data is not None:
                 wall, monotonic = time.time(), time.monotonic()
-                wanted = wanted or self.wanted(monotonic)  # the turn of a broken one is that of the next
+                wanted = wanted or self.wanted(monotonic)  # a broken picture passes its turn to the next
                 if not wanted:
                     return PASSED
                 pixels = decode_picture(data)
@@ -139,7 +139,7 @@ class HttpSource(Closing):
         )
 
     def _newest_jpeg(self) -> bytes | None:
-        """Reads once, and on as long as there is something to read at once; the last picture in it."""
+        """Read until no more data is waiting; return the last picture in it, or None."""
         newest, size = None, 0
         while size < MOST_BACKLOG:
             try:
@@ -147,7 +147,7 @@ class HttpSource(Closing):
             except SourceError:
                 if newest is None:
                     raise
-                break  # the picture first; the next read says it again
+                break  # return the picture first; the next read fails again
             size += len(data)
             newest = next(reversed(self._parser.feed(data)), newest)
             if self._response is None or not select.select([self._response], [], [], 0)[0]:

@@ -1,6 +1,7 @@
-"""Sensors of the kernel's industrial I/O: accelerometers, gyroscopes, thermometers, analogue inputs.
+"""Sensors of the kernel's industrial I/O (IIO): accelerometers, gyroscopes, thermometers, analogue inputs.
 
-Their files in sysfs are read one by one, at a pace of ours; or (``buffer``) the sensor's own buffer, at a pace of its.
+The source polls their sysfs files one by one at its own rate. With ``buffer`` it reads the sensor's buffer instead, at
+the sensor's rate.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 STRETCH: Final = 0.1
-"""Seconds of a signal that are handed on together, at least one sample."""
+"""Length of a block in seconds; it has at least one sample."""
 POLLED: Final = 10_000.0
-"""Samples a second that may be asked of the files."""
+"""Limit of samples a second for polling the files."""
 LATE: Final = 0.1
-"""Seconds that reading may lag behind before the samples in between are given up."""
+"""Seconds that reading may lag behind before the missed samples are skipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class IioOptions:
-    """``device`` is what the sensor's ``name`` file says, or its folder; ``rate`` is samples a second.
+    """``device`` is the content of the sensor's ``name`` file, or its folder; ``rate`` is samples a second.
 
-    With ``buffer`` the character device below ``dev`` is read, perhaps at the beat of a ``trigger``.
+    With ``buffer`` the source reads the character device below ``dev``, optionally paced by a ``trigger``.
     """
 
     device: str
@@ -61,7 +62,7 @@ class IioOptions:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel, its file, and what makes its number one of the unit: ``(raw + offset) * scale``."""
+    """A channel: its file, and the conversion of its raw number to the unit: ``(raw + offset) * scale``."""
 
     name: str
     file: Path
@@ -69,12 +70,12 @@ class Channel:
     scale: float
 
     def read(self) -> float:
-        """The value now; raises OSError when the device is gone, ValueError for what is no number."""
+        """Return the current value; raises OSError when the device is gone, ValueError if it is no number."""
         return (float(self.file.read_bytes()) + self.offset) * self.scale
 
 
 class IioSource(Closing):
-    """Samples at a steady pace. Those that it comes too late for are counted in ``faults``, and a gap."""
+    """Samples at a steady rate. Missed samples count in ``faults`` and are marked as a gap."""
 
     gives: ClassVar[Gives] = "samples"
     noisy: ClassVar[bool] = False
@@ -111,7 +112,7 @@ class IioSource(Closing):
         return self
 
     def read(self) -> Block | None:
-        """The samples of the next tenth of a second, or the next one; raises `SourceError` when the device is gone."""
+        """Return the samples of the next 0.1 s, or the next one; raises `SourceError` when the device is gone."""
         if self._buffer is not None:
             return self._buffer.read(self._closed.is_set)
         interval = 1 / self._options.rate
@@ -123,7 +124,7 @@ class IioSource(Closing):
             if late > max(LATE, interval):
                 missed = math.ceil(late / interval)
                 if rows:
-                    break  # they are whole; the gap is that of the next block
+                    break  # they are contiguous; the next block has the gap
                 gap, self._due = True, self._due + missed * interval
                 self.faults.note(f"{missed} samples that there was no time for; a lower rate helps", missed)
             if self._closed.wait(max(0.0, self._due - time.monotonic())):
@@ -133,11 +134,11 @@ class IioSource(Closing):
         return Block(np.array(rows, np.float32), self._options.rate, time.time(), time.monotonic(), gap)
 
     def interrupt(self) -> None:
-        """Ends a wait in another thread."""
+        """End a wait in another thread."""
         self._closed.set()
 
     def close(self) -> None:
-        """Stops reading; may be called twice."""
+        """Stop reading; may be called twice."""
         self._closed.set()
         self._channels = []
         buffer, self._buffer = self._buffer, None
@@ -157,7 +158,7 @@ class IioSource(Closing):
 
 
 def find_device(root: Path, device: str) -> Path:
-    """The folder of a sensor by its name or by that of the folder; raises `SourceError`."""
+    """Return the folder of a sensor by its name or that of the folder; raises `SourceError`."""
     named: dict[str, list[Path]] = {}
     for folder in sorted(root.glob("*")):
         for name in {folder.name, _text(folder / "name"), _text(folder / "label")} - {""}:
@@ -173,7 +174,10 @@ def find_device(root: Path, device: str) -> Path:
 
 
 def make_channel(folder: Path, name: str, *, buffered: bool = False) -> Channel:
-    """A channel by its whole name (``accel_x``), or its end (``x``) where only one ends so; raises `SourceError`."""
+    """Return a channel by its full name (``accel_x``), or by its suffix (``x``) if that is unique.
+
+    Raises `SourceError`.
+    """
     pattern, place = (_ELEMENT, folder / "scan_elements") if buffered else (_CHANNEL, folder)
     found = {match[1]: file for file in place.glob("in_*") if (match := pattern.fullmatch(file.name))}
     fits = [name] if name in found else [channel for channel in found if channel.endswith(f"_{name}")]
@@ -192,7 +196,7 @@ _CHANNEL: Final = re.compile(r"in_(.+?)_(?:raw|input)")
 
 
 def _factor(folder: Path, channel: str, what: str, otherwise: float) -> float:
-    """The channel's own, or that of all channels of its type: ``in_accel_x_scale`` or ``in_accel_scale``."""
+    """Return the channel's own factor, or that of its type: ``in_accel_x_scale`` or ``in_accel_scale``."""
     kind = re.match(r"[a-z]+", channel)
     for name in (channel, channel.rpartition("_")[0], kind[0] if kind else ""):
         text = _text(folder / f"in_{name}_{what}") if name else ""

@@ -1,4 +1,7 @@
-"""The buffer of an industrial I/O sensor: set up by sysfs, read from ``/dev/iio:deviceX``; no sample waits for us."""
+"""The buffer of an IIO sensor: configured through sysfs, read from ``/dev/iio:deviceX``.
+
+The sensor fills it at its own pace, independent of this process.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +29,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 LENGTH: Final = 2.0
-"""Seconds of samples that the kernel keeps for us."""
+"""Seconds of samples that the kernel buffers."""
 SILENCE: Final = 5.0
-"""Seconds, or ten intervals, after which a buffer that gives nothing is an error."""
+"""Seconds (or ten intervals, if longer) without data after which the buffer counts as failed."""
 TURN: Final = 0.5
-"""Seconds after which a wait looks whether it was interrupted."""
+"""Seconds between two checks for an interruption during a wait."""
 NEAR: Final = 0.05
-"""Share by which the sensor's rate may differ from the one that is asked for."""
+"""Share by which the sensor's rate may differ from the requested one."""
 CHUNK: Final = 1 << 16
 LATE: Final = 1.5
-"""Intervals between two timestamps from which on a sample is missing."""
+"""Number of intervals between two timestamps above which a sample is missing."""
 
 Factors = Mapping[str, tuple[float, float]]
 """Offset and scale by channel."""
@@ -43,21 +46,22 @@ Factors = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Samples a second, and the trigger that makes them, for sensors that need one."""
+    """Samples a second, and the trigger that produces them, for sensors that need one."""
 
     rate: float
     trigger: str | None
 
 
 class IioBuffer(Closing):
-    """Blocks out of a sensor's buffer. Opening sets it up and starts it; closing stops what it started.
+    """Blocks from a sensor's buffer, which opening configures and starts.
 
-    What is set right already is not written, so that a user without the right to write can read a buffer that
-    somebody else has set up. A sensor that gives timestamps is asked for them: they show what the kernel lost.
+    Closing stops the buffer if this object started it. Settings that are already right are not written, so that a user
+    without write permission can read a buffer that was configured before. Timestamps are enabled if the sensor has
+    them, because they show which samples the kernel lost.
     """
 
     def __init__(self, folder: Path, node: Path, factors: Factors, pace: Pace, faults: Faults) -> None:
-        """``factors`` has the channels in the order in which they are wanted; ``node`` is the character device."""
+        """``factors`` has the channels in the wanted order; ``node`` is the character device."""
         self._folder = folder
         self._node = node
         self._factors = factors
@@ -86,7 +90,10 @@ class IioBuffer(Closing):
         return self
 
     def read(self, stopped: Callable[[], bool]) -> Block | None:
-        """What has come, waiting for some; None when ``stopped``. Raises `SourceError` when the sensor is gone."""
+        """Return the next block, waiting for it; None when ``stopped``.
+
+        Raises `SourceError` when the sensor is gone or silent.
+        """
         limit = max(SILENCE, 10 / self._rate)
         end = time.monotonic() + limit
         while not self._ready:
@@ -99,13 +106,13 @@ class IioBuffer(Closing):
         return self._ready.popleft()
 
     def close(self) -> None:
-        """Stops the buffer; may be called twice, and after a failed start."""
+        """Stop the buffer if this object started it; may be called twice, and after a failed start."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
         if self._started:
             self._started = False
-            with contextlib.suppress(OSError):  # it is gone, and its buffer with it
+            with contextlib.suppress(OSError):  # the device and its buffer are gone
                 (self._folder / "buffer" / "enable").write_text("0")
 
     def _set_up(self) -> None:
@@ -141,7 +148,10 @@ class IioBuffer(Closing):
             raise SourceError(f"{self._folder.name}: {error}") from error
 
     def _set_rate(self) -> float:
-        """The rate that the sensor then has; its own file, or that of its trigger, or what is asked for."""
+        """Set the rate and return the resulting one.
+
+        The file is the trigger's or else the sensor's own; without either the requested rate is returned.
+        """
         files = [self._folder / "sampling_frequency"]
         if self._trigger is not None:
             named = [each for each in self._folder.parent.glob("trigger*") if _text(each / "name") == self._trigger]
@@ -167,7 +177,7 @@ class IioBuffer(Closing):
             return False
 
     def _write(self, file: Path, value: str) -> None:
-        """Writes what is not there yet."""
+        """Write the value unless the file already has it; raises `SourceError`."""
         if _text(file) == value:
             return
         try:
@@ -179,7 +189,7 @@ class IioBuffer(Closing):
             ) from error
 
     def _take(self) -> None:
-        """Whole scans become blocks, one before and one after each gap."""
+        """Turn complete scans into blocks, one before and one after each gap."""
         try:
             data = os.read(self._fd, CHUNK)
         except BlockingIOError:
@@ -201,7 +211,7 @@ class IioBuffer(Closing):
         self._hand_on(values, starts)
 
     def _hand_on(self, values: NDArray[np.float32], starts: list[int]) -> None:
-        """The rows of one read, cut before each of ``starts``."""
+        """Queue the rows of one read as blocks, cut before each of ``starts``."""
         now, wall = time.monotonic(), time.time()
         for start, end in zip([0, *starts], [*starts, len(values)], strict=True):
             self._gap = self._gap or start in starts
@@ -211,7 +221,7 @@ class IioBuffer(Closing):
                 self._gap = False
 
     def _gaps(self, stamps: NDArray[np.int64]) -> list[int]:
-        """Where samples are missing before a row, by its timestamp in nanoseconds; they are counted."""
+        """Return the rows before which samples are missing, by timestamps in nanoseconds; count the missing ones."""
         before = stamps[0] - 1e9 / self._rate if self._last is None else self._last
         self._last = int(stamps[-1])
         intervals = np.diff(stamps.astype(np.float64), prepend=float(before)) * self._rate / 1e9

@@ -1,7 +1,7 @@
-"""How the kernel's industrial I/O packs samples into a buffer: one scan after the other, each of all enabled channels.
+"""Layout of samples in a buffer of the kernel's industrial I/O: consecutive scans of all enabled channels.
 
-``scan_elements/in_X_type`` says how a channel lies there, ``[be|le]:[s|u]bits/storagebits[Xrepeat][>>shift]``,
-``in_X_index`` the order. Each is aligned to its own size, a whole scan to that of its largest.
+``scan_elements/in_X_type`` has the storage format of a channel, ``[be|le]:[s|u]bits/storagebits[Xrepeat][>>shift]``,
+``in_X_index`` its position. Each channel is aligned to its own size, a scan to the size of its largest channel.
 
 Source: ``Documentation/driver-api/iio/buffers.rst`` and ``Documentation/ABI/testing/sysfs-bus-iio`` of Linux.
 """
@@ -22,7 +22,7 @@ _TYPE: Final = re.compile(r"(be|le):([su])(\d+)/(8|16|32|64)(?:X(\d+))?(?:>>(\d+
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One channel in a scan: ``bits`` of a number of ``storage`` bits, once it is shifted to the right."""
+    """One channel in a scan: ``bits`` of a number of ``storage`` bits after a right shift by ``shift``."""
 
     name: str
     index: int
@@ -34,7 +34,10 @@ class Element:
 
     @classmethod
     def parse(cls, name: str, index: str, text: str) -> Element:
-        """Raises ValueError for a type that no kernel writes, and for one with repetitions, such as a quaternion."""
+        """Parse an element; raises ValueError for invalid types and indexes.
+
+        Types with repetitions, such as quaternions, are rejected too.
+        """
         match = _TYPE.fullmatch(text)
         if match is None:
             raise ValueError(f"{name} has the type {text!r}; expected one such as le:s12/16>>4")
@@ -49,11 +52,11 @@ class Element:
 
     @property
     def dtype(self) -> str:
-        """The stored number, for NumPy; unsigned, because the sign is that of the shifted bits."""
+        """Return the NumPy type of the stored number; unsigned, because the sign bit is known only after the shift."""
         return f"{'>' if self.big else '<'}u{self.storage // 8}"
 
     def numbers(self, stored: NDArray[Any]) -> NDArray[np.int64]:
-        """Signed or unsigned numbers of stored ones."""
+        """Return the signed or unsigned numbers from stored ones."""
         wide = stored.astype(np.uint64) >> np.uint64(self.shift)
         if self.bits < 64:
             wide &= np.uint64((1 << self.bits) - 1)
@@ -87,6 +90,6 @@ class Scan:
         )
 
     def parse(self, data: bytes) -> dict[str, NDArray[np.int64]]:
-        """The numbers of each channel, of whole scans."""
+        """Return the numbers of each channel from complete scans."""
         table = np.frombuffer(data, self._dtype)
         return {element.name: element.numbers(table[element.name]) for element in self.elements}

@@ -1,4 +1,4 @@
-"""Pictures in a folder, one after the other."""
+"""Pictures from a folder, one after the other."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SUFFIXES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""What is taken for a picture in a folder; a glob takes everything that it matches."""
+"""Suffixes of pictures in a folder; a glob accepts everything that it matches."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImagesOptions:
-    """``path`` is a folder or a glob; with ``realtime`` a picture comes every ``every`` seconds."""
+    """``path`` is a folder or a glob; with ``realtime`` a picture is due every ``every`` seconds."""
 
     path: str
     loop: bool = False
@@ -38,7 +38,7 @@ class ImagesOptions:
 
 
 class ImagesSource(Closing):
-    """Pictures by name in natural order (2 before 10); `skipped` counts those that could not be read."""
+    """Pictures by name in natural order (2 before 10); `skipped` counts unreadable ones."""
 
     gives: ClassVar[Gives] = "image"
     lasting: ClassVar[bool] = True
@@ -67,7 +67,7 @@ class ImagesSource(Closing):
         return self
 
     def read(self) -> Picture | None:
-        """The next picture that can be read, when it is due; None after the last."""
+        """Return the next readable picture, when it is due; None after the last."""
         while not self._closed.is_set():
             if self._next == len(self._paths):
                 if not self._good:
@@ -83,15 +83,15 @@ class ImagesSource(Closing):
         return None
 
     def interrupt(self) -> None:
-        """Ends a wait in another thread."""
+        """End a wait in another thread."""
         self._closed.set()
 
     def close(self) -> None:
-        """Ends it; may be called twice."""
+        """Stop; may be called twice."""
         self._closed.set()
 
     def _start_over(self) -> None:
-        """Looks again at what is there: a folder may have grown."""
+        """Start at the first picture and list the files again, because a folder may have grown."""
         self._paths, self._next, self._good = find_pictures(self._options.path), 0, False
         if not self._paths:
             raise SourceError(
@@ -103,7 +103,7 @@ class ImagesSource(Closing):
             pixels = read_picture(path)
         except SourceError as error:
             self.skipped += 1
-            if str(error) not in self._told:  # in a loop it comes again
+            if str(error) not in self._told:  # a loop would repeat it
                 self._told.add(str(error))
                 log.warning("skipped: %s", error)
             return None
@@ -115,7 +115,7 @@ class ImagesSource(Closing):
         return Picture(pixels, "bgr", time.time(), time.monotonic(), None if self._options.realtime else position)
 
     def _wait(self) -> bool:
-        """Waits until the next picture is due; False when closed meanwhile."""
+        """Wait until the next picture is due; return False when closed meanwhile."""
         if not self._options.realtime:
             return True
         closed = self._closed.wait(max(0.0, self._due - time.monotonic()))
@@ -124,7 +124,7 @@ class ImagesSource(Closing):
 
 
 def find_pictures(path: str) -> list[Path]:
-    """The files of a folder that look like pictures, or those that a glob matches, in natural order."""
+    """Return the picture files of a folder, or the files that a glob matches, in natural order."""
     folder = Path(path)
     if folder.is_dir():
         found = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES]
@@ -134,12 +134,12 @@ def find_pictures(path: str) -> list[Path]:
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
-    """A key that sorts numbers in names by their value."""
+    """Return a sort key that orders numbers in names by value."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def read_picture(path: Path) -> Pixels:
-    """A picture, blue first, upright by its EXIF data; raises `SourceError`."""
+    """Return a picture in BGR order, turned upright by its EXIF data; raises `SourceError`."""
     try:
         data = path.read_bytes()
     except OSError as error:

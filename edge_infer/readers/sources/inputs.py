@@ -1,4 +1,4 @@
-"""What ``file`` of a source may name: a file, a named pipe, or ``-`` for the daemon's standard input."""
+"""Open the ``file`` of a source: a file, a named pipe, or ``-`` for the daemon's standard input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STDIN: Final = "-"
 
 
 def is_live(file: str) -> bool:
-    """Whether it is something to wait at: a pipe, a device, standard input, or what is not there yet."""
+    """Return whether reading may have to wait: a pipe, a device, standard input, or a file that is missing."""
     try:
         return file == STDIN or not stat.S_ISREG(os.stat(file).st_mode)  # noqa: PTH116 - follows links, as open does
     except OSError:
@@ -20,7 +20,7 @@ def is_live(file: str) -> bool:
 
 
 def is_pipe(file: str) -> bool:
-    """Whether it is a named pipe, or a device that can be read like one."""
+    """Return whether the file is a named pipe, or a character device."""
     try:
         mode = os.stat(file).st_mode  # noqa: PTH116
     except OSError:
@@ -29,9 +29,9 @@ def is_pipe(file: str) -> bool:
 
 
 def open_input(file: str) -> int:
-    """An open descriptor of its own; raises `SourceError`.
+    """Return a new open descriptor; raises `SourceError`.
 
-    A named pipe is opened for writing too: otherwise it would end whenever the program at its other end does.
+    A named pipe is opened for writing too. Otherwise it would end each time the program at its other end exits.
     """
     if file == STDIN:
         return os.dup(0)

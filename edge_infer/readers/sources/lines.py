@@ -1,4 +1,4 @@
-"""Lines of text out of a pipe, a file or standard input."""
+"""Lines of text from a pipe, a file or standard input."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class LinesOptions:
 
 
 class LinesSource(Closing):
-    """One line after the other, empty ones left out. What is no UTF-8 in one is replaced, and counted in ``faults``.
+    """Lines, without empty ones. Invalid UTF-8 in a line is replaced, and counted in ``faults``.
 
-    A pipe never ends, whoever writes into it; a file and standard input do.
+    A pipe never ends, even when its writers exit; a file and standard input do.
     """
 
     gives: ClassVar[Gives] = "text"
     noisy: ClassVar[bool] = False
     network: bool = False
-    patience: ClassVar[float] = math.inf  # it waits in select, which no device can make hang
+    patience: ClassVar[float] = math.inf  # it waits in select, which cannot hang
     Options = LinesOptions
 
     def __init__(self, options: LinesOptions) -> None:
@@ -55,7 +55,7 @@ class LinesSource(Closing):
         return self
 
     def read(self) -> Words | None:
-        """The next line; None after the last."""
+        """Return the next line; None after the last."""
         if self._lines is None:
             raise SourceError(f"{self._file} is not open")
         try:
@@ -71,7 +71,7 @@ class LinesSource(Closing):
         return Words(text, time.time(), time.monotonic())
 
     def close(self) -> None:
-        """Lets go of the file; may be called twice."""
+        """Close the file; may be called twice."""
         fd, self._fd, self._lines = self._fd, -1, None
         if fd >= 0:
             os.close(fd)

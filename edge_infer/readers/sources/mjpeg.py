@@ -1,4 +1,4 @@
-"""Motion JPEG over HTTP: whole pictures out of a ``multipart/x-mixed-replace`` body, however it is cut and damaged."""
+"""Parse complete pictures from a ``multipart/x-mixed-replace`` body (Motion JPEG over HTTP), even a damaged one."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Final
 
 MOST_PICTURE: Final = 16 << 20
 MOST_HEADER: Final = 8192
-"""Bytes of one part and of its header; what is longer is skipped."""
+"""Limits of a part and of its header in bytes; longer ones are skipped."""
 _LENGTH: Final = re.compile(rb"^content-length:\s*(\d{1,9})\s*$", re.IGNORECASE | re.MULTILINE)
 
 
 class MjpegParser:
-    """Takes bytes as they come and finds the next boundary after anything that makes no sense.
+    """Parses bytes in pieces of any size and finds the next boundary after invalid data.
 
-    A part ends after its Content-Length or, without one or when it was cut, at the next boundary. `broken` counts
-    parts that are no whole JPEG file.
+    A part ends after its Content-Length or, if that is missing or the part was cut, at the next boundary. `broken`
+    counts parts that are no complete JPEG file.
     """
 
     def __init__(self, boundary: str) -> None:
         self.broken = 0
-        # Some cameras count the two dashes before each boundary as part of it in the header, and some do not.
+        # Some cameras include the two dashes before each boundary in the header's boundary parameter, others do not.
         self._delimiter = b"--" + boundary.strip('" ').removeprefix("--").encode("latin-1", "replace")
         self._buffer = bytearray()
         self._inside = False
         self._length: int | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The pictures that are whole now, oldest first."""
+        """Return the pictures that are now complete, oldest first."""
         self._buffer += data
         found: list[bytes] = []
         while (part := self._next()) is not None:
@@ -39,7 +39,7 @@ class MjpegParser:
         return found
 
     def _next(self) -> bytes | None:
-        """The next part, whole or not; None when more bytes are needed."""
+        """Return the next part, complete or not; None when more bytes are needed."""
         while not self._inside:
             if not self._enter():
                 return None
@@ -55,7 +55,7 @@ class MjpegParser:
         return part
 
     def _enter(self) -> bool:
-        """Moves to behind the next part's header; False when it is not there yet."""
+        """Skip to the end of the next part's header; return False when more bytes are needed."""
         buffer = self._buffer
         start = buffer.find(self._delimiter)
         if start < 0:

@@ -1,4 +1,4 @@
-"""Samples of a sensor that publishes them to a broker: on this board, or on its network."""
+"""Samples from a sensor that publishes them to a broker on this board or on its network."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 TIMEOUT: Final = 5.0
-"""Seconds for the connection, and again for the broker's answers."""
+"""Timeout in seconds for the connection, and again for the broker's replies."""
 KEEPALIVE: Final = 15
 LARGEST: Final = 1 << 18
-"""Bytes of one message; a longer one ends the connection, because paho would take 256 MiB."""
+"""Limit of a message in bytes. A longer one ends the connection, because paho would accept 256 MiB."""
 USELESS: Final = 30.0
-"""Seconds of messages that cannot be used before that is a trouble of the source."""
+"""Seconds with only unusable messages after which the source fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class MqttOptions:
-    """``topic`` names one topic: what several sensors say is no signal."""
+    """``topic`` is one topic, because messages of several sensors do not form a signal."""
 
     topic: str
     host: str = "127.0.0.1"
@@ -59,40 +59,43 @@ class MqttOptions:
 
 
 class PipeEnd:
-    """One end of a pipe with the methods of a socket that paho calls, because a reader may make no pair of sockets."""
+    """One end of a pipe with the socket methods that paho calls.
+
+    A reader's sandbox does not allow a pair of sockets.
+    """
 
     def __init__(self, file: int, mode: str) -> None:
         os.set_blocking(file, False)
         self._file = FileIO(file, mode)
 
     def fileno(self) -> int:
-        """What `select` waits for."""
+        """Return the descriptor, for `select`."""
         return self._file.fileno()
 
     def recv(self, size: int) -> bytes:
-        """Return what is there; raises `BlockingIOError` when there is nothing."""
+        """Return the available bytes; raises `BlockingIOError` when there are none."""
         return os.read(self.fileno(), size)
 
     def send(self, data: bytes) -> int:
-        """Write as much as there is room for; raises `BlockingIOError` when there is none."""
+        """Write as much as fits; raises `BlockingIOError` when the pipe is full."""
         return os.write(self.fileno(), data)
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close this end; may be called twice."""
         self._file.close()
 
 
 def wake_up() -> tuple[PipeEnd, PipeEnd]:
-    """Return a pipe, the end to read from first."""
+    """Return the two ends of a pipe, the reading end first."""
     read, write = os.pipe()
     return PipeEnd(read, "r"), PipeEnd(write, "w")
 
 
 class SensorClient(Client):
-    """A client that only listens, to messages of at most `LARGEST` bytes. ``heard`` are those not yet taken.
+    """A client that only receives, messages of at most `LARGEST` bytes. ``heard`` is the queue of unread messages.
 
-    ``_sock_recv`` and the two ends that wake its loop up are internal to paho; tests with an oversized message and
-    behind the walls of a reader guard them.
+    ``_sock_recv`` and the two ends that wake up its loop are internal to paho. Tests with an oversized message and in a
+    reader's sandbox guard them.
     """
 
     def __init__(self) -> None:
@@ -102,7 +105,7 @@ class SensorClient(Client):
         self.oversized = False
         self.refused = ""
         self.listening = False
-        # paho would connect two sockets over a port of the loopback, which the sandbox of a reader refuses.
+        # paho would connect two sockets over a loopback port, which a reader's sandbox denies.
         self._sockpairR, self._sockpairW = wake_up()  # type: ignore[assignment]
 
     def _sock_recv(self, bufsize: int) -> bytes:
@@ -113,15 +116,15 @@ class SensorClient(Client):
 
 
 class MqttSource(Closing):
-    """One sample a message, or several in a list: JSON, or lines of CSV. Retained messages are old, and left out."""
+    """One sample a message, or several in a list: JSON or CSV lines. Retained messages are old and are ignored."""
 
     gives: ClassVar[Gives] = "samples"
     noisy: ClassVar[bool] = False
     live: ClassVar[bool] = True
     network: bool = True
     lossless: bool = False
-    room_seconds: ClassVar[float] = 5.0  # the connection holds what comes; the broker hangs up after 22 s of silence
-    patience: ClassVar[float] = math.inf  # a sensor may be silent; the broker has to answer within the keep-alive
+    room_seconds: ClassVar[float] = 5.0  # the connection buffers data; the broker disconnects after 22 s of silence
+    patience: ClassVar[float] = math.inf  # a sensor may be silent; keep-alive detects a lost broker
     Options = MqttOptions
 
     def __init__(self, options: MqttOptions) -> None:
@@ -152,7 +155,7 @@ class MqttSource(Closing):
         return self
 
     def read(self) -> Block | None:
-        """What came within some 0.1 s; raises `SourceError` when the broker is gone or nothing can be used."""
+        """Return the rows of some 0.1 s; raises `SourceError` when the broker is gone or all messages are unusable."""
         while True:
             before = self.faults.count
             block = next_block(self, self._gatherer, self.faults, USELESS)
@@ -165,7 +168,7 @@ class MqttSource(Closing):
                 )
 
     def next(self, deadline: float) -> Sequence[Row]:
-        """The rows of the next message; raises ValueError for one that cannot be used."""
+        """Return the rows of the next message; raises ValueError for an unusable one."""
         client = self._client
         if client is None:
             raise SourceError("not connected")
@@ -177,7 +180,7 @@ class MqttSource(Closing):
         return [row for line in self._lines(text) for row in self._parser.rows(line)]
 
     def close(self) -> None:
-        """Hangs up; may be called twice."""
+        """Disconnect; may be called twice."""
         client, self._client = self._client, None
         if client is not None:
             with contextlib.suppress(OSError, ValueError):
@@ -186,7 +189,7 @@ class MqttSource(Closing):
                 sock.close()
 
     def _lines(self, text: str) -> list[str]:
-        """JSON may have line ends in it."""
+        """Split a message into lines, except JSON, which may contain line ends."""
         return [text] if text.lstrip()[:1] in ("[", "{") else text.splitlines()
 
     def _wait_for_subscription(self, client: SensorClient) -> None:
@@ -198,7 +201,7 @@ class MqttSource(Closing):
             self._turn(client, min(left, 0.2))
 
     def _turn(self, client: SensorClient, timeout: float) -> None:
-        """Lets paho read and write once."""
+        """Let paho read and write once; raises `SourceError` when the connection failed."""
         code = client.loop(max(0.0, timeout))
         if client.refused:
             raise SourceError(client.refused)
@@ -226,7 +229,7 @@ class MqttSource(Closing):
 
 
 def tls_context(plan: TlsPlan) -> ssl.SSLContext:
-    """How the broker proves who it is, and how we do; raises `SourceError` for files that cannot be used."""
+    """Return the TLS context with the CA file and the client certificate; raises `SourceError` for unusable files."""
     try:
         context = ssl.create_default_context(cafile=plan.ca_file)
         if plan.cert_file is not None:

@@ -1,4 +1,4 @@
-"""How a network camera is asked: over HTTP or HTTPS and nothing else, with a password that goes nowhere else."""
+"""HTTP client for network cameras: HTTP and HTTPS only, with a password that is sent to this host only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from urllib.parse import urljoin, urlsplit
 
 
 def make_opener(url: str, username: str | None, password: str) -> urllib.request.OpenerDirector:
-    """HTTP and HTTPS only, no proxy of the environment, basic or digest authentication towards this host only."""
+    """Return an opener for HTTP and HTTPS only.
+
+    It ignores proxies in the environment and sends basic or digest authentication to this host only.
+    """
     opener = urllib.request.OpenerDirector()
     handlers: list[urllib.request.BaseHandler] = [
         urllib.request.HTTPHandler(),
@@ -31,7 +34,7 @@ def make_opener(url: str, username: str | None, password: str) -> urllib.request
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a few, but none that would give the password to whoever listens."""
+    """Follows a few redirects, but none from HTTPS to an address without encryption, which would leak the password."""
 
     max_repeats = 2
     max_redirections = 5
@@ -62,7 +65,7 @@ class _Basic(urllib.request.HTTPBasicAuthHandler):
 
 
 def _again(retry: Callable[..., Any], req: Any, fp: Any, *rest: Any) -> Any:
-    """Tries again with the password and hangs up the first attempt, which urllib leaves open."""
+    """Retry with the password and close the first response, which urllib leaves open."""
     try:
         answer = retry(req, fp, *rest)
     except Exception:

@@ -1,4 +1,4 @@
-"""A camera at the ribbon connector of a Raspberry Pi, through the picamera2 of Raspberry Pi OS."""
+"""A camera at the ribbon connector of a Raspberry Pi, through picamera2 from Raspberry Pi OS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Picamera2Options:
-    """``camera`` counts from 0; with ``fps`` the sensor is asked for so many frames a second."""
+    """``camera`` counts from 0; ``fps`` is the frame rate requested from the sensor."""
 
     camera: int = 0
     width: int = 640
@@ -30,7 +30,7 @@ class Picamera2Options:
 
 
 def import_picamera2() -> Any:
-    """The module of the system; raises `SourceError`."""
+    """Import the system's picamera2 module; raises `SourceError`."""
     try:
         return importlib.import_module("picamera2")
     except ImportError as error:
@@ -43,7 +43,7 @@ def import_picamera2() -> Any:
 
 
 class Picamera2Source(Closing):
-    """Frames of one camera, newest first. ``factory`` gives the module."""
+    """Frames of one camera, newest first. ``factory`` returns the module."""
 
     gives: ClassVar[Gives] = "image"
     noisy: ClassVar[bool] = True
@@ -68,13 +68,13 @@ class Picamera2Source(Closing):
         try:
             self._camera = module.Picamera2(number)
             self._start(self._camera)
-        except Exception as error:  # libcamera raises whatever it likes
+        except Exception as error:  # libcamera raises exceptions of any type
             self.close()
             raise SourceError(f"camera {number} does not start: {error}; another program may use it") from error
         return self
 
     def read(self) -> Picture | None:
-        """The next frame; raises `SourceError` when the camera gives none."""
+        """Return the next frame; raises `SourceError` when the camera delivers none."""
         if self._camera is None:
             raise SourceError(f"camera {self._options.camera} is not open")
         try:
@@ -84,13 +84,13 @@ class Picamera2Source(Closing):
         return Picture(pixels[:, :, :3], "bgr", time.time(), time.monotonic())
 
     def close(self) -> None:
-        """Lets go of the camera; may be called twice."""
+        """Close the camera; may be called twice."""
         camera, self._camera = self._camera, None
         if camera is not None:
             camera.close()
 
     def _start(self, camera: Any) -> None:
-        """``RGB888`` is libcamera's name for bytes in the order blue, green, red."""
+        """Configure and start the camera; ``RGB888`` is libcamera's name for bytes in the order blue, green, red."""
         options = self._options
         main = {"size": (options.width, options.height), "format": "RGB888"}
         controls = {"FrameRate": options.fps} if options.fps is not None else {}

@@ -1,4 +1,4 @@
-"""Rows of numbers out of text: CSV as sensors and spreadsheets write it, and JSON."""
+"""Parse rows of numbers from text: CSV as sensors and spreadsheets write it, and JSON."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Row: TypeAlias = tuple[float, ...]
 Format: TypeAlias = Literal["csv", "json", "any"]
 
 DELIMITERS: Final = (";", ",", "\t")
-"""The first of these in a line separates its cells; without any of them spaces do."""
+"""Delimiters in order of priority; a line without any of them is split at spaces."""
 NAME: Final = r"[^\W\d]"
-"""What a name in a header begins with; anything else is garbage."""
+"""Pattern for the first character of a column name in a header; anything else is garbage."""
 SHOWN: Final = 60
 
 
 class HeaderError(ValueError):
-    """A header has not the columns that are wanted: nothing that follows can be used."""
+    """A header lacks wanted columns, so no later line can be used."""
 
 
 class RowParser:
-    """Turns lines into rows of ``columns``, in that order; without columns the first row or header decides.
+    """Parses lines into rows of ``columns``, in that order; without columns the first row or header decides.
 
-    In CSV a line without any number is a header: columns are then found by name, and without a header by their place.
-    JSON may be an object (columns are its keys, ``a.b`` for nested ones), a list, one number, or a list of these.
+    In CSV a line without any number is a header. Columns are then found by name, and without a header by position. JSON
+    may be an object (columns are its keys, ``a.b`` for nested ones), a list, one number, or a list of objects or lists.
     """
 
     def __init__(self, columns: Sequence[str] = (), form: Format = "csv") -> None:
@@ -39,7 +39,7 @@ class RowParser:
         self._begun = False
 
     def rows(self, text: str) -> list[Row]:
-        """The rows of one line, none for a header or comment; raises ValueError that says what is wrong with it."""
+        """Return the rows of one line, none for a header or comment; raises ValueError with the reason if it is bad."""
         line = text.strip().lstrip("\ufeff")
         if not line or line.startswith("#"):
             return []
@@ -69,7 +69,7 @@ class RowParser:
         return tuple(number(cells[place], self._name(index)) for index, place in enumerate(self._places))
 
     def _read_header(self, cells: Sequence[str]) -> None:
-        """Before the first row; and again, because a sensor repeats it when it is switched on."""
+        """Read a header before the first row, or again later: a sensor repeats it when it is switched on."""
         wanted = self.columns or tuple(cells)
         missing = [name for name in wanted if name not in cells]
         again = self._begun and (missing or self.header not in (None, tuple(cells)))
@@ -106,7 +106,7 @@ class RowParser:
 
 
 def cells_of(line: str) -> list[str]:
-    """The cells of a line, without spaces and quotes around them."""
+    """Return the cells of a line, without surrounding spaces and quotes."""
     delimiter = next((found for found in DELIMITERS if found in line), None)
     if delimiter is None:
         return line.split()
@@ -117,7 +117,7 @@ def cells_of(line: str) -> list[str]:
 
 
 def member(value: Any, name: str) -> Any:
-    """What an object holds under a key, or under ``a.b`` an object in it; raises ValueError."""
+    """Return an object's value for a key, or for ``a.b`` that of a nested object; raises ValueError."""
     if isinstance(value, dict) and name in value:
         return value[name]
     first, dot, rest = name.partition(".")
@@ -128,7 +128,7 @@ def member(value: Any, name: str) -> Any:
 
 
 def number(value: Any, name: str) -> float:
-    """A finite number; raises ValueError."""
+    """Return a finite number; raises ValueError."""
     if value is None or value == "":
         raise ValueError(f"column {name} is empty")
     try:
@@ -141,7 +141,7 @@ def number(value: Any, name: str) -> float:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell is a number, if only NaN or infinite."""
+    """Return whether a cell is a number, including NaN and infinity."""
     try:
         float(cell)
     except ValueError:
@@ -150,10 +150,10 @@ def is_number(cell: str) -> bool:
 
 
 def count(columns: int) -> str:
-    """So many columns, in words."""
+    """Return a number of columns in words."""
     return f"{columns} column{'' if columns == 1 else 's'}"
 
 
 def shown(text: str) -> str:
-    """The beginning of what a device sent, safe to log."""
+    """Return the beginning of a device's text, escaped for the log."""
     return ascii(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")

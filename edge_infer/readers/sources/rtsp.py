@@ -1,4 +1,4 @@
-"""A network camera that speaks RTSP, through OpenCV's FFmpeg."""
+"""Pictures from an RTSP network camera, through OpenCV's FFmpeg."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ PORTS: Final = {"rtsp": 554, "rtsps": 322}
 CONNECT_TIMEOUT: Final = 1.0
 OPEN_TIMEOUT: Final = 6.0
 READ_TIMEOUT: Final = 2.4
-"""Seconds; a read of a silent camera takes as long, and may then give a frame that the decoder held back."""
+"""Seconds that a read of a silent camera takes; it may then return a frame that the decoder held back."""
 SILENT: Final = 0.95 * READ_TIMEOUT
 MOST_SILENT: Final = 2
-"""Reads in a row without anything new, after which the stream is opened again: before the source counts as lost."""
+"""Consecutive silent reads after which the stream is reopened; this is before the source counts as lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class RtspOptions:
-    """``url`` has no password in it; that is the first line of ``password_file``."""
+    """``url`` contains no password; ``password_file`` holds it."""
 
     url: str
     username: str | None = None
@@ -45,7 +45,7 @@ class RtspOptions:
 
 
 def open_stream(url: str) -> Capture:
-    """OpenCV's capture of a stream, which gives up in time."""
+    """Return OpenCV's capture of a stream, with timeouts."""
     capture: Capture = cv2.VideoCapture(
         url,
         cv2.CAP_FFMPEG,
@@ -58,7 +58,7 @@ def open_stream(url: str) -> Capture:
 
 
 class RtspSource(Closing):
-    """Frames of one stream; when it changes its size in mid-flight, the next opening has the new one."""
+    """Frames of one stream; after a change of its size the stream is reopened with the new one."""
 
     gives: ClassVar[Gives] = "image"
     noisy: ClassVar[bool] = True
@@ -92,7 +92,10 @@ class RtspSource(Closing):
         return self
 
     def read(self) -> Picture | Passed | None:
-        """The next frame; raises `SourceError` when the stream breaks off, or has to be opened anew in another size."""
+        """Return the next frame.
+
+        Raises `SourceError` when the stream breaks off, or must be reopened because its size changed.
+        """
         picture, began = None, time.monotonic()
         if self._capture is not None:
             picture = next_picture(self._capture, self.place, self.wanted, self._retrieve)
@@ -102,13 +105,13 @@ class RtspSource(Closing):
             reason = f"broken off, or silent for {MOST_SILENT * READ_TIMEOUT:.0f} s"
             raise SourceError(f"{shown(self._options.url)} gives no more frames: {reason}")
         if silent:
-            return PASSED  # held back since before the silence: its time of capture is not now
+            return PASSED  # captured before the silence: its time would be wrong
         if (size := self._log.new_size()) is not None:
             raise SourceError(f"{shown(self._options.url)} has changed its size to {size} and is opened anew")
         return picture
 
     def close(self) -> None:
-        """Hangs up; may be called twice."""
+        """Close the connection; may be called twice."""
         if self._capture is not None:
             self._capture.release()
             self._capture = None
@@ -119,7 +122,7 @@ class RtspSource(Closing):
 
 
 def _why_closed(url: str) -> str:
-    """Why FFmpeg, which does not say it, could not open a stream."""
+    """Return why a stream could not be opened, because FFmpeg does not report it."""
     parts = urlsplit(url)
     try:
         with socket.create_connection(

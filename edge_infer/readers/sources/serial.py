@@ -1,4 +1,4 @@
-"""A sensor at a serial port: lines of CSV or JSON, or binary frames."""
+"""Samples from a sensor at a serial port: lines of CSV or JSON, or binary frames."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SILENCE: Final = 10.0
-"""Seconds, or as many intervals, after which a port that says nothing usable is opened again."""
+"""Seconds (or as many intervals, if longer) without usable data after which the port is reopened."""
 LONGEST_FRAME: Final = 4096
 FIRST: Final = 30.0
-"""Seconds that the first rows may take where no rate is given."""
+"""Seconds that the first rows may take if no rate is configured."""
 
 
 @dataclass(frozen=True, slots=True)
 class SerialOptions:
-    """``layout`` is that of Python's ``struct`` for the bytes of a frame after its ``header``, which is in hex."""
+    """``layout`` is a Python ``struct`` format for the bytes of a frame after its ``header``, which is in hex."""
 
     device: str
     baud: int = 115200
@@ -58,7 +58,7 @@ class SerialOptions:
 
 
 class SerialSource(Closing):
-    """What a device sends. What is broken or cut off is left out, counted in ``faults``, and a gap."""
+    """Samples of a serial device. Broken or cut data is dropped, counted in ``faults``, and marked as a gap."""
 
     gives: ClassVar[Gives] = "samples"
     noisy: ClassVar[bool] = False
@@ -88,7 +88,7 @@ class SerialSource(Closing):
         return self
 
     def read(self) -> Block | None:
-        """What came within some 0.1 s; raises `SourceError` when nothing usable comes, or the device is gone."""
+        """Return the rows of some 0.1 s; raises `SourceError` when no usable data arrives, or the device is gone."""
         device = self._options.device
         if self._rows is None:
             raise SourceError(f"{device} is not open")
@@ -109,14 +109,14 @@ class SerialSource(Closing):
         raise SourceError(f"{device} has said nothing for {limit:g} s: is the sensor on, and is rate right?")
 
     def close(self) -> None:
-        """Lets go of the device; may be called twice."""
+        """Close the device; may be called twice."""
         fd, self._fd, self._rows = self._fd, -1, None
         if fd >= 0:
             close_tty(fd)
 
 
 def struct_of(layout: str) -> int:
-    """How many numbers a layout has; raises ValueError."""
+    """Return the number of values in a layout; raises ValueError."""
     wrong = f"layout {layout} should begin with < or > and then have the type of each number, such as <hhh or >Iff"
     if layout[:1] not in ("<", ">"):
         raise ValueError(wrong)
@@ -133,7 +133,7 @@ def struct_of(layout: str) -> int:
 
 
 def bytes_of(header: str) -> bytes:
-    """The bytes of hexadecimal digits; none where they are not."""
+    """Return the bytes of hexadecimal digits; empty if they are invalid."""
     try:
         return bytes.fromhex(header)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Frames out of nothing: shapes or pictures that move about, the same ones for the same seed, with known truth.
+"""Synthetic frames: moving shapes or pictures with known truth, the same for the same seed.
 
-A tool for trying a configuration without a camera, and for tests: `SyntheticSource.truth` says what is to be found.
+For trying a configuration without a camera, and for tests: `SyntheticSource.truth` returns the expected objects.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 SHAPES: Final = ("circle", "square", "triangle")
 LARGEST: Final = 0.5
-"""Of the frame's sides: what moves about is not larger."""
+"""Size limit of moving objects, as a share of the frame's sides."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyntheticOptions:
-    """``images`` are files of pictures that move about in place of the shapes, in turn."""
+    """``images`` are picture files that move in place of the shapes, in turn."""
 
     width: int = 640
     height: int = 480
@@ -51,7 +51,7 @@ class SyntheticOptions:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One object: its picture and mask, where it was in frame 0 and how far it goes each frame, in pixels."""
+    """One object: its picture and mask, its position in frame 0 and its speed, in pixels a frame."""
 
     label: str
     pixels: Pixels
@@ -61,7 +61,7 @@ class Thing:
 
 
 class SyntheticSource(Closing):
-    """Objects that go straight on and bounce off the frame's edges; frames are numbered from 1 and never end."""
+    """Objects that move straight and bounce off the frame's edges; frames are numbered from 1 and never end."""
 
     gives: ClassVar[Gives] = "image"
     noisy: ClassVar[bool] = True
@@ -85,7 +85,7 @@ class SyntheticSource(Closing):
         return self
 
     def read(self) -> Picture | None:
-        """The next frame, when it is due; None when closed meanwhile."""
+        """Return the next frame, when it is due; None when closed meanwhile."""
         if self._options.realtime:
             if self._closed.wait(max(0.0, self._due - time.monotonic())):
                 return None
@@ -97,15 +97,15 @@ class SyntheticSource(Closing):
         return Picture(self.frame(self._number), "bgr", wall, monotonic, place)
 
     def interrupt(self) -> None:
-        """Ends a wait in another thread."""
+        """End a wait in another thread."""
         self._closed.set()
 
     def close(self) -> None:
-        """Ends it; may be called twice."""
+        """Stop; may be called twice."""
         self._closed.set()
 
     def frame(self, number: int) -> Pixels:
-        """The pixels of frame ``number``; later objects cover earlier ones."""
+        """Return the pixels of frame ``number``; later objects cover earlier ones."""
         things = self._cast()
         assert self._background is not None
         pixels: Pixels = self._background.copy()
@@ -116,7 +116,7 @@ class SyntheticSource(Closing):
         return pixels
 
     def truth(self, number: int) -> list[tuple[str, FractionBox]]:
-        """What is to be seen in frame ``number``: labels and boxes as fractions, covered ones too."""
+        """Return the objects in frame ``number``: labels and boxes as fractions, including covered ones."""
         return [(thing.label, self._box(thing, number)) for thing in self._cast()]
 
     def _box(self, thing: Thing, number: int) -> FractionBox:
@@ -133,7 +133,7 @@ class SyntheticSource(Closing):
         return x, y
 
     def _cast(self) -> tuple[Thing, ...]:
-        """The objects, made once."""
+        """Return the objects, which are created once."""
         if self._things is None:
             options, random = self._options, np.random.default_rng(self._options.seed)
             noise = random.integers(90, 140, (options.height // 8 + 1, options.width // 8 + 1, 3), dtype=np.uint8)
@@ -161,7 +161,7 @@ class SyntheticSource(Closing):
 
 
 def bounce(position: float, most: int) -> int:
-    """Where a point that runs along a line of ``most`` pixels is, when it turns round at both ends."""
+    """Return the position of a point that bounces between the ends of a line of ``most`` pixels."""
     if most <= 0:
         return 0
     rest = position % (2 * most)
@@ -169,7 +169,7 @@ def bounce(position: float, most: int) -> int:
 
 
 def draw_shape(label: str, side: int, random: np.random.Generator) -> tuple[Pixels, Pixels]:
-    """A shape that fills ``side`` x ``side`` pixels, in a strong colour; pixels and mask."""
+    """Return pixels and mask of a shape that fills ``side`` x ``side`` pixels, in a strong colour."""
     mask = np.zeros((side, side), np.uint8)
     if label == "circle":
         middle = (side - 1) / 2
@@ -184,7 +184,10 @@ def draw_shape(label: str, side: int, random: np.random.Generator) -> tuple[Pixe
 
 
 def load_cutout(file: str, width: int, height: int) -> tuple[str, Pixels, Pixels]:
-    """A picture to move about, at most half the frame's size: the file's name without its suffix, pixels, mask."""
+    """Return a moving picture, at most half the frame's size.
+
+    The result is the file's name without its suffix, the pixels and the mask.
+    """
     pixels = read_picture(Path(file))
     scale = min(1.0, LARGEST * width / pixels.shape[1], LARGEST * height / pixels.shape[0])
     size = (max(1, int(pixels.shape[1] * scale)), max(1, int(pixels.shape[0] * scale)))

@@ -1,4 +1,4 @@
-"""The board's own condition as a signal: for models that know what is normal for it."""
+"""The board's own condition as a signal, for models that recognize its normal condition."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Column = Literal["cpu", "memory", "temperature"]
 LATE: Final = 1.0
-"""Seconds that reading may lag behind before samples are given up."""
+"""Seconds that reading may lag behind before samples are skipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,9 @@ class SystemOptions:
 
 
 class SystemSource(Closing):
-    """One sample at a time: load and memory in use as shares of 1, the hottest zone in degrees Celsius.
+    """Single samples: load and memory in use as shares of 1, the hottest zone in degrees Celsius.
 
-    It reads a few files of the kernel that nothing can make hang, so it needs no reader. ``root`` holds ``proc`` and
-    ``sys``.
+    The source reads a few kernel files that cannot hang, so it needs no reader. ``root`` holds ``proc`` and ``sys``.
     """
 
     gives: ClassVar[Gives] = "samples"
@@ -68,7 +67,7 @@ class SystemSource(Closing):
         return self
 
     def read(self) -> Block | None:
-        """The next sample, when it is due; raises `SourceError` for what this board does not tell."""
+        """Return the next sample, when it is due; raises `SourceError` for values that this board does not report."""
         interval = 1 / self._options.rate
         now = time.monotonic()
         missed = int((now - self._due) / interval) if now - self._due > max(LATE, 2 * interval) else 0
@@ -81,17 +80,17 @@ class SystemSource(Closing):
         return Block(values, self._options.rate, time.time(), time.monotonic(), bool(missed))
 
     def check(self) -> None:
-        """Whether this board tells everything that is asked for; raises `SourceError`."""
+        """Check that this board reports all requested values; raises `SourceError`."""
         for column in self._options.columns:
             if column != "cpu":
                 self._value(column)
 
     def interrupt(self) -> None:
-        """Ends a wait in another thread."""
+        """End a wait in another thread."""
         self._closed.set()
 
     def close(self) -> None:
-        """Stops; may be called twice."""
+        """Stop; may be called twice."""
         self._closed.set()
 
     def _value(self, column: Column) -> float:

@@ -1,4 +1,4 @@
-"""A serial device as the kernel has it: raw, at a speed, and for one program alone."""
+"""Open a serial device in raw mode, at a speed, and exclusively."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from edge_infer.errors import SourceError
 SPEEDS: Final = {
     int(name[1:]): value for name, value in vars(termios).items() if name[0] == "B" and name[1:].isdecimal()
 }
-"""Bauds that this system knows, and what it calls them."""
+"""Baud rates that this system supports, and their termios constants."""
 
 
 def open_tty(device: str, baud: int) -> int:
-    """An open descriptor that never blocks; what was received before is thrown away. Raises `SourceError`."""
+    """Return an open non-blocking descriptor, with the receive buffer cleared. Raises `SourceError`."""
     try:
         fd = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
@@ -41,16 +41,16 @@ def open_tty(device: str, baud: int) -> int:
 
 
 def close_tty(fd: int) -> None:
-    """Gives it free again, also where another program has it open as well."""
+    """Close the device and end the exclusive use, even if another program has it open too."""
     with contextlib.suppress(OSError):
         fcntl.ioctl(fd, termios.TIOCNXCL)
     os.close(fd)
 
 
 def _raw(found: list[int | list[bytes | int]], speed: int) -> list[int | list[bytes | int]]:
-    """8 data bits, no parity, one stop bit, no flow control, nothing translated (cfmakeraw(3)).
+    """Return the raw settings: 8 data bits, no parity, 1 stop bit, no flow control, no translation (cfmakeraw(3)).
 
-    Without HUPCL: otherwise each time that the device is closed and opened resets boards of the Arduino kind.
+    HUPCL is off, because otherwise each close and reopen would reset Arduino-like boards.
     """
     control = termios.CS8 | termios.CREAD | termios.CLOCAL
     characters = found[6]

@@ -1,4 +1,4 @@
-"""A camera at a V4L2 device: USB cameras, capture cards, and what the kernel offers as ``/dev/video*``."""
+"""A camera at a V4L2 device: USB cameras, capture cards, and other ``/dev/video*`` devices."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class V4l2Options:
-    """``format`` is a FOURCC such as MJPG or YUYV; what is None is left to the driver."""
+    """``format`` is a FOURCC such as MJPG or YUYV; the driver chooses values that are None."""
 
     device: str
     width: int | None = None
@@ -39,7 +39,7 @@ class V4l2Options:
 
 
 def open_device(device: str) -> Capture:
-    """OpenCV's capture of a V4L2 device."""
+    """Return OpenCV's capture of a V4L2 device."""
     capture: Capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
     return capture
 
@@ -75,20 +75,20 @@ class V4l2Source(Closing):
         return self
 
     def read(self) -> Picture | Passed | None:
-        """The next frame; raises `SourceError` when the camera gives none."""
+        """Return the next frame; raises `SourceError` when the camera delivers none."""
         picture = next_picture(self._capture, self.place, self.wanted) if self._capture is not None else None
         if picture is None:
             raise SourceError(f"{self._options.device} gives no frames: unplugged, or silent for 5 s")
         return picture
 
     def close(self) -> None:
-        """Lets go of the device; may be called twice."""
+        """Close the device; may be called twice."""
         if self._capture is not None:
             self._capture.release()
             self._capture = None
 
     def _check(self, device: str) -> None:
-        """Says what OpenCV does not: why a device cannot be opened."""
+        """Raise `SourceError` with the reason if the device cannot be opened; OpenCV reports none."""
         if self._factory is not open_device:
             return
         try:

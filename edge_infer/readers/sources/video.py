@@ -1,4 +1,4 @@
-"""A video file, played at its own pace like a camera or read as fast as it goes."""
+"""A video file, played in real time like a camera or read at full speed."""
 
 from __future__ import annotations
 
@@ -27,24 +27,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 USUAL_FPS: Final = 25.0
-"""Where a file does not say."""
+"""Frame rate for files that do not give one."""
 MOST_LATE: Final = 1.0
-"""Seconds that a slow consumer may lag behind; beyond it the clock is set back instead of skipping for ever."""
+"""Seconds that a slow consumer may lag behind; beyond it the clock is set back, which ends the skipping of frames."""
 LONGEST_STEP: Final = 60.0
-"""Seconds between the times of two pictures; more is a jump in these times, not a picture that stands for so long."""
+"""Limit of seconds between the times of two pictures; more is a jump in these times, not a picture that is shown for so
+long."""
 LONGEST_CLIP: Final = 1e7
-"""Seconds; a length beyond it is none."""
+"""Limit of a clip's length in seconds; a longer one is taken as unknown."""
 MAX_DAMAGED: Final = 100
-"""Attempts in a row that give no frame, after which a clip has ended: each goes past some of what is damaged."""
+"""Failed attempts in a row after which a clip counts as ended; each attempt skips some damaged data."""
 MISSING_SECONDS: Final = 1.0
 MISSING_SHARE: Final = 0.05
-"""A clip whose last frame comes earlier than its length promises by more than both of these was cut off. The number of
-frames tells nothing: that of a varying frame rate is an estimate, and damage may have cost some."""
+"""A clip counts as cut off if it ends before its stated length by more than both of these limits. The number of frames
+is no evidence: it is an estimate for variable frame rates, and damage may have removed some."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoOptions:
-    """``realtime`` plays at the frame rate of the file and skips like a live source; otherwise nothing is dropped."""
+    """``realtime`` plays at the file's frame rate and skips like a live source; otherwise no frame is dropped."""
 
     file: str
     loop: bool = False
@@ -52,7 +53,7 @@ class VideoOptions:
 
 
 def open_file(path: str) -> Capture:
-    """OpenCV's capture of a file."""
+    """Return OpenCV's capture of a file."""
     return cv2.VideoCapture(path, cv2.CAP_FFMPEG)
 
 
@@ -87,7 +88,7 @@ class VideoSource(Closing):
         return self
 
     def read(self) -> Picture | Passed | None:
-        """The next frame, or the newest one that is due; None after the last."""
+        """Return the next frame, or the newest one that is due; None after the last."""
         picture = self._next()
         if picture is None and self._options.loop and self._read > 0 and not self._closed.is_set():
             self._tell_end()
@@ -100,18 +101,18 @@ class VideoSource(Closing):
         return picture
 
     def interrupt(self) -> None:
-        """Ends a wait in another thread."""
+        """End a wait in another thread."""
         self._closed.set()
 
     def close(self) -> None:
-        """Closes the file; may be called twice."""
+        """Close the file; may be called twice."""
         self._closed.set()
         capture, self._capture = self._capture, None
         if capture is not None:
             capture.release()
 
     def _rewind(self) -> None:
-        """Opens the file anew, because seeking to its start fails with some formats."""
+        """Reopen the file, because seeking to its start fails with some formats."""
         if self._capture is not None:
             self._capture.release()
             self._capture = None
@@ -121,7 +122,7 @@ class VideoSource(Closing):
                 pass
         except OSError as error:
             raise SourceError(f"the video {path} cannot be opened: {error.strerror}") from error
-        capture = self._factory(str(path.absolute()))  # absolute: FFmpeg takes some relative names for protocols
+        capture = self._factory(str(path.absolute()))  # FFmpeg mistakes some relative names for protocols
         if not capture.isOpened():
             capture.release()
             raise SourceError(f"{path} is no video that can be read here; it is cut off, damaged or of another kind")
@@ -143,9 +144,10 @@ class VideoSource(Closing):
         return next_picture(capture, wanted=self.wanted, grab=self._grab, retrieve=self._retrieve)
 
     def _attempt_quietly(self, capture: Capture) -> Picture | Passed | None:
-        """The first picture of a codec that may have no decoder, which our error says.
+        """Read the first picture of a codec that may have no decoder, without FFmpeg's log lines if that fails.
 
-        Otherwise FFmpeg's lines about it would fill the log, as a source that fails is opened again and again.
+        The error of this source covers it. FFmpeg's lines would flood the log, because a failed source is reopened
+        repeatedly.
         """
         with caught() as written:
             found = self._attempt(capture)
@@ -154,7 +156,10 @@ class VideoSource(Closing):
         return found
 
     def _grab(self, capture: Capture) -> bool:
-        """The next picture; in real time the newest one that is due, once it is. False when closed meanwhile."""
+        """Grab the next picture; return False when closed meanwhile, or at the end of the file.
+
+        In real time, wait for the newest picture that is due.
+        """
         while capture.grab():
             self._advance(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
             if not self._options.realtime:
@@ -168,7 +173,7 @@ class VideoSource(Closing):
         return False
 
     def _advance(self, shown: float) -> None:
-        """A picture was grabbed that the file shows at this time; where it does not say, an interval after the last."""
+        """Advance by the time to a grabbed picture; one frame interval if the file's times do not give it."""
         step = 1 / self._fps
         if self._shown is not None and 0 < shown - self._shown <= LONGEST_STEP:
             step = shown - self._shown
@@ -182,7 +187,7 @@ class VideoSource(Closing):
         return retrieve_checked(capture, into, self._options.file)
 
     def _past_damage(self, attempt: Callable[[Capture], Picture | Passed | None]) -> Picture | Passed | None:
-        """The first outcome of some attempts; None at the end of the clip."""
+        """Return the first successful outcome of repeated attempts; None at the end of the clip."""
         assert self._capture is not None
         for number in range(MAX_DAMAGED if self._read else 1):
             if self._closed.is_set():
@@ -195,7 +200,7 @@ class VideoSource(Closing):
         return None
 
     def _unreadable(self) -> str:
-        """Why no frame could be read."""
+        """Return why no frame could be read."""
         if self._is_av1():
             return (
                 f"is AV1 video, for which OpenCV {cv2.__version__} has no decoder: convert it to H.264"
@@ -208,7 +213,10 @@ class VideoSource(Closing):
         return code.to_bytes(4, "little", signed=code < 0).upper() == b"AV01"
 
     def _tell_end(self) -> None:
-        """A file that was cut off ends early without an error, and one that is damaged goes on without one."""
+        """Log a warning if the file was cut off or damaged.
+
+        A file that was cut off ends early without an error, and reading continues past damage without one.
+        """
         if self._capture is None:
             return
         if self._damaged:

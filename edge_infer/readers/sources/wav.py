@@ -1,7 +1,7 @@
-"""WAV files: integers of 8, 16, 24 and 32 bits and floats, as the headers say or as much of them as is there.
+"""Read WAV files with integers of 8, 16, 24 and 32 bits and floats, including truncated files.
 
-The format is that of the RIFF specification (Microsoft and IBM, 1991) with WAVE_FORMAT_EXTENSIBLE. The standard library
-has one too, which knows no floats, and no extensible header before Python 3.12.
+The format is that of the RIFF specification (Microsoft and IBM, 1991) with WAVE_FORMAT_EXTENSIBLE. The standard
+library's module supports no floats, and no extensible header before Python 3.12.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class WavFormat:
-    """What a header says: the numbers of one sample of one channel, and where in the file they are (in bytes)."""
+    """The content of a header: sample format and channels, and the position and size of the samples in bytes."""
 
     tag: int
     bits: int
@@ -42,17 +42,17 @@ class WavFormat:
 
     @property
     def frame(self) -> int:
-        """Bytes of one sample of all channels."""
+        """Return the bytes of one sample of all channels."""
         return self.channels * self.bits // 8
 
     @property
     def samples(self) -> int:
-        """How many there are."""
+        """Return the number of samples."""
         return self.size // self.frame
 
 
 def read_header(file: BinaryIO, name: str) -> WavFormat:
-    """The format, with the file at its first sample; raises `SourceError` that says what is wrong with it."""
+    """Return the format, leaving the file at its first sample; raises `SourceError` with the reason if it is bad."""
     head = file.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         raise SourceError(f"{name} is no WAV file: it begins with {head[:4]!r}")
@@ -71,7 +71,7 @@ def read_header(file: BinaryIO, name: str) -> WavFormat:
 
 
 def decode_samples(data: bytes, form: WavFormat) -> Signal:
-    """``[n, channels]``, full scale being 1; bytes after the last whole sample are left out."""
+    """Return samples ``[n, channels]`` with full scale 1; bytes after the last complete sample are ignored."""
     data = data[: len(data) // form.frame * form.frame]
     raw = np.frombuffer(data, _TYPES[form.tag, form.bits])
     if form.tag == _FLOAT:
