@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -151,15 +152,20 @@ def replace(item: T, **changes: Any) -> T:
 def check_decimals(most: int, *values: object) -> None:
     """Raise ValueError for a number with more than ``most`` decimals, which carry no information but could hide some.
 
-    Values that are not floats pass. Above 2**53 steps a float has no such decimals; the comparison with `round` covers
-    that case.
+    Values that are not floats pass. From 2**53 on a float is a whole number, and scaling it could overflow. Above 2**53
+    steps a float has no such decimals; the comparison with `round` covers that case.
     """
     scale = _SCALES[most]
     for value in values:
-        if value.__class__ is float and round(value * scale) / scale != value != round(value, most):
+        if value.__class__ is not float or _LEAST_WHOLE <= abs(value) < math.inf:
+            continue
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is not finite")
+        if round(value * scale) / scale != value != round(value, most):
             raise ValueError(f"{value} has more than {most} decimals")
 
 
+_LEAST_WHOLE: Final = 2.0**53
 _SCALES: Final = (1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
 _END: Final = "(?!\n)$"
 """End of a pattern. Python's ``$`` alone would also match before a final line feed."""

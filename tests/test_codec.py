@@ -20,6 +20,7 @@ from edge_infer.codec import (
     at_most,
     between,
     decode,
+    decode_json,
     dumps,
     encode,
     loads,
@@ -27,7 +28,7 @@ from edge_infer.codec import (
     schema,
 )
 from edge_infer.errors import WireError
-from edge_infer.messages import PAYLOADS
+from edge_infer.messages import PAYLOADS, Value
 
 
 class Inner(Record, frozen=True):
@@ -142,6 +143,18 @@ def test_a_missing_key(key: str) -> None:
     with pytest.raises(WireError, match=f"missing required field `{key}`"):
         decode(Outer, rest)
     assert not Draft202012Validator(schema(Outer)).is_valid(rest)
+
+
+@pytest.mark.parametrize("number", ["1e308", "-1.7976931348623157e308", "9007199254740993.0", "0.125", "-1e300"])
+def test_numbers_of_any_size_have_their_decimals_checked(number: str) -> None:
+    """Scaling the largest ones overflows, which must not end a process that decodes them."""
+    assert decode_json(Value, b'{"name":"a","unit":"","value":%b}' % number.encode()).value == float(number)
+
+
+@pytest.mark.parametrize("number", ["0.1234567", "-1.00000001"])
+def test_further_decimals_are_refused(number: str) -> None:
+    with pytest.raises(WireError, match="more than 6 decimals"):
+        decode_json(Value, b'{"name":"a","unit":"","value":%b}' % number.encode())
 
 
 def test_what_has_no_json_form() -> None:
