@@ -33,7 +33,6 @@ finally:
     if _missing:
         del sys.modules["typing_extensions"]
 
-# fmt: off
 __all__ = [
     "ABSENT",
     "FREE_MEMORY",
@@ -60,7 +59,6 @@ __all__ = [
     "replace",
     "schema",
 ]
-# fmt: on
 T = TypeVar("T")
 
 if TYPE_CHECKING:
