@@ -17,8 +17,10 @@ from edge_infer.closing import Closing
 from edge_infer.own_module import own_module
 from edge_infer.supervisor.output import Output
 
-LAST_WAIT: Final = 1.0
-"""Seconds that the process may take to end after its outcome or after a kill."""
+END_WAIT: Final = 10.0
+"""Seconds that the process may take to end after its outcome; at the lowest priority it gets little processor time."""
+KILL_WAIT: Final = 1.0
+"""Seconds that the caller waits for the end of a killed process; a later end is collected with those of orphans."""
 LONGEST: Final = 16 << 20
 MAX_PIECES: Final = 20_000
 """A helper prints its outcome at once; more pieces than these would only keep the reader busy."""
@@ -44,6 +46,7 @@ class Errand(Closing):
         self._output = bytearray()
         self._pieces = 0
         self._deadline = time.monotonic() + seconds
+        self._complete = False
         self._log = Output(name)
         errors = self._log.open()
         try:
@@ -60,7 +63,13 @@ class Errand(Closing):
         finally:
             os.close(errors)
         assert self._process.stdout is not None
-        os.set_blocking(self._process.stdout.fileno(), False)
+        self._output_file = self._process.stdout.fileno()
+        os.set_blocking(self._output_file, False)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            self._end()
+            raise
 
     @property
     def pid(self) -> int:
@@ -68,34 +77,43 @@ class Errand(Closing):
         return self._process.pid
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when there is more output to read."""
-        assert self._process.stdout is not None
-        return self._process.stdout.fileno()
+        """Return the descriptor that is readable when there is more output, or, after the output, at the end."""
+        return self._pidfd if self._complete else self._output_file
 
     def said(self) -> Said | None:
         """Return the outcome once it is complete; call it every second to forward the child's log output."""
         self._log.read()
-        if time.monotonic() > self._deadline:
-            self.close()
-            return Said(bytes(self._output), None)
-        if not self._drain():
-            return None
-        if excess := self._excess():
-            self.close()
-            return Said(b"", -signal.SIGKILL, excess)
-        try:
-            status = self._process.wait(LAST_WAIT)
-        except subprocess.TimeoutExpired:  # it hangs at its end
-            status = -signal.SIGKILL
+        late = time.monotonic() > self._deadline
+        if not self._complete:
+            if late:
+                self.close()
+                return Said(bytes(self._output), None)
+            if not self._drain():
+                return None
+            if excess := self._excess():
+                self.close()
+                return Said(b"", -signal.SIGKILL, excess)
+            self._complete = True
+            self._deadline = time.monotonic() + END_WAIT
+        if (status := self._process.poll()) is None:
+            if not late:
+                return None
+            status = -signal.SIGKILL  # it hangs at its end
         self.close()
         return Said(bytes(self._output), status)
 
     def close(self) -> None:
         """End the child; may be called twice."""
+        self._end()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _end(self) -> None:
         if self._process.poll() is None:
             self._process.kill()
-            with suppress(subprocess.TimeoutExpired):  # stuck in the kernel: nothing more can be done
-                self._process.wait(LAST_WAIT)
+            with suppress(subprocess.TimeoutExpired):  # it gets no processor time, or is stuck in the kernel
+                self._process.wait(KILL_WAIT)
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._log.close()
@@ -109,7 +127,7 @@ class Errand(Closing):
         """Read the available output; return True at its end."""
         while True:
             try:
-                part = os.read(self.fileno(), 65536)
+                part = os.read(self._output_file, 65536)
             except BlockingIOError:
                 return False
             self._output += part

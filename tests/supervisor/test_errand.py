@@ -54,3 +54,21 @@ def test_one_that_says_too_much_or_in_crumbs_is_ended_and_that_is_told(code: str
 
 def test_a_child_that_cannot_be_is_an_end_too() -> None:
     assert outcome("edge_infer.there_is_none").status == 1
+
+
+def test_one_that_takes_its_time_to_end_keeps_nobody_waiting_and_its_exit_code() -> None:
+    code = "import os, time; os.close(1); time.sleep(2.5); os._exit(3)"
+    with Errand("timeit", "-n", "1", "-r", "1", code, seconds=60.0) as errand:
+        asked, end = 0, time.monotonic() + 60
+        while (said := errand.said()) is None and time.monotonic() < end:
+            asked += 1
+            select.select([errand.fileno()], [], [], 0.5)
+    assert said == Said(b"", 3)
+    assert asked > 1  # it answered "not yet", rather than wait for the end
+
+
+@pytest.mark.parametrize(("seconds", "ended"), [(0.5, -signal.SIGKILL), (60.0, 0)])
+def test_one_that_hangs_at_its_end_is_killed(seconds: float, ended: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_infer.supervisor.errand.END_WAIT", seconds)
+    code = "import os, time; os.write(1, b'all'); os.close(1); time.sleep(2); os._exit(0)"
+    assert outcome("timeit", "-n", "1", "-r", "1", code) == Said(b"all", ended)

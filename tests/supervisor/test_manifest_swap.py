@@ -70,6 +70,10 @@ def test_labels_the_other_way_round_are_tried_told_and_taken_back(running: Swapp
     assert running.daemon.command("models", "wait", "light", "--timeout", "20s").returncode == 1
 
 
+def since(moment: float, state: str, heard: Heard) -> bool:
+    return bool(heard.at > moment and heard.value["state"] == state)
+
+
 @pytest.mark.parametrize("where", ["configuration", "manifest"])
 def test_other_words_in_a_label_file_are_tried_told_and_taken_back(running: Swapping, model: Path, where: str) -> None:
     """Neither the bytes of the model change, nor its manifest, nor the configuration."""
@@ -86,11 +90,13 @@ def test_other_words_in_a_label_file_are_tried_told_and_taken_back(running: Swap
     words.write_text("bright\nmedium\ndark\n")
     moment = time.monotonic()
     assert running.daemon.command("reload").returncode == 0
-    running.subscriber.wait(f"{P}/model/light", lambda heard: heard.at > moment and heard.value["state"] == "active")
+    running.subscriber.wait(f"{P}/model/light", partial(since, moment, "active"))
     other = best(running, model, time.monotonic())
     assert {label, other} == {"dark", "bright"}
     assert told(running)[before:] == ["tried", "committed"]
+    moment = time.monotonic()
     assert running.daemon.command("models", "rollback", "light").returncode == 0
+    running.subscriber.wait(f"{P}/model/light", partial(since, moment, "rolled_back"))
     assert best(running, model, time.monotonic()) == label
 
 
