@@ -39,6 +39,12 @@ def apart(said: Mapping[str, FurtherSection], inputs: Sequence[Tensor], kind: Gi
     return left
 
 
+def merged(main: InputSection, said: FurtherSection) -> InputSection:
+    """Return the main input's settings, overridden by those of a secondary input."""
+    values = {key: getattr(section, key) for section in (main, said) for key in section.model_fields_set}
+    return InputSection.model_construct({*values}, **values)
+
+
 class FurtherInputs:
     """Decides the plan of each secondary input; ``main`` is the decision for the main one, from ``said_of_main``."""
 
@@ -71,7 +77,7 @@ class FurtherInputs:
         if isinstance(self._main, InputPlan):
             plan = choose_feeding(self._colored(said, tensor), self._metadata, tensor, self._family).plan
         elif isinstance(self._main, SignalPlan):
-            plan = choose_signal(self._merged(said), self._metadata, tensor, remembers=False).plan
+            plan = choose_signal(merged(self._said_of_main, said), self._metadata, tensor, remembers=False).plan
         else:
             raise ModelError(f"inputs: {tensor.name}: text goes into one input; give this one a `value`")
         return FurtherInput(tensor.name, plan=plan)
@@ -86,19 +92,13 @@ class FurtherInputs:
             why = "is said once, by `input`" if once else f"is not for models of {WORDS[self._main.takes]}"
             raise ModelError(f"inputs: {name}: {key}: {why}")
 
-    def _merged(self, said: FurtherSection) -> InputSection:
-        """Return the main input's settings, overridden by those of this input."""
-        first, then = self._said_of_main, said
-        values = {key: getattr(section, key) for section in (first, then) for key in section.model_fields_set}
-        return InputSection.model_construct({*values}, **values)
-
     def _colored(self, said: FurtherSection, tensor: Tensor) -> InputSection:
         """Return the merged settings of a picture; the main input's colour is dropped if the channels differ."""
-        merged = self._merged(said)
+        section = merged(self._said_of_main, said)
         gray = len(tensor.shape) == 4 and image_shape(tensor)[2] == 1
-        if said.color is None and merged.color is not None and gray != (merged.color == "gray"):
-            return merged.model_copy(update={"color": "gray" if gray else None})
-        return merged
+        if said.color is None and section.color is not None and gray != (section.color == "gray"):
+            return section.model_copy(update={"color": "gray" if gray else None})
+        return section
 
     def _check_windows(self, plans: Sequence[ModelInput], tensors: Sequence[Tensor]) -> None:
         """Check that all signal inputs use windows of the same samples; raises `ModelError`."""

@@ -19,6 +19,7 @@ from edge_infer.errors import ConfigError, ModelError
 from edge_infer.models.checked_package import CheckedPackage
 from edge_infer.models.decoder_names import decoder_target
 from edge_infer.models.files import file_options
+from edge_infer.models.follows import follows
 from edge_infer.models.labels import check_labels, parse_labels
 from edge_infer.models.metadata import packed_file
 from edge_infer.models.package import Package
@@ -100,7 +101,7 @@ def _comparisons(plan: ModelPlan, request: ModelRequest, checked: CheckedPackage
     yield "outputs", plan.outputs == manifest.outputs
     inputs = (plan.input, *(each.plan for each in plan.further))
     yield "vocabulary", all(_is_the_vocabulary(each, checked) for each in inputs if isinstance(each, TextPlan))
-    yield "input", _is_sane(plan)
+    yield "input", _is_sane(plan) and follows(plan, manifest)
     yield "length", _is_short(plan, request, checked)
     yield "configuration", (plan.entry, plan.origin) == ("", "")
 

@@ -38,7 +38,7 @@ import threading
 from pathlib import Path
 
 from edge_infer.codec import replace
-from edge_infer.config.plan import FurtherInput, Measured, TextPlan
+from edge_infer.config.plan import FurtherInput, Measured, SignalPlan, TextPlan
 from edge_infer.engine.decoders.blazeface import BlazeFace
 
 TARGET = Path(os.environ.get("TROUBLE_TARGET", "/nowhere"))
@@ -121,6 +121,14 @@ FORGED = {
     "second vocabulary": lambda plan: replace(
         plan, further=(FurtherInput("x", plan=TextPlan("regex", str(TARGET / "secret"), "0" * 64, 8)),)
     ),
+    "color": lambda plan: replace(plan, input=replace(plan.input, color="bgr")),
+    "resize": lambda plan: replace(plan, input=replace(plan.input, resize="crop")),
+    "mean": lambda plan: replace(plan, input=replace(plan.input, mean=(0.0,))),
+    "no mean": lambda plan: replace(plan, input=replace(plan.input, mean=None, std=None)),
+    "std": lambda plan: replace(plan, input=replace(plan.input, std=(0.0,))),
+    "signal": lambda plan: replace(plan, input=SignalPlan("raw")),
+    "size": lambda plan: replace(plan, shapes=(("x", (1, 64, 64, 3)),)),
+    "one more input": lambda plan: replace(plan, further=(FurtherInput("x", (1.0,)),)),
     "tiles": lambda plan: replace(plan, input=replace(plan.input, tiles=(10**200, 10**200))),
     "scaling": lambda plan: replace(plan, input=replace(plan.input, scaling="fast")),
     "border": lambda plan: replace(plan, input=replace(plan.input, border=10**30)),
@@ -133,7 +141,7 @@ FORGED = {
     "long option": lambda plan: replace(
         plan, decoder=replace(plan.decoder, options={**plan.decoder.options, "x": "A" * (64 << 10)})
     ),
-    "long plan": lambda plan: replace(plan, shapes=tuple((f"{n:030}", (1,)) for n in range(8000))),
+    "long plan": lambda plan: replace(plan, shapes=tuple((f"{n:030}", (1, 192, 192, 3)) for n in range(8000))),
     "nothing": lambda plan: plan,
 }
 
@@ -223,6 +231,12 @@ def test_it_does_not_answer_for_the_next_model(trouble: Path, tmp_path: Path) ->
     assert outcomes[1].labels == ("face",)
 
 
+FORGE = """\
+decoder: forge
+nms: {max: 50}
+budget: {latency: 20s}
+input: {color: rgb, resize: letterbox, mean: 127.5, std: 127.5, size: 192x192}
+"""
 FORGERIES = {
     "name": "name",
     "title": "package",
@@ -238,8 +252,16 @@ FORGERIES = {
     "nms": "nms",
     "outputs": "outputs",
     "state": "state",
-    "vocabulary": "vocabulary",
-    "second vocabulary": "vocabulary",
+    "vocabulary": "vocabulary, input",
+    "second vocabulary": "vocabulary, input",
+    "color": "input",
+    "resize": "input",
+    "mean": "input",
+    "no mean": "input",
+    "std": "input",
+    "signal": "input",
+    "size": "input",
+    "one more input": "input",
     "tiles": "input",
     "scaling": "input",
     "border": "input",
@@ -258,7 +280,7 @@ FORGERIES = {
 def test_an_answer_to_another_question_is_refused(
     trouble: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: str, word: str
 ) -> None:
-    request = package(tmp_path / "faces", "decoder: forge\nnms: {max: 50}\nbudget: {latency: 20s}\n")
+    request = package(tmp_path / "faces", FORGE)
     monkeypatch.setenv("TROUBLE_FORGE", forged)
     with pytest.raises(ModelError, match=rf"answered another question \({word}\)"):
         probe(request, trouble / "blobs")
@@ -268,7 +290,7 @@ def test_an_answer_to_another_question_is_refused(
 def test_an_honest_answer_from_such_code_is_taken(
     trouble: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = package(tmp_path / "faces", "decoder: forge\nnms: {max: 50}\nbudget: {latency: 20s}\n")
+    request = package(tmp_path / "faces", FORGE)
     monkeypatch.setenv("TROUBLE_FORGE", "nothing")
     plan = probe(request, trouble / "blobs")
     assert (plan.labels, plan.title, Path(plan.path).parent) == (("face",), "faces@1.0.0", trouble / "blobs")
