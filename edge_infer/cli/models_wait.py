@@ -34,8 +34,7 @@ def add(actions: Actions) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Return 0 if active; 1 if rejected, rolled back or late; 2 if the configuration is rejected."""
-    socket = find_socket(args.config)
-    return wait(lambda: _look(socket, args.config, args.name), args.timeout, HINT)
+    return wait(lambda: _look(find_socket(args.config), args.config, args.name), args.timeout, HINT)
 
 
 def judged(status: Status, digest: str, name: str | None) -> Glimpse:

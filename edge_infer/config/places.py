@@ -44,9 +44,14 @@ def content(path: Path, most: int) -> bytes:
 
 def hinted(config: Path) -> Path:
     """Return the state directory that a configuration seems to name, even a broken one; else the default."""
+    return named_state_dir(config) or default_state_dir()
+
+
+def named_state_dir(config: Path) -> Path | None:
+    """Return the state directory that a configuration seems to name, even a broken one."""
     try:
         text = content(config, 65536).decode("utf-8", "replace")
     except OSError:
-        return default_state_dir()
+        return None
     found = re.search(r"^\s*(?:device:\s*\{.*?)?state_dir:\s*[\"']?([^\"'#,}\n]+)", text, re.MULTILINE)
-    return config.parent / os.path.expandvars(found[1].strip()) if found else default_state_dir()
+    return config.parent / os.path.expandvars(found[1].strip()) if found else None

@@ -33,6 +33,7 @@ PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
 """Seconds to wait after each consecutive attempt without progress."""
 _PART: Final = 1 << 16
 _AGAIN: Final = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
+_SIZE: Final = re.compile(r"bytes \*/(\d+)")
 _RANGE: Final = re.compile(r"bytes (\d+)-")
 _ADVICE: Final = (
     "a proxy is set with https_proxy, another server with --mirror, and --from takes a file that is here already"
@@ -153,8 +154,20 @@ def _attempt(wanted: Wanted, stream: IO[bytes], progress: Progress, patience: fl
         raise DownloadError(f"no room for {wanted.url}: {error.__cause__}") from error
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError) and error.code == 416:
+            error.close()
             stream.truncate(0)  # the local bytes are not the beginning of the server's file
+            return _why_not_from(wanted, have, error.headers.get("Content-Range", ""))
         return _failure(wanted.url, error)
+
+
+def _why_not_from(wanted: Wanted, have: int, content_range: str) -> str:
+    """Return why a server does not continue at byte ``have``; raises `DownloadError` if its file is another one."""
+    size = _SIZE.match(content_range)
+    if size is not None and int(size[1]) != wanted.bytes:
+        raise DownloadError(
+            f"{wanted.url} has {size[1]} bytes, but the catalogue says {wanted.bytes}: it is another file"
+        )
+    return f"the server has nothing after the first {have} of {wanted.bytes} bytes"
 
 
 def _request(url: str, have: int = 0) -> urllib.request.Request:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from edge_infer.codec import JsonValue, dumps
-from edge_infer.config.places import DEFAULT_CONFIG, hinted
+from edge_infer.config.places import DEFAULT_CONFIG, default_state_dir, hinted, named_state_dir
 from edge_infer.errors import EdgeInferError, StartError
 from edge_infer.supervisor.ancestry import ticks
 from edge_infer.supervisor.peer import Peer, RefusedError, TooYoungError, identify
@@ -71,8 +71,8 @@ def find_socket(config: Path) -> Path:
     """Return the control socket of the daemon that runs this configuration, even if the file is broken now.
 
     It is the first that exists of: ``$RUNTIME_DIRECTORY``, the state directory that the file names, and, for the
-    default configuration, ``/run/edge-infer``. Raises `NotRunningError` if neither a socket nor the file exists: the
-    path is mistyped.
+    default configuration, ``/run/edge-infer``. Raises `NotRunningError` without a socket if there is no such file, or
+    if it names no state directory.
     """
     own = socket_path(hinted(config))
     candidates = (own, SYSTEM_SOCKET) if config == DEFAULT_CONFIG else (own,)
@@ -81,6 +81,16 @@ def find_socket(config: Path) -> Path:
     found = next(there, None)
     if found is None and config != DEFAULT_CONFIG and _is_there(config) is False:
         raise NotRunningError(f"there is no {config}, and without it no daemon on {own}; name its file with -c")
+    if (
+        found is None
+        and config != DEFAULT_CONFIG
+        and own.parent == default_state_dir()
+        and named_state_dir(config) is None
+    ):
+        raise NotRunningError(
+            f"no daemon answers on {own}, the default, because {config} names no device: state_dir:; start it with: "
+            f"edge-infer run -c {config}"
+        )
     return found or candidates[-1]
 
 

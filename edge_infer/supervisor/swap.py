@@ -104,7 +104,8 @@ class Swap:
                 now = timestamp(time.time())
                 trial = OnTrial(model.sha256, model.title, now, identity=model.identity)
                 record = replace(record, trials={**record.trials, name: trial})
-                record = record.told(self._line(model, "tried", by, model.origin))
+                why = "; ".join(filter(None, (_difference(record, model), model.origin)))
+                record = record.told(self._line(model, "tried", by, why))
         record = still_wanted(with_slots(wanted, record), wanted)
         self._ledger.enter(record)
         self.wanted = wanted
@@ -381,6 +382,22 @@ class Swap:
 
     def _line(self, model: ModelPlan, what: What, by: str, why: str = "") -> Happened:
         return Happened(timestamp(time.time()), model.name, what, model.sha256, model.title, by[:128], shortened(why))
+
+
+def _difference(record: ServingRecord, model: ModelPlan) -> str:
+    """Return how a model with the same file as a committed one of its name differs from it."""
+    same = [
+        fit.model
+        for slot in record.slots.values()
+        if (fit := slot.committed).model.name == model.name and fit.model.sha256 == model.sha256
+    ]
+    if not same:
+        return ""
+    parts = [
+        "another manifest" if all(each.manifest != model.manifest for each in same) else "",
+        "other labels" if all(each.labels != model.labels for each in same) else "",
+    ]
+    return f"the same file with {' and '.join(filter(None, parts))}" if any(parts) else ""
 
 
 def _same(fit: Fit, pipeline: PipelinePlan) -> bool:

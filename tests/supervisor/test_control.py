@@ -91,6 +91,19 @@ def test_a_slip_in_the_path_of_the_configuration_is_told(tmp_path: Path, monkeyp
         assert find_socket(tmp_path / "confg.yaml") == tmp_path / "control.sock"
 
 
+@pytest.mark.parametrize("text", ["", "device: {id: box}\n"])
+def test_a_file_without_a_state_directory_is_told_as_the_reason_for_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "usual"))
+    with pytest.raises(NotRunningError, match=r"the default, because \S+config.yaml names no device: state_dir:"):
+        find_socket(config)
+    config.write_text("device: {state_dir: own}\n")
+    assert find_socket(config) == tmp_path / "own/control.sock"
+
+
 def test_a_file_travels_with_a_request(tmp_path: Path) -> None:
     target = tmp_path / "picture"
     with serving(tmp_path / "control.sock"), target.open("wb") as file:

@@ -62,6 +62,8 @@ def test_labels_the_other_way_round_are_tried_told_and_taken_back(running: Swapp
     running.model(state="active", version="1.0.1")
     assert best(running, model, time.monotonic()) == labels[-1]
     assert told(running) == ["first", "tried", "committed"]
+    history = running.daemon.command("models", "history").stdout.splitlines()
+    assert ": the same file with another manifest and other labels; file " in history[1]
     rollback = running.daemon.command("models", "rollback", "light")
     assert rollback.returncode == 0, rollback.stderr
     running.model(state="rolled_back", version="1.0.0")
@@ -94,6 +96,8 @@ def test_other_words_in_a_label_file_are_tried_told_and_taken_back(running: Swap
     other = best(running, model, time.monotonic())
     assert {label, other} == {"dark", "bright"}
     assert told(running)[before:] == ["tried", "committed"]
+    history = running.daemon.command("models", "history").stdout.splitlines()
+    assert ": the same file with other labels; file " in history[before]
     moment = time.monotonic()
     assert running.daemon.command("models", "rollback", "light").returncode == 0
     running.subscriber.wait(f"{P}/model/light", partial(since, moment, "rolled_back"))
