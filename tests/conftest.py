@@ -54,6 +54,18 @@ def tmp_path_factory(tmp_path_factory: pytest.TempPathFactory) -> pytest.TempPat
     return tmp_path_factory
 
 
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """Takes back what a test changes in the environment: readers do so on purpose, and a child would inherit it."""
+    before = dict(os.environ)
+    yield
+    for key in {*before, *os.environ} - {"PYTEST_CURRENT_TEST"}:
+        if key in before:
+            os.environ[key] = before[key]
+        else:
+            os.environ.pop(key, None)
+
+
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     """A real broker on a free port."""

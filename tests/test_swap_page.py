@@ -34,7 +34,8 @@ def running(tmp_path: Path, broker: Broker) -> object:
     detector(tmp_path / "faces-2.tflite", "1.1.0", 16)
     detector(tmp_path / "faces-3.tflite", "1.2.0", 32)
     text = next(block.text for block in blocks_of(PAGE) if block.info == "yaml")
-    with Daemon(tmp_path, text.replace("1883", str(broker.port))) as daemon:
+    text = text.replace("1883", str(broker.port)).replace("fps: 25", "fps: 10")  # a probation as long as a slow command
+    with Daemon(tmp_path, text) as daemon:
         daemon.wait_serving()
         yield daemon
 

@@ -100,8 +100,11 @@ def test_the_engine_keeps_the_files_of_its_plan_and_no_others(running: Swapping,
     assert memory_files(daemon.pid) == 0
     os.kill(engine, signal.SIGKILL)
     eventually(lambda: not alive(engine), "the end of the engine")
+    again = eventually(
+        lambda: daemon.pids().get("engine", engine) != engine and daemon.pids()["engine"], "an engine", 30
+    )
     running.result(short(other), time.monotonic(), deadline=30)
-    assert settled_files(daemon.pids()["engine"]) == alone
+    assert settled_files(again) == alone
 
 
 NO_ROOM = """
