@@ -130,7 +130,7 @@ class ThreadBody:
         try:
             status = import_module(f"{module}.__main__").main(line)
         except Exception:  # the outermost loop of this module: the supervisor starts it again
-            log.exception("%s ends because of a fault of its own", module)
+            log.exception("%s stops: unexpected exception", module)
         finally:
             os.eventfd_write(self._ended, 1)
             self._status = status
