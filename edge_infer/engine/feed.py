@@ -240,7 +240,7 @@ class Feed:
         """Run the capture thread; report an unexpected error, so that the source does not stop unnoticed."""
         try:
             self._read(capture)
-        except Exception as error:  # the outermost handler of this thread: the other sources go on
+        except Exception as error:  # the outermost handler of this thread: the other sources continue
             log.exception("source %s: capture thread stops: unexpected exception", self.plan.name)
             self.trouble(shortened(f"capturing has ended because of an unexpected {type(error).__name__}: {error}"))
 

@@ -56,7 +56,7 @@ class Succession:
         """
         with self._handing:
             self.plan = plan
-            self._refused = Running(None)  # a model that is tried again has not been refused yet
+            self._refused = Running(None)  # a retried model has not been refused yet
             if self._switch is not None:
                 self._switch.give_up()
                 self._switch = None
@@ -88,7 +88,7 @@ class Succession:
 
         If the switch has an error, its model was refused and the current one stays in service.
         """
-        with self._handing:  # held throughout: a `change` meanwhile would compare with the model that is about to go
+        with self._handing:  # held throughout: a concurrent `change` would compare with the outgoing model
             switch = self._switch
             if switch is None or not switch.done():
                 return None

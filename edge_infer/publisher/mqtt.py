@@ -230,7 +230,9 @@ class Link:
             self._reads += 1
             client.loop_read()
             sock = client.socket()
-            if not isinstance(sock, ssl.SSLSocket) or not sock.pending():  # select does not see what TLS has buffered
+            if (
+                not isinstance(sock, ssl.SSLSocket) or not sock.pending()
+            ):  # select does not see bytes that TLS has buffered
                 break
 
     def _send(self, client: OneWayClient, now: float) -> None:

@@ -256,7 +256,7 @@ class Publisher:
                 self._put_off = message  # from the next engine, which the supervisor's next order announces
                 return
             if not self._burying and self._is_news(message):
-                self._put_off = message  # stays ahead of messages that are taken because of a death reported now
+                self._put_off = message  # keeps its place: `_obey` may handle a death and take more messages
                 self._obey()  # reads the announcement, which the supervisor sent before the engine used it
                 message, self._put_off = self._put_off, None
             if message is not None and self._known(_boot(message)):

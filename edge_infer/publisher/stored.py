@@ -382,7 +382,7 @@ class StoredOutbox:
                 shelf.release(upto)
         if self._gone:
             self._gone_since = min(self._gone_since, self._clock())
-        if self._account.changed or len(self):  # a commit also finds what is too old
+        if self._account.changed or len(self):  # a commit also drops messages past max_age
             self._note_change(ACCOUNT_EVERY)
 
     def _give_up(self, dropped: Dropped) -> None:

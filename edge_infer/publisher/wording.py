@@ -72,7 +72,7 @@ def _closed(wall: str, text: str) -> str:
     log.warning("sandbox rule %s: report has no known form and is not published: %.100s", wall, text)
     states = set(_STATE.findall(text))
     if states == {"enforced"}:
-        return "enforced"  # for so many processes that the list of them was cut
+        return "enforced"  # the list of processes was too long and was cut
     return f"{'unavailable' if 'unavailable' in states else 'not enforced'}{ELSEWHERE}"
 
 
