@@ -18,23 +18,23 @@ from edge_infer.cli.say import complain
 from edge_infer.errors import EdgeInferError
 
 COMMANDS: Final[Mapping[str, str]] = {
-    "run": "the daemon, in the foreground",
+    "run": "runs the daemon in the foreground",
     "reload": "asks the running daemon to read its configuration now",
     "check": "validates a configuration and every model it names",
     "infer": "runs one model on pictures and prints what it finds",
-    "replay": "the configured pipelines over a recording, nothing published",
-    "bench": "how fast a model is by itself and in the pipeline",
-    "inspect": "explains a model file and what would be done with it",
-    "models": "the model store, and public models for it",
-    "status": "what the running daemon does now",
-    "why": "why something was or was not told",
-    "top": "what the running daemon does, again and again",
-    "watch": "a subscriber in the terminal",
-    "doctor": "what this board offers and lacks",
-    "unit": "the systemd drop-in for this box and configuration",
-    "privacy": "self-audit: does anything of a frame leave this device",
-    "cameras": "capture devices, and one picture of a configured source",
-    "schema": "JSON Schema of the configuration and of every payload, and an AsyncAPI document",
+    "replay": "runs the configured pipelines on a recording and publishes nothing",
+    "bench": "measures how fast a model is by itself and in the pipeline",
+    "inspect": "explains a model file and how it would be used",
+    "models": "manages the model store and downloads public models",
+    "status": "shows the state of the running daemon",
+    "why": "explains why something was or was not reported",
+    "top": "shows the state of the running daemon, updated continuously",
+    "watch": "subscribes to a device and prints its messages",
+    "doctor": "checks what this board offers and lacks",
+    "unit": "prints the systemd drop-in for this box and configuration",
+    "privacy": "audits whether raw data (pictures, sound, samples, text) leaves this device",
+    "cameras": "lists capture devices and saves one picture of a configured source",
+    "schema": "prints the JSON Schema of the configuration or of a payload, or the AsyncAPI document",
 }
 """Name and purpose of each command; its module is ``edge_infer.cli.<name>``."""
 

@@ -24,6 +24,6 @@ def add_action(actions: Actions, name: str, purpose: str, example: str, run: Run
 
 def add_config(child: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add ``--config`` to an action that works on a model store or a daemon."""
-    told = f"names the store and the daemon; {DEFAULT_CONFIG}"
+    told = f"configuration that names the store and the daemon; default: {DEFAULT_CONFIG}"
     child.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=told)
     return child

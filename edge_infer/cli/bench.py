@@ -31,16 +31,24 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = "example: edge-infer bench models/face-detect/1.0.0 --seconds 20"
     parser.add_argument("model", metavar="MODEL", nargs="?", help="a .tflite file or the folder of a model package")
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="every pipeline of a configuration")
-    parser.add_argument("--seconds", type=float, default=SECONDS, metavar="N", help="for each pipeline (%(default)g)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of both by turns (%(default)s)")
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="measure every pipeline of this configuration"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, metavar="N", help="seconds for each pipeline (%(default)g)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="number of interleaved rounds (%(default)s)")
     parser.add_argument("--frame", default="1280x720", metavar="WxH", help="size of the pictures (%(default)s)")
-    parser.add_argument("--clip", type=Path, metavar="FILE", help="pictures of this video, read as fast as it goes")
+    parser.add_argument(
+        "--clip", type=Path, metavar="FILE", help="use the pictures of this video, read as fast as possible"
+    )
     parser.add_argument(
         "--publish", choices=("change", "every"), help="which results are handed over (as configured; MODEL: change)"
     )
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the runtime, with MODEL (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a pipeline")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="interpreter threads, with MODEL (%(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each pipeline")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ def add(actions: Actions) -> None:
     """Declare the action."""
     purpose = "writes catalogue.yaml into a folder of packages, for --catalogue"
     make = add_action(actions, "catalogue", purpose, "packages/", _write)
-    make.add_argument("folder", metavar="FOLDER", type=Path, help="packages lie in NAME/VERSION/ below it")
+    make.add_argument("folder", metavar="FOLDER", type=Path, help="folder with packages in NAME/VERSION/")
 
 
 def add_choice(child: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ def add_choice(child: argparse.ArgumentParser) -> argparse.ArgumentParser:
         "--keys",
         metavar="PATH",
         type=Path,
-        help="who may have signed a catalogue from an address; default: security.keys of the configuration",
+        help="trusted keys for a catalogue from an address; default: security.keys of the configuration",
     )
     return child
 

@@ -17,9 +17,13 @@ from edge_infer.errors import ConfigError
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default {DEFAULT_CONFIG}, if it is there")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--sandbox", action="store_true", help="every wall of every room, as the kernel holds it here")
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default: {DEFAULT_CONFIG}, if it exists")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument(
+        "--sandbox",
+        action="store_true",
+        help="show every sandbox rule of every process, as the kernel enforces it here",
+    )
     parser.epilog = "example: edge-infer doctor"
 
 

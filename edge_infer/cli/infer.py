@@ -42,10 +42,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .tflite file or the folder of a model package")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help=INPUTS)
     parser.add_argument("--labels", metavar="F", help="file with one label a line, instead of the model's own")
-    parser.add_argument("--threshold", metavar="X", type=_score, help="lowest score, 0 to 1; anomalies: distance")
+    parser.add_argument("--threshold", metavar="X", type=_score, help="lowest score, 0 to 1; for anomalies a distance")
     parser.add_argument("--task", metavar="T", choices=get_args(Task), help=" or ".join(get_args(Task)))
-    parser.add_argument("--decoder", metavar="D", help="family of the model, where the file does not tell")
-    parser.add_argument("--annotate", metavar="DIR", type=Path, help="write pictures with the outcome drawn in there")
+    parser.add_argument("--decoder", metavar="D", help="model family, if the file does not identify it")
+    parser.add_argument("--annotate", metavar="DIR", type=Path, help="write pictures with drawn results to this folder")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -32,8 +32,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="a .tflite file, or the folder of a model package")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object")
-    form.add_argument("--manifest", action="store_true", help="a manifest to save beside the file, with its reasons")
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    form.add_argument("--manifest", action="store_true", help="print a manifest with the origin of each value")
     parser.epilog = "example: edge-infer inspect models/face-detect/1.0.0"
 
 

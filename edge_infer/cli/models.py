@@ -28,23 +28,28 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = "example: edge-infer models pull person-present"
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    purpose = "packages of the store, and models of the catalogue"
+    purpose = "lists the packages of the store and the models of the catalogue"
     catalogues.add_choice(add_config(add_action(actions, "list", purpose, "", _list)))
-    purpose = "one package or model of the catalogue, with all that is known about it"
+    purpose = "shows all that is known about a package or a model of the catalogue"
     show = catalogues.add_choice(add_config(add_action(actions, "show", purpose, "person-present", _show)))
-    show.add_argument("name", metavar="NAME[@VERSION]", help="as list prints it; or a model of the configuration")
-    purpose = "tries a package of yours and copies it into the store"
+    show.add_argument("name", metavar="NAME[@VERSION]", help="name as list prints it, or a model of the configuration")
+    purpose = "tries your package and copies it into the store"
     into = add_config(add_action(actions, "add", purpose, "person/1.2.0", _add))
     into.add_argument("path", metavar="PATH", type=Path, help="a package's folder, or X.tflite with X.yaml beside it")
     for others in (models_running, promotion, models_use, models_wait):
         others.add(actions)
-    purpose = "fetches a model of the catalogue, tries it and puts it into the store"
+    purpose = "downloads a model of the catalogue, tries it and puts it into the store"
     example = "person-present --from downloads"
     fetch = catalogues.add_choice(add_config(add_action(actions, "pull", purpose, example, _pull)))
-    fetch.add_argument("name", metavar="NAME[@VERSION]", help="of the catalogue, as list prints it")
-    fetch.add_argument("--mirror", metavar="URL", default=os.environ.get(MIRROR) or None, help=f"default: ${MIRROR}")
+    fetch.add_argument("name", metavar="NAME[@VERSION]", help="model of the catalogue, as list prints it")
     fetch.add_argument(
-        "--from", dest="folder", metavar="DIR", type=Path, help="take the file from a folder, without internet"
+        "--mirror",
+        metavar="URL",
+        default=os.environ.get(MIRROR) or None,
+        help=f"download from this mirror; default: ${MIRROR}",
+    )
+    fetch.add_argument(
+        "--from", dest="folder", metavar="DIR", type=Path, help="take the file from this folder, without internet"
     )
     catalogues.add(actions)
     signing.add(actions)

@@ -33,15 +33,15 @@ WORDS: Final[dict[What, str]] = {
 
 def add(actions: Actions) -> None:
     """Declare the actions."""
-    purpose = "what happened to the models of the running daemon: when, by whom, and why"
+    purpose = "shows when, why and by whom the models of the running daemon were changed"
     past = add_config(add_action(actions, "history", purpose, "faces", run))
-    past.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
-    purpose = "goes back to the model that served before; this one is not tried again"
+    past.add_argument("name", metavar="NAME", nargs="?", help="model of the configuration; default: all")
+    purpose = "returns to the previous model; the current one is not tried again"
     back = add_config(add_action(actions, "rollback", purpose, "faces", run))
-    back.add_argument("name", metavar="NAME", help="of the configuration")
-    purpose = "tries a model once more that was rejected or rolled back"
+    back.add_argument("name", metavar="NAME", help="model of the configuration")
+    purpose = "retries a model that was rejected or rolled back"
     more = add_config(add_action(actions, "retry", purpose, "faces", run))
-    more.add_argument("name", metavar="NAME", help="of the configuration")
+    more.add_argument("name", metavar="NAME", help="model of the configuration")
 
 
 def run(args: argparse.Namespace) -> int:

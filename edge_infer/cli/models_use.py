@@ -17,10 +17,10 @@ from edge_infer.supervisor.control import ask, find_socket
 
 def add(actions: Actions) -> None:
     """Declare the action."""
-    purpose = "makes a package the model of this name: edits the file, and applies it"
+    purpose = "makes a package the model of this name: edits the configuration and applies it"
     take = add_config(add_action(actions, "use", purpose, "faces face-detect@1.1.0", run))
-    take.add_argument("name", metavar="NAME", help="of the configuration")
-    take.add_argument("package", metavar="PACKAGE@VERSION", help="of the store")
+    take.add_argument("name", metavar="NAME", help="model of the configuration")
+    take.add_argument("package", metavar="PACKAGE@VERSION", help="package of the store")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -26,9 +26,9 @@ HINT: Final = (
 
 def add(actions: Actions) -> None:
     """Declare the action."""
-    purpose = "waits until models are through their probation; 1 when one is not"
+    purpose = "waits until models have passed their probation; exit code 1 if one does not"
     stay = add_config(add_action(actions, "wait", purpose, "faces --timeout 10m", run))
-    stay.add_argument("name", metavar="NAME", nargs="?", help="of the configuration; default: all")
+    stay.add_argument("name", metavar="NAME", nargs="?", help="model of the configuration; default: all")
     stay.add_argument("--timeout", metavar="TIME", type=argument(parse_seconds), default=300.0, help="default: 5m")
 
 

@@ -24,8 +24,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s"
     )
-    parser.add_argument("--seconds", type=float, default=20.0, help="of results; default: %(default)s")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds of results to audit; default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.epilog = "example: edge-infer privacy --seconds 60"
 
 

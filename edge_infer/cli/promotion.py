@@ -13,10 +13,10 @@ from edge_infer.supervisor.control import ask, find_socket
 
 def add(actions: Actions) -> None:
     """Declare the action."""
-    purpose = "makes a shadow the model of its pipeline: edits the file, and applies it"
+    purpose = "makes a shadow the model of its pipeline: edits the configuration and applies it"
     rise = add_config(add_action(actions, "promote", purpose, "next --pipeline door-faces", run))
-    rise.add_argument("name", metavar="NAME", help="of the shadow's model in the configuration")
-    rise.add_argument("--pipeline", metavar="P", help="of several that it is the shadow in; default: all")
+    rise.add_argument("name", metavar="NAME", help="the shadow's model in the configuration")
+    rise.add_argument("--pipeline", metavar="P", help="only in this pipeline; default: every pipeline with this shadow")
 
 
 def run(args: argparse.Namespace) -> int:

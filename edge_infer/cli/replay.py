@@ -49,12 +49,12 @@ class _Chosen:
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
-    inputs = "a video, pictures, a .wav, .csv or .txt file; default: what is configured"
+    inputs = "a video, pictures, a .wav, .csv or .txt file; default: the configured sources"
     parser.add_argument("--source", metavar="INPUT", help=inputs)
-    parser.add_argument("--pipeline", metavar="P", help="only this one")
-    film = "a video with everything drawn in, of one pipeline"
+    parser.add_argument("--pipeline", metavar="P", help="only this pipeline")
+    film = "write a video of one pipeline with the results drawn in"
     parser.add_argument("--annotate", metavar="OUT.mp4", type=Path, help=film)
-    both = "print the events that only one of two configurations tells of"
+    both = "print the events that only one of two configurations reports"
     parser.add_argument("--compare", metavar=("A", "B"), type=Path, nargs=2, help=both)
     parser.epilog = "example: edge-infer replay -c config.yaml --source yesterday.mp4 --annotate out.mp4"
 

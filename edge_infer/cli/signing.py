@@ -21,16 +21,16 @@ def add(actions: Actions) -> None:
     sign.add_argument("path", metavar="PACKAGE", type=Path, help=_PACKAGE)
     how = sign.add_mutually_exclusive_group(required=True)
     how.add_argument(
-        "--key", metavar="FILE", type=Path, help="private key: openssl genpkey -algorithm ed25519 makes one"
+        "--key", metavar="FILE", type=Path, help="private key; openssl genpkey -algorithm ed25519 creates one"
     )
     how.add_argument(
-        "--print", action="store_true", help="print the bytes to be signed instead, for a key that lies elsewhere"
+        "--print", action="store_true", help="print the bytes to sign instead, for a key that is kept elsewhere"
     )
     purpose = "checks a package as a device with require_signature does: its signature, and the digest of every file"
     verify = add_action(actions, "verify", purpose, "person/1.2.0 --keys keys/", _verify)
     verify.add_argument("path", metavar="PACKAGE", type=Path, help=_PACKAGE)
     verify.add_argument(
-        "--keys", metavar="PATH", type=Path, required=True, help="a public key (PEM), or a folder with some (*.pem)"
+        "--keys", metavar="PATH", type=Path, required=True, help="a public key (PEM), or a folder of them (*.pem)"
     )
 
 

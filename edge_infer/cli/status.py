@@ -21,9 +21,11 @@ from edge_infer.supervisor.status import Status, held_back
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
-        "--wait", action="store_true", help="until every pipeline has had an outcome or lacks its source; else 1"
+        "--wait",
+        action="store_true",
+        help="wait until every pipeline has had an outcome or lacks its source; else exit code 1",
     )
     parser.add_argument("--timeout", metavar="TIME", type=argument(parse_seconds), default=120.0, help="default: 2m")
     parser.epilog = "example: edge-infer status --wait --timeout 1m"

@@ -37,9 +37,9 @@ Ended = Callable[[float], bool]
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
-    parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks; default: 1")
-    parser.add_argument("--count", type=int, help="end after so many looks")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line, as status --json prints it")
+    parser.add_argument("--interval", type=float, default=1.0, help="seconds between updates; default: 1")
+    parser.add_argument("--count", type=int, help="end after this many updates")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line, as status --json does")
     parser.epilog = "example: edge-infer top\nq or Ctrl-C ends it."
 
 

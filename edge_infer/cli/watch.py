@@ -31,14 +31,14 @@ AGAIN: Final = 1.0
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, help=f"take the broker from this file (default: {DEFAULT_CONFIG})")
-    parser.add_argument("--host", help="a broker, instead of the configured one")
+    parser.add_argument("--host", help="this broker instead of the configured one")
     parser.add_argument("--port", type=_port, help="default: 1883, 8883 with --ca-file")
     parser.add_argument("--username")
-    parser.add_argument("--password-file", help="a file with the password in it")
+    parser.add_argument("--password-file", help="file with the password")
     parser.add_argument("--ca-file", help="connect with TLS and trust this authority")
     parser.add_argument("--topic", help="default: everything of the configured device, with --host edge-infer/#")
     parser.add_argument("--seconds", type=float, help="end after this time; exit code 1 if nothing was received")
-    parser.add_argument("--json", action="store_true", help='lines {"topic":…,"payload":…}')
+    parser.add_argument("--json", action="store_true", help='print lines {"topic":…,"payload":…}')
     parser.epilog = "example: edge-infer watch --host broker.lan --topic 'edge-infer/+/+/result'"
 
 

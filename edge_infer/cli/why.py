@@ -26,12 +26,12 @@ AROUND: Final = 60.0
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
-    parser.add_argument("--pipeline", metavar="P", help="only of this one")
+    parser.add_argument("--pipeline", metavar="P", help="only this pipeline")
     when = parser.add_mutually_exclusive_group()
-    when.add_argument("--last", metavar="TIME", type=argument(parse_seconds), help="how far back; default: 10m")
+    when.add_argument("--last", metavar="TIME", type=argument(parse_seconds), help="how far to look back; default: 10m")
     at = "a minute before and after 8:45, 2026-11-25T08:45 or '3m ago'"
     when.add_argument("--at", metavar="TIME", type=argument(_moment), help=at)
-    parser.add_argument("--label", metavar="L", help="only about this label")
+    parser.add_argument("--label", metavar="L", help="only this label")
     parser.epilog = "example: edge-infer why --at 8:45 --label person"
 
 

@@ -210,12 +210,12 @@ class Client:
             self._connect()
         except EdgeInferError as error:
             if self._rarely.due(str(error)):
-                log.warning("%s (told once a minute)", error)
+                log.warning("%s (logged once a minute)", error)
         else:
             self._backoff.reset()
 
     def _lost(self, error: EdgeInferError) -> None:
-        log.warning("%s; trying again", error)
+        log.warning("%s; reconnecting", error)
         if self._paho is not None:
             hang_up(self._paho)
             self._paho = None

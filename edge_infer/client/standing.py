@@ -235,7 +235,7 @@ class Standings:
         except WireError:
             return None
         if live and not self._catching_up and age > SILENT and self._rarely.due(name):
-            log.warning("%s: a message is %.0f s old as it arrives: it waited at a bridge, or clocks differ", name, age)
+            log.warning("%s: message arrived %.0f s late (a bridge held it back, or the clocks differ)", name, age)
         return age if age >= -FRESH else None
 
     def _caught_up(self, *, live: bool) -> None:

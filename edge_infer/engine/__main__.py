@@ -46,7 +46,7 @@ def main() -> int:
     try:
         Engine(control, results, sandbox, args.boot, Lights(args.lights)).run()
     except Exception:  # the outermost handler: the supervisor starts a new engine
-        logging.getLogger(__name__).exception("the engine ends because of a fault of its own")
+        logging.getLogger(__name__).exception("engine stops: unexpected exception")
         return 1
     return 0
 

@@ -148,6 +148,6 @@ class Ahead(Closing):
         try:
             self._serving.prepare(frame)
         except Exception:
-            log.debug("the worker tries it again, and tells", exc_info=True)
+            log.debug("preparing a frame ahead failed; the worker retries and reports the error", exc_info=True)
         self.busy_since = 0.0
         self._preparing += (time.monotonic() - begun - self._preparing) * (NEWEST if self._preparing else 1.0)

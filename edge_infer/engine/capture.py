@@ -201,7 +201,7 @@ class LocalCapture:
                 feed.trouble(str(error), ended=True)
                 return
             except Exception as error:  # whatever a decoder or a plug-in raises, retry the source
-                log.debug("source %s failed in a way that it should not", feed.plan.name, exc_info=True)
+                log.debug("source %s failed: unexpected exception", feed.plan.name, exc_info=True)
                 feed.trouble(f"unexpected {type(error).__name__}: {error}")
             else:
                 return

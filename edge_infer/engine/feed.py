@@ -98,7 +98,7 @@ class Feed:
                 self._capture.interrupt()
             self._thread.join(timeout)
             if self._thread.is_alive():
-                log.warning("source %s: its capture thread did not stop", self.plan.name)
+                log.warning("source %s: capture thread did not stop", self.plan.name)
             self._thread = None
 
     # Called by pipelines.
@@ -240,8 +240,8 @@ class Feed:
         """Run the capture thread; report an unexpected error, so that the source does not stop unnoticed."""
         try:
             self._read(capture)
-        except Exception as error:  # the outermost handler of this thread: the other sources go on
-            log.exception("source %s: capturing has ended because of a fault of its own", self.plan.name)
+        except Exception as error:  # the outermost handler of this thread: the other sources continue
+            log.exception("source %s: capture thread stops: unexpected exception", self.plan.name)
             self.trouble(shortened(f"capturing has ended because of an unexpected {type(error).__name__}: {error}"))
 
     def _read(self, capture: Capture) -> None:

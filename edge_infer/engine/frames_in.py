@@ -188,7 +188,7 @@ class FrameReceiver(Closing):
             except ChannelClosedError:
                 raise
             except (WireError, OSError) as error:
-                log.debug("left over from before: %s", error)
+                log.debug("discarded a record for the previous engine: %s", error)
         self._greeted = self._channel.send(ReaderHello())
 
     def _tell_free(self) -> None:

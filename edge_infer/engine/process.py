@@ -119,7 +119,7 @@ class Engine:
                     report_at = 0.0
                 self._listen()
         except ChannelClosedError:
-            log.warning("the supervisor is gone; the engine ends")
+            log.warning("the supervisor is gone; stopping the engine")
         finally:
             self._close()
 
@@ -176,7 +176,7 @@ class Engine:
             raise
         except WireError as error:  # a faulty process with network access must not harm this one
             if not self._told_wrong:
-                log.warning("the publisher says what does not fit: %s (told once)", error)
+                log.warning("invalid record from the publisher: %s (logged once)", error)
             self._told_wrong = True
             if not self._faults.take():
                 self._turn_deaf(f"invalid records without end: {error}")
@@ -341,7 +341,7 @@ class Engine:
             while not self._outlet.flush() and (left := deadline - time.monotonic()) > 0:
                 select.select([], [self._results.fd], [], left)
         except ChannelClosedError:
-            log.warning("nobody is left to take %d results", self._outlet.kept)
+            log.warning("%d results not handed over: the publisher is gone", self._outlet.kept)
 
 
 def _runtime() -> str:

@@ -163,7 +163,7 @@ class Shadow:
             with LoadedModel(self.plan.of_shadow(), files=self._files) as model:
                 self._ready = True
                 self._serve(model)
-        except Exception as error:  # noqa: BLE001 - the outermost handler of this thread: the pipeline goes on
+        except Exception as error:  # noqa: BLE001 - the outermost handler of this thread: the pipeline continues
             self._end(told(error))
 
     def _serve(self, model: LoadedModel) -> None:

@@ -56,7 +56,7 @@ class Succession:
         """
         with self._handing:
             self.plan = plan
-            self._refused = Running(None)  # a model that is tried again has not been refused yet
+            self._refused = Running(None)  # a retried model has not been refused yet
             if self._switch is not None:
                 self._switch.give_up()
                 self._switch = None
@@ -88,7 +88,7 @@ class Succession:
 
         If the switch has an error, its model was refused and the current one stays in service.
         """
-        with self._handing:  # held throughout: a `change` meanwhile would compare with the model that is about to go
+        with self._handing:  # held throughout: a concurrent `change` would compare with the outgoing model
             switch = self._switch
             if switch is None or not switch.done():
                 return None
@@ -167,7 +167,7 @@ class Succession:
     def _refuse(self, switch: Switch) -> None:
         self._refused = Running(None, refused=switch.serving.plan.model.identity, why=shortened(switch.error))
         if self.serving.ready:
-            log.error("pipeline %s: %s; %s goes on", self.plan.name, switch.error, self.serving.plan.model.title)
+            log.error("pipeline %s: %s; %s keeps serving", self.plan.name, switch.error, self.serving.plan.model.title)
 
     def _take(self, switch: Switch, before: Serving) -> None:
         """Put the new model into service: the next frame goes into it."""
@@ -181,7 +181,7 @@ class Succession:
         fresh.compared(fresh.plan)
         model = fresh.plan.model
         log.info(
-            "pipeline %s: %s (%s) serves on %s, threads: %d; loaded in %.0f ms, during which other threads waited "
+            "pipeline %s: %s (%s) serves on %s, threads: %d; loaded in %.0f ms, other threads waited "
             "%.0f ms at most",
             self.plan.name, model.title, model.sha256[:8], self.plan.source, fresh.plan.threads, switch.seconds * 1000,
             switch.pause * 1000,

@@ -49,7 +49,7 @@ class Switch:
                 self.serving.load()
             except Exception as error:
                 self.error = told(error)
-                log.debug("a model that cannot be loaded", exc_info=True)
+                log.debug("model load failed", exc_info=True)
         self.seconds, self.pause = time.monotonic() - begun, pause.worst
         with self._lock:
             self._finished = True

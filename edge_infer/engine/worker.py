@@ -100,7 +100,7 @@ class Worker:
         if self._thread.is_alive():
             self._thread.join(timeout)
         if self._thread.is_alive():
-            log.warning("pipeline %s: its thread did not stop", self._name)
+            log.warning("pipeline %s: thread did not stop", self._name)
             self._intake.close()  # a hung thread needs no more turns
         if (shadow := self._models.serving.shadow) is not None:
             shadow.close(max(0.0, until - time.monotonic()))

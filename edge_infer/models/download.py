@@ -79,7 +79,7 @@ def download(
                 kept = "what has come is kept, try again" if now else "nothing has come"
                 raise DownloadError(f"{wanted.url}: {why}; {kept}. {_ADVICE}")
             else:
-                log.info("%s: %s; trying again", wanted.url, why)
+                log.info("%s: %s; retrying", wanted.url, why)
                 time.sleep(pauses[fruitless])
                 fruitless += 1
         _check(wanted, stream, part)
@@ -120,7 +120,7 @@ def fetch(url: str, most: int, patience: float = PATIENCE, pauses: tuple[float, 
                 raise
             why = _failure(url, error)
         if pause is not None:
-            log.info("%s: %s; trying again", url, why)
+            log.info("%s: %s; retrying", url, why)
             time.sleep(pause)
     raise DownloadError(f"{url}: {why}")
 

@@ -36,7 +36,7 @@ def _answer(line: bytes, files: list[int]) -> Found:
     except MemoryError:
         return Found(error="it needs more memory than a model may have here")
     except Exception as error:
-        log.exception("trying %s", model.path)
+        log.exception("trial of %s failed: unexpected exception", model.path)
         return Found(error=f"{type(error).__name__}: {error}"[:4000])
 
 

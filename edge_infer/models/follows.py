@@ -30,7 +30,7 @@ def _is_as_given(further: FurtherInput, manifest: Manifest) -> bool:
     if further.plan is None or further.values:
         return False
     section = merged(manifest.input, said)
-    if said.color is None:  # a gray input beside one in colour has no colour of the main one
+    if said.color is None:  # a gray input does not inherit `color` from a main input in colour
         section = section.model_copy(update={"color": None})
     return _fits(further.plan, section)
 

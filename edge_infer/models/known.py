@@ -74,7 +74,7 @@ def read_known(state_dir: Path) -> Known:
     except (FileNotFoundError, PermissionError):
         return Known()
     except (OSError, WireError) as error:
-        log.warning("%s cannot be used, what it said is tried again: %s", path, error)
+        log.warning("%s cannot be used; its measurements will be repeated: %s", path, error)
         return Known()
 
 

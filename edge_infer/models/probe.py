@@ -150,7 +150,7 @@ def _is_there(plan: ModelPlan, store: Path | None) -> bool:
     paths = [Path(path) for path in files_of(plan)]
     try:
         return all(holds(path, promised_digest(str(path))) and store in (None, path.parent) for path in paths)
-    except OSError:  # for example a worn card cannot read it; a new copy is made then, or the error reported
+    except OSError:  # for example on a worn card; the caller then makes a new copy or reports the error
         return False
 
 

@@ -41,7 +41,7 @@ def _answer(line: bytes, files: list[int]) -> Answer:
     except MemoryError:
         return Answer(error=f"{order.file}: the model needs more memory than a model may have here")
     except Exception as error:
-        log.exception("trying %s", order.file)
+        log.exception("trial of %s failed: unexpected exception", order.file)
         return Answer(error=f"{order.file}: {type(error).__name__}: {error}"[:4000])
 
 

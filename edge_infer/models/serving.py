@@ -185,7 +185,7 @@ def read_record(state_dir: Path) -> ServingRecord:
     except FileNotFoundError:
         return ServingRecord()
     except (OSError, WireError) as error:
-        log.error("%s cannot be used, what served before is not known: %s", path, error)  # noqa: TRY400 - one sentence
+        log.error("%s cannot be used; the models that served before are unknown: %s", path, error)  # noqa: TRY400 - one sentence
         return ServingRecord()
 
 
@@ -210,7 +210,7 @@ def _shortened(record: ServingRecord, excess: int) -> ServingRecord:
         if excess > 0:
             excess -= _length(slots.pop(name))
             left_out.append(f"the model of {name}")
-    log.error("%s would be too long to be read; left out: %s", FILE, ", ".join(left_out))
+    log.error("%s would be too large to read back; left out: %s", FILE, ", ".join(left_out))
     return replace(record, slots=slots)
 
 

@@ -42,7 +42,7 @@ def main(words: Sequence[str] | None = None) -> int:
             publisher = Publisher(control, results, outbox, Board(), sandbox=sandbox, slate=slate)
             stack.enter_context(closing(publisher)).run()
     except Exception:  # outermost loop: the supervisor starts a new publisher
-        logging.getLogger(__name__).exception("the publisher ends because of a fault of its own")
+        logging.getLogger(__name__).exception("publisher stops: unexpected exception")
         return 1
     return 0
 

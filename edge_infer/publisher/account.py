@@ -127,7 +127,7 @@ class Account:
         for series, track in self._tracks.items():
             if series.boot not in boots and not track.closed:
                 log.warning(
-                    "the engine's boot %s ended without a word: what became of %ss of %s after number %d is not known",
+                    "engine %s ended without final counts: whether %ss of %s after number %d were lost is unknown",
                     series.boot, series.kind, series.pipeline, track.highest,
                 )  # fmt: skip
                 track.closed = True

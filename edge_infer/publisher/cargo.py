@@ -149,8 +149,8 @@ class Cargo:
         size = len(payload) + len(place.topic(""))
         if size > most and self._rarely.due(place):
             log.warning(
-                "a message for %s is not sent: it is %d bytes larger than the broker takes; raise its max_packet_size "
-                "(told once a minute)",
+                "message for %s not sent: %d bytes larger than the broker accepts (raise its max_packet_size; logged "
+                "once a minute)",
                 place.topic("…"), size - most,
             )  # fmt: skip
         return size <= most

@@ -132,7 +132,7 @@ class Database:
         run("PRAGMA temp_store = MEMORY")
         run(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         run(f"PRAGMA journal_size_limit = {WAL_ROOM}")
-        # Write to the disk what an earlier connection committed and a failed fsync may have kept back.
+        # Sync the commits of an earlier connection: a failed fsync may have left them off the disk.
         run("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         (version,) = self._one("PRAGMA user_version")
         run("BEGIN IMMEDIATE")

@@ -99,8 +99,8 @@ def announce(plan: Plan, device: str, known: Mapping[str, Platform]) -> Announce
         chosen[key] = entity
     if left := len(gone) + len(wanted) - len(chosen):
         log.warning(
-            "the announcement to Home Assistant has room for %d entities; %d are left out, %s first: name fewer labels "
-            "in the pipelines, or split them between devices",
+            "the announcement to Home Assistant has room for %d entities; %d are left out, the first is %s (name fewer "
+            "labels in the pipelines, or split them between devices)",
             len(chosen), left, list({**gone, **wanted})[len(chosen)],
         )  # fmt: skip
     name = "edge-infer"

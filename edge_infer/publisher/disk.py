@@ -183,7 +183,7 @@ class Disk:
                 os.truncate(aside, most)
             for ending in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
-            log.error("%s is corrupt (%s): it is kept as %s, and a new one begins", self.path, error, aside.name)
+            log.error("%s is corrupt (%s): kept as %s; starting a new file", self.path, error, aside.name)
             self._database = self._open()
             return Opened(self._database.contents({}), emptied=True, unwritten=isinstance(order, Batch))
         except (sqlite3.Error, OSError) as further:

@@ -234,7 +234,7 @@ class Egress:
     def _reject(self, place: Place, error: WireError) -> None:
         self.rejected += 1
         if self._rarely.due(place):
-            log.warning("a message for %s is not published: %s (told once a minute)", place.topic("…"), error)
+            log.warning("message for %s rejected: %s (logged once a minute)", place.topic("…"), error)
 
 
 def _check_info(info: Info) -> None:

@@ -78,7 +78,7 @@ class EventNotes:
             try:
                 return decode_json(Noted, noted)
             except WireError as error:
-                log.warning("what the publisher before this one noted cannot be read: %s", error)
+                log.warning("notes of the previous publisher cannot be read: %s", error)
         return self._file.read(folder) or Noted()
 
     def keep(self, noted: bytes) -> None:

@@ -181,7 +181,7 @@ class Link:
 
     def _use_new_files(self, now: float) -> None:
         """Reconnect with changed credentials at once, so that the operator sees errors while watching."""
-        log.info("credentials of the mqtt section have changed: connecting with them")
+        log.info("the mqtt credentials have changed: reconnecting")
         self._diagnosis.forget()
         if self._up:
             self.finish(now + _GOODBYE)
@@ -230,7 +230,9 @@ class Link:
             self._reads += 1
             client.loop_read()
             sock = client.socket()
-            if not isinstance(sock, ssl.SSLSocket) or not sock.pending():  # select does not see what TLS has buffered
+            if (
+                not isinstance(sock, ssl.SSLSocket) or not sock.pending()
+            ):  # select does not see bytes that TLS has buffered
                 break
 
     def _send(self, client: OneWayClient, now: float) -> None:
@@ -292,7 +294,7 @@ class Link:
         text = denial(reason.value, reason.getName(), message.place.topic(self.plan.topic), self.plan)
         self._cargo.denied(message, text)
         if self._rarely.due(message.place):
-            log.warning("%s (told once a minute; its messages wait)", text)
+            log.warning("%s (its messages stay queued; logged once a minute)", text)
 
     def _on_disconnect(
         self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
@@ -323,12 +325,12 @@ class Link:
         if trouble.other_version:
             other = V311 if self._manner.version == V5 else V5
             self._manner = replace(self._manner, version=other)
-            log.info("%s; the next attempt speaks %s", trouble.text, _NAMES[other])
+            log.info("%s; the next attempt uses %s", trouble.text, _NAMES[other])
         if trouble.lower_will:
             self._manner = replace(self._manner, will_qos=0)
         self._retry_at = now + pause
         if self._rarely.due(trouble.text):
-            log.warning("%s (next attempt in %.1f s; told once a minute)", trouble.text, pause)
+            log.warning("%s (next attempt in %.1f s; logged once a minute)", trouble.text, pause)
 
 
 _GOODBYE: Final = 2.0

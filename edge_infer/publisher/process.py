@@ -256,7 +256,7 @@ class Publisher:
                 self._put_off = message  # from the next engine, which the supervisor's next order announces
                 return
             if not self._burying and self._is_news(message):
-                self._put_off = message  # stays ahead of messages that are taken because of a death reported now
+                self._put_off = message  # keeps its place: `_obey` may handle a death and take more messages
                 self._obey()  # reads the announcement, which the supervisor sent before the engine used it
                 message, self._put_off = self._put_off, None
             if message is not None and self._known(_boot(message)):
@@ -282,7 +282,7 @@ class Publisher:
             return True
         self._egress.rejected += 1
         if self._rarely.due("boot"):
-            log.warning("what an engine says of boot %s, which nobody started, is not taken (told once a minute)", boot)
+            log.warning("ignoring messages from unknown engine %s (logged once a minute)", boot)
         return False
 
     def _greet(self, hello: EngineHello) -> None:
@@ -380,7 +380,7 @@ class Publisher:
     def _look_at_clock(self) -> None:
         """After the time has become known, send again with it what was sent without it."""
         if self._clock.look():
-            log.info("the clock is synchronised: what waits is told with the time of day")
+            log.info("clock synchronized; correcting queued timestamps")
             self._retained.refresh("state", 0.0)
             self._health.connected()
             if self._link:
@@ -406,7 +406,7 @@ class Publisher:
                 return channel.receive()
             except ChannelClosedError:
                 if channel is self._control:
-                    log.warning("the supervisor is gone; the publisher ends")
+                    log.warning("the supervisor is gone; stopping the publisher")
                     self._stopping = self._orphaned = True
                 else:
                     self._engine_gone = True
@@ -414,7 +414,7 @@ class Publisher:
             except WireError as error:
                 self._egress.rejected += 1
                 if self._rarely.due(channel):
-                    log.warning("a message that does not fit is not taken: %.300s (told once a minute)", error)
+                    log.warning("invalid record rejected: %.300s (logged once a minute)", error)
                 if channel is self._results and not self._faults.take():
                     self._offence = shortened(f"invalid records without end: {error}")
                     self._deaf_until = time.monotonic() + DEAF
@@ -434,7 +434,7 @@ class Publisher:
             self._health.report = None
             self._set_health(self._plan)
         if not self._link.finish(deadline):
-            log.warning("the broker did not hear the end from us: %s", self._link.sentence)
+            log.warning("clean disconnect from the broker failed: %s", self._link.sentence)
         self._speak()
         self._memory.save(self._plan, self._retained.clearing(), self._states.left)
         self._discovery.settle(self._plan)

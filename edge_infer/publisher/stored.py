@@ -128,7 +128,7 @@ class StoredOutbox:
             if self._open and self._writing is None and now >= self._write_at():
                 self._write(self._disk)
             if self._hangs and self._rarely.due("hangs"):
-                log.error("the disk does not answer: what waits is kept in memory, %d bytes at most", self._limit)
+                log.error("the disk does not answer: queueing in memory, %d bytes at most", self._limit)
         self._lanes.turn_late(now - LATE_AFTER)
         while self._fresh and (oldest := next(iter(self._fresh.values()))).taken < now - self._limits.max_age:
             self._lose(oldest, "old")
@@ -144,7 +144,7 @@ class StoredOutbox:
             self._write(disk)
             self._await(disk, deadline)
         if self._fresh or self._writing:
-            log.warning("the disk does not take what is left: %d messages are in no safe place", len(self._fresh))
+            log.warning("outbox not written at shutdown: %d messages may be lost", len(self._fresh))
         disk.close(max(0.0, deadline - time.monotonic()))
 
     def _await(self, disk: Disk, deadline: float) -> None:
@@ -272,7 +272,7 @@ class StoredOutbox:
     def _tell_loss(self, reason: str) -> None:
         if self._rarely.due(reason):
             what = {"full": "is full", "old": "holds what is too old"}[reason]
-            log.warning("the outbox %s: the oldest messages are dropped, and counted (told once a minute)", what)
+            log.warning("the outbox %s: dropping the oldest messages, counted as lost (logged once a minute)", what)
 
     # The disk
 
@@ -328,7 +328,7 @@ class StoredOutbox:
 
     def _opened(self, opened: Opened) -> None:
         if self._degraded:
-            log.info("the disk works again: the outbox keeps what waits there")
+            log.info("the disk works again: the outbox is stored on it")
         self._open, self._degraded = True, False
         if opened.unwritten:
             self._writing = None
@@ -353,7 +353,7 @@ class StoredOutbox:
             if count:
                 self._lanes.shelf(place).waits_on_disk(count, 0)
         if waiting := sum(counts.values()):
-            log.info("%d messages of before wait in the outbox", waiting)
+            log.info("%d messages from an earlier run wait in the outbox", waiting)
 
     def _begin_anew(self) -> None:
         """Put the entries in memory into the new file; those that were only on the disk are lost."""
@@ -382,7 +382,7 @@ class StoredOutbox:
                 shelf.release(upto)
         if self._gone:
             self._gone_since = min(self._gone_since, self._clock())
-        if self._account.changed or len(self):  # a commit also finds what is too old
+        if self._account.changed or len(self):  # a commit also drops messages past max_age
             self._note_change(ACCOUNT_EVERY)
 
     def _give_up(self, dropped: Dropped) -> None:
@@ -394,13 +394,13 @@ class StoredOutbox:
         self._tell_loss(dropped.reason)
 
     def _miss(self, place: Place, missing: int) -> None:
-        log.error("%d messages of %s are not where they were on the disk; they are counted as lost", missing, place)
+        log.error("%d messages of %s are missing on the disk; they are counted as lost", missing, place)
         self._account.lose_some(place, missing, [*self._lanes.entries(), *self._out.values()])
 
     def _failed(self, failed: Failed) -> None:
         if self._rarely.due("disk"):
             log.error(
-                "%s: what waits is kept in memory, %d bytes at most; tried again every %.0f s (told once a minute)",
+                "%s: queueing in memory, %d bytes at most; retrying every %.0f s (logged once a minute)",
                 failed.why, self._limit, OPEN_AGAIN,
             )  # fmt: skip
         self._writing = None

@@ -69,10 +69,10 @@ def closed(walls: Mapping[str, str]) -> dict[str, str]:
 def _closed(wall: str, text: str) -> str:
     if _is_closed(text) or text in {f"{state}{ELSEWHERE}" for state in ("not enforced", "unavailable")}:
         return text
-    log.warning("what is said of the wall %s has no known form and is not published: %.100s", wall, text)
+    log.warning("sandbox rule %s: report has no known form and is not published: %.100s", wall, text)
     states = set(_STATE.findall(text))
     if states == {"enforced"}:
-        return "enforced"  # for so many processes that the list of them was cut
+        return "enforced"  # the list of processes was too long and was cut
     return f"{'unavailable' if 'unavailable' in states else 'not enforced'}{ELSEWHERE}"
 
 

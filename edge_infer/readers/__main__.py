@@ -50,7 +50,7 @@ def main() -> int:
     try:
         return run(plan, args.control, args.frames, room)
     except Exception:  # the outermost loop: the supervisor starts a new reader
-        logging.getLogger(__name__).exception("the reader ends because of a fault of its own")
+        logging.getLogger(__name__).exception("reader stops: unexpected exception")
         return 1
 
 

@@ -101,7 +101,7 @@ class Reader:
             except EdgeInferError as error:
                 self._retry(str(error), began)
             except Exception as error:  # drivers, decoders and plug-ins raise anything: retry
-                log.exception("the source failed in a way that it should not")
+                log.exception("source failed: unexpected exception")
                 self._retry(f"unexpected {type(error).__name__}: {error}", began)
 
     def _read_all(self, source: Source) -> None:
@@ -146,7 +146,7 @@ class Reader:
         self._failures += 1
         log.debug("no frames: %s", text)
         if self._progress.room.outdated():
-            log.info("the source is another one than when this reader was locked in; the next reader gets it")
+            log.info("source was replaced since this reader was sandboxed: stopping, a new reader takes over")
             self._stop.set()
         wait = max(pause - lasted, FIRST_PAUSE) * random.uniform(0.6, 1.0)  # noqa: S311 - jitter, no secret
         self._rest(text, until=time.monotonic() + wait)
@@ -209,7 +209,7 @@ class Reporter(threading.Thread):
         except ChannelClosedError:
             os._exit(0)
         except WireError as error:
-            log.warning("the supervisor said something that a reader does not know: %s", error)
+            log.warning("invalid record from the supervisor: %s", error)
 
 
 def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
@@ -230,7 +230,7 @@ def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
     try:
         Reader(plan, writer, progress, stop).run()
     except ChannelClosedError:
-        log.info("nobody is left to read for")
+        log.info("the frame channel is closed; stopping the reader")
     finally:
         writer.close()
     return 0

@@ -129,8 +129,8 @@ class ThreadBody:
         status = 1
         try:
             status = import_module(f"{module}.__main__").main(line)
-        except Exception:  # the outermost loop of this module: the supervisor starts it again
-            log.exception("%s ends because of a fault of its own", module)
+        except Exception:  # the outermost loop of this module: the supervisor restarts it
+            log.exception("%s stops: unexpected exception", module)
         finally:
             os.eventfd_write(self._ended, 1)
             self._status = status

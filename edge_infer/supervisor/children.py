@@ -206,11 +206,11 @@ class Child:
         try:
             self._unsent.append((pack(record), tuple(map(os.dup, files))))
         except OSError as error:
-            log.error("%s is not told: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
+            log.error("could not send to %s: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
             return False
         self.flush()
         if sum(len(data) for data, _ in self._unsent) > MOST_UNSENT and not self._killed:
-            log.error("%s does not listen and is killed", self.recipe.name)
+            log.error("%s does not read its control channel and is killed", self.recipe.name)
             self.kill()
         return self.channel is not None
 
@@ -224,7 +224,7 @@ class Child:
         except ChannelClosedError:
             self._hang_up()
         except TooManyFilesError as error:  # the child starts again, and its files are sent again
-            log.error("%s is not told and killed: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
+            log.error("could not send to %s, killing it: %s", self.recipe.name, error)  # noqa: TRY400 - a sentence is enough
             self._hang_up()
             self.kill()
 
@@ -293,7 +293,7 @@ class Child:
             log.error("%s (pid %d) did not stop and is killed", self.recipe.name, body.pid)
             body.kill(signal.SIGKILL)
             if not select.select([body], [], [], LAST_WAIT)[0]:
-                log.error("%s (pid %d) is stuck in the kernel and is left", self.recipe.name, body.pid)
+                log.error("%s (pid %d) is stuck in the kernel and is left behind", self.recipe.name, body.pid)
         self._close()
         return in_time
 

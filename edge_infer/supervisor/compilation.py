@@ -83,7 +83,7 @@ class Compilation:
         try:
             compiled = decode_json(Compiled, joined([said.output]))
         except WireError as error:
-            log.debug("the outcome of the compilation: %s", error)
+            log.debug("compilation gave no valid outcome: %s", error)
             return failed(self._config, f"the process that reads it {death(said.status)}")
         return self._again_in(compiled) if compiled.elsewhere else compiled
 

@@ -227,7 +227,7 @@ class _Answer:
         except BlockingIOError:
             return time.monotonic() >= self.until
         except OSError as error:
-            log.debug("the client of the control socket has gone: %s", error)
+            log.debug("control socket: client is gone: %s", error)
             return True
         return not self.rest
 
@@ -322,7 +322,7 @@ class ControlSocket:
                 self._quiet = now
                 return
             except OSError as error:
-                log.debug("a client of the control socket has gone: %s", error)
+                log.debug("control socket: client is gone: %s", error)
                 return
             try:
                 peer = self._identify(connection, self._quiet)

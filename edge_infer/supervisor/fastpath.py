@@ -60,7 +60,7 @@ class FastPath:
     def _begin(self, state_dir: Path) -> None:
         model = shipped_model(state_dir)
         if model is None:
-            log.info("fast path: not measured, the model that comes along is not here")
+            log.info("fast path: not measured, the shipped model is missing")
             return
         try:
             self._errand = Errand(CHILD, str(model.absolute()), "--background", seconds=PATIENCE, name="fast path")

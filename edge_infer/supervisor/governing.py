@@ -86,7 +86,7 @@ class _Work:
         if limits != self._limits:
             self._tell(limits, condition)
         if depth and depth == most and not self._spent:
-            log.warning("governor: whatever may give way is as slow as it gets; cool the board, or configure less")
+            log.warning("governor: no rate can be lowered further (cool the board, or configure less)")
         self._spent = depth > 0 and depth == most
         self._limits = limits
         return GovernorHealth(limits, self.governor.reason or ABSENT)
@@ -95,7 +95,7 @@ class _Work:
         """Log once when the temperature sensor disappears or comes back."""
         felt = condition.temperature is not None
         if self._felt and not felt:
-            log.warning("governor: the board tells no temperature any more; it goes by throttling and load alone")
+            log.warning("governor: temperature is no longer readable; using throttling and load only")
         elif felt and not self._felt:
             log.debug("governor: the hottest zone has %s °C", condition.temperature)
         self._felt = felt
@@ -107,7 +107,7 @@ class _Work:
         if lower and self.governor.reason is not None:
             log.warning("governor: %s: %s", self._why(condition), what)
         else:
-            log.info("governor: the board is well again: %s", what)
+            log.info("governor: the board recovers: %s", what)
 
     def _why(self, condition: Condition) -> str:
         plan = self.governor.plan

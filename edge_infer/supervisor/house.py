@@ -314,7 +314,7 @@ class House:
     def _replace(self, child: Child, why: str) -> None:
         """Restart the child, because a running sandbox cannot change: it stops in order and starts in a new one."""
         if child not in self._replaced and child.pid is not None:
-            log.info("%s %s and is started anew", child.recipe.name, why)
+            log.info("%s %s and is restarted", child.recipe.name, why)
             self._replaced.add(child)
             child.tell(Stop(replaced=True))
 
@@ -380,12 +380,12 @@ class House:
             child.due = 0.0
             self._why = None if child is self.engine else self._why
         elif status == 0 and child not in (self.engine, self.publisher):
-            log.info("%s has ended; another one is started", child.recipe.name)
+            log.info("%s has ended; starting a new one", child.recipe.name)
         else:
             text = f"{child.recipe.name} {death(status)}"
             if child is self.engine and self._why is not None:
                 text, self._why = f"engine {self._why} and was killed", None
-            log.error("%s; it is started again", text)
+            log.error("%s; restarting it", text)
             self.note(text)
         if child is self.engine:
             tallies = all_numbered(self._tallies, given(self._lights))

@@ -49,7 +49,7 @@ class Ledger:
         try:
             self.enter(record)
         except StartError as error:
-            log.error("%s; until that works, a start would not know what happens to models now", error)  # noqa: TRY400
+            log.error("%s; until a retry succeeds, a restart would not know the latest model changes", error)  # noqa: TRY400
             self._note(str(error))
             self._due = time.monotonic() + AGAIN
 
@@ -58,7 +58,7 @@ class Ledger:
         try:
             commit_version(self._state_dir, model)
         except StartError as error:
-            log.error("%s; until that works, an older version of %s could be tried", error, model.title)  # noqa: TRY400
+            log.error("%s; until a retry succeeds, an older version of %s could be tried", error, model.title)  # noqa: TRY400
             self._note(str(error))
             self._versions.append(model)
             self._due = time.monotonic() + AGAIN
@@ -74,7 +74,7 @@ class Ledger:
                 commit_version(self._state_dir, self._versions[0])
                 del self._versions[0]
         except StartError as error:
-            log.debug("still: %s", error)
+            log.debug("model record: retry failed: %s", error)
             self._due = time.monotonic() + AGAIN
         else:
-            log.info("what happened to models is on the disk again")
+            log.info("model record: written to the disk again")

@@ -51,7 +51,7 @@ class Notifier:
                 outlet.setblocking(False)
                 outlet.sendto(text.encode(), self._address)
         except OSError as error:
-            _log.warning("systemd does not hear %r: %s", text.partition("\n")[0], error)
+            _log.warning("systemd notification %r failed: %s", text.partition("\n")[0], error)
 
 
 def _watchdog(environ: Mapping[str, str]) -> float | None:

@@ -65,7 +65,7 @@ class Reload:
         """
         self._watch.reading()
         if (plan := unchanged(self._config, hinted(self._config.absolute()))) is not None:
-            log.info("%s is as it was: what was applied begins, and it is read then", self._config)
+            log.info("%s is unchanged; starting the last applied configuration", self._config)
             return plan, None
         for _ in range(FIRST_TRIES):
             compiled = self._compile_first(signals)
@@ -107,7 +107,7 @@ class Reload:
         if compiled.plan is None:
             self._reject(compiled.digest, compiled.problems)
             self._try_again(machine=compiled.machine)
-            log.error("%s is REJECTED; the configuration that was applied last runs instead", self._config)
+            log.error("%s is REJECTED; running the last applied configuration instead", self._config)
             self.plan = plan
             self._swap.apply(plan, "configuration of before")
         else:
@@ -173,7 +173,7 @@ class Reload:
         self._compilation = None
         again, self._again = self._again, False
         if self._watch.moved(compiled.seen):
-            log.info("%s has changed while it was read, and is read once more", self._config)
+            log.info("%s has changed while it was read; reading it again", self._config)
         else:
             self._decide(compiled)
         self._waiting, self._later = [*self._waiting, *self._later], []
@@ -239,7 +239,7 @@ class Reload:
             if starting and not (isinstance(cause, OSError) and cause.errno in DISK_FAULTS):
                 raise
             if self._owed != plan:
-                log.error("%s; should the file break, a start finds an older configuration", error)  # noqa: TRY400
+                log.error("%s; a restart with a broken file would use an older configuration", error)  # noqa: TRY400
                 self._house.note(str(error))
             self._owed, self._owed_at = plan, time.monotonic() + FIRST_PAUSE
         else:
@@ -256,7 +256,7 @@ class Reload:
     def _reject(self, digest: str, problems: tuple[Problem, ...]) -> None:
         for problem in problems:
             log.error("%s", problem)
-        log.error("the configuration is rejected%s", "; what ran goes on" if self.plan else "")
+        log.error("the configuration is rejected%s", "; the previous configuration stays active" if self.plan else "")
         self._house.note(str(problems[0]) if problems else "the configuration is rejected")
         errors = tuple(shortened(str(problem)) for problem in problems[:MOST_ERRORS])
         if len(problems) > MOST_ERRORS:

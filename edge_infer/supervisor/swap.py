@@ -312,7 +312,7 @@ class Swap:
         slots = dict(record.slots)
         for pipeline in self._of(name):
             slot, model = slots.get(pipeline.name), pipeline.model
-            if slot is None or not _same(slot.committed, pipeline):  # another pipeline may have had it all along
+            if slot is None or not _same(slot.committed, pipeline):  # another pipeline may already have this model
                 slots[pipeline.name] = Slot(Fit.of(pipeline), slot.committed if slot else None, now)
         trials = {key: each for key, each in record.trials.items() if key != name}
         record = replace(record, slots=slots, trials=trials).forgiving(model)

@@ -24,7 +24,7 @@ def tidy(state_dir: Path, swap: Swap) -> None:
     try:
         gone = collect(state_dir / BLOBS, needed)
     except OSError as error:
-        log.warning("copies of models that nobody needs cannot be removed: %s", error)
+        log.warning("unused model copies cannot be removed: %s", error)
         return
     for path in gone:
-        log.info("%s is not needed any more", path)
+        log.info("removed unused model copy %s", path)

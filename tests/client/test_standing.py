@@ -244,4 +244,4 @@ def test_messages_that_are_old_when_they_come_are_reported(caplog: pytest.LogCap
     all_ = standings()
     for _ in range(3):
         all_.state(*DOOR, state(1, NOW - 600), live=True)
-    assert caplog.messages == ["gate-3: a message is 600 s old as it arrives: it waited at a bridge, or clocks differ"]
+    assert caplog.messages == ["gate-3: message arrived 600 s late (a bridge held it back, or the clocks differ)"]

@@ -216,7 +216,7 @@ def test_what_waits_in_the_outbox_is_corrected(room: Room, tmp_path: Path, monke
     room.say(handover("door", result(2, boot="0" * 14), began))
     room.wait(lambda: room.report and room.report.outbox.pending == 2, "two waiting")
     clock.write_text("yes 0")
-    room.wait(lambda: "the clock is synchronised" in room.log(), "the time")
+    room.wait(lambda: "clock synchronized" in room.log(), "the time")
     with Broker(tmp_path, port=port), Subscriber(port) as subscriber:
         ours, other = (heard.value for heard in subscriber.first(2, f"{P}/door/result"))
         assert at(ours["ts"]) == pytest.approx(time.time() - uptime() + began, abs=0.1)

@@ -130,7 +130,7 @@ def test_the_daemon_begins_at_once_and_reads_the_file_all_the_same(tmp_path: Pat
         told = subscriber.wait(f"{P}/config", lambda heard: heard.value["state"] == "rejected")
         assert "models.faces" in told.value["errors"][0]
         said = daemon.log.read_text()[before:]
-        moments = [re.search(words, said) for words in ("is as it was", "serves on", "reading", "rejected")]
+        moments = [re.search(words, said) for words in ("is unchanged", "serves on", "reading", "rejected")]
         assert all(moments), said
         assert [found.start() for found in moments if found] == sorted(found.start() for found in moments if found)
 

@@ -165,7 +165,7 @@ class SignalPreprocess:
         """Restart with a signal of this rate."""
         if rate != self._rate and self._plan.rate is not None and rate < self._plan.rate * (1 - SAME_RATE):
             log.warning(
-                "the source gives %g samples a second, the model takes %g: resampled, but what lies above %g Hz is "
+                "the source gives %g samples a second, the model takes %g: resampled, but frequencies above %g Hz are "
                 "missing",
                 rate,
                 self._plan.rate,
@@ -186,9 +186,7 @@ class SignalPreprocess:
         self._refused += 1
         self._open(self._rate)
         if self._refused & (self._refused - 1) == 0:
-            log.warning(
-                "samples that are no numbers are dropped, with what was gathered before them (%d so far)", self._refused
-            )
+            log.warning("samples dropped: values are not finite; the window starts again (%d so far)", self._refused)
         return False
 
     @property

@@ -33,7 +33,7 @@ class Named:
             self._warned_label = True
             log.warning(
                 "pipeline %s: the model found class %d, but it has %d labels, counted from 0; such objects are left "
-                "out. Are the labels those of this model?",
+                "out (do the labels belong to this model?)",
                 self._pipeline,
                 classes[~named][0],
                 len(self._labels),
@@ -59,7 +59,7 @@ class Named:
         if nonfinite and not self._warned_finite:
             self._warned_finite = True
             log.warning(
-                "pipeline %s: the model gave %d outputs that are no numbers; they are left out. Is the file damaged?",
+                "pipeline %s: %d outputs of the model are not finite; they are left out (is the file damaged?)",
                 self._pipeline,
                 nonfinite,
             )

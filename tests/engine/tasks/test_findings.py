@@ -83,7 +83,7 @@ def test_outputs_that_are_no_numbers_are_told_once(caplog: pytest.LogCaptureFixt
         for _ in range(3):
             found(post, boxes((0, 0, 1, 1, 0.9, 0), nonfinite=4))
     assert len(caplog.records) == 1
-    assert "4 outputs that are no numbers" in caplog.text
+    assert "4 outputs of the model are not finite" in caplog.text
 
 
 def test_classification_is_cut_to_the_best() -> None:
