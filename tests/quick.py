@@ -16,18 +16,14 @@ STARTERS: Final = frozenset({"subprocess", "tests.broker", "tests.running", "tes
 """Modules that exist to start processes."""
 
 
-def pytest_configure() -> None:
-    """Make every way to start a process skip the test that uses it."""
-    for module, name in ((os, "fork"), (os, "posix_spawn"), (os, "posix_spawnp"), (subprocess.Popen, "__init__")):
-        setattr(module, name, _refuse)
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests of modules that import a starter."""
+    """Deselect the tests of modules that import a starter; from now on, every start of a process skips its test."""
     starters = {item: _starts(item) for item in items}
     if left_out := [item for item, starts in starters.items() if starts]:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item, starts in starters.items() if not starts]
+    for module, name in ((os, "fork"), (os, "posix_spawn"), (os, "posix_spawnp"), (subprocess.Popen, "__init__")):
+        setattr(module, name, _refuse)
 
 
 def _starts(item: pytest.Item) -> bool:
