@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -25,6 +27,7 @@ def write_durably(path: Path, data: bytes, mode: int = 0o640) -> None:
 def keep_record(path: Path, record: object) -> None:
     """Write a record durably as JSON; raises `StartError` if it cannot be written."""
     try:
+        path.parent.mkdir(mode=0o750, exist_ok=True)
         write_durably(path, dumps(record))
     except OSError as error:
         raise StartError(f"cannot write {path}: {error.strerror or error}") from error
@@ -47,6 +50,25 @@ def replacing(path: Path, mode: int = 0o640) -> Iterator[BinaryIO]:
         fresh.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def remove_irregular(folder: Path) -> list[str]:
+    """Remove what cannot be a file of this program, and return the names; raises `OSError`.
+
+    An earlier process with another program's code may have left named pipes, links, folders or closed files.
+    """
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if stat.S_ISREG(mode) and mode & 0o600 == 0o600:
+                continue
+            found.append(entry.name)
+            if stat.S_ISDIR(mode):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)  # noqa: PTH108 - any name
+    return found
 
 
 def sync_folder(folder: Path) -> None:

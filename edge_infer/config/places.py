@@ -29,6 +29,11 @@ def publisher_folder(state_dir: str | Path) -> Path:
     return Path(state_dir, "publisher")
 
 
+def trials_folder(state_dir: str | Path) -> Path:
+    """Return the folder for the results of trials; beside the store, the process that reads a file writes only here."""
+    return Path(state_dir, "trials")
+
+
 def default_device_id(host: str | None = None) -> str:
     """Return the host name up to its first dot, with ``-`` for characters that a name may not have."""
     found = re.sub(r"[^A-Za-z0-9_-]", "-", (os.uname().nodename if host is None else host).split(".")[0])

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from edge_infer.config.plan import FurtherInput, InputPlan, ModelInput, ModelPlan, SignalPlan
-from edge_infer.models.further import merged
-from edge_infer.models.manifest import InputSection, Manifest
+from edge_infer.models.manifest import InputSection, Manifest, merged
 
 _ABSENT: Final = object()
 

@@ -15,7 +15,7 @@ from edge_infer.errors import ModelError
 from edge_infer.models.family import Family
 from edge_infer.models.feeding import Feeding, choose_feeding
 from edge_infer.models.kinds import KEYS, WORDS
-from edge_infer.models.manifest import FurtherSection, InputSection
+from edge_infer.models.manifest import FurtherSection, InputSection, merged
 from edge_infer.models.metadata import Metadata
 from edge_infer.models.resolution import Reason
 from edge_infer.models.signals import choose_signal
@@ -37,12 +37,6 @@ def apart(said: Mapping[str, FurtherSection], inputs: Sequence[Tensor], kind: Gi
     if len(left) > 1 and kind != "text":
         raise ModelError(several_inputs(left if said else inputs))
     return left
-
-
-def merged(main: InputSection, said: FurtherSection) -> InputSection:
-    """Return the main input's settings, overridden by those of a secondary input."""
-    values = {key: getattr(section, key) for section in (main, said) for key in section.model_fields_set}
-    return InputSection.model_construct({*values}, **values)
 
 
 class FurtherInputs:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from edge_infer.codec import Record, at_most, between, decode_json, replace
+from edge_infer.config.places import trials_folder
 from edge_infer.durable import keep_record
 from edge_infer.errors import WireError
 from edge_infer.messages import Digest
@@ -67,7 +68,7 @@ class Known(Record, frozen=True):
 
 def read_known(state_dir: Path) -> Known:
     """Return the stored results; empty if the file is missing or not readable for this user. Logs an invalid file."""
-    path = state_dir / FILE
+    path = trials_folder(state_dir) / FILE
     try:
         with path.open("rb") as file:
             return decode_json(Known, file.read(LONGEST))
@@ -80,4 +81,4 @@ def read_known(state_dir: Path) -> Known:
 
 def write_known(state_dir: Path, known: Known) -> None:
     """Write the results; raises `StartError` if the state directory is not writable."""
-    keep_record(state_dir / FILE, known)
+    keep_record(trials_folder(state_dir) / FILE, known)

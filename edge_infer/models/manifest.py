@@ -235,6 +235,12 @@ class FurtherSection(InputSection):
     value: Annotated[tuple[float, ...] | None, Kind(_constant)] = None
 
 
+def merged(main: InputSection, said: FurtherSection) -> InputSection:
+    """Return the main input's settings, overridden by those of a secondary input."""
+    values = {key: getattr(section, key) for section in (main, said) for key in section.model_fields_set}
+    return InputSection.model_construct({*values}, **values)
+
+
 class ValueSection(Section):
     """One number of a regression: its name and its possible range."""
 

@@ -58,7 +58,7 @@ def collect(store: Path, needed: Iterable[str]) -> list[Path]:
     The caller makes sure that no process writes into the store at this time.
     """
     names, gone = {Path(path).name for path in needed}, []
-    for path in sorted(store.iterdir()) if store.is_dir() else ():
+    for path in sorted(store.iterdir()) if store.is_dir() and not store.is_symlink() else ():
         folder = path.is_dir() and not path.is_symlink()
         if folder or path.name not in names:
             shutil.rmtree(path) if folder else path.unlink()

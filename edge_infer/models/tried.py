@@ -1,4 +1,4 @@
-"""Results of earlier probes, kept in the state directory so that identical models are not probed again."""
+"""Results of earlier probes, kept in the state directory, so that identical models are not probed again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from edge_infer.codec import Record, at_most, decode_json
+from edge_infer.config.places import trials_folder
 from edge_infer.config.plan import ModelPlan
 from edge_infer.durable import keep_record
 from edge_infer.errors import WireError
@@ -26,7 +27,7 @@ class Tried(Record, frozen=True):
 
 def read_tried(state_dir: Path) -> Tried:
     """Return the stored results; empty if the file is missing or this version does not understand it."""
-    path = state_dir / FILE
+    path = trials_folder(state_dir) / FILE
     try:
         with path.open("rb") as file:
             return decode_json(Tried, file.read(MAX_BYTES))
@@ -39,4 +40,4 @@ def read_tried(state_dir: Path) -> Tried:
 
 def write_tried(state_dir: Path, tried: Tried) -> None:
     """Write the results; raises `StartError` if the state directory is not writable."""
-    keep_record(state_dir / FILE, tried)
+    keep_record(trials_folder(state_dir) / FILE, tried)

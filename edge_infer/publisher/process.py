@@ -14,6 +14,7 @@ from edge_infer.allowance import Allowance
 from edge_infer.channel import Channel, ChannelClosedError
 from edge_infer.config.places import publisher_folder
 from edge_infer.config.plan import Plan
+from edge_infer.durable import remove_irregular
 from edge_infer.errors import WireError, shortened
 from edge_infer.messages import Event, Reason
 from edge_infer.publisher.board import Board
@@ -190,6 +191,8 @@ class Publisher:
         folder = publisher_folder(plan.state_dir)
         with suppress(OSError):  # the files in it report the failure themselves
             folder.mkdir(mode=0o700, exist_ok=True)
+            if self._plan is None and (odd := remove_irregular(folder)):
+                log.warning("%s: removed what is not a file of the publisher: %s", folder, shortened(", ".join(odd)))
         self._egress.learn(self._vocabulary.load(folder))
         self._egress.apply(plan)
         self._vocabulary.save(folder, self._egress.words())

@@ -16,7 +16,7 @@ _WALLS: Final = frozenset({
     "seccomp", "files", "ports", "no_signals", "network_namespace", "no_swap", "no_new_privileges", "no_capabilities",
     "no_core_dump", "not_dumpable", "no_tracing", "no_io_uring", "no_network", "no_camera", "no_microphone",
     "no_calls_on_others", "no_unix_sockets", "no_processes", "no_file_attributes", "no_shared_memory",
-    "no_lasting_flags", "not_shown",
+    "no_lasting_flags", "not_shown", "no_namespaces", "no_other_protocols",
 })
 _CALLS: Final = (
     "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "io_uring_setup", "io_uring_enter",
@@ -25,7 +25,7 @@ _CALLS: Final = (
     "ioprio_set", "get_robust_list", "migrate_pages", "move_pages", "kcmp", "perf_event_open", "prctl",
     "process_madvise", "process_mrelease", "clone", "clone3", "fchmod", "fchmodat", "fchown", "fchownat",
     "utimensat", "fsetxattr", "fremovexattr", "shmget", "shmat", "semget", "msgget", "mq_open", "fcntl",
-    "setsockopt",
+    "setsockopt", "execve", "execveat", "unshare", "setns", "sendto", "sendmsg", "sendmmsg",
 )
 _REASONS: Final = (
     "setuid programs still have their effect", "the limit of core files is not 0", "it is in the network of the system",

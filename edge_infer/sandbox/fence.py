@@ -21,7 +21,8 @@ class Fence:
 
     ``writes`` may be read, too. ``files`` may be read unless they are folders. ``anywhere``: all files may be read,
     because an external program does so. ``ports`` are the TCP ports that may be connected to; None: any. ``unix`` is
-    the purpose of Unix sockets; empty: the process makes none.
+    the purpose of Unix sockets; empty: the process makes none. ``listens``: the process wakes itself over a connection
+    on the loopback interface, as paho does, so it needs to accept one.
 
     This is no `Record`, because locking a process must need only the standard library.
     """
@@ -32,6 +33,7 @@ class Fence:
     anywhere: bool = False
     unix: UnixUse = ""
     files: Places = ()
+    listens: bool = False
 
     def covers(self, other: Fence) -> bool:
         """Return whether a process behind this fence can reach everything that ``other`` permits."""
@@ -42,7 +44,8 @@ class Fence:
         writes = all(_within(path, self.writes) for path in other.writes)
         ports = self.ports is None or (other.ports is not None and set(other.ports) <= set(self.ports))
         sockets = bool(self.unix) or not other.unix
-        return reads and writes and ports and sockets and (self.anywhere or not other.anywhere)
+        listens = self.listens or not other.listens
+        return reads and writes and ports and sockets and listens and (self.anywhere or not other.anywhere)
 
 
 def _within(path: str, places: Places) -> bool:

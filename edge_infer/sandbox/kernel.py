@@ -36,8 +36,9 @@ _SINCE_5_1: Final = {
 NEWEST: Final = 462
 """The highest number of Linux 6.12 (``mseal``): no rule covers the calls of later kernels."""
 _X86_64: Final = Machine(0xC000003E, {
-    "ioctl": 16, "socket": 41, "connect": 42, "accept": 43, "sendmsg": 46, "bind": 49, "listen": 50, "socketpair": 53,
-    "setsockopt": 54, "clone": 56, "fork": 57, "vfork": 58, "kill": 62,
+    "ioctl": 16, "socket": 41, "connect": 42, "accept": 43, "sendto": 44, "sendmsg": 46, "bind": 49, "listen": 50,
+    "socketpair": 53,
+    "setsockopt": 54, "clone": 56, "fork": 57, "vfork": 58, "execve": 59, "kill": 62, "setns": 308, "execveat": 322,
     "fcntl": 72, "ptrace": 101, "rt_sigqueueinfo": 129, "setpriority": 141, "sched_setparam": 142,
     "sched_setscheduler": 144, "prctl": 157, "tkill": 200, "sched_setaffinity": 203, "tgkill": 234, "ioprio_set": 251,
     "migrate_pages": 256, "unshare": 272, "get_robust_list": 274, "move_pages": 279, "accept4": 288,
@@ -56,7 +57,7 @@ _AARCH64: Final = Machine(0xC00000B7, {
     "sched_setparam": 118, "sched_setscheduler": 119, "sched_setaffinity": 122, "kill": 129, "tkill": 130,
     "tgkill": 131, "rt_sigqueueinfo": 138, "setpriority": 140, "prctl": 167, "socket": 198, "socketpair": 199,
     "bind": 200, "listen": 201, "accept": 202, "connect": 203, "setsockopt": 208, "sendmsg": 211, "clone": 220,
-    "migrate_pages": 238, "move_pages": 239,
+    "migrate_pages": 238, "move_pages": 239, "sendto": 206, "execve": 221, "setns": 268, "execveat": 281,
     "rt_tgsigqueueinfo": 240, "perf_event_open": 241, "accept4": 242, "prlimit64": 261, "name_to_handle_at": 264,
     "open_by_handle_at": 265, "sendmmsg": 269, "process_vm_readv": 270,
     "process_vm_writev": 271, "kcmp": 272, "sched_setattr": 274, "seccomp": 277,
@@ -67,14 +68,14 @@ _AARCH64: Final = Machine(0xC00000B7, {
     "fremovexattr": 16, "shutdown": 210, **_SINCE_5_1,
 })
 _ARM: Final = Machine(0x40000028, {
-    "fork": 2, "ptrace": 26, "kill": 37, "ioctl": 54, "fcntl": 55, "setpriority": 97, "clone": 120,
+    "fork": 2, "execve": 11, "ptrace": 26, "kill": 37, "ioctl": 54, "fcntl": 55, "setpriority": 97, "clone": 120,
     "sched_setparam": 154, "sched_setscheduler": 156, "prctl": 172, "rt_sigqueueinfo": 178, "vfork": 190,
     "fcntl64": 221, "tkill": 238, "sched_setaffinity": 241, "tgkill": 268, "socket": 281, "bind": 282, "connect": 283,
     "listen": 284, "accept": 285, "socketpair": 288, "setsockopt": 294, "sendmsg": 296, "ioprio_set": 314,
     "unshare": 337, "get_robust_list": 339, "move_pages": 344, "rt_tgsigqueueinfo": 363, "perf_event_open": 364,
     "accept4": 366, "prlimit64": 369, "name_to_handle_at": 370, "open_by_handle_at": 371, "sendmmsg": 374,
     "process_vm_readv": 376, "process_vm_writev": 377, "kcmp": 378, "sched_setattr": 380, "seccomp": 383,
-    "migrate_pages": 400,
+    "migrate_pages": 400, "sendto": 290, "setns": 375, "execveat": 387,
     "shmat": 305, "shmdt": 306, "shmget": 307, "shmctl": 308, "semop": 298, "semget": 299, "semctl": 300,
     "msgsnd": 301, "msgrcv": 302, "msgget": 303, "msgctl": 304, "semtimedop": 312, "mq_open": 274, "mq_unlink": 275,
     "add_key": 309, "request_key": 310, "keyctl": 311, "chmod": 15, "fchmod": 94, "chown": 182, "fchown": 95,

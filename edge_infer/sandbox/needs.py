@@ -10,11 +10,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from edge_infer.codec import replace
-from edge_infer.config.places import publisher_folder
+from edge_infer.config.places import publisher_folder, trials_folder
 from edge_infer.config.plan import MqttPlan, PipelinePlan, Plan, SourcePlan
 from edge_infer.models.plan_files import files_of_pipelines
 from edge_infer.sandbox import names, places, privileges
-from edge_infer.sandbox.fence import Fence
+from edge_infer.sandbox.fence import Fence, UnixUse
 
 # fmt: off
 _OURS: Final = frozenset({
@@ -92,18 +92,18 @@ def _is_played(source: SourcePlan) -> bool:
 def config_fence(state_dir: str) -> Fence:
     """Return the fence for reading a configuration: it may name any file, so only writing is restricted.
 
-    The process may write to ``state_dir`` if one is given. Child processes share this fence: a delegate opens
-    accelerators, and a plug-in that describes itself may need temporary files.
+    The process may write copies of models and results of trials to ``state_dir`` if one is given. Child processes share
+    this fence: a delegate opens accelerators, and a plug-in that describes itself may need temporary files.
     """
-    own = (state_dir, str(store_folder(state_dir))) if state_dir else ()
+    own = (str(store_folder(state_dir)), str(trials_folder(state_dir))) if state_dir else ()
     return Fence(writes=(*own, *places.temporary(), *places.accelerators()), anywhere=True)
 
 
 def publisher_fence(plan: Plan) -> Fence:
     """Return the publisher's fence: its folder in the state directory, broker credentials, and name resolution."""
     folder = str(publisher_folder(plan.state_dir))
-    reads = _once([*places.network(), *_credentials(), *_files_of_broker(plan.mqtt)])
-    return Fence(reads=reads, writes=(folder,), unix="names" if names.need_unix(plan.mqtt.host) else "")
+    reads = _once([*places.network(), *_files_of_broker(plan.mqtt)])
+    return Fence(reads=reads, writes=(folder,), unix="names" if names.need_unix(plan.mqtt.host) else "", listens=True)
 
 
 def reader_fence(source: SourcePlan) -> Fence:
@@ -116,9 +116,10 @@ def reader_fence(source: SourcePlan) -> Fence:
             return Fence(reads=named, writes=places.devices(), unix="programs")
         return Fence(writes=(*places.device_places(), *places.temporary()), anywhere=True, unix="programs")
     if source.network:
-        found = (*places.network(), *_credentials(), *_secrets_of(options))
+        found = (*places.network(), *_secrets_of(options))
         by_name = names.need_unix(_host(options))
-        return Fence(reads=_once(found), ports=(_port(options),), unix="names" if by_name else "")
+        unix: UnixUse = "names" if by_name else ""
+        return Fence(reads=_once(found), ports=(_port(options),), unix=unix, listens=source.kind == "mqtt")
     reads = list(_files(options))
     writes = [path for path in reads if _is_pipe(path)]
     device, root = options.get("device"), options.get("root")
@@ -183,12 +184,6 @@ def _secrets_of(options: Mapping[str, Any]) -> Iterator[str]:
     for path in (options.get("password_file"), *(tls.values() if isinstance(tls, Mapping) else ())):
         if isinstance(path, str) and path:
             yield path
-
-
-def _credentials() -> tuple[str, ...]:
-    """Return the folder in which systemd places credentials."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    return (folder,) if folder.startswith("/") else ()
 
 
 def _host(options: Mapping[str, Any]) -> str:

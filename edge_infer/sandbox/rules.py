@@ -14,6 +14,15 @@ AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 _SOCKETS: Final = ("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "setsockopt")
 _STREAM, _KINDS = 1, 0xF
 """SOCK_STREAM, and the bits of the socket type: the other bits are flags."""
+_PROTOCOLS: Final = (0, 6, 17)
+"""The default of a socket's family and type, TCP and UDP. Landlock does not limit the ports of any other protocol:
+MPTCP, SCTP and SMC would reach every port."""
+_UEVENTS: Final = 15
+"""The protocol of netlink by which udev and libcamera find devices."""
+_MSG_FASTOPEN: Final = 0x20000000
+"""With TCP Fast Open, the first message connects the socket, and Landlock limits only ``connect``."""
+_LISTENING: Final = ("listen", "accept", "accept4")
+"""A socket that listens without a port gets one, past the rule for ports."""
 _SIGN: Final = 1 << 31
 _TRACING: Final = ("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd")
 # io_uring makes sockets and connections past every other filter.
@@ -45,6 +54,13 @@ _SO_LINGER, _SO_LOCK_FILTER = 13, 44
 """Forbidden for programs, too, which attach filters of their own to the sockets of udev."""
 _F_SETLEASE: Final = 1024
 """A process that opens a file leased by another process has to wait."""
+_PROGRAMS: Final = ("execve", "execveat")
+"""Another program could show memory to users of the box as its command line, and other processes could read its
+memory."""
+_NAMESPACES: Final = ("unshare", "setns")
+"""In a user namespace of its own, a process has every capability."""
+_CLONE_NEW: Final = 0x20000 | 0x7E000000
+"""Flags of ``clone`` that make namespaces."""
 _FORKS: Final = ("fork", "vfork")
 _CLONE_THREAD: Final = 0x10000
 _WITH_FLAGS_IN_MEMORY: Final = ("clone3",)
@@ -142,6 +158,11 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
         refused += _FORKS
         conditions.append(Condition("clone", 0, (_CLONE_THREAD,), mask=_CLONE_THREAD))
         unknown = _WITH_FLAGS_IN_MEMORY
+        refused += _PROGRAMS
+    if not makes_namespaces(room, fence):
+        refused += _NAMESPACES
+        conditions.append(Condition("clone", 0, (0,), mask=_CLONE_NEW))
+        unknown = _WITH_FLAGS_IN_MEMORY
     if not shares_memory(room, fence):
         refused += _SHARED
         # Channels outlive the process: a shutdown here would close them for its successor.
@@ -150,6 +171,9 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
         refused += _SENDS_FILES
     if families := families_of(room, fence, network=network):
         conditions.append(Condition("socket", 0, families))
+        if network or room == "publisher":
+            conditions += _only_tcp_and_udp(families)
+            refused += () if fence.listens else _LISTENING
         # One end of a pair of datagram sockets can send to any socket of the file system.
         conditions.append(Condition("socketpair", 0, tuple(each for each in families if each == AF_UNIX)))
         conditions.append(_socket_options(strict=not makes_processes(room, fence)))
@@ -192,9 +216,24 @@ def makes_processes(room: Room, fence: Fence) -> bool:
     return room == "config" or shares_memory(room, fence)
 
 
+def makes_namespaces(room: Room, fence: Fence) -> bool:
+    """Return whether a process may make namespaces: programs may, and trials isolate themselves."""
+    return room == "config" or starts_programs(room, fence)
+
+
 def shares_memory(room: Room, fence: Fence) -> bool:
     """Return whether a process may use memory without a file: programs may, and ALSA's mixing plug-ins need it."""
     return starts_programs(room, fence) or fence.unix == "sound"
+
+
+def _only_tcp_and_udp(families: tuple[int, ...]) -> list[Condition]:
+    """Forbid the ways past Landlock's rules for ports."""
+    protocols = (*_PROTOCOLS, *((_UEVENTS,) if AF_NETLINK in families else ()))
+    flags = (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3))
+    return [
+        Condition("socket", 2, protocols),
+        *(Condition(call, place, (0,), mask=_MSG_FASTOPEN) for call, place in flags),
+    ]
 
 
 def _self_only() -> list[Condition]:

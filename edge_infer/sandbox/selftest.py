@@ -21,6 +21,7 @@ from edge_infer.sandbox.rules import (
     AF_UNIX,
     Room,
     families_of,
+    makes_namespaces,
     makes_processes,
     shares_memory,
     starts_programs,
@@ -49,6 +50,7 @@ _NO_CLASS: Final = 7 << 13
 _PR_SCHED_CORE, _F_SETOWN, _FIOSETOWN = 62, 8, 0x8901
 _F_SETFL, _SOL_SOCKET, _SO_LOCK_FILTER, _FS_IOC_SETFLAGS = 4, 1, 44, 0x40086602
 _PR_SET_DUMPABLE, _PR_SET_MM, _PR_SET_MM_MAP_SIZE = 4, 35, 15
+_MPTCP, _MSG_FASTOPEN = 262, 0x20000000
 _CLONE_SIGHAND: Final = 0x800
 """Valid only for a thread, so that the kernel makes no process with this flag alone, nor from an empty description."""
 _MAKE_FILES: Final = frozenset({"socket", "pidfd_open"})
@@ -152,13 +154,26 @@ def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Ca
             ("mq_open", (0, 0, 0, 0)),
         )
     if not makes_processes(room, fence):
-        found["no_processes"] = (("clone", (_CLONE_SIGHAND, 0, 0, 0, 0)), ("clone3", (0, 0)))
+        found["no_processes"] = (
+            *(("clone", (_CLONE_SIGHAND, 0, 0, 0, 0)), ("clone3", (0, 0))),
+            *(("execve", (0, 0, 0)), ("execveat", (_NONE, 0, 0, 0, 0))),
+        )
+    if not makes_namespaces(room, fence):
+        found["no_namespaces"] = (("unshare", (0,)), ("setns", (_NONE, 0)), ("clone3", (0, 0)))
     families = families_of(room, fence, network=network)
     if not families:
         rest = ((name, (_NONE, 0, 0, 0)) for name in ("connect", "bind", "listen", "accept", "accept4"))
         found["no_network"] = (("socket", (AF_INET, _SOCK_DGRAM, 0)), ("socketpair", (0, 0, 0, 0)), *rest)
     elif AF_INET not in families:
         found["no_network"] = (("socket", (AF_INET, _SOCK_DGRAM, 0)),)
+    elif network or room == "publisher":
+        found["no_other_protocols"] = (
+            ("socket", (AF_INET, _SOCK_STREAM, _MPTCP)),
+            ("sendto", (_NONE, 0, 0, _MSG_FASTOPEN, 0, 0)),
+            ("sendmsg", (_NONE, 0, _MSG_FASTOPEN)),
+            ("sendmmsg", (_NONE, 0, 0, _MSG_FASTOPEN)),
+            *(() if fence.listens else (("listen", (_NONE, 0)), ("accept4", (_NONE, 0, 0, 0)))),
+        )
     if AF_UNIX not in families:
         found["no_unix_sockets"] = (
             *(("socket", (AF_UNIX, kind, 0)) for kind in (_SOCK_STREAM, _SOCK_DGRAM)),

@@ -19,6 +19,7 @@ from edge_infer.errors import StartError, WireError
 from edge_infer.models.plan_files import files_of_pipelines
 from edge_infer.supervisor.children import death
 from edge_infer.supervisor.errand import LONGEST, Errand
+from edge_infer.supervisor.statedir import make_folders
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +45,14 @@ class Compilation:
             self._words = self._keeping(str(state_dir))
         elif store:
             guess = str(hinted(config.absolute()))
-            self._words = (str(config), "--store", guess if os.path.isdir(guess) else "")  # noqa: PTH112 - any text
+            there = os.path.isdir(guess)  # noqa: PTH112 - any text
+            self._words = self._keeping(guess) if there else (str(config), "--store", "")
         self._errand = self._begun()
 
     def _keeping(self, state_dir: str) -> tuple[str, ...]:
-        """Create the state directory and return the arguments for storing models there.
-
-        A sandbox opens only folders that exist when it is made.
-        """
+        """Create the state directory and return the arguments for storing models there."""
         with suppress(OSError, ValueError):  # the process that reads the file reports the error
-            Path(state_dir).mkdir(mode=0o750, parents=True, exist_ok=True)
+            make_folders(Path(state_dir))
         return str(self._config), "--store", state_dir
 
     def _begun(self) -> Errand:
@@ -118,6 +117,9 @@ def _digest(config: Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+MAX_PLAN_BYTES: Final = 64 << 20
+
+
 def remember(plan: Plan) -> None:
     """Store the plan as the last one applied; raises `StartError` if the state directory is not writable."""
     keep_record(Path(plan.state_dir) / APPLIED, plan)
@@ -127,7 +129,7 @@ def remembered(state_dir: Path) -> Plan | None:
     """Return the last plan that was applied, if there is one that this version can read."""
     path = state_dir / APPLIED
     try:
-        return decode_json(Plan, path.read_bytes())
+        return decode_json(Plan, content(path, MAX_PLAN_BYTES))
     except FileNotFoundError:
         return None
     except (OSError, WireError) as error:

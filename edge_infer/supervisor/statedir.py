@@ -10,23 +10,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from edge_infer.config.places import publisher_folder
+from edge_infer.config.places import publisher_folder, trials_folder
 from edge_infer.errors import StartError
 from edge_infer.sandbox.needs import store_folder
 
 LOCK: Final = "lock"
+_OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _DATABASE: Final = "outbox.sqlite"
 MOVED: Final = ("topics.json", "discovery.json", "open-events.json", _DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm")
 """Files of the publisher that earlier versions stored in the state directory itself."""
+MOVED_TRIALS: Final = ("tried.json", "equipment.json")
+"""Results of trials that earlier versions stored there."""
 
 
 @contextmanager
 def locked(state_dir: Path) -> Iterator[None]:
     """Lock the state directory, and make it if it is missing; raises `StartError` for a second daemon."""
     try:
-        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        _make_folders(state_dir)
-        file = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        make_folders(state_dir)
+        _move(state_dir)
+        file = os.open(state_dir / LOCK, _OPEN, 0o640)
     except OSError as error:
         raise StartError(
             f"the state directory {state_dir} cannot be used: {error.strerror or error}; {_remedy(state_dir)}"
@@ -77,11 +80,17 @@ def _remedy(state_dir: Path) -> str:
     return remedy
 
 
-def _make_folders(state_dir: Path) -> None:
-    """Make the folders that the sandboxes need beforehand, and move files from their places in earlier versions."""
-    folder = publisher_folder(state_dir)
-    folder.mkdir(mode=0o700, exist_ok=True)
+def make_folders(state_dir: Path) -> None:
+    """Make the state directory and its folders, because a sandbox opens only folders that exist; raises `OSError`."""
+    state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    publisher_folder(state_dir).mkdir(mode=0o700, exist_ok=True)
     store_folder(state_dir).mkdir(mode=0o755, exist_ok=True)
-    for name in MOVED:
-        with suppress(FileNotFoundError):
-            (state_dir / name).rename(folder / name)
+    trials_folder(state_dir).mkdir(mode=0o750, exist_ok=True)
+
+
+def _move(state_dir: Path) -> None:
+    """Move files from their places in earlier versions."""
+    for names, folder in ((MOVED, publisher_folder(state_dir)), (MOVED_TRIALS, trials_folder(state_dir))):
+        for name in names:
+            with suppress(FileNotFoundError):
+                (state_dir / name).rename(folder / name)

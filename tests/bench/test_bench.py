@@ -161,3 +161,10 @@ def test_steps_of_a_real_model_name_their_tensors() -> None:
 def test_quartiles() -> None:
     assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(2.0, 3.0, 4.0)
     assert Spread.of([2.0, 2.0]).share == 0.0
+
+
+def test_no_wall_is_missing() -> None:
+    """No library may start a thread before the process is locked: Landlock's rules would hold for that thread alone."""
+    words = [sys.executable, "-m", "edge_infer", "bench", str(PACKAGE), "--seconds", "0.2", "--rounds", "1"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    assert "the sandbox" not in done.stderr

@@ -526,7 +526,7 @@ def test_a_model_is_tried_again_once_anything_about_it_is_another(make: Make, tm
     for copy in (tmp_path / "state/blobs").glob("*.tflite"):
         copy.unlink()
     assert tried(GOOD) == ["faces"]  # no pipeline has the other one, so that there is no copy of it
-    (tmp_path / "state/tried.json").write_text("{")
+    (tmp_path / "state/trials/tried.json").write_text("{")
     assert tried(GOOD) == ["faces", "packed"]
 
 
@@ -563,7 +563,7 @@ def test_an_answer_that_somebody_has_planted_is_not_believed(make: Make, tmp_pat
         return plan.pipelines[0].model.labels
 
     assert labels() == ("face",)
-    path = tmp_path / "state/tried.json"
+    path = tmp_path / "state/trials/tried.json"
     tried = decode_json(Tried, path.read_bytes())
     path.write_bytes(dumps(Tried(tuple(replace(each, labels=("the-password",)) for each in tried.plans))))
     assert labels() == ("face",)

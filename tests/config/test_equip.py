@@ -77,20 +77,21 @@ def test_another_board_measures_for_itself(folder: Path) -> None:
 
 @several
 def test_a_file_that_cannot_be_understood_is_made_anew(folder: Path) -> None:
-    (folder / "state").mkdir()
-    (folder / "state" / FILE).write_text('{"counts": [{"sha": "me"}]}')
-    assert threads(compiled(folder)) == [json.loads((folder / "state" / FILE).read_text())["counts"][0]["threads"]]
+    path = folder / "state" / "trials" / FILE
+    path.parent.mkdir(parents=True)
+    path.write_text('{"counts": [{"sha": "me"}]}')
+    assert threads(compiled(folder)) == [json.loads(path.read_text())["counts"][0]["threads"]]
 
 
 def test_pipelines_that_share_the_processor_have_a_thread_each(folder: Path) -> None:
     assert threads(compiled(folder, more=SECOND)) == [1, 1]
-    assert not (folder / "state" / FILE).exists()
+    assert not (folder / "state" / "trials" / FILE).exists()
 
 
 def test_what_is_configured_is_not_measured(folder: Path) -> None:
     found = compiled(folder, f", threads: {CORES}")
     assert (threads(found), found.warnings) == ([CORES], ())
-    assert not (folder / "state" / FILE).exists()
+    assert not (folder / "state" / "trials" / FILE).exists()
 
 
 def test_more_threads_than_cores_are_a_warning(folder: Path) -> None:

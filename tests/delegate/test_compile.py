@@ -98,7 +98,7 @@ def test_what_was_proven_is_not_tried_again(library: Path, tmp_path: Path) -> No
 
 def test_a_check_keeps_nothing(library: Path, tmp_path: Path) -> None:
     assert delegate_of(compiled(tmp_path, f"{{library: {library}, min_delegated: 0.05}}")).unusable == ""
-    assert not (tmp_path / "state" / FILE).exists()
+    assert not (tmp_path / "state" / "trials" / FILE).exists()
 
 
 def test_the_bench_measures_with_it(library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,7 +152,7 @@ def test_a_file_is_read_and_its_models_are_tried_behind_the_walls(tmp_path: Path
     assert model.parent == state / "blobs"
     assert model.read_bytes() == MODEL.read_bytes()
     assert model.stat().st_mode & 0o777 == 0o644 & ~umask()
-    assert (state / "tried.json").stat().st_mode & 0o777 == 0o640 & ~umask()
+    assert (state / "trials" / "tried.json").stat().st_mode & 0o777 == 0o640 & ~umask()
     other = read("--store", str(tmp_path))
     assert (other.plan, other.problems, other.elsewhere) == (None, (), str(state))
     assert read().plan is not None

@@ -40,4 +40,5 @@ def test_it_starts_threads_and_no_process(room: str) -> None:
 @pytest.mark.parametrize("fence", [Fence(anywhere=True, unix="programs"), Fence(unix="sound")])
 def test_readers_of_programs_and_sound_services_start_them(fence: Fence) -> None:
     """Programs that no fence of files keeps from starting, and what a library of the sound service starts."""
-    assert run("reader", FORKS, fence=fence).split()[:3] == ALL[:3]
+    clone3 = "ENOSYS" if fence.unix == "sound" else "allowed"  # its flags, which could make a namespace, are hidden
+    assert run("reader", FORKS, fence=fence).split()[:3] == ["allowed", "allowed", clone3]
