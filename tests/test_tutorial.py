@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.broker import Broker, Subscriber, eventually
 from tests.running import Daemon
 from tests.test_docs import ROOT, Block, blocks_of, steps_of, wildcard
@@ -21,27 +19,21 @@ CLIP = "vtest_first160.avi"
 CAMERA = re.compile(r"\{kind: v4l2[^}]*\}")
 
 
-@pytest.fixture
-def street(assets: Path, tmp_path: Path, broker: Broker) -> tuple[str, ...]:
-    """The configurations of the page, the second one complete, for this broker and clip."""
+def configurations(assets: Path, folder: Path, broker: Broker) -> tuple[str, str]:
+    """The configurations of the page, the second one complete, for a clip and a broker; the folder gets the model."""
+    for file in (assets / "models").glob("coco_ssd*"):
+        (folder / file.name).symlink_to(file)
     first, second = (block.text for block in blocks_of(PAGE) if block.info == "yaml")
     assert CAMERA.search(first)
     here = CAMERA.sub(f"{{kind: video, file: {assets / 'video' / CLIP}, loop: true}}", first)
-    here = here.replace("/var/lib/edge-infer", str(tmp_path / "state"))
+    here = here.replace("/var/lib/edge-infer", str(folder / "state"))
     here = here.replace("host: broker.lan", f"host: 127.0.0.1\n  port: {broker.port}")
     return here, here.partition("pipelines:")[0] + second
 
 
-@pytest.fixture
-def folder(assets: Path, tmp_path: Path) -> Path:
-    """A folder with the model as the catalogue's address gives it."""
-    for file in (assets / "models").glob("coco_ssd*"):
-        (tmp_path / file.name).symlink_to(file)
-    return tmp_path
-
-
-def test_every_step_does_what_the_page_says(street: tuple[str, ...], folder: Path, broker: Broker) -> None:
-    first, second = street
+def test_every_step_does_what_the_page_says(assets: Path, tmp_path: Path, broker: Broker) -> None:
+    folder = tmp_path
+    first, second = configurations(assets, folder, broker)
     walked = [block for block in blocks_of(PAGE) if block.info == "console walk"]
     zoned = next(block.line for block in blocks_of(PAGE) if block.info == "yaml" and "zones:" in block.text)
     (folder / "config.yaml").write_text(first)
