@@ -27,6 +27,8 @@ from tests.publisher.samples import BOOT, TS, P, engine_report, mqtt_plan
 from tests.publisher.tasks import ODD, SAID, every_task, said
 from tests.running import Daemon, config
 from tests.test_docs import ROOT, blocks_of
+from tests.test_tutorial import PAGE as TUTORIAL
+from tests.test_tutorial import command, configurations, entities
 
 HOST = Path(__file__).with_name("host.py")
 PATIENCE = 60.0
@@ -189,6 +191,18 @@ def test_automations_of_the_page(tmp_path: Path, broker: Broker, room: Room) -> 
         eventually(lambda: "person at the door" in home.ask("notes"), "note", PATIENCE)
         room.say(said("door", None, "source_lost"))
         eventually(lambda: "Nobody watches the door any more" in home.ask("notes"), "other note", PATIENCE)
+        assert home.complaints() == []
+
+
+def test_the_automation_of_the_tutorial(assets: Path, tmp_path: Path, broker: Broker) -> None:
+    _, zoned = configurations(assets, tmp_path, broker)
+    rules = next(block.text for block in blocks_of(TUTORIAL) if block.info.endswith("assistant"))
+    (tmp_path / "config.yaml").write_text(zoned)
+    assert command(tmp_path, "edge-infer models pull coco-ssd").returncode == 0
+    with HomeAssistant(tmp_path / "home", broker.port, rules) as home, Daemon(tmp_path, zoned):
+        eventually(lambda: "A person is at the gate" in home.ask("notes"), "note", PATIENCE)
+        shown = home.ask("states")
+        assert {f"{kind}.gate_3_{name}" for kind, name in (each.split(".") for each in entities())} <= shown.keys()
         assert home.complaints() == []
 
 
