@@ -30,6 +30,8 @@ from edge_infer.rooms import Acked, Tally
 log = logging.getLogger(__name__)
 
 MEMORY_LIMIT: Final = 4 << 20
+BURST: Final = 4
+"""Factor of the limit while the disk works and is only slower than a burst."""
 STORE_AFTER: Final = 0.8
 """Seconds without an acknowledgement until a commit, which is then done within a second of the message."""
 LATE_AFTER: Final = 10.0
@@ -184,8 +186,8 @@ class StoredOutbox:
         self._fresh_bytes += entry.size
         self._lanes.put(entry)
         self._note_change(ACCOUNT_EVERY)
-        while self._fresh_bytes > self._limit:
-            self._lose(next(iter(self._fresh.values())), "full")
+        while self._fresh_bytes > self._limit * (BURST if self._open and not self._hangs else 1):
+            self._lose(self._oldest_waiting(), "full")
         return True
 
     def lose(self, series: Series, seq: int, reason: str, missing: str = "handover") -> None:
@@ -249,6 +251,11 @@ class StoredOutbox:
 
     # Fate of entries
 
+    def _oldest_waiting(self) -> Entry:
+        """Return the oldest entry that is only in memory; one in flight, which may arrive, only if all are."""
+        waiting = (entry for entry in self._fresh.values() if entry.number not in self._out)
+        return next(waiting, None) or next(iter(self._fresh.values()))
+
     def _lose(self, entry: Entry, reason: str) -> None:
         """Drop the oldest entry in memory, even if it is in flight."""
         if not self._out.pop(entry.number, None):
@@ -294,6 +301,8 @@ class StoredOutbox:
     def _write_at(self) -> float:
         """Return the time of the next commit."""
         oldest = next(iter(self._fresh.values())).taken if self._fresh else math.inf
+        if self._fresh_bytes > self._limit / 2:
+            return -math.inf
         return min(oldest + STORE_AFTER, self._gone_since + REMOVE_AFTER, self._changed_since)
 
     def _write(self, disk: Disk) -> None:

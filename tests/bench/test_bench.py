@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -165,6 +166,6 @@ def test_quartiles() -> None:
 
 def test_no_wall_is_missing() -> None:
     """No library may start a thread before the process is locked: Landlock's rules would hold for that thread alone."""
-    words = [sys.executable, "-m", "edge_infer", "bench", str(PACKAGE), "--seconds", "0.2", "--rounds", "1"]
+    words = [sys.executable, "-m", "edge_infer", "bench", str(FACES), "--seconds", "0.2", "--rounds", "1"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
     assert "the sandbox" not in done.stderr

@@ -122,6 +122,20 @@ def test_the_oldest_give_way_and_are_counted() -> None:
     assert outbox.safe() == [Acked("door", "aaaaaa", "result", 15, lost=15)]
 
 
+def test_one_in_flight_gives_way_last_because_it_may_arrive() -> None:
+    outbox = StoredOutbox(limit=10 * (OVERHEAD + 2))
+    for seq in range(1, 11):
+        outbox.put(DOOR, seq, b"{}", late=False)
+    flying = [outbox.next(()) for _ in range(3)]
+    for seq in range(11, 26):
+        outbox.put(DOOR, seq, b"{}", late=False)
+    assert (outbox.account().pending, outbox.account().lost) == (10, {"full": 15})
+    for entry in filter(None, flying):
+        outbox.acked(entry)
+    assert outbox.account().delivered == 3
+    assert [entry.seq for entry in drain(outbox)] == list(range(19, 26))
+
+
 @given(
     st.lists(st.sampled_from(["put", "skip", "repeat", "next", "ack", "again", "drop", "lose", "rewind"]), max_size=200)
 )

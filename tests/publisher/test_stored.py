@@ -433,6 +433,18 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+def test_a_burst_faster_than_the_disk_is_not_lost(tmp_path: Path) -> None:
+    outbox = StoredOutbox(limit=100_000)
+    outbox.use(tmp_path, PLAN, "kernel")
+    with outbox:
+        until(outbox, lambda: outbox.ready, "an open file")
+        for seq in range(1, 601):  # the disk gets no turn to write
+            outbox.put(DOOR, seq, b"x" * 300, late=True)
+        assert outbox.account().lost == {}
+        stored(outbox, 600)
+        assert [entry.seq for entry in drain(outbox, 600)] == list(range(1, 601))
+
+
 def test_a_disk_that_is_full(disk: Path) -> None:
     clock = Time()
     with opened(disk, clock=clock) as outbox:
