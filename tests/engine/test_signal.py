@@ -58,6 +58,21 @@ def test_times_are_those_of_the_last_sample() -> None:
     assert [frame.gap for frame in found] == [True, False, False]
 
 
+@pytest.mark.parametrize("rate", [1.0, 4.0, 10.0, 44.1])
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_a_resampled_step_has_the_time_at_which_it_came(rate: float, block: int) -> None:
+    preprocess, count = SignalPreprocess(SignalPlan("raw", 2), tensor(1, 1)), int(120 * rate)
+    rows = np.where(np.arange(count) / rate < 30.0, 0.0, 1.0).astype(np.float32)[:, np.newaxis]
+    found = []
+    for start in range(0, count, block):
+        part = rows[start : start + block]
+        end = (start + len(part) - 1) / rate
+        found += preprocess.frames(Samples(part, rate, end, end, start))
+    at = next(window.monotonic for window in found if window.values.item() > 0.5)
+    assert abs(at - 30.0) <= max(0.5, 1 / rate)
+    assert [window.monotonic for window in found] == pytest.approx([0.5 * n for n in range(len(found))], abs=1 / rate)
+
+
 def test_times_of_rows_that_come_at_once_do_not_go_back() -> None:
     """Ten rows of one a second come within a second, as after a hold-up of the network."""
     made = SignalPreprocess(SignalPlan("raw"), tensor(1, 1))

@@ -37,6 +37,7 @@ class Resampler:
         ratio = (Fraction(target) / Fraction(source)).limit_denominator(LARGEST)
         lower = min(1.0, target / source)
         self._reach = ceil(ZEROS / lower)
+        self._rates = source, target
         if not ratio or 2 * self._reach * ratio.numerator > MOST_COEFFICIENTS:
             raise ModelError(f"the source gives {source:g} samples a second; that cannot be made {target:g}")
         self._up, self._down = ratio.numerator, ratio.denominator
@@ -62,6 +63,12 @@ class Resampler:
             return np.empty((0, 1))
         self._rows = np.concatenate((self._rows, np.repeat(self._rows[-1:], self._reach + 1, axis=0)))
         return self._up_to(ceil(self._came * self._up / self._down))
+
+    @property
+    def lag(self) -> float:
+        """Seconds from the last output to the last sample that came."""
+        source, target = self._rates
+        return (self._came - 1) / source - (self._made - 1) / target
 
     def _up_to(self, end: int) -> Rows:
         assert self._rows is not None

@@ -147,7 +147,7 @@ class SignalPreprocess:
     def _whole(self, taken: Samples) -> Iterator[Samples]:
         while (found := self._windows.take()) is not None:
             window, after = found
-            late = after / self._row_rate
+            late = after / self._row_rate + self._front.lag
             if self._moment <= taken.monotonic:  # rows faster than their rate would be dated before the last
                 late = min(late, taken.monotonic - self._moment)
             self._moment = taken.monotonic - late
@@ -237,6 +237,11 @@ class _Front:
     def rest(self) -> Rows:
         """Return the rows that the resampler still holds."""
         return self._behind(self._resampler.rest() if self._resampler else np.empty((0, 1)))
+
+    @property
+    def lag(self) -> float:
+        """Seconds from the last row to the last sample that came."""
+        return self._resampler.lag if self._resampler else 0.0
 
     def _behind(self, rows: Rows) -> Rows:
         for each in self._filters if len(rows) else ():
