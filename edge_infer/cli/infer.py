@@ -21,6 +21,7 @@ from edge_infer.errors import ConfigError, InputError
 from edge_infer.messages import Task
 from edge_infer.models.plan_files import files_of
 from edge_infer.models.request import ModelRequest
+from edge_infer.readers.environment import MAX_PIXELS
 from edge_infer.sandbox import Fence
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from edge_infer.engine.model import LoadedModel
     from edge_infer.engine.tasks import Findings
 
-MOST_PIXELS: Final = 1 << 26
-"""Larger pictures are rejected before they are decoded; they would not fit into a small board's memory."""
 QUALITY: Final = 92
 INPUTS: Final = (
     "pictures; for models of sound and samples .wav, .csv or .npy files; for text files with one input a line"
@@ -50,7 +49,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one line of JSON an input; return 1 if a file could not be read, after all other inputs."""
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
     user = act_as_owner_of(args, None, make_output(args.annotate, folder=True))
     if args.annotate:
         _check_folder(args.annotate)

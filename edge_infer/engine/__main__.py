@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 
 from edge_infer.channel import MAX_PLAN_BYTES, Channel
 from edge_infer.codec import decode_json
 from edge_infer.logs import configure
+from edge_infer.readers.environment import MAX_PIXELS
 from edge_infer.rooms import (
     Acked,
     ApplyPlan,
@@ -35,6 +37,7 @@ def main() -> int:
     args = parser.parse_args()
     configure("engine", args.log_level)
     sandbox = lock("engine", fence=decode_json(Fence, args.fence.encode()))
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)  # before OpenCV is loaded
     from edge_infer.engine.cores import leave_to_models
     from edge_infer.engine.process import Engine
     from edge_infer.lights import Lights

@@ -42,11 +42,15 @@ def main() -> int:
     places = own_places(fence)
     were = identities(places)
     room = Room(lock("reader", network=plan.network, fence=fence), places, were)
-    import cv2
+    try:
+        import cv2
 
+        from edge_infer.readers.process import run
+    except ImportError as error:
+        log = logging.getLogger(__name__)
+        log.error("%s (is the program in a folder that only root can read? Install it below /opt)", error)  # noqa: TRY400
+        return 1
     cv2.setNumThreads(1)  # the cores belong to the models
-    from edge_infer.readers.process import run
-
     try:
         return run(plan, args.control, args.frames, room)
     except Exception:  # the outermost loop: the supervisor starts a new reader
