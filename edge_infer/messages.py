@@ -344,6 +344,11 @@ class Event(Record, frozen=True):
     clock: Literal["unsynced"] | Absent = ABSENT
     replay: Literal[True] | Absent = ABSENT
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number with too many decimals."""
+        check_decimals(3, self.score)
+        check_decimals(4, *(() if self.box is ABSENT else self.box))
+
     def places(self) -> list[str]:
         """Return the names of zones and lines, which the configuration declares."""
         return [name for name in (self.zone, self.line) if name is not ABSENT]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from edge_infer import messages
 from edge_infer.codec import (
     ABSENT,
     Absent,
@@ -28,7 +29,7 @@ from edge_infer.codec import (
     schema,
 )
 from edge_infer.errors import WireError
-from edge_infer.messages import PAYLOADS, Value
+from edge_infer.messages import PAYLOADS, Event, Value
 
 
 class Inner(Record, frozen=True):
@@ -257,3 +258,27 @@ def test_a_result_says_what_its_schema_says(change: dict[str, Any]) -> None:
     assert not validator.is_valid({**RESULT, **change})
     with pytest.raises(WireError):
         decode(PAYLOADS["result"], {**RESULT, **change})
+
+
+MEASURED_BY_THE_PUBLISHER = {("BoardHealth", "temperature")}
+
+
+def test_no_number_of_a_message_has_room_for_a_picture() -> None:
+    """Each float of a record that the engine sends is checked for its decimals."""
+    found = set()
+    for record in vars(messages).values():
+        if isinstance(record, type) and issubclass(record, Record) and record.__module__ == messages.__name__:
+            check = vars(record).get("__post_init__")
+            code = check.__code__ if check else (lambda: None).__code__
+            inner = [each for each in code.co_consts if hasattr(each, "co_names")]
+            checked = {*code.co_names, *(name for each in inner for name in each.co_names)}
+            floats = {key for key, kind in get_type_hints(record).items() if "float" in str(kind)}
+            found |= {(record.__name__, key) for key in floats - checked}
+    assert found == MEASURED_BY_THE_PUBLISHER
+    event = Event(1, "2026-01-01T00:00:00.000Z", "aaaaaa", 1, "appear", score=0.912, box=(0.1, 0.2, 0.3, 0.4))
+    whole = encode(event)
+    assert isinstance(whole, dict)
+    assert decode(Event, whole) == event
+    for more in ({"score": 0.9123}, {"box": [0.1, 0.2, 0.3, 0.40001]}):
+        with pytest.raises(WireError, match="decimals"):
+            decode(Event, {**whole, **more})

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_infer.errors import ConfigError
+from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.sandbox import Fence, lock, privileges
 from edge_infer.sandbox.identity import Identity
 from edge_infer.sandbox.root import give_up_root
@@ -95,6 +95,8 @@ def shut_in(args: argparse.Namespace, user: Identity | None, fence: Fence) -> No
     """
     if not args.own_process:
         return
+    if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208 - the rules would not hold for the other threads
+        raise EdgeInferError("this command runs a model, and a library started threads before it could lock itself")
     if user is not None:
         lock("engine", fence=fence, keep=privileges.READ_SEARCH, owners={0})
     else:

@@ -8,8 +8,9 @@ import logging
 import os
 import socket
 import struct
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,8 +208,7 @@ class Request:
         _hang_up(self._connection)
 
     def _close_files(self) -> None:
-        for file in self.files:
-            _close_file(file)
+        _close_all(self.files)
         self.files = ()
 
 
@@ -392,8 +392,7 @@ class _Client:
         return request
 
     def close(self) -> None:
-        for file in self._files:
-            _close_file(file)
+        _close_all(self._files)
         self._files = []
         _hang_up(self._connection)
         self.closed = True
@@ -405,11 +404,21 @@ def _hang_up(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RD)  # no more data can arrive
         while True:
             data, files, _, _ = socket.recv_fds(connection, 65536, MAX_FILES_IN_A_MESSAGE, socket.MSG_DONTWAIT)
-            for file in files:
-                _close_file(file)
+            _close_all(files)
             if not data:
                 break
     connection.close()
+
+
+def _close_all(files: Sequence[int]) -> None:
+    """Close files from a client without waiting: closing one may wait for the client that serves its file system."""
+    if files:
+        threading.Thread(target=_close_each, args=(tuple(files),), daemon=True).start()
+
+
+def _close_each(files: tuple[int, ...]) -> None:
+    for file in files:
+        _close_file(file)
 
 
 def _close_file(file: int) -> None:

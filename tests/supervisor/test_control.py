@@ -313,3 +313,13 @@ def test_an_answer_repeats_little_of_what_was_asked(body: dict[str, Any]) -> Non
         handler.begin(request)
     assert "error" in json.loads(told[0])
     assert len(told[0]) < 400
+
+
+def test_a_file_whose_closing_takes_its_time_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one in a file system that the client itself serves, and does not."""
+    served, close = threading.Event(), os.close
+    monkeypatch.setattr("edge_infer.supervisor.control._close_file", lambda file: (served.wait(20), close(file)))
+    with serving(tmp_path / "control.sock"), (tmp_path / "target").open("wb") as target:
+        for _ in range(3):
+            ask(tmp_path / "control.sock", {"do": "status"}, files=(target.fileno(),), timeout=5.0)
+        served.set()
