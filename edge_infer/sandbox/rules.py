@@ -78,6 +78,8 @@ _SHARED: Final = (
     *("msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"),
 )
 """Memory, semaphores and queues of System V and POSIX: without a file, and their creator can admit any process."""
+_WATCHES: Final = ("inotify_add_watch",)
+"""Landlock does not limit it: a process could see the names of files in a folder that it may not read."""
 _KEYS: Final = ("add_key", "request_key", "keyctl")
 _F_SETFL: Final = 4
 _FLAGS_OF_ALL: Final = 0x400 | 0x2000
@@ -163,6 +165,8 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
         refused += _NAMESPACES
         conditions.append(Condition("clone", 0, (0,), mask=_CLONE_NEW))
         unknown = _WITH_FLAGS_IN_MEMORY
+    if not starts_programs(room, fence):
+        refused += _WATCHES
     if not shares_memory(room, fence):
         refused += _SHARED
         # Channels outlive the process: a shutdown here would close them for its successor.

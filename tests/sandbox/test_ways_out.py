@@ -156,3 +156,17 @@ def test_pipes_of_an_earlier_publisher_do_not_keep_the_next_from_the_broker(
         subscriber.wait("edge-infer/box/faces/result", deadline=60)
         line = eventually(lambda: re.search("removed what is not a file.*", daemon.log.read_text()), "line of the log")
     assert all(name in line[0] for name in names)
+
+
+@pytest.mark.parametrize("room", ["engine", "probe", "publisher", "reader", "config"])
+def test_it_does_not_watch_folders(room: str, tmp_path: Path) -> None:
+    code = f"""{ATTEMPT}
+import ctypes
+from edge_infer.sandbox import kernel
+libc = ctypes.CDLL(None, use_errno=True)
+watch = libc.inotify_init()
+path = ctypes.create_string_buffer({str(tmp_path).encode()!r})
+attempt(lambda: kernel.call(kernel.machine().numbers["inotify_add_watch"], watch, ctypes.addressof(path), 0x100))
+"""
+    assert run("", code) == "allowed"
+    assert run(room, code) == "EPERM"
