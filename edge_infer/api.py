@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -22,12 +22,15 @@ from edge_infer.engine.model import LoadedModel
 from edge_infer.engine.outcome import Composer
 from edge_infer.errors import InputError, ModelError
 from edge_infer.messages import Result, Task
+from edge_infer.models.decoder_names import decoder_names
 from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
 
 Taken = str | os.PathLike[str] | NDArray[Any] | Any
 """An input of a model: a file, a text, a picture (an array or a Pillow image) or samples."""
 COLORS: Final[tuple[str, ...]] = get_args(Color)
+SMALLEST_PAYLOAD: Final = 512
+"""Bytes that hold a result without its items; the configuration has the same limit."""
 
 
 def load(
@@ -40,12 +43,16 @@ def load(
     threads: int = 1,
     max_payload: int = 1024,
 ) -> Model:
-    """Load a model from a ``.tflite`` file or a package folder; raises `ModelError`.
+    """Load a model from a ``.tflite`` file or a package folder; raises `ModelError`, also for a wrong argument.
 
     A process of its own tries the model first. The arguments take precedence over its manifest. ``labels`` is a file
-    with one label on each line, or the labels themselves. ``max_payload`` is the largest size of a result in bytes;
-    ``more`` in the result counts the items that did not fit.
+    with one label on each line, or the labels themselves. ``max_payload`` is the largest size of a result in bytes, at
+    least 512; ``more`` in the result counts the items that did not fit.
     """
+    _check_choice("task", task, get_args(Task))
+    _check_choice("decoder", decoder, decoder_names())
+    _check_number("threads", threads, 1)
+    _check_number("max_payload", max_payload, SMALLEST_PAYLOAD)
     file = Path(path).absolute()
     given, place = None, None
     if isinstance(labels, (str, os.PathLike)):
@@ -53,7 +60,13 @@ def load(
     elif labels is not None:
         given = _label_list(labels)
     request = ModelRequest(
-        file.stem, str(file), labels=given, labels_file=place, threshold=threshold, task=task, decoder=decoder
+        file.stem,
+        str(file),
+        labels=given,
+        labels_file=place,
+        threshold=_threshold(threshold),
+        task=task,
+        decoder=decoder,
     )
     plan = probe(request)
     return Model(plan, threads=threads, max_payload=max_payload)
@@ -156,6 +169,27 @@ def _label_list(labels: Any) -> tuple[str, ...]:
     if not found or not all(isinstance(label, str) for label in found):
         raise ModelError(f"labels={labels!r} are no labels; expected a list of str, or a file with one on each line")
     return found
+
+
+def _threshold(said: Any) -> float | None:
+    """Return the threshold as a float; raises `ModelError` unless it is a number from 0 to 1."""
+    if said is None:
+        return None
+    if not isinstance(said, bool) and isinstance(said, Real) and 0.0 <= float(said) <= 1.0:
+        return float(said)
+    raise ModelError(f"threshold={said!r} is not allowed; expected a number from 0 to 1", key="threshold")
+
+
+def _check_choice(name: str, said: Any, known: Sequence[str]) -> None:
+    """Raise `ModelError` unless the argument is absent or one of these words."""
+    if said is not None and not (isinstance(said, str) and said in known):
+        raise ModelError(f"{name}={said!r} is not allowed; expected one of {', '.join(known)}")
+
+
+def _check_number(name: str, said: Any, least: int) -> None:
+    """Raise `ModelError` unless the argument is a whole number from ``least`` on."""
+    if isinstance(said, bool) or not isinstance(said, Integral) or int(said) < least:
+        raise ModelError(f"{name}={said!r} is not allowed; expected a whole number, {least} or more")
 
 
 def _is_rate(rate: Any) -> bool:

@@ -246,7 +246,8 @@ class Running(Record, frozen=True):
     ``busy`` is how long the current frame has taken so far.
 
     For the last model switch, in seconds: ``load`` is the loading time, ``pause`` the longest wait of another thread
-    for it, ``gap`` the time from the last outcome before the switch to the first one after it.
+    for it, ``gap`` the time from the last outcome before the switch to the first one after it; 0 if this engine
+    saw none before it.
     """
 
     sha: Digest | None

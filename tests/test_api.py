@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import wave
@@ -157,6 +158,28 @@ def test_labels_may_be_a_file(tmp_path: Path) -> None:
 def test_what_are_no_labels_is_told(labels: Any) -> None:
     with pytest.raises(ModelError, match=r"^labels=.* are no labels; expected a list of str, or a file with one on"):
         load(SHIPPED, labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("argument", "values", "expected"),
+    [
+        ("threshold", [float("nan"), float("inf"), -0.1, 1.5, "0.5", True], "a number from 0 to 1"),
+        ("task", ["detect", 3, ["detection"]], "one of .*detection"),
+        ("decoder", ["blaceface", 5, ""], "one of .*blazeface"),
+        ("threads", [0, -1, "2", 1.5, True, None], "a whole number, 1 or more"),
+        ("max_payload", [511, 10, 0, -5, "1K", 1024.0, True, None], "a whole number, 512 or more"),
+    ],
+)
+def test_a_wrong_argument_is_told(argument: str, values: list[Any], expected: str) -> None:
+    for value in values:
+        words = f"^{re.escape(f'{argument}={value!r}')} is not allowed; expected {expected}"
+        with pytest.raises(ModelError, match=words):
+            load(SHIPPED, **{argument: value})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    with load(SHIPPED, threshold=np.float32(0.5)) as model:  # type: ignore[arg-type]
+        assert model.plan.threshold == 0.5
 
 
 def test_what_is_no_rate_is_told(assets: Path) -> None:

@@ -26,7 +26,10 @@ def add(actions: Actions) -> None:
     how.add_argument(
         "--print", action="store_true", help="print the bytes to sign instead, for a key that is kept elsewhere"
     )
-    purpose = "checks a package as a device with require_signature does: its signature, and the digest of every file"
+    purpose = (
+        "checks a package as a device with require_signature does: its signature, and the digest of every file; of a "
+        "catalogue, the files beside it"
+    )
     verify = add_action(actions, "verify", purpose, "person/1.2.0 --keys keys/", _verify)
     verify.add_argument("path", metavar="PACKAGE", type=Path, help=_PACKAGE)
     verify.add_argument(
@@ -54,9 +57,9 @@ def _verify(args: argparse.Namespace) -> int:
 
     keys = trusted_keys(args.keys)
     try:
-        title = verify(args.path.absolute(), keys)
+        checked = verify(args.path.absolute(), keys)
     except ModelError as error:
         complain(error)
         return 1
-    print(f"edge-infer: {title} is signed, and all of its files are as they were then", file=sys.stderr)
+    print(f"edge-infer: {checked}", file=sys.stderr)
     return 0

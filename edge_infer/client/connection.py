@@ -70,12 +70,18 @@ class Client:
         client_id: str = "",
         keep_session: bool = False,
     ) -> None:
-        """``tls``, or any of the files, encrypts the connection.
+        """``tls``, or any of the files, encrypts the connection; raises `ConfigError` for a wrong argument.
 
         Without ``ca_file`` it trusts the system's authorities.
         """
         if keep_session and not client_id:
             raise ConfigError("keep_session needs a client_id, by which the broker knows us again")
+        if port is not None and (not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535):
+            raise ConfigError(f"port={port!r} is not allowed; expected a whole number from 1 to 65535")
+        if password_file and username is None:
+            raise ConfigError("password_file needs a username, the user that this password belongs to")
+        if key_file and not cert_file:
+            raise ConfigError("key_file needs a cert_file, the certificate that this key belongs to")
         files = (ca_file, cert_file, key_file)
         secure = TlsPlan(*files) if tls or any(files) else None
         usual = 1883 if secure is None else 8883

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edge_infer.closing import Closing
 from edge_infer.config.plan import InputPlan, ModelInput, ModelPlan, PipelinePlan
 from edge_infer.engine.decoders import Decoder, Layout, decoder_class
+from edge_infer.engine.decoders.options import make_decoder
 from edge_infer.engine.entries import Entries
 from edge_infer.engine.frame import Captured, Frame, Samples
 from edge_infer.engine.geometry import Transform
@@ -208,7 +209,7 @@ class LoadedModel(Closing):
         main = self._entries.main
         layout = Layout((inputs[main],), outputs, len(model.labels), self._plan.floor, model.decoder.options)
         decoder = decoder_class(model.decoder.target)
-        self.decode = decoder(layout)
+        self.decode = make_decoder(model.decoder.kind, decoder, layout)
         self.echo = (main,) if getattr(decoder, "wants_input", False) else ()
         if not isinstance(self.lent, Loan):
             self.interpreter.echo = self.echo

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from edge_infer.config.load import parse_document, validate
 from edge_infer.durable import write_durably
 from edge_infer.errors import ConfigError, ModelError
-from edge_infer.models.catalogue import ENDING, is_catalogue, written_catalogue
+from edge_infer.models.catalogue import ENDING, Part, is_address, is_catalogue, read_catalogue, written_catalogue
 from edge_infer.models.files import LARGEST_MODEL, read_whole
 from edge_infer.models.manifest import Manifest
 from edge_infer.models.package import LARGEST_MANIFEST, Package, find_package
@@ -70,15 +70,43 @@ def write_signature(signed: Signable, key: Ed25519PrivateKey) -> None:
 
 
 def verify(path: Path, keys: Sequence[TrustedKey]) -> str:
-    """Return the title if one of the keys has signed it and its files are unchanged; raises `ModelError` otherwise."""
+    """Return a sentence on what was checked: the signature by one of the keys, and the digests of the files.
+
+    Of a catalogue these are the files beside it; those at other addresses are counted only. Raises `ModelError`.
+    """
     if is_catalogue(path):
         signed = signable(path)
         check_signed(signed.written, read_whole(signed.place, LARGEST), keys, signed.title, str(signed.place))
-        return signed.title
+        return f"{signed.title} is signed, and {_check_listed(path)}"
     package = find_package(path)
     check_signature(package, keys)
     check_digests(package)
-    return package.title
+    return f"{package.title} is signed, and all of its files are as they were then"
+
+
+def _check_listed(path: Path) -> str:
+    """Check the listed files beside a catalogue; raises `ModelError` that names all that are missing or changed."""
+    parts = [part for offer in read_catalogue(path).values() for part in offer.parts()]
+    beside = [part for part in parts if not is_address(part.place)]
+    if problems := [problem for part in beside if (problem := _problem(part))]:
+        raise ModelError("\n".join(problems))
+    here = f"its {len(beside)} files beside it are as they were then"
+    elsewhere = len(parts) - len(beside)
+    if not elsewhere:
+        return here
+    unchecked = f"the {elsewhere} at other addresses are not checked"
+    return f"{here}; {unchecked}" if beside else f"{unchecked}; none of its files lies beside it"
+
+
+def _problem(part: Part) -> str:
+    """Return why a listed file is not the one that the catalogue wants; empty if it is."""
+    try:
+        found = _sha256(read_whole(Path(part.place), LARGEST_MODEL))
+    except ModelError as error:
+        return f"{error}, and the catalogue lists it"
+    if found == part.sha256:
+        return ""
+    return f"{part.place}: its SHA-256 is {found}, but the catalogue wants {part.sha256}"
 
 
 def _described(path: Path) -> Package:

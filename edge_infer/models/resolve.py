@@ -13,6 +13,7 @@ from typing import Final
 
 from edge_infer.config.plan import DecoderPlan, ModelPlan, NmsPlan
 from edge_infer.engine.decoders import Decoder, Layout
+from edge_infer.engine.decoders.options import make_decoder
 from edge_infer.engine.interpreter import Interpreter, Tensor, backend_name
 from edge_infer.errors import ModelError, ModelKey
 from edge_infer.messages import Task
@@ -92,7 +93,7 @@ def _resolution(request: ModelRequest, opened: Opened) -> Resolution:
     threshold, threshold_why = choose_threshold(request, opened.package, family.task)
     labels = _labels(request, opened)
     layout = Layout(signature.inputs, signature.outputs, len(labels.names), threshold, family.options)
-    decoder = family.decoder(layout)
+    decoder = make_decoder(family.name, family.decoder, layout)
     labels = _check_count(labels, decoder, opened.graph)
     values, values_why = choose_values(manifest.values, decoder)
     plan = ModelPlan(

@@ -64,8 +64,9 @@ def _enough(running: Sequence[Running]) -> bool:
 
 
 def _story(running: Running) -> str:
-    """Return the times that the switch took, in words."""
-    return (
-        f"loaded in {running.load * 1000:.0f} ms, other pipelines waited {running.pause * 1000:.0f} ms at most; "
-        f"{running.gap * 1000:.0f} ms between two outcomes"
-    )
+    """Return the times that the switch took, in words.
+
+    An engine that was restarted during the probation has not seen the outcome before the switch, so there is no gap.
+    """
+    gap = f"; {running.gap * 1000:.0f} ms between two outcomes" if running.gap else ""
+    return f"loaded in {running.load * 1000:.0f} ms, other pipelines waited {running.pause * 1000:.0f} ms at most{gap}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -182,6 +182,8 @@ class Swap:
             self._again()
             return f"{name} runs again"
         if name not in self.record.refused:
+            if name not in (known := self._names(shadows=True)):
+                raise _unknown(name, known)
             raise EdgeInferError(f"nothing of {name} was refused; edge-infer models history tells what happened")
         assert self.wanted is not None
         self._running_as(name)  # raises before any change if no pipeline has this model
@@ -349,8 +351,14 @@ class Swap:
         plans = [plan for plan in (self.plan, self.wanted) if plan is not None]
         found = next((model for plan in plans for model in plan.models() if model.name == name), None)
         if found is None:
-            raise EdgeInferError(f"no pipeline has a model {name!r}")
+            raise _unknown(name, self._names())
         return found
+
+    def _names(self, *, shadows: bool = False) -> list[str]:
+        """Return the names of the models of pipelines, now or next, and on request of those that shadow them."""
+        plans = [plan for plan in (self.plan, self.wanted) if plan is not None]
+        more = [model for plan in plans for model in plan.shadows()] if shadows else []
+        return sorted({model.name for model in (*more, *(each for plan in plans for each in plan.models()))})
 
     def _now(self, name: str) -> str:
         model = self._running_as(name)
@@ -382,6 +390,12 @@ class Swap:
 
     def _line(self, model: ModelPlan, what: What, by: str, why: str = "") -> Happened:
         return Happened(timestamp(time.time()), model.name, what, model.sha256, model.title, by[:128], shortened(why))
+
+
+def _unknown(name: str, known: Sequence[str]) -> EdgeInferError:
+    from edge_infer.config.sentences import suggestion  # compares words, for which the daemon has no other need
+
+    return EdgeInferError(f"no pipeline has a model {name!r}; {suggestion(name, known)}")
 
 
 def _difference(record: ServingRecord, model: ModelPlan) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,6 +158,22 @@ def test_a_session_keeps_what_comes_while_we_are_away(broker: Broker, talker: Ta
         assert [next(results).result.seq for _ in range(10)] == list(range(2, 12))
     with pytest.raises(ConfigError, match="client_id"):
         Client(keep_session=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"port": "18861"}, r"^port='18861' is not allowed; expected a whole number from 1 to 65535$"),
+        ({"port": 0}, r"^port=0 is not allowed"),
+        ({"port": True}, r"^port=True is not allowed"),
+        ({"port": 70000}, r"^port=70000 is not allowed"),
+        ({"password_file": "secret"}, r"^password_file needs a username, the user that this password belongs to$"),
+        ({"key_file": "own.key"}, r"^key_file needs a cert_file, the certificate that this key belongs to$"),
+    ],
+)
+def test_a_wrong_argument_is_told(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Client(**arguments)
 
 
 def test_it_ends_by_itself_and_when_closed(broker: Broker, talker: Talker) -> None:

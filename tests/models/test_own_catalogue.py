@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.cli import main
 from edge_infer.config.compile import compile_config
 from edge_infer.errors import ConfigError, DownloadError, InputError
 from edge_infer.models.acquire import pull
@@ -103,7 +104,9 @@ def test_packages_become_a_catalogue_on_a_server_and_serve_where_signatures_are_
     assert found.stderr.endswith("catalogue.yaml names face-detect@1.0.0, face-detect@1.1.0\n")
     found = command("sign", packages / "catalogue.yaml", "--key", key)
     assert (found.returncode, (packages / "catalogue.yaml.sig").exists()) == (0, True), found.stderr
-    assert command("verify", packages / "catalogue.yaml", "--keys", tmp_path / "release").returncode == 0
+    found = command("verify", packages / "catalogue.yaml", "--keys", tmp_path / "release")
+    assert found.returncode == 0, found.stderr
+    assert "catalogue.yaml is signed, and its 14 files beside it are as they were then\n" in found.stderr
 
     address = serve(partial(Quiet, directory=str(packages))) + "/catalogue.yaml"
     listed = command("list", "--catalogue", address, "-c", config).stdout.splitlines()
@@ -120,6 +123,32 @@ def test_packages_become_a_catalogue_on_a_server_and_serve_where_signatures_are_
     assert compiled.plan is not None, compiled.problems
     assert compiled.plan.pipelines[0].model.title == "face-detect@1.1.0"
     assert command("pull", "face-detect@1.0.0", "--catalogue", address, "-c", config).stdout == "face-detect@1.0.0\n"
+
+
+def test_a_signed_catalogue_answers_for_the_files_beside_it(
+    packages: Path, key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def verified() -> tuple[int, str]:
+        capsys.readouterr()
+        code = main(["models", "verify", str(place), "--keys", str(tmp_path / "release")])
+        return code, capsys.readouterr().err
+
+    place, _ = write_listing(packages)
+    labels = packages / "face-detect/1.1.0/words/labels.txt"
+    text = place.read_text()
+    place.write_text(text.replace("face-detect/1.0.0/" + MODEL, "https://models.example.org/" + MODEL))
+    assert main(["models", "sign", str(place), "--key", str(key)]) == 0
+    code, said = verified()
+    assert (code, "files beside it are as they were then; the " in said) == (0, True), said
+    assert "at other addresses are not checked" in said
+
+    labels.write_text("face\nnose\n")
+    (packages / "face-detect/1.1.0" / MODEL).unlink()
+    code, said = verified()
+    assert code == 1
+    assert f"{labels}: its SHA-256 is" in said
+    assert f"{MODEL} cannot be read: No such file" in said
+    assert "as they were then" not in said
 
 
 def test_a_stick_needs_no_network_and_no_key(packages: Path, config: Path) -> None:

@@ -174,6 +174,7 @@ def test_a_link_to_a_model_is_followed(place: Place, tmp_path: Path) -> None:
         (FACES, "labels: [face, nose]\n", r"2 labels \(manifest\) for 1 classes; if the first label is a background"),
         (PERSON, "labels: [person]\n", r"1 labels \(manifest\) for 2 classes; if the first class is the background"),
         (SSD, "labels: [a, b]\n", r"2 labels \(manifest\) for 90 or 91 classes"),
+        (FACES, "decoder: {kind: blazeface, anchors: 2}\n", "has the parameter 'anchors'; blazeface knows: none"),
         (FACES, "decoder: yolov8\n", "a YOLOv8 head is one output"),
         (FACES, "decoder: yolo9\n", r"decoder 'yolo9' \(manifest\) is not known; known: classification, "),
         (FACES, "decoder: blazeface\ntask: classification\n", "decoder blazeface .* is for detection, but the task is"),

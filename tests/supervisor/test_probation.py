@@ -41,6 +41,15 @@ def test_verdicts(door: Running, loading: tuple[str, ...], what: str | None, wor
     assert words in (verdict.why if verdict else "")
 
 
+def test_the_gap_is_told_where_both_outcomes_were_seen() -> None:
+    seen = judge([DOOR], SHA, report(replace(WELL, frames=100, gap=0.04)), 5.0)
+    assert seen is not None
+    assert seen.why.endswith("0 ms at most; 40 ms between two outcomes")
+    restarted = judge([DOOR], SHA, report(replace(WELL, frames=100)), 5.0)
+    assert restarted is not None
+    assert restarted.why == "loaded in 0 ms, other pipelines waited 0 ms at most"
+
+
 def test_few_frames_will_do_after_a_minute() -> None:
     slow = replace(WELL, seconds=60.0, frames=5)
     assert judge([DOOR, YARD], SHA, report(slow, slow), 60.0) is not None

@@ -213,9 +213,10 @@ def test_a_person_goes_back_and_forth(running: Swapping, old: Path, new: Path) -
     again = running.daemon.command("models", "retry", "light")
     assert again.returncode == 1
     assert "nothing of light was refused" in again.stderr
-    unknown = running.daemon.command("models", "rollback", "heavy")
-    assert unknown.returncode == 1
-    assert "no pipeline has a model 'heavy'" in unknown.stderr
+    for action in ("rollback", "retry"):
+        unknown = running.daemon.command("models", action, "ligth")
+        assert unknown.returncode == 1
+        assert "no pipeline has a model 'ligth'; did you mean \"light\"?" in unknown.stderr
 
 
 def test_a_pipeline_that_takes_another_model_goes_back_to_its_own(running: Swapping, old: Path, tmp_path: Path) -> None:

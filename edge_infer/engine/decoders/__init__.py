@@ -19,6 +19,9 @@ It *may* have
   class attribute);
 - ``one_origin``: true if all models of the family were trained with ``input``, which then takes precedence over the
   range implied by the input tensor's quantization (a class attribute);
+- ``parameters``: the names of the parameters that it reads from ``layout.options``; all others are refused. A family of
+  this package without it knows none; one of another package without it gets all, to check them itself (a class
+  attribute);
 - ``values``: how many numbers a decoder of regressions returns; the manifest's ``values`` are checked against it.
 
 A parameter whose name ends in ``_file`` names a file beside the manifest; the decoder receives its path.

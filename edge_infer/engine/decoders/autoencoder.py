@@ -28,12 +28,13 @@ class Autoencoder:
     task: ClassVar[Task] = "anomaly"
     input: ClassVar[InputPlan] = InputPlan()
     nms: ClassVar[NmsPlan] = NmsPlan()
+    parameters: ClassVar[tuple[str, ...]] = ("error",)
     wants_input: ClassVar[bool] = True
     classes = 0
 
     def __init__(self, layout: Layout) -> None:
         """Check the tensors; raise `ModelError` unless the one output is as large as the one input."""
-        self._absolute = Options(layout, "autoencoder", "error").choice("error", ("squared", "absolute")) == "absolute"
+        self._absolute = Options(layout).choice("error", ("squared", "absolute")) == "absolute"
         if len(layout.inputs) != 1 or len(layout.outputs) != 1 or _count(layout.inputs[0]) != _count(layout.outputs[0]):
             shapes = " and ".join(str([list(each.shape) for each in part]) for part in (layout.inputs, layout.outputs))
             raise ModelError(

@@ -40,10 +40,11 @@ class CenterNet:
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox")
     nms: ClassVar[NmsPlan] = NmsPlan()
+    parameters: ClassVar[tuple[str, ...]] = ("sizes", "offsets", "order", "activation")
 
     def __init__(self, layout: Layout) -> None:
         """Match the outputs; raise `ModelError` unless all three are there with known roles."""
-        options = Options(layout, "centernet", "sizes", "offsets", "order", "activation")
+        options = Options(layout)
         self._outputs = layout.outputs
         self._heatmap, self._sizes, self._offsets = _roles(layout.outputs, options)
         self._threshold = layout.threshold

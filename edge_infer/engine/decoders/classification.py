@@ -41,6 +41,7 @@ class Classification:
     task: ClassVar[Task] = "classification"
     input: ClassVar[InputPlan] = InputPlan()
     nms: ClassVar[NmsPlan] = NmsPlan()
+    parameters: ClassVar[tuple[str, ...]] = ("activation",)
 
     def __init__(self, layout: Layout) -> None:
         """Check the output; raise `ModelError` unless it is one row with a known meaning."""

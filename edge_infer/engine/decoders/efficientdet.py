@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import best_classes, corners, sound_boxes
-from edge_infer.engine.decoders.options import Options
+from edge_infer.engine.decoders.options import Options, check_known
 from edge_infer.engine.decoders.scores import Scores
 from edge_infer.engine.decoders.ssd_postprocess import SsdPostprocess
 from edge_infer.engine.interpreter import Tensor
@@ -49,14 +49,17 @@ class EfficientDet:
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox")
     nms: ClassVar[NmsPlan] = NmsPlan()
+    parameters: ClassVar[tuple[str, ...]] = ("anchor_scale", "activation", "classes", "scores")
 
     def __init__(self, layout: Layout) -> None:
         """Match the outputs; raise `ModelError` unless they fit the levels of the input and the anchors are known."""
         self.classes = 0
         self._inside = SsdPostprocess(layout) if _has_nms(layout.outputs) else None
         if self._inside is not None:
+            check_known("efficientdet with its own suppression", layout.options, SsdPostprocess.parameters)
             return
-        options = Options(layout, "efficientdet", "anchor_scale", "activation")
+        check_known("efficientdet", layout.options, ("anchor_scale", "activation"))
+        options = Options(layout)
         self._outputs, self._threshold = layout.outputs, layout.threshold
         self._pairs = _pairs(layout.inputs, layout.outputs)
         self.classes = _classes(layout.outputs, self._pairs)

@@ -20,7 +20,6 @@ from edge_infer.codec import replace
 from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import holds_scores, sound_boxes, stored
-from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array, Boxes
@@ -40,7 +39,6 @@ class Fomo:
 
     def __init__(self, layout: Layout) -> None:
         """Check the output; raise `ModelError` unless it is a map with a background and at least one class."""
-        Options(layout, "fomo")
         shape = layout.outputs[0].shape
         if len(layout.outputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[3] < 2:
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)

@@ -38,6 +38,7 @@ class HeatmapPose:
     task: ClassVar[Task] = "pose"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(127.5,), std=(127.5,))
     nms: ClassVar[NmsPlan] = NmsPlan()
+    parameters: ClassVar[tuple[str, ...]] = ("activation",)
     classes = 1
 
     def __init__(self, layout: Layout) -> None:
@@ -52,7 +53,7 @@ class HeatmapPose:
             )
         self._heatmaps, self._offsets = found
         self._outputs = layout.outputs
-        self._scores = Scores.of(layout.outputs[self._heatmaps], Options(layout, "heatmap_pose", "activation"))
+        self._scores = Scores.of(layout.outputs[self._heatmaps], Options(layout))
         self._size = image_size(layout.inputs)
         _, height, width, self._points = layout.outputs[self._heatmaps].shape
         self._grid = (width, height)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.bodies import sound_bodies
-from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Bodies
@@ -43,7 +42,6 @@ class MoveNet:
 
     def __init__(self, layout: Layout) -> None:
         """Check the output; raise `ModelError` unless it is that of one of the two models."""
-        Options(layout, "movenet")
         if not _fits(layout.outputs):
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
             raise ModelError(

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edge_infer.codec import JsonValue
-from edge_infer.engine.decoders import Layout
+from edge_infer.engine.decoders import DECODERS, Decoder, Layout
 from edge_infer.errors import ModelError
+
+
+def make_decoder(kind: str, decoder: type[Decoder], layout: Layout) -> Decoder:
+    """Return a decoder of the family ``kind``; raises `ModelError` also for a parameter that the family does not know.
+
+    A family that declares no ``parameters`` knows none. Only one from another package may check its options itself.
+    """
+    known = getattr(decoder, "parameters", () if kind in DECODERS else None)
+    if known is not None:
+        check_known(kind, layout.options, known)
+    return decoder(layout)
+
+
+def check_known(kind: str, options: Mapping[str, JsonValue], known: Sequence[str]) -> None:
+    """Raise `ModelError` for a parameter that is none of ``known``."""
+    for name in options:
+        if name not in known:
+            right, close = ", ".join(known) or "none", difflib.get_close_matches(name, known, 1)
+            meant = f'; did you mean "{close[0]}"?' if close else ""
+            raise ModelError(
+                f"the manifest's `decoder` has the parameter {name!r}; {kind} knows: {right}{meant}", key="decoder"
+            )
 
 
 class Options:
     """Options of one decoder. Every method raises `ModelError` with the valid values."""
 
-    def __init__(self, layout: Layout, kind: str, *known: str) -> None:
-        unknown = [name for name in layout.options if name not in known]
-        if unknown:
-            right = ", ".join(known) if known else "none"
-            raise ModelError(
-                f"the manifest's `decoder` has the parameter {unknown[0]!r}; {kind} knows: {right}", key="decoder"
-            )
+    def __init__(self, layout: Layout) -> None:
         self._options = layout.options
         self._names = [output.name for output in layout.outputs]
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.decoders import Layout
-from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.records import Numbers
 from edge_infer.errors import ModelError
@@ -33,7 +32,6 @@ class Regression:
 
     def __init__(self, layout: Layout) -> None:
         """Count the values; raise `ModelError` if there are none or too many to name."""
-        Options(layout, "regression")
         self._outputs = layout.outputs
         self.values = sum(int(np.prod(output.shape)) for output in layout.outputs)
         if not 1 <= self.values <= MOST:

@@ -40,10 +40,11 @@ class Segmentation:
     task: ClassVar[Task] = "segmentation"
     input: ClassVar[InputPlan] = InputPlan(mean=(127.5,), std=(127.5,))
     nms: ClassVar[NmsPlan] = NmsPlan()
+    parameters: ClassVar[tuple[str, ...]] = ("activation",)
 
     def __init__(self, layout: Layout) -> None:
         """Check the output; raise `ModelError` unless it is one map."""
-        options = Options(layout, "segmentation", "activation")
+        options = Options(layout)
         shape = layout.outputs[0].shape if len(layout.outputs) == 1 else ()
         if len(shape) not in (3, 4) or shape[0] != 1:
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)

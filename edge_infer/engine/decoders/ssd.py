@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import best_classes, sound_boxes, stored
-from edge_infer.engine.decoders.options import Options, wrong
+from edge_infer.engine.decoders.options import Options, check_known, wrong
 from edge_infer.engine.decoders.ssd_encoded import Encoded, are_encoded, known_by_name
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.shape import image_size
@@ -42,6 +42,7 @@ class Ssd:
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(mean=(127.5,), std=(127.5,))
     nms: ClassVar[NmsPlan] = NmsPlan()
+    parameters: ClassVar[tuple[str, ...]] = ("anchors", "anchors_file", "coding", "activation", "scores")
 
     def __init__(self, layout: Layout) -> None:
         """Match the outputs; raise `ModelError` unless all are there and the scores are known."""
@@ -49,7 +50,8 @@ class Ssd:
         if self._encoded is not None:
             self.classes = self._encoded.classes
             return
-        options = Options(layout, "ssd", "anchors", "scores")
+        check_known("ssd", layout.options, ("anchors", "scores"))
+        options = Options(layout)
         self._outputs = layout.outputs
         if not _fit(layout.outputs):
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)

@@ -37,7 +37,7 @@ class Encoded:
 
     def __init__(self, layout: Layout) -> None:
         """Match the outputs; raise `ModelError` unless there are as many anchors as encodings."""
-        options = Options(layout, "ssd", "anchors", "anchors_file", "coding", "activation", "scores")
+        options = Options(layout)
         self._outputs = layout.outputs
         self._first, self._second = _which(layout.outputs, options)
         self.classes = layout.outputs[self._first].shape[2] - 1

@@ -37,6 +37,7 @@ class SsdPostprocess:
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(mean=(127.5,), std=(127.5,))
     nms: ClassVar[NmsPlan] = NmsPlan()
+    parameters: ClassVar[tuple[str, ...]] = ("classes", "scores")
     classes = 0
 
     def __init__(self, layout: Layout) -> None:

@@ -38,10 +38,11 @@ class YoloGrid:
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(mean=(0.0,), std=(255.0,))
     nms: ClassVar[NmsPlan] = NmsPlan()
+    parameters: ClassVar[tuple[str, ...]] = ("anchors",)
 
     def __init__(self, layout: Layout) -> None:
         """Check the output; raise `ModelError` unless it is such a grid and the anchors are known and fit."""
-        self._anchors = _anchors(Options(layout, "yolo_grid", "anchors"))
+        self._anchors = _anchors(Options(layout))
         count = len(self._anchors)
         shape = layout.outputs[0].shape
         if len(layout.outputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[3] % count or shape[3] // count < 6:

@@ -19,7 +19,6 @@ from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import corners, sound_boxes
 from edge_infer.engine.decoders.objectness import COLUMNS, pick
-from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.decoders.units import Units
 from edge_infer.engine.decoders.yolov8 import cells
 from edge_infer.engine.interpreter import Tensor
@@ -38,10 +37,10 @@ class Yolov5:
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(255.0,), border=114)
     nms: ClassVar[NmsPlan] = NmsPlan(iou=0.45)
+    parameters: ClassVar[tuple[str, ...]] = ("boxes",)
 
     def __init__(self, layout: Layout) -> None:
         """Check the output; raise `ModelError` unless it is such a head."""
-        Options(layout, "yolov5", "boxes")
         if not _fits(layout.outputs):
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)
             raise ModelError(f"a YOLOv5 head is one output [1, n, 5 + classes], not {shapes}", key="decoder")

@@ -36,6 +36,7 @@ class Yolov8:
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(255.0,), border=114)
     nms: ClassVar[NmsPlan] = NmsPlan()
+    parameters: ClassVar[tuple[str, ...]] = ("boxes",)
 
     def __init__(self, layout: Layout) -> None:
         """Check the output; raise `ModelError` unless it is such a head and its axis of cells is known."""

@@ -37,10 +37,11 @@ class Yolov8Pose:
     task: ClassVar[Task] = "pose"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(255.0,), border=114)
     nms: ClassVar[NmsPlan] = NmsPlan()
+    parameters: ClassVar[tuple[str, ...]] = ("keypoints", "boxes")
 
     def __init__(self, layout: Layout) -> None:
         """Check the output; raise `ModelError` unless it is such a head and its first keypoint row is known."""
-        options = Options(layout, "yolov8_pose", "keypoints", "boxes")
+        options = Options(layout)
         shape = layout.outputs[0].shape if len(layout.outputs) == 1 else ()
         expected = cells(layout.inputs)
         if len(shape) != 3 or shape[0] != 1 or shape[1:].count(expected) != 1:

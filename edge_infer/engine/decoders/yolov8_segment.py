@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import corners, sound_boxes, stored
-from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.decoders.units import Units
 from edge_infer.engine.decoders.yolov8 import cells
 from edge_infer.engine.interpreter import Tensor
@@ -47,10 +46,10 @@ class Yolov8Segment:
     task: ClassVar[Task] = "detection"
     input: ClassVar[InputPlan] = InputPlan(resize="letterbox", mean=(0.0,), std=(255.0,), border=114)
     nms: ClassVar[NmsPlan] = NmsPlan()
+    parameters: ClassVar[tuple[str, ...]] = ("boxes",)
 
     def __init__(self, layout: Layout) -> None:
         """Match the outputs; raise `ModelError` unless they are a head and its prototypes."""
-        Options(layout, "yolov8_segment", "boxes")
         found = _match(layout.inputs, layout.outputs)
         if found is None:
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)

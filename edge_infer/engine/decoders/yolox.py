@@ -19,7 +19,6 @@ from edge_infer.config.plan import InputPlan, NmsPlan
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import corners, sound_boxes
 from edge_infer.engine.decoders.objectness import COLUMNS, pick
-from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.decoders.yolov8 import STRIDES, cells
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.shape import image_size
@@ -37,7 +36,6 @@ class Yolox:
 
     def __init__(self, layout: Layout) -> None:
         """Check the output; raise `ModelError` unless it has a row for each cell of the input."""
-        Options(layout, "yolox")
         expected = cells(layout.inputs)
         if expected == 0 or not _fits(layout.outputs, expected):
             shapes = ", ".join(str(list(output.shape)) for output in layout.outputs)

@@ -103,8 +103,6 @@ def test_recognised_by_cells_of_eight_pixels_and_scores() -> None:
 def test_what_does_not_fit_is_told_what_is_right() -> None:
     with pytest.raises(ModelError, match=r"one output \[1, rows, columns, 1 \+ classes\], not \[1, 4, 8, 1\]"):
         decoder(Tensor("map", 1, (1, 4, 8, 1), "float32"))
-    with pytest.raises(ModelError, match="has the parameter 'cells'; fomo knows: none"):
-        decoder(cells=8)
 
 
 @given(floats(1, ROWS, COLUMNS, 3))

@@ -79,8 +79,6 @@ def test_recognised_by_two_maps_of_one_grid_and_refused_otherwise() -> None:
     )
     with pytest.raises(ModelError, match=r"has the outputs \[1, h, w, keypoints\]"):
         decoder(HEATMAPS, MIDDLE[0])
-    with pytest.raises(ModelError, match="heatmap_pose knows: activation"):
-        decoder(HEATMAPS, OFFSETS, stride=16)
 
 
 def test_what_is_not_finite_is_counted_and_left_out() -> None:

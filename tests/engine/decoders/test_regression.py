@@ -35,8 +35,6 @@ def test_what_is_no_number_is_none() -> None:
 def test_more_numbers_than_anybody_would_name_are_refused() -> None:
     with pytest.raises(ModelError, match="1 to 32 numbers, not 640"):
         decoder(tensor(1, 640))
-    with pytest.raises(ModelError, match="regression knows: none"):
-        Regression(Layout((tensor(1, 4),), (tensor(1, 1),), 0, 0.5, {"scale": 2}))
     assert Regression.recognise((tensor(1, 4),), (tensor(1, 1),)) is None
 
 

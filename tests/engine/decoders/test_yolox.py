@@ -88,8 +88,6 @@ def test_what_does_not_fit_is_told_what_is_right() -> None:
         decoder(Tensor("o", 1, (1, 125, 9), "float32"))
     with pytest.raises(ModelError, match="sides of the input that 32 divides"):
         Yolox(Layout((picture(100, 100),), (OUTPUT,), CLASSES, 0.3))
-    with pytest.raises(ModelError, match="has the parameter 'boxes'; yolox knows: none"):
-        decoder(boxes="pixels")
 
 
 def test_what_is_not_finite_is_counted_and_left_out() -> None:
