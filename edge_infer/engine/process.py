@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import select
@@ -342,6 +343,7 @@ class Engine:
                 select.select([], [self._results.fd], [], left)
         except ChannelClosedError:
             log.warning("%d results not handed over: the publisher is gone", self._outlet.kept)
+        settle_all(math.inf)
 
 
 def _runtime() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
@@ -269,3 +270,12 @@ def test_nonsense_of_a_reader_is_told_and_survived() -> None:
     feed.close()
     writer.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "capture-mic"]
+
+
+def test_the_last_count_is_logged_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    faults = Faults()
+    faults.note("the publisher is too slow")
+    faults.note("the publisher is too slow", 31766)
+    settle_all(math.inf)
+    settle_all(math.inf)
+    assert [record.getMessage().rpartition("(")[2] for record in caplog.records] == ["1 so far)", "31767 so far)"]

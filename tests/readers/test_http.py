@@ -288,3 +288,17 @@ def test_a_password_that_a_camera_wants_in_its_address_is_put_in_and_never_told(
         with pytest.raises(SourceError, match="answers 404") as wrong:
             read_one(missing, password_file=str(tmp_path / "pass"))
         assert "pwd" not in str(wrong.value)
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_headers_that_end_with_a_line_feed_alone_are_understood(length: bool) -> None:
+    bodies = [jpeg(value) for value in (10, 120, 240)]
+    stream = b""
+    for body in bodies:
+        header, mark, rest = part(body, length=len(body) if length else None).partition(b"\xff\xd8")
+        stream += header.replace(b"\r", b"") + mark + rest
+    parser, found = MjpegParser("frame"), []
+    for start in range(0, len(stream), 700):
+        found += parser.feed(stream[start : start + 700])
+    found += parser.feed(b"--frame\n")
+    assert (found, parser.broken) == (bodies, 0)

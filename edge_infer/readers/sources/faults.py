@@ -75,10 +75,12 @@ _ALL: Final[WeakSet[Faults]] = WeakSet()
 _LOCK: Final = threading.Lock()
 
 
-def settle_all() -> None:
-    """Call `Faults.settle` for all instances of this process; to be called about once a second."""
+def settle_all(now: float | None = None) -> None:
+    """Call `Faults.settle` for all instances of this process; to be called about once a second, and at the end.
+
+    At the end ``now`` is infinite, so that every count is logged.
+    """
     with _LOCK:
         every = list(_ALL)
-    now = time.monotonic()
     for faults in every:
-        faults.settle(now)
+        faults.settle(time.monotonic() if now is None else now)

@@ -8,6 +8,8 @@ from typing import Final
 MOST_PICTURE: Final = 16 << 20
 MOST_HEADER: Final = 8192
 """Limits of a part and of its header in bytes; longer ones are skipped."""
+_HEADER_END: Final = re.compile(rb"\r?\n\r?\n")
+"""Some cameras end the lines of a part's header with a line feed alone."""
 _LENGTH: Final = re.compile(rb"^content-length:\s*(\d{1,9})\s*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -62,14 +64,14 @@ class MjpegParser:
             del buffer[: max(0, len(buffer) - len(self._delimiter))]
             return False
         del buffer[:start]
-        end = buffer.find(b"\r\n\r\n", 0, MOST_HEADER)
-        if end < 0:
+        end = _HEADER_END.search(buffer, 0, MOST_HEADER)
+        if end is None:
             if len(buffer) < MOST_HEADER:
                 return False
             del buffer[: len(self._delimiter)]  # no header: look for another boundary
             return True
-        length = _LENGTH.search(bytes(buffer[:end]).replace(b"\r", b""))
+        length = _LENGTH.search(bytes(buffer[: end.start()]).replace(b"\r", b""))
         self._length = int(length.group(1)) if length and int(length.group(1)) <= MOST_PICTURE else None
-        del buffer[: end + 4]
+        del buffer[: end.end()]
         self._inside = True
         return True
