@@ -126,6 +126,14 @@ def test_numbers_that_are_none_become_silence(file: Path) -> None:
     assert opened.faults.count == 1
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_number_beyond_a_float_becomes_silence_too(file: Path) -> None:
+    file.write_bytes(wav(np.array([0.5, 1e39, -0.5]).tobytes(), tag=3, bits=64))
+    opened = source(file)
+    assert sound(opened)[:, 0].tolist() == [0.5, 0.0, -0.5]
+    assert opened.faults.count == 1
+
+
 @pytest.mark.parametrize(
     ("data", "options", "word"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import time
@@ -47,6 +48,10 @@ def test_without_a_header_names_go_by_place_and_without_names_all_is_taken() -> 
         ("1,two,3", ("x", "y", "z"), "column y holds 'two', no number"),
         ("1,nan,3", ("x", "y", "z"), "column y holds 'nan', no number"),
         ("1,1e999,3", (), "column 2 holds '1e999', no number"),
+        ("1,-1e39,3", (), "column 2 holds '-1e39', too large for a 32-bit float"),
+        ("1,1_5,3", (), "column 2 holds '1_5', no number"),
+        ("1,\u0663,3", (), r"column 2 holds '\\u0663', no number"),
+        ("1_5", (), "no numbers in '1_5'"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_told(line: str, columns: tuple[str, ...], word: str) -> None:
@@ -93,6 +98,9 @@ def test_json_in_its_forms() -> None:
         ('{"x": null}', "column x is empty"),
         ('{"x": [1]}', "no number"),
         ('{"x": true}', "column x holds 'True', no number"),
+        ('{"x": 1e39}', "column x holds '1e[+]39', too large for a 32-bit float"),
+        ('{"x": "1_5"}', "column x holds '1_5', no number"),
+        ("[[1], [1e39], [2]]", "column x holds '1e[+]39', too large"),
         ("[false]", "column x holds 'False', no number"),
         ("[" * 5000, "no JSON"),
     ],
@@ -109,7 +117,11 @@ def test_any_text_gives_rows_of_finite_numbers_or_a_reason(text: str, form: str,
     except ValueError as error:
         assert str(error).isprintable()  # noqa: PT017
     else:
-        assert all(np.isfinite(row).all() for row in rows)
+        assert all(np.isfinite(np.array(row, np.float32)).all() for row in rows)
+
+
+def test_the_largest_float_is_a_number() -> None:
+    assert parsed(RowParser(), "3.4028235e38 -3.4028235e38 1e-60") == [(3.4028235e38, -3.4028235e38, 1e-60)]
 
 
 class Pipe:
@@ -230,6 +242,16 @@ def test_a_header_among_the_values_is_no_frame() -> None:
         (inside,) = struct.unpack("<h", b"\xaa\x55")
         pipe.say(frame(1, inside)[1:] + frame(2, 3) + frame(4, inside) + frame(inside, 5))
         assert all_of(rows)[0] == [(2, 3), (4, inside), (inside, 5)]
+
+
+def test_a_frame_of_a_value_that_a_model_cannot_take_is_left_out() -> None:
+    with Pipe() as pipe:
+        rows = BinaryRows(pipe.end, b"\xaa\x55", struct.Struct("<d"))
+        for value in (1.0, 1e39, math.nan, 2.0, 3.0):
+            pipe.say(b"\xaa\x55" + struct.pack("<d", value))
+        found, faults = all_of(rows)
+        assert (found, len(faults)) == ([(1.0,), (2.0,), (3.0,)], 2)
+        assert "too large for a 32-bit float" in faults[0]
 
 
 def test_a_frame_that_stops_in_the_middle_is_left_out() -> None:
@@ -364,3 +386,16 @@ def test_a_broken_line_is_counted_and_what_follows_has_a_gap() -> None:
         )
         assert (faults.count, faults.last) == (1, "1 column where 2 are expected")
         assert next_block(rows, gatherer, faults, 0.05) is None
+
+
+def test_a_number_beyond_a_float_takes_no_other_row_with_it() -> None:
+    with Pipe() as pipe:
+        faults = Faults()
+        rows, gatherer = TextRows(ByteLines(pipe.end, faults), RowParser(("x",))), Gatherer(50.0)
+        pipe.say(b"1\n2\n1e39\n3\n4\n")
+        blocks = [next_block(rows, gatherer, faults, 5.0) for _ in range(2)]
+    assert [(block.values[:, 0].tolist(), block.gap) for block in blocks if block is not None] == [
+        ([1, 2], False),
+        ([3, 4], True),
+    ]
+    assert faults.count == 1

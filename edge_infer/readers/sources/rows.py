@@ -17,6 +17,8 @@ DELIMITERS: Final = (";", ",", "\t")
 NAME: Final = r"[^\W\d]"
 """Pattern for the first character of a column name in a header; anything else is garbage."""
 SHOWN: Final = 60
+TOO_LARGE: Final = (2 - 2**-24) * 2.0**127
+"""The smallest number that rounds to infinity as a 32-bit float, which is what the models take."""
 
 
 class HeaderError(ValueError):
@@ -128,16 +130,22 @@ def member(value: Any, name: str) -> Any:
 
 
 def number(value: Any, name: str) -> float:
-    """Return a finite number; raises ValueError."""
+    """Return a number that a 32-bit float can hold; raises ValueError."""
     if value is None or value == "":
         raise ValueError(f"column {name} is empty")
     try:
-        found = math.nan if isinstance(value, bool) else float(value)
+        found = float("nan" if isinstance(value, bool) or not _is_plain(value) else value)
     except (TypeError, ValueError, OverflowError):
         found = math.nan
-    if not math.isfinite(found):
-        raise ValueError(f"column {name} holds {shown(str(value))}, no number")
+    if not is_usable(found):
+        why = "too large for a 32-bit float" if math.isfinite(found) else "no number"
+        raise ValueError(f"column {name} holds {shown(str(value))}, {why}")
     return found
+
+
+def is_usable(value: float) -> bool:
+    """Return whether a value is finite, and stays so as a 32-bit float."""
+    return abs(value) < TOO_LARGE
 
 
 def is_number(cell: str) -> bool:
@@ -146,7 +154,12 @@ def is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return _is_plain(cell)
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a text has none of what only Python takes for a number: `1_5`, and digits of other scripts."""
+    return not isinstance(value, str) or (value.isascii() and "_" not in value)
 
 
 def count(columns: int) -> str:

@@ -75,7 +75,8 @@ def decode_samples(data: bytes, form: WavFormat) -> Signal:
     data = data[: len(data) // form.frame * form.frame]
     raw = np.frombuffer(data, _TYPES[form.tag, form.bits])
     if form.tag == _FLOAT:
-        values: Signal = raw.astype(np.float32)
+        with np.errstate(over="ignore"):  # 64-bit floats beyond the range become infinite
+            values: Signal = raw.astype(np.float32)
     elif form.bits == 8:
         values = (raw.astype(np.float32) - np.float32(128)) / np.float32(128)
     elif form.bits == 24:
