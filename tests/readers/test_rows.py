@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import struct
@@ -76,11 +77,71 @@ def test_a_header_without_a_column_says_what_it_has() -> None:
         RowParser(("x", "z")).rows("x,y")
 
 
-def test_a_row_shorter_than_the_header_misses_a_column() -> None:
-    parser = RowParser(("y",))
-    parser.rows("x,y")
-    with pytest.raises(ValueError, match="column y is missing"):
-        parser.rows("1")
+@pytest.mark.parametrize(
+    ("columns", "header", "line", "told"),
+    [
+        (("y",), "x,y", "1", "1 column where 2 are expected"),
+        (("t",), "t;x;y", "2", "1 column where 3 are expected"),
+        (("t",), "t;x;y", "1.5;", "2 columns where 3 are expected"),
+        (("b",), "a;b;c", "1;2", "2 columns where 3 are expected"),
+        (("b",), "a;b;c", "1;0.5;3;4;5", "5 columns where 3 are expected"),
+        ((), "a;b;c", "1;2;3;;", "5 columns where 3 are expected"),
+        (("b",), "a\tb\tc", "\t1", "2 columns where 3 are expected"),
+        (("b",), "a\tb\tc", "\t\t3", "column b is empty"),
+        (("x", "y"), "", "1;", "column y is empty"),
+    ],
+)
+def test_a_row_with_other_columns_than_the_header_is_left_out(
+    columns: tuple[str, ...], header: str, line: str, told: str
+) -> None:
+    parser = RowParser(columns)
+    parser.rows(header)
+    with pytest.raises(ValueError, match=told):
+        parser.rows(line)
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        (("x", "y"), ("1;2;", "1;2")),
+        (("y",), ("x;y;", "1;2;", "1;2")),
+        ((), ("x,y", "1,2,", "1,2")),
+        ((), ("1\t2\t", "1\t2\t", "1\t2")),
+        (("x",), ("x\ty\tnote", "1\t2\t", "1\t2\tgood")),
+    ],
+)
+def test_a_separator_at_the_end_is_no_column_where_their_number_is_known(
+    columns: tuple[str, ...], lines: tuple[str, ...]
+) -> None:
+    places = {("y",): (1,), ("x",): (0,)}.get(columns, (0, 1))
+    expected = tuple((1.0, 2.0)[place] for place in places)
+    assert set(parsed(RowParser(columns), *lines)) == {expected}
+
+
+def test_a_later_header_changes_the_order() -> None:
+    parser = RowParser(("b",))
+    assert parsed(parser, "a;b;c", "1;2;3", "b;a;c", "4;5;6", "c;t;b;a", "6;7;8;9") == [(2,), (4,), (8,)]
+    parser = RowParser()
+    assert parsed(parser, "a;b;c", "1;2;3", "b;a;c", "4;5;6", "x;y;z", "7;8;9") == [(1, 2, 3), (5, 4, 6), (7, 8, 9)]
+
+
+@pytest.mark.parametrize("first", [("a;b;c", "1;2;3"), ()])
+def test_below_a_header_without_the_columns_no_row_is_guessed(first: tuple[str, ...]) -> None:
+    parser = RowParser(("b", "c", "a"))
+    assert len(parsed(parser, *first)) == len(first) // 2
+    for line in ("x;y;z", "4;5;6"):
+        with pytest.raises(ValueError, match="no column b or c or a in the header 'x, y, z'"):
+            parser.rows(line)
+    assert parsed(parser, "a;b;c", "7;8;9") == [(8, 9, 7)]
+
+
+@pytest.mark.parametrize("line", ["ready", "sensor is ready", "b too high now", "error; timeout"])
+def test_a_message_among_rows_is_no_header(line: str) -> None:
+    parser = RowParser(("b",))
+    assert parsed(parser, "a;b;c", "1;2;3") == [(2,)]
+    with pytest.raises(ValueError, match="no numbers in"):
+        parser.rows(line)
+    assert parsed(parser, "4;5;6") == [(5,)]
 
 
 def test_json_in_its_forms() -> None:
@@ -118,6 +179,18 @@ def test_any_text_gives_rows_of_finite_numbers_or_a_reason(text: str, form: str,
         assert str(error).isprintable()  # noqa: PT017
     else:
         assert all(np.isfinite(np.array(row, np.float32)).all() for row in rows)
+
+
+LINES = st.lists(st.lists(st.sampled_from(["a", "b", "c", "1", "2", ""]), min_size=1, max_size=4), max_size=12)
+
+
+@given(LINES, st.sampled_from([(), ("a", "b")]))
+def test_rows_have_one_width_whatever_headers_come(lines: list[list[str]], columns: tuple[str, ...]) -> None:
+    parser, widths = RowParser(columns), set()
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            widths.update(map(len, parser.rows(";".join(line))))
+    assert len(widths) <= 1
 
 
 def test_the_largest_float_is_a_number() -> None:
