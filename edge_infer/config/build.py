@@ -54,6 +54,8 @@ DEFAULT_OVERLAP: Final = 0.1
 """Share of a tile that its neighbour also covers."""
 LATE: Final = 1.5
 """Intervals of `fps` after which the next picture of a source is late."""
+PERIODS: Final = 2
+"""Periods of `rate` after which the next sample of a source is late."""
 COMMON: Final = frozenset({"kind", "fps", "rotate", "flip"})
 """Keys of a source that are not options of its kind."""
 KINDS: Final[Mapping[Gives, tuple[str, ...]]] = {
@@ -188,7 +190,7 @@ class Builder:
             noisy=instance.noisy,
             stdin=getattr(instance, "stdin", False),
             stills=getattr(instance, "stills", False),
-            pause=_pause(instance, section.fps),
+            pause=_pause(instance, section.fps, options.get("rate")),
             holds_writer=getattr(instance, "holds_writer", False),
         )
 
@@ -454,10 +456,12 @@ def _merged_nms(section: Nms, model: ModelPlan) -> Any:
     return replace(model.nms, iou=iou, max=section.max or model.nms.max)
 
 
-def _pause(instance: Any, fps: float | None) -> float:
+def _pause(instance: Any, fps: float | None, rate: JsonValue) -> float:
     """Return the seconds that may pass between two readings without a fault; infinite patience does not count."""
     patience: float = getattr(instance, "patience", 0.0)
     slowest = LATE / fps if fps is not None and instance.gives == "image" else 0.0
+    if instance.gives == "samples" and isinstance(rate, (int, float)) and rate > 0:
+        slowest = PERIODS / rate
     return max(slowest, patience if math.isfinite(patience) else 0.0)
 
 
