@@ -75,6 +75,7 @@ class Builder:
     files: NamedFiles
     problems: list[Problem] = field(default_factory=list)
     _stdin: str = ""
+    _values: dict[str, int] = field(default_factory=dict)  # in a sample of a source whose file says so
 
     @property
     def cascades(self) -> CascadeBuilder:
@@ -215,6 +216,7 @@ class Builder:
             return
         try:
             check()
+            self._values[str(steps[1])] = getattr(instance, "values", 0)
         except SourceError as error:
             key = "file" if hasattr(instance.Options, "file") else "columns"
             self.files.wrong((*steps, key), str(error))
@@ -418,8 +420,8 @@ class Builder:
             self.problems.append(self.document.problem((*steps, "mask"), text))
 
     def _check_values(self, steps: Steps, section: Pipeline, wants: SignalPlan, source: SourcePlan) -> None:
-        """Report samples with too few or too many values for the model, if the source's keys fix their number."""
-        given = _values_of(source)
+        """Report samples with too few or too many values for the model, if the source's keys or its file fix it."""
+        given = _values_of(source) or self._values.get(source.name, 0)
         fits = given >= wants.width if wants.width else given == wants.values
         if given and (wants.width or wants.values) and not fits:
             wanted = f"at least {wants.width}" if wants.width else str(wants.values)
