@@ -54,6 +54,8 @@ DEFAULT_OVERLAP: Final = 0.1
 """Share of a tile that its neighbour also covers."""
 LATE: Final = 1.5
 """Intervals of `fps` after which the next picture of a source is late."""
+PERIODS: Final = 2
+"""Periods of `rate` after which the next sample of a source is late."""
 COMMON: Final = frozenset({"kind", "fps", "rotate", "flip"})
 """Keys of a source that are not options of its kind."""
 KINDS: Final[Mapping[Gives, tuple[str, ...]]] = {
@@ -73,6 +75,7 @@ class Builder:
     files: NamedFiles
     problems: list[Problem] = field(default_factory=list)
     _stdin: str = ""
+    _values: dict[str, int] = field(default_factory=dict)  # in a sample of a source whose file says so
 
     @property
     def cascades(self) -> CascadeBuilder:
@@ -188,7 +191,7 @@ class Builder:
             noisy=instance.noisy,
             stdin=getattr(instance, "stdin", False),
             stills=getattr(instance, "stills", False),
-            pause=_pause(instance, section.fps),
+            pause=_pause(instance, section.fps, options.get("rate")),
             holds_writer=getattr(instance, "holds_writer", False),
         )
 
@@ -213,6 +216,7 @@ class Builder:
             return
         try:
             check()
+            self._values[str(steps[1])] = getattr(instance, "values", 0)
         except SourceError as error:
             key = "file" if hasattr(instance.Options, "file") else "columns"
             self.files.wrong((*steps, key), str(error))
@@ -416,8 +420,8 @@ class Builder:
             self.problems.append(self.document.problem((*steps, "mask"), text))
 
     def _check_values(self, steps: Steps, section: Pipeline, wants: SignalPlan, source: SourcePlan) -> None:
-        """Report samples with too few or too many values for the model, if the source's keys fix their number."""
-        given = _values_of(source)
+        """Report samples with too few or too many values for the model, if the source's keys or its file fix it."""
+        given = _values_of(source) or self._values.get(source.name, 0)
         fits = given >= wants.width if wants.width else given == wants.values
         if given and (wants.width or wants.values) and not fits:
             wanted = f"at least {wants.width}" if wants.width else str(wants.values)
@@ -454,10 +458,12 @@ def _merged_nms(section: Nms, model: ModelPlan) -> Any:
     return replace(model.nms, iou=iou, max=section.max or model.nms.max)
 
 
-def _pause(instance: Any, fps: float | None) -> float:
+def _pause(instance: Any, fps: float | None, rate: JsonValue) -> float:
     """Return the seconds that may pass between two readings without a fault; infinite patience does not count."""
     patience: float = getattr(instance, "patience", 0.0)
     slowest = LATE / fps if fps is not None and instance.gives == "image" else 0.0
+    if instance.gives == "samples" and isinstance(rate, (int, float)) and rate > 0:
+        slowest = PERIODS / rate
     return max(slowest, patience if math.isfinite(patience) else 0.0)
 
 

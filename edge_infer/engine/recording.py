@@ -69,7 +69,8 @@ def real_values(values: NDArray[Any], plan: SignalPlan) -> NDArray[np.float32]:
     """
     sound = plan.features in SOUND and not plan.columns
     if not sound or values.dtype.kind not in "iu":
-        return values.astype(np.float32)
+        with np.errstate(over="ignore"):  # what a float32 cannot hold becomes infinite, which is no number
+            return values.astype(np.float32)
     if values.dtype.itemsize > WIDEST:
         raise InputError(
             f"sound of {values.dtype} has no full scale; give float32 whose full scale is 1, or int16 as a WAV file has"

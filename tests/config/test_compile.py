@@ -104,13 +104,19 @@ def sources_of(plan: Plan) -> dict[str, SourcePlan]:
         ('{kind: http, url: "http://cam/snap.jpg", snapshot: 60s}', 65.0),
         ('{kind: http, url: "http://cam/stream", fps: 0.1}', 15.0),
         ("{kind: v4l2, device: /dev/video0}", 0.0),
-        ("{kind: mqtt, topic: yard/wind, columns: [speed], rate: 1}", 0.0),  # may be silent for ever
+        ("{kind: mqtt, topic: yard/wind, columns: [speed]}", 0.0),  # may be silent for ever
+        ("{kind: mqtt, topic: yard/wind, columns: [speed], rate: 0.1}", 20.0),
+        ("{kind: serial, device: /dev/ttyUSB0, columns: [speed], rate: 0.05}", 40.0),
+        ("{kind: csv, file: wind.csv, rate: 0.1}", 20.0),
+        ("{kind: csv, file: wind.csv, rate: 0.1, realtime: false}", 20.0),
+        ("{kind: system, columns: [cpu], rate: 0.1}", 20.0),
         ("{kind: images, path: pictures, every: 20s, realtime: true}", 20.0),
         ("{kind: images, path: pictures, every: 20s}", 0.0),
     ],
 )
 def test_how_long_a_source_may_give_nothing(make: Make, tmp_path: Path, section: str, pause: float) -> None:
     (tmp_path / "pictures").mkdir(exist_ok=True)
+    (tmp_path / "wind.csv").write_text("1\n")
     (source,) = plan_of(make(f"sources:\n  cam: {section}\n")).sources
     assert source.pause == pytest.approx(pause)
 

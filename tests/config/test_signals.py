@@ -285,3 +285,32 @@ def test_a_source_of_two_values_does_not_fit_a_model_of_one(folder: Path, assets
     )
     told = 'source "two" gives 2 values at a time and model "sine" takes 1; choose them with the source\'s `columns` or'
     assert problems(folder, text) == [f"pipelines.a.source: {told} `channels`"]
+
+
+def test_a_file_of_two_values_does_not_fit_a_model_of_one(folder: Path, assets: Path) -> None:
+    shutil.copy(assets / "models" / "hello_world_int8.tflite", folder / "sine.tflite")
+    (folder / "sine.yaml").write_text("task: regression\ninput: {features: raw}\nvalues: [{name: sine}]\n")
+    (folder / "one.csv").write_text("b\n2\n")
+    with wave.open(str(folder / "stereo.wav"), "wb") as clip:
+        clip.setparams((2, 2, 8000, 0, "NONE", ""))
+        clip.writeframes(b"\1\2" * 800)
+    text = (
+        "models: {sine: {file: sine.tflite}}\n"
+        "sources:\n"
+        "  two: {kind: csv, file: table.csv, rate: 1}\n"
+        "  stereo: {kind: audio, file: stereo.wav}\n"
+        "  chosen: {kind: csv, file: table.csv, rate: 1, columns: [b]}\n"
+        "  one: {kind: csv, file: one.csv, rate: 1}\n"
+        "  mono: {kind: audio, file: clip.wav}\n"
+        "  made: {kind: audio, file: stereo.wav, channels: 1}\n"
+        "  unknown: {kind: csv, file: pipe, rate: 1}\n"
+        "pipelines:\n"
+    ) + "".join(
+        f"  {name}: {{source: {name}, model: sine}}\n"
+        for name in ("two", "stereo", "chosen", "one", "mono", "made", "unknown")
+    )
+    rest = 'gives 2 values at a time and model "sine" takes 1; choose them with the source\'s `columns` or `channels`'
+    assert problems(folder, text) == [
+        f'pipelines.two.source: source "two" {rest}',
+        f'pipelines.stereo.source: source "stereo" {rest}',
+    ]

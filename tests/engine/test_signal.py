@@ -105,7 +105,7 @@ def test_a_gap_ends_what_was_gathered() -> None:
 
 def test_samples_that_are_no_numbers_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     preprocess = SignalPreprocess(RAW, tensor(1, 10, 1))
-    good, bad = ramp(9), np.array([[1.0], [np.nan]], np.float32)
+    good, bad = ramp(8), np.array([[1.0], [np.nan]], np.float32)
     with caplog.at_level(logging.WARNING):
         for number in range(1, 9):
             assert not list(preprocess.frames(Samples(good, 100, 1.0, 1.0, 2 * number - 1)))
@@ -113,6 +113,26 @@ def test_samples_that_are_no_numbers_are_dropped_and_counted(caplog: pytest.LogC
     assert [record.args for record in caplog.records] == [(1,), (2,), (4,), (8,)]
     (found,) = preprocess.frames(Samples(ramp(10), 100, 1.0, 1.0, 18))
     assert found.gap
+
+
+def test_samples_around_one_that_is_no_number_stay() -> None:
+    preprocess = SignalPreprocess(RAW, tensor(1, 10, 1))
+    values = ramp(41)
+    values[[10, 15, 40]] = np.inf
+    found = list(preprocess.frames(Samples(values, 100, 1.0, 1.0, 1, gap=True)))
+    assert [(frame.values[0, 0], frame.gap) for frame in found] == [(0, True), (16, True), (21, False), (26, False)]
+    assert [frame.monotonic for frame in found] == pytest.approx([0.69, 0.85, 0.90, 0.95])
+    assert [frame.values[0, 0] for frame in preprocess.frames(Samples(ramp(10) + 100, 100, 1.1, 1.1, 2))] == [100]
+
+
+def test_samples_before_one_that_is_no_number_are_not_dated_before_the_last_window() -> None:
+    preprocess = SignalPreprocess(RAW, tensor(1, 10, 1))
+    (first,) = preprocess.frames(Samples(ramp(10), 100, 1.0, 1.0, 1, gap=True))
+    values = ramp(30)
+    values[[12, 29]] = np.nan
+    found = list(preprocess.frames(Samples(values, 100, 1.05, 1.05, 2)))
+    times = [frame.monotonic for frame in (first, *found)]
+    assert times == sorted(times)
 
 
 def test_empty_stretches_change_nothing() -> None:

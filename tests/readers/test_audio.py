@@ -106,6 +106,13 @@ def test_a_loop_begins_again_with_a_gap(file: Path) -> None:
     assert [index for index, block in enumerate(blocks) if block.gap] == [0, 10, 20]
 
 
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x80000000, 0xFFFFFFFF])
+def test_a_file_that_was_streamed_is_complete(file: Path, size: int, caplog: pytest.LogCaptureFixture) -> None:
+    file.write_bytes(wav(np.round(TONE * 32767).astype("<i2").tobytes(), size=size))
+    assert len(sound(source(file))) == RATE
+    assert not caplog.records
+
+
 def test_ten_hours_of_silence_take_no_memory(file: Path) -> None:
     with file.open("wb") as out:
         out.write(wav(b"", size=36_000 * 16_000 * 2, rate=16_000))
@@ -126,11 +133,22 @@ def test_numbers_that_are_none_become_silence(file: Path) -> None:
     assert opened.faults.count == 1
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_number_beyond_a_float_becomes_silence_too(file: Path) -> None:
+    file.write_bytes(wav(np.array([0.5, 1e39, -0.5]).tobytes(), tag=3, bits=64))
+    opened = source(file)
+    assert sound(opened)[:, 0].tolist() == [0.5, 0.0, -0.5]
+    assert opened.faults.count == 1
+
+
 @pytest.mark.parametrize(
     ("data", "options", "word"),
     [
         (b"", {}, "is no WAV file"),
         (b"ID3\x03 and an MP3", {}, "is no WAV file: it begins with b'ID3"),
+        (b"RF64" + wav(b"\0\0")[4:], {}, r"is RF64, which is not read; make a WAV file of it, .*: ffmpeg -i"),
+        (wav(b"", size=0xFFFFFFFF), {}, "is empty: it holds no sample"),
+        (wav(b"") + b"LIST\3\0\0\0abc\0", {}, "is empty: it holds no sample"),
         (wav(b"")[:36], {}, "without samples"),
         (wav(b""), {}, "is empty: it holds no sample"),
         (wav(b"\0"), {}, "is empty: it holds no sample"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import struct
 import time
@@ -47,6 +49,10 @@ def test_without_a_header_names_go_by_place_and_without_names_all_is_taken() -> 
         ("1,two,3", ("x", "y", "z"), "column y holds 'two', no number"),
         ("1,nan,3", ("x", "y", "z"), "column y holds 'nan', no number"),
         ("1,1e999,3", (), "column 2 holds '1e999', no number"),
+        ("1,-1e39,3", (), "column 2 holds '-1e39', too large for a 32-bit float"),
+        ("1,1_5,3", (), "column 2 holds '1_5', no number"),
+        ("1,\u0663,3", (), r"column 2 holds '\\u0663', no number"),
+        ("1_5", (), "no numbers in '1_5'"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_told(line: str, columns: tuple[str, ...], word: str) -> None:
@@ -71,11 +77,71 @@ def test_a_header_without_a_column_says_what_it_has() -> None:
         RowParser(("x", "z")).rows("x,y")
 
 
-def test_a_row_shorter_than_the_header_misses_a_column() -> None:
-    parser = RowParser(("y",))
-    parser.rows("x,y")
-    with pytest.raises(ValueError, match="column y is missing"):
-        parser.rows("1")
+@pytest.mark.parametrize(
+    ("columns", "header", "line", "told"),
+    [
+        (("y",), "x,y", "1", "1 column where 2 are expected"),
+        (("t",), "t;x;y", "2", "1 column where 3 are expected"),
+        (("t",), "t;x;y", "1.5;", "2 columns where 3 are expected"),
+        (("b",), "a;b;c", "1;2", "2 columns where 3 are expected"),
+        (("b",), "a;b;c", "1;0.5;3;4;5", "5 columns where 3 are expected"),
+        ((), "a;b;c", "1;2;3;;", "5 columns where 3 are expected"),
+        (("b",), "a\tb\tc", "\t1", "2 columns where 3 are expected"),
+        (("b",), "a\tb\tc", "\t\t3", "column b is empty"),
+        (("x", "y"), "", "1;", "column y is empty"),
+    ],
+)
+def test_a_row_with_other_columns_than_the_header_is_left_out(
+    columns: tuple[str, ...], header: str, line: str, told: str
+) -> None:
+    parser = RowParser(columns)
+    parser.rows(header)
+    with pytest.raises(ValueError, match=told):
+        parser.rows(line)
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        (("x", "y"), ("1;2;", "1;2")),
+        (("y",), ("x;y;", "1;2;", "1;2")),
+        ((), ("x,y", "1,2,", "1,2")),
+        ((), ("1\t2\t", "1\t2\t", "1\t2")),
+        (("x",), ("x\ty\tnote", "1\t2\t", "1\t2\tgood")),
+    ],
+)
+def test_a_separator_at_the_end_is_no_column_where_their_number_is_known(
+    columns: tuple[str, ...], lines: tuple[str, ...]
+) -> None:
+    places = {("y",): (1,), ("x",): (0,)}.get(columns, (0, 1))
+    expected = tuple((1.0, 2.0)[place] for place in places)
+    assert set(parsed(RowParser(columns), *lines)) == {expected}
+
+
+def test_a_later_header_changes_the_order() -> None:
+    parser = RowParser(("b",))
+    assert parsed(parser, "a;b;c", "1;2;3", "b;a;c", "4;5;6", "c;t;b;a", "6;7;8;9") == [(2,), (4,), (8,)]
+    parser = RowParser()
+    assert parsed(parser, "a;b;c", "1;2;3", "b;a;c", "4;5;6", "x;y;z", "7;8;9") == [(1, 2, 3), (5, 4, 6), (7, 8, 9)]
+
+
+@pytest.mark.parametrize("first", [("a;b;c", "1;2;3"), ()])
+def test_below_a_header_without_the_columns_no_row_is_guessed(first: tuple[str, ...]) -> None:
+    parser = RowParser(("b", "c", "a"))
+    assert len(parsed(parser, *first)) == len(first) // 2
+    for line in ("x;y;z", "4;5;6"):
+        with pytest.raises(ValueError, match="no column b or c or a in the header 'x, y, z'"):
+            parser.rows(line)
+    assert parsed(parser, "a;b;c", "7;8;9") == [(8, 9, 7)]
+
+
+@pytest.mark.parametrize("line", ["ready", "sensor is ready", "b too high now", "error; timeout"])
+def test_a_message_among_rows_is_no_header(line: str) -> None:
+    parser = RowParser(("b",))
+    assert parsed(parser, "a;b;c", "1;2;3") == [(2,)]
+    with pytest.raises(ValueError, match="no numbers in"):
+        parser.rows(line)
+    assert parsed(parser, "4;5;6") == [(5,)]
 
 
 def test_json_in_its_forms() -> None:
@@ -93,6 +159,9 @@ def test_json_in_its_forms() -> None:
         ('{"x": null}', "column x is empty"),
         ('{"x": [1]}', "no number"),
         ('{"x": true}', "column x holds 'True', no number"),
+        ('{"x": 1e39}', "column x holds '1e[+]39', too large for a 32-bit float"),
+        ('{"x": "1_5"}', "column x holds '1_5', no number"),
+        ("[[1], [1e39], [2]]", "column x holds '1e[+]39', too large"),
         ("[false]", "column x holds 'False', no number"),
         ("[" * 5000, "no JSON"),
     ],
@@ -109,7 +178,23 @@ def test_any_text_gives_rows_of_finite_numbers_or_a_reason(text: str, form: str,
     except ValueError as error:
         assert str(error).isprintable()  # noqa: PT017
     else:
-        assert all(np.isfinite(row).all() for row in rows)
+        assert all(np.isfinite(np.array(row, np.float32)).all() for row in rows)
+
+
+LINES = st.lists(st.lists(st.sampled_from(["a", "b", "c", "1", "2", ""]), min_size=1, max_size=4), max_size=12)
+
+
+@given(LINES, st.sampled_from([(), ("a", "b")]))
+def test_rows_have_one_width_whatever_headers_come(lines: list[list[str]], columns: tuple[str, ...]) -> None:
+    parser, widths = RowParser(columns), set()
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            widths.update(map(len, parser.rows(";".join(line))))
+    assert len(widths) <= 1
+
+
+def test_the_largest_float_is_a_number() -> None:
+    assert parsed(RowParser(), "3.4028235e38 -3.4028235e38 1e-60") == [(3.4028235e38, -3.4028235e38, 1e-60)]
 
 
 class Pipe:
@@ -230,6 +315,16 @@ def test_a_header_among_the_values_is_no_frame() -> None:
         (inside,) = struct.unpack("<h", b"\xaa\x55")
         pipe.say(frame(1, inside)[1:] + frame(2, 3) + frame(4, inside) + frame(inside, 5))
         assert all_of(rows)[0] == [(2, 3), (4, inside), (inside, 5)]
+
+
+def test_a_frame_of_a_value_that_a_model_cannot_take_is_left_out() -> None:
+    with Pipe() as pipe:
+        rows = BinaryRows(pipe.end, b"\xaa\x55", struct.Struct("<d"))
+        for value in (1.0, 1e39, math.nan, 2.0, 3.0):
+            pipe.say(b"\xaa\x55" + struct.pack("<d", value))
+        found, faults = all_of(rows)
+        assert (found, len(faults)) == ([(1.0,), (2.0,), (3.0,)], 2)
+        assert "too large for a 32-bit float" in faults[0]
 
 
 def test_a_frame_that_stops_in_the_middle_is_left_out() -> None:
@@ -364,3 +459,16 @@ def test_a_broken_line_is_counted_and_what_follows_has_a_gap() -> None:
         )
         assert (faults.count, faults.last) == (1, "1 column where 2 are expected")
         assert next_block(rows, gatherer, faults, 0.05) is None
+
+
+def test_a_number_beyond_a_float_takes_no_other_row_with_it() -> None:
+    with Pipe() as pipe:
+        faults = Faults()
+        rows, gatherer = TextRows(ByteLines(pipe.end, faults), RowParser(("x",))), Gatherer(50.0)
+        pipe.say(b"1\n2\n1e39\n3\n4\n")
+        blocks = [next_block(rows, gatherer, faults, 5.0) for _ in range(2)]
+    assert [(block.values[:, 0].tolist(), block.gap) for block in blocks if block is not None] == [
+        ([1, 2], False),
+        ([3, 4], True),
+    ]
+    assert faults.count == 1

@@ -138,7 +138,44 @@ def test_a_camera_that_is_off_is_told_from_one_that_refuses_us(tmp_path: Path) -
     with pytest.raises(SourceError, match=f"{url} cannot be opened: nothing listens there"):
         RtspSource(RtspOptions(url)).__enter__()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=lambda: [listener.accept()[0].close() for _ in range(2)], daemon=True).start()
+        thread = threading.Thread(target=lambda: [listener.accept()[0].close() for _ in range(2)], daemon=True)
+        thread.start()
         url = f"rtsp://127.0.0.1:{listener.getsockname()[1]}/cam"
-        with pytest.raises(SourceError, match="it answers, but path, user name or password are wrong"):
+        with pytest.raises(
+            SourceError, match="it answers, but gives no stream: are path, user name and password right"
+        ):
             RtspSource(RtspOptions(url)).__enter__()
+        thread.join(5)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("503 Service Unavailable", "it answers 503 Service Unavailable: path and password are not the cause"),
+        ("401 Unauthorized", "it answers 401 Unauthorized: user name or password are wrong, or missing"),
+        ("403 Forbidden", "it answers 403 Forbidden: user name or password are wrong, or this user may not see"),
+        ("404 Stream Not Found", "it answers 404 Stream Not Found: the path is wrong"),
+        ("453 Not Enough Bandwidth", "it answers 453 Not Enough Bandwidth: it refuses this request"),
+    ],
+)
+def test_a_camera_that_refuses_is_quoted(status: str, told: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with listener.accept()[0] as connection, connection.makefile("rwb") as stream:
+                request: list[bytes] = []
+                for line in stream:
+                    request.append(line.strip())
+                    if not request[-1]:
+                        words = b"200 OK" if request[0].startswith(b"OPTIONS") else status.encode()
+                        number = next(each for each in request if each.startswith(b"CSeq"))
+                        stream.write(b"RTSP/1.0 " + words + b"\r\n" + number + b"\r\nPublic: DESCRIBE\r\n\r\n")
+                        stream.flush()
+                        request.clear()
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        url = f"rtsp://127.0.0.1:{listener.getsockname()[1]}/cam"
+        with pytest.raises(SourceError, match=f"{url} cannot be opened: {told}"):
+            RtspSource(RtspOptions(url)).__enter__()
+        thread.join(5)

@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_infer.codec import replace
 from edge_infer.config.plan import FilterPlan, SignalPlan
 from edge_infer.engine.frame import Samples
 from edge_infer.engine.geometry import NO_PLACE, Transform
@@ -99,8 +100,8 @@ class SignalPreprocess:
 
     def frames(self, taken: Samples) -> Iterator[Samples]:
         """Return the windows that these samples complete; the time of a window is that of its last sample."""
-        if not self._usable(taken):
-            return iter(())
+        if np.count_nonzero(np.isfinite(taken.values)) != taken.values.size:
+            return self._between(taken)
         if taken.gap or taken.rate != self._rate:
             self._open(taken.rate)
         self._windows.add(self._front(self._mixed(taken)))
@@ -179,15 +180,29 @@ class SignalPreprocess:
         self._windows = Gatherer(self._features.need, self.step)
         self._fresh = True
 
-    def _usable(self, taken: Samples) -> bool:
-        """Return whether all samples are numbers; others are dropped, counted and logged at growing intervals."""
-        if np.count_nonzero(np.isfinite(taken.values)) == taken.values.size:
-            return True
-        self._refused += 1
-        self._open(self._rate)
-        if self._refused & (self._refused - 1) == 0:
+    def _between(self, taken: Samples) -> Iterator[Samples]:
+        """Yield the windows between samples that are no numbers; those are dropped, counted and logged now and then."""
+        usable = np.asarray(np.isfinite(taken.values).all(axis=1))
+        self._drop(int(usable.size - np.count_nonzero(usable)))
+        edges = np.flatnonzero(np.diff(usable, prepend=False, append=False)).tolist()
+        for start, end in zip(edges[::2], edges[1::2], strict=True):
+            late = min((usable.size - end) / taken.rate, max(0.0, taken.monotonic - self._moment))  # never back in time
+            yield from self.frames(
+                replace(
+                    taken,
+                    values=taken.values[start:end],
+                    wall=taken.wall - late,
+                    monotonic=taken.monotonic - late,
+                    gap=taken.gap or start > 0,
+                )
+            )
+        if not usable[-1]:
+            self._open(self._rate)
+
+    def _drop(self, samples: int) -> None:
+        before, self._refused = self._refused, self._refused + samples
+        if before.bit_length() != self._refused.bit_length():
             log.warning("samples dropped: values are not finite; the window starts again (%d so far)", self._refused)
-        return False
 
     @property
     def values(self) -> int:

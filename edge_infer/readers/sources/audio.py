@@ -97,6 +97,7 @@ class AudioSource(Closing):
         self.noisy = self.live
         self.lossless = not self.live and not options.realtime
         self.faults = Faults()
+        self.values = 0
         self._options = options
         self._factory = factory
         self._closed = threading.Event()
@@ -132,7 +133,8 @@ class AudioSource(Closing):
     def check(self) -> None:
         """Check that the file can be used; raises `SourceError`."""
         with self:
-            pass
+            if self._form is not None:
+                self.values = self._options.channels or self._form.channels
 
     def interrupt(self) -> None:
         """End a wait in another thread."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from edge_infer.readers.sources.bytelines import CHUNK, EndOfInputError, wait_readable
-from edge_infer.readers.sources.rows import Row
+from edge_infer.readers.sources.rows import Row, is_usable
 
 STALE: Final = 1.0
 """Seconds of silence after which an incomplete frame is given up."""
@@ -71,8 +71,8 @@ class BinaryRows:
         values = self._layout.unpack(self._bytes[len(self._header) : self._size])
         del self._bytes[: self._size]
         self._known = self._before = True
-        if not all(map(math.isfinite, values)):
-            raise ValueError("a frame with a value that is no finite number")
+        if not all(map(is_usable, values)):
+            raise ValueError("a frame with a value that is no finite number, or too large for a 32-bit float")
         return tuple(map(float, values))
 
     def _left_out(self, count: int, text: str) -> None:

@@ -19,7 +19,7 @@ from edge_infer.readers.sources.bytelines import ByteLines, EndOfInputError
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.gather import Gatherer, TextRows, next_block
 from edge_infer.readers.sources.inputs import STDIN, is_live, is_pipe, open_input
-from edge_infer.readers.sources.rows import HeaderError, Row, RowParser
+from edge_infer.readers.sources.rows import HeaderError, Row, RowParser, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -60,6 +60,7 @@ class CsvSource(Closing):
         self.holds_writer = self.live
         self.stdin = options.file == STDIN
         self.faults = Faults()
+        self.values = 0
         self._options = options
         self._closed = threading.Event()
         self._fd = -1
@@ -93,8 +94,9 @@ class CsvSource(Closing):
         self.faults = Faults(quiet=True)  # the error is enough
         with self:
             try:
-                while self._next_row() is None:
+                while (row := self._next_row()) is None:
                     pass
+                self.values = len(row)
             except EndOfInputError as error:
                 raise self._useless() from error
 
@@ -172,8 +174,10 @@ class CsvSource(Closing):
         return True
 
     def _useless(self) -> SourceError:
-        why = f": {self.faults.last}" if self.faults.last else ": it is empty"
-        return SourceError(f"{self._options.file} has no row of numbers that can be used{why}")
+        why = self.faults.last or "it is empty"
+        if not self.faults.last and self._parser.header is not None:
+            why = f"it has the header {shown(', '.join(self._parser.header))} and no row below"
+        return SourceError(f"{self._options.file} has no row of numbers that can be used: {why}")
 
     def _wait(self, rows: int) -> bool:
         """Wait for the duration of the rows; return False when closed meanwhile."""

@@ -1,8 +1,8 @@
-"""Capture FFmpeg's log: it stays out of the journal, because it contains addresses, and is parsed for two events.
+"""Capture FFmpeg's log: it stays out of the journal, because it contains addresses, and is parsed for three events.
 
 OpenCV does not report when a stream changes its size: version 5 squeezes the new pictures into the old size, and
-version 4 returns damaged ones. Nor does it report when a picture was not converted, see `converter`. Only FFmpeg's log
-shows either.
+version 4 returns damaged ones. Nor does it report when a picture was not converted, see `converter`, or which status a
+camera answered. Only FFmpeg's log shows these.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from edge_infer.readers.sources.converter import Retrievable, failure
 
 _VERBOSE: Final = "40"
 _SIZE: Final = re.compile(r"Reinit context to (\d+)x(\d+)")
+_REFUSAL: Final = re.compile(r"method \w+ failed: (\d{3}) ?\(?([ \w-]{0,40})", re.ASCII)
 _STREAMS: Final = (1, 2)
 """OpenCV 5 writes FFmpeg's lines to standard output, version 4 to standard error."""
 
@@ -34,6 +35,7 @@ class DecoderLog:
         self._size: str | None = None
         self._changed = False
         self._failure: str | None = None
+        self._refusal: tuple[int, str] | None = None
 
     def open(self, environment: MutableMapping[str, str]) -> None:
         """Start capturing.
@@ -47,13 +49,18 @@ class DecoderLog:
         for stream in _STREAMS:
             os.dup2(end, stream)
         os.close(end)
-        self._size, self._rest, self._changed, self._failure = None, "", False, None
+        self._size, self._rest, self._changed, self._failure, self._refusal = None, "", False, None, None
 
     def new_size(self) -> str | None:
         """Return the new size of the stream, ``WIDTHxHEIGHT``, once for each change; None if it has not changed."""
         self._look()
         changed, self._changed = self._changed, False
         return self._size if changed else None
+
+    def refusal(self) -> tuple[int, str] | None:
+        """Return the last status with which a camera refused a request, and its words; None without one."""
+        self._look()
+        return self._refusal
 
     def retrieve(self, capture: Retrievable, into: Any, name: str) -> tuple[bool, Any]:
         """Return ``capture.retrieve(into)``; raise `SourceError` about ``name`` if the picture was not converted."""
@@ -71,6 +78,8 @@ class DecoderLog:
             while data := os.read(self._pipe, 65536):
                 text += data.decode("utf-8", "replace")
         text, _, self._rest = text.rpartition("\n")
+        for code, reason in _REFUSAL.findall(text):
+            self._refusal = int(code), reason.strip()
         before = self._size
         for width, height in _SIZE.findall(text):
             self._size = f"{width}x{height}"

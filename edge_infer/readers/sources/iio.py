@@ -22,6 +22,7 @@ from edge_infer.errors import SourceError
 from edge_infer.readers.sources import Block
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.iio_buffer import IioBuffer, Pace
+from edge_infer.readers.sources.rows import is_usable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -152,8 +153,8 @@ class IioSource(Closing):
             raise SourceError(f"{self._options.device} cannot be read any more: {error.strerror}") from error
         except ValueError as error:
             raise SourceError(f"{self._options.device} gives no number: {error}") from error
-        if not values or not all(map(math.isfinite, values)):
-            raise SourceError(f"{self._options.device} gives {values}, no finite numbers")
+        if not values or not all(map(is_usable, values)):
+            raise SourceError(f"{self._options.device} gives {values}, not all finite numbers of a 32-bit float")
         return values
 
 

@@ -17,6 +17,8 @@ DELIMITERS: Final = (";", ",", "\t")
 NAME: Final = r"[^\W\d]"
 """Pattern for the first character of a column name in a header; anything else is garbage."""
 SHOWN: Final = 60
+TOO_LARGE: Final = (2 - 2**-24) * 2.0**127
+"""The smallest number that rounds to infinity as a 32-bit float, which is what the models take."""
 
 
 class HeaderError(ValueError):
@@ -26,61 +28,86 @@ class HeaderError(ValueError):
 class RowParser:
     """Parses lines into rows of ``columns``, in that order; without columns the first row or header decides.
 
-    In CSV a line without any number is a header. Columns are then found by name, and without a header by position. JSON
-    may be an object (columns are its keys, ``a.b`` for nested ones), a list, one number, or a list of objects or lists.
+    In CSV a line without any number is a header. Columns are then found by name, and without a header by position. A
+    row has as many cells as the header, the columns, or the first row. An empty cell after a separator at the end is
+    ignored where that number is known. JSON may be an object (columns are its keys, ``a.b`` for nested ones), a list,
+    one number, or a list of objects or lists.
     """
 
     def __init__(self, columns: Sequence[str] = (), form: Format = "csv") -> None:
         self.columns = tuple(columns)
         self.header: tuple[str, ...] | None = None
+        self._chosen = bool(columns)
         self._form = form
         self._places: tuple[int, ...] | None = None
         self._width = len(self.columns)
         self._begun = False
+        self._unknown = ""  # why no row can be used until another header
 
     def rows(self, text: str) -> list[Row]:
         """Return the rows of one line, none for a header or comment; raises ValueError with the reason if it is bad."""
-        line = text.strip().lstrip("\ufeff")
+        text = text.lstrip("\ufeff")
+        line = text.strip()
         if not line or line.startswith("#"):
             return []
         if self._form == "json" or (self._form == "any" and line[0] in "[{"):
             return [self._fitting(row) for row in self._of_json(line)]
-        row = self._of_csv(cells_of(line))
+        row = self._of_csv(text.strip(" \r\n") if self._cells else line)  # a tab at either end may stand for a cell
         return [] if row is None else [self._fitting(row)]
+
+    @property
+    def _cells(self) -> int:
+        """Return the number of cells in a line; 0 if unknown."""
+        return self._width if self.header is None else len(self.header)
 
     def _fitting(self, row: Row) -> Row:
         if not self._width:
             self._width = len(row)
         if len(row) != self._width:
             raise ValueError(f"{count(len(row))} where {self._width} are expected")
+        self._begun = True
         return row
 
-    def _of_csv(self, cells: Sequence[str]) -> Row | None:
+    def _of_csv(self, line: str) -> Row | None:
+        cells = cells_of(line)
         if not any(map(is_number, cells)):
-            self._read_header(cells)
+            self._read_header(cells[:-1] if len(cells) > 1 and not cells[-1] else cells, line)
             return None
         self._begun = True
-        if self._places is None:
-            if self.columns and len(cells) != len(self.columns):
-                raise ValueError(f"{count(len(cells))} where {len(self.columns)} are expected")
-            return tuple(number(cell, self._name(place)) for place, cell in enumerate(cells))
-        if len(cells) <= max(self._places):
-            raise ValueError(f"column {self._name(self._places.index(max(self._places)))} is missing")
-        return tuple(number(cells[place], self._name(index)) for index, place in enumerate(self._places))
+        if self._unknown:
+            raise ValueError(self._unknown)
+        expected = self._cells
+        if len(cells) == expected + 1 and not cells[-1]:
+            cells = cells[:-1]
+        if expected and len(cells) != expected:
+            raise ValueError(f"{count(len(cells))} where {expected} are expected")
+        places = range(len(cells)) if self._places is None else self._places
+        return tuple(number(cells[place], self._name(index)) for index, place in enumerate(places))
 
-    def _read_header(self, cells: Sequence[str]) -> None:
-        """Read a header before the first row, or again later: a sensor repeats it when it is switched on."""
+    def _read_header(self, cells: Sequence[str], line: str) -> None:
+        """Read a header before the first row, or again later: a sensor repeats it when it is switched on.
+
+        A later one has separators, or as many cells as before, and both if it lacks wanted names. Any other line is a
+        message of the sensor.
+        """
         wanted = self.columns or tuple(cells)
         missing = [name for name in wanted if name not in cells]
-        again = self._begun and (missing or self.header not in (None, tuple(cells)))
-        if again or not all(re.match(NAME, cell) for cell in cells):
+        signs = (any(separator in line for separator in DELIMITERS), len(cells) == self._cells)
+        likely = any(signs) if self.columns and not missing else all(signs)
+        if not all(re.match(NAME, cell) for cell in cells) or (self._begun and not likely):
             raise ValueError(f"no numbers in {shown(', '.join(cells))}")
+        if missing and not self._chosen and (not self._begun or len(cells) == self._width):
+            wanted, missing = tuple(cells), []
         if missing:
-            raise HeaderError(f"no column {' or '.join(missing)} in the header {shown(', '.join(cells))}")
+            reason = f"no column {' or '.join(missing)} in the header {shown(', '.join(cells))}"
+            if likely:
+                self._unknown = reason
+            raise ValueError(reason) if self._begun else HeaderError(reason)
         self.columns = wanted
         self.header = tuple(cells)
         self._places = tuple(cells.index(name) for name in wanted)
         self._width = len(wanted)
+        self._unknown = ""
 
     def _name(self, place: int) -> str:
         return self.columns[place] if place < len(self.columns) else str(place + 1)
@@ -128,16 +155,22 @@ def member(value: Any, name: str) -> Any:
 
 
 def number(value: Any, name: str) -> float:
-    """Return a finite number; raises ValueError."""
+    """Return a number that a 32-bit float can hold; raises ValueError."""
     if value is None or value == "":
         raise ValueError(f"column {name} is empty")
     try:
-        found = math.nan if isinstance(value, bool) else float(value)
+        found = float("nan" if isinstance(value, bool) or not _is_plain(value) else value)
     except (TypeError, ValueError, OverflowError):
         found = math.nan
-    if not math.isfinite(found):
-        raise ValueError(f"column {name} holds {shown(str(value))}, no number")
+    if not is_usable(found):
+        why = "too large for a 32-bit float" if math.isfinite(found) else "no number"
+        raise ValueError(f"column {name} holds {shown(str(value))}, {why}")
     return found
+
+
+def is_usable(value: float) -> bool:
+    """Return whether a value is finite, and stays so as a 32-bit float."""
+    return abs(value) < TOO_LARGE
 
 
 def is_number(cell: str) -> bool:
@@ -146,7 +179,12 @@ def is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return _is_plain(cell)
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a text has none of what only Python takes for a number: `1_5`, and digits of other scripts."""
+    return not isinstance(value, str) or (value.isascii() and "_" not in value)
 
 
 def count(columns: int) -> str:

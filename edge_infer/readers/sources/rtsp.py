@@ -32,6 +32,12 @@ READ_TIMEOUT: Final = 2.4
 SILENT: Final = 0.95 * READ_TIMEOUT
 MOST_SILENT: Final = 2
 """Consecutive silent reads after which the stream is reopened; this is before the source counts as lost."""
+_MEANINGS: Final = {
+    401: "user name or password are wrong, or missing",
+    403: "user name or password are wrong, or this user may not see the stream",
+    404: "the path is wrong",
+}
+"""What the answers that an operator can put right mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +91,10 @@ class RtspSource(Closing):
         self._log.open(os.environ)
         self._capture = self._factory(with_credentials(options.url, options.username, password))
         if not self._capture.isOpened():
+            refusal = self._log.refusal()
             self.close()
             silent = time.monotonic() - began > OPEN_TIMEOUT * 0.9
-            why = "it does not answer" if silent else _why_closed(options.url)
+            why = "it does not answer" if silent else _why_refused(*refusal) if refusal else _why_closed(options.url)
             raise SourceError(f"{shown(options.url)} cannot be opened: {why}")
         return self
 
@@ -121,13 +128,19 @@ class RtspSource(Closing):
         return self._log.retrieve(capture, into, shown(self._options.url))
 
 
+def _why_refused(code: int, reason: str) -> str:
+    """Return what the answer of a camera means."""
+    meaning = _MEANINGS.get(code, "path and password are not the cause" if code >= 500 else "it refuses this request")
+    return f"it answers {code}{f' {reason}' if reason else ''}: {meaning}"
+
+
 def _why_closed(url: str) -> str:
-    """Return why a stream could not be opened, because FFmpeg does not report it."""
+    """Return why a stream could not be opened by a camera that reported no reason."""
     parts = urlsplit(url)
     try:
         with socket.create_connection(
             (parts.hostname or "", parts.port or PORTS.get(parts.scheme, 554)), CONNECT_TIMEOUT
         ):
-            return "it answers, but path, user name or password are wrong"
+            return "it answers, but gives no stream: are path, user name and password right?"
     except OSError as error:
         return unreachable(error)

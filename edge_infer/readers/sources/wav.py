@@ -1,4 +1,4 @@
-"""Read WAV files with integers of 8, 16, 24 and 32 bits and floats, including truncated files.
+"""Read WAV files with integers of 8, 16, 24 and 32 bits and floats, including truncated and streamed files.
 
 The format is that of the RIFF specification (Microsoft and IBM, 1991) with WAVE_FORMAT_EXTENSIBLE. The standard
 library's module supports no floats, and no extensible header before Python 3.12.
@@ -26,6 +26,8 @@ _TYPES: Final = {
     (_FLOAT, 32): "<f4",
     (_FLOAT, 64): "<f8",
 }
+_UNSAID: Final = (0, 0x7FFF_F000, 0x8000_0000, 0xFFFF_FFFF)
+"""Sizes that programs write when they cannot know the size, because the file is a pipe or is still being written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ class WavFormat:
 def read_header(file: BinaryIO, name: str) -> WavFormat:
     """Return the format, leaving the file at its first sample; raises `SourceError` with the reason if it is bad."""
     head = file.read(12)
+    if head[:4] in (b"RF64", b"BW64") and head[8:] == b"WAVE":
+        raise SourceError(
+            f"{name} is {head[:4].decode()}, which is not read; make a WAV file of it, of less than 4 GB: "
+            f"ffmpeg -i {name} -c:a pcm_s16le NEW.wav"
+        )
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         raise SourceError(f"{name} is no WAV file: it begins with {head[:4]!r}")
     form = b""
@@ -75,7 +82,8 @@ def decode_samples(data: bytes, form: WavFormat) -> Signal:
     data = data[: len(data) // form.frame * form.frame]
     raw = np.frombuffer(data, _TYPES[form.tag, form.bits])
     if form.tag == _FLOAT:
-        values: Signal = raw.astype(np.float32)
+        with np.errstate(over="ignore"):  # 64-bit floats beyond the range become infinite
+            values: Signal = raw.astype(np.float32)
     elif form.bits == 8:
         values = (raw.astype(np.float32) - np.float32(128)) / np.float32(128)
     elif form.bits == 24:
@@ -101,7 +109,15 @@ def _format(form: bytes, file: BinaryIO, size: int, name: str) -> WavFormat:
     start = file.tell()
     there = max(0, file.seek(0, os.SEEK_END) - start)
     file.seek(start)
+    if size in _UNSAID and not (size == 0 and _is_chunk(file.read(8), there)):
+        size = there
+    file.seek(start)
     whole = WavFormat(tag, bits, channels, rate, start, min(size, there), truncated=size > there)
     if not whole.samples:
         raise SourceError(f"{name} is empty: it holds no sample")
     return whole
+
+
+def _is_chunk(head: bytes, there: int) -> bool:
+    """Return whether these bytes begin a chunk that fits into the rest of a file, and no samples."""
+    return head[:4].isascii() and head[:4].decode().isprintable() and int.from_bytes(head[4:], "little") + 8 <= there
