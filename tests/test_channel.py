@@ -341,6 +341,7 @@ SHAPES = {
 HARMLESS = {"labels", "commas in a string", "quoted quotes and commas", "an escaped wide string"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("size", [1_900_000, 7_000_000])
 def test_what_a_record_takes_in_memory_is_bounded_whatever_it_is_made_of(ends: Ends, shape: str, size: int) -> None:

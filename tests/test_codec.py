@@ -210,6 +210,7 @@ def strict(value: Any) -> bool:
     return all(map(strict, parts))
 
 
+@pytest.mark.long
 @settings(max_examples=500, deadline=None)
 @given(NEAR)
 def test_json_schema_accepts_what_decode_accepts(value: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from edge_infer.config.places import publisher_folder
+from edge_infer.config.places import publisher_folder, trials_folder
 from edge_infer.durable import UNFINISHED
 from edge_infer.errors import StartError
 from edge_infer.models.store import BLOBS
@@ -16,8 +16,9 @@ from edge_infer.sandbox.way import ForeignLinkError, real_place
 from edge_infer.supervisor.control import SOCKET_NAME
 from edge_infer.supervisor.statedir import LOCK, MOVED, held
 
-_OURS: Final = frozenset({LOCK, SOCKET_NAME, BLOBS, "models", publisher_folder("/").name, *MOVED})
-"""Names of files in a state directory other than the JSON records."""
+_FOLDERS: Final = (BLOBS, "models", publisher_folder("/").name, trials_folder("/").name)
+_OURS: Final = frozenset({LOCK, SOCKET_NAME, *_FOLDERS, *MOVED})
+"""Names in a state directory other than the JSON records."""
 _SYSTEM: Final = frozenset(
     f"/{name}"
     for name in (

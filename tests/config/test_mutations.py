@@ -79,6 +79,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.long
 @SETTINGS
 @given(st.dictionaries(st.sampled_from(["device", "mqtt", "models", "sources", "pipelines"]), JSON, max_size=5))
 def test_any_structure(tmp_path: Path, value: object) -> None:

@@ -39,6 +39,7 @@ def expected(scripts: None) -> ModuleType:
     return import_module("expected")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("reference_runtime")
 def test_detectors_agree_with_the_references(references: ModuleType, assets: Path) -> None:
     found = list(references.detections(assets))
@@ -46,6 +47,7 @@ def test_detectors_agree_with_the_references(references: ModuleType, assets: Pat
     assert sum(one.rows for one in found) == 94
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("reference_runtime")
 def test_scaled_as_fast_as_a_camera_needs_they_still_do_by_and_large(references: ModuleType, assets: Path) -> None:
     found = list(references.detections(assets, "fast"))
@@ -59,6 +61,7 @@ def test_classifiers_agree_with_what_is_known_of_them(references: ModuleType, as
     assert [remark for one in found for remark in one.remarks] == []
 
 
+@pytest.mark.long
 def test_every_public_model_does_what_is_expected_of_it(expected: ModuleType, assets: Path) -> None:
     found = list(expected.rows(assets))
     assert [row.file for row in found] == sorted(path.name for path in (assets / "models").glob("*.tflite"))

@@ -111,6 +111,7 @@ def ghosts(full: list[Replayed], gated: list[Replayed]) -> float:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tiles", [(1, 1), (2, 2)])
 def test_who_can_be_seen_moving_is_told_of_as_ever(file: Path, tiles: tuple[int, int]) -> None:
     other = Actor(((8, 220, 190), (16, 220, 190)), (30, 50))  # is there at once, and gone at once
@@ -199,6 +200,7 @@ def test_what_moves_under_the_mask_is_nobody_s_business(file: Path) -> None:
     assert left_out(gated)[25:] == [True] * 175
 
 
+@pytest.mark.long
 def test_a_detector_that_overlooks_and_invents_makes_no_event(file: Path) -> None:
     """A look that misses somebody is followed by others, before a clock runs; what it invents does not stand."""
     stage = Stage((VISITOR, Actor(((0, 220, 205), (60, 220, 205)), (30, 50))), 45.0)
@@ -229,6 +231,7 @@ ANY = st.builds(Stage, st.lists(actors(), max_size=3).map(tuple), st.just(14.0),
                    st.lists(st.floats(0.0, 14.0), max_size=1).map(tuple))  # fmt: skip
 
 
+@pytest.mark.long
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(ANY, st.sampled_from(((1, 1), (2, 1))), st.booleans())
 def test_nobody_is_lost_for_longer_than_the_still_check(
@@ -241,6 +244,7 @@ def test_nobody_is_lost_for_longer_than_the_still_check(
     assert ghosts(full, gated) <= CHECK + slack
 
 
+@pytest.mark.long
 def test_the_same_stage_says_the_same_and_what_moves_is_drawn(file: Path) -> None:
     stage = Stage((VISITOR,), 5.0)
     plan = painted_plan(painted_model(file, (2, 1)), track=TrackPlan(), motion=MOTION)
@@ -259,6 +263,7 @@ def test_the_same_stage_says_the_same_and_what_moves_is_drawn(file: Path) -> Non
     assert choice(glance).endswith("changed, looked at 1 of 2 tiles")
 
 
+@pytest.mark.long
 def test_a_cascade_below_keeps_what_it_knows(file: Path) -> None:
     """Crops of a still frame are of who stands there: nobody is forgotten, and nobody is asked about more often."""
     stage = Stage((Actor(((0, 100, 120), (30, 100, 120))),), 12.0)

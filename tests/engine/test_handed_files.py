@@ -74,6 +74,7 @@ def test_a_lease_names_places_that_hold_the_bytes(handed: HandedFiles) -> None:
         )
 
 
+@pytest.mark.long
 def test_a_place_that_another_one_begins_with_is_named_rightly(handed: HandedFiles) -> None:
     hand(handed, "/model", b"m")
     hand(handed, "/words", b"w")

@@ -205,6 +205,7 @@ def triangle(pixels: Pixels, width: int, height: int) -> NDArray[Any]:
     return np.moveaxis(np.tensordot(weights(pixels.shape[1], width), tall, (1, 1)), 0, 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [(640, 480), (1280, 720), (300, 900), (160, 120), (100, 90), (64, 48), (2600, 2600)])
 def test_scaling_is_close_to_the_antialiased_filter(size: tuple[int, int]) -> None:
     """Noise with detail at every scale; plain sampling is several times as far off on large frames."""

@@ -145,6 +145,7 @@ def test_in_the_place_of_one_that_does_not_come_back_there_is_another() -> None:
     assert made.open == []
 
 
+@pytest.mark.long
 def test_another_one_is_of_the_same_bytes(tmp_path: Path) -> None:
     copied, pool = tmp_path / MODEL.name, Pool(1)
     copied.write_bytes(MODEL.read_bytes())

@@ -244,6 +244,7 @@ def test_without_its_package_the_micro_front_end_names_the_extra(monkeypatch: py
         SignalPreprocess(SignalPlan("micro", 16000), tensor(1, 3, 40))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["mfcc", "micro"])
 def test_ten_hours_of_silence_take_no_memory(kind: str) -> None:
     """What is held after a minute is held after ten hours (of the micro front end, which takes longer, 20 minutes)."""

@@ -145,6 +145,7 @@ def test_a_range_from_elsewhere_is_not_appended(serve: Callable[..., Server], tm
     fetch(server, tmp_path / "part")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("claimed", [100, len(DATA) * 2, None])
 def test_what_is_claimed_of_the_length_does_not_count(
     serve: Callable[..., Server], tmp_path: Path, claimed: int | None

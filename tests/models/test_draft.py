@@ -62,6 +62,7 @@ def check(before: Path, folder: Path) -> None:
     assert values[0] == values[1]
 
 
+@pytest.mark.long
 def test_every_public_model_that_needs_no_manifest(assets: Path, tmp_path: Path) -> None:
     done = 0
     for path in sorted((assets / "models").glob("*.tflite")):

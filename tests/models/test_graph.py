@@ -121,6 +121,7 @@ def test_lists_that_overlap_cannot_cost_more_than_a_bound() -> None:
 NAMES = ("hello_world_int8", "gmp_wl_24_int8", "mww_alexa", "nl_classifier_with_regex_tokenizer", "kws_ref_model")
 
 
+@pytest.mark.long
 @settings(
     max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
@@ -147,6 +148,7 @@ def test_random_bytes_behind_the_identifier_never_raise_anything_else(data: byte
         assert refusal(content)
 
 
+@pytest.mark.long
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=st.lists(st.tuples(st.integers(1, 900), st.integers(0, 255)), min_size=1, max_size=6))
 def test_mutated_archives_never_raise_anything_else(assets: Path, edits: list[tuple[int, int]]) -> None:

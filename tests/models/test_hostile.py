@@ -296,6 +296,7 @@ def test_an_honest_answer_from_such_code_is_taken(
     assert (plan.labels, plan.title, Path(plan.path).parent) == (("face",), "faces@1.0.0", trouble / "blobs")
 
 
+@pytest.mark.long
 def test_what_is_handed_over_is_what_was_checked(tmp_path: Path) -> None:
     """Somebody exchanges the manifest again and again while it is read."""
     request = package(tmp_path / "faces", "")

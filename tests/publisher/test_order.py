@@ -123,6 +123,7 @@ STEPS = (
 )
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(1, 12)), max_size=60))
 def test_numbers_leave_in_order_over_any_history(steps: list[tuple[str, int]]) -> None:

@@ -46,6 +46,7 @@ def test_a_loop_begins_again(assets: Path) -> None:
         assert np.array_equal(again.pixels, kept)
 
 
+@pytest.mark.long
 def test_realtime_keeps_the_pace_and_skips_for_a_slow_consumer(assets: Path) -> None:
     path = str(assets / "video" / "vtest_first160.avi")
     fps = cv2.VideoCapture(path).get(cv2.CAP_PROP_FPS)
@@ -192,6 +193,7 @@ HERE = Path(__file__).parent
 """Where clips of ffmpeg's ``testsrc2``, 96 x 64, lie: ``clip.mp4`` has 150 frames in 6 s, ``varying.mkv`` 68."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("realtime", [False, True])
 def test_damage_in_a_clip_does_not_end_it(tmp_path: Path, caplog: pytest.LogCaptureFixture, realtime: bool) -> None:
     damaged, random = tmp_path / "damaged.mp4", np.random.default_rng(1)

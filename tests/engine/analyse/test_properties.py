@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ def balance(told: list[Happening]) -> Counter[tuple[Any, ...]]:
     return +found
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(st.lists(STEPS, max_size=40), st.sampled_from((6000.0, 4.0)), st.sampled_from((0.0, 3.0)))
 def test_objects(steps: list[Any], most: float, interval: float) -> None:
@@ -60,6 +62,7 @@ def test_objects(steps: list[Any], most: float, interval: float) -> None:
     assert not balance(watched.told)
 
 
+@pytest.mark.long
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.dictionaries(st.sampled_from("abc"), st.floats(0, 1)), st.floats(0, 2)), max_size=40))
 def test_classes(frames: list[tuple[dict[str | None, float], float]]) -> None:

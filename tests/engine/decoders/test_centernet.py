@@ -108,6 +108,7 @@ def test_what_is_not_finite_is_counted_and_hides_no_neighbour() -> None:
     assert found.nonfinite == 2
 
 
+@pytest.mark.long
 @given(floats(*SHAPES[0]), floats(*SHAPES[1]), floats(*SHAPES[2]), st.sampled_from([None, "none", "sigmoid"]))
 def test_anything_gives_sound_boxes(
     heatmap: NDArray[np.float32], sizes: NDArray[np.float32], offsets: NDArray[np.float32], activation: str | None

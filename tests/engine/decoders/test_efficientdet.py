@@ -151,6 +151,7 @@ def test_what_is_not_finite_is_counted_and_left_out() -> None:
     assert (len(found.scores), found.nonfinite) == (0, 2)
 
 
+@pytest.mark.long
 @given(floats(1, ANCHORS, 4), floats(1, ANCHORS, CLASSES))
 def test_anything_gives_sound_boxes(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> None:
     check_sound(EfficientDet(layout(WHOLE))([boxes, scores]), CLASSES)

@@ -88,6 +88,7 @@ def test_what_is_not_finite_is_counted_and_left_out() -> None:
     assert (len(found.scores), found.nonfinite) == (0, 1)
 
 
+@pytest.mark.long
 @given(st.data())
 def test_any_floats_give_a_sound_body_or_none(data: st.DataObject) -> None:
     floats = st.floats(width=32)

@@ -101,6 +101,7 @@ def test_what_is_not_finite_is_counted_and_left_out() -> None:
     assert (len(found.scores), found.nonfinite) == (0, 3)
 
 
+@pytest.mark.long
 @given(floats(*OUTPUT.shape))
 def test_anything_gives_sound_boxes(raw: NDArray[np.float32]) -> None:
     check_sound(decoder()([raw]), CLASSES)

@@ -98,6 +98,7 @@ def test_what_is_not_finite_is_counted_and_left_out() -> None:
     assert (len(found.scores), found.nonfinite) == (0, 2)
 
 
+@pytest.mark.long
 @given(npst.arrays(np.float32, (1, 7, CELLS), elements=st.floats(width=32)))
 def test_any_floats_give_sound_boxes(raw: np.ndarray) -> None:
     sound(decoder(output(1, 7, CELLS)), raw)

@@ -123,6 +123,7 @@ def test_what_is_not_finite_is_counted_and_left_out() -> None:
     assert (len(found.scores), len(found.shares), found.nonfinite) == (38, 38, 2)
 
 
+@pytest.mark.long
 @given(st.data())
 def test_any_floats_give_sound_boxes_and_shares(data: st.DataObject) -> None:
     floats = st.floats(width=32)
