@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from edge_infer.codec import Record, at_most, between, decode_json, replace
-from edge_infer.config.places import trials_folder
+from edge_infer.config.places import content, trials_folder
 from edge_infer.durable import keep_record
 from edge_infer.errors import WireError
 from edge_infer.messages import Digest
@@ -70,8 +70,7 @@ def read_known(state_dir: Path) -> Known:
     """Return the stored results; empty if the file is missing or not readable for this user. Logs an invalid file."""
     path = trials_folder(state_dir) / FILE
     try:
-        with path.open("rb") as file:
-            return decode_json(Known, file.read(LONGEST))
+        return decode_json(Known, content(path, LONGEST))
     except (FileNotFoundError, PermissionError):
         return Known()
     except (OSError, WireError) as error:

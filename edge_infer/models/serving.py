@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from edge_infer.codec import Record, at_most, decode_json, dumps, field, replace
+from edge_infer.config.places import content
 from edge_infer.config.plan import ModelPlan, PipelinePlan
 from edge_infer.durable import keep_record
 from edge_infer.errors import WireError
@@ -180,8 +181,7 @@ def read_record(state_dir: Path) -> ServingRecord:
     """Return the record; empty if the file is missing. Logs an invalid file and returns an empty record."""
     path = state_dir / FILE
     try:
-        with path.open("rb") as file:
-            return decode_json(ServingRecord, file.read(LONGEST))
+        return decode_json(ServingRecord, content(path, LONGEST))
     except FileNotFoundError:
         return ServingRecord()
     except (OSError, WireError) as error:

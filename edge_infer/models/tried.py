@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from edge_infer.codec import Record, at_most, decode_json
-from edge_infer.config.places import trials_folder
+from edge_infer.config.places import content, trials_folder
 from edge_infer.config.plan import ModelPlan
 from edge_infer.durable import keep_record
 from edge_infer.errors import WireError
@@ -29,8 +29,7 @@ def read_tried(state_dir: Path) -> Tried:
     """Return the stored results; empty if the file is missing or this version does not understand it."""
     path = trials_folder(state_dir) / FILE
     try:
-        with path.open("rb") as file:
-            return decode_json(Tried, file.read(MAX_BYTES))
+        return decode_json(Tried, content(path, MAX_BYTES))
     except FileNotFoundError:
         return Tried()
     except (OSError, WireError) as error:

@@ -66,8 +66,14 @@ class Clock:
         """Return the record with the time of this uptime, and with a mark while the time is not known.
 
         Until then the reading of the clock is the best guess; if it is implausible, 1970 plus the uptime is used.
-        Raises `WireError` for an event or a state whose start is not a calendar date.
+        Raises `WireError` for a time that is not a calendar date.
         """
+        try:
+            return self._dated(record, uptime)
+        except (ValueError, OverflowError, OSError) as error:  # by how far it is off, and by the C library
+            raise WireError(f"its time is on no calendar: {error}") from error
+
+    def _dated(self, record: Dated, uptime: float) -> Dated:
         wall = uptime + (self._wall() - self._uptime() if self.known or self._plausible() else 0.0)
         mark: Literal["unsynced"] | Absent = ABSENT if self.known else "unsynced"
         if isinstance(record, (Event, State)) and record.since is not ABSENT:

@@ -7,6 +7,7 @@ have a default. A program that is older than the file thus keeps its backlog, an
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -54,6 +55,11 @@ MOST_DROPPED: Final = 8192
 """Number of messages that one write may drop because of size or age; the next write continues."""
 ROOMY: Final = 512
 """Number of pages from which it is worth returning the space of an empty file to the disk."""
+MAX_COUNT: Final = 2**53
+"""The highest number that every reader of JSON represents exactly."""
+MAX_REASONS: Final = 16
+"""More than this program gives, and fewer than a report may have."""
+_REASON: Final = re.compile(r"[a-z_]{1,32}")
 _BROKEN: Final = ("malformed", "not a database", "corrupt")
 
 
@@ -134,6 +140,8 @@ class Database:
         run(f"PRAGMA journal_size_limit = {WAL_ROOM}")
         # Sync the commits of an earlier connection: a failed fsync may have left them off the disk.
         run("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if run("SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index')").fetchone():
+            raise CorruptError("the file has programs of its own")  # triggers and views, which could run without end
         (version,) = self._one("PRAGMA user_version")
         run("BEGIN IMMEDIATE")
         for statement in _LAYOUT.split(";\n"):
@@ -173,8 +181,12 @@ class Database:
         if any(series in self._series for series in above):
             self._forget_above(above)
         lost: dict[int, dict[str, int]] = {}
+        reasons: set[str] = set()
         for number, reason, count in self._connection.execute("SELECT series, reason, count FROM loss"):
             _sound((reason, count), str, int)
+            reasons.add(reason)
+            if not _REASON.fullmatch(reason) or len(reasons) > MAX_REASONS:
+                raise CorruptError("a loss has no reason that this program gives")
             lost.setdefault(number, {})[reason] = count
         rows = self._connection.execute("SELECT id, upto, waiting, bytes, closed FROM series").fetchall()
         for row in rows:
@@ -365,12 +377,12 @@ def _room(entries: Iterable[Entry]) -> int:
 
 
 def _sound(row: tuple[object, ...], *kinds: type) -> None:
-    """Raise `CorruptError` for a value of the wrong type or a negative number.
+    """Raise `CorruptError` for a value of the wrong type or an impossible number.
 
     SQLite has no checksums: a flipped bit can turn a number into text, or a count negative.
     """
     for value, kind in zip(row, kinds, strict=True):
-        if not isinstance(value, kind) or (isinstance(value, int) and value < 0):
+        if not isinstance(value, kind) or (isinstance(value, int) and not 0 <= value <= MAX_COUNT):
             raise CorruptError(f"{value!r:.50} is not what belongs there")
 
 

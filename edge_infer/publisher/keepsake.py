@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from edge_infer.codec import decode_json, dumps
+from edge_infer.config.places import content
 from edge_infer.errors import WireError
 from edge_infer.publisher.rarely import Rarely
 
@@ -34,8 +35,7 @@ class Keepsake(Generic[T]):
         """Return the record in the file; None if there is none or it is unreadable."""
         path = folder / self._name
         try:
-            with path.open("rb") as file:
-                found: T = decode_json(self._kind, file.read(self._most))
+            found: T = decode_json(self._kind, content(path, self._most))
         except FileNotFoundError:
             return None
         except (OSError, WireError) as error:

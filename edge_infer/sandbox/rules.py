@@ -78,8 +78,8 @@ _SHARED: Final = (
     *("msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"),
 )
 """Memory, semaphores and queues of System V and POSIX: without a file, and their creator can admit any process."""
-_WATCHES: Final = ("inotify_add_watch",)
-"""Landlock does not limit it: a process could see the names of files in a folder that it may not read."""
+_WATCHES: Final = ("inotify_add_watch", "fanotify_init", "fanotify_mark")
+"""Landlock does not limit them: a process could see the names of files in a folder that it may not read."""
 _KEYS: Final = ("add_key", "request_key", "keyctl")
 _F_SETFL: Final = 4
 _FLAGS_OF_ALL: Final = 0x400 | 0x2000

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.boot import kernel_tag, new_boot, of_this_kernel, uptime
-from edge_infer.codec import ABSENT, replace
+from edge_infer.codec import ABSENT, dumps, replace
 from edge_infer.config.plan import TlsPlan
 from edge_infer.errors import WireError
 from edge_infer.messages import Event, Result, State
@@ -125,6 +125,19 @@ def test_an_event_and_what_it_began_with_move_together() -> None:
     assert (told.ts, told.since) == (NOW_SHOWN, "2027-01-15T07:59:50.000Z")
     with pytest.raises(WireError, match="calendar"):
         hands.clock.dated(replace(event, since="2026-99-99T99:99:99.999Z"), 100.0)
+
+
+@pytest.mark.parametrize("uptime", [9e300, 1e18, -1e15])
+def test_a_time_on_no_calendar_is_a_rejected_message_and_no_end(uptime: float) -> None:
+    hands = Hands(known=True)
+    event = Event(1, "0001-01-01T00:00:00.000Z", BOOT, 1, "end", since="9999-12-31T23:59:59.999Z")
+    for moment in (100.0, uptime):
+        with pytest.raises(WireError, match="calendar"):
+            hands.clock.dated(event, moment)
+    with pytest.raises(WireError, match="calendar"):
+        hands.clock.dated(replace(event, ts=TS, since=ABSENT), uptime)
+    waiting = b"%r " % uptime + dumps(replace(event, ts=TS, since=ABSENT, boot=new_boot()))
+    assert hands.guard().release(Place("event", "door"), waiting) is None
 
 
 @pytest.mark.parametrize(

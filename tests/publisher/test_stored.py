@@ -618,3 +618,26 @@ class History:
         even(self.outbox)
         assert self._got | self._dropped == set(range(1, self._given + 1))
         self.outbox.close()
+
+
+PLANTED = {
+    "a trigger": "CREATE TRIGGER t AFTER INSERT ON clock BEGIN DELETE FROM loss; END",
+    "a view": "DROP TABLE loss; CREATE VIEW loss AS SELECT 1 AS series, 'full' AS reason, 1 AS count",
+    "no reason": "INSERT INTO loss (series, reason, count) VALUES (1, 'not a reason! \x1b[31m', 3)",
+    "many reasons": "".join(f"INSERT INTO loss VALUES (1, 'reason_{each}', 1);" for each in "abcdefghijklmnopqrst"),
+    "a number": f"UPDATE series SET upto = {2**62}",
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_what_somebody_has_planted_in_the_file_is_put_aside(tmp_path: Path, what: str) -> None:
+    with opened(tmp_path) as outbox:
+        outbox.put(DOOR, 1, b"{}", late=True)
+        stored(outbox, 1)
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        file.executescript(PLANTED[what])
+    with opened(tmp_path) as outbox:
+        assert outbox.account().lost == {}
+        outbox.put(YARD, 1, b"{}", late=True)
+        stored(outbox, 1, YARD)
+        assert [entry.series for entry in drain(outbox, 1)] == [YARD]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,9 @@ from edge_infer.codec import replace
 from edge_infer.config.plan import MqttPlan, Plan, SourcePlan
 from edge_infer.durable import remove_irregular
 from edge_infer.errors import StartError
+from edge_infer.models.known import read_known
+from edge_infer.models.serving import read_record
+from edge_infer.models.tried import read_tried
 from edge_infer.sandbox import Fence
 from edge_infer.sandbox.needs import config_fence, publisher_fence, reader_fence
 from edge_infer.supervisor.compilation import APPLIED, remembered
@@ -166,7 +169,19 @@ from edge_infer.sandbox import kernel
 libc = ctypes.CDLL(None, use_errno=True)
 watch = libc.inotify_init()
 path = ctypes.create_string_buffer({str(tmp_path).encode()!r})
-attempt(lambda: kernel.call(kernel.machine().numbers["inotify_add_watch"], watch, ctypes.addressof(path), 0x100))
+number = kernel.machine().numbers
+attempt(lambda: kernel.call(number["inotify_add_watch"], watch, ctypes.addressof(path), 0x100))
+attempt(lambda: kernel.call(number["fanotify_init"], 0x200, 0))  # by names of files, without privileges
+attempt(lambda: kernel.call(number["fanotify_mark"], -1, 1, 0x100, -100, ctypes.addressof(path)))
 """
-    assert run("", code) == "allowed"
-    assert run(room, code) == "EPERM"
+    assert run("", code).split() == ["allowed", "allowed", "EBADF"]
+    assert run(room, code).split() == ["EPERM"] * 3
+
+
+@pytest.mark.parametrize("read", [read_tried, read_known, read_record], ids=lambda each: each.__name__)
+def test_a_pipe_in_place_of_a_record_holds_nobody_up(read: Callable[[Path], object], tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    for folder in (tmp_path, tmp_path / "trials"):
+        for name in ("tried.json", "equipment.json", "serving.json"):
+            os.mkfifo(folder / name)
+    assert read(tmp_path) == read(tmp_path / "nowhere")
