@@ -65,10 +65,16 @@ def remove_irregular(folder: Path) -> list[str]:
                 continue
             found.append(entry.name)
             if stat.S_ISDIR(mode):
-                shutil.rmtree(entry.path, ignore_errors=True)
+                remove_tree(entry.path)
             else:
                 os.unlink(entry.path)  # noqa: PTH108 - any name
     return found
+
+
+def remove_tree(folder: str | Path) -> None:
+    """Remove a folder as far as possible; one may be too deep for Python's recursion."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

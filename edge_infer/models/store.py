@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
-import shutil
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from edge_infer.durable import replacing, sync_folder
+from edge_infer.durable import remove_tree, replacing, sync_folder
 from edge_infer.errors import StartError
 
 BLOBS: Final = "blobs"
@@ -61,7 +62,7 @@ def collect(store: Path, needed: Iterable[str]) -> list[Path]:
     for path in sorted(store.iterdir()) if store.is_dir() and not store.is_symlink() else ():
         folder = path.is_dir() and not path.is_symlink()
         if folder or path.name not in names:
-            shutil.rmtree(path) if folder else path.unlink()
+            remove_tree(path) if folder else path.unlink()
             gone.append(path)
     if gone:
         sync_folder(store)
@@ -81,12 +82,18 @@ def _hint(store: Path) -> str:
 def holds(path: Path, sha256: str | None, *, fresh: bool = False) -> bool:
     """Return whether the copy is intact, since cards lose and flip bytes; ``fresh`` bypasses the page cache."""
     try:
-        with path.open("rb") as stream:
+        # A pipe would block, and a link could lead anywhere.
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(file, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                return False
             if fresh:
                 os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             digest = hashlib.sha256()
             while part := stream.read(_BLOCK):
                 digest.update(part)
-    except FileNotFoundError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
+            return False
+        raise
     return digest.hexdigest() == sha256

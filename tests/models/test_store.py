@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -236,3 +237,26 @@ def test_a_file_that_changes_while_it_is_read_is_refused(root: Path) -> None:
     finally:
         stop.set()
         writer.join()
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "link"])
+def test_what_is_no_file_is_replaced_by_the_copy(tmp_path: Path, plant: Callable[[Path], None]) -> None:
+    digest = hashlib.sha256(b"model").hexdigest()
+    plant(tmp_path / f"{digest}.tflite")
+    assert keep(b"model", digest, tmp_path).read_bytes() == b"model"
+    assert not (tmp_path / f"{digest}.tflite").is_symlink()
+
+
+def test_a_folder_too_deep_to_be_removed_ends_nobody(tmp_path: Path) -> None:
+    before = Path.cwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(1500):
+            Path("deep").mkdir()
+            os.chdir("deep")
+    finally:
+        os.chdir(before)
+    (tmp_path / "file").touch()
+    collect(tmp_path, [])
+    assert not (tmp_path / "file").exists()
+    subprocess.run(["rm", "-rf", str(tmp_path / "deep")], check=True)
