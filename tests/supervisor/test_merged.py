@@ -143,12 +143,19 @@ def test_a_reload_moves_the_publisher_while_everything_goes_on(daemon: Daemon, s
     assert THREAD_ONLY in walls
 
 
+HANGS = """
+import time
+import edge_infer.publisher.keepsake as keepsake
+keepsake.content = lambda path, most: time.sleep(600)
+"""
+
+
 def test_a_publisher_that_hangs_takes_the_daemon_along_because_nobody_can_end_it_alone(
-    tmp_path: Path, broker: Broker
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "state" / "publisher"
-    folder.mkdir(parents=True)
-    os.mkfifo(folder / "topics.json")  # nobody ever writes into it
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "sitecustomize.py").write_text(HANGS)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'slow'}:{os.environ.get('PYTHONPATH', '')}")
     with Daemon(tmp_path, config(broker.port) + MERGED) as daemon:
         assert daemon.wait(60) == 1
     said = daemon.log.read_text()
