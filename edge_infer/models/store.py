@@ -93,7 +93,7 @@ def holds(path: Path, sha256: str | None, *, fresh: bool = False) -> bool:
             while part := stream.read(_BLOCK):
                 digest.update(part)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.EACCES):
             return False
         raise
     return digest.hexdigest() == sha256

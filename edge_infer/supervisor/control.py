@@ -51,6 +51,9 @@ LOG_EVERY: Final = 60.0
 """Seconds between two log lines about refused processes."""
 AGAIN: Final = 0.05
 """Seconds after which a process that is too young asks again: some ticks of the clock that measures its age."""
+MAX_CLOSERS: Final = 8
+"""Threads that may wait for the end of a file."""
+_CLOSERS: Final[set[threading.Thread]] = set()
 Send: TypeAlias = Callable[[socket.socket, bytes], None]
 """Sends an answer and closes the connection, whenever the client reads it."""
 Identify: TypeAlias = Callable[[socket.socket, int], Peer]
@@ -411,9 +414,17 @@ def _hang_up(connection: socket.socket) -> None:
 
 
 def _close_all(files: Sequence[int]) -> None:
-    """Close files from a client without waiting: closing one may wait for the client that serves its file system."""
-    if files:
-        threading.Thread(target=_close_each, args=(tuple(files),), daemon=True).start()
+    """Close files from a client without waiting: closing one may wait for the client that serves its file system.
+
+    If many such clients keep threads waiting, further files stay open.
+    """
+    _CLOSERS.intersection_update([each for each in _CLOSERS if each.is_alive()])
+    if not files or len(_CLOSERS) >= MAX_CLOSERS:
+        return
+    closer = threading.Thread(target=_close_each, args=(tuple(files),), daemon=True)
+    with suppress(RuntimeError):  # no more threads are allowed
+        closer.start()
+        _CLOSERS.add(closer)
 
 
 def _close_each(files: tuple[int, ...]) -> None:

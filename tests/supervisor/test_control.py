@@ -22,7 +22,16 @@ import pytest
 
 from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.errors import EdgeInferError
-from edge_infer.supervisor.control import LONGEST, ControlSocket, Identify, NotRunningError, Request, ask, find_socket
+from edge_infer.supervisor.control import (
+    LONGEST,
+    MAX_CLOSERS,
+    ControlSocket,
+    Identify,
+    NotRunningError,
+    Request,
+    ask,
+    find_socket,
+)
 from edge_infer.supervisor.models import Models
 from edge_infer.supervisor.peer import Peer, RefusedError, identify
 from edge_infer.supervisor.whys import Whys
@@ -320,6 +329,8 @@ def test_a_file_whose_closing_takes_its_time_holds_nobody_up(tmp_path: Path, mon
     served, close = threading.Event(), os.close
     monkeypatch.setattr("edge_infer.supervisor.control._close_file", lambda file: (served.wait(20), close(file)))
     with serving(tmp_path / "control.sock"), (tmp_path / "target").open("wb") as target:
-        for _ in range(3):
+        before = threading.active_count()
+        for _ in range(3 * MAX_CLOSERS):
             ask(tmp_path / "control.sock", {"do": "status"}, files=(target.fileno(),), timeout=5.0)
+        assert threading.active_count() <= before + MAX_CLOSERS
         served.set()
