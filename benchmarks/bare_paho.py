@@ -13,11 +13,11 @@ import paho.mqtt.client as mqtt
 
 from edge_infer.bench.frames import make_frames
 from edge_infer.bench.runs import Bare
-from edge_infer.codec import replace
-from edge_infer.config.plan import InputPlan, PipelinePlan
-from edge_infer.engine.model import LoadedModel
-from edge_infer.models.probe import probe
+from edge_infer.contract.codec import replace
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.probe import probe
+from edge_infer.plan.records import InputPlan, PipelinePlan
 
 EVERY = 1 / 30
 

@@ -25,16 +25,16 @@ from typing import Any, Final
 from rows import KEYWORDS, WAKE
 
 from edge_infer.bench.frames import Memory, make_frames, memory_plan
-from edge_infer.channel import MAX_RESULT_BYTES, Channel
-from edge_infer.codec import replace
-from edge_infer.config.plan import InputPlan, PipelinePlan, Publish
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.stream import make_feed
+from edge_infer.contract.codec import replace
+from edge_infer.engine.input.sample_stream import make_feed
+from edge_infer.engine.model.loaded_model import LoadedModel
+from edge_infer.engine.output.result_sender import ResultSender
 from edge_infer.engine.worker import Worker
-from edge_infer.models.probe import probe
+from edge_infer.ipc.channel import MAX_RESULT_BYTES, Channel
+from edge_infer.ipc.messages import Acked, Handover, StateSnapshot
 from edge_infer.models.request import ModelRequest
-from edge_infer.rooms import Acked, Handover, StateUpdate
+from edge_infer.models.trials.probe import probe
+from edge_infer.plan.records import InputPlan, PipelinePlan, Publish
 
 ROOT: Final = Path(__file__).parents[1]
 NOTED: Final = Path(__file__).with_name("counts.json")
@@ -85,9 +85,9 @@ def count(model: Path, publish: Publish, size: tuple[int, int] = (320, 240)) -> 
         made = replace(made, input=replace(made.input, scaling="fast"))
     plan = PipelinePlan("counts", "memory", made, made.threshold, publish=publish, ahead="never")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    other = Channel(theirs.detach(), (Handover, StateUpdate), MAX_RESULT_BYTES)
+    other = Channel(theirs.detach(), (Handover, StateSnapshot), MAX_RESULT_BYTES)
     feed = make_feed(memory_plan(made.input.takes))
-    worker = Worker(plan, feed, Outlet(Channel(ours.detach(), (Acked,)), "0be0c4"))
+    worker = Worker(plan, feed, ResultSender(Channel(ours.detach(), (Acked,)), "0be0c4"))
     with LoadedModel(plan) as loaded:
         frames = make_frames(loaded, size)
     counter = Counter()

@@ -24,37 +24,36 @@ import numpy as np
 from counts import ROOT, Counter
 
 from edge_infer.bench.frames import Memory, make_frames, memory_plan
-from edge_infer.boot import new_boot, uptime
-from edge_infer.channel import MAX_RESULT_BYTES, Channel
-from edge_infer.codec import replace
-from edge_infer.config.plan import EventsPlan, InputPlan, MqttPlan, OutboxPlan, PipelinePlan, Plan, TrackPlan
-from edge_infer.engine.feed import Feed
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
-from edge_infer.engine.geometry import Transform
-from edge_infer.engine.health import PipelineWatch
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.pipeline import Pipeline
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import Event, Result
+from edge_infer.engine.input.feed import Feed
+from edge_infer.engine.input.frame_receiver import FROM_READER, FrameReceiver
+from edge_infer.engine.model.loaded_model import LoadedModel
+from edge_infer.engine.model.serving import Serving
+from edge_infer.engine.output.health import PipelineWatch
+from edge_infer.engine.output.pipeline_output import PipelineOutput
+from edge_infer.engine.output.result_sender import ResultSender
+from edge_infer.engine.pipeline import FramePipeline
 from edge_infer.engine.records import Boxes
-from edge_infer.engine.serving import Serving
 from edge_infer.engine.tasks import task_class
-from edge_infer.engine.voice import Voice
 from edge_infer.engine.worker import Worker
-from edge_infer.messages import Event, Result
-from edge_infer.models.probe import probe
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.geometry import Transform
+from edge_infer.frames.pixels import Orientation
+from edge_infer.ipc.channel import MAX_RESULT_BYTES, Channel
+from edge_infer.ipc.messages import Acked, Handover, StateSnapshot, handover
 from edge_infer.models.request import ModelRequest
-from edge_infer.publisher.cargo import Cargo
-from edge_infer.publisher.clock import Clock
+from edge_infer.models.trials.probe import probe
+from edge_infer.plan.records import EventsPlan, InputPlan, MqttPlan, OutboxPlan, PipelinePlan, Plan, TrackPlan
+from edge_infer.platform.clock import new_boot, uptime
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.outbox import Outbox
-from edge_infer.publisher.retained import Retained
-from edge_infer.publisher.series import Series
-from edge_infer.publisher.stored import StoredOutbox
-from edge_infer.readers.orient import Orientation
-from edge_infer.readers.slots import TO_READER, SlotWriter
+from edge_infer.publisher.outbox.interface import AbstractOutbox, MessageSeries
+from edge_infer.publisher.outbox.scheduler import OutboundScheduler
+from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
+from edge_infer.publisher.state.retained import Retained
+from edge_infer.publisher.timestamps import Clock
+from edge_infer.readers.frame_slots import TO_READER, SlotWriter
 from edge_infer.readers.sources import Picture
-from edge_infer.rooms import Acked, Handover, StateUpdate, handover
 
 MODEL: Final = ROOT / "models" / "face-detect" / "1.0.0"
 SIZES: Final = ((320, 240), (640, 480), (1280, 720), (1920, 1080), (3840, 2160))
@@ -168,12 +167,12 @@ def _way(frames: list[Frame]) -> Any:
 def _told(plan: PipelinePlan, boxes: int) -> tuple[float, float]:
     """Instructions a frame from what the decoder gives to the publisher's hand, and from there to the broker's."""
     ours, theirs = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-    outlet = Outlet(Channel(ours, (Acked,)), BOOT)
-    voice, serving = Voice(plan.name, outlet), Serving(plan, BOOT, lambda: outlet.new_object(plan.name))
+    outlet = ResultSender(Channel(ours, (Acked,)), BOOT)
+    voice, serving = PipelineOutput(plan.name, outlet), Serving(plan, BOOT, lambda: outlet.new_object(plan.name))
     steps = _Steps(voice, PipelineWatch(0.0))
     task, found = task_class(plan.model.task)(plan), _boxes(boxes)
     room, engine, publisher = (
-        _Room(plan, Channel(theirs, (Handover, StateUpdate), MAX_RESULT_BYTES)),
+        _Room(plan, Channel(theirs, (Handover, StateSnapshot), MAX_RESULT_BYTES)),
         Counter(),
         Counter(),
     )
@@ -189,7 +188,7 @@ def _told(plan: PipelinePlan, boxes: int) -> tuple[float, float]:
     return engine.instructions / FRAMES, publisher.instructions / FRAMES
 
 
-class _Steps(Pipeline):
+class _Steps(FramePipeline):
     """What a pipeline does after the model."""
 
     def told(self, serving: Serving, findings: Any, frame: Frame) -> None:
@@ -202,14 +201,14 @@ class _Steps(Pipeline):
 class _Room:
     """What a publisher does with a message from the engine to the broker, and with its acknowledgement."""
 
-    def __init__(self, plan: PipelinePlan, channel: Channel, outbox: Outbox | None = None) -> None:
+    def __init__(self, plan: PipelinePlan, channel: Channel, outbox: AbstractOutbox | None = None) -> None:
         self._channel = channel
         self._egress = Egress(Clock(says=lambda _root: True))  # as on a board that knows the time
         mqtt = MqttPlan("127.0.0.1", 1883, None, None, None, "edge-infer/growth", 1, "growth")
         self._egress.apply(Plan("0" * 64, "growth", "/nowhere", mqtt, (), (plan,)))
         self._outbox = StoredOutbox() if outbox is None else outbox  # an empty one counts as false
         self._outbox.started(BOOT)
-        self._cargo = Cargo(Retained(), self._outbox, self._egress)
+        self._cargo = OutboundScheduler(Retained(), self._outbox, self._egress)
         self._cargo.limit(1 << 30)
 
     def take(self) -> None:
@@ -223,7 +222,7 @@ class _Room:
     def keep(self, handover: Handover) -> None:
         """One message, which waits now."""
         message = handover.message
-        series = Series(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
+        series = MessageSeries(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
         payload = self._egress.admit(series.place, message, handover.at)
         assert payload is not None, "the guard at the exit refuses what this makes"
         taken = self._outbox.put(series, message.seq, payload, late=False)
@@ -241,7 +240,10 @@ def _boxes(number: int) -> Boxes:
 def _turns(many: int) -> float:
     """Instructions a frame and pipeline, with so many pipelines on one source."""
     ours, theirs = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-    outlet, other = Outlet(Channel(ours, (Acked,)), BOOT), Channel(theirs, (Handover, StateUpdate), MAX_RESULT_BYTES)
+    outlet, other = (
+        ResultSender(Channel(ours, (Acked,)), BOOT),
+        Channel(theirs, (Handover, StateSnapshot), MAX_RESULT_BYTES),
+    )
     feed, plan, counter = Feed(memory_plan("image")), _plan(), Counter()
     with LoadedModel(plan) as model:
         frames = make_frames(model, (320, 240))

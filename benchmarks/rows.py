@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from edge_infer.config.plan import Publish
+from edge_infer.plan.records import Publish
 
 KEYWORDS: Final = (
     "task: classification\n"

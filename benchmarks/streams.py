@@ -27,22 +27,22 @@ from typing import Final
 
 from edge_infer.bench.frames import memory_plan
 from edge_infer.bench.measure import machine, pss
+from edge_infer.bench.receiver import taker
 from edge_infer.bench.runs import START, Whole, frames_for, listen
-from edge_infer.bench.taker import taker
-from edge_infer.boot import uptime
-from edge_infer.channel import Channel
-from edge_infer.codec import replace
-from edge_infer.config.plan import InputPlan, PipelinePlan
-from edge_infer.engine.feed import Feed
-from edge_infer.engine.frame import Captured
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import Result
+from edge_infer.engine.input.feed import Feed
 from edge_infer.engine.interpreter import backend_name
-from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.pool import Pool
-from edge_infer.engine.turns import Turns
+from edge_infer.engine.model.interpreter_pool import InterpreterPools
+from edge_infer.engine.model.run_scheduler import Turns
+from edge_infer.engine.output.result_sender import ResultSender
 from edge_infer.engine.worker import Worker
-from edge_infer.messages import Result
-from edge_infer.models.probe import probe
+from edge_infer.frames.frame import Captured
+from edge_infer.ipc.channel import Channel
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.probe import probe
+from edge_infer.plan.records import InputPlan, PipelinePlan
+from edge_infer.platform.clock import uptime
 
 ENOUGH: Final = 1 << 20
 """Cores with which nobody would ever have to wait for a turn."""
@@ -95,7 +95,7 @@ class Live:
             feed.offer(number, lambda now=now: now)  # type: ignore[misc]
 
 
-class Ages(Outlet):
+class Ages(ResultSender):
     """Remembers how old each result was when it was handed over, in ms."""
 
     def __init__(self, channel: Channel) -> None:
@@ -113,7 +113,7 @@ def shared(plans: list[PipelinePlan], frames: list[Captured], fps: float, second
 
     Without ``turns`` each has a model of its own and runs it whenever there is a frame.
     """
-    among, pool = (Turns(), Pool()) if turns else (Turns(ENOUGH), None)
+    among, pool = (Turns(), InterpreterPools()) if turns else (Turns(ENOUGH), None)
     with taker() as channel, ExitStack() as stack:
         outlet = Ages(channel)
         for number, plan in enumerate(plans):

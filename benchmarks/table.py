@@ -25,14 +25,14 @@ from broker import broker
 from rows import ROWS, Row
 
 from edge_infer.bench.measure import NOISY, Spread, machine
+from edge_infer.bench.receiver import taker
 from edge_infer.bench.runs import Bare, Whole, frames_for
-from edge_infer.bench.taker import taker
-from edge_infer.codec import replace
-from edge_infer.config.plan import InputPlan, PipelinePlan
-from edge_infer.engine.frame import Frame
+from edge_infer.contract.codec import replace
 from edge_infer.engine.interpreter import backend_name
-from edge_infer.models.probe import probe
+from edge_infer.frames.frame import Frame
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.probe import probe
+from edge_infer.plan.records import InputPlan, PipelinePlan
 
 HERE: Final = Path(__file__).parent
 OTHERS: Final = {"naive": "naive.py", "queues": "queues.py", "mediapipe": "mediapipe_tasks.py"}

@@ -14,17 +14,17 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Color, ModelPlan, PipelinePlan, SignalPlan, TextPlan
-from edge_infer.engine.frame import Frame, Line, Samples
-from edge_infer.engine.inputs import Found, find_in_file
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.outcome import Composer
+from edge_infer.contract.messages import Result, Task
+from edge_infer.engine.input.files import FileFindings, find_in_file
+from edge_infer.engine.model.loaded_model import LoadedModel
+from edge_infer.engine.output.outcome import Composer
 from edge_infer.errors import InputError, ModelError
-from edge_infer.messages import Result, Task
-from edge_infer.models.decoder_names import decoder_names
-from edge_infer.models.probe import probe
+from edge_infer.frames.frame import Frame, Line, Samples
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.probe import probe
+from edge_infer.plan.plugins import decoder_names
+from edge_infer.plan.records import Color, ModelPlan, PipelinePlan, SignalPlan, TextPlan
+from edge_infer.platform.closing import Closing
 
 Taken = str | os.PathLike[str] | NDArray[Any] | Any
 """An input of a model: a file, a text, a picture (an array or a Pillow image) or samples."""
@@ -127,7 +127,7 @@ class Model(Closing):
         if self._closed:
             raise ModelError("this model is closed; load it again")
 
-    def _picture(self, pixels: NDArray[Any], color: Color | None) -> Found:
+    def _picture(self, pixels: NDArray[Any], color: Color | None) -> FileFindings:
         gray = pixels.ndim == 2
         if pixels.dtype != np.uint8 or not (gray or pixels.shape[2:] == (3,)) or not pixels.size:
             raise InputError(
@@ -138,11 +138,10 @@ class Model(Closing):
         if (order == "gray") != gray:
             raise InputError(f"color={order!r} does not fit an array {list(pixels.shape)}")
         frame = Frame(pixels, order, time.time(), time.monotonic(), self._number + 1)
-        return Found("picture", self._model.find(frame), frame)
+        return FileFindings("picture", self._model.find(frame), frame)
 
-    def _samples(self, values: NDArray[Any], plan: SignalPlan, rate: float | None) -> Found:
-        from edge_infer.engine.average import find_in_recording
-        from edge_infer.engine.recording import real_values
+    def _samples(self, values: NDArray[Any], plan: SignalPlan, rate: float | None) -> FileFindings:
+        from edge_infer.engine.input.recording import find_in_recording, real_values
 
         if values.ndim not in (1, 2) or values.dtype.kind not in "iuf" or not values.size:
             raise InputError(
@@ -150,15 +149,15 @@ class Model(Closing):
             )
         stretch = real_values(values.reshape(len(values), -1), plan)
         samples = Samples(stretch, rate or plan.rate or 1.0, time.time(), time.monotonic(), self._number + 1, gap=True)
-        return Found("samples", *find_in_recording(self._model, [samples], "samples"))
+        return FileFindings("samples", *find_in_recording(self._model, [samples], "samples"))
 
-    def _text(self, taken: Taken) -> Found:
+    def _text(self, taken: Taken) -> FileFindings:
         if not isinstance(taken, str):
             raise InputError("this model takes text: give it a str, or a file of texts to `each`")
         line = Line(taken, time.time(), time.monotonic(), self._number + 1)
-        return Found("text", self._model.find(line), line)
+        return FileFindings("text", self._model.find(line), line)
 
-    def _result(self, found: Found) -> Result:
+    def _result(self, found: FileFindings) -> Result:
         self._number += 1
         return self._compose(found.findings, found.frame, time.monotonic()).result(self._number)
 

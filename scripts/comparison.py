@@ -11,18 +11,18 @@ from typing import Final
 import cv2
 import numpy as np
 
-from edge_infer.engine.annotate import annotate
-from edge_infer.engine.frame import Frame, Pixels
-from edge_infer.engine.geometry import Box
-from edge_infer.engine.inputs import Found
+from edge_infer.engine.input.files import FileFindings
 from edge_infer.engine.interpreter import Interpreter
+from edge_infer.engine.replay.drawing import annotate
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.anomaly import Deviation
-from edge_infer.engine.tasks.classification import Classification
+from edge_infer.engine.tasks.classification import ClassificationFindings
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.engine.tasks.pose import Body, Poses
 from edge_infer.engine.tasks.regression import Measurement
-from edge_infer.engine.tasks.segmentation import Segmentation
+from edge_infer.engine.tasks.segmentation import SegmentationFindings
+from edge_infer.frames.frame import Frame, Pixels
+from edge_infer.frames.geometry import Box
 
 SAME_PLACE: Final = 0.5
 """IoU from which on two boxes of one label are the same object."""
@@ -53,8 +53,8 @@ class Pair:
     ``overlaps`` (IoU) and ``differences`` (after less before) are those of the items that are ``kept``.
     """
 
-    before: Found
-    after: Found
+    before: FileFindings
+    after: FileFindings
     kept: int
     missing: int
     new: int
@@ -105,7 +105,7 @@ class Times:
     ratio: float
 
 
-def compare(before: Found, after: Found) -> Pair:
+def compare(before: FileFindings, after: FileFindings) -> Pair:
     """Pairs every item with the free one of its label that overlaps most; without boxes the label alone counts."""
     wanted, free = items_of(before.findings), items_of(after.findings)
     kept, overlaps, differences = 0, [], []
@@ -128,9 +128,9 @@ def items_of(findings: Findings) -> list[Item]:
         return [Item(found.label, found.score, found.box) for found in findings.objects]
     if isinstance(findings, Poses):
         return [Item(findings.label, body.score, _around(body)) for body in findings.bodies]
-    if isinstance(findings, Classification):
+    if isinstance(findings, ClassificationFindings):
         return [Item(each.label, each.score) for each in findings.classes]
-    if isinstance(findings, Segmentation):
+    if isinstance(findings, SegmentationFindings):
         return [Item(each.label, each.share) for each in findings.segments]
     if isinstance(findings, Deviation):
         return [Item(str(findings.essence), findings.score)]

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from edge_infer.cli.strip import Painter
+from edge_infer.cli.message_lines import Painter
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MODEL: Final = ROOT / "models" / "face-detect" / "1.0.0" / "face_full_range_int8.tflite"

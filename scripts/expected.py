@@ -17,17 +17,17 @@ import cv2
 import numpy as np
 from references import CLASS_ROWS, FACE, REFERENCES, TOLERANCE, class_request, find, opened, picture
 
-from edge_infer.engine.frame import Line, Samples
-from edge_infer.engine.inputs import find_in_file
-from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.input.files import find_in_file
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.records import Regions
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.anomaly import Deviation
-from edge_infer.engine.tasks.classification import Classification
-from edge_infer.engine.tasks.detection import Detections, Found
+from edge_infer.engine.tasks.classification import ClassificationFindings
+from edge_infer.engine.tasks.detection import Detection, Detections
 from edge_infer.engine.tasks.pose import Poses
 from edge_infer.engine.tasks.regression import Measurement
 from edge_infer.errors import EdgeInferError, ModelError
+from edge_infer.frames.frame import Line, Samples
 from edge_infer.models.request import ModelRequest
 from tests.engine import measures, sounds
 
@@ -101,7 +101,7 @@ class Scores:
 
 def scored(findings: Findings, label: str, score: float | None, tolerance: float) -> tuple[str, bool]:
     """The score of a label in words, and whether it is the one that is wanted."""
-    assert isinstance(findings, Classification)
+    assert isinstance(findings, ClassificationFindings)
     best = findings.classes[0]
     own = next((item.score for item in findings.classes if item.label == label), 0.0)
     words = f"{label} {own:.3f}" + ("" if best.label == label else f" (best: {best.label} {best.score:.2f})")
@@ -160,7 +160,7 @@ class Counts:
         said += [f"{image} some {', some '.join(labels)}" for image, labels in self.some.items()]
         return Judged("; ".join(said) + f" (from {threshold:g} on, ± {self.tolerance:g})", "; ".join(got), agrees)
 
-    def _counted(self, objects: Sequence[Found], threshold: float, wanted: Mapping[str, int]) -> tuple[str, bool]:
+    def _counted(self, objects: Sequence[Detection], threshold: float, wanted: Mapping[str, int]) -> tuple[str, bool]:
         """How many there are of what is wanted, in words, and whether as many as that."""
         words, good = [], True
         for label, many in wanted.items():
@@ -237,7 +237,7 @@ def wake_word(folder: Path, file: str) -> Judged:
     scores = [
         item.score
         for each in found
-        if isinstance(each, Classification)
+        if isinstance(each, ClassificationFindings)
         for item in each.classes
         if item.label == "alexa"
     ]
@@ -277,7 +277,7 @@ class Activity:
                 for values in recordings
                 for frame in model.frames(Samples(values, 10.0, 0.0, 0.0, 1, gap=True))
             ]
-        best = Counter(each.classes[0].label for each in found if isinstance(each, Classification))
+        best = Counter(each.classes[0].label for each in found if isinstance(each, ClassificationFindings))
         return Judged(f"{self.motion}: 10 {self.label}", f"{self.motion}: {in_words(best)}", best == {self.label: 10})
 
 

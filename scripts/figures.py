@@ -17,10 +17,10 @@ from stillness import report
 from traffic import print_traffic
 from truth import Account, judge, pipeline
 
-from edge_infer.config.plan import TrackPlan
-from edge_infer.engine.analyse.follow import Follow
-from edge_infer.engine.analyse.instant import Instant
-from edge_infer.engine.tasks.detection import Detections, Found
+from edge_infer.engine.events.follow import Follow
+from edge_infer.engine.tasks.detection import Detection, Detections
+from edge_infer.frames.frame import Instant
+from edge_infer.plan.records import TrackPlan
 
 RATES: Final = (5.0, 10.0, 25.0)
 MOST_COST: Final = 4.0
@@ -90,7 +90,7 @@ def _cost() -> float:
     for number in range(400):
         moment = number * 0.04
         rows = zip((starts + speeds * moment).tolist(), range(20), strict=True)
-        found = tuple(Found("person", 0, 0.8, (x, 20.0 + 30 * row, x + 40, 120.0 + 30 * row)) for x, row in rows)
+        found = tuple(Detection("person", 0, 0.8, (x, 20.0 + 30 * row, x + 40, 120.0 + 30 * row)) for x, row in rows)
         begun = time.perf_counter()
         follow(Detections(found, SIZE), Instant(moment, moment))
         between = time.perf_counter()

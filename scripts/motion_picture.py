@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from replay_picture import ROOT, write
 
-from edge_infer.engine.picture import read_picture
+from edge_infer.frames.picture import read_picture
 
 FRAMES: Final = 60
 FRAME: Final = 52

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from comparison import Tally, Times
     from numpy.typing import NDArray
 
-    from edge_infer.config.plan import ModelPlan, PipelinePlan
-    from edge_infer.engine.inputs import Found
-    from edge_infer.engine.model import LoadedModel
-    from edge_infer.models.graph import Graph
+    from edge_infer.engine.input.files import FileFindings
+    from edge_infer.engine.model.loaded_model import LoadedModel
+    from edge_infer.models.tflite.graph import Graph
+    from edge_infer.plan.records import ModelPlan, PipelinePlan
 
 EXAMPLE: Final = """\
 example:
@@ -67,10 +67,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _quantize(args: argparse.Namespace) -> int:
-    from edge_infer.codec import replace
-    from edge_infer.models.probe import probe
+    from edge_infer.contract.codec import replace
     from edge_infer.models.request import ModelRequest
-    from edge_infer.models.resolve import open_model
+    from edge_infer.models.resolve.resolve import open_model
+    from edge_infer.models.trials.probe import probe
 
     files = _files(args.inputs)
     _check_places(args)
@@ -121,7 +121,7 @@ def _check_places(args: argparse.Namespace) -> None:
 def _check_graph(file: Path, graph: Graph, to: str) -> None:
     """Raises `ModelError` for a model that is not to be quantized, or cannot be."""
     from edge_infer.errors import ModelError
-    from edge_infer.models.advice import FLOATS, weights_in_words
+    from edge_infer.models.inspect.advice import FLOATS, weights_in_words
 
     kinds = {tensor.dtype for tensor in graph.weights()}
     if any(tensor.scale for tensor in graph.tensors):
@@ -147,7 +147,7 @@ def _check_graph(file: Path, graph: Graph, to: str) -> None:
 
 
 def _pipeline(plan: ModelPlan) -> PipelinePlan:
-    from edge_infer.config.plan import PipelinePlan
+    from edge_infer.plan.records import PipelinePlan
 
     return PipelinePlan("quantize", "folder", plan, plan.threshold)
 
@@ -171,7 +171,7 @@ def _converted(to: str, data: bytes, plan: ModelPlan, files: Sequence[Path]) -> 
 
 def _samples(plan: ModelPlan, files: Sequence[Path]) -> Iterator[NDArray[Any]]:
     """The input tensor of every look that the float model takes at the files; raises `InputError` if there is none."""
-    from edge_infer.engine.model import LoadedModel
+    from edge_infer.engine.model.loaded_model import LoadedModel
     from edge_infer.errors import InputError
 
     class Watched(LoadedModel):
@@ -192,9 +192,9 @@ def _samples(plan: ModelPlan, files: Sequence[Path]) -> Iterator[NDArray[Any]]:
         raise InputError(NOTHING.format(folder=files[0].parent, takes=KINDS[plan.input.takes]))
 
 
-def _through(model: LoadedModel, plan: ModelPlan, files: Sequence[Path], title: str) -> Iterator[Found]:
+def _through(model: LoadedModel, plan: ModelPlan, files: Sequence[Path], title: str) -> Iterator[FileFindings]:
     """What the model finds in all inputs; what cannot be read is told and left out."""
-    from edge_infer.engine.inputs import find_in_file
+    from edge_infer.engine.input.files import find_in_file
     from edge_infer.errors import InputError
 
     with _Bar(title, len(files)) as bar:
@@ -213,8 +213,8 @@ def _compared(plan: ModelPlan, quantized: ModelPlan, files: Sequence[Path], *, t
     """
     from comparison import Tally, compare, run_times
 
-    from edge_infer.engine.inputs import find_in_file
-    from edge_infer.engine.model import LoadedModel
+    from edge_infer.engine.input.files import find_in_file
+    from edge_infer.engine.model.loaded_model import LoadedModel
     from edge_infer.errors import InputError
 
     tally = Tally(WORST)
@@ -301,8 +301,8 @@ def _write_report(args: argparse.Namespace, tally: Tally, lines: Sequence[str]) 
 def _hint(manifest: Path | None, out: Path, plan: ModelPlan, sha256: str) -> None:
     """What is still to be done so that the file is read as it was compared here."""
     from edge_infer.errors import ModelError
-    from edge_infer.models.probe import probe
     from edge_infer.models.request import ModelRequest
+    from edge_infer.models.trials.probe import probe
 
     try:
         found: ModelPlan | None = probe(ModelRequest(plan.name, str(out.absolute())))
@@ -325,11 +325,11 @@ def _hint(manifest: Path | None, out: Path, plan: ModelPlan, sha256: str) -> Non
 
 def _fed_alike(plan: ModelPlan, found: ModelPlan) -> bool:
     """Whether the quantized file is fed the same by either plan, give or take a step of its input."""
-    from edge_infer.codec import replace
-    from edge_infer.config.plan import InputPlan, TextPlan
+    from edge_infer.contract.codec import replace
     from edge_infer.engine.interpreter import Interpreter
     from edge_infer.engine.preprocess.encoding import encoding
     from edge_infer.engine.preprocess.shape import image_shape
+    from edge_infer.plan.records import InputPlan, TextPlan
 
     ways = [plan.input, found.input]
     if isinstance(plan.input, TextPlan) and plan.input.vocabulary == plan.path:  # inside the file, then and now

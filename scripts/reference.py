@@ -15,11 +15,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from edge_infer.asyncapi import document
 from edge_infer.cli import COMMANDS
-from edge_infer.codec import schema
-from edge_infer.messages import PAYLOADS, Result
-from edge_infer.publisher.topics import RULES
+from edge_infer.contract.asyncapi import document
+from edge_infer.contract.codec import schema
+from edge_infer.contract.messages import PAYLOADS, Result
+from edge_infer.contract.topics import RULES
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 MADE: Final = "<!-- Made by scripts/reference.py; do not edit. -->"

@@ -17,16 +17,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import InputPlan, ModelPlan, PipelinePlan, Scaling
-from edge_infer.engine.frame import Frame, Pixels
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.picture import read_picture
+from edge_infer.contract.codec import replace
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.tasks import Findings
-from edge_infer.engine.tasks.classification import Classification, Scored
-from edge_infer.engine.tasks.detection import Detections, Found
+from edge_infer.engine.tasks.classification import ClassificationFindings, Scored
+from edge_infer.engine.tasks.detection import Detection, Detections
+from edge_infer.frames.frame import Frame, Pixels
+from edge_infer.frames.picture import read_picture
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import InputPlan, ModelPlan, PipelinePlan, Scaling
 
 MIN_IOU: Final = 0.8
 TOLERANCE: Final = 0.1
@@ -144,7 +144,7 @@ def classes(folder: Path) -> Iterator[Agreement]:
         with opened(folder, class_request(folder, file), file) as model:
             for row in own:
                 scored = find(model, picture(folder, row.image))
-                assert isinstance(scored, Classification)
+                assert isinstance(scored, ClassificationFindings)
                 _compare_class(found, row, scored.classes)
         yield found
 
@@ -176,16 +176,16 @@ def _compare(folder: Path, reference: Reference, rows: Sequence[dict[str, str]],
     return agreement
 
 
-def _closest(objects: Sequence[Found], label: str, box: Box) -> Found | None:
+def _closest(objects: Sequence[Detection], label: str, box: Box) -> Detection | None:
     same = [item for item in objects if item.label == label]
     return max(same, key=lambda item: iou(item.box, box), default=None)
 
 
-def _agree(item: Found, box: Box, score: float) -> bool:
+def _agree(item: Detection, box: Box, score: float) -> bool:
     return iou(item.box, box) > MIN_IOU and abs(item.score - score) <= TOLERANCE
 
 
-def _take(agreement: Agreement, row: dict[str, str], left: list[Found], source: tuple[int, int]) -> None:
+def _take(agreement: Agreement, row: dict[str, str], left: list[Detection], source: tuple[int, int]) -> None:
     """Takes the object that agrees with the row out of ``left``, or remarks what comes closest."""
     box = _clipped(row, source)
     closest = _closest(left, row["label"], box)
@@ -262,7 +262,7 @@ def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _told(item: Found) -> str:
+def _told(item: Detection) -> str:
     return f"{item.label} {item.score:.2f} {[round(side) for side in item.box]}"
 
 

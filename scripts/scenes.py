@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from edge_infer.config.plan import LinePlan, ZonePlan
-from edge_infer.engine.tasks.detection import Found
+from edge_infer.engine.tasks.detection import Detection
+from edge_infer.plan.records import LinePlan, ZonePlan
 
 SIZE: Final = (1280, 720)
 ZONE: Final = ZonePlan("drive", ((0.35, 0.3), (0.65, 0.3), (0.65, 1.0), (0.35, 1.0)), loiter=4.0)
@@ -258,7 +258,7 @@ class Shot:
     """One frame: what the detector says, and whose box each is (None: nobody's)."""
 
     moment: float
-    found: tuple[Found, ...]
+    found: tuple[Detection, ...]
     whose: tuple[Actor | None, ...]
 
 
@@ -271,7 +271,7 @@ def shoot(scene: Scene, fps: float, seed: int, dropped: float = 0.2) -> Iterator
         if dice.random() < dropped:
             continue
         present = [actor for actor in _around(moving, moment) if actor.box(moment) is not None]
-        boxes: list[tuple[Found, Actor | None]] = [(_noisy(actor, moment, dice), actor) for actor in present]
+        boxes: list[tuple[Detection, Actor | None]] = [(_noisy(actor, moment, dice), actor) for actor in present]
         boxes += [(_false(dice), None) for _ in range(_poisson(dice, FALSE_BOXES))]
         dice.shuffle(boxes)
         yield Shot(moment, tuple(found for found, _ in boxes), tuple(actor for _, actor in boxes))
@@ -281,22 +281,24 @@ def _around(actors: Sequence[Actor], moment: float) -> Iterator[Actor]:
     return (actor for actor in actors if actor.begin <= moment < actor.end)
 
 
-def _noisy(actor: Actor, moment: float, dice: random.Random) -> Found:
+def _noisy(actor: Actor, moment: float, dice: random.Random) -> Detection:
     box = actor.box(moment)
     assert box is not None
     width, height = actor.size
     x, y = (box[0] + box[2]) / 2 + dice.gauss(0, NOISE * width), (box[1] + box[3]) / 2 + dice.gauss(0, NOISE * height)
     width, height = width * (1 + dice.gauss(0, NOISE)), height * (1 + dice.gauss(0, NOISE))
-    return Found(
+    return Detection(
         actor.label, 0, dice.uniform(0.55, 0.95), (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
     )
 
 
-def _false(dice: random.Random) -> Found:
+def _false(dice: random.Random) -> Detection:
     height = dice.uniform(80, 180)
     width = height * dice.uniform(0.35, 0.5)
     x, y = dice.uniform(width / 2, SIZE[0] - width / 2), dice.uniform(height / 2, SIZE[1] - height / 2)
-    return Found("person", 0, dice.uniform(0.5, 0.8), (x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+    return Detection(
+        "person", 0, dice.uniform(0.5, 0.8), (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    )
 
 
 def _poisson(dice: random.Random, mean: float) -> int:

@@ -15,18 +15,17 @@ from typing import Final
 import cv2
 import numpy as np
 
-from edge_infer.codec import JsonValue, replace
-from edge_infer.config.plan import EventsPlan, MotionPlan, PipelinePlan, SourcePlan, TrackPlan
-from edge_infer.engine.analyse.followed import Followed
-from edge_infer.engine.difference import difference, told
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.geometry import Box
-from edge_infer.engine.model import LoadedModel, Look
-from edge_infer.engine.replay import Replayed, replay
-from edge_infer.engine.serving import Serving
-from edge_infer.messages import Result
+from edge_infer.contract.codec import JsonValue, replace
+from edge_infer.contract.messages import Result
+from edge_infer.engine.events.followed import Followed
+from edge_infer.engine.model.loaded_model import LoadedModel, Look
+from edge_infer.engine.model.serving import Serving
+from edge_infer.engine.replay.replay import Replayed, difference, replay, told
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.geometry import Box
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import EventsPlan, MotionPlan, PipelinePlan, SourcePlan, TrackPlan
 from edge_infer.readers.sources import source_target
 
 MODEL: Final = "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from edge_infer.codec import dumps, replace
-from edge_infer.config.compile import compile_config
-from edge_infer.config.plan import PipelinePlan, Plan
+from edge_infer.config.compile.compile import compile_config
 from edge_infer.config.recording import recorded
-from edge_infer.engine.replay import KINDS, replay
+from edge_infer.contract.codec import dumps, replace
+from edge_infer.contract.messages import Reason
+from edge_infer.engine.replay.replay import KINDS, replay
 from edge_infer.errors import ConfigError
-from edge_infer.messages import Reason
+from edge_infer.plan.records import PipelinePlan, Plan
 
 
 def print_traffic(config: Path) -> None:

@@ -11,13 +11,13 @@ from typing import Final
 
 from scenes import LINE, SIZE, ZONE, Actor, Due, Scene, Shot, shoot
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import DecoderPlan, EventsPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, TrackPlan
-from edge_infer.engine.analyse.events import Happening
-from edge_infer.engine.analyse.follow import Follow
-from edge_infer.engine.analyse.followed import Followed
-from edge_infer.engine.analyse.instant import Instant
+from edge_infer.contract.codec import replace
+from edge_infer.engine.events.event_ledger import Happening
+from edge_infer.engine.events.follow import Follow
+from edge_infer.engine.events.followed import Followed
 from edge_infer.engine.tasks.detection import Detections
+from edge_infer.frames.frame import Instant
+from edge_infer.plan.records import DecoderPlan, EventsPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, TrackPlan
 
 NOW: Final = 1_700_000_000.0
 

@@ -19,10 +19,28 @@ import pytest
 
 STARTERS: Final = (
     *("subprocess", "multiprocessing", "tests.broker", "tests.running", "tests.swapping", "tests.sandbox.locked"),
-    *("edge_infer.models.child", "edge_infer.models.probe", "edge_infer.models.trial", "edge_infer.cli"),
-    *("edge_infer.supervisor.errand", "edge_infer.supervisor.body", "edge_infer.supervisor.children"),
-    *("edge_infer.supervisor.compilation", "edge_infer.supervisor.fastpath", "edge_infer.config.compile"),
-    *("edge_infer.config.equip", "edge_infer.api", "edge_infer.grab", "edge_infer.models.library"),
+    *(
+        "edge_infer.models.trials.child",
+        "edge_infer.models.trials.probe",
+        "edge_infer.models.trials.trial",
+        "edge_infer.cli",
+    ),
+    *(
+        "edge_infer.supervisor.processes.helper_process",
+        "edge_infer.supervisor.processes.process_handle",
+        "edge_infer.supervisor.processes.child",
+    ),
+    *(
+        "edge_infer.supervisor.reload.compilation",
+        "edge_infer.supervisor.rollout.fast_path",
+        "edge_infer.config.compile.compile",
+    ),
+    *(
+        "edge_infer.config.compile.hardware",
+        "edge_infer.api",
+        "edge_infer.snapshot.request",
+        "edge_infer.models.packages.library",
+    ),
     *("tests.readers.rig", "edge_infer.readers.sources.exec", "edge_infer.doctor.runtime"),
 )
 """Modules that start processes."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_infer.errors import EdgeInferError
-from edge_infer.supervisor.control import ask
+from edge_infer.supervisor.control.server import ask
 from tests.broker import eventually
 from tests.program import open_to_all
 

@@ -18,11 +18,11 @@ from PIL import Image
 
 import edge_infer
 from edge_infer import load
-from edge_infer.codec import ABSENT, decode, replace
-from edge_infer.config.plan import SignalPlan
-from edge_infer.engine.recording import read_recording
+from edge_infer.contract.codec import ABSENT, decode, replace
+from edge_infer.contract.messages import Result
+from edge_infer.engine.input.recording import read_recording
 from edge_infer.errors import InputError, ModelError
-from edge_infer.messages import Result
+from edge_infer.plan.records import SignalPlan
 
 SHIPPED = Path(__file__).parents[1] / "models" / "face-detect" / "1.0.0"
 ASTRONAUT = SHIPPED / "golden" / "astronaut.png"

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.channel import (
+from edge_infer.contract.codec import FREE_MEMORY, MAX_MEMORY_FACTOR, JsonValue, Record
+from edge_infer.contract.messages import MOST, Latency, PipelineHealth, SourceHealth
+from edge_infer.errors import WireError
+from edge_infer.ipc.channel import (
     MAX_PACKETS,
     MAX_PLAN_BYTES,
     MAX_REPORT_BYTES,
@@ -23,10 +26,7 @@ from edge_infer.channel import (
     ChannelClosedError,
     pack,
 )
-from edge_infer.codec import FREE_MEMORY, MAX_MEMORY_FACTOR, JsonValue, Record
-from edge_infer.errors import WireError
-from edge_infer.messages import MOST, Latency, PipelineHealth, SourceHealth
-from edge_infer.rooms import EngineReport, Running, Tally, WhyAnswer
+from edge_infer.ipc.messages import EngineReport, Running, Tally, WhyAnswer
 
 
 class Word(Record, frozen=True):

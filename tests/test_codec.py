@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from edge_infer import messages
-from edge_infer.codec import (
+from edge_infer.contract import messages
+from edge_infer.contract.codec import (
     ABSENT,
     Absent,
     JsonValue,
@@ -28,8 +28,8 @@ from edge_infer.codec import (
     matching,
     schema,
 )
+from edge_infer.contract.messages import PAYLOADS, Event, Value
 from edge_infer.errors import WireError
-from edge_infer.messages import PAYLOADS, Event, Value
 
 
 class Inner(Record, frozen=True):

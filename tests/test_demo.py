@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edge_infer.codec import decode
-from edge_infer.messages import Result
+from edge_infer.contract.codec import decode
+from edge_infer.contract.messages import Result
 from tests.broker import eventually
 
 ROOT = Path(__file__).resolve().parent.parent

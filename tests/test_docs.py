@@ -31,15 +31,15 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli import COMMANDS, _parser
-from edge_infer.codec import decode, decode_json
-from edge_infer.config.compile import compile_config
-from edge_infer.config.load import load_yaml, read_document
-from edge_infer.config.plan import Problem
-from edge_infer.config.schema import Config
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.config.schema.file import Config
+from edge_infer.contract.codec import decode, decode_json
+from edge_infer.contract.messages import PAYLOADS
 from edge_infer.engine.decoders import DECODERS
 from edge_infer.errors import WireError
-from edge_infer.messages import PAYLOADS
-from edge_infer.models.manifest import Manifest
+from edge_infer.models.packages.manifest import Manifest
+from edge_infer.plan.records import Problem
+from edge_infer.yamlfile.load import load_yaml, read_document
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

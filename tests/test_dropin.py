@@ -65,7 +65,7 @@ def test_a_credential_of_the_service_goes_before_the_file(tmp_path: Path, monkey
     (tmp_path / "credentials").mkdir()
     (tmp_path / "credentials/mqtt.pass").write_text("other\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
-    from edge_infer.config.compile import compile_config
+    from edge_infer.config.compile.compile import compile_config
 
     unit(tmp_path, CONFIG)
     plan = compile_config(tmp_path / "config.yaml").plan

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer import memfd
-from edge_infer.lights import new_lights
-from edge_infer.slate import new_slate
+from edge_infer.ipc.activity_table import new_activity_table
+from edge_infer.ipc.crash_safe_note import new_note
+from edge_infer.platform import memfd
 
 SEAL_EXEC = 0x20
 """``F_SEAL_EXEC`` of Linux 6.3."""
 
 
-@pytest.mark.parametrize("make", [lambda: memfd.create("any"), new_slate, new_lights])
+@pytest.mark.parametrize("make", [lambda: memfd.create("any"), new_note, new_activity_table])
 def test_no_program_can_be_run_from_it_where_the_kernel_knows_how(make: Callable[[], int]) -> None:
     fd = make()
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.own_module import own_module
+from edge_infer.platform.own_module import own_module
 
 PLANTED = "import pathlib, sys\npathlib.Path(__file__).with_name('planted').touch()\n"
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from edge_infer import load
-from edge_infer.engine.picture import read_picture
-from edge_infer.models.graph import Graph
-from edge_infer.models.probe import probe
+from edge_infer.frames.picture import read_picture
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.tflite.graph import Graph
+from edge_infer.models.trials.probe import probe
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "quantize"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edge_infer.codec import decode, encode
+from edge_infer.contract.codec import decode, encode
+from edge_infer.contract.messages import SourceHealth
 from edge_infer.errors import WireError
-from edge_infer.messages import SourceHealth
-from edge_infer.rooms import MAX_NAMES, EngineReport
+from edge_infer.ipc.messages import MAX_NAMES, EngineReport
 
 
 def test_a_report_names_no_more_sources_than_a_status_has_room_for() -> None:

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_infer.codec import JsonValue
-from edge_infer.config.plan import ModelPlan, PipelinePlan, SourcePlan
-from edge_infer.engine.frame import Frame, Pixels
-from edge_infer.engine.model import LoadedModel
+from edge_infer.contract.codec import JsonValue
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.tasks.detection import Detections
-from edge_infer.models.probe import probe
+from edge_infer.frames.frame import Frame, Pixels
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.probe import probe
+from edge_infer.plan.records import ModelPlan, PipelinePlan, SourcePlan
 from edge_infer.readers.sources import make_source, source_target
 
 ROOT = Path(__file__).resolve().parent.parent

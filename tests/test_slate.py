@@ -11,11 +11,11 @@ import zlib
 
 import pytest
 
-from edge_infer.slate import HALF, LAST, Slate, new_slate
+from edge_infer.ipc.crash_safe_note import HALF, LAST, CrashSafeNote, new_note
 
 WRITING = """
 import sys
-from edge_infer.slate import Slate
+from edge_infer.ipc.crash_safe_note import CrashSafeNote as Slate
 slate = Slate(int(sys.argv[1]))
 for number in range(10**9):
     slate.write(b"%d " % number * 20000)
@@ -25,22 +25,22 @@ for number in range(10**9):
 
 
 def test_the_next_one_reads_what_was_noted_last() -> None:
-    fd = new_slate()
-    with Slate(os.dup(fd)) as first:
+    fd = new_note()
+    with CrashSafeNote(os.dup(fd)) as first:
         assert first.read() is None
         for text in (b"one", b"", b"three"):
             first.write(text)
-    with Slate(os.dup(fd)) as second:
+    with CrashSafeNote(os.dup(fd)) as second:
         assert second.read() == b"three"
         second.write(b"four")
         with pytest.raises(ValueError, match="do not fit"):
             second.write(bytes(HALF))
-    with Slate(fd) as third:
+    with CrashSafeNote(fd) as third:
         assert third.read() == b"four"
 
 
 def test_a_kill_in_the_middle_leaves_one_value_whole() -> None:
-    fd = new_slate()
+    fd = new_note()
     for _ in range(10):
         process = subprocess.Popen([sys.executable, "-c", WRITING, str(fd)], pass_fds=(fd,), stdout=subprocess.PIPE)
         assert process.stdout is not None
@@ -48,7 +48,7 @@ def test_a_kill_in_the_middle_leaves_one_value_whole() -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        with Slate(os.dup(fd)) as slate:
+        with CrashSafeNote(os.dup(fd)) as slate:
             found = slate.read()
         assert found
         first, _, rest = found.partition(b" ")
@@ -57,9 +57,9 @@ def test_a_kill_in_the_middle_leaves_one_value_whole() -> None:
 
 
 def test_what_somebody_else_wrote_there_is_nothing() -> None:
-    fd = new_slate()
+    fd = new_note()
     os.pwrite(fd, b"x" * 100, 0)
-    with Slate(fd) as slate:
+    with CrashSafeNote(fd) as slate:
         assert slate.read() is None
 
 
@@ -68,12 +68,12 @@ def test_what_somebody_else_wrote_there_is_nothing() -> None:
 )
 def test_notes_go_on_after_a_number_that_nothing_follows(generation: int, found: bytes | None) -> None:
     """A publisher in wrong hands wrote the highest one, once, and every publisher after it died of its first note."""
-    fd = new_slate()
+    fd = new_note()
     head = struct.pack("<QII", generation, len(b"spoiled"), zlib.crc32(b"spoiled"))
     for at in (0, HALF):
         os.pwrite(fd, head + b"spoiled", at)
     for number in range(4):
-        with Slate(os.dup(fd)) as slate:
+        with CrashSafeNote(os.dup(fd)) as slate:
             assert slate.read() == found
             found = b"%d" % number
             slate.write(found)
@@ -82,7 +82,7 @@ def test_notes_go_on_after_a_number_that_nothing_follows(generation: int, found:
 
 def test_it_holds_no_more_than_two_notes() -> None:
     """Whoever has it may fill it, and it outlives them: it must not take the memory of the box."""
-    fd = new_slate()
+    fd = new_note()
     try:
         for grow in (lambda: os.pwrite(fd, b"x", 2 * HALF), lambda: os.ftruncate(fd, 4 * HALF)):
             with pytest.raises(PermissionError):

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import decode_json, encode
-from edge_infer.config.plan import FurtherInput, Plan
-from edge_infer.models.known import Known
-from edge_infer.models.serving import ServingRecord
-from edge_infer.models.tried import Tried
-from edge_infer.models.versions import Versions
-from edge_infer.publisher.event_notes import Noted
-from edge_infer.publisher.memory import Remembered
-from edge_infer.publisher.vocabulary import Words
+from edge_infer.contract.codec import decode_json, encode
+from edge_infer.models.packages.versions import Versions
+from edge_infer.models.serving_record import ServingRecord
+from edge_infer.models.trials.known_results import Known, Tried
+from edge_infer.plan.records import FurtherInput, Plan
+from edge_infer.publisher.allowed_texts import AllowedWords
+from edge_infer.publisher.state.open_events import Noted
+from edge_infer.publisher.state.retained import Remembered
 
 FOLDER = Path(__file__).parent / "golden" / "state"
 FILES = {
@@ -26,7 +25,7 @@ FILES = {
     "versions": Versions,
     "open-events": Noted,
     "topics": Remembered,
-    "vocabulary": Words,
+    "vocabulary": AllowedWords,
 }
 
 

@@ -10,12 +10,12 @@ from typing import Final
 
 import numpy as np
 
-from edge_infer.codec import JsonValue
-from edge_infer.config.plan import Gives, SourcePlan
-from edge_infer.engine.feed import Feed
-from edge_infer.engine.frame import Captured, Frame, Line, Pixels, Samples
-from edge_infer.engine.model import LoadedModel
+from edge_infer.contract.codec import JsonValue
+from edge_infer.engine.input.feed import Feed
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.preprocess.signal import MIXED
+from edge_infer.frames.frame import Captured, Frame, Line, Pixels, Samples
+from edge_infer.plan.records import Gives, SourcePlan
 from edge_infer.readers.sources import Picture, make_source, source_target
 
 MEMORY: Final = "memory"

@@ -12,11 +12,10 @@ from typing import Final
 
 from edge_infer.bench.runs import Bare, Run, Whole, frames_for
 from edge_infer.bench.stages import STAGES, time_stages
-from edge_infer.channel import Channel
-from edge_infer.config.plan import InputPlan, PipelinePlan, Publish
-from edge_infer.engine.coverage import DELEGATE, left_alone
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.interpreter import backend_name
+from edge_infer.engine.interpreter import DELEGATE, backend_name, left_alone
+from edge_infer.frames.frame import Frame
+from edge_infer.ipc.channel import Channel
+from edge_infer.plan.records import InputPlan, PipelinePlan, Publish
 
 ROUNDS: Final = 5
 NOISY: Final = 0.1
@@ -45,7 +44,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class BenchResult:
     """Results for one pipeline. Rates are frames a second, times are seconds; ``ratio`` is calculated in each round.
 
     ``delegated`` is the fraction of operators that the pipeline's delegate runs, None without a delegate.
@@ -94,7 +93,7 @@ def measure(
     *,
     channel: Channel,
     clip: Path | None = None,
-) -> Measured:
+) -> BenchResult:
     """Measure for about ``seconds`` in total; pictures have width and height ``size``, or come from a ``clip``.
 
     ``channel`` leads to the process that receives the results, see `taker`.
@@ -122,7 +121,7 @@ def measure(
     told("", 1.0)
     taken = plan.model.input.takes
     many = plan.model.input.tiles[0] * plan.model.input.tiles[1] if isinstance(plan.model.input, InputPlan) else 1
-    return Measured(
+    return BenchResult(
         name=plan.name,
         model=plan.model.title,
         machine=machine(),

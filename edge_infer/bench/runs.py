@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.bench.frames import MEMORY, Memory, clip_plan, first_frames, make_frames, memory_plan
-from edge_infer.channel import Channel
-from edge_infer.codec import replace
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.capture import local_capture
-from edge_infer.engine.cores import leave_to_models
-from edge_infer.engine.frame import Captured
+from edge_infer.contract.codec import replace
+from edge_infer.engine.input.capture import local_capture
+from edge_infer.engine.input.sample_stream import make_feed
 from edge_infer.engine.interpreter import Interpreter
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.stream import make_feed
+from edge_infer.engine.model.loaded_model import LoadedModel
+from edge_infer.engine.output.result_sender import ResultSender
+from edge_infer.engine.threads import leave_to_models
 from edge_infer.engine.worker import Worker
 from edge_infer.errors import StartError
-from edge_infer.rooms import Acked
+from edge_infer.frames.frame import Captured
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import Acked
+from edge_infer.plan.records import PipelinePlan
 
 START: Final = 30.0
 """Seconds until the first result must come."""
@@ -88,7 +88,7 @@ class Whole:
         ``channel`` comes from `taker`; it serves one run after another.
         """
         self._runs += 1
-        outlet = Outlet(channel, f"{self._runs:06x}")  # a late ack of the previous run has another id
+        outlet = ResultSender(channel, f"{self._runs:06x}")  # a late ack of the previous run has another id
         feed = make_feed(self._source)
         pipeline = Worker(self._plan, feed, outlet)
         pipeline.start()
@@ -100,7 +100,7 @@ class Whole:
             feed.close()
             pipeline.close()
 
-    def _measure(self, outlet: Outlet, channel: Channel, pipeline: Worker, seconds: float) -> Run:
+    def _measure(self, outlet: ResultSender, channel: Channel, pipeline: Worker, seconds: float) -> Run:
         limit = time.monotonic() + START
         while pipeline.progress()[0] == 0:
             if time.monotonic() > limit:
@@ -115,7 +115,7 @@ class Whole:
         return Run((done - first) / spent, (time.process_time() - cpu) / frames, (since - waited) / frames)
 
 
-def listen(outlet: Outlet, channel: Channel, seconds: float) -> None:
+def listen(outlet: ResultSender, channel: Channel, seconds: float) -> None:
     """Serve an outlet for up to ``seconds``, as the engine's main thread does."""
     record = channel.wait(seconds)
     if isinstance(record, Acked):

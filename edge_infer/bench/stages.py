@@ -13,14 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from edge_infer.bench.frames import clip_plan
-from edge_infer.channel import pack
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.frame import Captured, Frame
-from edge_infer.engine.mask import Mask
-from edge_infer.engine.model import LoadedModel, Look
-from edge_infer.engine.outcome import Composer
+from edge_infer.engine.model.loaded_model import LoadedModel, Look
+from edge_infer.engine.output.outcome import Composer
+from edge_infer.frames.frame import Captured, Frame
+from edge_infer.frames.pixels import Mask
+from edge_infer.ipc.channel import pack
+from edge_infer.ipc.messages import handover
+from edge_infer.plan.records import PipelinePlan
 from edge_infer.readers.sources import Picture, make_source
-from edge_infer.rooms import handover
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -77,7 +77,7 @@ def _captured(frames: list[Captured], clip: Path | None) -> Iterator[Captured]:
 
 
 class _Steps:
-    """The steps of `Pipeline`, each timed; results go to the null device."""
+    """The steps of `FramePipeline`, each timed; results go to the null device."""
 
     def __init__(self, plan: PipelinePlan, model: LoadedModel) -> None:
         self.clocks = Clocks()

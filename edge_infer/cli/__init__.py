@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Final
 
 from edge_infer import __version__
-from edge_infer.cli.say import complain
+from edge_infer.cli.output import complain
 from edge_infer.errors import EdgeInferError
 
 COMMANDS: Final[Mapping[str, str]] = {

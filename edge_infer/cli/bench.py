@@ -10,18 +10,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_infer.bench.taker import taker
-from edge_infer.channel import Channel
-from edge_infer.cli.owner import act_as_owner_of, shut_in
-from edge_infer.codec import replace
-from edge_infer.config.places import hinted
-from edge_infer.config.plan import InputPlan, PipelinePlan
-from edge_infer.config.units import parse_pixels
+from edge_infer.bench.receiver import taker
+from edge_infer.cli.as_owner import act_as_owner_of, shut_in
+from edge_infer.contract.codec import replace
 from edge_infer.errors import ConfigError
+from edge_infer.ipc.channel import Channel
+from edge_infer.plan.records import InputPlan, PipelinePlan
+from edge_infer.platform.paths import hinted
 from edge_infer.sandbox.needs import pipelines_fence
+from edge_infer.yamlfile.units import parse_pixels
 
 if TYPE_CHECKING:
-    from edge_infer.bench.measure import Measured, Spread
+    from edge_infer.bench.measure import BenchResult, Spread
 
 WIDTH: Final = 24
 SECONDS: Final = 12.0
@@ -66,9 +66,9 @@ def _measure_all(
     args: argparse.Namespace, plans: Sequence[PipelinePlan], size: tuple[int, int], channel: Channel
 ) -> int:
     from edge_infer.bench.measure import measure
-    from edge_infer.engine.affinity import staying_on
+    from edge_infer.engine.threads import staying_on
 
-    bar = _Bar(sys.stderr.isatty())
+    bar = _BenchProgress(sys.stderr.isatty())
     for plan in plans:
         if args.publish:
             plan = replace(plan, publish=args.publish)  # noqa: PLW2901
@@ -103,8 +103,8 @@ def _plans(args: argparse.Namespace) -> tuple[PipelinePlan, ...]:
         if compiled.plan is None:
             raise ConfigError("\n".join(map(str, compiled.problems)))
         return compiled.plan.pipelines
-    from edge_infer.models.probe import probe
     from edge_infer.models.request import ModelRequest
+    from edge_infer.models.trials.probe import probe
 
     model = probe(ModelRequest(Path(args.model).stem or "model", str(Path(args.model).absolute())))
     if isinstance(model.input, InputPlan):
@@ -112,7 +112,7 @@ def _plans(args: argparse.Namespace) -> tuple[PipelinePlan, ...]:
     return (PipelinePlan("bench", "memory", model, model.threshold, threads=args.threads),)
 
 
-class _Bar:
+class _BenchProgress:
     """Progress bar on standard error, shown only on a terminal."""
 
     def __init__(self, shown: bool) -> None:
@@ -126,11 +126,11 @@ class _Bar:
             sys.stderr.flush()
 
 
-def _facts(found: Measured) -> dict[str, object]:
+def _facts(found: BenchResult) -> dict[str, object]:
     return {**asdict(found), "noisy": found.noisy}
 
 
-def _table(found: Measured) -> list[str]:
+def _table(found: BenchResult) -> list[str]:
     cpu = f"{1e3 * found.bare_cpu:.3f} ms bare, {1e3 * found.pipeline_cpu:.3f} ms a frame"
     tried = ", ".join(f"{count}: {rate:.1f}" for count, rate in found.threads.items())
     return [
@@ -156,19 +156,19 @@ def _row(what: str, spread: Spread, decimals: int, unit: str = "") -> str:
     return f"{what:18s}{numbers}  {unit}".rstrip()
 
 
-def _stages(found: Measured) -> Iterator[str]:
+def _stages(found: BenchResult) -> Iterator[str]:
     whole = sum(seconds for stage, seconds in found.stages.items() if stage != "wait")
     for stage, seconds in found.stages.items():
         share = "for the next frame" if stage == "wait" else f"{seconds / whole:4.0%} of a frame by itself"
         yield f"  {stage:16s}{1e3 * seconds:12.3f} ms, {share}"
 
 
-def _delegate(found: Measured) -> str:
+def _delegate(found: BenchResult) -> str:
     if found.delegate_failure:
         return f"the processor does it all: {found.delegate_failure}"
     return f"{found.delegated:.0%} of the operators"
 
 
-def _coverage(found: Measured) -> str:
+def _coverage(found: BenchResult) -> str:
     rest = f", not {', '.join(sorted(set(found.not_delegated)))}" if found.not_delegated else ""
     return f"{found.operators - len(found.not_delegated)} of {found.operators} operators{rest}"

@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from edge_infer.cli.say import say
-from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.cli.output import say
 from edge_infer.errors import ConfigError, EdgeInferError
+from edge_infer.platform.paths import DEFAULT_CONFIG
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_infer.readers.environment import prepare
 
     prepare(os.environ)
-    from edge_infer.grab import grab
+    from edge_infer.snapshot.request import grab
 
     how = grab(args.config, args.grab, args.output, grid=args.grid)
     print(f"{args.output}: a picture of {args.grab}, {how}", file=sys.stderr)

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_infer.cli.owner import act_as_owner_of
-from edge_infer.cli.say import say
-from edge_infer.config.places import DEFAULT_CONFIG, hinted
+from edge_infer.cli.as_owner import act_as_owner_of
+from edge_infer.cli.output import say
 from edge_infer.errors import EdgeInferError
-from edge_infer.supervisor.checks import counts
-from edge_infer.supervisor.control import NotRunningError, ask, find_socket
-from edge_infer.supervisor.peer import RefusedError
+from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
+from edge_infer.supervisor.control.checks import counts
+from edge_infer.supervisor.control.peer import RefusedError
+from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         return _print(args.config, found["problems"], found["warnings"], found["counts"], ", for the daemon that runs")
     root = os.geteuid() == 0
     act_as_owner_of(args, hinted(args.config.absolute()))
-    from edge_infer.config.compile import compile_config
+    from edge_infer.config.compile.compile import compile_config
 
     compiled = compile_config(args.config)
     plan = compiled.plan

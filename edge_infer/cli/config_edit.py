@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_infer.durable import replacing
 from edge_infer.errors import ConfigError, EdgeInferError
-from edge_infer.supervisor.control import ask
+from edge_infer.platform.durable_files import replacing
+from edge_infer.supervisor.control.server import ask
 
 
 def read(config: Path) -> bytes:

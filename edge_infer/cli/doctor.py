@@ -8,11 +8,36 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
-from edge_infer.cli.owner import act_as_owner_of
-from edge_infer.cli.say import say
-from edge_infer.config.places import DEFAULT_CONFIG, hinted
-from edge_infer.doctor.daemon import daemon
-from edge_infer.errors import ConfigError
+from edge_infer.cli.as_owner import act_as_owner_of
+from edge_infer.cli.output import say
+from edge_infer.contract.codec import decode
+from edge_infer.doctor.finding import Finding, ok, warn
+from edge_infer.errors import ConfigError, EdgeInferError
+from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
+from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
+from edge_infer.supervisor.status import Status, headline
+from edge_infer.yamlfile.units import rough_duration
+
+# Check of the daemon that runs with a configuration, from its own status.
+
+
+def daemon(config: Path) -> Finding:
+    """Check whether it runs, serves, and has restarted processes. Call this before root switches to another user."""
+    try:
+        status = decode(Status, ask(find_socket(config), {"do": "status"}, timeout=10.0))
+    except NotRunningError as error:
+        text, _, remedy = str(error).partition("; ")
+        return warn("daemon", text, remedy or "start it with: edge-infer run")
+    except EdgeInferError as error:
+        return warn("daemon", str(error), "see its log")
+    fact = f"runs for {rough_duration(status.uptime)}, {headline(status)}"
+    again = [f"{name} {room.restarts} times" for name, room in status.rooms.items() if room.restarts]
+    if again:
+        return warn("daemon", f"{fact}; started again: {', '.join(again)}", "its log says why each ended")
+    open_walls = [name for name, text in status.walls.items() if "not enforced" in text or "unavailable" in text]
+    if open_walls:
+        fact += f"; not all of it is behind {', '.join(open_walls)}: edge-infer status --json says why"
+    return ok("daemon", fact)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     running = [] if args.sandbox else [daemon(config)]
     identity = act_as_owner_of(args, hinted(config))
     from edge_infer.doctor.examination import examine
-    from edge_infer.doctor.user import user
+    from edge_infer.doctor.machine import user
     from edge_infer.doctor.walls import each_wall
 
     if args.config and not args.config.exists():

@@ -13,21 +13,21 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
-from edge_infer.cli.owner import act_as_owner_of, check_output, make_output, shut_in
-from edge_infer.cli.say import say
-from edge_infer.codec import dumps, encode
-from edge_infer.config.plan import ModelPlan, PipelinePlan
+from edge_infer.cli.as_owner import act_as_owner_of, check_output, make_output, shut_in
+from edge_infer.cli.output import say
+from edge_infer.contract.codec import dumps, encode
+from edge_infer.contract.messages import Task
 from edge_infer.errors import ConfigError, InputError
-from edge_infer.messages import Task
-from edge_infer.models.plan_files import files_of
 from edge_infer.models.request import ModelRequest
+from edge_infer.plan.files import files_of
+from edge_infer.plan.records import ModelPlan, PipelinePlan
 from edge_infer.readers.environment import MAX_PIXELS
 from edge_infer.sandbox import Fence
 
 if TYPE_CHECKING:
-    from edge_infer.engine.frame import Frame
-    from edge_infer.engine.model import LoadedModel
+    from edge_infer.engine.model.loaded_model import LoadedModel
     from edge_infer.engine.tasks import Findings
+    from edge_infer.frames.frame import Frame
 
 QUALITY: Final = 92
 INPUTS: Final = (
@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
     drawn = [str(args.annotate.absolute())] if args.annotate else []
     inputs = [str(Path(path).absolute()) for path in args.inputs]
     shut_in(args, user, Fence(files=(*inputs, *files_of(model)), writes=tuple(drawn)))
-    from edge_infer.engine.chatter import without_chatter
-    from edge_infer.engine.model import LoadedModel
+    from edge_infer.engine.model.loaded_model import LoadedModel
+    from edge_infer.frames.ffmpeg import without_chatter
 
     with ExitStack() as stack:
         with without_chatter():
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _resolve(args: argparse.Namespace) -> ModelPlan:
-    from edge_infer.models.probe import probe
+    from edge_infer.models.trials.probe import probe
 
     file = Path(args.model).absolute()
     request = ModelRequest(
@@ -87,9 +87,9 @@ def _resolve(args: argparse.Namespace) -> ModelPlan:
 
 
 def _run_all(plan: PipelinePlan, model: LoadedModel, inputs: Iterable[str], folder: Path | None) -> int:
-    from edge_infer.engine.frame import Frame
-    from edge_infer.engine.inputs import find_in_file
-    from edge_infer.engine.outcome import Composer
+    from edge_infer.engine.input.files import find_in_file
+    from edge_infer.engine.output.outcome import Composer
+    from edge_infer.frames.frame import Frame
 
     compose = Composer(plan, secrets.token_hex(3))
     failed = done = 0
@@ -120,7 +120,7 @@ def _check_file(path: str) -> None:
 def _draw(frame: Frame, findings: Findings, path: Path) -> None:
     import cv2
 
-    from edge_infer.engine.annotate import annotate
+    from edge_infer.engine.replay.drawing import annotate
 
     encoded = cv2.imencode(".jpg", annotate(frame.pixels, findings), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
     try:

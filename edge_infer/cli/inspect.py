@@ -11,16 +11,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from edge_infer.cli.owner import act_as_owner_of
-from edge_infer.codec import encode
+from edge_infer.cli.as_owner import act_as_owner_of
+from edge_infer.contract.codec import encode
 from edge_infer.errors import ModelError, StartError
-from edge_infer.models.draft import draft
-from edge_infer.models.package import MANIFEST
-from edge_infer.models.probe import examine_safely
-from edge_infer.models.report import Report, report
-from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolution import TensorFacts
-from edge_infer.models.resolve import open_model
+from edge_infer.models.inspect.manifest_draft import draft
+from edge_infer.models.inspect.report import Report, report
+from edge_infer.models.packages.package import MANIFEST
+from edge_infer.models.request import ModelRequest, TensorFacts
+from edge_infer.models.resolve.resolve import open_model
+from edge_infer.models.trials.probe import examine_safely
 
 WIDTH: Final = 100
 GAP: Final = "  "

@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_infer.cli.owner import act_as_owner_of
-from edge_infer.config.places import DEFAULT_CONFIG, hinted
+from edge_infer.cli.as_owner import act_as_owner_of
+from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
 from edge_infer.sandbox import privileges
 
 if TYPE_CHECKING:
-    from edge_infer.privacy.audit import Audit
+    from edge_infer.audit.audit import Audit
 
 _HIDDEN: Final[Mapping[str, str]] = {"image": "pictures", "samples": "samples", "text": "text"}
 
@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Return 0 if no data left the device and every deliberate leak was detected, else 1."""
-    from edge_infer.privacy.audit import audit, leave_the_network
+    from edge_infer.audit.audit import audit, leave_the_network
 
     no_capture = leave_the_network()
     act_as_owner_of(args, hinted(args.config.absolute()), alone=0 if no_capture else privileges.CAPTURE)

@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from edge_infer.cli.say import say
-from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.cli.output import say
 from edge_infer.errors import EdgeInferError
-from edge_infer.supervisor.control import ask, find_socket
+from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.supervisor.control.server import ask, find_socket
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_infer.cli.owner import act_as_owner_of, check_output, make_output, shut_in
-from edge_infer.codec import dumps, encode, replace
-from edge_infer.config.places import DEFAULT_CONFIG, hinted
+from edge_infer.cli.as_owner import act_as_owner_of, check_output, make_output, shut_in
+from edge_infer.contract.codec import dumps, encode, replace
 from edge_infer.errors import ConfigError
+from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
 from edge_infer.sandbox.identity import Identity
 from edge_infer.sandbox.needs import replay_fence
 
 if TYPE_CHECKING:
-    from edge_infer.config.plan import PipelinePlan, Plan, SourcePlan
-    from edge_infer.engine.replay import Replayed
+    from edge_infer.engine.replay.replay import Replayed
+    from edge_infer.plan.records import PipelinePlan, Plan, SourcePlan
 
 SAME_TIME: Final = 1.0
 """Most seconds between two events of two configurations that count as the same event."""
@@ -39,7 +39,7 @@ class _Chosen:
     paced: bool
 
     def run(self) -> Iterator[Replayed]:
-        from edge_infer.engine.replay import replay
+        from edge_infer.engine.replay.replay import replay
 
         names = {pipeline.name for pipeline in self.shown}
         played = replay(self.pipelines, self.source, self.boot, paced=self.paced)
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     plan = _plan(args.config)
     check_output(args.annotate, user)
     _shut_in(args, user, [plan])
-    from edge_infer.engine.replay import KINDS
+    from edge_infer.engine.replay.replay import KINDS
 
     chosen = list(_chosen(plan, args.pipeline, args.source))
     if args.annotate and sum(len(each.shown) for each in chosen) != 1:
@@ -119,7 +119,7 @@ def _chosen(plan: Plan, name: str | None, recording: str | None) -> Iterator[_Ch
 
 def _drawn(chosen: _Chosen, path: Path) -> Iterator[Replayed]:
     """Yield the same frames, and draw each one into a video."""
-    from edge_infer.engine.film import Film
+    from edge_infer.engine.replay.video_writer import Film
 
     if chosen.source.gives != "image":
         raise ConfigError(f"--annotate draws into pictures; source {chosen.source.name} gives {chosen.source.gives}")
@@ -134,7 +134,7 @@ def _compare(args: argparse.Namespace) -> int:
     user = act_as_owner_of(args, hinted(args.compare[0].absolute()))
     plans = [_plan(config) for config in args.compare]
     _shut_in(args, user, plans)
-    from edge_infer.engine.difference import difference, told
+    from edge_infer.engine.replay.replay import difference, told
 
     one, other = (
         [event for each in _chosen(plan, args.pipeline, args.source) for event in told(each.run())]

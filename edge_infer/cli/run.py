@@ -6,11 +6,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from edge_infer.config.places import DEFAULT_CONFIG, hinted
-from edge_infer.logs import LEVELS, configure
-from edge_infer.sandbox.root import give_up_root
+from edge_infer.platform.logs import LEVELS, configure
+from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
+from edge_infer.sandbox.change_user import give_up_root
 from edge_infer.supervisor.daemon import Daemon
-from edge_infer.supervisor.handover import hand_over
+from edge_infer.supervisor.take_over import hand_over
 
 log = logging.getLogger(__name__)
 

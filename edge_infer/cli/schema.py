@@ -6,8 +6,8 @@ import argparse
 import json
 from typing import Any
 
-from edge_infer.codec import schema
-from edge_infer.messages import PAYLOADS
+from edge_infer.contract.codec import schema
+from edge_infer.contract.messages import PAYLOADS
 
 CONFIG = "config"
 ASYNCAPI = "asyncapi"
@@ -32,11 +32,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _schema(name: str) -> dict[str, Any]:
     if name == ASYNCAPI:
-        from edge_infer.asyncapi import document
+        from edge_infer.contract.asyncapi import document
 
         return document()
     if name != CONFIG:
         return schema(PAYLOADS[name], f"edge-infer {name}")
-    from edge_infer.config.jsonschema import config_schema
+    from edge_infer.config.schema.file import config_schema
 
     return config_schema()

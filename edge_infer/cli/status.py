@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edge_infer.cli.argument import argument
-from edge_infer.cli.delegates import delegate_lines
+from edge_infer.cli.arguments import argument
+from edge_infer.cli.message_lines import delegate_lines
+from edge_infer.cli.output import as_json, say
 from edge_infer.cli.panel import pace_of
-from edge_infer.cli.say import as_json, say
-from edge_infer.cli.status_wait import wait_until_it_serves
-from edge_infer.codec import ABSENT, decode
-from edge_infer.config.places import DEFAULT_CONFIG
-from edge_infer.config.units import parse_seconds, rough_duration
-from edge_infer.models.fastpath import LEAST_GAIN
-from edge_infer.supervisor.control import ask, find_socket
+from edge_infer.cli.waiting import wait_until_it_serves
+from edge_infer.contract.codec import ABSENT, decode
+from edge_infer.models.trials.fast_path import LEAST_GAIN
+from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.supervisor.control.server import ask, find_socket
 from edge_infer.supervisor.status import Status, held_back
+from edge_infer.yamlfile.units import parse_seconds, rough_duration
 
 
 def add(parser: argparse.ArgumentParser) -> None:

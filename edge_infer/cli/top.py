@@ -16,13 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from edge_infer.cli.panel import Look, panel
-from edge_infer.cli.processes import Processes
-from edge_infer.cli.say import as_json
-from edge_infer.codec import decode
-from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.cli.output import as_json
+from edge_infer.cli.panel import Look, Processes, panel
+from edge_infer.contract.codec import decode
 from edge_infer.errors import ConfigError, EdgeInferError
-from edge_infer.supervisor.control import ask, find_socket
+from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.supervisor.control.server import ask, find_socket
 from edge_infer.supervisor.status import Status
 
 OTHER_SCREEN: Final = "\x1b[?1049h\x1b[?25l"

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from edge_infer.cli.owner import act_as_owner_of
-from edge_infer.config.places import DEFAULT_CONFIG, hinted
+from edge_infer.cli.as_owner import act_as_owner_of
+from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +20,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the drop-in; for a wrong configuration print every problem and return 2."""
     config = args.config.absolute()
     act_as_owner_of(args, hinted(config))
-    from edge_infer.config.compile import compile_config
-    from edge_infer.dropin import drop_in
+    from edge_infer.config.compile.compile import compile_config
+    from edge_infer.sandbox.systemd_dropin import drop_in
 
     compiled = compile_config(config)
     for problem in compiled.problems:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from edge_infer.cli.say import say
-from edge_infer.config.units import format_duration
-from edge_infer.supervisor.control import NotRunningError
+from edge_infer.cli.output import say
+from edge_infer.contract.codec import ABSENT, decode
+from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
+from edge_infer.supervisor.status import Status
+from edge_infer.yamlfile.units import format_duration
 
 PAUSE: Final = 0.5
 """Seconds between two looks."""
@@ -50,3 +53,79 @@ def _look(look: Callable[[], Glimpse]) -> Glimpse:
         return look()
     except NotRunningError as error:  # the daemon may be starting or restarting
         return Glimpse((str(error),))
+
+
+# ``edge-infer status --wait``: wait until the daemon serves, or until it is clear that it does not.
+
+READER: Final = "reader "
+"""Prefix of a reader's name, before the name of its source; a lost source is no failure of its reader."""
+MOST_RESTARTS: Final = 2
+"""Restarts of a process during the wait, a few seconds apart, that show that it does not start."""
+HINT: Final = "edge-infer status and the log tell more"
+
+
+def wait_until_it_serves(config: Path, timeout: float) -> int:
+    """Wait and print; return 0 when the daemon serves or lacks nothing but a frame, else 1."""
+    judge = Judge()
+
+    def look() -> Glimpse:
+        return judge.look(decode(Status, ask(find_socket(config), {"do": "status"}, timeout=10.0)))
+
+    return wait(look, timeout, HINT, starting=True)
+
+
+class Judge:
+    """Judges a daemon repeatedly; restarts of its processes count from the first look on."""
+
+    def __init__(self) -> None:
+        self._restarts: dict[str, int] = {}
+
+    def look(self, status: Status) -> Glimpse:
+        """Return the missing parts, one a line."""
+        lost = tuple(self._ended_again(status))
+        if lost:
+            return Glimpse(lost, 1)
+        if missing := tuple(_missing(status)):
+            return Glimpse(missing)
+        if idle := tuple(_without_outcome(status)):
+            return Glimpse(idle, late=0)
+        text = "every pipeline has had an outcome" if status.pipelines else "it has no pipeline"
+        away = [name for name in set(status.feeds.values()) if _is_away(status, name)]
+        return Glimpse((f"{text}{', or lacks its source: ' + ', '.join(sorted(away)) if away else ''}",), 0)
+
+    def _ended_again(self, status: Status) -> Iterator[str]:
+        for name, room in status.rooms.items():
+            again = room.restarts - self._restarts.setdefault(name, room.restarts)
+            if again >= MOST_RESTARTS and not _is_away(status, name.removeprefix(READER)):
+                trouble = f": {status.last_error.text}" if status.last_error is not None else ""
+                yield f"the {name} ends again and again{trouble}"
+
+
+def _missing(status: Status) -> Iterator[str]:
+    """Yield what keeps the daemon itself from serving: parts that are not up yet, and errors."""
+    if status.boot is None:
+        yield "the engine is being started"
+    if status.outbox is None:
+        yield "the publisher is being started"
+    elif status.outbox.degraded and not status.broker.connected:
+        yield f"results can neither be sent ({status.broker.text}) nor kept: the state directory cannot be written"
+    for name, model in status.models.items():
+        if model.sha is None:
+            yield f"model {name}: {model.state}{'' if model.reason is ABSENT else f': {model.reason}'}; nothing serves"
+    for name, pipeline in status.pipelines.items():
+        if pipeline.error is not ABSENT:
+            yield f"pipeline {name}: {pipeline.error}"
+
+
+def _without_outcome(status: Status) -> Iterator[str]:
+    """Yield pipelines that have processed no frame although their sources are available."""
+    for name, source in status.feeds.items():
+        pipeline = status.pipelines.get(name)
+        looked = pipeline is not None and (pipeline.produced > 0 or pipeline.latency_ms is not None)
+        if not looked and not _is_away(status, source):
+            state = status.sources[source].state if source in status.sources else "starting"
+            yield f"pipeline {name} waits for a frame of {source} ({state})"
+
+
+def _is_away(status: Status, source: str) -> bool:
+    return source in status.sources and status.sources[source].state in ("lost", "ended")

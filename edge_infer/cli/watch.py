@@ -13,13 +13,13 @@ from typing import Any, Final
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
-from edge_infer.cli.strip import Painter
-from edge_infer.config.places import DEFAULT_CONFIG
-from edge_infer.config.plan import MqttPlan, TlsPlan
+from edge_infer.cli.message_lines import Painter
+from edge_infer.contract.messages import timestamp
 from edge_infer.errors import ConfigError, EdgeInferError
-from edge_infer.messages import timestamp
-from edge_infer.publisher.client import KEEPALIVE, equip
-from edge_infer.publisher.trouble import explain, refusal, silent
+from edge_infer.plan.records import MqttPlan, TlsPlan
+from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.publisher.mqtt.connection_failure import explain, refusal, silent
+from edge_infer.publisher.mqtt.paho_client import KEEPALIVE, equip
 
 GREETING: Final = 10.0
 """Seconds for a broker to answer."""
@@ -156,6 +156,6 @@ def _from_arguments(args: argparse.Namespace) -> MqttPlan:
 
 
 def _from_file(path: Path) -> MqttPlan:
-    from edge_infer.config.connection import connection
+    from edge_infer.config.compile.compile import connection
 
     return connection(path).mqtt

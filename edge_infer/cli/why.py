@@ -9,15 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from edge_infer.cli.argument import argument
-from edge_infer.cli.moments import parse_moment
-from edge_infer.cli.say import say
-from edge_infer.codec import decode
-from edge_infer.config.places import DEFAULT_CONFIG
-from edge_infer.config.units import parse_seconds
+from edge_infer.cli.arguments import argument, parse_moment
+from edge_infer.cli.output import say
+from edge_infer.contract.codec import decode
 from edge_infer.errors import EdgeInferError
-from edge_infer.rooms import WhyAnswer
-from edge_infer.supervisor.control import ask, find_socket
+from edge_infer.ipc.messages import WhyAnswer
+from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.supervisor.control.server import ask, find_socket
+from edge_infer.yamlfile.units import parse_seconds
 
 AROUND: Final = 60.0
 """Seconds before and after a requested time."""

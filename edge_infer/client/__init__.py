@@ -4,8 +4,8 @@ It needs paho-mqtt and no other large package: no NumPy, no model runtime.
 """
 
 from edge_infer.client.connection import Client
-from edge_infer.client.numbers import Series
-from edge_infer.client.standing import Standing
+from edge_infer.client.message_numbers import Series
+from edge_infer.client.state_view import Standing
 from edge_infer.client.updates import (
     DeviceUpdate,
     EventUpdate,

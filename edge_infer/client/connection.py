@@ -13,9 +13,9 @@ from paho.mqtt.client import Client as Paho
 from paho.mqtt.client import ConnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
-from edge_infer.client.numbers import Ledger, Series
-from edge_infer.client.reading import read, split
-from edge_infer.client.standing import Standing, Standings
+from edge_infer.client.message_numbers import ReceivedNumbers, Series
+from edge_infer.client.payloads import read, split
+from edge_infer.client.state_view import Standing, Standings
 from edge_infer.client.updates import (
     DeviceUpdate,
     EventUpdate,
@@ -25,15 +25,15 @@ from edge_infer.client.updates import (
     UnreadableUpdate,
     Update,
 )
-from edge_infer.codec import ABSENT
-from edge_infer.config.plan import MqttPlan, TlsPlan
+from edge_infer.contract.codec import ABSENT
+from edge_infer.contract.messages import Event, Health, Result, State, timestamp
+from edge_infer.contract.topics import OFFLINE, ONLINE, Place
 from edge_infer.errors import ConfigError, EdgeInferError, WireError
-from edge_infer.messages import Event, Health, Result, State, timestamp
-from edge_infer.publisher.backoff import Backoff
-from edge_infer.publisher.client import KEEPALIVE, equip, hang_up
-from edge_infer.publisher.rarely import Rarely
-from edge_infer.publisher.topics import OFFLINE, ONLINE, Place
-from edge_infer.publisher.trouble import closed, explain, refusal, silent
+from edge_infer.plan.records import MqttPlan, TlsPlan
+from edge_infer.platform.rate_limits import LogThrottle
+from edge_infer.publisher.mqtt.connection_failure import closed, explain, refusal, silent
+from edge_infer.publisher.mqtt.paho_client import KEEPALIVE, equip, hang_up
+from edge_infer.publisher.mqtt.reconnect import Backoff
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -94,9 +94,9 @@ class Client:
         self._refused: EdgeInferError | None = None
         self._silent_at = 0.0
         self._backoff = Backoff()
-        self._rarely = Rarely()
+        self._rarely = LogThrottle()
         self._waiting: deque[Update] = deque()
-        self._ledger = Ledger()
+        self._ledger = ReceivedNumbers()
         self._standings = Standings()
         self._online: dict[str, tuple[bool, bool]] = {}  # the status of each device, and whether it came live
 

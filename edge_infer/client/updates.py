@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_infer.client.standing import Standing
-from edge_infer.messages import ConfigStatus, Event, Health, Info, ModelStatus, Result
+from edge_infer.client.state_view import Standing
+from edge_infer.contract.messages import ConfigStatus, Event, Health, Info, ModelStatus, Result
 
 
 @dataclass(frozen=True, slots=True)

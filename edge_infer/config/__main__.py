@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from edge_infer.codec import dumps
+from edge_infer.contract.codec import dumps
 from edge_infer.errors import StartError
-from edge_infer.models.answering import die_with_parent, own_output
-from edge_infer.models.limits import go_first
-from edge_infer.models.probe import Probe
+from edge_infer.models.trials.child_main import die_with_parent, go_first, own_output
+from edge_infer.models.trials.probe import Probe
 from edge_infer.sandbox import lock
 from edge_infer.sandbox.needs import config_fence
 from edge_infer.sandbox.privileges import READ_SEARCH
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with own_output() as output, Probe() as probe:
         with suppress(StartError):  # the first model that needs it retries and reports the error
             probe.begin()
-        from edge_infer.config.compile import compile_config
+        from edge_infer.config.compile.compile import compile_config
 
         compiled = compile_config(args.file, store=store, probe=probe)
         output.write(dumps(compiled) + b"\n")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from edge_infer.codec import decode_json
-from edge_infer.config.plan import Compiled
+from edge_infer.contract.codec import decode_json
 from edge_infer.errors import StartError, WireError
-from edge_infer.own_module import own_module
+from edge_infer.plan.records import Compiled
+from edge_infer.platform.own_module import own_module
 
 
 def compile_in_child(config: Path) -> Compiled:

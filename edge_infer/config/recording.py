@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import JsonValue, replace
-from edge_infer.config.plan import SourcePlan
+from edge_infer.contract.codec import JsonValue, replace
 from edge_infer.errors import ConfigError, InputError
+from edge_infer.plan.records import SourcePlan
 from edge_infer.readers.sources import source_class, source_target
 
 VIDEOS: Final = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".h264", ".mjpeg"})

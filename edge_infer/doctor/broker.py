@@ -9,12 +9,12 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import MqttPlan
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import timestamp
 from edge_infer.doctor.finding import Finding, ok, warn
-from edge_infer.messages import timestamp
-from edge_infer.publisher.client import KEEPALIVE, hang_up, prepare
-from edge_infer.publisher.trouble import Trouble, address, explain, refusal
+from edge_infer.plan.records import MqttPlan
+from edge_infer.publisher.mqtt.connection_failure import ConnectionFailure, address, explain, refusal
+from edge_infer.publisher.mqtt.paho_client import KEEPALIVE, hang_up, prepare
 
 _PATIENCE: Final = 5.0
 
@@ -34,11 +34,11 @@ def broker(plan: MqttPlan) -> Finding:
     return warn("broker", fact, remedy) if colon else warn("broker", trouble.text, "check mqtt.host and mqtt.port")
 
 
-def _greet(plan: MqttPlan, version: MQTTProtocolVersion) -> Trouble | None:
+def _greet(plan: MqttPlan, version: MQTTProtocolVersion) -> ConnectionFailure | None:
     """Connect and disconnect; return the reason of a failure, or None."""
     try:
         client = prepare(plan, version)
-        answer = _Answer(client)
+        answer = _ConnectAnswer(client)
         client.connect(plan.host, plan.port, KEEPALIVE)
         try:
             answer.wait()
@@ -53,7 +53,7 @@ def _greet(plan: MqttPlan, version: MQTTProtocolVersion) -> Trouble | None:
     return None
 
 
-class _Answer:
+class _ConnectAnswer:
     """The broker's answer to CONNECT."""
 
     def __init__(self, client: Client) -> None:

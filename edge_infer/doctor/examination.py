@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_infer.config.connection import usual_connection
-from edge_infer.doctor.board import board
-from edge_infer.doctor.configuration import configuration, settings
-from edge_infer.doctor.devices import accelerators, cameras
-from edge_infer.doctor.finding import Finding, warn
+from edge_infer.config.compile.compile import Connection, compile_config, connection, usual_connection
+from edge_infer.doctor.finding import Finding, fail, ok, warn
+from edge_infer.doctor.machine import accelerators, board, cameras, storage
 from edge_infer.doctor.runtime import runtime
-from edge_infer.doctor.storage import storage
 from edge_infer.doctor.walls import sandbox
-from edge_infer.models.fastpath import shipped_model
+from edge_infer.errors import ConfigError
+from edge_infer.models.trials.fast_path import shipped_model
 from edge_infer.readers.devices import capture_devices
+
+# Check of the configuration, and the settings that other checks need even from an invalid one.
+
+
+def settings(path: Path) -> Connection | None:
+    """Return the settings of the file, or the defaults if there is no file; None if they are invalid."""
+    if not path.exists():
+        return usual_connection()
+    try:
+        return connection(path)
+    except ConfigError:
+        return None  # `configuration` reports the errors
+
+
+def configuration(path: Path, state_dir: Path) -> Iterator[Finding]:
+    """Check whether the daemon could run with this file and the models in the state directory."""
+    if not path.exists():
+        yield warn("configuration", f"there is no {path}, so defaults are examined", "name yours with -c FILE")
+    elif closed := [place for place in (path, state_dir) if _closed(place)]:
+        yield warn("configuration", f"not checked: this user may not read {closed[0]}", "run: sudo edge-infer doctor")
+    else:
+        compiled = compile_config(path)
+        if compiled.plan is None:
+            count = len(compiled.problems)
+            fact = f"{count} problem{'' if count == 1 else 's'}, first {compiled.problems[0]}"
+            yield fail("configuration", fact, f"see all of them: edge-infer check -c {path}")
+        else:
+            count = len(compiled.plan.pipelines)
+            yield ok("configuration", f"{path} is valid, {count} pipeline{'' if count == 1 else 's'}")
+
+
+def _closed(place: Path) -> bool:
+    """Return whether the place exists, or is hidden by a folder that this user may not enter, and is not readable."""
+    try:
+        place.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return not os.access(place, os.R_OK, effective_ids=True)
 
 
 def examine(config: Path, root: Path = Path("/")) -> Iterator[Finding]:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from edge_infer.codec import decode_json
+from edge_infer.contract.codec import decode_json
 from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.errors import WireError
-from edge_infer.models.fastpath import CHILD, SHOW_PROCESSOR, Timed, remedy
-from edge_infer.own_module import own_module
+from edge_infer.models.trials.fast_path import CHILD, SHOW_PROCESSOR, Timed, remedy
+from edge_infer.platform.own_module import own_module
 
 _PATIENCE: Final = 120.0
 

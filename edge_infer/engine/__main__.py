@@ -7,11 +7,9 @@ import logging
 import os
 import sys
 
-from edge_infer.channel import MAX_PLAN_BYTES, Channel
-from edge_infer.codec import decode_json
-from edge_infer.logs import configure
-from edge_infer.readers.environment import MAX_PIXELS
-from edge_infer.rooms import (
+from edge_infer.contract.codec import decode_json
+from edge_infer.ipc.channel import MAX_PLAN_BYTES, Channel
+from edge_infer.ipc.messages import (
     Acked,
     ApplyPlan,
     AttachReader,
@@ -22,6 +20,8 @@ from edge_infer.rooms import (
     Stop,
     WhyQuestion,
 )
+from edge_infer.platform.logs import configure
+from edge_infer.readers.environment import MAX_PIXELS
 from edge_infer.sandbox import Fence, lock
 
 
@@ -38,16 +38,16 @@ def main() -> int:
     configure("engine", args.log_level)
     sandbox = lock("engine", fence=decode_json(Fence, args.fence.encode()))
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)  # before OpenCV is loaded
-    from edge_infer.engine.cores import leave_to_models
     from edge_infer.engine.process import Engine
-    from edge_infer.lights import Lights
+    from edge_infer.engine.threads import leave_to_models
+    from edge_infer.ipc.activity_table import ActivityTable
 
     leave_to_models()
     accepted = (ModelFile, ApplyPlan, AttachReader, Grab, WhyQuestion, Restrain, Stop)
     control = Channel(args.control, accepted, MAX_PLAN_BYTES, files=True)
     results = Channel(args.results, (PublisherHello, Acked))
     try:
-        Engine(control, results, sandbox, args.boot, Lights(args.lights)).run()
+        Engine(control, results, sandbox, args.boot, ActivityTable(args.lights)).run()
     except Exception:  # the outermost handler: the supervisor starts a new engine
         logging.getLogger(__name__).exception("engine stops: unexpected exception")
         return 1

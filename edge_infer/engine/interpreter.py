@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,9 +15,35 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import DelegatePlan
-from edge_infer.engine.coverage import DELEGATE, left_alone
 from edge_infer.errors import ModelError, StartError
+from edge_infer.plan.records import DelegatePlan
+
+# How much of a model's graph runs on a delegate: the runtime's own (XNNPACK), or an external library.
+
+DELEGATE: Final = "DELEGATE"
+
+
+def left_alone(steps: Sequence[Step], outputs: Sequence[int]) -> list[str]:
+    """Return the names of the operators that no delegate has taken.
+
+    A runtime lists the steps that a delegate has taken as well as the delegate. The steps that still run are those that
+    the outputs need, traced back through the steps that produce their inputs.
+    """
+    makers = {index: step for step in steps for index in step.outputs}
+    makers |= {index: step for step in steps if step.name == DELEGATE for index in step.outputs}
+    wanted, seen = deque(outputs), set[int]()
+    found: list[Step] = []
+    while wanted:
+        index = wanted.popleft()
+        step = makers.get(index)
+        if step is None or index in seen:
+            continue
+        seen.update(step.outputs)
+        if step.name != DELEGATE:
+            found.append(step)
+        wanted.extend(step.inputs)
+    return [step.name for step in found]
+
 
 log = logging.getLogger(__name__)
 

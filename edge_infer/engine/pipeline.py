@@ -8,18 +8,18 @@ from __future__ import annotations
 import time
 
 from edge_infer.engine.cascade.answers import Answers
-from edge_infer.engine.frame import Captured
-from edge_infer.engine.health import PipelineWatch
-from edge_infer.engine.model import Look, Staged
-from edge_infer.engine.serving import Serving
+from edge_infer.engine.model.loaded_model import Look, Staged
+from edge_infer.engine.model.serving import Serving
+from edge_infer.engine.output.health import PipelineWatch
+from edge_infer.engine.output.pipeline_output import PipelineOutput
 from edge_infer.engine.tasks import Findings
-from edge_infer.engine.voice import Voice
+from edge_infer.frames.frame import Captured
 
 
-class Pipeline:
+class FramePipeline:
     """Processes frames, whether a `Worker` brings them from a feed or a replay from a recording."""
 
-    def __init__(self, voice: Voice, watch: PipelineWatch) -> None:
+    def __init__(self, voice: PipelineOutput, watch: PipelineWatch) -> None:
         self._voice = voice
         self._watch = watch
 

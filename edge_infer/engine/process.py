@@ -14,30 +14,24 @@ from typing import Final
 
 import cv2
 
-from edge_infer.allowance import Allowance
-from edge_infer.channel import Channel, ChannelClosedError
-from edge_infer.config.plan import Plan
-from edge_infer.config.sentences import suggestion
-from edge_infer.engine.capture import local_capture, reader_capture
-from edge_infer.engine.cascade.feed import CropsFeed
-from edge_infer.engine.feed import Feed
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.handed_files import HandedFiles
-from edge_infer.engine.held import Held
+from edge_infer.contract.messages import Reason
+from edge_infer.engine.cascade.parent import CropsFeed
+from edge_infer.engine.events.explain import answer
+from edge_infer.engine.input.capture import local_capture, reader_capture
+from edge_infer.engine.input.feed import Feed
+from edge_infer.engine.input.sample_stream import make_feed
 from edge_infer.engine.interpreter import backend_name
-from edge_infer.engine.mask import Mask
-from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.pool import Pool
-from edge_infer.engine.stream import make_feed
-from edge_infer.engine.turns import Turns
-from edge_infer.engine.why import answer
-from edge_infer.engine.worker import Worker
+from edge_infer.engine.model.interpreter_pool import InterpreterPools
+from edge_infer.engine.model.model_files import ModelFiles
+from edge_infer.engine.model.run_scheduler import Turns
+from edge_infer.engine.output.result_sender import ResultSender
+from edge_infer.engine.worker import Held, Worker
 from edge_infer.errors import EdgeInferError, WireError, shortened
-from edge_infer.lights import Lights
-from edge_infer.messages import Reason
-from edge_infer.models.plan_files import files_of_pipelines
-from edge_infer.readers.sources.faults import settle_all
-from edge_infer.rooms import (
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.pixels import Mask
+from edge_infer.ipc.activity_table import ActivityTable
+from edge_infer.ipc.channel import Channel, ChannelClosedError
+from edge_infer.ipc.messages import (
     RUNTIME,
     Acked,
     ApplyPlan,
@@ -53,6 +47,11 @@ from edge_infer.rooms import (
     WhyAnswer,
     WhyQuestion,
 )
+from edge_infer.plan.files import files_of_pipelines
+from edge_infer.plan.records import Plan
+from edge_infer.platform.rate_limits import TokenBucket
+from edge_infer.readers.sources.faults import settle_all
+from edge_infer.yamlfile.error_text import suggestion
 
 log = logging.getLogger(__name__)
 
@@ -81,14 +80,16 @@ LAST_PATIENCE, LAST_WORDS = 0.4, 0.6
 class Engine:
     """Runs feeds and pipelines according to the newest plan; `run` is the main thread."""
 
-    def __init__(self, control: Channel, results: Channel, sandbox: dict[str, str], boot: str, lights: Lights) -> None:
+    def __init__(
+        self, control: Channel, results: Channel, sandbox: dict[str, str], boot: str, lights: ActivityTable
+    ) -> None:
         self._control = control
         self._results = results
         self._sandbox = sandbox
         self._boot = boot
         self._lights = lights
-        self._outlet = Outlet(results, self._boot, lights)
-        self._turns, self._pool, self._model_files = Turns(), Pool(), HandedFiles()
+        self._outlet = ResultSender(results, self._boot, lights)
+        self._turns, self._pool, self._model_files = Turns(), InterpreterPools(), ModelFiles()
         self._plan: Plan | None = None
         self._order = 0
         self._feeds: dict[str, Feed] = {}
@@ -97,8 +98,8 @@ class Engine:
         self._readers: dict[str, int] = {}  # channels to readers that no feed has taken yet
         self._limits: Mapping[str, float] = {}  # frames per second, for pipelines that the governor limits
         self._stopping = self._told_wrong = False
-        self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
-        self._greetings = Allowance(MAX_GREETINGS, GREETINGS_PER_SECOND)
+        self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
+        self._greetings = TokenBucket(MAX_GREETINGS, GREETINGS_PER_SECOND)
         self._deaf_until = 0.0  # ignores the publisher until then
         self._offence = ""  # of the publisher, until it is reported
 
@@ -116,9 +117,9 @@ class Engine:
                     settle_all()
                     self._accuse()
                 self._wait(report_at)
-                if self._obey():
+                if self._handle_control():
                     report_at = 0.0
-                self._listen()
+                self._handle_acks()
         except ChannelClosedError:
             log.warning("the supervisor is gone; stopping the engine")
         finally:
@@ -136,7 +137,7 @@ class Engine:
             timeout = min(timeout, self._deaf_until - now)
         select.select(readable, writable, [], timeout)
 
-    def _obey(self) -> bool:
+    def _handle_control(self) -> bool:
         """Handle the pending orders of the supervisor; return whether one of them was a new plan."""
         changed = False
         while (order := self._control.receive()) is not None:
@@ -158,7 +159,7 @@ class Engine:
                 self._stopping = True
         return changed
 
-    def _listen(self) -> None:
+    def _handle_acks(self) -> None:
         if time.monotonic() < self._deaf_until:
             return
         try:
@@ -186,8 +187,8 @@ class Engine:
         """Ignore the publisher while the supervisor kills it; its successor starts with a clean record."""
         self._offence = shortened(what)
         self._deaf_until = time.monotonic() + DEAF
-        self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
-        self._greetings = Allowance(MAX_GREETINGS, GREETINGS_PER_SECOND)
+        self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
+        self._greetings = TokenBucket(MAX_GREETINGS, GREETINGS_PER_SECOND)
 
     def _accuse(self) -> None:
         """Report flooding processes to the supervisor; a report that does not fit into the channel is retried."""

@@ -9,24 +9,25 @@ import traceback
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, TypeAlias
 
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.analyse.decisions import Decisions
-from edge_infer.engine.cascade.cascade import Cascade
-from edge_infer.engine.feed import TICK, Feed
-from edge_infer.engine.frame import Captured
-from edge_infer.engine.handed_files import HandedFiles
-from edge_infer.engine.health import PipelineWatch
-from edge_infer.engine.intake import Intake
-from edge_infer.engine.outlet import Outward
-from edge_infer.engine.pipeline import Pipeline
-from edge_infer.engine.pool import Pool
-from edge_infer.engine.serving import Serving
-from edge_infer.engine.succession import Succession
-from edge_infer.engine.turns import Turns
-from edge_infer.engine.voice import Voice
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import PipelineHealth, Reason
+from edge_infer.engine.cascade.parent import Cascade
+from edge_infer.engine.events.decision_record import Decisions
+from edge_infer.engine.input.feed import TICK, Feed
+from edge_infer.engine.input.next_frame import Intake
+from edge_infer.engine.model.interpreter_pool import InterpreterPools
+from edge_infer.engine.model.model_files import ModelFiles
+from edge_infer.engine.model.model_slot import ModelSlot
+from edge_infer.engine.model.run_scheduler import Turns
+from edge_infer.engine.model.serving import Serving
+from edge_infer.engine.output.health import PipelineWatch
+from edge_infer.engine.output.pipeline_output import PipelineOutput
+from edge_infer.engine.output.result_sender import Outward
+from edge_infer.engine.pipeline import FramePipeline
 from edge_infer.errors import EdgeInferError, ModelError, told
-from edge_infer.messages import PipelineHealth, Reason
-from edge_infer.rooms import Running
+from edge_infer.frames.frame import Captured
+from edge_infer.ipc.messages import Running
+from edge_infer.plan.records import PipelinePlan
 
 Light: TypeAlias = AbstractContextManager[None]
 
@@ -50,8 +51,8 @@ class Worker:
         *,
         watched: bool = False,
         turns: Turns | None = None,
-        pool: Pool | None = None,
-        files: HandedFiles | None = None,
+        pool: InterpreterPools | None = None,
+        files: ModelFiles | None = None,
     ) -> None:
         """``watched``: the model is on probation. ``light`` is on during work that may crash the process.
 
@@ -65,11 +66,11 @@ class Worker:
         self._outlet = outlet
         self._cursor = feed.attach()
         self._watch = PipelineWatch(time.monotonic())
-        self._voice = Voice(plan.name, outlet)
-        self._pipeline = Pipeline(self._voice, self._watch)
+        self._voice = PipelineOutput(plan.name, outlet)
+        self._pipeline = FramePipeline(self._voice, self._watch)
         self._stop = threading.Event()
         self._intake = Intake(feed, self._cursor, plan.name, turns or Turns(), self._stop)
-        self._models = Succession(plan, outlet, self._voice, watched=watched, turns=turns, pool=pool, files=files)
+        self._models = ModelSlot(plan, outlet, self._voice, watched=watched, turns=turns, pool=pool, files=files)
         self._thread = threading.Thread(target=self._run, name=f"pipeline-{plan.name}", daemon=True)
 
     @property
@@ -90,7 +91,7 @@ class Worker:
     def stop(self) -> None:
         """Begin to end, after the current frame."""
         self._stop.set()
-        self._voice.hush()
+        self._voice.mute()
         self.feed.detach(self._cursor)
 
     def close(self, timeout: float = 2.0, reason: Reason = "stopped") -> None:
@@ -107,7 +108,7 @@ class Worker:
         self._voice.end(self._models.serving, reason)
 
     def change(self, plan: PipelinePlan, *, watched: bool = False, alone: bool = False) -> None:
-        """Request another plan for the same feed (see `Succession.change`); it takes effect between two frames."""
+        """Request another plan for the same feed (see `ModelSlot.change`); it takes effect between two frames."""
         self._models.change(plan, watched=watched, alone=alone)
 
     def restrain(self, most: float | None) -> None:
@@ -294,3 +295,33 @@ class Worker:
 
     def _say_nothing(self, reason: Reason) -> None:
         self._voice.nothing(self._models.serving, reason)
+
+
+# A quarantined pipeline: its model crashed the engine, so it does not run and its state is unknown.
+
+WHY: Final = "it is held back; edge-infer status says why"
+
+
+class Held:
+    """Loads no model; the caller has to call `say` regularly."""
+
+    def __init__(self, plan: PipelinePlan, outlet: Outward) -> None:
+        self.plan = plan
+        self._outlet = outlet
+        self._voice = PipelineOutput(plan.name, outlet)
+        self._serving = Serving(plan, outlet.boot, lambda: outlet.new_object(plan.name))
+        self._watch = PipelineWatch(time.monotonic())
+
+    @property
+    def cascade(self) -> Cascade:
+        """The cascade of pipelines that take crops from this one; it is informed that no findings come."""
+        return self._voice.cascade
+
+    def say(self) -> None:
+        """Publish a null state, at first and again every minute."""
+        self._voice.nothing(self._serving, "engine_failed")
+
+    def health(self) -> PipelineHealth:
+        """Return the entry of this pipeline in the health message."""
+        health = self._watch.health(time.monotonic(), self._outlet.numbered(self.plan.name))
+        return replace(health, error=WHY)

@@ -1,12 +1,15 @@
-"""Settings of a configuration or command line for a model, before the file is opened."""
+"""A request for a model before its file is opened, and the result of `resolve` with its reasons."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated
 
-from edge_infer.codec import Record, ShortText, at_most, field
-from edge_infer.messages import Task
+from edge_infer.contract.codec import Record, ShortText, at_most, field
+from edge_infer.contract.messages import Task
+from edge_infer.plan.records import ModelPlan
+
+# Settings of a configuration or command line for a model, before the file is opened.
 
 AbsolutePath = Annotated[str, at_most(4096)]
 
@@ -59,3 +62,39 @@ class ModelRequest(Record, frozen=True):
     roots: tuple[AbsolutePath, ...] = ()
     policy: Policy = Policy()
     private: tuple[AbsolutePath, ...] = ()
+
+
+# The result of `resolve`, with the reason for every part of it.
+
+Words = Annotated[str, at_most(4000)]
+
+
+class Reason(Record, frozen=True):
+    """One decision: ``what`` was decided, its ``value`` in words, and ``why``."""
+
+    what: ShortText
+    value: Words
+    why: Words
+
+
+class TensorFacts(Record, frozen=True):
+    """An input or output tensor; ``scale`` and ``zero_point`` are empty without quantization."""
+
+    name: Words
+    shape: tuple[int, ...]
+    dtype: ShortText
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+
+
+class Resolution(Record, frozen=True):
+    """A plan ready to be loaded, with the reasons for it; ``notes`` are hints for the operator.
+
+    ``inputs`` and ``outputs`` have the shapes of the runtime, because a file may leave shapes open.
+    """
+
+    plan: ModelPlan
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+    reasons: tuple[Reason, ...]
+    notes: tuple[Words, ...] = ()

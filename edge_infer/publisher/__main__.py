@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
-from edge_infer.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
-from edge_infer.codec import decode_json
-from edge_infer.logs import configure
+from edge_infer.contract.codec import decode_json
+from edge_infer.ipc.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
+from edge_infer.platform.logs import configure
 from edge_infer.sandbox import Fence, lock, lock_thread
 
 
@@ -28,16 +28,16 @@ def main(words: Sequence[str] | None = None) -> int:
     if not args.merged:
         configure("publisher", args.log_level)
     sandbox = lock_thread("publisher", fence) if args.merged else lock("publisher", fence=fence)
-    from edge_infer.publisher.board import Board
+    from edge_infer.ipc.crash_safe_note import CrashSafeNote
+    from edge_infer.publisher.health import Board
+    from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
     from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
-    from edge_infer.publisher.stored import StoredOutbox
-    from edge_infer.slate import Slate
 
     try:
         with ExitStack() as stack:  # merged into the supervisor, the process lives on: leave nothing open
             control = stack.enter_context(closing(Channel(args.control, FROM_SUPERVISOR, MAX_PLAN_BYTES)))
             results = stack.enter_context(closing(Channel(args.results, FROM_ENGINE, MAX_RESULT_BYTES)))
-            slate = stack.enter_context(Slate(args.slate))
+            slate = stack.enter_context(CrashSafeNote(args.slate))
             outbox = stack.enter_context(StoredOutbox())
             publisher = Publisher(control, results, outbox, Board(), sandbox=sandbox, slate=slate)
             stack.enter_context(closing(publisher)).run()

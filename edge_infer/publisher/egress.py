@@ -7,17 +7,16 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from edge_infer.boot import of_this_kernel
-from edge_infer.codec import ABSENT, Absent, decode, decode_json, dumps, encode, replace
-from edge_infer.config.plan import Plan
+from edge_infer.contract.codec import ABSENT, Absent, decode, decode_json, dumps, encode, replace
+from edge_infer.contract.messages import ConfigStatus, Event, Health, Info, ModelStatus, Result, State, Value
+from edge_infer.contract.topics import OFFLINE, ONLINE, SMALL, Place
 from edge_infer.errors import WireError
-from edge_infer.messages import ConfigStatus, Event, Health, Info, ModelStatus, Result, State, Value
-from edge_infer.publisher.clock import Clock, Dated, keep, kept, seconds
-from edge_infer.publisher.rarely import Rarely
-from edge_infer.publisher.topics import OFFLINE, ONLINE, SMALL, Place
-from edge_infer.publisher.vocabulary import ModelWords, PipelineWords, Words
-from edge_infer.publisher.wording import closed
-from edge_infer.rooms import RUNTIME
+from edge_infer.ipc.messages import RUNTIME
+from edge_infer.plan.records import Plan
+from edge_infer.platform.clock import of_this_kernel
+from edge_infer.platform.rate_limits import LogThrottle
+from edge_infer.publisher.allowed_texts import AllowedWords, ModelWords, PipelineWords, closed
+from edge_infer.publisher.timestamps import Clock, Dated, keep, kept, seconds
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class Egress:
         self._places: dict[str, set[str]] = {}
         self._told: dict[str, set[str]] = {}
         self._above: dict[str, set[str]] = {}
-        self._rarely = Rarely()
+        self._rarely = LogThrottle()
 
     def apply(self, plan: Plan) -> None:
         """Add the labels of the models, before any message that uses them."""
@@ -65,7 +64,7 @@ class Egress:
         for sha in list(self._labels)[:-MOST_DIGESTS]:
             del self._labels[sha], self._titles[sha], self._decimals[sha]
 
-    def learn(self, words: Words) -> None:
+    def learn(self, words: AllowedWords) -> None:
         """Load the vocabulary of plans of earlier processes, before the first `apply`."""
         for model in words.models:
             self._labels[model.sha], self._titles[model.sha] = frozenset(model.labels), frozenset(model.titles)
@@ -74,7 +73,7 @@ class Egress:
             self._limits[pipeline.name], self._places[pipeline.name] = pipeline.limit, set(pipeline.places)
             self._told[pipeline.name], self._above[pipeline.name] = set(pipeline.labels), set(pipeline.above)
 
-    def words(self) -> Words:
+    def words(self) -> AllowedWords:
         """Return the current vocabulary, the oldest entries first."""
         models = (
             ModelWords(sha, tuple(sorted(labels)), tuple(sorted(self._titles[sha])), self._decimals[sha])
@@ -86,7 +85,7 @@ class Egress:
             )
             for name, limit in self._limits.items()
         )
-        return Words(tuple(models), tuple(pipelines))
+        return AllowedWords(tuple(models), tuple(pipelines))
 
     def knows(self, record: object) -> bool:
         """Whether the plan has brought the labels of the model that made the record."""

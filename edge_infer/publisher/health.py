@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Final, TypeVar
 
-from edge_infer.codec import ABSENT, replace
-from edge_infer.config.plan import PipelinePlan, Plan, SourcePlan
-from edge_infer.messages import (
+from edge_infer.contract.codec import ABSENT, replace
+from edge_infer.contract.messages import (
+    BoardHealth,
     EgressHealth,
     GovernorHealth,
     Health,
@@ -17,9 +18,41 @@ from edge_infer.messages import (
     SourceHealth,
     timestamp,
 )
-from edge_infer.publisher.board import Board
-from edge_infer.publisher.states import NO_BOOT
-from edge_infer.rooms import EngineReport
+from edge_infer.ipc.messages import EngineReport
+from edge_infer.plan.records import PipelinePlan, Plan, SourcePlan
+from edge_infer.platform.board import ProcessorLoad, firmware_flags, hottest, memory_used
+from edge_infer.publisher.state.unknown_states import NO_BOOT
+
+# Health of the board, read from the kernel's files.
+
+_THROTTLED_NOW: Final = 0b1111
+"""Bits 0-3 of a Raspberry Pi's firmware flags: under-voltage, frequency capped, throttled, soft temperature limit, each
+at this moment."""
+
+
+class Board:
+    """Reads processor load since the last reading, memory, temperature and throttling.
+
+    ``root`` holds ``proc`` and ``sys``.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
+        self._load = ProcessorLoad(root)
+
+    def read(self) -> BoardHealth:
+        """Read the current values; null where the board does not provide one."""
+        return BoardHealth(
+            cpu=self._load.since_last(),
+            memory=memory_used(self._root),
+            temperature=hottest(self._root),
+            throttled=self._throttled(),
+        )
+
+    def _throttled(self) -> bool | None:
+        flags = firmware_flags(self._root)
+        return None if flags is None else bool(flags & _THROTTLED_NOW)
+
 
 Facts = TypeVar("Facts", PipelineHealth, SourceHealth)
 

@@ -10,32 +10,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from edge_infer.allowance import Allowance
-from edge_infer.channel import Channel, ChannelClosedError
-from edge_infer.config.places import publisher_folder
-from edge_infer.config.plan import Plan
-from edge_infer.durable import remove_irregular
+from edge_infer.contract.messages import Event, Reason
+from edge_infer.contract.topics import HEALTH, STATUS, STATUS_AGAIN, Place, announced
 from edge_infer.errors import WireError, shortened
-from edge_infer.messages import Event, Reason
-from edge_infer.publisher.board import Board
-from edge_infer.publisher.cargo import Cargo
-from edge_infer.publisher.clock import Clock
-from edge_infer.publisher.discovery import Discovery
-from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.event_notes import EventNotes
-from edge_infer.publisher.health import HealthClock
-from edge_infer.publisher.memory import TopicMemory
-from edge_infer.publisher.mqtt import Link
-from edge_infer.publisher.open_events import OpenEvents, events_of
-from edge_infer.publisher.outbox import Outbox
-from edge_infer.publisher.rarely import Rarely
-from edge_infer.publisher.retained import Retained
-from edge_infer.publisher.series import Series
-from edge_infer.publisher.states import States
-from edge_infer.publisher.topics import HEALTH, STATUS, STATUS_AGAIN, Place, announced
-from edge_infer.publisher.trouble import stays
-from edge_infer.publisher.vocabulary import Vocabulary
-from edge_infer.rooms import (
+from edge_infer.ipc.channel import Channel, ChannelClosedError
+from edge_infer.ipc.crash_safe_note import CrashSafeNote
+from edge_infer.ipc.messages import (
     Acked,
     Announce,
     ApplyPlan,
@@ -48,15 +28,30 @@ from edge_infer.rooms import (
     PublisherHello,
     PublisherReport,
     Restrain,
-    StateUpdate,
+    StateSnapshot,
     Stop,
 )
-from edge_infer.slate import Slate
+from edge_infer.plan.records import Plan
+from edge_infer.platform.durable_files import remove_irregular
+from edge_infer.platform.paths import publisher_folder
+from edge_infer.platform.rate_limits import LogThrottle, TokenBucket
+from edge_infer.publisher.allowed_texts import Vocabulary
+from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.health import Board, HealthClock
+from edge_infer.publisher.homeassistant.discovery import Discovery
+from edge_infer.publisher.mqtt.connection import MqttConnection
+from edge_infer.publisher.mqtt.connection_failure import stays
+from edge_infer.publisher.outbox.interface import AbstractOutbox, MessageSeries
+from edge_infer.publisher.outbox.scheduler import OutboundScheduler
+from edge_infer.publisher.state.open_events import EventNotes, OpenEvents, events_of
+from edge_infer.publisher.state.retained import Retained, RetainedTopicRegistry
+from edge_infer.publisher.state.unknown_states import States
+from edge_infer.publisher.timestamps import Clock
 
 log = logging.getLogger(__name__)
 
 FROM_SUPERVISOR: Final = (ApplyPlan, Announce, EngineUp, EngineReport, EngineDown, Restrain, Stop)
-FROM_ENGINE: Final = (EngineHello, Handover, StateUpdate)
+FROM_ENGINE: Final = (EngineHello, Handover, StateSnapshot)
 REPORT_EVERY: Final = 1.0
 LAST_WORDS: Final = 2.0
 """Seconds to publish remaining messages at the end."""
@@ -84,12 +79,12 @@ class Publisher:
         self,
         control: Channel,
         results: Channel,
-        outbox: Outbox,
+        outbox: AbstractOutbox,
         board: Board,
         clock: Clock | None = None,
         *,
         sandbox: Mapping[str, str] | None = None,
-        slate: Slate | None = None,
+        slate: CrashSafeNote | None = None,
     ) -> None:
         self._control = control
         self._sandbox = sandbox or {}
@@ -98,25 +93,25 @@ class Publisher:
         self._clock = clock or Clock()
         self._egress = Egress(self._clock)
         self._retained = Retained()
-        self._cargo = Cargo(self._retained, outbox, self._egress)
+        self._cargo = OutboundScheduler(self._retained, outbox, self._egress)
         self._states = States(self._retained, self._egress, self._clock.uptime)
-        self._memory = TopicMemory()
+        self._memory = RetainedTopicRegistry()
         self._vocabulary = Vocabulary()
         self._discovery = Discovery(self._retained, self._egress)
-        self._given: dict[Series, int] = {}  # handed to an earlier publisher
+        self._given: dict[MessageSeries, int] = {}  # handed to an earlier publisher
         self._open = OpenEvents(EventNotes(slate))
         self._health = HealthClock(board)
         self._plan: Plan | None = None
-        self._link: Link | None = None
+        self._link: MqttConnection | None = None
         self._early: deque[Handover] = deque(maxlen=MOST_EARLY)
         self._boots: deque[str] = deque(maxlen=MOST_BOOTS)
         self._boot: str | None = None  # of the running engine
         self._greeting_due = self._greeted = False
         self._stopping = self._orphaned = self._replaced = False
-        self._put_off: object | None = None
-        self._engine_gone = self._burying = False
-        self._rarely = Rarely()
-        self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
+        self._deferred: object | None = None
+        self._engine_gone = self._draining_dead_engine = False
+        self._rarely = LogThrottle()
+        self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         self._deaf_until = 0.0  # the engine is ignored until then
         self._offence = ""  # of the engine, until it is reported
 
@@ -132,7 +127,7 @@ class Publisher:
             ready = self._wait(report_at)
             self._outbox.step()
             if self._control.fd in ready:
-                self._obey()
+                self._handle_control()
             self._take()
             self._open.save()  # note begins before anything is sent
             if self._link:
@@ -140,7 +135,7 @@ class Publisher:
                 if self._link.up and not was_up:
                     self._health.connected()
             self._say_health()
-            self._speak()
+            self._send_acks()
         self._end()
 
     def close(self) -> None:
@@ -163,7 +158,7 @@ class Publisher:
                 readable.append(self._results.fd)
         return select.select([*readable, *self._outbox.files()], writable, [], timeout)[0]
 
-    def _obey(self) -> None:
+    def _handle_control(self) -> None:
         """Handle the supervisor's orders before the engine's messages: labels precede the results that use them."""
         while self._outbox.ready and (order := self._hear(self._control)) is not None:
             if isinstance(order, ApplyPlan):
@@ -205,12 +200,12 @@ class Publisher:
         self._memory.save(plan, self._retained.clearing(), self._states.left)
         self._discovery.apply(plan)
         if self._link is None:
-            self._link = Link(plan.mqtt, self._cargo, clock=self._clock)
+            self._link = MqttConnection(plan.mqtt, self._cargo, clock=self._clock)
             self._greeting_due = True
         elif self._link.plan != plan.mqtt:
             self._move(self._link, plan)
 
-    def _move(self, link: Link, plan: Plan) -> None:
+    def _move(self, link: MqttConnection, plan: Plan) -> None:
         """Change to another broker or topic.
 
         It leaves the old one cleanly, and sends the waiting messages to the new one.
@@ -223,7 +218,7 @@ class Publisher:
         if not link.finish(time.monotonic() + MOVE) and link.plan.topic != plan.mqtt.topic:
             log.warning("%s", stays(link.plan.topic, link.plan))
         self._retained.restore(values)
-        self._link = Link(plan.mqtt, self._cargo, clock=self._clock)
+        self._link = MqttConnection(plan.mqtt, self._cargo, clock=self._clock)
 
     def _engine_down(self, down: EngineDown) -> None:
         """End a boot after taking the messages that its engine left in the channel.
@@ -232,9 +227,9 @@ class Publisher:
         """
         if down.boot not in self._boots:
             self._boots.append(down.boot)
-        self._burying = True  # later orders have to wait
+        self._draining_dead_engine = True  # later orders have to wait
         self._take(MOST_EARLY)
-        self._burying = False
+        self._draining_dead_engine = False
         self._outbox.resume(down.boot, down.tallies)
         self._put_early(lambda boot: boot == down.boot)
         self._learn_ends()
@@ -248,27 +243,27 @@ class Publisher:
     def _take(self, most: int = MOST_AT_ONCE) -> None:
         if self._link is None or self._engine_gone or not self._outbox.ready:
             return  # without labels nothing can be checked, so messages wait in the channel
-        if self._boot is None and not self._burying:
+        if self._boot is None and not self._draining_dead_engine:
             return  # the supervisor is about to announce the engine
         for _ in range(most):
-            message = self._put_off or self._hear(self._results)
-            self._put_off = None
+            message = self._deferred or self._hear(self._results)
+            self._deferred = None
             if message is None:
                 return
-            if self._burying and _boot(message) not in self._boots:
-                self._put_off = message  # from the next engine, which the supervisor's next order announces
+            if self._draining_dead_engine and _boot(message) not in self._boots:
+                self._deferred = message  # from the next engine, which the supervisor's next order announces
                 return
-            if not self._burying and self._is_news(message):
-                self._put_off = message  # keeps its place: `_obey` may handle a death and take more messages
-                self._obey()  # reads the announcement, which the supervisor sent before the engine used it
-                message, self._put_off = self._put_off, None
+            if not self._draining_dead_engine and self._is_news(message):
+                self._deferred = message  # keeps its place: `_handle_control` may handle a death and take more messages
+                self._handle_control()  # reads the announcement, which the supervisor sent before the engine used it
+                message, self._deferred = self._deferred, None
             if message is not None and self._known(_boot(message)):
                 self._hear_engine(message)
 
     def _hear_engine(self, message: object) -> None:
         if isinstance(message, EngineHello):
             self._greet(message)
-        elif isinstance(message, StateUpdate):
+        elif isinstance(message, StateSnapshot):
             self._states.update(message.pipeline, message.state, message.at)
         elif isinstance(message, Handover) and self._greeted:
             self._put(message)
@@ -276,7 +271,7 @@ class Publisher:
             self._early.append(message)
 
     def _is_news(self, message: object) -> bool:
-        said = isinstance(message, (StateUpdate, Handover)) and not self._egress.knows(_said(message))
+        said = isinstance(message, (StateSnapshot, Handover)) and not self._egress.knows(_said(message))
         return said or _boot(message) not in self._boots
 
     def _known(self, boot: str) -> bool:
@@ -296,7 +291,7 @@ class Publisher:
         """
         self._greeted = True
         again = hello.tallies if hello.again else ()
-        self._given = {Series(each.pipeline, hello.boot, each.kind): each.given for each in again}
+        self._given = {MessageSeries(each.pipeline, hello.boot, each.kind): each.given for each in again}
         self._learn_ends()
         self._outbox.resume(hello.boot, hello.tallies)
         self._put_early(lambda boot: boot != hello.boot)
@@ -308,13 +303,13 @@ class Publisher:
 
         An end was not lost with that process if the outbox knows its number.
         """
-        for series in {Series(begun.pipeline, begun.message.boot, "event") for begun in self._open.begun()}:
+        for series in {MessageSeries(begun.pipeline, begun.message.boot, "event") for begun in self._open.begun()}:
             self._open.settle(series, self._outbox.highest(series), heard=True)
 
     def _end_events(self, reason: Reason, gone: Callable[[str], bool]) -> None:
         """End the events that a dead engine has left open, before any message of the next one."""
         for begun in self._open.begun():
-            series = Series(begun.pipeline, begun.message.boot, "event")
+            series = MessageSeries(begun.pipeline, begun.message.boot, "event")
             self._open.reached(series.pipeline, series.boot, self._outbox.highest(series))
         for handover in self._open.end(reason, gone):
             self._put(handover)
@@ -328,7 +323,7 @@ class Publisher:
 
     def _put(self, handover: Handover) -> None:
         message = handover.message
-        series = Series(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
+        series = MessageSeries(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
         missing = "handover" if message.boot == self._boot else "unknown"
         payload = self._egress.admit(Place(series.kind, series.pipeline), message, handover.at)
         if payload is None:
@@ -338,14 +333,14 @@ class Publisher:
             self._outbox.put(series, message.seq, payload, late=late, missing=missing)
             self._open.note(handover)
 
-    def _comes_again(self, series: Series, seq: int) -> bool:
+    def _comes_again(self, series: MessageSeries, seq: int) -> bool:
         """Whether an earlier publisher had this result and may have sent newer ones before it.
 
         A repeated event counts as live: an alarm that is sent twice is better than one that is taken for old.
         """
         return series.kind == "result" and seq <= self._given.get(series, 0)
 
-    def _speak(self) -> None:
+    def _send_acks(self) -> None:
         """Send the engine the greeting and the acknowledgements. Those that do not fit are sent the next time."""
         greets = self._greeting_due and self._boot is not None and self._outbox.ready
         if greets and self._tell_engine(PublisherHello()):
@@ -353,7 +348,7 @@ class Publisher:
         safe = self._outbox.safe()
         for acked in safe:
             if acked.kind == "event":
-                self._open.settle(Series(acked.pipeline, acked.boot, acked.kind), acked.seq)
+                self._open.settle(MessageSeries(acked.pipeline, acked.boot, acked.kind), acked.seq)
         self._open.save()  # before the engine forgets them
         for acked in safe:
             if not self._tell_engine(acked):
@@ -421,7 +416,7 @@ class Publisher:
                 if channel is self._results and not self._faults.take():
                     self._offence = shortened(f"invalid records without end: {error}")
                     self._deaf_until = time.monotonic() + DEAF
-                    self._faults = Allowance(MAX_FAULTS, FAULTS_PER_SECOND)
+                    self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         return None
 
     def _end(self) -> None:
@@ -438,7 +433,7 @@ class Publisher:
             self._set_health(self._plan)
         if not self._link.finish(deadline):
             log.warning("clean disconnect from the broker failed: %s", self._link.sentence)
-        self._speak()
+        self._send_acks()
         self._memory.save(self._plan, self._retained.clearing(), self._states.left)
         self._discovery.settle(self._plan)
         if pending := self._outbox.account().pending:
@@ -473,16 +468,16 @@ class Publisher:
             self._take(MOST_EARLY)
             if self._link:
                 self._link.step()
-            self._speak()
+            self._send_acks()
 
 
 def _boot(message: object) -> str:
-    if isinstance(message, StateUpdate):
+    if isinstance(message, StateSnapshot):
         return message.state.boot
     if isinstance(message, Handover):
         return message.message.boot
     return message.boot if isinstance(message, EngineHello) else ""
 
 
-def _said(message: StateUpdate | Handover) -> object:
-    return message.state if isinstance(message, StateUpdate) else message.message
+def _said(message: StateSnapshot | Handover) -> object:
+    return message.state if isinstance(message, StateSnapshot) else message.message

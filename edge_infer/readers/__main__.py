@@ -13,10 +13,10 @@ import signal
 import sys
 from typing import Final
 
-from edge_infer.briefing import told
-from edge_infer.logs import configure
+from edge_infer.ipc.reader_config import read_reader_config
+from edge_infer.platform.logs import configure
 from edge_infer.readers.environment import prepare
-from edge_infer.readers.room import Room
+from edge_infer.readers.sandbox_watch import Room
 from edge_infer.sandbox import lock
 from edge_infer.sandbox.fence import identities
 from edge_infer.sandbox.needs import own_places, reader_fence
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--source", type=int, required=True, help="an open file with a SourcePlan as JSON")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args()
-    plan = told(args.source)
+    plan = read_reader_config(args.source)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # A source may take over the descriptor that native code writes to; our own lines must not go with it.
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")

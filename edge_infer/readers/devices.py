@@ -41,7 +41,7 @@ class Mode:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class CaptureDevice:
     """A device that captures video, or one that could not be queried (``problem`` is the reason)."""
 
     path: str
@@ -51,28 +51,28 @@ class Device:
     problem: str = ""
 
 
-def capture_devices(folder: Path = Path("/dev"), ioctl: Ioctl = fcntl.ioctl) -> list[Device]:
+def capture_devices(folder: Path = Path("/dev"), ioctl: Ioctl = fcntl.ioctl) -> list[CaptureDevice]:
     """Return the devices in ``folder`` that capture video, without encoders, radios and metadata nodes."""
     names = sorted(folder.glob("video*"), key=lambda path: (len(path.name), path.name))
     paths = [path for path in names if re.fullmatch(r"video\d+", path.name)]
     return [device for path in paths if (device := _ask(path, ioctl)) is not None]
 
 
-def _ask(path: Path, ioctl: Ioctl) -> Device | None:
+def _ask(path: Path, ioctl: Ioctl) -> CaptureDevice | None:
     try:
         fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         hint = "; add your user to the group `video`" if isinstance(error, PermissionError) else ""
-        return Device(str(path), problem=f"cannot be opened: {error.strerror}{hint}")
+        return CaptureDevice(str(path), problem=f"cannot be opened: {error.strerror}{hint}")
     try:
         capability = bytearray(104)
         ioctl(fd, _QUERYCAP, capability)
         _driver, card, bus, _version, caps, device_caps = struct.unpack_from("@16s32s32sIII", capability)
         if not (device_caps if caps & _DEVICE_CAPS else caps) & _CAPTURE:
             return None
-        return Device(str(path), _text(card), _text(bus), tuple(_modes(fd, ioctl)))
+        return CaptureDevice(str(path), _text(card), _text(bus), tuple(_modes(fd, ioctl)))
     except OSError as error:
-        return Device(str(path), problem=f"does not answer as a camera: {error.strerror}")
+        return CaptureDevice(str(path), problem=f"does not answer as a camera: {error.strerror}")
     finally:
         os.close(fd)
 

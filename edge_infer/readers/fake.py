@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from edge_infer.engine.frame import Pixels
+from edge_infer.frames.frame import Pixels
 
 Act = Literal["frame", "same", "black", "fail", "unplug", "hang"]
 

@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
-from edge_infer.channel import Channel, ChannelClosedError
-from edge_infer.config.plan import SourcePlan
 from edge_infer.errors import EdgeInferError, WireError, shortened
-from edge_infer.readers.orient import Orientation
-from edge_infer.readers.pacer import Pacer
-from edge_infer.readers.room import Room
-from edge_infer.readers.slots import TO_READER, SlotWriter
+from edge_infer.frames.pixels import Orientation
+from edge_infer.frames.timing import Pacer
+from edge_infer.ipc.channel import Channel, ChannelClosedError
+from edge_infer.ipc.messages import ReaderReport
+from edge_infer.plan.records import SourcePlan
+from edge_infer.readers.frame_slots import TO_READER, SlotWriter
+from edge_infer.readers.sample_stream import ROOM_SECONDS, StreamWriter
+from edge_infer.readers.sandbox_watch import Room
 from edge_infer.readers.sources import Passed, Picture, Reading, Source, first, make_source, selects
 from edge_infer.readers.sources.faults import settle_all
-from edge_infer.readers.stream import ROOM_SECONDS, StreamWriter
-from edge_infer.rooms import ReaderReport
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Progress:
         return ReaderReport(round(busy, 3), self.frames, self.error, self.room.walls)
 
 
-class Reader:
+class SourceReader:
     """Opens the source, sends its frames, and reopens it after a failure, until stopped."""
 
     def __init__(self, plan: SourcePlan, writer: Writer, progress: Progress, stop: threading.Event) -> None:
@@ -228,7 +228,7 @@ def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
     )
     Reporter(Channel(control_fd, ()), signals, progress, writer, stop).start()
     try:
-        Reader(plan, writer, progress, stop).run()
+        SourceReader(plan, writer, progress, stop).run()
     except ChannelClosedError:
         log.info("the frame channel is closed; stopping the reader")
     finally:

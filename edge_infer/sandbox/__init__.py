@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Collection
 from typing import Final
 
-from edge_infer.sandbox import landlock, memory, namespaces, privileges, seccomp, selftest
+from edge_infer.sandbox import landlock, network_isolation, privileges, seccomp, selftest
 from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.rules import Room, rules
 
@@ -52,8 +52,8 @@ def lock(
     ruleset = _rules(fence, abstract=fence.unix in ("sound", "programs"), owners=owners)
     if os.geteuid() != 0:  # a capability kept by the parent would prevent a namespace
         privileges.drop_capabilities(keep)
-    isolated = _built(namespaces.isolate) if room in ("engine", "probe") else ""
-    pinned = _built(memory.pin) if sees_frames else ""
+    isolated = _built(network_isolation.isolate) if room in ("engine", "probe") else ""
+    pinned = _built(privileges.pin) if sees_frames else ""
     privileges.forbid_core_dumps()
     privileges.forbid_message_queues()
     privileges.bound_files(MAX_FILES_OF_CONFIG if reads_all else MAX_FILES)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge_infer.sandbox.way import ForeignLinkError, follow
+from edge_infer.sandbox.safe_path import ForeignLinkError, follow
 
 ACCOUNT: Final = "edge-infer"
 """The account to use if it exists, and the group whose members may connect to the daemon."""

@@ -16,9 +16,9 @@ from ctypes import addressof, create_string_buffer
 from pathlib import Path
 from typing import Final
 
-from edge_infer.sandbox import kernel, places
+from edge_infer.sandbox import kernel, system_paths
 from edge_infer.sandbox.fence import Fence
-from edge_infer.sandbox.way import ForeignLinkError, follow
+from edge_infer.sandbox.safe_path import ForeignLinkError, follow
 
 _log = logging.getLogger(__name__)
 _VERSION: Final = 1
@@ -58,9 +58,9 @@ def make_rules(fence: Fence, *, abstract: bool, owners: Collection[int] | None =
     buffer = create_string_buffer(attributes, len(attributes))
     rules = _call("landlock_create_ruleset", addressof(buffer), len(attributes), 0)
     try:
-        for path in ("/",) if fence.anywhere else places.program(others=fence.unix in ("sound", "programs")):
+        for path in ("/",) if fence.anywhere else system_paths.program(others=fence.unix in ("sound", "programs")):
             _allow(rules, path, _READ & handled)
-        _allow(rules, places.BIN, _WRITE & handled)
+        _allow(rules, system_paths.BIN, _WRITE & handled)
         for path in () if fence.anywhere else fence.reads:
             _allow(rules, path, _READ & handled, owners)
         for path in () if fence.anywhere else fence.files:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from edge_infer.codec import replace
-from edge_infer.config.places import publisher_folder, trials_folder
-from edge_infer.config.plan import MqttPlan, PipelinePlan, Plan, SourcePlan
-from edge_infer.models.plan_files import files_of_pipelines
-from edge_infer.sandbox import names, places, privileges
+from edge_infer.contract.codec import replace
+from edge_infer.plan.files import files_of_pipelines
+from edge_infer.plan.records import MqttPlan, PipelinePlan, Plan, SourcePlan
+from edge_infer.platform.paths import publisher_folder, trials_folder
+from edge_infer.sandbox import privileges, system_paths
 from edge_infer.sandbox.fence import Fence, UnixUse
 
 # fmt: off
@@ -63,7 +65,7 @@ def pipelines_fence(pipelines: Sequence[PipelinePlan]) -> Fence:
 def _delegates(pipelines: Sequence[PipelinePlan], secrets: Collection[str]) -> Fence:
     found = [each.delegate for each in pipelines if each.delegate is not None]
     reads = [_surroundings(each.library, secrets) for each in found if each.library.startswith("/")]
-    return Fence(reads=_once(reads), writes=places.accelerators() if found else ())
+    return Fence(reads=_once(reads), writes=system_paths.accelerators() if found else ())
 
 
 def replay_fence(plans: Sequence[Plan], recording: str | None) -> Fence:
@@ -96,14 +98,14 @@ def config_fence(state_dir: str) -> Fence:
     this fence: a delegate opens accelerators, and a plug-in that describes itself may need temporary files.
     """
     own = (str(store_folder(state_dir)), str(trials_folder(state_dir))) if state_dir else ()
-    return Fence(writes=(*own, *places.temporary(), *places.accelerators()), anywhere=True)
+    return Fence(writes=(*own, *system_paths.temporary(), *system_paths.accelerators()), anywhere=True)
 
 
 def publisher_fence(plan: Plan) -> Fence:
     """Return the publisher's fence: its folder in the state directory, broker credentials, and name resolution."""
     folder = str(publisher_folder(plan.state_dir))
-    reads = _once([*places.network(), *_files_of_broker(plan.mqtt)])
-    return Fence(reads=reads, writes=(folder,), unix="names" if names.need_unix(plan.mqtt.host) else "", listens=True)
+    reads = _once([*system_paths.network(), *_files_of_broker(plan.mqtt)])
+    return Fence(reads=reads, writes=(folder,), unix="names" if need_unix(plan.mqtt.host) else "", listens=True)
 
 
 def reader_fence(source: SourcePlan) -> Fence:
@@ -112,12 +114,12 @@ def reader_fence(source: SourcePlan) -> Fence:
     if source.kind not in _OURS:
         # The program of `exec` starts without the capability that its reader may keep (see `readers/launch.py`).
         if source.kind != "exec" and privileges.keeps_read_search():
-            named = _once((*_files(options), *places.network(), *_SYSTEM))
-            return Fence(reads=named, writes=places.devices(), unix="programs")
-        return Fence(writes=(*places.device_places(), *places.temporary()), anywhere=True, unix="programs")
+            named = _once((*_files(options), *system_paths.network(), *_SYSTEM))
+            return Fence(reads=named, writes=system_paths.devices(), unix="programs")
+        return Fence(writes=(*system_paths.device_places(), *system_paths.temporary()), anywhere=True, unix="programs")
     if source.network:
-        found = (*places.network(), *_secrets_of(options))
-        by_name = names.need_unix(_host(options))
+        found = (*system_paths.network(), *_secrets_of(options))
+        by_name = need_unix(_host(options))
         unix: UnixUse = "names" if by_name else ""
         return Fence(reads=_once(found), ports=(_port(options),), unix=unix, listens=source.kind == "mqtt")
     reads = list(_files(options))
@@ -210,3 +212,50 @@ def _is_pipe(path: str) -> bool:
 
 def _once(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for path in paths if path.startswith("/") and path != "/"))
+
+
+# Whether resolving a host name needs Unix sockets: those of Avahi, systemd-resolved, or another service.
+
+_MULTICAST: Final = ".local"
+_WITHOUT: Final = frozenset({"files", "dns", "mdns_minimal", "mdns4_minimal", "mdns6_minimal"})
+"""Modules of nsswitch.conf(5) that read files or query name servers over UDP and TCP.
+
+The ``minimal`` ones of multicast DNS query Avahi only for names below ``.local``.
+"""
+
+
+def need_unix(host: str, config: Path = Path("/etc/nsswitch.conf")) -> bool:
+    """Return whether the lookup of ``host`` may need a Unix socket.
+
+    An address needs no lookup, and ``localhost`` is in /etc/hosts. A name below ``.local`` needs a socket (Avahi). So
+    does every name if the system uses modules other than those known to work without.
+    """
+    name = host.rstrip(".").lower()
+    if name in ("", "localhost") or _is_address(name):
+        return False
+    return name.endswith(_MULTICAST) or not _modules(config) <= _WITHOUT
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _modules(config: Path) -> frozenset[str]:
+    """Return the modules of the ``hosts:`` line without actions in brackets; without a line the C library's default."""
+    text = ""
+    with suppress(OSError, UnicodeDecodeError):
+        text = config.read_text(encoding="utf-8")
+    for line in text.splitlines():
+        database, colon, rest = line.partition("#")[0].partition(":")
+        if colon and database.strip() == "hosts":
+            return frozenset(_without_actions(rest).split())
+    return frozenset({"files", "dns"})
+
+
+def _without_actions(text: str) -> str:
+    kept = [part.partition("]")[2] if place else part for place, part in enumerate(text.split("["))]
+    return " ".join(kept)

@@ -112,7 +112,7 @@ _ATTRIBUTES_BY_IOCTL: Final = (ord("f") << 8, ord("X") << 8)
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class ArgumentCheck:
     """``call`` fails with EPERM unless its argument ``place`` is one of ``values``; with ``never``, if it is one.
 
     ``when`` is an argument and its value: the condition applies only to calls with that value.
@@ -137,7 +137,7 @@ class Rules:
     """
 
     refused: tuple[str, ...]
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[ArgumentCheck, ...] = ()
     unknown: tuple[str, ...] = ()
 
 
@@ -148,22 +148,24 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
     must get no signal from a process that may signal others.
     """
     refused = [*_TRACING, *_IO_URING, *_ABOUT_OTHERS, *_BY_HANDLE, *_ATTRIBUTES, *_KEYS]
-    conditions = [*_self_only(), Condition("ioctl", 1, (*_TERMINAL, _FIOASYNC), never=True)]
-    conditions.append(Condition("ioctl", 1, _ATTRIBUTES_BY_IOCTL, never=True, mask=0xFF00))
+    conditions = [*_self_only(), ArgumentCheck("ioctl", 1, (*_TERMINAL, _FIOASYNC), never=True)]
+    conditions.append(ArgumentCheck("ioctl", 1, _ATTRIBUTES_BY_IOCTL, never=True, mask=0xFF00))
     for call in ("fcntl", "fcntl64"):
-        conditions.append(Condition(call, 1, (_F_SETLEASE,), never=True))
-        conditions.append(Condition(call, 2, (0,), mask=_FLAGS_OF_ALL, when=(1, _F_SETFL)))
-    conditions.append(Condition("prctl", 0, (*_PRCTL, *(_PRCTL_OF_PROGRAMS if starts_programs(room, fence) else ()))))
-    conditions.append(Condition("prctl", 1, (0,), when=(0, _PR_SET_DUMPABLE)))
+        conditions.append(ArgumentCheck(call, 1, (_F_SETLEASE,), never=True))
+        conditions.append(ArgumentCheck(call, 2, (0,), mask=_FLAGS_OF_ALL, when=(1, _F_SETFL)))
+    conditions.append(
+        ArgumentCheck("prctl", 0, (*_PRCTL, *(_PRCTL_OF_PROGRAMS if starts_programs(room, fence) else ())))
+    )
+    conditions.append(ArgumentCheck("prctl", 1, (0,), when=(0, _PR_SET_DUMPABLE)))
     unknown: tuple[str, ...] = ()
     if not makes_processes(room, fence):
         refused += _FORKS
-        conditions.append(Condition("clone", 0, (_CLONE_THREAD,), mask=_CLONE_THREAD))
+        conditions.append(ArgumentCheck("clone", 0, (_CLONE_THREAD,), mask=_CLONE_THREAD))
         unknown = _WITH_FLAGS_IN_MEMORY
         refused += _PROGRAMS
     if not makes_namespaces(room, fence):
         refused += _NAMESPACES
-        conditions.append(Condition("clone", 0, (0,), mask=_CLONE_NEW))
+        conditions.append(ArgumentCheck("clone", 0, (0,), mask=_CLONE_NEW))
         unknown = _WITH_FLAGS_IN_MEMORY
     if not starts_programs(room, fence):
         refused += _WATCHES
@@ -174,24 +176,29 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
     if room in ("engine", "probe"):
         refused += _SENDS_FILES
     if families := families_of(room, fence, network=network):
-        conditions.append(Condition("socket", 0, families))
+        conditions.append(ArgumentCheck("socket", 0, families))
         if network or room == "publisher":
             conditions += _only_tcp_and_udp(families)
             refused += () if fence.listens else _LISTENING
         # One end of a pair of datagram sockets can send to any socket of the file system.
-        conditions.append(Condition("socketpair", 0, tuple(each for each in families if each == AF_UNIX)))
+        conditions.append(ArgumentCheck("socketpair", 0, tuple(each for each in families if each == AF_UNIX)))
         conditions.append(_socket_options(strict=not makes_processes(room, fence)))
     elif room == "config":
         refused += (each for each in _SOCKETS if each != "socketpair")
         # For its children. Unlike a datagram pair, such a pair can reach no other socket.
-        conditions += [Condition("socketpair", 0, (AF_UNIX,)), Condition("socketpair", 1, (_STREAM,), mask=_KINDS)]
+        conditions += [
+            ArgumentCheck("socketpair", 0, (AF_UNIX,)),
+            ArgumentCheck("socketpair", 1, (_STREAM,), mask=_KINDS),
+        ]
     else:
         refused += _SOCKETS
     if not starts_programs(room, fence):
         refused += _SIGNALS
         conditions += _signals_to_children(parent) if room == "config" else _own_signals(pid)
     if room == "publisher":
-        conditions.append(Condition("ioctl", 1, tuple(ord(each) << 8 for each in _CAPTURE), never=True, mask=0xFF00))
+        conditions.append(
+            ArgumentCheck("ioctl", 1, tuple(ord(each) << 8 for each in _CAPTURE), never=True, mask=0xFF00)
+        )
     return Rules(tuple(refused), tuple(conditions), unknown)
 
 
@@ -230,55 +237,55 @@ def shares_memory(room: Room, fence: Fence) -> bool:
     return starts_programs(room, fence) or fence.unix == "sound"
 
 
-def _only_tcp_and_udp(families: tuple[int, ...]) -> list[Condition]:
+def _only_tcp_and_udp(families: tuple[int, ...]) -> list[ArgumentCheck]:
     """Forbid the ways past Landlock's rules for ports."""
     protocols = (*_PROTOCOLS, *((_UEVENTS,) if AF_NETLINK in families else ()))
     flags = (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3))
     return [
-        Condition("socket", 2, protocols),
-        *(Condition(call, place, (0,), mask=_MSG_FASTOPEN) for call, place in flags),
+        ArgumentCheck("socket", 2, protocols),
+        *(ArgumentCheck(call, place, (0,), mask=_MSG_FASTOPEN) for call, place in flags),
     ]
 
 
-def _self_only() -> list[Condition]:
+def _self_only() -> list[ArgumentCheck]:
     """Forbid changes to limits, priorities, processors and pages of other processes; the caller may change its own."""
     return [
-        *(Condition(call, 0, (0,)) for call in _ABOUT_A_PROCESS),
-        *(Condition("setpriority", 0, (_PRIO_PROCESS,)), Condition("setpriority", 1, (0,))),
-        *(Condition("ioprio_set", 0, (_IOPRIO_WHO_PROCESS,)), Condition("ioprio_set", 1, (0,))),
+        *(ArgumentCheck(call, 0, (0,)) for call in _ABOUT_A_PROCESS),
+        *(ArgumentCheck("setpriority", 0, (_PRIO_PROCESS,)), ArgumentCheck("setpriority", 1, (0,))),
+        *(ArgumentCheck("ioprio_set", 0, (_IOPRIO_WHO_PROCESS,)), ArgumentCheck("ioprio_set", 1, (0,))),
     ]
 
 
-def _socket_options(*, strict: bool) -> Condition:
+def _socket_options(*, strict: bool) -> ArgumentCheck:
     """Return the condition for the options of a socket, except those of its protocol."""
     if strict:
-        return Condition("setsockopt", 2, _SOCKET_OPTIONS, when=(1, _SOL_SOCKET))
-    return Condition("setsockopt", 2, (_SO_LINGER, _SO_LOCK_FILTER), never=True, when=(1, _SOL_SOCKET))
+        return ArgumentCheck("setsockopt", 2, _SOCKET_OPTIONS, when=(1, _SOL_SOCKET))
+    return ArgumentCheck("setsockopt", 2, (_SO_LINGER, _SO_LOCK_FILTER), never=True, when=(1, _SOL_SOCKET))
 
 
-def _own_signals(pid: int) -> list[Condition]:
+def _own_signals(pid: int) -> list[ArgumentCheck]:
     """Forbid signals to other processes. 0 and -1 are not the caller: they are its process group, and all processes.
 
     A child made by ``fork`` keeps the pid of its parent here: it can signal the parent, but not itself.
     """
-    return [*(Condition(call, 0, (pid,)) for call in _SIGNALS_TO), *_no_owners()]
+    return [*(ArgumentCheck(call, 0, (pid,)) for call in _SIGNALS_TO), *_no_owners()]
 
 
-def _signals_to_children(parent: int) -> list[Condition]:
+def _signals_to_children(parent: int) -> list[ArgumentCheck]:
     """Forbid signals to the parent, to a process group, and to all processes, which are 0 and negative numbers.
 
     The pids of children are not known in advance: Landlock, if it supports signals, excludes all others.
     """
     return [
-        *(Condition(call, 0, (0, parent), never=True) for call in _SIGNALS_TO),
-        *(Condition(call, 0, (0,), mask=_SIGN) for call in _SIGNALS_TO),
+        *(ArgumentCheck(call, 0, (0, parent), never=True) for call in _SIGNALS_TO),
+        *(ArgumentCheck(call, 0, (0,), mask=_SIGN) for call in _SIGNALS_TO),
         *_no_owners(),
     ]
 
 
-def _no_owners() -> list[Condition]:
+def _no_owners() -> list[ArgumentCheck]:
     """Forbid setting the process that an open file signals."""
     return [
-        *(Condition(call, 1, _OWNERS, never=True) for call in ("fcntl", "fcntl64")),
-        Condition("ioctl", 1, _OWNERS_BY_IOCTL, never=True),
+        *(ArgumentCheck(call, 1, _OWNERS, never=True) for call in ("fcntl", "fcntl64")),
+        ArgumentCheck("ioctl", 1, _OWNERS_BY_IOCTL, never=True),
     ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_infer.sandbox import kernel
-from edge_infer.sandbox.rules import Condition, Rules
+from edge_infer.sandbox.rules import ArgumentCheck, Rules
 
 _SET_MODE_FILTER, _TSYNC = 1, 1
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
@@ -86,14 +86,14 @@ def _missing(machine: kernel.Machine) -> frozenset[str]:
     return kernel.NOT_EVERYWHERE - machine.numbers.keys()
 
 
-def _by_call(conditions: tuple[Condition, ...]) -> dict[str, list[Condition]]:
-    found: dict[str, list[Condition]] = {}
+def _by_call(conditions: tuple[ArgumentCheck, ...]) -> dict[str, list[ArgumentCheck]]:
+    found: dict[str, list[ArgumentCheck]] = {}
     for condition in conditions:
         found.setdefault(condition.call, []).append(condition)
     return found
 
 
-def _conditional(name: str, number: int, conditions: list[Condition]) -> list[_Step]:
+def _conditional(name: str, number: int, conditions: list[ArgumentCheck]) -> list[_Step]:
     """Return the steps that decide about one call and skip all others."""
     steps: list[_Step] = []
     for place, condition in enumerate(conditions):
@@ -102,7 +102,7 @@ def _conditional(name: str, number: int, conditions: list[Condition]) -> list[_S
     return [_Step(_IF_EQUAL, number, f"{name} 0"), _Step(_JUMP, len(steps)), *steps]
 
 
-def _tested(condition: Condition, label: str, onward: str) -> list[_Step]:
+def _tested(condition: ArgumentCheck, label: str, onward: str) -> list[_Step]:
     """Return the steps that refuse a call or continue at ``onward``, which must follow immediately."""
     steps = [_Step(_LOAD, _ARGUMENTS + 8 * condition.place, label=f"{label} tests")]
     if condition.mask != _ALL_BITS:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from edge_infer.sandbox import kernel, namespaces, privileges
+from edge_infer.sandbox import kernel, network_isolation, privileges
 from edge_infer.sandbox.fence import Fence, UnixUse
 from edge_infer.sandbox.rules import (
     AF_INET,
@@ -69,7 +69,7 @@ class Before:
 
 def look() -> Before:
     """Return the current access."""
-    return Before(_lists(), _writes(), _signals(), namespaces.current())
+    return Before(_lists(), _writes(), _signals(), network_isolation.current())
 
 
 def fences(fence: Fence, before: Before, built: str) -> dict[str, str]:
@@ -87,7 +87,7 @@ def outside(before: Before, built: str) -> str:
     """Return whether this process has left its original network."""
     if built != ENFORCED:
         return f"{built} (the unit forbids it: its sockets are refused all the same)" if _in_unit() else built
-    return _state(namespaces.current() != before.network, "it is in the network of the system")
+    return _state(network_isolation.current() != before.network, "it is in the network of the system")
 
 
 def walls(room: Room, fence: Fence, *, network: bool = False) -> dict[str, str]:

@@ -12,32 +12,30 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer import __version__
-from edge_infer.codec import ABSENT, encode
-from edge_infer.config.plan import Plan
-from edge_infer.config.words import plain
-from edge_infer.messages import Info, PipelineInfo, timestamp
-from edge_infer.rooms import EngineReport
+from edge_infer.contract.codec import ABSENT, encode
+from edge_infer.contract.messages import Info, PipelineInfo, timestamp
+from edge_infer.ipc.messages import EngineReport
+from edge_infer.plan.records import Plan
+from edge_infer.platform.board import board_name
 from edge_infer.sandbox import privileges
-from edge_infer.supervisor.board import board_name
-from edge_infer.supervisor.checks import Checks
-from edge_infer.supervisor.control import MAX_ECHO, ControlSocket, Request, socket_path
-from edge_infer.supervisor.fastpath import FastPath
-from edge_infer.supervisor.governing import Governing
-from edge_infer.supervisor.governor import Tempo
-from edge_infer.supervisor.grabs import Grabs
-from edge_infer.supervisor.house import House
-from edge_infer.supervisor.models import Models
-from edge_infer.supervisor.notify import Notifier
-from edge_infer.supervisor.orphans import Orphans
-from edge_infer.supervisor.outward import outward
-from edge_infer.supervisor.reload import Reload
-from edge_infer.supervisor.shadows import Figures
+from edge_infer.supervisor.control.checks import Checks
+from edge_infer.supervisor.control.requests import ModelRequests, PendingExplainRequests, PendingPictures
+from edge_infer.supervisor.control.server import MAX_ECHO, ControlSocket, Request, socket_path
+from edge_infer.supervisor.governor.governor import Tempo
+from edge_infer.supervisor.governor.governor_loop import GovernorLoop
+from edge_infer.supervisor.processes.orphans import Orphans
+from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+from edge_infer.supervisor.redaction import outward
+from edge_infer.supervisor.reload.reload import Reload
+from edge_infer.supervisor.rollout.fast_path import FastPath
+from edge_infer.supervisor.rollout.model_status import standing
+from edge_infer.supervisor.rollout.rollout import ModelRollout
+from edge_infer.supervisor.rollout.shadows import Figures
 from edge_infer.supervisor.signals import Signals
-from edge_infer.supervisor.standing import standing
 from edge_infer.supervisor.statedir import locked
 from edge_infer.supervisor.status import Status, compose, headline
-from edge_infer.supervisor.swap import Swap
-from edge_infer.supervisor.whys import Whys
+from edge_infer.supervisor.systemd_notify import Notifier
+from edge_infer.yamlfile.scalars import plain
 
 log = logging.getLogger(__name__)
 
@@ -55,14 +53,14 @@ class Daemon:
         """Let the governor read ``proc`` and ``sys`` below ``board``, at this ``tempo``."""
         self._notifier = Notifier(os.environ)
         self._signals = Signals()
-        self._house = House(log_level)
-        self._swap = Swap(self._house)
+        self._house = ProcessSupervisor(log_level)
+        self._swap = ModelRollout(self._house)
         self._reload = Reload(config, self._house, self._swap)
-        self._models = Models(self._swap, self._reload.begin)
-        self._grabs = Grabs(self._house)
-        self._whys = Whys(self._house)
+        self._models = ModelRequests(self._swap, self._reload.begin)
+        self._grabs = PendingPictures(self._house)
+        self._whys = PendingExplainRequests(self._house)
         self._checks = Checks(config)
-        self._governing = Governing(self._house, board, tempo or Tempo())
+        self._governing = GovernorLoop(self._house, board, tempo or Tempo())
         self._figures = Figures()
         self._fast_path = FastPath()
         self._helpers = (self._reload, self._checks, self._fast_path)  # each has short-lived processes
@@ -115,7 +113,7 @@ class Daemon:
         for death in self._house.serve():
             self._swap.engine_died(death)
         self._swap.hear()
-        self._house.revive()
+        self._house.restart_due()
         for file in readable.intersection(control.files()):
             control.serve(file)
         control.flush()

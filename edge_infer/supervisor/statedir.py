@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from edge_infer.config.places import publisher_folder, trials_folder
 from edge_infer.errors import StartError
+from edge_infer.platform.paths import publisher_folder, trials_folder
 from edge_infer.sandbox.needs import store_folder
 
 LOCK: Final = "lock"

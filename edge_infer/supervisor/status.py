@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 
 from edge_infer import __version__
-from edge_infer.codec import ABSENT, Record, ShortText, field
-from edge_infer.messages import (
+from edge_infer.contract.codec import ABSENT, Record, ShortText, field
+from edge_infer.contract.messages import (
     ConfigStatus,
     GovernorHealth,
     ModelStatus,
@@ -15,8 +15,8 @@ from edge_infer.messages import (
     PipelineHealth,
     SourceHealth,
 )
-from edge_infer.supervisor.children import Child
-from edge_infer.supervisor.house import House, Trouble
+from edge_infer.supervisor.processes.child import ChildProcess
+from edge_infer.supervisor.processes.supervisor import LastFailure, ProcessSupervisor
 
 
 class RoomStatus(Record, frozen=True):
@@ -48,7 +48,7 @@ class Status(Record, frozen=True):
     broker: BrokerStatus
     outbox: OutboxHealth | None
     config: ConfigStatus | None
-    last_error: Trouble | None
+    last_error: LastFailure | None
     walls: Mapping[ShortText, ShortText] = field(default_factory=dict)
     governor: GovernorHealth | None = None
     fast_path: float | None = None
@@ -56,7 +56,7 @@ class Status(Record, frozen=True):
 
 
 def compose(
-    house: House,
+    house: ProcessSupervisor,
     config: ConfigStatus | None,
     models: Mapping[str, ModelStatus],
     since: float,
@@ -105,6 +105,6 @@ def headline(status: Status) -> str:
     )
 
 
-def _room(child: Child) -> RoomStatus:
+def _room(child: ChildProcess) -> RoomStatus:
     uptime = round(time.monotonic() - child.started, 1) if child.pid else 0.0
     return RoomStatus(child.pid, max(0, child.restarts), uptime)

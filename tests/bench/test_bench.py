@@ -14,8 +14,7 @@ import pytest
 
 from edge_infer.bench.measure import Spread
 from edge_infer.cli import main
-from edge_infer.engine.coverage import left_alone
-from edge_infer.engine.interpreter import Interpreter, Step
+from edge_infer.engine.interpreter import Interpreter, Step, left_alone
 from tests.engine.sounds import JOGGING, WAKE_WORD, put
 
 FACES = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import EventsPlan, TrackPlan
+from edge_infer.contract.codec import replace
+from edge_infer.plan.records import EventsPlan, TrackPlan
 
 
 @pytest.fixture

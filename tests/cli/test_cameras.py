@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.snapshot import draw_grid
+from edge_infer.snapshot.process import draw_grid
 from tests.broker import eventually
 from tests.readers.conftest import free_port
 from tests.running import PYTHON, Daemon, config

@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 import pytest
 
-from edge_infer.codec import decode
-from edge_infer.messages import Result
+from edge_infer.contract.codec import decode
+from edge_infer.contract.messages import Result
 
 FACES = "derived_blazeface_full_range_192_int8.tflite"
 

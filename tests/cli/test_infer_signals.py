@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.frame import Samples
-from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.tasks.anomaly import Deviation
-from edge_infer.engine.tasks.classification import Classification
+from edge_infer.engine.tasks.classification import ClassificationFindings
 from edge_infer.engine.tasks.regression import Measurement
+from edge_infer.frames.frame import Samples
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import PipelinePlan
 from tests.cli.test_infer import infer
 from tests.engine.sounds import (
     DIGITS,
@@ -142,4 +142,4 @@ def test_what_is_found_window_by_window_is_a_classification_each(assets: Path, t
         (_, values) = motions(assets)[0]
         found = [model.find(frame) for frame in model.frames(Samples(values, 10.0, 0.0, 0.0, 1, gap=True))]
     assert len(found) == 7
-    assert all(isinstance(each, Classification) for each in found)
+    assert all(isinstance(each, ClassificationFindings) for each in found)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from edge_infer.cli.models_wait import judged
+from edge_infer.cli.models.wait import judged
 from edge_infer.cli.waiting import Glimpse
-from edge_infer.codec import ABSENT, Absent, replace
+from edge_infer.contract.codec import ABSENT, Absent, replace
+from edge_infer.contract.messages import ConfigStatus, ModelState, ModelStatus
 from edge_infer.errors import ConfigError
-from edge_infer.messages import ConfigStatus, ModelState, ModelStatus
 from edge_infer.supervisor.status import BrokerStatus, Status
 
 NOW, OTHER = "a" * 64, "b" * 64

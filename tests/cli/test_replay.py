@@ -10,7 +10,7 @@ import cv2
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.messages import timestamp
+from edge_infer.contract.messages import timestamp
 from tests.broker import Broker, Subscriber, eventually
 from tests.running import CLIP, MODEL, Daemon
 

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.cli.say import as_json
-from edge_infer.codec import encode, replace
-from edge_infer.messages import SourceHealth
-from edge_infer.supervisor.control import ControlSocket, Request
-from edge_infer.supervisor.peer import identify
-from edge_infer.supervisor.status import BrokerStatus, Trouble
+from edge_infer.cli.output import as_json
+from edge_infer.contract.codec import encode, replace
+from edge_infer.contract.messages import SourceHealth
+from edge_infer.supervisor.control.peer import identify
+from edge_infer.supervisor.control.server import ControlSocket, Request
+from edge_infer.supervisor.processes.supervisor import LastFailure
+from edge_infer.supervisor.status import BrokerStatus
 from tests.cli.test_top import STATUS
 
 HOSTILE = "HTTP 200 \x1b[2J\x1b]0;title\x07\nsource    door: ok\r\u202eevil"
@@ -56,7 +57,7 @@ HOSTILE_STATUS = replace(
     STATUS,
     sources={"cam": SourceHealth("lost", 0.0, HOSTILE, 3)},
     broker=BrokerStatus(connected=False, text=HOSTILE),
-    last_error=Trouble("2026-11-25T08:45:12.345Z", HOSTILE),
+    last_error=LastFailure("2026-11-25T08:45:12.345Z", HOSTILE),
 )
 
 

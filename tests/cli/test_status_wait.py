@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.__main__ import main
-from edge_infer.cli.status_wait import Judge
-from edge_infer.cli.waiting import Glimpse
-from edge_infer.codec import replace
-from edge_infer.messages import ModelStatus, OutboxHealth, PipelineHealth, SourceHealth, SourceState
-from edge_infer.supervisor.house import Trouble
+from edge_infer.cli import main
+from edge_infer.cli.waiting import Glimpse, Judge
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import ModelStatus, OutboxHealth, PipelineHealth, SourceHealth, SourceState
+from edge_infer.supervisor.processes.supervisor import LastFailure
 from edge_infer.supervisor.status import BrokerStatus, RoomStatus, Status
 from tests.broker import Broker
 from tests.readers.conftest import free_port
@@ -74,7 +73,7 @@ def test_what_the_daemon_lacks_itself_is_no_success_when_time_is_up() -> None:
 
 def test_a_process_that_ends_again_and_again_ends_the_wait_with_its_reason() -> None:
     judge = Judge()
-    trouble = Trouble("2026-01-01T00:00:00.000Z", "engine ended with exit code 1")
+    trouble = LastFailure("2026-01-01T00:00:00.000Z", "engine ended with exit code 1")
     before = replace(status(), rooms=rooms(engine=5, publisher=0), boot=None, last_error=trouble)
     assert judge.look(before).code is None  # it has run for long; that was before
     assert judge.look(replace(before, rooms=rooms(engine=6, publisher=0))).code is None

@@ -18,14 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.cli.panel import Look, panel
-from edge_infer.cli.processes import Processes, Use
+from edge_infer.cli.panel import Look, Processes, Use, panel
 from edge_infer.cli.status import _lines
-from edge_infer.codec import decode, replace
-from edge_infer.config.units import rough_duration
-from edge_infer.messages import Latency, ModelStatus, OutboxHealth, PipelineHealth, SourceHealth
-from edge_infer.supervisor.house import Trouble
+from edge_infer.contract.codec import decode, replace
+from edge_infer.contract.messages import Latency, ModelStatus, OutboxHealth, PipelineHealth, SourceHealth
+from edge_infer.supervisor.processes.supervisor import LastFailure
 from edge_infer.supervisor.status import BrokerStatus, RoomStatus, Status
+from edge_infer.yamlfile.units import rough_duration
 from tests.broker import Broker, eventually
 from tests.running import Daemon, config
 
@@ -44,7 +43,7 @@ STATUS = Status(
     broker=BrokerStatus(connected=False, text="nothing listens on broker:1883"),
     outbox=OutboxHealth(pending=4, bytes=900, delivered=50, lost={"full": 2}, degraded=True),
     config=None,
-    last_error=Trouble("2026-11-25T08:45:12.345Z", "engine ended\x1b[2J"),
+    last_error=LastFailure("2026-11-25T08:45:12.345Z", "engine ended\x1b[2J"),
 )
 
 

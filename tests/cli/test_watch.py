@@ -12,9 +12,9 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_infer.cli import main
-from edge_infer.cli.strip import Painter, strip
-from edge_infer.codec import dumps, encode
-from edge_infer.messages import (
+from edge_infer.cli.message_lines import Painter, strip
+from edge_infer.contract.codec import dumps, encode
+from edge_infer.contract.messages import (
     Anomaly,
     BoardHealth,
     ConfigStatus,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.cli.moments import parse_moment
+from edge_infer.cli.arguments import parse_moment
 
 NOW = datetime(2026, 11, 25, 9, 30, 15, tzinfo=timezone(timedelta(hours=1)))
 

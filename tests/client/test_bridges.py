@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge_infer.client import Client
-from edge_infer.codec import dumps, replace
-from edge_infer.messages import timestamp
+from edge_infer.contract.codec import dumps, replace
+from edge_infer.contract.messages import timestamp
 from tests.broker import Broker, Subscriber, Talker
 from tests.publisher.room import Room
 from tests.publisher.samples import P, mqtt_plan, plan

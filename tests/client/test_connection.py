@@ -21,9 +21,9 @@ from edge_infer.client import (
     UnreadableUpdate,
     Update,
 )
-from edge_infer.codec import dumps, replace
+from edge_infer.contract.codec import dumps, replace
+from edge_infer.contract.messages import Event, State, timestamp
 from edge_infer.errors import ConfigError, EdgeInferError
-from edge_infer.messages import Event, State, timestamp
 from tests.broker import DEADLINE, Broker, Certificates, Talker, free_port
 from tests.publisher.samples import BOOT, TS, P, result
 from tests.publisher.samples import state as sample

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from edge_infer.asyncapi import document
 from edge_infer.client import Client, DeviceUpdate, ResultUpdate, StateUpdate, StatusUpdate
-from edge_infer.codec import encode, schema
-from edge_infer.messages import Health, Info
-from edge_infer.publisher.topics import RULES
+from edge_infer.contract.asyncapi import document
+from edge_infer.contract.codec import encode, schema
+from edge_infer.contract.messages import Health, Info
+from edge_infer.contract.topics import RULES
 from tests.broker import Broker, Subscriber, eventually
 from tests.running import Daemon
 from tests.test_docs import ROOT, Block, blocks_of

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.client.numbers import MOST_BOOTS, MOST_RANGES, Ledger, Seen, Series
+from edge_infer.client.message_numbers import MOST_BOOTS, MOST_RANGES, NumberRanges, ReceivedNumbers, Series
 
 
 @given(st.lists(st.integers(1, 40), max_size=60), st.booleans())
 def test_a_number_counts_once_and_gaps_are_what_lies_between(numbers: list[int], from_one: bool) -> None:
-    seen, come = Seen(from_one=from_one), {0} if from_one else set[int]()
+    seen, come = NumberRanges(from_one=from_one), {0} if from_one else set[int]()
     for seq in numbers:
         highest, taken = max(come, default=seq - 1), seen.take(seq)
         assert taken == (None if seq in come else max(0, seq - highest - 1))
@@ -20,7 +20,7 @@ def test_a_number_counts_once_and_gaps_are_what_lies_between(numbers: list[int],
 
 
 def test_gaps_without_end_take_no_memory_without_end() -> None:
-    seen = Seen(from_one=True)
+    seen = NumberRanges(from_one=True)
     for seq in range(2, 10_000, 2):
         assert seen.take(seq) == 1
     assert len(seen.gaps()) == MOST_RANGES - 1
@@ -33,7 +33,7 @@ def series(boot: str, pipeline: str = "door") -> Series:
 
 
 def test_what_came_before_us_is_no_gap_and_the_start_of_the_next_boot_is() -> None:
-    ledger = Ledger()
+    ledger = ReceivedNumbers()
     assert ledger.take(series("a"), 40, replay=False) == 0
     assert ledger.take(series("a"), 40, replay=True) is None
     assert ledger.take(series("b"), 3, replay=False) == 2
@@ -44,13 +44,13 @@ def test_what_came_before_us_is_no_gap_and_the_start_of_the_next_boot_is() -> No
 
 
 def test_events_have_numbers_of_their_own() -> None:
-    ledger = Ledger()
+    ledger = ReceivedNumbers()
     ledger.take(series("a"), 1, replay=False)
     assert ledger.take(series("a")._replace(kind="event"), 1, replay=False) == 0
 
 
 def test_boots_without_end_take_no_memory_without_end() -> None:
-    ledger = Ledger()
+    ledger = ReceivedNumbers()
     for boot in range(1000):
         ledger.take(series(f"{boot:06x}"), 2, replay=False)
     assert len(ledger.gaps()) == MOST_BOOTS

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.client.reading import read, split
-from edge_infer.codec import dumps, encode
+from edge_infer.client.payloads import read, split
+from edge_infer.contract.codec import dumps, encode
+from edge_infer.contract.messages import Info, PipelineInfo
+from edge_infer.contract.topics import RULES, Place
 from edge_infer.errors import WireError
-from edge_infer.messages import Info, PipelineInfo
-from edge_infer.publisher.topics import RULES, Place
 from tests.publisher.samples import BOOT, TS, result, state
 
 

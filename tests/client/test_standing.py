@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from edge_infer.client.standing import CATCHING_UP, SILENT, Standings
-from edge_infer.codec import replace
-from edge_infer.messages import BoardHealth, EgressHealth, Health, OutboxHealth, State, timestamp
+from edge_infer.client.state_view import CATCHING_UP, SILENT, Standings
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import BoardHealth, EgressHealth, Health, OutboxHealth, State, timestamp
 from tests.publisher.samples import BOOT, result
 from tests.publisher.samples import state as sample
 

@@ -6,17 +6,15 @@ from collections.abc import Iterator
 
 from pydantic.fields import FieldInfo
 
-from edge_infer.config.broker import Tls
-from edge_infer.config.delegate import Delegate
-from edge_infer.config.governor import Governor
-from edge_infer.config.motion import Motion
-from edge_infer.config.pipelines import Nms, Pipeline, Preprocess, Shadow
-from edge_infer.config.scene import Events, Track, Zone
-from edge_infer.config.schema import Config, Device, Model, Mqtt, Outbox, Security
-from edge_infer.config.section import Section, written_default
-from edge_infer.config.sentences import as_yaml
-from edge_infer.config.source import SourceSection
-from edge_infer.config.sources import BUILT_IN
+from edge_infer.config.schema.broker import Tls
+from edge_infer.config.schema.file import Config, Device, ModelSection, Mqtt, Outbox, Security
+from edge_infer.config.schema.governor import Governor
+from edge_infer.config.schema.pipelines import Delegate, Motion, Nms, Pipeline, Preprocess, Shadow
+from edge_infer.config.schema.scene import Events, Track, Zone
+from edge_infer.config.schema.signal_sources import SourceSection
+from edge_infer.config.schema.sources import BUILT_IN
+from edge_infer.yamlfile.error_text import as_yaml
+from edge_infer.yamlfile.section import Section, written_default
 
 SECTIONS: dict[str, type[Section]] = {
     "device": Device,
@@ -25,7 +23,7 @@ SECTIONS: dict[str, type[Section]] = {
     "mqtt.tls": Tls,
     "outbox": Outbox,
     "governor": Governor,
-    "models.NAME": Model,
+    "models.NAME": ModelSection,
     "pipelines.NAME": Pipeline,
     "pipelines.NAME.delegate": Delegate,
     "pipelines.NAME.preprocess": Preprocess,

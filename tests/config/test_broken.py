@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.compile import compile_config
+from edge_infer.config.compile.compile import compile_config
 
 WORDS = Path(__file__).with_name("broken.txt")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from edge_infer.config.compile import compile_config
-from edge_infer.config.plan import CropsPlan, PipelinePlan, Plan
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.plan.records import CropsPlan, PipelinePlan, Plan
 from tests.running import CLIP, MODEL
 
 HEAD: Final = f"""\

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.codec import decode, encode
-from edge_infer.config.compile import compile_config
-from edge_infer.config.plan import Compiled
-from edge_infer.config.schema import Config
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.config.schema.file import Config
+from edge_infer.contract.codec import decode, encode
+from edge_infer.plan.records import Compiled
 from edge_infer.readers.sources import SOURCES
 
 MODEL = Path(__file__).parents[2] / "models/face-detect/1.0.0/face_full_range_int8.tflite"

@@ -15,17 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import decode_json, dumps, encode, replace
-from edge_infer.config.compile import compile_config
-from edge_infer.config.load import read_document, validate
-from edge_infer.config.places import default_device_id, default_state_dir
-from edge_infer.config.plan import Compiled, InputPlan, NmsPlan, Plan, SourcePlan
-from edge_infer.config.schema import Config
-from edge_infer.models.checked_package import CheckedPackage
-from edge_infer.models.probe import Probe
-from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolution import Resolution
-from edge_infer.models.tried import Tried
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.config.schema.file import Config
+from edge_infer.contract.codec import decode_json, dumps, encode, replace
+from edge_infer.models.request import ModelRequest, Resolution
+from edge_infer.models.trials.checked_package import CheckedPackage
+from edge_infer.models.trials.known_results import Tried
+from edge_infer.models.trials.probe import Probe
+from edge_infer.plan.records import Compiled, InputPlan, NmsPlan, Plan, SourcePlan
+from edge_infer.platform.paths import default_device_id, default_state_dir
+from edge_infer.yamlfile.load import read_document, validate
 
 SHIPPED = Path(__file__).parents[2] / "models"
 MODEL = SHIPPED / "face-detect" / "1.0.0"
@@ -383,7 +382,7 @@ def test_no_copy_is_made_of_a_model_that_no_pipeline_has(make: Make, tmp_path: P
 def test_reading_a_file_that_is_broken_loads_no_numpy(make: Make) -> None:
     """It takes a third of the time that the reading takes until then."""
     code = (
-        "import sys; from pathlib import Path; from edge_infer.config.compile import compile_config\n"
+        "import sys; from pathlib import Path; from edge_infer.config.compile.compile import compile_config\n"
         "assert compile_config(Path(sys.argv[1])).problems; print('numpy' in sys.modules, 'yaml' in sys.modules)"
     )
     command = [sys.executable, "-c", code, str(make("mqtt: {prot: 1}\n"))]

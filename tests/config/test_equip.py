@@ -9,11 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.compile import compile_config
-from edge_infer.config.equip import cpus_here
-from edge_infer.config.plan import Compiled
-from edge_infer.models.known import FILE, MOST, Count, Known, Proof, read_known, write_known
-from edge_infer.supervisor.board import board_name
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.config.compile.hardware import cpus_here
+from edge_infer.models.trials.known_results import (
+    KNOWN_FILE,
+    MAX_KNOWN_TRIALS,
+    Count,
+    Known,
+    Proof,
+    read_known,
+    write_known,
+)
+from edge_infer.plan.records import Compiled
+from edge_infer.platform.board import board_name
 
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
 CORES = len(os.sched_getaffinity(0))
@@ -77,7 +85,7 @@ def test_another_board_measures_for_itself(folder: Path) -> None:
 
 @several
 def test_a_file_that_cannot_be_understood_is_made_anew(folder: Path) -> None:
-    path = folder / "state" / "trials" / FILE
+    path = folder / "state" / "trials" / KNOWN_FILE
     path.parent.mkdir(parents=True)
     path.write_text('{"counts": [{"sha": "me"}]}')
     assert threads(compiled(folder)) == [json.loads(path.read_text())["counts"][0]["threads"]]
@@ -85,13 +93,13 @@ def test_a_file_that_cannot_be_understood_is_made_anew(folder: Path) -> None:
 
 def test_pipelines_that_share_the_processor_have_a_thread_each(folder: Path) -> None:
     assert threads(compiled(folder, more=SECOND)) == [1, 1]
-    assert not (folder / "state" / "trials" / FILE).exists()
+    assert not (folder / "state" / "trials" / KNOWN_FILE).exists()
 
 
 def test_what_is_configured_is_not_measured(folder: Path) -> None:
     found = compiled(folder, f", threads: {CORES}")
     assert (threads(found), found.warnings) == ([CORES], ())
-    assert not (folder / "state" / "trials" / FILE).exists()
+    assert not (folder / "state" / "trials" / KNOWN_FILE).exists()
 
 
 def test_more_threads_than_cores_are_a_warning(folder: Path) -> None:
@@ -148,13 +156,13 @@ def test_a_check_writes_nothing_and_measures_nothing(folder: Path) -> None:
 
 def test_the_newest_are_remembered() -> None:
     known, runtime = Known(), "ai-edge-litert 2.3.0"
-    for number in range(MOST + 5):
+    for number in range(MAX_KNOWN_TRIALS + 5):
         known = known.having(Count(f"{number:064x}", runtime, "board", 2)).having(Proof(f"{number:064x}", 1.0))
-    assert len(known.counts) == len(known.proofs) == MOST
+    assert len(known.counts) == len(known.proofs) == MAX_KNOWN_TRIALS
     assert known.threads(f"{4:064x}", runtime, "board") is None
     assert known.threads(f"{5:064x}", runtime, "board") == 2
     assert known.threads(f"{5:064x}", "ai-edge-litert 2.4.0", "board") is None
     assert (known.delegated(f"{4:064x}"), known.delegated(f"{5:064x}")) == (None, 1.0)
     again = known.having(Count(f"{5:064x}", runtime, "board", 1))
     assert again.threads(f"{5:064x}", runtime, "board") == 1
-    assert len(again.counts) == MOST
+    assert len(again.counts) == MAX_KNOWN_TRIALS

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.compile import compile_config
-from edge_infer.config.governor import Governor, unseen
-from edge_infer.config.plan import Compiled, GovernorPlan
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.config.schema.governor import Governor, unseen
+from edge_infer.plan.records import Compiled, GovernorPlan
 from tests.running import MODEL
 
 REST = f"""\

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from edge_infer.config import load
-from edge_infer.config.fields import Label
-from edge_infer.config.load import load_yaml, read_document
-from edge_infer.config.nodes import compose
-from edge_infer.config.section import Section
+from edge_infer.yamlfile import load
+from edge_infer.yamlfile.fields import Label
+from edge_infer.yamlfile.load import load_yaml, read_document
+from edge_infer.yamlfile.nodes import compose
+from edge_infer.yamlfile.section import Section
 
 BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
     b"a%d: &a%d [%s]\n" % (level, level, b", ".join([b"*a%d" % (level - 1)] * 10)) for level in range(1, 30)

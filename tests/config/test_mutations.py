@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_infer.config.load import read_document, validate
-from edge_infer.config.plan import Problem
-from edge_infer.config.schema import Config, dangling
+from edge_infer.config.schema.file import Config, dangling
+from edge_infer.plan.records import Problem
+from edge_infer.yamlfile.load import read_document, validate
 from tests.config.test_broken import BROKEN
 from tests.config.test_compile import GOOD
 

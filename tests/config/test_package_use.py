@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.package_use import using
+from edge_infer.config.edit import using
 from edge_infer.errors import ConfigError
 
 FILE = Path("config.yaml")

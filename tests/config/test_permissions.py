@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.compile import compile_config
+from edge_infer.config.compile.compile import compile_config
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
 USER, GROUP = 61777, 61778

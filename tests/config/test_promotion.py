@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.promotion import promoted
+from edge_infer.config.edit import promoted
 from edge_infer.errors import ConfigError
 
 FILE = Path("config.yaml")

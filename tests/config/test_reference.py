@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.schema import Config
+from edge_infer.config.schema.file import Config
 from tests.config.reference import SECTIONS, VALUES, tables
 
 PAGE = Path(__file__).parents[2] / "docs" / "configure.md"

@@ -11,9 +11,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from edge_infer.cli import main
-from edge_infer.config.jsonschema import config_schema
-from edge_infer.config.load import read_document
-from edge_infer.messages import PAYLOADS
+from edge_infer.config.schema.file import config_schema
+from edge_infer.contract.messages import PAYLOADS
+from edge_infer.yamlfile.load import read_document
 from tests.config.test_broken import BROKEN, expected_of
 from tests.config.test_compile import GOOD
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.config.pipelines import Pipeline
-from edge_infer.config.plan import InputPlan, ModelPlan, SignalPlan, TextPlan
-from edge_infer.config.shadow import unfit
+from edge_infer.config.compile.pipelines import unfit
+from edge_infer.config.schema.pipelines import Pipeline
+from edge_infer.contract.codec import replace
+from edge_infer.plan.records import InputPlan, ModelPlan, SignalPlan, TextPlan
 from tests.engine.plans import pipeline
 
 SERVING = pipeline().model

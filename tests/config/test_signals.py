@@ -10,8 +10,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from edge_infer.config.compile import compile_config
-from edge_infer.config.schema import Config
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.config.schema.file import Config
 from tests.broker import Certificates
 
 SOURCES = """\

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import dumps
-from edge_infer.config.compile import compile_config
-from edge_infer.config.plan import TrackPlan, ZonePlan
-from edge_infer.config.state_size import MARKS, MAX_STATE_BYTES, state_bytes
-from edge_infer.engine.analyse.followed import Followed
-from edge_infer.engine.outcome import Composer
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.contract.codec import dumps
+from edge_infer.contract.messages import timestamp
+from edge_infer.engine.events.followed import Followed
+from edge_infer.engine.output.outcome import Composer
 from edge_infer.engine.tasks.detection import Detections
-from edge_infer.messages import timestamp
+from edge_infer.plan.records import TrackPlan, ZonePlan
+from edge_infer.plan.state_size import MARKS, MAX_STATE_BYTES, state_bytes
 from tests.engine.plans import pipeline
 from tests.engine.test_outcome import FRAME
 

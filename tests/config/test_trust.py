@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.codec import replace
-from edge_infer.config.compile import compile_config
-from edge_infer.config.load import parse_document
-from edge_infer.config.plan import Compiled
-from edge_infer.config.schema import Security
-from edge_infer.config.trust import read_policy
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.config.compile.model_policy import read_policy
+from edge_infer.config.schema.file import Security
+from edge_infer.contract.codec import replace
 from edge_infer.errors import StartError
-from edge_infer.models.versions import commit_version, highest_versions
-from edge_infer.supervisor.compilation import remember
+from edge_infer.models.packages.versions import commit_version, highest_versions
+from edge_infer.models.serving_record import remember
+from edge_infer.plan.records import Compiled
+from edge_infer.yamlfile.load import parse_document
 
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
 FILE = "face_full_range_int8.tflite"

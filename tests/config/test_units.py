@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.config.units import format_duration, parse_duration, parse_pixels, parse_seconds, parse_size
+from edge_infer.yamlfile.units import format_duration, parse_duration, parse_pixels, parse_seconds, parse_size
 
 
 @pytest.mark.parametrize(

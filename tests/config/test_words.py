@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from edge_infer.config.words import Expanded, Written, expand, in_quotes, resolve, shown
+from edge_infer.yamlfile.scalars import Expanded, Written, expand, in_quotes, resolve, shown
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.config.compile import compile_config
-from edge_infer.config.plan import Compiled, DelegatePlan
-from edge_infer.models.known import FILE, read_known
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.models.trials.known_results import KNOWN_FILE, read_known
+from edge_infer.plan.records import Compiled, DelegatePlan
 from tests.running import MODEL
 
 CONFIG = """\
@@ -98,7 +98,7 @@ def test_what_was_proven_is_not_tried_again(library: Path, tmp_path: Path) -> No
 
 def test_a_check_keeps_nothing(library: Path, tmp_path: Path) -> None:
     assert delegate_of(compiled(tmp_path, f"{{library: {library}, min_delegated: 0.05}}")).unusable == ""
-    assert not (tmp_path / "state" / "trials" / FILE).exists()
+    assert not (tmp_path / "state" / "trials" / KNOWN_FILE).exists()
 
 
 def test_the_bench_measures_with_it(library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import DelegatePlan
 from edge_infer.engine.interpreter import Interpreter
 from edge_infer.errors import ModelError
+from edge_infer.plan.records import DelegatePlan
 from tests.running import MODEL
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_infer.codec import replace
-from edge_infer.config.compile import compile_config
-from edge_infer.config.plan import DelegatePlan, Plan
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.contract.codec import replace
+from edge_infer.plan.records import DelegatePlan, Plan
 from edge_infer.sandbox.needs import engine_fence
-from edge_infer.sandbox.places import accelerators
+from edge_infer.sandbox.system_paths import accelerators
 from tests.running import config
 
 

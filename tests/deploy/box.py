@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.places import DEFAULT_CONFIG
+from edge_infer.platform.paths import DEFAULT_CONFIG
 from tests.broker import eventually, free_port
 
 ROOT = Path(__file__).parents[2]

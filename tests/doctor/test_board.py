@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.doctor import board, configuration, devices, runtime, storage
+from edge_infer.doctor import examination, machine, runtime
 from edge_infer.doctor.finding import fail, ok, warn
-from edge_infer.models.fastpath import Timed
-from edge_infer.readers.devices import Device
-from edge_infer.synchronised import synchronised
+from edge_infer.models.trials.fast_path import Timed
+from edge_infer.platform.clock import synchronised
+from edge_infer.readers.devices import CaptureDevice
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def pi(tmp_path: Path) -> Path:
 
 
 def test_a_small_hot_board_tells_so(pi: Path) -> None:
-    found = {finding.what: finding for finding in board.board(pi)}
+    found = {finding.what: finding for finding in machine.board(pi)}
     assert found["board"].fact.startswith("Raspberry Pi Zero 2 W Rev 1.0, ")
     assert found["memory"] == warn(
         "memory",
@@ -48,7 +48,7 @@ def test_a_small_hot_board_tells_so(pi: Path) -> None:
 
 
 def test_an_empty_root_is_survived(tmp_path: Path) -> None:
-    levels = {finding.what: finding.level for finding in board.board(tmp_path)}
+    levels = {finding.what: finding.level for finding in machine.board(tmp_path)}
     assert levels["memory"] == "ok"
     assert "temperature" not in levels
 
@@ -58,16 +58,16 @@ def test_an_empty_root_is_survived(tmp_path: Path) -> None:
     [(True, "ok", "synchronised, without"), (False, "warn", "not synchronised"), (None, "ok", "does not say")],
 )
 def test_a_clock_that_nobody_keeps_is_told(tmp_path: Path, synced: bool | None, level: str, text: str) -> None:
-    found = board.clock(tmp_path, synced)
+    found = machine.clock(tmp_path, synced)
     assert found.level == level
     assert text in found.fact
 
 
 def test_a_time_service_is_started_where_there_is_one_and_else_installed(tmp_path: Path) -> None:
-    assert board.clock(tmp_path, False).remedy == "install a time service: sudo apt install systemd-timesyncd"
+    assert machine.clock(tmp_path, False).remedy == "install a time service: sudo apt install systemd-timesyncd"
     (tmp_path / "usr/sbin").mkdir(parents=True)
     (tmp_path / "usr/sbin/chronyd").touch()
-    assert board.clock(tmp_path, False).remedy == "start a time service: timedatectl set-ntp true"
+    assert machine.clock(tmp_path, False).remedy == "start a time service: timedatectl set-ntp true"
 
 
 def test_a_battery_clock_and_a_time_service_are_seen(tmp_path: Path) -> None:
@@ -75,27 +75,29 @@ def test_a_battery_clock_and_a_time_service_are_seen(tmp_path: Path) -> None:
     (tmp_path / "run/systemd/timesync").mkdir(parents=True)
     (tmp_path / "run/systemd/timesync/synchronized").touch()
     assert synchronised(tmp_path) is True
-    assert "with a battery clock" in board.clock(tmp_path, True).fact
+    assert "with a battery clock" in machine.clock(tmp_path, True).fact
     assert synchronised(Path("/nonexistent")) in (True, False, None)  # the kernel of this machine answers
 
 
 def test_cameras_are_listed_by_name_and_what_is_the_matter_with_others() -> None:
-    closed = Device("/dev/video1", problem="cannot be opened: Permission denied; add your user to the group `video`")
-    assert list(devices.cameras([Device("/dev/video0", "HD Webcam C270"), closed])) == [
+    closed = CaptureDevice(
+        "/dev/video1", problem="cannot be opened: Permission denied; add your user to the group `video`"
+    )
+    assert list(machine.cameras([CaptureDevice("/dev/video0", "HD Webcam C270"), closed])) == [
         ok("cameras", "/dev/video0 (HD Webcam C270)"),
         warn("cameras", "/dev/video1 cannot be opened: Permission denied", "add your user to the group `video`"),
     ]
 
 
 def test_no_camera_is_a_warning_with_the_ways_that_are_left() -> None:
-    (found,) = devices.cameras([])
+    (found,) = machine.cameras([])
     assert found.level == "warn"
     assert "kind: exec" in found.remedy
 
 
 def test_accelerators_are_named_and_nothing_is_promised(pi: Path, tmp_path: Path) -> None:
-    assert devices.accelerators(pi) == ok("accelerators", "Edge TPU (USB) (models run on the processor)")
-    assert devices.accelerators(tmp_path / "none") == ok("accelerators", "none")
+    assert machine.accelerators(pi) == ok("accelerators", "Edge TPU (USB) (models run on the processor)")
+    assert machine.accelerators(tmp_path / "none") == ok("accelerators", "none")
 
 
 @pytest.mark.parametrize(
@@ -124,16 +126,16 @@ def test_a_system_without_cpuinfo_fails(tmp_path: Path) -> None:
 
 
 def test_a_state_directory_that_is_not_there_yet_is_fine(tmp_path: Path) -> None:
-    found = storage.storage(tmp_path / "a/b")
+    found = machine.storage(tmp_path / "a/b")
     assert found.level == "ok"
     assert "MiB free" in found.fact
-    assert storage.storage(Path("/proc/none")).what == "state"
+    assert machine.storage(Path("/proc/none")).what == "state"
 
 
 def test_a_folder_that_is_closed_to_this_user_is_no_fault(closed: Path) -> None:
-    found = storage.storage(closed / "state")
+    found = machine.storage(closed / "state")
     assert (found.level, "sudo edge-infer doctor" in found.fact) == ("ok", True)
-    (told,) = configuration.configuration(Path("/etc/hostname"), closed / "state")
+    (told,) = examination.configuration(Path("/etc/hostname"), closed / "state")
     assert (told.level, told.fact) == ("warn", f"not checked: this user may not read {closed / 'state'}")
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from edge_infer.doctor.daemon import daemon
+from edge_infer.cli.doctor import daemon
 from tests.broker import Broker, eventually
 from tests.readers.conftest import free_port
 from tests.running import Daemon, config

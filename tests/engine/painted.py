@@ -18,8 +18,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import (
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import Task
+from edge_infer.engine.decoders import Layout
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.records import Boxes
+from edge_infer.engine.replay.replay import Replayed, replay
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import (
     DecoderPlan,
     EventsPlan,
     Gives,
@@ -29,13 +36,6 @@ from edge_infer.config.plan import (
     PipelinePlan,
     SourcePlan,
 )
-from edge_infer.engine.decoders import Layout
-from edge_infer.engine.interpreter import Tensor
-from edge_infer.engine.records import Boxes
-from edge_infer.engine.replay import Replayed, replay
-from edge_infer.messages import Task
-from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
 from edge_infer.readers.sources import Picture
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan
-from edge_infer.messages import Task
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import Task
+from edge_infer.plan.records import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan
 
 
 def pipeline(

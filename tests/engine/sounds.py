@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_infer.config.plan import SignalPlan
-from edge_infer.engine.frame import Samples, Signal
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.signal import SignalPreprocess
+from edge_infer.frames.frame import Samples, Signal
+from edge_infer.plan.records import SignalPlan
 
 KEYWORDS = "kws_ref_model.tflite"
 MICRO_SPEECH = "micro_speech_quantized.tflite"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.engine.affinity import stay_on, staying_on
+from edge_infer.engine.threads import stay_on, staying_on
 from edge_infer.errors import ModelError
 from tests.broker import Broker, eventually
 from tests.running import Daemon, config

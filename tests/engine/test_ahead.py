@@ -9,15 +9,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import InputPlan, PipelinePlan, SourcePlan
-from edge_infer.engine.ahead import Ahead
-from edge_infer.engine.feed import Cursor, Feed
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.model import LoadedModel, Staged
-from edge_infer.engine.serving import Serving
+from edge_infer.contract.codec import replace
+from edge_infer.engine.input.feed import Cursor, Feed
+from edge_infer.engine.input.prefetch import Ahead
+from edge_infer.engine.model.loaded_model import LoadedModel, Staged
+from edge_infer.engine.model.serving import Serving
+from edge_infer.frames.frame import Frame
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import InputPlan, PipelinePlan, SourcePlan
 from tests.broker import eventually
 from tests.running import MODEL
 

@@ -3,17 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_infer.engine.annotate import annotate
+from edge_infer.engine.replay.drawing import annotate
 from edge_infer.engine.tasks import Findings
-from edge_infer.engine.tasks.classification import Classification, Scored
-from edge_infer.engine.tasks.detection import Detections, Found
+from edge_infer.engine.tasks.classification import ClassificationFindings, Scored
+from edge_infer.engine.tasks.detection import Detection, Detections
 from edge_infer.engine.tasks.pose import Body, Poses
-from edge_infer.engine.tasks.segmentation import Filled, Segmentation
+from edge_infer.engine.tasks.segmentation import Filled, SegmentationFindings
 
-BOX = Found("face of somebody", 0, 0.87, (2.0, 3.0, 20.0, 22.0))
+BOX = Detection("face of somebody", 0, 0.87, (2.0, 3.0, 20.0, 22.0))
 BODY = Body(0.8, tuple((i * 1.5, 3e9 if i == 4 else i * 1.2, i / 17) for i in range(17)))
 HAND = Body(0.7, ((3.0, 4.0, 0.9), (-1e30, 5.0, 0.9)))
-EDGE = Found("größer", 7, 0.5, (-5.0, 0.0, 1.0, 900.0))
+EDGE = Detection("größer", 7, 0.5, (-5.0, 0.0, 1.0, 900.0))
 
 
 @pytest.mark.parametrize("size", [(24, 24), (28, 400), (320, 240), (4000, 3000)])
@@ -21,9 +21,9 @@ EDGE = Found("größer", 7, 0.5, (-5.0, 0.0, 1.0, 900.0))
     "findings",
     [
         Detections((BOX, EDGE), (24, 24)),
-        Classification((Scored("fox", 3, 0.9),)),
-        Classification(()),
-        Segmentation((Filled("road", 1, 0.4),)),
+        ClassificationFindings((Scored("fox", 3, 0.9),)),
+        ClassificationFindings(()),
+        SegmentationFindings((Filled("road", 1, 0.4),)),
         Poses((BODY, HAND), (24, 24), "person"),
     ],
 )
@@ -48,7 +48,7 @@ def test_bones_join_the_points_that_are_seen() -> None:
 
 def test_box_is_where_the_object_is() -> None:
     drawn = annotate(
-        np.zeros((480, 640, 3), np.uint8), Detections((Found("x", 0, 1.0, (100, 200, 300, 400)),), (640, 480))
+        np.zeros((480, 640, 3), np.uint8), Detections((Detection("x", 0, 1.0, (100, 200, 300, 400)),), (640, 480))
     )
     assert drawn[300, 100].any()
     assert drawn[400, 200].any()

@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_infer.config.plan import PipelinePlan, SignalPlan
-from edge_infer.engine.average import Average, find_in_recording
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.recording import read_recording
+from edge_infer.engine.input.recording import Average, find_in_recording, read_recording
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.records import Boxes, Classes, Distance, Numbers
 from edge_infer.engine.tasks.regression import Measurement
 from edge_infer.errors import InputError, ModelError
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import PipelinePlan, SignalPlan
 from tests.engine.sounds import stretches
 from tests.engine.summing import summing_model
 

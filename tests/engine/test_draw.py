@@ -9,10 +9,10 @@ from itertools import count
 import numpy as np
 import pytest
 
-from edge_infer.config.plan import Gives, SourcePlan
-from edge_infer.engine.feed import Feed
-from edge_infer.engine.frame import Captured, Frame, Samples
-from edge_infer.engine.stream import make_feed
+from edge_infer.engine.input.feed import Feed
+from edge_infer.engine.input.sample_stream import make_feed
+from edge_infer.frames.frame import Captured, Frame, Samples
+from edge_infer.plan.records import Gives, SourcePlan
 from tests.broker import eventually
 
 LAST = 40

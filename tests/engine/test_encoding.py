@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_infer.config.plan import InputPlan
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.encoding import customary_range, encoding
 from edge_infer.errors import ModelError
+from edge_infer.plan.records import InputPlan
 
 EVERY = np.arange(256)
 AS_SAID = InputPlan(mean=(127.5,), std=(127.5,))

@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_infer.codec import decode, encode
-from edge_infer.config.plan import InputPlan, ModelPlan, PipelinePlan, SignalPlan
-from edge_infer.engine.entries import stored
-from edge_infer.engine.frame import Frame, Samples
+from edge_infer.contract.codec import decode, encode
 from edge_infer.engine.interpreter import Tensor
-from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.model.input_tensors import stored
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.preprocess.image import ImagePreprocess
 from edge_infer.engine.tasks.regression import Measurement
 from edge_infer.errors import InputError, ModelError
-from edge_infer.models.draft import draft
-from edge_infer.models.probe import probe
+from edge_infer.frames.frame import Frame, Samples
+from edge_infer.models.inspect.manifest_draft import draft
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import examine, open_model, resolve
+from edge_infer.models.resolve.resolve import examine, open_model, resolve
+from edge_infer.models.trials.probe import probe
+from edge_infer.plan.records import InputPlan, ModelPlan, PipelinePlan, SignalPlan
 from tests.engine.summing import Entry, adding_model, summing_model
 
 PICTURE, GRAY, SHIFT = Entry("picture", (1, 2, 2, 3)), Entry("gray", (1, 2, 2, 1)), Entry("shift", (1,))

@@ -7,8 +7,8 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from edge_infer.codec import ABSENT, decode_json
-from edge_infer.messages import Event, State
+from edge_infer.contract.codec import ABSENT, decode_json
+from edge_infer.contract.messages import Event, State
 from tests.broker import Broker, Subscriber, eventually
 from tests.running import Daemon, config
 

@@ -8,11 +8,10 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from edge_infer.config.plan import SignalPlan
 from edge_infer.engine.preprocess.features import make_features
-from edge_infer.engine.preprocess.mel import mel_bands
-from edge_infer.engine.preprocess.spectrum import bands, frequencies
+from edge_infer.engine.preprocess.spectrum import bands, frequencies, mel_bands
 from edge_infer.errors import ModelError
+from edge_infer.plan.records import SignalPlan
 from tests.engine.sounds import features_of, tensor
 
 MFCC = SignalPlan("mfcc", 16000, window=0.03, hop=0.02, bins=40, low=20, high=4000)

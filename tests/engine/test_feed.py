@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edge_infer.config.plan import SourcePlan
-from edge_infer.engine.capture import LocalCapture
-from edge_infer.engine.feed import Feed
-from edge_infer.engine.frame import Frame
+from edge_infer.engine.input.capture import LocalCapture
+from edge_infer.engine.input.feed import Feed
 from edge_infer.errors import SourceError
-from edge_infer.readers.orient import Orientation
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.pixels import Orientation
+from edge_infer.plan.records import SourcePlan
 from edge_infer.readers.sources import Picture
 from tests.broker import eventually
 

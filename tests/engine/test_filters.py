@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_infer.config.plan import FilterPlan
-from edge_infer.engine.preprocess.filters import Biquad, GravityFilter, highpass, lowpass, make_filters, upright
+from edge_infer.engine.preprocess.row_filters import Biquad, GravityFilter, highpass, lowpass, make_filters, upright
 from edge_infer.errors import ModelError
+from edge_infer.plan.records import FilterPlan
 
 Coefficients = tuple[tuple[float, ...], tuple[float, ...]]
 

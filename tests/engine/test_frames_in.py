@@ -15,19 +15,19 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
-from edge_infer.channel import Channel, pack
-from edge_infer.codec import decode, encode
-from edge_infer.config.plan import SourcePlan
-from edge_infer.engine.capture import ReaderCapture
-from edge_infer.engine.feed import Cursor, Feed
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
-from edge_infer.engine.health import PipelineWatch
-from edge_infer.messages import MOST, PipelineHealth
-from edge_infer.readers.orient import Orientation
-from edge_infer.readers.slots import TO_READER, SlotWriter, make_memory
+from edge_infer.contract.codec import decode, encode
+from edge_infer.contract.messages import MOST, PipelineHealth
+from edge_infer.engine.input.capture import ReaderCapture
+from edge_infer.engine.input.feed import Cursor, Feed
+from edge_infer.engine.input.frame_receiver import FROM_READER, FrameReceiver
+from edge_infer.engine.output.health import PipelineWatch
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.pixels import Orientation
+from edge_infer.ipc.channel import Channel, pack
+from edge_infer.ipc.messages import FrameFormat, FrameReady, ReaderReport, ReaderTrouble
+from edge_infer.plan.records import SourcePlan
+from edge_infer.readers.frame_slots import TO_READER, SlotWriter, make_memory
 from edge_infer.readers.sources import Picture
-from edge_infer.rooms import FrameFormat, FrameReady, ReaderReport, ReaderTrouble
 from tests.broker import eventually
 
 Capturing: TypeAlias = tuple[Feed, Cursor, SlotWriter, Channel]

@@ -11,20 +11,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import CropsPlan, MotionPlan, PipelinePlan, TrackPlan, ZonePlan
-from edge_infer.engine.analyse.follow import Follow
-from edge_infer.engine.analyse.followed import Followed
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.gate import Gate
-from edge_infer.engine.geometry import Region, Transform
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import Event, Result, State
+from edge_infer.engine.events.follow import Follow
+from edge_infer.engine.events.followed import Followed
+from edge_infer.engine.motion.gate import Gate
 from edge_infer.engine.records import Boxes
-from edge_infer.engine.replay import Replayed, replay
-from edge_infer.engine.scene_picture import MOVED, ScenePicture, choice
+from edge_infer.engine.replay.replay import Replayed, replay
+from edge_infer.engine.replay.scene_picture import MOVED, ScenePicture, choice
 from edge_infer.engine.tasks.detection import Detections
-from edge_infer.messages import Event, Result, State
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.geometry import Region, Transform
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import CropsPlan, MotionPlan, PipelinePlan, TrackPlan, ZonePlan
 from tests.engine.painted import FPS, SIZE, STAGES, Actor, Box, Stage, painted_model, painted_plan, recording, shown
 from tests.engine.plans import pipeline
 

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from numpy.typing import NDArray
 
-from edge_infer.channel import Channel
-from edge_infer.codec import ABSENT, replace
-from edge_infer.config.plan import DecoderPlan, MotionPlan, PipelinePlan, TrackPlan
-from edge_infer.engine.capture import local_capture
-from edge_infer.engine.feed import Feed
-from edge_infer.engine.outlet import Outlet
+from edge_infer.contract.codec import ABSENT, replace
+from edge_infer.contract.messages import Event, PipelineHealth, Result
+from edge_infer.engine.input.capture import local_capture
+from edge_infer.engine.input.feed import Feed
+from edge_infer.engine.output.result_sender import ResultSender
 from edge_infer.engine.records import Boxes
 from edge_infer.engine.worker import Worker
-from edge_infer.messages import Event, PipelineHealth, Result
-from edge_infer.rooms import Handover, StateUpdate
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import Handover, StateSnapshot
+from edge_infer.plan.records import DecoderPlan, MotionPlan, PipelinePlan, TrackPlan
 from tests.broker import eventually
 from tests.engine.painted import STAGES, Actor, Paint, Stage, painted_model, painted_plan, recording, shown
 
@@ -41,10 +41,10 @@ class Ill(Paint):
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Outlet, Channel]]:
+def ends() -> Iterator[tuple[ResultSender, Channel]]:
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateUpdate))
-    yield Outlet(ours, "abcdef"), theirs
+    ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateSnapshot))
+    yield ResultSender(ours, "abcdef"), theirs
     ours.close()
     theirs.close()
 
@@ -59,7 +59,7 @@ class Run:
     """A stage from beginning to end in a pipeline of its own."""
 
     def __init__(
-        self, ends: tuple[Outlet, Channel], stage: Stage, plan: PipelinePlan, *, watched: bool = False
+        self, ends: tuple[ResultSender, Channel], stage: Stage, plan: PipelinePlan, *, watched: bool = False
     ) -> None:
         STAGES["live"] = stage
         outlet, self._channel = ends
@@ -82,10 +82,10 @@ class Run:
 
     def reasons(self) -> list[object]:
         self.said(Result)
-        return [record.state.reason for record in self.records if isinstance(record, StateUpdate)]
+        return [record.state.reason for record in self.records if isinstance(record, StateSnapshot)]
 
 
-def test_what_was_saved_is_told_and_why(ends: tuple[Outlet, Channel], plan: PipelinePlan) -> None:
+def test_what_was_saved_is_told_and_why(ends: tuple[ResultSender, Channel], plan: PipelinePlan) -> None:
     run = Run(ends, STANDING, plan)
     still = sum(result.still is True for result in run.said(Result))
     assert still > 60
@@ -98,7 +98,7 @@ def test_what_was_saved_is_told_and_why(ends: tuple[Outlet, Channel], plan: Pipe
 
 
 def test_a_frame_that_was_prepared_and_is_not_looked_at_is_not_kept(
-    ends: tuple[Outlet, Channel], plan: PipelinePlan
+    ends: tuple[ResultSender, Channel], plan: PipelinePlan
 ) -> None:
     run = Run(ends, STANDING, replace(plan, ahead="always"))
     assert run.health.motion is not ABSENT
@@ -106,7 +106,7 @@ def test_a_frame_that_was_prepared_and_is_not_looked_at_is_not_kept(
     assert run.prepared == 0
 
 
-def test_live_and_replayed_it_is_the_same(ends: tuple[Outlet, Channel], plan: PipelinePlan) -> None:
+def test_live_and_replayed_it_is_the_same(ends: tuple[ResultSender, Channel], plan: PipelinePlan) -> None:
     run = Run(ends, STANDING, plan)
     replayed = [each for one in shown("live", STANDING, plan) for each in one.said]
     for kind in (Result, Event):
@@ -119,7 +119,7 @@ def test_live_and_replayed_it_is_the_same(ends: tuple[Outlet, Channel], plan: Pi
         ]
 
 
-def test_a_model_on_trial_sees_everything(ends: tuple[Outlet, Channel], plan: PipelinePlan) -> None:
+def test_a_model_on_trial_sees_everything(ends: tuple[ResultSender, Channel], plan: PipelinePlan) -> None:
     run = Run(ends, STANDING, plan, watched=True)
     assert not any(result.still is True for result in run.said(Result))
     motion = run.health.motion
@@ -127,7 +127,7 @@ def test_a_model_on_trial_sees_everything(ends: tuple[Outlet, Channel], plan: Pi
     assert (motion.still, motion.saved) == (0, 0.0)
 
 
-def test_after_a_fault_nothing_stands(ends: tuple[Outlet, Channel], plan: PipelinePlan) -> None:
+def test_after_a_fault_nothing_stands(ends: tuple[ResultSender, Channel], plan: PipelinePlan) -> None:
     ill = DecoderPlan("ill", f"{Ill.__module__}:Ill", {})
     run = Run(ends, STANDING, replace(plan, model=replace(plan.model, decoder=ill)))
     assert "engine_failed" in run.reasons()
@@ -143,7 +143,7 @@ def test_after_a_fault_nothing_stands(ends: tuple[Outlet, Channel], plan: Pipeli
     assert types == ["appear", "leave", "appear", "leave"]
 
 
-def test_without_the_key_nothing_is_said_of_it(ends: tuple[Outlet, Channel], plan: PipelinePlan) -> None:
+def test_without_the_key_nothing_is_said_of_it(ends: tuple[ResultSender, Channel], plan: PipelinePlan) -> None:
     run = Run(ends, replace(STANDING, seconds=4.0), replace(plan, motion=None))
     assert run.health.motion is ABSENT
     assert not any(result.still is True for result in run.said(Result))

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.config.plan import Resize
-from edge_infer.engine.geometry import Region, Transform
+from edge_infer.frames.geometry import Region, Transform
+from edge_infer.plan.records import Resize
 
 SIZES = st.tuples(st.integers(1, 4096), st.integers(1, 4096))
 INPUTS = st.tuples(st.integers(1, 1024), st.integers(1, 1024))

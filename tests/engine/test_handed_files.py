@@ -10,28 +10,28 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer import memfd
-from edge_infer.codec import replace
-from edge_infer.config.plan import DecoderPlan, ModelPlan, PipelinePlan, TextPlan
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.handed_files import HandedFiles
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.pool import Pool
+from edge_infer.contract.codec import replace
+from edge_infer.engine.model.interpreter_pool import InterpreterPools
+from edge_infer.engine.model.loaded_model import LoadedModel
+from edge_infer.engine.model.model_files import ModelFiles
 from edge_infer.errors import ModelError
-from edge_infer.models.probe import probe
+from edge_infer.frames.frame import Frame
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.models.trials.probe import probe
+from edge_infer.plan.records import DecoderPlan, ModelPlan, PipelinePlan, TextPlan
+from edge_infer.platform import memfd
 from tests.moody import write_model
 from tests.running import MODEL
 
 
 @pytest.fixture
-def handed() -> Iterator[HandedFiles]:
-    with HandedFiles() as files:
+def handed() -> Iterator[ModelFiles]:
+    with ModelFiles() as files:
         yield files
 
 
-def hand(files: HandedFiles, path: Path | str, data: bytes | None = None) -> None:
+def hand(files: ModelFiles, path: Path | str, data: bytes | None = None) -> None:
     """Hands over a copy of a file, or of these bytes under its path."""
     source = os.memfd_create("source")
     try:
@@ -61,7 +61,7 @@ def read(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
-def test_a_lease_names_places_that_hold_the_bytes(handed: HandedFiles) -> None:
+def test_a_lease_names_places_that_hold_the_bytes(handed: ModelFiles) -> None:
     for name in ("/model", "/words", "/anchors"):
         hand(handed, name, name.encode())
     with handed.lease(text_model()) as lease:
@@ -75,7 +75,7 @@ def test_a_lease_names_places_that_hold_the_bytes(handed: HandedFiles) -> None:
 
 
 @pytest.mark.long
-def test_a_place_that_another_one_begins_with_is_named_rightly(handed: HandedFiles) -> None:
+def test_a_place_that_another_one_begins_with_is_named_rightly(handed: ModelFiles) -> None:
     hand(handed, "/model", b"m")
     hand(handed, "/words", b"w")
     hand(handed, "/anchors", b"a")
@@ -91,7 +91,7 @@ def test_a_place_that_another_one_begins_with_is_named_rightly(handed: HandedFil
             os.close(file)
 
 
-def test_what_is_dropped_or_replaced_stays_open_for_a_lease(handed: HandedFiles) -> None:
+def test_what_is_dropped_or_replaced_stays_open_for_a_lease(handed: ModelFiles) -> None:
     model, before = plan(MODEL.parent).model, open_files()
     hand(handed, model.path, b"first")
     first = handed.lease(model)
@@ -104,7 +104,7 @@ def test_what_is_dropped_or_replaced_stays_open_for_a_lease(handed: HandedFiles)
     assert open_files() == before
 
 
-def test_keep_drops_what_is_not_named_and_nothing_else(handed: HandedFiles) -> None:
+def test_keep_drops_what_is_not_named_and_nothing_else(handed: ModelFiles) -> None:
     before = open_files()
     for name in ("/model", "/words", "/anchors", "/other"):
         hand(handed, name, name.encode())
@@ -118,7 +118,7 @@ def test_keep_drops_what_is_not_named_and_nothing_else(handed: HandedFiles) -> N
     assert open_files() == before + 2
 
 
-def test_what_the_supervisor_could_not_read_says_why_and_comes_later(handed: HandedFiles) -> None:
+def test_what_the_supervisor_could_not_read_says_why_and_comes_later(handed: ModelFiles) -> None:
     wanted = plan(MODEL.parent)
     path = wanted.model.path
     handed.miss(path, "it cannot be read: Input/output error")
@@ -132,7 +132,7 @@ def test_what_the_supervisor_could_not_read_says_why_and_comes_later(handed: Han
         LoadedModel(wanted, files=handed).__enter__()
 
 
-def test_other_bytes_than_the_plans_are_refused_under_the_name_that_people_know(handed: HandedFiles) -> None:
+def test_other_bytes_than_the_plans_are_refused_under_the_name_that_people_know(handed: ModelFiles) -> None:
     wanted, before = plan(MODEL.parent), open_files()
     hand(handed, wanted.model.path, b"other bytes")
     with pytest.raises(ModelError) as caught:
@@ -142,7 +142,7 @@ def test_other_bytes_than_the_plans_are_refused_under_the_name_that_people_know(
     assert open_files() == before + 1
 
 
-def test_a_fault_in_another_file_names_that_file(handed: HandedFiles, assets: Path, tmp_path: Path) -> None:
+def test_a_fault_in_another_file_names_that_file(handed: ModelFiles, assets: Path, tmp_path: Path) -> None:
     path = assets / "models" / "nl_classifier_with_regex_tokenizer.tflite"
     wanted = probe(ModelRequest("moods", str(path)), tmp_path)
     assert isinstance(wanted.input, TextPlan)
@@ -155,7 +155,7 @@ def test_a_fault_in_another_file_names_that_file(handed: HandedFiles, assets: Pa
     assert "/proc/" not in str(caught.value)
 
 
-def test_a_model_runs_from_its_file_that_is_gone_from_the_disk(handed: HandedFiles, tmp_path: Path) -> None:
+def test_a_model_runs_from_its_file_that_is_gone_from_the_disk(handed: ModelFiles, tmp_path: Path) -> None:
     """Also where it is loaded again later, as one with variables is to forget what it saw."""
     path = write_model(tmp_path / "m.tflite")
     wanted, before = plan(path), open_files()
@@ -171,8 +171,8 @@ def test_a_model_runs_from_its_file_that_is_gone_from_the_disk(handed: HandedFil
     assert open_files() == before
 
 
-def test_pipelines_that_share_a_model_share_it_when_the_first_lets_go(handed: HandedFiles) -> None:
-    wanted, pool = plan(MODEL.parent), Pool(cores=2)
+def test_pipelines_that_share_a_model_share_it_when_the_first_lets_go(handed: ModelFiles) -> None:
+    wanted, pool = plan(MODEL.parent), InterpreterPools(cores=2)
     hand(handed, wanted.model.path)
     one, other = LoadedModel(wanted, pool, handed), LoadedModel(wanted, pool, handed)
     with one, other:
@@ -181,7 +181,7 @@ def test_pipelines_that_share_a_model_share_it_when_the_first_lets_go(handed: Ha
         assert other.find(example)
 
 
-def test_without_room_for_a_descriptor_there_is_a_reason_and_nothing_leaks(handed: HandedFiles) -> None:
+def test_without_room_for_a_descriptor_there_is_a_reason_and_nothing_leaks(handed: ModelFiles) -> None:
     hand(handed, "/model", b"m")
     hand(handed, "/words", b"w")
     hand(handed, "/anchors", b"a")
@@ -198,7 +198,7 @@ def test_without_room_for_a_descriptor_there_is_a_reason_and_nothing_leaks(hande
     assert (open_files(), taken) == (before, [])
 
 
-def test_a_lease_waits_for_what_is_needed_and_on_its_way(handed: HandedFiles) -> None:
+def test_a_lease_waits_for_what_is_needed_and_on_its_way(handed: ModelFiles) -> None:
     wanted = plan(MODEL.parent)
     handed.expect([wanted.model.path])
     late = threading.Timer(0.3, hand, (handed, wanted.model.path))
@@ -211,7 +211,7 @@ def test_a_lease_waits_for_what_is_needed_and_on_its_way(handed: HandedFiles) ->
 @pytest.mark.parametrize("end", ["dropped", "missed", "for ever"])
 def test_a_lease_does_not_wait_for_what_will_not_come(end: str) -> None:
     model = plan(MODEL.parent).model
-    with HandedFiles(0.3 if end == "for ever" else 60.0) as handed:
+    with ModelFiles(0.3 if end == "for ever" else 60.0) as handed:
         handed.expect([model.path])
         ends = {"dropped": (handed.keep, ([],)), "missed": (handed.miss, (model.path, "it cannot be read: gone"))}
         what, arguments = ends.get(end, (handed.keep, ([model.path],)))

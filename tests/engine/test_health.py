@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_infer.codec import ABSENT
-from edge_infer.engine.health import PipelineWatch, SourceWatch, rate
+from edge_infer.contract.codec import ABSENT
+from edge_infer.engine.output.health import PipelineWatch, SourceWatch, rate
 
 
 def fed(watch: SourceWatch, start: float, count: int, interval: float, *, repeated: bool = False) -> float:

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import Color, InputPlan, Resize, Scaling
-from edge_infer.engine.frame import Frame, Pixels
-from edge_infer.engine.geometry import Region
+from edge_infer.contract.codec import replace
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.encoding import encoding
 from edge_infer.engine.preprocess.image import ImagePreprocess
 from edge_infer.engine.preprocess.scale import scaler
 from edge_infer.engine.preprocess.shape import channels_first, image_shape
 from edge_infer.errors import ModelError
+from edge_infer.frames.frame import Frame, Pixels
+from edge_infer.frames.geometry import Region
+from edge_infer.plan.records import Color, InputPlan, Resize, Scaling
 
 QUANTIZATIONS: dict[str, tuple[str, float, int]] = {
     "bytes": ("uint8", 1 / 255, 0),

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.feed import Cursor, Feed
-from edge_infer.engine.frame import Captured
-from edge_infer.engine.intake import Intake
-from edge_infer.engine.model import Staged
-from edge_infer.engine.serving import Serving
-from edge_infer.engine.turns import Turn, Turns
-from edge_infer.rooms import Delegated
+from edge_infer.engine.input.feed import Cursor, Feed
+from edge_infer.engine.input.next_frame import Intake
+from edge_infer.engine.model.loaded_model import Staged
+from edge_infer.engine.model.run_scheduler import Turn, Turns
+from edge_infer.engine.model.serving import Serving
+from edge_infer.frames.frame import Captured
+from edge_infer.ipc.messages import Delegated
+from edge_infer.plan.records import PipelinePlan
 from tests.broker import eventually
 from tests.engine.plans import pipeline
 from tests.engine.test_ahead import loaded, offer, plan

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_infer.codec import JsonValue
-from edge_infer.config.plan import SourcePlan
-from edge_infer.engine.capture import local_capture
-from edge_infer.engine.feed import Feed
+from edge_infer.contract.codec import JsonValue
+from edge_infer.engine.input.capture import local_capture
+from edge_infer.engine.input.feed import Feed
+from edge_infer.plan.records import SourcePlan
 from edge_infer.readers.sources import source_target
 
 

@@ -12,16 +12,16 @@ from typing import Any, ClassVar
 import pytest
 from numpy.typing import NDArray
 
-from edge_infer.channel import Channel
-from edge_infer.codec import replace
-from edge_infer.engine.capture import local_capture
+from edge_infer.contract.codec import replace
 from edge_infer.engine.decoders.blazeface import BlazeFace
-from edge_infer.engine.feed import Feed
-from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.input.capture import local_capture
+from edge_infer.engine.input.feed import Feed
+from edge_infer.engine.model.run_scheduler import Turns
+from edge_infer.engine.output.result_sender import ResultSender
 from edge_infer.engine.records import Candidates
-from edge_infer.engine.turns import Turns
 from edge_infer.engine.worker import Worker
-from edge_infer.rooms import Handover, StateUpdate
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import Handover, StateSnapshot
 from tests.broker import eventually
 from tests.engine.test_feed import PLAN
 from tests.engine.test_worker import images, pipeline_plan
@@ -41,16 +41,16 @@ class Hung(BlazeFace):
 
 
 @pytest.fixture
-def outlet() -> Iterator[Outlet]:
+def outlet() -> Iterator[ResultSender]:
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateUpdate))
-    yield Outlet(ours, "abcdef")
+    ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateSnapshot))
+    yield ResultSender(ours, "abcdef")
     ours.close()
     theirs.close()
 
 
 @contextmanager
-def running(folder: Path, outlet: Outlet, *plans: Any) -> Iterator[list[Worker]]:
+def running(folder: Path, outlet: ResultSender, *plans: Any) -> Iterator[list[Worker]]:
     """Pipelines on one core, each with pictures of its own, of which none is dropped."""
     turns = Turns(1)
     with ExitStack() as stack:
@@ -68,7 +68,7 @@ def running(folder: Path, outlet: Outlet, *plans: Any) -> Iterator[list[Worker]]
         yield workers
 
 
-def test_all_get_on_and_the_one_with_a_priority_gets_further(outlet: Outlet, tmp_path: Path) -> None:
+def test_all_get_on_and_the_one_with_a_priority_gets_further(outlet: ResultSender, tmp_path: Path) -> None:
     plans = [replace(pipeline_plan(), name=name, priority=name == "first") for name in ("one", "two", "first")]
     with running(tmp_path, outlet, *plans):
         eventually(lambda: all(outlet.numbered(plan.name) for plan in plans), "results of all", 20)
@@ -78,7 +78,7 @@ def test_all_get_on_and_the_one_with_a_priority_gets_further(outlet: Outlet, tmp
     assert done["first"] > max(done["one"], done["two"])
 
 
-def test_a_model_that_hangs_does_not_keep_the_turn_for_ever(outlet: Outlet, tmp_path: Path) -> None:
+def test_a_model_that_hangs_does_not_keep_the_turn_for_ever(outlet: ResultSender, tmp_path: Path) -> None:
     Hung.go_on = threading.Event()
     plans = [replace(pipeline_plan(Hung), name="hung"), replace(pipeline_plan(), name="other")]
     with running(tmp_path, outlet, *plans) as (hung, _):
@@ -89,7 +89,7 @@ def test_a_model_that_hangs_does_not_keep_the_turn_for_ever(outlet: Outlet, tmp_
         Hung.go_on.set()
 
 
-def test_whose_model_cannot_be_loaded_does_not_keep_its_turn(outlet: Outlet) -> None:
+def test_whose_model_cannot_be_loaded_does_not_keep_its_turn(outlet: ResultSender) -> None:
     turns, feed, plan = Turns(1, lambda: 1.0), Feed(PLAN), pipeline_plan()
     other, worker = turns.join(), Worker(plan, feed, outlet, turns=turns)
     worker.turn()  # takes its model into service

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_infer.config.plan import Color
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.mask import Mask
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.pixels import Mask
+from edge_infer.plan.records import Color
 
 LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
 TOP = ((0.0, 0.0), (1.0, 0.0), (1.0, 0.5), (0.0, 0.5))

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan
+from edge_infer.contract.codec import replace
 from edge_infer.engine.decoders import DECODERS
 from edge_infer.engine.decoders.classification import Classification as ClassificationDecoder
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.picture import read_picture
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.records import Classes
-from edge_infer.engine.tasks.classification import Classification
+from edge_infer.engine.tasks.classification import ClassificationFindings
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.errors import ModelError
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.picture import read_picture
+from edge_infer.plan.records import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan
 
 FACES = "derived_blazeface_full_range_192_int8.tflite"
 
@@ -69,7 +69,7 @@ def test_same_frame_same_findings(faces: LoadedModel, assets: Path) -> None:
 def test_a_classifier(assets: Path) -> None:
     with LoadedModel(plan(assets, "vww_96_int8.tflite", "classification", ("nobody", "person"))) as model:
         findings = model.find(picture(assets, "bus.jpg"))
-    assert isinstance(findings, Classification)
+    assert isinstance(findings, ClassificationFindings)
     assert [item.label for item in findings.classes] == ["person"]
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_infer.engine.analyse.nms import CONSIDERED, nms
+from edge_infer.engine.tasks.filtering import CONSIDERED, nms
 
 CORNER = st.floats(0, 1, width=32)
 SIDE = st.floats(0.0625, 1, width=32)

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_infer.codec import decode, encode
-from edge_infer.config.plan import ModelPlan, PipelinePlan
-from edge_infer.engine.frame import Frame, Samples
+from edge_infer.contract.codec import decode, encode
 from edge_infer.engine.interpreter import Interpreter
-from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.tasks.pose import Poses
 from edge_infer.errors import ModelError
-from edge_infer.models.draft import draft
+from edge_infer.frames.frame import Frame, Samples
+from edge_infer.models.inspect.manifest_draft import draft
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import examine, open_model, resolve
+from edge_infer.models.resolve.resolve import examine, open_model, resolve
+from edge_infer.plan.records import ModelPlan, PipelinePlan
 from tests.engine.summing import Entry, adding_model, lifting_model
 
 SIZED = "input: {size: 320x256, std: 2550}\n"

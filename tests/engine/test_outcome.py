@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.codec import ABSENT, decode_json, dumps, encode, loads, replace
-from edge_infer.config.plan import TrackPlan, ZonePlan
-from edge_infer.config.state_size import MARKS, MAX_STATE_BYTES
-from edge_infer.engine.analyse.followed import Followed
+from edge_infer.contract.codec import ABSENT, decode_json, dumps, encode, loads, replace
+from edge_infer.contract.messages import Result, State, Task
 from edge_infer.engine.cascade.sighting import Sighted
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.outcome import Composer, Outcome
+from edge_infer.engine.events.followed import Followed
+from edge_infer.engine.output.outcome import Composer, Outcome
 from edge_infer.engine.tasks import Findings
-from edge_infer.engine.tasks.classification import Classification, Scored
-from edge_infer.engine.tasks.detection import Detections, Found
-from edge_infer.messages import Result, State, Task
+from edge_infer.engine.tasks.classification import ClassificationFindings, Scored
+from edge_infer.engine.tasks.detection import Detection, Detections
+from edge_infer.frames.frame import Frame
+from edge_infer.plan.records import TrackPlan, ZonePlan
+from edge_infer.plan.state_size import MARKS, MAX_STATE_BYTES
 from tests.engine.plans import pipeline
 
 FRAME = Frame(np.zeros((100, 200, 3), np.uint8), "bgr", 1_700_000_000.25, 50.0, 1)
@@ -29,12 +29,12 @@ def outcome(findings: Findings, task: Task = "detection", max_payload: int = 102
 
 def objects(*labels: str) -> Detections:
     return Detections(
-        tuple(Found(label, 0, 0.9 - index / 100, (1, 2, 3.3, 4)) for index, label in enumerate(labels)), (200, 100)
+        tuple(Detection(label, 0, 0.9 - index / 100, (1, 2, 3.3, 4)) for index, label in enumerate(labels)), (200, 100)
     )
 
 
 def test_detection_in_fractions_and_rounded() -> None:
-    found = Detections((Found("cat", 0, 0.91449, (20.123456, 0, 200, 50)),), (200, 100))
+    found = Detections((Detection("cat", 0, 0.91449, (20.123456, 0, 200, 50)),), (200, 100))
     assert loads(dumps(outcome(found).result(7))) == {
         "v": 1, "ts": "2023-11-14T22:13:20.250Z", "boot": "9f2c1a", "seq": 7, "model": "pets@1.0.0", "sha": "abababab",
         "task": "detection", "ms": 12.3, "objects": [{"label": "cat", "score": 0.914, "box": [0.1006, 0.0, 1.0, 0.5]}],
@@ -42,7 +42,7 @@ def test_detection_in_fractions_and_rounded() -> None:
 
 
 def test_classification() -> None:
-    result = outcome(Classification((Scored("dog", 1, 0.7), Scored("cat", 0, 0.2))), "classification").result(1)
+    result = outcome(ClassificationFindings((Scored("dog", 1, 0.7), Scored("cat", 0, 0.2))), "classification").result(1)
     assert encode(result.classes) == [{"label": "dog", "score": 0.7}, {"label": "cat", "score": 0.2}]
     assert result.objects is ABSENT
     assert result.more is ABSENT
@@ -61,9 +61,9 @@ def test_state_counts_by_label_sorted_by_name() -> None:
 
 
 def test_state_of_a_classification_is_the_best_class_or_null() -> None:
-    best = outcome(Classification((Scored("dog", 1, 0.7),)), "classification")
+    best = outcome(ClassificationFindings((Scored("dog", 1, 0.7),)), "classification")
     assert (best.essence, best.state().class_) == ("dog", "dog")
-    nothing = outcome(Classification(()), "classification")
+    nothing = outcome(ClassificationFindings(()), "classification")
     assert (nothing.essence, nothing.state().class_) == (None, None)
     assert '"class":null' in dumps(nothing.state()).decode()
 
@@ -107,7 +107,9 @@ def test_payloads_keep_to_the_limit_and_the_schema(labels: list[str], most: int,
 @pytest.mark.parametrize("most", range(560, 820, 20))
 @pytest.mark.parametrize("count", range(5))
 def test_what_a_result_is_about_counts_too(count: int, most: int) -> None:
-    whom = Sighted("p" * 64, Found("c" * 128, 0, 0.123, (1.11, 2.22, 3.33, 4.44), number=2**53), (190, 90), 2**53, 0)
+    whom = Sighted(
+        "p" * 64, Detection("c" * 128, 0, 0.123, (1.11, 2.22, 3.33, 4.44), number=2**53), (190, 90), 2**53, 0
+    )
     frame = replace(FRAME, parent=whom)
     made = Composer(pipeline(max_payload=most), "9f2c1a")(objects(*["cat"] * count), frame, 50.0123).result(2**53)
     assert len(dumps(made)) + MARKS <= most
@@ -117,7 +119,7 @@ def test_what_a_result_is_about_counts_too(count: int, most: int) -> None:
 
 @given(st.lists(st.tuples(*[st.floats(-10, 300)] * 4), max_size=10))
 def test_fractions_are_fractions(boxes: list[tuple[float, float, float, float]]) -> None:
-    found = Detections(tuple(Found("cat", 0, 0.5, box) for box in boxes), (200, 100))
+    found = Detections(tuple(Detection("cat", 0, 0.5, box) for box in boxes), (200, 100))
     result = outcome(found, max_payload=5000).result(1)
     assert isinstance(result.objects, tuple)
     assert all(0 <= side <= 1 and side == round(side, 4) for item in result.objects for side in item.box)

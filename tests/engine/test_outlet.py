@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from edge_infer.channel import Channel
-from edge_infer.engine import outlet as module
-from edge_infer.engine.outlet import Outlet
-from edge_infer.messages import DetectedObject, Result, State
-from edge_infer.rooms import Acked, EngineHello, Handover, StateUpdate, Tally
+from edge_infer.contract.messages import DetectedObject, Result, State
+from edge_infer.engine.output import result_sender as module
+from edge_infer.engine.output.result_sender import ResultSender
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import Acked, EngineHello, Handover, StateSnapshot, Tally
 
 BOOT = "abcdef"
 STAMP = "2026-11-25T08:45:12.345Z"
@@ -31,11 +31,11 @@ def state(count: int) -> State:
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Outlet, Channel]]:
+def ends() -> Iterator[tuple[ResultSender, Channel]]:
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours = Channel(left.detach(), ())
-    theirs = Channel(right.detach(), (Handover, StateUpdate, EngineHello))
-    yield Outlet(ours, BOOT), theirs
+    theirs = Channel(right.detach(), (Handover, StateSnapshot, EngineHello))
+    yield ResultSender(ours, BOOT), theirs
     ours.close()
     theirs.close()
 
@@ -51,7 +51,7 @@ def numbers(records: list[object], pipeline: str) -> list[int]:
     return [r.message.seq for r in records if isinstance(r, Handover) and r.pipeline == pipeline]
 
 
-def test_each_pipeline_counts_on_its_own_from_one(ends: tuple[Outlet, Channel]) -> None:
+def test_each_pipeline_counts_on_its_own_from_one(ends: tuple[ResultSender, Channel]) -> None:
     outlet, channel = ends
     for name in ("door", "yard", "door"):
         outlet.hand_over(name, numbered())
@@ -60,7 +60,7 @@ def test_each_pipeline_counts_on_its_own_from_one(ends: tuple[Outlet, Channel]) 
     assert numbers(records, "yard") == [1]
 
 
-def test_a_new_publisher_gets_what_was_not_acknowledged_and_every_state(ends: tuple[Outlet, Channel]) -> None:
+def test_a_new_publisher_gets_what_was_not_acknowledged_and_every_state(ends: tuple[ResultSender, Channel]) -> None:
     outlet, channel = ends
     for _ in range(4):
         outlet.hand_over("door", numbered())
@@ -71,12 +71,12 @@ def test_a_new_publisher_gets_what_was_not_acknowledged_and_every_state(ends: tu
     records = drain(channel)
     assert records[0] == EngineHello(BOOT, (Tally("door", "result", 4, 2, 1),))
     assert numbers(records, "door") == [3, 4]
-    assert records[-1] == StateUpdate("door", state(1))
+    assert records[-1] == StateSnapshot("door", state(1))
     outlet.again()
     assert drain(channel)[0] == EngineHello(BOOT, (Tally("door", "result", 4, 2, 1),), again=True)
 
 
-def test_an_acknowledgement_of_another_boot_frees_nothing(ends: tuple[Outlet, Channel]) -> None:
+def test_an_acknowledgement_of_another_boot_frees_nothing(ends: tuple[ResultSender, Channel]) -> None:
     outlet, _ = ends
     outlet.hand_over("door", numbered())
     outlet.acked(Acked("door", "fedcba", "result", 9))
@@ -86,7 +86,7 @@ def test_an_acknowledgement_of_another_boot_frees_nothing(ends: tuple[Outlet, Ch
 
 
 def test_a_publisher_that_does_not_listen_costs_the_oldest_and_no_time(
-    ends: tuple[Outlet, Channel], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ends: tuple[ResultSender, Channel], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     outlet, channel = ends
     monkeypatch.setattr(module, "KEEP", 50_000)
@@ -107,10 +107,10 @@ def test_a_publisher_that_does_not_listen_costs_the_oldest_and_no_time(
     assert [record.getMessage() for record in caplog.records] == [
         f"{what} ({number} so far)" for number in (1, 5_000 - len(got))
     ]
-    assert [r for r in seen if isinstance(r, StateUpdate)] == [StateUpdate("door", state(2))]
+    assert [r for r in seen if isinstance(r, StateSnapshot)] == [StateSnapshot("door", state(2))]
 
 
-def test_a_forgotten_pipeline_is_not_spoken_of_again(ends: tuple[Outlet, Channel]) -> None:
+def test_a_forgotten_pipeline_is_not_spoken_of_again(ends: tuple[ResultSender, Channel]) -> None:
     outlet, channel = ends
     outlet.state("door", state(1))
     drain(channel)

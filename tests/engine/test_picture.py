@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_infer.engine.picture import LARGEST, decode_picture, read_picture
 from edge_infer.errors import InputError
+from edge_infer.frames.picture import LARGEST, decode_picture, read_picture
 
 
 def bitmap(rows: list[list[int]], masks: tuple[int, int, int], *, upside_down: bool = True) -> bytes:
@@ -93,7 +93,7 @@ def test_libraries_print_nothing_about_a_damaged_picture(tmp_path: Path) -> None
         whole = cv2.imencode(ending, noise)[1].tobytes()
         for cut in (40, len(whole) // 2):
             (tmp_path / f"{cut}{ending}").write_bytes(whole[:cut])
-    code = "import sys; from edge_infer.engine.picture import decode_picture; from pathlib import Path\n"
+    code = "import sys; from edge_infer.frames.picture import decode_picture; from pathlib import Path\n"
     code += "for path in Path(sys.argv[1]).iterdir(): decode_picture(path.read_bytes())"
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")

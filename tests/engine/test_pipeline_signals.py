@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_infer.channel import Channel
-from edge_infer.codec import replace
-from edge_infer.config.plan import PipelinePlan, SourcePlan
-from edge_infer.engine.capture import local_capture
-from edge_infer.engine.frame import Samples
-from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.stream import Stream, make_feed
+from edge_infer.contract.codec import replace
+from edge_infer.engine.input.capture import local_capture
+from edge_infer.engine.input.sample_stream import SampleStream, make_feed
+from edge_infer.engine.output.result_sender import ResultSender
 from edge_infer.engine.worker import Worker
+from edge_infer.frames.frame import Samples
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import Handover
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import PipelinePlan, SourcePlan
 from edge_infer.readers.sources import source_target
-from edge_infer.rooms import Handover
 from tests.broker import eventually
 from tests.engine.sounds import EVENTS, JOGGING, MANIFESTS, SINE, motions, put
 from tests.engine.summing import Entry, adding_model
@@ -45,11 +45,11 @@ def results(records: list[Any]) -> list[Any]:
 
 
 def test_what_a_sensor_sent_before_it_fell_silent_still_counts(
-    ends: tuple[Outlet, Channel], assets: Path, tmp_path: Path
+    ends: tuple[ResultSender, Channel], assets: Path, tmp_path: Path
 ) -> None:
     """The pipeline works off a burst for longer than the source may be silent."""
     outlet, channel = ends
-    feed = Stream(replace(source("mqtt", topic="x"), live=True))
+    feed = SampleStream(replace(source("mqtt", topic="x"), live=True))
     pipeline, records = Worker(plan(assets, tmp_path, SINE), feed, outlet), list[Any]()
     for number in range(1, 21):
         item = Samples(np.full((1, 1), number / 4, np.float32), 1.0, time.time(), time.monotonic(), number)
@@ -64,7 +64,7 @@ def test_what_a_sensor_sent_before_it_fell_silent_still_counts(
 
 
 def test_every_window_of_a_recording_becomes_a_result(
-    ends: tuple[Outlet, Channel], assets: Path, tmp_path: Path
+    ends: tuple[ResultSender, Channel], assets: Path, tmp_path: Path
 ) -> None:
     outlet, channel = ends
     feed = make_feed(source("audio", file=str(assets / "audio" / "speech.wav"), realtime=False))
@@ -80,11 +80,11 @@ def test_every_window_of_a_recording_becomes_a_result(
     assert {item.classes[0].label for item in found} == {"Speech"}
 
 
-def test_faults_on_the_way_are_told_and_pass(ends: tuple[Outlet, Channel], assets: Path, tmp_path: Path) -> None:
+def test_faults_on_the_way_are_told_and_pass(ends: tuple[ResultSender, Channel], assets: Path, tmp_path: Path) -> None:
     """Samples of another width, then none that are numbers, then good ones again."""
     outlet, channel = ends
     feed = make_feed(source("csv", file="nowhere.csv", rate=10.0))
-    assert isinstance(feed, Stream)
+    assert isinstance(feed, SampleStream)
     pipeline, records = Worker(plan(assets, tmp_path, JOGGING), feed, outlet), list[Any]()
     pipeline.start()
     running = dict(motions(assets))["Running"]
@@ -109,7 +109,7 @@ def test_faults_on_the_way_are_told_and_pass(ends: tuple[Outlet, Channel], asset
 
 
 def test_a_value_that_cannot_be_is_said_to_be_implausible(
-    ends: tuple[Outlet, Channel], assets: Path, tmp_path: Path
+    ends: tuple[ResultSender, Channel], assets: Path, tmp_path: Path
 ) -> None:
     outlet, channel = ends
     rows = tmp_path / "angle.csv"
@@ -129,7 +129,7 @@ def test_a_value_that_cannot_be_is_said_to_be_implausible(
 
 @pytest.mark.parametrize(("task", "faults"), [("regression", 1), ("anomaly", 2)])
 def test_outputs_that_are_no_numbers_are_told_counted_and_pass(
-    ends: tuple[Outlet, Channel], tmp_path: Path, task: str, faults: int
+    ends: tuple[ResultSender, Channel], tmp_path: Path, task: str, faults: int
 ) -> None:
     """A value is implausible then; of a distance nothing can be said, so that the window counts, too."""
     outlet, channel = ends

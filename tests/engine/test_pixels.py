@@ -13,21 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import InputPlan, ModelPlan, PipelinePlan, Resize
-from edge_infer.engine.frame import Frame, Pixels
-from edge_infer.engine.geometry import Region, Transform
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.picture import read_picture
+from edge_infer.contract.codec import replace
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.preprocess.tiles import Look, Tiles
 from edge_infer.engine.records import Boxes, Regions
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.engine.tasks.pose import Poses
-from edge_infer.engine.tasks.segmentation import Segmentation
+from edge_infer.engine.tasks.segmentation import SegmentationFindings
 from edge_infer.errors import ModelError
+from edge_infer.frames.frame import Frame, Pixels
+from edge_infer.frames.geometry import Region, Transform
+from edge_infer.frames.picture import read_picture
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import InputPlan, ModelPlan, PipelinePlan, Resize
 from tests.engine.measures import (
     DEEPLAB,
     MOVENET,
@@ -93,7 +93,7 @@ def test_deeplab_agrees_with_the_golden_picture(assets: Path, deeplab: ModelPlan
         found = model.find(frame(picture))
     assert isinstance(regions, Regions)
     assert all(share >= least for share, least in zip(overlaps(golden, regions), OVERLAPS, strict=True))
-    assert isinstance(found, Segmentation)
+    assert isinstance(found, SegmentationFindings)
     assert [filled.label for filled in found.segments] == ["background", "person", "horse"]
     for filled in found.segments:
         assert filled.share == pytest.approx((golden == filled.class_id).mean(), abs=0.03)
@@ -102,7 +102,7 @@ def test_deeplab_agrees_with_the_golden_picture(assets: Path, deeplab: ModelPlan
 def test_letterbox_bars_are_no_part_of_a_segmentation(assets: Path, deeplab: ModelPlan) -> None:
     picture = read_picture(str(assets / "images" / "segmentation_input_rotation0.jpg"))
     whole = find(fed(deeplab, resize="letterbox"), picture[40:215])
-    assert isinstance(whole, Segmentation)
+    assert isinstance(whole, SegmentationFindings)
     assert sum(filled.share for filled in whole.segments) == pytest.approx(1, abs=0.02)
     assert {"person", "horse"} <= {filled.label for filled in whole.segments}
 

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import DecoderPlan, PipelinePlan
+from edge_infer.contract.codec import replace
 from edge_infer.engine.decoders.blazeface import BlazeFace
-from edge_infer.engine.frame import Frame
 from edge_infer.engine.interpreter import Interpreter
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.pool import Loan, Pool, Shelf
+from edge_infer.engine.model.interpreter_pool import InterpreterPool, InterpreterPools, Loan
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.records import Candidates
 from edge_infer.errors import ModelError
+from edge_infer.frames.frame import Frame
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import DecoderPlan, PipelinePlan
 from tests.broker import eventually
 from tests.engine.sounds import WAKE_WORD, put
 from tests.running import MODEL
@@ -90,7 +90,7 @@ def frame() -> Frame:
 
 
 def test_as_many_as_can_run_at_a_time_and_no_more_than_are_wanted() -> None:
-    shelf, made = Shelf(most=2), Made()
+    shelf, made = InterpreterPool(most=2), Made()
     counts = []
     for _ in range(4):
         shelf.join(made)
@@ -102,7 +102,7 @@ def test_as_many_as_can_run_at_a_time_and_no_more_than_are_wanted() -> None:
 
 
 def test_what_is_in_use_when_its_pipeline_goes_is_closed_once_it_is_given_back() -> None:
-    shelf, made = Shelf(most=2), Made()
+    shelf, made = InterpreterPool(most=2), Made()
     for _ in range(2):
         shelf.join(made)
     one, two = shelf.take(made), shelf.take(made)
@@ -114,7 +114,7 @@ def test_what_is_in_use_when_its_pipeline_goes_is_closed_once_it_is_given_back()
 
 
 def test_one_is_lent_to_one_at_a_time_the_last_one_first() -> None:
-    shelf, made = Shelf(most=2), Made()
+    shelf, made = InterpreterPool(most=2), Made()
     for _ in range(3):
         shelf.join(made)
     one, two = shelf.take(made), shelf.take(made)
@@ -129,7 +129,7 @@ def test_one_is_lent_to_one_at_a_time_the_last_one_first() -> None:
 
 
 def test_in_the_place_of_one_that_does_not_come_back_there_is_another() -> None:
-    shelf, made = Shelf(most=1), Made()
+    shelf, made = InterpreterPool(most=1), Made()
     shelf.join(made)
     shelf.join(made)
     lost, other = shelf.take(made), shelf.take(made)
@@ -147,7 +147,7 @@ def test_in_the_place_of_one_that_does_not_come_back_there_is_another() -> None:
 
 @pytest.mark.long
 def test_another_one_is_of_the_same_bytes(tmp_path: Path) -> None:
-    copied, pool = tmp_path / MODEL.name, Pool(1)
+    copied, pool = tmp_path / MODEL.name, InterpreterPools(1)
     copied.write_bytes(MODEL.read_bytes())
     moved = plan()
     moved = replace(moved, model=replace(moved.model, path=str(copied)))
@@ -161,13 +161,13 @@ def test_another_one_is_of_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_one_that_remembers_what_it_saw_is_for_one_pipeline_alone() -> None:
-    shelf, made = Shelf(most=1), Made(remember=True)
+    shelf, made = InterpreterPool(most=1), Made(remember=True)
     assert shelf.join(made) is not shelf.join(made)
     assert len(made.open) == 2
 
 
 def test_what_is_the_same_for_two_pipelines(assets: Path, tmp_path: Path) -> None:
-    pool, first = Pool(4), plan()
+    pool, first = InterpreterPools(4), plan()
     shelf = pool.shelf(first)
     assert shelf is not None
     assert pool.shelf(plan(name="yard", threshold=0.9, priority=1)) is shelf
@@ -180,7 +180,7 @@ def test_what_is_the_same_for_two_pipelines(assets: Path, tmp_path: Path) -> Non
 
 
 def test_two_models_by_turns_find_what_each_finds_alone() -> None:
-    pool, black = Pool(1), Frame(np.zeros((480, 640, 3), np.uint8), "bgr", 1.0, 1.0, 1)
+    pool, black = InterpreterPools(1), Frame(np.zeros((480, 640, 3), np.uint8), "bgr", 1.0, 1.0, 1)
     with LoadedModel(plan()) as alone:
         wanted = alone.find(frame())
     with LoadedModel(plan(), pool) as one, LoadedModel(plan(threshold=0.1), pool) as other:
@@ -193,7 +193,7 @@ def test_two_models_by_turns_find_what_each_finds_alone() -> None:
 
 
 def test_who_wants_to_see_the_input_sees_it_whoever_has_the_model_beside() -> None:
-    pool = Pool(1)
+    pool = InterpreterPools(1)
     with LoadedModel(plan(Comparing), pool) as comparing, LoadedModel(plan(), pool) as other:
         wanted = other.find(frame())
         assert comparing.find(frame()) == wanted
@@ -201,7 +201,7 @@ def test_who_wants_to_see_the_input_sees_it_whoever_has_the_model_beside() -> No
 
 
 def test_who_closes_twice_takes_nothing_from_the_others() -> None:
-    pool = Pool(1)
+    pool = InterpreterPools(1)
     with LoadedModel(plan(), pool) as one, LoadedModel(plan(), pool) as other:
         one.close()
         one.close()
@@ -209,7 +209,7 @@ def test_who_closes_twice_takes_nothing_from_the_others() -> None:
 
 
 def test_a_fault_with_the_tensors_in_hand_is_none_of_the_others() -> None:
-    pool = Pool(1)
+    pool = InterpreterPools(1)
     with LoadedModel(plan(Faulty), pool) as faulty, LoadedModel(plan(), pool) as other:
         with pytest.raises(IndexError) as caught:  # and is kept, as a log keeps it
             faulty.find(frame())
@@ -218,7 +218,7 @@ def test_a_fault_with_the_tensors_in_hand_is_none_of_the_others() -> None:
 
 
 def test_a_model_that_could_not_be_read_as_wanted_keeps_no_place() -> None:
-    pool = Pool(4)
+    pool = InterpreterPools(4)
     with LoadedModel(plan(), pool) as good:
         assert isinstance(good.lent, Loan)
         with pytest.raises(TypeError):

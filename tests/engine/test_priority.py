@@ -6,7 +6,7 @@ from tests.sandbox.locked import run
 
 CODE = """
 import ctypes, os, threading
-from edge_infer.engine.priority import give_up_priority
+from edge_infer.engine.threads import give_up_priority
 libc = ctypes.CDLL(None)
 def nice(thread):
     return os.getpriority(os.PRIO_PROCESS, thread.native_id)

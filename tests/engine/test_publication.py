@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, Publish, TrackPlan
-from edge_infer.engine.publication import Essence, Publication
+from edge_infer.contract.codec import replace
+from edge_infer.engine.output.publish_policy import PublishPolicy
+from edge_infer.engine.tasks import Essence
+from edge_infer.plan.records import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, Publish, TrackPlan
 
 MODEL = ModelPlan(
     "m", "m@1", "1", "0" * 64, "/m", "detection", DecoderPlan("d", "m:D"), ("face",), InputPlan(), 0.5, NmsPlan()
@@ -19,7 +20,7 @@ TWO: Essence = (("face", 2),)
 
 def said(publish: Publish, essences: list[Essence], step: float = 1.0, **more: object) -> list[int]:
     """At which of the frames, one every ``step`` seconds, a result is published."""
-    publication = Publication(replace(PLAN, publish=publish, **more))  # type: ignore[arg-type]
+    publication = PublishPolicy(replace(PLAN, publish=publish, **more))  # type: ignore[arg-type]
     return [index for index, essence in enumerate(essences) if publication.result_due(essence, 100.0 + index * step)]
 
 
@@ -53,13 +54,13 @@ def test_interval_says_the_newest_at_most_that_often() -> None:
 
 @pytest.mark.parametrize("publish", ["change", "every", "off", "interval"])
 def test_the_state_is_said_on_change_and_once_a_minute(publish: Publish) -> None:
-    publication = Publication(replace(PLAN, publish=publish, interval=5.0, heartbeat=600.0))
+    publication = PublishPolicy(replace(PLAN, publish=publish, interval=5.0, heartbeat=600.0))
     due = [index for index in range(130) if publication.state_due(ONE if index < 90 else TWO, float(index))]
     assert due == [0, 60, 90]
 
 
 def test_after_a_reset_the_same_outcome_is_news() -> None:
-    publication = Publication(PLAN)
+    publication = PublishPolicy(PLAN)
     assert publication.result_due(ONE, 1.0)
     assert not publication.result_due(ONE, 2.0)
     publication.reset()
@@ -67,7 +68,7 @@ def test_after_a_reset_the_same_outcome_is_news() -> None:
 
 
 def test_between_slow_frames_the_state_is_said_again_once_a_minute() -> None:
-    publication = Publication(PLAN)
+    publication = PublishPolicy(PLAN)
     assert not publication.state_again(1000.0), "nothing was said yet"
     assert publication.state_due(ONE, 1000.0)
     assert [now for now in range(1000, 1290) if publication.state_again(float(now))] == [1060, 1120, 1180, 1240]

@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 from typing_extensions import Self
 
-from edge_infer.config.plan import Gives, SourcePlan
-from edge_infer.engine.replay import _frames
+from edge_infer.engine.replay.replay import _frames
+from edge_infer.plan.records import Gives, SourcePlan
 from edge_infer.readers.sources import PASSED, Passed, Picture
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_infer.engine.preprocess.resample import ZEROS, Resampler
+from edge_infer.engine.preprocess.row_filters import ZEROS, Resampler
 from edge_infer.errors import ModelError
 
 RATES = [(44100, 16000), (48000, 16000), (8000, 16000), (22050, 16000), (104, 26), (25, 26), (99.7, 100)]

@@ -7,13 +7,13 @@ import itertools
 import numpy as np
 import pytest
 
-from edge_infer.config.plan import LinePlan, ZonePlan
-from edge_infer.engine.analyse.followed import Followed
-from edge_infer.engine.canvas import Canvas
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.scene_picture import ScenePicture
-from edge_infer.engine.tasks.detection import Detections, Found
-from edge_infer.messages import Event
+from edge_infer.contract.messages import Event
+from edge_infer.engine.events.followed import Followed
+from edge_infer.engine.replay.drawing import Canvas
+from edge_infer.engine.replay.scene_picture import ScenePicture
+from edge_infer.engine.tasks.detection import Detection, Detections
+from edge_infer.frames.frame import Frame
+from edge_infer.plan.records import LinePlan, ZonePlan
 from tests.engine.plans import pipeline
 
 ZONE = ZonePlan("drive", ((0.1, 0.5), (0.9, 0.5), (0.9, 1.0), (0.1, 1.0)))
@@ -23,7 +23,7 @@ PLAN = pipeline(zones=(ZONE,), lines=(LINE,))
 
 def scene(width: int, height: int, inside: int = 1) -> Followed:
     box = (0.4 * width, 0.3 * height, 0.5 * width, 0.8 * height)
-    found = Detections((Found("cat", 0, 0.9, box, number=4),), (width, height))
+    found = Detections((Detection("cat", 0, 0.9, box, number=4),), (width, height))
     return Followed(found, (("cat", 1),), (("drive", (("cat", inside),) if inside else ()),), (("gate", 2, 1),))
 
 
@@ -65,7 +65,7 @@ def test_an_object_is_marked_for_a_second_after_its_event() -> None:
 def test_names_keep_out_of_each_others_way_where_there_is_room() -> None:
     canvas = Canvas(np.zeros((480, 640, 3), np.uint8))
     boxes = [(200.0 + 12 * step, 200.0, 240.0 + 12 * step, 300.0) for step in range(4)]
-    canvas.names([Found("person", 0, 0.9, box, number=index) for index, box in enumerate(boxes, 1)], 1)
+    canvas.names([Detection("person", 0, 0.9, box, number=index) for index, box in enumerate(boxes, 1)], 1)
     taken = canvas.taken
     assert len(taken) == 4
     for one, other in itertools.combinations(taken, 2):

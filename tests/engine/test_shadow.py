@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_infer.channel import Channel
-from edge_infer.codec import ABSENT, replace
-from edge_infer.config.plan import DecoderPlan, Measured, PipelinePlan, ShadowPlan
+from edge_infer.contract.codec import ABSENT, replace
+from edge_infer.contract.messages import ShadowStatus
 from edge_infer.engine.decoders.blazeface import BlazeFace
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.model.loaded_model import LoadedModel
+from edge_infer.engine.model.run_scheduler import Turns
+from edge_infer.engine.model.shadow import LESS, ShadowModel, ShadowSampler
+from edge_infer.engine.output.result_sender import ResultSender
 from edge_infer.engine.records import Boxes
-from edge_infer.engine.shadow import LESS, Allowance, Shadow
-from edge_infer.engine.turns import Turns
 from edge_infer.engine.worker import Worker
-from edge_infer.messages import ShadowStatus
+from edge_infer.frames.frame import Frame
+from edge_infer.ipc.channel import Channel
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import DecoderPlan, Measured, PipelinePlan, ShadowPlan
 from tests.broker import eventually
 from tests.engine.test_worker import ends, images
 from tests.running import MODEL
@@ -82,7 +82,7 @@ def plan(decoder: type = BlazeFace, share: float = 1.0) -> PipelinePlan:
     return PipelinePlan("door", "cam", model, 0.5, shadow=ShadowPlan(other, 0.5, share))
 
 
-def fed(shadow: Shadow, **wanted: Any) -> ShadowStatus:
+def fed(shadow: ShadowModel, **wanted: Any) -> ShadowStatus:
     """Its status once it is this, with frames offered meanwhile."""
     frame = Frame(np.full((64, 64, 3), 90, np.uint8), "bgr", 0.0, 0.0, 1)
     with LoadedModel(shadow.plan) as model:
@@ -98,7 +98,7 @@ def fed(shadow: Shadow, **wanted: Any) -> ShadowStatus:
 
 
 def test_it_sees_its_share_of_the_frames_within_its_share_of_the_time() -> None:
-    allowance = Allowance(0.25, 0.0)
+    allowance = ShadowSampler(0.25, 0.0)
     taken = [allowance.take(second, behind=False, busy=False) for second in range(1, 41)]
     assert sum(taken) == 10
     allowance.spend(6.0)  # one second was saved up: a quarter of 20 seconds makes up for the rest
@@ -109,14 +109,14 @@ def test_it_sees_its_share_of_the_frames_within_its_share_of_the_time() -> None:
 
 
 def test_under_load_it_sees_less_and_while_it_is_busy_nothing() -> None:
-    allowance = Allowance(0.5, 0.0)
+    allowance = ShadowSampler(0.5, 0.0)
     assert sum(allowance.take(second, behind=True, busy=False) for second in range(1, 81)) == 40 // LESS
     assert not any(allowance.take(second, behind=False, busy=True) for second in range(81, 91))
     assert allowance.skipped == 40 - 40 // LESS + 5
 
 
 def test_a_good_one_is_compared() -> None:
-    shadow = Shadow(plan())
+    shadow = ShadowModel(plan())
     shadow.start()
     status = fed(shadow, frames=3)
     shadow.close()
@@ -126,7 +126,7 @@ def test_a_good_one_is_compared() -> None:
 
 @pytest.mark.parametrize(("decoder", "errors"), [(Failing, 5), (Unbuilt, 0)])
 def test_one_that_fails_is_off_with_the_reason(decoder: type, errors: int) -> None:
-    shadow = Shadow(plan(decoder))
+    shadow = ShadowModel(plan(decoder))
     shadow.start()
     status = fed(shadow, state="off")
     shadow.close()
@@ -135,7 +135,7 @@ def test_one_that_fails_is_off_with_the_reason(decoder: type, errors: int) -> No
 
 
 def test_one_whose_numbers_are_not_finite_fails_and_agrees_with_nothing() -> None:
-    shadow = Shadow(plan(Wild))
+    shadow = ShadowModel(plan(Wild))
     shadow.start()
     status = fed(shadow, state="off")
     shadow.close()
@@ -146,7 +146,7 @@ def test_one_whose_numbers_are_not_finite_fails_and_agrees_with_nothing() -> Non
 def test_while_pipelines_take_every_turn_it_skips_its_frames_and_goes_on_afterwards() -> None:
     turns = Turns(1)
     pipeline = turns.join()
-    shadow = Shadow(plan(), turns)
+    shadow = ShadowModel(plan(), turns)
     shadow.start()
     assert turns.take(pipeline, 0.0)
     before = fed(shadow, state="running")
@@ -176,7 +176,7 @@ def test_one_that_does_not_come_back_wants_no_more_turns() -> None:
     wanted = plan(Hanging)
     assert wanted.shadow is not None
     quick = replace(wanted.shadow.model, measured=Measured(budget=0.1))
-    shadow = Shadow(replace(wanted, shadow=replace(wanted.shadow, model=quick)), turns)
+    shadow = ShadowModel(replace(wanted, shadow=replace(wanted.shadow, model=quick)), turns)
     shadow.start()
     eventually(lambda: turns.scarce, "a shadow that wants turns")
     fed(shadow, state="off")
@@ -186,7 +186,7 @@ def test_one_that_does_not_come_back_wants_no_more_turns() -> None:
     assert turns._running == []
 
 
-def test_it_takes_the_turns_of_its_pipeline(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+def test_it_takes_the_turns_of_its_pipeline(ends: tuple[ResultSender, Channel], tmp_path: Path) -> None:
     turns = Turns(1)
     feed = images(tmp_path, 1)
     worker = Worker(plan(), feed, ends[0], turns=turns)

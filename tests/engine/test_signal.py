@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_infer.config.plan import FilterPlan, SignalPlan
-from edge_infer.engine.frame import Samples
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.signal import SignalPreprocess
 from edge_infer.errors import InputError, ModelError
+from edge_infer.frames.frame import Samples
+from edge_infer.plan.records import FilterPlan, SignalPlan
 from tests.engine.sounds import features_of, stretches, tensor, windows
 
 MFCC = SignalPlan("mfcc", 16000, window=0.03, hop=0.02, bins=40, low=20, high=4000)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from edge_infer.engine.interpreter import Interpreter
-from edge_infer.engine.silence import SAME, quiet
-from edge_infer.engine.trial import Trial
+from edge_infer.engine.model.probation import SAME, Trial, quiet
 from tests.engine.plans import pipeline
 
 

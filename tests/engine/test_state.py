@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.frame import Samples
 from edge_infer.engine.interpreter import Interpreter, Tensor
-from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.tasks.regression import Measurement
 from edge_infer.errors import ModelError
+from edge_infer.frames.frame import Samples
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import PipelinePlan
 from tests.engine.sounds import WAKE_WORD, put, sound, stretches
 from tests.engine.summing import remembering_model, summing_model
 

@@ -11,18 +11,18 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edge_infer.channel import Channel
-from edge_infer.config.plan import SourcePlan
-from edge_infer.engine.capture import LocalCapture, reader_capture
-from edge_infer.engine.feed import Cursor, Feed
-from edge_infer.engine.frame import Captured, Line, Samples
-from edge_infer.engine.stream import LARGEST, MOST, Stream, make_feed
-from edge_infer.readers.orient import Orientation
-from edge_infer.readers.slots import TO_READER
+from edge_infer.engine.input.capture import LocalCapture, reader_capture
+from edge_infer.engine.input.feed import Cursor, Feed
+from edge_infer.engine.input.sample_stream import LARGEST, MOST, SampleStream, make_feed
+from edge_infer.frames.frame import Captured, Line, Samples
+from edge_infer.frames.pixels import Orientation
+from edge_infer.ipc.channel import Channel
+from edge_infer.plan.records import SourcePlan
+from edge_infer.readers.frame_slots import TO_READER
+from edge_infer.readers.sample_stream import StreamWriter
 from edge_infer.readers.sources import Block, Reading, Words
 from edge_infer.readers.sources import faults as faults_module
 from edge_infer.readers.sources.faults import Faults, settle_all
-from edge_infer.readers.stream import StreamWriter
 from tests.broker import eventually
 
 SIGNAL = SourcePlan("mic", "fake", "", live=True, network=False, options={}, gives="samples")
@@ -69,7 +69,7 @@ def test_every_pipeline_gets_everything_in_order() -> None:
 
 def test_a_pipeline_that_falls_behind_begins_anew_and_knows_it(caplog: pytest.LogCaptureFixture) -> None:
     """It is told once, and counted."""
-    feed = Stream(SIGNAL)
+    feed = SampleStream(SIGNAL)
     slow = feed.attach()
     for number in range(1, 2 * MOST + 3):
         feed.offer(number, lambda number=number: old(number))  # type: ignore[misc]
@@ -81,7 +81,7 @@ def test_a_pipeline_that_falls_behind_begins_anew_and_knows_it(caplog: pytest.Lo
 
 
 def test_a_burst_waits_for_a_pipeline() -> None:
-    feed = Stream(SIGNAL)
+    feed = SampleStream(SIGNAL)
     slow = feed.attach()
     offer(feed, *range(1, 20_001))
     assert [item.number for item in drain(feed, slow)] == list(range(1, 20_001))
@@ -89,7 +89,7 @@ def test_a_burst_waits_for_a_pipeline() -> None:
 
 
 def test_a_reader_of_long_stretches_does_not_fill_the_memory() -> None:
-    feed, whole = Stream(SIGNAL), np.zeros((LARGEST // 4 // 8, 1), np.float32)  # the eighth part of what may wait
+    feed, whole = SampleStream(SIGNAL), np.zeros((LARGEST // 4 // 8, 1), np.float32)  # the eighth part of what may wait
     slow = feed.attach()
     for number in range(1, 14):
         item = Samples(whole if number % 2 else whole[:1], 100.0, 0.0, time.monotonic(), number)

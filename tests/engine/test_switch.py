@@ -11,36 +11,35 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_infer.channel import Channel
-from edge_infer.codec import replace
-from edge_infer.config.plan import Measured, PipelinePlan, Plan, SourcePlan
-from edge_infer.engine.capture import local_capture
-from edge_infer.engine.feed import Feed
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import Reason
+from edge_infer.engine.input.capture import local_capture
+from edge_infer.engine.input.feed import Feed
 from edge_infer.engine.interpreter import Interpreter
-from edge_infer.engine.outlet import Outlet
-from edge_infer.engine.serving import Serving
-from edge_infer.engine.silence import SAME
-from edge_infer.engine.succession import Succession
-from edge_infer.engine.switch import Switch
-from edge_infer.engine.trial import Trial
-from edge_infer.engine.voice import Voice
+from edge_infer.engine.model.model_load import ModelLoad
+from edge_infer.engine.model.model_slot import ModelSlot
+from edge_infer.engine.model.probation import SAME, Trial
+from edge_infer.engine.model.serving import Serving
+from edge_infer.engine.output.pipeline_output import PipelineOutput
+from edge_infer.engine.output.result_sender import ResultSender
 from edge_infer.engine.worker import Worker
 from edge_infer.errors import ModelError
-from edge_infer.messages import Reason
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import Handover, StateSnapshot
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import Measured, PipelinePlan, Plan, SourcePlan
 from edge_infer.readers.sources import source_target
-from edge_infer.rooms import Handover, StateUpdate
-from edge_infer.supervisor.memory import SPARE, free, suffices
+from edge_infer.supervisor.rollout.free_memory import SPARE, free, suffices
 from tests.broker import eventually
 from tests.moody import moody_model, write_model
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Outlet, Channel]]:
+def ends() -> Iterator[tuple[ResultSender, Channel]]:
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateUpdate))
-    yield Outlet(ours, "abcdef"), theirs
+    ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateSnapshot))
+    yield ResultSender(ours, "abcdef"), theirs
     ours.close()
     theirs.close()
 
@@ -53,7 +52,7 @@ def plan(folder: Path, name: str, gain: float) -> PipelinePlan:
 class Hall:
     """A pipeline on a synthetic source, and what it said."""
 
-    def __init__(self, first: PipelinePlan, outlet: Outlet, channel: Channel) -> None:
+    def __init__(self, first: PipelinePlan, outlet: ResultSender, channel: Channel) -> None:
         options: dict[str, Any] = {"width": 64, "height": 64, "fps": 50.0}
         self.feed = Feed(SourcePlan("cam", "synthetic", source_target("synthetic"), False, False, options))
         self.pipeline = Worker(first, self.feed, outlet)
@@ -82,12 +81,12 @@ class Hall:
 
     def reasons(self) -> list[object]:
         """Why states were null."""
-        return [each.state.reason for each in self.heard() if isinstance(each, StateUpdate) and each.state.reason]
+        return [each.state.reason for each in self.heard() if isinstance(each, StateSnapshot) and each.state.reason]
 
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_the_next_model_answers_with_the_next_number(
-    ends: tuple[Outlet, Channel], tmp_path: Path, *, alone: bool
+    ends: tuple[ResultSender, Channel], tmp_path: Path, *, alone: bool
 ) -> None:
     old, new = plan(tmp_path, "old", 1.0), plan(tmp_path, "new", 0.9)
     with Hall(old, *ends) as hall:
@@ -103,10 +102,12 @@ def test_the_next_model_answers_with_the_next_number(
     assert "model_changed" in hall.reasons()
 
 
-def test_what_holds_a_pipeline_back_holds_its_next_model_back(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+def test_what_holds_a_pipeline_back_holds_its_next_model_back(
+    ends: tuple[ResultSender, Channel], tmp_path: Path
+) -> None:
     first, second, third = (plan(tmp_path, name, gain) for name, gain in (("a", 1.0), ("b", 0.9), ("c", 0.8)))
     outlet, _ = ends
-    models = Succession(first, outlet, Voice("hall", outlet))
+    models = ModelSlot(first, outlet, PipelineOutput("hall", outlet))
     assert models.take_over() is not None
     models.change(second)
     models.restrain(2.0)
@@ -131,7 +132,7 @@ def wait_of(serving: Serving) -> float:
     return serving.pacer.left(now)
 
 
-def test_a_model_that_cannot_be_loaded_leaves_the_old_one(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_leaves_the_old_one(ends: tuple[ResultSender, Channel], tmp_path: Path) -> None:
     old, new = plan(tmp_path, "old", 1.0), plan(tmp_path, "new", 0.9)
     Path(new.model.path).write_bytes(b"something else by now")
     with Hall(old, *ends) as hall:
@@ -145,7 +146,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(ends: tuple[Outlet, Ch
 
 
 def test_what_was_refused_is_not_refused_before_it_is_tried_once_more(
-    ends: tuple[Outlet, Channel], tmp_path: Path
+    ends: tuple[ResultSender, Channel], tmp_path: Path
 ) -> None:
     old, new = plan(tmp_path, "old", 1.0), plan(tmp_path, "new", 0.9)
     good = Path(new.model.path).read_bytes()
@@ -162,7 +163,7 @@ def test_what_was_refused_is_not_refused_before_it_is_tried_once_more(
 
 
 def test_a_model_that_came_after_the_old_one_was_gone_and_cannot_be_loaded_makes_room_for_that_again(
-    ends: tuple[Outlet, Channel], tmp_path: Path
+    ends: tuple[ResultSender, Channel], tmp_path: Path
 ) -> None:
     old, new = plan(tmp_path, "old", 1.0), plan(tmp_path, "new", 0.9)
     Path(new.model.path).unlink()
@@ -175,10 +176,10 @@ def test_a_model_that_came_after_the_old_one_was_gone_and_cannot_be_loaded_makes
         eventually(lambda: len(hall.results(old)) > count, "more results of the old model")
 
 
-class Interrupted(Voice):
+class Interrupted(PipelineOutput):
     """While it says that nothing is known, another thread wants something else."""
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, outlet: ResultSender) -> None:
         super().__init__("hall", outlet)
         self.another: threading.Thread | None = None
 
@@ -190,11 +191,11 @@ class Interrupted(Voice):
 
 
 def test_who_wants_the_old_model_back_in_the_middle_of_a_switch_gets_it(
-    ends: tuple[Outlet, Channel], tmp_path: Path
+    ends: tuple[ResultSender, Channel], tmp_path: Path
 ) -> None:
     old, new = plan(tmp_path, "old", 1.0), plan(tmp_path, "new", 0.9)
     voice = Interrupted(ends[0])
-    models = Succession(old, ends[0], voice)
+    models = ModelSlot(old, ends[0], voice)
     models.take_over()
     voice.another = threading.Thread(target=models.change, args=(old,))
     models.change(new, alone=True)
@@ -208,7 +209,7 @@ def test_who_wants_the_old_model_back_in_the_middle_of_a_switch_gets_it(
 
 def test_what_is_given_up_while_it_is_being_loaded_is_let_go(tmp_path: Path) -> None:
     serving = Serving(plan(tmp_path, "new", 0.9), "abcdef", lambda: 1)
-    switch = Switch(serving)
+    switch = ModelLoad(serving)
     switch.give_up()
     eventually(switch.done, "the end of loading")
     assert not serving.ready
@@ -273,7 +274,7 @@ def test_a_model_that_does_not_fit_beside_the_old_one_comes_after_it(tmp_path: P
 
 def whole(pipeline: PipelinePlan) -> Plan:
     """A configuration of one pipeline."""
-    from edge_infer.config.plan import MqttPlan
+    from edge_infer.plan.records import MqttPlan
 
     mqtt = MqttPlan("broker", 1883, None, None, None, "edge-infer/box", 1, "box")
     return Plan("ab" * 32, "box", "/nowhere", mqtt, (), (pipeline,))

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import TextPlan
-from edge_infer.engine.frame import Line
+from edge_infer.contract.codec import replace
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.text import LONGEST_TEXT, TextPreprocess, row_length
 from edge_infer.errors import ModelError
+from edge_infer.frames.frame import Line
+from edge_infer.plan.records import TextPlan
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from edge_infer.engine.turns import LONGEST, OVERTAKEN, Turn, Turns
+from edge_infer.engine.model.run_scheduler import LONGEST, OVERTAKEN, Turn, Turns
 from tests.broker import eventually
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.config.plan import TextPlan
 from edge_infer.engine.preprocess.vocabulary import LAST_ID, parse_vocabulary, read_vocabulary
 from edge_infer.errors import ModelError
+from edge_infer.plan.records import TextPlan
 
 
 def test_one_word_a_line_goes_by_number() -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_infer.config.plan import ModelPlan, PipelinePlan
-from edge_infer.engine.frame import Samples, Signal
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.tasks.classification import Classification
+from edge_infer.engine.model.loaded_model import LoadedModel
+from edge_infer.engine.tasks.classification import ClassificationFindings
+from edge_infer.frames.frame import Samples, Signal
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import ModelPlan, PipelinePlan
 from tests.engine.sounds import WAKE_WORD, put
 
 VOICES = ("slt", "rms", "awb", "kal16")
@@ -47,7 +47,7 @@ def scores(plan: ModelPlan, values: Signal) -> list[float]:
     return [
         item.score
         for each in found
-        if isinstance(each, Classification)
+        if isinstance(each, ClassificationFindings)
         for item in each.classes
         if item.label == "alexa"
     ]

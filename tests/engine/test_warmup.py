@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from edge_infer.codec import ABSENT
-from edge_infer.config.plan import CropsPlan, EventsPlan, MotionPlan, PipelinePlan, TrackPlan, ZonePlan
-from edge_infer.engine.analyse.instant import Instant
-from edge_infer.engine.analyse.warmup import WarmUp
-from edge_infer.engine.replay import Replayed, replay
-from edge_infer.messages import State
+from edge_infer.contract.codec import ABSENT
+from edge_infer.contract.messages import State
+from edge_infer.engine.events.scene import WarmUp
+from edge_infer.engine.replay.replay import Replayed, replay
+from edge_infer.frames.frame import Instant
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import CropsPlan, EventsPlan, MotionPlan, PipelinePlan, TrackPlan, ZonePlan
 from tests.engine.analyse.moments import Watched, box
 from tests.engine.painted import STAGES, Actor, Stage, painted_model, painted_plan, recording, shown
 

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import EventsPlan, PipelinePlan, TrackPlan
-from edge_infer.engine.analyse.decisions import Decisions
-from edge_infer.engine.why import answer
-from edge_infer.rooms import WhyQuestion
+from edge_infer.contract.codec import replace
+from edge_infer.engine.events.decision_record import Decisions
+from edge_infer.engine.events.explain import answer
+from edge_infer.ipc.messages import WhyQuestion
+from edge_infer.plan.records import EventsPlan, PipelinePlan, TrackPlan
 from tests.engine.plans import pipeline
 
 PLAN = pipeline()

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.engine.preprocess.window import Gatherer
+from edge_infer.engine.preprocess.row_filters import SlidingWindow
 
 
 @given(
@@ -16,7 +16,7 @@ from edge_infer.engine.preprocess.window import Gatherer
 def test_blocks_of_any_sizes_give_the_same_windows(need: int, step: int, sizes: list[int], channels: int) -> None:
     total = sum(sizes)
     rows = np.arange(total * channels, dtype=np.float64).reshape(total, channels)
-    gatherer = Gatherer(need, step)
+    gatherer = SlidingWindow(need, step)
     found, start = [], 0
     for size in sizes:
         gatherer.add(rows[start : start + size])
@@ -30,7 +30,7 @@ def test_blocks_of_any_sizes_give_the_same_windows(need: int, step: int, sizes: 
 
 
 def test_what_was_gathered_can_be_forgotten() -> None:
-    gatherer = Gatherer(3, 5)
+    gatherer = SlidingWindow(3, 5)
     gatherer.add(np.zeros((4, 1)))
     assert gatherer.take() is not None
     gatherer.clear()
@@ -41,7 +41,7 @@ def test_what_was_gathered_can_be_forgotten() -> None:
 
 
 def test_of_a_large_block_no_more_is_kept_than_is_needed() -> None:
-    gatherer = Gatherer(10, 5)
+    gatherer = SlidingWindow(10, 5)
     gatherer.add(np.zeros((100_000, 1)))
     while gatherer.take() is not None:
         pass

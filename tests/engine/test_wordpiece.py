@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.engine.preprocess.wordpiece import WordPieces, is_lowercase
+from edge_infer.engine.preprocess.tokenizers import WordPieces, is_lowercase
 from edge_infer.errors import ModelError
 
 PIECES = """

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.engine.preprocess.words import DEFAULT_PATTERN, RegexTokenizer, compiled
+from edge_infer.engine.preprocess.tokenizers import DEFAULT_PATTERN, RegexTokenizer, compiled
 from edge_infer.errors import ModelError
 
 WORDS = {"<PAD>": 0, "<START>": 1, "<UNKNOWN>": 2, "what": 5, "a": 6, "it's": 9, "caf": 11, "time": 900}

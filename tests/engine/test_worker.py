@@ -14,22 +14,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_infer.channel import Channel
-from edge_infer.codec import ABSENT, replace
-from edge_infer.config.plan import DecoderPlan, EventsPlan, PipelinePlan, SourcePlan, TrackPlan
-from edge_infer.engine.capture import local_capture
+from edge_infer.contract.codec import ABSENT, replace
 from edge_infer.engine.decoders.blazeface import BlazeFace
-from edge_infer.engine.feed import Cursor, Feed
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.health import LOST_AFTER
-from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.events.explain import answer
+from edge_infer.engine.input.capture import local_capture
+from edge_infer.engine.input.feed import Cursor, Feed
+from edge_infer.engine.output.health import LOST_AFTER
+from edge_infer.engine.output.result_sender import ResultSender
 from edge_infer.engine.records import Candidates
-from edge_infer.engine.why import answer
 from edge_infer.engine.worker import Worker
+from edge_infer.frames.frame import Frame
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import Handover, StateSnapshot, WhyQuestion
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import DecoderPlan, EventsPlan, PipelinePlan, SourcePlan, TrackPlan
 from edge_infer.readers.sources import source_target
-from edge_infer.rooms import Handover, StateUpdate, WhyQuestion
 from tests.broker import eventually
 from tests.running import MODEL
 
@@ -74,10 +74,10 @@ class SlowAtFirst(BlazeFace):
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Outlet, Channel]]:
+def ends() -> Iterator[tuple[ResultSender, Channel]]:
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateUpdate))
-    yield Outlet(ours, "abcdef"), theirs
+    ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateSnapshot))
+    yield ResultSender(ours, "abcdef"), theirs
     ours.close()
     theirs.close()
 
@@ -104,7 +104,7 @@ def heard(channel: Channel, records: list[Any]) -> list[Any]:
 
 
 def reasons(records: list[Any]) -> list[object]:
-    return [record.state.reason for record in records if isinstance(record, StateUpdate)]
+    return [record.state.reason for record in records if isinstance(record, StateSnapshot)]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def reasons(records: list[Any]) -> list[object]:
     ],
 )
 def test_why_a_result_was_not_published(
-    ends: tuple[Outlet, Channel], tmp_path: Path, settings: dict[str, Any], said: list[str]
+    ends: tuple[ResultSender, Channel], tmp_path: Path, settings: dict[str, Any], said: list[str]
 ) -> None:
     outlet, channel = ends
     records: list[Any] = []
@@ -136,7 +136,9 @@ def test_why_a_result_was_not_published(
     assert [any(text in line and " face 0.9" in line for text in said) for line in told] == [True] * len(said), told
 
 
-def test_a_fault_in_a_decoder_makes_the_state_null_and_passes(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+def test_a_fault_in_a_decoder_makes_the_state_null_and_passes(
+    ends: tuple[ResultSender, Channel], tmp_path: Path
+) -> None:
     outlet, channel = ends
     feed, records = images(tmp_path, 8), list[Any]()
     pipeline = Worker(pipeline_plan(Moody), feed, outlet)
@@ -149,7 +151,7 @@ def test_a_fault_in_a_decoder_makes_the_state_null_and_passes(ends: tuple[Outlet
     assert [record.message.seq for record in records if isinstance(record, Handover)][-1] == 5
 
 
-def test_a_decoder_that_cannot_be_made_is_told(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+def test_a_decoder_that_cannot_be_made_is_told(ends: tuple[ResultSender, Channel], tmp_path: Path) -> None:
     outlet, channel = ends
     feed, records = images(tmp_path, 1), list[Any]()
     pipeline = Worker(pipeline_plan(Unbuilt), feed, outlet)
@@ -159,7 +161,9 @@ def test_a_decoder_that_cannot_be_made_is_told(ends: tuple[Outlet, Channel], tmp
     pipeline.close()
 
 
-def test_a_model_that_cannot_be_loaded_holds_up_no_other_pipeline(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_holds_up_no_other_pipeline(
+    ends: tuple[ResultSender, Channel], tmp_path: Path
+) -> None:
     outlet, channel = ends
     feed, records = images(tmp_path, 5), list[Any]()
     broken = pipeline_plan()
@@ -185,7 +189,7 @@ class Ending(Feed):
         return frame
 
 
-def test_the_last_frame_of_a_source_counts_too(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+def test_the_last_frame_of_a_source_counts_too(ends: tuple[ResultSender, Channel], tmp_path: Path) -> None:
     outlet, channel = ends
     feed, records = Ending(images(tmp_path, 2).plan), list[Any]()
     pipeline = Worker(pipeline_plan(), feed, outlet)
@@ -198,7 +202,7 @@ def test_the_last_frame_of_a_source_counts_too(ends: tuple[Outlet, Channel], tmp
 
 
 def test_a_frame_that_cannot_be_copied_costs_no_more_than_that_frame(
-    ends: tuple[Outlet, Channel], tmp_path: Path
+    ends: tuple[ResultSender, Channel], tmp_path: Path
 ) -> None:
     def no_memory() -> Frame:
         raise MemoryError
@@ -218,7 +222,7 @@ def test_a_frame_that_cannot_be_copied_costs_no_more_than_that_frame(
 
 
 def test_a_file_that_had_to_wait_for_the_model_is_not_lost_nor_is_a_frame_of_it(
-    ends: tuple[Outlet, Channel], tmp_path: Path
+    ends: tuple[ResultSender, Channel], tmp_path: Path
 ) -> None:
     outlet, channel = ends
     feed, records = images(tmp_path, 4), list[Any]()
@@ -243,7 +247,7 @@ def test_a_lossless_source_that_nobody_wants_waits(tmp_path: Path) -> None:
     assert seen == [2, 3, 4, 5]
 
 
-def test_a_pipeline_that_was_ended_says_nothing_more(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+def test_a_pipeline_that_was_ended_says_nothing_more(ends: tuple[ResultSender, Channel], tmp_path: Path) -> None:
     outlet, channel = ends
     feed, records = images(tmp_path, 2), list[Any]()
     pipeline = Worker(pipeline_plan(Slow), feed, outlet)
@@ -258,7 +262,7 @@ def test_a_pipeline_that_was_ended_says_nothing_more(ends: tuple[Outlet, Channel
     assert heard(channel, records) == []
 
 
-def test_a_long_reason_fits_the_wire(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+def test_a_long_reason_fits_the_wire(ends: tuple[ResultSender, Channel], tmp_path: Path) -> None:
     outlet, channel = ends
     plan = pipeline_plan()
     plan = replace(plan, model=replace(plan.model, path="/nowhere" * 300))
@@ -271,7 +275,7 @@ def test_a_long_reason_fits_the_wire(ends: tuple[Outlet, Channel], tmp_path: Pat
     assert 0 < len(reason) <= 500
 
 
-def test_a_state_holds_on_between_slow_frames_and_says_so(ends: tuple[Outlet, Channel], tmp_path: Path) -> None:
+def test_a_state_holds_on_between_slow_frames_and_says_so(ends: tuple[ResultSender, Channel], tmp_path: Path) -> None:
     """One picture in five minutes: what is known is said again with the time, so that nobody takes it for old."""
     outlet, channel = ends
     feed, records = images(tmp_path, 2, every=300.0, realtime=True), list[Any]()
@@ -280,7 +284,7 @@ def test_a_state_holds_on_between_slow_frames_and_says_so(ends: tuple[Outlet, Ch
     feed.start(local_capture(feed.plan))
 
     def known() -> list[Any]:
-        found = [record for record in heard(channel, records) if isinstance(record, StateUpdate)]
+        found = [record for record in heard(channel, records) if isinstance(record, StateSnapshot)]
         return [record for record in found if record.state.reason is ABSENT]
 
     eventually(lambda: len(known()) >= 3, "the same state three times", 30)

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from edge_infer.codec import dumps
-from edge_infer.config.places import publisher_folder
-from edge_infer.config.plan import OutboxPlan
-from edge_infer.messages import Event
-from edge_infer.publisher.database import FILE
-from edge_infer.publisher.series import Series
-from edge_infer.publisher.stored import StoredOutbox
+from edge_infer.contract.codec import dumps
+from edge_infer.contract.messages import Event
+from edge_infer.plan.records import OutboxPlan
+from edge_infer.platform.paths import publisher_folder
+from edge_infer.publisher.outbox.database import FILE
+from edge_infer.publisher.outbox.interface import MessageSeries
+from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from tests.broker import UNLIMITED, Broker, Subscriber, eventually
 from tests.faults.figure import Figure
 from tests.publisher import servers
@@ -29,7 +29,7 @@ def long_outage(folder: Path, seconds: int, size: int) -> list[Figure]:
     for name, bound in (("of the default bound", 256 << 20), ("that is too small", size)):
         place = folder / str(bound)
         place.mkdir(parents=True)
-        series = Series("door", "aaaaaa", "result")
+        series = MessageSeries("door", "aaaaaa", "result")
         with StoredOutbox() as outbox:
             outbox.use(place, OutboxPlan(max_size=bound), "kernel")
             _step_until(outbox, lambda box: box.ready)
@@ -66,7 +66,7 @@ def drain(folder: Path, count: int, rate: int = 4 << 20) -> list[Figure]:
     read the backlog before them.
     """
     folder.mkdir(parents=True)
-    old = Series("door", "aaaaaa", "result")
+    old = MessageSeries("door", "aaaaaa", "result")
     with StoredOutbox() as outbox:
         place = publisher_folder(folder)
         place.mkdir()

@@ -11,16 +11,16 @@ import os
 import sys
 from typing import Final
 
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.picture import read_picture
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.tasks import Findings
-from edge_infer.engine.tasks.classification import Classification
+from edge_infer.engine.tasks.classification import ClassificationFindings
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.errors import ModelError
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.picture import read_picture
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import PipelinePlan
 
 Thing = tuple[str, float, tuple[float, ...]]
 """Label, score and box in fractions."""
@@ -30,7 +30,7 @@ OVERLAP: Final = 0.8
 
 def found_in(findings: Findings) -> list[Thing]:
     """What there is to compare."""
-    if isinstance(findings, Classification):
+    if isinstance(findings, ClassificationFindings):
         return [(item.label, item.score, ()) for item in findings.classes]
     assert isinstance(findings, Detections)
     width, height = findings.source

@@ -17,11 +17,11 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_infer.boot import new_boot
-from edge_infer.channel import PACKET, pack
-from edge_infer.codec import dumps, encode
-from edge_infer.messages import Event
-from edge_infer.rooms import Acked, EngineHello, EngineUp, PublisherHello, StateUpdate, Stop, handover
+from edge_infer.contract.codec import dumps, encode
+from edge_infer.contract.messages import Event
+from edge_infer.ipc.channel import PACKET, pack
+from edge_infer.ipc.messages import Acked, EngineHello, EngineUp, PublisherHello, StateSnapshot, Stop, handover
+from edge_infer.platform.clock import new_boot
 from tests.broker import Broker, Subscriber, eventually
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, TS, P, mqtt_plan, plan, result, state
@@ -109,7 +109,7 @@ def misdirected(draw: random.Random) -> bytes:
         handover(draw.choice((SECRET, "status", "yard")), result(draw.randrange(1, 1 << 30))),
         handover("door", event),
         handover("door", result(draw.randrange(1, 1 << 30)), -1.0),
-        StateUpdate(SECRET, state(1)),
+        StateSnapshot(SECRET, state(1)),
         Acked("door", BOOT, "result", 5),
         PublisherHello(),
         Stop(),

@@ -24,10 +24,10 @@ import yaml
 
 from edge_infer.engine.interpreter import backend_name
 from edge_infer.errors import ModelError
-from edge_infer.models.catalogue import read_catalogue
-from edge_infer.models.package import find_package
-from edge_infer.models.probe import Probe
+from edge_infer.models.packages.catalogue import read_catalogue
+from edge_infer.models.packages.package import find_package
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.probe import Probe
 from tests.faults.comparing import Thing, same
 
 ROOT: Final = Path(__file__).parents[2]

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from edge_infer.privacy import capture
-from edge_infer.privacy.canary import fresh
-from edge_infer.privacy.capture import Capture, bring_up_loopback
-from edge_infer.privacy.search import Search, leaks
+from edge_infer.audit import packet_capture
+from edge_infer.audit.canary import fresh
+from edge_infer.audit.packet_capture import PacketCapture, bring_up_loopback
+from edge_infer.audit.search import Search, leaks
 from tests import broker
 from tests.broker import Subscriber, free_port
 from tests.running import MODEL, PYTHON, ROOT, Daemon
@@ -41,7 +41,7 @@ CAMERA: Final = f"""\
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 sys.argv[1:1] = ["{WIDTH}", "{HEIGHT}"]
-from edge_infer.privacy.camera import main
+from edge_infer.audit.camera import main
 main()
 """
 SEND: Final = (
@@ -98,7 +98,7 @@ def _inside(folder: Path, seconds: float) -> Seen:
     with ExitStack() as stack:
         enter = stack.enter_context(_wire())
         stack.enter_context(broker.Broker(folder, f"listener {port} {OUTER}", port=port))
-        captured = stack.enter_context(Capture(capture.Broker(OUTER, port), "out"))
+        captured = stack.enter_context(PacketCapture(packet_capture.Broker(OUTER, port), "out"))
         subscriber = stack.enter_context(Subscriber(port))
         (folder / "camera.py").write_text(CAMERA)
         text = CONFIG.format(port=port, camera=folder / "camera.py", pattern=canary.text())
@@ -153,13 +153,13 @@ def _ip(words: str, enter: tuple[str, ...] = ()) -> None:
         sys.exit(3)
 
 
-def _strays(captured: Capture, enter: tuple[str, ...], words: tuple[str, ...]) -> bool:
+def _strays(captured: PacketCapture, enter: tuple[str, ...], words: tuple[str, ...]) -> bool:
     before = sum(captured.others.values())
     subprocess.run([*enter, sys.executable, "-c", SEND, *words], check=True)
     return _soon(lambda: sum(captured.others.values()) > before)
 
 
-def _leaked(captured: Capture, enter: tuple[str, ...], port: int) -> dict[str, bool]:
+def _leaked(captured: PacketCapture, enter: tuple[str, ...], port: int) -> dict[str, bool]:
     """Publishes each leak as somebody inside would, who has the broker's address; each of a pattern of its own."""
     patterns = {name: fresh() for name in leaks(fresh())}
     lines = "".join(f"{leaks(canary)[name].hex()}\n" for name, canary in patterns.items())
@@ -169,7 +169,7 @@ def _leaked(captured: Capture, enter: tuple[str, ...], port: int) -> dict[str, b
     return {f"a payload, {name}": _soon(partial(_in_it, search, captured)) for name, search in searches.items()}
 
 
-def _in_it(search: Search, captured: Capture) -> bool:
+def _in_it(search: Search, captured: PacketCapture) -> bool:
     return search.found(captured.data) != ""
 
 

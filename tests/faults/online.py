@@ -7,8 +7,8 @@ import signal
 import time
 from pathlib import Path
 
-from edge_infer.codec import ABSENT
-from edge_infer.messages import Event
+from edge_infer.contract.codec import ABSENT
+from edge_infer.contract.messages import Event
 from tests.broker import Broker
 from tests.faults.figure import Figure
 from tests.publisher.room import Room

@@ -9,8 +9,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_infer.publisher.database import FILE, Database, Limits
-from edge_infer.publisher.series import Entry
+from edge_infer.publisher.outbox.database import FILE, Database, Limits
+from edge_infer.publisher.outbox.interface import Entry
 from tests.faults.figure import Figure
 from tests.faults.outbox_work import SERIES, payload
 from tests.faults.powercut import cut, record

@@ -8,12 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-from edge_infer.config.plan import OutboxPlan
-from edge_infer.publisher.database import FILE, Batch, Database, Limits, SeriesRow
-from edge_infer.publisher.series import OVERHEAD, Entry, Series
-from edge_infer.publisher.stored import StoredOutbox
+from edge_infer.plan.records import OutboxPlan
+from edge_infer.publisher.outbox.database import FILE, Batch, Database, Limits, SeriesRow
+from edge_infer.publisher.outbox.interface import OVERHEAD, Entry, MessageSeries
+from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 
-SERIES = Series("door", "aaaaaa", "result")
+SERIES = MessageSeries("door", "aaaaaa", "result")
 
 
 def payload(seq: int) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_infer.models.package import find_package
+from edge_infer.models.packages.package import find_package
 from tests.broker import eventually
 from tests.faults.rooms import P, after, serving
 from tests.running import MODEL, Daemon, alive, config

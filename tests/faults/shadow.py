@@ -15,17 +15,17 @@ from typing import Final
 
 import cv2
 
-from edge_infer.channel import MAX_RESULT_BYTES, Channel
-from edge_infer.codec import replace
-from edge_infer.config.plan import PipelinePlan, ShadowPlan, SourcePlan
-from edge_infer.engine.feed import Feed
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.outlet import Outlet
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import ShadowStatus
+from edge_infer.engine.input.feed import Feed
+from edge_infer.engine.output.result_sender import ResultSender
 from edge_infer.engine.worker import Worker
-from edge_infer.messages import ShadowStatus
+from edge_infer.frames.frame import Frame
+from edge_infer.ipc.channel import MAX_RESULT_BYTES, Channel
+from edge_infer.ipc.messages import Handover, StateSnapshot
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
-from edge_infer.rooms import Handover, StateUpdate
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import PipelinePlan, ShadowPlan, SourcePlan
 from tests.broker import eventually
 from tests.running import CLIP, MODEL
 
@@ -118,14 +118,14 @@ def _running() -> Iterator[_Turns]:
     """A pipeline that takes frames as fast as it can, and whose results nobody waits for."""
     with ExitStack() as stack:
         left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateUpdate), MAX_RESULT_BYTES)
+        ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateSnapshot), MAX_RESULT_BYTES)
         stack.callback(ours.close)
         stack.callback(theirs.close)
         feed = Feed(SourcePlan("cam", "video", "none:None", live=False, network=False, options={}))
         feed.lossless = True
         stack.callback(feed.close)
         model = resolve(ModelRequest("faces", str(MODEL)))
-        pipeline = Worker(PipelinePlan("door", "cam", model, 0.5, publish="off"), feed, Outlet(ours, "abcdef"))
+        pipeline = Worker(PipelinePlan("door", "cam", model, 0.5, publish="off"), feed, ResultSender(ours, "abcdef"))
         stack.callback(pipeline.close)
         pipeline.start()
         eventually(lambda: pipeline.running().sha is not None, "a model", 60)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_infer.config.places import publisher_folder
-from edge_infer.publisher.database import FILE
+from edge_infer.platform.paths import publisher_folder
+from edge_infer.publisher.outbox.database import FILE
 from tests.broker import UNLIMITED, Broker, Heard, Subscriber, eventually
 from tests.engine.summing import Entry as Input
 from tests.engine.summing import lifting_model

@@ -15,12 +15,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from edge_infer.codec import decode, decode_json
-from edge_infer.config.plan import Plan
-from edge_infer.models.serving import FILE, Happened, ServingRecord
-from edge_infer.supervisor.compilation import APPLIED
-from edge_infer.supervisor.control import NotRunningError, ask
-from edge_infer.supervisor.effect import effective
+from edge_infer.contract.codec import decode, decode_json
+from edge_infer.models.serving_record import APPLIED, FILE, Happened, ServingRecord
+from edge_infer.plan.records import Plan
+from edge_infer.supervisor.control.server import NotRunningError, ask
+from edge_infer.supervisor.rollout.effective_plan import effective
 from tests.broker import eventually
 from tests.config.test_broken import BROKEN
 from tests.faults import shadow

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.privacy.packets import Publication
+from edge_infer.audit.packets import PublishPacket
 from tests.faults.backlog import drain, long_outage, slow_link
 from tests.faults.figure import Figure
 from tests.faults.online import returns
@@ -48,4 +48,4 @@ def test_the_witness_tells_what_a_broker_took_over_from_what_was_only_said() -> 
         for at in range(0, len(stream), step):
             said.heard(stream[at : at + step], from_broker=False)
         said.heard(bytes([0x40, 2, 0, 1, 0x40, 3, 0, 2, 0x97]), from_broker=True)  # the second was refused
-    assert witness.acknowledged == [Publication("a/b", b"\0\1", b"x")] * 2
+    assert witness.acknowledged == [PublishPacket("a/b", b"\0\1", b"x")] * 2

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.privacy.capture import Broker, destination, kernel_says
-from edge_infer.privacy.flows import Flows
+from edge_infer.audit.packet_capture import Broker, destination, kernel_says
+from edge_infer.audit.packets import Flows
 from tests.faults import privacy, walls
 
 

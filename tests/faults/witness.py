@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from edge_infer.privacy.packets import (
+from edge_infer.audit.packets import (
     CONNECT,
     PUBACK,
     PUBLISH,
     VERSION_5,
-    Publication,
+    PublishPacket,
     next_packet,
     publication,
     version_of,
@@ -20,7 +20,7 @@ class Witness:
     """``acknowledged``: every message for which the broker took over the responsibility."""
 
     def __init__(self) -> None:
-        self.acknowledged: list[Publication] = []
+        self.acknowledged: list[PublishPacket] = []
 
     def connection(self) -> Conversation:
         """What is said on one more connection."""
@@ -30,10 +30,10 @@ class Witness:
 class Conversation:
     """The packets of one connection, cut out of the bytes of both directions."""
 
-    def __init__(self, acknowledged: list[Publication]) -> None:
+    def __init__(self, acknowledged: list[PublishPacket]) -> None:
         self._acknowledged = acknowledged
         self._streams = {True: bytearray(), False: bytearray()}
-        self._open: dict[bytes, Publication] = {}
+        self._open: dict[bytes, PublishPacket] = {}
         self._version = VERSION_5
 
     def heard(self, data: bytes, *, from_broker: bool) -> None:

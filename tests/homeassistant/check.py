@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.messages import Event, timestamp
-from edge_infer.publisher.discovery import object_id
-from edge_infer.rooms import ApplyPlan
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import Event, timestamp
+from edge_infer.ipc.messages import ApplyPlan
+from edge_infer.publisher.homeassistant.discovery import object_id
 from tests.broker import Broker, Subscriber, Talker, eventually, free_port
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, TS, P, engine_report, mqtt_plan

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from edge_infer.errors import ModelError
-from edge_infer.models.checked_package import CheckedPackage
-from edge_infer.models.files import inside
-from edge_infer.models.library import gather
-from edge_infer.models.package import find_package
+from edge_infer.models.packages.library import gather
+from edge_infer.models.packages.package import find_package
+from edge_infer.models.packages.read_files import inside
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.checked_package import CheckedPackage
 from tests.models.test_store import open_files
 
 MANIFEST = """\
@@ -167,7 +167,7 @@ def test_who_is_quick_gets_no_link_in_between(package: Path, read: Callable[[Pat
 WITHOUT = """
 import os, sys
 from pathlib import Path
-from edge_infer.models.package import find_package
+from edge_infer.models.packages.package import find_package
 from edge_infer.sandbox import kernel, seccomp
 from edge_infer.sandbox.rules import Rules
 kernel.prctl(38, 1)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.plan import PipelinePlan, TextPlan
-from edge_infer.engine.inputs import find_in_file
-from edge_infer.engine.model import LoadedModel
+from edge_infer.engine.input.files import find_in_file
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.errors import ConfigError
-from edge_infer.models.acquire import pull
-from edge_infer.models.catalogue import Offer, choose, read_catalogue
-from edge_infer.models.golden import seen_in
-from edge_infer.models.library import Library
-from edge_infer.models.probe import probe
+from edge_infer.models.packages.acquire import pull
+from edge_infer.models.packages.catalogue import Offer, choose, read_catalogue
+from edge_infer.models.packages.library import Library
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.golden import seen_in
+from edge_infer.models.trials.probe import probe
+from edge_infer.plan.records import PipelinePlan, TextPlan
 
 OFFERS = read_catalogue()
 FREE = ("Apache-2.0", "MIT")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edge_infer.errors import DownloadError
-from edge_infer.models.download import Wanted, download
+from edge_infer.models.packages.download import DownloadRequest, download
 
 DATA = bytes(range(256)) * 1200
 QUICK = (0.0, 0.0, 0.0)
@@ -96,8 +96,8 @@ def status(code: int) -> Answer:
     return lambda handler, _begin: handler.send_error(code)
 
 
-def wanted(server: Server) -> Wanted:
-    return Wanted(server.url, len(DATA), hashlib.sha256(DATA).hexdigest())
+def wanted(server: Server) -> DownloadRequest:
+    return DownloadRequest(server.url, len(DATA), hashlib.sha256(DATA).hexdigest())
 
 
 def fetch(server: Server, part: Path, **options: Any) -> None:
@@ -283,7 +283,10 @@ def test_the_proxy_of_the_environment_is_used(
     proxy = serve(whole)
     monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/model.tflite"))
     monkeypatch.delenv("no_proxy", raising=False)
-    download(Wanted("http://models.invalid/m.tflite", len(DATA), hashlib.sha256(DATA).hexdigest()), tmp_path / "part")
+    download(
+        DownloadRequest("http://models.invalid/m.tflite", len(DATA), hashlib.sha256(DATA).hexdigest()),
+        tmp_path / "part",
+    )
     assert proxy.begins == [0]
 
 

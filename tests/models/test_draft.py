@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.codec import replace
-from edge_infer.config.load import load_yaml
-from edge_infer.config.plan import ModelPlan, TextPlan
+from edge_infer.contract.codec import replace
 from edge_infer.errors import ModelError
-from edge_infer.models.draft import draft
-from edge_infer.models.manifest import Manifest
+from edge_infer.models.inspect.manifest_draft import draft
+from edge_infer.models.packages.manifest import Manifest
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import examine, open_model, resolve
+from edge_infer.models.resolve.resolve import examine, open_model, resolve
+from edge_infer.plan.records import ModelPlan, TextPlan
+from edge_infer.yamlfile.load import load_yaml
 from tests.engine.sounds import DIGITS, JOGGING, KEYWORDS, MACHINE, MANIFESTS, MICRO_SPEECH, SINE, put
 
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"

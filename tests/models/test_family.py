@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from edge_infer.codec import JsonValue
+from edge_infer.contract.codec import JsonValue
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.errors import ModelError
-from edge_infer.models.family import Signature, choose_family
-from edge_infer.models.manifest import Manifest
-from edge_infer.models.metadata import Metadata
+from edge_infer.models.packages.manifest import Manifest
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.resolve.decoder_choice import Signature, choose_family
+from edge_infer.models.tflite.metadata import Metadata
 
 PICTURE = (Tensor("images", 0, (1, 64, 64, 3), "float32"),)
 HANDS = Signature(PICTURE, (Tensor("head", 1, (1, 4 + 1 + 21 * 3, 84), "float32"),))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import decode_json
-from edge_infer.models.fastpath import CHILD, SHOW_PROCESSOR, Timed, remedy, shipped_model
+from edge_infer.contract.codec import decode_json
+from edge_infer.models.trials.fast_path import CHILD, SHOW_PROCESSOR, Timed, remedy, shipped_model
 from tests.running import MODEL
 
 

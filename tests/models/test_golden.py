@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from edge_infer.errors import ModelError
-from edge_infer.models.golden import Seen, compare, complaint
-from edge_infer.models.manifest import Expectation, Golden
-from edge_infer.models.probe import Probe
+from edge_infer.models.packages.manifest import Expectation, Golden
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.golden import GoldenFinding, compare, complaint
+from edge_infer.models.trials.probe import Probe
 from tests.running import MODEL
 
 LEFT, RIGHT, BETWEEN = (0.0, 0.0, 0.4, 1.0), (0.2, 0.0, 0.6, 1.0), (0.1, 0.0, 0.5, 1.0)
@@ -24,13 +24,16 @@ def wanted(label: str = "face", **more: object) -> Expectation:
 
 def test_each_thing_stands_for_one_expectation() -> None:
     twice = [wanted(), wanted()]
-    assert compare(twice, [Seen("face")]) == ([twice[1]], [])
-    assert compare(twice, [Seen("face"), Seen("face"), Seen("cat")]) == ([], [Seen("cat")])
-    assert compare([], [Seen("cat")]) == ([], [Seen("cat")])
+    assert compare(twice, [GoldenFinding("face")]) == ([twice[1]], [])
+    assert compare(twice, [GoldenFinding("face"), GoldenFinding("face"), GoldenFinding("cat")]) == (
+        [],
+        [GoldenFinding("cat")],
+    )
+    assert compare([], [GoldenFinding("cat")]) == ([], [GoldenFinding("cat")])
 
 
 def test_what_fits_two_makes_room_for_what_fits_one() -> None:
-    seen = [Seen("face", BETWEEN), Seen("face", LEFT)]
+    seen = [GoldenFinding("face", BETWEEN), GoldenFinding("face", LEFT)]
     both = [wanted(box=list(LEFT), iou=0.5), wanted(box=list(RIGHT), iou=0.5)]
     assert compare(both, seen) == ([], [])
     assert compare(both[::-1], seen) == ([], [])
@@ -40,16 +43,16 @@ def test_what_fits_two_makes_room_for_what_fits_one() -> None:
 @pytest.mark.parametrize(
     ("asked", "seen", "fits"),
     [
-        (wanted(score=0.9), Seen("face", score=0.86), True),
-        (wanted(score=0.9), Seen("face", score=0.84), False),
-        (wanted(score=0.9, within=0.1), Seen("face", score=0.84), True),
-        (wanted(score=0.9), Seen("face"), False),
-        (wanted(score=0.9, box=list(LEFT)), Seen("face", RIGHT, 0.9), False),
-        (wanted("normal", between=[0.0, 0.5]), Seen("normal", value=0.4), True),
-        (wanted("normal", between=[0.0, 0.3]), Seen("normal", value=0.4), False),
+        (wanted(score=0.9), GoldenFinding("face", score=0.86), True),
+        (wanted(score=0.9), GoldenFinding("face", score=0.84), False),
+        (wanted(score=0.9, within=0.1), GoldenFinding("face", score=0.84), True),
+        (wanted(score=0.9), GoldenFinding("face"), False),
+        (wanted(score=0.9, box=list(LEFT)), GoldenFinding("face", RIGHT, 0.9), False),
+        (wanted("normal", between=[0.0, 0.5]), GoldenFinding("normal", value=0.4), True),
+        (wanted("normal", between=[0.0, 0.3]), GoldenFinding("normal", value=0.4), False),
     ],
 )
-def test_scores_boxes_and_values(asked: Expectation, seen: Seen, *, fits: bool) -> None:
+def test_scores_boxes_and_values(asked: Expectation, seen: GoldenFinding, *, fits: bool) -> None:
     assert compare([asked], [seen]) == (([], []) if fits else ([asked], [seen]))
 
 
@@ -57,7 +60,11 @@ def test_a_list_with_scores_is_whole() -> None:
     """But what is hardly above the threshold may be above or below it, from runtime to runtime."""
     whole = Golden.model_validate({"input": "a.png", "expect": [{"label": "face", "score": 0.9}]})
     part = Golden.model_validate({"input": "a.png", "expect": [{"label": "face"}]})
-    face, sure, unsure = Seen("face", score=0.91), Seen("cat", score=0.6), Seen("cat", score=0.54)
+    face, sure, unsure = (
+        GoldenFinding("face", score=0.91),
+        GoldenFinding("cat", score=0.6),
+        GoldenFinding("cat", score=0.54),
+    )
     assert complaint(whole, [face], 0.5) == complaint(whole, [face, unsure], 0.5) == ""
     assert "no more than is listed was to be found in this golden input, but there is cat with 0.600" in complaint(
         whole, [face, sure], 0.5

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from edge_infer.engine.interpreter import Interpreter
 from edge_infer.errors import ModelError
-from edge_infer.models.flatbuffer import Table
-from edge_infer.models.graph import Graph
-from edge_infer.models.metadata import read_metadata
+from edge_infer.models.tflite.flatbuffer import Table
+from edge_infer.models.tflite.graph import Graph
+from edge_infer.models.tflite.metadata import read_metadata
 
 BAD = "person_detect.tflite"
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.config.plan import ModelPlan
 from edge_infer.errors import ModelError
-from edge_infer.models.checked_package import CheckedPackage
-from edge_infer.models.package import parsed
-from edge_infer.models.probe import Probe, probe, probe_all
+from edge_infer.models.packages.package import parsed
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.checked_package import CheckedPackage
+from edge_infer.models.trials.probe import Probe, probe, probe_all
+from edge_infer.plan.records import ModelPlan
 
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
 FILE = "face_full_range_int8.tflite"
@@ -37,8 +37,8 @@ import threading
 
 from pathlib import Path
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import FurtherInput, Measured, SignalPlan, TextPlan
+from edge_infer.contract.codec import replace
+from edge_infer.plan.records import FurtherInput, Measured, SignalPlan, TextPlan
 from edge_infer.engine.decoders.blazeface import BlazeFace
 
 TARGET = Path(os.environ.get("TROUBLE_TARGET", "/nowhere"))
@@ -89,7 +89,7 @@ class Poison(BlazeFace):
 
     def __init__(self, layout):
         super().__init__(layout)
-        import edge_infer.models.trial as trial
+        import edge_infer.models.trials.trial as trial
 
         honest = trial.try_model
 

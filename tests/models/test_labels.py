@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_infer.errors import ModelError
-from edge_infer.models.labels import check_labels, parse_labels
+from edge_infer.models.packages.labels import check_labels, parse_labels
 
 
 @pytest.mark.parametrize(

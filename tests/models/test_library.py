@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.compile import compile_config
+from edge_infer.config.compile.compile import compile_config
 from edge_infer.errors import ConfigError, InputError, ModelError, StartError
-from edge_infer.models.acquire import add, pull
-from edge_infer.models.catalogue import read_catalogue
-from edge_infer.models.library import Library
+from edge_infer.models.packages.acquire import add, pull
+from edge_infer.models.packages.catalogue import read_catalogue
+from edge_infer.models.packages.library import Library
 
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
 MOODS = "nl_classifier_with_regex_tokenizer.tflite"

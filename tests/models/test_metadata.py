@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from edge_infer.errors import ModelError
-from edge_infer.models.graph import Graph
-from edge_infer.models.metadata import LARGEST_ENTRY, Metadata, Normalization, read_metadata
+from edge_infer.models.tflite.graph import Graph
+from edge_infer.models.tflite.metadata import LARGEST_ENTRY, Metadata, Normalization, read_metadata
 
 
 def read(path: Path) -> Metadata:

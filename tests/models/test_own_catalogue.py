@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.config.compile import compile_config
+from edge_infer.config.compile.compile import compile_config
 from edge_infer.errors import ConfigError, DownloadError, InputError
-from edge_infer.models.acquire import pull
-from edge_infer.models.catalogue import choose, fetch_catalogue, read_catalogue
-from edge_infer.models.download import fetch
-from edge_infer.models.library import Library
-from edge_infer.models.listing import write_listing
-from edge_infer.models.signature import trusted_key
+from edge_infer.models.packages.acquire import pull
+from edge_infer.models.packages.catalogue import choose, fetch_catalogue, read_catalogue
+from edge_infer.models.packages.download import fetch
+from edge_infer.models.packages.library import Library
+from edge_infer.models.packages.release import write_listing
+from edge_infer.models.packages.signature import trusted_key
 from tests.models.test_signature import make_key
 
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"

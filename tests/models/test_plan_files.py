@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import DecoderPlan, FurtherInput, InputPlan, ModelPlan, NmsPlan, TextPlan
-from edge_infer.models.plan_files import files_of, moved
+from edge_infer.contract.codec import replace
+from edge_infer.plan.files import files_of, moved
+from edge_infer.plan.records import DecoderPlan, FurtherInput, InputPlan, ModelPlan, NmsPlan, TextPlan
 
 WORDS = TextPlan("regex", "/m/words.txt", "c" * 64, 8)
 MODEL = ModelPlan(

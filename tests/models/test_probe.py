@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.plan import ModelPlan
 from edge_infer.errors import ModelError, StartError
-from edge_infer.models.probe import Probe, probe, probe_all
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.probe import Probe, probe, probe_all
+from edge_infer.plan.records import ModelPlan
 
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
 FACES = "derived_blazeface_full_range_192_int8.tflite"
@@ -24,7 +24,7 @@ ASTRONAUT = "{label: face, box: [0.34, 0.13, 0.54, 0.34]}"
 # Decoders of another package that do to their process what a damaged file may do to it.
 PLUGIN = """
 import os, signal, sys
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 class Calm:
     task, input, nms, classes = "detection", InputPlan(mean=(0.0,), std=(255.0,)), NmsPlan(), 0
@@ -243,7 +243,7 @@ def test_a_store_that_cannot_be_written_is_the_machines_fault(assets: Path, tmp_
 
 def test_the_parent_stays_small() -> None:
     code = (
-        "import sys, edge_infer.models.probe\n"
+        "import sys, edge_infer.models.trials.probe\n"
         "print(sorted({'numpy', 'cv2', 'pydantic', 'yaml', 'ai_edge_litert'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_infer.codec import dumps
-from edge_infer.config.plan import PipelinePlan
+from edge_infer.contract.codec import dumps
 from edge_infer.errors import ModelError
-from edge_infer.models import equip
-from edge_infer.models.probe import probe
-from edge_infer.models.quickest import quickest, search
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials import hardware
+from edge_infer.models.trials.probe import probe
+from edge_infer.models.trials.tune_threads import quickest, search
+from edge_infer.plan.records import PipelinePlan
 
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
 
@@ -29,8 +29,8 @@ def pipeline(file: Path) -> PipelinePlan:
 
 def test_a_child_tries_and_says_how_many() -> None:
     request = ModelRequest("m", str(SHIPPED))
-    assert equip.threads(pipeline(SHIPPED), request, 2) in (1, 2)
-    assert equip.threads(pipeline(SHIPPED), request, 1) == 1
+    assert hardware.threads(pipeline(SHIPPED), request, 2) in (1, 2)
+    assert hardware.threads(pipeline(SHIPPED), request, 1) == 1
 
 
 @pytest.mark.parametrize(
@@ -55,15 +55,15 @@ def test_a_model_that_is_gone_is_told(tmp_path: Path) -> None:
     plan = pipeline(Path(shutil.copytree(SHIPPED, tmp_path / "faces")))
     shutil.rmtree(tmp_path / "faces")
     with pytest.raises(ModelError, match="cannot be read: No such file or directory"):
-        equip.threads(plan, ModelRequest("m", str(tmp_path / "faces")), 2)
+        hardware.threads(plan, ModelRequest("m", str(tmp_path / "faces")), 2)
 
 
 LIMITED = """
 import os, sys, threading
-from edge_infer.codec import decode_json
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.models.limits import limit
-from edge_infer.models.quickest import quickest
+from edge_infer.contract.codec import decode_json
+from edge_infer.plan.records import PipelinePlan
+from edge_infer.models.trials.child_main import limit
+from edge_infer.models.trials.tune_threads import quickest
 plan = decode_json(PipelinePlan, sys.stdin.buffer.read())
 quickest(plan, 1)  # imports all there is, from where the other user may not look
 os.setgroups([])

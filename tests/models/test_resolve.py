@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.plan import InputPlan, ModelPlan, NmsPlan
 from edge_infer.errors import ModelError
-from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import examine, resolve
+from edge_infer.models.resolve.resolve import examine, resolve
+from edge_infer.models.trials.probe import probe
+from edge_infer.plan.records import InputPlan, ModelPlan, NmsPlan
 
 Place = Callable[..., ModelRequest]
 FACES = "derived_blazeface_full_range_192_int8.tflite"

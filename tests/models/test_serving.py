@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan
-from edge_infer.models.serving import (
+from edge_infer.models.serving_record import (
     FILE,
     LONGEST,
     Fit,
@@ -16,6 +15,7 @@ from edge_infer.models.serving import (
     read_record,
     write_record,
 )
+from edge_infer.plan.records import DecoderPlan, InputPlan, ModelPlan, NmsPlan
 
 NOW = "2026-11-25T08:45:12.345Z"
 SHA = "0" * 64

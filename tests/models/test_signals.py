@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.plan import FilterPlan, InputPlan, SignalPlan, ValuePlan
 from edge_infer.errors import ModelError
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import examine, resolve
+from edge_infer.models.resolve.resolve import examine, resolve
+from edge_infer.plan.records import FilterPlan, InputPlan, SignalPlan, ValuePlan
 from tests.engine.sounds import (
     DIGITS,
     EVENTS,

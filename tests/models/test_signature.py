@@ -12,14 +12,12 @@ from pathlib import Path
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.config.load import parse_document
 from edge_infer.errors import ConfigError, ModelError
-from edge_infer.models.canonical import canonical
-from edge_infer.models.package import find_package
-from edge_infer.models.policy import check_policy
+from edge_infer.models.packages.package import canonical, find_package
+from edge_infer.models.packages.signature import check_policy, private_key, trusted_key
+from edge_infer.models.packages.versions import older
 from edge_infer.models.request import Policy
-from edge_infer.models.signature import private_key, trusted_key
-from edge_infer.models.versions import older
+from edge_infer.yamlfile.load import parse_document
 
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
 MODEL = "face_full_range_int8.tflite"

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, ShadowPlan, TextPlan
+from edge_infer.contract.codec import replace
 from edge_infer.errors import ModelError, StartError
-from edge_infer.models.files import largest_here, read_whole
-from edge_infer.models.package import find_package
-from edge_infer.models.plan_files import files_of, files_of_pipelines
-from edge_infer.models.store import collect, keep, promised_digest
+from edge_infer.models.packages.blob_store import collect, keep, promised_digest
+from edge_infer.models.packages.package import find_package
+from edge_infer.models.packages.read_files import largest_here, read_whole
+from edge_infer.plan.files import files_of, files_of_pipelines
+from edge_infer.plan.records import DecoderPlan, InputPlan, ModelPlan, NmsPlan, PipelinePlan, ShadowPlan, TextPlan
 
 DATA = b"a model" * 1000
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -120,7 +120,8 @@ def test_a_model_needs_its_file_and_its_vocabulary() -> None:
 def test_a_copy_is_durable_before_it_has_its_name(tmp_path: Path) -> None:
     """The calls that reach the disk, in their order: write, fsync, rename, fsync of the folder."""
     log = tmp_path / "calls"
-    code = f"import pathlib, edge_infer.models.store as s; s.keep(b'x', 'ab', pathlib.Path({str(tmp_path)!r}))"
+    code = "import pathlib, edge_infer.models.packages.blob_store as s\n"
+    code += f"s.keep(b'x', 'ab', pathlib.Path({str(tmp_path)!r}))"
     command = [
         "strace",
         "-f",

@@ -12,21 +12,20 @@ import flatbuffers
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edge_infer.codec import decode, encode
-from edge_infer.config.plan import ModelPlan, PipelinePlan, TextPlan
-from edge_infer.engine.frame import Line
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.tasks.classification import Classification
+from edge_infer.contract.codec import decode, encode
+from edge_infer.engine.model.loaded_model import LoadedModel
+from edge_infer.engine.tasks.classification import ClassificationFindings
 from edge_infer.errors import ModelError
-from edge_infer.models.flatbuffer import Table
-from edge_infer.models.graph import Graph
-from edge_infer.models.metadata import Metadata
-from edge_infer.models.package import Package
-from edge_infer.models.probe import probe
+from edge_infer.frames.frame import Line
+from edge_infer.models.packages.package import Package
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import examine, resolve
-from edge_infer.models.text import choose_text
-from edge_infer.models.tokenizer import SaidTokenizer, said_tokenizer
+from edge_infer.models.resolve.resolve import examine, resolve
+from edge_infer.models.resolve.text_input import choose_text
+from edge_infer.models.tflite.flatbuffer import Table
+from edge_infer.models.tflite.graph import Graph
+from edge_infer.models.tflite.metadata import Metadata, SaidTokenizer, said_tokenizer
+from edge_infer.models.trials.probe import probe
+from edge_infer.plan.records import ModelPlan, PipelinePlan, TextPlan
 
 MODEL = "nl_classifier_with_regex_tokenizer.tflite"
 PIECES = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nwhat\na\nwaste\nof\nmy\ntime\n.\n"
@@ -50,7 +49,7 @@ def place(tmp_path: Path, assets: Path) -> Place:
 def find(plan: ModelPlan, text: str) -> dict[str, float]:
     with LoadedModel(PipelinePlan("p", "s", plan, 0.0)) as model:
         findings = model.find(Line(text, 0.0, 0.0, 1))
-    assert isinstance(findings, Classification)
+    assert isinstance(findings, ClassificationFindings)
     return {scored.label: scored.score for scored in findings.classes}
 
 

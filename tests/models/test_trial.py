@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge_infer.errors import ModelError
-from edge_infer.models.probe import Probe, probe, probe_all
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.probe import Probe, probe, probe_all
 from tests.engine.sounds import MACHINE, MANIFESTS, SINE, put
 from tests.moody import Mood, write_model
 
@@ -101,10 +101,10 @@ def test_golden_values_and_anomalies_have_to_hold(assets: Path, tmp_path: Path) 
 LIMITS = """
 import os, sys
 from pathlib import Path
-from edge_infer.models.limits import go_first, limit
-from edge_infer.models.package import find_package
+from edge_infer.models.trials.child_main import go_first, limit
+from edge_infer.models.packages.package import find_package
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.trial import try_model
+from edge_infer.models.trials.trial import try_model
 request, package = ModelRequest("m", sys.argv[1]), find_package(Path(sys.argv[1]))
 try_model(request, package)  # imports all there is, from where the other user may not look
 go_first()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import dumps, replace
-from edge_infer.messages import State, timestamp
-from edge_infer.rooms import ApplyPlan, StateUpdate
+from edge_infer.contract.codec import dumps, replace
+from edge_infer.contract.messages import State, timestamp
+from edge_infer.ipc.messages import ApplyPlan, StateSnapshot
 from tests.broker import Broker, Talker, eventually
 from tests.nodered.host import PATIENCE, NodeRed, now
 from tests.publisher.room import Room
@@ -31,21 +31,21 @@ def state(count: int, ago: float = 0.0) -> State:
 def test_three_answers(tmp_path: Path, broker: Broker, room: Room) -> None:
     both = plan(mqtt_plan(broker.port), pipelines=("door", "yard"))
     room.start(both)
-    room.say(StateUpdate("yard", state(2)))
+    room.say(StateSnapshot("yard", state(2)))
     room.wait_connected()
     with NodeRed(tmp_path / "red", broker.port, f"{P}/yard", "face") as red:
         assert red.answers()[-1].value is None, "what is retained may be of long ago"
-        room.say(StateUpdate("yard", state(2)))
+        room.say(StateSnapshot("yard", state(2)))
         red.wait(True)
-        room.say(StateUpdate("yard", state(0)))
+        room.say(StateSnapshot("yard", state(0)))
         red.wait(False)
-        room.say(StateUpdate("yard", state(1)))
+        room.say(StateSnapshot("yard", state(1)))
         red.wait(True)
         room.tell(ApplyPlan(plan(mqtt_plan(broker.port))))
         red.wait(None)
         removed = now()
         room.tell(ApplyPlan(both))
-        room.say(StateUpdate("yard", state(1)))
+        room.say(StateSnapshot("yard", state(1)))
         red.wait(True)
         assert red.values_since(removed) in ([None, True], [True])
         room.kill()

@@ -70,7 +70,7 @@ def test_the_walls_are_told(found: dict[str, Any]) -> None:
 
 
 def test_a_blind_search_fails_the_audit(tmp_path: Path) -> None:
-    before = "import edge_infer.privacy.search as s\ns.Search.found = lambda self, data: ''"
+    before = "import edge_infer.audit.search as s\ns.Search.found = lambda self, data: ''"
     code, output = privacy(tmp_path, before=before)
     assert code == 1, output
     assert "MISSED   a payload, raw" in output
@@ -79,7 +79,7 @@ def test_a_blind_search_fails_the_audit(tmp_path: Path) -> None:
 
 def test_a_leak_on_the_disk_fails_the_audit(tmp_path: Path) -> None:
     before = (
-        "import edge_infer.privacy.audit as a\nfrom pathlib import Path\nreal = a._watched\n"
+        "import edge_infer.audit.audit as a\nfrom pathlib import Path\nreal = a._watched\n"
         "def watched(plan, canary, state, port):\n"
         "    state.mkdir()\n    (state / 'thumbnail').write_bytes(canary.picture(80, 60, 3))\n"
         "    return real(plan, canary, state, port)\na._watched = watched"
@@ -129,7 +129,7 @@ def test_what_is_heard_felt_and_read_is_audited_too(tmp_path: Path, assets: Path
 )
 def test_words_and_sound_on_the_disk_fail_the_audit(tmp_path: Path, leak: str, how: str) -> None:
     before = (
-        "import edge_infer.privacy.audit as a\nfrom edge_infer.privacy.search import leaks\nreal = a._watched\n"
+        "import edge_infer.audit.audit as a\nfrom edge_infer.audit.search import leaks\nreal = a._watched\n"
         "def watched(plan, canary, state, port):\n"
         f"    state.mkdir()\n    (state / 'kept').write_bytes(leaks(canary)[{leak!r}])\n"
         "    return real(plan, canary, state, port)\na._watched = watched"
@@ -141,7 +141,7 @@ def test_words_and_sound_on_the_disk_fail_the_audit(tmp_path: Path, leak: str, h
 
 def test_a_pipeline_that_gives_nothing_is_named_with_the_reason(tmp_path: Path) -> None:
     before = (
-        "import types\nimport edge_infer.privacy.audit as a\nimport edge_infer.privacy.stand_in as s\n"
+        "import types\nimport edge_infer.audit.audit as a\nimport edge_infer.audit.stand_in as s\n"
         "a.STARTING = 3.0\ns.sys = types.SimpleNamespace(executable='/nowhere/python')"
     )
     code, output = privacy(tmp_path, before=before)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.pipelines import Pipeline
+from edge_infer.config.schema.pipelines import Pipeline
 from edge_infer.engine.decoders.regression import MOST
 from edge_infer.errors import ModelError
-from edge_infer.models.probe import probe
 from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.probe import probe
 from tests.moody import picture_model
 
 PAGE = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text()

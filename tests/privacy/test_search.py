@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_infer.privacy.canary import BLOCKS, Canary, fresh
-from edge_infer.privacy.search import Search, leaks
+from edge_infer.audit.canary import BLOCKS, Canary, fresh
+from edge_infer.audit.search import Search, leaks
 
 CANARY = fresh(random.Random(7))  # in tens of thousands of flat stretches one pattern in ten is found by chance
 

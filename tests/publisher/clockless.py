@@ -11,12 +11,12 @@ import os
 import time
 from pathlib import Path
 
-from edge_infer.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
-from edge_infer.logs import configure
-from edge_infer.publisher.board import Board
-from edge_infer.publisher.clock import Clock
+from edge_infer.ipc.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
+from edge_infer.platform.logs import configure
+from edge_infer.publisher.health import Board
+from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
-from edge_infer.publisher.stored import StoredOutbox
+from edge_infer.publisher.timestamps import Clock
 
 
 class Told:

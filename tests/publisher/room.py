@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from edge_infer.channel import Channel
-from edge_infer.codec import dumps
-from edge_infer.config.plan import Plan
-from edge_infer.messages import Event, Result
-from edge_infer.rooms import (
+from edge_infer.contract.codec import dumps
+from edge_infer.contract.messages import Event, Result
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.crash_safe_note import new_note
+from edge_infer.ipc.messages import (
     Acked,
     ApplyPlan,
     EngineHello,
@@ -27,8 +27,8 @@ from edge_infer.rooms import (
     Tally,
     handover,
 )
+from edge_infer.plan.records import Plan
 from edge_infer.sandbox.fence import Fence
-from edge_infer.slate import new_slate
 from tests.broker import DEADLINE, eventually
 from tests.publisher.samples import BOOT
 
@@ -44,7 +44,7 @@ class Room:
     def __init__(self) -> None:
         ours, self._theirs = pair()
         self.engine = Channel(ours, (PublisherHello, Acked))
-        self._slate = new_slate()
+        self._slate = new_note()
         self.control: Channel | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.report: PublisherReport | None = None

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import (
-    DecoderPlan,
-    InputPlan,
-    ModelPlan,
-    MqttPlan,
-    NmsPlan,
-    PipelinePlan,
-    Plan,
-    SourcePlan,
-)
-from edge_infer.messages import DetectedObject, Latency, PipelineHealth, Result, SourceHealth, State
-from edge_infer.rooms import EngineReport
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import DetectedObject, Latency, PipelineHealth, Result, SourceHealth, State
+from edge_infer.ipc.messages import EngineReport
+from edge_infer.plan.records import DecoderPlan, InputPlan, ModelPlan, MqttPlan, NmsPlan, PipelinePlan, Plan, SourcePlan
 
 BOOT = "9f2c1a"
 SHA = "eac9143a" + "0" * 56

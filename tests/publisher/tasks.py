@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import (
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import STATE_KEYS, Anomaly, LineCounts, Reason, State, Value
+from edge_infer.ipc.messages import StateSnapshot
+from edge_infer.plan.records import (
     EventsPlan,
     LinePlan,
     ModelPlan,
@@ -16,8 +18,6 @@ from edge_infer.config.plan import (
     ValuePlan,
     ZonePlan,
 )
-from edge_infer.messages import STATE_KEYS, Anomaly, LineCounts, Reason, State, Value
-from edge_infer.rooms import StateUpdate
 from tests.publisher.samples import BOOT, TS, model_plan, plan
 
 ODD = 'it\'s "a" {{ robot }} \\ %}é😀'
@@ -66,14 +66,14 @@ def every_task(mqtt: MqttPlan, *names: str, **changes: Any) -> Plan:
     return replace(plan(mqtt), pipelines=pipelines, discovery="homeassistant", **changes)
 
 
-def said(name: str, outcome: Any, reason: Reason | None = None) -> StateUpdate:
+def said(name: str, outcome: Any, reason: Reason | None = None) -> StateSnapshot:
     """What the engine says of a pipeline; of people, half are in the zone, and five have crossed the line."""
     model = model_of(name)
     more: dict[str, Any] = {STATE_KEYS[model.task]: outcome} | ({"reason": reason} if reason else {})
     if name == "people" and outcome is not None:
         inside = outcome.get("person", 0) // 2
         more |= {"zones": {"drive": {"person": inside} if inside else {}}, "lines": {"gate": LineCounts(3, 2)}}
-    return StateUpdate(name, State(1, TS, BOOT, model.title, model.sha256[:8], **more))
+    return StateSnapshot(name, State(1, TS, BOOT, model.title, model.sha256[:8], **more))
 
 
 SAID = {

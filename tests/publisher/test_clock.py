@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.boot import kernel_tag, new_boot, of_this_kernel, uptime
-from edge_infer.codec import ABSENT, dumps, replace
-from edge_infer.config.plan import TlsPlan
+from edge_infer.contract.codec import ABSENT, dumps, replace
+from edge_infer.contract.messages import Event, Result, State
+from edge_infer.contract.topics import Place
 from edge_infer.errors import WireError
-from edge_infer.messages import Event, Result, State
-from edge_infer.publisher.clock import Clock, keep, kept
+from edge_infer.ipc.messages import EngineHello, EngineUp, StateSnapshot, handover
+from edge_infer.plan.records import TlsPlan
+from edge_infer.platform.clock import kernel_tag, new_boot, of_this_kernel, uptime
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.topics import Place
-from edge_infer.rooms import EngineHello, EngineUp, StateUpdate, handover
+from edge_infer.publisher.timestamps import Clock, keep, kept
 from tests.broker import Broker, Certificates, Subscriber, free_port
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, SHA, TS, P, mqtt_plan, plan, result, state
@@ -189,7 +189,7 @@ def test_a_board_that_learns_the_time_tells_it_of_what_was_before(
         room.wait(lambda: room.hellos, "greeting")
         room.tell(EngineUp(mine))
         room.say(EngineHello(mine))
-        room.say(StateUpdate("door", state(2, boot=mine), began))
+        room.say(StateSnapshot("door", state(2, boot=mine), began))
         room.say(handover("door", result(1, boot=mine), began))
         early = subscriber.wait(f"{P}/door/result").value
         assert early["clock"] == "unsynced"

@@ -6,9 +6,9 @@ import signal
 import time
 from pathlib import Path
 
-from edge_infer.codec import decode, encode, loads, replace
-from edge_infer.messages import PAYLOADS, ConfigStatus, Health, ModelStatus, SourceHealth
-from edge_infer.rooms import Announce, ApplyPlan, EngineDown, EngineHello, EngineUp, StateUpdate, Tally
+from edge_infer.contract.codec import decode, encode, loads, replace
+from edge_infer.contract.messages import PAYLOADS, ConfigStatus, Health, ModelStatus, SourceHealth
+from edge_infer.ipc.messages import Announce, ApplyPlan, EngineDown, EngineHello, EngineUp, StateSnapshot, Tally
 from tests.broker import Broker, Subscriber, free_port
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, SHA, TS, P, engine_report, model_plan, mqtt_plan, plan, result, state
@@ -21,7 +21,7 @@ def test_birth_states_and_results_of_a_quiet_day(broker: Broker, room: Room) -> 
         assert subscriber.wait(f"{P}/status").payload == b"online"
         starting = subscriber.wait(f"{P}/door/state").value
         assert (starting["counts"], starting["reason"], starting["sha"]) == (None, "starting", SHA[:8])
-        room.say(StateUpdate("door", state(2)))
+        room.say(StateSnapshot("door", state(2)))
         told = subscriber.wait(f"{P}/door/state", lambda heard: heard.value["counts"] == {"face": 2})
         assert told.properties.MessageExpiryInterval in range(170, 181)
         assert told.properties.ContentType == "application/json"
@@ -66,7 +66,7 @@ def test_everything_retained_is_said_anew_on_each_connect(tmp_path: Path, room: 
         room.tell(Announce("config", encode(ConfigStatus("applied", "0" * 64, TS))))
         room.tell(Announce("model/faces", encode(ModelStatus("active", "1.0.0", SHA[:8]))))
         room.tell(engine_report())
-        room.say(StateUpdate("door", state(1)))
+        room.say(StateSnapshot("door", state(1)))
         room.wait_connected()
         with Subscriber(broker.port) as subscriber:
             subscriber.wait(f"{P}/health")
@@ -225,7 +225,7 @@ def test_a_boot_that_nobody_started_is_not_taken(broker: Broker, room: Room) -> 
         room.start(plan(mqtt_plan(broker.port)))
         room.wait_connected()
         room.hand_over(result(1, boot="bbbbbb"))
-        room.say(StateUpdate("door", state(2, boot="bbbbbb")))
+        room.say(StateSnapshot("door", state(2, boot="bbbbbb")))
         room.say(EngineHello("bbbbbb", (Tally("door", "result", 9, 9),)))
         room.hand_over(result(1))
         room.wait_acked(1)
@@ -289,7 +289,7 @@ def test_a_full_outbox_counts_what_it_drops(room: Room) -> None:
 def test_an_engine_that_dies_leaves_no_stale_state(broker: Broker, room: Room) -> None:
     with Subscriber(broker.port) as subscriber:
         room.start(plan(mqtt_plan(broker.port)))
-        room.say(StateUpdate("door", state(2)))
+        room.say(StateSnapshot("door", state(2)))
         subscriber.wait(f"{P}/door/state", lambda heard: heard.value["counts"] == {"face": 2})
         room.tell(EngineDown("engine_failed", BOOT))
         failed = subscriber.wait(f"{P}/door/state", lambda heard: heard.value.get("reason") == "engine_failed")

@@ -12,14 +12,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.codec import decode_json, dumps, encode, loads, replace
-from edge_infer.config.plan import CropsPlan, EventsPlan, LinePlan, PipelinePlan, TrackPlan, ZonePlan
-from edge_infer.messages import Anomaly, BoardHealth, EgressHealth, Event, Health, OutboxHealth, SourceHealth, timestamp
-from edge_infer.publisher.announcement import Announcement
-from edge_infer.publisher.discovery import FILE, announce, object_id
-from edge_infer.publisher.jinja import quoted
-from edge_infer.publisher.topics import LARGE, Place
-from edge_infer.rooms import ApplyPlan, EngineDown
+from edge_infer.contract.announcement import Announcement
+from edge_infer.contract.codec import decode_json, dumps, encode, loads, replace
+from edge_infer.contract.messages import (
+    Anomaly,
+    BoardHealth,
+    EgressHealth,
+    Event,
+    Health,
+    OutboxHealth,
+    SourceHealth,
+    timestamp,
+)
+from edge_infer.contract.topics import LARGE, Place
+from edge_infer.ipc.messages import ApplyPlan, EngineDown
+from edge_infer.plan.records import CropsPlan, EventsPlan, LinePlan, PipelinePlan, TrackPlan, ZonePlan
+from edge_infer.publisher.homeassistant.discovery import FILE, announce, object_id
+from edge_infer.publisher.homeassistant.templates import quoted
 from tests.broker import Broker, Subscriber
 from tests.homeassistant.rules import environment, faults, render
 from tests.publisher.room import Room

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.codec import decode_json, dumps, encode, loads, replace
-from edge_infer.config.plan import CropsPlan, PipelinePlan, Plan, ValuePlan
-from edge_infer.messages import (
+from edge_infer.contract.codec import decode_json, dumps, encode, loads, replace
+from edge_infer.contract.messages import (
     Answer,
     BoardHealth,
     ConfigStatus,
@@ -31,14 +30,15 @@ from edge_infer.messages import (
     State,
     Value,
 )
-from edge_infer.publisher.cargo import Cargo
-from edge_infer.publisher.clock import kept
+from edge_infer.contract.topics import OFFLINE, STATUS, Place
+from edge_infer.plan.records import CropsPlan, PipelinePlan, Plan, ValuePlan
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.retained import Retained
-from edge_infer.publisher.series import Series
-from edge_infer.publisher.states import States
-from edge_infer.publisher.stored import StoredOutbox
-from edge_infer.publisher.topics import OFFLINE, STATUS, Place
+from edge_infer.publisher.outbox.interface import MessageSeries
+from edge_infer.publisher.outbox.scheduler import OutboundScheduler
+from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
+from edge_infer.publisher.state.retained import Retained
+from edge_infer.publisher.state.unknown_states import States
+from edge_infer.publisher.timestamps import kept
 from tests.publisher.samples import BOOT, SHA, TS, model_plan, mqtt_plan, plan, result, state
 
 RESULT = Place("result", "door")
@@ -104,8 +104,8 @@ def test_a_rejection_with_many_reasons_is_told_with_those_that_fit() -> None:
 def test_a_topic_that_was_denied_is_tried_with_one_message_and_keeps_its_order() -> None:
     now = [100.0]
     outbox, egress = StoredOutbox(), guard()
-    cargo = Cargo(Retained(), outbox, egress, lambda: now[0])
-    series = Series("door", BOOT, "result")
+    cargo = OutboundScheduler(Retained(), outbox, egress, lambda: now[0])
+    series = MessageSeries("door", BOOT, "result")
     for seq in (1, 2):
         outbox.put(series, seq, egress.admit(RESULT, result(seq)) or b"", late=False)
     both = [cargo.next(1 << 20), cargo.next(1 << 20)]

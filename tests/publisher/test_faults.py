@@ -14,9 +14,9 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge_infer.codec import decode, encode
-from edge_infer.messages import ConfigStatus
-from edge_infer.rooms import Announce, Stop
+from edge_infer.contract.codec import decode, encode
+from edge_infer.contract.messages import ConfigStatus
+from edge_infer.ipc.messages import Announce, Stop
 from tests.broker import Broker, Subscriber, free_port
 from tests.publisher import servers
 from tests.publisher.room import Room

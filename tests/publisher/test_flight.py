@@ -6,7 +6,7 @@ import heapq
 
 import pytest
 
-from edge_infer.publisher.flight import LEAST_WINDOW, MOST_WINDOW, QUEUE, RATE, WINDOW, Flight
+from edge_infer.publisher.mqtt.inflight_window import LEAST_WINDOW, MOST_WINDOW, QUEUE, RATE, WINDOW, InflightWindow
 
 
 class Wire:
@@ -15,7 +15,7 @@ class Wire:
     def __init__(self, rate: float, latency: float, size: int, most: int = 65535) -> None:
         self.rate, self.latency, self.size = rate, latency, size
         self.now = self._free = 0.0
-        self.flight = Flight(lambda: self.now)
+        self.flight = InflightWindow(lambda: self.now)
         self.flight.begin(most)
         self._acks: list[tuple[float, float]] = []
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.publisher.keepsake import Keepsake
-from edge_infer.publisher.vocabulary import FILE, ModelWords, Vocabulary, Words
+from edge_infer.publisher.allowed_texts import FILE, AllowedWords, ModelWords, Vocabulary
+from edge_infer.publisher.json_file import JsonFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class Note:
     text: str
 
 
-def note(most: int = 1000) -> Keepsake[Note]:
-    return Keepsake(Note, "note.json", most, "nobody knows what was there")
+def note(most: int = 1000) -> JsonFile[Note]:
+    return JsonFile(Note, "note.json", most, "nobody knows what was there")
 
 
 def test_what_one_process_leaves_the_next_one_finds(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_labels_that_cannot_be_kept_are_told(tmp_path: Path, caplog: pytest.LogC
     (tmp_path / FILE).with_suffix(".new").mkdir()
     vocabulary = Vocabulary()
     vocabulary.load(tmp_path)
-    words = Words((ModelWords("0" * 8, ("face",), (), {}),))
+    words = AllowedWords((ModelWords("0" * 8, ("face",), (), {}),))
     vocabulary.save(tmp_path, words)
     assert "what waits of earlier models may be rejected" in caplog.text
     (tmp_path / FILE).with_suffix(".new").rmdir()

@@ -14,20 +14,17 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge_infer.config.plan import TlsPlan
-from edge_infer.publisher.attempt import Attempt
-from edge_infer.publisher.backoff import Backoff
-from edge_infer.publisher.cargo import Cargo
-from edge_infer.publisher.client import Manner, dial, hang_up
-from edge_infer.publisher.clock import Clock
-from edge_infer.publisher.diagnosis import Diagnosis
+from edge_infer.ipc.messages import StateSnapshot
+from edge_infer.plan.records import TlsPlan
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.mqtt import Link, Patience
-from edge_infer.publisher.retained import Retained
-from edge_infer.publisher.secretfiles import LOOK_EVERY, SecretFiles
-from edge_infer.publisher.stored import StoredOutbox
-from edge_infer.publisher.trouble import Trouble
-from edge_infer.rooms import StateUpdate
+from edge_infer.publisher.mqtt.connection import LOOK_EVERY, MqttConnection, MqttTimeouts, SecretFiles
+from edge_infer.publisher.mqtt.connection_failure import ConnectionFailure
+from edge_infer.publisher.mqtt.paho_client import Attempt, ConnectOptions, dial, hang_up
+from edge_infer.publisher.mqtt.reconnect import Backoff, ReconnectPolicy
+from edge_infer.publisher.outbox.scheduler import OutboundScheduler
+from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
+from edge_infer.publisher.state.retained import Retained
+from edge_infer.publisher.timestamps import Clock
 from tests.broker import Broker, Certificates, Subscriber, eventually
 from tests.publisher import servers
 from tests.publisher.room import Room
@@ -49,7 +46,7 @@ def test_a_link_of_64_kbit_and_two_seconds(tmp_path: Path, room: Room) -> None:
         heard = [one.value for one in subscriber.first(60, f"{P}/door/result")]
         assert [value["seq"] for value in heard] == list(range(1, 61))
         assert not any("replay" in value for value in heard), "nothing was sent twice"
-        room.say(StateUpdate("door", state(7)))
+        room.say(StateSnapshot("door", state(7)))
         subscriber.wait(f"{P}/door/state", lambda one: one.value["counts"] == {"face": 7})
         assert server.accepted == 1
 
@@ -88,30 +85,30 @@ def test_two_devices_of_one_name_take_long_turns(broker: Broker, room: Room, ver
 
 
 def test_what_follows_a_takeover_waits_longer_and_is_not_soon_forgiven() -> None:
-    judge = Diagnosis(mqtt_plan(1883), Clock(), stable=10.0, settled=600.0)
-    taken = Trouble("another took over", refused=True, taken=True)
+    judge = ReconnectPolicy(mqtt_plan(1883), Clock(), stable=10.0, settled=600.0)
+    taken = ConnectionFailure("another took over", refused=True, taken=True)
     pauses = [judge.failed(taken, 20.0)[1] for _ in range(200)]
     assert max(pauses[:2]) <= 10.0
     assert 60.0 < max(pauses) <= 300.0
-    assert judge.failed(Trouble("gone"), 700.0)[1] <= 0.5
-    assert judge.failed(Trouble("gone"), None)[1] <= 1.0
+    assert judge.failed(ConnectionFailure("gone"), 700.0)[1] <= 0.5
+    assert judge.failed(ConnectionFailure("gone"), None)[1] <= 1.0
 
 
 def test_a_broker_that_is_started_again_and_again_is_no_takeover() -> None:
-    judge = Diagnosis(mqtt_plan(1883), Clock(), stable=10.0, settled=600.0)
+    judge = ReconnectPolicy(mqtt_plan(1883), Clock(), stable=10.0, settled=600.0)
     for _ in range(5):
         for lived in (0.5, 0.5, None):
-            assert "client id" not in judge.failed(Trouble("gone"), lived)[0].text
-    told = [judge.failed(Trouble("gone"), 0.5)[0].text for _ in range(3)]
+            assert "client id" not in judge.failed(ConnectionFailure("gone"), lived)[0].text
+    told = [judge.failed(ConnectionFailure("gone"), 0.5)[0].text for _ in range(3)]
     assert ["client id" in text for text in told] == [False, False, True]
 
 
 def test_an_idle_connection_to_a_frozen_broker_is_noticed(broker: Broker) -> None:
     """A ping that nobody answers; in the daemon after a minute, or 20 s after the first message."""
-    link = Link(
+    link = MqttConnection(
         mqtt_plan(broker.port),
-        Cargo(Retained(), StoredOutbox(), Egress()),
-        Patience(keepalive=1, acknowledging=60.0),
+        OutboundScheduler(Retained(), StoredOutbox(), Egress()),
+        MqttTimeouts(keepalive=1, acknowledging=60.0),
     )
     run(link, lambda: link.up, "connection")
     run(link, lambda: link._idle, "birth")
@@ -123,7 +120,7 @@ def test_an_idle_connection_to_a_frozen_broker_is_noticed(broker: Broker) -> Non
     link.close()
 
 
-def run(link: Link, until: object, what: str) -> None:
+def run(link: MqttConnection, until: object, what: str) -> None:
     def step() -> bool:
         readable, writable = link.files()
         select.select(readable, writable, [], 0.05)
@@ -229,7 +226,7 @@ def test_failed_handshakes_leave_nothing_open(tmp_path: Path) -> None:
         try:
             before = len(list(Path("/proc/self/fd").iterdir()))
             for _ in range(5):
-                attempt = Attempt(wanted, Manner())
+                attempt = Attempt(wanted, ConnectOptions())
                 assert select.select([attempt.fileno()], [], [], 10)[0]
                 assert isinstance(attempt.outcome(), OSError)
                 attempt.close()
@@ -263,7 +260,7 @@ def test_backoff_of_a_fleet_is_spread() -> None:
 
 
 def test_a_message_does_not_wait_until_the_one_before_is_acknowledged(broker: Broker) -> None:
-    client = dial(mqtt_plan(broker.port), Manner())
+    client = dial(mqtt_plan(broker.port), ConnectOptions())
     try:
         sock = client.socket()
         assert isinstance(sock, socket.socket)

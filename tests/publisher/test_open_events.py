@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import ABSENT, decode_json, replace
-from edge_infer.config.plan import ZonePlan
-from edge_infer.messages import Event
+from edge_infer.contract.codec import ABSENT, decode_json, replace
+from edge_infer.contract.messages import Event
+from edge_infer.contract.topics import Place
+from edge_infer.ipc.crash_safe_note import CrashSafeNote, new_note
+from edge_infer.ipc.messages import ApplyPlan, EngineDown, EngineHello, EngineUp, Handover, Stop, handover
+from edge_infer.plan.records import ZonePlan
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.event_notes import (
+from edge_infer.publisher.outbox.interface import MessageSeries
+from edge_infer.publisher.state.open_events import (
+    AHEAD,
     AROUND,
     FILE,
     MOST,
@@ -22,12 +27,9 @@ from edge_infer.publisher.event_notes import (
     WEAR,
     WRITE_EVERY,
     EventNotes,
+    OpenEvents,
+    events_of,
 )
-from edge_infer.publisher.open_events import AHEAD, OpenEvents, events_of
-from edge_infer.publisher.series import Series
-from edge_infer.publisher.topics import Place
-from edge_infer.rooms import ApplyPlan, EngineDown, EngineHello, EngineUp, Handover, Stop, handover
-from edge_infer.slate import Slate, new_slate
 from tests.broker import DEADLINE, Broker, Subscriber, eventually
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, TS, P, mqtt_plan, plan
@@ -98,7 +100,7 @@ def test_the_card_is_written_seldom(tmp_path: Path) -> None:
         now = float(second)
         known.note(handover("door", appear(2 * second + 1, second)))
         known.note(handover("door", replace(appear(2 * second + 2, second - 1), type="leave")))
-        known.settle(Series("door", BOOT, "event"), 2 * second + 2)
+        known.settle(MessageSeries("door", BOOT, "event"), 2 * second + 2)
         times += written(tmp_path, known)
     each = (1 + AROUND) * PAGE
     assert 2 * seconds / AHEAD <= times <= seconds * WEAR / each + SAVED + 1 + 2 * seconds / AHEAD
@@ -128,10 +130,10 @@ def test_numbers_do_not_run_away_from_the_card(tmp_path: Path) -> None:
 @pytest.fixture
 def process() -> Iterator[Callable[[Path], OpenEvents]]:
     """What one publisher after the other knows, over a slate."""
-    fd, held = new_slate(), []
+    fd, held = new_note(), []
 
     def begin(folder: Path) -> OpenEvents:
-        held.append(Slate(os.dup(fd)))
+        held.append(CrashSafeNote(os.dup(fd)))
         known = OpenEvents(EventNotes(held[-1]))
         known.load(folder)
         return known
@@ -159,12 +161,12 @@ def test_an_end_that_died_with_both_rooms_is_said_again(tmp_path: Path, process:
     before.note(handover("door", appear(2, 2)))
     before.note(handover("door", replace(appear(3), type="leave")))
     before.note(handover("door", replace(appear(4, 2), type="leave")))
-    before.settle(Series("door", BOOT, "event"), 3)
+    before.settle(MessageSeries("door", BOOT, "event"), 3)
     assert before.end("stopped", lambda _: True) == (), "not by the process that took it"
     before.save()
     after = process(tmp_path)
     assert ends(after.end("engine_failed", lambda _: True)) == [("leave", 5, 2, "engine_failed")]
-    after.settle(Series("door", BOOT, "event"), 4, heard=True)  # the outbox knows the end
+    after.settle(MessageSeries("door", BOOT, "event"), 4, heard=True)  # the outbox knows the end
     assert after.end("engine_failed", lambda _: True) == ()
 
 
@@ -278,5 +280,5 @@ def test_as_many_of_the_longest_as_are_remembered_fit(tmp_path: Path, process: C
         known.note(handover("p" * 64, replace(longest, seq=number, id=number)))
     known.save(now=True)
     assert len(process(tmp_path).begun()) == MOST
-    known.settle(Series("p" * 64, BOOT, "event"), 1)
+    known.settle(MessageSeries("p" * 64, BOOT, "event"), 1)
     assert len((tmp_path / FILE).read_bytes()) < MOST_BYTES

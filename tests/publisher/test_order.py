@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_infer.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
-from edge_infer.publisher.board import Board
-from edge_infer.publisher.database import Database, SeriesRow
+from edge_infer.ipc.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
+from edge_infer.ipc.messages import ApplyPlan, EngineDown, EngineHello, EngineUp, PublisherReport, Tally, handover
+from edge_infer.publisher.health import Board
+from edge_infer.publisher.outbox.database import Database, SeriesRow
+from edge_infer.publisher.outbox.interface import Entry, MessageSeries
+from edge_infer.publisher.outbox.stored_outbox import READY_WITHIN, StoredOutbox
 from edge_infer.publisher.process import FROM_ENGINE, FROM_SUPERVISOR, Publisher
-from edge_infer.publisher.series import Entry, Series
-from edge_infer.publisher.stored import READY_WITHIN, StoredOutbox
-from edge_infer.rooms import ApplyPlan, EngineDown, EngineHello, EngineUp, PublisherReport, Tally, handover
 from tests.broker import DEADLINE, free_port
 from tests.publisher.room import pair
 from tests.publisher.samples import BOOT, model_plan, mqtt_plan, plan, result
@@ -33,7 +33,7 @@ def test_what_waited_does_not_overtake_what_is_still_in_a_slow_file(
             outbox.put(DOOR, seq, b"{}", late=True)
         stored(outbox, 40)
 
-    def slow(database: Database, above: dict[Series, int]) -> list[SeriesRow]:
+    def slow(database: Database, above: dict[MessageSeries, int]) -> list[SeriesRow]:
         goes_on.wait(DEADLINE)
         return contents(database, above)
 
@@ -59,7 +59,7 @@ def test_a_file_that_never_answers_does_not_hold_what_waits_for_ever(
 ) -> None:
     clock, goes_on, contents = Time(), threading.Event(), Database.contents
 
-    def hang(database: Database, above: dict[Series, int]) -> list[SeriesRow]:
+    def hang(database: Database, above: dict[MessageSeries, int]) -> list[SeriesRow]:
         goes_on.wait(DEADLINE)
         return contents(database, above)
 
@@ -89,7 +89,7 @@ def test_a_result_in_hand_keeps_its_place_when_its_engine_is_buried() -> None:
     assert engine.send(EngineHello(BOOT))
     publisher._apply(before)
     outbox._known = True  # nothing waits from before
-    publisher._obey()
+    publisher._handle_control()
     publisher._take()
     for seq in (1, 2, 3):
         assert engine.send(handover("door", result(seq, sha="f" * 8, model=new.title)))
@@ -143,10 +143,10 @@ class Story:
         self._clock = Time()
         self._up = False
         self._given = dict.fromkeys((DOOR, YARD, EVENTS), 0)
-        self._safe: dict[Series, tuple[int, int]] = dict.fromkeys(self._given, (0, 0))
+        self._safe: dict[MessageSeries, tuple[int, int]] = dict.fromkeys(self._given, (0, 0))
         self._under_way: list[Entry] = []
-        self._heard: dict[Series, set[int]] = {series: set() for series in self._given}
-        self._highest: dict[tuple[Series, bool], int] = {}
+        self._heard: dict[MessageSeries, set[int]] = {series: set() for series in self._given}
+        self._highest: dict[tuple[MessageSeries, bool], int] = {}
         self.outbox = opened(folder, clock=self._clock)
 
     def give(self, count: int) -> None:
@@ -182,7 +182,7 @@ class Story:
 
     def tell(self, _count: int) -> None:
         for acked in self.outbox.safe():
-            self._safe[Series(acked.pipeline, acked.boot, acked.kind)] = (acked.seq, acked.lost)
+            self._safe[MessageSeries(acked.pipeline, acked.boot, acked.kind)] = (acked.seq, acked.lost)
             self.outbox.told(acked)
 
     def connect(self, _count: int) -> None:
@@ -227,7 +227,7 @@ class Story:
         assert self.outbox.account().lost == {}
         self.outbox.close()
 
-    def _put(self, series: Series, seq: int) -> None:
+    def _put(self, series: MessageSeries, seq: int) -> None:
         self.outbox.put(series, seq, b"%d" % seq, late=not self._up)
 
     def _hear(self, entry: Entry) -> None:

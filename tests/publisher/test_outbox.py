@@ -6,23 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.codec import decode, encode
+from edge_infer.contract.codec import decode, encode
+from edge_infer.contract.messages import OutboxHealth
+from edge_infer.contract.topics import Place
 from edge_infer.errors import WireError
-from edge_infer.messages import OutboxHealth
-from edge_infer.publisher.account import MOST_SERIES
-from edge_infer.publisher.series import OVERHEAD, Entry, Series
-from edge_infer.publisher.stored import StoredOutbox
-from edge_infer.publisher.topics import Place
-from edge_infer.rooms import Acked, EngineHello, Tally
+from edge_infer.ipc.messages import Acked, EngineHello, Tally
+from edge_infer.publisher.outbox.delivery_ledger import MOST_SERIES
+from edge_infer.publisher.outbox.interface import OVERHEAD, Entry, MessageSeries
+from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 
 DOOR, EVENTS, YARD = (
-    Series("door", "aaaaaa", "result"),
-    Series("door", "aaaaaa", "event"),
-    Series("yard", "aaaaaa", "result"),
+    MessageSeries("door", "aaaaaa", "result"),
+    MessageSeries("door", "aaaaaa", "event"),
+    MessageSeries("yard", "aaaaaa", "result"),
 )
 
 
-def filled(*numbered: tuple[Series, int]) -> StoredOutbox:
+def filled(*numbered: tuple[MessageSeries, int]) -> StoredOutbox:
     outbox = StoredOutbox()
     for series, seq in numbered:
         assert outbox.put(series, seq, b"{}", late=False)
@@ -79,7 +79,7 @@ def test_a_new_publisher_counts_from_what_the_engine_says_is_safe() -> None:
     assert not outbox.put(DOOR, 7, b"{}", late=False)
     assert outbox.put(DOOR, 10, b"{}", late=False)
     assert outbox.account().lost == {"handover": 2}
-    outbox.put(Series("door", "bbbbbb", "result"), 2, b"{}", late=False)
+    outbox.put(MessageSeries("door", "bbbbbb", "result"), 2, b"{}", late=False)
     assert outbox.account().lost == {"handover": 3}
 
 
@@ -87,7 +87,7 @@ def test_names_without_end_take_no_memory_without_end() -> None:
     outbox = StoredOutbox()
     outbox.put(DOOR, 1, b"{}", late=False)
     for number in range(3 * MOST_SERIES):
-        outbox.lose(Series(f"p{number}", "aaaaaa", "result"), 1, "rejected")
+        outbox.lose(MessageSeries(f"p{number}", "aaaaaa", "result"), 1, "rejected")
     assert len(outbox.safe()) <= MOST_SERIES
     assert not outbox.put(DOOR, 1, b"{}", late=False), "what waits is not forgotten"
     assert outbox.account().lost == {"rejected": 3 * MOST_SERIES}
@@ -100,7 +100,7 @@ def test_greetings_without_end_take_no_memory_without_end() -> None:
     assert len(outbox.safe()) == 0
     outbox.resume("aaaaaa", (Tally("door", "result", 7, 7),))
     assert not outbox.put(DOOR, 7, b"{}", late=False)
-    assert outbox.put(Series("p0-0", "aaaaaa", "result"), 1, b"{}", late=False), "forgotten"
+    assert outbox.put(MessageSeries("p0-0", "aaaaaa", "result"), 1, b"{}", late=False), "forgotten"
     with pytest.raises(WireError, match="length <= 512"):
         decode(EngineHello, encode(EngineHello("aaaaaa", tuple(Tally(f"p{n}", "result", 1) for n in range(600)))))
 
@@ -108,7 +108,7 @@ def test_greetings_without_end_take_no_memory_without_end() -> None:
 def test_numbers_that_leap_leave_an_account_that_can_be_told() -> None:
     outbox = StoredOutbox()
     for boot in ("aaaaaa", "bbbbbb"):
-        outbox.put(Series("door", boot, "result"), 2**53, b"{}", late=False)
+        outbox.put(MessageSeries("door", boot, "result"), 2**53, b"{}", late=False)
     assert decode(OutboxHealth, encode(outbox.account())).lost == {"handover": 2**53}
 
 

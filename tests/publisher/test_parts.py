@@ -13,23 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import decode_json
-from edge_infer.credentials import broker_password
+from edge_infer.contract.codec import decode_json
+from edge_infer.contract.messages import State
+from edge_infer.contract.topics import ONLINE, RULES, STATUS, Place, announced
 from edge_infer.errors import StartError
-from edge_infer.messages import State
-from edge_infer.publisher.attempt import Attempt
-from edge_infer.publisher.backoff import Backoff
-from edge_infer.publisher.board import Board
-from edge_infer.publisher.bucket import Bucket
-from edge_infer.publisher.client import Manner
-from edge_infer.publisher.clock import kept, seconds
+from edge_infer.plan.credentials import broker_password
+from edge_infer.platform.rate_limits import ByteBucket, LogThrottle
 from edge_infer.publisher.egress import Egress
-from edge_infer.publisher.memory import TopicMemory
-from edge_infer.publisher.rarely import Rarely
-from edge_infer.publisher.retained import Retained
-from edge_infer.publisher.states import States
-from edge_infer.publisher.topics import ONLINE, RULES, STATUS, Place, announced
-from edge_infer.publisher.trouble import denial, explain, refusal
+from edge_infer.publisher.health import Board
+from edge_infer.publisher.mqtt.connection_failure import denial, explain, refusal
+from edge_infer.publisher.mqtt.paho_client import Attempt, ConnectOptions
+from edge_infer.publisher.mqtt.reconnect import Backoff
+from edge_infer.publisher.state.retained import Retained, RetainedTopicRegistry
+from edge_infer.publisher.state.unknown_states import States
+from edge_infer.publisher.timestamps import kept, seconds
 from tests.broker import eventually
 from tests.publisher import servers
 from tests.publisher.samples import mqtt_plan, plan, state
@@ -160,7 +157,7 @@ def test_a_board_that_tells_nothing(tmp_path: Path) -> None:
 
 def test_names_are_remembered_as_soon_as_the_disk_takes_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     wanted = plan(mqtt_plan(1883), pipelines=("door", "yard"), state_dir=str(tmp_path / "full"))
-    memory = TopicMemory()
+    memory = RetainedTopicRegistry()
     memory.save(wanted, ())
     memory.save(wanted, ())
     assert [record.message.partition(" cannot")[0] for record in caplog.records] == [
@@ -168,13 +165,13 @@ def test_names_are_remembered_as_soon_as_the_disk_takes_them(tmp_path: Path, cap
     ]
     (tmp_path / "full").mkdir()
     memory.save(wanted, ())
-    assert Place("state", "yard") in TopicMemory().load(wanted)
+    assert Place("state", "yard") in RetainedTopicRegistry().load(wanted)
 
 
 def test_another_name_after_a_restart_is_told_with_what_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    TopicMemory().save(plan(mqtt_plan(1883), state_dir=str(tmp_path)), ())
+    RetainedTopicRegistry().save(plan(mqtt_plan(1883), state_dir=str(tmp_path)), ())
     moved = plan(mqtt_plan(1883, topic="site/gate-3"), state_dir=str(tmp_path))
-    memory = TopicMemory()
+    memory = RetainedTopicRegistry()
     assert memory.load(moved) == {}
     memory.save(moved, ())
     assert memory.load(moved)
@@ -184,7 +181,7 @@ def test_another_name_after_a_restart_is_told_with_what_stays(tmp_path: Path, ca
 
 def test_a_bucket_holds_ten_seconds_and_is_never_overdrawn_by_more_than_one() -> None:
     now = [0.0]
-    bucket = Bucket(100, clock=lambda: now[0])
+    bucket = ByteBucket(100, clock=lambda: now[0])
     assert bucket.pause() == 0.0
     bucket.take(1100)
     assert bucket.pause() == pytest.approx(1.01)
@@ -202,7 +199,7 @@ def test_a_bucket_holds_ten_seconds_and_is_never_overdrawn_by_more_than_one() ->
 
 def test_log_lines_are_limited() -> None:
     now = [0.0]
-    rarely = Rarely(60.0, clock=lambda: now[0])
+    rarely = LogThrottle(60.0, clock=lambda: now[0])
     assert [rarely.due("a"), rarely.due("a"), rarely.due("b")] == [True, False, True]
     now[0] = 61.0
     assert rarely.due("a")
@@ -256,7 +253,7 @@ def open_files() -> int:
 def test_an_attempt_that_is_abandoned_leaves_nothing_open() -> None:
     before = open_files()
     with servers.Server(servers.silent) as server:
-        attempt = Attempt(mqtt_plan(server.port), Manner())
+        attempt = Attempt(mqtt_plan(server.port), ConnectOptions())
         attempt.close()
         attempt.close()
         eventually(lambda: "dial" not in {thread.name for thread in threading.enumerate()}, "end of the thread")
@@ -265,7 +262,8 @@ def test_an_attempt_that_is_abandoned_leaves_nothing_open() -> None:
 
 def test_the_publisher_loads_nothing_that_knows_frames() -> None:
     code = (
-        "import sys, edge_infer.publisher.__main__, edge_infer.publisher.process, edge_infer.publisher.outbox;"
+        "import sys, edge_infer.publisher.__main__, edge_infer.publisher.process"
+        ", edge_infer.publisher.outbox.interface;"
         "print(sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

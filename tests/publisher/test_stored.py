@@ -18,18 +18,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_infer.config.plan import OutboxPlan
-from edge_infer.publisher.database import CHUNK, FILE, Batch, Database, Dropped
-from edge_infer.publisher.series import Entry, Series
-from edge_infer.publisher.stored import StoredOutbox
-from edge_infer.publisher.topics import Place
-from edge_infer.rooms import Acked, Tally
+from edge_infer.contract.topics import Place
+from edge_infer.ipc.messages import Acked, Tally
+from edge_infer.plan.records import OutboxPlan
+from edge_infer.publisher.outbox.database import CHUNK, FILE, Batch, Database, Dropped
+from edge_infer.publisher.outbox.interface import Entry, MessageSeries
+from edge_infer.publisher.outbox.stored_outbox import StoredOutbox
 from tests.broker import DEADLINE, eventually
 
 DOOR, EVENTS, YARD = (
-    Series("door", "aaaaaa", "result"),
-    Series("door", "aaaaaa", "event"),
-    Series("yard", "aaaaaa", "result"),
+    MessageSeries("door", "aaaaaa", "result"),
+    MessageSeries("door", "aaaaaa", "event"),
+    MessageSeries("yard", "aaaaaa", "result"),
 )
 PLAN = OutboxPlan()
 
@@ -59,12 +59,12 @@ def until(outbox: StoredOutbox, condition: Callable[[], object], what: str) -> N
     eventually(fits, what)
 
 
-def stored(outbox: StoredOutbox, seq: int, series: Series = DOOR) -> None:
+def stored(outbox: StoredOutbox, seq: int, series: MessageSeries = DOOR) -> None:
     """Waits until the engine need not keep this number."""
     until(outbox, lambda: safe(outbox, series) >= seq, f"{seq} of {series} on the disk")
 
 
-def safe(outbox: StoredOutbox, series: Series) -> int:
+def safe(outbox: StoredOutbox, series: MessageSeries) -> int:
     return next((a.seq for a in outbox.safe() if (a.pipeline, a.boot, a.kind) == series), 0)
 
 
@@ -497,9 +497,9 @@ def test_a_disk_that_is_read_only_at_the_start(disk: Path) -> None:
 FAILING = """
 import sys, time
 from pathlib import Path
-from edge_infer.config.plan import OutboxPlan
-from edge_infer.publisher import stored
-from edge_infer.publisher.series import Series
+from edge_infer.plan.records import OutboxPlan
+from edge_infer.publisher.outbox import stored_outbox as stored
+from edge_infer.publisher.outbox.interface import MessageSeries as Series
 stored.OPEN_AGAIN = 0.2
 series, states = Series("door", "aaaaaa", "result"), []
 with stored.StoredOutbox() as outbox:

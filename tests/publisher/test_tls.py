@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.plan import TlsPlan
+from edge_infer.plan.records import TlsPlan
 from tests.broker import Broker, Certificates
 from tests.publisher.room import Room
 from tests.publisher.samples import mqtt_plan, plan, result

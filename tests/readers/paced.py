@@ -13,9 +13,9 @@ from typing import ClassVar
 import numpy as np
 from typing_extensions import Self
 
-from edge_infer.config.plan import Gives
-from edge_infer.engine.frame import Pixels
 from edge_infer.errors import SourceError
+from edge_infer.frames.frame import Pixels
+from edge_infer.plan.records import Gives
 from edge_infer.readers.sources import Picture, Place, no_place
 
 TARGET = "tests.readers.paced:PacedSource"

@@ -16,17 +16,17 @@ from typing import TypeVar
 
 from typing_extensions import Self
 
-from edge_infer.briefing import briefing
-from edge_infer.channel import Channel
-from edge_infer.codec import JsonValue, replace
-from edge_infer.config.plan import Flip, Rotation, SourcePlan
-from edge_infer.engine.capture import reader_capture
-from edge_infer.engine.feed import Feed
-from edge_infer.engine.frame import Captured, Frame, Samples
-from edge_infer.engine.frames_in import FROM_READER, FrameReceiver
-from edge_infer.engine.stream import make_feed
+from edge_infer.contract.codec import JsonValue, replace
+from edge_infer.engine.input.capture import reader_capture
+from edge_infer.engine.input.feed import Feed
+from edge_infer.engine.input.frame_receiver import FROM_READER, FrameReceiver
+from edge_infer.engine.input.sample_stream import make_feed
+from edge_infer.frames.frame import Captured, Frame, Samples
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import FrameReady, ReaderReport, ReaderTrouble
+from edge_infer.ipc.reader_config import write_reader_config
+from edge_infer.plan.records import Flip, Rotation, SourcePlan
 from edge_infer.readers.sources import make_source, source_class, source_target
-from edge_infer.rooms import FrameReady, ReaderReport, ReaderTrouble
 
 DEADLINE = 30.0
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class Rig:
         self.plan = plan
         self.log = folder / "reader.log"
         self._ends = tuple(end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-        self._told = briefing(self.plan)
+        self._told = write_reader_config(self.plan)
         self.receiver = self.new_engine()
         self.control: Channel | None = None
         self.process: subprocess.Popen[bytes] | None = None

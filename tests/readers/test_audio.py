@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_infer.engine.frame import Signal
 from edge_infer.errors import SourceError
+from edge_infer.frames.frame import Signal
 from edge_infer.readers.sources.audio import AudioOptions, AudioSource, open_stream
 
 RATE = 8000

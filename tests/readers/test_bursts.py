@@ -14,8 +14,8 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_infer.engine.frame import Line, Samples
-from edge_infer.engine.stream import AHEAD
+from edge_infer.engine.input.sample_stream import AHEAD
+from edge_infer.frames.frame import Line, Samples
 from tests.broker import UNLIMITED, Broker, eventually
 from tests.readers.rig import StreamRig, make_plan
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_infer.codec import JsonValue
+from edge_infer.contract.codec import JsonValue
 from edge_infer.errors import SourceError, WireError
 from edge_infer.readers.sources import make_source
 from edge_infer.readers.sources.exec import ExecOptions, ExecSource

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_infer.engine.picture import read_picture as inferred
 from edge_infer.errors import SourceError
+from edge_infer.frames.picture import read_picture as inferred
 from edge_infer.readers.sources import Picture, Source
 from edge_infer.readers.sources.images import ImagesOptions, ImagesSource, find_pictures, read_picture
 from edge_infer.readers.sources.synthetic import SyntheticOptions, SyntheticSource, bounce

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources.http import HttpOptions, HttpSource
-from edge_infer.readers.sources.mjpeg import MOST_PICTURE, MjpegParser
+from edge_infer.readers.sources.http import MOST_PICTURE, HttpOptions, HttpSource, MjpegParser
 from tests.readers.conftest import free_port
 from tests.readers.rig import Rig, make_plan
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.engine.frame import Samples
 from edge_infer.errors import SourceError
+from edge_infer.frames.frame import Samples
 from edge_infer.readers.sources.iio import IioOptions, IioSource
 from tests.readers.rig import StreamRig, make_plan, until
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_infer.engine.frame import Samples
 from edge_infer.errors import SourceError
+from edge_infer.frames.frame import Samples
 from edge_infer.readers.sources import Block
 from edge_infer.readers.sources.iio import IioOptions, IioSource
-from edge_infer.readers.sources.iio_scan import Element, Scan
+from edge_infer.readers.sources.iio_buffer import Element, Scan
 from tests.readers.rig import StreamRig, make_plan
 
 MILLISECOND = 1_000_000

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources.converter import failure, retrieve_checked
+from edge_infer.frames.ffmpeg import failure, retrieve_checked
 from edge_infer.readers.sources.video import VideoOptions, VideoSource
 from tests.broker import eventually
 from tests.readers.conftest import RtspCamera, free_port

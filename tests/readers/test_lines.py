@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.engine.capture import local_capture
-from edge_infer.engine.frame import Line
-from edge_infer.engine.stream import make_feed
+from edge_infer.engine.input.capture import local_capture
+from edge_infer.engine.input.sample_stream import make_feed
 from edge_infer.errors import SourceError
+from edge_infer.frames.frame import Line
 from edge_infer.readers.sources.lines import LinesOptions, LinesSource
 from tests.readers.rig import StreamRig, make_plan, until
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.channel import ChannelClosedError
-from edge_infer.codec import JsonValue
-from edge_infer.rooms import FrameReady, ReaderTrouble
+from edge_infer.contract.codec import JsonValue
+from edge_infer.ipc.channel import ChannelClosedError
+from edge_infer.ipc.messages import FrameReady, ReaderTrouble
 from tests.readers.paced import TARGET, sealed_with_checksum
 from tests.readers.rig import Rig, make_plan, parent_of, until
 

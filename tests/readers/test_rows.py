@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.readers.sources.binary import BinaryRows
-from edge_infer.readers.sources.bytelines import LONGEST, ByteLines, EndOfInputError
+from edge_infer.readers.sources.byte_input import LONGEST, ByteLines, EndOfInputError
 from edge_infer.readers.sources.faults import Faults
-from edge_infer.readers.sources.gather import MOST, ArrivalRate, Gatherer, TextRows, next_block
-from edge_infer.readers.sources.rows import HeaderError, RowParser
+from edge_infer.readers.sources.row_gatherer import MOST, ArrivalRate, RowGatherer, TextRows, next_block
+from edge_infer.readers.sources.row_parser import HeaderError, RowParser
+from edge_infer.readers.sources.serial import BinaryRows
 
 
 def parsed(parser: RowParser, *lines: str) -> list[tuple[float, ...]]:
@@ -379,7 +379,7 @@ def test_a_fast_sensor_has_a_rate_too(hertz: int) -> None:
 
 
 def test_a_sensor_that_speaks_once_a_minute_has_a_rate_too() -> None:
-    gatherer = Gatherer(None)
+    gatherer = RowGatherer(None)
     gatherer.add((1.0,), 0.0)
     assert not gatherer.due(0.9)
     assert gatherer.take() is None
@@ -396,7 +396,7 @@ def test_a_sensor_that_speaks_once_a_minute_has_a_rate_too() -> None:
 
 
 def test_a_burst_before_the_rate_is_known_waits_for_a_second_at_most() -> None:
-    rows, gatherer, faults = Pipe(), Gatherer(None), Faults()
+    rows, gatherer, faults = Pipe(), RowGatherer(None), Faults()
     with rows:
         lines = TextRows(ByteLines(rows.end, faults), RowParser(("x",)))
         rows.say(b"".join(b"%d\n" % number for number in range(1000)))
@@ -408,7 +408,7 @@ def test_a_burst_before_the_rate_is_known_waits_for_a_second_at_most() -> None:
 
 
 def test_what_came_before_a_fault_is_not_lost_because_no_rate_is_known_yet() -> None:
-    gatherer = Gatherer(None)
+    gatherer = RowGatherer(None)
     gatherer.add((1.0,), 0.0)
     gatherer.add((2.0,), 0.1)
     gatherer.gap()
@@ -419,7 +419,7 @@ def test_what_came_before_a_fault_is_not_lost_because_no_rate_is_known_yet() -> 
 
 
 def test_what_comes_before_the_rate_is_known_is_bounded() -> None:
-    gatherer = Gatherer(None)
+    gatherer = RowGatherer(None)
     for number in range(MOST):
         assert not gatherer.due(number / 1e5)
         gatherer.add((0.0,), number / 1e5)
@@ -428,7 +428,7 @@ def test_what_comes_before_the_rate_is_known_is_bounded() -> None:
 
 
 def test_a_pause_and_a_loss_are_gaps_and_nothing_before_them_is_lost() -> None:
-    gatherer = Gatherer(100.0)
+    gatherer = RowGatherer(100.0)
     gatherer.add((1.0,), 0.0)
     gatherer.add((2.0,), 0.01)
     gatherer.gap()
@@ -445,7 +445,7 @@ def test_a_pause_and_a_loss_are_gaps_and_nothing_before_them_is_lost() -> None:
 def test_a_broken_line_is_counted_and_what_follows_has_a_gap() -> None:
     with Pipe() as pipe:
         faults = Faults()
-        rows, gatherer = TextRows(ByteLines(pipe.end, faults), RowParser(("x", "y"))), Gatherer(50.0)
+        rows, gatherer = TextRows(ByteLines(pipe.end, faults), RowParser(("x", "y"))), RowGatherer(50.0)
         pipe.say(b"1,2\n3\n4,5\n")
         first = next_block(rows, gatherer, faults, 5.0)
         second = next_block(rows, gatherer, faults, 5.0)
@@ -464,7 +464,7 @@ def test_a_broken_line_is_counted_and_what_follows_has_a_gap() -> None:
 def test_a_number_beyond_a_float_takes_no_other_row_with_it() -> None:
     with Pipe() as pipe:
         faults = Faults()
-        rows, gatherer = TextRows(ByteLines(pipe.end, faults), RowParser(("x",))), Gatherer(50.0)
+        rows, gatherer = TextRows(ByteLines(pipe.end, faults), RowParser(("x",))), RowGatherer(50.0)
         pipe.say(b"1\n2\n1e39\n3\n4\n")
         blocks = [next_block(rows, gatherer, faults, 5.0) for _ in range(2)]
     assert [(block.values[:, 0].tolist(), block.gap) for block in blocks if block is not None] == [

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from edge_infer.errors import SourceError
-from edge_infer.readers.sources.address import shown, with_credentials
+from edge_infer.ipc.messages import FrameReady, ReaderTrouble
+from edge_infer.readers.sources.credentials_in_url import shown, with_credentials
 from edge_infer.readers.sources.rtsp import RtspOptions, RtspSource
-from edge_infer.rooms import FrameReady, ReaderTrouble
 from tests.readers.conftest import RtspCamera, free_port
 from tests.readers.rig import DEADLINE, Rig, make_plan
 

@@ -13,9 +13,9 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_infer.config.plan import TlsPlan
-from edge_infer.engine.frame import Samples
 from edge_infer.errors import SourceError
+from edge_infer.frames.frame import Samples
+from edge_infer.plan.records import TlsPlan
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.mqtt import LARGEST, MqttOptions, MqttSource
 from tests.broker import Broker, Certificates, free_port

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.engine.frame import Samples
 from edge_infer.errors import SourceError
+from edge_infer.frames.frame import Samples
 from edge_infer.readers.sources import serial
 from edge_infer.readers.sources.serial import SerialOptions, SerialSource
 from tests.readers.rig import StreamRig, make_plan, until

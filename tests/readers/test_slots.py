@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_infer.channel import Channel
-from edge_infer.codec import replace
-from edge_infer.config.plan import Color
-from edge_infer.engine.frame import Pixels
-from edge_infer.engine.frames_in import FROM_READER, NOT_LENT, FrameReceiver
+from edge_infer.contract.codec import replace
+from edge_infer.engine.input.frame_receiver import FROM_READER, NOT_LENT, FrameReceiver
 from edge_infer.errors import SourceError, WireError
-from edge_infer.readers.orient import Orientation
-from edge_infer.readers.pacer import Pacer
-from edge_infer.readers.slots import SLOTS, TO_READER, SlotWriter, is_black, make_memory, same
+from edge_infer.frames.frame import Pixels
+from edge_infer.frames.pixels import Orientation
+from edge_infer.frames.timing import Pacer
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import FrameFormat, FrameReady, FramesWanted, ReaderHello, ReaderTrouble, SlotFree
+from edge_infer.plan.records import Color
+from edge_infer.readers.frame_slots import SLOTS, TO_READER, SlotWriter, is_black, make_memory, same
 from edge_infer.readers.sources import Picture
-from edge_infer.rooms import FrameFormat, FrameReady, FramesWanted, ReaderHello, ReaderTrouble, SlotFree
 
 
 def picture(value: int, height: int = 48, width: int = 64, color: Color = "bgr") -> Picture:

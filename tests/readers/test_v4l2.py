@@ -14,7 +14,7 @@ import pytest
 from edge_infer.errors import SourceError
 from edge_infer.readers.devices import Mode, capture_devices
 from edge_infer.readers.fake import Act, FakeCapture
-from edge_infer.readers.slots import is_black, same
+from edge_infer.readers.frame_slots import is_black, same
 from edge_infer.readers.sources.v4l2 import V4l2Options, V4l2Source
 
 

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_infer.engine.capture import ReaderCapture
-from edge_infer.engine.feed import LEAST_LOOKS, Cursor, Feed
+from edge_infer.engine.input.capture import ReaderCapture
+from edge_infer.engine.input.feed import LEAST_LOOKS, Cursor, Feed
 from edge_infer.errors import SourceError
+from edge_infer.frames.timing import Pacer
 from edge_infer.readers.fake import FakeCapture
-from edge_infer.readers.pacer import Pacer
 from edge_infer.readers.sources import PASSED, Picture, Source, Wanted
 from edge_infer.readers.sources.exec import ExecOptions, ExecSource
 from edge_infer.readers.sources.http import HttpOptions, HttpSource

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.plan import MqttPlan, Plan, SourcePlan
+from edge_infer.plan.records import MqttPlan, Plan, SourcePlan
 from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.needs import engine_fence, publisher_fence, reader_fence
 from tests.sandbox.locked import ROOT, run
@@ -173,7 +173,7 @@ def test_the_engine_reaches_its_clips_and_nothing_else(plan: Plan) -> None:
 def test_the_engine_opens_the_memory_that_it_was_given(plan: Plan) -> None:
     """The runtime takes a path, and there is none on the disk that the engine may read."""
     given = """
-from edge_infer import memfd
+from edge_infer.platform import memfd
 file = memfd.copied(os.open("/etc/hosts", os.O_RDONLY), "model")[0]
 """
     code = """

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import decode, loads
-from edge_infer.config.plan import Compiled
+from edge_infer.contract.codec import decode, loads
+from edge_infer.plan.records import Compiled
 from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.needs import config_fence
-from edge_infer.supervisor.compilation import Compilation
+from edge_infer.supervisor.reload.compilation import Compilation
 from tests.broker import Broker, eventually
 from tests.running import MODEL, Daemon, alive, config
 from tests.sandbox.locked import ATTEMPT, ROOT, run

@@ -27,7 +27,7 @@ BECOME = """
 import json, logging, os, sys
 from edge_infer.errors import StartError
 from edge_infer.sandbox import privileges
-from edge_infer.sandbox.root import give_up_root
+from edge_infer.sandbox.change_user import give_up_root
 logging.basicConfig()
 try:
     give_up_root(None, keep=int(os.environ.get("KEEP", "0")))

@@ -110,11 +110,11 @@ def test_no_process_of_the_daemon_gets_an_answer(tmp_path: Path, monkeypatch: py
         assert daemon.reload()["state"] == "applied"
         everybody = {
             "edge_infer.engine", "edge_infer.publisher", "edge_infer.readers", "edge_infer.config",
-            "edge_infer.config orphan", "edge_infer.models.prober", "exec child", "exec orphan",
+            "edge_infer.config orphan", "edge_infer.models.trials.probe_main", "exec child", "exec orphan",
         }  # fmt: skip
         eventually(lambda: notes.names() >= everybody, lambda: f"attacks by {everybody - notes.names()}", 90.0)
         assert kept_out(notes)
-        eventually(lambda: "edge_infer.models.stopwatch" in notes.names(), "attack by the last child", 60.0)
+        eventually(lambda: "edge_infer.models.trials.fast_path_main" in notes.names(), "attack by the last child", 60.0)
         log = daemon.log.read_text()
         readers = {each["pid"] for each in notes.all() if each["name"] == "edge_infer.readers"}
         for name in ("live", "net", "sensor", "port", "camera"):

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.lights import lit, new_lights, put_out
+from edge_infer.ipc.activity_table import active_pipelines, new_activity_table, reset_activity
 from edge_infer.sandbox.fence import Fence
-from edge_infer.supervisor.children import pair, restore
+from edge_infer.supervisor.processes.child import pair, restore
 from tests.sandbox.locked import ATTEMPT, run
 
 FENCED = ["engine", "probe", "publisher", "reader"]
@@ -151,10 +151,10 @@ def _options(file: int) -> tuple[int, bytes, int]:
 
 
 def test_lights_go_out_however_the_last_engine_left_the_file() -> None:
-    fd = new_lights()
+    fd = new_activity_table()
     fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
     with pytest.raises(PermissionError):
         os.pwrite(fd, b"x", 0)
-    put_out(fd)
-    assert lit(fd) == frozenset()
+    reset_activity(fd)
+    assert active_pipelines(fd) == frozenset()
     os.close(fd)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.plan import MqttPlan, Plan, SourcePlan
-from edge_infer.sandbox.names import need_unix
-from edge_infer.sandbox.needs import publisher_fence, reader_fence
+from edge_infer.plan.records import MqttPlan, Plan, SourcePlan
+from edge_infer.sandbox.needs import need_unix, publisher_fence, reader_fence
 
 DEBIAN = "passwd: files\nhosts:          files dns\n"
 RASPBERRY = "# made by hand\nhosts: files mdns4_minimal [NOTFOUND=return] dns # comment\n"

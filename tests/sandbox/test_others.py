@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.plan import MqttPlan, Plan, SourcePlan
+from edge_infer.plan.records import MqttPlan, Plan, SourcePlan
 from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.needs import config_fence, engine_fence, publisher_fence, reader_fence
 from tests.broker import Broker, eventually
@@ -264,7 +264,7 @@ class Answers:
 ATTACKER = """
 import os, resource, sys, threading
 WANTED = {"edge_infer.engine": "numpy", "edge_infer.readers": "cv2", "edge_infer.publisher": "paho",
-          "edge_infer.models.prober": "numpy"}
+          "edge_infer.models.trials.probe_main": "numpy"}
 module = sys.orig_argv[sys.orig_argv.index("-m") + 1] if "-m" in sys.orig_argv else ""
 def attack():
     import errno

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.sandbox import Fence
-from edge_infer.sandbox.places import network
+from edge_infer.sandbox.system_paths import network
 from tests.sandbox.locked import ATTEMPT, ROOT, run
 
 ROOMS = ("engine", "probe", "reader", "publisher", "config")
@@ -120,8 +120,8 @@ def test_inherited_channels_go_on_working_with_files() -> None:
     before = (
         "import os, socket\n"
         "here, there = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))\n"
-        "from edge_infer.channel import Channel\n"
-        "from edge_infer.rooms import AttachReader\n"
+        "from edge_infer.ipc.channel import Channel\n"
+        "from edge_infer.ipc.messages import AttachReader\n"
         "one = Channel(here, (AttachReader,))\n"
         "read, write = os.pipe()\n"
         "os.write(write, b'frame')\n"

@@ -13,7 +13,7 @@ import pytest
 
 from edge_infer.sandbox import kernel, seccomp
 from edge_infer.sandbox.fence import Fence
-from edge_infer.sandbox.rules import Condition, Room, Rules, rules
+from edge_infer.sandbox.rules import ArgumentCheck, Room, Rules, rules
 
 ALLOW, REFUSE, UNKNOWN, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS, 0x80000000
 MACHINES = (kernel._X86_64, kernel._AARCH64, kernel._ARM)
@@ -220,8 +220,8 @@ def test_the_second_interface_of_x86_is_killed() -> None:
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_families_and_types_of_ioctls_are_read_from_the_arguments(machine: kernel.Machine) -> None:
-    types = Condition("ioctl", 1, (ord("V") << 8, ord("A") << 8), never=True, mask=0xFF00)
-    program = seccomp.program(Rules(("ptrace",), (Condition("socket", 0, (1, 16)), types)), machine)
+    types = ArgumentCheck("ioctl", 1, (ord("V") << 8, ord("A") << 8), never=True, mask=0xFF00)
+    program = seccomp.program(Rules(("ptrace",), (ArgumentCheck("socket", 0, (1, 16)), types)), machine)
     for family in range(50):
         expected = ALLOW if family in (1, 16) else REFUSE
         assert outcome(program, machine.audit, machine.numbers["socket"], family) == expected

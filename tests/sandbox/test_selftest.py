@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from edge_infer.publisher.wording import closed
+from edge_infer.publisher.allowed_texts import closed
 from edge_infer.sandbox import kernel, selftest
 from edge_infer.sandbox.fence import Fence
 from tests.sandbox.locked import ROOT, run

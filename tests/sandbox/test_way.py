@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.sandbox.way import ForeignLinkError, follow
+from edge_infer.sandbox.safe_path import ForeignLinkError, follow
 
 ME = os.geteuid()
 OTHERS = 23456

@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import MqttPlan, Plan, SourcePlan
-from edge_infer.durable import remove_irregular
+from edge_infer.contract.codec import replace
 from edge_infer.errors import StartError
-from edge_infer.models.known import read_known
-from edge_infer.models.serving import read_record
-from edge_infer.models.tried import read_tried
+from edge_infer.models.serving_record import APPLIED, read_record, remembered
+from edge_infer.models.trials.known_results import read_known, read_tried
+from edge_infer.plan.records import MqttPlan, Plan, SourcePlan
+from edge_infer.platform.durable_files import remove_irregular
 from edge_infer.sandbox import Fence
 from edge_infer.sandbox.needs import config_fence, publisher_fence, reader_fence
-from edge_infer.supervisor.compilation import APPLIED, remembered
 from edge_infer.supervisor.statedir import LOCK, locked, make_folders
 from tests.broker import Broker, Subscriber, eventually
 from tests.running import Daemon, config

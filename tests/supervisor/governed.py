@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from edge_infer.logs import configure
+from edge_infer.platform.logs import configure
 from edge_infer.supervisor.daemon import Daemon
-from edge_infer.supervisor.governor import Tempo
+from edge_infer.supervisor.governor.governor import Tempo
 
 TEMPO = Tempo(look=0.1, pace=0.6, calm=0.6, longest=2.4)
 

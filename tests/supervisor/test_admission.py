@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import Measured, MqttPlan, PipelinePlan, Plan, ShadowPlan
-from edge_infer.models.serving import ServingRecord
-from edge_infer.rooms import EngineReport
-from edge_infer.supervisor.admission import AGAIN, Admission
-from edge_infer.supervisor.memory import SPARE, free
-from edge_infer.supervisor.shadows import compared
+from edge_infer.contract.codec import replace
+from edge_infer.ipc.messages import EngineReport
+from edge_infer.models.serving_record import ServingRecord
+from edge_infer.plan.records import Measured, MqttPlan, PipelinePlan, Plan, ShadowPlan
+from edge_infer.supervisor.rollout.free_memory import SPARE, free
+from edge_infer.supervisor.rollout.shadows import AGAIN, Admission, compared
 from tests.engine.plans import pipeline
 
 MB = 1 << 20

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.plan import Problem
-from edge_infer.supervisor import checks
-from edge_infer.supervisor.control import ask
+from edge_infer.plan.records import Problem
+from edge_infer.supervisor.control import checks
+from edge_infer.supervisor.control.server import ask
 from tests.broker import Broker
 from tests.running import MODEL, ROOT, Daemon, config
 

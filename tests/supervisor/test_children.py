@@ -14,21 +14,28 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.rooms import Announce, GrabDone
-from edge_infer.supervisor.children import LONGEST_PAUSE, MOST_UNSENT, SERVED, SERVED_PAUSE, Child, Recipe
+from edge_infer.ipc.messages import Announce, GrabDone
+from edge_infer.supervisor.processes.child import (
+    LONGEST_PAUSE,
+    MOST_UNSENT,
+    SERVED,
+    SERVED_PAUSE,
+    ChildProcess,
+    ChildSpec,
+)
 from tests.broker import eventually
 from tests.running import ROOT
 
-Make = Callable[..., Child]
+Make = Callable[..., ChildProcess]
 
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    children: list[Child] = []
+    children: list[ChildProcess] = []
 
-    def make_child(deaf: float = 0.0) -> Child:
-        child = Child(Recipe("listener", "tests.supervisor.listener", ("--deaf", str(deaf)), (GrabDone,)))
+    def make_child(deaf: float = 0.0) -> ChildProcess:
+        child = ChildProcess(ChildSpec("listener", "tests.supervisor.listener", ("--deaf", str(deaf)), (GrabDone,)))
         children.append(child)
         child.start()
         return child
@@ -39,7 +46,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         child.stop(5.0)
 
 
-def heard(child: Child, count: int) -> list[str]:
+def heard(child: ChildProcess, count: int) -> list[str]:
     words: list[str] = []
 
     def listen() -> bool:
@@ -123,7 +130,7 @@ def test_a_child_that_has_not_spoken_has_not_been_heard(make: Make) -> None:
     assert eventually(child.ended, "its end") == -signal.SIGKILL
 
 
-def killed(child: Child) -> float:
+def killed(child: ChildProcess) -> float:
     """Seconds from its death until it is due again."""
     child.kill()
     eventually(lambda: child.ended() is not None, "end of the child")
@@ -150,8 +157,8 @@ def test_a_child_that_dies_at_once_is_started_again_later_and_later(make: Make) 
     assert max(pauses) <= LONGEST_PAUSE
 
 
-def in_a_thread(*words: str) -> Child:
-    child = Child(Recipe("listener", "tests.supervisor.listener", words, (GrabDone,)))
+def in_a_thread(*words: str) -> ChildProcess:
+    child = ChildProcess(ChildSpec("listener", "tests.supervisor.listener", words, (GrabDone,)))
     child.start(thread=True)
     return child
 

@@ -20,9 +20,11 @@ from typing import Any
 
 import pytest
 
-from edge_infer.config.places import DEFAULT_CONFIG
 from edge_infer.errors import EdgeInferError
-from edge_infer.supervisor.control import (
+from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.supervisor.control.peer import Peer, RefusedError, identify
+from edge_infer.supervisor.control.requests import ModelRequests, PendingExplainRequests
+from edge_infer.supervisor.control.server import (
     LONGEST,
     MAX_CLOSERS,
     ControlSocket,
@@ -32,9 +34,6 @@ from edge_infer.supervisor.control import (
     ask,
     find_socket,
 )
-from edge_infer.supervisor.models import Models
-from edge_infer.supervisor.peer import Peer, RefusedError, identify
-from edge_infer.supervisor.whys import Whys
 
 NOBODY = 1_000_000_000
 """The number of a daemon of which no process is a child, so that this process may ask itself."""
@@ -264,7 +263,7 @@ def test_a_socket_that_is_there_goes_before_a_folder_that_is_closed(
 ) -> None:
     """The state directory of the service is root's to enter, and the socket lies where everybody may look."""
     with tempfile.TemporaryDirectory() as folder:
-        monkeypatch.setattr("edge_infer.supervisor.control.SYSTEM_SOCKET", Path(folder, "control.sock"))
+        monkeypatch.setattr("edge_infer.supervisor.control.server.SYSTEM_SOCKET", Path(folder, "control.sock"))
         monkeypatch.setenv("RUNTIME_DIRECTORY", str(closed))
         assert find_socket(DEFAULT_CONFIG) == closed / "control.sock"
         Path(folder, "control.sock").touch()
@@ -297,7 +296,7 @@ def test_without_pidfds_a_program_that_has_just_begun_is_answered_the_second_tim
     path = tmp_path / "control.sock"
     question = f"""
 from pathlib import Path
-from edge_infer.supervisor.control import ask
+from edge_infer.supervisor.control.server import ask
 print(ask(Path({str(path)!r}), {{"do": "status"}}, timeout=20))
 """
     with serving(path, partial(identify, daemon=NOBODY, pidfd=lambda _: None)) as seen:
@@ -318,7 +317,7 @@ def test_an_answer_repeats_little_of_what_was_asked(body: dict[str, Any]) -> Non
     ours, theirs = socket.socketpair()
     with ours, theirs:
         request = Request(ours, Peer(1, 0, frozenset()), body, (), lambda _, data: told.append(data))
-        handler: Any = Models(None, None) if body["do"] == "models" else Whys(None)  # type: ignore[arg-type]
+        handler: Any = ModelRequests(None, None) if body["do"] == "models" else PendingExplainRequests(None)  # type: ignore[arg-type]
         handler.begin(request)
     assert "error" in json.loads(told[0])
     assert len(told[0]) < 400
@@ -327,7 +326,7 @@ def test_an_answer_repeats_little_of_what_was_asked(body: dict[str, Any]) -> Non
 def test_a_file_whose_closing_takes_its_time_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one in a file system that the client itself serves, and does not."""
     served, close = threading.Event(), os.close
-    monkeypatch.setattr("edge_infer.supervisor.control._close_file", lambda file: (served.wait(20), close(file)))
+    monkeypatch.setattr("edge_infer.supervisor.control.server._close_file", lambda file: (served.wait(20), close(file)))
     with serving(tmp_path / "control.sock"), (tmp_path / "target").open("wb") as target:
         before = threading.active_count()
         for _ in range(3 * MAX_CLOSERS):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.supervisor.control import ask
+from edge_infer.supervisor.control.server import ask
 from tests.broker import Broker, Subscriber, eventually, free_port
 from tests.running import MODEL, PYTHON, Daemon, alive, config
 

@@ -12,9 +12,9 @@ from typing import Final
 
 import pytest
 
-from edge_infer.codec import decode
-from edge_infer.models.serving import Happened
-from edge_infer.supervisor.control import ask
+from edge_infer.contract.codec import decode
+from edge_infer.models.serving_record import Happened
+from edge_infer.supervisor.control.server import ask
 from tests.broker import eventually
 from tests.faults.writing import save
 from tests.moody import write_model

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from edge_infer.supervisor.errand import LONGEST, MAX_PIECES, Errand, Said
+from edge_infer.supervisor.processes.helper_process import LONGEST, MAX_PIECES, HelperProcess, HelperResult
 
 
-def outcome(module: str, *words: str, seconds: float = 60.0) -> Said:
-    with Errand(module, *words, seconds=seconds) as errand:
+def outcome(module: str, *words: str, seconds: float = 60.0) -> HelperResult:
+    with HelperProcess(module, *words, seconds=seconds) as errand:
         end = time.monotonic() + 60
         while (said := errand.said()) is None and time.monotonic() < end:
             select.select([errand.fileno()], [], [], 0.1)
@@ -22,9 +22,9 @@ def outcome(module: str, *words: str, seconds: float = 60.0) -> Said:
 
 
 def test_what_it_said_and_how_it_ended() -> None:
-    assert outcome("timeit", "-n", "1", "-r", "1", "print('yes', flush=True); __import__('os')._exit(3)") == Said(
-        b"yes\n", 3
-    )
+    assert outcome(
+        "timeit", "-n", "1", "-r", "1", "print('yes', flush=True); __import__('os')._exit(3)"
+    ) == HelperResult(b"yes\n", 3)
 
 
 def test_a_crash_is_an_end() -> None:
@@ -49,7 +49,7 @@ def test_one_that_hangs_is_ended(before: str) -> None:
 def test_one_that_says_too_much_or_in_crumbs_is_ended_and_that_is_told(code: str, what: str) -> None:
     said = outcome("timeit", "-n", "1", "-r", "1", f"import os, time\n{code}")
     assert what in said.excess
-    assert said == Said(b"", -signal.SIGKILL, said.excess)
+    assert said == HelperResult(b"", -signal.SIGKILL, said.excess)
 
 
 def test_a_child_that_cannot_be_is_an_end_too() -> None:
@@ -58,17 +58,17 @@ def test_a_child_that_cannot_be_is_an_end_too() -> None:
 
 def test_one_that_takes_its_time_to_end_keeps_nobody_waiting_and_its_exit_code() -> None:
     code = "import os, time; os.close(1); time.sleep(2.5); os._exit(3)"
-    with Errand("timeit", "-n", "1", "-r", "1", code, seconds=60.0) as errand:
+    with HelperProcess("timeit", "-n", "1", "-r", "1", code, seconds=60.0) as errand:
         asked, end = 0, time.monotonic() + 60
         while (said := errand.said()) is None and time.monotonic() < end:
             asked += 1
             select.select([errand.fileno()], [], [], 0.5)
-    assert said == Said(b"", 3)
+    assert said == HelperResult(b"", 3)
     assert asked > 1  # it answered "not yet", rather than wait for the end
 
 
 @pytest.mark.parametrize(("seconds", "ended"), [(0.5, -signal.SIGKILL), (60.0, 0)])
 def test_one_that_hangs_at_its_end_is_killed(seconds: float, ended: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_infer.supervisor.errand.END_WAIT", seconds)
+    monkeypatch.setattr("edge_infer.supervisor.processes.helper_process.END_WAIT", seconds)
     code = "import os, time; os.write(1, b'all'); os.close(1); time.sleep(2); os._exit(0)"
-    assert outcome("timeit", "-n", "1", "-r", "1", code) == Said(b"all", ended)
+    assert outcome("timeit", "-n", "1", "-r", "1", code) == HelperResult(b"all", ended)

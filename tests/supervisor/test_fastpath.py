@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.models.fastpath import CHILD, SHIPPED
-from edge_infer.supervisor.fastpath import FastPath
+from edge_infer.models.trials.fast_path import CHILD, SHIPPED
+from edge_infer.supervisor.rollout.fast_path import FastPath
 from tests.broker import Broker, Subscriber, eventually
 from tests.running import MODEL, Daemon, alive, config
 

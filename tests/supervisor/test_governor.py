@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.config.plan import GovernorPlan
-from edge_infer.supervisor.governor import Governor, Tempo
-from edge_infer.supervisor.rates import HALVINGS, SLOWEST, WINDOW, Rates
-from edge_infer.supervisor.sensors import Condition
+from edge_infer.plan.records import GovernorPlan
+from edge_infer.supervisor.governor.governor import FrameRateGovernor, Tempo
+from edge_infer.supervisor.governor.governor_loop import HALVINGS, SLOWEST, WINDOW, Rates
+from edge_infer.supervisor.governor.sensors import BoardCondition
 
 SHED = ("yard", "door", "hall")
 TEMPO = Tempo()
-COOL = Condition(40.0, 0.1)
+COOL = BoardCondition(40.0, 0.1)
 
 
-def hot(degrees: float) -> Condition:
-    return Condition(degrees, 0.1)
+def hot(degrees: float) -> BoardCondition:
+    return BoardCondition(degrees, 0.1)
 
 
 @dataclass
@@ -33,9 +33,9 @@ class Watch:
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        self.governor = Governor(self.plan, TEMPO, self.now)
+        self.governor = FrameRateGovernor(self.plan, TEMPO, self.now)
 
-    def pass_(self, seconds: float, condition: Condition) -> int:
+    def pass_(self, seconds: float, condition: BoardCondition) -> int:
         """Looks again and again while the board stays so; the depth at the end."""
         for _ in range(round(seconds / TEMPO.look)):
             self.now += TEMPO.look
@@ -93,22 +93,24 @@ def test_who_has_to_go_down_again_waits_longer_up_to_a_limit() -> None:
 @pytest.mark.parametrize(
     ("condition", "reason"),
     [
-        (Condition(50.0, 0.1, throttled=True), "throttled"),
-        (Condition(50.0, 0.1, undervolted=True), "voltage"),
-        (Condition(50.0, 0.9), "load"),
-        (Condition(50.0, 0.1, battery=0.2), "battery"),
-        (Condition(None, None, throttled=True), "throttled"),
+        (BoardCondition(50.0, 0.1, throttled=True), "throttled"),
+        (BoardCondition(50.0, 0.1, undervolted=True), "voltage"),
+        (BoardCondition(50.0, 0.9), "load"),
+        (BoardCondition(50.0, 0.1, battery=0.2), "battery"),
+        (BoardCondition(None, None, throttled=True), "throttled"),
     ],
 )
-def test_what_else_is_too_much(condition: Condition, reason: str) -> None:
+def test_what_else_is_too_much(condition: BoardCondition, reason: str) -> None:
     watch = Watch()
     assert watch.pass_(20, condition) == 2
     assert watch.governor.reason == reason
     assert watch.pass_(3600, COOL) == 0
 
 
-@pytest.mark.parametrize("condition", [Condition(), Condition(79.0, 0.95), Condition(20.0, 1.0, battery=0.5)])
-def test_what_is_no_reason(condition: Condition) -> None:
+@pytest.mark.parametrize(
+    "condition", [BoardCondition(), BoardCondition(79.0, 0.95), BoardCondition(20.0, 1.0, battery=0.5)]
+)
+def test_what_is_no_reason(condition: BoardCondition) -> None:
     watch = Watch(GovernorPlan(100.0, None, SHED))
     assert watch.pass_(3600, condition) == 0
 
@@ -116,7 +118,7 @@ def test_what_is_no_reason(condition: Condition) -> None:
 def test_a_sensor_that_goes_holds_nobody_back() -> None:
     watch = Watch()
     watch.pass_(60, hot(90.0))
-    assert watch.pass_(3600, Condition()) == 0
+    assert watch.pass_(3600, BoardCondition()) == 0
 
 
 def rates_of(**usual: float) -> Rates:
@@ -170,7 +172,7 @@ def test_who_wakes_up_takes_over_what_those_after_it_have_given() -> None:
 
 
 CONDITIONS = st.builds(
-    Condition,
+    BoardCondition,
     st.none() | st.floats(-50, 200),
     st.none() | st.floats(0, 1),
     st.booleans(),
@@ -180,9 +182,11 @@ CONDITIONS = st.builds(
 SPEEDS = st.dictionaries(st.sampled_from(SHED), st.floats(0, 200), min_size=1)
 
 
-def lived(moments: list[tuple[float, Condition]], usual: dict[str, float]) -> Iterator[tuple[dict[str, float], Rates]]:
+def lived(
+    moments: list[tuple[float, BoardCondition]], usual: dict[str, float]
+) -> Iterator[tuple[dict[str, float], Rates]]:
     """Limits over a life of looks that are so many seconds apart; pipelines do as they are told."""
-    governor, rates, limits, now = Governor(GovernorPlan(80.0, 0.9, SHED), TEMPO, 0.0), Rates(), {}, 0.0
+    governor, rates, limits, now = FrameRateGovernor(GovernorPlan(80.0, 0.9, SHED), TEMPO, 0.0), Rates(), {}, 0.0
     for pause, condition in moments:
         now += pause
         measured = {name: min(rate, limits.get(name, math.inf)) for name, rate in usual.items()}
@@ -193,7 +197,7 @@ def lived(moments: list[tuple[float, Condition]], usual: dict[str, float]) -> It
 
 @given(st.lists(st.tuples(st.floats(0, 100), CONDITIONS), max_size=60), SPEEDS)
 def test_nobody_is_slowed_down_out_of_turn_or_below_the_floor_and_all_come_back(
-    moments: list[tuple[float, Condition]], usual: dict[str, float]
+    moments: list[tuple[float, BoardCondition]], usual: dict[str, float]
 ) -> None:
     calm = [(TEMPO.calm, COOL)] * round(9 * (TEMPO.longest / TEMPO.calm + 2))
     before: dict[str, float] = {}
@@ -212,7 +216,7 @@ def test_nobody_is_slowed_down_out_of_turn_or_below_the_floor_and_all_come_back(
 def test_on_a_board_with_inertia_it_stays_below_the_limit_and_finds_rest() -> None:
     """A board that 60 frames a second would heat to 100 °C, half of it within 40 s; the air has 40 °C."""
     usual = {"yard": 20.0, "door": 20.0, "hall": 20.0}
-    governor, rates, limits = Governor(GovernorPlan(80.0, None, SHED), TEMPO, 0.0), Rates(), {}
+    governor, rates, limits = FrameRateGovernor(GovernorPlan(80.0, None, SHED), TEMPO, 0.0), Rates(), {}
     temperature, peak, moves, hours = 50.0, 0.0, [], 3
     for look in range(round(hours * 3600 / TEMPO.look)):
         now = look * TEMPO.look

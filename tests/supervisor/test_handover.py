@@ -10,8 +10,8 @@ import pytest
 
 from edge_infer.errors import StartError
 from edge_infer.sandbox.identity import Identity, chosen_identity
-from edge_infer.supervisor.handover import hand_over
 from edge_infer.supervisor.statedir import locked
+from edge_infer.supervisor.take_over import hand_over
 from tests.broker import Broker
 from tests.running import Daemon, config
 

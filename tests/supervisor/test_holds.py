@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from edge_infer.codec import replace
-from edge_infer.supervisor.holds import FIRST, LONGEST, PAROLE, Holds
+from edge_infer.contract.codec import replace
+from edge_infer.supervisor.rollout.crash_loops import (
+    FIRST_QUARANTINE_SECONDS,
+    MAX_QUARANTINE_SECONDS,
+    PAROLE_SECONDS,
+    PipelineQuarantine,
+)
 from tests.engine.plans import pipeline
 from tests.supervisor.test_slots import plan
 
@@ -24,8 +29,8 @@ class Clock:
 
 def test_each_time_is_longer_until_it_runs_well() -> None:
     clock = Clock()
-    holds = Holds(clock)
-    for pause in (FIRST, 2 * FIRST, 4 * FIRST):
+    holds = PipelineQuarantine(clock)
+    for pause in (FIRST_QUARANTINE_SECONDS, 2 * FIRST_QUARANTINE_SECONDS, 4 * FIRST_QUARANTINE_SECONDS):
         holds.hold([DOOR], HOW)
         assert holds.held(BOTH)["door"].startswith("the engine was killed by SIGSEGV while door was at work; it is")
         assert holds.on_parole(BOTH) == frozenset()
@@ -34,16 +39,16 @@ def test_each_time_is_longer_until_it_runs_well() -> None:
         clock.now += 1
         assert holds.held(BOTH) == {}
         assert holds.on_parole(BOTH) == {"door"}
-    clock.now += PAROLE
+    clock.now += PAROLE_SECONDS
     assert holds.on_parole(BOTH) == frozenset()
     for _ in range(9):
         holds.hold([DOOR], HOW)
-    clock.now += LONGEST
+    clock.now += MAX_QUARANTINE_SECONDS
     assert holds.held(BOTH) == {}
 
 
 def test_another_model_is_another_matter() -> None:
-    holds = Holds(Clock())
+    holds = PipelineQuarantine(Clock())
     holds.hold([DOOR, YARD], HOW)
     better = replace(DOOR, model=replace(DOOR.model, sha256="cd" * 32))
     assert holds.held(plan(better, YARD)).keys() == {"yard"}
@@ -51,7 +56,7 @@ def test_another_model_is_another_matter() -> None:
 
 
 def test_a_person_lets_them_run() -> None:
-    holds = Holds(Clock())
+    holds = PipelineQuarantine(Clock())
     holds.hold([DOOR], HOW)
     assert not holds.free(["yard"])
     assert holds.free(["door", "yard"])

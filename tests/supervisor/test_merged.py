@@ -145,7 +145,7 @@ def test_a_reload_moves_the_publisher_while_everything_goes_on(daemon: Daemon, s
 
 HANGS = """
 import time
-import edge_infer.publisher.keepsake as keepsake
+import edge_infer.publisher.json_file as keepsake
 keepsake.content = lambda path, most: time.sleep(600)
 """
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.channel import Channel
-from edge_infer.codec import replace
-from edge_infer.config.plan import DecoderPlan, InputPlan, ModelPlan, MqttPlan, NmsPlan, PipelinePlan, Plan, ShadowPlan
-from edge_infer.memfd import content
-from edge_infer.models.store import keep
-from edge_infer.rooms import ApplyPlan, EngineReport, ModelFile, Running
-from edge_infer.supervisor.children import Child, Recipe, pair
-from edge_infer.supervisor.model_sender import ModelSender
+from edge_infer.contract.codec import replace
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import ApplyPlan, EngineReport, ModelFile, Running
+from edge_infer.models.packages.blob_store import keep
+from edge_infer.plan.records import DecoderPlan, InputPlan, ModelPlan, MqttPlan, NmsPlan, PipelinePlan, Plan, ShadowPlan
+from edge_infer.platform.memfd import content
+from edge_infer.supervisor.processes.child import ChildProcess, ChildSpec, pair
+from edge_infer.supervisor.processes.model_sender import ModelSender
 
 MQTT = MqttPlan("127.0.0.1", 1883, None, None, None, "p/box", 1, "c")
 
@@ -28,7 +28,7 @@ class Engine:
 
     def __init__(self) -> None:
         ours, theirs = pair()
-        self.child = Child(Recipe("engine", "nothing", (), ()))
+        self.child = ChildProcess(ChildSpec("engine", "nothing", (), ()))
         self.child.channel = Channel(ours, ())
         self._channel = Channel(theirs, (ModelFile,), files=True)
 
@@ -207,7 +207,7 @@ def test_a_file_that_no_board_has_room_for_is_not_copied(engine: Engine, tmp_pat
 
 def test_without_an_engine_nothing_is_read_and_the_next_one_gets_all(tmp_path: Path) -> None:
     one = kept(tmp_path, b"one")
-    sender = ModelSender(Child(Recipe("engine", "nothing", (), ())))
+    sender = ModelSender(ChildProcess(ChildSpec("engine", "nothing", (), ())))
     sender.send(order(model(one)))
     engine = Engine()
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_infer.engine.picture import read_picture
+from edge_infer.frames.picture import read_picture
 from tests.broker import Broker, Heard, Subscriber, eventually
 from tests.running import MODEL, Daemon, config
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.supervisor.notify import Notifier
+from edge_infer.supervisor.systemd_notify import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -13,7 +13,7 @@ from tests.running import ROOT, Daemon, alive, config
 
 BEGIN = """
 import os, signal, subprocess, sys, time
-from edge_infer.supervisor.orphans import Orphans
+from edge_infer.supervisor.processes.orphans import Orphans
 ORPHAN = (
     "import os, sys, time\\nif os.fork() == 0:\\n os.setsid()\\n print(os.getpid(), flush=True)\\n"
     " time.sleep(float(sys.argv[1]))"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.logs import LONGEST_LINE, printable
-from edge_infer.supervisor.errand import Errand
-from edge_infer.supervisor.output import (
+from edge_infer.platform.logs import LONGEST_LINE, printable
+from edge_infer.supervisor.processes.helper_process import HelperProcess
+from edge_infer.supervisor.processes.output import (
     MAX_BURST_BYTES,
     MAX_BYTES_PER_MINUTE,
     MAX_DEBUG_BYTES_PER_MINUTE,
@@ -104,7 +104,7 @@ def test_the_log_is_no_way_out_for_what_a_process_sees(broker: Broker, box: Path
 def test_what_a_model_on_trial_writes_is_a_clean_sentence(broker: Broker, box: Path) -> None:
     code = WRITES.replace("sleep(2)", "sleep(0)").replace("range(160)", "range(1)")
     code = f"{code}\nos.write(2, b'\\x1b[31m in the end')\nos.abort()"
-    with attacking(box, {"edge_infer.models.prober": code}):
+    with attacking(box, {"edge_infer.models.trials.probe_main": code}):
         done = Daemon(box, config(broker.port)).command("check")
     assert done.returncode == 2
     said = done.stdout + done.stderr
@@ -247,7 +247,7 @@ def test_who_reads_our_log_may_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_errand_writes_there_too(written: Written) -> None:
-    with Errand(
+    with HelperProcess(
         "timeit", "-n", "1", "-r", "1", "import os; os.write(2, b'\\x1b[31m'); os._exit(3)", seconds=60
     ) as errand:
         while errand.said() is None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from edge_infer.codec import ABSENT, decode
+from edge_infer.contract.codec import ABSENT, decode
+from edge_infer.contract.messages import DelegateStatus, ModelStatus
 from edge_infer.errors import WireError
-from edge_infer.messages import DelegateStatus, ModelStatus
-from edge_infer.rooms import EngineReport
-from edge_infer.supervisor.outward import outward, quoted
+from edge_infer.ipc.messages import EngineReport
+from edge_infer.supervisor.redaction import outward, quoted
 
 
 def said(reason: str) -> object:

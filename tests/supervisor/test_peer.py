@@ -16,8 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.supervisor.ancestry import birth, descends, ticks
-from edge_infer.supervisor.peer import Peer, Pidfd, RefusedError, TooYoungError, identify, peer_pidfd
+from edge_infer.supervisor.control.peer import (
+    Peer,
+    Pidfd,
+    RefusedError,
+    TooYoungError,
+    birth,
+    descends,
+    identify,
+    peer_pidfd,
+    ticks,
+)
 from tests.running import ROOT
 
 CONNECT = """
@@ -30,7 +39,7 @@ def connect():
 DAEMON = f"""
 {CONNECT}
 import subprocess
-from edge_infer.supervisor.orphans import Orphans
+from edge_infer.supervisor.processes.orphans import Orphans
 with Orphans():
     print("ready", flush=True)
     kind = input()
@@ -205,9 +214,9 @@ def test_what_a_daemon_left_behind_that_was_killed_is_refused(listener: socket.s
 HIDDEN = f"""
 import json, os, socket, subprocess, sys, threading
 from edge_infer.sandbox import privileges
-from edge_infer.supervisor.ancestry import ticks
-from edge_infer.supervisor.peer import RefusedError, identify
-from edge_infer.supervisor.orphans import Orphans
+from edge_infer.supervisor.control.peer import ticks
+from edge_infer.supervisor.control.peer import RefusedError, identify
+from edge_infer.supervisor.processes.orphans import Orphans
 privileges.forbid_dumping()
 privileges.forbid_new_privileges()
 def outcome(way):
@@ -262,7 +271,7 @@ def test_a_process_of_another_container_is_refused(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can make a process namespace")
     code = (
-        "import os, socket\nfrom edge_infer.supervisor.peer import RefusedError, identify\n"
+        "import os, socket\nfrom edge_infer.supervisor.control.peer import RefusedError, identify\n"
         "with socket.socket(socket.AF_UNIX) as listener:\n"
         f"    listener.bind({str(tmp_path / 'socket')!r})\n    listener.listen()\n    print(flush=True)\n"
         "    way = listener.accept()[0]\n"

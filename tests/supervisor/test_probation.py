@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.rooms import EngineReport, Running
-from edge_infer.supervisor.deaths import WITHIN, Death, Deaths
-from edge_infer.supervisor.probation import HUNG, LOADS, SILENT, Verdict, judge, silence
+from edge_infer.contract.codec import replace
+from edge_infer.ipc.messages import EngineReport, Running
+from edge_infer.supervisor.rollout.crash_loops import CRASH_LOOP_SECONDS, CrashLoopDetector, EngineDeath
+from edge_infer.supervisor.rollout.probation import HUNG, LOADS, SILENT, Verdict, judge, silence
 from tests.engine.plans import pipeline
 
 DOOR, YARD = replace(pipeline(), name="door"), replace(pipeline(), name="yard")
@@ -70,16 +70,16 @@ def test_how_long_an_engine_may_be_silent() -> None:
 
 def test_who_was_at_work_at_every_fall() -> None:
     now = [0.0]
-    deaths = Deaths(lambda: now[0])
-    assert not deaths.add(Death("engine fell", frozenset({"door", "yard"}), fell=True))
-    assert not deaths.add(Death("engine fell", frozenset({"door"}), fell=True))
-    now[0] = WITHIN
-    assert deaths.add(Death("engine was killed by SIGSEGV", frozenset({"door", "hall"}), fell=True))
+    deaths = CrashLoopDetector(lambda: now[0])
+    assert not deaths.add(EngineDeath("engine fell", frozenset({"door", "yard"}), fell=True))
+    assert not deaths.add(EngineDeath("engine fell", frozenset({"door"}), fell=True))
+    now[0] = CRASH_LOOP_SECONDS
+    assert deaths.add(EngineDeath("engine was killed by SIGSEGV", frozenset({"door", "hall"}), fell=True))
     assert deaths.suspects() == {"door"}
     assert deaths.how() == "engine was killed by SIGSEGV, 3 times within 60 s"
-    assert deaths.add(Death("engine was killed by SIGKILL", frozenset({"door"}), fell=False))
+    assert deaths.add(EngineDeath("engine was killed by SIGKILL", frozenset({"door"}), fell=False))
     assert deaths.suspects() == frozenset(), "somebody else had to do with one of them"
-    now[0] += WITHIN + 1
-    assert not deaths.add(Death("engine fell", frozenset({"door"}), fell=True))
+    now[0] += CRASH_LOOP_SECONDS + 1
+    assert not deaths.add(EngineDeath("engine fell", frozenset({"door"}), fell=True))
     deaths.clear()
-    assert not deaths.add(Death("engine fell", frozenset({"door"}), fell=True))
+    assert not deaths.add(EngineDeath("engine fell", frozenset({"door"}), fell=True))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.models.serving import read_record
+from edge_infer.models.serving_record import read_record
 from tests.broker import eventually
 from tests.moody import write_model
 from tests.supervisor.test_tidying import blobs

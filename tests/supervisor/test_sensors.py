@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.supervisor.sensors import Condition, Sensors
+from edge_infer.supervisor.governor.sensors import BoardCondition, Sensors
 
 
 def put(root: Path, **files: str) -> None:
@@ -39,35 +39,35 @@ PLACES = {
 @pytest.mark.parametrize(
     ("files", "condition"),
     [
-        ({}, Condition()),
-        ({"temp": "78312"}, Condition(78.3)),
-        ({"temp": "-273000"}, Condition()),
-        ({"temp": "200000"}, Condition()),
-        ({"temp": "warm"}, Condition()),
-        ({"temp": ""}, Condition()),
-        ({"temp": "45000", "pmic": "100000", "pmic_type": "PMIC-Die"}, Condition(45.0)),
-        ({"temp": "45000", "pmic": "61000", "pmic_type": "CPU-therm"}, Condition(61.0)),
-        ({"flags": "50000"}, Condition()),
-        ({"flags": "50001"}, Condition(undervolted=True)),
-        ({"flags": "80008"}, Condition(throttled=True)),
-        ({"flags5": "0x50005"}, Condition(throttled=True, undervolted=True)),
-        ({"flags": "throttled"}, Condition()),
-        ({"fan_type": "pwm-fan", "fan": "3"}, Condition()),
-        ({"cpu_type": "cpufreq-cpu0", "cpu": "0"}, Condition()),
-        ({"cpu_type": "cpufreq-cpu0", "cpu": "2"}, Condition(throttled=True)),
-        ({"cpu_type": "Processor", "cpu": "1"}, Condition(throttled=True)),
-        ({"cpu_type": "thermal-cpufreq-0", "cpu": "?"}, Condition()),
-        ({"chip": "rpi_volt", "alarm": "1"}, Condition(undervolted=True)),
-        ({"chip": "rpi_volt", "alarm": "0"}, Condition()),
-        ({"chip": "other", "alarm": "1"}, Condition()),
-        ({"type": "Battery", "status": "Discharging", "capacity": "18"}, Condition(battery=0.18)),
-        ({"type": "Battery", "status": "Charging", "capacity": "18"}, Condition()),
-        ({"type": "Battery", "status": "Discharging", "capacity": "-1"}, Condition()),
-        ({"type": "Battery", "scope": "Device", "status": "Discharging", "capacity": "18"}, Condition()),
-        ({"type": "Mains", "status": "Discharging", "capacity": "18"}, Condition()),
+        ({}, BoardCondition()),
+        ({"temp": "78312"}, BoardCondition(78.3)),
+        ({"temp": "-273000"}, BoardCondition()),
+        ({"temp": "200000"}, BoardCondition()),
+        ({"temp": "warm"}, BoardCondition()),
+        ({"temp": ""}, BoardCondition()),
+        ({"temp": "45000", "pmic": "100000", "pmic_type": "PMIC-Die"}, BoardCondition(45.0)),
+        ({"temp": "45000", "pmic": "61000", "pmic_type": "CPU-therm"}, BoardCondition(61.0)),
+        ({"flags": "50000"}, BoardCondition()),
+        ({"flags": "50001"}, BoardCondition(undervolted=True)),
+        ({"flags": "80008"}, BoardCondition(throttled=True)),
+        ({"flags5": "0x50005"}, BoardCondition(throttled=True, undervolted=True)),
+        ({"flags": "throttled"}, BoardCondition()),
+        ({"fan_type": "pwm-fan", "fan": "3"}, BoardCondition()),
+        ({"cpu_type": "cpufreq-cpu0", "cpu": "0"}, BoardCondition()),
+        ({"cpu_type": "cpufreq-cpu0", "cpu": "2"}, BoardCondition(throttled=True)),
+        ({"cpu_type": "Processor", "cpu": "1"}, BoardCondition(throttled=True)),
+        ({"cpu_type": "thermal-cpufreq-0", "cpu": "?"}, BoardCondition()),
+        ({"chip": "rpi_volt", "alarm": "1"}, BoardCondition(undervolted=True)),
+        ({"chip": "rpi_volt", "alarm": "0"}, BoardCondition()),
+        ({"chip": "other", "alarm": "1"}, BoardCondition()),
+        ({"type": "Battery", "status": "Discharging", "capacity": "18"}, BoardCondition(battery=0.18)),
+        ({"type": "Battery", "status": "Charging", "capacity": "18"}, BoardCondition()),
+        ({"type": "Battery", "status": "Discharging", "capacity": "-1"}, BoardCondition()),
+        ({"type": "Battery", "scope": "Device", "status": "Discharging", "capacity": "18"}, BoardCondition()),
+        ({"type": "Mains", "status": "Discharging", "capacity": "18"}, BoardCondition()),
     ],
 )
-def test_what_a_board_tells(tmp_path: Path, files: dict[str, str], condition: Condition) -> None:
+def test_what_a_board_tells(tmp_path: Path, files: dict[str, str], condition: BoardCondition) -> None:
     put(tmp_path, **files)
     assert Sensors(tmp_path, 1).read() == condition
 

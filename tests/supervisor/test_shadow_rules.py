@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from edge_infer.codec import ABSENT, decode, encode, replace
-from edge_infer.config.plan import MqttPlan, Plan, ShadowPlan
-from edge_infer.messages import ModelStatus, ShadowStatus
-from edge_infer.models.serving import OnTrial, ServingRecord
-from edge_infer.rooms import EngineReport, Running
-from edge_infer.supervisor.shadows import (
+from edge_infer.contract.codec import ABSENT, decode, encode, replace
+from edge_infer.contract.messages import ModelStatus, ShadowStatus
+from edge_infer.ipc.messages import EngineReport, Running
+from edge_infer.models.serving_record import OnTrial, ServingRecord
+from edge_infer.plan.records import MqttPlan, Plan, ShadowPlan
+from edge_infer.supervisor.rollout.shadows import (
     EVERY,
     WAITS,
     Figures,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import MqttPlan, PipelinePlan, Plan, SignalPlan
-from edge_infer.models.serving import Fit, ServingRecord, Slot
-from edge_infer.supervisor.effect import with_slots
+from edge_infer.contract.codec import replace
+from edge_infer.models.serving_record import Fit, ServingRecord, Slot
+from edge_infer.plan.records import MqttPlan, PipelinePlan, Plan, SignalPlan
+from edge_infer.supervisor.rollout.effective_plan import with_slots
 from tests.engine.plans import pipeline
 
 NOW = "2026-01-01T00:00:00.000Z"

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.config.compile import compile_config
-from edge_infer.config.plan import ShadowPlan
-from edge_infer.supervisor.compilation import remember, remembered, unchanged
+from edge_infer.config.compile.compile import compile_config
+from edge_infer.contract.codec import replace
+from edge_infer.models.serving_record import remember, remembered
+from edge_infer.plan.records import ShadowPlan
+from edge_infer.supervisor.reload.compilation import unchanged
 from tests.broker import Broker, Subscriber
 from tests.running import MODEL, Daemon, config
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.places import default_state_dir, hinted
 from edge_infer.errors import StartError
+from edge_infer.platform.paths import default_state_dir, hinted
 from edge_infer.supervisor.statedir import locked
 
 HOLD = """

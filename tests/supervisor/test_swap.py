@@ -291,7 +291,9 @@ def test_a_long_reading_costs_the_supervisor_nothing(tmp_path: Path) -> None:
 
         def prober() -> psutil.Process | None:
             found = (
-                each for each in supervisor.children(recursive=True) if "edge_infer.models.prober" in each.cmdline()
+                each
+                for each in supervisor.children(recursive=True)
+                if "edge_infer.models.trials.probe_main" in each.cmdline()
             )
             return next((each for each in found if sum(each.cpu_times()[:2]) > 0.5), None)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edge_infer.supervisor.viewers import GROUP
+from edge_infer.supervisor.control.requests import GROUP
 from tests.broker import Broker
 from tests.running import Daemon, config
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_infer.supervisor.walls import MAX_TEXT_CHARACTERS, together
+from edge_infer.supervisor.processes.supervisor import MAX_TEXT_CHARACTERS, together
 from tests.broker import eventually
 from tests.readers.conftest import free_port
 from tests.running import Daemon, config

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.config.look import look
-from edge_infer.supervisor.watch import EVERY, GONE, RESTLESS, STILL, Watch
+from edge_infer.platform.paths import look
+from edge_infer.supervisor.reload.watch import EVERY, GONE, RESTLESS, STILL, ConfigWatcher
 from tests.faults.writing import PATTERNS, save, save_half
 
 OLD, NEW = b"old: 1\nmore: 1\n", b"new: 22\nmore: 2\n"
@@ -24,15 +24,15 @@ class Clock:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> tuple[Watch, Clock, Path]:
+def watched(tmp_path: Path) -> tuple[ConfigWatcher, Clock, Path]:
     path, clock = tmp_path / "config.yaml", Clock()
     path.write_bytes(OLD)
-    watch = Watch(path, clock)
+    watch = ConfigWatcher(path, clock)
     watch.reading()
     return watch, clock, path
 
 
-def changed(watch: Watch, clock: Clock, seconds: float) -> bool:
+def changed(watch: ConfigWatcher, clock: Clock, seconds: float) -> bool:
     """Whether the watch says so within this time."""
     end = clock.now + seconds
     while clock.now < end:
@@ -43,7 +43,7 @@ def changed(watch: Watch, clock: Clock, seconds: float) -> bool:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_every_way_of_writing_is_noticed_once(watched: tuple[Watch, Clock, Path], pattern: str) -> None:
+def test_every_way_of_writing_is_noticed_once(watched: tuple[ConfigWatcher, Clock, Path], pattern: str) -> None:
     watch, clock, path = watched
     for data in (NEW, OLD, NEW):  # a link is made the first time and switched from then on
         save(pattern, path, data)
@@ -56,7 +56,7 @@ def test_every_way_of_writing_is_noticed_once(watched: tuple[Watch, Clock, Path]
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_writer_that_dies_leaves_the_old_file_or_one_that_is_cut_off(
-    watched: tuple[Watch, Clock, Path], pattern: str
+    watched: tuple[ConfigWatcher, Clock, Path], pattern: str
 ) -> None:
     _, _, path = watched
     save_half(pattern, path, NEW)
@@ -64,7 +64,7 @@ def test_a_writer_that_dies_leaves_the_old_file_or_one_that_is_cut_off(
     assert data == OLD or not data.endswith(b"\n")
 
 
-def test_a_file_that_still_grows_is_waited_for(watched: tuple[Watch, Clock, Path]) -> None:
+def test_a_file_that_still_grows_is_waited_for(watched: tuple[ConfigWatcher, Clock, Path]) -> None:
     watch, clock, path = watched
     for _ in range(20):
         with path.open("ab") as file:
@@ -73,7 +73,7 @@ def test_a_file_that_still_grows_is_waited_for(watched: tuple[Watch, Clock, Path
     assert changed(watch, clock, 2 * STILL)
 
 
-def test_a_file_that_is_gone_is_no_news_and_its_return_is(watched: tuple[Watch, Clock, Path]) -> None:
+def test_a_file_that_is_gone_is_no_news_and_its_return_is(watched: tuple[ConfigWatcher, Clock, Path]) -> None:
     watch, clock, path = watched
     path.unlink()
     assert not changed(watch, clock, 5.0)
@@ -81,7 +81,7 @@ def test_a_file_that_is_gone_is_no_news_and_its_return_is(watched: tuple[Watch, 
     assert changed(watch, clock, 2 * STILL)
 
 
-def test_new_times_and_rights_are_noticed(watched: tuple[Watch, Clock, Path]) -> None:
+def test_new_times_and_rights_are_noticed(watched: tuple[ConfigWatcher, Clock, Path]) -> None:
     watch, clock, path = watched
     subprocess.run(["touch", str(path)], check=True)
     assert changed(watch, clock, 2 * STILL)
@@ -90,14 +90,14 @@ def test_new_times_and_rights_are_noticed(watched: tuple[Watch, Clock, Path]) ->
     assert changed(watch, clock, 2 * STILL)
 
 
-def test_a_file_that_is_never_still_is_told_of_once(watched: tuple[Watch, Clock, Path]) -> None:
+def test_a_file_that_is_never_still_is_told_of_once(watched: tuple[ConfigWatcher, Clock, Path]) -> None:
     watch, clock, path = watched
     begun, told = clock.now, []
     for _ in range(60):
         with path.open("ab") as file:
             file.write(b"x: y\n")
         assert not changed(watch, clock, STILL / 2)
-        if watch.restless():
+        if watch.unstable():
             told.append(clock.now - begun)
     assert told == [pytest.approx(RESTLESS, abs=2 * STILL)]
     assert changed(watch, clock, 2 * STILL)
@@ -105,10 +105,10 @@ def test_a_file_that_is_never_still_is_told_of_once(watched: tuple[Watch, Clock,
     assert not watch.moved(look(path))
     path.write_bytes(NEW)
     assert not changed(watch, clock, STILL / 2)
-    assert not watch.restless()
+    assert not watch.unstable()
 
 
-def test_what_changes_while_it_is_read_is_not_what_was_read(watched: tuple[Watch, Clock, Path]) -> None:
+def test_what_changes_while_it_is_read_is_not_what_was_read(watched: tuple[ConfigWatcher, Clock, Path]) -> None:
     watch, clock, path = watched
     save("truncate", path, NEW)
     assert changed(watch, clock, 2 * STILL)
@@ -130,7 +130,7 @@ def test_what_changes_while_it_is_read_is_not_what_was_read(watched: tuple[Watch
     assert not watch.moved(())
 
 
-def test_a_file_that_changes_during_every_reading_is_told_of_once(watched: tuple[Watch, Clock, Path]) -> None:
+def test_a_file_that_changes_during_every_reading_is_told_of_once(watched: tuple[ConfigWatcher, Clock, Path]) -> None:
     watch, clock, path = watched
     told = []
     for number in range(6):
@@ -139,11 +139,13 @@ def test_a_file_that_changes_during_every_reading_is_told_of_once(watched: tuple
         watch.reading()
         path.write_bytes(OLD + b"#\n" * number)
         assert watch.moved(look(path))
-        told.append(watch.restless())
+        told.append(watch.unstable())
     assert told == [False, False, True, False, False, False]
 
 
-def test_a_file_that_stays_away_is_told_once_and_again_when_it_goes_again(watched: tuple[Watch, Clock, Path]) -> None:
+def test_a_file_that_stays_away_is_told_once_and_again_when_it_goes_again(
+    watched: tuple[ConfigWatcher, Clock, Path],
+) -> None:
     watch, clock, path = watched
 
     def told(seconds: float) -> int:
@@ -165,7 +167,7 @@ def test_a_file_that_stays_away_is_told_once_and_again_when_it_goes_again(watche
         assert told(10.0) == 0
 
 
-def test_a_file_that_is_replaced_has_not_gone(watched: tuple[Watch, Clock, Path]) -> None:
+def test_a_file_that_is_replaced_has_not_gone(watched: tuple[ConfigWatcher, Clock, Path]) -> None:
     watch, clock, path = watched
     path.unlink()
     assert not changed(watch, clock, GONE - STILL)

@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
-from edge_infer.codec import ABSENT, dumps, replace
+from edge_infer.contract.codec import ABSENT, dumps, replace
+from edge_infer.contract.messages import Answer, State
 from edge_infer.engine.cascade.sighting import Sighted
 from edge_infer.engine.tasks import Essence, Findings, Head, fitting
 from edge_infer.engine.tasks.anomaly import Deviation
 from edge_infer.engine.tasks.detection import count_state
-from edge_infer.messages import Answer, State
 
 MOST: Final = 100
 """Maximum answers in the closed schema."""

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from edge_infer.codec import ABSENT
-from edge_infer.engine.geometry import Region
+from edge_infer.contract.codec import ABSENT
+from edge_infer.contract.messages import Parent
 from edge_infer.engine.tasks import fraction
-from edge_infer.engine.tasks.detection import Found
-from edge_infer.messages import Parent
+from edge_infer.engine.tasks.detection import Detection
+from edge_infer.frames.geometry import Region
 
 Key: TypeAlias = tuple[int, int]
 """Key of an answer: an id and the index among objects of this id, or 0 and the index in the frame."""
@@ -24,7 +24,7 @@ class Sighted:
     """
 
     pipeline: str
-    found: Found
+    found: Detection
     size: tuple[int, int]
     seq: int | None
     nth: int

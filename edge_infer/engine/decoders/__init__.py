@@ -1,4 +1,4 @@
-"""Decoders: one model family, one file, one line in `decoder_names`.
+"""Decoders: one model family, one file, one line in `DECODERS` of `edge_infer.plan.plugins`.
 
 A decoder *must* be a class with
 
@@ -36,13 +36,12 @@ from typing import Any, ClassVar, Protocol
 
 from numpy.typing import NDArray
 
-from edge_infer.codec import JsonValue
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.contract.codec import JsonValue
+from edge_infer.contract.messages import Task
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.records import Candidates
-from edge_infer.messages import Task
-from edge_infer.models.decoder_names import DECODERS, GROUP, decoder_names, decoder_target
-from edge_infer.tables import load
+from edge_infer.plan.plugins import DECODERS, GROUP, decoder_names, decoder_target, load
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 __all__ = ["DECODERS", "GROUP", "Decoder", "Layout", "decoder_class", "decoder_names", "decoder_target"]
 

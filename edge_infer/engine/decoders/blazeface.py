@@ -15,14 +15,14 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.contract.messages import Task
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import corners, logit, sigmoid, sound_boxes, stored
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array, Boxes
 from edge_infer.errors import ModelError
-from edge_infer.messages import Task
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 Grid = tuple[tuple[int, int], ...]
 """Cells per side and anchors per cell, for each part of the anchors in their order."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.engine.interpreter import Tensor
-from edge_infer.engine.records import Array, Boxes
+from edge_infer.engine.records import Array, Bodies, Boxes
 
 
 def stored(tensor: Tensor, real: float) -> float:
@@ -90,3 +91,60 @@ def corners(centered: Array) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are dropped and counted later
         boxes: Array = np.concatenate((centers - halves, centers + halves)).T
     return boxes
+
+
+# Validation of bodies, shared by decoders of poses.
+
+
+def sound_bodies(points: NDArray[Any], scores: NDArray[Any], boxes: Array | None = None) -> Bodies:
+    """Return the finite bodies and the number of the others; scores are clipped to 0..1.
+
+    ``points`` is ``[n, k, 3]`` as x, y, score. With ``boxes`` ``[n, 4]``, bodies without an area are dropped, too.
+    """
+    finite = np.isfinite(points).all(axis=(1, 2)) & np.isfinite(scores)
+    good = finite
+    if boxes is not None:
+        finite = finite & np.isfinite(boxes).all(axis=1)
+        good = finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    kept = points[good].astype(np.float32)
+    kept[:, :, 2] = np.clip(kept[:, :, 2], 0.0, 1.0)
+    return Bodies(
+        points=kept,
+        scores=np.clip(scores[good], 0.0, 1.0).astype(np.float32),
+        boxes=None if boxes is None else boxes[good].astype(np.float32),
+        nonfinite=int(np.count_nonzero(~finite)),
+    )
+
+
+# Heads of rows ``[x, y, w, h, objectness, classes…]`` whose score is objectness x class.
+
+COLUMNS: Final = 5
+"""Numbers before the classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Selected rows: ``places`` in the head, raw ``boxes`` ``[4, n]``, scores and classes."""
+
+    places: NDArray[np.intp]
+    boxes: Array
+    scores: Array
+    classes: NDArray[np.intp]
+
+
+def pick(output: Tensor, head: NDArray[Any], threshold: float) -> Picked:
+    """Return the best class of each row of ``head`` ``[n, 5 + classes]`` whose score is not below the threshold.
+
+    Both factors are at most 1, so a row whose objectness is below the threshold is skipped.
+    """
+    places = np.flatnonzero(~(head[:, 4] < stored(output, threshold)))  # keeps NaN, to count it
+    if not places.size:
+        nothing = np.empty(0, np.float32)
+        return Picked(places, nothing.reshape(4, 0), nothing, places)
+    rows = output.dequantize(head[places])
+    classes = rows[:, COLUMNS:].argmax(axis=1)
+    best = rows[np.arange(len(rows)), COLUMNS + classes]
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores = rows[:, 4] * np.minimum(best, np.float32(1.0))
+    kept = ~(scores < threshold)
+    return Picked(places[kept], rows[kept, :4].T, scores[kept], classes[kept])

@@ -19,13 +19,13 @@ from typing import Any, ClassVar, Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.contract.messages import Task
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import holds_scores, sigmoid
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.records import Array, Classes
 from edge_infer.errors import ModelError
-from edge_infer.messages import Task
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 Activation = Literal["none", "softmax", "sigmoid"]
 IMAGENET: Final = 1000

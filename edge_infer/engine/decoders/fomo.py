@@ -16,15 +16,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import Task
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import holds_scores, sound_boxes, stored
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array, Boxes
 from edge_infer.errors import ModelError
-from edge_infer.messages import Task
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 CELL: Final = 8
 """Usual pixels per side of a cell."""

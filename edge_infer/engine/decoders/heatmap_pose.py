@@ -17,16 +17,16 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.contract.messages import Task
 from edge_infer.engine.decoders import Layout
-from edge_infer.engine.decoders.bodies import sound_bodies
+from edge_infer.engine.decoders.candidates import sound_bodies
 from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.decoders.scores import Scores
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array, Bodies
 from edge_infer.errors import ModelError
-from edge_infer.messages import Task
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 FEWEST: Final = 3
 """Minimum keypoints for recognition; a model with fewer may be a detector of centres."""

@@ -16,14 +16,14 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.contract.messages import Task
 from edge_infer.engine.decoders import Layout
-from edge_infer.engine.decoders.bodies import sound_bodies
+from edge_infer.engine.decoders.candidates import sound_bodies
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Bodies
 from edge_infer.errors import ModelError
-from edge_infer.messages import Task
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 POINTS: Final = 17
 SINGLE: Final = (1, 1, POINTS, 3)

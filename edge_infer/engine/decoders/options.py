@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 
-from edge_infer.codec import JsonValue
+from edge_infer.contract.codec import JsonValue
 from edge_infer.engine.decoders import DECODERS, Decoder, Layout
 from edge_infer.errors import ModelError
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
+from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import logit, sigmoid, span, stored
-from edge_infer.engine.decoders.options import Options
+from edge_infer.engine.decoders.options import Options, wrong
 from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array
 
 SLACK: Final = 0.2
@@ -53,3 +56,40 @@ class Scores:
         """Return the scores of stored values."""
         real = self.output.dequantize(raw)
         return sigmoid(real) if self.logits else real
+
+
+# Detection of whether the boxes of an output are in fractions of the input or in its pixels.
+#
+# The manifest may define ``boxes: fractions | pixels``. A quantized tensor with a maximum of at most 4 holds fractions.
+# A float tensor is checked each time: the centres of its cells cover the whole input, so in pixels they exceed 4 by
+# far.
+
+LARGEST_FRACTION: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Unit of x and y: ``size`` is width and height of the input in pixels, ``pixels`` None if only numbers show it."""
+
+    size: tuple[int, int]
+    pixels: bool | None
+
+    @staticmethod
+    def of(layout: Layout, output: Tensor) -> Units:
+        """Return the unit of an output; raise `ModelError` for an unknown unit."""
+        size = image_size(layout.inputs)
+        said = layout.options.get("boxes")
+        if said not in (None, "fractions", "pixels"):
+            raise wrong("boxes", said, "fractions or pixels")
+        if said is not None:
+            return Units(size, said == "pixels")
+        return Units(size, span(output)[1] > LARGEST_FRACTION if output.quantized else None)
+
+    def of_all(self, centers: NDArray[Any]) -> Array:
+        """Return the divisor ``[4, 1]`` from rows x, y, w, h to fractions; ``centers`` are all centres x."""
+        pixels = self.pixels
+        if pixels is None:
+            finite = centers[np.isfinite(centers)]
+            pixels = bool(finite.size and finite.max() > LARGEST_FRACTION)
+        unit = (*self.size, *self.size) if pixels else (1, 1, 1, 1)
+        return np.array(unit, np.float32).reshape(4, 1)

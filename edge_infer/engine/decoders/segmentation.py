@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.contract.messages import Task
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.options import Options
 from edge_infer.engine.decoders.scores import Scores
@@ -25,7 +25,7 @@ from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.shape import channels_first, image_size
 from edge_infer.engine.records import Regions
 from edge_infer.errors import ModelError
-from edge_infer.messages import Task
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 IDS: Final = ("int64", "int32", "uint8", "int16", "int8")
 GREATEST: Final = (1 << 31) - 1

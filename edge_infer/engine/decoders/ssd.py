@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.contract.messages import Task
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import best_classes, sound_boxes, stored
 from edge_infer.engine.decoders.options import Options, check_known, wrong
@@ -29,7 +29,7 @@ from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Boxes
 from edge_infer.errors import ModelError
-from edge_infer.messages import Task
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 ANCHORS: Final = ("anchor", "prior")
 SCORES: Final = ("class", "score", "softmax")

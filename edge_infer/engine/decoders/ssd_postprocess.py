@@ -16,13 +16,13 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.contract.messages import Task
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import sound_boxes
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.records import Array, Boxes
 from edge_infer.errors import ModelError
-from edge_infer.messages import Task
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 NAMES: Final = (
     ("TFLite_Detection_PostProcess:1", "TFLite_Detection_PostProcess:2"),

@@ -17,15 +17,14 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.contract.messages import Task
 from edge_infer.engine.decoders import Layout
-from edge_infer.engine.decoders.candidates import corners, logit, sigmoid, sound_boxes, stored
-from edge_infer.engine.decoders.objectness import COLUMNS
+from edge_infer.engine.decoders.candidates import COLUMNS, corners, logit, sigmoid, sound_boxes, stored
 from edge_infer.engine.decoders.options import Options, number, wrong
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.records import Array, Boxes
 from edge_infer.errors import ModelError
-from edge_infer.messages import Task
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 LARGEST: Final = 4.0
 """Maximum width or height of an anchor in fractions of the input; larger ones are in another unit."""

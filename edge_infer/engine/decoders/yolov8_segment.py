@@ -17,16 +17,16 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.contract.messages import Task
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.candidates import corners, sound_boxes, stored
-from edge_infer.engine.decoders.units import Units
+from edge_infer.engine.decoders.scores import Units
 from edge_infer.engine.decoders.yolov8 import cells
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array, Boxes
 from edge_infer.errors import ModelError
-from edge_infer.messages import Task
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 BOX: Final = 4
 MASKS: Final = 32

@@ -15,16 +15,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.contract.messages import Task
 from edge_infer.engine.decoders import Layout
-from edge_infer.engine.decoders.candidates import corners, sound_boxes
-from edge_infer.engine.decoders.objectness import COLUMNS, pick
+from edge_infer.engine.decoders.candidates import COLUMNS, corners, pick, sound_boxes
 from edge_infer.engine.decoders.yolov8 import STRIDES, cells
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.shape import image_size
 from edge_infer.engine.records import Array, Boxes
 from edge_infer.errors import ModelError
-from edge_infer.messages import Task
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 
 class Yolox:

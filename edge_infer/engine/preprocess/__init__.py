@@ -7,11 +7,11 @@ from typing import Any, Final, Protocol
 
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import Gives, ModelInput
-from edge_infer.engine.frame import Captured
-from edge_infer.engine.geometry import Transform
 from edge_infer.engine.interpreter import Tensor
-from edge_infer.tables import load
+from edge_infer.frames.frame import Captured
+from edge_infer.frames.geometry import Transform
+from edge_infer.plan.plugins import load
+from edge_infer.plan.records import Gives, ModelInput
 
 PREPROCESS: Final[Mapping[Gives, str]] = {
     "image": "edge_infer.engine.preprocess.image:ImagePreprocess",
@@ -20,7 +20,7 @@ PREPROCESS: Final[Mapping[Gives, str]] = {
 }
 
 
-class Preprocess(Protocol):
+class Preprocessor(Protocol):
     """Preprocessing of one kind of input, built from plan and tensor; raises `ModelError` if they do not fit.
 
     ``frames`` returns the model inputs that a captured item completes: a picture at once, windows of samples when they
@@ -38,7 +38,7 @@ class Preprocess(Protocol):
     def example(self) -> Captured: ...
 
 
-def preprocess_for(plan: ModelInput, tensor: Tensor) -> Preprocess:
+def preprocess_for(plan: ModelInput, tensor: Tensor) -> Preprocessor:
     """Return the preprocessing for a model's input plan."""
-    found: type[Preprocess] = load(PREPROCESS[plan.takes])
+    found: type[Preprocessor] = load(PREPROCESS[plan.takes])
     return found(plan, tensor)

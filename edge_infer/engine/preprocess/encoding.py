@@ -17,9 +17,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import InputPlan
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.errors import ModelError
+from edge_infer.plan.records import InputPlan
 
 CUSTOMARY: Final = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))
 INTEGERS: Final = ("uint8", "int8", "int16", "int32")

@@ -6,14 +6,16 @@ axes of 1 among them). For a flat tensor, ``[1, frames x values]``, the manifest
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Final, Protocol
 
-from edge_infer.config.plan import SignalPlan
+import numpy as np
+
 from edge_infer.engine.interpreter import Tensor
-from edge_infer.engine.preprocess import mel, micro
+from edge_infer.engine.preprocess import spectrum
+from edge_infer.engine.preprocess.row_filters import Rows
 from edge_infer.engine.preprocess.spectrum import Spectra, bands, logarithm
-from edge_infer.engine.preprocess.window import Rows
 from edge_infer.errors import ModelError
+from edge_infer.plan.records import SignalPlan
 
 
 class Features(Protocol):
@@ -49,7 +51,7 @@ class Spectral:
         self.need = length + (frames - 1) * self.hop
         self._spectra = Spectra(length, self.hop, true=plan.features == "spectrum")
         self._bands = _bands(plan, self._spectra.size, rate, values)
-        self._cosines = mel.cosines(self._bands.shape[1], values) if plan.features == "mfcc" else None
+        self._cosines = spectrum.cosines(self._bands.shape[1], values) if plan.features == "mfcc" else None
         self._power, self._floor = plan.power, plan.floor
         self._log = plan.log or ("none" if plan.features == "spectrum" else "ln")
 
@@ -120,16 +122,16 @@ def _said_values(plan: SignalPlan) -> int | None:
     if plan.features == "raw":
         return plan.channels if plan.channels > 1 else None
     if plan.features == "micro":
-        return micro.VALUES
+        return MICRO_VALUES
     if plan.features == "mfcc":
         return plan.coefficients
     return plan.bins * plan.channels if plan.bins is not None else None
 
 
 def _micro(plan: SignalPlan, frames: int, values: int) -> Plain:
-    if plan.rate != micro.RATE:
-        raise ModelError(f"`features: micro` works at a `rate` of {micro.RATE}, not {plan.rate:g}")
-    hop = (plan.hop or micro.STEP) / micro.STEP
+    if plan.rate != MICRO_RATE:
+        raise ModelError(f"`features: micro` works at a `rate` of {MICRO_RATE}, not {plan.rate:g}")
+    hop = (plan.hop or MICRO_STEP) / MICRO_STEP
     if abs(hop - round(hop)) > 1e-6:
         raise ModelError(f"`features: micro` has a frame every 10 ms, so `hop` is a multiple of it, not {plan.hop} s")
     return Plain(frames, values, round(hop))
@@ -155,9 +157,48 @@ def _bands(plan: SignalPlan, size: int, rate: float, values: int) -> Rows:
             raise ModelError(f"{values} values of a frame are no whole number of bands for {plan.channels} `channels`")
         return bands(size, rate, values // plan.channels, plan.low, high)
     if plan.features == "log_mel":
-        return mel.mel_bands(size, rate, values, (plan.low, high), plan.mel)
+        return spectrum.mel_bands(size, rate, values, (plan.low, high), plan.mel)
     if plan.bins is None:
         raise ModelError("`features: mfcc` needs `bins`, the number of mel bands, such as `bins: 40`")
     if values > plan.bins:
         raise ModelError(f"{values} coefficients cannot be made of {plan.bins} mel bands (`bins`)")
-    return mel.mel_bands(size, rate, plan.bins, (plan.low, high), plan.mel)
+    return spectrum.mel_bands(size, rate, plan.bins, (plan.low, high), plan.mel)
+
+
+# Audio front end of TFLite Micro: 40 values every 10 ms, of 30 ms each, with noise reduction and gain control.
+#
+# It adapts to background noise, so frames depend on earlier ones. The original code is used (``pymicro-features``).
+
+MICRO_RATE: Final = 16_000
+MICRO_STEP: Final = 0.01
+MICRO_VALUES: Final = 40
+_CHUNK: Final = 320
+"""Bytes of one step: 160 samples of 16 bits."""
+
+
+class MicroFrontend:
+    """Front end from samples of -1..1, ``[n, 1]`` at 16 kHz, to rows of 40 values; an incomplete step is kept."""
+
+    def __init__(self) -> None:
+        """Load the front end; raise `ModelError`, which names the extra, if it is not installed."""
+        try:
+            from pymicro_features import MicroFrontend as Frontend
+        except ImportError as error:
+            raise ModelError(
+                "it takes features of the TFLite Micro front end; install it: pip install 'edge-infer[micro]' "
+                f"({error})"
+            ) from error
+        self._frontend: Any = Frontend()
+        self._waiting = b""
+
+    def __call__(self, samples: Rows) -> Rows:
+        """Return the rows that these samples complete."""
+        self._waiting += np.clip(np.rint(samples[:, 0] * 32768.0), -32768, 32767).astype("<i2").tobytes()
+        rows, start = [], 0
+        while start + _CHUNK <= len(self._waiting):
+            found = self._frontend.process_samples(self._waiting[start : start + _CHUNK])
+            start += 2 * found.samples_read
+            if found.features:
+                rows.append(found.features)
+        self._waiting = self._waiting[start:]
+        return np.array(rows, np.float64).reshape(-1, MICRO_VALUES)

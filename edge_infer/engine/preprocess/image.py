@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import Color, InputPlan
-from edge_infer.engine.frame import Frame, Pixels
-from edge_infer.engine.geometry import Region, Transform
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.preprocess.encoding import encoding
 from edge_infer.engine.preprocess.scale import scaler
 from edge_infer.engine.preprocess.shape import channels_first, image_shape
 from edge_infer.errors import ModelError
+from edge_infer.frames.frame import Frame, Pixels
+from edge_infer.frames.geometry import Region, Transform
+from edge_infer.plan.records import Color, InputPlan
 
 Values: TypeAlias = NDArray[Any]
 CONVERSIONS: Final = {

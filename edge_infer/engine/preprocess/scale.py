@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import Scaling
-from edge_infer.engine.frame import Pixels
+from edge_infer.frames.frame import Pixels
+from edge_infer.plan.records import Scaling
 
 Kernel: TypeAlias = NDArray[np.float32]
 

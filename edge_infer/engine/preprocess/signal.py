@@ -19,17 +19,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import FilterPlan, SignalPlan
-from edge_infer.engine.frame import Samples
-from edge_infer.engine.geometry import NO_PLACE, Transform
+from edge_infer.contract.codec import replace
 from edge_infer.engine.interpreter import Tensor
-from edge_infer.engine.preprocess.features import make_features
-from edge_infer.engine.preprocess.filters import make_filters
-from edge_infer.engine.preprocess.micro import STEP, MicroFrontend
-from edge_infer.engine.preprocess.resample import Resampler
-from edge_infer.engine.preprocess.window import Gatherer, Rows
+from edge_infer.engine.preprocess.features import MICRO_STEP, MicroFrontend, make_features
+from edge_infer.engine.preprocess.row_filters import Resampler, Rows, SlidingWindow, make_filters
 from edge_infer.errors import InputError, ModelError
+from edge_infer.frames.frame import Samples
+from edge_infer.frames.geometry import NO_PLACE, Transform
+from edge_infer.plan.records import FilterPlan, SignalPlan
 
 log = logging.getLogger(__name__)
 
@@ -174,10 +171,10 @@ class SignalPreprocess:
             )
         self._front = _Front(self._plan, rate)
         self._rate = rate
-        self._row_rate = 1 / STEP if self._plan.features == "micro" else self._plan.rate or rate
+        self._row_rate = 1 / MICRO_STEP if self._plan.features == "micro" else self._plan.rate or rate
         half = max(1, self._features.need // 2)
         self.step = half if self._plan.stride is None else max(1, round(self._plan.stride * self._row_rate))
-        self._windows = Gatherer(self._features.need, self.step)
+        self._windows = SlidingWindow(self._features.need, self.step)
         self._fresh = True
 
     def _between(self, taken: Samples) -> Iterator[Samples]:

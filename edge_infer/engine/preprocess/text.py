@@ -7,14 +7,13 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import TextPlan
-from edge_infer.engine.frame import Line
-from edge_infer.engine.geometry import NO_PLACE, Transform
 from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.preprocess.tokenizers import DEFAULT_PATTERN, RegexTokenizer, WordPieces
 from edge_infer.engine.preprocess.vocabulary import Vocabulary, read_vocabulary
-from edge_infer.engine.preprocess.wordpiece import WordPieces
-from edge_infer.engine.preprocess.words import DEFAULT_PATTERN, RegexTokenizer
 from edge_infer.errors import ModelError
+from edge_infer.frames.frame import Line
+from edge_infer.frames.geometry import NO_PLACE, Transform
+from edge_infer.plan.records import TextPlan
 
 LONGEST_TEXT: Final = 1 << 16
 """Maximum characters of a line that are read; no row of ids needs more."""

@@ -9,11 +9,11 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import InputPlan
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.geometry import Float64Boxes, Region, Transform
+from edge_infer.contract.codec import replace
 from edge_infer.engine.records import Boxes
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.geometry import Float64Boxes, Region, Transform
+from edge_infer.plan.records import InputPlan
 
 Look: TypeAlias = tuple[Boxes, Transform]
 """Candidates of one tile, and the transform of that tile."""

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from edge_infer.config.plan import TextPlan
 from edge_infer.errors import ModelError
+from edge_infer.plan.records import TextPlan
 
 LARGEST: Final = 16 << 20
 """Maximum bytes of a vocabulary; BERT's for a hundred languages has about one MiB."""

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
 
-from edge_infer.codec import ABSENT, Absent, dumps
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.geometry import Transform
-from edge_infer.messages import Parent, Result, State, Task
-from edge_infer.tables import load
+from edge_infer.contract.codec import ABSENT, Absent, dumps
+from edge_infer.contract.messages import Parent, Result, State, Task
+from edge_infer.frames.geometry import Transform
+from edge_infer.plan.plugins import load
+from edge_infer.plan.records import PipelinePlan
 
 TASKS: Final[Mapping[Task, str]] = {
     "classification": "edge_infer.engine.tasks.classification:ClassificationTask",

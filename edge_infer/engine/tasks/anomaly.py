@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.geometry import Transform
+from edge_infer.contract.messages import Anomaly, Result, State
 from edge_infer.engine.records import Distance
 from edge_infer.engine.tasks import Essence, Head
 from edge_infer.errors import ModelError
-from edge_infer.messages import Anomaly, Result, State
+from edge_infer.frames.geometry import Transform
+from edge_infer.plan.records import PipelinePlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from typing import ClassVar, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.geometry import Transform
+from edge_infer.contract.messages import Result, ScoredLabel, State
 from edge_infer.engine.records import Classes
 from edge_infer.engine.tasks import Essence, Head, fitted
-from edge_infer.engine.tasks.named import Named
-from edge_infer.messages import Result, ScoredLabel, State
+from edge_infer.engine.tasks.filtering import LabelFilter
+from edge_infer.frames.geometry import Transform
+from edge_infer.plan.records import PipelinePlan
 
 MOST: Final = 100
 """Maximum classes in the closed schema, however many bytes are allowed."""
@@ -32,7 +32,7 @@ class Scored(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Classification:
+class ClassificationFindings:
     """Classes of one frame above the threshold, the best first, at most ``top_k``.
 
     ``near`` holds the next classes, down to a little below the threshold: a spell that has started holds until then.
@@ -67,7 +67,7 @@ class ClassificationTask:
     unknown: ClassVar[Mapping[str, None]] = {"class_": None}
 
     def __init__(self, plan: PipelinePlan) -> None:
-        self._named = Named(plan)
+        self._named = LabelFilter(plan)
         self._threshold, self._floor = plan.threshold, plan.floor
         self._sure = float(np.float32(plan.threshold))  # compared with an array of scores of that type
         self._top_k = plan.top_k
@@ -75,7 +75,7 @@ class ClassificationTask:
         self._asked: NDArray[np.bool_] | None = None
         """Class ids to report, computed once because all frames have the same; None for all."""
 
-    def __call__(self, found: Classes, _: Transform, _moment: float) -> Classification:
+    def __call__(self, found: Classes, _: Transform, _moment: float) -> ClassificationFindings:
         """Return the classes of one frame, best first."""
         self._named.warn_of(found.nonfinite)
         if found.scores.size != self._numbers.size:
@@ -90,6 +90,6 @@ class ClassificationTask:
         while shown < most and best[shown][1] >= self._sure:
             shown += 1
         rows = tuple([Scored(self._named.label(number), number, score) for number, score in best[: shown + MOST]])
-        return Classification(
+        return ClassificationFindings(
             rows[:shown], rows[shown:], self._named.left_out(self._numbers, found.scores, self._threshold)
         )

@@ -9,14 +9,13 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from edge_infer.codec import ABSENT, dumps
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.analyse.nms import nms
-from edge_infer.engine.geometry import Box, Transform
+from edge_infer.contract.codec import ABSENT, dumps
+from edge_infer.contract.messages import DetectedObject, Result, State
 from edge_infer.engine.records import Boxes
 from edge_infer.engine.tasks import Essence, Head, fitted, fitting, fraction
-from edge_infer.engine.tasks.named import Named
-from edge_infer.messages import DetectedObject, Result, State
+from edge_infer.engine.tasks.filtering import LabelFilter, nms
+from edge_infer.frames.geometry import Box, Transform
+from edge_infer.plan.records import PipelinePlan
 
 MOST: Final = 1000
 """Maximum objects in the closed schema, however many bytes are allowed."""
@@ -27,7 +26,7 @@ EACH: Final = len(
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Detection:
     """One object; ``box`` is xmin, ymin, xmax, ymax in float pixels of the source frame."""
 
     label: str
@@ -46,7 +45,7 @@ class Detections:
     ``left_out`` holds unwanted labels above the threshold, each with its best score.
     """
 
-    objects: tuple[Found, ...]
+    objects: tuple[Detection, ...]
     source: tuple[int, int]
     left_out: tuple[tuple[str, float], ...] = ()
 
@@ -66,7 +65,7 @@ class Detections:
         """Return the counts by label; only the most frequent if not all fit."""
         return count_state(head, [item.label for item in self.objects], room)
 
-    def _wire(self, item: Found) -> DetectedObject:
+    def _wire(self, item: Detection) -> DetectedObject:
         width, height = self.source
         xmin, ymin, xmax, ymax = item.box
         box = fraction(xmin / width), fraction(ymin / height), fraction(xmax / width), fraction(ymax / height)
@@ -92,7 +91,7 @@ class DetectionTask:
     unknown: ClassVar[Mapping[str, None]] = {"counts": None}
 
     def __init__(self, plan: PipelinePlan) -> None:
-        self._named = Named(plan)
+        self._named = LabelFilter(plan)
         self._threshold, self._floor = plan.threshold, plan.floor
         self._nms = plan.model.nms
 
@@ -113,6 +112,6 @@ class DetectionTask:
         # tolist converts all at once: float() of every number costs ten times as much
         rows = zip(found.classes[kept].tolist(), found.scores[kept].tolist(), boxes.tolist(), shares, strict=True)
         objects = tuple(
-            Found(self._named.label(number), number, score, tuple(box), share) for number, score, box, share in rows
+            Detection(self._named.label(number), number, score, tuple(box), share) for number, score, box, share in rows
         )
         return Detections(objects, transform.source, self._named.left_out(found.classes, found.scores, self._threshold))

@@ -8,14 +8,13 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.analyse.nms import nms
-from edge_infer.engine.geometry import Transform
+from edge_infer.contract.messages import Pose, Result, State
 from edge_infer.engine.records import Bodies
 from edge_infer.engine.tasks import Essence, Head, fitted, fraction
 from edge_infer.engine.tasks.detection import count_state
-from edge_infer.engine.tasks.named import Named
-from edge_infer.messages import Pose, Result, State
+from edge_infer.engine.tasks.filtering import LabelFilter, nms
+from edge_infer.frames.geometry import Transform
+from edge_infer.plan.records import PipelinePlan
 
 MOST: Final = 100
 """Maximum bodies in the closed schema, however many bytes are allowed."""
@@ -62,7 +61,7 @@ class PoseTask:
     unknown: ClassVar[Mapping[str, None]] = {"counts": None}
 
     def __init__(self, plan: PipelinePlan) -> None:
-        self._named = Named(plan)
+        self._named = LabelFilter(plan)
         self._threshold = plan.threshold
         self._nms = plan.model.nms
         self._label = plan.model.labels[0] if plan.model.labels else "0"

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edge_infer.codec import ABSENT
-from edge_infer.config.plan import PipelinePlan, ValuePlan
-from edge_infer.engine.geometry import Transform
+from edge_infer.contract.codec import ABSENT
+from edge_infer.contract.messages import Result, State, Value
 from edge_infer.engine.records import Numbers
 from edge_infer.engine.tasks import Essence, Head
-from edge_infer.messages import Result, State, Value
+from edge_infer.frames.geometry import Transform
+from edge_infer.plan.records import PipelinePlan, ValuePlan
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredValue:
     """One value; None is implausible."""
 
     plan: ValuePlan
@@ -39,7 +39,7 @@ class Measured:
 class Measurement:
     """Values of one frame."""
 
-    values: tuple[Measured, ...]
+    values: tuple[MeasuredValue, ...]
 
     @property
     def essence(self) -> Essence:
@@ -70,7 +70,7 @@ class RegressionTask:
         """Return the values of one frame; implausible ones are None."""
         pairs = zip(self._values, found.values.tolist(), strict=True)
         return Measurement(
-            tuple(Measured(plan, self._plausible(plan, number * plan.scale, moment)) for plan, number in pairs)
+            tuple(MeasuredValue(plan, self._plausible(plan, number * plan.scale, moment)) for plan, number in pairs)
         )
 
     def _plausible(self, plan: ValuePlan, value: float, now: float) -> float | None:

@@ -8,13 +8,13 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.geometry import Transform
+from edge_infer.contract.messages import Result, Segment, State
 from edge_infer.engine.records import Regions
 from edge_infer.engine.tasks import Essence, Head, fitted, fraction
 from edge_infer.engine.tasks.detection import count_state
-from edge_infer.engine.tasks.named import Named
-from edge_infer.messages import Result, Segment, State
+from edge_infer.engine.tasks.filtering import LabelFilter
+from edge_infer.frames.geometry import Transform
+from edge_infer.plan.records import PipelinePlan
 
 MOST: Final = 256
 """Maximum labels in the closed schema, however many bytes are allowed."""
@@ -30,7 +30,7 @@ class Filled:
 
 
 @dataclass(frozen=True, slots=True)
-class Segmentation:
+class SegmentationFindings:
     """Labels of one frame whose share reaches the threshold, the largest first."""
 
     segments: tuple[Filled, ...]
@@ -56,10 +56,10 @@ class SegmentationTask:
     unknown: ClassVar[Mapping[str, None]] = {"counts": None}
 
     def __init__(self, plan: PipelinePlan) -> None:
-        self._named = Named(plan)
+        self._named = LabelFilter(plan)
         self._threshold = plan.threshold
 
-    def __call__(self, found: Regions, transform: Transform, _moment: float) -> Segmentation:
+    def __call__(self, found: Regions, transform: Transform, _moment: float) -> SegmentationFindings:
         """Return the labels of one frame, largest share first."""
         self._named.warn_of(found.nonfinite)
         inside = transform.inside(found.classes)
@@ -68,4 +68,4 @@ class SegmentationTask:
         kept = np.flatnonzero((shares >= self._threshold) & self._named.wanted(numbers))
         kept = kept[np.argsort(-shares[kept], kind="stable")]
         rows = zip(numbers[kept].tolist(), shares[kept].tolist(), strict=True)
-        return Segmentation(tuple(Filled(self._named.label(number), number, share) for number, share in rows))
+        return SegmentationFindings(tuple(Filled(self._named.label(number), number, share) for number, share in rows))

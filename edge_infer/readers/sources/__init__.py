@@ -49,15 +49,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias
 
-from edge_infer.codec import decode, replace
-from edge_infer.config.plan import Color, Gives, SourcePlan
+from edge_infer.contract.codec import decode, replace
+from edge_infer.plan.plugins import load, names, target
+from edge_infer.plan.records import Color, Gives, SourcePlan
 from edge_infer.readers.sources.faults import Faults
-from edge_infer.tables import load, names, target
 
 if TYPE_CHECKING:  # reading a configuration needs the names of the kinds, but not NumPy
     from typing_extensions import Self
 
-    from edge_infer.engine.frame import Pixels, Signal
+    from edge_infer.frames.frame import Pixels, Signal
 
 GROUP: Final = "edge_infer.sources"
 SOURCES: Final[Mapping[str, str]] = {

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Protocol
 
 import numpy as np
 
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Gives
-from edge_infer.engine.frame import Signal
 from edge_infer.errors import SourceError
+from edge_infer.frames.frame import Signal
+from edge_infer.plan.records import Gives
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Block
 from edge_infer.readers.sources.faults import Faults
 from edge_infer.readers.sources.wav import WavFormat, decode_samples, read_header
@@ -51,7 +51,7 @@ class AudioOptions:
             raise ValueError("loop belongs to a file; a device has no end")
 
 
-class Stream(Protocol):
+class AudioStream(Protocol):
     """A running recording, such as ``sounddevice.InputStream``."""
 
     samplerate: float
@@ -63,7 +63,7 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
-def open_stream(device: str, rate: int | None, channels: int) -> Stream:
+def open_stream(device: str, rate: int | None, channels: int) -> AudioStream:
     """Open a recording of a device; raises `SourceError`, also when the extra is not installed."""
     try:
         sounddevice = importlib.import_module("sounddevice")
@@ -73,7 +73,7 @@ def open_stream(device: str, rate: int | None, channels: int) -> Stream:
         raise SourceError("PortAudio is missing: sudo apt install libportaudio2") from error
     chosen = int(device) if device.isdecimal() else device
     try:
-        stream: Stream = sounddevice.InputStream(
+        stream: AudioStream = sounddevice.InputStream(
             device=chosen, samplerate=rate, channels=channels, dtype="float32", latency="high"
         )
     except (sounddevice.PortAudioError, ValueError) as error:
@@ -92,7 +92,9 @@ class AudioSource(Closing):
     network: bool = False
     Options = AudioOptions
 
-    def __init__(self, options: AudioOptions, factory: Callable[[str, int | None, int], Stream] = open_stream) -> None:
+    def __init__(
+        self, options: AudioOptions, factory: Callable[[str, int | None, int], AudioStream] = open_stream
+    ) -> None:
         self.live = options.device is not None
         self.noisy = self.live
         self.lossless = not self.live and not options.realtime
@@ -101,7 +103,7 @@ class AudioSource(Closing):
         self._options = options
         self._factory = factory
         self._closed = threading.Event()
-        self._stream: Stream | None = None
+        self._stream: AudioStream | None = None
         self._file: BinaryIO | None = None
         self._form: WavFormat | None = None
         self._left = 0
@@ -149,7 +151,7 @@ class AudioSource(Closing):
         if stream is not None:
             stream.close()
 
-    def _heard(self, stream: Stream) -> Block:
+    def _heard(self, stream: AudioStream) -> Block:
         rate = float(stream.samplerate)
         try:
             values, lost = stream.read(max(1, round(rate * STRETCH)))

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
+from edge_infer.plan.records import Gives
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Block
-from edge_infer.readers.sources.bytelines import ByteLines, EndOfInputError
+from edge_infer.readers.sources.byte_input import STDIN, ByteLines, EndOfInputError, is_live, is_pipe, open_input
 from edge_infer.readers.sources.faults import Faults
-from edge_infer.readers.sources.gather import Gatherer, TextRows, next_block
-from edge_infer.readers.sources.inputs import STDIN, is_live, is_pipe, open_input
-from edge_infer.readers.sources.rows import HeaderError, Row, RowParser, shown
+from edge_infer.readers.sources.row_gatherer import RowGatherer, TextRows, next_block
+from edge_infer.readers.sources.row_parser import HeaderError, Row, RowParser, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -66,7 +65,7 @@ class CsvSource(Closing):
         self._fd = -1
         self._parser = RowParser()
         self._lines = ByteLines(-1, self.faults)
-        self._gatherer = Gatherer(options.rate)
+        self._gatherer = RowGatherer(options.rate)
         self._gap = True
         self._due = 0.0
         self._rows = 0
@@ -76,7 +75,7 @@ class CsvSource(Closing):
         self._closed.clear()
         self._parser = RowParser(self._options.columns)
         self._lines = ByteLines(self._fd, self.faults)
-        self._gatherer = Gatherer(self._options.rate)
+        self._gatherer = RowGatherer(self._options.rate)
         self._gap, self._rows, self._due = True, 0, time.monotonic()
         return self
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 import cv2
 import numpy as np
 
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Gives
-from edge_infer.engine.frame import Pixels
 from edge_infer.errors import SourceError
+from edge_infer.frames.frame import Pixels
+from edge_infer.plan.records import Gives
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import PASSED, Passed, Picture, Place, Wanted, all_wanted, no_place
 
 if TYPE_CHECKING:

@@ -2,27 +2,173 @@
 
 from __future__ import annotations
 
+import re
 import select
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
+from email.message import Message
 from http.client import HTTPException, HTTPResponse
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
 from urllib.error import HTTPError, URLError
+from urllib.parse import urljoin, urlsplit
 
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Gives
-from edge_infer.credentials import source_password
-from edge_infer.engine.picture import decode_picture
 from edge_infer.errors import SourceError
+from edge_infer.frames.picture import decode_picture
+from edge_infer.plan.credentials import source_password
+from edge_infer.plan.records import Gives
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import PASSED, Passed, Picture, Wanted, all_wanted
-from edge_infer.readers.sources.address import shown, unreachable, with_credentials
-from edge_infer.readers.sources.mjpeg import MOST_PICTURE, MjpegParser
-from edge_infer.readers.sources.opener import make_opener
+from edge_infer.readers.sources.credentials_in_url import shown, unreachable, with_credentials
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+# HTTP client for network cameras: HTTP and HTTPS only, with a password that is sent to this host only.
+
+
+def make_opener(url: str, username: str | None, password: str) -> urllib.request.OpenerDirector:
+    """Return an opener for HTTP and HTTPS only.
+
+    It ignores proxies in the environment and sends basic or digest authentication to this host only.
+    """
+    opener = urllib.request.OpenerDirector()
+    handlers: list[urllib.request.BaseHandler] = [
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+        _Redirects(),
+    ]
+    if username is not None:
+        secrets = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+        secrets.add_password(None, urljoin(url, "/"), username, password)
+        handlers += [_Digest(secrets), _Basic(secrets)]
+    for handler in handlers:
+        opener.add_handler(handler)
+    return opener
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a few redirects, but none from HTTPS to an address without encryption, which would leak the password."""
+
+    max_repeats = 2
+    max_redirections = 5
+
+    def redirect_request(  # noqa: PLR0917 - the signature is urllib's
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: Message,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if req.type == "https" and urlsplit(newurl).scheme != "https":
+            fp.close()
+            raise URLError("it redirects from https to an address without encryption")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # typeshed's own
+
+
+class _Digest(urllib.request.HTTPDigestAuthHandler):
+    def http_error_401(self, req: Any, fp: Any, *rest: Any) -> Any:
+        return _again(super().http_error_401, req, fp, *rest)
+
+
+class _Basic(urllib.request.HTTPBasicAuthHandler):
+    def http_error_401(self, req: Any, fp: Any, *rest: Any) -> Any:
+        return _again(super().http_error_401, req, fp, *rest)
+
+
+def _again(retry: Callable[..., Any], req: Any, fp: Any, *rest: Any) -> Any:
+    """Retry with the password and close the first response, which urllib leaves open."""
+    try:
+        answer = retry(req, fp, *rest)
+    except Exception:
+        fp.close()
+        raise
+    if answer is not None:
+        fp.close()
+    return answer
+
+
+# Parse complete pictures from a ``multipart/x-mixed-replace`` body (Motion JPEG over HTTP), even a damaged one.
+
+MOST_PICTURE: Final = 16 << 20
+MOST_HEADER: Final = 8192
+"""Limits of a part and of its header in bytes; longer ones are skipped."""
+_HEADER_END: Final = re.compile(rb"\r?\n\r?\n")
+"""Some cameras end the lines of a part's header with a line feed alone."""
+_LENGTH: Final = re.compile(rb"^content-length:\s*(\d{1,9})\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+class MjpegParser:
+    """Parses bytes in pieces of any size and finds the next boundary after invalid data.
+
+    A part ends after its Content-Length or, if that is missing or the part was cut, at the next boundary. `broken`
+    counts parts that are no complete JPEG file.
+    """
+
+    def __init__(self, boundary: str) -> None:
+        self.broken = 0
+        # Some cameras include the two dashes before each boundary in the header's boundary parameter, others do not.
+        self._delimiter = b"--" + boundary.strip('" ').removeprefix("--").encode("latin-1", "replace")
+        self._buffer = bytearray()
+        self._inside = False
+        self._length: int | None = None
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the pictures that are now complete, oldest first."""
+        self._buffer += data
+        found: list[bytes] = []
+        while (part := self._next()) is not None:
+            body = part.rstrip(b"\r\n\0")
+            if body.startswith(b"\xff\xd8") and body.endswith(b"\xff\xd9"):
+                found.append(body)
+            else:
+                self.broken += 1
+        return found
+
+    def _next(self) -> bytes | None:
+        """Return the next part, complete or not; None when more bytes are needed."""
+        while not self._inside:
+            if not self._enter():
+                return None
+        wanted = self._length
+        end = self._buffer.find(self._delimiter)
+        if wanted is not None and len(self._buffer) >= wanted and not 0 <= end < wanted:
+            end = wanted
+        if end < 0 and len(self._buffer) <= MOST_PICTURE:
+            return None
+        part = bytes(self._buffer[: max(end, 0)])
+        del self._buffer[: len(part) if end >= 0 else len(self._buffer)]
+        self._inside = False
+        return part
+
+    def _enter(self) -> bool:
+        """Skip to the end of the next part's header; return False when more bytes are needed."""
+        buffer = self._buffer
+        start = buffer.find(self._delimiter)
+        if start < 0:
+            del buffer[: max(0, len(buffer) - len(self._delimiter))]
+            return False
+        del buffer[:start]
+        end = _HEADER_END.search(buffer, 0, MOST_HEADER)
+        if end is None:
+            if len(buffer) < MOST_HEADER:
+                return False
+            del buffer[: len(self._delimiter)]  # no header: look for another boundary
+            return True
+        length = _LENGTH.search(bytes(buffer[: end.start()]).replace(b"\r", b""))
+        self._length = int(length.group(1)) if length and int(length.group(1)) <= MOST_PICTURE else None
+        del buffer[: end.end()]
+        self._inside = True
+        return True
+
 
 TIMEOUT: Final = 5.0
 """Timeout in seconds for one response of the camera, and for one complete picture."""

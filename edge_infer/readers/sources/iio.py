@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
+from edge_infer.plan.records import Gives
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Block
 from edge_infer.readers.sources.faults import Faults
-from edge_infer.readers.sources.iio_buffer import IioBuffer, Pace
-from edge_infer.readers.sources.rows import is_usable
+from edge_infer.readers.sources.iio_buffer import IioBuffer, IioRate
+from edge_infer.readers.sources.row_parser import is_usable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -62,7 +62,7 @@ class IioOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
+class IioChannel:
     """A channel: its file, and the conversion of its raw number to the unit: ``(raw + offset) * scale``."""
 
     name: str
@@ -90,7 +90,7 @@ class IioSource(Closing):
         self.faults = Faults()
         self._options = options
         self._closed = threading.Event()
-        self._channels: list[Channel] = []
+        self._channels: list[IioChannel] = []
         self._buffer: IioBuffer | None = None
         self._due = 0.0
 
@@ -103,7 +103,7 @@ class IioSource(Closing):
             if options.buffer:
                 factors = {channel.name: (channel.offset, channel.scale) for channel in self._channels}
                 node = Path(options.dev) / folder.name
-                buffer = IioBuffer(folder, node, factors, Pace(options.rate, options.trigger), self.faults)
+                buffer = IioBuffer(folder, node, factors, IioRate(options.rate, options.trigger), self.faults)
                 self._buffer = buffer.__enter__()
         except (OSError, ValueError) as error:
             if isinstance(error, SourceError):
@@ -174,7 +174,7 @@ def find_device(root: Path, device: str) -> Path:
     return found[0]
 
 
-def make_channel(folder: Path, name: str, *, buffered: bool = False) -> Channel:
+def make_channel(folder: Path, name: str, *, buffered: bool = False) -> IioChannel:
     """Return a channel by its full name (``accel_x``), or by its suffix (``x``) if that is unique.
 
     Raises `SourceError`.
@@ -188,8 +188,8 @@ def make_channel(folder: Path, name: str, *, buffered: bool = False) -> Channel:
         raise SourceError(f"{_text(folder / 'name')}: {many}; {kind} are {', '.join(sorted(found)) or 'none'}")
     file = found[fits[0]]
     if file.name.endswith("_input"):
-        return Channel(fits[0], file, 0.0, 1.0)
-    return Channel(fits[0], file, _factor(folder, fits[0], "offset", 0.0), _factor(folder, fits[0], "scale", 1.0))
+        return IioChannel(fits[0], file, 0.0, 1.0)
+    return IioChannel(fits[0], file, _factor(folder, fits[0], "offset", 0.0), _factor(folder, fits[0], "scale", 1.0))
 
 
 _ELEMENT: Final = re.compile(r"in_(.+?)_en")

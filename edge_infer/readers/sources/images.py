@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Gives
-from edge_infer.engine.frame import Pixels
-from edge_infer.engine.picture import decode_picture
 from edge_infer.errors import SourceError
+from edge_infer.frames.frame import Pixels
+from edge_infer.frames.picture import decode_picture
+from edge_infer.plan.records import Gives
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Picture
 
 if TYPE_CHECKING:

@@ -8,13 +8,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
+from edge_infer.plan.records import Gives
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Words
-from edge_infer.readers.sources.bytelines import ByteLines, EndOfInputError
+from edge_infer.readers.sources.byte_input import STDIN, ByteLines, EndOfInputError, is_live, open_input
 from edge_infer.readers.sources.faults import Faults
-from edge_infer.readers.sources.inputs import STDIN, is_live, open_input
 
 if TYPE_CHECKING:
     from typing_extensions import Self

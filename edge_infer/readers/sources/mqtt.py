@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Gives, TlsPlan
-from edge_infer.credentials import source_password
 from edge_infer.errors import SourceError
+from edge_infer.plan.credentials import source_password
+from edge_infer.plan.records import Gives, TlsPlan
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Block
-from edge_infer.readers.sources.address import unreachable
+from edge_infer.readers.sources.credentials_in_url import unreachable
 from edge_infer.readers.sources.faults import Faults
-from edge_infer.readers.sources.gather import Gatherer, next_block
-from edge_infer.readers.sources.rows import Row, RowParser
+from edge_infer.readers.sources.row_gatherer import RowGatherer, next_block
+from edge_infer.readers.sources.row_parser import Row, RowParser
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -132,7 +132,7 @@ class MqttSource(Closing):
         self._options = options
         self._where = f"{options.host}:{options.port or (8883 if options.tls else 1883)}"
         self._parser = RowParser(options.columns, "any")
-        self._gatherer = Gatherer(options.rate)
+        self._gatherer = RowGatherer(options.rate)
         self._client: SensorClient | None = None
 
     def __enter__(self) -> Self:

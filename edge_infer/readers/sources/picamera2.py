@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
+from edge_infer.plan.records import Gives
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Picture
 
 if TYPE_CHECKING:

@@ -2,24 +2,156 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import math
+import os
 import struct
+import termios
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
+from edge_infer.plan.records import Gives
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Block
-from edge_infer.readers.sources.binary import STALE, BinaryRows
-from edge_infer.readers.sources.bytelines import ByteLines, EndOfInputError
+from edge_infer.readers.sources.byte_input import CHUNK, ByteLines, EndOfInputError, wait_readable
 from edge_infer.readers.sources.faults import Faults
-from edge_infer.readers.sources.gather import Gatherer, Rows, TextRows, next_block
-from edge_infer.readers.sources.rows import RowParser
-from edge_infer.readers.sources.tty import SPEEDS, close_tty, open_tty
+from edge_infer.readers.sources.row_gatherer import RowGatherer, Rows, TextRows, next_block
+from edge_infer.readers.sources.row_parser import Row, RowParser, is_usable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+# Parse binary frames from a stream that may start, break off or be corrupted anywhere.
+
+STALE: Final = 1.0
+"""Seconds of silence after which an incomplete frame is given up."""
+
+
+class BinaryRows:
+    """Rows from frames of ``header`` followed by bytes in ``layout``. It does not own ``fd``.
+
+    The header may occur among the values. While frame boundaries are unknown, a frame counts only if another header, or
+    silence, follows it.
+    """
+
+    def __init__(self, fd: int, header: bytes, layout: struct.Struct) -> None:
+        self._fd = fd
+        self._header = header
+        self._layout = layout
+        self._size = len(header) + layout.size
+        self._bytes = bytearray()
+        self._heard = 0.0
+        self._known = False
+        self._before = False
+
+    def next(self, deadline: float) -> Sequence[Row]:
+        """Return the next frame, or nothing at the deadline; raises ValueError for bytes that had to be dropped."""
+        while True:
+            stale = self._heard + STALE if self._bytes else math.inf
+            silent = time.monotonic() >= stale
+            row = self._parse(silent=silent)
+            if row is not None:
+                return (row,)
+            if silent and self._bytes:
+                self._left_out(len(self._bytes), f"a frame of which only {len(self._bytes)} of {self._size} bytes came")
+                continue
+            if wait_readable(self._fd, min(deadline, stale)):
+                data = os.read(self._fd, CHUNK)
+                if not data:
+                    raise EndOfInputError
+                self._bytes += data
+                self._heard = time.monotonic()
+            elif time.monotonic() >= deadline:
+                return ()
+
+    def _parse(self, *, silent: bool) -> Row | None:
+        """Return a complete frame from the start of the buffer, if any; drop bytes that cannot start a frame."""
+        while len(self._bytes) >= self._size:
+            if self._bytes.startswith(self._header):
+                follows = bytes(self._bytes[self._size : self._size + len(self._header)])
+                if self._known or follows == self._header or (silent and not follows):
+                    return self._unpack()
+                if self._header.startswith(follows):
+                    return None  # too early to tell
+            place = self._bytes.find(self._header, 1)
+            end = place if place > 0 else len(self._bytes) - len(self._header) + 1
+            self._left_out(end, f"{end} bytes that begin no frame")
+        return None
+
+    def _unpack(self) -> Row:
+        values = self._layout.unpack(self._bytes[len(self._header) : self._size])
+        del self._bytes[: self._size]
+        self._known = self._before = True
+        if not all(map(is_usable, values)):
+            raise ValueError("a frame with a value that is no finite number, or too large for a 32-bit float")
+        return tuple(map(float, values))
+
+    def _left_out(self, count: int, text: str) -> None:
+        """Drop bytes and raise ValueError.
+
+        Fewer bytes than a frame before the first frame are no fault: reading may start in the middle of one.
+        """
+        del self._bytes[:count]
+        self._known = False
+        if self._before or count >= self._size:
+            raise ValueError(text)
+
+
+# Open a serial device in raw mode, at a speed, and exclusively.
+
+SPEEDS: Final = {
+    int(name[1:]): value for name, value in vars(termios).items() if name[0] == "B" and name[1:].isdecimal()
+}
+"""Baud rates that this system supports, and their termios constants."""
+
+
+def open_tty(device: str, baud: int) -> int:
+    """Return an open non-blocking descriptor, with the receive buffer cleared. Raises `SourceError`."""
+    try:
+        fd = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"{device} does not exist: nothing is plugged in there; names under /dev/serial/by-id/ stay the same"
+        ) from error
+    except PermissionError as error:
+        raise SourceError(f"no permission to open {device}: the daemon's user must be in group `dialout`") from error
+    except OSError as error:
+        why = "another program uses it" if error.errno == errno.EBUSY else os.strerror(error.errno or 0)
+        raise SourceError(f"{device} cannot be opened: {why}") from error
+    try:
+        fcntl.ioctl(fd, termios.TIOCEXCL)
+        termios.tcsetattr(fd, termios.TCSANOW, _raw(termios.tcgetattr(fd), SPEEDS[baud]))
+        termios.tcflush(fd, termios.TCIFLUSH)
+    except (OSError, termios.error) as error:
+        close_tty(fd)
+        raise SourceError(f"{device} is no serial device: {error.args[-1]}") from error
+    return fd
+
+
+def close_tty(fd: int) -> None:
+    """Close the device and end the exclusive use, even if another program has it open too."""
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(fd, termios.TIOCNXCL)
+    os.close(fd)
+
+
+def _raw(found: list[int | list[bytes | int]], speed: int) -> list[int | list[bytes | int]]:
+    """Return the raw settings: 8 data bits, no parity, 1 stop bit, no flow control, no translation (cfmakeraw(3)).
+
+    HUPCL is off, because otherwise each close and reopen would reset Arduino-like boards.
+    """
+    control = termios.CS8 | termios.CREAD | termios.CLOCAL
+    characters = found[6]
+    assert isinstance(characters, list)
+    characters[termios.VMIN], characters[termios.VTIME] = 0, 0
+    return [0, 0, control, 0, speed, speed, characters]
+
 
 SILENCE: Final = 10.0
 """Seconds (or as many intervals, if longer) without usable data after which the port is reopened."""
@@ -71,14 +203,14 @@ class SerialSource(Closing):
     def __init__(self, options: SerialOptions) -> None:
         self.faults = Faults()
         self._options = options
-        self._gatherer = Gatherer(options.rate)
+        self._gatherer = RowGatherer(options.rate)
         self._fd = -1
         self._rows: Rows | None = None
 
     def __enter__(self) -> Self:
         options = self._options
         self._fd = open_tty(options.device, options.baud)
-        self._gatherer = Gatherer(options.rate)
+        self._gatherer = RowGatherer(options.rate)
         if options.layout is not None and options.header is not None:
             self._rows = BinaryRows(self._fd, bytes_of(options.header), struct.Struct(options.layout))
         else:

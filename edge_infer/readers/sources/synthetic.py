@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import cv2
 import numpy as np
 
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Gives
-from edge_infer.engine.frame import Pixels
+from edge_infer.contract.messages import FractionBox
 from edge_infer.errors import SourceError
-from edge_infer.messages import FractionBox
+from edge_infer.frames.frame import Pixels
+from edge_infer.plan.records import Gives
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Picture
 from edge_infer.readers.sources.images import read_picture
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import numpy as np
 
-from edge_infer.board import Load, hottest, memory_used
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
+from edge_infer.plan.records import Gives
+from edge_infer.platform.board import ProcessorLoad, hottest, memory_used
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Block
 from edge_infer.readers.sources.faults import Faults
 
@@ -57,12 +57,12 @@ class SystemSource(Closing):
         self._options = options
         self._root = root
         self._closed = threading.Event()
-        self._load = Load(root)
+        self._load = ProcessorLoad(root)
         self._due = 0.0
 
     def __enter__(self) -> Self:
         self._closed.clear()
-        self._load = Load(self._root)
+        self._load = ProcessorLoad(self._root)
         self._due = time.monotonic()
         return self
 

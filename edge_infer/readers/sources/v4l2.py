@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import cv2
 
-from edge_infer.closing import Closing
-from edge_infer.config.plan import Gives
 from edge_infer.errors import SourceError
+from edge_infer.plan.records import Gives
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Passed, Picture, Place, Wanted, all_wanted, no_place
-from edge_infer.readers.sources.capture import Capture, next_picture
+from edge_infer.readers.sources.video_capture import VideoCapture, next_picture
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,9 +38,9 @@ class V4l2Options:
             raise ValueError(f"format {self.format!r} has not four characters, as MJPG or YUYV have")
 
 
-def open_device(device: str) -> Capture:
+def open_device(device: str) -> VideoCapture:
     """Return OpenCV's capture of a V4L2 device."""
-    capture: Capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
+    capture: VideoCapture = cv2.VideoCapture(device, cv2.CAP_V4L2)
     return capture
 
 
@@ -54,10 +54,10 @@ class V4l2Source(Closing):
     lossless: bool = False
     Options = V4l2Options
 
-    def __init__(self, options: V4l2Options, factory: Callable[[str], Capture] = open_device) -> None:
+    def __init__(self, options: V4l2Options, factory: Callable[[str], VideoCapture] = open_device) -> None:
         self._options = options
         self._factory = factory
-        self._capture: Capture | None = None
+        self._capture: VideoCapture | None = None
         self.place: Place = no_place
         self.wanted: Wanted = all_wanted
 
@@ -105,7 +105,7 @@ class V4l2Source(Closing):
             why = "another program uses it" if error.errno == errno.EBUSY else os.strerror(error.errno or 0)
             raise SourceError(f"{device} cannot be opened: {why}") from error
 
-    def _set_up(self, capture: Capture) -> None:
+    def _set_up(self, capture: VideoCapture) -> None:
         options = self._options
         if options.format is not None:  # first: the sizes and rates that a camera offers depend on it
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*options.format))

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import cv2
 
-from edge_infer.closing import Closing
-from edge_infer.codec import replace
-from edge_infer.config.plan import Gives
+from edge_infer.contract.codec import replace
 from edge_infer.errors import SourceError
+from edge_infer.frames.ffmpeg import caught, log_errors, retrieve_checked
+from edge_infer.plan.records import Gives
+from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import Passed, Picture, Wanted, all_wanted
-from edge_infer.readers.sources.capture import Capture, next_picture
-from edge_infer.readers.sources.converter import caught, log_errors, retrieve_checked
+from edge_infer.readers.sources.video_capture import VideoCapture, next_picture
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -52,7 +52,7 @@ class VideoOptions:
     realtime: bool = True
 
 
-def open_file(path: str) -> Capture:
+def open_file(path: str) -> VideoCapture:
     """Return OpenCV's capture of a file."""
     return cv2.VideoCapture(path, cv2.CAP_FFMPEG)
 
@@ -67,13 +67,13 @@ class VideoSource(Closing):
     network: bool = False
     Options = VideoOptions
 
-    def __init__(self, options: VideoOptions, factory: Callable[[str], Capture] = open_file) -> None:
+    def __init__(self, options: VideoOptions, factory: Callable[[str], VideoCapture] = open_file) -> None:
         self.lossless = not options.realtime
         self._options = options
         self._factory = factory
         self.wanted: Wanted = all_wanted
         self._closed = threading.Event()
-        self._capture: Capture | None = None
+        self._capture: VideoCapture | None = None
         self._read = self._damaged = 0
         self._position = self._reached = 0.0
         self._shown: float | None = None
@@ -140,10 +140,10 @@ class VideoSource(Closing):
             return picture
         return replace(picture, position=self._position)
 
-    def _attempt(self, capture: Capture) -> Picture | Passed | None:
+    def _attempt(self, capture: VideoCapture) -> Picture | Passed | None:
         return next_picture(capture, wanted=self.wanted, grab=self._grab, retrieve=self._retrieve)
 
-    def _attempt_quietly(self, capture: Capture) -> Picture | Passed | None:
+    def _attempt_quietly(self, capture: VideoCapture) -> Picture | Passed | None:
         """Read the first picture of a codec that may have no decoder, without FFmpeg's log lines if that fails.
 
         The error of this source covers it. FFmpeg's lines would flood the log, because a failed source is reopened
@@ -155,7 +155,7 @@ class VideoSource(Closing):
             os.write(2, "".join(written).encode("utf-8", "surrogateescape"))
         return found
 
-    def _grab(self, capture: Capture) -> bool:
+    def _grab(self, capture: VideoCapture) -> bool:
         """Grab the next picture; return False when closed meanwhile, or at the end of the file.
 
         In real time, wait for the newest picture that is due.
@@ -183,10 +183,10 @@ class VideoSource(Closing):
             self._position += step
         self._shown, self._grabbed = shown, True
 
-    def _retrieve(self, capture: Capture, into: Any) -> tuple[bool, Any]:
+    def _retrieve(self, capture: VideoCapture, into: Any) -> tuple[bool, Any]:
         return retrieve_checked(capture, into, self._options.file)
 
-    def _past_damage(self, attempt: Callable[[Capture], Picture | Passed | None]) -> Picture | Passed | None:
+    def _past_damage(self, attempt: Callable[[VideoCapture], Picture | Passed | None]) -> Picture | Passed | None:
         """Return the first successful outcome of repeated attempts; None at the end of the clip."""
         assert self._capture is not None
         for number in range(MAX_DAMAGED if self._read else 1):

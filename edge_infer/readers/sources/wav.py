@@ -13,8 +13,8 @@ from typing import BinaryIO, Final
 
 import numpy as np
 
-from edge_infer.engine.frame import Signal
 from edge_infer.errors import SourceError
+from edge_infer.frames.frame import Signal
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _NAMES: Final = {2: "ADPCM", 6: "A-law", 7: "mu-law", 0x11: "ADPCM", 0x55: "MP3", 0xFF: "AAC"}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from edge_infer.config.plan import EventsPlan, LinePlan, TrackPlan, ZonePlan
-from edge_infer.engine.analyse.events import Happening
-from edge_infer.engine.analyse.follow import Follow
-from edge_infer.engine.analyse.followed import Followed
-from edge_infer.engine.analyse.instant import Instant
-from edge_infer.engine.tasks.detection import Detections, Found
+from edge_infer.engine.events.event_ledger import Happening
+from edge_infer.engine.events.follow import Follow
+from edge_infer.engine.events.followed import Followed
+from edge_infer.engine.tasks.detection import Detection, Detections
+from edge_infer.frames.frame import Instant
+from edge_infer.plan.records import EventsPlan, LinePlan, TrackPlan, ZonePlan
 from tests.engine.plans import pipeline
 
 SIZE = (1000, 1000)
@@ -30,7 +30,7 @@ class Watched:
         self.last: Followed | None = None
         self.at = 0.0
 
-    def frame(self, *found: Found, seconds: float = 0.1, wall: float | None = None) -> None:
+    def frame(self, *found: Detection, seconds: float = 0.1, wall: float | None = None) -> None:
         """One frame, so many seconds after the one before."""
         self.at += seconds
         now = Instant(self.at, NOW + self.at if wall is None else wall)
@@ -53,7 +53,7 @@ class Watched:
         return [happening.type for happening in self.told]
 
 
-def box(x: float, y: float = 500, label: str = "cat", score: float = 0.9, size: float = 100) -> Found:
+def box(x: float, y: float = 500, label: str = "cat", score: float = 0.9, size: float = 100) -> Detection:
     """An object whose feet are at x, y."""
     number = ("cat", "dog", "face").index(label)
-    return Found(label, number, score, (x - size / 4, y - size, x + size / 4, y))
+    return Detection(label, number, score, (x - size / 4, y - size, x + size / 4, y))

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from edge_infer.config.plan import ValuePlan
-from edge_infer.engine.analyse.agreement import Agreement, Agreements, compare
+from edge_infer.engine.model.agreement import Agreement, Agreements, compare
 from edge_infer.engine.tasks.anomaly import Deviation
-from edge_infer.engine.tasks.classification import Classification, Scored
-from edge_infer.engine.tasks.detection import Detections, Found
+from edge_infer.engine.tasks.classification import ClassificationFindings, Scored
+from edge_infer.engine.tasks.detection import Detection, Detections
 from edge_infer.engine.tasks.pose import Body, Poses
-from edge_infer.engine.tasks.regression import Measured, Measurement
-from edge_infer.engine.tasks.segmentation import Filled, Segmentation
+from edge_infer.engine.tasks.regression import MeasuredValue, Measurement
+from edge_infer.engine.tasks.segmentation import Filled, SegmentationFindings
+from edge_infer.plan.records import ValuePlan
 
 
 def objects(*found: tuple[str, float, float]) -> Detections:
     """Squares of 10 by label, score and left edge."""
-    return Detections(tuple(Found(a, 0, score, (x, 0, x + 10, 10)) for a, score, x in found), (100, 100))
+    return Detections(tuple(Detection(a, 0, score, (x, 0, x + 10, 10)) for a, score, x in found), (100, 100))
 
 
 def test_boxes_match_by_label_and_overlap_from_the_thresholds_on() -> None:
@@ -40,18 +40,20 @@ def test_poses_match_by_the_boxes_around_their_points() -> None:
 
 def test_other_tasks_compare_what_a_change_is_measured_by() -> None:
     cat, dog = Scored("cat", 0, 0.8), Scored("dog", 1, 0.3)
-    found = compare(Classification((cat,), (dog,)), Classification((Scored("cat", 0, 0.6),)))
+    found = compare(ClassificationFindings((cat,), (dog,)), ClassificationFindings((Scored("cat", 0, 0.6),)))
     assert found.same
     assert found.differences == pytest.approx((0.2,))
-    assert compare(Classification((cat,)), Classification((dog,))) == Agreement(False)
+    assert compare(ClassificationFindings((cat,)), ClassificationFindings((dog,))) == Agreement(False)
     assert compare(Deviation(2.0, 3.0), Deviation(4.0, 3.0)) == Agreement(False, differences=(2.0,))
-    one, other = (Segmentation((Filled("road", 0, share),)) for share in (0.5, 0.25))
+    one, other = (SegmentationFindings((Filled("road", 0, share),)) for share in (0.5, 0.25))
     assert compare(one, other) == Agreement(True, differences=(0.25,))
     plan = ValuePlan("level", step=0.5)
-    assert compare(Measurement((Measured(plan, 1.0),)), Measurement((Measured(plan, 1.125),))) == Agreement(
+    assert compare(Measurement((MeasuredValue(plan, 1.0),)), Measurement((MeasuredValue(plan, 1.125),))) == Agreement(
         True, differences=(0.125,)
     )
-    assert compare(Measurement((Measured(plan, 1.0),)), Measurement((Measured(plan, None),))) == Agreement(False)
+    assert compare(Measurement((MeasuredValue(plan, 1.0),)), Measurement((MeasuredValue(plan, None),))) == Agreement(
+        False
+    )
 
 
 def test_sums_over_frames() -> None:

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_infer.config.plan import Color, MotionPlan, Polygon
-from edge_infer.engine.analyse.background import MEMORY, WARM_UP, Background, Change
-from edge_infer.engine.frame import Pixels
-from edge_infer.engine.geometry import Region
+from edge_infer.engine.motion.background import MEMORY, WARM_UP, Background, Change
+from edge_infer.frames.frame import Pixels
+from edge_infer.frames.geometry import Region
+from edge_infer.plan.records import Color, MotionPlan, Polygon
 
 AREA = MotionPlan().area
 LEFT: Polygon = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))

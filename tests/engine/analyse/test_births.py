@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from edge_infer.engine.analyse.births import births
-from edge_infer.engine.analyse.matching import Matching
+from edge_infer.engine.tracking.matching import Matching, births
 from tests.engine.analyse.moments import box
 
 

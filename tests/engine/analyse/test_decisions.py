@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import EventsPlan
-from edge_infer.engine.analyse.decisions import MOST, STILL, Decisions
-from edge_infer.engine.analyse.follow import Follow
-from edge_infer.engine.analyse.instant import Instant
-from edge_infer.engine.tasks.classification import Classification, Scored
+from edge_infer.contract.codec import replace
+from edge_infer.engine.events.decision_record import MOST, STILL, Decisions
+from edge_infer.engine.events.follow import Follow
+from edge_infer.engine.tasks.classification import ClassificationFindings, Scored
 from edge_infer.engine.tasks.detection import Detections
+from edge_infer.frames.frame import Instant
+from edge_infer.plan.records import EventsPlan
 from tests.engine.analyse.moments import LINE, NOW, ZONE, Watched, box
 from tests.engine.plans import pipeline
 
@@ -138,7 +138,7 @@ def test_labels_that_are_not_wanted_are_named() -> None:
 
 def test_a_class_beyond_top_k_is_named() -> None:
     follow = Follow(pipeline("classification", top_k=1, labels=("cat", "dog")), lambda: 1)
-    found = Classification((Scored("cat", 0, 0.9),), (Scored("dog", 1, 0.8),), (("face", 0.7),))
+    found = ClassificationFindings((Scored("cat", 0, 0.9),), (Scored("dog", 1, 0.8),), (("face", 0.7),))
     follow(found, Instant(0.0, NOW))
     said = "\n".join(each.sentence() for each in follow.decisions.between(0.0))
     assert "dog 0.80: left out of the result: top_k is 1, and so many labels had a higher score" in said

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.engine.tasks.detection import Found
+from edge_infer.contract.codec import replace
+from edge_infer.engine.tasks.detection import Detection
 from tests.engine.analyse.moments import LINE, ZONE, Watched, box
 
 
@@ -67,7 +67,7 @@ def test_who_went_off_in_a_pause_that_no_frame_shows_is_the_same() -> None:
 def test_who_pass_each_other_slowly_keep_their_ids_though_their_boxes_tremble(seed: int) -> None:
     dice = random.Random(seed)
 
-    def trembling(x: float, y: float, height: float) -> Found:
+    def trembling(x: float, y: float, height: float) -> Detection:
         return box(x + dice.gauss(0, 0.025 * height), y + dice.gauss(0, 0.05 * height), size=height)
 
     watched = Watched(zones=(), lines=())

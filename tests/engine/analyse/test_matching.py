@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_infer.engine.analyse.matching import GATE, UNASSIGNED, Matching, worth
+from edge_infer.engine.tracking.matching import GATE, UNASSIGNED, Matching, worth
 from tests.engine.analyse.moments import box
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from edge_infer.engine.analyse.pace import Pace
+from edge_infer.frames.timing import FrameInterval
 
 
-def paced(*moments: float) -> Pace:
-    pace = Pace()
+def paced(*moments: float) -> FrameInterval:
+    pace = FrameInterval()
     for moment in moments:
         pace.frame(moment)
     return pace

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_infer.config.plan import EventsPlan, TrackPlan
-from edge_infer.engine.analyse.decisions import Decisions
-from edge_infer.engine.analyse.events import ENDS, Happening, Ledger
-from edge_infer.engine.analyse.instant import Instant
-from edge_infer.engine.analyse.spells import Spells
+from edge_infer.engine.events.decision_record import Decisions
+from edge_infer.engine.events.event_ledger import ENDS, EventLedger, Happening
+from edge_infer.engine.events.spells import Spells
+from edge_infer.frames.frame import Instant
+from edge_infer.plan.records import EventsPlan, TrackPlan
 from tests.engine.analyse.moments import NOW, Watched, box
 
 BEGINS = {end: begin for begin, end in ENDS.items()}
@@ -67,7 +67,7 @@ def test_objects(steps: list[Any], most: float, interval: float) -> None:
 @given(st.lists(st.tuples(st.dictionaries(st.sampled_from("abc"), st.floats(0, 1)), st.floats(0, 2)), max_size=40))
 def test_classes(frames: list[tuple[dict[str | None, float], float]]) -> None:
     plan = EventsPlan()
-    ledger, told, at = Ledger(plan, Decisions()), list[Happening](), 0.0
+    ledger, told, at = EventLedger(plan, Decisions()), list[Happening](), 0.0
     spells = Spells(plan, ledger, 0.6, 0.5)
     for scores, seconds in frames:
         at += seconds

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import EventsPlan, TrackPlan
-from edge_infer.engine.analyse.instant import Instant
+from edge_infer.contract.codec import replace
+from edge_infer.frames.frame import Instant
+from edge_infer.plan.records import EventsPlan, TrackPlan
 from tests.engine.analyse.moments import LINE, NOW, ZONE, Watched, box
 
 

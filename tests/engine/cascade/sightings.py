@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_infer.config.plan import CropsPlan, PipelinePlan
 from edge_infer.engine.cascade.sighting import Sighted, Sighting
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.tasks.classification import Classification, Scored
-from edge_infer.engine.tasks.detection import Found
+from edge_infer.engine.tasks.classification import ClassificationFindings, Scored
+from edge_infer.engine.tasks.detection import Detection
+from edge_infer.frames.frame import Frame
+from edge_infer.plan.records import CropsPlan, PipelinePlan
 from tests.engine.plans import pipeline
 
 SIZE = (640, 480)
@@ -17,7 +17,7 @@ SIZE = (640, 480)
 def seen(number: int | None, score: float = 0.9, side: float = 40.0, label: str = "person", nth: int = 0) -> Sighted:
     """An object in a square of this side."""
     return Sighted(
-        "people", Found(label, 0, score, (100.0, 100.0, 100.0 + side, 100.0 + side), None, number), SIZE, 7, nth
+        "people", Detection(label, 0, score, (100.0, 100.0, 100.0 + side, 100.0 + side), None, number), SIZE, 7, nth
     )
 
 
@@ -33,6 +33,6 @@ def child(task: str = "classification", **keys: object) -> PipelinePlan:
     return pipeline(task, ("mask", "none"), crops=CropsPlan("people", **keys), name="masks")  # type: ignore[arg-type]
 
 
-def classified(label: str | None, score: float = 0.9) -> Classification:
+def classified(label: str | None, score: float = 0.9) -> ClassificationFindings:
     """What a classifier says of one crop."""
-    return Classification((Scored(label, 0, score),) if label else ())
+    return ClassificationFindings((Scored(label, 0, score),) if label else ())

@@ -5,15 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.codec import decode_json, dumps, encode
-from edge_infer.config.plan import ValuePlan
+from edge_infer.contract.codec import decode_json, dumps, encode
+from edge_infer.contract.messages import Anomaly, State, Value
 from edge_infer.engine.cascade.answers import Answered, Answers
 from edge_infer.engine.tasks import Findings, Head
 from edge_infer.engine.tasks.anomaly import Deviation
-from edge_infer.engine.tasks.detection import Detections, Found
+from edge_infer.engine.tasks.detection import Detection, Detections
 from edge_infer.engine.tasks.pose import Body, Poses
-from edge_infer.engine.tasks.regression import Measured, Measurement
-from edge_infer.messages import Anomaly, State, Value
+from edge_infer.engine.tasks.regression import MeasuredValue, Measurement
+from edge_infer.plan.records import ValuePlan
 from tests.engine.cascade.sightings import SIZE, child, classified, seen
 
 HEAD = Head("2026-11-25T08:45:12.345Z", "9f2c1a", "masks@1.0.0", "eac9143a")
@@ -38,7 +38,7 @@ def test_classes_are_counted_the_best_of_each_object() -> None:
 
 
 def test_boxes_and_bodies_are_counted() -> None:
-    box = Found("mask", 0, 0.9, (0.0, 0.0, 9.0, 9.0))
+    box = Detection("mask", 0, 0.9, (0.0, 0.0, 9.0, 9.0))
     found = state(Detections((box, box), SIZE), Detections((), SIZE), task="detection")
     assert found.counts == {"mask": 2}
     assert [each.counts for each in found.answers or ()] == [{"mask": 2}, {}]
@@ -49,7 +49,7 @@ def test_of_anomalies_the_worst_and_of_values_the_newest() -> None:
     found = state(Deviation(2.0, 1.0), Deviation(0.5, 1.0), task="anomaly")
     assert found.anomaly == Anomaly(2.0, 1.0, "anomalous")
     assert [each.anomaly.state for each in found.answers or () if each.anomaly] == ["anomalous", "normal"]
-    values = [Measurement((Measured(ValuePlan("age", "y", step=1.0), age),)) for age in (30.0, 40.0)]
+    values = [Measurement((MeasuredValue(ValuePlan("age", "y", step=1.0), age),)) for age in (30.0, 40.0)]
     assert state(*values, task="regression").values == (Value("age", 40.0, "y"),)
 
 

@@ -6,14 +6,13 @@ import threading
 
 import numpy as np
 
-from edge_infer.config.plan import SourcePlan
-from edge_infer.engine.analyse.followed import Followed
-from edge_infer.engine.cascade.cascade import Cascade
-from edge_infer.engine.cascade.feed import STATES, CropsFeed
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.geometry import Region
-from edge_infer.engine.tasks.classification import Classification
-from edge_infer.engine.tasks.detection import Detections, Found
+from edge_infer.engine.cascade.parent import STATES, Cascade, CropsFeed
+from edge_infer.engine.events.followed import Followed
+from edge_infer.engine.tasks.classification import ClassificationFindings
+from edge_infer.engine.tasks.detection import Detection, Detections
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.geometry import Region
+from edge_infer.plan.records import SourcePlan
 from tests.engine.cascade.sightings import seen
 
 PLAN = SourcePlan("crops", "crops", "", False, False, {}, noisy=False, parent="people")
@@ -31,7 +30,7 @@ def frame(number: int, region: Region | None = None) -> Frame:
 
 def found(*numbers: int | None, scores: tuple[float, ...] = ()) -> Detections:
     objects = tuple(
-        Found("person", 0, scores[at] if scores else 0.9, (8.0, 8.0, 24.0, 24.0), number=number)
+        Detection("person", 0, scores[at] if scores else 0.9, (8.0, 8.0, 24.0, 24.0), number=number)
         for at, number in enumerate(numbers)
     )
     return Detections(objects, (64, 48))
@@ -98,7 +97,7 @@ def test_parts_of_a_frame_are_handed_on_together() -> None:
     whole = frame(1)
     for number in (5, 6):
         crop = Frame(whole.pixels, "bgr", 1.0, 1.0, 1, Region(0, 0, 9, 9), parent=seen(number))
-        face = Found("face", 0, 0.8, (1.0, 1.0, 5.0, 5.0), parent=number)
+        face = Detection("face", 0, 0.8, (1.0, 1.0, 5.0, 5.0), parent=number)
         cascade.saw(crop, Detections((face, face), (64, 48)), number)
     cascade.hand_on(whole)
     shown = feed.newest()
@@ -148,7 +147,7 @@ def test_a_moment_of_silence_is_not_missed() -> None:
 
 def test_a_model_that_finds_no_boxes_in_the_place_of_the_detector() -> None:
     cascade, feed = joined()
-    cascade.saw(frame(1), Classification(()), None)
+    cascade.saw(frame(1), ClassificationFindings(()), None)
     cascade.hand_on(frame(1))
     assert feed.blocked() == "model_changed"
     cascade.saw(frame(2), found(1), None)

@@ -6,14 +6,14 @@ import socket
 import threading
 from typing import Any
 
-from edge_infer.channel import Channel
-from edge_infer.config.plan import CropsPlan, MqttPlan, PipelinePlan, Plan, SourcePlan
 from edge_infer.engine.process import Engine
-from edge_infer.lights import Lights, new_lights
+from edge_infer.ipc.activity_table import ActivityTable, new_activity_table
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import ApplyPlan, EngineHello, EngineReport, ModelFile, PublisherHello, StateSnapshot, Stop
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import CropsPlan, MqttPlan, PipelinePlan, Plan, SourcePlan
 from edge_infer.readers.sources import source_target
-from edge_infer.rooms import ApplyPlan, EngineHello, EngineReport, ModelFile, PublisherHello, StateUpdate, Stop
 from tests.broker import eventually
 from tests.running import MODEL
 
@@ -52,8 +52,8 @@ def newest(channel: Channel, kept: list[Any]) -> list[Any]:
 
 
 def test_who_looks_closer_at_what_may_not_run_says_that_nothing_is_known() -> None:
-    (control, orders), (results, said) = channels(EngineReport), channels(EngineHello, StateUpdate)
-    engine = Engine(control, results, {}, "abcdef", Lights(new_lights()))
+    (control, orders), (results, said) = channels(EngineReport), channels(EngineHello, StateSnapshot)
+    engine = Engine(control, results, {}, "abcdef", ActivityTable(new_activity_table()))
     thread = threading.Thread(target=engine.run, daemon=True)
     thread.start()
     reports, states = list[Any](), list[Any]()

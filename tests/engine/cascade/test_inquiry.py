@@ -7,14 +7,13 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_infer.codec import replace
-from edge_infer.config.plan import EventsPlan, PipelinePlan
-from edge_infer.engine.analyse.events import Happening
-from edge_infer.engine.analyse.instant import Instant
-from edge_infer.engine.cascade.inquiry import Inquiry
+from edge_infer.contract.codec import replace
+from edge_infer.engine.cascade.child import Inquiry
 from edge_infer.engine.cascade.sighting import Sighted
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.tasks.detection import Detections, Found
+from edge_infer.engine.events.event_ledger import Happening
+from edge_infer.engine.tasks.detection import Detection, Detections
+from edge_infer.frames.frame import Frame, Instant
+from edge_infer.plan.records import EventsPlan, PipelinePlan
 from tests.engine.cascade.sightings import SIZE, child, classified, seen, shown
 
 
@@ -119,7 +118,7 @@ def test_in_a_cascade_of_a_cascade_only_what_was_looked_at_is_told_anew() -> Non
 
 def test_what_is_found_in_a_crop_says_whose_it_is() -> None:
     one, parent = inquiry(child("detection")), seen(4)
-    found, _ = one(Detections((Found("mask", 0, 0.8, (1.0, 2.0, 3.0, 4.0)),), SIZE), Instant(0.0, 0.0), parent)
+    found, _ = one(Detections((Detection("mask", 0, 0.8, (1.0, 2.0, 3.0, 4.0)),), SIZE), Instant(0.0, 0.0), parent)
     assert isinstance(found, Detections)
     assert [item.parent for item in found.objects] == [4]
 

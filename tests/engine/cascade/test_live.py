@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from edge_infer.cli import main
-from edge_infer.codec import decode, decode_json
-from edge_infer.messages import Result, State
+from edge_infer.contract.codec import decode, decode_json
+from edge_infer.contract.messages import Result, State
 from tests.broker import Broker, Heard, Subscriber, eventually
 from tests.running import MODEL, Daemon
 from tests.swapping import detector, short

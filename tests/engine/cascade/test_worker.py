@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_infer.channel import Channel
-from edge_infer.codec import replace
-from edge_infer.config.plan import CropsPlan, DecoderPlan, PipelinePlan, SourcePlan
-from edge_infer.engine.cascade.feed import CropsFeed
+from edge_infer.contract.codec import replace
+from edge_infer.engine.cascade.parent import CropsFeed
 from edge_infer.engine.decoders.blazeface import BlazeFace
-from edge_infer.engine.outlet import Outlet
+from edge_infer.engine.output.result_sender import ResultSender
 from edge_infer.engine.records import Candidates
 from edge_infer.engine.worker import Worker
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import Handover, StateSnapshot
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
-from edge_infer.rooms import Handover, StateUpdate
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.plan.records import CropsPlan, DecoderPlan, PipelinePlan, SourcePlan
 from tests.broker import eventually
 from tests.engine.cascade.sightings import seen, shown
 from tests.running import MODEL
@@ -48,10 +48,10 @@ class Slow(BlazeFace):
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Outlet, Channel]]:
+def ends() -> Iterator[tuple[ResultSender, Channel]]:
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateUpdate))
-    yield Outlet(ours, "abcdef"), theirs
+    ours, theirs = Channel(left.detach(), ()), Channel(right.detach(), (Handover, StateSnapshot))
+    yield ResultSender(ours, "abcdef"), theirs
     ours.close()
     theirs.close()
 
@@ -59,7 +59,7 @@ def ends() -> Iterator[tuple[Outlet, Channel]]:
 class Closer:
     """A cascade at work, and what it has said."""
 
-    def __init__(self, ends: tuple[Outlet, Channel], decoder: type = BlazeFace) -> None:
+    def __init__(self, ends: tuple[ResultSender, Channel], decoder: type = BlazeFace) -> None:
         outlet, self._channel = ends
         model = resolve(ModelRequest("faces", str(MODEL)))
         target = f"{decoder.__module__}:{decoder.__name__}"
@@ -92,7 +92,7 @@ class Closer:
         ]
 
 
-def test_what_the_parent_cannot_say_its_cascade_cannot(ends: tuple[Outlet, Channel]) -> None:
+def test_what_the_parent_cannot_say_its_cascade_cannot(ends: tuple[ResultSender, Channel]) -> None:
     with Closer(ends) as closer:
         closer.feed.show(shown(seen(1), present={1}))
         eventually(lambda: closer.states()[-1] == (None, (1,)), "an answer")
@@ -108,7 +108,7 @@ def test_what_the_parent_cannot_say_its_cascade_cannot(ends: tuple[Outlet, Chann
         ]  # fmt: skip
 
 
-def test_a_crop_that_cannot_be_looked_at_costs_the_state_of_its_frame(ends: tuple[Outlet, Channel]) -> None:
+def test_a_crop_that_cannot_be_looked_at_costs_the_state_of_its_frame(ends: tuple[ResultSender, Channel]) -> None:
     with Closer(ends, Second) as closer:
         closer.feed.show(shown(seen(1), seen(2), seen(3), present={1, 2, 3}))
         eventually(lambda: closer.states()[-1] == ("engine_failed", ()), "the fault")
@@ -117,7 +117,7 @@ def test_a_crop_that_cannot_be_looked_at_costs_the_state_of_its_frame(ends: tupl
         eventually(lambda: closer.states()[-1] == (None, (1,)), "an answer")
 
 
-def test_a_cascade_that_is_slow_drops_frames_and_holds_up_nobody(ends: tuple[Outlet, Channel]) -> None:
+def test_a_cascade_that_is_slow_drops_frames_and_holds_up_nobody(ends: tuple[ResultSender, Channel]) -> None:
     with Closer(ends, Slow) as closer:
         for number in range(50):
             frame = shown(seen(1), present={1}, at=float(number))

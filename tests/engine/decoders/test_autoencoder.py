@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from edge_infer.codec import JsonValue
+from edge_infer.contract.codec import JsonValue
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.autoencoder import Autoencoder
 from edge_infer.engine.interpreter import Tensor

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_infer.codec import JsonValue
+from edge_infer.contract.codec import JsonValue
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.centernet import CenterNet
 from edge_infer.engine.interpreter import Tensor

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from numpy.typing import NDArray
 
-from edge_infer.codec import JsonValue
+from edge_infer.contract.codec import JsonValue
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.efficientdet import EfficientDet
 from edge_infer.engine.decoders.ssd_postprocess import SsdPostprocess

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from edge_infer.codec import JsonValue
+from edge_infer.contract.codec import JsonValue
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.fomo import Fomo
-from edge_infer.engine.frame import Frame
 from edge_infer.engine.interpreter import Interpreter, Tensor
-from edge_infer.engine.picture import read_picture
 from edge_infer.engine.preprocess.image import ImagePreprocess
 from edge_infer.errors import ModelError
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.picture import read_picture
 from tests.engine.decoders.sound import Plain, check_same, check_sound, floats, picture
 
 ROWS, COLUMNS = 4, 8

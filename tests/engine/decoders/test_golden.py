@@ -14,10 +14,10 @@ from edge_infer.engine.decoders.classification import Classification
 from edge_infer.engine.decoders.movenet import MoveNet
 from edge_infer.engine.decoders.segmentation import Segmentation
 from edge_infer.engine.decoders.ssd_postprocess import SsdPostprocess
-from edge_infer.engine.geometry import Transform
 from edge_infer.engine.interpreter import Tensor
 from edge_infer.engine.records import Candidates
-from edge_infer.engine.tasks.detection import Detections, DetectionTask, Found
+from edge_infer.engine.tasks.detection import Detection, Detections, DetectionTask
+from edge_infer.frames.geometry import Transform
 from tests.engine.plans import pipeline
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -43,7 +43,7 @@ def layout(size: int, outputs: tuple[Tensor, ...], labels: int, threshold: float
     return Layout((Tensor("input", 0, (1, size, size, 3), "uint8"),), outputs, labels, threshold)
 
 
-def objects(candidates: Candidates, transform: Transform, threshold: float) -> tuple[Found, ...]:
+def objects(candidates: Candidates, transform: Transform, threshold: float) -> tuple[Detection, ...]:
     findings = DetectionTask(pipeline(names=(), threshold=threshold))(candidates, transform, 0.0)
     assert isinstance(findings, Detections)
     return findings.objects

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from edge_infer.config.plan import InputPlan, NmsPlan
+from edge_infer.contract.messages import Task
 from edge_infer.engine.decoders import DECODERS, Layout, decoder_class
 from edge_infer.engine.decoders.options import make_decoder
 from edge_infer.errors import ModelError
-from edge_infer.messages import Task
+from edge_infer.plan.records import InputPlan, NmsPlan
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "models.md"
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from edge_infer.codec import JsonValue
+from edge_infer.contract.codec import JsonValue
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.segmentation import Segmentation
 from edge_infer.engine.interpreter import Tensor

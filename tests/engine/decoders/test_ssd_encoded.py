@@ -16,20 +16,20 @@ from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given
 from numpy.typing import NDArray
 
-from edge_infer.codec import JsonValue
-from edge_infer.config.plan import PipelinePlan
+from edge_infer.contract.codec import JsonValue
 from edge_infer.engine.decoders import Layout
 from edge_infer.engine.decoders.ssd import Ssd
 from edge_infer.engine.decoders.ssd_anchors import made_anchors, read_anchors
-from edge_infer.engine.frame import Frame
 from edge_infer.engine.interpreter import Tensor
-from edge_infer.engine.model import LoadedModel
-from edge_infer.engine.picture import read_picture
+from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.errors import ModelError
-from edge_infer.models.probe import probe
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.picture import read_picture
 from edge_infer.models.request import ModelRequest
-from edge_infer.models.resolve import resolve
+from edge_infer.models.resolve.resolve import resolve
+from edge_infer.models.trials.probe import probe
+from edge_infer.plan.records import PipelinePlan
 from tests.engine.decoders.sound import Plain, check_same, check_sound, floats, picture, quantize
 
 COCO = "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"

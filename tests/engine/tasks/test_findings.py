@@ -5,12 +5,12 @@ import logging
 import numpy as np
 import pytest
 
-from edge_infer.config.plan import PipelinePlan
-from edge_infer.engine.geometry import Transform
 from edge_infer.engine.records import Boxes, Classes
 from edge_infer.engine.tasks import TaskOf, task_class
-from edge_infer.engine.tasks.classification import Classification
+from edge_infer.engine.tasks.classification import ClassificationFindings
 from edge_infer.engine.tasks.detection import Detections
+from edge_infer.frames.geometry import Transform
+from edge_infer.plan.records import PipelinePlan
 from tests.engine.plans import pipeline
 
 LETTERBOX = Transform.fit((200, 100), (100, 100), "letterbox")
@@ -89,10 +89,10 @@ def test_outputs_that_are_no_numbers_are_told_once(caplog: pytest.LogCaptureFixt
 def test_classification_is_cut_to_the_best() -> None:
     post = made(pipeline("classification", threshold=0.1, top_k=2))
     findings = post(Classes(np.array([0.2, 0.05, 0.75], np.float32)), STRETCH, 0.0)
-    assert isinstance(findings, Classification)
+    assert isinstance(findings, ClassificationFindings)
     assert [(item.label, item.class_id) for item in findings.classes] == [("face", 2), ("cat", 0)]
     nothing = made(pipeline("classification"))(Classes(np.zeros(3, np.float32)), STRETCH, 0.0)
-    assert nothing == Classification(())
+    assert nothing == ClassificationFindings(())
 
 
 def test_nothing_found() -> None:

@@ -7,16 +7,16 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from edge_infer.codec import JsonValue, decode_json, dumps, encode, loads, replace
-from edge_infer.config.plan import PipelinePlan, ValuePlan
-from edge_infer.config.state_size import MARKS
-from edge_infer.engine.frame import Frame
-from edge_infer.engine.geometry import NO_PLACE, Transform
-from edge_infer.engine.outcome import Composer, Outcome
+from edge_infer.contract.codec import JsonValue, decode_json, dumps, encode, loads, replace
+from edge_infer.contract.messages import STATE_KEYS, Result, State, Task
+from edge_infer.engine.output.outcome import Composer, Outcome
 from edge_infer.engine.records import Bodies, Distance, Numbers, Regions
 from edge_infer.engine.tasks import TASKS, Findings, task_class
 from edge_infer.errors import ModelError
-from edge_infer.messages import STATE_KEYS, Result, State, Task
+from edge_infer.frames.frame import Frame
+from edge_infer.frames.geometry import NO_PLACE, Transform
+from edge_infer.plan.records import PipelinePlan, ValuePlan
+from edge_infer.plan.state_size import MARKS
 from tests.engine.plans import pipeline
 
 FRAME = Frame(np.zeros((100, 200, 3), np.uint8), "bgr", 1_700_000_000.25, 50.0, 1)

@@ -6,8 +6,8 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from edge_infer.channel import MAX_PLAN_BYTES, Channel, ChannelClosedError
-from edge_infer.rooms import Announce, GrabDone
+from edge_infer.ipc.channel import MAX_PLAN_BYTES, Channel, ChannelClosedError
+from edge_infer.ipc.messages import Announce, GrabDone
 
 
 def main(words: Sequence[str] | None = None) -> int:

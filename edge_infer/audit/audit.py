@@ -1,0 +1,271 @@
+"""Runs the configured pipelines on the pattern, in their sandboxes, and searches their output for it."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from edge_infer.audit.canary import Canary, fresh
+from edge_infer.audit.packet_capture import Broker, PacketCapture, bring_up_loopback
+from edge_infer.audit.recording_broker import RecordingBroker
+from edge_infer.audit.search import Search, leaks
+from edge_infer.audit.stand_in import stand_in
+from edge_infer.config.in_child import compile_in_child
+from edge_infer.contract.codec import ABSENT, replace
+from edge_infer.errors import ConfigError
+from edge_infer.ipc.messages import ApplyPlan
+from edge_infer.plan.records import Gives, MqttPlan, Plan
+from edge_infer.platform.paths import publisher_folder
+from edge_infer.sandbox import network_isolation
+from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+from edge_infer.supervisor.statedir import locked
+
+STARTING: Final = 60.0
+"""Seconds that the first result may take beyond the requested ones."""
+_ELSEWHERE: Final = ("127.0.0.2", 9)
+"""Destination of the packet of the positive control."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The findings. ``passed``: nothing leaked, everything was searched, and every deliberate leak was found.
+
+    The audit cannot judge the ``unshown`` pipelines: they process what others detect, and in the pattern there was
+    nothing to detect.
+    """
+
+    seconds: float
+    pipelines: Mapping[str, Gives]
+    results: Mapping[str, int]
+    bytes_per_result: Mapping[str, float]
+    rate_bound: int
+    published: int
+    searched: int
+    hits: tuple[str, ...]
+    packets: int | None
+    elsewhere: Mapping[str, int]
+    missed: int
+    network: str
+    control: Mapping[str, bool]
+    walls: Mapping[str, str]
+    silent: tuple[str, ...] = field(default=())
+    unshown: tuple[str, ...] = field(default=())
+    why_silent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the claim holds here, as far as the audit can determine."""
+        leaked = self.hits or self.elsewhere
+        blind = self.silent or self.missed or not all(self.control.values())
+        return not leaked and not blind
+
+
+def leave_the_network() -> str:
+    """Enter a network namespace in which every packet can be captured; return why not, or an empty text.
+
+    Call it before any thread starts.
+    """
+    try:
+        network_isolation.isolate()
+        bring_up_loopback()
+    except OSError as error:
+        return f"packets are not captured: {error.strerror}"
+    return ""
+
+
+def audit(config: Path, seconds: float, no_capture: str) -> Audit:
+    """Audit one configuration; ``no_capture`` is the result of `leave_the_network`.
+
+    Raises `ConfigError`, `StartError`.
+    """
+    plan = _compiled(config)
+    canary = fresh()
+    with tempfile.TemporaryDirectory(prefix="edge-infer-privacy-") as folder, ExitStack() as stack:
+        log = stack.enter_context((Path(folder) / "log").open("w+b"))
+        recorder = stack.enter_context(RecordingBroker())
+        capture = None if no_capture else stack.enter_context(PacketCapture(Broker("127.0.0.1", recorder.port)))
+        watched = _watched(plan, canary, Path(folder) / "state", recorder.port)
+        walls, results, troubles = _run(watched, seconds, recorder, log.fileno())
+        found = _judge(watched, seconds, canary, Path(folder), recorder, capture, no_capture, walls, results)
+        why = {name: troubles[name] for name in found.silent if name in troubles}
+        return replace(found, why_silent=why)
+
+
+def _judge(  # noqa: PLR0917 - the parts of one record
+    plan: Plan,
+    seconds: float,
+    canary: Canary,
+    folder: Path,
+    recorder: RecordingBroker,
+    capture: PacketCapture | None,
+    no_capture: str,
+    walls: Mapping[str, str],
+    results: Mapping[str, list[int]],
+) -> Audit:
+    search, cascades = Search(canary), _cascades(plan)
+    packets, elsewhere = (capture.packets, dict(capture.others)) if capture else (None, {})
+    missed = capture.missed() if capture else 0
+    heard = {"what the broker was sent": bytes(recorder.stream)}
+    heard |= {f"a payload of {topic}": payload for topic, payload in recorder.payloads}
+    if capture:
+        heard["the packets"] = capture.data
+    kept = {f"the file {path.relative_to(folder)}": path.read_bytes() for path in _files_of(folder)}
+    everything = heard | kept
+    found = {place: search.found(data) for place, data in everything.items()}
+    hits = tuple(f"{place}: {how}" for place, how in found.items() if how)
+    return Audit(
+        seconds=seconds,
+        pipelines={pipeline.name: pipeline.model.input.takes for pipeline in plan.pipelines},
+        results={name: len(sizes) for name, sizes in results.items()},
+        bytes_per_result={name: round(sum(sizes) / len(sizes), 1) for name, sizes in results.items() if sizes},
+        rate_bound=plan.mqtt.max_rate,
+        published=sum(len(payload) for _, payload in recorder.payloads),
+        searched=sum(map(len, everything.values())),
+        hits=hits,
+        packets=packets,
+        elsewhere=elsewhere,
+        missed=missed,
+        network=no_capture or (f"{missed} packets were missed" if missed else "every packet was captured"),
+        control=_control(search, canary, folder, recorder, capture),
+        walls=walls,
+        silent=tuple(name for name, sizes in results.items() if not sizes and name not in cascades),
+        unshown=tuple(name for name in cascades if not results[name]),
+    )
+
+
+def _compiled(config: Path) -> Plan:
+    compiled = compile_in_child(config)
+    if compiled.plan is None:
+        raise ConfigError("\n".join(map(str, compiled.problems)))
+    return compiled.plan
+
+
+def _watched(plan: Plan, canary: Canary, state: Path, port: int) -> Plan:
+    """Return the plan with the pattern as its sources and the recorder as its broker."""
+    if not plan.pipelines:
+        raise ConfigError("there are no pipelines, so there is nothing that could leak")
+    pipelines = tuple(replace(one, publish="every") for one in plan.pipelines)
+    used = {pipeline.source for pipeline in pipelines}
+    sources = [stand_in(source, canary, plan) for source in plan.sources if source.name in used]
+    mqtt = MqttPlan("127.0.0.1", port, None, None, None, plan.mqtt.topic, 1, plan.mqtt.client_id)
+    mqtt = replace(mqtt, max_rate=plan.mqtt.max_rate)
+    return replace(plan, state_dir=str(state), mqtt=mqtt, sources=tuple(sources), pipelines=pipelines)
+
+
+def _cascades(plan: Plan) -> tuple[str, ...]:
+    """Return the pipelines that process what another one has detected."""
+    within = {source.name for source in plan.sources if source.parent is not None}
+    return tuple(pipeline.name for pipeline in plan.pipelines if pipeline.source in within)
+
+
+def _run(
+    plan: Plan, seconds: float, recorder: RecordingBroker, log: int
+) -> tuple[dict[str, str], dict[str, list[int]], dict[str, str]]:
+    """Run the processes until every pipeline has had its time. Return sandbox states, sizes of results, and errors."""
+    topics = {f"{plan.mqtt.topic}/{pipeline.name}/result": pipeline.name for pipeline in plan.pipelines}
+    wanted = {topic for topic, name in topics.items() if name not in _cascades(plan)}
+    with locked(Path(plan.state_dir)), _standard_error(log):
+        house = ProcessSupervisor("debug")
+        try:
+            house.apply(ApplyPlan(plan))
+            end, latest = 0.0, time.monotonic() + STARTING + seconds
+            while time.monotonic() < (end or latest):
+                select.select(house.files(), house.unsent(), [], 0.2)
+                house.serve()
+                house.restart_due()
+                spoken = {topic for topic, _ in list(recorder.payloads)}
+                if not end and wanted <= spoken:
+                    end = time.monotonic() + seconds
+            walls, troubles = house.walls(), _troubles(plan, house)
+        finally:
+            house.close()
+    sizes: dict[str, list[int]] = {name: [] for name in topics.values()}
+    for topic, payload in recorder.payloads:
+        if topic in topics:
+            sizes[topics[topic]].append(len(payload))
+    return walls, sizes, troubles
+
+
+def _troubles(plan: Plan, house: ProcessSupervisor) -> dict[str, str]:
+    """Return the last error of each pipeline, or else of its source, or else of any process: the log is deleted."""
+    engine, trouble = house.heard.engine, house.heard.trouble
+    found: dict[str, str] = {}
+    for pipeline in plan.pipelines:
+        health = engine.pipelines.get(pipeline.name) if engine else None
+        source = engine.sources.get(pipeline.source) if engine else None
+        if health is not None and health.error is not ABSENT:
+            found[pipeline.name] = health.error
+        elif source is not None and source.error is not ABSENT:
+            found[pipeline.name] = f"source {pipeline.source} is {source.state}: {source.error}"
+        elif trouble is not None:
+            found[pipeline.name] = trouble.text
+    return found
+
+
+@contextmanager
+def _standard_error(log: int) -> Iterator[None]:
+    """Redirect the standard error of the processes into a file, which is searched as well."""
+    kept = os.dup(2)
+    os.dup2(log, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Return all non-empty files that the audited daemon has left on the disk."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+
+
+def _control(
+    search: Search, canary: Canary, folder: Path, recorder: RecordingBroker, capture: PacketCapture | None
+) -> dict[str, bool]:
+    """Leak the pattern on purpose in every way, and return which leaks were found."""
+    leak = leaks(canary)
+    seen = {f"a payload, {name}": _seen(search, recorder, name, data) for name, data in leak.items()}
+    path = publisher_folder(folder / "state") / "leak"
+    path.write_bytes(leak["compressed in base64"])
+    seen["a file"] = any(search.found(file.read_bytes()) for file in _files_of(folder) if file == path)
+    if capture:
+        before = sum(capture.others.values())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+            way.sendto(b"leak", _ELSEWHERE)
+        deadline = time.monotonic() + 5.0
+        while sum(capture.others.values()) == before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        seen["a packet to elsewhere"] = sum(capture.others.values()) > before
+    return seen
+
+
+def _seen(search: Search, recorder: RecordingBroker, name: str, data: bytes) -> bool:
+    """Publish a leak as any client would, and search for it in the recorded payloads."""
+    topic = f"leak/{name}".encode()
+    body = len(topic).to_bytes(2, "big") + topic + data
+    before = len(recorder.payloads)
+    with socket.create_connection(("127.0.0.1", recorder.port)) as way:
+        way.sendall(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04leak")
+        way.recv(4)
+        way.sendall(b"\x30" + _size(len(body)) + body)
+        deadline = time.monotonic() + 5.0
+        while len(recorder.payloads) == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+    return any(search.found(payload) != "" for topic, payload in recorder.payloads[before:])
+
+
+def _size(number: int) -> bytes:
+    parts = bytearray()
+    while True:
+        number, part = divmod(number, 128)
+        parts.append(part | (0x80 if number else 0))
+        if not number:
+            return bytes(parts)

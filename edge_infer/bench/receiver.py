@@ -1,0 +1,31 @@
+"""The process that receives the results of a benchmark, as the publisher receives those of the engine."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import Acked
+from edge_infer.platform.own_module import own_module
+
+
+@contextmanager
+def taker() -> Iterator[Channel]:
+    """Yield the engine's end of a channel; the process at the other end receives everything."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    number = theirs.fileno()
+    process = subprocess.Popen(own_module("edge_infer.bench.receiver_main", str(number)), pass_fds=(number,))
+    theirs.close()
+    channel = Channel(ours.detach(), (Acked,))
+    try:
+        yield channel
+    finally:
+        channel.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

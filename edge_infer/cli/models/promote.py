@@ -1,0 +1,47 @@
+"""``edge-infer models promote``: make a shadow the model of its pipeline by editing the configuration file."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from edge_infer.cli.arguments import Actions, add_action, add_config
+from edge_infer.cli.config_edit import apply_edit, read
+from edge_infer.config.edit import promoted
+from edge_infer.supervisor.control.server import ask, find_socket
+
+
+def add(actions: Actions) -> None:
+    """Declare the action."""
+    purpose = "makes a shadow the model of its pipeline: edits the configuration and applies it"
+    rise = add_config(add_action(actions, "promote", purpose, "next --pipeline door-faces", run))
+    rise.add_argument("name", metavar="NAME", help="the shadow's model in the configuration")
+    rise.add_argument("--pipeline", metavar="P", help="only in this pipeline; default: every pipeline with this shadow")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Return 0 if applied, 2 if rejected (file restored); exit code 1 without a daemon (file untouched)."""
+    socket = find_socket(args.config)
+    before = ask(socket, {"do": "status"}, timeout=30.0)
+    data = read(args.config)
+    edited, pipelines = promoted(args.config, data, args.name, args.pipeline)
+    news = [
+        f"{args.config}: pipelines.{pipeline}: model: {args.name}, and no shadow{_known(before, pipeline)}"
+        for pipeline in pipelines
+    ]
+    digest = apply_edit(args.config, socket, data, edited, news)
+    if digest is None:
+        return 2
+    print(f"applied {digest}; edge-infer models wait {args.name} tells when it is through its probation")
+    return 0
+
+
+def _known(status: Any, pipeline: str) -> str:
+    """Describe the result of the comparison so far."""
+    for model in status.get("models", {}).values():
+        shadow = model.get("shadow", {}).get(pipeline, {})
+        if shadow.get("state") == "off":
+            return f"; it was off as a shadow: {shadow.get('reason', '')}"
+        if shadow.get("agreement") is not None:
+            return f"; it agreed on {shadow['agreement']:.1%} of {shadow['frames']} frames"
+    return "; it has not been compared yet"

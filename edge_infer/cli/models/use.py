@@ -1,0 +1,69 @@
+"""``edge-infer models use``: switch a model to another package of the store by editing the configuration file."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from edge_infer.cli.arguments import Actions, add_action, add_config
+from edge_infer.cli.config_edit import apply_edit, read, tell
+from edge_infer.config.edit import using
+from edge_infer.errors import ConfigError, ModelError
+from edge_infer.platform.paths import hinted
+from edge_infer.supervisor.control.server import ask, find_socket
+
+
+def add(actions: Actions) -> None:
+    """Declare the action."""
+    purpose = "makes a package the model of this name: edits the configuration and applies it"
+    take = add_config(add_action(actions, "use", purpose, "faces face-detect@1.1.0", run))
+    take.add_argument("name", metavar="NAME", help="model of the configuration")
+    take.add_argument("package", metavar="PACKAGE@VERSION", help="package of the store")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Return 0 if applied or unchanged, 2 if rejected (the file is restored); exit code 1 without a daemon."""
+    socket = find_socket(args.config)
+    standing = ask(socket, {"do": "status"}, timeout=30.0)["config"]
+    data = read(args.config)
+    digest = _digest(hinted(args.config) / "models", args.package)
+    edited, before = using(args.config, data, args.name, args.package, digest)
+    news = f"{args.config}: models.{args.name}: use: {args.package}"
+    if edited == data:
+        print(f"{news}, as before")
+        return _applied(socket, data, standing)
+    applied = apply_edit(args.config, socket, data, edited, [f"{news} (before: {before})"])
+    if applied is None:
+        return 2
+    print(f"applied {applied}; edge-infer models wait {args.name} tells when it is through its probation")
+    return 0
+
+
+def _digest(store: Path, title: str) -> str:
+    """Return the digest of a package's model file; raises `ConfigError` unless the package is in the store."""
+    from edge_infer.models.packages.library import Library
+    from edge_infer.models.packages.package import find_package
+    from edge_infer.models.packages.read_files import LARGEST_MODEL
+
+    found = [stored for stored in Library(store).packages() if stored.title == title]
+    if not found:
+        raise ConfigError(f"{store} holds no {title}; edge-infer models add PATH puts a package there")
+    try:
+        package = find_package(found[0].folder)
+        return hashlib.sha256(package.content(package.file, LARGEST_MODEL)).hexdigest()
+    except ModelError as error:
+        raise ConfigError(f"{title} cannot be used: {error}") from error
+
+
+def _applied(socket: Path, data: bytes, standing: Any) -> int:
+    """Let the daemon apply a file that needs no edit, unless it is active; return 0, or 2 if it is rejected."""
+    if standing and standing["state"] == "applied" and standing["digest"] == hashlib.sha256(data).hexdigest():
+        return 0
+    answer = ask(socket, {"do": "reload"})
+    if answer.get("state") == "applied":
+        print(f"applied {answer['digest'][:8]}")
+        return 0
+    tell(answer)
+    return 2

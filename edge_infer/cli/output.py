@@ -1,0 +1,31 @@
+"""Output of lines in a terminal; any part of a line may come from a camera, a model or a broker."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from edge_infer.platform.logs import printable
+
+
+def say(lines: Iterable[object], file: TextIO | None = None) -> None:
+    """Print each as one line, without characters that would control the terminal or look like another line."""
+    for line in lines:
+        print(printable(str(line)), file=file, flush=True)
+
+
+def complain(error: object) -> None:
+    """Print an error; every line is marked as one, and the further ones are indented.
+
+    A model on trial words its own errors: none of their lines may look like the outcome of the command.
+    """
+    first, *further = str(error).split("\n")
+    say([f"edge-infer: {first}", *(f"edge-infer:   {line}" for line in further)], sys.stderr)
+
+
+def as_json(value: Any, **options: Any) -> str:
+    """Return JSON with all control characters escaped; letters of all languages stay as they are."""
+    text = json.dumps(value, ensure_ascii=False, **options)
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)

@@ -1,0 +1,86 @@
+"""Message numbers that arrived: finds duplicates and gaps."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Final, Literal, NamedTuple
+
+MOST_RANGES: Final = 64
+"""Maximum number of remembered gaps of one series; of more, the oldest are no longer reported as missing."""
+MOST_BOOTS: Final = 8
+"""Maximum number of remembered engine starts of one pipeline."""
+MOST_SERIES: Final = 4096
+
+
+class Series(NamedTuple):
+    """One sequence of numbers: messages of one kind, of one pipeline of one device, from one start of its engine."""
+
+    device: str
+    pipeline: str
+    kind: Literal["result", "event"]
+    boot: str
+
+
+class NumberRanges:
+    """The numbers of one series that arrived, as ordered ranges, so that each counts once."""
+
+    def __init__(self, *, from_one: bool) -> None:
+        """With ``from_one`` the series is known from number 1; otherwise from the first number that arrives."""
+        self._starts: list[int] = [0] if from_one else []
+        self._ends: list[int] = [0] if from_one else []
+
+    def take(self, seq: int) -> int | None:
+        """Take a number. Return None for a duplicate, otherwise how many numbers it skips after the highest so far."""
+        place = bisect_right(self._starts, seq)
+        if place and seq <= self._ends[place - 1]:
+            return None
+        left_out = seq - self._ends[-1] - 1 if self._ends and seq > self._ends[-1] else 0
+        self._insert(place, seq)
+        if len(self._starts) > MOST_RANGES:
+            del self._starts[1], self._ends[0]
+        return left_out
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """Return the first and last number of each gap."""
+        return [(end + 1, start - 1) for end, start in zip(self._ends[:-1], self._starts[1:], strict=True)]
+
+    def _insert(self, place: int, seq: int) -> None:
+        after = place < len(self._starts) and self._starts[place] == seq + 1
+        if place and self._ends[place - 1] == seq - 1:
+            self._ends[place - 1] = seq
+            if after:
+                del self._starts[place], self._ends[place - 1]
+        elif after:
+            self._starts[place] = seq
+        else:
+            self._starts.insert(place, seq)
+            self._ends.insert(place, seq)
+
+
+class ReceivedNumbers:
+    """All series of all devices."""
+
+    def __init__(self) -> None:
+        self.repetitions = 0
+        self._series: dict[Series, NumberRanges] = {}
+
+    def take(self, series: Series, seq: int, *, replay: bool) -> int | None:
+        """Take a number like `NumberRanges.take`.
+
+        A boot that first appears live, after another of its pipeline, began with number 1.
+        """
+        seen = self._series.get(series)
+        if seen is None:
+            others = [other for other in self._series if other[:3] == series[:3]]
+            seen = self._series[series] = NumberRanges(from_one=bool(others) and not replay)
+            if len(others) >= MOST_BOOTS:
+                del self._series[others[0]]
+            elif len(self._series) > MOST_SERIES:
+                del self._series[next(iter(self._series))]
+        missing = seen.take(seq)
+        self.repetitions += missing is None
+        return missing
+
+    def gaps(self) -> dict[Series, list[tuple[int, int]]]:
+        """Return the present gaps of each series that has any."""
+        return {series: gaps for series, seen in self._series.items() if (gaps := seen.gaps())}

@@ -1,0 +1,487 @@
+"""Conversion of valid configuration sections to a plan: absolute paths, resolved models, merged overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from edge_infer.config.compile.named_files import NamedFiles
+from edge_infer.config.compile.pipelines import CascadeBuilder, SceneBuilder, unfit
+from edge_infer.config.schema.broker import Tls
+from edge_infer.config.schema.cascades import Crops
+from edge_infer.config.schema.file import Config, ModelSection, Mqtt
+from edge_infer.config.schema.pipelines import Nms, Pipeline, delegate_plan, motion_plan, why_not
+from edge_infer.config.schema.signal_sources import SourceSection
+from edge_infer.config.schema.sources import OtherSource
+from edge_infer.contract.codec import JsonValue, decode, encode, replace
+from edge_infer.errors import ConfigError, SourceError, WireError
+from edge_infer.models.request import ModelRequest, Policy
+from edge_infer.plan.credentials import PLACE
+from edge_infer.plan.records import (
+    CropsPlan,
+    Gives,
+    InputPlan,
+    ModelInput,
+    ModelPlan,
+    MotionPlan,
+    MqttPlan,
+    PipelinePlan,
+    Problem,
+    ShadowPlan,
+    SignalPlan,
+    SourcePlan,
+    TlsPlan,
+)
+from edge_infer.plan.state_size import MAX_STATE_BYTES, state_bytes
+from edge_infer.platform.paths import default_device_id, default_state_dir
+from edge_infer.readers.describe_plugin import describe
+from edge_infer.readers.sources import source_class, source_target
+from edge_infer.yamlfile.error_text import suggestion, unknown
+from edge_infer.yamlfile.load import Document, Steps
+from edge_infer.yamlfile.scalars import shown
+
+_OURS: Final = "edge_infer."
+DEFAULT_OVERLAP: Final = 0.1
+"""Share of a tile that its neighbour also covers."""
+LATE: Final = 1.5
+"""Intervals of `fps` after which the next picture of a source is late."""
+PERIODS: Final = 2
+"""Periods of `rate` after which the next sample of a source is late."""
+COMMON: Final = frozenset({"kind", "fps", "rotate", "flip"})
+"""Keys of a source that are not options of its kind."""
+KINDS: Final[Mapping[Gives, tuple[str, ...]]] = {
+    "image": ("v4l2", "rtsp", "exec", "video"),
+    "samples": ("audio", "serial", "iio", "csv"),
+    "text": ("lines",),
+}
+"""Some kinds that give this input, as suggestions in errors."""
+WORDS: Final[Mapping[Gives, str]] = {"image": "pictures", "samples": "samples", "text": "text"}
+
+
+@dataclass(slots=True)
+class Builder:
+    """Builds the parts of a plan and collects problems that the schema does not detect."""
+
+    document: Document
+    files: NamedFiles
+    problems: list[Problem] = field(default_factory=list)
+    _stdin: str = ""
+    _values: dict[str, int] = field(default_factory=dict)  # in a sample of a source whose file says so
+
+    @property
+    def cascades(self) -> CascadeBuilder:
+        """Return the builder for pipelines whose source is another pipeline."""
+        return CascadeBuilder(self.document, self.problems)
+
+    def device(self, config: Config) -> str:
+        """Return the name of this device."""
+        return config.device.id or default_device_id()
+
+    def state_dir(self, config: Config) -> str:
+        """Return the absolute path of the state directory."""
+        return self.files.absolute(config.device.state_dir or str(default_state_dir()))
+
+    def mqtt(self, section: Mqtt, device: str) -> MqttPlan:
+        """Return the broker's plan, with every value that follows from other keys."""
+        secret = section.password_file
+        return MqttPlan(
+            host=section.host,
+            port=section.port or (1883 if section.tls is None else 8883),
+            tls=self._tls(section.tls, ("mqtt", "tls")),
+            username=section.username,
+            password_file=self.files.secret(("mqtt", "password_file"), secret) if secret else None,
+            topic=f"{section.prefix}/{device}",
+            qos=section.qos,
+            client_id=section.client_id or f"edge-infer-{device}",
+            max_rate=section.max_rate,
+        )
+
+    def _tls(self, tls: Tls | None, steps: Steps) -> TlsPlan | None:
+        if tls is None:
+            return None
+        authorities = self.files.authorities((*steps, "ca_file"), tls.ca_file) if tls.ca_file else None
+        cert, key = self.files.identity(steps, tls.cert_file, tls.key_file) if tls.cert_file else (None, None)
+        return TlsPlan(authorities, cert, key)
+
+    def request(self, name: str, model: ModelSection, state_dir: str, policy: Policy) -> ModelRequest:
+        """Return the request that resolves a model: its file, or the folder of its package."""
+        if model.file is not None:
+            file = self.files.absolute(model.file)
+        else:
+            package, _, version = (model.use or "").partition("@")
+            file = str(Path(state_dir, "models", package, version))
+        from_file = isinstance(model.labels, str)
+        return ModelRequest(
+            name=name,
+            file=file,
+            labels=model.labels if isinstance(model.labels, tuple) else None,
+            labels_file=self.files.absolute(str(model.labels)) if from_file else None,
+            sha256=model.sha256.lower() if model.sha256 else None,
+            roots=(str(self.files.folder), str(Path(state_dir, "models"))),
+            policy=policy,
+            private=self.files.private,
+        )
+
+    def source(self, name: str, section: SourceSection) -> SourcePlan | None:
+        """Return the plan of a source; None if it has a problem."""
+        steps: Steps = ("sources", name)
+        if isinstance(section, Crops):
+            return self.cascades.source(steps, name, section)
+        kind: str = getattr(section, "kind", "")
+        try:
+            target = source_target(kind)
+            if not target.startswith(_OURS):
+                return self._foreign(steps, section, target)
+            found = source_class(target)
+        except ConfigError as error:
+            self.problems.append(self.document.problem((*steps, "kind"), str(error)))
+            return None
+        before = len(self.files.problems)
+        options = self._options(steps, section)
+        if any(item.name == "fps" for item in dataclasses.fields(found.Options)) and section.fps is not None:
+            options["fps"] = section.fps
+        instance = self._instance(steps, found, options)
+        if instance is None or not self._suits(steps, section, instance):
+            return None
+        if len(self.files.problems) == before:
+            self._look_inside(steps, instance)
+        return self._source_plan(name, section, target, options, instance)
+
+    def _foreign(self, steps: Steps, section: SourceSection, target: str) -> SourcePlan | None:
+        """Do the same for a source of another package, whose code does not run in this process."""
+        options = self._options(steps, section)
+        found = describe(target, options, ".".join(map(str, steps)), section.fps)
+        if "fps" in found.known and section.fps is not None:
+            options["fps"] = section.fps
+        if not self._keys_fit(steps, options, found.known):
+            return None
+        if found.misfit:
+            self._misfit(steps, found.misfit)
+            return None
+        if not self._suits(steps, section, found):
+            return None
+        if found.problem:
+            self.files.wrong((*steps, "file" if "file" in found.known else "columns"), found.problem)
+        return self._source_plan(str(steps[1]), section, target, options, found)
+
+    @staticmethod
+    def _source_plan(
+        name: str, section: SourceSection, target: str, options: Mapping[str, JsonValue], instance: Any
+    ) -> SourcePlan:
+        return SourcePlan(
+            name=name,
+            kind=getattr(section, "kind", ""),
+            target=target,
+            live=instance.live,
+            network=instance.network,
+            options=options,
+            fps=section.fps,
+            rotate=section.rotate,
+            flip=section.flip,
+            gives=instance.gives,
+            noisy=instance.noisy,
+            stdin=getattr(instance, "stdin", False),
+            stills=getattr(instance, "stills", False),
+            pause=_pause(instance, section.fps, options.get("rate")),
+            holds_writer=getattr(instance, "holds_writer", False),
+        )
+
+    def _suits(self, steps: Steps, section: SourceSection, instance: Any) -> bool:
+        """Reject keys without effect, and a second source that reads standard input."""
+        before = len(self.problems)
+        for key in ("rotate", "flip"):
+            if key in section.model_fields_set and instance.gives != "image":
+                text = f"belongs to sources of pictures; this one gives {WORDS[instance.gives]}; remove this key"
+                self.problems.append(self.document.problem((*steps, key), text))
+        if getattr(instance, "stdin", False):
+            if self._stdin:
+                text = f'standard input can be read only once, and source "{self._stdin}" reads it; use a named pipe'
+                self.problems.append(self.document.problem((*steps, "file"), text))
+            self._stdin = str(steps[1])
+        return len(self.problems) == before
+
+    def _look_inside(self, steps: Steps, instance: Any) -> None:
+        """Reject a file from which no sample can be read, before the source starts."""
+        check = getattr(instance, "check", None)
+        if check is None or instance.live:
+            return
+        try:
+            check()
+            self._values[str(steps[1])] = getattr(instance, "values", 0)
+        except SourceError as error:
+            key = "file" if hasattr(instance.Options, "file") else "columns"
+            self.files.wrong((*steps, key), str(error))
+
+    def _options(self, steps: Steps, section: SourceSection) -> dict[str, JsonValue]:
+        """Return the keys of the kind in the spelling of its ``Options``."""
+        if isinstance(section, OtherSource):
+            return dict(section.model_extra or {})
+        options: dict[str, Any] = {}
+        for key, value in section:
+            if key in COMMON or value is None:
+                continue
+            if key == "size":
+                options["width"], options["height"] = value
+            elif key == "url":
+                options |= _without_user(value)
+            else:
+                options[key] = self._option((*steps, key), key, value, pipes=section.pipes)
+        if "password_file" in options and not options.get("username") and PLACE not in options.get("url", ""):
+            options["username"] = ""
+        return options
+
+    def _option(self, steps: Steps, key: str, value: Any, *, pipes: bool) -> Any:
+        """Return one option; paths become absolute, and the files that they name must exist."""
+        if key == "password_file":
+            return self.files.secret(steps, value)
+        if key == "file":
+            return self.files.input(steps, value) if pipes else self.files.file(steps, value)
+        if key == "root":
+            return self.files.absolute(value)
+        if key == "tls":
+            return encode(self._tls(value, steps))
+        if key == "path":
+            return self.files.pictures(steps, value)
+        if key == "images":
+            return [self.files.file((*steps, index), image) for index, image in enumerate(value)]
+        if key == "command":
+            return [self.files.program((*steps, 0), value[0]), *value[1:]]
+        return list(value) if isinstance(value, tuple) else value
+
+    def _keys_fit(self, steps: Steps, options: Mapping[str, Any], known: Mapping[str, bool]) -> bool:
+        before = len(self.problems)
+        for key in options:
+            if key not in known:
+                self.problems.append(self.document.problem((*steps, key), unknown(key, known)))
+        for key, required in known.items():
+            if required and key not in options:
+                self.problems.append(self.document.problem((*steps, key), "is missing"))
+        return len(self.problems) == before
+
+    def _instance(self, steps: Steps, found: Any, options: Mapping[str, JsonValue]) -> Any:
+        where = ".".join(map(str, steps))
+        try:
+            return found(decode(found.Options, dict(options), where))
+        except WireError as error:
+            self._misfit(steps, str(error))
+            return None
+
+    def _misfit(self, steps: Steps, error: str) -> None:
+        """Report an option that the source's ``Options`` record rejects."""
+        key, _, text = error.removeprefix(".".join(map(str, steps))).partition(": ")
+        below = tuple(key.strip(".").split(".")) if key else ()
+        self.problems.append(self.document.problem((*steps, *below), text))
+
+    def _merged_input(self, steps: Steps, section: Pipeline, plan: ModelInput, source: SourcePlan | None) -> ModelInput:
+        """Return the input of the model with the overrides of the pipeline."""
+        said = section.preprocess
+        resize, color, scaling = said.resize, said.color, said.scaling
+        if not isinstance(plan, InputPlan):
+            if resize or color or scaling:
+                text = "the model takes no pictures, so there is nothing to resize or colour; remove this key"
+                self.problems.append(self.document.problem((*steps, "preprocess"), text))
+            return plan
+        if color and (color == "gray") != (plan.color == "gray"):
+            text = f"the model's input is {plan.color}: it has {'one channel' if color != 'gray' else 'colours'}"
+            self.problems.append(self.document.problem((*steps, "preprocess", "color"), text))
+        if said.overlap is not None and said.tiles is None:
+            text = "does nothing without tiles; for example tiles: 2x2"
+            self.problems.append(self.document.problem((*steps, "preprocess", "overlap"), text))
+        if said.tiles and source is not None and source.parent:
+            text = "a crop goes in as a whole; remove this key"
+            self.problems.append(self.document.problem((*steps, "preprocess", "tiles"), text))
+        if said.tiles:
+            overlap = DEFAULT_OVERLAP if said.overlap is None else said.overlap
+            plan = replace(plan, tiles=said.tiles, overlap=overlap)
+        if scaling is None:
+            scaling = "exact" if source is not None and source.stills else "fast"
+        return replace(plan, resize=resize or plan.resize, color=color or plan.color, scaling=scaling)
+
+    def pipeline(
+        self,
+        name: str,
+        section: Pipeline,
+        models: Mapping[str, ModelPlan],
+        sources: Sequence[SourcePlan],
+        cascade: CropsPlan | None = None,
+    ) -> PipelinePlan:
+        """Return the plan of a pipeline with its overrides; ``cascade`` is given if its source is crops."""
+        steps: Steps = ("pipelines", name)
+        model = models[section.model]
+        source_name = section.source if isinstance(section.source, str) else name
+        source = next((source for source in sources if source.name == source_name), None)
+        self._check_source(steps, section, model, source, sources)
+        self._check_labels(steps, section, model)
+        self._check_task(steps, section, model)
+        threshold = model.threshold if section.threshold is None else section.threshold
+        merged = self._merged(steps, section, model, source)
+        plan = PipelinePlan(
+            name=name,
+            source=source_name,
+            model=merged,
+            threshold=threshold,
+            fps=_slower(section.fps, source),
+            labels=section.labels,
+            top_k=section.top_k,
+            max_payload=section.max_payload,
+            threads=1 if section.threads == "auto" else section.threads,
+            affinity=section.affinity or (),
+            delegate=delegate_plan(section.delegate, self.files),
+            mask=tuple(section.mask or ()),
+            publish=section.publish.mode,
+            interval=section.publish.interval,
+            heartbeat=section.heartbeat,
+            ahead=section.ahead,
+            priority=section.priority,
+            shadow=self._shadow(steps, section, merged, models, source),
+            crops=cascade,
+            motion=self._motion(steps, section, model, source),
+            **SceneBuilder(self.document, self.problems).parts(steps, section, model, cascade),
+        )
+        self._check_state(steps, plan)
+        return plan
+
+    def _check_state(self, steps: Steps, plan: PipelinePlan) -> None:
+        if (size := state_bytes(plan)) > MAX_STATE_BYTES:
+            zones = f" in {len(plan.zones) + 1} rows, one for each zone and one for all" if plan.zones else ""
+            text = (
+                f"a state that counts these {len(plan.labels or ())} labels{zones} has up to {size} bytes, and at most "
+                f"{MAX_STATE_BYTES} are published: name fewer, or shorter ones, or give zones labels of their own"
+            )
+            self.problems.append(self.document.problem((*steps, "labels"), text))
+
+    def _merged(self, steps: Steps, section: Pipeline, model: ModelPlan, source: SourcePlan | None) -> ModelPlan:
+        """Return the model with the overrides of the pipeline."""
+        return replace(
+            model,
+            threshold=model.threshold if section.threshold is None else section.threshold,
+            input=self._merged_input(steps, section, model.input, source),
+            nms=_merged_nms(section.nms, model),
+        )
+
+    def _shadow(
+        self,
+        steps: Steps,
+        section: Pipeline,
+        serving: ModelPlan,
+        models: Mapping[str, ModelPlan],
+        source: SourcePlan | None,
+    ) -> ShadowPlan | None:
+        """Return the second model of a pipeline, which could replace the first; None without one."""
+        if section.shadow is None or section.shadow.model not in models:
+            return None
+        model = models[section.shadow.model]
+        if why := unfit(model, serving, section):
+            self.problems.append(self.document.problem((*steps, "shadow", "model"), why))
+            return None
+        known = len(self.problems)
+        merged = self._merged(steps, section, model, source)
+        del self.problems[known:]  # problems of `preprocess` are reported for the serving model already
+        return ShadowPlan(merged, merged.threshold, section.shadow.share)
+
+    def _motion(
+        self, steps: Steps, section: Pipeline, model: ModelPlan, source: SourcePlan | None
+    ) -> MotionPlan | None:
+        if section.motion is not None and (why := why_not(source, model)):
+            self.problems.append(self.document.problem((*steps, "motion"), why))
+        return motion_plan(section.motion)
+
+    def _check_source(
+        self,
+        steps: Steps,
+        section: Pipeline,
+        model: ModelPlan,
+        source: SourcePlan | None,
+        sources: Sequence[SourcePlan],
+    ) -> None:
+        """Report a source that does not give the kind of input that the model takes."""
+        takes = model.input.takes
+        if source is not None and source.gives != takes:
+            right = [shown(other.name) for other in sources if other.gives == takes][:3]
+            kinds = ", ".join(right) if right else f"one of kind {' or '.join(KINDS[takes])}"
+            text = (
+                f"{source.kind} gives {WORDS[source.gives]}, but model {shown(section.model)} takes {WORDS[takes]}; "
+                f"name a source of {WORDS[takes]} here, such as {kinds}"
+            )
+            self.problems.append(self.document.problem((*steps, "source"), text))
+        elif source is not None and isinstance(model.input, SignalPlan):
+            self._check_values(steps, section, model.input, source)
+        if takes != "image" and section.mask:
+            text = f"the model takes {WORDS[takes]}, of which nothing can be blacked out; remove this key"
+            self.problems.append(self.document.problem((*steps, "mask"), text))
+
+    def _check_values(self, steps: Steps, section: Pipeline, wants: SignalPlan, source: SourcePlan) -> None:
+        """Report samples with too few or too many values for the model, if the source's keys or its file fix it."""
+        given = _values_of(source) or self._values.get(source.name, 0)
+        fits = given >= wants.width if wants.width else given == wants.values
+        if given and (wants.width or wants.values) and not fits:
+            wanted = f"at least {wants.width}" if wants.width else str(wants.values)
+            text = (
+                f"source {shown(section.source)} gives {given} values at a time and model {shown(section.model)} takes "
+                f"{wanted}; choose them with the source's `columns` or `channels`"
+            )
+            self.problems.append(self.document.problem((*steps, "source"), text))
+
+    def _check_labels(self, steps: Steps, section: Pipeline, model: ModelPlan) -> None:
+        for index, label in enumerate(section.labels or ()):
+            if label not in model.labels:
+                written = shown(self.document.value["pipelines"][steps[1]]["labels"][index])
+                text = f"the model has no label {written}; {suggestion(label, model.labels)}"
+                self.problems.append(self.document.problem((*steps, "labels", index), text))
+
+    def _check_task(self, steps: Steps, section: Pipeline, model: ModelPlan) -> None:
+        """Reject keys without effect."""
+        if model.task != "anomaly" and section.threshold is not None and section.threshold > 1:
+            text = f"expected a number between 0 and 1, as scores are, not {section.threshold:g}"
+            self.problems.append(self.document.problem((*steps, "threshold"), text))
+        for place, given, tasks in (
+            (("top_k",), "top_k" in section.model_fields_set, ("classification",)),
+            (("nms",), "nms" in section.model_fields_set, ("detection", "pose")),
+            (("preprocess", "tiles"), section.preprocess.tiles, ("detection",)),
+        ):
+            if given and model.task not in tasks:
+                text = f"belongs to models of task {' or '.join(tasks)}; {model.title} is one of task {model.task}"
+                self.problems.append(self.document.problem((*steps, *place), text))
+
+
+def _merged_nms(section: Nms, model: ModelPlan) -> Any:
+    iou = model.nms.iou if section.iou is None else section.iou
+    return replace(model.nms, iou=iou, max=section.max or model.nms.max)
+
+
+def _pause(instance: Any, fps: float | None, rate: JsonValue) -> float:
+    """Return the seconds that may pass between two readings without a fault; infinite patience does not count."""
+    patience: float = getattr(instance, "patience", 0.0)
+    slowest = LATE / fps if fps is not None and instance.gives == "image" else 0.0
+    if instance.gives == "samples" and isinstance(rate, (int, float)) and rate > 0:
+        slowest = PERIODS / rate
+    return max(slowest, patience if math.isfinite(patience) else 0.0)
+
+
+def _slower(fps: float | None, source: SourcePlan | None) -> float | None:
+    """Return the lower of two limits: a signal or crops are not thinned at the source, so pipelines keep its limit."""
+    limits = [fps, source.fps if source is not None and (source.gives != "image" or source.parent) else None]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _without_user(url: str) -> dict[str, JsonValue]:
+    """Return the address without its user, and that user."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    return {"url": urlunsplit(parts._replace(netloc=host)), **({"username": unquote(user)} if at else {})}
+
+
+def _values_of(source: SourcePlan) -> int:
+    """Return the number of values in a source's sample, as far as its keys determine it; else 0."""
+    for key in ("columns", "channels"):
+        said = source.options.get(key)
+        if isinstance(said, (list, tuple)) and said:
+            return len(said)
+        if isinstance(said, int):
+            return said
+    return 0

@@ -1,0 +1,75 @@
+"""Knowledge about models before a trial: which cannot be used, and which were tried here before."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_infer.config.schema.file import Config, ModelSection
+from edge_infer.errors import ModelError, shortened
+from edge_infer.models.packages.package import find_package
+from edge_infer.models.packages.read_files import largest_here
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.serving_record import ServingRecord
+from edge_infer.plan.records import ModelPlan, Plan, Problem, TextPlan, Unfit
+from edge_infer.yamlfile.load import Document
+
+
+def entry_of(section: ModelSection) -> str:
+    """Return a digest of a model's configuration entry."""
+    return hashlib.sha256(section.model_dump_json().encode()).hexdigest()[:16]
+
+
+def unfit(request: ModelRequest, entry: str, error: ModelError) -> Unfit:
+    """Return the record of a model that was refused."""
+    found = _look(request)
+    title, sha256 = found or (Path(request.file).stem[:128] or request.name, None)
+    return Unfit(request.name, sha256, entry, title, shortened(str(error)), error.tried and sha256 is not None)
+
+
+def in_vain(request: ModelRequest, entry: str, record: ServingRecord) -> ModelError | None:
+    """Return why a model is not tried again: the same bytes failed, and the configuration entry is unchanged."""
+    refused = [each for each in record.refused.get(request.name, ()) if (each.entry, each.state) == (entry, "rejected")]
+    found = _look(request) if refused else None
+    for each in refused:
+        if found is not None and (each.title, each.sha) == found:
+            return ModelError(
+                f"{each.reason} (so it was at {each.ts}, and these bytes are not tried again until this entry changes "
+                f"or somebody says: edge-infer models retry {request.name})"
+            )
+    return None
+
+
+def _look(request: ModelRequest) -> tuple[str, str] | None:
+    """Return title and digest of the model at this path now; only its manifest is parsed."""
+    try:
+        package = find_package(Path(request.file), request.roots)
+        return package.title, hashlib.sha256(package.content(package.file, largest_here())).hexdigest()
+    except ModelError:
+        return None
+
+
+# Warnings about a valid configuration whose effect may not be intended.
+
+
+def idle(document: Document, config: Config, plan: Plan) -> Iterator[Problem]:
+    """Yield a warning for each unused model or source, for unnamed classes, and for limits that drop lines."""
+    used = {model.name: model for model in (*plan.models(), *plan.shadows())}
+    for name in config.models.keys() - used.keys():
+        yield document.problem(("models", name), "no pipeline runs it or compares it")
+    for name in {source.name for source in plan.sources} - {pipeline.source for pipeline in plan.pipelines}:
+        yield document.problem(("sources", name), "no pipeline takes what it gives; it is opened all the same")
+    for name, model in config.models.items():
+        if name in used and model.labels is None and _by_number(used[name]):
+            yield document.problem(("models", name), "nobody names its classes, so they go by number; give labels")
+    for pipeline in plan.pipelines:
+        if pipeline.fps is not None and isinstance(pipeline.model.input, TextPlan):
+            text = (
+                f"lines that come faster than fps: {pipeline.fps:g} are left out, and not counted; remove fps for all"
+            )
+            yield document.problem(("pipelines", pipeline.name), text)
+
+
+def _by_number(model: ModelPlan) -> bool:
+    return bool(model.labels) and model.labels == tuple(map(str, range(len(model.labels))))

@@ -1,0 +1,98 @@
+"""Conversion of the section ``security`` to the policy for models: trusted keys, and versions that served here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from edge_infer.config.schema.file import Security
+from edge_infer.errors import ConfigError, StartError
+from edge_infer.models.packages.signature import available, trusted_key
+from edge_infer.models.packages.versions import highest_versions
+from edge_infer.models.request import Applied, Policy, TrustedKey
+from edge_infer.models.serving_record import read_record, remembered
+from edge_infer.plan.records import Problem
+from edge_infer.yamlfile.load import Document, Steps, read_document
+
+KEYS: Final[Steps] = ("security", "keys")
+
+
+def read_policy(security: Security, document: Document, state_dir: str) -> tuple[Policy, list[Problem], list[Problem]]:
+    """Return the policy for every model, and problems and warnings about the files that its checks need."""
+    reading = _PolicyReader(document)
+    keys = reading.keys(security.keys) if security.require_signature else ()
+    highest = {} if security.allow_downgrade else reading.highest(Path(state_dir))
+    policy = Policy(
+        require_digest=security.require_digest,
+        require_signature=security.require_signature,
+        keys=keys,
+        highest=highest,
+        applied=_applied(Path(state_dir)) if highest else (),
+    )
+    return policy, reading.problems, reading.warnings
+
+
+def key_folder(config: Path) -> Path:
+    """Return the folder of public keys that a configuration names, even a faulty one; else the default folder."""
+    value = read_document(config, os.environ).value
+    security = value.get("security") if isinstance(value, dict) else None
+    said = security.get("keys") if isinstance(security, dict) else None
+    return config.absolute().parent / (said if isinstance(said, str) else Security.model_fields["keys"].default)
+
+
+def _applied(state_dir: Path) -> tuple[Applied, ...]:
+    """Return the models of the previous configuration and those committed last, perhaps by a rollback."""
+    plan, slots = remembered(state_dir), read_record(state_dir).slots.values()
+    models = (*(plan.models() if plan else ()), *(slot.committed.model for slot in slots))
+    return tuple(Applied(model.title, model.sha256, model.manifest) for model in models)
+
+
+class _PolicyReader:
+    """Reads the files that the section refers to."""
+
+    def __init__(self, document: Document) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self._document = document
+
+    def keys(self, said: str) -> tuple[TrustedKey, ...]:
+        """Return the keys in a folder."""
+        folder = Path(self._document.file).absolute().parent / said
+        try:
+            found = sorted(folder.glob("*.pem")) if folder.is_dir() else []
+        except OSError as error:
+            return self._wrong(KEYS, f"{folder} cannot be read: {error.strerror}")
+        if not available():
+            return self._wrong(
+                ("security", "require_signature"),
+                "signatures are checked by the package cryptography; install it: pip install 'edge-infer[signatures]'",
+            )
+        if not found:
+            what = "holds no key (*.pem)" if folder.is_dir() else "is not there"
+            text = f"the folder {folder} {what}; put the public keys of those into it who may release models"
+            return self._wrong(KEYS, text)
+        keys = []
+        for path in found:
+            try:
+                keys.append(trusted_key(path))
+            except ConfigError as error:
+                self._wrong(KEYS, str(error))
+        return tuple(keys)
+
+    def highest(self, state_dir: Path) -> dict[str, str]:
+        """Return the least allowed version of each package; only the daemon's user may be able to read them."""
+        try:
+            return dict(highest_versions(state_dir))
+        except StartError as error:
+            if isinstance(error.__cause__, PermissionError):
+                text = f"{error}; versions are not compared"
+                self.warnings.append(self._document.problem(("security",), text))
+            else:
+                self._wrong(("security",), str(error))
+        return {}
+
+    def _wrong(self, steps: Steps, text: str) -> tuple[TrustedKey, ...]:
+        problem = self._document.problem(steps, text)
+        self.problems.append(Problem(problem.file, problem.line, problem.path, text, outside=True))
+        return ()

@@ -1,0 +1,159 @@
+"""Checks of files and programs that a configuration names: whether they exist and this user can use them.
+
+Nothing here opens a camera or a connection. Checks of a secret are limited to its form. No message repeats a secret, or
+the value of its key, because a user may have written the password itself there.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import ssl
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from edge_infer.plan.records import Problem
+from edge_infer.readers.sources.byte_input import STDIN, is_pipe
+from edge_infer.yamlfile.load import Document, Steps, closed_folder, denied, user
+
+MOST_SECRET: Final = 4096
+
+
+@dataclass(slots=True)
+class NamedFiles:
+    """Checks the files that a document names; their problems lie outside the document."""
+
+    document: Document
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list)
+    """Paths of passwords and private keys."""
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the configuration, where relative paths begin."""
+        return Path(self.document.file).absolute().parent
+
+    @property
+    def private(self) -> tuple[str, ...]:
+        """Return the configuration and its secrets; no model may name one of these files."""
+        return tuple(dict.fromkeys((str(Path(self.document.file).absolute()), *self.secrets)))
+
+    def absolute(self, path: str) -> str:
+        """Return the absolute path, as processes receive it."""
+        return str(self.folder / path)
+
+    def file(self, steps: Steps, path: str) -> str:
+        """Check that a file can be read; return its absolute path."""
+        found = self.absolute(path)
+        self._open(steps, found, found)
+        return found
+
+    def input(self, steps: Steps, path: str) -> str:
+        """Check a file, a named pipe, or ``-``; return its absolute path, or ``-``."""
+        if path == STDIN:
+            return path
+        found = self.absolute(path)
+        if is_pipe(found):
+            if not os.access(found, os.R_OK | os.W_OK, effective_ids=True):
+                self.wrong(steps, f"the pipe {found} cannot be read and written by {user()}; both are needed")
+        else:
+            self._open(steps, found, found)
+        return found
+
+    def secret(self, steps: Steps, path: str) -> str:
+        """Check a file that holds a password; return its path."""
+        found = self._credential(path)
+        self.secrets += [found, self.absolute(path)]
+        data = self._open(steps, found, "this file")
+        if data is None:
+            return found
+        if not data.splitlines() or not data.splitlines()[0].strip():
+            self.wrong(steps, "this file is empty; it should hold the password")
+        elif b"\n" in data.removesuffix(b"\n"):
+            self.wrong(steps, "this file has several lines; it should hold the password alone")
+        elif Path(found).stat().st_mode & stat.S_IROTH:
+            text = "this file can be read by everybody on this machine; chmod 640 or 600 it"
+            self.warnings.append(self.document.problem(steps, text))
+        return found
+
+    def _credential(self, path: str) -> str:
+        """Return the copy that systemd made for the service (``LoadCredential=NAME:PATH``), else the file itself."""
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        copy = Path(folder, Path(path).name) if folder else None
+        return str(copy) if copy is not None and copy.exists() else self.absolute(path)
+
+    def authorities(self, steps: Steps, path: str) -> str:
+        """Check a file of trusted certificates; return its path."""
+        found = self.file(steps, self._credential(path))
+        try:
+            if os.access(found, os.R_OK, effective_ids=True):
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(found)
+        except ssl.SSLError:
+            self.wrong(steps, f"{found} holds no certificate that can be read; it should be in PEM form")
+        return found
+
+    def identity(self, steps: Steps, cert_file: str, key_file: str | None) -> tuple[str, str | None]:
+        """Check that this device's certificate and private key belong together; return their paths."""
+        cert = self.file((*steps, "cert_file"), self._credential(cert_file))
+        key = self.file((*steps, "key_file"), self._credential(key_file)) if key_file else None
+        self.secrets += [found for found in (cert, key) if found is not None]
+        last = (*steps, "key_file" if key else "cert_file")
+        if not all(os.access(path, os.R_OK, effective_ids=True) for path in (cert, key or cert)):
+            return cert, key
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password=lambda: b"-")
+        except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                self.wrong(last, "this key does not belong to the certificate in cert_file")
+            else:
+                self.wrong(last, "no certificate with an unencrypted private key in PEM form can be read here")
+        return cert, key
+
+    def pictures(self, steps: Steps, path: str) -> str:
+        """Check a folder, or a pattern that matches at least one file; return its absolute path."""
+        found = self.absolute(path)
+        if Path(found).is_dir():
+            if not os.access(found, os.R_OK | os.X_OK, effective_ids=True):
+                self.wrong(steps, f"the folder {found} cannot be read by {user()}")
+        elif not glob.glob(found):  # noqa: PTH207 - an absolute pattern
+            self.wrong(steps, f"there is neither a folder {found} nor a file of which this is the pattern")
+        return found
+
+    def program(self, steps: Steps, name: str) -> str:
+        """Check a program, by path or by name in ``PATH``; return its path or name."""
+        found = self.absolute(name) if "/" in name else name
+        if shutil.which(found) is None:
+            where = "" if "/" in name else " in the folders of PATH"
+            real = os.path.realpath(found)  # the interpreter is often a link into a user's home
+            if "/" in name and (closed := closed_folder(real)):
+                self.wrong(steps, f"{found} cannot be run by {user()}, who may not enter the folder {closed}")
+                return found
+            self.wrong(steps, f"there is no program {found}{where}; install it, or give its whole path")
+        return found
+
+    def _open(self, steps: Steps, path: str, shown: str) -> bytes | None:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    return os.read(descriptor, MOST_SECRET)
+                self.wrong(steps, f"{shown} is not a regular file")
+            finally:
+                os.close(descriptor)
+        except PermissionError:
+            self.wrong(steps, f"{shown} {denied(path, path if shown == path else 'FILE')}")
+        except FileNotFoundError:
+            where = "" if shown == path else f"; relative paths begin at {self.folder}"
+            self.wrong(steps, f"{shown} does not exist{where}")
+        except (OSError, ValueError) as error:
+            self.wrong(steps, f"{shown} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}")
+        return None
+
+    def wrong(self, steps: Steps, text: str) -> None:
+        """Record a problem with a file or program that the document names."""
+        problem = self.document.problem(steps, text)
+        self.problems.append(Problem(problem.file, problem.line, problem.path, text, outside=True))

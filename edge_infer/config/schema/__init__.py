@@ -1,0 +1,1 @@
+"""The keys of the configuration file, section by section: allowed values, meaning, default."""

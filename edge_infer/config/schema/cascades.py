@@ -1,0 +1,127 @@
+"""Cascades in a configuration file: objects of one pipeline, cut out of its frames for another model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from edge_infer.config.schema.scene import LABEL_LIST, parse_labels
+from edge_infer.config.schema.signal_sources import SourceSection
+from edge_infer.yamlfile.error_text import ProblemAtError, suggestion, wrong
+from edge_infer.yamlfile.fields import NAME, Kind, Name, duration, integer, number
+from edge_infer.yamlfile.scalars import shown
+from edge_infer.yamlfile.section import TOLD
+
+SHORT: Final = "crops"
+"""The key that names the parent pipeline if the cascade is written into its own pipeline."""
+
+
+class Crops(SourceSection):
+    """What another pipeline has found, each cut out of the very frame that it was found in."""
+
+    kind: Literal["crops"]
+    pipeline: Annotated[Name, Field(examples=["door-people"])]
+    """The pipeline, with detection, whose objects are cut out."""
+    labels: Annotated[tuple[str, ...] | None, Kind(parse_labels, LABEL_LIST), Field(examples=[["person"]])] = None
+    """Only objects with these labels of its model; without it all."""
+    margin: Annotated[float, number(0, 2)] = 0.1
+    """Share of its width and height by which a box is widened on each side, within the frame."""
+    most: Annotated[int, integer(1, 32)] = 5
+    """The most crops of a frame: those of the best score."""
+    again: Annotated[float, duration("0s", "1d")] = 5.0
+    """With `track` in that pipeline: time after which an object is cropped again; `0s` is in every frame."""
+    grown: Annotated[float, number(0.01, 100)] = 0.5
+    """With `track`: an object is cropped before that time when the area of its box has grown by this share."""
+
+
+def _from(value: Any) -> str | Crops:
+    """Return the name of a source, or the section of a cascade that is written in its place."""
+    if not isinstance(value, dict):
+        try:
+            found: str = NAME.parse(value)
+        except ValueError as error:
+            raise ValueError(wrong("the name of a source, or {crops: PIPELINE}", value)) from error
+        return found
+    for key in ("kind", "pipeline"):
+        if key in value:
+            raise ProblemAtError((key,), f"is not for here; the pipeline is named by {SHORT}: PIPELINE")
+    spelled = {("pipeline" if key == SHORT else key): inner for key, inner in value.items()}
+    try:
+        return Crops.model_validate({**spelled, "kind": SHORT})
+    except ValidationError as error:
+        raise ValidationError.from_exception_data("source", [_renamed(each) for each in error.errors()]) from None
+
+
+def _renamed(error: Any) -> InitErrorDetails:
+    """Return the error with the key spelled as it is in this place."""
+    steps = (SHORT, *error["loc"][1:]) if error["loc"][:1] == ("pipeline",) else error["loc"]
+    text = error["msg"].replace("for example pipeline:", f"for example {SHORT}:")
+    return InitErrorDetails(type=PydanticCustomError(TOLD, "{text}", {"text": text}), loc=steps, input=None)
+
+
+class _ByName(Kind):
+    """Kind of the key `source`: in JSON Schema a name, or the keys of a cascade."""
+
+    def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
+        cascade = Crops.model_json_schema()
+        keys = {SHORT if key == "pipeline" else key: body for key, body in cascade["properties"].items()}
+        del keys["kind"]
+        section = {"type": "object", "properties": keys, "required": [SHORT], "additionalProperties": False}
+        return {"anyOf": [dict(NAME.json), section]}
+
+
+SOURCE: Final = _ByName(_from)
+
+
+# References between pipelines: missing parents and circles. The values were not validated and may have any faults.
+
+Place = tuple[str, ...]
+
+
+def wrong_parents(pipelines: Mapping[str, Any], sources: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Yield the place and a sentence for each missing parent and each circle."""
+    parents = dict(_parents(pipelines, sources))
+    everything = {("sources", name, "pipeline"): parent for name, parent in _named(sources)} | dict(parents.values())
+    for place, parent in everything.items():
+        if parent not in pipelines:
+            yield place, f"there is no pipeline {shown(parent)}; {suggestion(parent, pipelines)}"
+    told: set[str] = set()
+    for name in parents:
+        circle = _circle(name, parents)
+        if circle and not told & set(circle):
+            told |= set(circle)
+            way = " of ".join(shown(each) for each in (*circle, name))
+            text = f"a circle, in which nothing comes first: crops for {way}; one of them needs a camera or the like"
+            yield parents[name][0], text
+
+
+def _circle(name: str, parents: Mapping[str, tuple[Place, str]]) -> list[str]:
+    """Return the pipelines on the way from one back to itself; empty if the way ends elsewhere."""
+    way = [name]
+    while (found := parents.get(way[-1])) is not None:
+        if found[1] == name:
+            return way
+        if found[1] in way:
+            return []
+        way.append(found[1])
+    return []
+
+
+def _parents(pipelines: Mapping[str, Any], sources: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Place, str]]]:
+    """Yield each pipeline of crops: the place of the reference, and the pipeline whose objects are cut out."""
+    named = dict(_named(sources))
+    for name, pipeline in pipelines.items():
+        source = pipeline.get("source") if isinstance(pipeline, dict) else None
+        if isinstance(source, dict) and isinstance(source.get(SHORT), str):
+            yield name, (("pipelines", name, "source", SHORT), str(source[SHORT]))
+        elif isinstance(source, str) and source in named:
+            yield name, (("sources", str(source), "pipeline"), named[source])
+
+
+def _named(sources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, source in sources.items():
+        if isinstance(source, dict) and source.get("kind") == SHORT and isinstance(source.get("pipeline"), str):
+            yield str(name), str(source["pipeline"])

@@ -1,0 +1,100 @@
+"""The keys of the governor: when it lowers frame rates to protect the board, and of which pipelines first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from edge_infer.config.schema.pipelines import Pipeline
+from edge_infer.config.schema.scene import on_or_off
+from edge_infer.contract.messages import NAME_PATTERN
+from edge_infer.plan.records import GovernorPlan
+from edge_infer.platform.board import hottest
+from edge_infer.yamlfile.error_text import ProblemAtError, suggestion, wrong
+from edge_infer.yamlfile.fields import NAME, Kind, Name, number
+from edge_infer.yamlfile.scalars import Written, shown
+from edge_infer.yamlfile.section import Section, Short
+
+
+def _shed(value: Any) -> tuple[str, ...]:
+    """Return names of pipelines, each once."""
+    if value == []:
+        raise ValueError("names no pipeline, so none could give way; leave this key out for all of them")
+    if not isinstance(value, list):
+        raise ValueError(wrong("a list of pipelines such as [yard-faces, door-faces]", value))  # noqa: TRY004
+    names: list[str] = []
+    for index, each in enumerate(value):
+        try:
+            name = NAME.parse(each)
+        except ValueError as error:
+            raise ProblemAtError((index,), str(error)) from error
+        if name in names:
+            raise ProblemAtError((index,), f"{shown(name)} is in this list already; remove one of the two")
+        names.append(name)
+    return tuple(names)
+
+
+SHED_JSON: Final = {
+    "type": "array",
+    "items": {"type": "string", "pattern": f"^(?:{NAME_PATTERN})$"},
+    "minItems": 1,
+    "uniqueItems": True,
+}
+
+
+class Governor(Section):
+    """When frame rates are lowered, so that the firmware does not have to slow everything down."""
+
+    max_temperature: Annotated[float, number(30, 120)] = 80.0
+    """Degrees Celsius that the hottest part of the board should stay below. The governor lowers rates from 5 degrees
+    below it on, and raises them once the board is 10 degrees below it."""
+    max_load: Annotated[float | None, number(0.1, 1), Field(examples=[0.9])] = None
+    """The share of all cores that may be busy, with all processes of the board, over 10 s; without it the governor
+    ignores the load."""
+    shed: Annotated[tuple[Name, ...] | None, Kind(_shed, SHED_JSON), Field(examples=[["yard-faces"]])] = None
+    """Pipelines that are slowed down, in this order; others keep their rate. Without it all of them: those of the
+    lowest `priority` first, and of these the last of the file."""
+
+
+def _governor(value: Any) -> Any:
+    return None if value is None else on_or_off(value, ", ".join(Governor.model_fields))
+
+
+GOVERNOR: Final = Short(_governor, {"type": ["boolean", "null"]})
+
+
+def governor_plan(section: Governor | None, pipelines: Mapping[str, Pipeline]) -> GovernorPlan | None:
+    """Return the plan with all pipelines that may be slowed down; None without a governor.
+
+    ``pipelines`` are in the order of the file.
+    """
+    if section is None:
+        return None
+    names = list(pipelines)
+    least_first = sorted(names, key=lambda name: (pipelines[name].priority, -names.index(name)))
+    shed = tuple(least_first) if section.shed is None else section.shed
+    return GovernorPlan(section.max_temperature, section.max_load, shed)
+
+
+def unknown_pipelines(governor: Any, pipelines: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return unknown names in ``shed``: the place and a sentence. The section may have any faults."""
+    shed = governor.get("shed") if isinstance(governor, dict) else None
+    names = [(each.text if isinstance(each, Written) else each) for each in (shed if isinstance(shed, list) else ())]
+    return [
+        (("governor", "shed", index), f"there is no {shown(name)} under pipelines; {suggestion(name, pipelines)}")
+        for index, name in enumerate(names)
+        if isinstance(name, str) and name not in pipelines
+    ]
+
+
+def unseen(section: Governor | None, root: Path = Path("/")) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return sensors that a governor lacks on this board, which is no error of the file: the place and a sentence."""
+    if section is None or hottest(root) is not None:
+        return []
+    others = "throttling and the load" if section.max_load is not None else "throttling (max_load is not given)"
+    where = ("governor", "max_temperature") if "max_temperature" in section.model_fields_set else ("governor",)
+    text = "this board tells no temperature: no zone in /sys/class/thermal can be read; the governor goes by"
+    return [(where, f"{text} {others} alone")]

@@ -1,0 +1,254 @@
+"""The keys for tracking objects: tracks, zones, lines, and events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from edge_infer.plan.records import Anchor
+from edge_infer.yamlfile.error_text import ProblemAtError, unknown, wrong
+from edge_infer.yamlfile.fields import Kind, choice, duration, number, polygon_point, text
+from edge_infer.yamlfile.section import Section, Short
+from edge_infer.yamlfile.units import SECONDS
+
+# Polygons in a configuration file: areas of a picture.
+
+Point = tuple[float, float]
+
+
+def polygon(value: Any) -> tuple[Point, ...]:
+    """Return at least three corners around an area."""
+    return _with_area(_corners(value))
+
+
+def _corners(value: Any) -> tuple[Point, ...]:
+    if not isinstance(value, list) or not 3 <= len(value) <= 100:
+        count = f"{len(value)} points" if isinstance(value, list) else wrong("", value).partition("not ")[2]
+        raise ValueError(f"expected a polygon of 3 to 100 points [x, y], not {count}")
+    corners = []
+    for index, item in enumerate(value):
+        try:
+            corners.append(polygon_point(item))
+        except ValueError as error:
+            raise ProblemAtError((index,), str(error)) from error
+    return tuple(corners)
+
+
+def _with_area(corners: tuple[Point, ...]) -> tuple[Point, ...]:
+    following = [*corners[1:], corners[0]]
+    area = sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in zip(corners, following, strict=True)) / 2
+    if abs(area) < 1e-6:
+        raise ValueError("this polygon has no area; give its corners in order, all the way around")
+    return corners
+
+
+def simple_polygon(value: Any) -> tuple[Point, ...]:
+    """Return a polygon whose border does not cross itself; otherwise its inside is ambiguous."""
+    corners = _corners(value)
+    count = len(corners)
+    edges = [(corners[index], corners[(index + 1) % count]) for index in range(count)]
+    for one in range(count):
+        for other in range(one + 2, count):
+            if (other + 1) % count != one and _cross(*edges[one], *edges[other]):
+                raise ValueError(
+                    f"the border crosses itself: the edge after point {one + 1} meets the one after point {other + 1}; "
+                    "give the corners in order, all the way around"
+                )
+    return _with_area(corners)
+
+
+def _cross(a: Point, b: Point, c: Point, d: Point) -> bool:
+    """Return whether two edges have a point in common."""
+    turns = _turn(a, b, c), _turn(a, b, d), _turn(c, d, a), _turn(c, d, b)
+    if turns[0] * turns[1] < 0 and turns[2] * turns[3] < 0:
+        return True
+    ends = ((a, b, c), (a, b, d), (c, d, a), (c, d, b))
+    return any(turn == 0 and _within(*end) for turn, end in zip(turns, ends, strict=True))
+
+
+def _turn(a: Point, b: Point, c: Point) -> float:
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+
+
+def _within(a: Point, b: Point, c: Point) -> bool:
+    """Return whether a point on the line through two others lies between them."""
+    return all(min(a[axis], b[axis]) <= c[axis] <= max(a[axis], b[axis]) for axis in (0, 1))
+
+
+POINT_JSON: Final = {
+    "type": "array",
+    "items": {"type": "number", "minimum": 0, "maximum": 1},
+    "minItems": 2,
+    "maxItems": 2,
+}
+POLYGON: Final = Kind(polygon, {"type": "array", "minItems": 3, "maxItems": 100, "items": POINT_JSON})
+ZONE_POLYGON: Final = Kind(simple_polygon, POLYGON.json)
+
+
+# Lists of labels in a configuration file.
+
+LABEL_LIST: Final = {"type": "array", "minItems": 1, "items": {"type": ["string", "number"]}}
+
+
+def parse_labels(value: Any, expected: str = "a list of labels such as [person, dog]") -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(wrong(expected, value) if value != [] else f"expected {expected}; this one is empty")
+    found, kind = [], text("a label", most=128)
+    for index, item in enumerate(value):
+        try:
+            found.append(kind.parse(item))
+        except ValueError as error:
+            raise ProblemAtError((index,), str(error)) from error
+    return tuple(found)
+
+
+MOST_PLACES: Final = 32
+"""Most zones, and most lines, of one pipeline."""
+SHORTEST: Final = 0.01
+"""Least length of a line, along its longer axis, as a share of the frame."""
+ANCHOR: Final = choice("bottom", "center")
+
+
+def on_or_off(value: Any, keys: str) -> Any:
+    """Convert the short forms: ``true`` is all defaults, ``false`` switches it off."""
+    if isinstance(value, bool):
+        return {} if value else None
+    if not isinstance(value, (dict, Section)):
+        raise ValueError(wrong(f"true, false, or the keys {keys}", value))  # noqa: TRY004
+    return value
+
+
+def _track(value: Any) -> Any:
+    return on_or_off(value, ", ".join(Track.model_fields))
+
+
+def _events(value: Any) -> Any:
+    return on_or_off(value, ", ".join(Events.model_fields))
+
+
+class Track(Section):
+    """Following objects from frame to frame."""
+
+    lost: Annotated[float, duration("100ms", "1h")] = 1.0
+    """An object that is not detected for this time has left; the time is ten times as long for one that has stood still
+    for 5 s."""
+    confirm: Annotated[float, duration("0s", "1m")] = 0.2
+    """A detection that lasts this long, and occurs at least twice, counts as an object and gets an id."""
+
+
+class Zone(Section):
+    """An area of the picture."""
+
+    polygon: Annotated[
+        tuple[tuple[float, float], ...], ZONE_POLYGON, Field(examples=[[[0.1, 0.5], [0.9, 0.5], [0.9, 1], [0.1, 1]]])
+    ]
+    """Corners `[x, y]` in fractions of the frame, in order around the area; the border may not cross itself."""
+    labels: Annotated[tuple[str, ...] | None, Kind(parse_labels, LABEL_LIST), Field(examples=[["person"]])] = None
+    """Only objects with these labels; without it all."""
+    anchor: Annotated[Anchor, ANCHOR] = "bottom"
+    """The point of an object's box that has to be inside: the middle of its lower edge, or of the whole box."""
+    loiter: Annotated[float | None, duration("1s", "1d"), Field(examples=["30s"])] = None
+    """An object that stays this long raises an event `loiter`, once."""
+
+
+def _zone(value: Any) -> Any:
+    """Convert the short form: a list is the polygon."""
+    return {"polygon": value} if isinstance(value, list) else value
+
+
+ZONE: Final = Short(_zone, dict(ZONE_POLYGON.json))
+
+
+@dataclass(frozen=True, slots=True)
+class LineKeys:
+    """A line, in fractions of the frame."""
+
+    start: tuple[float, float]
+    end: tuple[float, float]
+    labels: tuple[str, ...] | None
+    anchor: Anchor
+
+
+def _line(value: Any) -> LineKeys:
+    """Parse the keys ``from``, ``to``, ``labels`` and ``anchor`` of a line."""
+    keys = ("from", "to", "labels", "anchor")
+    if not isinstance(value, dict):
+        raise ValueError(wrong(f"the keys {', '.join(keys)}", value))  # noqa: TRY004
+    for key in value:
+        if key not in keys:
+            raise ProblemAtError((key,), unknown(key, keys))
+    for key in keys[:2]:
+        if key not in value:
+            raise ProblemAtError((key,), f"is missing; for example {key}: [0.2, 0.5]")
+    start, end = _part(value, "from", polygon_point), _part(value, "to", polygon_point)
+    if max(abs(start[0] - end[0]), abs(start[1] - end[1])) < SHORTEST:
+        raise ProblemAtError(("to",), "is where the line begins; a line needs two points that are apart")
+    labels = _part(value, "labels", parse_labels) if "labels" in value else None
+    return LineKeys(start, end, labels, _part(value, "anchor", ANCHOR.parse) if "anchor" in value else "bottom")
+
+
+def _part(value: Mapping[str, Any], key: str, parse: Any) -> Any:
+    try:
+        return parse(value[key])
+    except ValueError as error:
+        raise ProblemAtError((key, *getattr(error, "path", ())), str(error)) from error
+
+
+LINE: Final = Kind(
+    _line,
+    {
+        "type": "object",
+        "properties": {
+            "from": {**POINT_JSON, "description": "Where it begins."},
+            "to": {**POINT_JSON, "description": "Where it ends."},
+            "labels": {**LABEL_LIST, "description": "Only objects with these labels; without it all."},
+            "anchor": {**ANCHOR.json, "description": "The point of an object's box that crosses."},
+        },
+        "required": ["from", "to"],
+        "additionalProperties": False,
+    },
+)
+
+
+def places(value: Any) -> Any:
+    """Check that there are not too many names."""
+    if isinstance(value, dict) and len(value) > MOST_PLACES:
+        raise ValueError(f"expected at most {MOST_PLACES} names, not {len(value)}")
+    return value
+
+
+PLACES: Final = Short(places)
+
+
+def _most(value: Any) -> float:
+    """Return events a minute of ``60/min``, ``1/s`` or ``100/h``."""
+    found = re.fullmatch(r"([0-9]{1,6}) ?/ ?(s|min|h)", value) if isinstance(value, str) else None
+    a_minute = int(found[1]) * 60 / SECONDS["m" if found[2] == "min" else found[2]] if found else 0.0
+    if not 1 <= a_minute <= 6000:
+        raise ValueError(wrong("a number of events between 1/min and 6000/min, such as 60/min, 2/s or 100/h", value))
+    return a_minute
+
+
+MOST: Final = Kind(_most, {"type": "string", "pattern": "^[0-9]+ ?/ ?(s|min|h)$"}, lambda found: f"{found:g}/min")
+
+
+class Events(Section):
+    """What of a scene is told, and how often."""
+
+    min_duration: Annotated[float, duration("0s", "1h")] = 0.5
+    """Least duration of an event; anything shorter is no event."""
+    min_interval: Annotated[float, duration("0s", "1d")] = 0.0
+    """Least time between the starts of two events with the same type, label and zone."""
+    hysteresis: Annotated[float, number(0, 0.5)] = 0.1
+    """An open event stays open while its score is not more than this below the threshold; for anomalies, this is a
+    share of the threshold."""
+    most: Annotated[float, MOST] = 60.0
+    """The most events a minute; further events are dropped, those of objects first, and counted."""
+
+
+TRACK: Final = Short(_track, {"type": "boolean"})
+EVENTS: Final = Short(_events, {"type": "boolean"})

@@ -1,0 +1,83 @@
+"""Outgoing messages: their kinds, topics and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+from edge_infer.contract.announcement import Announcement
+from edge_infer.contract.messages import ConfigStatus, Event, Health, Info, ModelStatus, Result, State
+
+Kind = Literal["status", "info", "config", "model", "discovery", "state", "health", "event", "result"]
+
+EXPIRY: Final = 180
+"""Seconds after which an MQTT 5 broker deletes a state, a health message or the online status, unless it is
+repeated."""
+STATUS_AGAIN: Final = 60.0
+"""Seconds after which the device repeats its online status, and its current states."""
+SMALL: Final = 1024
+LARGE: Final = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The publishing rule of one kind.
+
+    ``record`` is the schema of the payload (None: plain text), ``limit`` its maximum bytes.
+    """
+
+    record: type[Any] | None
+    retained: bool
+    limit: int
+    expiry: int | None = None
+
+
+RULES: Final[Mapping[Kind, Rule]] = {
+    "status": Rule(None, retained=True, limit=SMALL, expiry=EXPIRY),
+    "info": Rule(Info, retained=True, limit=LARGE),
+    "config": Rule(ConfigStatus, retained=True, limit=LARGE),
+    "model": Rule(ModelStatus, retained=True, limit=LARGE),
+    "discovery": Rule(Announcement, retained=True, limit=LARGE),
+    "state": Rule(State, retained=True, limit=SMALL, expiry=EXPIRY),
+    "health": Rule(Health, retained=True, limit=LARGE, expiry=EXPIRY),
+    "event": Rule(Event, retained=False, limit=SMALL),
+    "result": Rule(Result, retained=False, limit=SMALL),
+}
+"""Retained kinds are published on connect in this order, the birth first."""
+
+
+class Place(NamedTuple):
+    """The address of a message: its kind, and the pipeline or model it is about, or for discovery the device's name."""
+
+    kind: Kind
+    name: str = ""
+
+    @property
+    def rule(self) -> Rule:
+        """The rule for messages of this kind."""
+        return RULES[self.kind]
+
+    def topic(self, base: str) -> str:
+        """Return the MQTT topic below ``base``, which is ``<prefix>/<device>``.
+
+        The topic of discovery is not below it.
+        """
+        if self.kind == "discovery":
+            return f"homeassistant/device/{self.name}/config"
+        if self.kind == "model":
+            return f"{base}/model/{self.name}"
+        return f"{base}/{self.name}/{self.kind}" if self.name else f"{base}/{self.kind}"
+
+
+STATUS: Final = Place("status")
+HEALTH: Final = Place("health")
+ONLINE: Final = b"online"
+OFFLINE: Final = b"offline"
+
+
+def announced(topic: str) -> Place:
+    """Return the place of an `Announce`, whose topic is ``info``, ``config`` or ``model/<name>``."""
+    kind, _, name = topic.partition("/")
+    places: Mapping[str, Place] = {"info": Place("info"), "config": Place("config"), "model": Place("model", name)}
+    return places[kind]

@@ -1,1 +1,0 @@
-"""Analysis of model outputs: from boxes and scores to tracks, events and results."""

@@ -1,0 +1,1 @@
+"""From tracks and labels to events: zones, lines, event ledger, and the decision record."""

@@ -1,0 +1,154 @@
+"""Ledger of events: each begun event ends exactly once, and limits hold back excess events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Literal, TypeAlias, TypeVar
+
+from edge_infer.contract.codec import ABSENT, Absent, replace
+from edge_infer.contract.messages import Event, EventType, FractionBox, Reason, timestamp
+from edge_infer.engine.events.decision_record import Decisions
+from edge_infer.frames.frame import Instant
+from edge_infer.plan.records import EventsPlan
+
+T = TypeVar("T")
+
+ENDS: Final[Mapping[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end"}
+"""End event of each begin event."""
+RESERVED: Final[Mapping[EventType, float]] = {"appear": 0.25}
+"""Share of the budget that an event leaves to more important ones: zones and lines were drawn on purpose."""
+MOST_OPEN: Final = 256
+"""Maximum open events of one pipeline; beyond it no event begins."""
+
+Key: TypeAlias = tuple[EventType, "int | str | None", "str | None"]
+"""Key of an open event: its type, its object or label, its zone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Event without a sequence number; ``since`` is when its cause began."""
+
+    type: EventType
+    when: Instant
+    since: Instant | None = None
+    label: str | None = None
+    number: int | None = None
+    zone: str | None = None
+    line: str | None = None
+    direction: Literal["left", "right"] | None = None
+    score: float | None = None
+    box: FractionBox | None = None
+    reason: Reason | None = None
+
+    def numbered(self, boot: str) -> Callable[[int], Event]:
+        """Return a function that builds the message from its sequence number."""
+        return partial(self.event, boot=boot)
+
+    def event(self, seq: int, boot: str) -> Event:
+        """Build the message with this sequence number."""
+        return Event(
+            v=1,
+            ts=timestamp(self.when.wall),
+            boot=boot,
+            seq=seq,
+            type=self.type,
+            label=_or_absent(self.label),
+            id=_or_absent(self.number),
+            zone=_or_absent(self.zone),
+            line=_or_absent(self.line),
+            direction=_or_absent(self.direction),
+            score=ABSENT if self.score is None else round(self.score, 3),
+            box=_or_absent(self.box),
+            since=ABSENT if self.since is None else timestamp(self.when.of(self.since)),
+            reason=_or_absent(self.reason),
+        )
+
+
+class EventLedger:
+    """Open events of a pipeline. Each published begin gets exactly one end; a begin that was held back gets none."""
+
+    def __init__(self, plan: EventsPlan | None, decisions: Decisions) -> None:
+        """Start without open events; without a plan no event is published."""
+        self.decisions = decisions
+        self._plan = plan
+        self._open: dict[Key, Happening | None] = {}  # None: the begin was held back
+        self._budget = _Budget(plan.most) if plan else None
+        self._told: dict[tuple[EventType, str | None, str | None], float] = {}
+        self.held_back: Counter[str] = Counter()
+
+    def begin(self, key: Key, what: Happening) -> tuple[Happening, ...]:
+        """Begin an event that will end; a key that is open already is ignored."""
+        if key in self._open or self._plan is None:
+            return ()
+        told = self._may_tell(what, 2) and self._room(what)
+        self._open[key] = what if told else None
+        return (what,) if told else ()
+
+    def point(self, what: Happening) -> tuple[Happening, ...]:
+        """Return an event that has no end."""
+        return (what,) if self._plan is not None and self._may_tell(what, 1) else ()
+
+    def end(self, key: Key, now: Instant, **more: object) -> tuple[Happening, ...]:
+        """End an open event; ``more`` overrides fields of the end event."""
+        begun = self._open.pop(key, None)
+        if begun is None:
+            return ()
+        return (replace(begun, type=ENDS[begun.type], when=now, **more),)
+
+    def end_all(self, reason: Reason, now: Instant) -> tuple[Happening, ...]:
+        """End all events for a reason outside the scene; zone events end before the objects in those zones."""
+        order = sorted(self._open, key=lambda key: key[0] != "enter")
+        return tuple(end for key in order for end in self.end(key, now, reason=reason, box=None))
+
+    def _room(self, what: Happening) -> bool:
+        if sum(begun is not None for begun in self._open.values()) < MOST_OPEN:
+            return True
+        return self._hold(what, "open", f"{MOST_OPEN} events are open already")
+
+    def _may_tell(self, what: Happening, cost: int) -> bool:
+        assert self._plan is not None
+        assert self._budget is not None
+        kind, moment = (what.type, what.label, what.zone or what.line), what.when.moment
+        if moment - self._told.get(kind, -1e9) < self._plan.min_interval:
+            return self._hold(what, "min_interval", f"min_interval is {self._plan.min_interval:g} s")
+        if not self._budget.spend(cost, RESERVED.get(what.type, 0.0), moment):
+            return self._hold(what, "most", f"more than {self._plan.most:g} events a minute")
+        self._told[kind] = moment
+        self._note(what, "told", "told")
+        return True
+
+    def _hold(self, what: Happening, limit: str, text: str) -> bool:
+        self.held_back[limit] += 1
+        self._note(what, limit, f"held back by the limit: {text}")
+        return False
+
+    def _note(self, what: Happening, stage: str, text: str) -> None:
+        place = f" {what.zone or what.line}" if what.zone or what.line else ""
+        who = f"#{what.number} " if what.number else ""
+        stage = f"{stage} {what.type} {what.number}{place}"
+        self.decisions.note(what.when.wall, what.label, what.score or 0.0, stage, f"{who}{what.type}{place}: {text}")
+
+
+class _Budget:
+    """Budget of events a minute (token bucket, full after a quiet minute). A begin also pays for its end."""
+
+    def __init__(self, most: float) -> None:
+        self._most = self._left = most
+        self._at: float | None = None
+
+    def spend(self, cost: int, reserved: float, moment: float) -> bool:
+        """Spend the cost if the budget covers it and the reserved share; return whether it did."""
+        if self._at is not None:
+            self._left = min(self._most, self._left + max(0.0, moment - self._at) * self._most / 60.0)
+        self._at = moment
+        if self._left - cost < reserved * self._most:
+            return False
+        self._left -= cost
+        return True
+
+
+def _or_absent(value: T | None) -> T | Absent:
+    return ABSENT if value is None else value

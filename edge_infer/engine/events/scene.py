@@ -1,0 +1,329 @@
+"""Scene: the tracks of one source over time with their zones, line crossings and events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import FractionBox
+from edge_infer.engine.events.event_ledger import EventLedger, Happening
+from edge_infer.engine.events.followed import Followed
+from edge_infer.engine.events.reasons import Reasons
+from edge_infer.engine.events.visit import MARGIN, Direction, Passage, Side, Stay, Visit
+from edge_infer.engine.events.zones import CrossingLine, ZoneArea
+from edge_infer.engine.tasks import fraction
+from edge_infer.engine.tasks.detection import Detections
+from edge_infer.engine.tracking.track import LEAST_HITS, ObjectTrack
+from edge_infer.engine.tracking.tracker import Tracker
+from edge_infer.frames.frame import BELIEVED, ROUNDING, Instant
+from edge_infer.frames.geometry import Box
+from edge_infer.plan.records import Anchor, EventsPlan, PipelinePlan, TrackPlan, ZonePlan
+
+# Warm-up of a scene: the first frames, in which no present object can be confirmed yet.
+
+PATIENCE: Final = 3
+"""Factor by which open candidates, neither confirmed nor gone, may prolong the warm-up."""
+
+
+@dataclass(slots=True)
+class WarmUp:
+    """Warm-up; it ends after ``frames`` frames and ``seconds`` seconds, the tracker's time to confirm an object.
+
+    An open candidate prolongs it, up to `PATIENCE` times: a flickering detector does not keep the state unknown for
+    ever.
+    """
+
+    frames: int
+    seconds: float
+    over: bool = False
+    _seen: int = 0
+    _first: Instant | None = None
+
+    def frame(self, now: Instant, *, pending: bool) -> None:
+        """Add a frame; ``pending``: one of its candidates is neither confirmed nor gone."""
+        if self.over:
+            return
+        self._first = self._first or now
+        self._seen += 1
+        self.over = self._lasted(1, now) and (not pending or self._lasted(PATIENCE, now))
+
+    def again(self) -> None:
+        """Restart the warm-up."""
+        self.over, self._seen, self._first = False, 0, None
+
+    def _lasted(self, times: int, now: Instant) -> bool:
+        assert self._first is not None
+        enough = now.moment - self._first.moment > times * self.seconds - ROUNDING
+        return enough and self._seen >= times * self.frames
+
+
+HIDDEN: Final = 2
+"""Missed frames after which an object counts as hidden: only its last sighting is known."""
+
+
+class Scene:
+    """Scene analysis of the detections of one pipeline."""
+
+    def __init__(self, plan: PipelinePlan, ledger: EventLedger, new_number: Callable[[], int]) -> None:
+        self._plan = plan
+        self._threshold = plan.threshold
+        self._least = (plan.events or EventsPlan()).min_duration
+        self._ledger = ledger
+        self._reasons = Reasons(plan, ledger.decisions)
+        track = plan.track or TrackPlan()
+        self._tracker = Tracker(track, plan.threshold, new_number)
+        self._warmup = (
+            WarmUp(LEAST_HITS + 1, max(track.confirm, self._least)) if plan.zones else WarmUp(LEAST_HITS, track.confirm)
+        )
+        self._visits: dict[ObjectTrack, Visit] = {}
+        self._passed: dict[str, Counter[Direction]] = {line.name: Counter() for line in plan.lines}
+        self._size = (0, 0)
+        self._zones: tuple[ZoneArea, ...] = ()
+        self._lines: tuple[CrossingLine, ...] = ()
+
+    def __call__(self, found: Detections, now: Instant) -> tuple[Followed, tuple[Happening, ...]]:
+        """Process one frame; return the state of the scene and new events."""
+        self._fit(found.source)
+        seen = self._tracker(found.objects, now)
+        tracks = [track for track in seen.tracks.values() if not track.doubtful]
+        fresh = [track for track in self._tracker.tracks if track not in self._visits]
+        for track in fresh + [track for track in tracks if track.begins_in_doubt]:
+            self._visits[track] = Visit()
+        hidden = [track for track in self._visits if track.missed >= HIDDEN]
+        looked = tracks + fresh
+        if looked:
+            self._look(looked, now)
+        for track in hidden:
+            self._wait(self._visits[track], now)
+        news: list[Happening] = []
+        for track in looked + hidden:
+            news += self._tell(track, self._visits[track], now)
+        for track, visit in self._visits.items():
+            news += self._loitering(track, visit, now)
+            self._reasons.staying(track, visit, now)
+        self._reasons.unsure(found, seen.tracks, now)
+        for track in seen.ended:
+            self._reasons.ended(track, self._visits[track], now)
+            news += self._gone(track, self._visits.pop(track), now)
+        self._warmup.frame(now, pending=self._pending())
+        return self._followed(found, seen.tracks), tuple(news)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the next frame may change the state of a track even without motion."""
+        least = min(self._least, BELIEVED)
+        return (
+            not self._warmup.over
+            or self._tracker.unsure
+            or any(
+                not visit.told and (track.age < least or not track.seen_often(LEAST_HITS + 1))
+                for track, visit in self._visits.items()
+            )
+        )
+
+    def places(self) -> list[Box]:
+        """Return the predicted boxes of all tracks in pixels."""
+        centres = [track.place for track in self._tracker.tracks]
+        return [(x - width / 2, y - height / 2, x + width / 2, y + height / 2) for x, y, width, height in centres]
+
+    def forget(self) -> None:
+        """Drop all tracks; the line counts stay."""
+        self._tracker.forget()
+        self._visits.clear()
+        self._warmup.again()
+
+    def inherit(self, before: Scene) -> None:
+        """Take over the counts of lines that have not changed."""
+        same = {line.name for line in before._plan.lines if line in self._plan.lines}
+        self._passed.update({name: count.copy() for name, count in before._passed.items() if name in same})
+
+    def _pending(self) -> bool:
+        """Return whether a visible object may count from one of the next frames on, at all or in a zone."""
+        if any(not track.number for track in self._tracker.tracks):
+            return True
+        zones = [zone.name for zone in self._plan.zones]
+        return bool(zones) and any(
+            not visit.told or any(name not in visit.sides or visit.sides[name].settled is None for name in zones)
+            for visit in self._visits.values()
+        )
+
+    def _fit(self, size: tuple[int, int]) -> None:
+        if size != self._size:
+            self._size = size
+            self._reasons.fit(size)
+            self._zones = tuple(ZoneArea(zone, size) for zone in self._plan.zones)
+            self._lines = tuple(CrossingLine(line, size) for line in self._plan.lines)
+
+    def _look(self, tracks: Sequence[ObjectTrack], now: Instant) -> None:
+        """Update the side of each track at every border, also for the sightings while its identity was unproven."""
+        rows = [(track, *doubt) for track in tracks for doubt in track.doubts]
+        rows += [(track, track.place, now) for track in tracks]
+        for track in tracks:
+            track.doubts.clear()
+        places = np.array([place for _, place, _ in rows])
+        looks = [(self._visits[track], when) for track, _, when in rows]
+        margins = MARGIN * places[:, 2:].max(axis=1)
+        points = {anchor: _anchors(places, anchor) for anchor in ("bottom", "center")}
+        for zone in self._zones:
+            distances = zone.distances(points[zone.plan.anchor]).tolist()
+            limits = np.minimum(margins, zone.most_margin).tolist()
+            for (visit, when), distance, margin in zip(looks, distances, limits, strict=True):
+                side = visit.sides.setdefault(zone.plan.name, Side())
+                if side.look(distance, margin, when, self._least) and side.settled:
+                    visit.stays[zone.plan.name] = Stay(side.changed or when)
+        for line in self._lines:
+            anchors = points[line.plan.anchor]
+            each = zip(looks, line.distances(anchors).tolist(), margins.tolist(), anchors.tolist(), strict=True)
+            for (visit, when), distance, margin, (x, y) in each:
+                passage = visit.passages.setdefault(line.plan.name, Passage())
+                if passage.look(distance, margin, (x, y), when):
+                    self._cross(visit, line, passage)
+
+    def _wait(self, visit: Visit, now: Instant) -> None:
+        """Let an object that was seen beyond a border and then no more cross it: no frame showed it coming back."""
+        for zone in self._plan.zones:
+            side = visit.sides.get(zone.name)
+            if side is not None and side.wait(now, self._least) and side.settled:
+                visit.stays[zone.name] = Stay(side.changed or now)
+        for line in self._lines:
+            passage = visit.passages.get(line.plan.name)
+            if passage is not None and passage.wait(now):
+                self._cross(visit, line, passage)
+
+    def _cross(self, visit: Visit, line: CrossingLine, passage: Passage) -> None:
+        if line.between(*passage.way):
+            visit.crossed.append((line.plan, "left" if passage.to_left else "right"))
+        else:
+            visit.around.add(line.plan.name)
+
+    def _tell(self, track: ObjectTrack, visit: Visit, now: Instant) -> list[Happening]:
+        """Return new events of a visible object; its own appear event comes before all others."""
+        sure = track.number and not track.unproved and track.seen_often(LEAST_HITS + 1)
+        if not visit.told and not (sure and track.age >= self._least):
+            return []
+        news: list[Happening] = []
+        if not visit.told:
+            visit.told = track.settled = True
+            visit.explained = now.moment
+            news += self._ledger.begin(("appear", track.number, None), self._of(track, "appear", now, track.first))
+        for zone in self._plan.zones:
+            news += self._stay(track, visit, zone, now)
+        news += self._crossings(track, visit, now)
+        return news
+
+    def _stay(self, track: ObjectTrack, visit: Visit, zone: ZonePlan, now: Instant) -> tuple[Happening, ...]:
+        stay = visit.stays.get(zone.name)
+        if stay is None or not _wanted(track, zone):
+            return ()
+        key = ("enter", track.number, zone.name)
+        if not visit.sides[zone.name].settled:
+            del visit.stays[zone.name]
+            told = {"score": track.best, "box": self._box(track)}
+            return self._ledger.end(key, now, **told) if stay.begun else ()  # type: ignore[arg-type]
+        if stay.begun:
+            return ()
+        stay.begun = True
+        visit.entered.add(zone.name)
+        what = self._of(track, "enter", now, stay.since)
+        return self._ledger.begin(key, replace(what, zone=zone.name))  # type: ignore[arg-type]
+
+    def _loitering(self, track: ObjectTrack, visit: Visit, now: Instant) -> list[Happening]:
+        """Return new loiter events. Tracks in doubt wait; a hidden object that stood still counts as present."""
+        news: list[Happening] = []
+        sure = not track.doubtful and (track.missed < HIDDEN or track.still)
+        for zone in self._plan.zones if visit.stays and sure else ():
+            stay = visit.stays.get(zone.name)
+            if stay is None or zone.loiter is None or not stay.begun or stay.loitered:
+                continue
+            if visit.sides[zone.name].leaning is not None:  # it seems to have left
+                continue
+            if now.moment - stay.since.moment >= zone.loiter:
+                stay.loitered = True
+                news += self._ledger.point(replace(self._of(track, "loiter", now, stay.since), zone=zone.name))
+        return news
+
+    def _crossings(self, track: ObjectTrack, visit: Visit, now: Instant) -> list[Happening]:
+        news: list[Happening] = []
+        for line, direction in visit.crossed:
+            if line.labels is None or track.label in line.labels:
+                self._passed[line.name][direction] += 1
+                visit.passed.add(line.name)
+                what = self._of(track, "cross", now, None)
+                news += self._ledger.point(replace(what, line=line.name, direction=direction))
+        visit.crossed.clear()
+        return news
+
+    def _gone(self, track: ObjectTrack, visit: Visit, now: Instant) -> list[Happening]:
+        if not visit.told:
+            return []
+        for line in self._lines:
+            passage = visit.passages.get(line.plan.name)
+            if passage is not None and passage.cut_short():
+                self._cross(visit, line, passage)
+        news = self._crossings(track, visit, now)
+        told = {"score": track.best, "box": self._box(track)}
+        for name, stay in visit.stays.items():
+            if stay.begun:
+                news += self._ledger.end(("enter", track.number, name), now, **told)
+        news += self._ledger.end(("appear", track.number, None), now, **told)
+        return news
+
+    def _of(self, track: ObjectTrack, kind: Literal["appear", "enter", "loiter", "cross"], now: Instant,
+            since: Instant | None) -> Happening:  # fmt: skip
+        return Happening(
+            kind, now, since, label=track.label, number=track.number, score=track.best, box=self._box(track)
+        )
+
+    def _box(self, track: ObjectTrack) -> FractionBox:
+        width, height = self._size
+        xmin, ymin, xmax, ymax = track.box
+        return fraction(xmin / width), fraction(ymin / height), fraction(xmax / width), fraction(ymax / height)
+
+    def _followed(self, found: Detections, tracks: dict[int, ObjectTrack]) -> Followed:
+        """Return the state of the scene; it drops unsure boxes that belong to no confirmed track."""
+        objects = []
+        for column, item in enumerate(found.objects):
+            track = tracks.get(column)
+            number = track.number or None if track is not None and not track.doubtful else None
+            if number is not None or item.score >= self._threshold:
+                objects.append(replace(item, number=number))
+        confirmed = Counter(track.label for track in self._tracker.tracks if track.number)
+        zones = {zone.name: Counter[str]() for zone in self._plan.zones}
+        for track, visit in self._visits.items():
+            for name, stay in visit.stays.items():
+                if stay.begun:
+                    zones[name][track.label] += 1
+        return Followed(
+            replace(found, objects=tuple(objects)),
+            tuple(sorted(confirmed.items())),
+            tuple((name, tuple(sorted(counts.items()))) for name, counts in zones.items()),
+            tuple((name, counts["left"], counts["right"]) for name, counts in self._passed.items()),
+            frozenset(track.number for track in self._tracker.tracks if track.number),
+            warm=self._warmup.over,
+            ids=self._ids(),
+        )
+
+    def _ids(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Return the ids of present objects by label."""
+        found: dict[str, list[int]] = {}
+        for track in self._tracker.tracks:
+            if track.number:
+                found.setdefault(track.label, []).append(track.number)
+        return tuple((label, tuple(sorted(numbers))) for label, numbers in sorted(found.items()))
+
+
+def _wanted(track: ObjectTrack, zone: ZonePlan) -> bool:
+    return zone.labels is None or track.label in zone.labels
+
+
+def _anchors(places: NDArray[np.float64], anchor: Anchor) -> NDArray[np.float64]:
+    points = places[:, :2].copy()
+    if anchor == "bottom":
+        points[:, 1] += places[:, 3] / 2
+    return points

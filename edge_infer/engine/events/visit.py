@@ -1,0 +1,180 @@
+"""Visit: the zones and lines of one object in a scene, on which side it is, and its published events."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from edge_infer.engine.events.zones import Point
+from edge_infer.frames.frame import ROUNDING, Instant
+from edge_infer.plan.records import LinePlan
+
+# Side of a border on which an object is, with hysteresis: jitter at the border is not a crossing.
+
+MARGIN: Final = 0.12
+"""Minimum distance beyond a border before a point counts, as a share of the longer side of its box."""
+FRAMES: Final = 3
+"""Minimum consecutive frames on the other side."""
+UNSEEN: Final = 2
+"""Frames that suffice for the first side of an object, and for an object that is not seen afterwards."""
+
+
+@dataclass(slots=True)
+class Side:
+    """State of one object at one border; ``settled`` is the confirmed side (true: inside, or left), None until known.
+
+    The side changes when all looks during ``span`` seconds, at least `FRAMES` of them, found the point on the other
+    side, the first `UNSEEN` of them beyond the margin. ``since`` is the first of these looks. An object without a side
+    yet needs no margin and only two frames. An object that returns before it has enough looks still crossed if two
+    conditions hold: it was there for ``span`` seconds, interpolated between looks, and `UNSEEN` looks found it there.
+    Frames may be far apart. ``changed`` is the interpolated time at which it reached the confirmed side.
+    """
+
+    settled: bool | None = None
+    changed: Instant | None = None
+    since: Instant | None = None
+    leaning: bool | None = None
+    looks: int = 0
+    touched: bool = False
+    """Whether the look before ``since`` was on that side too, but within the margin."""
+    farthest: float = -math.inf
+    """Farthest position towards the other side: pixels beyond the border, negative if it fell short of the border."""
+    margin: float = 0.0
+    """Margin that applied at the time of ``farthest``."""
+    longest: tuple[float, int] = (0.0, 0)
+    """Longest stay on the other side, in seconds and in frames."""
+    last: tuple[float, float] | None = None
+    """Time and distance to the border of the last look."""
+    over: float = 0.0
+    """Time of the crossing, interpolated on a straight line between two looks."""
+
+    def look(self, distance: float, margin: float, now: Instant, span: float) -> bool:
+        """Add one look and return whether the side changed; ``distance`` to the border is positive on the true side."""
+        beyond = -distance if self.settled else distance
+        touched = self.last is not None and self.last[1] * distance > 0.0
+        passed, self.last = self._passed(distance, now), (now.moment, distance)
+        if beyond > self.farthest:
+            self.farthest, self.margin = beyond, margin
+        least = margin if self.settled is not None else 0.0
+        side = True if distance > least else False if distance < -least else None
+        if side is None and self.looks >= UNSEEN and (distance > 0.0) == self.leaning:
+            side = self.leaning
+        if side is None or side == self.settled:
+            if self.cut_short() and beyond < 0.0 and passed - self.over >= span - ROUNDING:
+                self._change()
+                self.look(distance, margin, now, span)
+                return True
+            self.leaning, self.looks = None, 0
+            return False
+        if side != self.leaning:
+            self.leaning, self.looks, self.since, self.over = side, 0, now, passed
+            self.touched = touched
+        self.looks += 1
+        assert self.since is not None
+        self.longest = max(self.longest, (now.moment - self.since.moment, self.looks))
+        return self._settle(FRAMES if self.settled is not None else UNSEEN, now, span)
+
+    def wait(self, now: Instant, span: float) -> bool:
+        """Add a frame without the object, which then counts as not having returned; return whether the side changed.
+
+        An object that crossed the border in one look and the margin in the next was seen there twice and is not jitter.
+        """
+        return self.settled is not None and self._settle(UNSEEN - self.touched, now, span)
+
+    def cut_short(self) -> bool:
+        """Return whether the object was on its way to the other side when it was last seen."""
+        return self.settled is not None and self.looks >= UNSEEN
+
+    def _settle(self, looks: int, now: Instant, span: float) -> bool:
+        if self.leaning is None or self.since is None or self.looks < looks:
+            return False
+        if now.moment - self.since.moment < span - ROUNDING:
+            return False
+        self._change()
+        return True
+
+    def _change(self) -> None:
+        assert self.since is not None
+        self.changed = Instant(self.over, self.since.wall - (self.since.moment - self.over))
+        self.settled, self.leaning, self.looks = self.leaning, None, 0
+        self.farthest, self.longest = -math.inf, (0.0, 0)
+
+    def _passed(self, distance: float, now: Instant) -> float:
+        """Return the time since which it is on this side, on a straight line from the last look to this one."""
+        if self.last is None or self.last[1] == distance:
+            return now.moment
+        moment, before = self.last
+        return moment + (now.moment - moment) * before / (before - distance) if before * distance < 0.0 else moment
+
+
+# Visit: the zones and lines of one object in a scene, and its published events.
+
+ACROSS: Final = 0.2
+"""Seconds on the other side after which a line counts as crossed."""
+
+Direction = Literal["left", "right"]
+
+
+@dataclass(slots=True)
+class Stay:
+    """Stay in a zone: its start, and whether its enter and loiter events were sent."""
+
+    since: Instant
+    begun: bool = False
+    loitered: bool = False
+
+
+@dataclass(slots=True)
+class Passage:
+    """One object at one line: its side, the last point surely on it, and the first on the other side.
+
+    ``way`` holds these two points for the last crossing.
+    """
+
+    side: Side = field(default_factory=Side)
+    before: Point = (0.0, 0.0)
+    after: Point = (0.0, 0.0)
+    to_left: bool = False
+    way: tuple[Point, Point] = ((0.0, 0.0), (0.0, 0.0))
+
+    def look(self, distance: float, margin: float, point: Point, now: Instant) -> bool:
+        """Add one look; return whether the object crossed, even if it has returned since."""
+        before = self.side.settled
+        changed = self.side.look(distance, margin, now, ACROSS)
+        if changed:
+            self._cross(to_left=not before)
+        if before is None or (not changed and distance * (1 if before else -1) > margin):
+            self.before = point
+        if self.side.looks == 1:
+            self.after = point
+        return changed and before is not None
+
+    def wait(self, now: Instant) -> bool:
+        """Add a frame without the object; return whether it now counts as having crossed."""
+        return self.side.wait(now, ACROSS) and self._cross(to_left=bool(self.side.settled))
+
+    def cut_short(self) -> bool:
+        """Return whether the object, now gone, was on its way across; record the crossing if so."""
+        return self.side.cut_short() and self._cross(to_left=not self.side.settled)
+
+    def _cross(self, *, to_left: bool) -> bool:
+        self.to_left, self.way, self.before = to_left, (self.before, self.after), self.after
+        return True
+
+
+@dataclass(slots=True)
+class Visit:
+    """State of one object in a scene: its appear event, stays, and crossings before that event."""
+
+    sides: dict[str, Side] = field(default_factory=dict)
+    stays: dict[str, Stay] = field(default_factory=dict)
+    passages: dict[str, Passage] = field(default_factory=dict)
+    crossed: list[tuple[LinePlan, Direction]] = field(default_factory=list)
+    entered: set[str] = field(default_factory=set)
+    passed: set[str] = field(default_factory=set)
+    around: set[str] = field(default_factory=set)
+    """Lines that it passed beyond their ends."""
+    told: bool = False
+    explained: float = 0.0
+    """Time of the last recorded reason, on the monotonic clock."""

@@ -1,0 +1,1 @@
+"""From a source to the next frame of a pipeline: capture, shared memory, newest frame, prefetch."""

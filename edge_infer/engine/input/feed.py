@@ -1,0 +1,298 @@
+"""A source in the engine: its capture thread, its newest frame for all pipelines, and its health."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from edge_infer.contract.messages import Reason, SourceHealth
+from edge_infer.engine.output.health import SourceWatch
+from edge_infer.errors import shortened
+from edge_infer.frames.frame import Captured
+from edge_infer.plan.records import SourcePlan
+
+if TYPE_CHECKING:
+    from edge_infer.engine.input.capture import FrameCapture
+
+log = logging.getLogger(__name__)
+
+LEAST_LOOKS: Final = 2.0
+"""Lowest frame rate requested of a source, in frames per second, even if pipelines look at fewer frames.
+
+The health of a source is judged by these frames: it is lost after ten intervals, which are 5 s at this rate.
+"""
+TICK: Final = 0.2
+"""Seconds after which every wait checks whether it has to stop."""
+
+
+@dataclass(slots=True, eq=False)  # compared by identity: two cursors at the same place are different
+class Cursor:
+    """The read position of one pipeline: the last frame it took, how many it missed, and the queue of a stream.
+
+    ``unheard`` is the reason for a null state just before the next frame.
+    """
+
+    last: int = 0
+    dropped: int = 0
+    waiting: deque[Captured] = field(default_factory=deque)
+    unheard: Reason | None = None
+    most: float | None = None
+    """Upper limit of the frames per second that the pipeline takes; None if unknown."""
+
+
+class Feed:
+    """Hands the newest frame to several pipelines, without a queue.
+
+    A live source drops frames that no pipeline took, and each cursor counts them. A lossless source waits until every
+    cursor has the frame. The feed fetches the content of a frame from the source only when a pipeline takes it.
+    """
+
+    def __init__(self, plan: SourcePlan) -> None:
+        self.plan = plan
+        self.lossless = False
+        self.keeps_all = False
+        """Whether every item waits for every pipeline, and stays valid however long that takes."""
+        self.offence = ""
+        """The protocol violation of its reader, until it is reported."""
+        self._watch = SourceWatch(time.monotonic(), noisy=plan.noisy, quiet=plan.gives == "text", pause=plan.pause)
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._unparked = threading.Condition(self._lock)  # separate: not every frame wakes a parked thread
+        self._stop = threading.Event()
+        self._cursors: list[Cursor] = []
+        self._number = 0
+        self._take: Callable[[], Captured] | None = None
+        self._frame: Captured | None = None
+        self._capture: FrameCapture | None = None
+        self._thread: threading.Thread | None = None
+        self._drawing: Cursor | None = None  # the pipeline that may read the source in its own thread
+        self._turns: Iterator[bool] = iter(())
+        self._parked = False  # the capture thread leaves the reading to that pipeline
+        self.drawn_since = 0.0
+        """When a pipeline's current read of the source began, on the monotonic clock; 0 while none is reading."""
+
+    def start(self, capture: FrameCapture) -> None:
+        """Start the capture thread."""
+        self._capture = capture
+        self._thread = threading.Thread(
+            target=self._run, args=(capture,), name=f"capture-{self.plan.name}", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin to stop capturing."""
+        self._stop.set()
+        with self._lock:
+            self._tell()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Wait up to ``timeout`` seconds until capturing has stopped; may be called twice."""
+        self.stop()
+        if self._thread is not None:
+            if self._capture is not None:
+                self._capture.interrupt()
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                log.warning("source %s: capture thread did not stop", self.plan.name)
+            self._thread = None
+
+    # Called by pipelines.
+
+    def attach(self) -> Cursor:
+        """Return the cursor of a new pipeline; it starts with the next frame."""
+        with self._lock:
+            cursor = Cursor(self._number)
+            self._cursors.append(cursor)
+            self._tell()
+            return cursor
+
+    def attach_again(self, cursor: Cursor) -> None:
+        """Attach a detached cursor again; it starts with the next frame. Does nothing for an attached one."""
+        with self._lock:
+            if cursor not in self._cursors:
+                cursor.last = self._number
+                cursor.waiting.clear()
+                self._cursors.append(cursor)
+                self._tell()
+
+    def detach(self, cursor: Cursor) -> None:
+        """Remove the cursor; a lossless feed no longer waits for it."""
+        with self._lock:
+            if cursor in self._cursors:
+                self._cursors.remove(cursor)
+            self._tell()
+
+    def draw(self, cursor: Cursor, *, alone: bool) -> None:
+        """Let this pipeline, while ``alone``, read a source that may drop nothing in its own thread.
+
+        The pipeline's thread then does the work of the capture thread: a quick model may finish before one thread has
+        woken the other.
+        """
+        with self._lock:
+            if alone or self._drawing is cursor:
+                self._drawing = cursor if alone else None
+            self._tell()
+
+    def next(self, cursor: Cursor, timeout: float) -> Captured | None:
+        """Return the newest frame that this cursor has not seen; wait up to ``timeout`` seconds for it."""
+        self._draw(cursor)
+        with self._lock:
+            if not self._waits(cursor) and not self._changed.wait_for(lambda: self._waits(cursor), timeout):
+                return None
+            cursor.dropped += self._number - cursor.last - 1
+            cursor.last = self._number
+            frame = self._pixels()
+            if self.lossless:
+                self._changed.notify_all()
+            return frame
+
+    def wait(self, cursor: Cursor, timeout: float) -> bool:
+        """Return whether there is an item that this cursor has not seen; wait up to ``timeout`` seconds for it."""
+        self._draw(cursor)
+        with self._changed:
+            return self._changed.wait_for(lambda: self._waits(cursor), timeout)
+
+    def rest(self, cursor: Cursor) -> bool:
+        """Return whether a pipeline may wait before its next frame; frames meanwhile do not count as dropped."""
+        with self._lock:
+            if not self.lossless:
+                cursor.last = self._number
+            return True
+
+    def newest(self) -> Captured | None:
+        """Return the newest frame, whether or not a pipeline has seen it."""
+        with self._lock:
+            return self._pixels()
+
+    def looks(self) -> float | None:
+        """Return the highest frame rate that any pipeline takes; None if a pipeline takes all frames."""
+        with self._lock:
+            most = [cursor.most for cursor in self._cursors]
+        limits = [limit for limit in most if limit is not None]
+        return max((LEAST_LOOKS, *limits)) if len(limits) == len(most) else None
+
+    def blocked(self) -> Reason | None:
+        """Return why the frames of this source are not valid now; None if they are."""
+        with self._lock:
+            return self._watch.blocked(time.monotonic())
+
+    def health(self) -> SourceHealth:
+        """Return the entry of this source in the health message."""
+        with self._lock:
+            return self._watch.health(time.monotonic())
+
+    # Called by the capture thread.
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the capture thread has to end."""
+        return self._stop.is_set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait ``seconds``, or less if the feed is closed."""
+        self._stop.wait(seconds)
+
+    def offer(self, number: int, take: Callable[[], Captured], *, repeated: bool = False, black: bool = False) -> None:
+        """Offer a new frame: ``take`` returns it and is called at most once, before the next offer."""
+        with self._lock:
+            self._number, self._take, self._frame = number, take, None
+            now = time.monotonic()
+            if self._watch.error:
+                log.info("source %s is back after %.0f s", self.plan.name, self._watch.silence(now))
+            self._watch.frame(now, repeated=repeated, black=black)
+            self._changed.notify_all()
+            if self.lossless and not self.drawn_since:
+                self._changed.wait_for(lambda: self.stopping or self._taken(number))
+
+    def trouble(self, text: str, *, ended: bool = False) -> None:
+        """Record why the source gives no frames; with ``ended`` it never will again."""
+        with self._lock:
+            if text != self._watch.error and text:
+                log.warning("source %s: %s", self.plan.name, text)
+            self._watch.trouble(text)
+            if ended:
+                log.info("source %s has ended", self.plan.name)
+                self._watch.end()
+
+    def left_out(self, count: int) -> None:
+        """Count readings that were broken or lost before they reached the engine."""
+        if count > 0:
+            with self._lock:
+                self._watch.faults += count
+
+    def missed(self, count: int) -> None:
+        """Count readings that were lost on the way because the engine had no room for them."""
+        if count > 0:
+            with self._lock:
+                for cursor in self._cursors:
+                    cursor.dropped += count
+
+    def exclusively(self) -> threading.Condition:
+        """Return the lock that keeps pipelines from taking a frame while it is held."""
+        return self._changed
+
+    def _run(self, capture: FrameCapture) -> None:
+        """Run the capture thread; report an unexpected error, so that the source does not stop unnoticed."""
+        try:
+            self._read(capture)
+        except Exception as error:  # the outermost handler of this thread: the other sources continue
+            log.exception("source %s: capture thread stops: unexpected exception", self.plan.name)
+            self.trouble(shortened(f"capturing has ended because of an unexpected {type(error).__name__}: {error}"))
+
+    def _read(self, capture: FrameCapture) -> None:
+        """Read the source, except while a pipeline does so itself."""
+        turns = getattr(capture, "turns", None)
+        if turns is None:
+            capture.run(self)
+            return
+        self._turns = turns(self)
+        for _ in self._turns:
+            with self._lock:
+                self._parked = self._alone()
+                self._changed.notify_all()
+                self._unparked.wait_for(lambda: not self.drawn_since and (self.stopping or not self._alone()))
+                self._parked = False
+
+    def _tell(self) -> None:
+        self._changed.notify_all()
+        self._unparked.notify_all()
+
+    def _alone(self) -> bool:
+        return self.lossless and self.plan.fps is None and self._cursors == [self._drawing]
+
+    def _draw(self, cursor: Cursor) -> None:
+        """Run one turn of the capture in the pipeline's thread; after a failed one the capture thread resumes."""
+        if self._drawing is not cursor:
+            return
+        with self._lock:
+            if not self._parked and not self._waits(cursor):
+                self._changed.wait_for(lambda: self._parked or self._waits(cursor) or not self._alone(), TICK)
+            if self._waits(cursor) or not (self._parked and self._alone()):
+                return
+            self.drawn_since = time.monotonic()
+        good = False
+        try:
+            good = next(self._turns, False)
+        finally:
+            with self._lock:
+                self.drawn_since = 0.0
+                self._drawing = self._drawing if good else None
+                if self.stopping or not self._alone():
+                    self._tell()
+
+    def _waits(self, cursor: Cursor) -> bool:
+        return self._number > cursor.last and self._take is not None
+
+    def _taken(self, number: int) -> bool:
+        """Return whether every pipeline has this frame; False without any, so that a lossless source waits for one."""
+        return bool(self._cursors) and all(cursor.last >= number for cursor in self._cursors)
+
+    def _pixels(self) -> Captured | None:
+        if self._frame is None and self._take is not None:
+            self._frame = self._take()
+        return self._frame

@@ -1,0 +1,283 @@
+"""The engine's end of a reader: borrows the newest frame in shared memory, one at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import math
+import mmap
+import os
+import select
+import time
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from edge_infer.contract.codec import replace
+from edge_infer.errors import WireError, shortened
+from edge_infer.frames.frame import Frame, Pixels
+from edge_infer.ipc.channel import Channel, ChannelClosedError
+from edge_infer.ipc.messages import (
+    FrameFormat,
+    FrameReady,
+    FramesWanted,
+    ReaderHello,
+    ReaderTrouble,
+    SlotFree,
+    frame_shape,
+)
+from edge_infer.platform import memfd
+from edge_infer.platform.closing import Closing
+from edge_infer.platform.rate_limits import TokenBucket
+
+log = logging.getLogger(__name__)
+
+MAX_MEMORY: Final = 1 << 30
+"""Upper limit in bytes for the frames of one source, however large the board's memory is."""
+FROM_READER: Final = (FrameFormat, FrameReady, ReaderTrouble)
+"""Records that the engine's end of a frames channel accepts."""
+NOT_LENT: Final = 3
+"""Slots that are never lent: the newest frame held here, one in transit, and one being written."""
+MOST_AT_ONCE: Final = 64
+"""Records of a reader that are processed in one call: more than its slots can cause between two calls."""
+MOST_QUEUED: Final = 1000
+"""Upper limit of the records that a channel can hold."""
+MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
+"""Faults that a reader may make before it counts as an attack: a burst, and a rate per second."""
+DEAF: Final = 1.0
+"""Seconds for which the engine ignores a flooding reader: the supervisor kills it meanwhile."""
+
+
+class _ReaderMemory:
+    """The memory of a reader: slots for frames of one format, mapped read-only here."""
+
+    def __init__(self, block: mmap.mmap, wanted: FrameFormat) -> None:
+        self.format = wanted
+        self._block = block
+        self._shape = frame_shape(wanted)[1:]
+        self._size = math.prod(self._shape)
+
+    def pixels(self, slot: int) -> Pixels:
+        """Return the pixels of a slot in a new base array, whose lifetime shows whether any view is still in use."""
+        flat: Pixels = np.frombuffer(self._block, np.uint8, self._size, slot * self._size)
+        return flat.reshape(self._shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loan:
+    """A lent slot, and the base array of all views of its pixels; the array dies with the last view."""
+
+    slot: SlotFree
+    pixels: weakref.ref[Any]
+
+
+class FrameReceiver(Closing):
+    """Borrows the newest frame of a reader; owns the channel, which accepts `FROM_READER`.
+
+    The receiver holds one slot: the frame that `receive` returned last, until the next one arrives. The slots of lent
+    frames stay with their borrowers. Numbers begin with 1, whatever the reader has captured before. A restarted reader
+    continues in the same channel, and the numbers of its frames continue those of its predecessor. Missing numbers are
+    frames that were captured and never returned here.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._greeted = False
+        self._memory: _ReaderMemory | None = None
+        self._held: FrameReady | None = None
+        self._lies_in: _ReaderMemory | None = None  # memory of the held frame: it outlives the reader that made it
+        self._lent: list[_Loan] = []
+        self._last = 0
+        self._base = 0
+        self._free: deque[SlotFree] = deque()
+        self._trouble: ReaderTrouble | None = None
+        self._looks: float | None = None  # the rate that the reader was last sent
+        self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
+        self._deaf_until = 0.0
+        self.offence = ""
+        """The repeated protocol violation of the reader; the engine ignores the reader for a while."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds until `receive` has something to return; takes nothing."""
+        if self._deaf():
+            time.sleep(min(timeout, DEAF))
+            return False
+        if not self._greeted:
+            self._greet()
+        return self._trouble is not None or bool(select.select([self._channel.fd], [], [], timeout)[0])
+
+    def receive(self, timeout: float = 0.0) -> FrameReady | ReaderTrouble | None:
+        """Return what is new within ``timeout`` seconds; of several frames the newest, which is then held.
+
+        Raises `ChannelClosedError` when both the reader and the supervisor are gone. Any other fault of a reader is
+        returned as a `ReaderTrouble`.
+        """
+        if self._deaf():
+            return None
+        if not self._greeted:
+            self._greet()
+        self._tell_free()
+        if self._trouble is not None:
+            trouble, self._trouble = self._trouble, None
+            return trouble
+        try:
+            return self._newest(timeout)
+        except ChannelClosedError:
+            raise
+        except (WireError, OSError) as error:
+            if not self._faults.take():
+                self._turn_deaf(f"invalid records without end: {error}")
+            return ReaderTrouble(shortened(f"the reader said something impossible: {error}"))
+
+    def want(self, looks: float | None) -> None:
+        """Send the reader the frame rate that pipelines take (None: all frames), unless it is unchanged."""
+        memory = self._memory
+        if memory is None or looks == self._looks:
+            return
+        if self._channel.send(FramesWanted(memory.format.memory, looks)):
+            self._looks = looks
+
+    def lend(self) -> Frame:
+        """Return the held frame in place: the slot is not written while any view of its pixels exists.
+
+        Returns a copy if so many frames are lent that the reader would run out of slots.
+        """
+        held, memory = self._holding()
+        self._collect()
+        if len(self._lent) >= memory.format.slots - NOT_LENT:
+            return self.copy()
+        pixels = memory.pixels(held.slot)
+        self._lent.append(_Loan(SlotFree(held.memory, held.slot), weakref.ref(pixels.base)))
+        return Frame(pixels, memory.format.color, held.wall, held.monotonic, held.number)
+
+    def copy(self) -> Frame:
+        """Return a copy of the held frame; raises `WireError` when none is held."""
+        held, memory = self._holding()
+        pixels = memory.pixels(held.slot).copy()
+        return Frame(pixels, memory.format.color, held.wall, held.monotonic, held.number)
+
+    def close(self) -> None:
+        """Close the channel; may be called twice. The held frame stays for a pipeline that is about to take it."""
+        self._channel.close()
+
+    def _holding(self) -> tuple[FrameReady, _ReaderMemory]:
+        if self._held is None or self._lies_in is None:
+            raise WireError("no frame is held")
+        return self._held, self._lies_in
+
+    def _let_go(self) -> None:
+        """Release the held frame; the slot of a lent one returns later."""
+        held, self._held, self._lies_in = self._held, None, None
+        if held is not None and not self._is_lent(slot := SlotFree(held.memory, held.slot)):
+            self._free.append(slot)
+
+    def _collect(self) -> None:
+        """Take back the slots of frames that no pipeline uses any more."""
+        for loan in [loan for loan in self._lent if loan.pixels() is None]:
+            self._lent.remove(loan)
+            held = self._held
+            if not self._is_lent(loan.slot) and (held is None or loan.slot != SlotFree(held.memory, held.slot)):
+                self._free.append(loan.slot)
+
+    def _is_lent(self, slot: SlotFree) -> bool:
+        return any(loan.slot == slot for loan in self._lent)
+
+    def _greet(self) -> None:
+        """Discard queued records (old frames, meant for a previous engine), then greet the reader."""
+        for _ in range(MOST_QUEUED):
+            try:
+                if self._channel.receive() is None:
+                    break
+            except ChannelClosedError:
+                raise
+            except (WireError, OSError) as error:
+                log.debug("discarded a record for the previous engine: %s", error)
+        self._greeted = self._channel.send(ReaderHello())
+
+    def _tell_free(self) -> None:
+        self._collect()
+        while self._free and self._channel.send(self._free[0]):
+            self._free.popleft()
+
+    def _deaf(self) -> bool:
+        return time.monotonic() < self._deaf_until
+
+    def _turn_deaf(self, what: str) -> None:
+        """Ignore the reader for a moment, then greet it, or its successor, again."""
+        self.offence = shortened(what)
+        self._deaf_until = time.monotonic() + DEAF
+        self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
+        self._greeted = False
+
+    def _newest(self, timeout: float) -> FrameReady | ReaderTrouble | None:
+        newest: FrameReady | None = None
+        trouble: ReaderTrouble | None = None
+        record, seen = self._channel.wait(timeout), 1
+        while record is not None:
+            if isinstance(record, ReaderTrouble):
+                trouble = record
+            elif isinstance(record, FrameFormat):
+                newest = None
+                self._map(record)
+            elif self._memory is not None and record.memory == self._memory.format.memory:
+                newest, trouble = self._take(record, newest), None
+            seen += 1
+            record = self._channel.receive() if seen < MOST_AT_ONCE else None
+        if seen >= MOST_AT_ONCE:  # it has fewer slots, and should send nothing else repeatedly
+            self._turn_deaf(f"{MOST_AT_ONCE} records and more at once")
+        self._tell_free()
+        if newest is None:
+            return trouble
+        self._trouble = trouble
+        return newest
+
+    def _take(self, ready: FrameReady, before: FrameReady | None) -> FrameReady:
+        """Hold this frame instead of the current one; ``before`` was never returned to a caller."""
+        memory = self._memory
+        assert memory is not None
+        if not 0 <= ready.slot < memory.format.slots:
+            raise WireError(f"slot {ready.slot} of {memory.format.slots}")
+        check_moment(ready.monotonic)
+        self._let_go()
+        if not self._last:
+            self._base = 1 - ready.number  # frames captured before the first one are not counted as missing
+        elif self._base + ready.number <= self._last:
+            self._base = self._last  # a new reader counts from 1 again
+        number = self._last = self._base + ready.number
+        repeated = ready.repeated and (before is None or before.repeated)
+        self._held, self._lies_in = replace(ready, number=number, repeated=repeated), memory
+        return self._held
+
+    def _map(self, wanted: FrameFormat) -> None:
+        """Map the reader's new memory; first check that a hostile reader cannot shrink it while it is read."""
+        fd = self._channel.take_file()
+        self._memory = None
+        try:
+            size = math.prod(frame_shape(wanted))  # np.prod wraps around on a 32-bit board
+            seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+            if size > (most := largest_memory()):
+                raise WireError(
+                    f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels are too large: this board has "
+                    f"{most >> 20} MiB for those of one source; let it give smaller ones"
+                )
+            if not seals & fcntl.F_SEAL_SHRINK or os.fstat(fd).st_size < size:
+                raise WireError("its memory is too small or can shrink")
+            block = memfd.mapped(fd, size, writable=False)
+        finally:
+            os.close(fd)
+        self._memory, self._looks = _ReaderMemory(block, wanted), None
+
+
+def check_moment(monotonic: float) -> None:
+    """Raise `WireError` for a capture time in the future, which would give a negative latency."""
+    if (early := monotonic - time.monotonic()) > 0:
+        raise WireError(f"monotonic lies {early:.3g} s in the future; it must be time.monotonic() at the capture")
+
+
+def largest_memory() -> int:
+    """Return the byte limit for the frames of a source: a reader could announce many, and reading allocates them."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(MAX_MEMORY, memory // 4)

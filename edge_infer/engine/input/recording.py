@@ -1,0 +1,175 @@
+"""Reads a recorded signal from a file as stretches of samples: ``.wav``, ``.csv`` and ``.npy``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.engine.model.loaded_model import LoadedModel
+from edge_infer.engine.preprocess.signal import SignalPreprocess
+from edge_infer.engine.records import Candidates, Classes, Distance, Numbers
+from edge_infer.engine.tasks import Findings
+from edge_infer.errors import InputError, ModelError, SourceError
+from edge_infer.frames.frame import Captured, Samples
+from edge_infer.plan.records import SignalPlan, SourcePlan
+from edge_infer.readers.sources import Block, make_source, source_target
+
+STRETCH: Final = 1 << 15
+"""Samples per stretch."""
+SOUND: Final = ("waveform", "mfcc", "log_mel", "micro")
+"""Sound features; `raw` and `spectrum` are for any sensor."""
+WIDEST: Final = 4
+"""Widest integer type of sound, in bytes.
+
+NumPy makes wider ones of plain numbers, and their range is no full scale of sound.
+"""
+
+
+def read_recording(path: str, plan: SignalPlan, name: str = "") -> Iterator[Samples]:
+    """Yield the stretches of a file, in order; raises `InputError` that begins with the path.
+
+    The extension of ``name``, or else of the path, determines the format. A WAV file states its rate; the others are
+    assumed to have the rate of the model.
+    """
+    rate, kind = plan.rate or 1.0, Path(name or path).suffix.lower()
+    if kind == ".npy":
+        return _array(path, plan)
+    if kind in (".wav", ".csv"):
+        return _through(_source_plan(path, kind, rate), path)
+    raise InputError(f"{path}: the model takes a signal; give it a .wav, .csv or .npy file")
+
+
+def _source_plan(path: str, kind: str, rate: float) -> SourcePlan:
+    """Return the plan of the source that reads such files in the daemon, too."""
+    name = {".wav": "audio", ".csv": "csv"}[kind]
+    options: dict[str, str | float | bool] = {"file": path, "realtime": False}
+    if kind == ".csv":
+        options["rate"] = rate
+    return SourcePlan("recording", name, source_target(name), live=False, network=False, options=options)
+
+
+def _through(plan: SourcePlan, path: str) -> Iterator[Samples]:
+    try:
+        with make_source(plan) as source:
+            number = 0
+            while isinstance(block := source.read(), Block):
+                number += 1
+                gap = block.gap or number == 1
+                yield Samples(block.values, block.rate, block.wall, block.monotonic, number, gap)
+    except SourceError as error:
+        raise InputError(str(error) if str(error).startswith(path) else f"{path}: {error}") from error
+
+
+def real_values(values: NDArray[Any], plan: SignalPlan) -> NDArray[np.float32]:
+    """Return the values as the model takes them; raises `InputError` for integers of sound without a full scale.
+
+    Integers of sound have the full scale of their type, as in a WAV file. Integers of sensors are measured values and
+    stay unchanged.
+    """
+    sound = plan.features in SOUND and not plan.columns
+    if not sound or values.dtype.kind not in "iu":
+        with np.errstate(over="ignore"):  # what a float32 cannot hold becomes infinite, which is no number
+            return values.astype(np.float32)
+    if values.dtype.itemsize > WIDEST:
+        raise InputError(
+            f"sound of {values.dtype} has no full scale; give float32 whose full scale is 1, or int16 as a WAV file has"
+        )
+    half = 1 << (8 * values.dtype.itemsize - 1)
+    middle = half if values.dtype.kind == "u" else 0
+    return ((values.astype(np.float64) - middle) / half).astype(np.float32)
+
+
+def _array(path: str, plan: SignalPlan) -> Iterator[Samples]:
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: no NumPy array that can be read: {error}") from error
+    if values.ndim not in (1, 2) or values.dtype.kind not in "iufb" or not values.size:
+        raise InputError(
+            f"{path}: it holds an array {list(values.shape)} of {values.dtype}; a signal is [samples] or "
+            "[samples, channels] of numbers"
+        )
+    rows = values.reshape(len(values), -1)
+    for number, start in enumerate(range(0, len(rows), STRETCH), 1):
+        try:
+            stretch = real_values(rows[start : start + STRETCH], plan)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        yield Samples(stretch, plan.rate or 1.0, time.time(), time.monotonic(), number, number == 1)
+
+
+# One outcome for a whole recording: the mean over its windows.
+#
+# For scores, the mean shows how sure the model is that the recording as a whole is of a class, as is customary for
+# audio events. A word scores higher in a recording that is not much longer than the word. For an autoencoder the
+# outcome is the mean squared error.
+
+
+class Average:
+    """The running mean of candidates; it stores only their sum."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum: Candidates | None = None
+
+    def add(self, found: Candidates) -> None:
+        """Add the candidates of a window; raises `ModelError` for a second one of a kind without a mean (boxes)."""
+        self.count += 1
+        self._sum = found if self._sum is None else _sum(self._sum, found)
+
+    def mean(self) -> Candidates:
+        """Return the mean; a single addition is returned unchanged. `add` must have been called at least once."""
+        assert self._sum is not None
+        return self._sum if self.count == 1 else _share(self._sum, self.count)
+
+
+def _sum(one: Candidates, other: Candidates) -> Candidates:
+    nonfinite = one.nonfinite + other.nonfinite
+    if isinstance(one, Classes) and isinstance(other, Classes):
+        return Classes(one.scores + other.scores, nonfinite)
+    if isinstance(one, Distance) and isinstance(other, Distance):
+        return Distance(one.score + other.score, nonfinite)
+    if isinstance(one, Numbers) and isinstance(other, Numbers):
+        return Numbers(one.values + other.values, nonfinite)
+    raise ModelError("a recording of several windows has one outcome for classifications, anomalies and values only")
+
+
+def _share(total: Candidates, count: int) -> Candidates:
+    if isinstance(total, Classes):
+        return Classes(total.scores / np.float32(count), total.nonfinite)
+    if isinstance(total, Distance):
+        return Distance(total.score / count, total.nonfinite)
+    assert isinstance(total, Numbers)
+    return Numbers(total.values / np.float32(count), total.nonfinite)
+
+
+def find_in_recording(model: LoadedModel, stretches: Iterable[Samples], name: str) -> tuple[Findings, Captured]:
+    """Return the findings over all windows, and the last window; raises `InputError` if there is no window."""
+    preprocess = model.preprocess
+    assert isinstance(preprocess, SignalPreprocess)
+    average = Average()
+    for window in windows(model, stretches, name):
+        candidates, place = model.look(window)
+        average.add(candidates)
+    if not average.count:
+        raise InputError(f"{name}: it is too short; the model takes {preprocess.described_need} at once")
+    return model.postprocess(average.mean(), place, window.monotonic), window
+
+
+def windows(model: LoadedModel, stretches: Iterable[Samples], name: str) -> Iterator[Captured]:
+    """Yield all windows of a recording, including the one that only the end of the recording completes."""
+    last: Samples | None = None
+    for last in stretches:
+        try:
+            yield from model.frames(last)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    if last is not None:
+        yield from model.rest(last)

@@ -1,0 +1,1 @@
+"""The model of a pipeline: load, inputs, inference, probation, replacement, shadow."""

@@ -1,0 +1,90 @@
+"""Loads a pipeline's next model beside the current one, in a separate thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from edge_infer.engine.model.serving import Serving
+from edge_infer.errors import told
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+log = logging.getLogger(__name__)
+
+BEAT: Final = 0.002
+
+
+class ModelLoad:
+    """Loads at once, unless ``alone``: then the pipeline closes its current model first and loads the next one itself.
+
+    The pipeline takes ``serving`` between two frames once the switch is `done`. A caller that gives it up before that
+    closes the model.
+    """
+
+    def __init__(self, serving: Serving, *, alone: bool = False) -> None:
+        self.serving = serving
+        self.alone = alone
+        self.error = ""
+        self.seconds = self.pause = 0.0
+        """How long loading took, and the longest time for which no other Python thread of this process could run."""
+        self._lock = threading.Lock()
+        self._given_up = self._finished = False
+        if not alone:
+            threading.Thread(target=self.load, name=f"load-{serving.plan.name}", daemon=True).start()
+
+    def done(self) -> bool:
+        """Return whether the pipeline has something to do."""
+        return self.alone or self._finished
+
+    def load(self) -> None:
+        """Load the model; a failure is recorded in ``error``."""
+        begun = time.monotonic()
+        with _Pause() as pause:
+            try:
+                self.serving.load()
+            except Exception as error:
+                self.error = told(error)
+                log.debug("model load failed", exc_info=True)
+        self.seconds, self.pause = time.monotonic() - begun, pause.worst
+        with self._lock:
+            self._finished = True
+            if self._given_up or self.error:
+                self.serving.close()
+
+    def give_up(self) -> None:
+        """Cancel the switch; a model that is still being loaded is closed as soon as loading ends."""
+        with self._lock:
+            self._given_up = True
+            if self._finished or self.alone:
+                self.serving.close()
+
+
+class _Pause:
+    """Measures the longest delay of a Python thread meanwhile: a constructor of the runtime blocks all of them."""
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="pause", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        before = time.monotonic()
+        while not self._stop.wait(BEAT):
+            now = time.monotonic()
+            self.worst = max(self.worst, now - before - BEAT)
+            before = now

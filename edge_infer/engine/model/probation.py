@@ -1,0 +1,96 @@
+"""Probation of a new model: does it compute, do its outputs depend on its inputs, is it quick enough?"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.engine.interpreter import Interpreter
+from edge_infer.errors import ModelError
+from edge_infer.plan.records import ModelPlan
+
+# Detects outputs that a healthy model may repeat for many different inputs.
+
+SAME: Final = 20
+"""Number of different inputs whose outputs may not be bit-identical, unless the outputs are `quiet`."""
+FEW: Final = 4
+BYTES: Final = ("int8", "uint8", "bool")
+
+
+def quiet(tensors: Sequence[NDArray[Any]]) -> bool:
+    """Return whether the outputs are bytes, and are either at most four or all saturated.
+
+    Saturated means: both the lowest and the highest value occur, and no other.
+
+    A wake word model returns 0 for everything but the word. A face detector's grid returns "nothing" for a whole night,
+    in every cell, with all the certainty of eight bits. A broken model repeats its outputs as well, but hardly these.
+    """
+    if not all(values.dtype.name in BYTES for values in tensors):
+        return False
+    if sum(values.size for values in tensors) <= FEW:
+        return True
+    return all(_sure(values) for values in tensors)
+
+
+def _sure(values: NDArray[Any]) -> bool:
+    low, high = (0, 1) if values.dtype == np.bool_ else (np.iinfo(values.dtype).min, np.iinfo(values.dtype).max)
+    lows, highs = np.count_nonzero(values == low), np.count_nonzero(values == high)
+    return bool(lows and highs and lows + highs == values.size)
+
+
+SLOW: Final = 5
+"""Consecutive frames above the limit that show a slow model; fewer may be due to other load on the board."""
+LONG: Final = 1.0
+"""Seconds above the limit at which fewer consecutive slow frames suffice: five of a minute each take too long."""
+
+
+class Trial:
+    """Counts and checks the frames of a model on probation; the pipeline's thread writes, another thread reads."""
+
+    def __init__(self, model: ModelPlan) -> None:
+        self.frames = 0
+        self.fault = ""
+        self._limit = model.patience()
+        self._over: list[float] = []
+        self._input = 0
+        self._output: int | None = None
+        self._inputs: set[int] = set()
+
+    def given(self, interpreter: Interpreter) -> None:
+        """Record the inputs of the next run."""
+        self._input = 0
+        for position in range(len(interpreter.inputs)):
+            self._input = zlib.crc32(_bytes(interpreter.input(position)), self._input)
+
+    def told(self, interpreter: Interpreter, tensors: Sequence[NDArray[Any]]) -> None:
+        """Check the outputs of the run; raises `ModelError` for outputs that no healthy model gives."""
+        output = 0
+        for tensor, values in zip(interpreter.outputs, tensors, strict=False):  # input copies may follow the outputs
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise ModelError(f"its output {tensor.name} has values that are not finite")
+            output = zlib.crc32(_bytes(values), output)
+        if output != self._output:
+            self._output, self._inputs = output, set()
+        self._inputs.add(self._input)
+        if len(self._inputs) >= SAME and not quiet(tensors[: len(interpreter.outputs)]):
+            raise ModelError(f"its outputs were the same, bit by bit, for {SAME} different inputs")
+
+    def done(self, seconds: float) -> None:
+        """Record that a frame became an outcome within ``seconds``."""
+        self.frames += 1
+        self._over = [*self._over, seconds] if seconds > self._limit else []
+        if len(self._over) >= SLOW or sum(self._over) >= self._limit + LONG:
+            worst = max(self._over)
+            self.failed(f"a frame took {worst:.3g} s, and {self._limit:.3g} s is the most that it may take")
+
+    def failed(self, text: str) -> None:
+        """Record a fault; only the first one is kept."""
+        self.fault = self.fault or text[:400]
+
+
+def _bytes(values: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(values).data

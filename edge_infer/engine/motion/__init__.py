@@ -1,0 +1,1 @@
+"""The motion gate: which parts of a frame the model looks at."""

@@ -1,0 +1,1 @@
+"""From findings to messages: byte limits, publish intervals, numbering, hand-over, health."""

@@ -1,0 +1,172 @@
+"""Health of sources and pipelines, derived from their frames and errors."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from edge_infer.contract.codec import ABSENT, Absent
+from edge_infer.contract.messages import MOST, Latency, MotionHealth, PipelineHealth, Reason, SourceHealth, SourceState
+from edge_infer.errors import shortened
+
+LOST_AFTER: Final = 5.0
+LOST_INTERVALS: Final = 10
+FROZEN_AFTER: Final = 10.0
+BLACK_AFTER: Final = 2.0
+"""Seconds of consecutive black frames before a source counts as black: a switching camera may give one dark frame."""
+WINDOW: Final = 30.0
+"""Period in seconds over which rates and latencies are computed."""
+
+
+class SourceWatch:
+    """Determines the state of a source. The caller passes times in seconds of the monotonic clock."""
+
+    def __init__(self, now: float, *, noisy: bool = True, quiet: bool = False, pause: float = 0.0) -> None:
+        """``noisy``: equal frames show that the source is stuck; ``quiet``: it may be silent for any time.
+
+        Without an error it may be silent for ``pause`` seconds, even before frames have shown its usual interval.
+        """
+        self.error = ""
+        self.ended = False
+        self.faults = 0
+        self._noisy = noisy
+        self._quiet = quiet
+        self._pause = pause
+        self._seen = False
+        self._last = now
+        self._interval = 0.0
+        self._changed = now
+        self._black = False
+        self._dark = now  # when the current run of black frames began
+        self._times: deque[float] = deque(maxlen=512)
+        self._samples: deque[int] = deque(maxlen=512)  # per entry of ``_times``: samples of that stretch
+
+    def frame(self, now: float, *, repeated: bool = False, black: bool = False, samples: int = 0) -> None:
+        """Record a frame, or a stretch of ``samples``; ``repeated``: bit-identical to the previous one."""
+        if self._seen and not self.error:  # the time that a camera was away is no frame interval
+            self._interval += (now - self._last - self._interval) * 0.2
+        if not (repeated and self._noisy):
+            self._changed = now
+        if black and not self._black:
+            self._dark = now
+        self._black = black
+        self._seen, self._last, self.error, self.ended = True, now, "", False
+        self._times.append(now)
+        self._samples.append(samples)
+
+    def silence(self, now: float) -> float:
+        """Return the seconds since the last frame, or since the start."""
+        return now - self._last
+
+    def held(self, now: float) -> None:
+        """Record that the source waits for the pipelines, so that it does not count as silent."""
+        if not self.error:
+            self._last = now
+
+    def trouble(self, text: str) -> None:
+        """Record the reader's reason for the missing frames."""
+        self.error = text
+
+    def end(self) -> None:
+        """Record that no more frames will come."""
+        self.ended = True
+
+    def state(self, now: float) -> SourceState:
+        """Return the state as in the contract: lost after 5 s or ten intervals, frozen after 10 s of equal frames."""
+        if self.ended:
+            return "ended"
+        pause = 0.0 if self.error else self._pause
+        silent = now - self._last > max(LOST_AFTER, LOST_INTERVALS * self._interval, pause)
+        if silent and not (self._quiet and not self.error):
+            return "lost"
+        if not self._seen and not self._quiet:
+            return "starting"
+        if self._last - self._changed > max(FROZEN_AFTER, LOST_INTERVALS * self._interval):
+            return "frozen"
+        return "black" if self._black and self._last - self._dark > BLACK_AFTER else "ok"
+
+    def blocked(self, now: float) -> Reason | None:
+        """Return why the frames of this source are not valid now; None if they are."""
+        return _REASONS.get(self.state(now))
+
+    def health(self, now: float) -> SourceHealth:
+        """Return the entry of this source in the health message."""
+        error, faults = shortened(self.error) or ABSENT, min(self.faults, MOST) or ABSENT
+        fps = rate(self._times, now)
+        return SourceHealth(self.state(now), fps, error, faults, round(fps * self._stretch(now), 2) or ABSENT)
+
+    def _stretch(self, now: float) -> float:
+        """Return the average samples per stretch; the first arrival only starts the period, as in `rate`."""
+        recent = [count for moment, count in zip(self._times, self._samples, strict=True) if now - moment <= WINDOW]
+        return sum(recent[1:]) / (len(recent) - 1) if len(recent) > 1 else 0.0
+
+
+_REASONS: Final[Mapping[SourceState, Reason]] = {
+    "ended": "source_ended",
+    "lost": "source_lost",
+    "frozen": "source_frozen",
+    "starting": "starting",
+}
+
+
+class PipelineWatch:
+    """Counts the work of a pipeline; its thread writes the counters, another thread reads them."""
+
+    def __init__(self, now: float) -> None:
+        self.error = ""
+        self.dropped = 0
+        self.held_back = 0
+        self.faults = 0
+        self.busy_since = 0.0
+        self.frames = 0
+        """Number of frames that became an outcome."""
+        self._started = now
+        self._runs: deque[tuple[float, float | None]] = deque(maxlen=2048)
+        self._still = self._looks = self._saved = 0
+        self._gated = self._left_out = False
+
+    def looked(self, looks: int, parts: int) -> None:
+        """Record how many of the ``parts`` of the current frame the model looks at: 0 if the frame is skipped."""
+        self._gated, self._left_out = True, looks == 0
+        self._still += self._left_out
+        self._looks += looks
+        self._saved += parts - looks
+
+    def done(self, now: float, milliseconds: float) -> None:
+        """Record that a frame became an outcome ``milliseconds`` after its capture; skipped frames give no latency."""
+        self.frames += 1
+        self._runs.append((now, None if self._left_out else milliseconds))
+
+    def health(self, now: float, produced: int) -> PipelineHealth:
+        """Return the entry of this pipeline in the health message; ``produced`` is its highest result number."""
+        recent = [run for run in list(self._runs) if now - run[0] <= WINDOW]
+        fps = rate([moment for moment, _ in recent], now)
+        latency = _latency([milliseconds for _, milliseconds in recent if milliseconds is not None])
+        error, held_back = shortened(self.error) or ABSENT, self.held_back or ABSENT
+        faults = self.faults or ABSENT
+        return PipelineHealth(fps, latency, min(self.dropped, MOST), produced, error, held_back, faults, self._motion())
+
+    def _motion(self) -> MotionHealth | Absent:
+        """Return what the motion gate has saved; `ABSENT` without a gate."""
+        if not self._gated:
+            return ABSENT
+        return MotionHealth(self._still, round(self._saved / max(1, self._saved + self._looks), 4))
+
+
+def rate(times: deque[float] | list[float], now: float) -> float:
+    """Return the events per second over the last `WINDOW`; 0 if there are fewer than two or they have ceased."""
+    recent = [moment for moment in list(times) if now - moment <= WINDOW]
+    if len(recent) < 2 or recent[-1] <= recent[0]:
+        return 0.0
+    interval = (recent[-1] - recent[0]) / (len(recent) - 1)
+    return round(1.0 / interval, 2) if now - recent[-1] < max(LOST_AFTER, 2 * interval) else 0.0
+
+
+def _latency(milliseconds: list[float]) -> Latency | None:
+    if not milliseconds:
+        return None
+    p50, p95, p99 = (round(float(value), 1) for value in np.percentile(milliseconds, (50, 95, 99)))
+    return Latency(p50, p95, p99)

@@ -1,0 +1,127 @@
+"""The outcome of one frame, ready to leave the engine: findings with a timestamp, within the byte limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from edge_infer.contract.codec import ABSENT, Absent, dumps, replace
+from edge_infer.contract.messages import Reason, Result, State, timestamp
+from edge_infer.engine.cascade.answers import Answers
+from edge_infer.engine.cascade.sighting import Key
+from edge_infer.engine.events.followed import Followed
+from edge_infer.engine.tasks import Essence, Findings, Head
+from edge_infer.frames.frame import Captured
+from edge_infer.plan.records import PipelinePlan
+from edge_infer.plan.state_size import MARKS, MAX_STATE_BYTES
+from edge_infer.platform.clock import uptime
+
+EARLY: Final[Reason] = "starting"
+"""Reason for a null state during the first frames of a tracker."""
+
+
+class Outcome:
+    """The findings of one frame; payload heads are built on demand, because most frames publish nothing."""
+
+    __slots__ = ("_composer", "_frame", "_milliseconds", "_still", "about", "essence", "findings")
+
+    def __init__(
+        self, composer: Composer, findings: Findings, frame: Captured, milliseconds: float, *, still: bool
+    ) -> None:
+        self._composer = composer
+        self.findings = findings
+        self._frame = frame
+        self._milliseconds = milliseconds
+        self._still = still
+        self.essence: Essence = findings.essence
+        """Value compared to detect a change of the result."""
+        self.about: Key | None = None if frame.parent is None else frame.parent.key
+        """Key of the object that a crop shows; None if the frame is not a crop."""
+
+    @property
+    def standing(self) -> Essence:
+        """Value compared to detect a change of the state."""
+        if self._early:
+            return EARLY
+        return self.findings.standing if isinstance(self.findings, Followed) else self.essence
+
+    @property
+    def at(self) -> float:
+        """Uptime at the capture."""
+        return uptime(self._frame.monotonic)
+
+    def result(self, seq: int) -> Result:
+        """Return the result with this number."""
+        head = replace(self._head(), still=True) if self._still else self._head()
+        return self.findings.result(head, seq, self._composer.room)
+
+    def state(self, since: str | Absent = ABSENT) -> State:
+        """Return the current state; it is null while an object that is present could not have been confirmed yet."""
+        if self._early:
+            return self._composer.nothing(EARLY, self._frame.wall, since)
+        return self._composer.filled(self.findings.state(replace(self._head(), since=since), MAX_STATE_BYTES - MARKS))
+
+    @property
+    def _early(self) -> bool:
+        return isinstance(self.findings, Followed) and not self.findings.warm
+
+    @property
+    def lasting(self) -> Essence:
+        """Value that must stay the same for the state to continue unchanged."""
+        return EARLY if self._early else self.essence
+
+    def _head(self) -> Head:
+        head = self._composer.head(self._frame.wall, self._milliseconds)
+        return head if self._frame.parent is None else replace(head, parent=self._frame.parent.wire())
+
+
+class Composer:
+    """Builds the outcomes of one pipeline of one engine."""
+
+    def __init__(self, plan: PipelinePlan, boot: str, *, timed: bool = True) -> None:
+        """If not ``timed``, payloads omit how long processing took."""
+        self._timed = timed
+        self._boot, self._title, self._sha = boot, plan.model.title, plan.model.sha256[:8]
+        self.room = plan.max_payload - MARKS
+        self._unknown: dict[str, None] = {plan.state_key: None}
+        self._plan = plan
+
+    def __call__(self, findings: Findings, frame: Captured, now: float, *, still: bool = False) -> Outcome:
+        """Return the outcome of a frame at ``now`` (monotonic, seconds); ``still``: the model did not look at it."""
+        return Outcome(self, findings, frame, max(0.0, round((now - frame.monotonic) * 1000.0, 1)), still=still)
+
+    def head(self, wall: float, milliseconds: float | Absent) -> Head:
+        """Return the head of a payload for a time in seconds since the epoch."""
+        return Head(timestamp(wall), self._boot, self._title, self._sha, milliseconds if self._timed else ABSENT)
+
+    def known(self, answers: Answers, frame: Captured, since: str | Absent = ABSENT) -> State:
+        """Return the state of a cascade after a frame; null while its objects could not have been confirmed yet."""
+        if not answers.warm:
+            return self.nothing(EARLY, frame.wall, since)
+        head = replace(self.head(frame.wall, ABSENT), since=since)
+        return self.filled(answers.state(head, MAX_STATE_BYTES - MARKS))
+
+    def filled(self, state: State) -> State:
+        """Return the state with a zero count for each missing label of the configuration, if they fit."""
+        if not isinstance(state.counts, Mapping):
+            return state
+        whole = replace(state, counts=zeros(self._plan.labels, state.counts))
+        if isinstance(state.zones, Mapping):
+            zones = {zone.name: zone.labels or self._plan.labels for zone in self._plan.zones}
+            filled = {name: zeros(zones.get(name), counts) for name, counts in state.zones.items()}
+            whole = replace(whole, zones=filled)
+        if whole == state or len(dumps(whole)) <= MAX_STATE_BYTES - MARKS:
+            return whole
+        without = replace(whole, ids=ABSENT)
+        return without if len(dumps(without)) <= MAX_STATE_BYTES - MARKS else state
+
+    def nothing(self, reason: Reason, wall: float | None = None, since: str | Absent = ABSENT) -> State:
+        """Return the null state with a reason, as of now or of a time in seconds since the epoch."""
+        head = self.head(time.time() if wall is None else wall, ABSENT)
+        return replace(head, since=since).state(**self._unknown, reason=reason)
+
+
+def zeros(labels: tuple[str, ...] | None, counts: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the counts with a zero for each missing label, sorted by name."""
+    return {label: counts.get(label, 0) for label in sorted({*counts, *(labels or ())})}

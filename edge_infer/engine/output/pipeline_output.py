@@ -1,0 +1,141 @@
+"""The output of a pipeline: its results and states, and the events of tracked objects."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import Reason, State, timestamp
+from edge_infer.engine.cascade.answers import Answers
+from edge_infer.engine.cascade.parent import Cascade
+from edge_infer.engine.events.event_ledger import Happening
+from edge_infer.engine.model.serving import Serving
+from edge_infer.engine.output.outcome import EARLY, Outcome
+from edge_infer.engine.output.result_sender import Outward
+from edge_infer.engine.tasks import Findings
+from edge_infer.frames.frame import Captured, Instant
+from edge_infer.platform.clock import uptime
+
+
+class PipelineOutput:
+    """Called by the pipeline's thread; another thread may end what is open."""
+
+    def __init__(self, pipeline: str, outlet: Outward) -> None:
+        self.cascade = Cascade(pipeline)
+        self._pipeline = pipeline
+        self._outlet = outlet
+        self._following = threading.Lock()
+        self._ahead = 0.0  # how far the monotonic clock is ahead of the clock of the frames
+        self._nothing: Reason | None = None
+        self._state: State | None = None  # the last one sent
+        self._since: tuple[object, Instant] = (None, Instant(0.0, 0.0))  # the current essence, and since when it holds
+        self._hushed = False
+        self._held_back = 0  # by previous trackers
+
+    def mute(self) -> None:
+        """Mute all output except the end of what is open: a slow frame may still be in progress."""
+        self._hushed = True
+
+    def held_back(self, serving: Serving) -> int:
+        """Return how many events a limit has held back."""
+        return self._held_back + serving.follow.held_back
+
+    def follow(self, serving: Serving, findings: Findings, frame: Captured) -> Findings:
+        """Track the findings across frames and return the tracked ones; changes are sent as events at once."""
+        with self._following:
+            if self._hushed:
+                return findings
+            now = frame.instant
+            self._ahead = frame.monotonic - now.moment
+            followed, news = serving.follow(findings, now, frame.parent)
+            self._tell(news)
+            return followed
+
+    def publish(self, serving: Serving, outcome: Outcome, frame: Captured) -> int | None:
+        """Send the state and the result of a frame if due; return the result's number. A crop has no state."""
+        if self._hushed:
+            return None
+        now = frame.instant.moment
+        self._nothing = None
+        if outcome.about is None and serving.publication.state_due(outcome.standing, now):
+            self._say(outcome.state(self._holds(outcome.lasting, frame.instant)), outcome.at)
+        told = serving.publication.result_due(outcome.essence, now, outcome.about)
+        serving.follow.published(outcome.findings, frame.instant, told=told)
+        if told:
+            return self._outlet.hand_over(self._pipeline, outcome.result, outcome.at)
+        return None
+
+    def settle(self, serving: Serving, frame: Captured) -> Answers | None:
+        """Finish a frame after all its parts: send a cascade's state, and pass the findings on to child pipelines."""
+        with self._following:
+            if self._hushed:
+                return None
+            now = frame.instant
+            self._ahead = frame.monotonic - now.moment
+            answers, news = serving.follow.settled(now)
+            self._tell(news)
+        if answers is not None:
+            self._nothing = None
+            serving.publication.keep(serving.follow.known())
+            if serving.publication.state_due(answers.essence if answers.warm else EARLY, now.moment):
+                since = self._holds(answers.essence if answers.warm else EARLY, now)
+                self._say(serving.compose.known(answers, frame, since), uptime(frame.monotonic))
+        self.cascade.hand_on(frame)
+        return answers
+
+    def nothing(self, serving: Serving, reason: Reason) -> None:
+        """Send a null state, once per reason and again every minute; end what is open and forget the last findings."""
+        if self._hushed:
+            return
+        self.cascade.silent(reason)
+        if reason != self._nothing:
+            serving.publication.reset()
+            serving.gate.forget()
+            self.end(serving, reason)
+        self._nothing = reason
+        if serving.publication.state_due(reason, time.monotonic()):
+            now = self._now()
+            self._say(serving.compose.nothing(reason, now.wall, self._holds(reason, now)), uptime())
+
+    def again(self, serving: Serving) -> None:
+        """Repeat the state with the current time if it is due; the next frame may come late."""
+        now = self._now()
+        if not self._hushed and self._state is not None and serving.publication.state_again(now.moment):
+            self._say(replace(self._state, ts=timestamp(now.wall), since=timestamp(now.of(self._since[1]))), uptime())
+
+    def _holds(self, essence: object, now: Instant) -> str:
+        """Return since when ``essence`` has held."""
+        if essence != self._since[0]:
+            self._since = essence, now
+        return timestamp(now.of(self._since[1]))
+
+    def _say(self, state: State, at: float) -> None:
+        self._state = state
+        self._outlet.state(self._pipeline, state, at)
+
+    def end(self, serving: Serving, reason: Reason) -> None:
+        """End everything that is open."""
+        with self._following:
+            self._tell(serving.follow.end(reason, self._now()))
+
+    def go_on(self, before: Serving, fresh: Serving) -> Reason | None:
+        """Keep tracking across a model change; if the change affects it, end what is open and return the reason."""
+        reason = fresh.ends(before)
+        with self._following:
+            if reason is None:
+                fresh.follow = before.follow
+            else:
+                self._held_back += before.follow.held_back
+                self._tell(before.follow.end(reason, self._now()))
+                fresh.follow.inherit(before.follow)
+        return reason
+
+    def _now(self) -> Instant:
+        """Return the current time on the clock of the frames."""
+        return Instant(time.monotonic() - self._ahead, time.time())
+
+    def _tell(self, news: tuple[Happening, ...]) -> None:
+        for happening in news:
+            captured = uptime(happening.when.moment + self._ahead)
+            self._outlet.happened(self._pipeline, happening.numbered(self._outlet.boot), captured)

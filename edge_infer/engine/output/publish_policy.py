@@ -1,0 +1,76 @@
+"""Decides when to publish results and states: the ``publish`` and ``heartbeat`` settings of a pipeline."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from edge_infer.engine.cascade.sighting import Key
+from edge_infer.engine.tasks import Essence
+from edge_infer.frames.frame import ROUNDING
+from edge_infer.plan.records import PipelinePlan
+
+STATE_AGAIN: Final = 60.0
+"""Seconds after which a state is repeated at the latest; a subscriber's copy expires after 180."""
+
+TOGETHER: Final = 1.0
+"""Minimum seconds between two results of a pipeline that tracks objects.
+
+Changes that come closer together share one result; a change that is undone by then causes none. State and event report
+each change at once, so a result only shows where the objects are.
+"""
+
+
+class PublishPolicy:
+    """Remembers what was published last. Times are seconds of the monotonic clock."""
+
+    def __init__(self, plan: PipelinePlan) -> None:
+        self._publish = plan.publish
+        self._interval = plan.interval
+        self._heartbeat = min(plan.heartbeat, STATE_AGAIN)
+        self._result_every = plan.heartbeat
+        self._together = TOGETHER - ROUNDING if plan.track is not None else 0.0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was published: the next outcome counts as a change."""
+        self._said: dict[Key | None, tuple[Essence, float]] = {}
+        self._stated: Essence | object = self
+        self._stated_at = -math.inf
+
+    def result_due(self, essence: Essence, now: float, about: Key | None = None) -> bool:
+        """Return whether a result (in a cascade ``about`` an object) is due now; if so, record it as published."""
+        if not self._wanted(essence, now, about):
+            return False
+        self._said[about] = essence, now
+        return True
+
+    def keep(self, known: frozenset[Key]) -> None:
+        """Forget what was published about objects other than these."""
+        self._said = {about: said for about, said in self._said.items() if about in known}
+
+    def state_due(self, essence: Essence, now: float) -> bool:
+        """Return whether the state has changed or has to be repeated now; if so, record it as published."""
+        if essence == self._stated and now - self._stated_at < self._heartbeat:
+            return False
+        self._stated, self._stated_at = essence, now
+        return True
+
+    def state_again(self, now: float) -> bool:
+        """Return whether the last state has to be repeated now; if so, record that."""
+        if now - self._stated_at < self._heartbeat or not math.isfinite(self._stated_at):
+            return False
+        self._stated_at = now
+        return True
+
+    def _wanted(self, essence: Essence, now: float, about: Key | None) -> bool:
+        if self._publish == "every":
+            return True
+        if self._publish == "off":
+            return False
+        if about not in self._said:
+            return True
+        said, at = self._said[about]
+        if self._publish == "interval":
+            return now - at >= self._interval
+        return now - at >= (self._result_every if essence == said else self._together)

@@ -1,0 +1,1 @@
+"""Replays of recordings, and pictures with findings drawn in."""

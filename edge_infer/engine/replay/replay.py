@@ -1,0 +1,255 @@
+"""Replays a recording through pipelines: as fast as possible, on the recording's clock, without publishing.
+
+The frames go through the same `FramePipeline.step` as in the daemon. Time is the position in the recording, and ``ts``
+is 1970 plus that position, so the same recording and configuration produce the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import Event, Result, State, timestamp
+from edge_infer.engine.cascade.answers import Answers
+from edge_infer.engine.cascade.parent import CropsFeed
+from edge_infer.engine.model.serving import Serving
+from edge_infer.engine.motion.gate import Glance
+from edge_infer.engine.output.health import PipelineWatch
+from edge_infer.engine.output.outcome import Composer
+from edge_infer.engine.output.pipeline_output import PipelineOutput
+from edge_infer.engine.pipeline import FramePipeline
+from edge_infer.engine.replay.scene_picture import sentence
+from edge_infer.engine.tasks import Findings
+from edge_infer.frames.ffmpeg import without_chatter
+from edge_infer.frames.frame import Captured, Frame, Line, Samples
+from edge_infer.frames.pixels import Orientation
+from edge_infer.frames.timing import Pacer
+from edge_infer.plan.records import PipelinePlan, SourcePlan
+from edge_infer.readers.sources import Block, Passed, Picture, Reading, first, make_source
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+Said = Result | Event | State
+KINDS = {Result: "result", Event: "event", State: "state"}
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A frame that went through a pipeline, its findings (in a cascade all answers), and its messages.
+
+    ``decided`` are the decisions about it, in words; with ``motion``, ``glance`` shows how the gate chose its parts.
+    """
+
+    pipeline: str
+    frame: Captured
+    findings: Findings | Answers
+    said: tuple[Said, ...]
+    decided: tuple[str, ...] = ()
+    glance: Glance | None = None
+
+
+class MessageRecorder:
+    """Collects the messages of a pipeline in order, numbered as in the engine."""
+
+    def __init__(self, boot: str) -> None:
+        self.boot = boot
+        self._said: list[Said] = []
+        self._numbers = {"result": 0, "event": 0, "object": 0}
+
+    def hand_over(self, _pipeline: str, make: Callable[[int], Result], _at: float | None = None) -> int:
+        """Record a result."""
+        self._said.append(make(self._next("result")))
+        return self._numbers["result"]
+
+    def happened(self, _pipeline: str, make: Callable[[int], Event], _at: float | None = None) -> int:
+        """Record an event."""
+        self._said.append(make(self._next("event")))
+        return self._numbers["event"]
+
+    def state(self, _pipeline: str, state: State, _at: float | None = None) -> None:
+        """Record a state."""
+        self._said.append(state)
+
+    def new_object(self, _pipeline: str) -> int:
+        """Return a new object id."""
+        return self._next("object")
+
+    def numbered(self, _pipeline: str) -> int:
+        """Return the highest number of a result."""
+        return self._numbers["result"]
+
+    def take(self) -> tuple[Said, ...]:
+        """Return the messages since the last call."""
+        said, self._said = tuple(self._said), []
+        return said
+
+    def _next(self, kind: str) -> int:
+        self._numbers[kind] += 1
+        return self._numbers[kind]
+
+
+def replay(plans: Sequence[PipelinePlan], source: SourcePlan, boot: str, *, paced: bool) -> Iterator[Replayed]:
+    """Yield every frame of a recording; the last one carries what ends with the recording.
+
+    The first of the ``plans`` gets the frames of the recording. Cascades, listed after their parents, process their
+    crops of a frame before the next frame comes. With ``paced`` the limits of frames per second apply, as with a
+    camera. Raises `EdgeInferError`.
+    """
+    with ExitStack() as stack:
+        players = {plan.name: stack.enter_context(_Player(plan, boot, paced=paced)) for plan in plans}
+        for plan in plans[1:]:
+            assert plan.crops is not None
+            cascade = players[plan.crops.pipeline].voice.cascade
+            cascade.join((*cascade.feeds, players[plan.name].feed))
+        first_player, *below = players.values()
+        for taken in _frames(source, paced=paced):
+            yield from first_player.play(taken)
+            for player in below:
+                if (shown := player.feed.next(player.cursor, 0.0)) is not None:
+                    yield from player.play(shown)
+        for player in players.values():
+            yield from player.end()
+
+
+class _Player:
+    """One pipeline of a replay; a context manager.
+
+    It yields a frame when the next one comes, so that the last frame can carry the messages of the end.
+    """
+
+    def __init__(self, plan: PipelinePlan, boot: str, *, paced: bool) -> None:
+        self.voice = PipelineOutput(plan.name, recorder := MessageRecorder(boot))
+        self.feed = CropsFeed(SourcePlan(plan.source, "crops", "", False, False, {}))  # feeds a cascade
+        self.cursor = self.feed.attach()
+        self._plan = plan
+        self._recorder = recorder
+        self._pipeline = FramePipeline(self.voice, PipelineWatch(0.0))
+        self._pacer = Pacer(plan.fps if paced else None)
+        self._serving = Serving(plan, boot, lambda: recorder.new_object(plan.name))
+        self._serving.compose = Composer(plan, boot, timed=False)
+        self._last: Replayed | None = None
+
+    def __enter__(self) -> Self:
+        """Load the model; raises `ModelError`."""
+        with without_chatter():
+            self._serving.load()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._serving.close()
+
+    def play(self, taken: Captured) -> Iterator[Replayed]:
+        """Process a frame: all of it, or in a cascade all of its crops together."""
+        serving = self._serving
+        for frame in serving.model.frames(taken):
+            if not self._pacer.due(frame.instant.moment):
+                continue
+            yield from self._late()
+            found = [self._pipeline.step(serving, part) for part in serving.follow.asks(frame)]
+            findings = self._pipeline.settle(serving, frame) or found[0]
+            visible = serving.mask(frame)  # the drawn picture is masked, too
+            said = self._recorder.take()
+            decided = tuple(each.matter() for each in serving.follow.decisions.now(frame.instant.wall))
+            self._last = Replayed(self._plan.name, visible, findings, said, decided, serving.gate.glance)
+
+    def end(self) -> Iterator[Replayed]:
+        """Yield the last frame, with the messages that the end of the recording causes."""
+        if self._last is None:
+            return
+        now, name = self._last.frame.instant, self._plan.name
+        for happening in self._serving.follow.end("source_ended", now):
+            self._recorder.happened(name, happening.numbered(self._recorder.boot))
+        self._recorder.state(name, self._serving.compose.nothing("source_ended", now.wall, timestamp(now.wall)))
+        self._last = replace(self._last, said=self._last.said + self._recorder.take())
+        yield from self._late()
+
+    def _late(self) -> Iterator[Replayed]:
+        if self._last is not None:
+            yield self._last
+            self._last = None
+
+
+def _frames(plan: SourcePlan, *, paced: bool) -> Iterator[Captured]:
+    """Yield the items of a source, stamped with their position in the recording."""
+    orientation, pacer = Orientation(plan.rotate, plan.flip), Pacer(plan.fps if paced else None)
+    number, position = 0, 0.0
+    with make_source(plan) as source:
+        while (reading := source.read()) is not None:
+            if isinstance(reading, Passed):  # not the end of the recording
+                continue
+            number += 1
+            position = _position(reading, position, number)
+            if not isinstance(reading, Picture) or pacer.due(position):
+                yield _captured(first(reading) if number == 1 else reading, orientation, number, position)
+
+
+def _position(reading: Reading, before: float, number: int) -> float:
+    """Return the seconds from the start: the number of a line of text, or the time of the last sample."""
+    if isinstance(reading, Picture):
+        return before if reading.position is None else reading.position
+    return before + len(reading.values) / reading.rate if isinstance(reading, Block) else float(number)
+
+
+def _captured(reading: Reading, orientation: Orientation, number: int, at: float) -> Captured:
+    if isinstance(reading, Picture):
+        return Frame(orientation.copy(reading.pixels), reading.color, at, at, number)
+    if isinstance(reading, Block):
+        return Samples(reading.values, reading.rate, at, at, number, reading.gap)
+    return Line(reading.text, at, at, number)
+
+
+# Compares the events of two runs over the same recording.
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event of a pipeline; ids count objects in order of appearance and do not identify one across runs."""
+
+    pipeline: str
+    event: Event
+
+    @property
+    def matter(self) -> tuple[object, ...]:
+        """The properties that must be equal for two events to match."""
+        event = self.event
+        return self.pipeline, event.type, event.label, event.zone, event.line, event.direction
+
+    @property
+    def moment(self) -> float:
+        """Seconds since the start of the recording."""
+        return datetime.fromisoformat(self.event.ts.replace("Z", "+00:00")).timestamp()
+
+    def __str__(self) -> str:
+        return f"{self.pipeline}: {sentence(self.event)}"
+
+
+def told(frames: Iterable[Replayed]) -> list[Told]:
+    """Return the events of a run."""
+    return [Told(replayed.pipeline, said) for replayed in frames for said in replayed.said if isinstance(said, Event)]
+
+
+def difference(one: Sequence[Told], other: Sequence[Told], within: float) -> Iterator[tuple[str, Told]]:
+    """Return the events that are only in ``one`` (``-``) or only in the ``other`` (``+``), by time.
+
+    Two events match if they have the same properties and are at most ``within`` seconds apart; each matches at most
+    one.
+    """
+    left = list(other)
+    found: list[tuple[str, Told]] = []
+    for each in one:
+        near = [it for it in left if it.matter == each.matter and abs(it.moment - each.moment) <= within]
+        if near:
+            left.remove(min(near, key=lambda it: abs(it.moment - each.moment)))
+        else:
+            found.append(("-", each))
+    found += [("+", each) for each in left]
+    return iter(sorted(found, key=lambda entry: entry[1].moment))

@@ -1,0 +1,1 @@
+"""From the boxes of single frames to objects with ids: motion, matching, re-identification."""

@@ -1,0 +1,88 @@
+"""Matching of the boxes of one frame with the tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.engine.tasks.detection import Detection
+from edge_infer.engine.tracking.assignment import assign
+from edge_infer.engine.tracking.kalman import Rows, centred, overlaps
+
+GATE: Final = 20.0
+"""Squared distance beyond which a box belongs to another object; one in two thousand right boxes lies beyond it."""
+UNASSIGNED: Final = 25.0
+"""Cost of leaving a track and a box unassigned: it equals the likelihood of a stray box at that place if every fifth
+frame has a stray box somewhere."""
+
+
+@dataclass(slots=True)
+class Matching:
+    """Boxes of a frame; ``pairs`` maps rows of tracks to columns of boxes.
+
+    ``measured`` holds the boxes as centre, width and height. ``sure`` holds the columns of boxes with at least the
+    threshold, ``unsure`` those below it.
+    """
+
+    measured: Rows
+    classes: NDArray[np.int64]
+    sure: list[int]
+    unsure: list[int]
+    pairs: dict[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, objects: Sequence[Detection], threshold: float) -> Matching:
+        """Return the boxes of a frame, all unassigned."""
+        return cls(
+            centred(np.array([found.box for found in objects], np.float64).reshape(-1, 4)),
+            np.array([found.class_id for found in objects], np.int64),
+            [column for column, found in enumerate(objects) if found.score >= threshold],
+            [column for column, found in enumerate(objects) if found.score < threshold],
+        )
+
+    def free(self, columns: Sequence[int]) -> list[int]:
+        """Return those of these columns that are unassigned."""
+        taken = set(self.pairs.values())
+        return [column for column in columns if column not in taken]
+
+    def take(self, cost: Rows, rows: Sequence[int], columns: Sequence[int]) -> None:
+        """Assign the best pairs of these rows and columns that are still free."""
+        free_rows = [row for row in rows if row not in self.pairs]
+        free_columns = self.free(columns)
+        if free_rows and free_columns:
+            for row, column in assign(cost[np.ix_(free_rows, free_columns)]):
+                self.pairs[free_rows[row]] = free_columns[column]
+
+
+def worth(squared: Rows, cost: Rows) -> Rows:
+    """Return the cost of pairs relative to leaving both unassigned; below 0 if a pair is the more likely."""
+    return np.where(squared < GATE, cost - UNASSIGNED, 0.0)
+
+
+# Selection of the boxes of a frame that start a new track.
+
+DOUBLE: Final = 0.8
+"""Overlap (IoU) with a track's box above which a box, also of another label, is a duplicate and not a second object."""
+
+
+def births(objects: Sequence[Detection], matching: Matching) -> list[int]:
+    """Return columns of sure boxes, best first, that are unassigned and do not overlap an assigned box."""
+    fresh = sorted(matching.free(matching.sure), key=lambda column: -objects[column].score)
+    return _without_doubles(fresh, sorted(matching.pairs.values()), matching.measured)
+
+
+def _without_doubles(fresh: list[int], taken: list[int], measured: Rows) -> list[int]:
+    """Return new boxes, best first, that overlap neither an assigned box nor a better new one."""
+    if not fresh or len(fresh) + len(taken) < 2:
+        return fresh
+    over = overlaps(measured[fresh], measured[[*taken, *fresh]]) > DOUBLE
+    kept: list[int] = []
+    for row, column in enumerate(fresh):
+        others = [*range(len(taken)), *(len(taken) + fresh.index(better) for better in kept)]
+        if not over[row, others].any():
+            kept.append(column)
+    return kept

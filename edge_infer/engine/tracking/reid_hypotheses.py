@@ -1,0 +1,197 @@
+"""Unproven re-identifications: tracks that were found again after a gap, or away from their predicted place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.engine.tracking.assignment import assign
+from edge_infer.engine.tracking.kalman import KalmanMotion, Rows, centred
+from edge_infer.engine.tracking.matching import GATE, UNASSIGNED, Matching, worth
+from edge_infer.engine.tracking.track import LEAST_HITS, ObjectTrack, TrackSet
+from edge_infer.frames.frame import Instant
+from edge_infer.frames.geometry import Box
+from edge_infer.frames.timing import FrameInterval
+
+SURPRISE: Final = 6.0
+"""Squared distance above which a box may belong to another object; one in five such boxes is the right one."""
+RESTART: Final = 0.8
+"""Seconds unseen after which a track is no longer searched at its last place; a pause without frames counts little."""
+PROOFS: Final = 2
+"""Further sightings needed to prove a re-identified track; one more after `PATIENCE` missed frames."""
+PATIENCE: Final = 3
+"""Frames allowed until the next of these sightings."""
+FAR_PATIENCE: Final = 1
+"""The same for a track found more than its size away from its prediction, where a stray box is more likely."""
+
+
+@dataclass(slots=True)
+class ReidHypothesis:
+    """State of a track as predicted before it was found again after ``again`` missed frames."""
+
+    motion: KalmanMotion
+    seen: Instant
+    since: float
+    score: float
+    box: Box
+    missed: int
+    unseen: float
+    again: int = 0
+    far: bool = False
+    frames: int = 0
+    hits: int = 1
+
+
+class ReidHypotheses:
+    """Open forks of the tracks. An unproven re-identification is rolled back to its fork."""
+
+    def __init__(self, crowd: TrackSet, pace: FrameInterval, lost: float) -> None:
+        self._crowd, self._pace = crowd, pace
+        self._lost = lost
+        self._open: dict[ObjectTrack, ReidHypothesis] = {}
+
+    def __contains__(self, track: ObjectTrack) -> bool:
+        return track in self._open
+
+    @property
+    def proving(self) -> bool:
+        """Whether a re-identification is still unproven."""
+        return any(fork.again or fork.far for fork in self._open.values())
+
+    def unproved(self, track: ObjectTrack) -> bool:
+        """Return whether it was found again after more than one missed frame, or far from its prediction."""
+        fork = self._open.get(track)
+        return fork is not None and (fork.again > 1 or fork.far)
+
+    def far(self, track: ObjectTrack) -> bool:
+        """Return whether it was found far from its prediction."""
+        fork = self._open.get(track)
+        return fork is not None and fork.far
+
+    def drop(self, track: ObjectTrack) -> None:
+        """Drop the fork of a track that needs no proof any more."""
+        self._open.pop(track, None)
+
+    def predict(self) -> None:
+        """Advance the predictions by the time of this frame."""
+        for fork in self._open.values():
+            fork.motion.predict(self._pace.ahead)
+
+    def pass_over(self, track: ObjectTrack) -> None:
+        """Count this frame as missed for the earlier state of the track."""
+        fork = self._open.get(track)
+        if fork is not None:
+            fork.missed, fork.unseen = fork.missed + 1, fork.unseen + self._pace.step
+
+    def restart(self, matching: Matching, same: NDArray[np.bool_]) -> None:
+        """Search tracks that are not at their prediction near their last place: they stopped, started or turned.
+
+        Tracks that are unproven themselves are excluded: stray boxes would otherwise lead from one to the next.
+        """
+        tracks, motion = self._crowd.tracks, self._crowd.motion
+        rows = [
+            row
+            for row in self._crowd.known()
+            if row not in matching.pairs
+            and tracks[row].unseen + self._pace.step < RESTART
+            and not self.unproved(tracks[row])
+        ]
+        free = matching.free(matching.sure)
+        if not rows or not free:
+            return
+        fresh = KalmanMotion.at(centred(np.array([tracks[row].box for row in rows])))
+        fresh.predict(np.array([[self._pace.now - tracks[row].seen.moment] for row in rows]))
+        cost = np.where(same[rows], worth(*fresh.distances(matching.measured)), 0.0)
+        for place, index in assign(cost[:, free]):
+            row, box = rows[place], matching.measured[[free[index]]]
+            fork = self._open.setdefault(tracks[row], self._fork(row))
+            fork.hits, fork.far = 0, True
+            if not self._adopt(row, fork, box):
+                motion.put(row, KalmanMotion.at(box), 0)  # its last place may have been a stray box
+            matching.pairs[row] = free[index]
+
+    def try_before(self, matching: Matching) -> None:
+        """Match a track that is missing again right after it was found with its earlier prediction."""
+        for row, track in enumerate(self._crowd.tracks):
+            fork = self._open.get(track)
+            if fork is None or row in matching.pairs or fork.unseen > self._lost:
+                continue
+            squared, cost = fork.motion.distances(matching.measured)
+            free = [column for column in matching.free(matching.sure) if matching.classes[column] == track.class_id]
+            column = min(free, key=lambda column: cost[0, column], default=-1)
+            if column >= 0 and squared[0, column] < GATE and cost[0, column] < UNASSIGNED:
+                self._go_back(row, track, fork)
+                again = self._fork(row)
+                if self._adopt(row, again, matching.measured[[column]]):
+                    again.hits, again.far = 0, True
+                    self._open[track] = again
+                matching.pairs[row] = column
+
+    def doubt(self, matched: Mapping[int, int]) -> None:
+        """Roll back tracks that were not confirmed after being found again: the box was another object."""
+        for row, track in enumerate(self._crowd.tracks):
+            fork = self._open.get(track)
+            if fork is not None and row not in matched:
+                fork.frames += 1
+                if fork.frames >= (FAR_PATIENCE if fork.far else PATIENCE):
+                    self._go_back(row, track, fork)
+
+    def believe(self, surprise: Mapping[int, float]) -> None:
+        """Keep the predictions of tracks that return or deviate until that is proven."""
+        for row, off in surprise.items():
+            track = self._crowd.tracks[row]
+            fork = self._open.get(track)
+            if fork is not None:
+                fork.frames, fork.hits = 0, fork.hits + 1
+                if fork.hits > PROOFS + (fork.again >= PATIENCE):  # it may be anywhere, and so may a stray box
+                    del self._open[track]
+                    if fork.far and not track.settled and track.hits - fork.hits < LEAST_HITS:
+                        _, track.first = track.doubts[0]  # so few boxes on another way may all be stray ones
+            elif track.number and (track.missed or off > SURPRISE):
+                fork = self._open[track] = self._fork(row)
+                fork.far = off == math.inf
+
+    def _adopt(self, row: int, fork: ReidHypothesis, box: Rows) -> bool:
+        """Return whether a young track that is moving to ``box`` is the same object as the track in ``row``.
+
+        The young track must have begun elsewhere after the other was last seen. The track then takes over its
+        sightings. They stay unproven and may be rolled back together.
+        """
+        tracks, motion = self._crowd.tracks, self._crowd.motion
+        track = tracks[row]
+        young = [
+            place
+            for place in self._crowd.young()
+            if tracks[place].class_id == track.class_id and tracks[place].first.moment > fork.seen.moment
+        ]
+        squared, _ = motion.take(young).distances(box)
+        best = int(squared[:, 0].argmin()) if young else -1
+        if best < 0 or squared[best, 0] > SURPRISE:
+            return False
+        heir = tracks[young[best]]
+        motion.put(row, motion, young[best])
+        fork.since = heir.first.moment
+        track.unmark(fork.since)
+        track.path.extend(heir.path)
+        track.doubts = heir.sightings()
+        return True
+
+    def _go_back(self, row: int, track: ObjectTrack, fork: ReidHypothesis) -> None:
+        """Roll the track back to its state before it was found again."""
+        self._crowd.motion.put(row, fork.motion, 0)
+        track.seen, track.score, track.box = fork.seen, fork.score, fork.box
+        track.missed, track.unseen = fork.missed, fork.unseen
+        track.hits -= fork.hits
+        track.unmark(fork.since)
+        track.doubts.clear()
+        del self._open[track]
+
+    def _fork(self, row: int) -> ReidHypothesis:
+        track = self._crowd.tracks[row]
+        motion, missed = self._crowd.motion.take([row]), track.missed
+        return ReidHypothesis(motion, track.seen, self._pace.now, track.score, track.box, missed, track.unseen, missed)

@@ -1,0 +1,170 @@
+"""Track: one object over time, and the set of all tracks with their motion."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.engine.tasks.detection import Detection
+from edge_infer.engine.tracking.kalman import KalmanMotion, Rows
+from edge_infer.frames.frame import ROUNDING, Instant
+from edge_infer.frames.geometry import Box
+
+# Track: one object over time.
+
+LEAST_HITS: Final = 3
+"""Minimum frames with the object before it is confirmed; one more before its first event."""
+SEEN_SHARE: Final = 1 / 3
+"""Minimum share of frames that must show an object before it is confirmed."""
+STILL_WITHIN: Final = 0.3
+"""Jitter of a still object, in sizes."""
+STILL_AFTER: Final = 5.0
+"""Seconds without motion after which an object counts as still."""
+WAY: Final = 1.5
+"""Seconds of its path that are kept, with at most `SIGHTINGS` places."""
+SIGHTINGS: Final = 40
+
+
+@dataclass(slots=True, eq=False)
+class ObjectTrack:
+    """One object over time; ``number`` is its id, 0 until it is confirmed, ``box`` and ``score`` are the last seen.
+
+    ``place`` is the predicted box: centre x, centre y, width, height in pixels.
+    """
+
+    first: Instant
+    seen: Instant
+    class_id: int
+    label: str
+    score: float
+    box: Box
+    best: float
+    place: tuple[float, float, float, float]
+    number: int = 0
+    frames: int = 1
+    hits: int = 1
+    missed: int = 0
+    unseen: float = 0.0
+    """Seconds of frames that did not show it; a pause without frames hardly counts."""
+    still_since: float = 0.0
+    still: bool = False
+    settled: bool = False  # an event has published the label; it no longer changes
+    unproved: bool = False  # it was found again, which is not proven yet
+    doubtful: bool = False  # it was found far from its prediction, which is not proven yet
+    doubts: list[tuple[tuple[float, float, float, float], Instant]] = field(default_factory=list)
+    """Unproven sightings: place and time. The scene consumes them with its next look."""
+    votes: dict[tuple[int, str], float] = field(default_factory=dict)
+    path: deque[tuple[Instant, float, float]] = field(default_factory=lambda: deque(maxlen=SIGHTINGS))
+    """Recent sightings: time and centre."""
+    _still_at: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def age(self) -> float:
+        """Seconds between the first and the last sighting."""
+        return self.seen.moment - self.first.moment
+
+    @property
+    def begins_in_doubt(self) -> bool:
+        """Whether its first sighting is an unproven one."""
+        return bool(self.doubts) and self.first is self.doubts[0][1]
+
+    def seen_often(self, times: int) -> bool:
+        """Return whether it was seen so many times, and in enough of the frames, to rule out chance."""
+        return self.hits >= times and self.hits >= SEEN_SHARE * self.frames
+
+    def see(self, found: Detection, now: Instant) -> None:
+        """Update the track with a new sighting."""
+        self.seen, self.score, self.box, self.missed, self.unseen = now, found.score, found.box, 0, 0.0
+        self.hits += 1
+        self.mark()
+        self.vote(found)
+
+    def mark(self) -> None:
+        """Append the current sighting to the path."""
+        xmin, ymin, xmax, ymax = self.box
+        self.path.append((self.seen, (xmin + xmax) / 2, (ymin + ymax) / 2))
+        while self.seen.moment - self.path[0][0].moment > WAY + ROUNDING:
+            self.path.popleft()
+
+    def way(self) -> NDArray[np.float64]:
+        """Return moments and places of the last sightings, ``[n, 3]``."""
+        return np.array([(when.moment, x, y) for when, x, y in self.path], np.float64).reshape(-1, 3)
+
+    def sightings(self) -> list[tuple[tuple[float, float, float, float], Instant]]:
+        """Return places and times of the sightings, with the current size."""
+        return [((x, y, *self.place[2:]), when) for when, x, y in self.path]
+
+    def unmark(self, since: float) -> None:
+        """Remove the sightings from ``since`` on; they belonged to another object."""
+        while self.path and self.path[-1][0].moment >= since:
+            self.path.pop()
+
+    def vote(self, found: Detection) -> None:
+        """Set the label with the largest sum of scores, until an event has published it."""
+        self.best = max(self.best, found.score)
+        if not self.settled:
+            key = found.class_id, found.label
+            self.votes[key] = self.votes.get(key, 0.0) + found.score
+            self.class_id, self.label = max(self.votes, key=self.votes.__getitem__)
+
+    def rest(self, moment: float) -> None:
+        """Update whether the object stands still."""
+        x, y, width, height = self.place
+        reach = STILL_WITHIN * (width * height) ** 0.5
+        if max(abs(x - self._still_at[0]), abs(y - self._still_at[1])) > reach:
+            self._still_at, self.still_since = (x, y), moment
+        self.still = moment - self.still_since >= STILL_AFTER
+
+
+# Tracks of one pipeline and their motion, row by row.
+
+
+@dataclass(slots=True)
+class TrackSet:
+    """Tracks; ``tracks`` and ``motion`` have the same rows."""
+
+    tracks: list[ObjectTrack] = field(default_factory=list)
+    motion: KalmanMotion = field(default_factory=lambda: KalmanMotion.at(np.zeros((0, 4))))
+
+    def known(self) -> list[int]:
+        """Return the rows of confirmed tracks."""
+        return [row for row, track in enumerate(self.tracks) if track.number]
+
+    def young(self) -> list[int]:
+        """Return the rows of tracks that are not confirmed yet."""
+        return [row for row, track in enumerate(self.tracks) if not track.number]
+
+    def add(self, objects: Sequence[Detection], columns: Sequence[int], measured: Rows, now: Instant) -> None:
+        """Start a track for each box in these ``columns``."""
+        self.motion = self.motion.joined(KalmanMotion.at(measured[columns]))
+        for column in columns:
+            found = objects[column]
+            place = tuple(measured[column].tolist())
+            track = ObjectTrack(now, now, found.class_id, found.label, found.score, found.box, found.score, place)
+            track.vote(found)
+            track.mark()
+            track.rest(now.moment)
+            track.still_since = now.moment
+            self.tracks.append(track)
+
+    def remove(self, rows: Iterable[int]) -> tuple[ObjectTrack, ...]:
+        """Remove and return the tracks in these rows."""
+        gone = sorted(set(rows))
+        kept = sorted(set(range(len(self.tracks))) - set(gone))
+        removed = tuple(self.tracks[row] for row in gone)
+        self.motion = self.motion.take(kept)
+        self.tracks = [self.tracks[row] for row in kept]
+        return removed
+
+    def surprise(self, rows: NDArray[np.intp], boxes: Rows) -> list[float]:
+        """Return squared distances to the predicted places; infinite where a box is more than its size away."""
+        place = self.motion.place[rows]
+        far = np.abs(boxes[:, :2] - place[:, :2]).max(axis=1, initial=0.0) > np.sqrt(place[:, 2:].prod(axis=1))
+        found: list[float] = np.where(far, math.inf, self.motion.surprise(rows, boxes)).tolist()
+        return found

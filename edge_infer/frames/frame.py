@@ -1,0 +1,131 @@
+"""One captured item with its time: an image, a stretch of samples, or a line of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.frames.geometry import Region
+from edge_infer.plan.records import Color
+
+if TYPE_CHECKING:
+    from edge_infer.engine.cascade.sighting import Sighted, Sighting
+
+
+# Time of a sighting on both clocks.
+
+JUMP: Final = 0.5
+"""Drift in seconds between wall clock and monotonic clock that counts as a clock jump."""
+ROUNDING: Final = 0.001
+"""Tolerance of frame times in seconds."""
+BELIEVED: Final = 2.0
+"""Seconds after which a sighting that every look confirmed is assumed to last, however long its report still takes."""
+
+
+class Instant(NamedTuple):
+    """``moment`` is for durations (seconds of a monotonic clock), ``wall`` for people (seconds since the epoch)."""
+
+    moment: float
+    wall: float
+
+    def of(self, earlier: Instant) -> float:
+        """Return the wall time of an earlier instant according to the clock of this one.
+
+        A board without a battery clock sets its clock late. The elapsed time stays right, so the earlier time is
+        corrected.
+        """
+        elapsed = self.moment - earlier.moment
+        jump = self.wall - earlier.wall - elapsed
+        return earlier.wall if abs(jump) < JUMP else self.wall - elapsed
+
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""``[height, width, 3]`` or, for gray, ``[height, width]``."""
+
+Signal: TypeAlias = NDArray[np.float32]
+"""``[n, channels]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An image of ``color`` channel order; pipelines share it, so none may write into ``pixels``.
+
+    - ``wall`` is seconds since the epoch and ``monotonic`` seconds of the monotonic clock, both at capture.
+    - ``number`` counts the frames that the source captured, from 1.
+    - ``region`` is the part of the image to look at; None: all of it.
+    - ``position`` is the place in a recording, in seconds, if the recording runs faster than real time.
+    - ``sighting`` holds the findings of another pipeline in this image, and ``parent`` the one that ``region`` shows.
+    """
+
+    pixels: Pixels
+    color: Color
+    wall: float
+    monotonic: float
+    number: int
+    region: Region | None = None
+    position: float | None = None
+    sighting: Sighting | None = None
+    parent: Sighted | None = None
+
+    gap: ClassVar[bool] = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+    @property
+    def moment(self) -> float:
+        """Capture time on a clock that never jumps; in a recording, the position in the recording."""
+        return self.monotonic if self.position is None else self.position
+
+    @property
+    def instant(self) -> Instant:
+        """Capture time on both clocks."""
+        return Instant(self.moment, self.wall)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """A stretch of a signal: ``values`` is ``[n, channels]``, ``rate`` samples per second.
+
+    The times are those of the last sample; ``number`` counts the stretches of the source, from 1. ``gap`` is true if
+    samples are missing between the previous stretch and this one. Samples gathered before a gap are useless.
+    """
+
+    values: Signal
+    rate: float
+    wall: float
+    monotonic: float
+    number: int
+    gap: bool = False
+    parent: ClassVar[None] = None
+
+    @property
+    def instant(self) -> Instant:
+        """Capture time of the last sample."""
+        return Instant(self.monotonic, self.wall)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of text without its line ending; ``number`` counts the lines of the source, from 1."""
+
+    text: str
+    wall: float
+    monotonic: float
+    number: int
+    gap: ClassVar[bool] = False
+    parent: ClassVar[None] = None
+
+    @property
+    def instant(self) -> Instant:
+        """Arrival time."""
+        return Instant(self.monotonic, self.wall)
+
+
+Captured: TypeAlias = Frame | Samples | Line
+"""Any item that a source gives; the source's class states which of the three it is (``gives``)."""

@@ -1,0 +1,94 @@
+"""Reads one picture from a file."""
+
+from __future__ import annotations
+
+import logging
+import stat
+import struct
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from edge_infer.errors import InputError
+from edge_infer.frames.ffmpeg import caught
+from edge_infer.frames.frame import Pixels
+
+log = logging.getLogger(__name__)
+
+LARGEST: Final = 64 << 20
+"""Bytes of a file; a larger one is no picture for these models."""
+SILENT: Final = 0
+"""OpenCV's log level without any output."""
+_BITFIELDS: Final = 3
+
+
+def read_picture(path: str) -> Pixels:
+    """Return the pixels as blue, green, red, upright; raises `InputError` that begins with the path."""
+    try:
+        if stat.S_ISFIFO(Path(path).stat().st_mode):  # opening it could block forever
+            raise InputError(f"{path}: this is a pipe, not a file")
+        with Path(path).open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except IsADirectoryError as error:
+        raise InputError(
+            f"{path}: this is a folder; name the pictures in it, as in {path.rstrip('/')}/*.jpg"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    if not data:
+        raise InputError(f"{path}: the file is empty")
+    if len(data) > LARGEST:
+        raise InputError(f"{path}: the file is larger than {LARGEST >> 20} MB; make it smaller first")
+    pixels = decode_picture(data)
+    if pixels is None:
+        known = "JPEG, PNG, BMP, WebP, TIFF, PNM, and what else this OpenCV knows"
+        raise InputError(f"{path}: not a picture that can be read ({known}), or damaged, or far too large")
+    return pixels
+
+
+def decode_picture(data: bytes) -> Pixels | None:
+    """Return the pixels of a whole file as blue, green, red; None if it is not a picture.
+
+    Messages of libraries go to the debug log: the caller reports the error, and only once in a loop.
+    """
+    with caught() as printed:
+        level = _set_log_level(SILENT)  # OpenCV's own log does not go the way that its libraries print
+        try:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:  # raised for sizes beyond what OpenCV allows
+            return None
+        finally:
+            _set_log_level(level)
+    for line in "".join(printed).splitlines():
+        log.debug("%s", line)
+    return _bitfield_bitmap(data) if pixels is None else np.asarray(pixels, np.uint8)
+
+
+def _set_log_level(level: int) -> int:
+    """Set OpenCV's own log level and return the previous one; the function has moved in OpenCV 5."""
+    move = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    return int(move(level))
+
+
+def _bitfield_bitmap(data: bytes) -> Pixels | None:
+    """Decode a 16-bit BMP with bit masks, which microcontroller cameras write and OpenCV cannot read."""
+    if len(data) < 66 or data[:2] != b"BM":
+        return None
+    start, width, height, bits, kind = struct.unpack_from("<10xI4xii2xHI", data)
+    masks = struct.unpack_from("<3I", data, 54)
+    rows, stride = abs(height), (width * 2 + 3) // 4 * 4
+    if bits != 16 or kind != _BITFIELDS or width <= 0 or rows == 0 or start + rows * stride > len(data):
+        return None
+    if not all(0 < mask < 1 << 16 for mask in masks):
+        return None
+    words = np.frombuffer(data, "<u2", rows * stride // 2, start).reshape(rows, -1)[:, :width].astype(np.uint32)
+    planes = [_eight_bits(words, mask) for mask in reversed(masks)]
+    pixels = np.stack(planes, axis=2)
+    return pixels if height < 0 else pixels[::-1].copy()
+
+
+def _eight_bits(words: np.ndarray[tuple[int, ...], np.dtype[np.uint32]], mask: int) -> Pixels:
+    lowest = mask & -mask
+    return ((words & mask) // lowest * 255 // (mask // lowest)).astype(np.uint8)

@@ -1,0 +1,89 @@
+"""Timing of frames: a limit of their rate, their usual interval, and gaps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+# Limit the rate of frames.
+
+EARLY: Final = 0.3
+"""Share of an interval by which a frame may be early. At a half, every other frame of a source could fall exactly on
+the border, where jitter decides."""
+
+
+class Pacer:
+    """Selects frames of a source so that on average at most ``fps`` a second pass.
+
+    Turns come at equal intervals. A frame passes if it is the first one from slightly before its turn on. So a consumer
+    gets a fresh frame, and a source of exactly ``fps`` loses no frame to jitter. ``fps`` None lets everything pass.
+    """
+
+    def __init__(self, fps: float | None) -> None:
+        self._fps = fps
+        self.most: float | None = None
+        """Current limit in frames a second; None: no limit."""
+        self._interval = 0.0
+        self.restrain(None)
+        self._next: float | None = None
+        """Earliest monotonic time at which the next frame passes."""
+
+    def restrain(self, most: float | None) -> None:
+        """Limit the rate to ``most`` if that is lower than ``fps``; None restores ``fps`` alone.
+
+        This method may be called in another thread than the others.
+        """
+        self.most = min((limit for limit in (self._fps, most) if limit), default=None)
+        self._interval = 1 / self.most if self.most else 0.0
+
+    def due(self, now: float) -> bool:
+        """Return whether to take a frame captured at ``now`` (seconds of the monotonic clock)."""
+        if not self._interval:
+            return True
+        if self._next is not None and now < self._next:
+            return False
+        interval = self._interval
+        early = EARLY * interval
+        turn = now if self._next is None else self._next + early
+        self._next = max(turn + interval, now) - early
+        return True
+
+    def left(self, now: float) -> float:
+        """Return the seconds until the next frame is due; 0 when one is due."""
+        return 0.0 if self._next is None else max(0.0, self._next - now)
+
+
+# Usual frame interval, and the share of a longer gap that counts as missed time.
+
+USUAL_GAIN: Final = 0.1
+PAUSE: Final = 1.5
+"""Usual intervals that count at most as missed time; the rest of a longer interval is a pause."""
+GAP: Final = 2.5
+"""Usual intervals above which the whole path of an object predicts its place instead of its last steps."""
+FORESIGHT: Final = 1.0
+"""Maximum seconds of prediction from one frame to the next; motion between slow pictures is unknown."""
+
+
+@dataclass(slots=True)
+class FrameInterval:
+    """Timing of frames; ``now`` is the moment of the last frame, ``step`` the seconds before it counted as missed.
+
+    ``ahead`` is the prediction step in seconds, ``gap`` whether a pause preceded the frame.
+    """
+
+    now: float = -math.inf
+    usual: float = 0.0
+    step: float = 0.0
+    ahead: float = 0.0
+    gap: bool = False
+
+    def frame(self, moment: float) -> None:
+        """Update the timing with the next frame."""
+        interval = max(0.0, moment - self.now)
+        self.ahead = min(interval, FORESIGHT)
+        interval = interval if math.isfinite(self.now) else 0.0
+        self.usual += (interval - self.usual) * (USUAL_GAIN if self.usual else 1.0)
+        self.step = min(interval, PAUSE * self.usual)
+        self.gap = interval > GAP * self.usual
+        self.now = moment

@@ -1,0 +1,439 @@
+"""Messages between the processes: one frozen record each, validated on both sides.
+
+engine -> publisher: `EngineHello`, `ResultHandover`, `EventHandover`, `StateSnapshot`; back: `PublisherHello`, `Acked`.
+
+engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`, `Offence`; back: `ModelFile`, `ApplyPlan`,
+`AttachReader`, `Grab`, `WhyQuestion`, `Restrain`, `Stop`.
+
+publisher -> supervisor: `PublisherReport`, `Offence`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`,
+`EngineDown`, `Restrain`, `Stop`.
+
+reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `StreamCounts`,
+`ReaderTrouble`; back: `ReaderHello`, `SlotFree`, `FramesWanted`.
+
+reader -> supervisor: `ReaderReport`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, TypeAlias
+
+from edge_infer.contract.codec import JsonValue, Record, ShortText, at_least, at_most, between, field, matching
+from edge_infer.contract.messages import (
+    Boot,
+    Count,
+    Digest,
+    Event,
+    Fraction,
+    GovernorHealth,
+    Name,
+    Number,
+    OutboxHealth,
+    PipelineHealth,
+    Reason,
+    Result,
+    Sentence,
+    ShadowStatus,
+    SourceHealth,
+    State,
+)
+from edge_infer.errors import WireError
+from edge_infer.plan.records import Color, FilePath, PipelinePlan, Plan
+
+RUNTIME: Final = r"(?:(?:ai-edge-litert|tflite-runtime)(?: [0-9]{1,3}(?:\.[0-9]{1,3}){1,2})?)?"
+"""Pattern of the runtime's name and version, the only text of the engine that leaves the device unchanged."""
+Uptime = Annotated[float, between(0, 1e10)]
+"""Seconds since the kernel started (see `edge_infer.platform.clock.uptime`)."""
+Wall = Annotated[float, between(0, 253_402_300_799)]
+"""Seconds since the epoch, until the end of the year 9999."""
+NumberedKind = Literal["result", "event"]
+"""Kind of numbered message; each kind has its own sequence for each pipeline and boot."""
+Walls = Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)]
+"""Status of each sandbox rule of a process, by the name of the rule."""
+
+
+class ResultHandover(Record, frozen=True):
+    """A result that must be delivered: the engine keeps it until `Acked`.
+
+    ``at`` is the uptime of its capture.
+    """
+
+    pipeline: Name
+    message: Result
+    at: Uptime | None = None
+
+
+class EventHandover(Record, frozen=True):
+    """An event that must be delivered; otherwise like `ResultHandover`."""
+
+    pipeline: Name
+    message: Event
+    at: Uptime | None = None
+
+
+Handover: TypeAlias = ResultHandover | EventHandover
+
+
+def handover(pipeline: str, message: Result | Event, at: float | None = None) -> Handover:
+    """Return the record that hands a numbered message to the publisher."""
+    if isinstance(message, Result):
+        return ResultHandover(pipeline, message, at)
+    return EventHandover(pipeline, message, at)
+
+
+class StateSnapshot(Record, frozen=True):
+    """The newest state of a pipeline, at uptime ``at``; it replaces any earlier one."""
+
+    pipeline: Name
+    state: State
+    at: Uptime | None = None
+
+
+class PublisherHello(Record, frozen=True):
+    """A publisher has started: the engine must resend every unacknowledged message and every state."""
+
+
+class Tally(Record, frozen=True):
+    """Progress of a pipeline's numbers in one boot: ``given`` by the engine, acknowledged as ``safe`` by a publisher.
+
+    ``lost`` is how many of them a publisher had counted as lost when it acknowledged.
+    """
+
+    pipeline: Name
+    kind: NumberedKind
+    given: Count
+    safe: Count = 0
+    lost: Count = 0
+
+
+Tallies = Annotated[tuple[Tally, ...], at_most(512)]
+MAX_NAMES: Final = 512
+"""Limit of sources or pipelines in a report; a status message has no space for more."""
+
+
+class EngineHello(Record, frozen=True):
+    """Reply to `PublisherHello`: the engine now resends everything above the safe numbers of this boot, in order.
+
+    Messages read before this reply will come again. A number that is missing after it is lost. ``again``: the engine
+    has replied to an earlier publisher, which may have sent some of these messages.
+    """
+
+    boot: Boot
+    tallies: Tallies = ()
+    again: bool = False
+
+
+class Acked(Record, frozen=True):
+    """All numbered messages of this pipeline and boot up to ``seq`` are safe: with the broker, on the disk, or lost.
+
+    ``lost`` is how many have been counted as lost so far; the engine passes that on to a restarted publisher.
+    """
+
+    pipeline: Name
+    boot: Boot
+    kind: NumberedKind
+    seq: int
+    lost: Count = 0
+
+
+class ApplyPlan(Record, frozen=True):
+    """The configuration to apply from now on; ``order`` counts these messages.
+
+    Pipelines in ``trials`` run a model on probation. Pipelines in ``alone`` release their model before they load the
+    next one. Pipelines in ``held`` do not run now.
+    """
+
+    plan: Plan
+    order: Count = 0
+    trials: tuple[Name, ...] = ()
+    alone: tuple[Name, ...] = ()
+    held: tuple[Name, ...] = ()
+
+    def running(self) -> tuple[PipelinePlan, ...]:
+        """Return the pipelines that run now."""
+        return tuple(each for each in self.plan.pipelines if each.name not in self.held)
+
+
+class ModelFile(Record, frozen=True):
+    """The open file that comes with this message is the model file at ``path``, for plans that name it.
+
+    If there is an ``error``, a sentence, no file comes.
+    """
+
+    path: FilePath
+    error: Sentence = ""
+
+
+class Restrain(Record, frozen=True):
+    """The governor's frame rate limits from now on; pipelines that it does not name run as configured.
+
+    None: the governor is off.
+    """
+
+    governor: GovernorHealth | None = None
+
+
+class AttachReader(Record, frozen=True):
+    """The socket that comes with this message is connected to the reader of ``source``."""
+
+    source: Name
+
+
+class WhyQuestion(Record, frozen=True):
+    """A request to explain decisions between two times (seconds since the epoch), for one pipeline or label or all."""
+
+    since: float
+    until: float
+    pipeline: Annotated[str, at_most(64)] | None = None
+    label: Annotated[str, at_most(128)] | None = None
+
+
+class WhyAnswer(Record, frozen=True):
+    """The explanation: the newest sentences, at most 500, the oldest first.
+
+    ``notes`` name the limits of the explanation; ``error`` is why there is none.
+    """
+
+    lines: Annotated[tuple[Sentence, ...], at_most(500)]
+    notes: Annotated[tuple[Sentence, ...], at_most(64)] = ()
+    error: Sentence = ""
+
+
+class Grab(Record, frozen=True):
+    """A request to write one picture of ``source`` as PNG into the file that comes with this message."""
+
+    source: Name
+
+
+class GrabDone(Record, frozen=True):
+    """Outcome of a `Grab`; ``error`` is empty when the picture was written."""
+
+    source: Name
+    error: Sentence = ""
+
+
+class Offence(Record, frozen=True):
+    """A report that another process floods the sender, or repeatedly violates the protocol, and has to be terminated.
+
+    ``by`` is the kind of that process, ``source`` the source of a reader. The log shows ``what`` it sends.
+    """
+
+    by: Literal["engine", "publisher", "reader"]
+    what: Sentence
+    source: Annotated[str, at_most(64)] = ""
+
+
+class Stop(Record, frozen=True):
+    """A request to finish the current work and exit.
+
+    ``replaced``: a new process takes over, while the other processes keep running.
+    """
+
+    replaced: bool = False
+
+
+class Delegated(Record, frozen=True):
+    """The share of a model's operators that a delegate runs; with a ``failure`` the CPU runs all of them."""
+
+    share: Fraction
+    failure: Sentence = ""
+
+
+class Running(Record, frozen=True):
+    """The model that a pipeline runs: its digest (null: none), seconds since it began, and frames processed since.
+
+    ``fault`` is an error of a model on probation. ``refused`` and ``why`` describe a model that could not be loaded.
+    ``busy`` is how long the current frame has taken so far.
+
+    For the last model switch, in seconds: ``load`` is the loading time, ``pause`` the longest wait of another thread
+    for it, ``gap`` the time from the last outcome before the switch to the first one after it; 0 if this engine
+    saw none before it.
+    """
+
+    sha: Digest | None
+    seconds: Annotated[float, at_least(0)] = 0.0
+    frames: Count = 0
+    fault: Sentence = ""
+    refused: Digest | None = None
+    why: Sentence = ""
+    busy: Annotated[float, at_least(0)] = 0.0
+    load: Annotated[float, at_least(0)] = 0.0
+    pause: Annotated[float, at_least(0)] = 0.0
+    gap: Annotated[float, at_least(0)] = 0.0
+    shadow: ShadowStatus | None = None
+    delegate: Delegated | None = None
+
+
+class EngineReport(Record, frozen=True):
+    """The engine's heartbeat, once a second: proof of progress, and the data of health and status.
+
+    ``stuck`` names pipelines whose thread has been inside one frame for longer than 10 s. ``loading`` names those whose
+    model or shadow is being loaded. ``order`` is that of the plan that ``running`` describes.
+    """
+
+    boot: Boot
+    digest: ShortText
+    pipelines: Annotated[Mapping[Name, PipelineHealth], at_most(MAX_NAMES)]
+    sources: Annotated[Mapping[Name, SourceHealth], at_most(MAX_NAMES)]
+    running: Annotated[Mapping[Name, Running], at_most(MAX_NAMES)]
+    order: Count = 0
+    stuck: tuple[Name, ...] = ()
+    loading: tuple[Name, ...] = ()
+    runtime: Annotated[str, matching(RUNTIME, 64)] = ""
+    sandbox: Walls = field(default_factory=dict)
+    kept: Count = 0
+    tallies: Tallies = ()
+
+
+class EngineUp(Record, frozen=True):
+    """An engine starts with this id. The publisher ignores engines that the supervisor has not announced."""
+
+    boot: Boot
+
+
+class EngineDown(Record, frozen=True):
+    """The engine with this id has died, so its last states are no longer valid.
+
+    ``tallies`` are the ones it reported last.
+    """
+
+    reason: Reason
+    boot: Boot
+    tallies: Tallies = ()
+
+
+class Announce(Record, frozen=True):
+    """A retained payload of the device itself, by topic below ``<prefix>/<device>/``."""
+
+    topic: Annotated[str, matching(r"info|config|model/[A-Za-z0-9][A-Za-z0-9_-]{0,63}", 80)]
+    payload: JsonValue
+
+
+class PublisherReport(Record, frozen=True):
+    """The publisher's heartbeat, once a second; ``broker`` is a sentence for the operator."""
+
+    connected: bool
+    broker: Sentence
+    outbox: OutboxHealth
+    rejected: Count
+    sandbox: Walls = field(default_factory=dict)
+
+
+class ReaderHello(Record, frozen=True):
+    """An engine has attached: the reader must send the memory again, and all slots are free."""
+
+
+class FrameFormat(Record, frozen=True):
+    """The memory that comes with this message holds ``slots`` consecutive frames of this shape.
+
+    ``memory`` identifies it in later messages, so that a `SlotFree` for an earlier memory frees nothing in this one.
+    """
+
+    memory: Count
+    slots: int
+    height: int
+    width: int
+    color: Color
+
+
+class FrameReady(Record, frozen=True):
+    """A frame is in ``slot`` of ``memory``; the slot belongs to the engine until `SlotFree`.
+
+    ``wall`` and ``monotonic`` are capture times in seconds. ``number`` counts captured frames from 1, so a gap means
+    frames for which no slot was free. ``repeated`` is true when the frame is bit-equal to the one sent before it.
+    """
+
+    memory: Count
+    slot: int
+    number: Number
+    wall: Wall
+    monotonic: Uptime
+    repeated: bool
+    black: bool
+
+
+class SlotFree(Record, frozen=True):
+    """The engine no longer uses ``slot`` of ``memory``."""
+
+    memory: Count
+    slot: int
+
+
+class FramesWanted(Record, frozen=True):
+    """The number of frames a second that the engine processes; None: all of them.
+
+    It applies until a `FrameFormat` with a memory other than ``memory``.
+    """
+
+    memory: Count
+    looks: Annotated[float, between(0.001, 1e6)] | None
+    """The upper limit exceeds that of `fps`: the governor may set a pipeline without `fps` to half of its actual
+    rate."""
+
+
+class SamplesReady(Record, frozen=True):
+    """A block of a signal: ``values`` are ``n x channels`` float32, little-endian, in base64.
+
+    ``number`` counts captured blocks from 1. A missing number is a gap, and so is ``gap``. ``faults`` counts what the
+    reader has dropped so far because it was unusable.
+    """
+
+    number: Number
+    wall: Wall
+    monotonic: Uptime
+    rate: Annotated[float, between(1e-6, 1e9)]
+    channels: Annotated[int, between(1, 4096)]
+    values: Annotated[str, at_most(4 << 20)]
+    gap: bool
+    repeated: bool
+    faults: Count = 0
+
+
+class LineReady(Record, frozen=True):
+    """A line of text; ``faults`` as in `SamplesReady`."""
+
+    number: Number
+    wall: Wall
+    monotonic: Uptime
+    text: Annotated[str, at_most(65536)]
+    faults: Count = 0
+
+
+class StreamCounts(Record, frozen=True):
+    """The last ``number`` and the ``faults`` of samples or lines, sent when no reading carries them."""
+
+    number: Count = 0
+    faults: Count = 0
+
+
+class ReaderTrouble(Record, frozen=True):
+    """The device delivers no frames and the reader retries; or, with ``ended``, there will be no more."""
+
+    text: Sentence
+    ended: bool = False
+
+
+class ReaderReport(Record, frozen=True):
+    """The reader's heartbeat, once a second: ``busy`` is how long the current call into the device has taken."""
+
+    busy: float
+    frames: Count
+    error: Sentence = ""
+    sandbox: Walls = field(default_factory=dict)
+
+
+# The shape of the shared memory of frames, and its limits.
+
+LARGEST_SIDE: Final = 16_384
+
+MOST_SLOTS: Final = 16
+
+
+def frame_shape(wanted: FrameFormat) -> tuple[int, ...]:
+    """Return the shape of the whole memory, ``[slots, height, width(, 3)]``; raises `WireError` if impossible."""
+    sides = (wanted.height, wanted.width)
+    if not 1 <= wanted.slots <= MOST_SLOTS or not all(1 <= side <= LARGEST_SIDE for side in sides):
+        raise WireError(f"{wanted.slots} frames of {wanted.width}x{wanted.height} pixels")
+    channels = () if wanted.color == "gray" else (3,)
+    return (wanted.slots, *sides, *channels)

@@ -1,0 +1,1 @@
+"""Reports about a model for people: advice, inspection, draft of a manifest."""

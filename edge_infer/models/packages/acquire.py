@@ -1,0 +1,139 @@
+"""Functions that add a package to the model store: from a catalogue (network or folder) or from a local path."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from edge_infer.errors import ConfigError, InputError, ModelError
+from edge_infer.models.packages.catalogue import Offer, Part, is_address
+from edge_infer.models.packages.download import DownloadRequest, Progress, download
+from edge_infer.models.packages.library import Library, gather, same
+from edge_infer.models.packages.package import MANIFEST, find_package
+from edge_infer.models.packages.read_files import LARGEST_MODEL, read_whole
+from edge_infer.models.request import ModelRequest
+from edge_infer.models.trials.probe import probe
+
+MOST_LOOKED_AT: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A package that is in the store now; ``new`` is false if it was there before the call."""
+
+    title: str
+    folder: Path
+    new: bool
+
+
+def pull(
+    offer: Offer,
+    library: Library,
+    progress: Progress = lambda _have, _all: None,
+    mirror: str | None = None,
+    folder: Path | None = None,
+) -> Arrival:
+    """Copy a model of a catalogue into the store, from its published place, a mirror, or a local folder.
+
+    Raises `ConfigError`, `DownloadError` and `InputError`, and `ModelError` if the model does not work on this board.
+    """
+    if library.has(offer.title):
+        return Arrival(offer.title, library.find(offer.title)[0].folder, new=False)
+    files = [(part, _brought(part, library, progress, mirror, folder)) for part in offer.parts()]
+    with library.incoming() as package:
+        for part, here in files:
+            target = package / part.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            here.rename(target) if isinstance(here, Path) else target.write_bytes(here)
+        manifest = offer.manifest()
+        if manifest is not None:
+            (package / MANIFEST).write_text(manifest, encoding="utf-8")
+        _check_who_it_is(package, offer)
+        probe(ModelRequest(offer.name, str(package)))
+        return Arrival(offer.title, library.place(package, offer.title), new=True)
+
+
+def _brought(part: Part, library: Library, progress: Progress, mirror: str | None, folder: Path | None) -> Path | bytes:
+    """Return the verified bytes of a file of an offer, or the path of the download."""
+    if folder is not None:
+        return _from_folder(part, folder)
+    place = part.place if mirror is None else _on_mirror(part, mirror)
+    if not is_address(place):
+        return _from_file(part, Path(place))
+    fetched = library.parts() / part.sha256
+    download(DownloadRequest(place, part.bytes, part.sha256), fetched, progress)
+    return fetched
+
+
+def _check_who_it_is(package: Path, offer: Offer) -> None:
+    """Raise `ConfigError` if the manifest in the package names another package or file than the offer."""
+    found = find_package(package)
+    if (found.manifest.name, found.manifest.version) != (offer.name, offer.listed.version):
+        raise ConfigError(f"the manifest of {offer.title} in the catalogue says that it is {found.title}")
+    if found.file.name != offer.file:
+        raise ConfigError(f"the manifest of {offer.title} names the file {found.file.name}, the catalogue {offer.file}")
+
+
+def add(path: Path, library: Library) -> Arrival:
+    """Copy a package into the store after a successful probe; raises `ModelError`, `ConfigError`, `StartError`."""
+    with library.incoming() as package:
+        title = gather(path, package)
+        if library.has(title):
+            there = library.find(title)[0].folder
+            if same(package, there):
+                return Arrival(title, there, new=False)
+            raise ConfigError(
+                f"{title} is in the store with other content, and what is there stays: give a new version"
+            )
+        try:
+            probe(ModelRequest(title.partition("@")[0], str(package)))
+        except ModelError as error:  # the error names the path that the user gave, not the temporary copy
+            text = str(error).replace(str(package), str(path if path.is_dir() else path.parent))
+            raise ModelError(text, key=error.key, tried=error.tried) from error
+        return Arrival(title, library.place(package, title), new=True)
+
+
+def _on_mirror(part: Part, mirror: str) -> str:
+    if not is_address(mirror) or not urlsplit(mirror).hostname:
+        raise ConfigError(f"the mirror {mirror} is no address; expected one such as https://HOST/PATH/")
+    return f"{mirror.rstrip('/')}/{quote(part.name)}"
+
+
+def _from_file(part: Part, path: Path) -> bytes:
+    """Return the bytes of a file that a local catalogue names; raises `InputError`."""
+    try:
+        data = read_whole(path, LARGEST_MODEL)
+    except ModelError as error:
+        raise InputError(str(error)) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != part.sha256:
+        raise InputError(f"{path}: its SHA-256 is {found}, but the catalogue wants {part.sha256}")
+    return data
+
+
+def _from_folder(part: Part, folder: Path) -> bytes:
+    """Return the bytes of the file in ``folder`` with the right digest, whatever its name; raises `InputError`."""
+    for path in _candidates(part, folder):
+        data = read_whole(path, LARGEST_MODEL)
+        if hashlib.sha256(data).hexdigest() == part.sha256:
+            return data
+    raise InputError(
+        f"{folder} holds no file with the {part.bytes} bytes and the SHA-256 {part.sha256} of "
+        f"{part.name}; get it from {part.place}"
+    )
+
+
+def _candidates(part: Part, folder: Path) -> Iterator[Path]:
+    """Yield files of the right size: first those in the folder itself, then those below it."""
+    try:
+        found = islice(chain(folder.iterdir(), folder.glob("*/**/*")), MOST_LOOKED_AT)
+        for path in sorted(found, key=lambda path: (len(path.parts), path)):
+            if path.is_file() and path.stat().st_size == part.bytes:
+                yield path
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}") from error

@@ -1,0 +1,99 @@
+"""Model files by digest in ``<state_dir>/blobs``, so that files in use do not change under the daemon."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from edge_infer.errors import StartError
+from edge_infer.platform.durable_files import remove_tree, replacing, sync_folder
+
+BLOBS: Final = "blobs"
+"""Name of the store's folder in the state directory."""
+_BLOCK: Final = 1 << 20
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
+
+
+def keep(data: bytes, sha256: str, store: Path, ending: str = ".tflite") -> Path:
+    """Return the path of the copy of ``data``, and write it durably if it is missing; raises `StartError`.
+
+    A new copy is read back after the write, because the content on the disk must be right.
+    """
+    path = store / f"{sha256}{ending}"
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        whole = holds(path, sha256) or _write(path, data, sha256)
+    except OSError as error:
+        hint = _hint(store) if isinstance(error, PermissionError) else ""
+        raise StartError(f"the model store {store} cannot be written: {error.strerror}{hint}") from error
+    if not whole:
+        raise StartError(f"the disk of {store} does not keep what is written to it; the card may be worn out")
+    return path
+
+
+def _write(path: Path, data: bytes, sha256: str) -> bool:
+    """Write a copy and return whether the disk holds the right content."""
+    with replacing(path, 0o644) as file:
+        file.write(data)
+    whole = holds(path, sha256, fresh=True)
+    if not whole:
+        path.unlink()
+    return whole
+
+
+def promised_digest(path: str) -> str | None:
+    """Return the SHA-256 in the name of a copy; None for a file with another name."""
+    stem = Path(path).stem
+    return stem if _DIGEST.fullmatch(stem) else None
+
+
+def collect(store: Path, needed: Iterable[str]) -> list[Path]:
+    """Remove all files except those with the names of these paths, and return the removed ones; raises `OSError`.
+
+    The caller makes sure that no process writes into the store at this time.
+    """
+    names, gone = {Path(path).name for path in needed}, []
+    for path in sorted(store.iterdir()) if store.is_dir() and not store.is_symlink() else ():
+        folder = path.is_dir() and not path.is_symlink()
+        if folder or path.name not in names:
+            remove_tree(path) if folder else path.unlink()
+            gone.append(path)
+    if gone:
+        sync_folder(store)
+    return gone
+
+
+def _hint(store: Path) -> str:
+    """Name the user that may write there: models are written without root's capabilities, so root may fail."""
+    try:
+        folder = store if store.exists() else store.parent
+        owner = folder.owner()
+    except (OSError, KeyError):
+        return ""
+    return f"; {folder} belongs to {owner}, so run it as that user: runuser -u {owner} -- edge-infer run …"
+
+
+def holds(path: Path, sha256: str | None, *, fresh: bool = False) -> bool:
+    """Return whether the copy is intact, since cards lose and flip bytes; ``fresh`` bypasses the page cache."""
+    try:
+        # A pipe would block, and a link could lead anywhere.
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(file, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                return False
+            if fresh:
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            digest = hashlib.sha256()
+            while part := stream.read(_BLOCK):
+                digest.update(part)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.EACCES):
+            return False
+        raise
+    return digest.hexdigest() == sha256

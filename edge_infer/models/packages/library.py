@@ -1,0 +1,154 @@
+"""The model store: packages in ``<state_dir>/models/<name>/<version>/``, added atomically and never changed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_infer.errors import ConfigError, ModelError, StartError
+from edge_infer.models.packages.manifest import Manifest
+from edge_infer.models.packages.package import LARGEST_MANIFEST, MANIFEST, Package, find_package
+from edge_infer.models.packages.read_files import LARGEST_MODEL, inside, read_whole
+
+TEXTS: Final = ("LICENCE", "LICENSE", "NOTICE", "PROVENANCE.md", "README.md")
+"""Files that belong to a package although its manifest does not name them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A package of the store; ``problem`` is the reason if its manifest cannot be read."""
+
+    folder: Path
+    manifest: Manifest | None
+    problem: str = ""
+
+    @property
+    def title(self) -> str:
+        """Return ``name@version``, the form that `use` takes in the configuration."""
+        return f"{self.folder.parent.name}@{self.folder.name}"
+
+
+class Library:
+    """The packages below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def packages(self) -> list[Stored]:
+        """Return all packages, sorted by name and version."""
+        try:
+            with suppress(FileNotFoundError):
+                os.scandir(self.folder).close()  # glob silently skips a folder that this user cannot read
+            found = sorted(path.parent for path in self.folder.glob(f"[!.]*/*/{MANIFEST}"))
+        except PermissionError as error:
+            raise StartError(f"{self.folder} cannot be read by this user; try it with sudo") from error
+        return [_stored(folder) for folder in found]
+
+    def find(self, wanted: str) -> list[Stored]:
+        """Return the packages ``NAME``, or the one package ``NAME@VERSION``."""
+        return [stored for stored in self.packages() if wanted in (stored.title, stored.title.partition("@")[0])]
+
+    def has(self, title: str) -> bool:
+        """Return whether the store has the package ``NAME@VERSION``."""
+        return self._place(title).exists()
+
+    @contextmanager
+    def incoming(self) -> Iterator[Path]:
+        """Yield a temporary folder to build a package in; leftovers are removed at the end. Raises `StartError`."""
+        try:
+            self.folder.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o750, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".incoming-") as folder:
+                package = Path(folder) / "package"
+                package.mkdir()
+                yield package
+        except PermissionError as error:
+            raise StartError(f"{error.filename} cannot be written by this user; run it as the daemon's") from error
+
+    def place(self, package: Path, title: str) -> Path:
+        """Move a complete package durably to where ``use: NAME@VERSION`` finds it, and return that folder."""
+        target = self._place(title)
+        for path in (*package.rglob("*"), package):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+            _sync(path)
+        target.parent.mkdir(mode=0o755, exist_ok=True)
+        try:
+            package.rename(target)
+        except OSError as error:
+            if not target.exists():
+                raise
+            raise ConfigError(f"{title} has come into the store meanwhile, as {target}") from error
+        _sync(target.parent)
+        _sync(self.folder)
+        return target
+
+    def parts(self) -> Path:
+        """Return the folder of partial downloads."""
+        return self.folder / ".parts"
+
+    def _place(self, title: str) -> Path:
+        name, _, version = title.partition("@")
+        return self.folder / name / version
+
+
+def gather(path: Path, into: Path) -> str:
+    """Copy the files of a package, and no others, into a folder and return its title; raises `ModelError`."""
+    package = find_package(path)
+    manifest = package.manifest
+    if package.manifest_path is None or manifest.name is None or manifest.version is None:
+        missing = " and ".join(f"{key}:" for key in ("name", "version") if getattr(manifest, key) is None)
+        where = package.manifest_path or package.file.with_suffix(".yaml")
+        raise ModelError(f"{package.file} goes into the store by name and version; say {missing} in {where}")
+    for name in sorted(belonging(package)):
+        _copy(package, inside(package.folder, name), into / name)
+    text = package.content(package.manifest_path, LARGEST_MANIFEST).decode()
+    if manifest.file is None:
+        text = f"file: {package.file.name}\n{text}"
+    (into / MANIFEST).write_text(text, encoding="utf-8")
+    return f"{manifest.name}@{manifest.version}"
+
+
+def same(one: Path, other: Path) -> bool:
+    """Return whether two packages have the same files with the same bytes."""
+    files = [
+        {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()} for folder in (one, other)
+    ]
+    return files[0].keys() == files[1].keys() and all(
+        path.read_bytes() == files[1][name].read_bytes() for name, path in files[0].items()
+    )
+
+
+def belonging(package: Package) -> set[str]:
+    """Return the names of all files of a package except its manifest."""
+    signature = package.file.name + ".sig"
+    beside = {name for name in (*TEXTS, signature) if (package.folder / name).is_file()}
+    return {package.file.name, *package.named_files()} | beside
+
+
+def _copy(package: Package, source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    data = read_whole(source, LARGEST_MODEL, folder=package.home)
+    try:
+        target.write_bytes(data)
+    except OSError as error:
+        raise StartError(f"{source} cannot be copied into the store: {error.strerror or error}") from error
+
+
+def _stored(folder: Path) -> Stored:
+    try:
+        return Stored(folder, find_package(folder).manifest)
+    except ModelError as error:
+        return Stored(folder, None, str(error))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

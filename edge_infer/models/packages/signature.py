@@ -1,0 +1,236 @@
+"""Signatures of manifests: ``<file>.sig``, base64 of Ed25519 over the canonical JSON of the manifest.
+
+The manifest names the digests of the model file and of every file beside it, so that a signature covers them all. This
+module needs the package ``cryptography`` (extra ``signatures``), which is imported when a signature is made or checked.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from edge_infer.contract.codec import replace
+from edge_infer.errors import ConfigError, ModelError, ModelKey, StartError
+from edge_infer.models.packages.package import Package
+from edge_infer.models.packages.read_files import read_whole
+from edge_infer.models.packages.versions import older
+from edge_infer.models.request import Applied, ModelRequest, Policy, TrustedKey
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+LARGEST: Final = 16384
+"""Maximum size in bytes of a key or signature file."""
+LENGTH: Final = 64
+"""Length of a signature in bytes."""
+
+
+def check_signature(package: Package, keys: Sequence[TrustedKey]) -> None:
+    """Raise `ModelError` unless one of the keys has signed the manifest, and the manifest covers all files.
+
+    Raises `StartError` if signatures cannot be checked on this machine.
+    """
+    place = signature_place(package)
+    if package.manifest_path is None:
+        raise ModelError(
+            f"it has no manifest, so it cannot be signed, and security.require_signature is true; there should be "
+            f"{package.file.with_suffix('.yaml')} and {place}"
+        )
+    _check_coverage(package)
+    check_signed(package.written, _signature(package, place), keys, str(package.manifest_path), str(place))
+
+
+def check_signed(written: bytes, signature: bytes, keys: Sequence[TrustedKey], what: str, place: str) -> None:
+    """Raise `ModelError` unless ``signature`` (bytes of a signature file) is from one of the keys over ``written``.
+
+    Error messages name the signed object, ``what``, and the path of the signature, ``place``.
+    """
+    try:
+        raw = base64.b64decode(b"".join(signature.split()), validate=True)
+    except binascii.Error:
+        raw = b""
+    if len(raw) != LENGTH:
+        raise ModelError(f"{place} is not a signature; expected the base64 of {LENGTH} bytes")
+    if not any(_holds(key, raw, written) for key in keys):
+        names = ", ".join(key.name for key in keys)
+        raise ModelError(
+            f"{place} does not fit: {what} was changed after it was signed, or the signature is by "
+            f"another key than those that are trusted here ({names})"
+        )
+
+
+def signature_place(package: Package) -> Path:
+    """Return the path of a package's signature, which lies beside its file."""
+    return package.file.with_name(package.file.name + ".sig")
+
+
+def uncovered(package: Package) -> list[str]:
+    """Return the keys that a manifest lacks to be signed: name, version, file, and the digests of all files."""
+    manifest = package.manifest
+    missing = [key for key in ("name", "version", "file", "sha256") if getattr(manifest, key) is None]
+    return missing + [f"digests: {name}" for name in package.named_files() if name not in manifest.digests]
+
+
+def sign(written: bytes, key: Ed25519PrivateKey) -> str:
+    """Return the content of a signature file."""
+    return base64.b64encode(key.sign(written)).decode() + "\n"
+
+
+def trusted_keys(path: Path) -> list[TrustedKey]:
+    """Return the public key of a PEM file, or all keys of a folder (``*.pem``); raises `ConfigError` also for none."""
+    files = sorted(path.glob("*.pem")) if path.is_dir() else [path]
+    if not files:
+        raise ConfigError(f"{path} holds no key (*.pem)")
+    return [trusted_key(file) for file in files]
+
+
+def trusted_key(path: Path) -> TrustedKey:
+    """Return the public key of a PEM file; raises `ConfigError` if invalid, `StartError` without ``cryptography``."""
+    serialization, ed25519 = _cryptography()
+    data = _key_file(path)
+    if b"PRIVATE KEY" in data:
+        raise ConfigError(
+            f"{path} is a private key, which stays with the releaser; here belongs what openssl pkey -in {path.name} "
+            "-pubout prints"
+        )
+    try:
+        key = serialization.load_pem_public_key(data)
+    except (ValueError, _unsupported()) as error:
+        raise ConfigError(f"{path} holds no public key in PEM form") from error
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise ConfigError(f"{path} is a public key, but not of the kind Ed25519")
+    return TrustedKey(path.name, key.public_bytes_raw().hex())
+
+
+def private_key(path: Path) -> Ed25519PrivateKey:
+    """Return the private key of an unencrypted PEM file; raises `ConfigError`, and `StartError` as `trusted_key`."""
+    serialization, ed25519 = _cryptography()
+    try:
+        key = serialization.load_pem_private_key(_key_file(path), password=None)
+    except TypeError as error:
+        raise ConfigError(
+            f"{path} is encrypted; decrypt it to where only you can read: openssl pkey -in {path} -out KEY"
+        ) from error
+    except (ValueError, _unsupported()) as error:
+        raise ConfigError(
+            f"{path} holds no private key in PEM form; openssl genpkey -algorithm ed25519 makes one"
+        ) from error
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise ConfigError(f"{path} is a private key, but not of the kind Ed25519")
+    return cast("Ed25519PrivateKey", key)
+
+
+def _unsupported() -> type[Exception]:
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    return UnsupportedAlgorithm
+
+
+def available() -> bool:
+    """Return whether signatures can be made and checked on this machine."""
+    try:
+        _cryptography()
+    except StartError:
+        return False
+    return True
+
+
+def _check_coverage(package: Package) -> None:
+    missing = uncovered(package)
+    if missing:
+        raise ModelError(
+            f"{package.manifest_path} cannot stand for the whole package: it does not say {', '.join(missing)}; "
+            "edge-infer models sign adds digests"
+        )
+
+
+def _signature(package: Package, place: Path) -> bytes:
+    if not place.exists() and not place.is_symlink():
+        raise ModelError(f"it is not signed, and security.require_signature is true: there is no {place}")
+    return package.content(place, LARGEST)
+
+
+def _holds(key: TrustedKey, signature: bytes, written: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    _, ed25519 = _cryptography()
+    try:
+        ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.hex)).verify(signature, written)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _key_file(path: Path) -> bytes:
+    try:
+        return read_whole(path, LARGEST)
+    except ModelError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _cryptography() -> tuple[Any, Any]:
+    """Import the modules for keys; raises `StartError` that names the extra."""
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as error:
+        raise StartError(
+            "signatures need the package cryptography; install it with: pip install 'edge-infer[signatures]'"
+        ) from error
+    return serialization, ed25519
+
+
+# Requirements of the configuration for a model, checked before it is parsed: digest, signature, no older version.
+
+
+def check_trust(package: Package, sha256: str, request: ModelRequest) -> None:
+    """Raise `ModelError` unless the request allows the package; ``sha256`` is the digest of its model file."""
+    try:
+        _check_digest(sha256, request.sha256, "the configuration", "sha256")
+        _check_digest(sha256, package.manifest.sha256, str(package.manifest_path), "file")
+        check_policy(request.policy, package, sha256, asked=request.sha256)
+    except ModelError as error:
+        raise ModelError(f"{package.file}: {error}", key=error.key) from error
+
+
+def _check_digest(found: str, wanted: str | None, where: str, key: ModelKey) -> None:
+    if wanted is not None and wanted.lower() != found:
+        raise ModelError(f"its SHA-256 is {found}, but {where} wants {wanted.lower()}", key=key)
+
+
+def check_policy(policy: Policy, package: Package, sha256: str, *, asked: str | None) -> None:
+    """Raise `ModelError` unless the policy allows the package; ``sha256`` is the digest of its model file.
+
+    ``asked`` is the digest in the configuration. The caller has already checked it and the manifest's digest.
+    """
+    if policy.require_digest and asked is None and package.manifest.sha256 is None:
+        raise ModelError(
+            "nobody names its digest, and security.require_digest is true; put it into the configuration, as sha256: "
+            f"{sha256}",
+            key="sha256",
+        )
+    if policy.require_signature:
+        check_signature(package, policy.keys)
+    _check_version(policy, package, sha256)
+
+
+def _check_version(policy: Policy, package: Package, sha256: str) -> None:
+    name, version = package.manifest.name, package.manifest.version
+    highest = dict(policy.highest).get(name or "")
+    if highest is None or version is None or _serves(policy, package, sha256):
+        return
+    if older(version, highest):
+        raise ModelError(
+            f"{name} {version} is older than {highest}, which has served here; to go back, use edge-infer models "
+            "rollback or set security.allow_downgrade: true"
+        )
+
+
+def _serves(policy: Policy, package: Package, sha256: str) -> bool:
+    """Return whether this exact package is in use. Its file's digest is not enough: two versions may share the file."""
+    found = Applied(package.title, sha256, package.manifest_digest)
+    return found in policy.applied or replace(found, manifest="") in policy.applied

@@ -1,0 +1,243 @@
+"""The record of serving models and the applied plan, in files that a power cut cannot corrupt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from edge_infer.contract.codec import Record, at_most, decode_json, dumps, field, replace
+from edge_infer.contract.messages import Count, Digest, Label, Name, Sentence, Timestamp, Title
+from edge_infer.errors import WireError
+from edge_infer.plan.records import ModelPlan, PipelinePlan, Plan
+from edge_infer.platform.durable_files import keep_record
+from edge_infer.platform.paths import content
+
+# The record of serving models, kept in the state directory so that a kill or power cut cannot corrupt it.
+#
+# It stores for every pipeline the current and the previous model, the models on probation, the digests that are not
+# tried again, and the history of models on this board.
+
+log = logging.getLogger(__name__)
+
+FILE: Final = "serving.json"
+MOST_HISTORY: Final = 200
+MOST_REFUSED: Final = 20
+"""Maximum number of rejected digests stored for a model; the oldest are dropped and may be tried again."""
+LONGEST: Final = 16 << 20
+
+What = Literal[
+    "first", "tried", "committed", "rejected", "rolled_back", "superseded", "retry", "shadow_off", "held_back"
+]
+Refused = Literal["rejected", "rolled_back"]
+
+
+class Fit(Record, frozen=True):
+    """A model, with the parts of a pipeline's plan that belong to it."""
+
+    model: ModelPlan
+    threshold: float
+    labels: tuple[Label, ...] | None
+
+    @classmethod
+    def of(cls, pipeline: PipelinePlan) -> Fit:
+        """Return the fit of this pipeline."""
+        return cls(pipeline.model, pipeline.threshold, pipeline.labels)
+
+    def onto(self, pipeline: PipelinePlan) -> PipelinePlan:
+        """Return the pipeline with this model in place of its own."""
+        return replace(pipeline, model=self.model, threshold=self.threshold, labels=self.labels)
+
+
+class Slot(Record, frozen=True):
+    """The committed model of a pipeline and the previous one; ``ts`` is the time of the commit."""
+
+    committed: Fit
+    previous: Fit | None
+    ts: Timestamp
+
+
+class OnTrial(Record, frozen=True):
+    """A model on probation; ``starts`` counts unclean restarts of the daemon in that time.
+
+    ``identity`` is that of its plan; older records have none, and are identified by the digest of the file.
+    """
+
+    sha: Digest
+    title: Title
+    ts: Timestamp
+    starts: Count = 0
+    identity: Annotated[str, at_most(64)] = ""
+
+    @property
+    def which(self) -> str:
+        """Return the identity that the engine uses for the model."""
+        return self.identity or self.sha
+
+
+class Refusal(Record, frozen=True):
+    """A rejected model that is not tried again until its settings in the configuration (``entry``) change.
+
+    A model that never became a plan has no ``identity``; the digest of its file and its title (name and version)
+    identify it.
+    """
+
+    sha: Digest
+    title: Title
+    entry: Annotated[str, at_most(64)]
+    state: Refused
+    reason: Sentence
+    ts: Timestamp
+    identity: Annotated[str, at_most(64)] = ""
+
+    def about(self, model: ModelPlan) -> bool:
+        """Return whether the refusal is about this model, regardless of its current settings in the configuration."""
+        if self.identity:
+            return self.identity == model.identity
+        return (self.sha, self.title) == (model.sha256, model.title)
+
+
+class ShadowEnded(Record, frozen=True):
+    """A model that failed as a shadow, and does not run as one again until its configuration changes."""
+
+    model: Name
+    sha: Digest
+    title: Title
+    entry: Annotated[str, at_most(64)]
+    reason: Sentence
+    ts: Timestamp
+
+
+class Happened(Record, frozen=True):
+    """One entry of the history: the event, the model's digest, the actor (user, configuration, daemon), the reason."""
+
+    ts: Timestamp
+    model: Name
+    what: What
+    sha: Digest
+    title: Title
+    by: Annotated[str, at_most(128)]
+    why: Sentence = ""
+
+
+class ServingRecord(Record, frozen=True):
+    """The whole record. Slots and ended ``shadows`` are keyed by pipeline, trials and refusals by the model's name."""
+
+    slots: Mapping[Name, Slot] = field(default_factory=dict)
+    trials: Mapping[Name, OnTrial] = field(default_factory=dict)
+    refused: Mapping[Name, tuple[Refusal, ...]] = field(default_factory=dict)
+    history: Annotated[tuple[Happened, ...], at_most(MOST_HISTORY)] = ()
+    shadows: Mapping[Name, ShadowEnded] = field(default_factory=dict)
+
+    def refusal(self, model: ModelPlan) -> Refusal | None:
+        """Return the refusal that forbids to try this model, or None."""
+        found = (each for each in self.refused.get(model.name, ()) if each.about(model))
+        return next((each for each in found if each.entry == model.entry), None)
+
+    def shadow_ended(self, pipeline: PipelinePlan) -> ShadowEnded | None:
+        """Return the record that forbids to run the pipeline's shadow, or None."""
+        ended, shadow = self.shadows.get(pipeline.name), pipeline.shadow
+        if ended is None or shadow is None:
+            return None
+        model = shadow.model
+        same = (ended.model, ended.sha, ended.entry) == (model.name, model.sha256, model.entry)
+        return ended if same else None
+
+    def fallback(self, pipeline: PipelinePlan) -> Fit | None:
+        """Return a rollback target: the pipeline's committed model, or one of other pipelines under that name."""
+        own = self.slots.get(pipeline.name)
+        others = [slot for slot in self.slots.values() if slot.committed.model.name == pipeline.model.name]
+        for slot in [own, *others] if own else others:
+            fit, wanted = slot.committed, pipeline.model
+            if fit.model.identity != wanted.identity and fit.model.input.takes == wanted.input.takes:
+                return fit
+        return None
+
+    def models(self) -> tuple[ModelPlan, ...]:
+        """Return every model that pipelines can roll back to, in addition to those of the configuration."""
+        return tuple(fit.model for slot in self.slots.values() for fit in (slot.committed, slot.previous) if fit)
+
+    def told(self, *news: Happened) -> ServingRecord:
+        """Return a copy with more history; the oldest entries are dropped."""
+        return replace(self, history=(*self.history, *news)[-MOST_HISTORY:])
+
+    def refusing(self, name: str, refusal: Refusal) -> ServingRecord:
+        """Return a copy with one more rejected model, which is no longer on trial."""
+        which = (refusal.sha, refusal.title, refusal.identity)
+        others = [each for each in self.refused.get(name, ()) if (each.sha, each.title, each.identity) != which]
+        refused = {**self.refused, name: (*others, refusal)[-MOST_REFUSED:]}
+        ended = refusal.identity or refusal.sha
+        trials = {key: each for key, each in self.trials.items() if (key, each.which) != (name, ended)}
+        return replace(self, refused=refused, trials=trials)
+
+    def forgiving(self, model: ModelPlan) -> ServingRecord:
+        """Return a copy without refusals of a model that has proved good."""
+        kept = tuple(each for each in self.refused.get(model.name, ()) if not each.about(model))
+        refused = {key: each for key, each in self.refused.items() if key != model.name}
+        return replace(self, refused={**refused, model.name: kept} if kept else refused)
+
+
+def read_record(state_dir: Path) -> ServingRecord:
+    """Return the record; empty if the file is missing. Logs an invalid file and returns an empty record."""
+    path = state_dir / FILE
+    try:
+        return decode_json(ServingRecord, content(path, LONGEST))
+    except FileNotFoundError:
+        return ServingRecord()
+    except (OSError, WireError) as error:
+        log.error("%s cannot be used; the models that served before are unknown: %s", path, error)  # noqa: TRY400 - one sentence
+        return ServingRecord()
+
+
+def write_record(state_dir: Path, record: ServingRecord) -> None:
+    """Write the record; raises `StartError` if the state directory is not writable.
+
+    If the record is too long to be read again, the longest rollback targets are left out.
+    """
+    excess = len(dumps(record)) - LONGEST
+    keep_record(state_dir / FILE, record if excess <= 0 else _shortened(record, excess))
+
+
+def _shortened(record: ServingRecord, excess: int) -> ServingRecord:
+    """Return the record shortened by ``excess`` bytes: drops the longest previous models, then the longest slots."""
+    slots, left_out = dict(record.slots), []
+    for name, slot in sorted(slots.items(), key=lambda each: -_length(each[1].previous)):
+        if excess > 0 and slot.previous is not None:
+            slots[name] = replace(slot, previous=None)
+            excess -= _length(slot.previous) - len("null")
+            left_out.append(f"the model before of {name}")
+    for name in sorted(slots, key=lambda name: -_length(slots[name])):
+        if excess > 0:
+            excess -= _length(slots.pop(name))
+            left_out.append(f"the model of {name}")
+    log.error("%s would be too large to read back; left out: %s", FILE, ", ".join(left_out))
+    return replace(record, slots=slots)
+
+
+def _length(value: Fit | Slot | None) -> int:
+    return len(dumps(value))
+
+
+# The plan that was applied last, in the state directory.
+
+APPLIED: Final = "applied.json"
+
+MAX_PLAN_BYTES: Final = 64 << 20
+
+
+def remember(plan: Plan) -> None:
+    """Store the plan as the last one applied; raises `StartError` if the state directory is not writable."""
+    keep_record(Path(plan.state_dir) / APPLIED, plan)
+
+
+def remembered(state_dir: Path) -> Plan | None:
+    """Return the last plan that was applied, if there is one that this version can read."""
+    path = state_dir / APPLIED
+    try:
+        return decode_json(Plan, content(path, MAX_PLAN_BYTES))
+    except FileNotFoundError:
+        return None
+    except (OSError, WireError) as error:
+        log.warning("%s cannot be used: %s", path, error)
+        return None

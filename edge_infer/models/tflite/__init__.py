@@ -1,0 +1,1 @@
+"""The content of a TFLite file, read without a runtime."""

@@ -1,0 +1,1 @@
+"""Trials of models in child processes: probe, outputs, budget, threads, delegates, fast path."""

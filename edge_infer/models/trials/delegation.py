@@ -1,0 +1,102 @@
+"""Trial of a delegate: it must run enough of the model's graph and match the processor's results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_infer.contract.codec import replace
+from edge_infer.engine.input.files import read_lines
+from edge_infer.engine.input.recording import read_recording, windows
+from edge_infer.engine.interpreter import Tensor
+from edge_infer.engine.model.loaded_model import LoadedModel
+from edge_infer.errors import InputError, ModelError
+from edge_infer.frames.frame import Captured, Frame, Samples
+from edge_infer.frames.picture import read_picture
+from edge_infer.models.packages.package import Package
+from edge_infer.models.trials.golden import LARGEST
+from edge_infer.models.trials.output_checks import varied
+from edge_infer.plan.records import PipelinePlan, SignalPlan, TextPlan
+
+INPUTS: Final = 8
+"""Maximum number of compared inputs: golden inputs if the package has some, else generated ones."""
+TOLERANCE: Final = 0.05
+"""Allowed difference from the processor's value, as a fraction of that output's range over all inputs."""
+STEPS: Final = 2.0
+"""Difference that is always allowed, in steps of a quantized output, because accelerators round differently."""
+ALIKE: Final = 0.95
+"""Fraction of an output's values, over all inputs, that must be that close. Sorted results may change places."""
+
+Values = list[list[NDArray[Any]]]
+"""Output values, indexed by input, then by output."""
+
+
+def try_delegate(pipeline: PipelinePlan, package: Package) -> float:
+    """Return the fraction of operators that the delegate runs; raises `ModelError` if its results are unusable."""
+    assert pipeline.delegate is not None
+    with LoadedModel(replace(pipeline, delegate=None)) as model:
+        outputs = model.interpreter.outputs
+        frames = list(_frames(model, package))
+        expected = _run(model, frames)
+    strict = replace(pipeline.delegate, on_failure="refuse")
+    with LoadedModel(replace(pipeline, delegate=strict)) as model:
+        share = model.interpreter.delegated
+        found = _run(model, frames)
+    for position, output in enumerate(outputs):
+        _compare(output, *(np.stack([each[position] for each in values]) for values in (expected, found)))
+    return share
+
+
+def _frames(model: LoadedModel, package: Package) -> Iterator[Captured]:
+    golden = package.manifest.golden
+    try:
+        for each in golden[:INPUTS]:
+            path, _ = package.read(each.input, LARGEST)
+            yield from islice(_frames_in(model, package.place(path), path.name), INPUTS)
+    except InputError as error:
+        raise ModelError(f"golden input {error}") from error
+    if not golden:
+        yield from islice(varied(model), INPUTS)
+
+
+def _frames_in(model: LoadedModel, path: str, name: str) -> Iterator[Captured]:
+    """Yield the content of a file as input for the model."""
+    if isinstance(model.taken, TextPlan):
+        yield from read_lines(path)
+    elif isinstance(model.taken, SignalPlan):
+        for window in windows(model, read_recording(path, model.taken, name), path):
+            assert isinstance(window, Samples)
+            yield replace(window, values=window.values.copy())
+    else:
+        yield Frame(read_picture(path), "bgr", 0.0, 0.0, 1)
+
+
+def _run(model: LoadedModel, frames: list[Captured]) -> Values:
+    """Return the outputs for each frame as real numbers. The model state is reset before each frame."""
+    found = []
+    for frame in frames:
+        model.interpreter.forget()
+        model.feed(model.parts(frame)[0])
+        outputs = model.interpreter.outputs
+        tensors = model.interpreter.invoke()
+        found.append([output.dequantize(values) for output, values in zip(outputs, tensors, strict=False)])
+        del tensors
+    return found
+
+
+def _compare(output: Tensor, expected: NDArray[Any], found: NDArray[Any]) -> None:
+    """Raise `ModelError` unless the delegate's values are close to the expected ones."""
+    if not np.isfinite(found).all():
+        raise ModelError(f"the delegate computes values for {output.name} that are not finite")
+    allowed = max(TOLERANCE * float(np.ptp(expected)), STEPS * output.scale[0] if output.scale else 1e-3)
+    apart = np.abs(found - expected)
+    share = float((apart <= allowed).mean())
+    if share < ALIKE:
+        raise ModelError(
+            f"the delegate computes other values than the processor: of {output.name} only {share:.0%} are within "
+            f"{allowed:.3g} of what they should be, the worst is {float(apart.max()):.3g} away; {ALIKE:.0%} have to be"
+        )

@@ -1,0 +1,604 @@
+"""The plan, which every process receives: small frozen records, validated, with absolute paths.
+
+This module imports neither pydantic nor YAML. A plan is sent to the processes as JSON and compared by value, so that a
+reload restarts only changed parts. A plan never contains secrets, only the paths of their files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
+
+from edge_infer.contract.codec import (
+    JsonValue,
+    OneOf,
+    PartlyCompared,
+    Record,
+    ShortText,
+    at_least,
+    at_most,
+    field,
+    replace,
+)
+from edge_infer.contract.messages import CASCADE_KEYS, STATE_KEYS, Label, Name, Sentence, Task
+
+Color = Literal["rgb", "bgr", "gray"]
+Resize = Literal["stretch", "letterbox", "crop"]
+Scaling = Literal["exact", "fast"]
+Rotation = Literal[0, 90, 180, 270]
+Flip = Literal["horizontal", "vertical"]
+Gives = Literal["image", "samples", "text"]
+"""The kind of input that a source gives and a model takes."""
+FeatureKind = Literal["waveform", "mfcc", "log_mel", "micro", "spectrum", "raw"]
+Gravity = Literal["remove", "rotate"]
+Mel = Literal["htk", "slaney"]
+Logarithm = Literal["none", "ln", "db"]
+Ahead = Literal["auto", "always", "never"]
+"""Whether the next frame is prepared while the model runs on one; ``auto``: unless the model is too fast for it."""
+OnFailure = Literal["refuse", "cpu"]
+"""Action when a delegate fails: refuse the model, or run it on the processor."""
+Publish = Literal["change", "every", "off", "interval"]
+Anchor = Literal["bottom", "center"]
+"""The point of a box that lies in a zone or on a side of a line: the middle of its lower edge, or of the whole box."""
+FilePath = Annotated[str, at_most(8192)]
+MAX_RATE: Final = 256 << 10
+LEAST_PATIENCE: Final = 1.0
+"""Seconds that every frame may take if no budget is given."""
+Polygon = tuple[tuple[float, float], ...]
+"""Corners as fractions of the frame."""
+
+
+class TlsPlan(Record, frozen=True):
+    """Files of a TLS connection; without ``ca_file`` the system's authorities are trusted."""
+
+    ca_file: FilePath | None = None
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
+
+
+class MqttPlan(Record, frozen=True):
+    """The connection to the broker. ``topic`` is ``<prefix>/<device>``, and every message is published below it.
+
+    ``max_rate`` is in bytes a second.
+    """
+
+    host: ShortText
+    port: int
+    tls: TlsPlan | None
+    username: ShortText | None
+    password_file: FilePath | None
+    topic: ShortText
+    qos: Literal[0, 1]
+    client_id: ShortText
+    max_rate: int = MAX_RATE
+
+
+class OutboxPlan(Record, frozen=True):
+    """Limits of the queue for the broker: ``max_size`` bytes on the disk, ``max_age`` seconds."""
+
+    max_size: int = 256 << 20
+    max_age: float = 7 * 86400.0
+
+
+class InputPlan(Record, frozen=True):
+    """How a frame becomes the model's input tensor.
+
+    ``real = (value_of_0..255 - mean) / std`` for each colour channel, and the tensor's own quantization applies to
+    ``real``. With ``None`` for both, a quantized tensor's own quantization alone applies (see
+    ``engine/preprocess/image.py``).
+
+    ``border`` is the brightness (0..255) of the bars beside a letterboxed picture; the family of the model determines
+    it. With ``tiles`` (columns, rows) the parts of the frame go in one after the other; ``overlap`` is the share of a
+    tile that its neighbour also covers. ``scaling`` is the filter that makes a frame smaller: ``exact`` is the filter
+    of the reference results, ``fast`` one close to it at a tenth of the cost (see `preprocess/scale.py`).
+    """
+
+    takes: ClassVar[Gives] = "image"
+
+    color: Color = "rgb"
+    resize: Resize = "stretch"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    border: int = 0
+    tiles: tuple[int, int] = (1, 1)
+    overlap: float = 0.0
+    scaling: Scaling = "exact"
+
+
+class FilterPlan(Record, frozen=True):
+    """Filters that run on a signal before any other step, frequencies in Hz (see `preprocess/row_filters.py`)."""
+
+    highpass: float | None = None
+    lowpass: float | None = None
+    gravity: Gravity | None = None
+
+
+class SignalPlan(PartlyCompared, frozen=True, eq=False):
+    """How a signal becomes the input tensor; durations in seconds, frequencies in Hz (see `preprocess/signal.py`).
+
+    ``scale`` multiplies the samples; with ``peak`` those of each window are divided by the largest of them. ``mean``
+    and ``std`` of the features have one number, or one for each value of a frame. Without a ``rate`` samples are taken
+    as they come. Without a ``stride`` a window begins half a window after the one before.
+
+    With ``columns``, counted from 0, only these values of a sample go in, and a source gives at least ``width`` of
+    them. Otherwise it gives ``values`` of them (0: unknown, or any number, which is reduced to one).
+    """
+
+    not_compared: ClassVar[frozenset[str]] = frozenset({"values"})
+    takes: ClassVar[Gives] = "samples"
+
+    features: FeatureKind
+    rate: float | None = None
+    window: float | None = None
+    hop: float | None = None
+    stride: float | None = None
+    channels: int = 1
+    bins: int | None = None
+    coefficients: int | None = None
+    low: float = 0.0
+    high: float | None = None
+    mel: Mel = "htk"
+    power: Literal[1, 2] = 1
+    log: Logarithm | None = None
+    floor: float = 1e-6
+    scale: float = 1.0
+    peak: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    filter: FilterPlan = field(default_factory=FilterPlan)
+    columns: tuple[int, ...] = ()
+    width: int = 0
+    values: int = 0
+
+
+class TextPlan(Record, frozen=True):
+    """How a line of text becomes a row of ``length`` word ids (see `preprocess/text.py`).
+
+    ``vocabulary`` is the path of a file of words, or of a model file that contains one as ``vocabulary_file``; its
+    bytes have the digest ``vocabulary_sha256``. ``pattern`` matches the text between two words, for ``regex`` only.
+    ``mask`` and ``segments`` name further inputs: which ids belong to the text (1), and to which of two texts (0 for
+    all).
+    """
+
+    takes: ClassVar[Gives] = "text"
+
+    tokenizer: Literal["regex", "wordpiece"]
+    vocabulary: FilePath
+    vocabulary_sha256: ShortText
+    length: int
+    vocabulary_file: ShortText | None = None
+    pattern: ShortText | None = None
+    lowercase: bool = False
+    mask: ShortText | None = None
+    segments: ShortText | None = None
+
+
+if TYPE_CHECKING:
+    ModelInput = InputPlan | SignalPlan | TextPlan
+else:
+
+    class ModelInput(OneOf):
+        """How a source's data becomes the model's input tensor; one distinguishing key selects the class."""
+
+        by_key = {"vocabulary": TextPlan, "features": SignalPlan, "": InputPlan}  # noqa: RUF012 - it is never changed
+
+
+class FurtherInput(Record, frozen=True):
+    """An input beside the one that ``ModelPlan.input`` describes, by the tensor's name.
+
+    With a ``plan`` it takes the same frame, prepared by that plan. Without, it always takes the same ``values``, real
+    ones: one for the whole tensor, or one for each of its numbers.
+    """
+
+    name: ShortText
+    values: tuple[float, ...] = ()
+    plan: ModelInput | None = None
+
+
+class DecoderPlan(Record, frozen=True):
+    """A decoder: its name, its ``module:Class``, and its parameters from the manifest."""
+
+    kind: ShortText
+    target: ShortText
+    options: Mapping[ShortText, JsonValue] = field(default_factory=dict)
+
+
+class NmsPlan(Record, frozen=True):
+    """Non-maximum suppression: boxes of one label that overlap more than ``iou`` are one; at most ``max`` remain."""
+
+    iou: float = 0.5
+    max: int = 100
+
+
+class ValuePlan(Record, frozen=True):
+    """One value of a regression: ``scale`` times the model's number; ``step`` is the least change that counts.
+
+    The value is implausible outside ``min`` and ``max``, or if it changes faster than ``max_rate`` a second.
+    """
+
+    name: ShortText
+    unit: ShortText = ""
+    scale: float = 1.0
+    step: float = 0.0
+    min: float | None = None
+    max: float | None = None
+    max_rate: float | None = None
+
+    def decimals(self) -> int:
+        """Return the number of published decimals: those of the step, 2 for 0.25 and 0 for 5; six without a step."""
+        if not self.step:
+            return 6
+        return next((n for n in range(6) if math.isclose(self.step, round(self.step, n), rel_tol=1e-6)), 6)
+
+
+class Measured(Record, frozen=True):
+    """Measurements of the probe on this board: seconds for a frame, bytes of memory, seconds to load.
+
+    ``budget`` is the manifest's, in seconds for a frame; ``runtime`` names the interpreter. ``run`` is the fastest run
+    of the model alone, which hardly depends on other load of the board.
+    """
+
+    latency: float | None = None
+    memory: int | None = None
+    budget: float | None = None
+    load: float | None = None
+    runtime: Annotated[str, at_most(64)] = ""
+    run: float | None = None
+
+
+class ModelPlan(PartlyCompared, frozen=True, eq=False):
+    """One resolved model: its bytes (a copy under its digest), how to prepare its input and decode its output.
+
+    - ``state``: outputs, and the inputs that they become in the next run.
+    - ``further``: the content of inputs beside the one that ``input`` describes.
+    - ``outputs``: those that the decoder reads, in its order (none: all).
+    - ``shapes``: shapes of inputs whose size the file leaves open.
+    - ``manifest``: digest of the manifest's content, or of nothing without a manifest (empty: a program version that
+      recorded none).
+    - ``entry``: digest of the model's configuration entry.
+    - ``origin``: where its bytes come from, for people.
+    - ``question``: digest of everything that the result of the trial depends on.
+    - ``measured``: differs from one trial to the next.
+
+    The last four do not make it another model.
+    """
+
+    not_compared: ClassVar[frozenset[str]] = frozenset({"entry", "origin", "question", "measured"})
+    name: ShortText
+    title: ShortText
+    version: ShortText | None
+    sha256: ShortText
+    path: Annotated[str, at_most(4096)]
+    task: Task
+    decoder: DecoderPlan
+    labels: tuple[Label, ...]
+    input: ModelInput
+    threshold: float
+    nms: NmsPlan
+    values: tuple[ValuePlan, ...] = ()
+    state: tuple[tuple[ShortText, ShortText], ...] = ()
+    further: tuple[FurtherInput, ...] = ()
+    shapes: tuple[tuple[ShortText, tuple[int, ...]], ...] = ()
+    outputs: tuple[ShortText, ...] = ()
+    manifest: ShortText = ""
+    entry: ShortText = ""
+    origin: Sentence = ""
+    question: ShortText = ""
+    measured: Measured = Measured()
+
+    @property
+    def identity(self) -> str:
+        """Return a digest of bytes, manifest and labels; another digest is another model, which goes on probation."""
+        if not self.manifest:
+            return self.sha256
+        labels = "\n".join(self.labels)  # a labels file may have no digest in the manifest or the configuration
+        return hashlib.sha256(f"{self.sha256} {self.manifest}\n{labels}".encode()).hexdigest()
+
+    def patience(self) -> float:
+        """Return the seconds that a frame may take: the budget, else ten times the measured time (at least 1)."""
+        looks = math.prod(self.input.tiles) if isinstance(self.input, InputPlan) else 1
+        if self.measured.budget is not None:
+            return self.measured.budget * looks
+        return max(LEAST_PATIENCE, 10.0 * looks * (self.measured.latency or 0.0))
+
+
+class SourcePlan(Record, frozen=True):
+    """One source. ``target`` is the class that opens it and decodes ``options``, the keys of its kind.
+
+    - ``live`` sources have a reader process; only ``network`` ones may open inet sockets in it.
+    - ``noisy``: two equal readings in a row show that the source is stuck.
+    - ``stdin``: its reader inherits the daemon's standard input.
+    - ``stills``: single pictures, not a stream.
+    - ``pause``: seconds between two readings that are no fault.
+    - ``holds_writer``: nothing is dropped, because the writer waits.
+    - ``parent``: without a ``target`` nothing is read; the frames are those of this pipeline.
+    """
+
+    name: ShortText
+    kind: ShortText
+    target: ShortText
+    live: bool
+    network: bool
+    options: Mapping[ShortText, JsonValue]
+    fps: float | None = None
+    rotate: Rotation = 0
+    flip: Flip | None = None
+    gives: Gives = "image"
+    noisy: bool = True
+    stdin: bool = False
+    stills: bool = False
+    parent: Name | None = None
+    pause: Annotated[float, at_least(0)] = 0.0
+    holds_writer: bool = False
+
+
+class CropsPlan(Record, frozen=True):
+    """The objects of another pipeline that go into a model: those with these ``labels`` (None: all).
+
+    Each box is widened by the share ``margin`` on every side; at most ``most`` boxes of a frame are cropped. An object
+    with an id of its own is cropped again after ``again`` seconds, or when its area has grown by the share ``grown``.
+    ``followed``: the cut-out object has an id, its own or that of an object around it.
+    """
+
+    pipeline: Name
+    labels: tuple[Label, ...] | None = None
+    margin: float = 0.1
+    most: int = 5
+    again: float = 5.0
+    grown: float = 0.5
+    followed: bool = False
+
+
+class TrackPlan(Record, frozen=True):
+    """Tracking of objects: ``confirm`` seconds seen make an object, ``lost`` seconds unseen end it."""
+
+    lost: float = 1.0
+    confirm: float = 0.2
+
+
+class ZonePlan(Record, frozen=True):
+    """An area to watch, for objects of these ``labels`` (None: all); ``loiter`` seconds in it raise an event."""
+
+    name: ShortText
+    polygon: Polygon
+    labels: tuple[Label, ...] | None = None
+    anchor: Anchor = "bottom"
+    loiter: float | None = None
+
+
+class LinePlan(Record, frozen=True):
+    """A line to cross, from ``start`` to ``end`` in fractions of the frame."""
+
+    name: ShortText
+    start: tuple[float, float]
+    end: tuple[float, float]
+    labels: tuple[Label, ...] | None = None
+    anchor: Anchor = "bottom"
+
+
+class EventsPlan(Record, frozen=True):
+    """Limits of events: least ``min_duration`` seconds, and ``min_interval`` seconds between two of the same kind.
+
+    An open event ends ``hysteresis`` below the threshold; ``most`` is the limit of events a minute.
+    """
+
+    min_duration: float = 0.5
+    min_interval: float = 0.0
+    hysteresis: float = 0.1
+    most: float = 60.0
+
+
+class MotionPlan(Record, frozen=True):
+    """Motion detection: the model runs where at least ``area`` (a share of the picture) changes by ``threshold``.
+
+    The threshold is a share of full brightness. The model also runs ``still_check`` seconds after its last run.
+    """
+
+    threshold: float = 0.06
+    area: float = 0.001
+    still_check: float = 10.0
+
+
+class ShadowPlan(Record, frozen=True):
+    """A second model that gets a ``share`` (0..1) of a pipeline's frames and is only compared with the first."""
+
+    model: ModelPlan
+    threshold: float
+    share: float = 0.2
+
+
+class DelegatePlan(Record, frozen=True):
+    """A library that runs a model's graph instead of the processor: an absolute path, or a name to search for.
+
+    At least the share ``min_delegated`` of the graph's operators has to run there. With ``on_failure`` ``cpu`` the
+    processor runs the whole graph after the library has failed. It does so from the start if ``unusable`` gives a
+    reason.
+    """
+
+    library: FilePath
+    options: tuple[tuple[ShortText, ShortText], ...] = ()
+    min_delegated: float = 0.9
+    on_failure: OnFailure = "refuse"
+    unusable: Sentence = ""
+
+
+class PipelinePlan(Record, frozen=True):
+    """One source, one model, and how results are processed. Durations in seconds.
+
+    With ``crops`` the source is the objects of another pipeline. ``affinity`` are the CPUs for its threads (none: all).
+    """
+
+    name: ShortText
+    source: ShortText
+    model: ModelPlan
+    threshold: float
+    fps: float | None = None
+    labels: tuple[Label, ...] | None = None
+    top_k: int = 5
+    max_payload: int = 1024
+    threads: int = 1
+    mask: tuple[Polygon, ...] = ()
+    publish: Publish = "change"
+    interval: float = 0.0
+    heartbeat: float = 60.0
+    track: TrackPlan | None = None
+    zones: tuple[ZonePlan, ...] = ()
+    lines: tuple[LinePlan, ...] = ()
+    events: EventsPlan | None = None
+    shadow: ShadowPlan | None = None
+    ahead: Ahead = "auto"
+    priority: int = 0
+    crops: CropsPlan | None = None
+    motion: MotionPlan | None = None
+    affinity: tuple[int, ...] = ()
+    delegate: DelegatePlan | None = None
+
+    def of_shadow(self) -> PipelinePlan:
+        """Return the same pipeline with its shadow's model, on the processor and without a shadow."""
+        assert self.shadow is not None
+        return replace(self, model=self.shadow.model, threshold=self.shadow.threshold, shadow=None, delegate=None)
+
+    @property
+    def state_key(self) -> str:
+        """Return the key that holds the content of the pipeline's state; its value is null while it is unknown."""
+        return (CASCADE_KEYS if self.crops else STATE_KEYS)[self.model.task]
+
+    @property
+    def floor(self) -> float:
+        """Return the least score that is processed: open events hold a little below the threshold.
+
+        A small threshold is at most halved, so that not everything passes. An anomaly's distance is processed whatever
+        it is.
+        """
+        if self.events is None or self.model.task == "anomaly":
+            return self.threshold
+        return max(self.threshold / 2, self.threshold - self.events.hysteresis)
+
+
+class GovernorPlan(Record, frozen=True):
+    """When frame rates are lowered: degrees Celsius, and a share of all cores (None: at any load).
+
+    ``shed`` are the pipelines that are slowed down, in this order.
+    """
+
+    max_temperature: float = 80.0
+    max_load: float | None = None
+    shed: tuple[Name, ...] = ()
+
+
+class Plan(PartlyCompared, frozen=True, eq=False):
+    """A whole configuration. ``digest`` is the SHA-256 of the file's bytes.
+
+    ``names`` are the models that the configuration uses; another model may serve in place of one. ``made_by`` is the
+    version of the program that made the plan. With ``merged`` the publisher runs in the supervisor's process.
+    """
+
+    not_compared: ClassVar[frozenset[str]] = frozenset({"made_by"})
+    digest: ShortText
+    device: ShortText
+    state_dir: FilePath
+    mqtt: MqttPlan
+    sources: tuple[SourcePlan, ...]
+    pipelines: tuple[PipelinePlan, ...]
+    names: tuple[ShortText, ...] = ()
+    discovery: Literal["off", "homeassistant"] = "off"
+    outbox: OutboxPlan = field(default_factory=OutboxPlan)
+    merged: bool = False
+    governor: GovernorPlan | None = None
+    made_by: ShortText = ""
+
+    def spoken_of(self) -> tuple[str, ...]:
+        """Return the names of all models whose status is published."""
+        return tuple(dict.fromkeys([*(model.name for model in self.models()), *self.names]))
+
+    def masks(self, source: str) -> tuple[Polygon, ...]:
+        """Return the masks of all pipelines of a source, its cascades included; snapshots hide all of these areas."""
+        root = self.root(source)
+        return tuple(polygon for each in self.pipelines if self.root(each.source) == root for polygon in each.mask)
+
+    def parents(self, pipeline: PipelinePlan) -> Iterator[PipelinePlan]:
+        """Yield the pipeline whose objects a cascade processes; nothing for a pipeline of another source."""
+        return (each for each in self.pipelines if pipeline.crops and each.name == pipeline.crops.pipeline)
+
+    def below(self, pipeline: PipelinePlan) -> tuple[PipelinePlan, ...]:
+        """Return a pipeline and its cascades, each after its parent."""
+        children = (each for each in self.pipelines if each.crops and each.crops.pipeline == pipeline.name)
+        return (pipeline, *(each for child in children for each in self.below(child)))
+
+    def way(self, root: PipelinePlan, name: str) -> tuple[PipelinePlan, ...] | None:
+        """Return the way from a pipeline down to the cascade of this name; None if it is not below it."""
+        found = next((each for each in self.below(root) if each.name == name), None)
+        way: tuple[PipelinePlan, ...] = () if found is None else (found,)
+        while way and way[0] is not root:
+            way = (*self.parents(way[0]), *way)
+        return way or None
+
+    def root(self, source: str) -> str:
+        """Return the source whose frames these are; for crops, the source of the pipeline that they are cut out of."""
+        by_name = {pipeline.name: pipeline for pipeline in self.pipelines}
+        parents = {each.name: by_name.get(each.parent) for each in self.sources if each.parent}
+        while (parent := parents.get(source)) is not None:
+            source = parent.source
+        return source
+
+    def models(self) -> tuple[ModelPlan, ...]:
+        """Return the models in use, each once, by name."""
+        return tuple({pipeline.model.name: pipeline.model for pipeline in self.pipelines}.values())
+
+    def shadows(self) -> tuple[ModelPlan, ...]:
+        """Return the models of shadows."""
+        return tuple(pipeline.shadow.model for pipeline in self.pipelines if pipeline.shadow is not None)
+
+
+class Problem(Record, frozen=True):
+    """One problem of a configuration: the place, the fault, and the remedy.
+
+    ``outside``: the file itself is right, but something that it names (a model, a credentials file) cannot be used.
+    """
+
+    file: FilePath
+    line: int
+    path: Annotated[str, at_most(2048)]
+    text: Annotated[str, at_most(4096)]
+    outside: bool = False
+
+    def __str__(self) -> str:
+        """Return ``FILE:LINE: path.to.key: what is wrong and what would be right``."""
+        return f"{self.file}:{self.line}: {self.path + ': ' if self.path else ''}{self.text}"
+
+
+class Unfit(Record, frozen=True):
+    """A model of the configuration that cannot be used: its digest, if the file could be read, and the reason.
+
+    ``tried``: the model ran and failed. Otherwise the user must first correct something about it.
+    """
+
+    name: Name
+    sha256: ShortText | None
+    entry: ShortText
+    title: Annotated[str, at_most(160)]
+    reason: Sentence
+    tried: bool = False
+
+
+class Compiled(Record, frozen=True):
+    """The outcome of reading a configuration file: the plan, or all problems.
+
+    - ``digest``: SHA-256 of the file's bytes; without a file, of nothing.
+    - ``warnings``: facts that the operator should know and that stop nothing.
+    - ``machine``: the fault is of this machine (no space, a read-only disk) and may pass by itself.
+    - ``seen``: metadata of the file (`look`) before and after it was read, empty if they differ.
+    - ``elsewhere``: the state directory that the file names, if the reading process may write only to another one;
+      compilation stopped there.
+    """
+
+    digest: ShortText
+    plan: Plan | None
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    unfit: tuple[Unfit, ...] = ()
+    machine: bool = False
+    seen: tuple[int, ...] = ()
+    elsewhere: Annotated[str, at_most(4096)] = ""

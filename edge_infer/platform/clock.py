@@ -1,0 +1,72 @@
+"""Starts of the engine and of the kernel, the time since, and whether the clock is synchronized."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import secrets
+import time
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from edge_infer.errors import StartError
+
+# Identify starts of the engine and of the kernel, and measure the time since the kernel started.
+
+_KERNEL: Final = Path("/proc/sys/kernel/random/boot_id")
+_TAG: Final = 6
+"""Leading hex digits that all engine ids of one kernel start share. Two starts collide with odds of 1 to 16 million."""
+
+
+def new_boot() -> str:
+    """Return a random id for one start of the engine; its first digits identify the kernel start on this board."""
+    return kernel_tag() + secrets.token_hex(4)
+
+
+def of_this_kernel(boot: str) -> bool:
+    """Return whether that engine ran since the kernel started, so that its uptimes convert to the time of day."""
+    return len(boot) > _TAG and boot.startswith(kernel_tag())
+
+
+@cache
+def kernel_tag() -> str:
+    """Return a hash of the kernel's random boot id, which does not reveal that id; raises `StartError`."""
+    try:
+        return hashlib.sha256(_KERNEL.read_bytes()).hexdigest()[:_TAG]
+    except OSError as error:
+        raise StartError(
+            f"{_KERNEL} cannot be read ({error.strerror}), which tells under which start of the kernel a message was "
+            "made: remove ProcSubset=pid from the unit and its drop-ins (systemctl edit edge-infer), mount all of /proc"
+        ) from error
+
+
+def uptime(monotonic: float | None = None) -> float:
+    """Return the seconds since the kernel started, including suspend, now or at a moment of the monotonic clock.
+
+    A suspend between that moment and now is counted as if it had been before the moment.
+    """
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return now if monotonic is None else now - time.clock_gettime(time.CLOCK_MONOTONIC) + monotonic
+
+
+# Detect whether the clock of the board is synchronized.
+
+MADE: Final = 1764000000.0
+"""A moment in November 2025, in seconds since the epoch; a correct clock shows no less."""
+_TIME_ERROR: Final = 5
+"""Return value of adjtimex(2) while the clock is not synchronized."""
+_TIMESYNCD: Final = "run/systemd/timesync/synchronized"
+"""File that systemd-timesyncd creates when it first sets the clock after the kernel started."""
+
+
+def synchronised(root: Path = Path("/")) -> bool | None:
+    """Return whether a time service has set the clock; None if that is unknown.
+
+    ``ProtectClock=`` in a unit makes it unknown: it forbids adjtimex(2), which both reads and sets the clock.
+    """
+    if (root / _TIMESYNCD).exists():
+        return True
+    # All zero means "only read"; struct timex has less than 256 bytes on every machine.
+    state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(256))
+    return None if state < 0 else state != _TIME_ERROR

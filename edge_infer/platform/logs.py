@@ -1,0 +1,68 @@
+"""Logging of every process: to standard error, with the process name, and with priorities in the journal.
+
+The supervisor receives the output of its children and filters it (`edge_infer.supervisor.processes.output`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Final
+
+CHAT: Final = ("INFO:", "VERBOSE:")
+"""Prefixes of the runtime's log lines that report no problem."""
+LEVELS: Final = ("debug", "info", "warning", "error")
+_PRIORITY: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+LONGEST_LINE: Final = 1000
+"""Limit of a log line, in characters; for the output of a child, in bytes."""
+
+
+def printable(text: str) -> str:
+    """Return the text without control, format and unassigned characters and lone surrogates.
+
+    A terminal would obey these, or they are invisible. U+FFFD replaces each, and a space replaces white space.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else " " if each.isspace() else "\ufffd" for each in text)
+
+
+class _Formatter(logging.Formatter):
+    """Formatter that makes lines printable and short, because any line may contain untrusted text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(printable(line)[:LONGEST_LINE] for line in super().format(record).split("\n"))
+
+
+class _JournalFormatter(_Formatter):
+    """Formatter for the journal: a line that begins with ``<N>`` has that priority, see sd-daemon(3).
+
+    It adds no time, because the journal does.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"<{_PRIORITY.get(record.levelno, 6)}>"
+        return level + super().format(record).replace("\n", f"\n{level}  ")
+
+
+class _Room(logging.Filter):
+    """Adds the process name to each line.
+
+    Lines of the publisher carry its name even where it runs inside another process.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.room = "publisher" if record.name.startswith("edge_infer.publisher.") else self.name
+        return True
+
+
+def configure(room: str, level: str) -> None:
+    """Set up logging for this process; called once, in its main function."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Room(room))
+    if "JOURNAL_STREAM" in os.environ:
+        handler.setFormatter(_JournalFormatter("%(room)s: %(message)s"))
+    else:
+        handler.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(room)s: %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -1,0 +1,82 @@
+"""Paths: their defaults, and whether a file has changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+# Default paths and names.
+
+DEFAULT_CONFIG: Final = Path("/etc/edge-infer/config.yaml")
+ROOT_STATE: Final = Path("/var/lib/edge-infer")
+
+
+def default_state_dir(environment: Mapping[str, str] = os.environ, uid: int | None = None) -> Path:
+    """Return ``$STATE_DIRECTORY`` (systemd), for root ``/var/lib/edge-infer``, else ``$XDG_STATE_HOME/edge-infer``."""
+    given = environment.get("STATE_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given)
+    if (os.geteuid() if uid is None else uid) == 0:
+        return ROOT_STATE
+    home = environment.get("XDG_STATE_HOME") or Path(environment.get("HOME") or Path.home(), ".local", "state")
+    return Path(home, "edge-infer")
+
+
+def publisher_folder(state_dir: str | Path) -> Path:
+    """Return the publisher's folder; the publisher can access no other part of the state directory."""
+    return Path(state_dir, "publisher")
+
+
+def trials_folder(state_dir: str | Path) -> Path:
+    """Return the folder for the results of trials; beside the store, the process that reads a file writes only here."""
+    return Path(state_dir, "trials")
+
+
+def default_device_id(host: str | None = None) -> str:
+    """Return the host name up to its first dot, with ``-`` for characters that a name may not have."""
+    found = re.sub(r"[^A-Za-z0-9_-]", "-", (os.uname().nodename if host is None else host).split(".")[0])
+    return found.lstrip("-_")[:64] or "edge"
+
+
+def content(path: Path, most: int) -> bytes:
+    """Return the first bytes of a regular file, else none: opening a pipe must not block. Raises `OSError`."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(file, "rb") as stream:
+        return stream.read(most) if stat.S_ISREG(os.fstat(file).st_mode) else b""
+
+
+def hinted(config: Path) -> Path:
+    """Return the state directory that a configuration seems to name, even a broken one; else the default."""
+    return named_state_dir(config) or default_state_dir()
+
+
+def named_state_dir(config: Path) -> Path | None:
+    """Return the state directory that a configuration seems to name, even a broken one."""
+    try:
+        text = content(config, 65536).decode("utf-8", "replace")
+    except OSError:
+        return None
+    found = re.search(r"^\s*(?:device:\s*\{.*?)?state_dir:\s*[\"']?([^\"'#,}\n]+)", text, re.MULTILINE)
+    return config.parent / os.path.expandvars(found[1].strip()) if found else None
+
+
+# Metadata of a path that shows whether its file has changed.
+
+Look = tuple[int, ...]
+"""Device, inode, size and times of the path's target, then inode and time of the link itself; empty if missing."""
+
+
+def look(path: Path) -> Look:
+    """Return the metadata of a path now."""
+    try:
+        last, through = path.stat(), path.lstat()
+    except (OSError, ValueError):
+        return ()
+    return (
+        last.st_dev, last.st_ino, last.st_size, last.st_mtime_ns, last.st_ctime_ns,
+        through.st_ino, through.st_mtime_ns,
+    )  # fmt: skip

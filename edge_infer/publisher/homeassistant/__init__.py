@@ -1,0 +1,1 @@
+"""The announcement to Home Assistant: entities and templates."""

@@ -1,0 +1,64 @@
+"""One record in a small file of the publisher's folder, for the next process."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from edge_infer.contract.codec import decode_json, dumps
+from edge_infer.errors import WireError
+from edge_infer.platform.paths import content
+from edge_infer.platform.rate_limits import LogThrottle
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class JsonFile(Generic[T]):
+    """Reads and writes the file. It never raises: it logs errors together with their consequence.
+
+    A write replaces the whole file, so that a kill leaves the old or the new one. It does not wait for the disk,
+    because its thread also serves the broker.
+    """
+
+    def __init__(self, kind: type[T], name: str, most: int, without: str) -> None:
+        """``most`` is the maximum number of bytes read. ``without`` is the logged consequence of having no file."""
+        self._kind: Any = kind
+        self._name = name
+        self._most = most
+        self._without = without
+        self._rarely = LogThrottle(3600.0)
+
+    def read(self, folder: Path) -> T | None:
+        """Return the record in the file; None if there is none or it is unreadable."""
+        path = folder / self._name
+        try:
+            found: T = decode_json(self._kind, content(path, self._most))
+        except FileNotFoundError:
+            return None
+        except (OSError, WireError) as error:
+            log.warning("%s cannot be read (%s): %s", path, error, self._without)
+            return None
+        return found
+
+    def write(self, folder: Path, record: T | None) -> bool:
+        """Replace the file by this record, or remove it with None. Return False on failure."""
+        return self.put(folder, None if record is None else dumps(record))
+
+    def put(self, folder: Path, packed: bytes | None) -> bool:
+        """Do the same as `write` for an encoded record."""
+        path = folder / self._name
+        try:
+            if packed is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                path.with_suffix(".new").write_bytes(packed)
+                path.with_suffix(".new").replace(path)
+        except OSError as error:
+            if self._rarely.due(path):
+                log.warning("%s cannot be written (%s): %s", path, error.strerror, self._without)
+            return False
+        return True

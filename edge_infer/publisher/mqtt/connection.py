@@ -1,0 +1,433 @@
+"""The MQTT connection: one paho client at a time, owned by the one thread that calls `MqttConnection.step`."""
+
+from __future__ import annotations
+
+import logging
+import select
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_infer.contract.codec import replace
+from edge_infer.contract.topics import OFFLINE, ONLINE, RULES, STATUS, Kind, Rule
+from edge_infer.plan.records import MqttPlan
+from edge_infer.platform.rate_limits import LogThrottle
+from edge_infer.publisher.mqtt.connection_failure import (
+    ConnectionFailure,
+    address,
+    closed,
+    denial,
+    explain,
+    refusal,
+    silent,
+)
+from edge_infer.publisher.mqtt.inflight_window import MOST_WINDOW, InflightWindow
+from edge_infer.publisher.mqtt.paho_client import (
+    KEEPALIVE,
+    PLAIN,
+    Attempt,
+    ConnectOptions,
+    FloodError,
+    OneWayClient,
+    hang_up,
+)
+from edge_infer.publisher.mqtt.reconnect import ReconnectPolicy
+from edge_infer.publisher.outbox.scheduler import OutboundScheduler, Outgoing
+from edge_infer.publisher.timestamps import Clock
+
+# Credential files of the connection: changes take effect without a restart.
+
+LOOK_EVERY: Final = 2.0
+_Look = tuple[tuple[int, int, int] | None, ...]
+
+
+class SecretFiles:
+    """Password, CA, certificate and key files of a plan, watched by time, size and inode; they are not read here."""
+
+    def __init__(self, plan: MqttPlan, clock: Callable[[], float] = time.monotonic) -> None:
+        tls = plan.tls
+        paths = (plan.password_file, *((tls.ca_file, tls.cert_file, tls.key_file) if tls else ()))
+        self._paths = tuple(Path(path) for path in paths if path)
+        self._clock = clock
+        self._look_at = 0.0
+        self.used()
+
+    def used(self) -> None:
+        """Remember the present files as those in use by an attempt."""
+        self._before = self._used = self._look()
+
+    def changed(self) -> bool:
+        """Whether the files differ from those in use.
+
+        They also must not have changed since the last look, so that writing is complete.
+        """
+        if not self._paths or self._clock() < self._look_at:
+            return False
+        self._look_at = self._clock() + LOOK_EVERY
+        now = self._look()
+        still, self._before = now == self._before, now
+        return still and now != self._used
+
+    def _look(self) -> _Look:
+        return tuple(map(_state, self._paths))
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+log = logging.getLogger(__name__)
+
+V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
+_NAMES: Final = {V5: "MQTT 5", V311: "MQTT 3.1.1"}
+_NO_LIMIT: Final = 1 << 28
+_MOST_READS: Final = 200
+"""Maximum reads within a second that bring no expected packet."""
+
+
+@dataclass(frozen=True, slots=True)
+class MqttTimeouts:
+    """Timeouts in seconds.
+
+    - ``dialling``: an attempt is abandoned after this time.
+    - ``greeting``: the broker has to answer CONNECT.
+    - ``acknowledging``: the broker has to acknowledge one of the messages in flight.
+    - ``stable``: a connection of this length clears earlier failures.
+    - ``settled``: the same after another client took over the client id.
+    - ``keepalive``: after this silence the client sends a ping.
+    """
+
+    dialling: float = 35.0
+    greeting: float = 10.0
+    acknowledging: float = 20.0
+    stable: float = 10.0
+    settled: float = 600.0
+    keepalive: int = KEEPALIVE
+
+
+class MqttConnection:
+    """Connects, reconnects and sends messages, and describes the connection in one sentence.
+
+    `step` blocks only to leave the broker, two seconds at most, when credentials have changed.
+    """
+
+    def __init__(
+        self, plan: MqttPlan, cargo: OutboundScheduler, patience: MqttTimeouts | None = None, clock: Clock | None = None
+    ) -> None:
+        self.plan = plan
+        self._cargo = cargo
+        self._patience = patience or MqttTimeouts()
+        self._clock = clock or Clock()
+        self._manner = ConnectOptions(keepalive=self._patience.keepalive)
+        self._files = SecretFiles(plan)
+        self._diagnosis = ReconnectPolicy(plan, self._clock, self._patience.stable, self._patience.settled)
+        self._rarely = LogThrottle()
+        self._attempt: Attempt | None = None
+        self._client: OneWayClient | None = None
+        self._up = False
+        self._leaving = False
+        self._idle = False
+        self._ended: ConnectionFailure | None = None
+        self._since = self._acked_at = 0.0
+        self._retry_at = 0.0
+        self._under_way: dict[int, tuple[Outgoing, float]] = {}
+        self._flight = InflightWindow()
+        self._qos, self._most = int(plan.qos), _NO_LIMIT
+        self._reads, self._reads_since = 0, 0.0
+        self._sentence = f"not yet connected to {address(plan)}"
+
+    @property
+    def up(self) -> bool:
+        """Whether the broker has accepted this connection."""
+        return self._up
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted this connection and every topic on it."""
+        return self._up and not self._cargo.denials()
+
+    @property
+    def sentence(self) -> str:
+        """The state of the connection, for the operator."""
+        if not self._up:
+            return self._sentence
+        denials = list(self._cargo.denials().values())
+        return f"{self._sentence}, but {denials[0]}" if denials else self._sentence
+
+    def files(self) -> tuple[list[int], list[int]]:
+        """Return the file descriptors to wait for: readable and writable."""
+        if self._attempt:
+            return [self._attempt.fileno()], []
+        sock = self._client.socket() if self._client else None
+        if self._client is None or sock is None:
+            return [], []
+        return [sock.fileno()], [sock.fileno()] if self._client.want_write() else []
+
+    def due(self) -> float:
+        """Return the seconds until `step` has something to do without a ready file, at most one."""
+        if self._attempt or self._client:
+            return min(1.0, self._cargo.pause() or 1.0)
+        return min(1.0, max(0.0, self._retry_at - time.monotonic()))
+
+    def step(self) -> None:
+        """Do everything that is possible now."""
+        now = time.monotonic()
+        if not self._leaving and self._files.changed():
+            self._use_new_files(now)
+        if self._attempt:
+            self._await(self._attempt, now)
+        elif self._client is None and now >= self._retry_at and not self._leaving:
+            self._files.used()
+            self._attempt, self._since = Attempt(self.plan, self._manner), now
+        if self._client:
+            self._exchange(self._client, now)
+
+    def clock_set(self) -> None:
+        """Retry at once if the last failure may have come from the unknown time, which is now known."""
+        if self._diagnosis.waits_for_clock:
+            self._retry_at = 0.0
+
+    def finish(self, deadline: float) -> bool:
+        """Send waiting messages, then ``offline``, and disconnect. Return True if the broker acknowledged in time.
+
+        Otherwise the socket is closed without DISCONNECT, so that the broker publishes the will.
+        """
+        self._leaving, self._idle = True, False
+        self._run(deadline - 0.5)
+        if self._up:
+            self._cargo.retained.set(STATUS, OFFLINE)
+            self._idle = False
+            self._run(deadline - 0.1)
+        told = self._up and self._idle
+        if told and self._client:
+            self._client.disconnect()
+            while self._client.want_write() and time.monotonic() < deadline:
+                select.select([], self.files()[1], [], 0.05)
+                self._client.loop_write()
+        self.close()
+        return told
+
+    def close(self) -> None:
+        """Drop the connection as it is. May be called twice."""
+        if self._attempt:
+            self._attempt.close()
+            self._attempt = None
+        if self._client:
+            hang_up(self._client)
+            self._client = None
+        if self._under_way or self._up:
+            self._cargo.interrupted()
+        self._under_way.clear()
+        self._up = False
+
+    def _run(self, deadline: float) -> None:
+        while (left := deadline - time.monotonic()) > 0 and (self._client or self._attempt) and not self._idle:
+            readable, writable = self.files()
+            select.select(readable, writable, [], min(left, 0.1))
+            self.step()
+
+    def _use_new_files(self, now: float) -> None:
+        """Reconnect with changed credentials at once, so that the operator sees errors while watching."""
+        log.info("the mqtt credentials have changed: reconnecting")
+        self._diagnosis.forget()
+        if self._up:
+            self.finish(now + _GOODBYE)
+            self._leaving = False
+        self.close()
+        self._retry_at, self._sentence = 0.0, f"connecting to {address(self.plan)} with changed credentials"
+
+    def _await(self, attempt: Attempt, now: float) -> None:
+        outcome = attempt.outcome()
+        if isinstance(outcome, OneWayClient):
+            attempt.close()
+            self._attempt = None
+            self._adopt(outcome, now)
+        elif outcome is not None:
+            self._fail(explain(outcome, self.plan, self._clock.now()))
+        elif now - self._since > self._patience.dialling:
+            self._fail(explain(TimeoutError(), self.plan, ""))
+
+    def _adopt(self, client: OneWayClient, now: float) -> None:
+        client.on_connect = self._on_connect
+        client.on_publish = self._on_publish
+        client.on_disconnect = self._on_disconnect
+        self._client, self._ended, self._since, self._idle = client, None, now, False
+
+    def _exchange(self, client: OneWayClient, now: float) -> None:
+        self._read(client, now)
+        client.loop_misc()
+        if self._up and self._ended is None:
+            self._send(client, now)
+        if client.want_write():
+            client.loop_write()
+        if self._ended is None:
+            self._ended = self._impatient(now)
+        if self._ended is None and client.socket() is None:
+            self._ended = (
+                ConnectionFailure(f"the connection to {address(self.plan)} ended") if self._up else closed(self.plan)
+            )
+        if self._ended is not None:
+            self._fail(self._ended)
+
+    def _read(self, client: OneWayClient, now: float) -> None:
+        sock = client.socket()
+        if sock is None or not select.select([sock], [], [], 0)[0]:
+            return
+        if now - self._reads_since > 1.0:
+            self._reads, self._reads_since = 0, now
+        for _ in range(50):
+            self._reads += 1
+            client.loop_read()
+            sock = client.socket()
+            if (
+                not isinstance(sock, ssl.SSLSocket) or not sock.pending()
+            ):  # select does not see bytes that TLS has buffered
+                break
+
+    def _send(self, client: OneWayClient, now: float) -> None:
+        while len(self._under_way) < self._flight.window and not client.want_write():
+            message = self._cargo.next(self._most)
+            if message is None:
+                self._idle = not self._under_way
+                return
+            rule = message.place.rule
+            properties = _properties(message) if self._manner.version == V5 and message.payload else None
+            topic = message.place.topic(self.plan.topic)
+            info = client.publish(topic, message.payload, self._qos, rule.retained, properties)
+            if self._qos == 0 and info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS and info.is_published():
+                self._cargo.acked(message)
+            else:
+                self._under_way[info.mid] = (message, now)
+
+    def _impatient(self, now: float) -> ConnectionFailure | None:
+        where, patience = address(self.plan), self._patience
+        if not self._up and now - self._since > patience.greeting:
+            return silent(self.plan)
+        oldest = next(iter(self._under_way.values()), (None, now))[1]
+        if now - max(oldest, self._acked_at) > patience.acknowledging:  # the last of many on a slow link waits long
+            return ConnectionFailure(
+                f"the broker {where} has acknowledged nothing for {patience.acknowledging:.0f} s: does it hang?"
+            )
+        if self._reads > _MOST_READS:
+            return ConnectionFailure(
+                f"the broker {where} floods us with what nobody asked for: check mqtt.host", refused=True
+            )
+        return None
+
+    def _on_connect(
+        self, _client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            self._ended = refusal(reason.value, reason.getName(), self.plan)
+            return
+        now = time.monotonic()
+        self._flight.begin(getattr(properties, "ReceiveMaximum", MOST_WINDOW))
+        self._up, self._since, self._acked_at, self._reads = True, now, now, 0
+        self._qos = min(int(self.plan.qos), getattr(properties, "MaximumQoS", 1))
+        self._most = getattr(properties, "MaximumPacketSize", _NO_LIMIT) - len(self.plan.topic.encode()) - _ROOM
+        how = _NAMES[self._manner.version] + (", TLS" if self.plan.tls else "")
+        self._sentence = f"connected to {address(self.plan)} ({how})"
+        log.info("%s", self._sentence)
+        if not self._leaving:
+            self._cargo.retained.set(STATUS, ONLINE)
+        self._cargo.begin()
+
+    def _on_publish(self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties) -> None:
+        full = len(self._under_way) >= self._flight.window
+        message, sent = self._under_way.pop(mid, (None, 0.0))
+        if message is None:
+            return  # QoS 0, written before `publish` returned
+        self._reads, self._acked_at = 0, time.monotonic()
+        self._flight.acked(self._acked_at - sent, full=full)
+        if not reason.is_failure:
+            self._cargo.acked(message)
+            return
+        text = denial(reason.value, reason.getName(), message.place.topic(self.plan.topic), self.plan)
+        self._cargo.denied(message, text)
+        if self._rarely.due(message.place):
+            log.warning("%s (its messages stay queued; logged once a minute)", text)
+
+    def _on_disconnect(
+        self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        if self._ended is not None or self._client is None:
+            return
+        where = address(self.plan)
+        if flags.is_disconnect_packet_from_server:
+            self._ended = refusal(reason.value, reason.getName(), self.plan)
+        elif isinstance(self._client.fault, FloodError):
+            self._ended = ConnectionFailure(
+                f"the broker {where} floods us: {self._client.fault}: check mqtt.host", refused=True
+            )
+        elif self._client.fault is not None and not self._up:
+            self._ended = explain(self._client.fault, self.plan, self._clock.now())
+        elif not self._up:
+            self._ended = closed(self.plan)
+        elif reason.getName() == "Keep alive timeout":
+            self._ended = ConnectionFailure(f"the broker {where} does not answer any more")
+        else:
+            why = f" ({self._client.fault})" if self._client.fault else ""
+            self._ended = ConnectionFailure(f"the broker {where} closed the connection{why}")
+
+    def _fail(self, trouble: ConnectionFailure) -> None:
+        now = time.monotonic()
+        trouble, pause = self._diagnosis.failed(trouble, now - self._since if self._up else None)
+        self.close()
+        self._ended = None
+        self._sentence = trouble.text
+        if trouble.other_version:
+            other = V311 if self._manner.version == V5 else V5
+            self._manner = replace(self._manner, version=other)
+            log.info("%s; the next attempt uses %s", trouble.text, _NAMES[other])
+        if trouble.lower_will:
+            self._manner = replace(self._manner, will_qos=0)
+        self._retry_at = now + pause
+        if self._rarely.due(trouble.text):
+            log.warning("%s (next attempt in %.1f s; logged once a minute)", trouble.text, pause)
+
+
+_GOODBYE: Final = 2.0
+"""Seconds to leave a broker before reconnecting with other credentials."""
+_ROOM: Final = 40
+"""Maximum bytes of a packet beside its payload and topic: header 5, two lengths 4, packet id 2, properties 28."""
+
+
+class _Packed(Properties):
+    """Properties that never change and are encoded only once."""
+
+    _bytes: bytes
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        self.ContentType = PLAIN if rule.record is None else "application/json"
+        self.PayloadFormatIndicator = 1
+        if rule.expiry is not None:
+            self.MessageExpiryInterval = rule.expiry
+        object.__setattr__(self, "_bytes", super().pack())  # type: ignore[no-untyped-call]
+
+    def pack(self) -> bytes:
+        """Return the encoded bytes; paho asks for them with each message."""
+        return self._bytes
+
+
+_PROPERTIES: Final[Mapping[Kind, Properties]] = {kind: _Packed(rule) for kind, rule in RULES.items()}
+"""MQTT 5 properties of each kind. Never topic aliases: on a resent message they loop for ever."""
+_LASTING: Final[Properties] = _Packed(replace(RULES["status"], expiry=None))
+"""The offline status does not expire: it holds until the device publishes a new one."""
+
+
+def _properties(message: Outgoing) -> Properties:
+    return _LASTING if message.payload == OFFLINE else _PROPERTIES[message.place.kind]

@@ -1,0 +1,231 @@
+"""A paho client for the publisher: it only sends, with no more messages in flight than the window allows."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+import threading
+from dataclasses import dataclass
+from typing import Any, Final
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge_infer.contract.topics import OFFLINE, STATUS
+from edge_infer.errors import StartError
+from edge_infer.plan.credentials import broker_password
+from edge_infer.plan.records import MqttPlan, TlsPlan
+from edge_infer.publisher.mqtt.inflight_window import MOST_WINDOW
+
+KEEPALIVE: Final = 30
+PLAIN: Final = "text/plain"
+"""The content type of a status payload."""
+CONNECT_TIMEOUT: Final = 5.0
+HANDSHAKE_TIMEOUT: Final = 15.0
+"""Seconds for the TLS handshake: up to three round trips, and certificates, over a link of 64 kbit/s and 2 s
+latency."""
+MOST_RECEIVED: Final = 16384
+"""Maximum bytes of one packet from the broker, which has to send only short acknowledgements."""
+
+
+class FloodError(ConnectionError):
+    """The broker sends packets that this client did not ask for."""
+
+
+class _Ear(logging.Logger):
+    """A logger that keeps the error that ended a connection.
+
+    paho passes it only to its logger, as an exception among the arguments.
+    """
+
+    fault: OSError | None = None
+
+    def log(self, level: int, msg: object, *args: object, **_kwargs: Any) -> None:  # noqa: ARG002
+        """Keep the newest error. Format nothing, because paho logs each packet."""
+        if level >= logging.ERROR:
+            self.fault = next((arg for arg in args if isinstance(arg, OSError)), self.fault)
+
+
+class OneWayClient(Client):
+    """A client that subscribes to nothing and ends a connection that brings messages or long packets.
+
+    The overridden methods are internal to paho. Without the first two a hostile broker could fill the memory: a packet
+    may have 256 MiB, and messages with QoS 2 are stored. A test with a flooding broker guards them. Without the third
+    each failed handshake leaves its socket open until garbage collection; a test counts open files.
+    """
+
+    def __init__(self, client_id: str, protocol: MQTTProtocolVersion) -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol, reconnect_on_failure=False
+        )
+        self._ear = _Ear("paho")
+        self.enable_logger(self._ear)
+
+    @property
+    def fault(self) -> OSError | None:
+        """The error that ended the connection, if the operating system or TLS gave one."""
+        return self._ear.fault
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > MOST_RECEIVED:
+            raise FloodError(f"it sent a packet of {bufsize} bytes, which is no MQTT for us")
+        return super()._sock_recv(bufsize)
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        self._ear.fault = FloodError("it sent us messages, though we subscribe to nothing")
+        return MQTTErrorCode.MQTT_ERR_PROTOCOL
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        assert self._ssl_context is not None
+        wrapped = self._ssl_context.wrap_socket(tcp_sock, server_hostname=self._host, do_handshake_on_connect=False)
+        try:
+            wrapped.settimeout(HANDSHAKE_TIMEOUT)
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectOptions:
+    """The CONNECT options: protocol version, QoS of the will (some brokers support only 0) and keep-alive seconds.
+
+    The broker keeps no session: this device keeps undelivered messages itself, and the broker publishes the will as
+    soon as the connection is gone.
+    """
+
+    version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5
+    will_qos: int = 1
+    keepalive: int = KEEPALIVE
+
+
+def dial(plan: MqttPlan, manner: ConnectOptions) -> OneWayClient:
+    """Connect, which may take seconds, and send CONNECT with the will; the answer is still to come.
+
+    Raises OSError, and `StartError` for files that cannot be used.
+    """
+    protocol = manner.version
+    client = prepare(plan, protocol)
+    properties = will = None
+    if protocol == MQTTProtocolVersion.MQTTv5:
+        will = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
+        will.ContentType, will.PayloadFormatIndicator = PLAIN, 1
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = MOST_RECEIVED
+        properties.ReceiveMaximum = 1
+        properties.SessionExpiryInterval = 0
+    client.will_set(STATUS.topic(plan.topic), OFFLINE, qos=manner.will_qos, retain=True, properties=will)
+    client.connect(plan.host, plan.port, manner.keepalive, properties=properties)
+    if isinstance(sock := client.socket(), socket.socket):
+        # Without it, an event waits until the state before it is acknowledged, which takes as long as the link does.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return client
+
+
+def prepare(plan: MqttPlan, protocol: MQTTProtocolVersion) -> OneWayClient:
+    """Return an unconnected client with the credentials of the plan and no will; raises `StartError`."""
+    client = OneWayClient(plan.client_id, protocol)
+    client.max_inflight_messages = client.max_queued_messages = MOST_WINDOW
+    equip(client, plan)
+    return client
+
+
+def equip(client: Client, plan: MqttPlan) -> None:
+    """Give any client the credentials of the plan and a connection timeout; raises `StartError`."""
+    client.connect_timeout = CONNECT_TIMEOUT
+    if plan.username is not None:
+        client.username_pw_set(plan.username, broker_password(plan))
+    if plan.tls is not None:
+        client.tls_set_context(tls_context(plan.tls))
+
+
+def hang_up(client: Client) -> None:
+    """Close the socket without DISCONNECT: the broker publishes the will."""
+    if sock := client.socket():
+        sock.close()
+
+
+def tls_context(plan: TlsPlan) -> ssl.SSLContext:
+    """Return the TLS context that verifies the broker and presents the client certificate.
+
+    Raises `StartError` for files that cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=plan.ca_file)
+    except OSError as error:
+        raise StartError(f"mqtt.tls.ca_file {plan.ca_file} cannot be used: {error.strerror or error}") from error
+    if plan.ca_file is not None:
+        # Since Python 3.13 the default rejects authorities without a key usage, which openssl creates by default.
+        # Chain, name and validity are checked as before.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if plan.cert_file is not None:
+        try:
+            context.load_cert_chain(plan.cert_file, plan.key_file, password=_no_password)
+        except (OSError, ValueError) as error:
+            files = " and ".join(name for name in (plan.cert_file, plan.key_file) if name)
+            raise StartError(f"mqtt.tls.cert_file and key_file ({files}) cannot be used: {error}") from error
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted; a daemon has nobody to ask for the password")
+
+
+# One attempt to connect to the broker, in its own thread: name lookups, connections and handshakes may hang.
+
+
+class Attempt:
+    """Connects in the background.
+
+    Its file is readable once there is an outcome. It may be abandoned and keeps no process alive.
+    """
+
+    def __init__(self, plan: MqttPlan, manner: ConnectOptions) -> None:
+        self._plan = plan
+        self._manner = manner
+        self._lock = threading.Lock()
+        self._abandoned = False
+        self._client: OneWayClient | None = None
+        self._error: OSError | ValueError | None = None
+        self._readable, self._writable = os.pipe()
+        threading.Thread(target=self._run, name="dial", daemon=True).start()
+
+    def fileno(self) -> int:
+        """Return the file descriptor for select: readable when the attempt is done."""
+        return self._readable
+
+    def outcome(self) -> OneWayClient | OSError | ValueError | None:
+        """Return the client, which the caller then owns, or the error; None while the attempt is running."""
+        with self._lock:
+            client, self._client = self._client, None
+            return client or self._error
+
+    def close(self) -> None:
+        """Abandon the attempt. If it still connects, it closes the connection itself. May be called twice."""
+        with self._lock:
+            self._abandoned = True
+            client, self._client = self._client, None
+        if client:
+            hang_up(client)
+        if self._readable >= 0:
+            os.close(self._readable)
+            self._readable = -1
+
+    def _run(self) -> None:
+        client, error = None, None
+        try:
+            client = dial(self._plan, self._manner)
+        except (OSError, ValueError) as fault:
+            error = fault.with_traceback(None)  # its frames reference the client, which references them
+        with self._lock:
+            self._error = error
+            if not self._abandoned:
+                self._client = client
+            elif client:
+                hang_up(client)
+        os.close(self._writable)  # the end of file makes the other end readable

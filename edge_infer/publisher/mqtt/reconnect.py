@@ -1,0 +1,98 @@
+"""When to connect again: back-off, and what the lifetimes of recent connections tell about the cause."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from edge_infer.contract.codec import replace
+from edge_infer.plan.records import MqttPlan
+from edge_infer.publisher.mqtt.connection_failure import ConnectionFailure
+from edge_infer.publisher.timestamps import Clock
+
+# Back-off: the pause before the next connection attempt.
+
+FIRST_PAUSE_SECONDS: Final = 0.5
+FIRST_PAUSE_REFUSED_SECONDS: Final = 5.0
+MAX_PAUSE_SECONDS: Final = 5.0
+"""Maximum pause in seconds: a broker that comes back is found within this time, however long it was away."""
+MAX_PAUSE_REFUSED_SECONDS: Final = 30.0
+MAX_PAUSE_TAKEN_SECONDS: Final = 300.0
+"""Maximum pause in seconds when another client uses this client id. Two devices with one client id end each other's
+connection: the longer each waits, the more messages get through."""
+
+
+class Backoff:
+    """Exponential back-off with full jitter, so that a fleet does not reconnect at once.
+
+    A refusal starts and ends higher.
+    """
+
+    def __init__(self, draw: random.Random | None = None) -> None:
+        self._draw = draw or random.Random()  # noqa: S311 - jitter, no secret
+        self._failures = 0
+        self._refusals = 0
+
+    def failed(self, *, refused: bool = False, taken: bool = False) -> float:
+        """Return the seconds until the next attempt.
+
+        ``taken``: the broker refused because another client uses this client id.
+        """
+        self._failures, self._refusals = (0, self._refusals + 1) if refused else (self._failures + 1, 0)
+        start, most = (
+            (FIRST_PAUSE_REFUSED_SECONDS, MAX_PAUSE_TAKEN_SECONDS if taken else MAX_PAUSE_REFUSED_SECONDS)
+            if refused
+            else (FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
+        )
+        ceiling = min(most, start * 2.0 ** min(self._failures + self._refusals - 1, 16))
+        return self._draw.uniform(start / 2, ceiling)
+
+    def reset(self) -> None:
+        """Start over after a success."""
+        self._failures = self._refusals = 0
+
+
+# Reconnect policy: finds the cause of an ended connection from the lifetimes of recent ones, and sets the pause.
+
+SUSPICIOUS_CONNECTIONS: Final = 3
+"""Number of short connections in a row, to a broker that was reachable each time, after which the client id is
+suspected to be in use twice. With MQTT 3.1.1 the broker does not report that."""
+
+
+class ReconnectPolicy:
+    """Remembers failures until a connection has lived ``stable`` seconds, or ``settled`` if the id is in use twice."""
+
+    def __init__(self, plan: MqttPlan, clock: Clock, stable: float, settled: float) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._stable = stable
+        self._settled = settled
+        self._backoff = Backoff()
+        self._short = 0
+        self._contested = False
+        self.waits_for_clock = False
+        """Whether the last failure may be gone as soon as the time is known."""
+
+    def forget(self) -> None:
+        """Forget earlier failures: the operator has changed something, so the next failure counts as the first."""
+        self._backoff.reset()
+
+    def failed(self, trouble: ConnectionFailure, lived: float | None) -> tuple[ConnectionFailure, float]:
+        """Return the failure to report, and the seconds until the next attempt.
+
+        ``lived`` is the lifetime of the connection, or None if the broker accepted none.
+        """
+        if lived is not None and lived >= (self._settled if self._contested else self._stable):
+            self._backoff.reset()
+            self._contested = False
+        self._short = self._short + 1 if lived is not None and lived < self._stable else 0
+        if self._short >= SUSPICIOUS_CONNECTIONS and not trouble.refused:
+            whose = f"does another client use the client id {self._plan.client_id!r}? give each device its own"
+            text = f"{trouble.text}, again soon after it was made: {whose}"
+            trouble = replace(trouble, text=text, refused=True, taken=True)
+        self._contested |= trouble.taken
+        self.waits_for_clock = trouble.clock and not self._clock.known
+        if self.waits_for_clock:
+            trouble = replace(trouble, text=f"{trouble.text} Waiting for a time service to set it")
+        curable = trouble.other_version or trouble.lower_will
+        return trouble, self._backoff.failed(refused=trouble.refused and not curable, taken=trouble.taken)

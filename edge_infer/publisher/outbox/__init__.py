@@ -1,0 +1,1 @@
+"""Messages that wait for the broker: scheduling, paging, database, delivery ledger."""

@@ -1,0 +1,394 @@
+"""The file of the outbox: waiting messages and the account, in SQLite. Every call waits for the disk.
+
+This is version 1 of the layout, stored in ``PRAGMA user_version``. Later versions may only add tables, and columns that
+have a default. A program that is older than the file thus keeps its backlog, and a newer one adds what is missing
+(decision 12).
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from edge_infer.contract.topics import Place
+from edge_infer.publisher.outbox.interface import OVERHEAD, Entry, MessageSeries
+
+FILE: Final = "outbox.sqlite"
+VERSION: Final = 1
+_LAYOUT: Final = """
+CREATE TABLE IF NOT EXISTS series (
+  id INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, boot TEXT NOT NULL, kind TEXT NOT NULL,
+  upto INTEGER NOT NULL, waiting INTEGER NOT NULL, bytes INTEGER NOT NULL, closed INTEGER NOT NULL,
+  UNIQUE (pipeline, boot, kind));
+CREATE TABLE IF NOT EXISTS loss (
+  series INTEGER NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (series, reason)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS place (
+  id INTEGER PRIMARY KEY, kind TEXT NOT NULL, pipeline TEXT NOT NULL, UNIQUE (kind, pipeline));
+CREATE TABLE IF NOT EXISTS entry (
+  number INTEGER PRIMARY KEY, place INTEGER NOT NULL, series INTEGER NOT NULL, seq INTEGER NOT NULL,
+  taken REAL NOT NULL, payload BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS entry_by_place ON entry (place);
+CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), kernel TEXT NOT NULL, at REAL NOT NULL,
+  ahead REAL NOT NULL);
+"""
+# Name the columns, and update rows instead of replacing them: a later version may have more columns.
+_SAVE: Final = """
+INSERT INTO series (id, pipeline, boot, kind, upto, waiting, bytes, closed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET upto = excluded.upto, waiting = excluded.waiting, bytes = excluded.bytes,
+  closed = excluded.closed"""
+_SAVE_LOSS: Final = """
+INSERT INTO loss (series, reason, count) VALUES (?, ?, ?)
+ON CONFLICT (series, reason) DO UPDATE SET count = excluded.count"""
+WAL_PAGES: Final = 500
+"""Pages of 4 KiB in the write-ahead log before SQLite copies it into the file."""
+WAL_ROOM: Final = 4 << 20
+"""Bytes of the size limit reserved for the write-ahead log, at most a quarter of the limit."""
+CHUNK: Final = 256
+"""Number of messages to read at once."""
+MOST_DROPPED: Final = 8192
+"""Number of messages that one write may drop because of size or age; the next write continues."""
+ROOMY: Final = 512
+"""Number of pages from which it is worth returning the space of an empty file to the disk."""
+MAX_COUNT: Final = 2**53
+"""The highest number that every reader of JSON represents exactly."""
+MAX_REASONS: Final = 16
+"""More than this program gives, and fewer than a report may have."""
+_REASON: Final = re.compile(r"[a-z_]{1,32}")
+_BROKEN: Final = ("malformed", "not a database", "corrupt")
+
+
+class CorruptError(sqlite3.DatabaseError):
+    """The file is not a database, or its contents are inconsistent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Maximum bytes on the disk, and maximum seconds that a message waits."""
+
+    max_size: int
+    max_age: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRow:
+    """The account of one series: every number up to ``upto`` is delivered, lost, or one of those ``waiting``."""
+
+    series: MessageSeries
+    upto: int
+    waiting: int
+    bytes: int
+    closed: bool
+    lost: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The changes of one commit, with the account as it is after it."""
+
+    entries: tuple[Entry, ...] = ()
+    gone: tuple[int, ...] = ()
+    series: tuple[SeriesRow, ...] = ()
+    forgotten: tuple[MessageSeries, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A message that a write has dropped, with the reason ``full`` or ``old``."""
+
+    number: int
+    series: MessageSeries
+    size: int
+    reason: str
+
+
+class Database:
+    """One open file, used by one thread and locked against other processes. Raises sqlite3.Error, `CorruptError`.
+
+    Entries have the numbers of this process: those that were in the file when it was first opened have 0 and less.
+    """
+
+    def __init__(self, path: Path, limits: Limits, kernel: str, uptime: float, base: int | None = None) -> None:
+        self.limits = limits
+        self._kernel = kernel
+        self._series: dict[MessageSeries, int] = {}
+        self._names: dict[int, MessageSeries] = {}
+        self._places: dict[Place, int] = {}
+        self._connection = sqlite3.connect(path, timeout=0.5, isolation_level=None, cached_statements=64)
+        try:
+            self._prepare()
+            self._ahead = self._clock(kernel, uptime)
+            (highest,) = self._one("SELECT coalesce(max(number), 0) FROM entry")
+            self.base: int = highest if base is None else base
+            self._learn_names()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            self.close()
+            raise _judged(error) from error
+
+    def _prepare(self) -> None:
+        run = self._connection.execute
+        run("PRAGMA locking_mode = EXCLUSIVE")  # no other process, and no shared memory that a full disk invalidates
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = FULL")  # NORMAL loses commits in a power cut
+        run("PRAGMA temp_store = MEMORY")
+        run(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+        run(f"PRAGMA journal_size_limit = {WAL_ROOM}")
+        # Sync the commits of an earlier connection: a failed fsync may have left them off the disk.
+        run("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if run("SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index')").fetchone():
+            raise CorruptError("the file has programs of its own")  # triggers and views, which could run without end
+        (version,) = self._one("PRAGMA user_version")
+        run("BEGIN IMMEDIATE")
+        for statement in _LAYOUT.split(";\n"):
+            run(statement)
+        if version < VERSION:
+            run(f"PRAGMA user_version = {VERSION}")
+        run("COMMIT")
+
+    def _clock(self, kernel: str, uptime: float) -> float:
+        """Return the offset of the file's clock to the uptime. The file's clock stands still while the board is off."""
+        row = self._connection.execute("SELECT kernel, at, ahead FROM clock").fetchone()
+        if row is None:
+            return 0.0
+        _sound(row, str, float, float)
+        return float(row[2]) if row[0] == kernel else float(row[1]) - uptime
+
+    def _learn_names(self) -> None:
+        run = self._connection.execute
+        for number, pipeline, boot, kind in run("SELECT id, pipeline, boot, kind FROM series"):
+            _sound((pipeline, boot, kind), str, str, str)
+            self._name(number, MessageSeries(pipeline, boot, kind))
+        for number, kind, pipeline in run("SELECT id, kind, pipeline FROM place"):
+            _sound((kind, pipeline), str, str)
+            self._places[Place(kind, pipeline)] = number
+
+    def _name(self, number: int, series: MessageSeries) -> None:
+        self._series[series], self._names[number] = number, series
+
+    def contents(self, above: dict[MessageSeries, int]) -> list[SeriesRow]:
+        """Return the account. Delete the messages ``above`` a number of a series: the engine has sent them again."""
+        try:
+            return self._contents(above)
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise _judged(error) from error
+
+    def _contents(self, above: dict[MessageSeries, int]) -> list[SeriesRow]:
+        if any(series in self._series for series in above):
+            self._forget_above(above)
+        lost: dict[int, dict[str, int]] = {}
+        reasons: set[str] = set()
+        for number, reason, count in self._connection.execute("SELECT series, reason, count FROM loss"):
+            _sound((reason, count), str, int)
+            reasons.add(reason)
+            if not _REASON.fullmatch(reason) or len(reasons) > MAX_REASONS:
+                raise CorruptError("a loss has no reason that this program gives")
+            lost.setdefault(number, {})[reason] = count
+        rows = self._connection.execute("SELECT id, upto, waiting, bytes, closed FROM series").fetchall()
+        for row in rows:
+            _sound(row, int, int, int, int, int)
+        if any(row[0] not in self._names for row in rows):
+            raise CorruptError("the series contradict themselves")
+        return [
+            SeriesRow(self._names[number], upto, waiting, size, bool(closed), lost.get(number, {}))
+            for number, upto, waiting, size, closed in rows
+        ]
+
+    def _forget_above(self, above: dict[MessageSeries, int]) -> None:
+        run = self._connection.execute
+        run("BEGIN IMMEDIATE")
+        for series, seq in above.items():
+            if number := self._series.get(series):
+                run("DELETE FROM entry WHERE series = ? AND seq > ?", (number, seq))
+                select = f"SELECT count(*), total(length(payload) + {OVERHEAD}) FROM entry WHERE series = ?"  # noqa: S608
+                count, size = self._one(select, number)
+                run("UPDATE series SET waiting = ?, bytes = ? WHERE id = ?", (count, int(size), number))
+        run("COMMIT")
+
+    def write(self, batch: Batch, uptime: float) -> list[Dropped]:
+        """Commit the batch, and drop what is too old or too much, oldest first. If it raises, nothing has changed."""
+        run = self._connection.execute
+        run("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany(
+                "DELETE FROM entry WHERE number = ?", ((number + self.base,) for number in batch.gone)
+            )
+            for series in batch.forgotten:
+                self._forget(series)
+            for row in batch.series:
+                self._save(row)
+            # Free space before it is needed: deleting rows never makes the file smaller.
+            dropped = self._expire(uptime) + self._shrink(_room(batch.entries))
+            fitting, refused = self._parted(batch.entries)
+            dropped += refused
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO entry (number, place, series, seq, taken, payload) VALUES (?, ?, ?, ?, ?, ?)",
+                map(self._row, fitting),
+            )
+            dropped += self._shrink(0)
+            if batch != Batch() or dropped:
+                values = (self._kernel, uptime + self._ahead, self._ahead)
+                run("INSERT OR REPLACE INTO clock (id, kernel, at, ahead) VALUES (1, ?, ?, ?)", values)
+            run("COMMIT")
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            with suppress(sqlite3.Error):
+                run("ROLLBACK")
+            raise _judged(error) from error
+        return dropped
+
+    def load(self, place: Place, after: int | None, upto: int) -> list[Entry]:
+        """Return the next `CHUNK` messages of a place, all marked late.
+
+        They follow the number ``after`` (None: the first) and end with ``upto`` at the latest.
+        """
+        low = 0 if after is None else after + self.base
+        try:
+            rows = self._connection.execute(
+                "SELECT number, series, seq, taken, payload FROM entry WHERE place = ? AND number > ? AND number <= ? "
+                "ORDER BY number LIMIT ?",
+                (self._places.get(place, -1), low, upto + self.base, CHUNK),
+            ).fetchall()
+            for row in rows:
+                _sound(row, int, int, int, float, bytes)
+            return [
+                Entry(number - self.base, self._names[series], seq, payload, late=True, taken=taken - self._ahead)
+                for number, series, seq, taken, payload in rows
+            ]
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise _judged(error) from error
+        except KeyError as error:
+            raise CorruptError("a message belongs to no series") from error
+
+    def tidy(self) -> None:
+        """Return the space of an empty file to the disk."""
+        (pages,) = self._one("PRAGMA page_count")
+        if pages > ROOMY and self._connection.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None:
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        self._connection.close()
+
+    def _save(self, row: SeriesRow) -> None:
+        number = self._series.get(row.series)
+        if number is None:
+            (number,) = self._one("SELECT coalesce(max(id), 0) + 1 FROM series")
+            self._name(number, row.series)
+        values = (number, *row.series, row.upto, row.waiting, row.bytes, int(row.closed))
+        self._connection.execute(_SAVE, values)
+        for reason, count in row.lost.items():
+            self._connection.execute(_SAVE_LOSS, (number, reason, count))
+
+    def _forget(self, series: MessageSeries) -> None:
+        if number := self._series.pop(series, None):
+            del self._names[number]
+            for statement in ("DELETE FROM series WHERE id = ?", "DELETE FROM loss WHERE series = ?"):
+                self._connection.execute(statement, (number,))
+
+    def _row(self, entry: Entry) -> tuple[int, int, int, int, float, bytes]:
+        place = self._places.get(entry.place)
+        if place is None:
+            cursor = self._connection.execute("INSERT INTO place (kind, pipeline) VALUES (?, ?)", entry.place)
+            place = self._places[entry.place] = int(cursor.lastrowid or 0)
+        series = self._series[entry.series]
+        return entry.number + self.base, place, series, entry.seq, entry.taken + self._ahead, entry.payload
+
+    def _expire(self, uptime: float) -> list[Dropped]:
+        before = uptime + self._ahead - self.limits.max_age
+        dropped: list[Dropped] = []
+        while len(dropped) < MOST_DROPPED:
+            oldest = self._oldest(CHUNK)
+            old = [row for row in oldest if row[3] < before]
+            dropped += self._drop(old, "old")
+            if len(old) < CHUNK:
+                break
+        return dropped
+
+    def _shrink(self, room: int) -> list[Dropped]:
+        dropped: list[Dropped] = []
+        while len(dropped) < MOST_DROPPED and self._used() > self._most() - room:
+            oldest = self._oldest(CHUNK // 4)
+            if not oldest:
+                break
+            dropped += self._drop(oldest, "full")
+        return dropped
+
+    def _parted(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[Dropped]]:
+        """Split entries into the newest that fit into the limit, and the others.
+
+        The others are lost: more came at once than the file may hold.
+        """
+        first = 0
+        while _room(entries[first:]) > self._most():
+            first += CHUNK // 4
+        refused = ((entry.number + self.base, self._series[entry.series], entry.size) for entry in entries[:first])
+        return entries[first:], self._lose(refused, "full")
+
+    def _most(self) -> int:
+        return self.limits.max_size - min(WAL_ROOM, self.limits.max_size // 4)
+
+    def _used(self) -> int:
+        pages, free, size = (self._one(f"PRAGMA {key}")[0] for key in ("page_count", "freelist_count", "page_size"))
+        return int((pages - free) * size)
+
+    def _oldest(self, count: int) -> list[tuple[int, int, int, float]]:
+        return self._connection.execute(
+            f"SELECT number, series, length(payload) + {OVERHEAD}, taken FROM entry ORDER BY number LIMIT ?",  # noqa: S608
+            (count,),
+        ).fetchall()
+
+    def _drop(self, rows: Iterable[tuple[int, int, int, float]], reason: str) -> list[Dropped]:
+        """Delete messages and count them as lost, in the same commit."""
+        rows = list(rows)
+        self._connection.executemany("DELETE FROM entry WHERE number = ?", ((row[0],) for row in rows))
+        return self._lose(((number, series, size) for number, series, size, _ in rows), reason)
+
+    def _lose(self, rows: Iterable[tuple[int, int, int]], reason: str) -> list[Dropped]:
+        dropped, counts, sizes = [], Counter[int](), Counter[int]()
+        for number, series, size in rows:
+            dropped.append(Dropped(number - self.base, self._names[series], size, reason))
+            counts[series] += 1
+            sizes[series] += size
+        for series, count in counts.items():
+            self._connection.execute(
+                "UPDATE series SET waiting = waiting - ?, bytes = bytes - ? WHERE id = ?",
+                (count, sizes[series], series),
+            )
+            (known,) = self._one("SELECT total(count) FROM loss WHERE series = ? AND reason = ?", series, reason)
+            self._connection.execute(_SAVE_LOSS, (series, reason, int(known) + count))
+        return dropped
+
+    def _one(self, statement: str, *values: int | str) -> tuple[int, ...]:
+        row: tuple[int, ...] = self._connection.execute(statement, values).fetchone()
+        return row
+
+
+def _room(entries: Iterable[Entry]) -> int:
+    """Return the bytes of the file that entries take.
+
+    A page holds three of the largest, and a quarter of it stays empty.
+    """
+    return sum((len(entry.payload) + 40) * 4 // 3 for entry in entries)
+
+
+def _sound(row: tuple[object, ...], *kinds: type) -> None:
+    """Raise `CorruptError` for a value of the wrong type or an impossible number.
+
+    SQLite has no checksums: a flipped bit can turn a number into text, or a count negative.
+    """
+    for value, kind in zip(row, kinds, strict=True):
+        if not isinstance(value, kind) or (isinstance(value, int) and not 0 <= value <= MAX_COUNT):
+            raise CorruptError(f"{value!r:.50} is not what belongs there")
+
+
+def _judged(error: sqlite3.Error | UnicodeDecodeError) -> sqlite3.Error:
+    """Return the error as a `CorruptError` if the file is unusable. SQLite's own messages may be invalid text."""
+    if isinstance(error, UnicodeDecodeError):
+        return CorruptError(str(error))
+    broken = isinstance(error, sqlite3.DatabaseError) and any(word in str(error) for word in _BROKEN)
+    return CorruptError(str(error)) if broken else error

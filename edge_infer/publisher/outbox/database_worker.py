@@ -1,0 +1,210 @@
+"""A thread for the disk, so that the caller does not wait for it: orders go in, outcomes come out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+from edge_infer.contract.codec import replace
+from edge_infer.contract.topics import Place
+from edge_infer.publisher.outbox.database import FILE, Batch, CorruptError, Database, Dropped, Limits, SeriesRow
+from edge_infer.publisher.outbox.interface import Entry, MessageSeries
+
+log = logging.getLogger(__name__)
+
+ASIDE: Final = ".corrupt"
+"""Suffix of a corrupt file that is kept for inspection; it overwrites the previous one. Of a large one only the
+beginning is kept. Its size counts towards the limit, so both files together never exceed it."""
+KEPT_ASIDE: Final = 4
+"""A file put aside may take the limit divided by this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open the file. The engine has resent the messages of a series ``above`` a number: delete them."""
+
+    above: dict[MessageSeries, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadEntries:
+    """Read the next messages of a place (see `Database.load`)."""
+
+    place: Place
+    after: int | None
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseOpened:
+    """The file is open and holds this account; ``emptied``: it was corrupt and a new one replaces it.
+
+    ``unwritten``: a batch found the corruption and was not written; the caller has to order it again.
+    """
+
+    rows: list[SeriesRow]
+    emptied: bool
+    unwritten: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchWritten:
+    """A batch is committed; the commit also dropped these messages."""
+
+    batch: Batch
+    dropped: list[Dropped]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Messages that were read; ``complete``: nothing is left up to the requested number."""
+
+    load: LoadEntries
+    entries: list[Entry]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The disk failed and the file is closed; ``why`` is for the operator."""
+
+    order: Open | Batch | LoadEntries
+    why: str
+
+
+Order = Open | Batch | LoadEntries | None
+Outcome = DatabaseOpened | BatchWritten | Loaded | Failed
+
+
+class DatabaseWorker:
+    """A thread that owns the file in ``folder``.
+
+    Its descriptor is readable when there are outcomes; `close` ends it.
+    """
+
+    def __init__(self, folder: Path, limits: Limits, kernel: str, uptime: Callable[[], float]) -> None:
+        self.path = folder / FILE
+        self.limits = limits
+        self._kernel = kernel
+        self._uptime = uptime
+        self._database: Database | None = None
+        self._base: int | None = None
+        self._orders: SimpleQueue[Order] = SimpleQueue()
+        self._outcomes: deque[Outcome] = deque()
+        self._readable, self._writable = os.pipe()
+        os.set_blocking(self._readable, False)
+        os.set_blocking(self._writable, False)
+        self._thread = threading.Thread(target=self._run, name="disk", daemon=True)
+        self._thread.start()
+
+    def fileno(self) -> int:
+        """Return the file descriptor for select: readable when there are outcomes."""
+        return self._readable
+
+    def order(self, order: Open | Batch | LoadEntries) -> None:
+        """Queue an order after all earlier ones."""
+        self._orders.put(order)
+
+    def outcomes(self) -> list[Outcome]:
+        """Return the outcomes since the last call."""
+        with suppress(BlockingIOError):
+            while len(os.read(self._readable, 4096)) == 4096:
+                pass
+        found = []
+        while self._outcomes:
+            found.append(self._outcomes.popleft())
+        return found
+
+    def close(self, timeout: float) -> bool:
+        """End after all queued orders; return False if the disk hangs. May be called twice."""
+        if self._readable < 0:
+            return True
+        self._orders.put(None)
+        self._thread.join(timeout)
+        if ended := not self._thread.is_alive():  # otherwise the thread still needs its end of the pipe
+            for end in (self._readable, self._writable):
+                os.close(end)
+            self._readable = self._writable = -1
+        return ended
+
+    def _run(self) -> None:
+        while (order := self._orders.get()) is not None:
+            self._outcomes.append(self._attempt(order))
+            with suppress(BlockingIOError):  # a full pipe wakes the reader as well
+                os.write(self._writable, b"!")
+        self._release()
+
+    def _attempt(self, order: Open | Batch | LoadEntries) -> Outcome:
+        try:
+            return self._do(order)
+        except CorruptError as error:
+            return self._begin_anew(order, error)
+        except (sqlite3.Error, OSError) as error:
+            self._release()
+            return Failed(order, f"{self.path} cannot be used: {error}")
+
+    def _do(self, order: Open | Batch | LoadEntries) -> Outcome:
+        if isinstance(order, Open):
+            self._release()
+            self._database = self._open()
+            return DatabaseOpened(self._database.contents(order.above), emptied=False)
+        if self._database is None:
+            return Failed(order, f"{self.path} is not open")
+        if isinstance(order, LoadEntries):
+            entries = self._database.load(order.place, order.after, order.upto)
+            return Loaded(order, entries, complete=not entries)
+        self._database.limits = self._within()
+        dropped = self._database.write(order, self._uptime())
+        if order.gone:
+            self._database.tidy()
+        return BatchWritten(order, dropped)
+
+    def _open(self) -> Database:
+        database = Database(self.path, self._within(), self._kernel, self._uptime(), self._base)
+        self._base = database.base
+        return database
+
+    def _begin_anew(self, order: Open | Batch | LoadEntries, error: CorruptError) -> Outcome:
+        """Put the corrupt file aside and open a new one. The content of the old file is lost."""
+        self._release()
+        aside = self._aside
+        try:
+            self.path.replace(aside)
+            if aside.stat().st_size > (most := self.limits.max_size // KEPT_ASIDE):
+                os.truncate(aside, most)
+            for ending in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+            log.error("%s is corrupt (%s): kept as %s; starting a new file", self.path, error, aside.name)
+            self._database = self._open()
+            return DatabaseOpened(self._database.contents({}), emptied=True, unwritten=isinstance(order, Batch))
+        except (sqlite3.Error, OSError) as further:
+            self._release()
+            return Failed(order, f"{self.path} is corrupt, and a new one cannot be made: {further}")
+
+    @property
+    def _aside(self) -> Path:
+        return self.path.with_name(self.path.name + ASIDE)
+
+    def _within(self) -> Limits:
+        """Return the limits minus the size of a file that was put aside, until the operator removes it."""
+        try:
+            taken = self._aside.stat().st_size
+        except OSError:
+            taken = 0
+        most = self.limits.max_size
+        return replace(self.limits, max_size=most - min(taken, most // KEPT_ASIDE))
+
+    def _release(self) -> None:
+        database, self._database = self._database, None
+        if database:
+            with suppress(sqlite3.Error):
+                database.close()

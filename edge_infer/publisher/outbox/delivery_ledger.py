@@ -1,0 +1,359 @@
+"""The delivery account of every sequence number: produced = delivered + pending + lost.
+
+It counts by pipeline, boot (one start of the engine) and kind, and survives restarts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from edge_infer.contract.messages import MOST
+from edge_infer.contract.topics import Place
+from edge_infer.ipc.messages import Acked, Tally
+from edge_infer.publisher.outbox.database import SeriesRow
+from edge_infer.publisher.outbox.interface import Entry, MessageSeries
+
+log = logging.getLogger(__name__)
+
+MOST_SERIES: Final = 1024
+"""Maximum number of series with counts of their own. Older ones are merged into one total. A correct engine needs far
+fewer."""
+UNKNOWN: Final = "unknown"
+"""Loss reason: the engine gave out the number, and the process that knew its fate has died. It may have been
+delivered."""
+OLDER: Final = ""
+"""Pipeline and boot of the total of old series."""
+
+
+@dataclass(slots=True)
+class SeriesCounts:
+    """The counts of one series.
+
+    ``open`` are the numbers that were taken and are neither safe nor lost. ``told`` is the highest safe number that the
+    engine knows.
+
+    ``resumed``: the engine has reported which numbers were acknowledged before this process started. Numbers up to
+    ``begun`` come from before this process. Of these, ``unrecorded`` numbers count as delivered because the engine
+    reports them as safe; no file records them.
+    """
+
+    highest: int = 0
+    told: int = 0
+    given: int = 0
+    delivered: int = 0
+    pending: int = 0
+    bytes: int = 0
+    closed: bool = False
+    resumed: bool = True
+    begun: int = 0
+    unrecorded: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    open: OrderedDict[int, None] = field(default_factory=OrderedDict)
+
+    @property
+    def safe(self) -> int:
+        """The highest number up to which every number is safe or lost: the engine may forget them."""
+        return next(iter(self.open)) - 1 if self.open else self.highest
+
+    def lose(self, reason: str, count: int = 1) -> None:
+        """Count a loss."""
+        self.lost[reason] = min(self.lost[reason] + count, MOST)
+
+    def balance(self) -> None:
+        """Count as delivered what is neither pending nor lost; a negative remainder reduces the ``unknown`` losses."""
+        self.delivered = self.highest - self.pending - self.lost.total()
+        if self.delivered < 0:
+            self.lost[UNKNOWN] = max(0, self.lost[UNKNOWN] + self.delivered)
+            self.delivered = 0
+
+
+class DeliveryLedger:
+    """Accepts each number once and tracks which are still open. Collects changes for the next commit."""
+
+    def __init__(self) -> None:
+        self._tracks: OrderedDict[MessageSeries, SeriesCounts] = OrderedDict()
+        self._changed: set[MessageSeries] = set()
+        self._forgotten: list[MessageSeries] = []
+
+    # Reports from the engine and the supervisor
+
+    def resume(self, boot: str, tallies: Iterable[Tally]) -> None:
+        """Set where the numbers of this boot start, for a publisher that has not taken any of them yet."""
+        for tally in tallies:
+            series = MessageSeries(tally.pipeline, boot, tally.kind)
+            track = self._tracks.get(series)
+            if track is None:
+                track = self._begin(series)
+                track.begun, track.unrecorded = tally.safe, max(0, tally.safe - tally.lost)
+            elif track.resumed:
+                continue
+            self._go_on(series, track, tally)
+
+    def _go_on(self, series: MessageSeries, track: SeriesCounts, tally: Tally) -> None:
+        """Count numbers that the engine reports as safe and the file lacks: they were delivered or lost in between."""
+        track.told, track.resumed = tally.safe, True
+        if tally.safe > track.highest:
+            further = tally.safe - track.highest
+            track.lose(UNKNOWN, min(further, max(0, tally.lost - track.lost.total())))
+            track.highest = tally.safe
+            track.balance()
+            self._changed.add(series)
+
+    def report(self, boot: str, tallies: Iterable[Tally]) -> None:
+        """Record how far the engine has numbered: numbers that were not taken yet are pending, too."""
+        for tally in tallies:
+            if track := self._tracks.get(MessageSeries(tally.pipeline, boot, tally.kind)):
+                track.given = max(track.given, tally.given)
+
+    def close(self, boot: str, tallies: Iterable[Tally]) -> None:
+        """End a boot: it gives no more numbers. Those that it gave and that never arrived count as ``unknown``."""
+        self.resume(boot, tallies)
+        for tally in tallies:
+            track = self._tracks[MessageSeries(tally.pipeline, boot, tally.kind)]
+            if tally.given > track.highest and not track.closed:
+                track.lose(UNKNOWN, tally.given - track.highest)
+                track.highest = tally.given
+        for series, track in self._tracks.items():
+            if series.boot == boot and not track.closed:
+                track.closed, track.given = True, 0
+                self._changed.add(series)
+
+    def close_others(self, boots: Iterable[str]) -> None:
+        """End all other boots: they ended while no publisher was running, so nothing more is known of their numbers."""
+        for series, track in self._tracks.items():
+            if series.boot not in boots and not track.closed:
+                log.warning(
+                    "engine %s ended without final counts: whether %ss of %s after number %d were lost is unknown",
+                    series.boot, series.kind, series.pipeline, track.highest,
+                )  # fmt: skip
+                track.closed = True
+                self._changed.add(series)
+
+    def highest(self, series: MessageSeries) -> int:
+        """Return the highest known number; 0 for none."""
+        track = self._tracks.get(series)
+        return track.highest if track else 0
+
+    # Changes of single messages
+
+    def take(self, series: MessageSeries, seq: int, size: int, missing: str) -> bool:
+        """Take a number.
+
+        Return False when it was taken before. Skipped numbers before it are lost for the reason ``missing``.
+        """
+        if not self._reach(series, seq, missing):
+            return False
+        track = self._tracks[series]
+        track.open[seq] = None
+        track.pending += 1
+        track.bytes += size
+        return True
+
+    def lose(self, series: MessageSeries, seq: int, reason: str, missing: str) -> None:
+        """Take a number whose message cannot be kept, and count it as lost."""
+        if self._reach(series, seq, missing):
+            self._tracks[series].lose(reason)
+
+    def _reach(self, series: MessageSeries, seq: int, missing: str) -> bool:
+        track = self._tracks.get(series) or self._begin(series)
+        if seq <= track.highest:
+            return False
+        if seq > track.highest + 1:
+            track.lose(missing, seq - track.highest - 1)
+        track.highest = seq
+        self._changed.add(series)
+        return True
+
+    def stored(self, series: MessageSeries, seq: int) -> None:
+        """Mark a message as stored on the disk: it is pending, and safe."""
+        self._tracks[series].open.pop(seq, None)
+
+    def delivered(self, series: MessageSeries, seq: int, size: int) -> None:
+        """Count a pending message as delivered: the broker has acknowledged it."""
+        self._end(series, seq, size).delivered += 1
+
+    def lost(self, series: MessageSeries, seq: int, size: int, reason: str) -> None:
+        """Count a pending message as lost."""
+        self._end(series, seq, size).lose(reason)
+
+    def _end(self, series: MessageSeries, seq: int, size: int) -> SeriesCounts:
+        track = self._tracks[series]
+        track.open.pop(seq, None)
+        track.pending -= 1
+        track.bytes -= size
+        self._changed.add(series)
+        return track
+
+    # Acknowledgements for the engine
+
+    def safe(self) -> list[Acked]:
+        """Return the numbers that have become safe and that the engine does not know yet (see `told`)."""
+        return [
+            Acked(series.pipeline, series.boot, series.kind, track.safe, min(track.lost.total(), MOST))
+            for series, track in self._tracks.items()
+            if track.safe > track.told
+        ]
+
+    def told(self, acked: Acked) -> None:
+        """Record that the engine has received this acknowledgement."""
+        if track := self._tracks.get(MessageSeries(acked.pipeline, acked.boot, acked.kind)):
+            track.told = acked.seq
+
+    # Contents of the file, and changes to write
+
+    def restore(self, rows: Iterable[SeriesRow]) -> None:
+        """Add the counts of the file.
+
+        Of a series that began here before the file could be read, they are the beginning.
+        """
+        for row in rows:
+            track = self._tracks.get(row.series)
+            if track is None:
+                track = self._tracks[row.series] = SeriesCounts(row.upto, told=row.upto, resumed=False)
+                self._tracks.move_to_end(row.series, last=False)
+            else:
+                self._changed.add(row.series)
+                track.lost[UNKNOWN] = max(0, track.lost[UNKNOWN] - sum(row.lost.values()))
+                track.unrecorded = 0
+            track.closed |= row.closed
+            track.pending += row.waiting
+            track.bytes += row.bytes
+            track.lost.update(row.lost)
+            track.balance()
+
+    def begun(self) -> dict[MessageSeries, int]:
+        """Return the start numbers of series that began before the file was read.
+
+        The engine has resent, or will resend, every message above them.
+        """
+        return {series: track.begun for series, track in self._tracks.items() if not track.closed}
+
+    def lose_stored(self, here: Iterable[Entry]) -> None:
+        """Count stored messages as lost (``corrupt``): the file is gone.
+
+        The entries ``here`` are all that is left.
+        """
+        counts, sizes = Counter[MessageSeries](), Counter[MessageSeries]()
+        for entry in here:
+            counts[entry.series] += 1
+            sizes[entry.series] += entry.size
+        for series, track in self._tracks.items():
+            if track.pending > counts[series]:
+                track.lose("corrupt", track.pending - counts[series])
+                track.pending = counts[series]
+            track.bytes = sizes[series]
+
+    def lose_some(self, place: Place, missing: int, here: Iterable[Entry]) -> None:
+        """Count ``missing`` messages of a place as lost (``corrupt``): the file should contain them and does not.
+
+        The entries ``here`` are in memory.
+        """
+        counts = Counter(entry.series for entry in here)
+        for series, track in self._tracks.items():
+            if series.place == place and (share := min(missing, track.pending - counts[series])) > 0:
+                track.bytes = max(0, track.bytes - share * (track.bytes // track.pending))
+                track.pending -= share
+                track.lose("corrupt", share)
+                self._changed.add(series)
+                missing -= share
+
+    def without_file(self) -> None:
+        """Count the ``unrecorded`` numbers as lost (``unknown``).
+
+        The file of earlier processes cannot be read, so it is not known whether they were delivered.
+        """
+        for series, track in self._tracks.items():
+            if track.unrecorded:
+                track.lose(UNKNOWN, track.unrecorded)
+                track.delivered, track.unrecorded = max(0, track.delivered - track.unrecorded), 0
+                self._changed.add(series)
+
+    def changes(self) -> tuple[tuple[SeriesRow, ...], tuple[MessageSeries, ...]]:
+        """Return the series that changed since the last commit, and those that were merged into the total of old ones.
+
+        The counts are those that hold once everything open is on the disk.
+        """
+        rows = tuple(self._row(series, self._tracks[series]) for series in self._changed if series in self._tracks)
+        return rows, tuple(self._forgotten)
+
+    def committed(self, rows: Iterable[SeriesRow], forgotten: tuple[MessageSeries, ...]) -> None:
+        """Mark these changes as written. A series that has changed again goes into the next commit."""
+        for row in rows:
+            track = self._tracks.get(row.series)
+            if track is not None and self._row(row.series, track) == row:
+                self._changed.discard(row.series)
+        self._changed &= self._tracks.keys()
+        del self._forgotten[: len(forgotten)]
+
+    @property
+    def changed(self) -> bool:
+        """Whether there are changes for the next commit."""
+        return bool(self._changed or self._forgotten)
+
+    def everything_changed(self) -> None:
+        """Mark every series as changed: the next commit goes into an empty file."""
+        self._changed = set(self._tracks)
+
+    def _row(self, series: MessageSeries, track: SeriesCounts) -> SeriesRow:
+        lost = {reason: count for reason, count in track.lost.items() if count}
+        return SeriesRow(series, track.highest, track.pending, track.bytes, track.closed, lost)
+
+    # Totals
+
+    def waiting(self) -> dict[MessageSeries, int]:
+        """Return the number of pending messages of each series."""
+        return {series: track.pending for series, track in self._tracks.items() if track.pending}
+
+    def tracks(self) -> dict[MessageSeries, SeriesCounts]:
+        """Return every series; callers must not change them."""
+        return dict(self._tracks)
+
+    def sums(self) -> tuple[int, int, int, int, dict[str, int]]:
+        """Return produced, pending, pending bytes, delivered, and lost by reason.
+
+        Messages that the engine keeps are pending, too.
+        """
+        produced = pending = size = delivered = 0
+        lost: Counter[str] = Counter()
+        for track in self._tracks.values():
+            kept = max(0, track.given - track.highest)
+            produced += track.highest + kept
+            pending += track.pending + kept
+            size += track.bytes
+            delivered += track.delivered
+            lost.update(track.lost)
+        told = {reason: min(count, MOST) for reason, count in lost.items() if count}
+        return min(produced, MOST), min(pending, MOST), min(size, MOST), min(delivered, MOST), told
+
+    def _begin(self, newer: MessageSeries) -> SeriesCounts:
+        """Start a series.
+
+        Merge an old one into the total at the limit: a faulty engine may invent names without end, and years of boots
+        need no separate counts.
+        """
+        if len(self._tracks) >= MOST_SERIES:
+            self._fold()
+        track = self._tracks[newer] = SeriesCounts()
+        return track
+
+    def _fold(self) -> None:
+        idle = [s for s, track in self._tracks.items() if not track.pending and s.pipeline != OLDER]
+        ended = next((series for series in idle if self._tracks[series].closed), None)
+        series = ended or next(iter(idle), None)
+        if series is None:
+            return
+        track = self._tracks.pop(series)
+        older = MessageSeries(OLDER, OLDER, series.kind)
+        total = self._tracks.setdefault(older, SeriesCounts(closed=True))
+        total.highest = min(total.highest + track.highest, MOST)
+        total.told = total.highest
+        total.delivered = min(total.delivered + track.delivered, MOST)
+        for reason, count in track.lost.items():
+            total.lose(reason, count)
+        self._changed.discard(series)
+        self._changed.add(older)
+        self._forgotten.append(series)

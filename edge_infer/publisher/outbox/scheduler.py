@@ -1,0 +1,154 @@
+"""The outbound order: retained values first, then events, then results."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+
+from edge_infer.contract.topics import STATUS, Place
+from edge_infer.plan.records import MAX_RATE
+from edge_infer.platform.rate_limits import ByteBucket, LogThrottle
+from edge_infer.publisher.egress import Egress
+from edge_infer.publisher.mqtt.reconnect import Backoff
+from edge_infer.publisher.outbox.interface import AbstractOutbox, Entry
+from edge_infer.publisher.state.retained import Retained
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message to send; ``entry`` is None for a retained one."""
+
+    place: Place
+    payload: bytes
+    entry: Entry | None
+
+
+class _AllBut:
+    """A container of every place but one."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def __contains__(self, place: object) -> bool:
+        return place != self._place
+
+
+@dataclass(slots=True)
+class _Denial:
+    reason: str
+    until: float
+    backoff: Backoff
+    trying: bool = False
+    """Whether one message is now being sent to test if the broker accepts the topic again. The others wait: the broker
+    could accept a second one before the first."""
+
+
+class OutboundScheduler:
+    """Gives out messages and records their outcome. A topic that the broker denies waits; the others go on.
+
+    It gives out no more than the byte rate allows. Only the online or offline status is exempt.
+    """
+
+    def __init__(
+        self, retained: Retained, outbox: AbstractOutbox, egress: Egress, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.retained = retained
+        self.outbox = outbox
+        self._egress = egress
+        self._clock = clock
+        self._bucket = ByteBucket(MAX_RATE, clock)
+        self._denials: dict[Place, _Denial] = {}
+        self._rarely = LogThrottle(clock=clock)
+
+    def limit(self, rate: int) -> None:
+        """Set the rate in bytes a second."""
+        self._bucket.set_rate(rate)
+
+    def pause(self) -> float:
+        """Return the seconds until the byte rate allows the next message; 0 for now."""
+        return self._bucket.pause()
+
+    def begin(self) -> None:
+        """Start a new connection: send every retained value again, and treat no topic as denied."""
+        self._denials.clear()
+        self.retained.again()
+
+    def next(self, most: int) -> Outgoing | None:
+        """Return the next message after a second check.
+
+        ``most`` limits the bytes of its payload and of its topic below the device's topic. A retained value that is too
+        large stays: another connection may accept it.
+        """
+        now = self._clock()
+        held: Container[Place] = {
+            place for place, denial in self._denials.items() if denial.trying or denial.until > now
+        }
+        spent = self._bucket.pause() > 0
+        if spent:
+            held = _AllBut(STATUS)
+        while value := self.retained.next(held):
+            place, payload = value
+            checked = self._egress.release(place, payload)
+            if checked is None:
+                self.retained.forget(place)
+            elif self._fits(place, checked, most):
+                return self._given(Outgoing(place, checked, None))
+        while not spent and (entry := self.outbox.next(held)):
+            checked = self._egress.release(entry.place, entry.payload, late=entry.late)
+            if checked is None:
+                self.outbox.drop(entry, "rejected")
+            elif self._fits(entry.place, checked, most):
+                return self._given(Outgoing(entry.place, checked, entry))
+            else:
+                self.outbox.drop(entry, "too_large")
+        return None
+
+    def acked(self, message: Outgoing) -> None:
+        """Record that the broker has acknowledged a message."""
+        self._denials.pop(message.place, None)
+        if message.entry:
+            self.outbox.acked(message.entry)
+        else:
+            self.retained.acked(message.place, message.payload)
+
+    def denied(self, message: Outgoing, reason: str) -> None:
+        """Put back a message whose topic the broker denies.
+
+        The topic waits with a growing back-off, and nothing is lost.
+        """
+        denial = self._denials.setdefault(message.place, _Denial(reason, 0.0, Backoff()))
+        if denial.until <= self._clock():  # other messages of this topic in flight do not count as new attempts
+            denial.reason, denial.until = reason, self._clock() + denial.backoff.failed(refused=True)
+            denial.trying = False
+        if message.entry:
+            self.outbox.again(message.entry)
+        else:
+            self.retained.missed(message.place)
+
+    def interrupted(self) -> None:
+        """Put back the messages in flight: the connection is gone."""
+        self.outbox.rewind()
+
+    def denials(self) -> dict[Place, str]:
+        """Return the places that the broker denies, with the reasons."""
+        return {place: denial.reason for place, denial in self._denials.items()}
+
+    def _given(self, message: Outgoing) -> Outgoing:
+        if denial := self._denials.get(message.place):
+            denial.trying = True
+        self._bucket.take(len(message.payload) + len(message.place.topic("")))
+        return message
+
+    def _fits(self, place: Place, payload: bytes, most: int) -> bool:
+        size = len(payload) + len(place.topic(""))
+        if size > most and self._rarely.due(place):
+            log.warning(
+                "message for %s not sent: %d bytes larger than the broker accepts (raise its max_packet_size; logged "
+                "once a minute)",
+                place.topic("…"), size - most,
+            )  # fmt: skip
+        return size <= most

@@ -1,0 +1,426 @@
+"""The outbox: memory first; what the broker does not acknowledge within a second goes to the disk."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import select
+import time
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Container, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from edge_infer.contract.messages import OutboxHealth
+from edge_infer.contract.topics import Place
+from edge_infer.ipc.messages import Acked, Tally
+from edge_infer.plan.records import OutboxPlan
+from edge_infer.platform.clock import kernel_tag, uptime
+from edge_infer.platform.rate_limits import LogThrottle
+from edge_infer.publisher.outbox.database import Batch, Dropped, Limits, SeriesRow
+from edge_infer.publisher.outbox.database_worker import (
+    BatchWritten,
+    DatabaseOpened,
+    DatabaseWorker,
+    Failed,
+    Loaded,
+    LoadEntries,
+    Open,
+)
+from edge_infer.publisher.outbox.delivery_ledger import DeliveryLedger
+from edge_infer.publisher.outbox.interface import OVERHEAD, AbstractOutbox, Entry, MessageSeries
+from edge_infer.publisher.outbox.queues import PriorityQueues
+
+log = logging.getLogger(__name__)
+
+MEMORY_LIMIT: Final = 4 << 20
+BURST: Final = 4
+"""Factor of the limit while the disk works and is only slower than a burst."""
+STORE_AFTER: Final = 0.8
+"""Seconds without an acknowledgement until a commit, which is then done within a second of the message."""
+LATE_AFTER: Final = 10.0
+"""Seconds after which an unsent message is late; newer ones then go first."""
+REMOVE_AFTER: Final = 0.3
+"""Seconds until delivered messages are deleted from the disk. A kill before that sends them twice."""
+ACCOUNT_EVERY: Final = 120.0
+"""Seconds between two commits while everything is acknowledged. Each writes some 24 KiB to the card, with the overhead
+of the file system."""
+OPEN_AGAIN: Final = 5.0
+"""Seconds until a failed disk is tried again."""
+READY_WITHIN: Final = 1.5
+"""Seconds to wait for the file before work begins without it."""
+HANGS_AFTER: Final = 10.0
+"""Seconds without an answer after which a disk counts as failed, until it answers."""
+CLOSE_WITHIN: Final = 0.6
+"""Seconds for the last commit."""
+
+
+class StoredOutbox:
+    """An `AbstractOutbox` in a file of the state directory.
+
+    Without a file, or while it fails, it is a ring buffer of ``limit`` bytes.
+    """
+
+    def __init__(self, limit: int = MEMORY_LIMIT, clock: Callable[[], float] = uptime) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._account = DeliveryLedger()
+        self._lanes = PriorityQueues()
+        self._numbers = itertools.count(1)
+        self._out: dict[int, Entry] = {}
+        self._fresh: OrderedDict[int, Entry] = OrderedDict()  # not on the disk: waiting, or given out
+        self._fresh_bytes = 0
+        self._gone = array("q")  # to delete from the disk
+        self._gone_since = self._changed_since = math.inf
+        self._tried_upto = 0  # the highest number that may be on the disk
+        self._disk: DatabaseWorker | None = None
+        self._limits = Limits(0, math.inf)
+        self._writing: Batch | None = None
+        self._open = self._degraded = self._known = False
+        self._opening_since = -math.inf
+        self._open_at = self._ordered_at = math.inf
+        self._above: dict[MessageSeries, int] = {}
+        self._boot = ""
+        self._rarely = LogThrottle()
+
+    def __enter__(self) -> AbstractOutbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Lifecycle
+
+    def use(self, folder: Path, plan: OutboxPlan, kernel: str = "") -> None:
+        """See `AbstractOutbox`."""
+        self._limits = Limits(plan.max_size, plan.max_age)
+        if self._disk is None:
+            self._disk = DatabaseWorker(folder, self._limits, kernel or kernel_tag(), self._clock)
+            self._opening_since = self._clock()
+            self._order_open(self._disk)
+        self._disk.limits = self._limits
+
+    @property
+    def ready(self) -> bool:
+        """See `AbstractOutbox`."""
+        return self._known or self._degraded or self._clock() - self._opening_since > READY_WITHIN
+
+    def files(self) -> list[int]:
+        """See `AbstractOutbox`."""
+        return [self._disk.fileno()] if self._disk else []
+
+    def due(self) -> float:
+        """See `AbstractOutbox`."""
+        if self._disk is None:
+            return math.inf
+        moments = [self._open_at] if not self._open else [] if self._writing else [self._write_at()]
+        if not self.ready:
+            moments.append(self._opening_since + READY_WITHIN)
+        if self._lanes:
+            moments.append(self._clock() + LATE_AFTER)
+        return max(0.0, min(moments, default=math.inf) - self._clock())
+
+    def step(self) -> None:
+        """See `AbstractOutbox`."""
+        now = self._clock()
+        if self._disk is not None:
+            for outcome in self._disk.outcomes():
+                self._learn(outcome)
+            if not self._open and now >= self._open_at:
+                self._order_open(self._disk)
+            self._read_on(self._disk)
+            if self._open and self._writing is None and now >= self._write_at():
+                self._write(self._disk)
+            if self._hangs and self._rarely.due("hangs"):
+                log.error("the disk does not answer: queueing in memory, %d bytes at most", self._limit)
+        self._lanes.turn_late(now - LATE_AFTER)
+        while self._fresh and (oldest := next(iter(self._fresh.values()))).taken < now - self._limits.max_age:
+            self._lose(oldest, "old")
+
+    def close(self) -> None:
+        """See `AbstractOutbox`."""
+        disk, deadline = self._disk, time.monotonic() + CLOSE_WITHIN
+        if disk is None:
+            return
+        self._disk = None
+        self._await(disk, deadline)
+        if self._open:
+            self._write(disk)
+            self._await(disk, deadline)
+        if self._fresh or self._writing:
+            log.warning("outbox not written at shutdown: %d messages may be lost", len(self._fresh))
+        disk.close(max(0.0, deadline - time.monotonic()))
+
+    def _await(self, disk: DatabaseWorker, deadline: float) -> None:
+        """Wait for the outstanding orders of the disk."""
+        while (self._writing or not (self._open or self._degraded)) and (left := deadline - time.monotonic()) > 0:
+            select.select([disk.fileno()], [], [], left)
+            for outcome in disk.outcomes():
+                self._learn(outcome)
+
+    # Reports from the engine
+
+    def resume(self, boot: str, tallies: Iterable[Tally]) -> None:
+        """See `AbstractOutbox`."""
+        self._account.resume(boot, tallies)
+
+    def report(self, boot: str, tallies: Iterable[Tally]) -> None:
+        """See `AbstractOutbox`."""
+        self._account.report(boot, tallies)
+
+    def ended(self, boot: str, tallies: Iterable[Tally]) -> None:
+        """See `AbstractOutbox`."""
+        self._account.close(boot, tallies)
+        self._note_change(STORE_AFTER)
+
+    def started(self, boot: str) -> None:
+        """See `AbstractOutbox`."""
+        self._boot = boot
+        self._account.close_others((boot,))
+        self._note_change(STORE_AFTER)
+
+    def put(self, series: MessageSeries, seq: int, payload: bytes, *, late: bool, missing: str = "handover") -> bool:
+        """See `AbstractOutbox`."""
+        if not self._account.take(series, seq, len(payload) + OVERHEAD, missing):
+            return False
+        entry = Entry(next(self._numbers), series, seq, payload, late, self._clock())
+        self._fresh[entry.number] = entry
+        self._fresh_bytes += entry.size
+        self._lanes.put(entry)
+        self._note_change(ACCOUNT_EVERY)
+        while self._fresh_bytes > self._limit * (BURST if self._open and not self._hangs else 1):
+            self._lose(self._oldest_waiting(), "full")
+        return True
+
+    def lose(self, series: MessageSeries, seq: int, reason: str, missing: str = "handover") -> None:
+        """See `AbstractOutbox`."""
+        self._account.lose(series, seq, reason, missing)
+        self._note_change(STORE_AFTER)
+
+    def highest(self, series: MessageSeries) -> int:
+        """See `AbstractOutbox`."""
+        return self._account.highest(series)
+
+    def safe(self) -> list[Acked]:
+        """See `AbstractOutbox`."""
+        return self._account.safe()
+
+    def told(self, acked: Acked) -> None:
+        """See `AbstractOutbox`."""
+        self._account.told(acked)
+
+    # Calls of the connection
+
+    def next(self, held: Container[Place]) -> Entry | None:
+        """See `AbstractOutbox`."""
+        entry = self._lanes.next(held, backlog=self._beginning_known)
+        if entry:
+            self._out[entry.number] = entry
+        return entry
+
+    def acked(self, entry: Entry) -> None:
+        """See `AbstractOutbox`."""
+        if self._out.pop(entry.number, None):
+            self._settle(entry)
+            self._account.delivered(entry.series, entry.seq, entry.size)
+            self._note_change(ACCOUNT_EVERY)
+
+    def drop(self, entry: Entry, reason: str) -> None:
+        """See `AbstractOutbox`."""
+        if self._out.pop(entry.number, None):
+            self._settle(entry)
+            self._account.lost(entry.series, entry.seq, entry.size, reason)
+            self._note_change(STORE_AFTER)
+
+    def again(self, entry: Entry) -> None:
+        """See `AbstractOutbox`."""
+        if self._out.pop(entry.number, None):
+            self._lanes.give_back([entry])
+
+    def rewind(self) -> None:
+        """See `AbstractOutbox`."""
+        returned, self._out = list(self._out.values()), {}
+        self._lanes.give_back(returned)
+        self._lanes.turn_late(math.inf)
+
+    def account(self) -> OutboxHealth:
+        """See `AbstractOutbox`."""
+        produced, pending, size, delivered, lost = self._account.sums()
+        return OutboxHealth(pending, size, delivered, lost, self._degraded or self._hangs, produced)
+
+    def __len__(self) -> int:
+        return len(self._lanes) + len(self._out)
+
+    # Fate of entries
+
+    def _oldest_waiting(self) -> Entry:
+        """Return the oldest entry that is only in memory; one in flight, which may arrive, only if all are."""
+        waiting = (entry for entry in self._fresh.values() if entry.number not in self._out)
+        return next(waiting, None) or next(iter(self._fresh.values()))
+
+    def _lose(self, entry: Entry, reason: str) -> None:
+        """Drop the oldest entry in memory, even if it is in flight."""
+        if not self._out.pop(entry.number, None):
+            self._lanes.remove(entry.place, entry.number)
+        self._settle(entry)
+        self._account.lost(entry.series, entry.seq, entry.size, reason)
+        self._note_change(STORE_AFTER)
+        self._tell_loss(reason)
+
+    def _settle(self, entry: Entry) -> None:
+        if self._fresh.pop(entry.number, None):
+            self._fresh_bytes -= entry.size
+        if entry.number <= self._tried_upto:
+            self._gone_since = min(self._gone_since, self._clock())
+            self._gone.append(entry.number)
+            self._lanes.shelf(entry.place).settled(entry.number)
+
+    def _note_change(self, patience: float) -> None:
+        self._changed_since = min(self._changed_since, self._clock() + patience)
+
+    def _tell_loss(self, reason: str) -> None:
+        if self._rarely.due(reason):
+            what = {"full": "is full", "old": "holds what is too old"}[reason]
+            log.warning("the outbox %s: dropping the oldest messages, counted as lost (logged once a minute)", what)
+
+    # The disk
+
+    @property
+    def _beginning_known(self) -> bool:
+        """Whether no older entries can come from the file any more, or it is unknown when they will."""
+        return self._known or self._degraded or self._disk is None or self._hangs
+
+    @property
+    def _hangs(self) -> bool:
+        asked = self._writing is not None or not (self._open or self._degraded)
+        return asked and self._clock() - self._ordered_at > HANGS_AFTER
+
+    def _order_open(self, disk: DatabaseWorker) -> None:
+        self._open, self._open_at, self._ordered_at = False, math.inf, self._clock()
+        self._above = {} if self._known else self._account.begun()
+        disk.order(Open(self._above))
+
+    def _write_at(self) -> float:
+        """Return the time of the next commit."""
+        oldest = next(iter(self._fresh.values())).taken if self._fresh else math.inf
+        if self._fresh_bytes > self._limit / 2:
+            return -math.inf
+        return min(oldest + STORE_AFTER, self._gone_since + REMOVE_AFTER, self._changed_since)
+
+    def _write(self, disk: DatabaseWorker) -> None:
+        """Write everything that is not on the disk, so that the account in the file is complete."""
+        rows, forgotten = self._account.changes()
+        self._writing = Batch(tuple(self._fresh.values()), tuple(self._gone), rows, forgotten)
+        self._tried_upto = next(reversed(self._fresh), self._tried_upto)
+        self._gone_since = self._changed_since = math.inf
+        self._ordered_at = self._clock()
+        disk.order(self._writing)
+
+    def _read_on(self, disk: DatabaseWorker) -> None:
+        if not self._open:
+            return
+        for place, shelf in self._lanes.shelves.items():
+            if shelf.wants and shelf.hole:
+                shelf.reading = True
+                disk.order(LoadEntries(place, shelf.hole.after, shelf.hole.upto))
+
+    def _learn(self, outcome: DatabaseOpened | BatchWritten | Loaded | Failed) -> None:
+        if isinstance(outcome, DatabaseOpened):
+            self._opened(outcome)
+        elif isinstance(outcome, BatchWritten):
+            self._written(outcome)
+        elif isinstance(outcome, Loaded):
+            shelf = self._lanes.shelf(outcome.load.place)
+            complete = outcome.complete and shelf.hole is not None and shelf.hole.upto == outcome.load.upto
+            if missing := shelf.fill(outcome.entries, self._out, complete=complete):  # else it grew after the order
+                self._miss(outcome.load.place, missing)
+        else:
+            self._failed(outcome)
+
+    def _opened(self, opened: DatabaseOpened) -> None:
+        if self._degraded:
+            log.info("the disk works again: the outbox is stored on it")
+        self._open, self._degraded = True, False
+        if opened.unwritten:
+            self._writing = None
+        if opened.emptied:
+            self._begin_anew()
+        elif not self._known:
+            if self._disk and self._account.begun() != self._above:  # a series began since the order
+                self._order_open(self._disk)
+                return
+            self._account.restore(opened.rows)
+            self._find_waiting(opened.rows)
+            if self._boot:
+                self._account.close_others((self._boot,))
+        self._known = True
+        self._note_change(STORE_AFTER)
+
+    def _find_waiting(self, rows: list[SeriesRow]) -> None:
+        counts: dict[Place, int] = {}
+        for row in rows:
+            counts[row.series.place] = counts.get(row.series.place, 0) + row.waiting
+        for place, count in counts.items():
+            if count:
+                self._lanes.shelf(place).waits_on_disk(count, 0)
+        if waiting := sum(counts.values()):
+            log.info("%d messages from an earlier run wait in the outbox", waiting)
+
+    def _begin_anew(self) -> None:
+        """Put the entries in memory into the new file; those that were only on the disk are lost."""
+        for shelf in self._lanes.shelves.values():
+            shelf.forget_disk()
+        kept = sorted([*self._lanes.entries(), *self._out.values()], key=lambda entry: entry.number)
+        self._fresh = OrderedDict((entry.number, entry) for entry in kept)
+        self._fresh_bytes = sum(entry.size for entry in kept)
+        self._account.lose_stored(kept)
+        self._account.without_file()
+        self._account.everything_changed()
+
+    def _written(self, written: BatchWritten) -> None:
+        batch, self._writing = written.batch, None
+        for entry in batch.entries:
+            if self._fresh.pop(entry.number, None):
+                self._fresh_bytes -= entry.size
+                self._account.stored(entry.series, entry.seq)
+        del self._gone[: len(batch.gone)]
+        self._account.committed(batch.series, batch.forgotten)
+        for dropped in written.dropped:
+            self._give_up(dropped)
+        if batch.entries:
+            upto = batch.entries[-1].number
+            for shelf in self._lanes.shelves.values():
+                shelf.release(upto)
+        if self._gone:
+            self._gone_since = min(self._gone_since, self._clock())
+        if self._account.changed or len(self):  # a commit also drops messages past max_age
+            self._note_change(ACCOUNT_EVERY)
+
+    def _give_up(self, dropped: Dropped) -> None:
+        """Drop an entry that the disk has dropped and counted, unless it has just been delivered."""
+        entry = self._out.pop(dropped.number, None)
+        if entry is None and not self._lanes.remove(dropped.series.place, dropped.number):
+            return
+        self._account.lost(dropped.series, 0, dropped.size, dropped.reason)
+        self._tell_loss(dropped.reason)
+
+    def _miss(self, place: Place, missing: int) -> None:
+        log.error("%d messages of %s are missing on the disk; they are counted as lost", missing, place)
+        self._account.lose_some(place, missing, [*self._lanes.entries(), *self._out.values()])
+
+    def _failed(self, failed: Failed) -> None:
+        if self._rarely.due("disk"):
+            log.error(
+                "%s: queueing in memory, %d bytes at most; retrying every %.0f s (logged once a minute)",
+                failed.why, self._limit, OPEN_AGAIN,
+            )  # fmt: skip
+        self._writing = None
+        for shelf in self._lanes.shelves.values():
+            shelf.reading = False
+        self._open, self._degraded = False, True
+        self._open_at = self._clock() + OPEN_AGAIN

@@ -1,0 +1,1 @@
+"""Retained topics, states of pipelines, and open events, over restarts of processes."""

@@ -1,0 +1,275 @@
+"""Open events: those that began and have not ended, remembered over the death of any process."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+from edge_infer.contract.codec import ABSENT, Record, at_most, decode_json, dumps, replace
+from edge_infer.contract.messages import Boot, Event, EventType, Name, Number, Reason, timestamp
+from edge_infer.errors import WireError
+from edge_infer.ipc.crash_safe_note import CrashSafeNote
+from edge_infer.ipc.messages import EventHandover, Handover
+from edge_infer.platform.clock import of_this_kernel, uptime
+from edge_infer.platform.rate_limits import ByteBucket
+from edge_infer.publisher.json_file import JsonFile
+from edge_infer.publisher.outbox.interface import MessageSeries
+from edge_infer.publisher.timestamps import seconds
+
+# Notes of open events: in memory that survives the processes, and at intervals in a file on the card.
+
+log = logging.getLogger(__name__)
+
+FILE: Final = "open-events.json"
+MOST: Final = 16384
+"""Maximum number of remembered events; the oldest are dropped first. An engine opens at most 256 in each pipeline."""
+MOST_BYTES: Final = 30 << 20
+WRITE_EVERY: Final = 20.0
+"""Minimum seconds between two writes of the file. After a power cut, events that began in between stay open."""
+WEAR: Final = 200
+"""Bytes a second that the file may write to the card in the long run (17 MB a day). With constant events or a large
+file, writes are less frequent."""
+PAGE: Final = 4096
+AROUND: Final = 4
+"""Extra pages that a new file costs: for its folder, inodes and the free-space map (ext4, measured)."""
+SAVED: Final = 2
+"""Number of writes of a small file that may follow each other after a rest."""
+
+
+class Last(Record, frozen=True):
+    """The highest event number of a pipeline in a boot."""
+
+    pipeline: Name
+    boot: Boot
+    seq: Number
+
+
+class Ended(Record, frozen=True):
+    """A begin, and the number of its end, which neither the broker nor the disk has yet."""
+
+    begun: EventHandover
+    seq: Number
+
+
+class Noted(Record, frozen=True):
+    """The begins of open events, the highest numbers of their boots, and ends that are not safe yet.
+
+    ``exact``: nothing has happened since. The file lists every event without a safe end as open.
+    """
+
+    begun: Annotated[tuple[EventHandover, ...], at_most(MOST)] = ()
+    last: Annotated[tuple[Last, ...], at_most(MOST)] = ()
+    ended: Annotated[tuple[Ended, ...], at_most(MOST)] = ()
+    exact: bool = False
+
+
+class EventNotes:
+    """Reads the notes of an earlier process and writes those for the next one."""
+
+    def __init__(self, slate: CrashSafeNote | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._slate = slate
+        self._clock = clock
+        self._file = JsonFile(Noted, FILE, MOST_BYTES, "events that are open now may stay open at the broker")
+        self._write_at = -math.inf
+        self._wear = ByteBucket(WEAR, clock, burst=SAVED * (1 + AROUND) * PAGE / WEAR)
+
+    def read(self, folder: Path) -> Noted:
+        """Return the notes from memory if only the publisher has died, otherwise from the file."""
+        if self._slate is not None and (noted := self._slate.read()) is not None:
+            try:
+                return decode_json(Noted, noted)
+            except WireError as error:
+                log.warning("notes of the previous publisher cannot be read: %s", error)
+        return self._file.read(folder) or Noted()
+
+    def keep(self, noted: bytes) -> None:
+        """Write the notes to shared memory, if there is one: at once and without wear."""
+        if self._slate is not None:
+            self._slate.write(noted)
+
+    @property
+    def due(self) -> bool:
+        """Whether the file may be written again."""
+        return self._clock() >= self._write_at and not self._wear.pause()
+
+    def file(self, folder: Path, noted: bytes) -> bool:
+        """Write the file, due or not; return False on failure."""
+        if self.due:
+            self._wear.take((math.ceil(len(noted) / PAGE) + AROUND) * PAGE)
+        self._write_at = self._clock() + WRITE_EVERY
+        return self._file.put(folder, noted)
+
+
+# Open events: those that began and have not ended, remembered over the death of the engine.
+
+AHEAD: Final = 128
+"""Maximum number of event numbers of a boot between two writes of the file; then it is written, due or not. A process
+that continues from the file skips this many: subscribers would take an end with a known number for a repetition."""
+_ENDS: Final[dict[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end"}
+_BEGINS: Final = {end: begin for begin, end in _ENDS.items()}
+
+_Key: TypeAlias = tuple[str, str, EventType, object, object, object]
+
+
+@dataclass(slots=True)
+class _Begun:
+    """An open event.
+
+    ``ended`` is the number of its end, which is not safe yet; 0 without an end. ``heard``: another process took that
+    end.
+    """
+
+    handover: EventHandover
+    packed: bytes
+    ended: int = 0
+    heard: bool = False
+
+    @property
+    def series(self) -> MessageSeries:
+        return MessageSeries(self.handover.pipeline, self.handover.message.boot, "event")
+
+
+class OpenEvents:
+    """Tracks every event that was taken, and ends those that a dead engine has left open.
+
+    A begin is noted before it is sent, and forgotten once its end is safe, so a kill cannot separate the two.
+    """
+
+    def __init__(self, notes: EventNotes | None = None) -> None:
+        self._notes = notes or EventNotes()
+        self._folder: Path | None = None
+        self._begun: dict[_Key, _Begun] = {}
+        self._last: dict[MessageSeries, int] = {}
+        self._filed: dict[MessageSeries, int] = {}
+        self._to_note = self._to_file = self._run_away = False
+
+    def load(self, folder: Path) -> None:
+        """Load the notes of an earlier process. Known events stay."""
+        if self._folder is not None:
+            return
+        self._folder = folder
+        noted = self._notes.read(folder)
+        for last in noted.last:
+            seq = last.seq if noted.exact else last.seq + AHEAD
+            self._last.setdefault(MessageSeries(last.pipeline, last.boot, "event"), seq)
+        for handover in noted.begun:
+            self._remember(handover)
+        for end in noted.ended:
+            self._remember(end.begun, end.seq)
+
+    def _remember(self, handover: EventHandover, ended: int = 0) -> None:
+        begun = _Begun(handover, dumps(handover), ended, heard=True)
+        self._begun.setdefault(_key(handover.pipeline, handover.message), begun)
+        self._last.setdefault(begun.series, handover.message.seq)
+
+    def begun(self) -> tuple[EventHandover, ...]:
+        """Return the begins of all events that are open or whose end is not safe yet."""
+        return tuple(begun.handover for begun in self._begun.values())
+
+    def note(self, handover: Handover) -> None:
+        """Record a taken event; results are ignored."""
+        if not isinstance(handover, EventHandover):
+            return
+        event = handover.message
+        key, series = _key(handover.pipeline, event), MessageSeries(handover.pipeline, event.boot, "event")
+        self._last[series] = max(event.seq, self._last.get(series, 0))
+        self._to_note |= bool(self._begun)
+        self._run_away |= self._last[series] - self._filed.get(series, self._last[series]) >= AHEAD
+        if event.type in _ENDS:
+            self._begun[key] = _Begun(handover, dumps(handover))
+            self._to_note = self._to_file = True
+            while len(self._begun) > MOST:
+                del self._begun[next(iter(self._begun))]
+        elif event.type in _BEGINS and (begun := self._begun.get(key)):
+            begun.ended, begun.heard = event.seq, False
+
+    def reached(self, pipeline: str, boot: str, seq: int) -> None:
+        """Record a higher event number of a boot that is known from elsewhere."""
+        series = MessageSeries(pipeline, boot, "event")
+        self._last[series] = max(seq, self._last.get(series, 0))
+
+    def settle(self, series: MessageSeries, seq: int, *, heard: bool = False) -> None:
+        """Forget events whose end has a number up to this one: they are safe.
+
+        With ``heard``, only ends that another process took.
+        """
+        done = [
+            key
+            for key, begun in self._begun.items()
+            if 0 < begun.ended <= seq and begun.series == series and begun.heard >= heard
+        ]
+        for key in done:
+            del self._begun[key]
+            self._to_note = self._to_file = True
+
+    def end(self, reason: Reason, gone: Callable[[str], bool]) -> tuple[EventHandover, ...]:
+        """Return ends for all open events of boots that are ``gone``, zones before the objects in them.
+
+        The caller has to note them.
+        """
+        open_now = [
+            begun.handover
+            for begun in self._begun.values()
+            if gone(begun.series.boot) and (begun.heard or not begun.ended)
+        ]
+        open_now.sort(key=lambda found: found.message.type != "enter")
+        numbers = dict(self._last)
+        return tuple(self._ended(found, reason, numbers) for found in open_now)
+
+    def save(self, *, now: bool = False) -> None:
+        """Note changes in memory, and in the file if that is due or ``now``."""
+        if self._folder is None:
+            return
+        if self._to_note:
+            self._notes.keep(self._noted(exact=True))
+            self._to_note = False
+        if self._run_away or (self._to_file and (now or self._notes.due)):
+            boots = {begun.series for begun in self._begun.values()}
+            self._filed = {series: seq for series, seq in self._last.items() if series in boots}
+            self._last = {series: seq for series, seq in self._last.items() if series in boots or self._newest(series)}
+            self._to_file = not self._notes.file(self._folder, self._noted(exact=False))
+            self._run_away = False
+
+    def _noted(self, *, exact: bool) -> bytes:
+        """Return an encoded `Noted`, joined from parts that are encoded once."""
+        found = self._begun.values()
+        boots = {begun.series for begun in found}
+        last = [Last(series.pipeline, series.boot, self._last[series]) for series in boots]
+        begun = b",".join(each.packed for each in found if not (exact and each.ended))
+        parts = b'{"begun":[%b],"last":%b' % (begun, dumps(last))
+        if exact:
+            ends = b",".join(b'{"begun":%b,"seq":%d}' % (each.packed, each.ended) for each in found if each.ended)
+            parts += b',"ended":[%b],"exact":true' % ends
+        return parts + b"}"
+
+    def _newest(self, series: MessageSeries) -> bool:
+        """Whether no later boot of this pipeline is known."""
+        return [known for known in self._last if known.pipeline == series.pipeline][-1] == series
+
+    def _ended(self, begun: EventHandover, reason: Reason, numbers: dict[MessageSeries, int]) -> EventHandover:
+        event, series = begun.message, MessageSeries(begun.pipeline, begun.message.boot, "event")
+        numbers[series] = numbers.get(series, event.seq) + 1
+        ended = replace(event, type=_ENDS[event.type], seq=numbers[series], reason=reason, box=ABSENT, replay=ABSENT)
+        now, since, at = time.time(), event.since, None
+        if begun.at is not None and of_this_kernel(event.boot):  # the same duration as before, whatever the clock did
+            at = uptime()
+            lasted = at - begun.at + (0.0 if since is ABSENT else seconds(event.ts) - seconds(since))
+            since = timestamp(max(0.0, now - lasted))
+        return EventHandover(begun.pipeline, replace(ended, ts=timestamp(now), since=since), at)
+
+
+def events_of(handovers: Iterable[EventHandover]) -> Iterable[tuple[str, Event]]:
+    """Yield the pipelines and events of the handovers."""
+    return ((each.pipeline, each.message) for each in handovers)
+
+
+def _key(pipeline: str, event: Event) -> _Key:
+    """Return the key that begin and end of one event share."""
+    begin = _BEGINS.get(event.type, event.type)
+    label = event.label if begin == "start" else ABSENT
+    return pipeline, event.boot, begin, event.id, event.zone, label

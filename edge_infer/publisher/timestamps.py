@@ -1,0 +1,112 @@
+"""Timestamps of outgoing messages: derived from the uptime at capture, and corrected once the clock is synchronized.
+
+A board without a battery clock starts in 1970, or where it stopped, and then jumps. The publisher keeps earlier
+captures with their uptime (seconds since the kernel started, which no clock step changes). Once the time is known, it
+dates them: uptime plus the present difference between clock and uptime.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from edge_infer.contract.codec import ABSENT, Absent, replace
+from edge_infer.contract.messages import Event, Health, Result, State, timestamp
+from edge_infer.errors import WireError
+from edge_infer.platform.clock import MADE, synchronised, uptime
+
+Dated: TypeAlias = Result | Event | State | Health
+"""Records that carry the time of their capture."""
+
+
+class Clock:
+    """The time of day, and whether it is known. Once known, it stays known while this process lives.
+
+    It is known when a time service has set the clock. Where the system cannot report that, a clock later than the build
+    of this program counts as set (decision 7).
+    """
+
+    def __init__(
+        self,
+        root: Path = Path("/"),
+        *,
+        says: Callable[[Path], bool | None] = synchronised,
+        wall: Callable[[], float] = time.time,
+        uptime: Callable[[], float] = uptime,
+    ) -> None:
+        self._root = root
+        self._says = says
+        self._wall = wall
+        self._uptime = uptime
+        self.known = False
+        self.look()
+
+    def look(self) -> bool:
+        """Return True when the time has just become known."""
+        if self.known:
+            return False
+        said = self._says(self._root)
+        self.known = said or (said is None and self._plausible())
+        return self.known
+
+    def uptime(self) -> float:
+        """Return the seconds since the kernel started."""
+        return self._uptime()
+
+    def now(self) -> str:
+        """Return the current time for people, marked while the clock is not synchronized."""
+        shown = timestamp(self._wall())[:16]
+        return shown if self.known else f"{shown}, not synchronised"
+
+    def dated(self, record: Dated, uptime: float) -> Dated:
+        """Return the record with the time of this uptime, and with a mark while the time is not known.
+
+        Until then the reading of the clock is the best guess; if it is implausible, 1970 plus the uptime is used.
+        Raises `WireError` for a time that is not a calendar date.
+        """
+        try:
+            return self._dated(record, uptime)
+        except (ValueError, OverflowError, OSError) as error:  # by how far it is off, and by the C library
+            raise WireError(f"its time is on no calendar: {error}") from error
+
+    def _dated(self, record: Dated, uptime: float) -> Dated:
+        wall = uptime + (self._wall() - self._uptime() if self.known or self._plausible() else 0.0)
+        mark: Literal["unsynced"] | Absent = ABSENT if self.known else "unsynced"
+        if isinstance(record, (Event, State)) and record.since is not ABSENT:
+            since = wall - (seconds(record.ts) - seconds(record.since))
+            return replace(record, ts=timestamp(wall), since=timestamp(since), clock=mark)
+        told = timestamp(wall)
+        return record if (record.ts, record.clock) == (told, mark) else replace(record, ts=told, clock=mark)
+
+    def _plausible(self) -> bool:
+        return self._wall() >= MADE
+
+
+def keep(payload: bytes, uptime: float) -> bytes:
+    """Return a payload prefixed with its uptime, as it waits on this device if captured before the time was known."""
+    return b"%.3f " % uptime + payload
+
+
+def kept(waiting: bytes) -> tuple[float | None, bytes]:
+    """Split a waiting payload into its uptime, if any, and the payload: a record never begins with a digit.
+
+    Raises `WireError`.
+    """
+    if not waiting[:1].isdigit():
+        return None, waiting
+    number, _, payload = waiting.partition(b" ")
+    try:
+        return float(number), payload
+    except ValueError as error:
+        raise WireError("what waited does not begin with an uptime") from error
+
+
+def seconds(stamp: str) -> float:
+    """Return the seconds since the epoch; raises `WireError` for a time that is not a calendar date."""
+    try:
+        return datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
+    except ValueError as error:
+        raise WireError(f"{stamp} is on no calendar") from error

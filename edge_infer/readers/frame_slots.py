@@ -1,0 +1,189 @@
+"""Reader's end of a frames channel: write each frame once into a shared memory slot that the engine does not use."""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import secrets
+from typing import Final
+
+import numpy as np
+
+from edge_infer.errors import SourceError, WireError, shortened
+from edge_infer.frames.frame import Pixels
+from edge_infer.frames.pixels import Orientation
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import (
+    FrameFormat,
+    FrameReady,
+    FramesWanted,
+    ReaderHello,
+    ReaderTrouble,
+    SlotFree,
+    frame_shape,
+)
+from edge_infer.platform import memfd
+from edge_infer.readers.sources import Picture
+
+TO_READER: Final = (ReaderHello, SlotFree, FramesWanted)
+"""Types of records that the reader's end of a frames channel accepts."""
+SLOTS: Final = 5
+"""Number of slots: three in transit, see `edge_infer.engine.input.frame_receiver`, and two that the engine may lease: a
+frame that a model processes and the next one in preparation. The writer uses the lowest free slot, so unused slots take
+no memory."""
+MAX_AT_ONCE: Final = 100
+"""Limit of records from the engine that are handled between two pictures."""
+DARK: Final = 32
+"""Darkness threshold, of 255. A frame is black when 98 % of a sparse sample are darker (as FFmpeg's blackframe)."""
+
+
+class SlotWriter:
+    """Writes pictures into slots and notifies the engine; for one thread only. `frames` counts the captured ones.
+
+    It allocates memory for each frame format and for each engine that attaches, and does not write to it after the next
+    allocation. It does not overwrite the newest frame's slot either, because the next frame is compared with it.
+    """
+
+    def __init__(self, channel: Channel, orientation: Orientation) -> None:
+        self.frames = 0
+        self.greetings = 0
+        self.looks: float | None = None
+        """Frames a second that the engine processes; None: no limit, or not reported yet."""
+        self._channel = channel
+        self._orientation = orientation
+        self._format: FrameFormat | None = None
+        self._told = False
+        self._fd = -1
+        self._memory: Pixels | None = None
+        self._free: set[int] = set()
+        self._newest: int | None = None
+        self._placed: int | None = None  # the slot that `place` returned; `_given` is its pixels
+        self._given: Pixels | None = None
+
+    def poll(self) -> None:
+        """Handle the records from the engine; raises `ChannelClosedError`."""
+        for _ in range(MAX_AT_ONCE):
+            if (record := self._channel.receive()) is None:
+                return
+            if isinstance(record, ReaderHello):
+                self.greetings += 1
+                self._forget()
+            elif self._format is None or record.memory != self._format.memory:
+                continue
+            elif isinstance(record, FramesWanted):
+                self.looks = record.looks
+            elif 0 <= record.slot < SLOTS:
+                self._free.add(record.slot)
+
+    def place(self) -> Pixels | None:
+        """Return a free slot for the next picture's pixels; None if none is free or the picture must be turned."""
+        self.poll()
+        self._placed = self._unused() if self._orientation == Orientation() else None
+        memory = self._memory
+        self._given = None if memory is None or self._placed is None else memory[self._placed]
+        return self._given
+
+    def write(self, picture: Picture) -> bool:
+        """Send one picture to the engine; return False when it was dropped because the engine holds every slot.
+
+        A picture that is already in the slot from the last `place` is not copied.
+        """
+        self.frames += 1
+        self.poll()
+        memory = self._memory_for(picture)
+        there = self._given is not None and picture.pixels is self._given
+        slot = self._placed if there else self._unused()
+        if slot is None or not self._tell_format():
+            return False
+        if not there:
+            self._orientation.apply(picture.pixels, memory[slot])
+        repeated = self._newest is not None and same(memory[slot], memory[self._newest])
+        assert self._format is not None
+        ready = FrameReady(
+            memory=self._format.memory,
+            slot=slot,
+            number=self.frames,
+            wall=picture.wall,
+            monotonic=picture.monotonic,
+            repeated=repeated,
+            black=is_black(memory[slot]),
+        )
+        if not self._channel.send(ready):
+            return False
+        self._free.discard(slot)
+        self._newest, self._given = slot, None
+        return True
+
+    def trouble(self, text: str, *, ended: bool = False) -> bool:
+        """Send the engine the reason for missing frames."""
+        return self._channel.send(ReaderTrouble(shortened(text), ended))
+
+    def close(self) -> None:
+        """Release the memory and the channel; may be called twice."""
+        self._forget()
+        self._channel.close()
+
+    def _unused(self) -> int | None:
+        return min((slot for slot in self._free if slot != self._newest), default=None)
+
+    def _forget(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._format, self._memory, self._told = -1, None, None, False
+        self._given = self.looks = None
+
+    def _memory_for(self, picture: Picture) -> Pixels:
+        height, width = self._orientation.shape(picture.pixels.shape)[:2]
+        held = self._format
+        if self._memory is not None and held is not None:
+            if (held.height, held.width, held.color) == (height, width, picture.color):
+                return self._memory
+            self._forget()
+        wanted = FrameFormat(secrets.randbits(48), SLOTS, height, width, picture.color)
+        try:
+            self._fd, self._memory = make_memory(wanted)
+        except (WireError, OSError) as error:
+            raise SourceError(f"no memory for frames of {width}x{height} pixels: {error}") from error
+        self._format, self._free, self._newest = wanted, set(range(SLOTS)), None
+        return self._memory
+
+    def _tell_format(self) -> bool:
+        if not self._told:
+            assert self._format is not None
+            self._told = self._channel.send(self._format, files=(self._fd,))
+        return self._told
+
+
+def make_memory(wanted: FrameFormat) -> tuple[int, Pixels]:
+    """Return a sealed memfd of fixed size, and its slots ``[slots, height, width(, 3)]``."""
+    shape = frame_shape(wanted)
+    size = math.prod(shape)
+    fd = memfd.create("edge-infer-frames", os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, size)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        return fd, np.frombuffer(memfd.mapped(fd, size, writable=True), np.uint8).reshape(shape)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def same(left: Pixels, right: Pixels) -> bool:
+    """Return whether two frames are bit-equal.
+
+    A sparse sample is compared first. It differs for nearly all frames of a live camera because of noise, so the check
+    is cheap.
+    """
+    return np.array_equal(left[::61, ::53], right[::61, ::53]) and np.array_equal(_words(left), _words(right))
+
+
+def is_black(pixels: Pixels) -> bool:
+    """Return whether at least 98 % of every sixteenth pixel in both directions are darker than `DARK`."""
+    sample = pixels[::16, ::16]
+    return bool(np.count_nonzero(sample >= DARK) * 50 <= sample.size)
+
+
+def _words(pixels: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64 | np.uint8]]:
+    flat = pixels.reshape(-1)
+    return flat.view(np.uint64) if flat.size % 8 == 0 and flat.flags.c_contiguous else flat

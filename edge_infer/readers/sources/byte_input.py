@@ -1,0 +1,132 @@
+"""Read lines from a file descriptor that may be silent for hours: a pipe, a terminal, a file."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import stat
+import time
+from collections import deque
+from typing import Final
+
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources.faults import Faults
+
+CHUNK: Final = 1 << 16
+LONGEST: Final = 1 << 16
+"""Limit of a line in bytes; longer lines are dropped."""
+
+
+class EndOfInputError(EOFError):
+    """The other end was closed, and all data before that has been read."""
+
+
+class ByteLines:
+    """The lines of ``fd``, without line ends (LF, CR or both) and blank lines. It does not own ``fd``.
+
+    With ``patience``, a line that stays incomplete for that many seconds counts as cut off. It is dropped together with
+    everything up to the next line end, which may be the rest of it.
+    """
+
+    def __init__(self, fd: int, faults: Faults, patience: float = math.inf) -> None:
+        self._fd = fd
+        self._faults = faults
+        self._patience = patience
+        self._ready: deque[bytes] = deque()
+        self._part = b""
+        self._overlong = False
+        self._heard = 0.0
+        self._ended = False
+
+    def next(self, deadline: float = math.inf) -> bytes | None:
+        """Return the next line, waiting until ``deadline`` of the monotonic clock; None if none arrives by then.
+
+        Raises `EndOfInputError` after the last line, OSError when the device is gone.
+        """
+        while not self._ready:
+            if self._ended:
+                raise EndOfInputError
+            stale = self._heard + self._patience if self._part else math.inf
+            if not wait_readable(self._fd, min(deadline, stale)):
+                if time.monotonic() >= stale:
+                    if not self._overlong:
+                        self._faults.note(f"a line of which only {len(self._part)} bytes came")
+                    self._part, self._overlong = b"", True
+                if time.monotonic() >= deadline:
+                    return None
+                continue
+            self._feed(os.read(self._fd, CHUNK))
+        return self._ready.popleft()
+
+    def skip_first(self) -> None:
+        """Skip everything up to the first line end, which is the rest of a line that began earlier."""
+        self._overlong = True
+
+    def _feed(self, data: bytes) -> None:
+        self._heard = time.monotonic()
+        if not data:
+            self._ended = True
+            data = b"\n"
+        pieces = (self._part + data).splitlines(keepends=True)
+        self._part = b"" if pieces[-1].endswith((b"\n", b"\r")) else pieces.pop()
+        if len(self._part) > LONGEST:
+            if not self._overlong:
+                self._faults.note(f"a line of more than {LONGEST} bytes")
+            self._part, self._overlong = b"", True
+        for piece in pieces:
+            line = piece.rstrip(b"\r\n")
+            if self._overlong:
+                self._overlong = False
+            elif len(line) > LONGEST:
+                self._faults.note(f"a line of more than {LONGEST} bytes")
+            elif line.strip():
+                self._ready.append(line)
+
+
+def wait_readable(fd: int, deadline: float) -> bool:
+    """Wait for data until ``deadline`` of the monotonic clock; return whether there is some."""
+    timeout = None if math.isinf(deadline) else max(0.0, deadline - time.monotonic())
+    return bool(select.select([fd], [], [], timeout)[0])
+
+
+# Open the ``file`` of a source: a file, a named pipe, or ``-`` for the daemon's standard input.
+
+STDIN: Final = "-"
+
+
+def is_live(file: str) -> bool:
+    """Return whether reading may have to wait: a pipe, a device, standard input, or a file that is missing."""
+    try:
+        return file == STDIN or not stat.S_ISREG(os.stat(file).st_mode)  # noqa: PTH116 - follows links, as open does
+    except OSError:
+        return True
+
+
+def is_pipe(file: str) -> bool:
+    """Return whether the file is a named pipe, or a character device."""
+    try:
+        mode = os.stat(file).st_mode  # noqa: PTH116
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def open_input(file: str) -> int:
+    """Return a new open descriptor; raises `SourceError`.
+
+    A named pipe is opened for writing too. Otherwise it would end each time the program at its other end exits.
+    """
+    if file == STDIN:
+        return os.dup(0)
+    try:
+        pipe = stat.S_ISFIFO(os.stat(file).st_mode)  # noqa: PTH116
+        return os.open(file, (os.O_RDWR if pipe else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOCTTY)
+    except FileNotFoundError as error:
+        raise SourceError(f"{file} does not exist; a named pipe is made by `mkfifo {file}`") from error
+    except PermissionError as error:
+        raise SourceError(
+            f"no permission to open {file}: the daemon's user must be able to read it, and to write into a pipe"
+        ) from error
+    except OSError as error:
+        raise SourceError(f"{file} cannot be opened: {error.strerror}") from error

@@ -1,0 +1,39 @@
+"""Insert credentials into the URL of a network camera, in memory only, and remove them for display."""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from edge_infer.plan.credentials import PLACE
+
+
+def with_credentials(url: str, username: str | None, password: str | None) -> str:
+    """Return the URL with user and password in it, percent-encoded; it must never be displayed.
+
+    The password replaces the placeholder, if the URL has one, and otherwise goes before the host.
+    """
+    if PLACE in url:
+        return url.replace(PLACE, quote(password or "", safe=""))
+    if username is None:
+        return url
+    parts = urlsplit(url)
+    who = quote(username, safe="") + (f":{quote(password, safe='')}" if password is not None else "")
+    return urlunsplit(parts._replace(netloc=f"{who}@{parts.netloc.rpartition('@')[2]}"))
+
+
+def shown(url: str) -> str:
+    """Return the URL for display: without user, password, query and fragment."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+def unreachable(error: object) -> str:
+    """Return a plain reason for a failed connection, or the system's text."""
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there"
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    if isinstance(error, socket.gaierror):
+        return "its name is not known"
+    return str(error.strerror or error) if isinstance(error, OSError) else str(error) or type(error).__name__

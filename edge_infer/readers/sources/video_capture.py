@@ -1,0 +1,77 @@
+"""The part of OpenCV's ``VideoCapture`` that sources use, and reading one frame from it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+import cv2
+
+from edge_infer.errors import SourceError
+from edge_infer.readers.sources import PASSED, Passed, Picture, Place, Wanted, all_wanted, no_place
+
+log = logging.getLogger(__name__)
+
+
+class VideoCapture(Protocol):
+    """A ``cv2.VideoCapture``, or a fake one."""
+
+    def isOpened(self) -> bool: ...  # noqa: N802 - OpenCV's name
+
+    def set(self, prop: int, value: float, /) -> bool: ...
+
+    def get(self, prop: int, /) -> float: ...
+
+    def grab(self) -> bool: ...
+
+    def retrieve(self, into: Any = None, /) -> tuple[bool, Any]: ...
+
+    def release(self) -> None: ...
+
+
+Retrieve: TypeAlias = Callable[[VideoCapture, Any], tuple[bool, Any]]
+"""Converts the grabbed picture; raises `SourceError` if it detects that nothing was converted."""
+
+
+def retrieve_plainly(capture: VideoCapture, into: Any) -> tuple[bool, Any]:
+    """Retrieve the picture without a check, for devices, whose pictures OpenCV converts itself."""
+    return capture.retrieve(into)
+
+
+def grab_plainly(capture: VideoCapture) -> bool:
+    """Grab the next picture as soon as it arrives."""
+    return capture.grab()
+
+
+def next_picture(
+    capture: VideoCapture,
+    place: Place = no_place,
+    wanted: Wanted = all_wanted,
+    retrieve: Retrieve = retrieve_plainly,
+    grab: Callable[[VideoCapture], bool] = grab_plainly,
+) -> Picture | Passed | None:
+    """Return the next frame, timestamped before its conversion; None when there is none or it cannot be decoded.
+
+    It passes on errors of ``retrieve``. The pixels are written to ``place``, if they fit there. A frame that is not
+    ``wanted`` is only grabbed. For a V4L2 camera that means dequeuing its buffer. FFmpeg still decodes the frame,
+    because other frames depend on it, and only the conversion is skipped.
+    """
+    try:
+        if not grab(capture):
+            return None
+        wall, monotonic = time.time(), time.monotonic()
+        if not wanted(monotonic):
+            return PASSED
+        good, pixels = retrieve(capture, place())
+    except SourceError:
+        raise
+    except (OSError, cv2.error) as error:
+        log.debug("no frame: %s", error)
+        return None
+    if not good or pixels is None or pixels.size == 0:
+        return None
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    return Picture(pixels, "gray" if pixels.ndim == 2 else "bgr", wall, monotonic)

@@ -1,0 +1,81 @@
+"""Change of user for commands started by root: no code of a model, source or plug-in runs as root."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from edge_infer.errors import StartError
+from edge_infer.platform.paths import default_state_dir
+from edge_infer.sandbox import landlock, privileges
+from edge_infer.sandbox.identity import Identity, chosen_identity, is_mapped
+
+log = logging.getLogger(__name__)
+
+ONLY_ROOT: Final = "there is no other user in this container, so edge-infer runs as its uid 0 without capabilities"
+_REMEDY: Final = (
+    "install it where everybody may read it (deploy/install puts it below /opt), or start it as the user that it is of"
+)
+
+
+def give_up_root(
+    state_dir: Path | None,
+    prepare: Callable[[Identity], None] | None = None,
+    *,
+    keep: int = 0,
+    alone: int = 0,
+) -> Identity | None:
+    """Become the owner of ``state_dir`` or the user of `chosen_identity`; None if this process does not run as root.
+
+    ``prepare`` runs as root beforehand, for that user. ``keep`` are capabilities that stay for a parent whose children
+    all drop them. ``alone`` are those that no child gets. Call this before any thread starts. Raises `StartError`.
+    """
+    try:
+        identity = chosen_identity(state_dir)
+        if identity is None:
+            return None
+        os.environ.setdefault("STATE_DIRECTORY", str(default_state_dir()))  # the default depends on the user
+        if not is_mapped(identity):
+            _stay(ONLY_ROOT)
+            return None
+        if prepare is not None:
+            prepare(identity)
+        privileges.forbid_core_dumps()  # a process that is not dumpable cannot set that any more
+        with suppress(ValueError, OSError):  # so that its children can keep frames out of the swap space
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        privileges.become(identity, keep, alone)
+    except PermissionError as error:
+        _stay(f"root cannot become another user here ({error.strerror}), so it runs without capabilities")
+        return None
+    except StartError:
+        raise
+    except OSError as error:
+        raise StartError(f"root cannot become another user: {error.strerror or error}") from error
+    if not keep & privileges.READ_SEARCH and privileges.capabilities() & privileges.READ_SEARCH:
+        _check_fences(identity)
+    privileges.forbid_new_privileges()
+    if keep:  # a command may lock itself later and test that; the daemon stays closed to others of its user
+        privileges.allow_dumping()
+    return identity
+
+
+def _stay(why: str) -> None:
+    log.warning("%s", why)
+    privileges.drop_all_capabilities()
+    privileges.forbid_new_privileges()
+
+
+def _check_fences(identity: Identity) -> None:
+    """Raise `StartError` without Landlock: the children keep the capability to read this program and must be fenced."""
+    try:
+        landlock.version()
+    except OSError as error:
+        raise StartError(
+            f"{identity.name} cannot read the program, which lies in a folder that only root may enter, and this "
+            f"kernel has no Landlock to bound what it may read as root ({error.strerror}); {_REMEDY}"
+        ) from error

@@ -1,0 +1,167 @@
+"""Generate the output of ``edge-infer unit``: a systemd drop-in that restricts the unit to one configuration."""
+
+from __future__ import annotations
+
+import grp
+import ipaddress
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from edge_infer.plan.records import Plan, SourcePlan
+from edge_infer.sandbox.needs import reader_fence, secret_files
+from edge_infer.sandbox.system_paths import accelerators
+
+CREDENTIALS: Final = "/run/credentials/edge-infer.service"
+PLACE: Final = "/etc/systemd/system/edge-infer.service.d/box.conf"
+_ANY_DEVICE: Final = frozenset({"exec", "picamera2"})
+"""Source kinds whose program may open any device: libcamera alone needs a dozen devices of varying names."""
+_GROUPS: Final = {
+    "v4l2": "video", "exec": "video", "picamera2": "video", "audio": "audio", "serial": "dialout", "iio": "plugdev",
+}  # fmt: skip
+"""Group that may open the devices of a kind, used if the device itself is not present."""
+_CLASSES: Final = {"/dev/bus/usb": "char-usb_device", "/dev/dri": "char-drm", "/dev/dma_heap": "char-dma_heap"}
+"""Folders of devices, and systemd's name for the devices in them (`/proc/devices`)."""
+
+
+def drop_in(plan: Plan, config: Path) -> str:
+    """Return the text of the file `PLACE`."""
+    live = [source for source in plan.sources if source.live]
+    delegates = accelerators() if any(pipeline.delegate for pipeline in plan.pipelines) else ()
+    lines = [
+        f"# For {config}; write it anew when sources, broker or credentials change:",
+        f"#   edge-infer unit -c {config} | sudo tee {PLACE}",
+        "[Service]",
+        *_devices(live, delegates),
+        *_groups(live, delegates),
+        *_addresses(plan, live),
+        *_credentials(plan),
+    ]
+    return "\n".join(lines)
+
+
+def _devices(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[str]:
+    """Yield the ``DeviceAllow=`` lines; the empty one resets what the unit allows.
+
+    ``DevicePolicy=closed`` still allows null, random and similar devices.
+    """
+    yield "DeviceAllow="
+    wanted: dict[str, None] = {}
+    for path in delegates:  # a folder allows all devices of its class
+        wanted[f"{_CLASSES.get(path, path)} rw"] = None
+    for source in live:
+        if _opens_any(source):
+            wanted["char-* rw"] = None
+        elif source.kind == "audio":
+            wanted["char-alsa rw"] = None
+        else:
+            wanted.update(dict.fromkeys(f"{path} rw" for path in _device_files(source)))
+    if "char-* rw" in wanted:
+        yield "# a source of kind exec or picamera2 opens devices of many names"
+    for device in ["char-* rw"] if "char-* rw" in wanted else wanted:
+        yield f"DeviceAllow={device}"
+
+
+def _opens_any(source: SourcePlan) -> bool:
+    return source.kind in _ANY_DEVICE or reader_fence(source).anywhere
+
+
+def _device_files(source: SourcePlan) -> list[str]:
+    return [path for path in reader_fence(source).writes if path.startswith("/dev/") and path != "/dev/shm"]  # noqa: S108
+
+
+def _groups(live: Iterable[SourcePlan], delegates: Iterable[str]) -> Iterator[str]:
+    files = [file for path in delegates for file in ([path] if not Path(path).is_dir() else Path(path).rglob("*"))]
+    found: dict[str, None] = dict.fromkeys(name for file in files if (name := _owner(str(file))))
+    for source in live:
+        owners = [name for path in _device_files(source) if (name := _owner(path))] if not _opens_any(source) else []
+        usual = _GROUPS.get(source.kind)
+        for name in owners or ([usual] if usual and _exists(usual) else []):
+            found[name] = None
+    yield "SupplementaryGroups="
+    if found:
+        yield f"SupplementaryGroups={' '.join(found)}"
+
+
+def _owner(path: str) -> str:
+    """Return the group of a device; empty for root's group, or if the device is not present."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - follows links
+        return grp.getgrgid(status.st_gid).gr_name if status.st_gid else ""
+    except (OSError, KeyError):
+        return ""
+
+
+def _exists(group: str) -> bool:
+    try:
+        grp.getgrnam(group)
+    except KeyError:
+        return False
+    return True
+
+
+def _addresses(plan: Plan, live: Iterable[SourcePlan]) -> Iterator[str]:
+    """Yield the lines with which the kernel blocks all other addresses for all processes of the unit.
+
+    The allowed hosts are the broker, the cameras and, if any host is given by name, the name servers.
+    """
+    hosts = dict.fromkeys([plan.mqtt.host, *(host for source in live if (host := _host(source)))])
+    if any(source.network and not _host(source) for source in live):
+        yield "# a source of kind exec with network: true may talk to anybody, so addresses are left open"
+        return
+    named = [host for host in hosts if host != "localhost" and not _is_address(host)]
+    allowed: dict[str, None] = {}
+    for host in hosts:
+        found = _resolved(host)
+        if host in named:
+            yield f"# {host} is {', '.join(found) or 'not to be found'} now"
+        allowed.update(dict.fromkeys(found))
+    if named:
+        allowed.update(dict.fromkeys(_name_servers()))
+    yield "IPAddressDeny=any"
+    yield f"IPAddressAllow={' '.join(dict.fromkeys(map(_short, allowed)))}"
+
+
+def _host(source: SourcePlan) -> str:
+    url, host = source.options.get("url"), source.options.get("host")
+    if isinstance(url, str):
+        return urlsplit(url).hostname or ""
+    return host if isinstance(host, str) else "127.0.0.1" if source.kind == "mqtt" else ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _short(address: str) -> str:
+    return "localhost" if ipaddress.ip_address(address).is_loopback else address
+
+
+def _resolved(host: str) -> list[str]:
+    try:
+        return sorted({str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)})
+    except OSError:
+        return []
+
+
+def _name_servers(path: Path = Path("/etc/resolv.conf")) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    words = [line.split() for line in lines if line.startswith("nameserver")]
+    return [pair[1] for pair in words if len(pair) > 1 and _is_address(pair[1])]
+
+
+def _credentials(plan: Plan) -> Iterator[str]:
+    """Yield ``LoadCredential=`` lines: secrets keep their owner, perhaps root, and the service gets private copies."""
+    for path in dict.fromkeys(secret_files(plan)):
+        if not path.startswith(f"{CREDENTIALS}/"):
+            yield f"LoadCredential={Path(path).name}:{path}"

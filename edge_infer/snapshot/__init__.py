@@ -1,0 +1,1 @@
+"""One picture of a configured source, to draw masks and zones in."""

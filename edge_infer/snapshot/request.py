@@ -1,0 +1,72 @@
+"""Save one picture of a configured source for drawing masks and zones, from the running daemon or directly.
+
+This process sends the request to the daemon and writes the file, with the rights of the user who ran the command. A
+separate process decodes the picture.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from edge_infer.contract.codec import decode_json
+from edge_infer.errors import ConfigError, EdgeInferError, InputError, StartError, WireError
+from edge_infer.platform import memfd
+from edge_infer.platform.durable_files import write_durably
+from edge_infer.platform.own_module import own_module
+from edge_infer.snapshot.process import Taken
+from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
+
+MAX_PICTURE_BYTES: Final = 1 << 27
+
+
+def grab(config: Path, source: str, output: Path, *, grid: bool = False) -> str:
+    """Save the picture as ``output``, with masked areas black, and return where it came from.
+
+    Only the owner may read the file. It replaces an existing file or link, so that whoever created that gains no
+    access.
+    """
+    given: bytes | None
+    try:
+        given, how = _from_daemon(config, source), "from the running daemon"
+    except NotRunningError:
+        given, how = None, "opened directly: no daemon runs"
+    data = _taken(config, source, output.suffix, given, grid=grid)
+    try:
+        write_durably(output, data, 0o600)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror}") from error
+    return how
+
+
+def _from_daemon(config: Path, source: str) -> bytes:
+    file = memfd.create("picture")
+    try:
+        answer = ask(find_socket(config), {"do": "grab", "source": source}, files=(file,), timeout=15.0)
+        if answer.get("error") or not answer.get("ok"):
+            raise EdgeInferError(f"the daemon gives no picture of {source}: {answer.get('error') or 'no reason given'}")
+        size = os.fstat(file).st_size
+        if size > MAX_PICTURE_BYTES:
+            raise EdgeInferError(f"the daemon gives {size} bytes as a picture of {source}, which is none")
+        return os.pread(file, size, 0)
+    finally:
+        os.close(file)
+
+
+def _taken(config: Path, source: str, suffix: str, given: bytes | None, *, grid: bool) -> bytes:
+    """Return the encoded picture from the decoding process."""
+    options = [*(["--grid"] if grid else []), *(["--given"] if given is not None else [])]
+    done = subprocess.run(
+        own_module("edge_infer.snapshot.process", str(config.absolute()), source, suffix, *options),
+        input=given or b"", stdout=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    head, _, data = done.stdout.partition(b"\n")
+    try:
+        taken = decode_json(Taken, head)
+    except WireError as error:
+        raise EdgeInferError(f"source {source}: the process that opens it ended with {done.returncode}") from error
+    if taken.error:
+        raise {2: ConfigError, 3: StartError}.get(taken.code, EdgeInferError)(taken.error)
+    return data

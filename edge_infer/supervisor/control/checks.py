@@ -1,0 +1,93 @@
+"""Configuration checks on request: a child process reads the file as for a reload, and nothing changes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from edge_infer.contract.codec import JsonValue
+from edge_infer.errors import StartError
+from edge_infer.plan.records import Compiled, Plan, Problem
+from edge_infer.supervisor.control.server import Request
+from edge_infer.supervisor.reload.compilation import Compilation, failed
+
+MOST_LINES: Final = 200
+"""Maximum number of problems in one answer, which has to fit into a line of the control socket."""
+
+
+class Checks:
+    """Runs one check at a time in a process of its own, which tries every model."""
+
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._compilation: Compilation | None = None
+        self._request: Request | None = None
+
+    def begin(self, request: Request) -> None:
+        """Start a check, or reject the request: another file, another installation, or another check in progress."""
+        if not self._is_ours(request.body.get("config")):
+            request.answer({"error": f"this daemon runs {self._config}"})
+        elif request.body.get("program") != sys.prefix:  # such as the next version, which may read it differently
+            request.answer({"error": f"this daemon is the program in {sys.prefix}"})
+        elif self._request is not None:
+            request.answer({"busy": "the configuration is being checked for somebody else; try again in a moment"})
+        else:
+            self._request = request
+            try:
+                self._compilation = Compilation(self._config, store=False)
+            except StartError as error:
+                self._answer(failed(self._config, str(error)))
+
+    def files(self) -> list[int]:
+        """Return the descriptors to wait on while the file is being read."""
+        return [] if self._compilation is None else [self._compilation.fileno()]
+
+    def pids(self) -> list[int]:
+        """Return the process that reads the file, if there is one."""
+        return [] if self._compilation is None else [self._compilation.pid]
+
+    def go_on(self) -> None:
+        """Answer the request once the file has been read."""
+        if self._compilation is not None and (compiled := self._compilation.finished()) is not None:
+            self._compilation = None
+            self._answer(compiled)
+
+    def close(self) -> None:
+        """Cancel the check in progress; may be called twice."""
+        if self._compilation is not None:
+            self._compilation.close()
+            self._compilation = None
+        if self._request is not None:
+            self._request.close()
+            self._request = None
+
+    def _is_ours(self, path: object) -> bool:
+        with suppress(OSError, ValueError):
+            return isinstance(path, str) and self._config.samefile(path)
+        return path == str(self._config.absolute())
+
+    def _answer(self, compiled: Compiled) -> None:
+        assert self._request is not None
+        self._request.answer(
+            {
+                "problems": _lines(compiled.problems),
+                "warnings": _lines(compiled.warnings),
+                "counts": {**counts(compiled.plan)} if compiled.plan is not None else None,
+            }
+        )
+        self._request = None
+
+
+def counts(plan: Plan) -> dict[str, int]:
+    """Return the number of sources, models (shadow models included) and pipelines of a plan, by noun."""
+    models = {model.name for model in plan.models()}
+    models |= {pipeline.shadow.model.name for pipeline in plan.pipelines if pipeline.shadow is not None}
+    return {"source": len(plan.sources), "model": len(models), "pipeline": len(plan.pipelines)}
+
+
+def _lines(problems: Sequence[Problem]) -> list[JsonValue]:
+    lines: list[JsonValue] = [str(problem)[:4000] for problem in problems[:MOST_LINES]]
+    return [*lines, f"… and {len(problems) - MOST_LINES} more"] if len(problems) > MOST_LINES else lines

@@ -1,0 +1,172 @@
+"""Identification of the process at the other end of the control socket; the daemon refuses its own descendants.
+
+A process of the daemon has the daemon's user, so the permissions of the socket admit it. The publisher could request a
+picture there, and it has a network to send it over.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import pwd
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias
+
+from edge_infer.errors import EdgeInferError
+from edge_infer.sandbox import privileges
+
+# The ancestors of a process, as ``/proc`` shows them.
+
+
+class Birth(NamedTuple):
+    """The parent and the start time of a process."""
+
+    parent: int
+    started: int
+    """Clock ticks since boot."""
+
+
+def birth(pid: int) -> Birth:
+    """Return the parent and the start time of a process; raises `OSError` if it has ended or ``/proc`` hides it."""
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name may contain anything
+    return Birth(int(fields[1]), int(fields[19]))
+
+
+def ticks() -> int:
+    """Return the time since boot in the unit of `Birth.started`."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def descends(pid: int, ancestor: int) -> bool:
+    """Return whether ``pid`` is ``ancestor`` or its descendant; raises `OSError` if that is unknown.
+
+    ``ancestor`` must be the reaper of its orphans (`Orphans`). Otherwise a descendant whose parents have ended would
+    have the init process as its parent.
+    """
+    child_started: float = math.inf
+    while pid > 1:
+        if pid == ancestor:
+            return True
+        parent, started = birth(pid)
+        if started > child_started:  # the parent has ended and another process has its pid
+            raise ProcessLookupError(f"process {pid} is younger than its child")
+        pid, child_started = parent, started
+    return pid == ancestor
+
+
+def filters(pid: int | str) -> int:
+    """Return the number of seccomp filters of a process, 1 for any number before Linux 5.9; raises `OSError`."""
+    lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines())
+    found = {words[0]: words[1] for words in lines if words and words[0] in ("Seccomp:", "Seccomp_filters:")}
+    return int(found.get("Seccomp_filters:", int(found.get("Seccomp:", "0") != "0")))
+
+
+_SO_PEERGROUPS, _SO_PEERPIDFD = 59, 77
+_MOST_GROUPS: Final = 256
+"""Python's limit for the returned groups."""
+Pidfd: TypeAlias = Callable[[socket.socket], "int | None"]
+"""Opens a pidfd of the process that connected; None if the kernel cannot. Raises `OSError` if the process is gone."""
+
+
+class RefusedError(EdgeInferError, PermissionError):
+    """The daemon does not answer the process that connected."""
+
+    exit_code = 1
+
+
+class TooYoungError(RefusedError):
+    """The pid may have been reused since the process connected; a second connection settles that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The process that connected, at that time. ``groups`` are all of its groups."""
+
+    pid: int
+    uid: int
+    groups: frozenset[int]
+
+    @property
+    def user(self) -> str:
+        """The name of its user."""
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return f"user {self.uid}"
+
+
+def peer_pidfd(connection: socket.socket) -> int | None:
+    """Open a pidfd of the process that connected (Linux 6.5); see `Pidfd`."""
+    try:
+        return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError as error:
+        if error.errno == errno.ENOPROTOOPT:
+            return None
+        raise
+
+
+def identify(connection: socket.socket, quiet: int, *, daemon: int | None = None, pidfd: Pidfd = peer_pidfd) -> Peer:
+    """Return the connected process; raises `RefusedError` for ``daemon``, its descendants, and unknown ancestry.
+
+    ``quiet`` is a time before it connected (see `ancestry.ticks`). ``daemon`` is this process by default.
+    """
+    peer = _peer(connection)
+    if os.geteuid() not in (0, peer.uid) and not privileges.capabilities():
+        return peer  # no descendant of the daemon can change its user: `Daemon.run` forbids new privileges
+    if peer.pid == 0:
+        raise RefusedError("the daemon cannot see the process that asks, in another container; ask inside its own")
+    try:
+        file = pidfd(connection)
+        try:
+            ours = descends(peer.pid, os.getpid() if daemon is None else daemon)
+            more = filters(peer.pid) > filters("self")
+            _check_still_itself(peer.pid, file, quiet)
+        finally:
+            if file is not None:
+                os.close(file)
+    except OSError as error:
+        raise _unseen(peer, error) from error
+    if ours:
+        raise RefusedError(f"the daemon does not answer processes that it started, such as {peer.pid}")
+    if more:  # for example an orphan of a killed daemon
+        raise RefusedError(f"process {peer.pid} has a filter of system calls, as those of the daemon have; ask without")
+    return peer
+
+
+def _peer(connection: socket.socket) -> Peer:
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
+    pid, uid, gid = struct.unpack("iII", credentials)
+    size = struct.calcsize("I")
+    try:
+        data = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * size)
+    except OSError:  # more groups than the limit, or an option unknown to this kernel
+        data = b""
+    return Peer(pid, uid, frozenset({gid, *struct.unpack(f"{len(data) // size}I", data)}))
+
+
+def _check_still_itself(pid: int, file: int | None, quiet: int) -> None:
+    """Raise an error unless the process that has this pid now is the one that connected.
+
+    With a pidfd: it has not ended. Without: it had the pid before the connection, so no other process had it then.
+    """
+    if file is None:
+        if birth(pid).started >= quiet:
+            raise TooYoungError(f"the daemon cannot tell yet whether process {pid} connected; ask again")
+    elif select.select([file], [], [], 0.0)[0]:
+        raise ProcessLookupError(f"process {pid} has ended")
+
+
+def _unseen(peer: Peer, error: OSError) -> RefusedError:
+    if isinstance(error, RefusedError):
+        return error
+    return RefusedError(
+        f"the daemon cannot see where process {peer.pid} comes from ({error.strerror or error}): it has ended, or "
+        "/proc is mounted with hidepid; ask as root, with sudo"
+    )

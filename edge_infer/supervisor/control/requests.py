@@ -1,0 +1,201 @@
+"""Requests over the control socket: decisions explained, pictures, and models."""
+
+from __future__ import annotations
+
+import grp
+import logging
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from edge_infer.contract.codec import ABSENT, decode, encode, replace
+from edge_infer.contract.messages import NAME_PATTERN
+from edge_infer.errors import EdgeInferError, WireError
+from edge_infer.ipc.messages import GrabDone, WhyAnswer, WhyQuestion
+from edge_infer.supervisor.control.peer import Peer
+from edge_infer.supervisor.control.server import MAX_ECHO, Request
+from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+from edge_infer.supervisor.rollout.rollout import ModelRollout
+from edge_infer.yamlfile.scalars import plain
+
+# Questions about the decision record, asked over the control socket and not answered yet.
+
+EXPLAIN_SECONDS: Final = 10.0
+MAX_WAITING_QUESTIONS: Final = 8
+MAX_NOTES: Final = 64
+
+
+class PendingExplainRequests:
+    """Passes questions to the engine, which answers them in their order."""
+
+    def __init__(self, house: ProcessSupervisor) -> None:
+        self._house = house
+        self._waiting: deque[tuple[float, Request, str | None]] = deque()  # deadline, request, asked pipeline
+
+    def begin(self, request: Request) -> None:
+        """Pass a question to the engine, or answer it with an error."""
+        asked = {key: request.body.get(key) for key in ("since", "until", "pipeline", "label")}
+        try:
+            question = decode(WhyQuestion, asked)
+        except WireError as error:
+            why = plain(str(error), MAX_ECHO)
+            request.answer({"error": f"a question needs since and until, and may name a pipeline and a label: {why}"})
+            return
+        if question.since > question.until:
+            request.answer({"error": "a question has since before until"})
+        elif len(self._waiting) >= MAX_WAITING_QUESTIONS:
+            request.answer({"error": "others are asking; try again in a moment"})
+        elif not self._house.ask_why(question):
+            request.answer({"error": "the engine does not run now; try again in a moment"})
+        else:
+            self._waiting.append((time.monotonic() + EXPLAIN_SECONDS, request, question.pipeline))
+
+    def go_on(self) -> None:
+        """Answer questions that the engine has answered, and overdue ones."""
+        for answer in self._house.take_whys():
+            self._answer(answer)
+        while self._waiting and self._waiting[0][0] < time.monotonic():
+            self._waiting.popleft()[1].answer({"error": f"the engine did not answer within {EXPLAIN_SECONDS:.0f} s"})
+
+    def close(self) -> None:
+        """Close the connections of all waiting requests."""
+        for _, request, _ in self._waiting:
+            request.close()
+        self._waiting.clear()
+
+    def _answer(self, answer: WhyAnswer) -> None:
+        if self._waiting:
+            _, request, asked = self._waiting.popleft()
+            answer = replace(answer, notes=(*answer.notes, *self._held_back(asked))[:MAX_NOTES])
+            request.answer({"error": answer.error} if answer.error else encode(answer))
+
+    def _held_back(self, asked: str | None) -> Iterator[str]:
+        """Return a note for each pipeline whose frame rate the governor limits."""
+        governor = self._house.restraint.governor
+        if governor is None:
+            return
+        why = "" if governor.reason is ABSENT else f" ({governor.reason})"
+        for name, fps in governor.limits.items():
+            if asked in (None, name):
+                yield f"{name}: the governor holds it back to {fps:g} fps now{why}"
+
+
+# Authorization of pictures over the control socket, for users who may connect to it.
+
+GROUP: Final = "edge-infer-pictures"
+
+
+def pictures_refusal(peer: Peer) -> str | None:
+    """Return why ``peer`` may not have pictures; None for root, the daemon's own user and members of `GROUP`."""
+    if peer.uid in (0, os.geteuid()):
+        return None
+    try:
+        number = grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        return f"there is no group {GROUP}, so only root may have pictures; ask with sudo"
+    if number in peer.groups:
+        return None
+    return (
+        f"only members of the group {GROUP} may have pictures: sudo usermod -aG {GROUP} {peer.user}, then log in again"
+    )
+
+
+# Pictures requested over the control socket that the engine has not delivered yet.
+
+log = logging.getLogger(__name__)
+
+PICTURE_SECONDS: Final = 10.0
+"""Seconds that the engine may take for one picture."""
+MAX_WAITING_PICTURES: Final = 8
+
+
+class PendingPictures:
+    """Passes requests for pictures to the engine, which writes into the file of the request.
+
+    No pixel passes through the supervisor. It logs each picture that leaves this way, with the user who gets it.
+    """
+
+    def __init__(self, house: ProcessSupervisor) -> None:
+        self._house = house
+        self._waiting: list[tuple[float, str, Request]] = []
+
+    def begin(self, request: Request) -> None:
+        """Pass the request to the engine, or answer it with an error."""
+        source = request.body.get("source")
+        if not isinstance(source, str) or not re.fullmatch(NAME_PATTERN, source) or not request.files:
+            request.answer({"error": "a picture needs the name of a source and a file to write into"})
+        elif why := pictures_refusal(request.peer):
+            request.answer({"error": why})
+        elif len(self._waiting) >= MAX_WAITING_PICTURES:
+            request.answer({"error": f"{MAX_WAITING_PICTURES} pictures are being taken already; try again in a moment"})
+        elif not self._house.grab(source, request.files[0]):
+            request.answer({"error": "the engine does not run now; try again in a moment"})
+        else:
+            self._waiting.append((time.monotonic() + PICTURE_SECONDS, source, request))
+
+    def go_on(self) -> None:
+        """Answer finished and overdue requests."""
+        for done in self._house.take_grabs():
+            self._finish(done)
+        now = time.monotonic()
+        for entry in [entry for entry in self._waiting if entry[0] < now]:
+            self._waiting.remove(entry)
+            log.info("picture of source %s for %s is late, and may still be written", entry[1], entry[2].peer.user)
+            entry[2].answer({"error": f"the engine did not answer within {PICTURE_SECONDS:.0f} s"})
+
+    def close(self) -> None:
+        """Close the connections of all waiting requests."""
+        for _, _, request in self._waiting:
+            request.close()
+        self._waiting.clear()
+
+    def _finish(self, done: GrabDone) -> None:
+        for entry in self._waiting:
+            if entry[1] == done.source:
+                self._waiting.remove(entry)
+                if not done.error:
+                    log.info("picture of source %s given to %s", done.source, entry[2].peer.user)
+                entry[2].answer({"error": done.error} if done.error else {"ok": True})
+                return
+
+
+# Model requests over the control socket: the history, a rollback or a retry.
+
+
+class ModelRequests:
+    """Answers every request at once; ``status`` shows the effects later."""
+
+    def __init__(self, swap: ModelRollout, read: Callable[[], None]) -> None:
+        """Reload the configuration with ``read``: this retries a model that could not even be applied."""
+        self._swap = swap
+        self._read = read
+
+    def begin(self, request: Request) -> None:
+        """Handle ``action``: ``history``, ``rollback`` or ``retry``, the last two with a ``name``."""
+        action, name = request.body.get("action"), request.body.get("name")
+        if isinstance(name, str):
+            name = plain(name, MAX_ECHO)  # no model name is longer
+        try:
+            if action == "history":
+                request.answer({"history": [encode(each) for each in self._swap.record.history]})
+            elif action == "rollback" and isinstance(name, str):
+                request.answer({"done": self._swap.roll_back(name, request.peer.user)})
+            elif action == "retry" and isinstance(name, str):
+                request.answer({"done": self._retry(name, request.peer.user)})
+            else:
+                request.answer(
+                    {"error": f"this daemon does not know the request {plain(repr(action), MAX_ECHO)} about models"}
+                )
+        except EdgeInferError as error:
+            request.answer({"error": str(error)})
+
+    def _retry(self, name: str, user: str) -> str:
+        rejected = any(each.state == "rejected" for each in self._swap.record.refused.get(name, ()))
+        done = self._swap.retry(name, user)
+        if rejected:
+            self._read()
+            return f"{name}: the configuration is read again; edge-infer status tells what became of it"
+        return done

@@ -1,0 +1,442 @@
+"""The control socket, by which the command line asks the running daemon: one JSON line each way a connection."""
+
+from __future__ import annotations
+
+import array
+import json
+import logging
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from edge_infer.contract.codec import JsonValue, dumps
+from edge_infer.errors import EdgeInferError, StartError
+from edge_infer.platform.paths import DEFAULT_CONFIG, default_state_dir, hinted, named_state_dir
+from edge_infer.supervisor.control.peer import Peer, RefusedError, TooYoungError, identify, ticks
+
+log = logging.getLogger(__name__)
+
+SOCKET_NAME: Final = "control.sock"
+SYSTEM_SOCKET: Final = Path("/run/edge-infer") / SOCKET_NAME
+"""The control socket of the systemd unit (``RuntimeDirectory=edge-infer``)."""
+LONGEST: Final = 8 << 20
+"""Maximum bytes of an answer. The longest is a status of two reports of 2 MiB each, whose letters JSON may escape."""
+MAX_REQUEST_BYTES: Final = 1 << 16
+MAX_ECHO: Final = 100
+"""Characters of a request that an answer repeats."""
+LONGEST_ADDRESS: Final = 107
+"""Maximum bytes of a path in the kernel's socket address (``sun_path`` without its terminator)."""
+MOST_FILES: Final = 4
+"""Open files that may come with a request."""
+MAX_FILES_IN_A_MESSAGE: Final = 253
+"""The kernel's limit for one message: all files are received, so that each is closed as `_close_file` does."""
+BACKLOG: Final = 128
+"""Connections that wait to be accepted; the kernel rejects more."""
+MOST_AT_ONCE: Final = 128
+"""Connections accepted before others have their turn."""
+MAX_UNREAD_ANSWERS: Final = 16
+READ_WITHIN: Final = 10.0
+"""Seconds that a client has to read an answer that is longer than the kernel's buffer."""
+BUSY_AGAIN: Final = 0.02
+"""Seconds after which a rejected client tries again."""
+LOG_EVERY: Final = 60.0
+"""Seconds between two log lines about refused processes."""
+AGAIN: Final = 0.05
+"""Seconds after which a process that is too young asks again: some ticks of the clock that measures its age."""
+MAX_CLOSERS: Final = 8
+"""Threads that may wait for the end of a file."""
+_CLOSERS: Final[set[threading.Thread]] = set()
+Send: TypeAlias = Callable[[socket.socket, bytes], None]
+"""Sends an answer and closes the connection, whenever the client reads it."""
+Identify: TypeAlias = Callable[[socket.socket, int], Peer]
+"""See `identify`."""
+
+
+class NotRunningError(EdgeInferError, ConnectionError):
+    """No daemon listens on the control socket, or this user may not connect."""
+
+    exit_code = 1
+
+
+def socket_path(state_dir: str | Path) -> Path:
+    """Return the socket path for this state directory: in ``$RUNTIME_DIRECTORY``, or in the state directory itself."""
+    return Path(os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or state_dir) / SOCKET_NAME
+
+
+def find_socket(config: Path) -> Path:
+    """Return the control socket of the daemon that runs this configuration, even if the file is broken now.
+
+    It is the first that exists of: ``$RUNTIME_DIRECTORY``, the state directory that the file names, and, for the
+    default configuration, ``/run/edge-infer``. Raises `NotRunningError` without a socket if there is no such file, or
+    if it names no state directory.
+    """
+    own = socket_path(hinted(config))
+    candidates = (own, SYSTEM_SOCKET) if config == DEFAULT_CONFIG else (own,)
+    seen = {path: _is_there(path) for path in candidates}
+    there = (path for answer in (True, None) for path, seen_so in seen.items() if seen_so is answer)
+    found = next(there, None)
+    if found is None and config != DEFAULT_CONFIG and _is_there(config) is False:
+        raise NotRunningError(f"there is no {config}, and without it no daemon on {own}; name its file with -c")
+    if (
+        found is None
+        and config != DEFAULT_CONFIG
+        and own.parent == default_state_dir()
+        and named_state_dir(config) is None
+    ):
+        raise NotRunningError(
+            f"no daemon answers on {own}, the default, because {config} names no device: state_dir:; start it with: "
+            f"edge-infer run -c {config}"
+        )
+    return found or candidates[-1]
+
+
+def _is_there(path: Path) -> bool | None:
+    """Return whether the path exists; None if its folder is closed to this user: connecting then raises the error."""
+    try:
+        path.lstat()
+    except PermissionError:
+        return None
+    except OSError:
+        return False
+    return True
+
+
+def ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...] = (), timeout: float = 150.0) -> Any:
+    """Send one request with open files and wait for the answer.
+
+    Raises `NotRunningError`, `RefusedError` or `EdgeInferError`.
+    """
+    answer = _ask(path, request, files, timeout)
+    if isinstance(answer, dict) and answer.get("again"):
+        time.sleep(AGAIN)
+        answer = _ask(path, request, files, timeout)
+    if isinstance(answer, dict) and "refused" in answer:
+        raise RefusedError(str(answer["refused"]))
+    return answer
+
+
+def _ask(path: Path, request: Mapping[str, JsonValue], files: tuple[int, ...], timeout: float) -> Any:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        try:
+            with _address(path) as address:
+                _connect(connection, address, timeout)
+        except BlockingIOError as error:
+            raise EdgeInferError(
+                f"the daemon on {path} is busy: too many programs ask it at once; look which, or try again"
+            ) from error
+        except PermissionError as error:
+            raise NotRunningError(f"this user may not ask the daemon on {path}; ask as root, with sudo") from error
+        except OSError as error:
+            raise NotRunningError(
+                f"no daemon answers on {path} ({error.strerror or error}); start it with: edge-infer run"
+            ) from error
+        try:
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
+            with suppress(BrokenPipeError):  # refused already; the answer contains the reason
+                connection.sendmsg([dumps(dict(request)) + b"\n"], rights)
+            answer = _read_line(connection)
+        except OSError as error:
+            raise EdgeInferError(f"the daemon on {path} did not answer: {error}") from error
+    if not answer.endswith(b"\n"):
+        raise EdgeInferError(f"the daemon on {path} hung up without an answer; it may be stopping")
+    return json.loads(answer)
+
+
+@contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """Yield an address for the socket at this path; a path that is too long becomes relative to its open folder."""
+    if len(os.fsencode(path)) <= LONGEST_ADDRESS:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def _connect(connection: socket.socket, address: str, timeout: float) -> None:
+    """Connect, and retry while the backlog is full; raises `BlockingIOError` after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            connection.connect(address)
+        except BlockingIOError:
+            if time.monotonic() + BUSY_AGAIN > deadline:
+                raise
+            time.sleep(BUSY_AGAIN)
+        else:
+            return
+
+
+def _read_line(connection: socket.socket) -> bytes:
+    parts = bytearray()
+    while not parts.endswith(b"\n") and len(parts) <= LONGEST:
+        part = connection.recv(65536)
+        if not part:
+            break
+        parts += part
+    return bytes(parts)
+
+
+class Request:
+    """One received request; `answer` must be called once, at any later time."""
+
+    def __init__(
+        self, connection: socket.socket, peer: Peer, body: Mapping[str, Any], files: tuple[int, ...], send: Send
+    ) -> None:
+        self._connection = connection
+        self._send = send
+        self.peer = peer
+        self.body = body
+        self.files = files
+
+    def answer(self, value: JsonValue) -> None:
+        """Queue the answer without waiting, then close; a client that disconnected or does not read loses it."""
+        self._close_files()
+        self._send(self._connection, dumps(value) + b"\n")
+
+    def close(self) -> None:
+        """Close the connection; may be called twice."""
+        self._close_files()
+        _hang_up(self._connection)
+
+    def _close_files(self) -> None:
+        _close_all(self.files)
+        self.files = ()
+
+
+@dataclass(slots=True)
+class _UnreadAnswer:
+    """The rest of an answer that the client has to make room for."""
+
+    connection: socket.socket
+    rest: bytes
+    until: float
+
+    def flush(self) -> bool:
+        """Send as much as the client accepts; return whether the answer is complete or has to be given up."""
+        try:
+            self.rest = self.rest[self.connection.send(self.rest, socket.MSG_DONTWAIT) :]
+        except BlockingIOError:
+            return time.monotonic() >= self.until
+        except OSError as error:
+            log.debug("control socket: client is gone: %s", error)
+            return True
+        return not self.rest
+
+
+class ControlSocket:
+    """The daemon's end: listens and reads requests without ever waiting for a slow client."""
+
+    MOST_CLIENTS: Final = 16
+
+    def __init__(self, path: Path, handle: Callable[[Request], None], identify: Identify = identify) -> None:
+        self.path = path
+        self._handle = handle
+        self._identify = identify
+        self._quiet = ticks()  # the last time at which the backlog was empty
+        self._refused = 0
+        self._log_at = 0.0
+        self._listener: socket.socket | None = None
+        self._clients: dict[int, _ControlClient] = {}
+        self._answers: list[_UnreadAnswer] = []
+
+    def __enter__(self) -> ControlSocket:
+        """Listen. The caller holds the lock on the state directory, so an existing socket file is a leftover."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._listener = listener
+        try:
+            self.path.unlink(missing_ok=True)
+            mask = os.umask(0o117)  # 0660 from the first moment
+            try:
+                with _address(self.path) as address:
+                    listener.bind(address)
+            finally:
+                os.umask(mask)
+            listener.listen(BACKLOG)
+        except OSError as error:
+            self.close()
+            raise StartError(f"cannot listen on {self.path}: {error.strerror or error}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop listening and remove the socket file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections and the listener; may be called twice."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+        while self._answers:
+            _hang_up(self._answers.pop().connection)
+        if self._listener is not None:
+            self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                for _ in range(BACKLOG):
+                    _hang_up(self._listener.accept()[0])
+            self._listener.close()
+            self._listener = None
+
+    def files(self) -> list[int]:
+        """Return the descriptors to wait on; call `serve` when one is readable."""
+        listener = [] if self._listener is None else [self._listener.fileno()]
+        return listener + list(self._clients)
+
+    def unsent(self) -> list[int]:
+        """Return the descriptors of clients with unread answers; call `flush` periodically or when one is writable."""
+        return [answer.connection.fileno() for answer in self._answers]
+
+    def flush(self) -> None:
+        """Send what clients accept; close connections that are done or do not read in time."""
+        for answer in [answer for answer in self._answers if answer.flush()]:
+            self._answers.remove(answer)
+            _hang_up(answer.connection)
+
+    def serve(self, fd: int) -> None:
+        """Accept a client or read more of its request; a complete request goes to the handler."""
+        client = self._clients.get(fd)
+        if client is None:
+            self._accept()
+            return
+        request = client.read()
+        if request is not None or client.closed:
+            del self._clients[fd]
+        if request is not None:
+            self._handle(request)
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        for _ in range(MOST_AT_ONCE):
+            now = ticks()
+            try:
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
+                self._quiet = now
+                return
+            except OSError as error:
+                log.debug("control socket: client is gone: %s", error)
+                return
+            try:
+                peer = self._identify(connection, self._quiet)
+            except RefusedError as error:
+                self._refuse(connection, error)
+            else:
+                self._admit(connection, peer)
+
+    def _admit(self, connection: socket.socket, peer: Peer) -> None:
+        if len(self._clients) >= self.MOST_CLIENTS:  # the client that has waited longest without a request makes room
+            self._clients.pop(next(iter(self._clients))).close()
+        connection.setblocking(False)
+        self._clients[connection.fileno()] = _ControlClient(connection, peer, self._send)
+
+    def _send(self, connection: socket.socket, data: bytes) -> None:
+        self._answers.append(_UnreadAnswer(connection, data, time.monotonic() + READ_WITHIN))
+        self.flush()
+        if len(self._answers) > MAX_UNREAD_ANSWERS:
+            _hang_up(self._answers.pop(0).connection)
+
+    def _refuse(self, connection: socket.socket, error: RefusedError) -> None:
+        """Send the reason, without ever waiting, and close; a refused process takes no client slot."""
+        again = isinstance(error, TooYoungError)
+        with suppress(OSError):
+            connection.send(dumps({"refused": str(error), "again": again}) + b"\n", socket.MSG_DONTWAIT)
+        _hang_up(connection)
+        if again:
+            return
+        self._refused += 1
+        if time.monotonic() >= self._log_at:
+            log.warning("control socket: refused a process, %d since the last line: %s", self._refused, error)
+            self._refused, self._log_at = 0, time.monotonic() + LOG_EVERY
+
+
+class _ControlClient:
+    def __init__(self, connection: socket.socket, peer: Peer, send: Send) -> None:
+        self._connection = connection
+        self._send = send
+        self._peer = peer
+        self._data = bytearray()
+        self._files: list[int] = []
+        self.closed = False
+
+    def read(self) -> Request | None:
+        try:
+            data, files, _, _ = socket.recv_fds(self._connection, 65536, MAX_FILES_IN_A_MESSAGE)
+        except BlockingIOError:
+            return None
+        except OSError:
+            data, files = b"", []
+        self._data += data
+        self._files += files
+        if not data or len(self._data) > MAX_REQUEST_BYTES or len(self._files) > MOST_FILES:
+            self.close()
+            return None
+        if not self._data.endswith(b"\n"):
+            return None
+        try:
+            body = json.loads(self._data)
+            dumps(body)  # rejects lone surrogates and non-finite numbers, which no message or answer can carry
+        except (ValueError, RecursionError):
+            body = None
+        request = Request(
+            self._connection, self._peer, body if isinstance(body, dict) else {}, tuple(self._files), self._send
+        )
+        self._files = []
+        return request
+
+    def close(self) -> None:
+        _close_all(self._files)
+        self._files = []
+        _hang_up(self._connection)
+        self.closed = True
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Close a connection and every file in it that was not received; may be called twice."""
+    with suppress(OSError, ValueError):
+        connection.shutdown(socket.SHUT_RD)  # no more data can arrive
+        while True:
+            data, files, _, _ = socket.recv_fds(connection, 65536, MAX_FILES_IN_A_MESSAGE, socket.MSG_DONTWAIT)
+            _close_all(files)
+            if not data:
+                break
+    connection.close()
+
+
+def _close_all(files: Sequence[int]) -> None:
+    """Close files from a client without waiting: closing one may wait for the client that serves its file system.
+
+    If many such clients keep threads waiting, further files stay open.
+    """
+    _CLOSERS.intersection_update([each for each in _CLOSERS if each.is_alive()])
+    if not files or len(_CLOSERS) >= MAX_CLOSERS:
+        return
+    closer = threading.Thread(target=_close_each, args=(tuple(files),), daemon=True)
+    with suppress(RuntimeError):  # no more threads are allowed
+        closer.start()
+        _CLOSERS.add(closer)
+
+
+def _close_each(files: tuple[int, ...]) -> None:
+    for file in files:
+        _close_file(file)
+
+
+def _close_file(file: int) -> None:
+    """Close a file from a client; a socket may be set to block its last closer for hours."""
+    with suppress(OSError):  # not a socket
+        passed = socket.socket(fileno=file)
+        try:
+            passed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+        finally:
+            passed.detach()
+    os.close(file)

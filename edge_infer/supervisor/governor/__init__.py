@@ -1,0 +1,1 @@
+"""Lower frame rates that protect the board."""

@@ -1,0 +1,1 @@
+"""Child processes: start, watch, restart, kill; their output, and their orphans."""

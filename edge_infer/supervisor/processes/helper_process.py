@@ -1,0 +1,136 @@
+"""A helper process: it does one task, prints the outcome to its standard output, and ends. No caller blocks on it.
+
+Its standard error goes into the log, like that of the other children.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from edge_infer.platform.closing import Closing
+from edge_infer.platform.own_module import own_module
+from edge_infer.supervisor.processes.output import Output
+
+END_WAIT: Final = 10.0
+"""Seconds that the process may take to end after its outcome; at the lowest priority it gets little processor time."""
+KILL_WAIT: Final = 1.0
+"""Seconds that the caller waits for the end of a killed process; a later end is collected with those of orphans."""
+LONGEST: Final = 16 << 20
+MAX_PIECES: Final = 20_000
+"""A helper prints its outcome at once; more pieces than these would only keep the reader busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class HelperResult:
+    """The complete output and the exit status (negative: the signal); the status is None after a time-out.
+
+    ``excess`` describes the exceeded limit for which the process was killed.
+    """
+
+    output: bytes
+    status: int | None
+    excess: str = ""
+
+
+class HelperProcess(Closing):
+    """``python -m MODULE WORD...``; wait on `fileno`, then call `said`. Raises `OSError` if it cannot be started."""
+
+    def __init__(self, module: str, *words: str, seconds: float, name: str = "helper") -> None:
+        """Start the process; ``name`` identifies it in the log."""
+        self._output = bytearray()
+        self._pieces = 0
+        self._deadline = time.monotonic() + seconds
+        self._complete = False
+        self._log = Output(name)
+        errors = self._log.open()
+        try:
+            self._process = subprocess.Popen(
+                own_module(module, *words),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+            )
+        except OSError:
+            self._log.close()
+            raise
+        finally:
+            os.close(errors)
+        assert self._process.stdout is not None
+        self._output_file = self._process.stdout.fileno()
+        os.set_blocking(self._output_file, False)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            self._end()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there is more output, or, after the output, at the end."""
+        return self._pidfd if self._complete else self._output_file
+
+    def said(self) -> HelperResult | None:
+        """Return the outcome once it is complete; call it every second to forward the child's log output."""
+        self._log.read()
+        late = time.monotonic() > self._deadline
+        if not self._complete:
+            if late:
+                self.close()
+                return HelperResult(bytes(self._output), None)
+            if not self._drain():
+                return None
+            if excess := self._excess():
+                self.close()
+                return HelperResult(b"", -signal.SIGKILL, excess)
+            self._complete = True
+            self._deadline = time.monotonic() + END_WAIT
+        if (status := self._process.poll()) is None:
+            if not late:
+                return None
+            status = -signal.SIGKILL  # it hangs at its end
+        self.close()
+        return HelperResult(bytes(self._output), status)
+
+    def close(self) -> None:
+        """End the child; may be called twice."""
+        self._end()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            with suppress(subprocess.TimeoutExpired):  # it gets no processor time, or is stuck in the kernel
+                self._process.wait(KILL_WAIT)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.close()
+
+    def _excess(self) -> str:
+        if len(self._output) > LONGEST:
+            return f"sends more than {LONGEST} bytes"
+        return f"sends its outcome in more than {MAX_PIECES} pieces" if self._pieces > MAX_PIECES else ""
+
+    def _drain(self) -> bool:
+        """Read the available output; return True at its end."""
+        while True:
+            try:
+                part = os.read(self._output_file, 65536)
+            except BlockingIOError:
+                return False
+            self._output += part
+            self._pieces += 1
+            if not part or self._excess():
+                return True

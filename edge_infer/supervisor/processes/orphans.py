@@ -1,0 +1,90 @@
+"""Orphans: descendants whose parents ended and that have the daemon, instead of the init process, as their parent."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from edge_infer.platform.closing import Closing
+from edge_infer.sandbox import kernel
+from edge_infer.supervisor.control.peer import birth
+
+log = logging.getLogger(__name__)
+
+_SET_CHILD_SUBREAPER: Final = 36
+MOST_ENDS: Final = 64
+"""Ended orphans handled before others have their turn."""
+LAST_WAIT: Final = 1.0
+"""Seconds that orphans may take to end once they are killed."""
+
+
+class Orphans(Closing):
+    """Adopts and reaps orphans. Make it before the first child: an earlier orphan has another parent."""
+
+    def __init__(self) -> None:
+        kernel.prctl(_SET_CHILD_SUBREAPER, 1)
+        self._others = _children()  # not ours: this process may have run another program before
+
+    def reap(self, own: Collection[int]) -> None:
+        """Reap ended orphans, which are zombies until then; leave the ends of ``own`` children to others.
+
+        An own child that has ended blocks the orphans behind it until its owner has collected its status.
+        """
+        for _ in range(MOST_ENDS):
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None or ended.si_pid in own:
+                return
+            os.waitpid(ended.si_pid, os.WNOHANG)
+            log.debug("orphan %d has ended", ended.si_pid)
+
+    def close(self) -> None:
+        """Kill the remaining orphans, or the next daemon takes them for a user's processes; may be called twice."""
+        deadline = time.monotonic() + LAST_WAIT
+        while left := _children() - self._others:
+            if time.monotonic() > deadline:
+                log.error("%d orphans did not end: %s", len(left), " ".join(map(str, sorted(left))))
+                return
+            _stop_all(left, self._others)
+            for pid in _children() - self._others:
+                _signal(pid, signal.SIGKILL)
+            time.sleep(0.01)
+            for pid in left:
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+
+
+def _stop_all(left: set[int], others: set[int]) -> None:
+    """Stop the processes and those that they start meanwhile: a stopped one starts none and can then be killed."""
+    stopped: set[int] = set()
+    for _ in range(MOST_ENDS):
+        for pid in left - stopped:
+            _signal(pid, signal.SIGSTOP)
+        stopped |= left
+        left = _children() - others
+        if left <= stopped:
+            return
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _children() -> set[int]:
+    """Return all children of this process, zombies included."""
+    own, found = os.getpid(), set()
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            with suppress(OSError):
+                if birth(int(path.name)).parent == own:
+                    found.add(int(path.name))
+    return found

@@ -1,0 +1,145 @@
+"""Handles of child modules: each runs in a process of its own or, where memory is scarce, in a thread of this one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Protocol
+
+from edge_infer.platform.own_module import own_module
+
+log = logging.getLogger(__name__)
+
+
+class ProcessHandle(Protocol):
+    """One run of a module: the constructor starts it, and the supervisor closes it after it has ended."""
+
+    pid: int
+    killable: bool
+    """Whether a signal can end it without its cooperation and without ending anything else."""
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable once the module has ended."""
+        ...
+
+    def poll(self) -> int | None:
+        """Return the exit status, negative for a signal; None while the module runs."""
+        ...
+
+    def kill(self, number: signal.Signals) -> None:
+        """Send a signal, if this kind of child can receive one."""
+        ...
+
+    def close(self) -> None:
+        """Release the descriptors."""
+        ...
+
+
+class SubprocessHandle:
+    """A fresh interpreter with only its own imports (``python -m module``); raises `OSError` if it cannot be started.
+
+    ``files`` maps options of its command line to the open files that it inherits. Its standard output and error are
+    ``output``. With ``stdin`` it inherits the standard input of the daemon.
+    """
+
+    killable = True
+
+    def __init__(
+        self, module: str, files: Mapping[str, int], words: tuple[str, ...], output: int, *, stdin: bool = False
+    ) -> None:
+        self._process = subprocess.Popen(
+            own_module(module, *_options(files), *words),
+            stdin=None if stdin else subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=tuple(files.values()),
+            start_new_session=True,  # Ctrl-C in a terminal reaches only the supervisor, which stops the others in order
+            env=_environment(),
+        )
+        self.pid = self._process.pid
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+    def fileno(self) -> int:
+        """See `ProcessHandle`."""
+        return self._pidfd
+
+    def poll(self) -> int | None:
+        """See `ProcessHandle`."""
+        return self._process.poll()
+
+    def kill(self, number: signal.Signals) -> None:
+        """See `ProcessHandle`."""
+        self._process.send_signal(number)
+
+    def close(self) -> None:
+        """See `ProcessHandle`."""
+        self._process.poll()
+        os.close(self._pidfd)
+
+
+class ThreadHandle:
+    """The same module in a thread with copies of the ``files``; it ends by itself or with the whole process.
+
+    The module's ``main`` gets the words and returns the exit status. The status is 1 if ``main`` raises.
+    """
+
+    killable = False
+
+    def __init__(self, module: str, files: Mapping[str, int], words: tuple[str, ...]) -> None:
+        self.pid = os.getpid()
+        self._status: int | None = None
+        self._ended = os.eventfd(0, os.EFD_CLOEXEC)
+        copies: dict[str, int] = {}
+        try:
+            copies.update((option, os.dup(file)) for option, file in files.items())
+            line = [*_options(copies), *words]
+            threading.Thread(target=self._run, args=(module, line), name=module.rpartition(".")[2], daemon=True).start()
+        except (OSError, RuntimeError) as error:  # RuntimeError: no more threads
+            for file in (self._ended, *copies.values()):
+                os.close(file)
+            raise OSError(str(error)) from error
+
+    def fileno(self) -> int:
+        """See `ProcessHandle`."""
+        return self._ended
+
+    def poll(self) -> int | None:
+        """See `ProcessHandle`."""
+        return self._status
+
+    def kill(self, number: signal.Signals) -> None:
+        """Do nothing: a signal cannot be sent to one thread alone."""
+
+    def close(self) -> None:
+        """Close the descriptor that signals the end, unless the thread still runs and needs it."""
+        if self._status is not None:
+            os.close(self._ended)
+
+    def _run(self, module: str, line: list[str]) -> None:
+        status = 1
+        try:
+            status = import_module(f"{module}.__main__").main(line)
+        except Exception:  # the outermost loop of this module: the supervisor restarts it
+            log.exception("%s stops: unexpected exception", module)
+        finally:
+            os.eventfd_write(self._ended, 1)
+            self._status = status
+
+
+def _options(files: Mapping[str, int]) -> list[str]:
+    return [word for option, file in files.items() for word in (option, str(file))]
+
+
+def _environment() -> dict[str, str]:
+    """Return this process's environment without the variable that makes a crashing interpreter write a traceback."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONFAULTHANDLER"}

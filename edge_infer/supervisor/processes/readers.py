@@ -1,0 +1,120 @@
+"""The readers of a plan: one for each live source, with the channel from each to the engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from edge_infer.ipc.messages import ReaderReport
+from edge_infer.ipc.reader_config import write_reader_config
+from edge_infer.plan.records import SourcePlan
+from edge_infer.supervisor.processes.child import STARTING, ChildProcess, ChildSpec, pair
+
+SILENT: Final = 10.0
+BUSY: Final = 8.0
+"""Seconds that one call into a device may take before its reader is killed."""
+PAUSE: Final = 2.0
+"""Maximum seconds between two starts of a reader: a reconnected camera gives results within 10 s."""
+STOP: Final = 0.3
+
+
+@dataclass(slots=True)
+class ReaderHandle:
+    """A live source: its reader, and both ends of the channel to the engine, which outlive either process."""
+
+    plan: SourcePlan
+    child: ChildProcess
+    engine_end: int
+    reader_end: int
+    told: int
+    last: ReaderReport | None = None
+
+    def close(self) -> None:
+        """Close the files; the child has ended."""
+        for end in (self.engine_end, self.reader_end, self.told):
+            os.close(end)
+
+
+class Readers:
+    """Owns the readers. Iteration yields all of them."""
+
+    def __init__(self, level: tuple[str, ...]) -> None:
+        """Set the command-line words for the log level with ``level``."""
+        self._level = level
+        self._by_source: dict[str, ReaderHandle] = {}
+
+    def __iter__(self) -> Iterator[ReaderHandle]:
+        return iter(self._by_source.values())
+
+    def children(self) -> Mapping[str, ChildProcess]:
+        """Return the processes by source."""
+        return {name: reader.child for name, reader in self._by_source.items()}
+
+    def change(self, sources: tuple[SourcePlan, ...]) -> list[ReaderHandle]:
+        """Stop the readers of removed or changed sources, start the missing ones, and return those."""
+        wanted = {source.name: source for source in sources if source.live}
+        gone = [reader for name, reader in self._by_source.items() if wanted.get(name) != reader.plan]
+        self._stop(gone, time.monotonic() + STOP)
+        fresh = [self._new(source) for name, source in wanted.items() if name not in self._by_source]
+        for reader in fresh:
+            self._by_source[reader.plan.name] = reader
+            reader.child.start()
+        return fresh
+
+    def hear(self) -> None:
+        """Receive the reports of the readers."""
+        for reader in self:
+            for word in reader.child.hear():
+                reader.last = word
+
+    def hung(self) -> Iterator[tuple[ChildProcess, str]]:
+        """Yield the readers that have to be killed, with the reason."""
+        for reader in self:
+            child = reader.child
+            if child.offence:
+                yield child, child.offence
+            elif child.silent() > (SILENT if child.spoke else STARTING):
+                yield child, f"said nothing for {child.silent():.0f} s"
+            elif child.spoke and reader.last is not None and reader.last.busy > BUSY:
+                yield child, f"has waited {reader.last.busy:.0f} s for its device"
+                reader.last = None
+
+    def end(self) -> None:
+        """Ask all readers to stop."""
+        for reader in self:
+            reader.child.kill(signal.SIGTERM)
+
+    def close(self) -> bool:
+        """Wait for the end of all readers; return False if one had to be killed. May be called twice."""
+        orderly = True
+        for reader in self:
+            orderly &= reader.child.stop(STOP)
+            reader.close()
+        self._by_source.clear()
+        return orderly
+
+    def _stop(self, gone: list[ReaderHandle], deadline: float) -> None:
+        for reader in gone:  # all at once, so that their stop times overlap
+            reader.child.kill(signal.SIGTERM)
+        for reader in gone:
+            del self._by_source[reader.plan.name]
+            reader.child.stop(max(0.0, deadline - time.monotonic()))
+            reader.close()
+
+    def _new(self, source: SourcePlan) -> ReaderHandle:
+        engine_end, reader_end = pair()
+        told = write_reader_config(source)
+        recipe = ChildSpec(
+            f"reader {source.name}",
+            "edge_infer.readers",
+            self._level,
+            (ReaderReport,),
+            {"--frames": reader_end, "--source": told},
+            PAUSE,
+            source.stdin,
+        )
+        return ReaderHandle(source, ChildProcess(recipe), engine_end, reader_end, told)

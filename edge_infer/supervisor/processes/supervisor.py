@@ -1,0 +1,486 @@
+"""Supervision of the processes of a plan: start, connect, watch, restart, and keep their last reports."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from edge_infer.contract.codec import Record, ShortText, dumps, encode, replace
+from edge_infer.contract.messages import Sentence, timestamp
+from edge_infer.errors import shortened
+from edge_infer.ipc.activity_table import active_pipelines, new_activity_table, numbers_given, reset_activity
+from edge_infer.ipc.crash_safe_note import new_note
+from edge_infer.ipc.messages import (
+    Announce,
+    ApplyPlan,
+    AttachReader,
+    EngineDown,
+    EngineReport,
+    EngineUp,
+    Grab,
+    GrabDone,
+    Offence,
+    PublisherReport,
+    ReaderReport,
+    Restrain,
+    Stop,
+    Tally,
+    WhyAnswer,
+    WhyQuestion,
+)
+from edge_infer.plan.records import PipelinePlan, Plan
+from edge_infer.platform.clock import new_boot
+from edge_infer.platform.logs import printable
+from edge_infer.platform.rate_limits import TokenBucket
+from edge_infer.sandbox.fence import Fence, Identity, identities
+from edge_infer.sandbox.needs import engine_fence, publisher_fence
+from edge_infer.supervisor.processes.child import MAX_OFFENCE, STARTING, ChildProcess, ChildSpec, death, fell, pair
+from edge_infer.supervisor.processes.last_numbers import all_numbered, believed
+from edge_infer.supervisor.processes.model_sender import ModelSender
+from edge_infer.supervisor.processes.readers import Readers
+from edge_infer.supervisor.rollout.crash_loops import EngineDeath
+
+# Summary of the sandbox rules of all processes, by rule.
+
+MAX_TEXT_CHARACTERS: Final = 256
+"""Maximum characters of one text in a record."""
+MAX_NAMES: Final = 3
+"""Processes named for one text; of more, the rest are counted."""
+
+
+def together(rooms: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Return one text for each rule: the common one of the processes that have the rule, or each one's text."""
+    names = dict.fromkeys(wall for walls in rooms.values() for wall in walls)
+    return {name: _joined({room: walls[name] for room, walls in rooms.items() if name in walls}) for name in names}
+
+
+def _joined(texts: Mapping[str, str]) -> str:
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    by_text: dict[str, list[str]] = {}
+    for room, text in texts.items():
+        by_text.setdefault(text, []).append(room)
+    joined = "; ".join(f"{_names(rooms)}: {text}" for text, rooms in by_text.items())
+    return joined if len(joined) <= MAX_TEXT_CHARACTERS else f"{joined[: MAX_TEXT_CHARACTERS - 1]}…"
+
+
+def _names(rooms: Sequence[str]) -> str:
+    if len(rooms) <= MAX_NAMES:
+        return ", ".join(rooms)
+    return f"{', '.join(rooms[: MAX_NAMES - 1])} and {len(rooms) - MAX_NAMES + 1} more"
+
+
+log = logging.getLogger(__name__)
+
+ENGINE_SILENT: Final = 10.0
+PUBLISHER_SILENT: Final = 15.0
+SLOWER: Final = 10
+"""Factor by which loading a model in the engine may take longer than in its trial."""
+UNKNOWN: Final = 30.0
+"""Seconds that an untried model may take to load."""
+MOST_DEATHS: Final = 16
+"""Ended engines reported to a new publisher: it may not know the outcome of their sequence numbers yet."""
+LOOK_EVERY: Final = 5.0
+"""Seconds between two checks for replaced files while the broker cannot be reached."""
+MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
+"""How often an accusation of flooding is accepted: a compromised process could otherwise have the others killed."""
+ENGINE_STOP, PUBLISHER_STOP = 1.6, 2.8
+
+
+class LastFailure(Record, frozen=True):
+    """The last failure."""
+
+    ts: ShortText
+    text: Sentence
+
+
+@dataclass(slots=True)
+class Heard:
+    """The last reports of the processes."""
+
+    engine: EngineReport | None = None
+    publisher: PublisherReport | None = None
+    announced: dict[str, Announce] = field(default_factory=dict)
+    trouble: LastFailure | None = None
+
+
+class ProcessSupervisor:
+    """Owns every child process and every channel between two of them."""
+
+    def __init__(self, log_level: str) -> None:
+        self.heard = Heard()
+        self._boot = ""  # id of the engine that was started last
+        self._tallies: tuple[Tally, ...] = ()  # the last ones that it reported
+        self._deaths: deque[EngineDown] = deque(maxlen=MOST_DEATHS)
+        self._grabs: list[GrabDone] = []
+        self._whys: list[WhyAnswer] = []
+        self._plan: Plan | None = None
+        self._order: ApplyPlan | None = None
+        self._why: str | None = None
+        self._accused = False  # the publisher accused the engine of flooding: its end counts against no model
+        self.restraint = Restrain()
+        """The governor's current limits for pipelines."""
+        self.engine_patience: float | None = None
+        """Seconds that the engine may stay silent, if shorter than usual."""
+        self._level = ("--log-level", log_level)
+        self._results = pair()  # both ends stay open here: queued results survive the death of either process
+        engine_end, publisher_end = self._results
+        self._slate, self._lights = new_note(), new_activity_table()
+        self.engine = ChildProcess(
+            ChildSpec(
+                "engine",
+                "edge_infer.engine",
+                self._level,
+                (EngineReport, GrabDone, WhyAnswer, Offence),
+                {"--results": engine_end, "--lights": self._lights},
+            )
+        )
+        self.publisher = ChildProcess(
+            ChildSpec(
+                "publisher",
+                "edge_infer.publisher",
+                self._level,
+                (PublisherReport, Offence),
+                {"--results": publisher_end, "--slate": self._slate},
+            )
+        )
+        self._accusations = {
+            child: TokenBucket(MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND) for child in (self.engine, self.publisher)
+        }
+        self._model_sender = ModelSender(self.engine)
+        self._readers = Readers(self._level)
+        self._fences: dict[ChildProcess, Fence] = {}  # of the processes as they run
+        self._merged = False  # whether the publisher was started as a thread of this process
+        self._seen: dict[ChildProcess, frozenset[Identity]] = {}  # the files that their paths led to
+        self._replaced: set[ChildProcess] = set()  # ordered to stop, because another sandbox is due
+        self._looked = 0.0
+
+    def apply(self, order: ApplyPlan) -> None:
+        """Apply a plan: to the publisher first, because it must know the labels before results arrive.
+
+        At the start the engine comes first: it takes longest, and its results are queued.
+        """
+        before, plan = self._plan, order.plan
+        self._plan = plan
+        self._order = replace(order, alone=())  # a new engine has no model to release first
+        self._forget_models(plan)
+        for reader in self._readers.change(plan.sources):
+            self.engine.tell(AttachReader(reader.plan.name), (reader.engine_end,))
+        for child in (self.publisher, self.engine) if before else (self.engine, self.publisher):
+            if child.pid is None and before is None:
+                self._start(child)
+            elif not self._fences[child].covers(self._fence(child)):
+                self._replace(child, "has to reach other files")
+            elif child is self.publisher and self._merged != plan.merged:
+                self._replace(child, f"moves {'into' if plan.merged else 'out of'} the supervisor's process")
+            elif child is self.engine:
+                self._model_sender.send(order)
+                child.tell(order)
+            else:
+                child.tell(ApplyPlan(plan))
+
+    def announce(self, topic: str, payload: object) -> None:
+        """Publish a retained device payload if it changed; every new publisher gets it again."""
+        word = Announce(topic, encode(payload))
+        if self.heard.announced.get(topic) != word:
+            self.heard.announced[topic] = word
+            self.publisher.tell(word)
+
+    def restrain(self, word: Restrain) -> None:
+        """Limit or release pipelines: the engine enforces the limits, and the publisher reports them."""
+        if word != self.restraint:
+            self.restraint = word
+            for child in (self.engine, self.publisher):
+                child.tell(word)
+
+    def grab(self, source: str, file: int) -> bool:
+        """Ask the engine for a picture; return False when no engine runs."""
+        return self.engine.tell(Grab(source), (file,))
+
+    def ask_why(self, question: WhyQuestion) -> bool:
+        """Ask the engine about its decisions; return False when no engine runs."""
+        return self.engine.tell(question)
+
+    def take_whys(self) -> list[WhyAnswer]:
+        """Return the answers received since the last call."""
+        done, self._whys = self._whys, []
+        return done
+
+    def take_grabs(self) -> list[GrabDone]:
+        """Return the pictures finished since the last call."""
+        done, self._grabs = self._grabs, []
+        return done
+
+    def note(self, text: str) -> None:
+        """Record the last failure, for ``status``."""
+        self.heard.trouble = LastFailure(timestamp(time.time()), shortened(text))
+
+    def files(self) -> list[int]:
+        """Return the descriptors to wait on until they are readable."""
+        return [file for child in self._children() for file in child.files()]
+
+    def unsent(self) -> list[int]:
+        """Return the descriptors to wait on until they are writable."""
+        return [file for child in self._children() for file in child.unsent()]
+
+    def pids(self) -> list[int]:
+        """Return the running processes."""
+        return [child.pid for child in self._children() if child.pid is not None]
+
+    def serve(self) -> list[EngineDeath]:
+        """Receive from every child and handle the ended ones; return each death of the engine."""
+        for word in self.engine.hear():
+            if isinstance(word, GrabDone):
+                self._grabs.append(word)
+            elif isinstance(word, WhyAnswer):
+                self._whys.append(word)
+            elif isinstance(word, Offence):
+                self._accuse(self.engine, word)
+            elif word.boot == self._boot:
+                self._tallies = believed(self._tallies, word.tallies)
+                word = self.heard.engine = replace(word, tallies=self._tallies)  # noqa: PLW2901
+                self._model_sender.hear(word)
+                self.publisher.tell(word)
+        for word in self.publisher.hear():
+            if isinstance(word, Offence):
+                self._accuse(self.publisher, word)
+            else:
+                self.heard.publisher = word
+        self._readers.hear()
+        self._kill_the_hung()
+        deaths: list[EngineDeath] = []
+        for child in self._children():
+            if (status := child.ended()) is not None:
+                ours, busy = self._why is not None, active_pipelines(self._lights)
+                text = self._on_exit(child, status)
+                accused, self._accused = self._accused, self._accused and child is not self.engine
+                if child is self.engine and text and not accused:
+                    deaths.append(EngineDeath(text, busy, fell=ours or fell(status)))
+        return deaths
+
+    def restart_due(self) -> None:
+        """Restart the children that have ended and are due."""
+        for child in self._children():
+            if child.pid is None and time.monotonic() >= child.due and self._plan is not None:
+                self._start(child)
+        self._look_for_others()
+
+    def next_due(self) -> float:
+        """Return the latest monotonic time at which to call `serve`."""
+        return min(child.due if child.pid is None else child.output_due() for child in self._children())
+
+    def alive(self) -> bool:
+        """Return whether engine and publisher make progress, as the watchdog requires; a mere start does not count."""
+        stuck = self.heard.engine is not None and self.heard.engine.stuck
+        return time.monotonic() - min(self.engine.heard, self.publisher.heard) < 2 * STARTING and not stuck
+
+    def lost(self) -> bool:
+        """Return whether a child must be killed that cannot be, because it is a thread of this process."""
+        return self.publisher.unkilled
+
+    def readers(self) -> Mapping[str, ChildProcess]:
+        """Return the readers by source."""
+        return self._readers.children()
+
+    def close(self) -> bool:
+        """Stop all children in the order of the data flow; return False if one was killed. May be called twice."""
+        orderly = True
+        if self.publisher.pid is None and self._plan is not None:
+            self._start(self.publisher)  # it has just died; a publisher must send the last results and disconnect
+        self._readers.end()
+        if not self.engine.spoke:
+            self.engine.kill(signal.SIGTERM)  # it is still starting, holds no results and handles no order yet
+            if not self.publisher.spoke and self.engine.heard < 0.0:
+                self.publisher.kill(signal.SIGTERM)  # it is starting too, and has no results from any engine
+        self.engine.tell(Stop())
+        orderly &= self.engine.stop(ENGINE_STOP)
+        orderly &= self._readers.close()
+        self.publisher.tell(Stop())
+        orderly &= self.publisher.stop(PUBLISHER_STOP)
+        self._plan = None
+        for end in (*self._results, self._slate, self._lights):
+            if end >= 0:
+                os.close(end)
+        self._results, self._slate, self._lights = (-1, -1), -1, -1
+        return orderly
+
+    def _children(self) -> list[ChildProcess]:
+        return [self.engine, self.publisher, *self._readers.children().values()]
+
+    def _fence(self, child: ChildProcess) -> Fence:
+        """Return the paths and rights that the child needs for the current plan."""
+        assert self._plan is not None
+        return engine_fence(self._plan) if child is self.engine else publisher_fence(self._plan)
+
+    def _start(self, child: ChildProcess) -> None:
+        """Start the child in the sandbox that the plan requires, and send it the current state.
+
+        The publisher is informed of an engine's id before that engine starts.
+        """
+        words: tuple[str, ...] = ()
+        if child in (self.engine, self.publisher):
+            fence = self._fences[child] = self._fence(child)
+            self._seen[child] = identities(fence.reads)
+            words = ("--fence", dumps(fence).decode())
+        if child is self.engine:
+            self._boot, self._tallies = new_boot(), ()
+            self._model_sender.start_over()
+            reset_activity(self._lights)
+            self.publisher.tell(EngineUp(self._boot))
+            words = (*words, "--boot", self._boot)
+        if child is self.publisher:
+            self._merged = self._plan is not None and self._plan.merged
+            words = (*words, *(("--merged",) if self._merged else ()))
+        child.start(*words, thread=child is self.publisher and self._merged)
+        self._brief(child)
+
+    def _replace(self, child: ChildProcess, why: str) -> None:
+        """Restart the child, because a running sandbox cannot change: it stops in order and starts in a new one."""
+        if child not in self._replaced and child.pid is not None:
+            log.info("%s %s and is restarted", child.recipe.name, why)
+            self._replaced.add(child)
+            child.tell(Stop(replaced=True))
+
+    def _look_for_others(self) -> None:
+        """Restart a child that lacks files if they were replaced: a sandbox covers files, not their replacements."""
+        now = time.monotonic()
+        if now < self._looked + LOOK_EVERY or self._plan is None:
+            return
+        self._looked = now
+        publisher, engine = self.heard.publisher, self.heard.engine
+        local = [source.name for source in self._plan.sources if not source.live]
+        lacking = {
+            self.publisher: publisher is not None and not publisher.connected,
+            self.engine: engine is not None
+            and any(engine.sources[name].state in {"starting", "lost"} for name in local if name in engine.sources),
+        }
+        for child, lacks in lacking.items():
+            if lacks and child.spoke and not identities(self._fence(child).reads) <= self._seen[child]:
+                self._replace(child, "has to reach files that were not there or have been replaced")
+
+    def pipelines(self) -> tuple[PipelinePlan, ...]:
+        """Return the pipelines of the current plan."""
+        return self._plan.pipelines if self._plan is not None else ()
+
+    def walls(self) -> dict[str, str]:
+        """Return the sandbox rules that the kernel enforces, as each process has tested them."""
+        heard: dict[str, EngineReport | PublisherReport | ReaderReport | None]
+        heard = {"engine": self.heard.engine, "publisher": self.heard.publisher}
+        heard |= {f"reader {reader.plan.name}": reader.last for reader in self._readers}
+        return together({room: report.sandbox for room, report in heard.items() if report is not None})
+
+    def _brief(self, child: ChildProcess) -> None:
+        if self._plan is None:
+            return
+        if child is self.engine:
+            for reader in self._readers:
+                child.tell(AttachReader(reader.plan.name), (reader.engine_end,))
+            self._tell_restraint(child)
+            assert self._order is not None  # set together with the plan
+            self._model_sender.send(self._order)
+            child.tell(self._order)
+        elif child is self.publisher:
+            child.tell(ApplyPlan(self._plan))
+            self._tell_restraint(child)
+            for down in self._deaths:
+                child.tell(down)
+            if self._boot and self.engine.pid is not None:
+                child.tell(EngineUp(self._boot))
+            for word in self.heard.announced.values():
+                child.tell(word)
+            if self.heard.engine is not None:
+                child.tell(self.heard.engine)
+
+    def _tell_restraint(self, child: ChildProcess) -> None:
+        if self.restraint.governor is not None:
+            child.tell(self.restraint)
+
+    def _on_exit(self, child: ChildProcess, status: int) -> str:
+        """Handle the end of a child; return its description, empty if the end was planned."""
+        planned, text = child in self._replaced, ""
+        self._replaced.discard(child)
+        if planned:
+            child.due = 0.0
+            self._why = None if child is self.engine else self._why
+        elif status == 0 and child not in (self.engine, self.publisher):
+            log.info("%s has ended; starting a new one", child.recipe.name)
+        else:
+            text = f"{child.recipe.name} {death(status)}"
+            if child is self.engine and self._why is not None:
+                text, self._why = f"engine {self._why} and was killed", None
+            log.error("%s; restarting it", text)
+            self.note(text)
+        if child is self.engine:
+            tallies = all_numbered(self._tallies, numbers_given(self._lights))
+            down = EngineDown("starting" if planned else "engine_failed", self._boot, tallies)
+            self._deaths.append(down)
+            self.publisher.tell(down)
+            self.heard.engine = None
+        elif child is self.publisher:
+            self.heard.publisher = None
+        return text
+
+    def kill_engine(self, why: str) -> None:
+        """Kill the engine because one of its threads is stuck."""
+        self._kill(self.engine, why)
+        self.heard.engine = None
+
+    def _kill_the_hung(self) -> None:
+        for child, patience in ((self.engine, self._engine_patience()), (self.publisher, PUBLISHER_SILENT)):
+            if child.offence:
+                self._kill(child, child.offence)
+            elif child.silent() > (patience if child.spoke else STARTING):
+                self._kill(child, f"said nothing for {child.silent():.0f} s")
+        heard = self.heard.engine
+        if heard is not None and heard.stuck:
+            self.kill_engine(f"is stuck in {', '.join(heard.stuck)}")
+        for child, why in self._readers.hung():
+            self._kill(child, why)
+
+    def _accuse(self, accuser: ChildProcess, word: Offence) -> None:
+        """Kill a child that floods another. The publisher may accuse only the engine, and no process itself."""
+        child: ChildProcess | None
+        if word.by == "reader":
+            child = self._readers.children().get(word.source)
+        else:
+            child = self.engine if word.by == "engine" else self.publisher
+        if child is None or child is accuser or (accuser is self.publisher and child is not self.engine):
+            return
+        if child.pid is None or child.killed or not child.killable or not self._accusations[accuser].take():
+            return
+        self._accused |= child is self.engine
+        self._kill(child, f"sends the {accuser.recipe.name} {printable(word.what)[:MAX_OFFENCE]}")
+
+    def _engine_patience(self) -> float:
+        """Return the seconds that the engine may stay silent: loading a model can block all of its threads."""
+        heard, order = self.heard.engine, self._order
+        patience = min(ENGINE_SILENT, self.engine_patience or ENGINE_SILENT)
+        if heard is None or order is None:
+            return STARTING
+        if not heard.loading and heard.order == order.order:
+            return patience
+        loads = [model.measured.load for model in (*order.plan.models(), *order.plan.shadows())]
+        return patience + sum(UNKNOWN if load is None else SLOWER * load for load in loads)
+
+    def _forget_models(self, plan: Plan) -> None:
+        """Forget announcements about removed models: they are not repeated, and are sent again if the model returns."""
+        kept = {"info", "config", *(f"model/{name}" for name in plan.spoken_of())}
+        for topic in self.heard.announced.keys() - kept:
+            del self.heard.announced[topic]
+
+    def _kill(self, child: ChildProcess, why: str) -> None:
+        text = f"{child.recipe.name} {why}"
+        if child.killable:
+            log.error("%s and is killed", text)
+            self.note(f"{text} and was killed")
+        else:
+            log.error("%s and can only be ended with the supervisor, of whose process it is part", text)
+        if child is self.engine:
+            self._why = why
+        child.kill()

@@ -1,0 +1,136 @@
+"""Compilation of a configuration in a child: a file by others cannot crash the supervisor or fill its memory."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from edge_infer import __version__
+from edge_infer.contract.codec import decode_json, joined
+from edge_infer.errors import StartError, WireError
+from edge_infer.models.serving_record import remembered
+from edge_infer.plan.files import files_of_pipelines
+from edge_infer.plan.records import Compiled, Plan, Problem
+from edge_infer.platform.paths import content, default_device_id, hinted
+from edge_infer.supervisor.processes.child import death
+from edge_infer.supervisor.processes.helper_process import LONGEST, HelperProcess
+from edge_infer.supervisor.statedir import make_folders
+
+log = logging.getLogger(__name__)
+
+DEADLINE: Final = 120.0
+"""Seconds that validating a configuration and trying each of its models may take."""
+MOVED: Final = "cannot change while the daemon runs; restart it instead"
+
+
+class Compilation:
+    """One run of ``edge_infer.config`` over a file; wait on `fileno`, then call `finished`.
+
+    With ``store`` the child copies the models for the engine. It may write only to ``state_dir``; if that is None,
+    because nothing runs yet, to the state directory that the file names. Raises `StartError` if the process cannot be
+    started.
+    """
+
+    def __init__(self, config: Path, *, store: bool = True, state_dir: Path | None = None) -> None:
+        self._config = config
+        self._searching = store and state_dir is None
+        self._words: tuple[str, ...] = (str(config),)
+        if state_dir is not None:
+            self._words = self._keeping(str(state_dir))
+        elif store:
+            guess = str(hinted(config.absolute()))
+            there = os.path.isdir(guess)  # noqa: PTH112 - any text
+            self._words = self._keeping(guess) if there else (str(config), "--store", "")
+        self._errand = self._begun()
+
+    def _keeping(self, state_dir: str) -> tuple[str, ...]:
+        """Create the state directory and return the arguments for storing models there."""
+        with suppress(OSError, ValueError):  # the process that reads the file reports the error
+            make_folders(Path(state_dir))
+        return str(self._config), "--store", state_dir
+
+    def _begun(self) -> HelperProcess:
+        try:
+            return HelperProcess("edge_infer.config", *self._words, seconds=DEADLINE, name="config")
+        except OSError as error:
+            raise StartError(f"no process can be started to read it: {error}") from error
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._errand.pid
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there is more output to read."""
+        return self._errand.fileno()
+
+    def finished(self) -> Compiled | None:
+        """Return the outcome once it is complete; a child that crashed or hung counts as a problem of the file."""
+        if (said := self._errand.said()) is None:
+            return None
+        if said.status is None:
+            return failed(self._config, f"reading it took longer than {DEADLINE:.0f} s")
+        if said.excess:
+            log.error("the process that reads %s %s and is killed", self._config, said.excess)
+            return failed(self._config, f"the process that reads it {said.excess}")
+        try:
+            compiled = decode_json(Compiled, joined([said.output]))
+        except WireError as error:
+            log.debug("compilation gave no valid outcome: %s", error)
+            return failed(self._config, f"the process that reads it {death(said.status)}")
+        return self._again_in(compiled) if compiled.elsewhere else compiled
+
+    def _again_in(self, compiled: Compiled) -> Compiled | None:
+        """Compile again, in a sandbox with the state directory that the file names; fail if another one is in use."""
+        if not self._searching:
+            moved = Problem(str(self._config), 1, "device.state_dir", MOVED)
+            return Compiled(compiled.digest, None, (moved,), seen=compiled.seen)
+        self._searching = False
+        self._words = self._keeping(compiled.elsewhere)
+        try:
+            self._errand = self._begun()
+        except (StartError, ValueError) as error:
+            return failed(self._config, str(error), machine=True)
+        return None
+
+    def close(self) -> None:
+        """End the child; may be called twice."""
+        self._errand.close()
+
+
+def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:
+    """Return the outcome of a compilation that did not finish; ``machine`` as in `Compiled`."""
+    return Compiled(_digest(config), None, (Problem(str(config), 1, "", why),), machine=machine)
+
+
+def _digest(config: Path) -> str:
+    """Return the digest of a file's bytes, or of no bytes if it is missing or cannot be a configuration."""
+    data = b""
+    with suppress(OSError, ValueError):
+        data = content(config, LONGEST)
+    return hashlib.sha256(data).hexdigest()
+
+
+def unchanged(config: Path, state_dir: Path) -> Plan | None:
+    """Return the last applied plan if it was made from this file and compiling again would give the same plan.
+
+    Changes outside the file do not matter: models run from their copies. The result is None if the file refers to the
+    environment, if another version made the plan, if the device name comes from another box (a copied card), or if a
+    model copy is missing.
+    """
+    try:
+        text = content(config, LONGEST)
+    except OSError:
+        return None
+    plan = remembered(state_dir) if b"${" not in text else None
+    if plan is None or plan.digest != hashlib.sha256(text).hexdigest() or Path(plan.state_dir) != state_dir:
+        return None
+    named = re.search(rb"(?m)^[^#\n]*\bid:\s*[\"']?" + re.escape(plan.device.encode()) + rb"\b", text)
+    here = named is not None or plan.device == default_device_id()
+    whole = all(Path(path).is_file() for path in files_of_pipelines(plan.pipelines))
+    return plan if here and whole and plan.made_by == __version__ else None

@@ -1,0 +1,290 @@
+"""The configuration reload: each version of the file is applied or rejected as a whole."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import select
+import time
+from pathlib import Path
+from typing import Final
+
+from edge_infer.contract.codec import encode, replace
+from edge_infer.contract.messages import ConfigStatus, timestamp
+from edge_infer.errors import ConfigError, StartError, shortened
+from edge_infer.models.packages.blob_store import BLOBS, collect
+from edge_infer.models.serving_record import remember, remembered
+from edge_infer.plan.files import files_of, files_of_pipelines
+from edge_infer.plan.records import Compiled, Plan, Problem
+from edge_infer.platform.paths import hinted
+from edge_infer.supervisor.control.server import Request
+from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+from edge_infer.supervisor.reload.compilation import MOVED, Compilation, failed, unchanged
+from edge_infer.supervisor.reload.watch import RESTLESS, ConfigWatcher
+from edge_infer.supervisor.rollout.rollout import ModelRollout
+from edge_infer.supervisor.signals import Signals
+
+# Removal of model copies that are no longer referenced.
+
+log = logging.getLogger(__name__)
+
+
+def tidy(state_dir: Path, swap: ModelRollout) -> None:
+    """Remove unreferenced copies; call it between two readings of the configuration, as a reading makes copies.
+
+    It keeps the models of the running, previous, wanted and stored plans, and of the record (fallbacks included).
+    """
+    plans = [plan for plan in (swap.plan, swap.before, swap.wanted, remembered(state_dir)) if plan is not None]
+    needed = [path for plan in plans for path in files_of_pipelines(plan.pipelines)]
+    needed += [path for model in swap.record.models() for path in files_of(model)]
+    try:
+        gone = collect(state_dir / BLOBS, needed)
+    except OSError as error:
+        log.warning("unused model copies cannot be removed: %s", error)
+        return
+    for path in gone:
+        log.info("removed unused model copy %s", path)
+
+
+MOST_ERRORS: Final = 100
+MOST_WAITING: Final = 32
+FIRST_TRIES: Final = 3
+"""Attempts to read, before the start, a file that changes while it is read."""
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
+"""Back-off in seconds after a failure that was caused by this machine, such as a lack of memory."""
+FIRST_READING: Final = 10.0
+"""Maximum seconds between a start without a reading and that reading; it comes earlier once all models are loaded."""
+NEVER_STILL: Final = f"it changes all the time, for {RESTLESS:g} s or more; it is read once it stands still"
+GONE: Final = "there is no such file any more; put it back, or a start runs what was applied last, once more"
+DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+
+
+class Reload:
+    """Reads the file in a child; the active configuration changes only if the whole file is valid."""
+
+    def __init__(self, config: Path, house: ProcessSupervisor, swap: ModelRollout) -> None:
+        self.plan: Plan | None = None
+        self.status: ConfigStatus | None = None
+        self._config = config
+        self._house = house
+        self._swap = swap
+        self._watch = ConfigWatcher(config)
+        self._compilation: Compilation | None = None
+        self._again = False
+        self._pause = 0.0
+        self._retry_at = math.inf
+        self._owed: Plan | None = None  # applied, but not stored yet
+        self._owed_at = math.inf
+        self._waiting: list[Request] = []
+        self._later: list[Request] = []
+
+    def read_first(self, signals: Signals) -> tuple[Plan, Compiled | None] | None:
+        """Return the plan to start with: the file's or, with an error logged, the last one applied; None if stopped.
+
+        The plan of an unchanged file is returned without a reading, which follows later. Raises `ConfigError` if there
+        is no plan at all, or `StartError` if only things outside the file are missing.
+        """
+        self._watch.reading()
+        if (plan := unchanged(self._config, hinted(self._config.absolute()))) is not None:
+            log.info("%s is unchanged; starting the last applied configuration", self._config)
+            return plan, None
+        for _ in range(FIRST_TRIES):
+            compiled = self._compile_first(signals)
+            if compiled is None:
+                return None
+            if not self._watch.moved(compiled.seen):
+                break
+        assert compiled is not None
+        if compiled.plan is not None:
+            return compiled.plan, compiled
+        plan = remembered(hinted(self._config))
+        if plan is not None:
+            return plan, compiled
+        for problem in compiled.problems:
+            log.error("%s", problem)
+        failure = StartError if all(problem.outside for problem in compiled.problems) else ConfigError
+        raise failure(f"{self._config} cannot be used, and no earlier configuration was ever applied here")
+
+    def _compile_first(self, signals: Signals) -> Compiled | None:
+        """Compile the file and return the outcome; None if a signal stopped the daemon."""
+        self._watch.reading()
+        compilation = Compilation(self._config)
+        while (compiled := compilation.finished()) is None:
+            select.select([compilation.fileno(), signals.fileno()], [], [], 1.0)
+            signals.drain()
+            if signals.stop:
+                compilation.close()
+                return None
+        return compiled
+
+    def start(self, plan: Plan, compiled: Compiled | None) -> None:
+        """Apply the first plan; an unchanged file is read later: loading and trying models at once is too much."""
+        if compiled is None:
+            self.plan = plan
+            self._swap.apply(plan)
+            self._retry_at = time.monotonic() + FIRST_READING
+            return
+        self._swap.record_rejections(compiled.unfit)
+        if compiled.plan is None:
+            self._reject(compiled.digest, compiled.problems)
+            self._try_again(machine=compiled.machine)
+            log.error("%s is REJECTED; running the last applied configuration instead", self._config)
+            self.plan = plan
+            self._swap.apply(plan, "configuration of before")
+        else:
+            self._remember(plan, starting=True)
+            self._apply(compiled, plan)
+        tidy(Path(plan.state_dir), self._swap)
+
+    def begin(self, request: Request | None = None) -> None:
+        """Read the file now, or once more after the current reading; the requester gets the outcome."""
+        reading = self._compilation is not None
+        if request is not None and len(self._waiting) + len(self._later) >= MOST_WAITING:
+            request.answer({"error": f"{MOST_WAITING} others wait for a reload already; try again in a moment"})
+        elif request is not None:
+            (self._later if reading else self._waiting).append(request)
+        if reading:
+            self._again = True
+        else:
+            self._read()
+
+    def look(self) -> None:
+        """Read the file if it has changed and is stable, or if it is time for a retry."""
+        now = time.monotonic()
+        if self._owed is not None and now >= self._owed_at:
+            self._remember(self._owed, starting=False)
+        if self._compilation is not None:
+            return
+        if self._watch.changed():
+            log.info("%s has changed", self._config)
+            self._read()
+        elif self._watch.gone():
+            lost = failed(self._config, GONE)
+            self._decide(replace(lost, digest=self.status.digest) if self.status is not None else lost)
+        elif self._watch.unstable():
+            self._decide(failed(self._config, NEVER_STILL))
+        elif now >= self._retry_at or (self.status is None and self._runs()):
+            self._read()
+
+    def calm(self) -> bool:
+        """Return whether the engine runs the configuration as read, and nothing is being read or tried."""
+        return self.status is not None and self._compilation is None and self._runs()
+
+    def _runs(self) -> bool:
+        """Return whether the engine has loaded everything that it is to run."""
+        report, plan = self._house.heard.engine, self.plan
+        return report is not None and plan is not None and report.digest == plan.digest and not report.loading
+
+    def due(self) -> float:
+        """Return the monotonic time of the next `look`; infinite during a reading, whose outcome wakes us."""
+        return self._watch.due() if self._compilation is None else math.inf
+
+    def files(self) -> list[int]:
+        """Return the descriptors to wait on while a file is being read."""
+        return [] if self._compilation is None else [self._compilation.fileno()]
+
+    def pids(self) -> list[int]:
+        """Return the process that reads the file, if there is one."""
+        return [] if self._compilation is None else [self._compilation.pid]
+
+    def go_on(self) -> None:
+        """Apply or reject the file once it has been read."""
+        if self._compilation is None or (compiled := self._compilation.finished()) is None:
+            return
+        self._compilation = None
+        again, self._again = self._again, False
+        if self._watch.moved(compiled.seen):
+            log.info("%s has changed while it was read; reading it again", self._config)
+        else:
+            self._decide(compiled)
+        self._waiting, self._later = [*self._waiting, *self._later], []
+        if again:
+            self._read()
+
+    def close(self) -> None:
+        """Cancel the current reading; may be called twice."""
+        if self._compilation is not None:
+            self._compilation.close()
+            self._compilation = None
+        for request in (*self._waiting, *self._later):
+            request.close()
+        self._waiting.clear()
+        self._later.clear()
+
+    def _read(self) -> None:
+        log.info("reading %s", self._config)
+        self._watch.reading()
+        self._retry_at = math.inf
+        if self.plan is not None:
+            tidy(Path(self.plan.state_dir), self._swap)
+        try:
+            self._compilation = Compilation(self._config, state_dir=Path(self.plan.state_dir) if self.plan else None)
+        except StartError as error:
+            self._decide(failed(self._config, str(error), machine=True))
+
+    def _decide(self, compiled: Compiled) -> None:
+        self._judge(compiled)
+        assert self.status is not None
+        for request in self._waiting:
+            request.answer(encode(self.status))
+        self._waiting.clear()
+
+    def _judge(self, compiled: Compiled) -> None:
+        plan, machine = compiled.plan, compiled.machine
+        self._swap.record_rejections(compiled.unfit)
+        if plan is None:
+            self._reject(compiled.digest, compiled.problems)
+        elif self.plan is not None and plan.state_dir != self.plan.state_dir:
+            self._reject(compiled.digest, (Problem(str(self._config), 1, "device.state_dir", MOVED),))
+        else:
+            try:
+                self._apply(compiled, plan)
+            except StartError as error:
+                machine = True
+                self._reject(compiled.digest, (Problem(str(self._config), 1, "", str(error)[:4000], outside=True),))
+            else:
+                self._remember(plan, starting=False)
+        self._try_again(machine=machine)
+
+    def _try_again(self, *, machine: bool) -> None:
+        """Schedule a retry with back-off if only this machine prevented success."""
+        self._pause = min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE) if machine else 0.0
+        self._retry_at = time.monotonic() + self._pause if machine else math.inf
+
+    def _remember(self, plan: Plan, *, starting: bool) -> None:
+        """Store the applied plan. A full or failing disk is tolerated; at the start an unwritable directory is not."""
+        try:
+            remember(plan)
+        except StartError as error:
+            cause = error.__cause__
+            if starting and not (isinstance(cause, OSError) and cause.errno in DISK_FAULTS):
+                raise
+            if self._owed != plan:
+                log.error("%s; a restart with a broken file would use an older configuration", error)  # noqa: TRY400
+                self._house.note(str(error))
+            self._owed, self._owed_at = plan, time.monotonic() + FIRST_PAUSE
+        else:
+            self._owed = None
+
+    def _apply(self, compiled: Compiled, plan: Plan) -> None:
+        self._swap.apply(plan)
+        self.plan = plan
+        for warning in compiled.warnings:
+            log.warning("%s", warning)
+        log.info("configuration %s is applied", plan.digest[:8])
+        self._say(ConfigStatus("applied", plan.digest, timestamp(time.time())))
+
+    def _reject(self, digest: str, problems: tuple[Problem, ...]) -> None:
+        for problem in problems:
+            log.error("%s", problem)
+        log.error("the configuration is rejected%s", "; the previous configuration stays active" if self.plan else "")
+        self._house.note(str(problems[0]) if problems else "the configuration is rejected")
+        errors = tuple(shortened(str(problem)) for problem in problems[:MOST_ERRORS])
+        if len(problems) > MOST_ERRORS:
+            errors = (*errors[:-1], f"… and {len(problems) - MOST_ERRORS + 1} more; edge-infer check prints them all")
+        self._say(ConfigStatus("rejected", digest, timestamp(time.time()), errors))
+
+    def _say(self, status: ConfigStatus) -> None:
+        self.status = status
+        self._house.announce("config", status)

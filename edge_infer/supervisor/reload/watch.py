@@ -1,0 +1,95 @@
+"""Detection of changes of the configuration file, however it was written, once the file is stable.
+
+The file is polled. inotify reports neither a retargeted link further up the path nor changes on a network file system,
+and a check costs some microseconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from edge_infer.platform.paths import Look, look
+
+EVERY: Final = 0.1
+"""Seconds between two checks."""
+STILL: Final = 0.5
+"""Seconds without a change before a file is read."""
+RESTLESS: Final = 10.0
+"""Seconds of constant changes after which the problem is reported."""
+
+GONE: Final = 3.0
+"""Seconds without a file after which the problem is reported; replacing a file takes less."""
+FUTILE: Final = 3
+"""Consecutive readings of a file that changed meanwhile, after which the problem is reported, too."""
+
+
+class ConfigWatcher:
+    """A path, with the state of the file when it was last read."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._read: Look = ()
+        self._seen: Look = ()
+        self._since = self._looked = clock()
+        self._still = True  # the file was stable before the current reading
+        self._futile = 0
+        self._changing: float | None = None  # since when it differs from the file that was read last
+        self._told = False
+        self._told_gone = False
+
+    def reading(self) -> None:
+        """Mark the current file as read; call it just before a reading."""
+        found = look(self._path)
+        self._still = found == self._seen and self._clock() - self._since >= STILL
+        self._read = self._seen = found
+        self._changing = None
+        self._told_gone = not found  # the reader reports that
+
+    def moved(self, seen: Look) -> bool:
+        """Return whether the content that was read, in state ``seen``, may be half-written.
+
+        If so, `changed` returns True again when the file is stable. A missing file cannot be read better.
+        """
+        whole = self._still and seen == self._read
+        moved = not whole and look(self._path) not in ((), self._read)
+        self._futile = self._futile + 1 if moved else 0
+        self._told &= moved
+        return moved
+
+    def changed(self) -> bool:
+        """Return whether to read the file now: it differs from the last one read and has been stable for long enough.
+
+        A missing file is not read: either another one appears in a moment, or reading cannot help.
+        """
+        now = self._clock()
+        if now - self._looked < EVERY:
+            return False
+        self._looked, found = now, look(self._path)
+        if found != self._seen:
+            self._seen, self._since = found, now
+            self._changing = None if not found else now if self._changing is None else self._changing
+        return bool(found) and found != self._read and now - self._since >= STILL
+
+    def gone(self) -> bool:
+        """Return, once, whether the file has been missing or unreachable for a while."""
+        if self._seen or self._clock() - self._since < GONE:
+            self._told_gone &= not self._seen
+            return False
+        told, self._told_gone = self._told_gone, True
+        return not told
+
+    def unstable(self) -> bool:
+        """Return, once, whether the file changes too often to be read."""
+        long = self._changing is not None and self._clock() - self._changing >= RESTLESS
+        if self._told or not (long or self._futile >= FUTILE):
+            return False
+        self._told = True
+        return True
+
+    def due(self) -> float:
+        """Return the monotonic time of the next check."""
+        return self._looked + EVERY

@@ -1,0 +1,1 @@
+"""Which model serves: trial, probation, rollback, crash loops, quarantine, shadows."""

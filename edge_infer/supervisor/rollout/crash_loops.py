@@ -1,0 +1,115 @@
+"""Crash loops of the engine: pipelines suspected of causing them, and their quarantine."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from edge_infer.contract.messages import timestamp
+from edge_infer.plan.records import PipelinePlan, Plan
+
+# Crash loops of the engine, and the pipelines suspected of causing them.
+
+CRASH_LOOP_DEATHS: Final = 3
+CRASH_LOOP_SECONDS: Final = 60.0
+"""`CRASH_LOOP_DEATHS` deaths within `CRASH_LOOP_SECONDS` seconds are a crash loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDeath:
+    """How the engine died, in words, and which pipelines were busy; it ``fell`` unless it was killed."""
+
+    how: str
+    busy: frozenset[str]
+    fell: bool
+
+
+class CrashLoopDetector:
+    """The last deaths of the engine; times are of the monotonic clock."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last: deque[tuple[float, EngineDeath]] = deque(maxlen=CRASH_LOOP_DEATHS)
+
+    def add(self, death: EngineDeath) -> bool:
+        """Add a death; return whether this is a crash loop."""
+        self._last.append((self._clock(), death))
+        return len(self._last) == CRASH_LOOP_DEATHS and self._last[-1][0] - self._last[0][0] <= CRASH_LOOP_SECONDS
+
+    def suspects(self) -> frozenset[str]:
+        """Return the pipelines that were busy at every death, if each death was the engine's own fault."""
+        deaths = [death for _, death in self._last]
+        fell = all(each.fell for each in deaths)
+        return frozenset.intersection(*(each.busy for each in deaths)) if fell else frozenset()
+
+    def how(self) -> str:
+        """Return the last death in words, with the number of deaths in the period."""
+        return f"{self._last[-1][1].how}, {CRASH_LOOP_DEATHS} times within {CRASH_LOOP_SECONDS:.0f} s"
+
+    def clear(self) -> None:
+        """Forget the deaths: their cause has been dealt with."""
+        self._last.clear()
+
+
+# Quarantine of pipelines that crashed the engine and had no fallback: paused with growing back-off.
+#
+# The other pipelines keep running. A pipeline that runs again is on parole: the next death of the engine while it is
+# busy is attributed to it. A quarantine applies to one model; a replaced model starts afresh.
+
+FIRST_QUARANTINE_SECONDS: Final = 60.0
+MAX_QUARANTINE_SECONDS: Final = 1800.0
+"""Seconds of quarantine: the first one and the longest."""
+PAROLE_SECONDS: Final = 600.0
+"""Seconds of running again after which a pipeline is no longer on parole."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    sha: str
+    reason: str
+    pause: float
+    until: float
+
+
+class PipelineQuarantine:
+    """The pipelines in quarantine, with the reasons; times are of the monotonic clock."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._by_name: dict[str, _Hold] = {}
+
+    def hold(self, pipelines: Iterable[PipelinePlan], how: str) -> None:
+        """Put the pipelines into quarantine; ``how`` describes the death of the engine."""
+        now = self._clock()
+        for pipeline in pipelines:
+            before = self._by_name.get(pipeline.name)
+            pause = min(before.pause * 2, MAX_QUARANTINE_SECONDS) if before is not None else FIRST_QUARANTINE_SECONDS
+            again = timestamp(time.time() + pause)
+            reason = f"the {how} while {pipeline.name} was at work; it is tried again at {again}"
+            self._by_name[pipeline.name] = _Hold(pipeline.model.identity, reason, pause, now + pause)
+
+    def free(self, pipelines: Iterable[str]) -> bool:
+        """Release the pipelines at once; return whether one of them was in quarantine."""
+        now = self._clock()
+        held = [name for name in pipelines if name in self._by_name and now < self._by_name[name].until]
+        for name in held:
+            del self._by_name[name]
+        return bool(held)
+
+    def held(self, plan: Plan) -> Mapping[str, str]:
+        """Return the reasons for the plan's pipelines in quarantine, by name; entries of other models are removed."""
+        now, shas = self._clock(), {each.name: each.model.identity for each in plan.pipelines}
+        self._by_name = {
+            name: hold
+            for name, hold in self._by_name.items()
+            if shas.get(name) == hold.sha and now < hold.until + PAROLE_SECONDS
+        }
+        return {name: hold.reason for name, hold in self._by_name.items() if now < hold.until}
+
+    def on_parole(self, plan: Plan) -> frozenset[str]:
+        """Return the pipelines that run again after their quarantine."""
+        held = self.held(plan)
+        return frozenset(self._by_name.keys() - held.keys())

@@ -1,0 +1,53 @@
+"""The effective plan of a configuration, given the models that were rejected."""
+
+from __future__ import annotations
+
+import time
+
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import timestamp
+from edge_infer.models.serving_record import Fit, ServingRecord, Slot
+from edge_infer.plan.records import ModelPlan, Plan
+from edge_infer.supervisor.rollout.shadows import shadowed
+
+
+def effective(wanted: Plan, record: ServingRecord) -> Plan:
+    """Return the plan with the fallback of each rejected model in its place, and with the shadows that may run."""
+    pipelines = []
+    for pipeline in wanted.pipelines:
+        fit = record.fallback(pipeline) if record.refusal(pipeline.model) else None
+        pipelines.append(fit.onto(pipeline) if fit else pipeline)
+    names = tuple(model.name for model in wanted.models())
+    return shadowed(replace(wanted, pipelines=tuple(pipelines), names=names), record)
+
+
+def with_slots(wanted: Plan, record: ServingRecord) -> ServingRecord:
+    """Return the record with slots for these pipelines only; a renamed pipeline gets the slot of its model.
+
+    A renamed model gets its new name. A pipeline whose kind of input changed has no fallback.
+    """
+    slots = {}
+    for pipeline in wanted.pipelines:
+        slot = record.slots.get(pipeline.name)
+        if slot is not None and slot.committed.model.input.takes == pipeline.model.input.takes:
+            slots[pipeline.name] = replace(slot, committed=_called(slot.committed, pipeline.model))
+        elif fit := record.fallback(pipeline):
+            slots[pipeline.name] = Slot(fit, None, timestamp(time.time()))
+    return replace(record, slots=slots)
+
+
+def with_manifests(wanted: Plan, record: ServingRecord) -> ServingRecord:
+    """Add current manifests to the record of an older version of this program, which stored none."""
+    slots = dict(record.slots)
+    for pipeline in wanted.pipelines:
+        slot = slots.get(pipeline.name)
+        model = slot.committed.model if slot is not None else pipeline.model
+        if slot is not None and not model.manifest and model.sha256 == pipeline.model.sha256:
+            fit = replace(slot.committed, model=replace(model, manifest=pipeline.model.manifest))
+            slots[pipeline.name] = replace(slot, committed=fit)
+    return replace(record, slots=slots)
+
+
+def _called(fit: Fit, model: ModelPlan) -> Fit:
+    """Return the serving model, under the configuration's name for the same model."""
+    return replace(fit, model=replace(fit.model, name=model.name)) if fit.model.identity == model.identity else fit

@@ -1,0 +1,102 @@
+"""Measurement of the runtime's fast path (XNNPACK), by a child in the engine's sandbox, once after each start."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Final
+
+from edge_infer.contract.codec import decode_json, joined
+from edge_infer.errors import WireError
+from edge_infer.models.trials.fast_path import CHILD, Timed, remedy, shipped_model
+from edge_infer.supervisor.processes.child import death
+from edge_infer.supervisor.processes.helper_process import HelperProcess, HelperResult
+
+log = logging.getLogger(__name__)
+
+CALM: Final = 10.0
+"""Seconds without loading or trials before the measurement starts."""
+PATIENCE: Final = 900.0
+"""Seconds that the measurement may take: nothing waits for it, and a slower board leaves it less processor time."""
+
+
+class FastPath:
+    """Measures once, in a child that uses only idle processor time."""
+
+    def __init__(self, calm: float = CALM) -> None:
+        self.gain: float | None = None
+        """The speed-up of a model with the fast path; None while it is unknown, or if the measurement failed."""
+        self._restless = time.monotonic()  # the last time at which a configuration was read or a model loaded
+        self._calm = calm
+        self._begun = False
+        self._errand: HelperProcess | None = None
+
+    def files(self) -> list[int]:
+        """Return the descriptors to wait on during the measurement."""
+        return [] if self._errand is None else [self._errand.fileno()]
+
+    def pids(self) -> list[int]:
+        """Return the process that measures, if there is one."""
+        return [] if self._errand is None else [self._errand.pid]
+
+    def look(self, state_dir: Path, *, calm: bool) -> None:
+        """Start the measurement after enough ``calm``, and collect the outcome; call it every second."""
+        now = time.monotonic()
+        if self._errand is not None:
+            self._hear(self._errand)
+        elif not calm:
+            self._restless = now
+        elif not self._begun and now >= self._restless + self._calm:
+            self._begun = True
+            self._begin(state_dir)
+
+    def close(self) -> None:
+        """End the child; may be called twice."""
+        if self._errand is not None:
+            self._errand.close()
+            self._errand = None
+
+    def _begin(self, state_dir: Path) -> None:
+        model = shipped_model(state_dir)
+        if model is None:
+            log.info("fast path: not measured, the shipped model is missing")
+            return
+        try:
+            self._errand = HelperProcess(
+                CHILD, str(model.absolute()), "--background", seconds=PATIENCE, name="fast path"
+            )
+        except OSError as error:
+            log.warning("fast path: not measured, no process can be started for it: %s", error)
+
+    def _hear(self, errand: HelperProcess) -> None:
+        if (said := errand.said()) is None:
+            return
+        self._errand = None
+        try:
+            timed = decode_json(Timed, joined([said.output]))
+        except WireError:
+            timed = Timed(error=_why(said))
+        if timed.error:
+            log.warning("fast path: not measured, %s", timed.error)
+            return
+        self.gain = timed.gain
+        if timed.works:
+            log.info("fast path: a model runs %.1f times as fast with it", timed.gain)
+        else:
+            log.warning(
+                "fast path: OFF, %.1f ms for the face model, %.1f times as fast with XNNPACK as without, so models may "
+                "be up to 60 times slower than this board can do; %s",
+                timed.fast,
+                timed.gain,
+                remedy(timed.runtime),
+            )
+
+
+def _why(said: HelperResult) -> str:
+    """Return in words why there is no outcome."""
+    if said.excess:
+        return f"the process that runs the model {said.excess}"
+    if said.status is None:
+        return f"one small model takes more than {PATIENCE:.0f} s"
+    return f"the process that runs the model {death(said.status)}"

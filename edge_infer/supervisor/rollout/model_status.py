@@ -1,0 +1,103 @@
+"""The published status of every model: the serving one, the one on trial, and the outcome."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edge_infer.contract.codec import ABSENT, Absent, replace
+from edge_infer.contract.messages import ModelStatus
+from edge_infer.errors import shortened
+from edge_infer.ipc.messages import EngineReport, Running
+from edge_infer.models.serving_record import Refusal, ServingRecord
+from edge_infer.plan.records import ModelPlan, PipelinePlan, Plan
+from edge_infer.supervisor.redaction import quoted
+from edge_infer.supervisor.rollout.delegates import delegated
+from edge_infer.supervisor.rollout.rollout import ModelRollout
+from edge_infer.supervisor.rollout.shadows import compared
+
+
+def standing(swap: ModelRollout, report: EngineReport) -> dict[str, ModelStatus]:
+    """Return a status for each model of the configuration and each that serves."""
+    plan, wanted = swap.plan, swap.wanted
+    if plan is None or wanted is None:
+        return {}
+    found = {}
+    for name, model in {model.name: model for model in (*plan.models(), *wanted.models())}.items():
+        serving = [each for each in plan.pipelines if each.model.name == name]
+        asked = [each for each in wanted.pipelines if each.model.name == name]
+        status = _status(swap, model, serving or _of(plan, asked), report)
+        shadow = compared(swap.record, asked, report, swap.waiting)
+        found[name] = replace(status, delegate=delegated(serving, report), shadow=shadow)
+    return found
+
+
+def _of(plan: Plan, asked: list[PipelinePlan]) -> list[PipelinePlan]:
+    """Return the running pipelines that requested a model but run one of another name because theirs was refused.
+
+    Without them, the status of a model that was rolled back would report that no model serves.
+    """
+    names = {each.name for each in asked}
+    return [each for each in plan.pipelines if each.name in names]
+
+
+def _status(swap: ModelRollout, wanted: ModelPlan, pipelines: list[PipelinePlan], report: EngineReport) -> ModelStatus:
+    record = swap.record
+    running = [report.running.get(each.name, Running(None)) for each in pipelines]
+    target = pipelines[0].model if pipelines else None
+    serving = _serving(swap, pipelines, running)
+    version, sha = (serving.version, serving.sha256[:8]) if serving else (None, None)
+    previous = _previous(record, pipelines, serving)
+    refusal, trial = record.refusal(wanted), record.trials.get(wanted.name)
+    why = shortened(next((quoted(each.why) for each in running if each.refused), ""))
+    if refusal is not None and _going_back(refusal, target, serving) and not why:
+        watched = serving is not None and not _was_committed(record, pipelines, refusal)
+        state: Literal["probation", "staging"] = "probation" if watched else "staging"
+        following = (
+            refusal.sha if watched or target is None else target.sha256
+        )  # the fallback is the one that is being loaded
+        return ModelStatus(state, version, sha, ABSENT, previous, following[:8])
+    if refusal is not None:
+        return ModelStatus(refusal.state, version, sha, refusal.reason, previous, refusal.sha[:8])
+    if trial is not None and serving is not None and serving.identity == trial.which:
+        return ModelStatus("probation", version, sha, ABSENT, previous, trial.sha[:8])
+    if (held := next((swap.held[each.name] for each in pipelines if each.name in swap.held), None)) is not None:
+        return ModelStatus("rejected", version, sha, held, previous, wanted.sha256[:8])
+    if (unfit := swap.unfit.get(wanted.name)) is not None:
+        candidate: str | Absent = unfit.sha256[:8] if unfit.sha256 else ABSENT
+        return ModelStatus("rejected", version, sha, unfit.reason, previous, candidate)
+    if serving is not None and serving is target:
+        return ModelStatus("active", version, sha, ABSENT, previous)
+    candidate = target.sha256[:8] if target else wanted.sha256[:8]
+    return ModelStatus("rejected" if why else "staging", version, sha, why or ABSENT, previous, candidate)
+
+
+def _going_back(refusal: Refusal, target: ModelPlan | None, serving: ModelPlan | None) -> bool:
+    """Return whether the fallback has not taken over yet: a model counts as rolled back only afterwards."""
+    return refusal.state == "rolled_back" and target is not None and not refusal.about(target) and serving is not target
+
+
+def _was_committed(record: ServingRecord, pipelines: list[PipelinePlan], refusal: Refusal) -> bool:
+    """Return whether the refused model had a slot, now its predecessor's, and so was not on probation."""
+    slots = (record.slots.get(each.name) for each in pipelines)
+    return any(slot is not None and slot.ts == refusal.ts for slot in slots)
+
+
+def _serving(swap: ModelRollout, pipelines: list[PipelinePlan], running: list[Running]) -> ModelPlan | None:
+    """Return the model that serves in these pipelines: the wanted (of several the first) or still the previous one.
+
+    Pipelines with one model name can have several models after each fell back to its own.
+    """
+    shas = {each.sha for each in running}
+    if pipelines and all(each.sha == one.model.identity for one, each in zip(pipelines, running, strict=True)):
+        return pipelines[0].model
+    before = swap.before.models() if swap.before else ()
+    return next((model for model in before if model.identity in shas), None)
+
+
+def _previous(record: ServingRecord, pipelines: list[PipelinePlan], serving: ModelPlan | None) -> str | Absent:
+    for pipeline in pipelines:
+        slot = record.slots.get(pipeline.name)
+        for fit in (slot.committed, slot.previous) if slot else ():
+            if fit is not None and serving is not None and fit.model.identity != serving.identity:
+                return fit.model.sha256[:8]
+    return ABSENT

@@ -1,0 +1,407 @@
+"""Rollout of models: each pipeline runs the model that the configuration names, unless that model has failed.
+
+A changed model is recorded as on probation before the engine receives it. It is committed after enough frames. If it
+fails, or the engine dies during probation, the pipeline gets its previous model back. Every step is on the disk before
+it takes effect.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from edge_infer.contract.codec import replace
+from edge_infer.contract.messages import timestamp
+from edge_infer.errors import EdgeInferError, shortened
+from edge_infer.ipc.messages import ApplyPlan, EngineReport
+from edge_infer.models.serving_record import Fit, Happened, OnTrial, Refusal, Refused, ServingRecord, Slot, What
+from edge_infer.plan.records import ModelPlan, PipelinePlan, Plan, Unfit
+from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+from edge_infer.supervisor.rollout.crash_loops import CrashLoopDetector, EngineDeath, PipelineQuarantine
+from edge_infer.supervisor.rollout.delegates import Delegates
+from edge_infer.supervisor.rollout.effective_plan import effective, with_manifests, with_slots
+from edge_infer.supervisor.rollout.free_memory import suffices
+from edge_infer.supervisor.rollout.probation import judge, silence
+from edge_infer.supervisor.rollout.serving_ledger import ServingLedger
+from edge_infer.supervisor.rollout.shadows import Admission, asked_again, ending, failed, still_wanted
+
+log = logging.getLogger(__name__)
+
+STARTS: Final = 3
+"""Starts of the daemon with the same model on probation, none with an orderly stop, after which it is rolled back."""
+
+
+class ModelRollout:
+    """Owns the record of serving models, and sends the plan to the processes."""
+
+    def __init__(self, house: ProcessSupervisor) -> None:
+        self.plan: Plan | None = None
+        """The plan that runs."""
+        self.before: Plan | None = None
+        """The previous plan, which still runs until the engine has switched."""
+        self.wanted: Plan | None = None
+        """The plan that the configuration requests."""
+        self.held: Mapping[str, str] = {}
+        """Pipelines that may not run now, with the reasons."""
+        self.unfit: dict[str, Unfit] = {}
+        """Models that the last configuration named but that could not be used."""
+        self._house = house
+        self._ledger = ServingLedger(house.note)
+        self._admission = Admission()
+        self._holds = PipelineQuarantine()
+        self._delegates = Delegates()
+        self._order = 0
+        self._ordered = 0.0
+        self._deaths = CrashLoopDetector()
+
+    @property
+    def record(self) -> ServingRecord:
+        """The record of all models on this device."""
+        return self._ledger.record
+
+    @property
+    def waiting(self) -> Mapping[str, str]:
+        """The reasons why permitted shadows wait, by pipeline."""
+        return self._admission.reasons
+
+    # Called by the supervisor.
+
+    def open(self, state_dir: Path) -> None:
+        """Read the record, and count one more start for each model on probation."""
+        self._ledger.open(state_dir)
+        trials = {name: replace(trial, starts=trial.starts + 1) for name, trial in self.record.trials.items()}
+        if trials:
+            self._ledger.keep(replace(self.record, trials=trials))
+
+    def apply(self, wanted: Plan, by: str = "configuration") -> None:
+        """Apply a plan as far as its models may run. If the record is not writable, raise `StartError` first."""
+        self._apply(self.record, wanted, by)
+
+    def _apply(self, record: ServingRecord, wanted: Plan, by: str) -> None:
+        record = with_manifests(wanted, record)
+        trials = {}
+        for pipeline in wanted.pipelines:
+            model = pipeline.model
+            if self._on_probation(record, pipeline):
+                trials[model.name] = model
+        record = self._superseded(record, trials.values(), by)
+        for name, model in trials.items():
+            if name not in record.trials:
+                now = timestamp(time.time())
+                trial = OnTrial(model.sha256, model.title, now, identity=model.identity)
+                record = replace(record, trials={**record.trials, name: trial})
+                why = "; ".join(filter(None, (_difference(record, model), model.origin)))
+                record = record.told(self._line(model, "tried", by, why))
+        record = still_wanted(with_slots(wanted, record), wanted)
+        self._ledger.enter(record)
+        self.wanted = wanted
+        self._roll_back_restless()
+        self._again()
+
+    def record_rejections(self, unfit: tuple[Unfit, ...]) -> None:
+        """Record the models that the configuration names but that cannot be used; a failed trial is not repeated."""
+        self.unfit = {each.name: each for each in unfit}
+        record, now = self.record, timestamp(time.time())
+        good = {slot.committed.model.sha256 for slot in record.slots.values()}  # proven on a less busy board
+        for each in unfit:
+            if each.tried and each.sha256 and each.sha256 not in good:
+                refusal = Refusal(each.sha256, each.title, each.entry, "rejected", each.reason, now)
+                line = Happened(now, each.name, "rejected", each.sha256, each.title, "daemon", each.reason)
+                record = record.refusing(each.name, refusal).told(line)
+        if record != self.record:
+            self._ledger.keep(record)
+
+    def hear(self) -> None:
+        """Evaluate the last report of the engine."""
+        self._ledger.catch_up()
+        report = self._house.heard.engine
+        if report is None or self.plan is None or report.order != self._order:
+            return
+        self._first(report)
+        self._end_shadows(failed(self.plan, report))
+        for name in list(self.record.trials):
+            self._judge(name, report)
+        if self._admission.next_one(report) or self.held != self._held(self.plan):
+            self._again()
+
+    def engine_died(self, death: EngineDeath) -> None:
+        """Attribute a death to the shadows, else to models on probation, else in a crash loop to busy pipelines."""
+        if self.plan is None:
+            return
+        if shadows := [each.name for each in self.plan.pipelines if each.shadow]:
+            self._end_shadows(dict.fromkeys(shadows, f"the {death.how} while it was a shadow"))
+        elif trials := list(self.record.trials):
+            for name in trials:
+                self._refuse(name, "rolled_back", f"the {death.how} while it was on probation", "daemon")
+            self._deaths.clear()  # their cause is found
+        elif death.fell and (again := death.busy & self._holds.on_parole(self.plan)):
+            self._hold(again, death.how)
+        elif self._deaths.add(death):
+            ours = {each.name for each in self.plan.pipelines}  # the engine's own list is not trusted
+            self._blame(self._deaths.suspects() & ours, self._deaths.how())
+
+    def close(self) -> None:
+        """Reset the counted starts: an orderly stop does not count against the models on probation."""
+        trials = {name: replace(trial, starts=0) for name, trial in self.record.trials.items()}
+        if trials != self.record.trials:
+            self._ledger.keep(replace(self.record, trials=trials))
+
+    # Requested by users.
+
+    def roll_back(self, name: str, by: str) -> str:
+        """Roll back to the previous model; return the result in words. Raises `EdgeInferError` if there is none."""
+        model = self._running_as(name)
+        if name not in self.record.trials and self._before(model) is None:
+            raise EdgeInferError(f"there is no model that {name} could go back to")
+        self._refuse(name, "rolled_back", f"asked for by {by}", by)
+        return self._now(name)
+
+    def retry(self, name: str, by: str) -> str:
+        """Retry what was refused; return the result in words. Raises `EdgeInferError`."""
+        if (record := asked_again(self.record, name, by)) != self.record:
+            self._ledger.keep(record)
+            if name not in record.refused:
+                self._again()
+                return f"{name} is compared again"
+        if self._holds.free(each.name for each in self._of(name)):
+            self._ledger.keep(self.record.told(self._line(self._running_as(name), "retry", by, "held back before")))
+            self._again()
+            return f"{name} runs again"
+        if name not in self.record.refused:
+            if name not in (known := self._names(shadows=True)):
+                raise _unknown(name, known)
+            raise EdgeInferError(f"nothing of {name} was refused; edge-infer models history tells what happened")
+        assert self.wanted is not None
+        self._running_as(name)  # raises before any change if no pipeline has this model
+        refused, now = dict(self.record.refused), timestamp(time.time())
+        news = [Happened(now, name, "retry", each.sha, each.title, by) for each in refused.pop(name)]
+        self._apply(replace(self.record, refused=refused).told(*news), self.wanted, by)
+        return self._now(name)
+
+    # The rules.
+
+    def _blame(self, suspects: Collection[str], how: str) -> None:
+        """Roll back a pipeline that was busy at every death or, without a fallback, put it into quarantine.
+
+        Of several, it is the one with the newest model. Without a suspect, the most recent replacement is rolled back.
+        """
+        name = self._newest(suspects)
+        slot = self.record.slots.get(name) if name is not None else None
+        if name is not None and name in suspects and self._without_delegate(name, how):
+            self._deaths.clear()
+            return
+        if slot is not None and slot.previous is not None:
+            self._refuse(slot.committed.model.name, "rolled_back", f"the {how}", "daemon")
+        elif name is not None:
+            self._hold([name], f"{how},")
+        else:
+            return
+        self._deaths.clear()
+
+    def _without_delegate(self, name: str, how: str) -> bool:
+        """Move the pipeline's model from its delegate to the processor; return False unless the plan allows that."""
+        assert self.plan is not None
+        pipeline = next(each for each in self.plan.pipelines if each.name == name)
+        why = f"the {how} while {name} was at work with its delegate"
+        if not self._delegates.gave_up(pipeline, why):
+            return False
+        log.error("pipeline %s: the processor runs its model: %s", name, why)
+        self._house.note(f"pipeline {name}: the processor runs its model: {why}")
+        self._again()
+        return True
+
+    def _hold(self, names: Collection[str], how: str) -> None:
+        """Put these pipelines into quarantine; the others keep running."""
+        assert self.plan is not None
+        pipelines = [each for each in self.plan.pipelines if each.name in names]
+        self._holds.hold(pipelines, how)
+        reasons = self._holds.held(self.plan)
+        lines = [self._line(each.model, "held_back", "daemon", reasons[each.name]) for each in pipelines]
+        self._ledger.keep(self.record.told(*lines))
+        for each in pipelines:
+            log.error("pipeline %s is held back: %s", each.name, reasons[each.name])
+            self._house.note(f"pipeline {each.name} is held back: {reasons[each.name]}")
+        self._again()
+
+    def _newest(self, names: Collection[str]) -> str | None:
+        """Return the one of these pipelines with the newest model; without any, the one that was changed last."""
+        slots = self.record.slots
+        if names:
+            return max(names, key=lambda name: (name not in slots, slots[name].ts if name in slots else name))
+        replaced = [name for name, slot in slots.items() if slot.previous is not None]
+        return max(replaced, key=lambda name: slots[name].ts, default=None)
+
+    def _end_shadows(self, reasons: dict[str, str]) -> None:
+        """Turn off shadows that failed."""
+        if not reasons or self.plan is None:
+            return
+        for pipeline, reason in reasons.items():
+            log.error("pipeline %s: its shadow is off: %s", pipeline, reason)
+            self._house.note(f"pipeline {pipeline}: its shadow is off: {reason}")
+        self._ledger.keep(ending(self.record, reasons, self.plan))
+        self._again()
+
+    def _on_probation(self, record: ServingRecord, pipeline: PipelinePlan) -> bool:
+        """Return whether the model of a pipeline replaces another one and may be tried."""
+        slot = record.slots.get(pipeline.name)
+        known = slot is not None and slot.committed.model.identity == pipeline.model.identity
+        return not known and record.refusal(pipeline.model) is None and record.fallback(pipeline) is not None
+
+    def _superseded(self, record: ServingRecord, models: Iterable[ModelPlan], by: str) -> ServingRecord:
+        """Return the record without the trials of models that are no longer wanted."""
+        wanted = {model.name: model.identity for model in models}
+        for name, trial in record.trials.items():
+            if wanted.get(name) != trial.which:
+                line = Happened(timestamp(time.time()), name, "superseded", trial.sha, trial.title, by)
+                trials = {key: each for key, each in record.trials.items() if key != name}
+                record = replace(record, trials=trials).told(line)
+        return record
+
+    def _roll_back_restless(self) -> None:
+        for name, trial in list(self.record.trials.items()):
+            if trial.starts >= STARTS:
+                reason = f"the daemon was started {STARTS} times, and never ended in order, while it was on probation"
+                self._refuse(name, "rolled_back", reason, "daemon", run=False)
+
+    def _first(self, report: EngineReport) -> None:
+        """Record the model of a pipeline, once it runs, if it replaces no other model."""
+        assert self.plan is not None
+        record = self.record
+        for pipeline in self.plan.pipelines:
+            running, slot = report.running.get(pipeline.name), record.slots.get(pipeline.name)
+            if running is None or running.sha != pipeline.model.identity or pipeline.model.name in record.trials:
+                continue
+            if slot is None or (slot.committed != Fit.of(pipeline) and _same(slot.committed, pipeline)):
+                previous, since = (slot.previous, slot.ts) if slot else (None, timestamp(time.time()))
+                fresh = Slot(Fit.of(pipeline), previous, since)
+                record = replace(record, slots={**record.slots, pipeline.name: fresh})
+                record = record.told(
+                    *([] if slot else [self._line(pipeline.model, "first", "configuration", f"in {pipeline.name}")])
+                )
+                self._ledger.note_version(pipeline.model)
+        if record != self.record:
+            self._ledger.keep(record)
+
+    def _judge(self, name: str, report: EngineReport) -> None:
+        """Commit a model on probation, roll it back, or wait."""
+        waited = time.monotonic() - self._ordered
+        verdict = judge(self._of(name), self.record.trials[name].which, report, waited)
+        if verdict is None:
+            return
+        if verdict.what == "good":
+            self._commit(name, verdict.why)
+        elif verdict.what == "stuck":
+            self._house.kill_engine(verdict.why)
+        else:
+            self._refuse(name, verdict.what, verdict.why, "daemon")
+
+    def _commit(self, name: str, why: str) -> None:
+        record, now = self.record, timestamp(time.time())
+        slots = dict(record.slots)
+        for pipeline in self._of(name):
+            slot, model = slots.get(pipeline.name), pipeline.model
+            if slot is None or not _same(slot.committed, pipeline):  # another pipeline may already have this model
+                slots[pipeline.name] = Slot(Fit.of(pipeline), slot.committed if slot else None, now)
+        trials = {key: each for key, each in record.trials.items() if key != name}
+        record = replace(record, slots=slots, trials=trials).forgiving(model)
+        self._ledger.keep(record.told(self._line(model, "committed", "daemon", why)))
+        self._ledger.note_version(model)
+        log.info("model %s: %s (%s) is committed", name, model.title, model.sha256[:8])
+        self._again()
+
+    def _refuse(self, name: str, state: Refused, reason: str, by: str, *, run: bool = True) -> None:
+        """Refuse the model that serves under a name, and restore its predecessor."""
+        model = self._running_as(name)
+        now, reason = timestamp(time.time()), shortened(reason)
+        refusal = Refusal(model.sha256, model.title, model.entry, state, reason, now, model.identity)
+        record = self.record.refusing(name, refusal)
+        slots = dict(record.slots)
+        for pipeline, slot in record.slots.items():
+            if slot.committed.model.identity == model.identity and slot.committed.model.name == name and slot.previous:
+                slots[pipeline] = Slot(slot.previous, None, now)
+        self._ledger.keep(replace(record, slots=slots).told(self._line(model, state, by, reason)))
+        log.error("model %s: %s (%s) is %s: %s", name, model.title, model.sha256[:8], state.replace("_", " "), reason)
+        self._house.note(f"model {name}: {state.replace('_', ' ')}: {reason}")
+        if run:
+            self._again()
+
+    def _before(self, model: ModelPlan) -> Fit | None:
+        """Return the predecessor of a committed model."""
+        found = (slot for slot in self.record.slots.values() if slot.committed.model.name == model.name)
+        return next((slot.previous for slot in found if slot.committed.model.identity == model.identity), None)
+
+    def _of(self, name: str) -> list[PipelinePlan]:
+        return [each for each in (self.plan.pipelines if self.plan else ()) if each.model.name == name]
+
+    def _running_as(self, name: str) -> ModelPlan:
+        plans = [plan for plan in (self.plan, self.wanted) if plan is not None]
+        found = next((model for plan in plans for model in plan.models() if model.name == name), None)
+        if found is None:
+            raise _unknown(name, self._names())
+        return found
+
+    def _names(self, *, shadows: bool = False) -> list[str]:
+        """Return the names of the models of pipelines, now or next, and on request of those that shadow them."""
+        plans = [plan for plan in (self.plan, self.wanted) if plan is not None]
+        more = [model for plan in plans for model in plan.shadows()] if shadows else []
+        return sorted({model.name for model in (*more, *(each for plan in plans for each in plan.models()))})
+
+    def _now(self, name: str) -> str:
+        model = self._running_as(name)
+        state = "on probation" if name in self.record.trials else "serving"
+        return f"{name}: {model.title} ({model.sha256[:8]}) is {state}"
+
+    # The actions.
+
+    def _again(self) -> None:
+        """Apply the plan that follows from the current record."""
+        if self.wanted is not None:
+            plan = self._delegates.without(effective(self.wanted, self.record))
+            self._run(self._admission.admitted(plan))
+
+    def _run(self, plan: Plan) -> None:
+        self.before, self.plan = self.plan, plan
+        self._order += 1
+        self._ordered = time.monotonic()
+        trials = tuple(each.name for each in plan.pipelines if each.model.name in self.record.trials)
+        self.held = self._held(plan)
+        self._house.engine_patience = silence([each for each in plan.pipelines if each.name in trials])
+        self._house.apply(ApplyPlan(plan, self._order, trials, suffices(self.before, plan), tuple(self.held)))
+
+    def _held(self, plan: Plan) -> dict[str, str]:
+        """Return the pipelines that may not run, with the reasons: in quarantine, or only a refused model is left."""
+        refused = {each.name: self.record.refusal(each.model) for each in plan.pipelines}
+        reasons = {name: refusal.reason for name, refusal in refused.items() if refusal is not None}
+        return {**self._holds.held(plan), **reasons}
+
+    def _line(self, model: ModelPlan, what: What, by: str, why: str = "") -> Happened:
+        return Happened(timestamp(time.time()), model.name, what, model.sha256, model.title, by[:128], shortened(why))
+
+
+def _unknown(name: str, known: Sequence[str]) -> EdgeInferError:
+    from edge_infer.yamlfile.error_text import suggestion  # compares words, for which the daemon has no other need
+
+    return EdgeInferError(f"no pipeline has a model {name!r}; {suggestion(name, known)}")
+
+
+def _difference(record: ServingRecord, model: ModelPlan) -> str:
+    """Return how a model with the same file as a committed one of its name differs from it."""
+    same = [
+        fit.model
+        for slot in record.slots.values()
+        if (fit := slot.committed).model.name == model.name and fit.model.sha256 == model.sha256
+    ]
+    if not same:
+        return ""
+    parts = [
+        "another manifest" if all(each.manifest != model.manifest for each in same) else "",
+        "other labels" if all(each.labels != model.labels for each in same) else "",
+    ]
+    return f"the same file with {' and '.join(filter(None, parts))}" if any(parts) else ""
+
+
+def _same(fit: Fit, pipeline: PipelinePlan) -> bool:
+    return fit.model.identity == pipeline.model.identity

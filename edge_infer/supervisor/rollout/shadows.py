@@ -1,0 +1,195 @@
+"""Shadow models, which are only compared: which of them may run, and their published status.
+
+No shadow runs while a model is on probation. A death of the engine therefore counts against the models on probation
+or, without one, against the shadows. A failed shadow does not run again until its configuration changes or a user
+requests a retry.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from edge_infer.contract.codec import ABSENT, Absent, replace
+from edge_infer.contract.messages import ModelStatus, ShadowStatus, timestamp
+from edge_infer.errors import shortened
+from edge_infer.ipc.messages import EngineReport, Running
+from edge_infer.models.serving_record import Happened, ServingRecord, ShadowEnded
+from edge_infer.plan.records import PipelinePlan, Plan
+from edge_infer.supervisor.redaction import quoted
+from edge_infer.supervisor.rollout.free_memory import SPARE, free
+
+EVERY: Final = 30.0
+"""Seconds between two publications of figures; a start or end of a shadow is published at once."""
+WAITS: Final = "it waits until no model is on probation"
+NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def shadowed(plan: Plan, record: ServingRecord) -> Plan:
+    """Return the plan with only those shadows that may run."""
+    pipelines = [
+        replace(each, shadow=None) if record.trials or record.shadow_ended(each) is not None else each
+        for each in plan.pipelines
+    ]
+    return replace(plan, pipelines=tuple(pipelines))
+
+
+def still_wanted(record: ServingRecord, wanted: Plan) -> ServingRecord:
+    """Return the record without ended shadows that the configuration no longer requests."""
+    kept = {each.name: ended for each in wanted.pipelines if (ended := record.shadow_ended(each)) is not None}
+    return replace(record, shadows=kept)
+
+
+def ending(record: ServingRecord, failed: Mapping[str, str], plan: Plan) -> ServingRecord:
+    """Return the record after the shadows of these pipelines have ended; the values are the reasons."""
+    now = timestamp(time.time())
+    for pipeline in plan.pipelines:
+        if pipeline.name in failed and pipeline.shadow is not None:
+            model, reason = pipeline.shadow.model, shortened(failed[pipeline.name])
+            ended = ShadowEnded(model.name, model.sha256, model.title, model.entry, reason, now)
+            line = Happened(now, model.name, "shadow_off", model.sha256, model.title, "daemon", reason)
+            record = replace(record, shadows={**record.shadows, pipeline.name: ended}).told(line)
+    return record
+
+
+def failed(plan: Plan, report: EngineReport) -> dict[str, str]:
+    """Return the reasons of the shadows that the engine has ended, by pipeline."""
+    told = {each.name: report.running.get(each.name, Running(None)).shadow for each in plan.pipelines if each.shadow}
+    return {
+        name: quoted("" if shadow.reason is ABSENT else shadow.reason)
+        for name, shadow in told.items()
+        if shadow is not None and shadow.state == "off"
+    }
+
+
+def asked_again(record: ServingRecord, name: str, by: str) -> ServingRecord:
+    """Return the record with the shadows of this model free to run again."""
+    now = timestamp(time.time())
+    again = {ended.sha: ended for ended in record.shadows.values() if ended.model == name}
+    kept = {pipeline: ended for pipeline, ended in record.shadows.items() if ended.model != name}
+    lines = [Happened(now, name, "retry", ended.sha, ended.title, by, "as a shadow") for ended in again.values()]
+    return replace(record, shadows=kept).told(*lines)
+
+
+def compared(
+    record: ServingRecord, pipelines: Iterable[PipelinePlan], report: EngineReport, waiting: Mapping[str, str] = NOBODY
+) -> Mapping[str, ShadowStatus] | Absent:
+    """Return the status of the shadows of some configured pipelines; names and digests come from the plan.
+
+    ``waiting`` has, by pipeline, the reasons why shadows wait.
+    """
+    found = {}
+    for pipeline in pipelines:
+        if pipeline.shadow is not None:
+            model = pipeline.shadow.model
+            running = report.running.get(pipeline.name, Running(None)).shadow
+            told = _told(record, pipeline, running, waiting.get(pipeline.name))
+            found[pipeline.name] = replace(told, model=model.name, sha=model.sha256[:8])
+    return found or ABSENT
+
+
+def _told(
+    record: ServingRecord, pipeline: PipelinePlan, running: ShadowStatus | None, lack: str | None
+) -> ShadowStatus:
+    assert pipeline.shadow is not None
+    name, sha = pipeline.shadow.model.name, pipeline.shadow.model.sha256[:8]
+    if (ended := record.shadow_ended(pipeline)) is not None:
+        return ShadowStatus(name, sha, "off", reason=ended.reason)
+    if record.trials:
+        return ShadowStatus(name, sha, "starting", reason=WAITS)
+    if lack is not None:
+        return ShadowStatus(name, sha, "starting", reason=f"it {lack}")
+    if running is None or running.sha != sha:
+        return ShadowStatus(name, sha, "starting")
+    return running if running.reason is ABSENT else replace(running, reason=shortened(quoted(running.reason)))
+
+
+class Figures:
+    """Limits how often the published figures of shadows change."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[float, ModelStatus]] = {}
+
+    def settled(self, name: str, status: ModelStatus, now: float) -> ModelStatus:
+        """Return the status to publish now: with the previous figures until it is time for new ones."""
+        since, before = self._told.get(name, (0.0, None))
+        if before is not None and now < since + EVERY and _without_figures(before) == _without_figures(status):
+            return before
+        self._told[name] = now, status
+        return status
+
+
+def _without_figures(status: ModelStatus) -> ModelStatus:
+    if not isinstance(status.shadow, Mapping):
+        return status
+    plain = {
+        name: ShadowStatus(each.model, each.sha, each.state, min(each.frames, 1), reason=each.reason)
+        for name, each in status.shadow.items()
+    }
+    return replace(status, shadow=plain)
+
+
+# Admission of shadow models: one at a time, once the engine loads nothing and enough memory is free.
+
+log = logging.getLogger(__name__)
+
+AGAIN: Final = 10.0
+"""Seconds between two checks for memory that was not free."""
+
+
+class Admission:
+    """Decides which shadows may load; ``reasons`` holds, by pipeline, why the others wait."""
+
+    def __init__(self, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> None:
+        """Read the kernel's files about memory below ``root``."""
+        self.reasons: dict[str, str] = {}
+        self._root = root
+        self._clock = clock
+        self._in: set[tuple[str, str]] = set()  # each pipeline's name and the digest of its admitted shadow
+        self._plan: Plan | None = None
+        self._due = -math.inf
+
+    def admitted(self, plan: Plan) -> Plan:
+        """Return the plan with only the admitted shadows; `next_one` admits the others."""
+        asked = {_key(each) for each in plan.pipelines if each.shadow is not None}
+        self._plan, self._in = plan, self._in & asked
+        waiting = {each.name for each in self._waiting()}
+        self.reasons = {name: reason for name, reason in self.reasons.items() if name in waiting}
+        pipelines = tuple(replace(each, shadow=None) if each.name in waiting else each for each in plan.pipelines)
+        return replace(plan, pipelines=pipelines)
+
+    def next_one(self, report: EngineReport) -> bool:
+        """Admit another shadow if the engine loads nothing and enough memory is free; return whether this happened."""
+        if report.loading or (self.reasons and self._clock() < self._due):
+            return False
+        for pipeline in self._waiting():
+            if not (lack := self._lack(pipeline)):
+                self._in.add(_key(pipeline))
+                return True
+            if pipeline.name not in self.reasons:
+                log.warning("pipeline %s: its shadow %s", pipeline.name, lack)
+            self.reasons[pipeline.name] = lack
+            self._due = self._clock() + AGAIN
+        return False
+
+    def _waiting(self) -> list[PipelinePlan]:
+        pipelines = self._plan.pipelines if self._plan is not None else ()
+        return [each for each in pipelines if each.shadow is not None and _key(each) not in self._in]
+
+    def _lack(self, pipeline: PipelinePlan) -> str:
+        assert pipeline.shadow is not None
+        need, room = pipeline.shadow.model.measured.memory, free(self._root)
+        if need is None or room is None or room - need >= SPARE:
+            return ""
+        have, takes, spare = max(0, room) >> 20, -(-need >> 20), SPARE >> 20
+        return f"waits for memory: it takes {takes} MiB, and of {have} MiB that are free {spare} MiB stay free"
+
+
+def _key(pipeline: PipelinePlan) -> tuple[str, str]:
+    assert pipeline.shadow is not None
+    return pipeline.name, pipeline.shadow.model.sha256

@@ -1,0 +1,1 @@
+"""YAML files with errors that name line, key and remedy: nodes, scalars, fields, sections."""

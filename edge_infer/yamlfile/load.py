@@ -1,0 +1,232 @@
+"""Loader that reads a YAML file into a `Section` and reports all problems at once, with file, line, path and remedy.
+
+It serves the configuration and manifests. PyYAML only parses: on its own it keeps the last of two equal keys and reads
+``12:30`` as 750 and ``on`` as true. So `edge_infer.yamlfile.scalars` turns words into values.
+"""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import os
+import pwd
+import stat
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from edge_infer.plan.records import Problem
+from edge_infer.yamlfile.error_text import in_words
+from edge_infer.yamlfile.nodes import Group, Listing, Node, Scalar, YamlError, compose
+from edge_infer.yamlfile.scalars import Expanded, expand, plain, resolve
+from edge_infer.yamlfile.section import TOLD
+
+# Messages about files that this user cannot read, with the command that permits it.
+
+
+def user() -> str:
+    """Return the user that this process runs as."""
+    with suppress(KeyError):
+        return f"user {pwd.getpwuid(os.geteuid()).pw_name}"
+    return f"user {os.geteuid()}"
+
+
+def closed_folder(path: str | Path) -> Path | None:
+    """Return the folder on the way to a file that this user may not enter; None if there is none."""
+    folders = reversed(Path(path).parents)
+    return next((folder for folder in folders if not os.access(folder, os.X_OK, effective_ids=True)), None)
+
+
+def denied(path: str | Path, shown: str = "FILE") -> str:
+    """Return why a file cannot be opened, as the end of a sentence; ``shown`` replaces a secret path in the command."""
+    closed = closed_folder(path)
+    if closed is not None:
+        where = f"the folder {closed}" if shown == str(path) else "a folder that it lies in"
+        return f"cannot be read by {user()}, who may not enter {where}; keep it elsewhere, such as in /etc/edge-infer"
+    group = str(os.getegid())
+    with suppress(KeyError):
+        group = grp.getgrgid(os.getegid()).gr_name
+    return f"cannot be read by {user()}; let its group read it: chgrp {group} {shown} && chmod 640 {shown}"
+
+
+M = TypeVar("M", bound=BaseModel)
+Steps: TypeAlias = tuple[str | int, ...]
+"""The path of a value: keys, and positions in lists."""
+
+LARGEST: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A YAML file as it was read: its digest, its values, and its problems so far.
+
+    ``value`` is None if the keys could not be read.
+    """
+
+    file: str
+    digest: str
+    root: Node | None
+    value: Any
+    problems: tuple[Problem, ...] = ()
+
+    def problem(self, steps: Steps, text: str) -> Problem:
+        """Return a problem with the value at this path."""
+        return Problem(self.file, self.line(steps), spell(steps), text)
+
+    def line(self, steps: Steps) -> int:
+        """Return the line of a value or, if it is missing, of its closest parent."""
+        line, node = (self.root.line if self.root else 1), self.root
+        for step in steps:
+            if isinstance(node, Group) and isinstance(step, str) and step in node.pairs:
+                line, node = node.pairs[step]
+                line = node.line if isinstance(node, Scalar) and node.text else line
+            elif isinstance(node, Listing) and isinstance(step, int) and step < len(node.items):
+                node = node.items[step]
+                line = node.line
+            else:
+                break
+        return line
+
+
+def spell(steps: Steps) -> str:
+    """Return a path as text, such as ``pipelines.door.mask[0][2]``."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{plain(step, 64)}" for step in steps).lstrip(".")
+
+
+def load_yaml(path: Path, model: type[M]) -> tuple[M | None, tuple[Problem, ...]]:
+    """Return the record of a YAML file, or all of its problems. Environment variables are not expanded."""
+    document = read_document(path)
+    value, problems = validate(document, model)
+    return (None if problems else value), problems
+
+
+def validate(document: Document, model: type[M]) -> tuple[M | None, tuple[Problem, ...]]:
+    """Return the record if the document's value is valid, and all problems of the document, by line."""
+    if document.value is None:
+        return None, document.problems
+    try:
+        return model.model_validate(document.value), document.problems
+    except ValidationError as error:
+        found = [_problem(document, detail) for detail in error.errors(include_url=False)]
+    known = {problem.path for problem in document.problems}
+    return None, in_order([*document.problems, *(problem for problem in found if problem.path not in known)])
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return the problems by line, each once."""
+    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: (problem.file, problem.line)))
+
+
+def _problem(document: Document, detail: Any) -> Problem:
+    steps = tuple(step for step in detail["loc"] if step != "[key]")
+    return document.problem(steps, detail["msg"] if detail["type"] == TOLD else in_words(detail))
+
+
+def read_document(path: Path, environment: Mapping[str, str] | None = None) -> Document:
+    """Read a file; with an ``environment``, expand ``${NAME}`` in texts. Its content never raises an error."""
+    try:
+        data = _read(path)
+    except YamlError as error:
+        return _unreadable(path, b"", error)
+    return parse_document(path, data, environment)
+
+
+def parse_document(path: Path, data: bytes, environment: Mapping[str, str] | None = None) -> Document:
+    """Do the same as `read_document` for bytes that were read already; ``path`` is for messages."""
+    try:
+        root = _top(compose(_decode(data)))
+    except YamlError as error:
+        return _unreadable(path, data, error)
+    reading = _NodeWalk(str(path), environment)
+    value = reading.value(root, ())
+    return Document(str(path), hashlib.sha256(data).hexdigest(), root, value, tuple(reading.problems))
+
+
+def _unreadable(path: Path, data: bytes, error: YamlError) -> Document:
+    problem = Problem(str(path), error.line, "", str(error))
+    return Document(str(path), hashlib.sha256(data).hexdigest(), None, None, (problem,))
+
+
+def _top(root: Node | None) -> Group:
+    if root is None:
+        raise YamlError(1, "the file is empty")
+    if not isinstance(root, Group):
+        raise YamlError(
+            root.line, "expected keys with a colon at the beginning of the line, not a single value or list"
+        )
+    return root
+
+
+def _read(path: Path) -> bytes:
+    """Return the bytes of a regular file of at most 1 MiB; raises `YamlError`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe must not block
+    except PermissionError as error:
+        raise YamlError(1, denied(path.absolute(), str(path.absolute()))) from error
+    except (OSError, ValueError) as error:
+        raise YamlError(1, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise YamlError(1, "is not a regular file")
+        data = b""
+        while len(data) <= LARGEST and (part := os.read(descriptor, LARGEST)):
+            data += part
+    except OSError as error:
+        raise YamlError(1, f"cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+    if len(data) > LARGEST:
+        raise YamlError(1, f"is larger than {LARGEST >> 20} MiB; this cannot be the right file")
+    return data
+
+
+def _decode(data: bytes) -> str:
+    """Return the text of a complete text file; raises `YamlError`."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise YamlError(line, f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8 text") from error
+    if "\0" in text:
+        raise YamlError(text.count("\n", 0, text.index("\0")) + 1, "a zero byte; this is not a text file")
+    if text and not text.endswith("\n"):
+        raise YamlError(
+            text.count("\n") + 1, "the last line does not end: the file is cut off (end it with a new line)"
+        )
+    return text
+
+
+@dataclass(slots=True)
+class _NodeWalk:
+    """One walk over the nodes of a file that converts them to values and collects problems."""
+
+    file: str
+    environment: Mapping[str, str] | None
+    problems: list[Problem] = field(default_factory=list)
+
+    def value(self, node: Node, steps: Steps) -> Any:
+        """Return the value of a node: dict, list, text, `Written` number, bool or None."""
+        if isinstance(node, Listing):
+            return [self.value(item, (*steps, index)) for index, item in enumerate(node.items)]
+        if isinstance(node, Group):
+            for name, line, first in node.repeated:
+                text = f"is there twice (first in line {first}); remove one of them"
+                self.problems.append(Problem(self.file, line, spell((*steps, name)), text))
+            return {name: self.value(inner, (*steps, name)) for name, (_, inner) in node.pairs.items()}
+        try:
+            return self.word(node)
+        except ValueError as error:
+            self.problems.append(Problem(self.file, node.line, spell(steps), str(error)))
+            return node.text
+
+    def word(self, node: Scalar) -> Any:
+        """Return the value of a word; raises ValueError if a variable cannot be expanded."""
+        if self.environment is None or "${" not in node.text:
+            return resolve(node.text) if node.plain else node.text
+        filled = Expanded(expand(node.text, self.environment))
+        filled.written = node.text
+        return resolve(filled, node.text) if node.plain else filled

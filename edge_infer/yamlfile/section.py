@@ -1,0 +1,101 @@
+"""A mapping of a YAML file with fixed keys: a pydantic model whose error messages are whole sentences."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
+
+from edge_infer.yamlfile.error_text import as_yaml, in_words, unknown
+from edge_infer.yamlfile.fields import Kind
+from edge_infer.yamlfile.scalars import shown
+
+TOLD: Final = "told"
+"""The type of an error whose message is already one of this program's sentences."""
+
+
+@dataclass(frozen=True, eq=False)
+class Short:
+    """A shorter spelling of a section or list: ``convert`` returns the long form, or any other value unchanged."""
+
+    convert: Callable[[Any], Any]
+    json: Mapping[str, Any] | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(self.convert, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        inner = handler(schema)
+        options = [option for option in inner.get("anyOf", [inner]) if option != {"type": "null"}]
+        options += [] if self.json is None else [dict(self.json)]
+        return options[0] if len(options) == 1 else {"anyOf": options}
+
+
+class Section(BaseModel):
+    """A mapping of the file with fixed keys; any other key is an error that suggests the right one."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        found: dict[str, Any] = handler(schema)
+        properties = handler.resolve_ref_schema(found).get("properties", {})
+        for key, item in cls.model_fields.items():
+            properties[key].pop("title", None)
+            properties[key].pop("default", None)
+            default = written_default(item)
+            properties[key] |= {} if default is None else {"default": default}
+            properties[key] |= {"description": " ".join((item.description or "").split())} if item.description else {}
+        return found
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _say_it_in_words(cls, value: Any, handler: Any) -> Any:
+        if not isinstance(value, (dict, cls)):
+            raise ValueError(f"expected keys ({', '.join(cls.model_fields)}), not {shown(value)}")  # noqa: TRY004
+        try:
+            return handler(value)
+        except ValidationError as error:
+            errors = error.errors(include_url=False)
+            extra = [str(found["loc"][0]) for found in errors if _is(found, "extra_forbidden")]
+            meant = {close for key in extra for close in difflib.get_close_matches(key, cls.model_fields, 1)}
+            told = [found for found in errors if not (_is(found, "missing") and found["loc"][0] in meant)]
+            details = [cls._detail(found) for found in told]  # a misspelt key is not missing as well
+            raise ValidationError.from_exception_data(cls.__name__, details) from None
+
+    @classmethod
+    def _detail(cls, error: Any) -> InitErrorDetails:
+        """Return the error with this program's sentence; an error of a nested section already has one."""
+        path, text = error["loc"], None
+        if _is(error, "extra_forbidden"):
+            text = unknown(str(path[0]), cls.model_fields)
+        elif _is(error, "missing"):
+            examples = cls.model_fields[str(path[0])].examples
+            text = "is missing" + (f"; for example {path[0]}: {as_yaml(examples[0])}" if examples else "")
+        elif error["type"] == "value_error":
+            cause = error["ctx"]["error"]
+            path += getattr(cause, "path", ())
+            text = str(cause)
+        elif error["type"] != TOLD:
+            text = in_words(error)
+        kind = PydanticCustomError(TOLD, "{text}", {"text": text or error["msg"]})
+        return InitErrorDetails(type=kind, loc=path, input=None)  # pydantic would show the input in tracebacks
+
+
+def _is(error: Any, kind: str) -> bool:
+    """Return whether an error is of this type and about a key of the section itself."""
+    return error["type"] == kind and len(error["loc"]) == 1
+
+
+def written_default(item: FieldInfo) -> Any:
+    """Return a field's default as a file spells it; None if only leaving the key out gives the default."""
+    default = item.get_default(call_default_factory=True)
+    if item.is_required() or default is None or default == () or isinstance(default, (Section, dict)):
+        return None
+    kind = next((kind for kind in item.metadata if isinstance(kind, Kind)), None)
+    return kind.write(default) if kind else default
