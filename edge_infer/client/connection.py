@@ -244,14 +244,19 @@ class Client:
             self._silent_at = float("inf")
 
     def _on_message(self, _paho: Paho, _data: Any, message: MQTTMessage) -> None:
-        found = split(message.topic, self._prefix)
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            self._waiting.append(UnreadableUpdate("", "its topic is not UTF-8"))
+            return
+        found = split(topic, self._prefix)
         if found is None:
-            self._waiting.append(UnreadableUpdate(message.topic, "no topic of this version"))
+            self._waiting.append(UnreadableUpdate(topic, "no topic of this version"))
             return
         try:
             self._take(*found, bytes(message.payload), live=not message.retain)
         except WireError as error:
-            self._waiting.append(UnreadableUpdate(message.topic, str(error)))
+            self._waiting.append(UnreadableUpdate(topic, str(error)))
 
     def _take(self, device: str, place: Place, payload: bytes, *, live: bool) -> None:
         if place.kind == "status":

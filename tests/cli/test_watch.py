@@ -73,6 +73,13 @@ def test_json_lines_for_programs(broker: Broker) -> None:
     assert json.loads(line) == {"topic": f"{P}/door/result", "payload": encode(RESULT)}
 
 
+def test_a_payload_of_brackets_without_end_is_a_text(broker: Broker) -> None:
+    deep = b"[" * 100_000
+    say(broker.port, "edge-infer/hall/door/result", deep)
+    done = watch("--json", "--host", "127.0.0.1", "--port", broker.port)
+    assert json.loads(done.stdout)["payload"] == deep.decode()
+
+
 def test_the_broker_of_a_configuration(broker: Broker, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"device: {{id: gate-3}}\nmqtt: {{host: 127.0.0.1, port: {broker.port}}}\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paho.mqtt.client import MQTTMessage
 
 from edge_infer.client import (
     Client,
@@ -47,6 +48,12 @@ def until(updates: Iterator[Update], last: type[Update]) -> list[Update]:
         if isinstance(update, last):
             return found
     pytest.fail(f"no {last.__name__} among {found}")
+
+
+def test_a_topic_that_is_no_text_is_an_unreadable_update() -> None:
+    client = Client("127.0.0.1", 1)
+    client._on_message(None, None, MQTTMessage(topic=b"edge-infer/\xff/status"))  # type: ignore[arg-type]
+    assert list(client._waiting) == [UnreadableUpdate("", "its topic is not UTF-8")]
 
 
 def state(count: int) -> State:
