@@ -237,7 +237,7 @@ def test_a_pipeline_that_takes_another_model_goes_back_to_its_own(running: Swapp
     running.daemon.reload()
 
     failed = running.daemon.command("models", "retry", "other")
-    assert (failed.returncode, failed.stderr) == (1, "edge-infer: no pipeline has a model 'other'\n")
+    assert (failed.returncode, failed.stderr) == (1, "edge-infer: no pipeline has a model 'other'; known: light\n")
     assert "retried" not in running.daemon.command("models", "history", "other").stdout
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import time
 from collections import deque
@@ -91,6 +92,8 @@ LOOK_EVERY: Final = 5.0
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
 """How often an accusation of flooding is accepted: a compromised process could otherwise have the others killed."""
 ENGINE_STOP, PUBLISHER_STOP = 1.6, 2.8
+PUBLISHER_START, GREETING = 4.0, 0.7
+"""Seconds at shutdown: for a publisher that is starting, and from its first report until it has greeted the engine."""
 
 
 class LastFailure(Record, frozen=True):
@@ -294,6 +297,8 @@ class ProcessSupervisor:
         if self.publisher.pid is None and self._plan is not None:
             self._start(self.publisher)  # it has just died; a publisher must send the last results and disconnect
         self._readers.end()
+        if self.engine.spoke and not self.publisher.spoke:
+            self._await_publisher()
         if not self.engine.spoke:
             self.engine.kill(signal.SIGTERM)  # it is still starting, holds no results and handles no order yet
             if not self.publisher.spoke and self.engine.heard < 0.0:
@@ -309,6 +314,16 @@ class ProcessSupervisor:
                 os.close(end)
         self._results, self._slate, self._lights = (-1, -1), -1, -1
         return orderly
+
+    def _await_publisher(self) -> None:
+        """Let a starting publisher greet the engine, which then sends again what no publisher has stored."""
+        deadline, greeted = time.monotonic() + PUBLISHER_START, False
+        while self.publisher.pid is not None and (left := deadline - time.monotonic()) > 0:
+            select.select(self.publisher.files(), self.publisher.unsent(), [], min(left, 0.1))
+            self.publisher.flush()
+            self.publisher.hear()
+            if self.publisher.spoke and not greeted:
+                deadline, greeted = time.monotonic() + GREETING, True
 
     def _children(self) -> list[ChildProcess]:
         return [self.engine, self.publisher, *self._readers.children().values()]
