@@ -160,4 +160,4 @@ def test_a_publisher_that_hangs_takes_the_daemon_along_because_nobody_can_end_it
         assert daemon.wait(60) == 1
     said = daemon.log.read_text()
     assert "can only be ended with the supervisor" in said
-    assert "publisher did not stop and ends with this process" in said
+    assert "publisher did not stop in time: it is a thread of this process and ends with it" in said

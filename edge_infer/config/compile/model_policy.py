@@ -34,7 +34,7 @@ def read_policy(security: Security, document: Document, state_dir: str) -> tuple
 
 
 def key_folder(config: Path) -> Path:
-    """Return the folder of public keys that a configuration names, even a faulty one; else the default folder."""
+    """Return the folder of public keys that a configuration names, or the default. The file need not be valid."""
     value = read_document(config, os.environ).value
     security = value.get("security") if isinstance(value, dict) else None
     said = security.get("keys") if isinstance(security, dict) else None

@@ -102,7 +102,7 @@ class CascadeBuilder:
     problems: list[Problem]
 
     def inline(self, config: Config) -> Iterator[SourcePlan]:
-        """Yield the sources of cascades that are written into their pipelines; each has the name of its pipeline."""
+        """Yield the crop sources that a pipeline declares inline. Each has the name of its pipeline."""
         named = self.document.value.get("sources")
         for name, section in config.pipelines.items():
             if not isinstance(section.source, Crops):

@@ -288,7 +288,7 @@ class ChildProcess:
             self._output.read()
         in_time = body.poll() is not None
         if not in_time and not body.killable:
-            log.error("%s did not stop and ends with this process", self.recipe.name)
+            log.error("%s did not stop in time: it is a thread of this process and ends with it", self.recipe.name)
         elif not in_time:
             log.error("%s (pid %d) did not stop and is killed", self.recipe.name, body.pid)
             body.kill(signal.SIGKILL)
