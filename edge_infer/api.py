@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.contract.messages import Result, Task
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES, Result, Task
 from edge_infer.engine.input.files import FileFindings, find_in_file
 from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.output.outcome import Composer
@@ -41,7 +41,7 @@ def load(
     task: Task | None = None,
     decoder: str | None = None,
     threads: int = 1,
-    max_payload: int = 1024,
+    max_payload: int = MAX_MESSAGE_BYTES,
 ) -> Model:
     """Load a model from a ``.tflite`` file or a package folder; raises `ModelError`, also for a wrong argument.
 
@@ -75,7 +75,7 @@ def load(
 class Model(Closing):
     """A loaded model for one thread. `close`, or the end of a ``with`` block, releases it."""
 
-    def __init__(self, plan: ModelPlan, *, threads: int = 1, max_payload: int = 1024) -> None:
+    def __init__(self, plan: ModelPlan, *, threads: int = 1, max_payload: int = MAX_MESSAGE_BYTES) -> None:
         self.plan = plan
         pipeline = PipelinePlan("python", "python", plan, plan.threshold, threads=threads, max_payload=max_payload)
         self._compose = Composer(pipeline, secrets.token_hex(3))

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from edge_infer.contract.announcement import Announcement
-from edge_infer.contract.messages import ConfigStatus, Event, Health, Info, ModelStatus, Result, State
+from edge_infer.contract.messages import (
+    MAX_MESSAGE_BYTES,
+    ConfigStatus,
+    Event,
+    Health,
+    Info,
+    ModelStatus,
+    Result,
+    State,
+)
 
 Kind = Literal["status", "info", "config", "model", "discovery", "state", "health", "event", "result"]
 
@@ -16,8 +25,7 @@ EXPIRY: Final = 180
 repeated."""
 STATUS_AGAIN: Final = 60.0
 """Seconds after which the device repeats its online status, and its current states."""
-SMALL: Final = 1024
-LARGE: Final = 16384
+MAX_LARGE_MESSAGE_BYTES: Final = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +42,15 @@ class Rule:
 
 
 RULES: Final[Mapping[Kind, Rule]] = {
-    "status": Rule(None, retained=True, limit=SMALL, expiry=EXPIRY),
-    "info": Rule(Info, retained=True, limit=LARGE),
-    "config": Rule(ConfigStatus, retained=True, limit=LARGE),
-    "model": Rule(ModelStatus, retained=True, limit=LARGE),
-    "discovery": Rule(Announcement, retained=True, limit=LARGE),
-    "state": Rule(State, retained=True, limit=SMALL, expiry=EXPIRY),
-    "health": Rule(Health, retained=True, limit=LARGE, expiry=EXPIRY),
-    "event": Rule(Event, retained=False, limit=SMALL),
-    "result": Rule(Result, retained=False, limit=SMALL),
+    "status": Rule(None, retained=True, limit=MAX_MESSAGE_BYTES, expiry=EXPIRY),
+    "info": Rule(Info, retained=True, limit=MAX_LARGE_MESSAGE_BYTES),
+    "config": Rule(ConfigStatus, retained=True, limit=MAX_LARGE_MESSAGE_BYTES),
+    "model": Rule(ModelStatus, retained=True, limit=MAX_LARGE_MESSAGE_BYTES),
+    "discovery": Rule(Announcement, retained=True, limit=MAX_LARGE_MESSAGE_BYTES),
+    "state": Rule(State, retained=True, limit=MAX_MESSAGE_BYTES, expiry=EXPIRY),
+    "health": Rule(Health, retained=True, limit=MAX_LARGE_MESSAGE_BYTES, expiry=EXPIRY),
+    "event": Rule(Event, retained=False, limit=MAX_MESSAGE_BYTES),
+    "result": Rule(Result, retained=False, limit=MAX_MESSAGE_BYTES),
 }
 """Retained kinds are published on connect in this order, the birth first."""
 

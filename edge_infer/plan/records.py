@@ -22,7 +22,7 @@ from edge_infer.contract.codec import (
     field,
     replace,
 )
-from edge_infer.contract.messages import CASCADE_KEYS, STATE_KEYS, Label, Name, Sentence, Task
+from edge_infer.contract.messages import CASCADE_KEYS, MAX_MESSAGE_BYTES, STATE_KEYS, Label, Name, Sentence, Task
 
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["stretch", "letterbox", "crop"]
@@ -437,7 +437,7 @@ class PipelinePlan(Record, frozen=True):
     fps: float | None = None
     labels: tuple[Label, ...] | None = None
     top_k: int = 5
-    max_payload: int = 1024
+    max_payload: int = MAX_MESSAGE_BYTES
     threads: int = 1
     mask: tuple[Polygon, ...] = ()
     publish: Publish = "change"

@@ -8,8 +8,6 @@ from edge_infer.contract.codec import ABSENT, dumps
 from edge_infer.contract.messages import LineCounts, State
 from edge_infer.plan.records import PipelinePlan
 
-MAX_STATE_BYTES: Final = 1024
-"""Most bytes of a state, whatever ``max_payload`` allows for a result."""
 MARKS: Final = len(',"clock":"unsynced","replay":true')
 """Bytes reserved for marks that are added on the way to the broker."""
 _TS: Final = "2026-01-01T00:00:00.000Z"

@@ -8,8 +8,18 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from edge_infer.contract.codec import ABSENT, Absent, decode, decode_json, dumps, encode, replace
-from edge_infer.contract.messages import ConfigStatus, Event, Health, Info, ModelStatus, Result, State, Value
-from edge_infer.contract.topics import OFFLINE, ONLINE, SMALL, Place
+from edge_infer.contract.messages import (
+    MAX_MESSAGE_BYTES,
+    ConfigStatus,
+    Event,
+    Health,
+    Info,
+    ModelStatus,
+    Result,
+    State,
+    Value,
+)
+from edge_infer.contract.topics import OFFLINE, ONLINE, Place
 from edge_infer.errors import WireError
 from edge_infer.ipc.messages import RUNTIME
 from edge_infer.plan.records import Plan
@@ -94,7 +104,7 @@ class Egress:
     def recall(self, begun: Iterable[tuple[str, Event]]) -> None:
         """Allow the ends of events that an earlier process admitted, whatever the present configuration contains."""
         for pipeline, event in begun:
-            self._limits.setdefault(pipeline, SMALL)
+            self._limits.setdefault(pipeline, MAX_MESSAGE_BYTES)
             self._places.setdefault(pipeline, set()).update(event.places())
             self._told.setdefault(pipeline, set()).update([] if event.label is ABSENT else [event.label])
 

@@ -19,7 +19,7 @@ from edge_infer.sandbox import privileges, system_paths
 from edge_infer.sandbox.fence import Fence, UnixUse
 
 # fmt: off
-_OURS: Final = frozenset({
+OPENS_ITS_OPTIONS: Final = frozenset({
     "v4l2", "rtsp", "http", "video", "images", "synthetic", "audio", "serial", "iio", "mqtt", "csv", "lines", "system",
     "recording",
 })
@@ -88,7 +88,7 @@ def replay_fence(plans: Sequence[Plan], recording: str | None) -> Fence:
 
 def _is_played(source: SourcePlan) -> bool:
     """Return whether `replay` opens the source directly: a recording, or an external kind of source."""
-    return not source.live or source.kind not in _OURS
+    return not source.live or source.kind not in OPENS_ITS_OPTIONS
 
 
 def config_fence(state_dir: str) -> Fence:
@@ -111,7 +111,7 @@ def publisher_fence(plan: Plan) -> Fence:
 def reader_fence(source: SourcePlan) -> Fence:
     """Return the fence of a reader: the device, the file or the port of one source."""
     options = source.options
-    if source.kind not in _OURS:
+    if source.kind not in OPENS_ITS_OPTIONS:
         # The program of `exec` starts without the capability that its reader may keep (see `readers/launch.py`).
         if source.kind != "exec" and privileges.keeps_read_search():
             named = _once((*_files(options), *system_paths.network(), *_SYSTEM))

@@ -8,12 +8,12 @@ import pytest
 
 from edge_infer.config.compile.compile import compile_config
 from edge_infer.contract.codec import dumps
-from edge_infer.contract.messages import timestamp
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES, timestamp
 from edge_infer.engine.events.followed import Followed
 from edge_infer.engine.output.outcome import Composer
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.plan.records import TrackPlan, ZonePlan
-from edge_infer.plan.state_size import MARKS, MAX_STATE_BYTES, state_bytes
+from edge_infer.plan.state_size import MARKS, state_bytes
 from tests.engine.plans import pipeline
 from tests.engine.test_outcome import FRAME
 
@@ -37,7 +37,7 @@ def test_what_is_counted_is_what_a_state_has_at_most(zones: tuple[ZonePlan, ...]
 def test_without_labels_and_without_counts_there_is_nothing_to_fit() -> None:
     assert state_bytes(pipeline()) == 0
     assert state_bytes(pipeline("classification", labels=("cat",))) == 0
-    assert 100 < state_bytes(pipeline("pose", labels=("cat",))) < MAX_STATE_BYTES
+    assert 100 < state_bytes(pipeline("pose", labels=("cat",))) < MAX_MESSAGE_BYTES
 
 
 @pytest.mark.parametrize(("many", "zones", "fits"), [(12, 1, True), (40, 0, True), (60, 0, False), (12, 5, False)])

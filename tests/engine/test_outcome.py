@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_infer.contract.codec import ABSENT, decode_json, dumps, encode, loads, replace
-from edge_infer.contract.messages import Result, State, Task
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES, Result, State, Task
 from edge_infer.engine.cascade.sighting import Sighted
 from edge_infer.engine.events.followed import Followed
 from edge_infer.engine.output.outcome import Composer, Outcome
@@ -15,7 +15,7 @@ from edge_infer.engine.tasks.classification import ClassificationFindings, Score
 from edge_infer.engine.tasks.detection import Detection, Detections
 from edge_infer.frames.frame import Frame
 from edge_infer.plan.records import TrackPlan, ZonePlan
-from edge_infer.plan.state_size import MARKS, MAX_STATE_BYTES
+from edge_infer.plan.state_size import MARKS
 from tests.engine.plans import pipeline
 
 FRAME = Frame(np.zeros((100, 200, 3), np.uint8), "bgr", 1_700_000_000.25, 50.0, 1)
@@ -100,7 +100,7 @@ def test_payloads_keep_to_the_limit_and_the_schema(labels: list[str], most: int,
     assert isinstance(result.objects, tuple)
     assert len(result.objects) + (0 if result.more is ABSENT else result.more) == len(labels)  # type: ignore[operator]
     state = dumps(made.state())
-    assert len(state) + MARKS <= MAX_STATE_BYTES
+    assert len(state) + MARKS <= MAX_MESSAGE_BYTES
     assert decode_json(State, state) == made.state()
 
 

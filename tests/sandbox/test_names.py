@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edge_infer.plan.records import MqttPlan, Plan, SourcePlan
-from edge_infer.sandbox.needs import need_unix, publisher_fence, reader_fence
+from edge_infer.readers.sources import SOURCES
+from edge_infer.sandbox.needs import OPENS_ITS_OPTIONS, need_unix, publisher_fence, reader_fence
 
 DEBIAN = "passwd: files\nhosts:          files dns\n"
 RASPBERRY = "# made by hand\nhosts: files mdns4_minimal [NOTFOUND=return] dns # comment\n"
@@ -87,3 +88,8 @@ def test_a_publisher_without_them_does_not_cover_one_that_needs_them() -> None:
         for host in ("127.0.0.1", "homeassistant.local")
     ]
     assert [fences[0].covers(fences[1]), fences[1].covers(fences[0])] == [False, True]
+
+
+def test_every_kind_of_the_program_says_what_it_opens() -> None:
+    """A kind that the list lacks counts as a program of somebody else, and may read every file."""
+    assert OPENS_ITS_OPTIONS - {"recording"} | {"exec", "picamera2"} == set(SOURCES)

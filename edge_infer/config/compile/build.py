@@ -19,6 +19,7 @@ from edge_infer.config.schema.pipelines import Nms, Pipeline, delegate_plan, mot
 from edge_infer.config.schema.signal_sources import SourceSection
 from edge_infer.config.schema.sources import OtherSource
 from edge_infer.contract.codec import JsonValue, decode, encode, replace
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES
 from edge_infer.errors import ConfigError, SourceError, WireError
 from edge_infer.models.request import ModelRequest, Policy
 from edge_infer.plan.credentials import PLACE
@@ -37,7 +38,7 @@ from edge_infer.plan.records import (
     SourcePlan,
     TlsPlan,
 )
-from edge_infer.plan.state_size import MAX_STATE_BYTES, state_bytes
+from edge_infer.plan.state_size import state_bytes
 from edge_infer.platform.paths import default_device_id, default_state_dir
 from edge_infer.readers.describe_plugin import describe
 from edge_infer.readers.sources import source_class, source_target
@@ -347,11 +348,11 @@ class Builder:
         return plan
 
     def _check_state(self, steps: Steps, plan: PipelinePlan) -> None:
-        if (size := state_bytes(plan)) > MAX_STATE_BYTES:
+        if (size := state_bytes(plan)) > MAX_MESSAGE_BYTES:
             zones = f" in {len(plan.zones) + 1} rows, one for each zone and one for all" if plan.zones else ""
             text = (
                 f"a state that counts these {len(plan.labels or ())} labels{zones} has up to {size} bytes, and at most "
-                f"{MAX_STATE_BYTES} are published: name fewer, or shorter ones, or give zones labels of their own"
+                f"{MAX_MESSAGE_BYTES} are published: name fewer, or shorter ones, or give zones labels of their own"
             )
             self.problems.append(self.document.problem((*steps, "labels"), text))
 

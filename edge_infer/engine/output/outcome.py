@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from edge_infer.contract.codec import ABSENT, Absent, dumps, replace
-from edge_infer.contract.messages import Reason, Result, State, timestamp
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES, Reason, Result, State, timestamp
 from edge_infer.engine.cascade.answers import Answers
 from edge_infer.engine.cascade.sighting import Key
 from edge_infer.engine.events.followed import Followed
 from edge_infer.engine.tasks import Essence, Findings, Head
 from edge_infer.frames.frame import Captured
 from edge_infer.plan.records import PipelinePlan
-from edge_infer.plan.state_size import MARKS, MAX_STATE_BYTES
+from edge_infer.plan.state_size import MARKS
 from edge_infer.platform.clock import uptime
 
 EARLY: Final[Reason] = "starting"
@@ -60,7 +60,7 @@ class Outcome:
         """Return the current state; it is null while an object that is present could not have been confirmed yet."""
         if self._early:
             return self._composer.nothing(EARLY, self._frame.wall, since)
-        return self._composer.filled(self.findings.state(replace(self._head(), since=since), MAX_STATE_BYTES - MARKS))
+        return self._composer.filled(self.findings.state(replace(self._head(), since=since), MAX_MESSAGE_BYTES - MARKS))
 
     @property
     def _early(self) -> bool:
@@ -100,7 +100,7 @@ class Composer:
         if not answers.warm:
             return self.nothing(EARLY, frame.wall, since)
         head = replace(self.head(frame.wall, ABSENT), since=since)
-        return self.filled(answers.state(head, MAX_STATE_BYTES - MARKS))
+        return self.filled(answers.state(head, MAX_MESSAGE_BYTES - MARKS))
 
     def filled(self, state: State) -> State:
         """Return the state with a zero count for each missing label of the configuration, if they fit."""
@@ -111,10 +111,10 @@ class Composer:
             zones = {zone.name: zone.labels or self._plan.labels for zone in self._plan.zones}
             filled = {name: zeros(zones.get(name), counts) for name, counts in state.zones.items()}
             whole = replace(whole, zones=filled)
-        if whole == state or len(dumps(whole)) <= MAX_STATE_BYTES - MARKS:
+        if whole == state or len(dumps(whole)) <= MAX_MESSAGE_BYTES - MARKS:
             return whole
         without = replace(whole, ids=ABSENT)
-        return without if len(dumps(without)) <= MAX_STATE_BYTES - MARKS else state
+        return without if len(dumps(without)) <= MAX_MESSAGE_BYTES - MARKS else state
 
     def nothing(self, reason: Reason, wall: float | None = None, since: str | Absent = ABSENT) -> State:
         """Return the null state with a reason, as of now or of a time in seconds since the epoch."""
