@@ -11,6 +11,7 @@ from edge_infer.engine.events.decision_record import REPEATED, TOLD, Decisions
 from edge_infer.engine.events.followed import Followed
 from edge_infer.engine.events.visit import ACROSS, FRAMES, Side, Visit
 from edge_infer.engine.events.zones import WORTH_SAYING, Covered
+from edge_infer.engine.output.publish_policy import TOGETHER
 from edge_infer.engine.tasks import Findings
 from edge_infer.engine.tasks.anomaly import Deviation
 from edge_infer.engine.tasks.classification import ClassificationFindings
@@ -148,9 +149,11 @@ class ResultReasons:
     def __init__(self, plan: PipelinePlan, decisions: Decisions) -> None:
         self._decisions = decisions
         self._silent = plan.events is None and plan.crops is None
-        same = CHANGE.get(plan.model.task, "labels and counts are")
+        same = f"{CHANGE.get(plan.model.task, 'labels and counts are')} as in the last one"
+        if plan.track is not None:
+            same = f"{same}, or that one is less than {TOGETHER:g} s old"
         why: dict[Publish, str] = {
-            "change": f"publish is change, and {same} as in the last one; heartbeat is {plan.heartbeat:g} s",
+            "change": f"publish is change, and {same}; heartbeat is {plan.heartbeat:g} s",
             "interval": f"publish is {{interval: {plan.interval:g}s}}",
             "off": "publish is off",
         }
