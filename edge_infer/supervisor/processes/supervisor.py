@@ -318,7 +318,7 @@ class ProcessSupervisor:
     def _await_publisher(self) -> None:
         """Let a starting publisher greet the engine, which then sends again what no publisher has stored."""
         deadline, greeted = time.monotonic() + PUBLISHER_START, False
-        while self.publisher.pid is not None and (left := deadline - time.monotonic()) > 0:
+        while self.publisher.channel is not None and (left := deadline - time.monotonic()) > 0:  # else it has ended
             select.select(self.publisher.files(), self.publisher.unsent(), [], min(left, 0.1))
             self.publisher.flush()
             self.publisher.hear()
