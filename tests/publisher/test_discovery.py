@@ -24,7 +24,7 @@ from edge_infer.contract.messages import (
     SourceHealth,
     timestamp,
 )
-from edge_infer.contract.topics import LARGE, Place
+from edge_infer.contract.topics import MAX_LARGE_MESSAGE_BYTES, Place
 from edge_infer.ipc.messages import ApplyPlan, EngineDown
 from edge_infer.plan.records import CropsPlan, EventsPlan, LinePlan, PipelinePlan, TrackPlan, ZonePlan
 from edge_infer.publisher.homeassistant.discovery import FILE, announce, object_id
@@ -162,7 +162,7 @@ def test_it_fits_into_a_message_and_the_important_comes_first(caplog: pytest.Log
     pipelines = every_task(MQTT).pipelines * 12
     many = tuple(replace(pipeline, name=f"{pipeline.name}-{n}") for n, pipeline in enumerate(pipelines))
     announcement = announce(replace(every_task(MQTT), pipelines=many), DEVICE, {"p.old.count": "sensor"})
-    assert LARGE - 1000 < len(dumps(announcement)) <= LARGE
+    assert MAX_LARGE_MESSAGE_BYTES - 1000 < len(dumps(announcement)) <= MAX_LARGE_MESSAGE_BYTES
     keys = list(announcement.cmps)
     assert keys[:2] == ["p.old.count", "p.people-0.present.person"]
     assert "are left out" in caplog.text
@@ -178,7 +178,7 @@ def test_the_longest_names_fit_too() -> None:
     announcement = announce(long, object_id(long.mqtt.topic), {})
     payload = dumps(announcement)
     assert decode_json(Announcement, payload) == announcement
-    assert len(payload) <= LARGE
+    assert len(payload) <= MAX_LARGE_MESSAGE_BYTES
     assert faults(Place("discovery", object_id(long.mqtt.topic)).topic(""), loads(payload)) == []
 
 

@@ -183,6 +183,13 @@ def test_a_line_without_end_is_cut_and_what_was_cut_is_counted(
     assert f"{100_000 - LONGEST_LINE} bytes dropped" in caplog.text
 
 
+def test_the_last_words_are_cut_into_lines_as_well(written: Written) -> None:
+    run(Output("engine"), "for _ in range(40): os.write(2, b'line\\n' * 2000)\nos.write(2, b'x' * 5000 + b' the end')")
+    last = written().splitlines()[-1]
+    assert last.endswith("x the end")
+    assert len(last) <= len("engine: ") + LONGEST_LINE
+
+
 def test_the_bound_holds_over_all_starts_of_a_child(written: Written, caplog: pytest.LogCaptureFixture) -> None:
     output = Output("engine")
     for _ in range(8):

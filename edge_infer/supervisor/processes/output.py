@@ -105,7 +105,7 @@ class Output(Closing):
         tail, self._tail = bytes(self._tail[-MAX_LAST_WORDS:]), bytearray()
         if tail and self._last_words.take(len(tail)):
             for line in tail.split(b"\n"):
-                self._write(self._formed(line))
+                self._write(self._formed(line[-LONGEST_LINE:]))
         if self.dropped:
             self._tell()
 
