@@ -323,7 +323,9 @@ def test_an_answer_repeats_little_of_what_was_asked(body: dict[str, Any]) -> Non
     assert len(told[0]) < 400
 
 
-def test_a_file_whose_closing_takes_its_time_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_whose_closing_takes_its_time_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """As one in a file system that the client itself serves, and does not."""
     served, close = threading.Event(), os.close
     monkeypatch.setattr("edge_infer.supervisor.control.server._close_file", lambda file: (served.wait(20), close(file)))
@@ -332,4 +334,7 @@ def test_a_file_whose_closing_takes_its_time_holds_nobody_up(tmp_path: Path, mon
         for _ in range(3 * MAX_CLOSERS):
             ask(tmp_path / "control.sock", {"do": "status"}, files=(target.fileno(),), timeout=5.0)
         assert threading.active_count() <= before + MAX_CLOSERS
+        assert [each.getMessage() for each in caplog.records if "stay open" in each.getMessage()] == [
+            "control socket: 1 file(s) stay open, others do not close (logged once a minute)"
+        ]
         served.set()

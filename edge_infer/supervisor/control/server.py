@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 from edge_infer.contract.codec import JsonValue, dumps
 from edge_infer.errors import EdgeInferError, StartError
 from edge_infer.platform.paths import DEFAULT_CONFIG, default_state_dir, hinted, named_state_dir
+from edge_infer.platform.rate_limits import LogThrottle
 from edge_infer.supervisor.control.peer import Peer, RefusedError, TooYoungError, identify, ticks
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ AGAIN: Final = 0.05
 MAX_CLOSERS: Final = 8
 """Threads that may wait for the end of a file."""
 _CLOSERS: Final[set[threading.Thread]] = set()
+_THROTTLE: Final = LogThrottle()
 Send: TypeAlias = Callable[[socket.socket, bytes], None]
 """Sends an answer and closes the connection, whenever the client reads it."""
 Identify: TypeAlias = Callable[[socket.socket, int], Peer]
@@ -415,15 +417,21 @@ def _hang_up(connection: socket.socket) -> None:
 def _close_all(files: Sequence[int]) -> None:
     """Close files from a client without waiting: closing one may wait for the client that serves its file system.
 
-    If many such clients keep threads waiting, further files stay open.
+    If many such clients keep threads waiting, or no thread can start, the files stay open, which is logged.
     """
-    _CLOSERS.intersection_update([each for each in _CLOSERS if each.is_alive()])
-    if not files or len(_CLOSERS) >= MAX_CLOSERS:
+    if not files:
         return
+    _CLOSERS.intersection_update([each for each in _CLOSERS if each.is_alive()])
     closer = threading.Thread(target=_close_each, args=(tuple(files),), daemon=True)
-    with suppress(RuntimeError):  # no more threads are allowed
-        closer.start()
-        _CLOSERS.add(closer)
+    try:
+        if len(_CLOSERS) < MAX_CLOSERS:
+            closer.start()
+            _CLOSERS.add(closer)
+            return
+    except RuntimeError:  # no more threads are allowed
+        pass
+    if _THROTTLE.due("files"):
+        log.warning("control socket: %d file(s) stay open, others do not close (logged once a minute)", len(files))
 
 
 def _close_each(files: tuple[int, ...]) -> None:
