@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_infer.contract.messages import MAX_MESSAGE_BYTES, Result, Task
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES, MIN_PAYLOAD_BYTES, Result, Task
 from edge_infer.engine.input.files import FileFindings, find_in_file
 from edge_infer.engine.model.loaded_model import LoadedModel
 from edge_infer.engine.output.outcome import Composer
@@ -29,8 +29,6 @@ from edge_infer.platform.closing import Closing
 Taken = str | os.PathLike[str] | NDArray[Any] | Any
 """An input of a model: a file, a text, a picture (an array or a Pillow image) or samples."""
 COLORS: Final[tuple[str, ...]] = get_args(Color)
-SMALLEST_PAYLOAD: Final = 512
-"""Bytes that hold a result without its items; the configuration has the same limit."""
 
 
 def load(
@@ -52,7 +50,7 @@ def load(
     _check_choice("task", task, get_args(Task))
     _check_choice("decoder", decoder, decoder_names())
     _check_number("threads", threads, 1)
-    _check_number("max_payload", max_payload, SMALLEST_PAYLOAD)
+    _check_number("max_payload", max_payload, MIN_PAYLOAD_BYTES)
     file = Path(path).absolute()
     given, place = None, None
     if isinstance(labels, (str, os.PathLike)):

@@ -25,6 +25,8 @@ from edge_infer.errors import LONGEST_SENTENCE
 
 MAX_MESSAGE_BYTES: Final = 1024
 """Most bytes of a state, an event and the online status, and of a result unless its pipeline has ``max_payload``."""
+MIN_PAYLOAD_BYTES: Final = 512
+"""Least ``max_payload``: it holds a result without its items."""
 NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 RESERVED_NAMES: Final = frozenset({"status", "info", "config", "model", "health", "command"})
 """Names that a pipeline may not have, because they are topics of the device itself."""

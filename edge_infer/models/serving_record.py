@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from edge_infer.contract.codec import Record, at_most, decode_json, dumps, field, replace
 from edge_infer.contract.messages import Count, Digest, Label, Name, Sentence, Timestamp, Title
 from edge_infer.errors import WireError
+from edge_infer.ipc.channel import MAX_PLAN_BYTES
 from edge_infer.plan.records import ModelPlan, PipelinePlan, Plan
 from edge_infer.platform.durable_files import keep_record
 from edge_infer.platform.paths import content
@@ -222,8 +223,6 @@ def _length(value: Fit | Slot | None) -> int:
 # The plan that was applied last, in the state directory.
 
 APPLIED: Final = "applied.json"
-
-MAX_PLAN_BYTES: Final = 64 << 20
 
 
 def remember(plan: Plan) -> None:

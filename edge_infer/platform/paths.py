@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 # Default paths and names.
 
@@ -42,11 +42,22 @@ def default_device_id(host: str | None = None) -> str:
     return found.lstrip("-_")[:64] or "edge"
 
 
+def open_regular(path: Path, flags: int = 0) -> BinaryIO | None:
+    """Open a regular file; None for anything else, because opening a pipe must not block. Raises `OSError`."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        return None
+    return os.fdopen(file, "rb")
+
+
 def content(path: Path, most: int) -> bytes:
-    """Return the first bytes of a regular file, else none: opening a pipe must not block. Raises `OSError`."""
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(file, "rb") as stream:
-        return stream.read(most) if stat.S_ISREG(os.fstat(file).st_mode) else b""
+    """Return the first bytes of a regular file, none of anything else; raises `OSError`."""
+    stream = open_regular(path)
+    if stream is None:
+        return b""
+    with stream:
+        return stream.read(most)
 
 
 def hinted(config: Path) -> Path:

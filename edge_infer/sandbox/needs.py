@@ -25,7 +25,7 @@ OPENS_ITS_OPTIONS: Final = frozenset({
 })
 # fmt: on
 """Kinds that open only what their options name. Other kinds run an external program or external code."""
-_PORTS: Final[Mapping[str, int]] = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+USUAL_PORTS: Final[Mapping[str, int]] = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _WILDCARDS: Final = frozenset("*?[")
 _SOUND_READS: Final = (
     *("/etc/asound.conf", "/etc/alsa", "/etc/pulse", "/etc/pipewire", "/etc/machine-id", "/etc/passwd"),
@@ -198,7 +198,7 @@ def _port(options: Mapping[str, Any]) -> int:
     url = options.get("url")
     if isinstance(url, str):
         parts = urlsplit(url)
-        return parts.port or _PORTS.get(parts.scheme, 554)
+        return parts.port or USUAL_PORTS.get(parts.scheme, 554)
     port = options.get("port")
     return port if isinstance(port, int) else 8883 if options.get("tls") is not None else 1883
 

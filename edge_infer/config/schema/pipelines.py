@@ -24,7 +24,7 @@ from edge_infer.config.schema.scene import (
     on_or_off,
     parse_labels,
 )
-from edge_infer.contract.messages import MAX_MESSAGE_BYTES
+from edge_infer.contract.messages import MAX_MESSAGE_BYTES, MIN_PAYLOAD_BYTES
 from edge_infer.plan.records import (
     Ahead,
     Color,
@@ -283,7 +283,7 @@ class Pipeline(Section):
     """Keep only these labels; without it all. In a state each of them is counted, with 0 where there is none."""
     top_k: Annotated[int, integer(1, 100)] = 5
     """With classification: the most labels in a result."""
-    max_payload: Annotated[int, size(512, 16384)] = MAX_MESSAGE_BYTES
+    max_payload: Annotated[int, size(MIN_PAYLOAD_BYTES, 16384)] = MAX_MESSAGE_BYTES
     """The most bytes of one result; the lowest scores are cut first, and counted in `more`."""
     threads: Annotated[
         int | Literal["auto"], Kind(_threads, {"anyOf": [{"const": "auto"}, dict(integer(1, 64).json)]})

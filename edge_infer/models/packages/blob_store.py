@@ -6,13 +6,13 @@ import errno
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from edge_infer.errors import StartError
 from edge_infer.platform.durable_files import remove_tree, replacing, sync_folder
+from edge_infer.platform.paths import open_regular
 
 BLOBS: Final = "blobs"
 """Name of the store's folder in the state directory."""
@@ -82,11 +82,9 @@ def _hint(store: Path) -> str:
 def holds(path: Path, sha256: str | None, *, fresh: bool = False) -> bool:
     """Return whether the copy is intact, since cards lose and flip bytes; ``fresh`` bypasses the page cache."""
     try:
-        # A pipe would block, and a link could lead anywhere.
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(file, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                return False
+        if (stream := open_regular(path, os.O_NOFOLLOW)) is None:
+            return False
+        with stream:
             if fresh:
                 os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             digest = hashlib.sha256()

@@ -69,7 +69,7 @@ def _fits(plan: ModelInput, said: InputSection) -> bool:
 def _input_comparisons(plan: ModelInput, said: InputSection) -> Iterator[bool]:
     """Yield for each value that the manifest gives whether it is the plan's."""
     given: dict[str, Any] = {key: value for key in said.model_fields_set if (value := getattr(said, key)) is not None}
-    given.pop("size", None)  # of the tensor: see `_has`
+    given.pop("size", None)  # of the tensor: see `_has_size`
     given.pop("vocabulary", None)  # compared with the file's digest
     if isinstance(plan, InputPlan) and ("mean" in given or "std" in given):
         yield (plan.mean, plan.std) == (given.pop("mean", (0.0,)), given.pop("std", (1.0,)))

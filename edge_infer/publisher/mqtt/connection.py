@@ -292,9 +292,7 @@ class MqttConnection:
             self._reads += 1
             client.loop_read()
             sock = client.socket()
-            if (
-                not isinstance(sock, ssl.SSLSocket) or not sock.pending()
-            ):  # select does not see bytes that TLS has buffered
+            if not isinstance(sock, ssl.SSLSocket) or not sock.pending():  # TLS buffers bytes that select cannot see
                 break
 
     def _send(self, client: OneWayClient, now: float) -> None:

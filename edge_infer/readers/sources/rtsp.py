@@ -23,6 +23,7 @@ from edge_infer.platform.closing import Closing
 from edge_infer.readers.sources import PASSED, Passed, Picture, Place, Wanted, all_wanted, no_place
 from edge_infer.readers.sources.credentials_in_url import shown, unreachable, with_credentials
 from edge_infer.readers.sources.video_capture import VideoCapture, next_picture
+from edge_infer.sandbox.needs import USUAL_PORTS
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -115,7 +116,6 @@ class DecoderLog:
         self._saved, self._pipe = (), -1
 
 
-PORTS: Final = {"rtsp": 554, "rtsps": 322}
 CONNECT_TIMEOUT: Final = 1.0
 OPEN_TIMEOUT: Final = 6.0
 READ_TIMEOUT: Final = 2.4
@@ -229,9 +229,7 @@ def _why_closed(url: str) -> str:
     """Return why a stream could not be opened by a camera that reported no reason."""
     parts = urlsplit(url)
     try:
-        with socket.create_connection(
-            (parts.hostname or "", parts.port or PORTS.get(parts.scheme, 554)), CONNECT_TIMEOUT
-        ):
+        with socket.create_connection((parts.hostname or "", parts.port or USUAL_PORTS[parts.scheme]), CONNECT_TIMEOUT):
             return "it answers, but gives no stream: are path, user name and password right?"
     except OSError as error:
         return unreachable(error)

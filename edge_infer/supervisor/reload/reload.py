@@ -25,8 +25,6 @@ from edge_infer.supervisor.reload.watch import RESTLESS, ConfigWatcher
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 from edge_infer.supervisor.signals import Signals
 
-# Removal of model copies that are no longer referenced.
-
 log = logging.getLogger(__name__)
 
 
