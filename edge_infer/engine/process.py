@@ -64,7 +64,9 @@ PATIENCE: Final = 2.0
 """Seconds that threads may take to finish the current frame; a slower thread is abandoned and its output muted."""
 MAX_AT_ONCE: Final = 100
 REST: Final = 0.01
-"""Publisher records processed in one go, and seconds until the next ones: acknowledgements can wait."""
+"""Publisher records processed in one go, and seconds until the next ones if there are more."""
+ACKS_EVERY: Final = 0.25
+"""Seconds between two readings of the acknowledgements. They can wait, and each reading costs two thread switches."""
 MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
 MAX_GREETINGS, GREETINGS_PER_SECOND = 100, 2.0
 """Faults that a publisher may make before it counts as an attack.
@@ -100,7 +102,7 @@ class Engine:
         self._stopping = self._told_wrong = False
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         self._greetings = TokenBucket(MAX_GREETINGS, GREETINGS_PER_SECOND)
-        self._deaf_until = 0.0  # ignores the publisher until then
+        self._acks_at = 0.0  # reads no record of the publisher before then
         self._offence = ""  # of the publisher, until it is reported
 
     def run(self) -> None:
@@ -131,10 +133,10 @@ class Engine:
         now = time.monotonic()
         timeout = max(0.0, until - now) if self._plan is not None else REPORT_EVERY
         readable = [self._control.fd]
-        if now >= self._deaf_until:
+        if now >= self._acks_at:
             readable.append(self._results.fd)
         else:
-            timeout = min(timeout, self._deaf_until - now)
+            timeout = min(timeout, self._acks_at - now)
         select.select(readable, writable, [], timeout)
 
     def _handle_control(self) -> bool:
@@ -160,12 +162,14 @@ class Engine:
         return changed
 
     def _handle_acks(self) -> None:
-        if time.monotonic() < self._deaf_until:
+        now = time.monotonic()
+        if now < self._acks_at:
             return
         try:
             for _ in range(MAX_AT_ONCE):
                 if (word := self._results.receive()) is None:
                     return
+                self._acks_at = now + ACKS_EVERY
                 if isinstance(word, Acked):
                     self._outlet.acked(word)
                 elif isinstance(word, PublisherHello) and self._greetings.take():
@@ -173,7 +177,7 @@ class Engine:
                 else:
                     self._turn_deaf("greetings without end")
                     return
-            self._deaf_until = time.monotonic() + REST
+            self._acks_at = now + REST
         except ChannelClosedError:
             raise
         except WireError as error:  # a faulty process with network access must not harm this one
@@ -186,7 +190,7 @@ class Engine:
     def _turn_deaf(self, what: str) -> None:
         """Ignore the publisher while the supervisor kills it; its successor starts with a clean record."""
         self._offence = shortened(what)
-        self._deaf_until = time.monotonic() + DEAF
+        self._acks_at = time.monotonic() + DEAF
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         self._greetings = TokenBucket(MAX_GREETINGS, GREETINGS_PER_SECOND)
 
@@ -338,13 +342,28 @@ class Engine:
         for way in self._readers.values():
             os.close(way)
         self._readers.clear()
-        deadline = time.monotonic() + LAST_WORDS
         try:
-            while not self._outlet.flush() and (left := deadline - time.monotonic()) > 0:
-                select.select([], [self._results.fd], [], left)
+            self._leave_all(time.monotonic() + LAST_WORDS)
         except ChannelClosedError:
             log.warning("%d results not handed over: the publisher is gone", self._outlet.kept)
         settle_all(math.inf)
+
+    def _leave_all(self, deadline: float) -> None:
+        """Leave in the channel whatever no publisher has acknowledged, all of it once more.
+
+        The publisher that read it may have died, and its successor starts when this process has ended.
+        """
+        again = False
+        while (left := deadline - time.monotonic()) > 0:
+            if not self._outlet.flush():
+                select.select([], [self._results.fd], [], left)
+                continue
+            self._acks_at = 0.0
+            self._handle_acks()
+            if again or not self._outlet.kept:
+                return
+            self._outlet.again()
+            again = True
 
 
 def _runtime() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import select
 import time
 from collections import deque
@@ -68,6 +69,12 @@ MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
 """Invalid records that an engine may send, and how many a second are forgiven, before they count as an attack."""
 DEAF: Final = 1.0
 """Seconds for which a flooding engine is ignored; the supervisor kills it in that time."""
+ACKS_AFTER: Final = 64
+ACKS_WITHIN: Final = 0.1
+"""Messages, and seconds since the first of them, after which the engine gets one acknowledgement for all.
+
+If this process is killed before, its successor gets these messages again.
+"""
 MOVE: Final = 1.0
 """Seconds to leave the old broker after a change of broker."""
 
@@ -114,6 +121,7 @@ class Publisher:
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         self._deaf_until = 0.0  # the engine is ignored until then
         self._offence = ""  # of the engine, until it is reported
+        self._acks_due = math.inf
 
     def run(self) -> None:
         """Work until a stop order or the death of the supervisor, then publish that the device is offline."""
@@ -145,7 +153,7 @@ class Publisher:
 
     def _wait(self, until: float) -> list[int]:
         """Wait until there is something to do; return the readable descriptors."""
-        timeout = max(0.0, min(until - time.monotonic(), self._outbox.due()))
+        timeout = max(0.0, min(until - time.monotonic(), self._outbox.due(), self._acks_due - time.monotonic()))
         readable, writable = self._link.files() if self._link else ([], [])
         if self._link:
             timeout = min(timeout, self._link.due())
@@ -340,18 +348,24 @@ class Publisher:
         """
         return series.kind == "result" and seq <= self._given.get(series, 0)
 
-    def _send_acks(self) -> None:
-        """Send the engine the greeting and the acknowledgements. Those that do not fit are sent the next time."""
+    def _send_acks(self, *, at_once: bool = False) -> None:
+        """Send the engine the greeting and, when they are due, the acknowledgements; later what does not fit now."""
         greets = self._greeting_due and self._boot is not None and self._outbox.ready
         if greets and self._tell_engine(PublisherHello()):
             self._greeting_due = False
-        safe = self._outbox.safe()
+        now, settled = time.monotonic(), self._outbox.settled
+        if settled and self._acks_due == math.inf:
+            self._acks_due = now + ACKS_WITHIN
+        if self._acks_due == math.inf or not (at_once or settled >= ACKS_AFTER or now >= self._acks_due):
+            return
+        safe, self._acks_due = self._outbox.safe(), math.inf
         for acked in safe:
             if acked.kind == "event":
                 self._open.settle(MessageSeries(acked.pipeline, acked.boot, acked.kind), acked.seq)
         self._open.save()  # before the engine forgets them
         for acked in safe:
             if not self._tell_engine(acked):
+                self._acks_due = now + ACKS_WITHIN
                 return
             self._outbox.told(acked)
 
@@ -433,7 +447,7 @@ class Publisher:
             self._set_health(self._plan)
         if not self._link.finish(deadline):
             log.warning("clean disconnect from the broker failed: %s", self._link.sentence)
-        self._send_acks()
+        self._send_acks(at_once=True)
         self._memory.save(self._plan, self._retained.clearing(), self._states.left)
         self._discovery.settle(self._plan)
         if pending := self._outbox.account().pending:

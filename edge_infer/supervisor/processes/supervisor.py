@@ -91,9 +91,10 @@ LOOK_EVERY: Final = 5.0
 """Seconds between two checks for replaced files while the broker cannot be reached."""
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
 """How often an accusation of flooding is accepted: a compromised process could otherwise have the others killed."""
-ENGINE_STOP, PUBLISHER_STOP = 1.6, 2.8
-PUBLISHER_START, GREETING = 4.0, 0.7
-"""Seconds at shutdown: for a publisher that is starting, and from its first report until it has greeted the engine."""
+ENGINE_STOP, PUBLISHER_STOP = 1.6, 4.0
+"""Seconds from the order to stop until the process is killed."""
+PUBLISHER_START: Final = 5.0
+"""Seconds at shutdown for a publisher that is starting."""
 
 
 class LastFailure(Record, frozen=True):
@@ -294,11 +295,8 @@ class ProcessSupervisor:
     def close(self) -> bool:
         """Stop all children in the order of the data flow; return False if one was killed. May be called twice."""
         orderly = True
-        if self.publisher.pid is None and self._plan is not None:
-            self._start(self.publisher)  # it has just died; a publisher must send the last results and disconnect
+        self._revive_publisher()
         self._readers.end()
-        if self.engine.spoke and not self.publisher.spoke:
-            self._await_publisher()
         if not self.engine.spoke:
             self.engine.kill(signal.SIGTERM)  # it is still starting, holds no results and handles no order yet
             if not self.publisher.spoke and self.engine.heard < 0.0:
@@ -306,6 +304,9 @@ class ProcessSupervisor:
         self.engine.tell(Stop())
         orderly &= self.engine.stop(ENGINE_STOP)
         orderly &= self._readers.close()
+        self._revive_publisher()
+        if self.engine.heard > 0.0:
+            self._await_publisher()
         self.publisher.tell(Stop())
         orderly &= self.publisher.stop(PUBLISHER_STOP)
         self._plan = None
@@ -315,15 +316,22 @@ class ProcessSupervisor:
         self._results, self._slate, self._lights = (-1, -1), -1, -1
         return orderly
 
+    def _revive_publisher(self) -> None:
+        """Start the publisher if it has just died: one must send the last results and disconnect."""
+        if self._plan is not None and (self.publisher.ended() is not None or self.publisher.pid is None):
+            self._start(self.publisher)
+            died = self._boot in {down.boot for down in self._deaths}
+            if self._boot and self.engine.pid is None and not died:
+                self.publisher.tell(EngineUp(self._boot))  # it has stopped in order: its results wait in the channel
+
     def _await_publisher(self) -> None:
-        """Let a starting publisher greet the engine, which then sends again what no publisher has stored."""
-        deadline, greeted = time.monotonic() + PUBLISHER_START, False
-        while self.publisher.channel is not None and (left := deadline - time.monotonic()) > 0:  # else it has ended
+        """Let a publisher start: it takes the results that the engine left in the channel."""
+        deadline = time.monotonic() + PUBLISHER_START
+        while self.publisher.channel is not None and not self.publisher.spoke:  # without a channel it has ended
+            if (left := deadline - time.monotonic()) <= 0:
+                return
             select.select(self.publisher.files(), self.publisher.unsent(), [], min(left, 0.1))
-            self.publisher.flush()
             self.publisher.hear()
-            if self.publisher.spoke and not greeted:
-                deadline, greeted = time.monotonic() + GREETING, True
 
     def _children(self) -> list[ChildProcess]:
         return [self.engine, self.publisher, *self._readers.children().values()]
