@@ -179,8 +179,8 @@ class Reload:
         return self._watch.due() if self._compilation is None else math.inf
 
     def files(self) -> list[int]:
-        """Return the descriptors to wait on while a file is being read."""
-        return [] if self._compilation is None else [self._compilation.fileno()]
+        """Return the descriptors to wait on: for a change of the file or, while it is being read, for the outcome."""
+        return self._watch.files() if self._compilation is None else [self._compilation.fileno()]
 
     def pids(self) -> list[int]:
         """Return the process that reads the file, if there is one."""
@@ -201,7 +201,8 @@ class Reload:
             self._read()
 
     def close(self) -> None:
-        """Cancel the current reading; may be called twice."""
+        """Cancel the current reading and watch no longer; may be called twice."""
+        self._watch.close()
         if self._compilation is not None:
             self._compilation.close()
             self._compilation = None

@@ -1,7 +1,7 @@
 """Detection of changes of the configuration file, however it was written, once the file is stable.
 
-The file is polled. inotify reports neither a retargeted link further up the path nor changes on a network file system,
-and a check costs some microseconds.
+inotify wakes the process for a check. It reports neither every retargeted link nor changes on a network file system, so
+there is a check each second, too, and ten a second until a file that differs from the last one read is stable.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from edge_infer.platform.folder_events import FolderEvents, folders_of
 from edge_infer.platform.paths import Look, look
 
 EVERY: Final = 0.1
-"""Seconds between two checks."""
+"""Seconds between two checks of a file that has changed or is missing, or without inotify."""
+CALM: Final = 1.0
+"""Seconds between two checks while nothing changes."""
 STILL: Final = 0.5
 """Seconds without a change before a file is read."""
 RESTLESS: Final = 10.0
@@ -40,6 +43,8 @@ class ConfigWatcher:
         self._changing: float | None = None  # since when it differs from the file that was read last
         self._told = False
         self._told_gone = False
+        self._events = FolderEvents()
+        self._events.watch(folders_of(path))
 
     def reading(self) -> None:
         """Mark the current file as read; call it just before a reading."""
@@ -66,8 +71,9 @@ class ConfigWatcher:
         A missing file is not read: either another one appears in a moment, or reading cannot help.
         """
         now = self._clock()
-        if now - self._looked < EVERY:
+        if not self._events.happened() and now < self.due():
             return False
+        self._events.watch(folders_of(self._path))
         self._looked, found = now, look(self._path)
         if found != self._seen:
             self._seen, self._since = found, now
@@ -91,5 +97,14 @@ class ConfigWatcher:
         return True
 
     def due(self) -> float:
-        """Return the monotonic time of the next check."""
-        return self._looked + EVERY
+        """Return the monotonic time of the next check; an event may come first."""
+        calm = self._seen and self._seen == self._read and self._events.files()
+        return self._looked + (CALM if calm else EVERY)
+
+    def files(self) -> list[int]:
+        """Return the descriptors to wait on."""
+        return self._events.files()
+
+    def close(self) -> None:
+        """Watch no longer; may be called twice."""
+        self._events.close()
