@@ -169,7 +169,7 @@ class Engine:
             for _ in range(MAX_AT_ONCE):
                 if (word := self._results.receive()) is None:
                     return
-                self._acks_at = now + ACKS_EVERY
+                self._acks_at = now + (REST if self._outlet.crowded else ACKS_EVERY)
                 if isinstance(word, Acked):
                     self._outlet.acked(word)
                 elif isinstance(word, PublisherHello) and self._greetings.take():

@@ -210,6 +210,8 @@ class Worker:
         else:
             self._voice.again(serving)
         self._intake.used(serving)
+        if self.feed.holds:
+            self._outlet.await_room(self._stop)
 
     def _counts(self, reason: Reason) -> bool:
         """Return whether a frame still counts: the last one of a source, or one that was only waiting for the pipeline.

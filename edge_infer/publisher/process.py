@@ -71,7 +71,7 @@ DEAF: Final = 1.0
 """Seconds for which a flooding engine is ignored; the supervisor kills it in that time."""
 ACKS_AFTER: Final = 64
 ACKS_WITHIN: Final = 0.1
-"""Messages, and seconds since the first of them, after which the engine gets one acknowledgement for all.
+"""Messages, and seconds since the last acknowledgement, after which the engine gets one for all messages since then.
 
 If this process is killed before, its successor gets these messages again.
 """
@@ -121,7 +121,7 @@ class Publisher:
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         self._deaf_until = 0.0  # the engine is ignored until then
         self._offence = ""  # of the engine, until it is reported
-        self._acks_due = math.inf
+        self._acks_due, self._acked_at = math.inf, -math.inf
 
     def run(self) -> None:
         """Work until a stop order or the death of the supervisor, then publish that the device is offline."""
@@ -132,14 +132,17 @@ class Publisher:
                 report_at = time.monotonic() + REPORT_EVERY
                 self._look_at_clock()
                 self._report()
+                self._states.again(STATUS_AGAIN)
+                self._retained.refresh("status", STATUS_AGAIN)
             ready = self._wait(report_at)
             self._outbox.step()
             if self._control.fd in ready:
                 self._handle_control()
-            self._take()
+            if self._deferred is not None or self._results.fd in ready:
+                self._take()
             self._open.save()  # note begins before anything is sent
             if self._link:
-                self._link.step()
+                self._link.step(ready)
                 if self._link.up and not was_up:
                     self._health.connected()
             self._say_health()
@@ -153,7 +156,9 @@ class Publisher:
 
     def _wait(self, until: float) -> list[int]:
         """Wait until there is something to do; return the readable descriptors."""
-        timeout = max(0.0, min(until - time.monotonic(), self._outbox.due(), self._acks_due - time.monotonic()))
+        now = time.monotonic()
+        # Nearly always something else wakes this process before the acknowledgements are late.
+        timeout = max(0.0, min(until - now, self._outbox.due(), self._acks_due + ACKS_WITHIN / 2 - now))
         readable, writable = self._link.files() if self._link else ([], [])
         if self._link:
             timeout = min(timeout, self._link.due())
@@ -355,10 +360,10 @@ class Publisher:
             self._greeting_due = False
         now, settled = time.monotonic(), self._outbox.settled
         if settled and self._acks_due == math.inf:
-            self._acks_due = now + ACKS_WITHIN
+            self._acks_due = max(now, self._acked_at + ACKS_WITHIN)
         if self._acks_due == math.inf or not (at_once or settled >= ACKS_AFTER or now >= self._acks_due):
             return
-        safe, self._acks_due = self._outbox.safe(), math.inf
+        safe, self._acks_due, self._acked_at = self._outbox.safe(), math.inf, now
         for acked in safe:
             if acked.kind == "event":
                 self._open.settle(MessageSeries(acked.pipeline, acked.boot, acked.kind), acked.seq)
@@ -377,8 +382,6 @@ class Publisher:
             return False
 
     def _say_health(self) -> None:
-        self._states.again(STATUS_AGAIN)
-        self._retained.refresh("status", STATUS_AGAIN)
         if self._plan and self._health.due():
             self._memory.save(self._plan, self._retained.clearing(), self._states.left)
             self._discovery.settle(self._plan)

@@ -6,6 +6,7 @@ is 1970 plus that position, so the same recording and configuration produce the 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -80,6 +81,9 @@ class MessageRecorder:
     def new_object(self, _pipeline: str) -> int:
         """Return a new object id."""
         return self._next("object")
+
+    def await_room(self, stop: threading.Event) -> None:
+        """Return at once: whoever prints is waited for."""
 
     def numbered(self, _pipeline: str) -> int:
         """Return the highest number of a result."""

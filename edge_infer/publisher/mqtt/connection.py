@@ -6,7 +6,7 @@ import logging
 import select
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -182,8 +182,8 @@ class MqttConnection:
             return min(1.0, self._cargo.pause() or 1.0)
         return min(1.0, max(0.0, self._retry_at - time.monotonic()))
 
-    def step(self) -> None:
-        """Do everything that is possible now."""
+    def step(self, ready: Container[int] | None = None) -> None:
+        """Do everything that is possible now. Of `files`, those in ``ready`` are readable; None: not known."""
         now = time.monotonic()
         if not self._leaving and self._files.changed():
             self._use_new_files(now)
@@ -193,7 +193,7 @@ class MqttConnection:
             self._files.used()
             self._attempt, self._since = Attempt(self.plan, self._manner), now
         if self._client:
-            self._exchange(self._client, now)
+            self._exchange(self._client, now, ready)
 
     def clock_set(self) -> None:
         """Retry at once if the last failure may have come from the unknown time, which is now known."""
@@ -266,8 +266,8 @@ class MqttConnection:
         client.on_disconnect = self._on_disconnect
         self._client, self._ended, self._since, self._idle = client, None, now, False
 
-    def _exchange(self, client: OneWayClient, now: float) -> None:
-        self._read(client, now)
+    def _exchange(self, client: OneWayClient, now: float, ready: Container[int] | None) -> None:
+        self._read(client, now, ready)
         client.loop_misc()
         if self._up and self._ended is None:
             self._send(client, now)
@@ -282,9 +282,11 @@ class MqttConnection:
         if self._ended is not None:
             self._fail(self._ended)
 
-    def _read(self, client: OneWayClient, now: float) -> None:
+    def _read(self, client: OneWayClient, now: float, ready: Container[int] | None) -> None:
         sock = client.socket()
-        if sock is None or not select.select([sock], [], [], 0)[0]:
+        if sock is None or sock.fileno() not in (
+            select.select([sock.fileno()], [], [], 0)[0] if ready is None else ready
+        ):
             return
         if now - self._reads_since > 1.0:
             self._reads, self._reads_since = 0, now
