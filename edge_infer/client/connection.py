@@ -78,6 +78,12 @@ class Client:
             raise ConfigError("keep_session needs a client_id, by which the broker knows us again")
         if port is not None and (not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535):
             raise ConfigError(f"port={port!r} is not allowed; expected a whole number from 1 to 65535")
+        if not isinstance(host, str) or not host:
+            raise ConfigError(f"host={host!r} is not allowed; expected the name or address of the broker")
+        if device != "+" and not re.fullmatch("[^+#/\0]+", device):
+            raise ConfigError(f"device={device!r} is not allowed; expected the id of one device, or + for all")
+        if not re.fullmatch("[^+#\0]+", prefix):
+            raise ConfigError(f"prefix={prefix!r} is not allowed; expected topic levels without + and #")
         if password_file and username is None:
             raise ConfigError("password_file needs a username, the user that this password belongs to")
         if key_file and not cert_file:

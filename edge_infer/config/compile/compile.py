@@ -184,9 +184,10 @@ class _Compilation:
 
     def _models(self, config: Config, state_dir: str, keep: Path | None, *, again: bool) -> dict[str, ModelPlan]:
         """Return the usable models by name; with ``again``, a model whose last trial is valid is not tried again."""
-        policy = self._policy(config, state_dir)
+        policy, used = self._policy(config, state_dir), _used(config)
+        lenient = replace(policy, highest={})  # what nothing runs or compares is no step back
         requests = [
-            self._build.request(name, model, state_dir, policy)
+            self._build.request(name, model, state_dir, policy if name in used else lenient)
             for name, model in config.models.items()
             if model.use is None or not _touched([problem.path for problem in self._problems], ("device",))
         ]
@@ -199,7 +200,7 @@ class _Compilation:
         fresh = [request for request in requests if vain[request.name] is None]
         found: dict[str, ModelPlan] = {}
         try:
-            outcomes = probe_all(fresh, self._probe, keep, _used(config))
+            outcomes = probe_all(fresh, self._probe, keep, used)
         except StartError as failure:
             self._outside(("models",), str(failure))
             self.machine = True
