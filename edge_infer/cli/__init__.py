@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "run": "runs the daemon in the foreground",
     "reload": "asks the running daemon to read its configuration now",
     "check": "validates a configuration and every model it names",
+    "edit": "opens the configuration in an editor, checks it and applies it",
     "infer": "runs one model on pictures and prints what it finds",
     "replay": "runs the configured pipelines on a recording and publishes nothing",
     "bench": "measures how fast a model is by itself and in the pipeline",

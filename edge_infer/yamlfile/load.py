@@ -64,7 +64,8 @@ LARGEST: Final = 1 << 20
 class Document:
     """A YAML file as it was read: its digest, its values, and its problems so far.
 
-    ``value`` is None if the keys could not be read.
+    ``value`` is None if the keys could not be read. ``homes`` has the document of each entry, by the first two steps of
+    its path, that is in another file.
     """
 
     file: str
@@ -72,10 +73,12 @@ class Document:
     root: Node | None
     value: Any
     problems: tuple[Problem, ...] = ()
+    homes: Mapping[Steps, Document] = field(default_factory=dict)
 
     def problem(self, steps: Steps, text: str) -> Problem:
         """Return a problem with the value at this path."""
-        return Problem(self.file, self.line(steps), spell(steps), text)
+        home = self.homes.get(steps[:2], self)
+        return Problem(home.file, home.line(steps), spell(steps), text)
 
     def line(self, steps: Steps) -> int:
         """Return the line of a value or, if it is missing, of its closest parent."""
@@ -162,7 +165,7 @@ def _top(root: Node | None) -> Group:
 
 
 def _read(path: Path) -> bytes:
-    """Return the bytes of a regular file of at most 1 MiB; raises `YamlError`."""
+    """Return the bytes of a regular file, 1 MiB and one byte at most; raises `YamlError`."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe must not block
     except PermissionError as error:
@@ -179,13 +182,13 @@ def _read(path: Path) -> bytes:
         raise YamlError(1, f"cannot be read: {error.strerror}") from error
     finally:
         os.close(descriptor)
-    if len(data) > LARGEST:
-        raise YamlError(1, f"is larger than {LARGEST >> 20} MiB; this cannot be the right file")
     return data
 
 
 def _decode(data: bytes) -> str:
-    """Return the text of a complete text file; raises `YamlError`."""
+    """Return the text of a complete text file of at most 1 MiB; raises `YamlError`."""
+    if len(data) > LARGEST:
+        raise YamlError(1, f"is larger than {LARGEST >> 20} MiB; this cannot be the right file")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -40,7 +40,8 @@ class NamedFiles:
     @property
     def private(self) -> tuple[str, ...]:
         """Return the configuration and its secrets; no model may name one of these files."""
-        return tuple(dict.fromkeys((str(Path(self.document.file).absolute()), *self.secrets)))
+        files = (self.document.file, *(home.file for home in self.document.homes.values()))
+        return tuple(dict.fromkeys((*(str(Path(file).absolute()) for file in files), *self.secrets)))
 
     def absolute(self, path: str) -> str:
         """Return the absolute path, as processes receive it."""

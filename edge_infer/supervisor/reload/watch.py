@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from edge_infer.platform.paths import Look, look
+from edge_infer.platform.config_files import look_at
+from edge_infer.platform.paths import Look
 
 EVERY: Final = 0.1
 """Seconds between two checks."""
@@ -27,7 +28,7 @@ FUTILE: Final = 3
 
 
 class ConfigWatcher:
-    """A path, with the state of the file when it was last read."""
+    """A path, with the state of its file and the files of ``conf.d`` when they were last read."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
@@ -43,7 +44,7 @@ class ConfigWatcher:
 
     def reading(self) -> None:
         """Mark the current file as read; call it just before a reading."""
-        found = look(self._path)
+        found = look_at(self._path)
         self._still = found == self._seen and self._clock() - self._since >= STILL
         self._read = self._seen = found
         self._changing = None
@@ -55,7 +56,7 @@ class ConfigWatcher:
         If so, `changed` returns True again when the file is stable. A missing file cannot be read better.
         """
         whole = self._still and seen == self._read
-        moved = not whole and look(self._path) not in ((), self._read)
+        moved = not whole and look_at(self._path) not in ((), self._read)
         self._futile = self._futile + 1 if moved else 0
         self._told &= moved
         return moved
@@ -68,7 +69,7 @@ class ConfigWatcher:
         now = self._clock()
         if now - self._looked < EVERY:
             return False
-        self._looked, found = now, look(self._path)
+        self._looked, found = now, look_at(self._path)
         if found != self._seen:
             self._seen, self._since = found, now
             self._changing = None if not found else now if self._changing is None else self._changing
