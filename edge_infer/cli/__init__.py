@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "models": "manages the model store and downloads public models",
     "status": "shows the state of the running daemon",
     "why": "explains why something was or was not reported",
+    "log": "shows or changes the log level of the running daemon",
     "top": "shows the state of the running daemon, updated continuously",
     "watch": "subscribes to a device and prints its messages",
     "doctor": "checks what this board offers and lacks",

@@ -3,15 +3,15 @@
 engine -> publisher: `EngineHello`, `ResultHandover`, `EventHandover`, `StateSnapshot`; back: `PublisherHello`, `Acked`.
 
 engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`, `Offence`; back: `ModelFile`, `ApplyPlan`,
-`AttachReader`, `Grab`, `WhyQuestion`, `Restrain`, `Stop`.
+`AttachReader`, `Grab`, `WhyQuestion`, `Restrain`, `SetLogLevel`, `Stop`.
 
 publisher -> supervisor: `PublisherReport`, `Offence`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`,
-`EngineDown`, `Restrain`, `Stop`.
+`EngineDown`, `Restrain`, `SetLogLevel`, `Stop`.
 
 reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `StreamCounts`,
 `ReaderTrouble`; back: `ReaderHello`, `SlotFree`, `FramesWanted`.
 
-reader -> supervisor: `ReaderReport`.
+reader -> supervisor: `ReaderReport`; back: `SetLogLevel`.
 """
 
 from __future__ import annotations
@@ -172,6 +172,12 @@ class Restrain(Record, frozen=True):
     """
 
     governor: GovernorHealth | None = None
+
+
+class SetLogLevel(Record, frozen=True):
+    """The level of log lines from now on."""
+
+    level: Literal["debug", "info", "warning", "error"]
 
 
 class AttachReader(Record, frozen=True):

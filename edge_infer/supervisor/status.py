@@ -99,6 +99,8 @@ def headline(status: Status) -> str:
     serving = sum(1 for model in status.models.values() if model.sha)
     ok = sum(1 for source in status.sources.values() if source.state in {"ok", "black"})
     config = f", configuration {status.config.state}" if status.config else ""
+    if status.config is not None and status.config.errors:
+        config += f": {status.config.errors[0]}"
     return (
         f"{serving}/{len(status.models)} models serve, {ok}/{len(status.sources)} sources ok, "
         f"broker: {status.broker.text}{config}"

@@ -39,6 +39,7 @@ from edge_infer.plan.records import (
 from edge_infer.platform.config_files import look_at
 from edge_infer.yamlfile.load import Document, Steps, in_order, spell, validate
 
+MAX_LACKING = 256
 MOST_LIVE = 64
 """Sources with a process of their own. The supervisor keeps a few files open for each and can wait for 1024 in all."""
 
@@ -83,7 +84,13 @@ def _compile(document: Document, probe: Probe, *, store: bool | Path) -> Compile
     odd = idle(document, sound, plan) if plan is not None else ()
     unfit, warnings = tuple(compilation.unfit), in_order([*files.warnings, *odd])
     return Compiled(
-        document.digest, None if everything else plan, everything, warnings, unfit, machine=compilation.machine
+        document.digest,
+        None if everything else plan,
+        everything,
+        warnings,
+        unfit,
+        machine=compilation.machine,
+        lacking=tuple(dict.fromkeys(files.lacking))[:MAX_LACKING],
     )
 
 
@@ -247,6 +254,7 @@ class _Compilation:
         name, section = request.name, config.models[request.name]
         key = "use" if error.key == "file" and section.use else error.key
         steps: Steps = ("models", name, key) if key in section.model_fields_set else ("models", name)
+        self._build.files.lacking.append(str(request.file))
         text = str(error)
         if section.use and _is_missing(request.file):
             text = (

@@ -31,6 +31,8 @@ class NamedFiles:
     warnings: list[Problem] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
     """Paths of passwords and private keys."""
+    lacking: list[str] = field(default_factory=list)
+    """Paths of files that could not be used."""
 
     @property
     def folder(self) -> Path:
@@ -146,8 +148,10 @@ class NamedFiles:
             finally:
                 os.close(descriptor)
         except PermissionError:
+            self.lacking.append(path)
             self.wrong(steps, f"{shown} {denied(path, path if shown == path else 'FILE')}")
         except FileNotFoundError:
+            self.lacking.append(path)
             where = "" if shown == path else f"; relative paths begin at {self.folder}"
             self.wrong(steps, f"{shown} does not exist{where}")
         except (OSError, ValueError) as error:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 DEADLINE: Final = 120.0
 """Seconds that validating a configuration and trying each of its models may take."""
+NO_BYTES: Final = hashlib.sha256(b"").hexdigest()
+"""The digest of a configuration that cannot be read."""
 MOVED: Final = "cannot change while the daemon runs; restart it instead"
 
 
@@ -125,7 +127,7 @@ def _digest(config: Path) -> str:
     """Return the digest of a configuration, or of no bytes if it is missing or cannot be one."""
     with suppress(OSError, ValueError):
         return digest(config)
-    return hashlib.sha256(b"").hexdigest()
+    return NO_BYTES
 
 
 def unchanged(config: Path, state_dir: Path) -> Plan | None:

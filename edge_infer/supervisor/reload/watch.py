@@ -7,12 +7,12 @@ and a check costs some microseconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from edge_infer.platform.config_files import look_at
-from edge_infer.platform.paths import Look
+from edge_infer.platform.paths import Look, look
 
 EVERY: Final = 0.1
 """Seconds between two checks."""
@@ -23,8 +23,51 @@ RESTLESS: Final = 10.0
 
 GONE: Final = 3.0
 """Seconds without a file after which the problem is reported; replacing a file takes less."""
+LACKING_EVERY: Final = 1.0
+"""Seconds between two checks of files that could not be used."""
 FUTILE: Final = 3
 """Consecutive readings of a file that changed meanwhile, after which the problem is reported, too."""
+
+
+class LackingFiles:
+    """Files that a rejected configuration names and that could not be used: missing ones, or closed to this user.
+
+    A permission that is put right changes no byte of the configuration, so nothing else would notice it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._looks: dict[Path, Look] = {}
+        self._seen: list[Look] = []
+        self._looked = 0.0
+
+    def expect(self, paths: Sequence[str]) -> None:
+        """Watch these files from now on, and no others."""
+        self._looks = {path: look(path) for path in map(Path, paths)}
+        self._seen = [*self._looks.values()]
+
+    def mended(self) -> bool:
+        """Return, once, whether one of them has changed and all have been stable for a while since."""
+        now = self._clock()
+        if not self._looks or now - self._looked < LACKING_EVERY:
+            return False
+        self._looked = now
+        before, self._seen = self._seen, [look(path) for path in self._looks]
+        if self._seen != before or self._seen == [*self._looks.values()]:
+            return False
+        self._looks.clear()
+        return True
+
+
+def is_missing(path: Path) -> bool:
+    """Return whether there is no such file; False if it may be behind a folder that this user may not enter."""
+    try:
+        path.stat()
+    except PermissionError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 class ConfigWatcher:

@@ -310,6 +310,7 @@ class ModelRollout:
         self._ledger.keep(record.told(self._line(model, "committed", "daemon", why)))
         self._ledger.note_version(model)
         log.info("model %s: %s (%s) is committed", name, model.title, model.sha256[:8])
+        self._house.over(f"model {name}")
         self._again()
 
     def _refuse(self, name: str, state: Refused, reason: str, by: str, *, run: bool = True) -> None:
@@ -324,7 +325,8 @@ class ModelRollout:
                 slots[pipeline] = Slot(slot.previous, None, now)
         self._ledger.keep(replace(record, slots=slots).told(self._line(model, state, by, reason)))
         log.error("model %s: %s (%s) is %s: %s", name, model.title, model.sha256[:8], state.replace("_", " "), reason)
-        self._house.note(f"model {name}: {state.replace('_', ' ')}: {reason}")
+        if by == "daemon":
+            self._house.note(f"model {name}: {state.replace('_', ' ')}: {reason}", f"model {name}")
         if run:
             self._again()
 
