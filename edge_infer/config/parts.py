@@ -10,7 +10,8 @@ from typing import Any, Final
 from edge_infer.errors import ConfigError
 from edge_infer.plan.records import Problem
 from edge_infer.platform.config_files import FOLDER, MAX_PARTS, digest_of, parts_of
-from edge_infer.yamlfile.load import Document, Steps, denied, parse_document, read_document
+from edge_infer.platform.permissions import why_unreadable
+from edge_infer.yamlfile.load import Document, Steps, parse_document, read_document
 
 SECTIONS: Final = ("models", "sources", "pipelines")
 """What a part may have: sections of named entries."""
@@ -35,9 +36,7 @@ def read_config(
         paths = list(parts_of(config))
     except OSError as error:
         folder = config.absolute().parent / FOLDER
-        why = (
-            denied(folder / "part.yaml") if isinstance(error, PermissionError) else f"cannot be read: {error.strerror}"
-        )
+        why = why_unreadable(folder, error)
         return replace(main, value=None, problems=(*main.problems, Problem(str(folder), 1, "", why)))
     if (
         at is not None

@@ -88,9 +88,9 @@ cp {ROOT}/edge_infer/readers/process.py /tmp/broken/edge_infer/readers
 echo 'import os; "RUNTIME_DIRECTORY" in os.environ and os._exit(9)' >> /tmp/broken/edge_infer/engine/process.py
 code 'broken in the unit alone' /tmp/broken/deploy/install --upgrade
 say 'after it' systemctl is-active edge-infer
-/tmp/broken/deploy/install --upgrade >>/shared/log 2>&1 &
+(/tmp/broken/deploy/install --upgrade >>/shared/log 2>&1 & echo $! >/tmp/upgrade)
 until [ "$before" != "$(readlink /opt/edge-infer/current)" ]; do sleep 0.1; done
-kill -KILL $! # as the end of an SSH session might, while the new version is tried
+kill -KILL $(cat /tmp/upgrade) # as the end of an SSH session might, while the new version is tried
 for _ in $(seq 1800); do [ -e /opt/edge-infer/unsettled ] || break; sleep 0.1; done
 say 'and nobody there to go back' systemctl is-active edge-infer
 [ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'the old one serves: yes'

@@ -155,7 +155,10 @@ class ModelRollout:
         """Roll back to the previous model; return the result in words. Raises `EdgeInferError` if there is none."""
         model = self._running_as(name)
         if name not in self.record.trials and self._before(model) is None:
-            raise EdgeInferError(f"there is no model that {name} could go back to")
+            raise EdgeInferError(
+                f"there is no model that {name} could go back to: the one before the present one is the only one kept "
+                f"for that; any package of the store serves with: edge-infer models use {name} PACKAGE@VERSION"
+            )
         self._refuse(name, "rolled_back", f"asked for by {by}", by)
         return self._now(name)
 
