@@ -20,7 +20,7 @@ UNIT: Final = "edge-infer.service"
 _KEPT: Final = (
     *("User", "Group", "SupplementaryGroups", "DynamicUser", "StateDirectory", "StateDirectoryMode", "UMask"),
     *("ProtectHome", "ProtectSystem", "PrivateTmp", "ProtectProc", "NoNewPrivileges", "CapabilityBoundingSet"),
-    *("Environment", "LoadCredential", "SetCredential", "BindPaths", "BindReadOnlyPaths", "InaccessiblePaths"),
+    *("Environment", "LoadCredential", "BindPaths", "BindReadOnlyPaths", "InaccessiblePaths"),
     *("TemporaryFileSystem", "RootDirectory", "DevicePolicy", "DeviceAllow", "WorkingDirectory"),
 )
 """Properties that decide what a process of the unit can read."""

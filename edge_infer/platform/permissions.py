@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+_HOMES: Final = {Path("/home"), Path("/root"), Path("/run/user")}
+"""Folders that no service should be let into."""
 _PRIVATE: Final = Path("/var/lib/private")
 """The folder of systemd behind which the state of a service with a dynamic user lies."""
 
@@ -44,7 +46,10 @@ def denied(path: str | Path, shown: str = "FILE") -> str:
         return f"cannot be read by {user()}: it is the service's own; run this as root, with sudo"
     if closed is not None:
         where = f"the folder {closed}" if shown == str(path) else "a folder that it lies in"
-        return f"cannot be read by {user()}, who may not enter {where}; keep it elsewhere, such as in /etc/edge-infer"
+        remedy = "keep it elsewhere, such as in /etc/edge-infer"
+        if shown == str(path) and not _HOMES & {closed, *closed.parents}:
+            remedy = f"let its group enter: {for_the_group(str(closed), 0o750)}"
+        return f"cannot be read by {user()}, who may not enter {where}; {remedy}"
     mode = 0o750 if Path(path).is_dir() else 0o640
     return f"cannot be read by {user()}; let its group read it: {for_the_group(shown, mode)}"
 

@@ -67,8 +67,8 @@ def test_a_file_behind_a_folder_that_is_closed(tmp_path: Path, request: pytest.F
     request.getfixturevalue("other")
     (told,) = problems(config)
     assert told == (
-        f"{home}/clip.mp4 cannot be read by user {USER}, who may not enter the folder {home}; keep it elsewhere, such "
-        "as in /etc/edge-infer"
+        f"{home}/clip.mp4 cannot be read by user {USER}, who may not enter the folder {home}; let its group "
+        f"enter: chgrp {GROUP} {home} && chmod 750 {home}"
     )
 
 
@@ -94,6 +94,16 @@ def test_a_model(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     assert told == (
         f"{file} cannot be read by user {USER}; let its group read it: chgrp {GROUP} {file} && chmod 640 {file}"
     )
+
+
+def test_nobody_is_told_to_open_a_home() -> None:
+    if os.access("/root", os.X_OK) and Path("/root").stat().st_mode & 0o001 == 0:
+        os.seteuid(USER)
+        try:
+            told = denied("/root/m.tflite", "/root/m.tflite")
+        finally:
+            os.seteuid(0)
+        assert told.endswith("who may not enter the folder /root; keep it elsewhere, such as in /etc/edge-infer")
 
 
 def test_what_the_service_keeps_to_itself_asks_for_sudo() -> None:

@@ -65,7 +65,7 @@ mkdir /opt/edge-infer && mount -t tmpfs -o size=2g none /opt/edge-infer
 @ROOT@/deploy/install >>/shared/log 2>&1 || { cat /shared/log; exit 0; }
 sed -i 's/  # port: 8883/  port: @PORT@/; s/    # publish: change.*/    publish: every/' /etc/edge-infer/config.yaml
 edge-infer reload >>/shared/log 2>&1
-mosquitto_sub -p @PORT@ -t '+/clip-faces/result' -F %U >/shared/results &
+mosquitto_sub -p @PORT@ -t '+/+/clip-faces/result' -F %U >/shared/results &
 until [ -s /shared/results ]; do sleep 0.2; done
 before=$(version)
 """
