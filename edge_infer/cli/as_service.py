@@ -1,6 +1,6 @@
 """Commands of root that judge for the service: in its unit's identity and view of the files, by ``systemd-run``.
 
-While the service runs, the daemon itself answers. This is for a service that is stopped or does not start.
+While the service runs, the daemon itself answers ``check`` and ``doctor``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FILE: Final = re.compile(r"(\S+) \(ignore_errors=(yes|no)\)")
 
 
 def service_command(config: Path, words: Sequence[str]) -> list[str] | None:
-    """Return the command that runs ``edge-infer WORD...`` as the stopped service would; None where that makes no sense.
+    """Return the command that runs ``edge-infer WORD...`` as the service would; None where that makes no sense.
 
     It makes sense for root, with a unit that runs this configuration with this installation of the program.
     """
@@ -78,3 +78,12 @@ def _properties(text: str) -> dict[str, list[str]]:
 def run_as_service(command: Sequence[str], text: bytes | None = None) -> int:
     """Run the command, with ``text`` as its standard input; return its exit code."""
     return subprocess.run(command, input=text if text is not None else b"", check=False).returncode
+
+
+def refused_by_service(config: Path, words: Sequence[str]) -> str:
+    """Return why the command fails as the service, its last line; empty if it does not, or makes no sense."""
+    if (command := service_command(config, words)) is None:
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    lines = done.stderr.strip().splitlines()
+    return lines[-1].removeprefix("edge-infer: ") if done.returncode and lines else ""

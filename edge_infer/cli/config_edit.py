@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_infer.errors import ConfigError, EdgeInferError
-from edge_infer.platform.config_files import FOLDER, digest
+from edge_infer.platform.config_files import FOLDER, digest_of_texts, texts_of
 from edge_infer.platform.durable_files import replacing
 from edge_infer.supervisor.control.server import ask
 
@@ -36,7 +36,7 @@ def part_file(config: Path, part: str | None) -> Path:
 def current_digest(config: Path) -> str:
     """Return the digest of the configuration, with all of its files; raises `ConfigError`."""
     try:
-        return digest(config)
+        return digest_of_texts(texts_of(config))
     except OSError as error:
         raise ConfigError(f"{error.filename or config} cannot be read: {error.strerror or error}") from error
 

@@ -50,13 +50,14 @@ def run(args: argparse.Namespace) -> int:
     _check_writable(file)
     folder = Path(tempfile.mkdtemp(prefix="edge-infer-edit-"))
     copy = folder / file.name
-    copy.write_bytes(TEMPLATE if before is None else before)
+    start = TEMPLATE if before is None else before
+    copy.write_bytes(start)
     kept = False
     try:
         while True:
             _edit(copy)
             text = copy.read_bytes()
-            if text in (before, TEMPLATE):
+            if text == start:
                 print(f"{file} is unchanged")
                 return 0
             if _is_valid(config, args.part, copy) and (code := _apply(config, file, before, text)) is not None:
@@ -65,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
                 print(f"edge-infer: discarded; {file} is as it was", file=sys.stderr)
                 return 2
     except EdgeInferError as error:
-        kept = copy.exists()
+        if not copy.exists() or copy.read_bytes() == start:
+            raise
+        kept = True
         raise type(error)(f"{error}; your text is in {copy}") from error
     finally:
         if not kept:

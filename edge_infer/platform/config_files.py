@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -52,7 +52,7 @@ def texts_of(config: Path) -> dict[Path, bytes]:
     return {path: content(path, MAX_BYTES) for path in (config, *parts_of(config))}
 
 
-def digest(config: Path) -> str:
-    """Return the digest of a configuration as it is now; raises `OSError`."""
-    first, *others = ((path.name, hashlib.sha256(text).hexdigest()) for path, text in texts_of(config).items())
-    return digest_of(first[1], others)
+def digest_of_texts(texts: Mapping[Path, bytes]) -> str:
+    """Return the digest of a configuration that `texts_of` has read."""
+    main, *parts = ((path.name, hashlib.sha256(text).hexdigest()) for path, text in texts.items())
+    return digest_of(main[1], parts)

@@ -56,6 +56,10 @@ for each in $cases; do
     echo "$each: $(code edge-infer check) $(code edge-infer reload)"
 done >/tmp/running
 good; code edge-infer reload >/dev/null
+edge-infer inspect models/m.tflite 2>&1 >/dev/null | grep -c 'the service cannot use it'
+chmod 600 models/m.tflite
+edge-infer inspect models/m.tflite 2>&1 >/dev/null | grep -c 'the service cannot use it: .*chgrp edge-infer'
+good
 systemctl stop edge-infer
 while read -r each found; do
     good; set_up ${{each%:}}
@@ -75,4 +79,4 @@ def test_check_and_the_service_agree(tmp_path: Path) -> None:
     """Verdicts of ``check`` and ``reload`` beside the service, and of ``check`` while it is stopped."""
     output = run_under_systemd(tmp_path, SCRIPT, 1500.0)
     log = tmp_path / "shared/log"
-    assert output == f"{EXPECTED}run: sudo edge-infer check\n1\n", output + log.read_text()
+    assert output == f"0\n1\n{EXPECTED}run: sudo edge-infer check\n1\n", output + log.read_text()

@@ -19,6 +19,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from tests.faults import cameras, delivery, hostile, mutated, privacy, rooms, soak, states, swap, upgrades, walls
 
 
@@ -78,7 +80,11 @@ def _states(repeat: int, only: str | None) -> int:
 
 def _systemd(only: str | None) -> int:
     with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
-        return upgrades.main(Path(folder) / "machine", only)
+        try:
+            return upgrades.main(Path(folder) / "machine", only)
+        except pytest.skip.Exception as why:
+            print(f"not run: {why.msg}")
+            return 1
 
 
 def _swap(repeat: int, only: str | None) -> int:

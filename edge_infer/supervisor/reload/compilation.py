@@ -17,7 +17,7 @@ from edge_infer.errors import StartError, WireError
 from edge_infer.models.serving_record import remembered
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
-from edge_infer.platform.config_files import digest, texts_of
+from edge_infer.platform.config_files import digest_of_texts, texts_of
 from edge_infer.platform.paths import default_device_id, hinted
 from edge_infer.supervisor.processes.child import death
 from edge_infer.supervisor.processes.helper_process import HelperProcess
@@ -126,7 +126,7 @@ def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:
 def _digest(config: Path) -> str:
     """Return the digest of a configuration, or of no bytes if it is missing or cannot be one."""
     with suppress(OSError, ValueError):
-        return digest(config)
+        return digest_of_texts(texts_of(config))
     return NO_BYTES
 
 
@@ -138,12 +138,12 @@ def unchanged(config: Path, state_dir: Path) -> Plan | None:
     model copy is missing.
     """
     try:
-        texts, found = texts_of(config), digest(config)
+        texts = texts_of(config)
     except (OSError, ValueError):
         return None
     text = texts[config]
     plan = remembered(state_dir) if not any(b"${" in each for each in texts.values()) else None
-    if plan is None or plan.digest != found or Path(plan.state_dir) != state_dir:
+    if plan is None or plan.digest != digest_of_texts(texts) or Path(plan.state_dir) != state_dir:
         return None
     named = re.search(rb"(?m)^[^#\n]*\bid:\s*[\"']?" + re.escape(plan.device.encode()) + rb"\b", text)
     here = named is not None or plan.device == default_device_id()
