@@ -47,6 +47,8 @@ Uptime = Annotated[float, between(0, 1e10)]
 """Seconds since the kernel started (see `edge_infer.platform.clock.uptime`)."""
 Wall = Annotated[float, between(0, 253_402_300_799)]
 """Seconds since the epoch, until the end of the year 9999."""
+STARTING_UP: Final = "starting"
+"""The sentence about the broker before the publisher has tried to reach it."""
 NumberedKind = Literal["result", "event"]
 """Kind of numbered message; each kind has its own sequence for each pipeline and boot."""
 Walls = Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)]

@@ -16,6 +16,7 @@ from edge_infer.errors import WireError, shortened
 from edge_infer.ipc.channel import Channel, ChannelClosedError
 from edge_infer.ipc.crash_safe_note import CrashSafeNote
 from edge_infer.ipc.messages import (
+    STARTING_UP,
     Acked,
     Announce,
     ApplyPlan,
@@ -389,7 +390,7 @@ class Publisher:
                 self._link.clock_set()
 
     def _report(self) -> None:
-        connected, sentence = False, "no configuration yet"
+        connected, sentence = False, STARTING_UP
         if self._link:
             connected, sentence = self._link.connected, self._link.sentence
         report = PublisherReport(
