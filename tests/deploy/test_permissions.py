@@ -67,16 +67,36 @@ while read -r each found; do
     echo "$each $found $(code edge-infer check)"
 done </tmp/running
 good; useradd --create-home guest
+echo "doctor, stopped: $(edge-infer doctor 2>>/shared/log | grep -c 'config.yaml is valid')"
 systemctl start edge-infer
 runuser -u guest -- edge-infer check 2>&1 | tail -n 1 | grep -o 'run: sudo edge-infer check'
 edge-infer doctor 2>>/shared/log | grep -c 'for the daemon that runs'
+EDITOR="sed -i 's/fps: 2/fpz: 2/'" edge-infer edit </dev/null >>/shared/log 2>&1; echo "edited wrongly: $?"
+EDITOR="sed -i 's/fps: 2/fps: 3/'" edge-infer edit 2>&1 | tee -a /shared/log | grep 'fps: 2 -> 3'
+stat -c '%U:%G:%a' config.yaml
+edge-infer log --level debug --for 1m | grep -o '^debug'
+sed -i 's/fps: 3/fpz: 3/' config.yaml
+systemctl reload edge-infer >>/shared/log 2>&1 && echo 'not refused'
+systemctl status --full edge-infer | grep 'Status: ' | grep -o 'pipelines.clip.fpz'
 """
 CASES = re.findall(r"\S+", re.search(r'cases="(.*)"', SCRIPT)[1])  # type: ignore[index]
 EXPECTED = "".join(f"{case}: {'0 0 0' if case == 'good' else '2 2 2'}\n" for case in CASES)
 
 
+REST = """\
+doctor, stopped: 1
+run: sudo edge-infer check
+1
+edited wrongly: 2
+pipelines.clip.fps: 2 -> 3
+root:root:644
+debug
+pipelines.clip.fpz
+"""
+
+
 def test_check_and_the_service_agree(tmp_path: Path) -> None:
-    """Verdicts of ``check`` and ``reload`` beside the service, and of ``check`` while it is stopped."""
+    """Verdicts of ``check`` and ``reload`` beside the service, and of ``check`` while it is stopped; then the rest."""
     output = run_under_systemd(tmp_path, SCRIPT, 1500.0)
     log = tmp_path / "shared/log"
-    assert output == f"0\n1\n{EXPECTED}run: sudo edge-infer check\n1\n", output + log.read_text()
+    assert output == f"0\n1\n{EXPECTED}{REST}", output + log.read_text()
