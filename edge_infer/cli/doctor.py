@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
 from edge_infer.cli.as_owner import act_as_owner_of
+from edge_infer.cli.as_service import run_as_service, service_command
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import decode
-from edge_infer.doctor.finding import Finding, ok, warn
+from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
@@ -40,6 +42,27 @@ def daemon(config: Path) -> Finding:
     return ok("daemon", fact)
 
 
+def _by_the_daemon(config: Path) -> list[Finding] | None:
+    """Return what the daemon says of its configuration and its broker: its eyes count, not those of root."""
+    try:
+        status = decode(Status, ask(find_socket(config), {"do": "status"}, timeout=10.0))
+        request = {"do": "check", "config": str(config), "program": sys.prefix}
+        found = ask(find_socket(config), request)
+    except EdgeInferError:
+        return None
+    if not isinstance(found, dict) or "problems" not in found:
+        return None
+    problems = found["problems"]
+    remedy = f"see all of them: edge-infer check -c {config}"
+    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+    file = fail("configuration", f"{count}, first {problems[0]}", remedy) if problems else None
+    broker = status.broker
+    return [
+        file or ok("configuration", f"{config} is valid, for the daemon that runs"),
+        ok("broker", broker.text) if broker.connected else warn("broker", broker.text, "results wait in the outbox"),
+    ]
+
+
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default: {DEFAULT_CONFIG}, if it exists")
@@ -56,6 +79,10 @@ def run(args: argparse.Namespace) -> int:
     """Print one line a finding; return 1 if a finding keeps the daemon from working, else 0."""
     config = (args.config or DEFAULT_CONFIG).absolute()
     running = [] if args.sandbox else [daemon(config)]
+    judged = None if args.sandbox else _by_the_daemon(config)
+    words = ["doctor", "-c", str(config), *(["--json"] if args.json else [])]
+    if not args.sandbox and judged is None and (command := service_command(config, words)) is not None:
+        return run_as_service(command)
     identity = act_as_owner_of(args, hinted(config))
     from edge_infer.doctor.examination import examine
     from edge_infer.doctor.machine import user
@@ -64,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if args.config and not args.config.exists():
         raise ConfigError(f"{args.config} does not exist")
     failed = False
-    for finding in chain(running, user(identity), each_wall() if args.sandbox else examine(config)):
+    for finding in chain(running, user(identity), each_wall() if args.sandbox else examine(config, judged=judged)):
         say([json.dumps(asdict(finding)) if args.json else finding])
         failed = failed or finding.level == "fail"
     return 1 if failed else 0

@@ -152,7 +152,9 @@ def _health(health: Health) -> str:
 
 
 def _event(event: Event) -> str:
-    words = (event.type, event.label, event.zone, event.line, event.direction, event.reason)
+    number = ABSENT if event.id is ABSENT else f"#{event.id}"
+    score = ABSENT if event.score is ABSENT else f"{event.score:.2f}"
+    words = (event.type, event.label, number, score, event.zone, event.line, event.direction, event.reason)
     return f"event: {' '.join(word for word in words if isinstance(word, str))}"
 
 

@@ -81,7 +81,7 @@ def panel(look: Look, before: Look | None, width: int) -> list[str]:
 def _head(look: Look, before: Look | None) -> Iterator[str]:
     status, outbox = look.status, look.status.outbox
     yield f"edge-infer {status.version}, up {rough_duration(status.uptime)}, {status.runtime or 'no engine yet'}"
-    yield f"broker  {'ok  ' if status.broker.connected else 'DOWN'}  {status.broker.text}"
+    yield f"broker  {status.broker.word:<4}  {status.broker.text}"
     if outbox is not None:
         earlier = before.status.outbox if before is not None else None
         rate = _rate(outbox.delivered, earlier.delivered if earlier else None, look, before)

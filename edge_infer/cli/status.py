@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 def _lines(status: Status) -> list[str]:
     config = status.config
     lines = [f"edge-infer {status.version}, up {rough_duration(status.uptime)}, {status.runtime or 'no engine yet'}"]
-    lines.append(f"broker    {'ok  ' if status.broker.connected else 'DOWN'}  {status.broker.text}")
+    lines.append(f"broker    {status.broker.word:<4}  {status.broker.text}")
     if status.outbox is not None:
         lost = ", ".join(f"{count} {reason}" for reason, count in status.outbox.lost.items()) or "none"
         lines.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edge_infer.config.compile.compile import Connection, compile_config, connection, usual_connection
@@ -56,8 +56,11 @@ def _closed(place: Path) -> bool:
     return not os.access(place, os.R_OK, effective_ids=True)
 
 
-def examine(config: Path, root: Path = Path("/")) -> Iterator[Finding]:
-    """Yield each finding once it is known, quick checks first; ``root`` holds ``proc``, ``sys``, ``dev``, ``run``."""
+def examine(config: Path, root: Path = Path("/"), judged: Sequence[Finding] | None = None) -> Iterator[Finding]:
+    """Yield each finding once it is known, quick checks first; ``root`` holds ``proc``, ``sys``, ``dev``, ``run``.
+
+    ``judged`` are the findings of a running daemon about its configuration and its broker.
+    """
     from edge_infer.doctor.broker import broker
 
     found = settings(config)
@@ -66,9 +69,11 @@ def examine(config: Path, root: Path = Path("/")) -> Iterator[Finding]:
     yield storage(state_dir)
     yield from cameras(capture_devices(root / "dev"))
     yield accelerators(root)
-    yield from configuration(config, state_dir)
+    yield from configuration(config, state_dir) if judged is None else judged
     yield from runtime(root, shipped_model(state_dir))
     yield from sandbox()
+    if judged is not None:
+        return
     if found:
         yield broker(found.mqtt)
     else:

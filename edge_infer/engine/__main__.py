@@ -17,6 +17,7 @@ from edge_infer.ipc.messages import (
     ModelFile,
     PublisherHello,
     Restrain,
+    SetLogLevel,
     Stop,
     WhyQuestion,
 )
@@ -43,7 +44,7 @@ def main() -> int:
     from edge_infer.ipc.activity_table import ActivityTable
 
     leave_to_models()
-    accepted = (ModelFile, ApplyPlan, AttachReader, Grab, WhyQuestion, Restrain, Stop)
+    accepted = (ModelFile, ApplyPlan, AttachReader, Grab, WhyQuestion, Restrain, SetLogLevel, Stop)
     control = Channel(args.control, accepted, MAX_PLAN_BYTES, files=True)
     results = Channel(args.results, (PublisherHello, Acked))
     try:

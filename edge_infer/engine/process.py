@@ -43,12 +43,14 @@ from edge_infer.ipc.messages import (
     Offence,
     PublisherHello,
     Restrain,
+    SetLogLevel,
     Stop,
     WhyAnswer,
     WhyQuestion,
 )
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Plan
+from edge_infer.platform.logs import set_level
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.readers.sources.faults import settle_all
 from edge_infer.yamlfile.error_text import suggestion
@@ -157,6 +159,8 @@ class Engine:
             elif isinstance(order, Restrain):
                 self._limits = order.governor.limits if order.governor is not None else {}
                 self._restrain()
+            elif isinstance(order, SetLogLevel):
+                set_level(order.level)
             elif isinstance(order, Stop):
                 self._stopping = True
         return changed

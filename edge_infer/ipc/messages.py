@@ -3,15 +3,15 @@
 engine -> publisher: `EngineHello`, `ResultHandover`, `EventHandover`, `StateSnapshot`; back: `PublisherHello`, `Acked`.
 
 engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`, `Offence`; back: `ModelFile`, `ApplyPlan`,
-`AttachReader`, `Grab`, `WhyQuestion`, `Restrain`, `Stop`.
+`AttachReader`, `Grab`, `WhyQuestion`, `Restrain`, `SetLogLevel`, `Stop`.
 
 publisher -> supervisor: `PublisherReport`, `Offence`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`,
-`EngineDown`, `Restrain`, `Stop`.
+`EngineDown`, `Restrain`, `SetLogLevel`, `Stop`.
 
 reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `StreamCounts`,
 `ReaderTrouble`; back: `ReaderHello`, `SlotFree`, `FramesWanted`.
 
-reader -> supervisor: `ReaderReport`.
+reader -> supervisor: `ReaderReport`; back: `SetLogLevel`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ Uptime = Annotated[float, between(0, 1e10)]
 """Seconds since the kernel started (see `edge_infer.platform.clock.uptime`)."""
 Wall = Annotated[float, between(0, 253_402_300_799)]
 """Seconds since the epoch, until the end of the year 9999."""
+STARTING_UP: Final = "starting"
+"""The sentence about the broker before the publisher has tried to reach it."""
 NumberedKind = Literal["result", "event"]
 """Kind of numbered message; each kind has its own sequence for each pipeline and boot."""
 Walls = Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)]
@@ -172,6 +174,12 @@ class Restrain(Record, frozen=True):
     """
 
     governor: GovernorHealth | None = None
+
+
+class SetLogLevel(Record, frozen=True):
+    """The level of log lines from now on."""
+
+    level: Literal["debug", "info", "warning", "error"]
 
 
 class AttachReader(Record, frozen=True):

@@ -590,6 +590,7 @@ class Compiled(Record, frozen=True):
     - ``warnings``: facts that the operator should know and that stop nothing.
     - ``machine``: the fault is of this machine (no space, a read-only disk) and may pass by itself.
     - ``seen``: metadata of the file (`look`) before and after it was read, empty if they differ.
+    - ``lacking``: paths of named files that could not be used; with other permissions the same text may be right.
     - ``elsewhere``: the state directory that the file names, if the reading process may write only to another one;
       compilation stopped there.
     """
@@ -602,3 +603,4 @@ class Compiled(Record, frozen=True):
     machine: bool = False
     seen: tuple[int, ...] = ()
     elsewhere: Annotated[str, at_most(4096)] = ""
+    lacking: Annotated[tuple[FilePath, ...], at_most(256)] = ()

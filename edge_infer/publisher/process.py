@@ -17,6 +17,7 @@ from edge_infer.errors import WireError, shortened
 from edge_infer.ipc.channel import Channel, ChannelClosedError
 from edge_infer.ipc.crash_safe_note import CrashSafeNote
 from edge_infer.ipc.messages import (
+    STARTING_UP,
     Acked,
     Announce,
     ApplyPlan,
@@ -29,11 +30,13 @@ from edge_infer.ipc.messages import (
     PublisherHello,
     PublisherReport,
     Restrain,
+    SetLogLevel,
     StateSnapshot,
     Stop,
 )
 from edge_infer.plan.records import Plan
 from edge_infer.platform.durable_files import remove_irregular
+from edge_infer.platform.logs import set_level
 from edge_infer.platform.paths import publisher_folder
 from edge_infer.platform.rate_limits import LogThrottle, TokenBucket
 from edge_infer.publisher.allowed_texts import Vocabulary
@@ -51,7 +54,7 @@ from edge_infer.publisher.timestamps import Clock
 
 log = logging.getLogger(__name__)
 
-FROM_SUPERVISOR: Final = (ApplyPlan, Announce, EngineUp, EngineReport, EngineDown, Restrain, Stop)
+FROM_SUPERVISOR: Final = (ApplyPlan, Announce, EngineUp, EngineReport, EngineDown, Restrain, SetLogLevel, Stop)
 FROM_ENGINE: Final = (EngineHello, Handover, StateSnapshot)
 REPORT_EVERY: Final = 1.0
 LAST_WORDS: Final = 2.0
@@ -192,6 +195,8 @@ class Publisher:
                 self._engine_down(order)
             elif isinstance(order, Restrain):
                 self._health.restrained(order.governor)
+            elif isinstance(order, SetLogLevel):
+                set_level(order.level)
             elif isinstance(order, Stop):
                 self._stopping, self._replaced = True, order.replaced
 
@@ -402,7 +407,7 @@ class Publisher:
                 self._link.clock_set()
 
     def _report(self) -> None:
-        connected, sentence = False, "no configuration yet"
+        connected, sentence = False, STARTING_UP
         if self._link:
             connected, sentence = self._link.connected, self._link.sentence
         report = PublisherReport(

@@ -13,12 +13,13 @@ from typing import Final
 
 from edge_infer import __version__
 from edge_infer.contract.codec import ABSENT, encode
-from edge_infer.contract.messages import Info, PipelineInfo, timestamp
+from edge_infer.contract.messages import ConfigStatus, Info, PipelineInfo, timestamp
 from edge_infer.ipc.messages import EngineReport
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import board_name
 from edge_infer.sandbox import privileges
 from edge_infer.supervisor.control.checks import Checks
+from edge_infer.supervisor.control.log_level import LogLevel
 from edge_infer.supervisor.control.requests import ModelRequests, PendingExplainRequests, PendingPictures
 from edge_infer.supervisor.control.server import MAX_ECHO, ControlSocket, Request, socket_path
 from edge_infer.supervisor.governor.governor import Tempo
@@ -60,6 +61,7 @@ class Daemon:
         self._grabs = PendingPictures(self._house)
         self._whys = PendingExplainRequests(self._house)
         self._checks = Checks(config)
+        self._log_level = LogLevel(self._house, log_level)
         self._governing = GovernorLoop(self._house, board, tempo or Tempo())
         self._figures = Figures()
         self._fast_path = FastPath()
@@ -67,6 +69,7 @@ class Daemon:
         self._since = time.monotonic()
         self._ready = False
         self._said_info: tuple[str, Plan, dict[str, str], float | None] | None = None
+        self._told_config: ConfigStatus | None = None
         self._status_at = self._watchdog_at = 0.0
 
     def run(self) -> int:
@@ -124,6 +127,7 @@ class Daemon:
         self._grabs.go_on()
         self._whys.go_on()
         self._checks.go_on()
+        self._log_level.go_on()
         self._governing.look(self._swap.plan)
         if self._swap.plan is not None:
             self._fast_path.look(Path(self._swap.plan.state_dir), calm=self._reload.calm())
@@ -142,6 +146,8 @@ class Daemon:
             self._whys.begin(request)
         elif wanted == "check":
             self._checks.begin(request)
+        elif wanted == "log":
+            self._log_level.begin(request)
         elif wanted == "models":
             self._models.begin(request)
         else:
@@ -169,8 +175,8 @@ class Daemon:
 
     def _tell_systemd(self) -> None:
         now = time.monotonic()
-        if now >= self._status_at:
-            self._status_at = now + STATUS_EVERY
+        if now >= self._status_at or self._told_config is not self._reload.status:
+            self._status_at, self._told_config = now + STATUS_EVERY, self._reload.status
             line = headline(self._status())
             if self._ready:
                 self._notifier.status(line)

@@ -15,6 +15,7 @@ from edge_infer.contract.messages import (
     PipelineHealth,
     SourceHealth,
 )
+from edge_infer.ipc.messages import STARTING_UP
 from edge_infer.supervisor.processes.child import ChildProcess
 from edge_infer.supervisor.processes.supervisor import LastFailure, ProcessSupervisor
 
@@ -32,6 +33,11 @@ class BrokerStatus(Record, frozen=True):
 
     connected: bool
     text: ShortText
+
+    @property
+    def word(self) -> str:
+        """``ok``, ``DOWN``, or neither while nobody has tried yet."""
+        return "ok" if self.connected else "…" if self.text == STARTING_UP else "DOWN"
 
 
 class Status(Record, frozen=True):
@@ -75,7 +81,7 @@ def compose(
         sources=engine.sources if engine else {},
         pipelines=engine.pipelines if engine else {},
         models=models,
-        broker=BrokerStatus(publisher.connected, publisher.broker) if publisher else BrokerStatus(False, "starting"),
+        broker=BrokerStatus(publisher.connected, publisher.broker) if publisher else BrokerStatus(False, STARTING_UP),
         outbox=publisher.outbox if publisher else None,
         config=config,
         last_error=house.heard.trouble,
@@ -99,6 +105,8 @@ def headline(status: Status) -> str:
     serving = sum(1 for model in status.models.values() if model.sha)
     ok = sum(1 for source in status.sources.values() if source.state in {"ok", "black"})
     config = f", configuration {status.config.state}" if status.config else ""
+    if status.config is not None and status.config.errors:
+        config += f": {status.config.errors[0]}"
     return (
         f"{serving}/{len(status.models)} models serve, {ok}/{len(status.sources)} sources ok, "
         f"broker: {status.broker.text}{config}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import json
 import logging
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.config.compile.build import installed_models
 from edge_infer.config.compile.compile import compile_config
 from edge_infer.config.schema.file import Config
 from edge_infer.contract.codec import decode_json, dumps, encode, replace
@@ -305,8 +307,44 @@ def test_a_secret_for_everybody_is_a_warning(make: Make, tmp_path: Path) -> None
     assert compiled.plan is not None
     (warning,) = (each for each in compiled.warnings if not each.path.startswith("sources."))
     assert str(warning) == (
-        f"{path}:5: mqtt.password_file: this file can be read by everybody on this machine; chmod 640 or 600 it"
+        f"{path}:5: mqtt.password_file: this file can be read by everybody on this machine; "
+        f"chgrp {grp.getgrgid(os.getegid()).gr_name} FILE && chmod 640 FILE"
     )
+
+
+def test_a_blank_in_a_password_and_an_old_copy_of_systemd_are_warnings(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(GOOD)
+    secret, copies = tmp_path / "mqtt.pass", tmp_path / "credentials"
+
+    def warning() -> str:
+        (found,) = (each.text for each in compile_config(path).warnings if each.path == "mqtt.password_file")
+        return found
+
+    secret.write_text("hunter2 \n")
+    assert warning() == "the password in this file begins or ends with a blank, which counts as a part of it"
+    secret.write_text("hunter2\n")
+    copies.mkdir()
+    shutil.copy(secret, copies)
+    os.utime(copies / "mqtt.pass", (0, 0))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(copies))
+    assert warning().startswith("the service still has its copy from before this file was changed (LoadCredential)")
+    assert warning().endswith("systemctl restart edge-infer makes a new one")
+
+
+def test_a_model_of_the_installed_program_keeps_its_path_through_upgrades(tmp_path: Path) -> None:
+    """``/opt/edge-infer/share`` and ``current`` are links of the installer."""
+    versions = tmp_path / "versions"
+    for name in ("one", "two"):
+        (versions / name / "share/models").mkdir(parents=True)
+        (tmp_path / "current").unlink(missing_ok=True)
+        (tmp_path / "current").symlink_to(f"versions/{name}")
+        if name == "one":
+            (tmp_path / "share").symlink_to("current/share")
+        assert installed_models(versions / name) == (str(tmp_path / "share/models"),)
+    assert installed_models(versions / "one") == (), "another version than the one that runs"
+    assert installed_models(tmp_path) == ()
 
 
 def test_what_nobody_uses_is_a_warning(make: Make) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,7 +125,7 @@ class Builder:
             labels=model.labels if isinstance(model.labels, tuple) else None,
             labels_file=self.files.absolute(str(model.labels)) if from_file else None,
             sha256=model.sha256.lower() if model.sha256 else None,
-            roots=(str(self.files.folder), str(Path(state_dir, "models"))),
+            roots=(str(self.files.folder), str(Path(state_dir, "models")), *installed_models()),
             policy=policy,
             private=self.files.private,
         )
@@ -486,3 +488,14 @@ def _values_of(source: SourcePlan) -> int:
         if isinstance(said, int):
             return said
     return 0
+
+
+def installed_models(prefix: Path = Path(sys.prefix)) -> tuple[str, ...]:
+    """Return the folder of the models that came with the installed program, by the path that no upgrade changes.
+
+    ``deploy/install`` makes links of ``/opt/edge-infer/share`` and ``current``; both lead to the version that runs.
+    """
+    share = prefix.parent.parent / "share"
+    if share.is_symlink() and os.path.realpath(share) == os.path.realpath(prefix / "share"):
+        return (str(share / "models"),)
+    return ()

@@ -41,7 +41,16 @@ from edge_infer.platform.logs import printable
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, publisher_fence
-from edge_infer.supervisor.processes.child import MAX_OFFENCE, STARTING, ChildProcess, ChildSpec, death, fell, pair
+from edge_infer.supervisor.processes.child import (
+    CALM,
+    MAX_OFFENCE,
+    STARTING,
+    ChildProcess,
+    ChildSpec,
+    death,
+    fell,
+    pair,
+)
 from edge_infer.supervisor.processes.last_numbers import all_numbered, believed
 from edge_infer.supervisor.processes.model_sender import ModelSender
 from edge_infer.supervisor.processes.readers import Readers
@@ -122,6 +131,7 @@ class ProcessSupervisor:
         self._boot = ""  # id of the engine that was started last
         self._tallies: tuple[Tally, ...] = ()  # the last ones that it reported
         self._deaths: deque[EngineDown] = deque(maxlen=MOST_DEATHS)
+        self._about = ""  # what the last failure is about
         self._grabs: list[GrabDone] = []
         self._whys: list[WhyAnswer] = []
         self._plan: Plan | None = None
@@ -221,9 +231,21 @@ class ProcessSupervisor:
         done, self._grabs = self._grabs, []
         return done
 
-    def note(self, text: str) -> None:
-        """Record the last failure, for ``status``."""
-        self.heard.trouble = LastFailure(timestamp(time.time()), shortened(text))
+    def set_log_level(self, level: str) -> None:
+        """Set the log level of all children, those to come included."""
+        self._level = ("--log-level", level)
+        self._readers.set_log_level(self._level)
+        for child in self._children():
+            child.set_log_level(level)
+
+    def note(self, text: str, about: str = "") -> None:
+        """Record the last failure, for ``status``, until what it is ``about`` is `over`."""
+        self.heard.trouble, self._about = LastFailure(timestamp(time.time()), shortened(text)), about
+
+    def over(self, about: str) -> None:
+        """Forget the last failure if it is about this: it is over."""
+        if self.heard.trouble is not None and self._about == about:
+            self.heard.trouble = None
 
     def files(self) -> list[int]:
         """Return the descriptors to wait on until they are readable."""
@@ -273,6 +295,8 @@ class ProcessSupervisor:
         for child in self._children():
             if child.pid is None and time.monotonic() >= child.due and self._plan is not None:
                 self._start(child)
+            elif child.recipe.name == self._about and child.spoke and time.monotonic() - child.started > CALM:
+                self.over(self._about)
         self._look_for_others()
 
     def next_due(self) -> float:
@@ -438,7 +462,7 @@ class ProcessSupervisor:
             if child is self.engine and self._why is not None:
                 text, self._why = f"engine {self._why} and was killed", None
             log.error("%s; restarting it", text)
-            self.note(text)
+            self.note(text, child.recipe.name)
         if child is self.engine:
             tallies = all_numbered(self._tallies, numbers_given(self._lights))
             down = EngineDown("starting" if planned else "engine_failed", self._boot, tallies)
@@ -501,7 +525,7 @@ class ProcessSupervisor:
         text = f"{child.recipe.name} {why}"
         if child.killable:
             log.error("%s and is killed", text)
-            self.note(f"{text} and was killed")
+            self.note(f"{text} and was killed", child.recipe.name)
         else:
             log.error("%s and can only be ended with the supervisor, of whose process it is part", text)
         if child is self.engine:

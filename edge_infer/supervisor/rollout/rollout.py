@@ -155,7 +155,10 @@ class ModelRollout:
         """Roll back to the previous model; return the result in words. Raises `EdgeInferError` if there is none."""
         model = self._running_as(name)
         if name not in self.record.trials and self._before(model) is None:
-            raise EdgeInferError(f"there is no model that {name} could go back to")
+            raise EdgeInferError(
+                f"there is no model that {name} could go back to: the one before the present one is the only one kept "
+                f"for that; any package of the store serves with: edge-infer models use {name} PACKAGE@VERSION"
+            )
         self._refuse(name, "rolled_back", f"asked for by {by}", by)
         return self._now(name)
 
@@ -310,6 +313,7 @@ class ModelRollout:
         self._ledger.keep(record.told(self._line(model, "committed", "daemon", why)))
         self._ledger.note_version(model)
         log.info("model %s: %s (%s) is committed", name, model.title, model.sha256[:8])
+        self._house.over(f"model {name}")
         self._again()
 
     def _refuse(self, name: str, state: Refused, reason: str, by: str, *, run: bool = True) -> None:
@@ -324,7 +328,8 @@ class ModelRollout:
                 slots[pipeline] = Slot(slot.previous, None, now)
         self._ledger.keep(replace(record, slots=slots).told(self._line(model, state, by, reason)))
         log.error("model %s: %s (%s) is %s: %s", name, model.title, model.sha256[:8], state.replace("_", " "), reason)
-        self._house.note(f"model {name}: {state.replace('_', ' ')}: {reason}")
+        if by == "daemon":
+            self._house.note(f"model {name}: {state.replace('_', ' ')}: {reason}", f"model {name}")
         if run:
             self._again()
 
