@@ -24,6 +24,7 @@ _ROOMS: Final = {
     "reader": ("reader",),
     "network reader": ("reader", "network"),
     "publisher": ("publisher",),
+    "resolver": ("resolver",),
     "configuration": ("config",),
 }
 """Process names for the operator, and the arguments of the script."""

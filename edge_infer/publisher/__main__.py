@@ -11,7 +11,9 @@ from contextlib import ExitStack, closing
 from edge_infer.contract.codec import decode_json
 from edge_infer.ipc.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
 from edge_infer.platform.logs import configure
+from edge_infer.publisher.resolver import LookUp, addresses_of, start
 from edge_infer.sandbox import Fence, lock, lock_thread
+from edge_infer.sandbox.needs import need_unix
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -27,6 +29,9 @@ def main(words: Sequence[str] | None = None) -> int:
     fence = decode_json(Fence, args.fence.encode())
     if not args.merged:
         configure("publisher", args.log_level)
+    look_up: LookUp = addresses_of
+    if fence.names:  # while it still may start a process
+        look_up = start(fence.names, unix=any(map(need_unix, fence.names)))
     sandbox = lock_thread("publisher", fence) if args.merged else lock("publisher", fence=fence)
     from edge_infer.ipc.crash_safe_note import CrashSafeNote
     from edge_infer.publisher.health import Board
@@ -39,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
             results = stack.enter_context(closing(Channel(args.results, FROM_ENGINE, MAX_RESULT_BYTES)))
             slate = stack.enter_context(CrashSafeNote(args.slate))
             outbox = stack.enter_context(StoredOutbox())
-            publisher = Publisher(control, results, outbox, Board(), sandbox=sandbox, slate=slate)
+            publisher = Publisher(control, results, outbox, Board(), sandbox=sandbox, slate=slate, look_up=look_up)
             stack.enter_context(closing(publisher)).run()
     except Exception:  # outermost loop: the supervisor starts a new publisher
         logging.getLogger(__name__).exception("publisher stops: unexpected exception")

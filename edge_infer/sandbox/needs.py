@@ -102,10 +102,15 @@ def config_fence(state_dir: str) -> Fence:
 
 
 def publisher_fence(plan: Plan) -> Fence:
-    """Return the publisher's fence: its folder in the state directory, broker credentials, and name resolution."""
-    folder = str(publisher_folder(plan.state_dir))
-    reads = _once([*system_paths.network(), *_files_of_broker(plan.mqtt)])
-    return Fence(reads=reads, writes=(folder,), unix="names" if need_unix(plan.mqtt.host) else "", listens=True)
+    """Return the publisher's fence: its folder in the state directory, the broker's port and credentials.
+
+    Another process resolves the broker's name. A thread of the supervisor has to do that itself.
+    """
+    folder, mqtt = str(publisher_folder(plan.state_dir)), plan.mqtt
+    fence = Fence(reads=_once([*system_paths.network(), *_files_of_broker(mqtt)]), writes=(folder,), ports=(mqtt.port,))
+    if not plan.merged:
+        return replace(fence, names=(mqtt.host,) if need_look_up(mqtt.host) else ())
+    return replace(fence, ports=None, datagrams=need_look_up(mqtt.host), unix="names" if need_unix(mqtt.host) else "")
 
 
 def reader_fence(source: SourcePlan) -> Fence:
@@ -119,9 +124,11 @@ def reader_fence(source: SourcePlan) -> Fence:
         return Fence(writes=(*system_paths.device_places(), *system_paths.temporary()), anywhere=True, unix="programs")
     if source.network:
         found = (*system_paths.network(), *_secrets_of(options))
-        by_name = need_unix(_host(options))
-        unix: UnixUse = "names" if by_name else ""
-        return Fence(reads=_once(found), ports=(_port(options),), unix=unix, listens=source.kind == "mqtt")
+        host = _host(options)
+        unix: UnixUse = "names" if need_unix(host) else ""
+        datagrams = need_look_up(host) or options.get("transport") == "udp"
+        fence = Fence(reads=_once(found), ports=(_port(options),), unix=unix, datagrams=datagrams)
+        return replace(fence, listens=source.kind == "mqtt")
     reads = list(_files(options))
     writes = [path for path in reads if _is_pipe(path)]
     device, root = options.get("device"), options.get("root")
@@ -214,6 +221,15 @@ def _once(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for path in paths if path.startswith("/") and path != "/"))
 
 
+def need_look_up(host: str) -> bool:
+    """Return whether the system has to look up ``host``: an address is known, and ``localhost`` is in /etc/hosts.
+
+    The number of the interface in the address of a link (``fe80::1%eth0``) is looked up, too.
+    """
+    name = host.rstrip(".").lower()
+    return "%" in name or not (name in ("", "localhost") or _is_address(name))
+
+
 # Whether resolving a host name needs Unix sockets: those of Avahi, systemd-resolved, or another service.
 
 _MULTICAST: Final = ".local"
@@ -231,7 +247,7 @@ def need_unix(host: str, config: Path = Path("/etc/nsswitch.conf")) -> bool:
     does every name if the system uses modules other than those known to work without.
     """
     name = host.rstrip(".").lower()
-    if name in ("", "localhost") or _is_address(name):
+    if not need_look_up(host) or "%" in name:
         return False
     return name.endswith(_MULTICAST) or not _modules(config) <= _WITHOUT
 

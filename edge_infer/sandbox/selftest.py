@@ -20,6 +20,7 @@ from edge_infer.sandbox.rules import (
     AF_INET,
     AF_UNIX,
     Room,
+    binds,
     families_of,
     makes_namespaces,
     makes_processes,
@@ -50,6 +51,7 @@ _NO_CLASS: Final = 7 << 13
 _PR_SCHED_CORE, _F_SETOWN, _FIOSETOWN = 62, 8, 0x8901
 _F_SETFL, _SOL_SOCKET, _SO_LOCK_FILTER, _FS_IOC_SETFLAGS = 4, 1, 44, 0x40086602
 _PR_SET_DUMPABLE, _PR_SET_MM, _PR_SET_MM_MAP_SIZE = 4, 35, 15
+_READ_PERSONALITY: Final = 0xFFFFFFFF
 _MPTCP, _MSG_FASTOPEN = 262, 0x20000000
 _CLONE_SIGHAND: Final = 0x800
 """Valid only for a thread, so that the kernel makes no process with this flag alone, nor from an empty description."""
@@ -102,6 +104,16 @@ def walls(room: Room, fence: Fence, *, network: bool = False) -> dict[str, str]:
     if fence.unix:
         found["no_unix_sockets"] = f"not enforced: {_UNIX_USES[fence.unix]}"
     return found
+
+
+def only_known_calls(room: Room, fence: Fence, built: str) -> str:
+    """Return whether a call that is not on the list fails; ``built`` is the outcome of the filter's setup."""
+    if built != ENFORCED:
+        return built
+    calls: list[_Call] = [("add_key", (0, 0, 0, 0, 0))]
+    if not shares_memory(room, fence):
+        calls.append(("personality", (_READ_PERSONALITY,)))
+    return _all_refused(calls)
 
 
 def no_signals(room: Room, fence: Fence, scoped: str) -> str:
@@ -166,13 +178,15 @@ def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Ca
         found["no_network"] = (("socket", (AF_INET, _SOCK_DGRAM, 0)), ("socketpair", (0, 0, 0, 0)), *rest)
     elif AF_INET not in families:
         found["no_network"] = (("socket", (AF_INET, _SOCK_DGRAM, 0)),)
-    elif network or room == "publisher":
+    elif network or room in ("publisher", "resolver"):
         found["no_other_protocols"] = (
             ("socket", (AF_INET, _SOCK_STREAM, _MPTCP)),
             ("sendto", (_NONE, 0, 0, _MSG_FASTOPEN, 0, 0)),
             ("sendmsg", (_NONE, 0, _MSG_FASTOPEN)),
             ("sendmmsg", (_NONE, 0, 0, _MSG_FASTOPEN)),
             *(() if fence.listens else (("listen", (_NONE, 0)), ("accept4", (_NONE, 0, 0, 0)))),
+            *(() if binds(room, fence) else (("bind", (_NONE, 0, 0)),)),
+            *(() if fence.datagrams or starts_programs(room, fence) else (("socket", (AF_INET, _SOCK_DGRAM, 0)),)),
         )
     if AF_UNIX not in families:
         found["no_unix_sockets"] = (
@@ -282,7 +296,7 @@ def _files(fence: Fence, before: Before) -> str:
 
 def _no_signals(before: Before) -> str:
     if not before.signals:
-        return f"{ENFORCED} (the process that started it is out of reach)"
+        return "not enforced: it could not be tried, the process that started it was out of reach before"
     return "unavailable: the kernel is older than 6.12" if _signals() else ENFORCED
 
 
