@@ -14,6 +14,7 @@ from edge_infer.doctor.walls import sandbox
 from edge_infer.errors import ConfigError
 from edge_infer.models.trials.fast_path import shipped_model
 from edge_infer.readers.devices import capture_devices
+from edge_infer.supervisor.status import Status
 
 # Check of the configuration, and the settings that other checks need even from an invalid one.
 
@@ -56,8 +57,11 @@ def _closed(place: Path) -> bool:
     return not os.access(place, os.R_OK, effective_ids=True)
 
 
-def examine(config: Path, root: Path = Path("/")) -> Iterator[Finding]:
-    """Yield each finding once it is known, quick checks first; ``root`` holds ``proc``, ``sys``, ``dev``, ``run``."""
+def examine(config: Path, root: Path = Path("/"), status: Status | None = None) -> Iterator[Finding]:
+    """Yield each finding once it is known, quick checks first; ``root`` holds ``proc``, ``sys``, ``dev``, ``run``.
+
+    ``status`` is what the daemon answered, if it runs.
+    """
     from edge_infer.doctor.broker import broker
 
     found = settings(config)
@@ -68,7 +72,7 @@ def examine(config: Path, root: Path = Path("/")) -> Iterator[Finding]:
     yield accelerators(root)
     yield from configuration(config, state_dir)
     yield from runtime(root, shipped_model(state_dir))
-    yield from sandbox()
+    yield from sandbox(status)
     if found:
         yield broker(found.mqtt)
     else:

@@ -35,6 +35,33 @@ _UNIX_USES: Final[Mapping[UnixUse, str]] = {
     "sound": "sound services are reached over them",
     "programs": "a program that is not ours may need them",
 }
+TRIED: Final[Mapping[str, str]] = {
+    "seccomp": "add_key, personality",
+    "no_network": "socket, socketpair, connect, bind, listen, accept",
+    "network_namespace": "comparison of the namespace with the earlier one",
+    "ports": "connect to another port of this device",
+    "files": "list /, write /proc/self/comm",
+    "no_camera": "ioctl VIDIOC_QUERYCAP",
+    "no_microphone": "ioctl SNDRV_PCM_IOCTL_INFO",
+    "no_tracing": "ptrace, process_vm_readv, process_vm_writev, pidfd_getfd",
+    "not_dumpable": "prctl PR_GET_DUMPABLE",
+    "no_signals": "kill, tkill, tgkill, rt_sigqueueinfo, pidfd_open, F_SETOWN on the parent and others",
+    "no_calls_on_others": "prlimit64, setpriority, sched_set*, ioprio_set, kcmp and others on the parent and another",
+    "no_unix_sockets": "socket, socketpair",
+    "no_processes": "clone, clone3, execve, execveat",
+    "no_namespaces": "unshare, setns, clone3",
+    "no_other_protocols": "MPTCP, TCP Fast Open, and where they are not needed: UDP, bind, listen, accept4",
+    "no_file_attributes": "fchmod, fchmodat, fchown, fchownat, utimensat, fsetxattr, fremovexattr, ioctl",
+    "no_shared_memory": "shmget, shmat, semget, msgget, mq_open",
+    "no_io_uring": "io_uring_setup, io_uring_enter, io_uring_register",
+    "no_lasting_flags": "fcntl O_APPEND, setsockopt SO_LOCK_FILTER",
+    "not_shown": "prctl PR_SET_MM, PR_SET_DUMPABLE",
+    "no_capabilities": "capget",
+    "no_new_privileges": "prctl PR_GET_NO_NEW_PRIVS",
+    "no_core_dump": "getrlimit RLIMIT_CORE",
+    "no_swap": "swap space, limits and mlockall",
+}
+"""What the state of each rule was found with, for people."""
 _Call = tuple[str, tuple[int, ...]]
 """The name of a system call, and the arguments to try it with."""
 _NONE = 2**31 - 1  # a pid and a file descriptor that do not exist
