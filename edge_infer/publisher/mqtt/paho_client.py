@@ -200,7 +200,7 @@ class Attempt:
     Its file is readable once there is an outcome. It may be abandoned and keeps no process alive.
     """
 
-    def __init__(self, plan: MqttPlan, manner: ConnectOptions, look_up: LookUp) -> None:
+    def __init__(self, plan: MqttPlan, manner: ConnectOptions, look_up: LookUp = addresses_of) -> None:
         self._plan = plan
         self._manner = manner
         self._look_up = look_up
