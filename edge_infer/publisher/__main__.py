@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
-from edge_infer.contract.codec import decode_json
-from edge_infer.ipc.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
 from edge_infer.platform.logs import configure
 from edge_infer.publisher.resolver import LookUp, addresses_of, start
 from edge_infer.sandbox import Fence, lock, lock_thread
-from edge_infer.sandbox.needs import need_unix
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -26,12 +24,15 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--merged", action="store_true", help="a thread of the supervisor's process calls this")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args(words)
-    fence = decode_json(Fence, args.fence.encode())
     if not args.merged:
         configure("publisher", args.log_level)
     look_up: LookUp = addresses_of
-    if fence.names:  # while it still may start a process
-        look_up = start(fence.names, unix=any(map(need_unix, fence.names)))
+    if names := json.loads(args.fence).get("names"):  # while it still may start a process, and is small
+        look_up = start(names)
+    from edge_infer.contract.codec import decode_json
+    from edge_infer.ipc.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
+
+    fence = decode_json(Fence, args.fence.encode())
     sandbox = lock_thread("publisher", fence) if args.merged else lock("publisher", fence=fence)
     from edge_infer.ipc.crash_safe_note import CrashSafeNote
     from edge_infer.publisher.health import Board

@@ -21,6 +21,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from edge_infer.sandbox import Fence, kernel, lock
+from edge_infer.sandbox.fence import UnixUse
+from edge_infer.sandbox.name_look_up import need_unix
+from edge_infer.sandbox.system_paths import network
 
 log = logging.getLogger(__name__)
 LookUp = Callable[[str], Sequence[str]]
@@ -84,7 +87,7 @@ def addresses_of(host: str) -> Sequence[str]:
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))[:MAX_ADDRESSES]
 
 
-def start(names: Sequence[str], *, unix: bool) -> Resolver:
+def start(names: Sequence[str]) -> Resolver:
     """Fork the process that resolves these names; call it before any thread runs, and before `lock`."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent = os.getpid()
@@ -97,7 +100,7 @@ def start(names: Sequence[str], *, unix: bool) -> Resolver:
             os.closerange(3, keep)
             os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
             if os.getppid() == parent:
-                serve(names, keep, unix=unix)
+                serve(names, keep)
             status = 0
         except Exception:
             log.exception("the resolver stops: unexpected exception")
@@ -108,13 +111,12 @@ def start(names: Sequence[str], *, unix: bool) -> Resolver:
     return Resolver(names, ours)
 
 
-def serve(names: Sequence[str], file: int, *, unix: bool) -> None:
+def serve(names: Sequence[str], file: int) -> None:
     """Lock this process and answer questions until nobody can ask any more."""
-    from edge_infer.sandbox.system_paths import network
-
     for each in (signal.SIGINT, signal.SIGTERM):  # it ends with the publisher, which may still need it
         signal.signal(each, signal.SIG_IGN)
-    lock("resolver", fence=Fence(reads=network(), ports=_PORTS, unix="names" if unix else "", datagrams=True))
+    unix: UnixUse = "names" if any(map(need_unix, names)) else ""
+    lock("resolver", fence=Fence(reads=network(), ports=_PORTS, unix=unix, datagrams=True))
     with socket.socket(fileno=file) as channel:
         while True:
             question = channel.recv(_QUESTION.size)

@@ -108,7 +108,7 @@ _ATTRIBUTES_BY_IOCTL: Final = (ord("f") << 8, ord("X") << 8)
 
 _TRIED_IN_VAIN: Final = ("fchmod", "fchown", "fchown32", "prctl")
 """Calls that go well without: files keep the access rights that they have, SQLite gives its files to the owner of the
-database, and threads get names."""
+database, and threads get names. Look-ups of names try a socket of each family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,7 @@ def logged(room: Room, fence: Fence, complete: Rules) -> Rules:
     return Rules(
         tuple(call for call in (*complete.allowed, *quiet) if call not in locks),
         tuple(call for call in (*complete.refused, *locks) if call not in quiet),
-        tuple(each for each in complete.conditions if each.call not in _TRIED_IN_VAIN),
+        tuple(each for each in complete.conditions if each.call not in (*_TRIED_IN_VAIN, "socket")),
     )
 
 

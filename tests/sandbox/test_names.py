@@ -9,7 +9,8 @@ import pytest
 from edge_infer.contract.codec import replace
 from edge_infer.plan.records import JsonValue, MqttPlan, Plan, SourcePlan
 from edge_infer.readers.sources import SOURCES
-from edge_infer.sandbox.needs import OPENS_ITS_OPTIONS, need_unix, publisher_fence, reader_fence
+from edge_infer.sandbox.name_look_up import need_unix
+from edge_infer.sandbox.needs import OPENS_ITS_OPTIONS, publisher_fence, reader_fence
 
 DEBIAN = "passwd: files\nhosts:          files dns\n"
 RASPBERRY = "# made by hand\nhosts: files mdns4_minimal [NOTFOUND=return] dns # comment\n"

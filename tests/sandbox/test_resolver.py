@@ -38,7 +38,7 @@ LOOK_UP = """
 import json, os, sys
 from edge_infer.publisher.resolver import start
 from edge_infer.sandbox import Fence, lock
-resolver = start(("broker.test", "absent.test"), unix=False)
+resolver = start(("broker.test", "absent.test"))
 walls = lock("publisher", fence=Fence(ports=(1883,)))
 found = {}
 for name in ("broker.test", "absent.test", "127.0.0.1"):
@@ -152,7 +152,7 @@ def _named(daemon: Daemon, before: int) -> bool:
 def test_it_outlives_no_publisher() -> None:
     code = (
         "import os, sys\nfrom edge_infer.publisher.resolver import start\n"
-        "start(('broker.test',), unix=False)\n"
+        "start(('broker.test',))\n"
         "print(open(f'/proc/self/task/{os.getpid()}/children').read(), flush=True)\nos.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run(
