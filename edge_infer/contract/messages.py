@@ -525,6 +525,8 @@ class Info(Record, frozen=True):
     more: Number | Absent = ABSENT
     """Number of pipelines that did not fit."""
     fast_path: Gain | Absent = ABSENT
+    tried: Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)] | Absent = ABSENT
+    """What each process tried to find the state of a rule in ``sandbox``."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for a number with too many decimals."""

@@ -47,6 +47,7 @@ from edge_infer.publisher.mqtt.connection import MqttConnection
 from edge_infer.publisher.mqtt.connection_failure import stays
 from edge_infer.publisher.outbox.interface import AbstractOutbox, MessageSeries
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler
+from edge_infer.publisher.resolver import LookUp, addresses_of
 from edge_infer.publisher.state.open_events import EventNotes, OpenEvents, events_of
 from edge_infer.publisher.state.retained import Retained, RetainedTopicRegistry
 from edge_infer.publisher.state.unknown_states import States
@@ -95,9 +96,11 @@ class Publisher:
         *,
         sandbox: Mapping[str, str] | None = None,
         slate: CrashSafeNote | None = None,
+        look_up: LookUp = addresses_of,
     ) -> None:
         self._control = control
         self._sandbox = sandbox or {}
+        self._look_up = look_up
         self._results = results
         self._outbox = outbox
         self._clock = clock or Clock()
@@ -218,7 +221,7 @@ class Publisher:
         self._memory.save(plan, self._retained.clearing(), self._states.left)
         self._discovery.apply(plan)
         if self._link is None:
-            self._link = MqttConnection(plan.mqtt, self._cargo, clock=self._clock)
+            self._link = MqttConnection(plan.mqtt, self._cargo, clock=self._clock, look_up=self._look_up)
             self._greeting_due = True
         elif self._link.plan != plan.mqtt:
             self._move(self._link, plan)
@@ -236,7 +239,7 @@ class Publisher:
         if not link.finish(time.monotonic() + MOVE) and link.plan.topic != plan.mqtt.topic:
             log.warning("%s", stays(link.plan.topic, link.plan))
         self._retained.restore(values)
-        self._link = MqttConnection(plan.mqtt, self._cargo, clock=self._clock)
+        self._link = MqttConnection(plan.mqtt, self._cargo, clock=self._clock, look_up=self._look_up)
 
     def _engine_down(self, down: EngineDown) -> None:
         """End a boot after taking the messages that its engine left in the channel.

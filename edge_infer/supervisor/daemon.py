@@ -18,6 +18,7 @@ from edge_infer.ipc.messages import EngineReport
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import board_name
 from edge_infer.sandbox import privileges
+from edge_infer.sandbox.selftest import TRIED
 from edge_infer.supervisor.control.checks import Checks
 from edge_infer.supervisor.control.log_level import LogLevel
 from edge_infer.supervisor.control.requests import ModelRequests, PendingExplainRequests, PendingPictures
@@ -204,4 +205,7 @@ def _info(report: EngineReport, plan: Plan, walls: dict[str, str], gain: float |
     }
     now = timestamp(time.time())
     fast_path = ABSENT if gain is None else gain
-    return Info(1, now, report.boot, versions, board_name(), plan.digest, walls, pipelines, fast_path=fast_path)
+    tried = {wall: TRIED[wall] for wall in walls if wall in TRIED}
+    return Info(
+        1, now, report.boot, versions, board_name(), plan.digest, walls, pipelines, fast_path=fast_path, tried=tried
+    )

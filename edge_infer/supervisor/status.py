@@ -17,15 +17,16 @@ from edge_infer.contract.messages import (
 )
 from edge_infer.ipc.messages import STARTING_UP
 from edge_infer.supervisor.processes.child import ChildProcess
-from edge_infer.supervisor.processes.supervisor import LastFailure, ProcessSupervisor
+from edge_infer.supervisor.processes.supervisor import LastFailure, ProcessSupervisor, together
 
 
 class RoomStatus(Record, frozen=True):
-    """One child process; ``pid`` is null until it is restarted."""
+    """One child process; ``pid`` is null until it is restarted, ``walls`` is what it has tested of its sandbox."""
 
     pid: int | None
     restarts: int
     uptime: float
+    walls: Mapping[ShortText, ShortText] = field(default_factory=dict)
 
 
 class BrokerStatus(Record, frozen=True):
@@ -72,12 +73,13 @@ def compose(
     engine, publisher = house.heard.engine, house.heard.publisher
     rooms = {"engine": house.engine, "publisher": house.publisher}
     rooms |= {f"reader {name}": child for name, child in house.readers().items()}
+    walls = house.tested_walls()
     return Status(
         version=__version__,
         uptime=round(time.monotonic() - since, 1),
         boot=engine.boot if engine else None,
         runtime=engine.runtime if engine else None,
-        rooms={name: _room(child) for name, child in rooms.items()},
+        rooms={name: _room(child, walls.get(name, {})) for name, child in rooms.items()},
         sources=engine.sources if engine else {},
         pipelines=engine.pipelines if engine else {},
         models=models,
@@ -85,7 +87,7 @@ def compose(
         outbox=publisher.outbox if publisher else None,
         config=config,
         last_error=house.heard.trouble,
-        walls=house.walls(),
+        walls=together(walls),
         governor=house.restraint.governor,
         fast_path=fast_path,
         feeds={each.name: each.source for each in house.pipelines() if each.crops is None},
@@ -113,6 +115,6 @@ def headline(status: Status) -> str:
     )
 
 
-def _room(child: ChildProcess) -> RoomStatus:
+def _room(child: ChildProcess, walls: Mapping[str, str]) -> RoomStatus:
     uptime = round(time.monotonic() - child.started, 1) if child.pid else 0.0
-    return RoomStatus(child.pid, max(0, child.restarts), uptime)
+    return RoomStatus(child.pid, max(0, child.restarts), uptime, walls)

@@ -305,7 +305,7 @@ def test_a_secret_for_everybody_is_a_warning(make: Make, tmp_path: Path) -> None
     (tmp_path / "mqtt.pass").chmod(0o644)
     compiled = compile_config(path)
     assert compiled.plan is not None
-    (warning,) = (each for each in compiled.warnings if not each.path.startswith("sources."))
+    (warning,) = (each for each in compiled.warnings if each.path == "mqtt.password_file")
     assert str(warning) == (
         f"{path}:5: mqtt.password_file: this file can be read by everybody on this machine; "
         f"chgrp {grp.getgrgid(os.getegid()).gr_name} FILE && chmod 640 FILE"
@@ -356,7 +356,7 @@ def test_what_nobody_uses_is_a_warning(make: Make) -> None:
     assert [path.removeprefix("sources.") for path, text in told.items() if text == unused] == [
         *("yard", "user", "page", "pipe", "clip", "folder")
     ]
-    assert len(told) == 7
+    assert {path for path in told if told[path] != unused} == {"models.idle", "mqtt"}
 
 
 def test_classes_that_go_by_number_are_a_warning(make: Make, assets: Path) -> None:
@@ -611,3 +611,47 @@ def test_an_answer_that_somebody_has_planted_is_not_believed(make: Make, tmp_pat
     path.write_bytes(dumps(Tried(tuple(replace(each, labels=("the-password",)) for each in tried.plans))))
     assert labels() == ("face",)
     assert b"the-password" not in path.read_bytes()
+
+
+PLAIN = "the password and all results go to broker.lan unencrypted: set mqtt.tls, or keep the broker in its own network"
+
+
+@pytest.mark.parametrize(
+    ("mqtt", "expected"),
+    [
+        ("host: broker.lan, username: u, password_file: mqtt.pass", PLAIN),
+        ("host: broker.lan", PLAIN.replace("the password and all", "all")),
+        ("host: broker.lan, username: u, password_file: mqtt.pass, tls: true", None),
+        *(
+            (f"host: {host}, username: u, password_file: mqtt.pass", None)
+            for host in ("localhost", "127.0.0.2", "'::1'")
+        ),
+    ],
+)
+def test_what_crosses_a_network_unencrypted_is_a_warning(make: Make, tmp_path: Path, mqtt: str, expected: str) -> None:
+    path = make(f"mqtt: {{{mqtt}}}\nsources: {{s: {{kind: synthetic}}}}\n")
+    (tmp_path / "mqtt.pass").touch(0o600)
+    (tmp_path / "mqtt.pass").write_text("word")
+    told = {warning.path: warning.text for warning in compile_config(path).warnings}
+    assert told.get("mqtt") == expected
+
+
+def test_a_password_of_a_camera_that_goes_unencrypted_is_a_warning(make: Make, tmp_path: Path) -> None:
+    secret = "username: u, password_file: mqtt.pass"
+    path = make(
+        "sources:\n"
+        f"  plain: {{kind: rtsp, url: 'rtsp://cam.lan/a', {secret}}}\n"
+        f"  encrypted: {{kind: http, url: 'https://cam.lan/a', {secret}}}\n"
+        "  free: {kind: http, url: 'http://cam.lan/a'}\n"
+        f"  sensor: {{kind: mqtt, host: broker.lan, topic: a, {secret}}}\n"
+        f"  here: {{kind: rtsp, url: 'rtsp://127.0.0.1/a', {secret}}}\n"
+    )
+    (tmp_path / "mqtt.pass").touch(0o600)
+    (tmp_path / "mqtt.pass").write_text("word")
+    compiled = compile_config(path)
+    assert compiled.problems == ()
+    told = {each.path: each.text for each in compiled.warnings if "unencrypted" in each.text}
+    assert told == {
+        "sources.plain": "the password goes to cam.lan unencrypted: use its encrypted address, or keep it in its own network",  # noqa: E501
+        "sources.sensor": "the password goes to broker.lan unencrypted: set tls, or keep it in its own network",
+    }

@@ -42,6 +42,7 @@ from edge_infer.publisher.mqtt.paho_client import (
 )
 from edge_infer.publisher.mqtt.reconnect import ReconnectPolicy
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler, Outgoing
+from edge_infer.publisher.resolver import LookUp, ResolverEndedError, addresses_of
 from edge_infer.publisher.timestamps import Clock
 
 # Credential files of the connection: changes take effect without a restart.
@@ -125,12 +126,18 @@ class MqttConnection:
     """
 
     def __init__(
-        self, plan: MqttPlan, cargo: OutboundScheduler, patience: MqttTimeouts | None = None, clock: Clock | None = None
+        self,
+        plan: MqttPlan,
+        cargo: OutboundScheduler,
+        patience: MqttTimeouts | None = None,
+        clock: Clock | None = None,
+        look_up: LookUp = addresses_of,
     ) -> None:
         self.plan = plan
         self._cargo = cargo
         self._patience = patience or MqttTimeouts()
         self._clock = clock or Clock()
+        self._look_up = look_up
         self._manner = ConnectOptions(keepalive=self._patience.keepalive)
         self._files = SecretFiles(plan)
         self._diagnosis = ReconnectPolicy(plan, self._clock, self._patience.stable, self._patience.settled)
@@ -191,7 +198,7 @@ class MqttConnection:
             self._await(self._attempt, now)
         elif self._client is None and now >= self._retry_at and not self._leaving:
             self._files.used()
-            self._attempt, self._since = Attempt(self.plan, self._manner), now
+            self._attempt, self._since = Attempt(self.plan, self._manner, self._look_up), now
         if self._client:
             self._exchange(self._client, now, ready)
 
@@ -255,6 +262,8 @@ class MqttConnection:
             attempt.close()
             self._attempt = None
             self._adopt(outcome, now)
+        elif isinstance(outcome, ResolverEndedError):
+            raise outcome
         elif outcome is not None:
             self._fail(explain(outcome, self.plan, self._clock.now()))
         elif now - self._since > self._patience.dialling:

@@ -416,11 +416,15 @@ class ProcessSupervisor:
         return self._plan.pipelines if self._plan is not None else ()
 
     def walls(self) -> dict[str, str]:
-        """Return the sandbox rules that the kernel enforces, as each process has tested them."""
+        """Return the sandbox rules that the kernel enforces, by rule."""
+        return together(self.tested_walls())
+
+    def tested_walls(self) -> dict[str, Mapping[str, str]]:
+        """Return the sandbox rules of each process, as it has tested them."""
         heard: dict[str, EngineReport | PublisherReport | ReaderReport | None]
         heard = {"engine": self.heard.engine, "publisher": self.heard.publisher}
         heard |= {f"reader {reader.plan.name}": reader.last for reader in self._readers}
-        return together({room: report.sandbox for room, report in heard.items() if report is not None})
+        return {room: report.sandbox for room, report in heard.items() if report is not None}
 
     def _brief(self, child: ChildProcess) -> None:
         if self._plan is None:
