@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "status": "shows the state of the running daemon",
     "why": "explains why something was or was not reported",
     "top": "shows the state of the running daemon, updated continuously",
+    "metrics": "prints the metrics of the running daemon for Prometheus",
     "watch": "subscribes to a device and prints its messages",
     "doctor": "checks what this board offers and lacks",
     "unit": "prints the systemd drop-in for this box and configuration",

@@ -449,9 +449,14 @@ class OutboxHealth(Record, frozen=True):
 
 
 class EgressHealth(Record, frozen=True):
-    """Messages that the publisher refused because they did not fit the closed schema."""
+    """What passed the check of outgoing messages since the publisher started.
+
+    ``rejected`` counts the messages that the publisher refused because they did not fit the closed schema. ``bytes``
+    counts the bytes that it published: payloads, and topics below the device's.
+    """
 
     rejected: Count
+    bytes: Count | Absent = ABSENT
 
 
 class BoardHealth(Record, frozen=True):

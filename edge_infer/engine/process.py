@@ -49,6 +49,7 @@ from edge_infer.ipc.messages import (
 )
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Plan
+from edge_infer.platform.process_use import OwnMemory
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.readers.sources.faults import settle_all
 from edge_infer.yamlfile.error_text import suggestion
@@ -102,6 +103,7 @@ class Engine:
         self._greetings = TokenBucket(MAX_GREETINGS, GREETINGS_PER_SECOND)
         self._deaf_until = 0.0  # ignores the publisher until then
         self._offence = ""  # of the publisher, until it is reported
+        self._own_memory = OwnMemory()
 
     def run(self) -> None:
         """Handle orders until a stop order arrives or the supervisor is gone."""
@@ -330,6 +332,8 @@ class Engine:
             sandbox=self._sandbox,
             kept=self._outlet.kept,
             tallies=self._outlet.tallies(),
+            counts={name: pipeline.counts() for name, pipeline in self._pipelines.items()},
+            pss=self._own_memory.pss(),
         )
 
     def _close(self) -> None:

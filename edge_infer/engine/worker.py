@@ -26,7 +26,7 @@ from edge_infer.engine.output.result_sender import Outward
 from edge_infer.engine.pipeline import FramePipeline
 from edge_infer.errors import EdgeInferError, ModelError, told
 from edge_infer.frames.frame import Captured
-from edge_infer.ipc.messages import Running
+from edge_infer.ipc.messages import PipelineCounts, Running
 from edge_infer.plan.records import PipelinePlan
 
 Light: TypeAlias = AbstractContextManager[None]
@@ -125,6 +125,10 @@ class Worker:
     def decisions(self) -> Decisions:
         """The decisions of the last minutes, with reasons."""
         return self._models.serving.follow.decisions
+
+    def counts(self) -> PipelineCounts:
+        """Return the frames by outcome, and their latencies."""
+        return self._watch.counts()
 
     def running(self) -> Running:
         """Return what runs here and its status."""
@@ -289,6 +293,7 @@ class Worker:
         traceback.clear_frames(error.__traceback__)  # a tensor held there would make the next invoke fail
         self._watch.error = text
         self._watch.faults += 1
+        self._watch.failed += 1
         if (trial := self._models.serving.trial) is not None:
             trial.failed(text)
         self._say_nothing("engine_failed")

@@ -24,6 +24,7 @@ from edge_infer.contract.messages import (
     Boot,
     Count,
     Digest,
+    EgressHealth,
     Event,
     Fraction,
     GovernorHealth,
@@ -265,6 +266,26 @@ class Running(Record, frozen=True):
     delegate: Delegated | None = None
 
 
+LATENCY_BOUNDS: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Upper bounds of the latency histogram in seconds; one more count is for anything longer."""
+
+
+class PipelineCounts(Record, frozen=True):
+    """Frames of a pipeline by outcome since ``began``, and the latencies of those that the model looked at.
+
+    ``still`` frames were skipped because nothing moved. ``latencies`` counts by `LATENCY_BOUNDS`; ``seconds`` is their
+    sum.
+    """
+
+    began: Uptime = 0.0
+    looked: Count = 0
+    still: Count = 0
+    dropped: Count = 0
+    failed: Count = 0
+    latencies: Annotated[tuple[Count, ...], at_most(len(LATENCY_BOUNDS) + 1)] = ()
+    seconds: Annotated[float, at_least(0)] = 0.0
+
+
 class EngineReport(Record, frozen=True):
     """The engine's heartbeat, once a second: proof of progress, and the data of health and status.
 
@@ -284,6 +305,10 @@ class EngineReport(Record, frozen=True):
     sandbox: Walls = field(default_factory=dict)
     kept: Count = 0
     tallies: Tallies = ()
+    counts: Annotated[Mapping[Name, PipelineCounts], at_most(MAX_NAMES)] = field(default_factory=dict)
+    pss: Count = 0
+    """Bytes of memory, 0 if unknown: the proportional set size of the process. `PublisherReport` and `ReaderReport`
+    have the same."""
 
 
 class EngineUp(Record, frozen=True):
@@ -316,8 +341,11 @@ class PublisherReport(Record, frozen=True):
     connected: bool
     broker: Sentence
     outbox: OutboxHealth
-    rejected: Count
+    egress: EgressHealth
     sandbox: Walls = field(default_factory=dict)
+    began: Uptime = 0.0
+    """The start of the process: its counts begin there."""
+    pss: Count = 0
 
 
 class ReaderHello(Record, frozen=True):
@@ -421,6 +449,7 @@ class ReaderReport(Record, frozen=True):
     frames: Count
     error: Sentence = ""
     sandbox: Walls = field(default_factory=dict)
+    pss: Count = 0
 
 
 # The shape of the shared memory of frames, and its limits.

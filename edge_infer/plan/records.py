@@ -488,6 +488,13 @@ class GovernorPlan(Record, frozen=True):
     shed: tuple[Name, ...] = ()
 
 
+class MetricsPlan(Record, frozen=True):
+    """The file that the metrics are written to, and the seconds between two times."""
+
+    file: FilePath
+    every: float = 15.0
+
+
 class Plan(PartlyCompared, frozen=True, eq=False):
     """A whole configuration. ``digest`` is the SHA-256 of the file's bytes.
 
@@ -508,6 +515,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
     merged: bool = False
     governor: GovernorPlan | None = None
     made_by: ShortText = ""
+    metrics: MetricsPlan | None = None
 
     def spoken_of(self) -> tuple[str, ...]:
         """Return the names of all models whose status is published."""

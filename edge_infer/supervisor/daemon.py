@@ -23,6 +23,7 @@ from edge_infer.supervisor.control.requests import ModelRequests, PendingExplain
 from edge_infer.supervisor.control.server import MAX_ECHO, ControlSocket, Request, socket_path
 from edge_infer.supervisor.governor.governor import Tempo
 from edge_infer.supervisor.governor.governor_loop import GovernorLoop
+from edge_infer.supervisor.metrics.metrics import Metrics
 from edge_infer.supervisor.processes.orphans import Orphans
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.redaction import outward
@@ -61,6 +62,7 @@ class Daemon:
         self._whys = PendingExplainRequests(self._house)
         self._checks = Checks(config)
         self._governing = GovernorLoop(self._house, board, tempo or Tempo())
+        self._metrics = Metrics(self._house, self._swap, self._reload, board)
         self._figures = Figures()
         self._fast_path = FastPath()
         self._helpers = (self._reload, self._checks, self._fast_path)  # each has short-lived processes
@@ -102,12 +104,13 @@ class Daemon:
             self._notifier.stopping()
             orderly = self._house.close()
             self._swap.close()
+            self._metrics.close()
         return 0 if orderly and not lost else 1
 
     def _turn(self, control: ControlSocket) -> None:
         files = [self._signals.fileno(), *control.files(), *self._house.files()]
         files += [file for each in self._helpers for file in each.files()]
-        due = min(self._house.next_due(), self._reload.due(), self._governing.due())
+        due = min(self._house.next_due(), self._reload.due(), self._governing.due(), self._metrics.due())
         timeout = max(0.0, min(1.0, due - time.monotonic()))
         readable = set(select.select(files, [*self._house.unsent(), *control.unsent()], [], timeout)[0])
         for death in self._house.serve():
@@ -125,6 +128,7 @@ class Daemon:
         self._whys.go_on()
         self._checks.go_on()
         self._governing.look(self._swap.plan)
+        self._metrics.look(self._swap.plan)
         if self._swap.plan is not None:
             self._fast_path.look(Path(self._swap.plan.state_dir), calm=self._reload.calm())
         self._announce()
@@ -136,6 +140,8 @@ class Daemon:
             self._reload.begin(request)
         elif wanted == "status":
             request.answer(encode(self._status()))
+        elif wanted == "metrics":
+            request.answer({"metrics": self._metrics.text()})
         elif wanted == "grab":
             self._grabs.begin(request)
         elif wanted == "why":

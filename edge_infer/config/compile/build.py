@@ -14,7 +14,7 @@ from edge_infer.config.compile.named_files import NamedFiles
 from edge_infer.config.compile.pipelines import CascadeBuilder, SceneBuilder, unfit
 from edge_infer.config.schema.broker import Tls
 from edge_infer.config.schema.cascades import Crops
-from edge_infer.config.schema.file import Config, ModelSection, Mqtt
+from edge_infer.config.schema.file import Config, Metrics, ModelSection, Mqtt
 from edge_infer.config.schema.pipelines import Nms, Pipeline, delegate_plan, motion_plan, why_not
 from edge_infer.config.schema.signal_sources import SourceSection
 from edge_infer.config.schema.sources import OtherSource
@@ -27,6 +27,7 @@ from edge_infer.plan.records import (
     CropsPlan,
     Gives,
     InputPlan,
+    MetricsPlan,
     ModelInput,
     ModelPlan,
     MotionPlan,
@@ -101,6 +102,10 @@ class Builder:
             client_id=section.client_id or f"edge-infer-{device}",
             max_rate=section.max_rate,
         )
+
+    def metrics(self, section: Metrics | None) -> MetricsPlan | None:
+        """Return the plan of the metrics file; None without the section."""
+        return None if section is None else MetricsPlan(self.files.absolute(section.file), section.every)
 
     def _tls(self, tls: Tls | None, steps: Steps) -> TlsPlan | None:
         if tls is None:

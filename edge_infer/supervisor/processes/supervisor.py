@@ -385,10 +385,14 @@ class ProcessSupervisor:
 
     def walls(self) -> dict[str, str]:
         """Return the sandbox rules that the kernel enforces, as each process has tested them."""
+        return together({room: report.sandbox for room, report in self.reports().items()})
+
+    def reports(self) -> dict[str, EngineReport | PublisherReport | ReaderReport]:
+        """Return the last report of each process, by the name that `status` shows."""
         heard: dict[str, EngineReport | PublisherReport | ReaderReport | None]
         heard = {"engine": self.heard.engine, "publisher": self.heard.publisher}
         heard |= {f"reader {reader.plan.name}": reader.last for reader in self._readers}
-        return together({room: report.sandbox for room, report in heard.items() if report is not None})
+        return {name: report for name, report in heard.items() if report is not None}
 
     def _brief(self, child: ChildProcess) -> None:
         if self._plan is None:

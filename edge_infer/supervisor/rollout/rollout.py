@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -48,6 +49,8 @@ class ModelRollout:
         """Pipelines that may not run now, with the reasons."""
         self.unfit: dict[str, Unfit] = {}
         """Models that the last configuration named but that could not be used."""
+        self.swaps: Counter[tuple[str, str]] = Counter()
+        """Models committed and rolled back since the start, by name and outcome."""
         self._house = house
         self._ledger = ServingLedger(house.note)
         self._admission = Admission()
@@ -309,6 +312,7 @@ class ModelRollout:
         record = replace(record, slots=slots, trials=trials).forgiving(model)
         self._ledger.keep(record.told(self._line(model, "committed", "daemon", why)))
         self._ledger.note_version(model)
+        self.swaps[name, "committed"] += 1
         log.info("model %s: %s (%s) is committed", name, model.title, model.sha256[:8])
         self._again()
 
@@ -325,6 +329,7 @@ class ModelRollout:
         self._ledger.keep(replace(record, slots=slots).told(self._line(model, state, by, reason)))
         log.error("model %s: %s (%s) is %s: %s", name, model.title, model.sha256[:8], state.replace("_", " "), reason)
         self._house.note(f"model {name}: {state.replace('_', ' ')}: {reason}")
+        self.swaps[name, state] += 1
         if run:
             self._again()
 
