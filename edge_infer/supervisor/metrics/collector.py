@@ -127,7 +127,7 @@ class Collector:
             for outcome in OUTCOMES:
                 frames.add(self._counters.value(("frames", name, outcome)), pipeline=name, outcome=outcome)
             counts = [self._counters.value(("latency", name, place)) for place in range(len(LATENCY_BOUNDS) + 1)]
-            bounds = [*map(str, LATENCY_BOUNDS), "+Inf"]
+            bounds = [*(f"{bound:g}" for bound in LATENCY_BOUNDS), "+Inf"]  # as Prometheus spells them
             for bound, count in zip(bounds, accumulate(counts), strict=True):
                 latency.add(count, "_bucket", pipeline=name, le=bound)
             latency.add(round(self._counters.value(("latency", name, "sum")), 3), "_sum", pipeline=name)
