@@ -13,7 +13,8 @@ from typing import Final
 
 from edge_infer import __version__
 from edge_infer.contract.codec import ABSENT, encode
-from edge_infer.contract.messages import Info, PipelineInfo, timestamp
+from edge_infer.contract.messages import Info, PipelineInfo, RetainedTopics, timestamp
+from edge_infer.contract.topics import retained_names
 from edge_infer.ipc.messages import EngineReport
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import board_name
@@ -68,7 +69,7 @@ class Daemon:
         self._helpers = (self._reload, self._checks, self._fast_path)  # each has short-lived processes
         self._since = time.monotonic()
         self._ready = False
-        self._said_info: tuple[str, Plan, dict[str, str], float | None] | None = None
+        self._said_info: tuple[str, Plan, dict[str, str], float | None, tuple[str, ...]] | None = None
         self._status_at = self._watchdog_at = 0.0
 
     def run(self) -> int:
@@ -160,11 +161,12 @@ class Daemon:
         report, plan = self._house.heard.engine, self._swap.plan
         if report is None or plan is None or report.digest != plan.digest:
             return
-        walls, gain = self._house.walls(), self._fast_path.gain
-        if self._said_info != (report.boot, plan, walls, gain):
-            self._said_info = (report.boot, plan, walls, gain)
-            self._house.announce("info", _info(report, plan, walls, gain))
-        for name, status in standing(self._swap, report).items():
+        walls, gain, models = self._house.walls(), self._fast_path.gain, standing(self._swap, report)
+        if self._said_info != (report.boot, plan, walls, gain, tuple(models)):
+            self._said_info = (report.boot, plan, walls, gain, tuple(models))
+            topics = retained_names((each.name for each in plan.pipelines), models)
+            self._house.announce("info", _info(report, plan, walls, gain, RetainedTopics.of(topics)))
+        for name, status in models.items():
             told = self._figures.settled(name, outward(status), time.monotonic())
             self._house.announce(f"model/{name}", told)
 
@@ -191,7 +193,7 @@ class Daemon:
             self._notifier.watchdog()
 
 
-def _info(report: EngineReport, plan: Plan, walls: dict[str, str], gain: float | None) -> Info:
+def _info(report: EngineReport, plan: Plan, walls: dict[str, str], gain: float | None, topics: RetainedTopics) -> Info:
     versions = {
         "edge-infer": __version__,
         "runtime": report.runtime,
@@ -204,4 +206,6 @@ def _info(report: EngineReport, plan: Plan, walls: dict[str, str], gain: float |
     }
     now = timestamp(time.time())
     fast_path = ABSENT if gain is None else gain
-    return Info(1, now, report.boot, versions, board_name(), plan.digest, walls, pipelines, fast_path=fast_path)
+    return Info(
+        1, now, report.boot, versions, board_name(), plan.digest, walls, pipelines, fast_path=fast_path, topics=topics
+    )
