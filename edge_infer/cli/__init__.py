@@ -27,6 +27,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "inspect": "explains a model file and how it would be used",
     "models": "manages the model store and downloads public models",
     "status": "shows the state of the running daemon",
+    "pause": "pauses a pipeline, and closes its camera if no other pipeline needs it",
+    "resume": "ends the pause of a pipeline",
     "why": "explains why something was or was not reported",
     "top": "shows the state of the running daemon, updated continuously",
     "metrics": "prints the metrics of the running daemon for Prometheus",

@@ -64,6 +64,7 @@ Reason = Literal[
     "stopped",
     "config_changed",
     "removed",
+    "inactive",
 ]
 SourceState = Literal["starting", "ok", "lost", "frozen", "black", "ended"]
 EventType = Literal["appear", "leave", "enter", "exit", "loiter", "cross", "start", "end"]

@@ -227,11 +227,17 @@ class Engine:
             for name, pipeline in self._pipelines.items()
             if name in pipelines and kept_feeds.get(pipelines[name].source) is pipeline.feed
         }
-        self._end((self._pipelines[name] for name in self._pipelines.keys() - kept.keys()), "config_changed")
+        gone, inactive = self._pipelines.keys() - kept.keys(), set(order.inactive)
+        self._end((self._pipelines[name] for name in gone - inactive), "config_changed")
+        self._end((self._pipelines[name] for name in gone & inactive), "inactive")
         self._end(self._feeds[name] for name in self._feeds.keys() - kept_feeds.keys())
         for name in (self._pipelines.keys() | self._held.keys()) - {each.name for each in plan.pipelines}:
             self._outlet.forget(name)
-        self._held = {each.name: Held(each, self._outlet) for each in plan.pipelines if each.name in order.held}
+        self._held = {
+            each.name: Held(each, self._outlet, inactive=each.name in order.inactive)
+            for each in plan.pipelines
+            if each.name not in pipelines
+        }
         feeds = {name: kept_feeds.get(name) or make_feed(source) for name, source in wanted.items()}
         fresh = {
             name: Worker(

@@ -302,7 +302,7 @@ class Worker:
         self._voice.nothing(self._models.serving, reason)
 
 
-# A quarantined pipeline: its model crashed the engine, so it does not run and its state is unknown.
+# A pipeline that does not run, so that its state is unknown: its model crashed the engine, or it is inactive now.
 
 WHY: Final = "it is held back; edge-infer status says why"
 
@@ -310,8 +310,9 @@ WHY: Final = "it is held back; edge-infer status says why"
 class Held:
     """Loads no model; the caller has to call `say` regularly."""
 
-    def __init__(self, plan: PipelinePlan, outlet: Outward) -> None:
+    def __init__(self, plan: PipelinePlan, outlet: Outward, *, inactive: bool = False) -> None:
         self.plan = plan
+        self._inactive = inactive
         self._outlet = outlet
         self._voice = PipelineOutput(plan.name, outlet)
         self._serving = Serving(plan, outlet.boot, lambda: outlet.new_object(plan.name))
@@ -324,9 +325,9 @@ class Held:
 
     def say(self) -> None:
         """Publish a null state, at first and again every minute."""
-        self._voice.nothing(self._serving, "engine_failed")
+        self._voice.nothing(self._serving, "inactive" if self._inactive else "engine_failed")
 
     def health(self) -> PipelineHealth:
         """Return the entry of this pipeline in the health message."""
         health = self._watch.health(time.monotonic(), self._outlet.numbered(self.plan.name))
-        return replace(health, error=WHY)
+        return health if self._inactive else replace(health, error=WHY)

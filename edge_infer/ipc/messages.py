@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, TypeAlias
 
-from edge_infer.contract.codec import JsonValue, Record, ShortText, at_least, at_most, between, field, matching
+from edge_infer.contract.codec import JsonValue, Record, ShortText, at_least, at_most, between, field, matching, replace
 from edge_infer.contract.messages import (
     Boot,
     Count,
@@ -142,7 +142,8 @@ class ApplyPlan(Record, frozen=True):
     """The configuration to apply from now on; ``order`` counts these messages.
 
     Pipelines in ``trials`` run a model on probation. Pipelines in ``alone`` release their model before they load the
-    next one. Pipelines in ``held`` do not run now.
+    next one. Pipelines in ``held`` and ``inactive`` do not run now; the sources of inactive ones are closed, unless
+    another pipeline needs them.
     """
 
     plan: Plan
@@ -150,10 +151,21 @@ class ApplyPlan(Record, frozen=True):
     trials: tuple[Name, ...] = ()
     alone: tuple[Name, ...] = ()
     held: tuple[Name, ...] = ()
+    inactive: tuple[Name, ...] = ()
 
     def running(self) -> tuple[PipelinePlan, ...]:
         """Return the pipelines that run now."""
-        return tuple(each for each in self.plan.pipelines if each.name not in self.held)
+        return tuple(each for each in self.plan.pipelines if each.name not in {*self.held, *self.inactive})
+
+    def for_engine(self) -> ApplyPlan:
+        """Return the order without what the engine must not open: the sources that only inactive pipelines need."""
+        plan = self.plan
+        asked = {each.name: {each.source, plan.root(each.source)} for each in plan.pipelines}
+        needed = {source for name, sources in asked.items() if name not in self.inactive for source in sources}
+        idle = {source for name in self.inactive for source in asked.get(name, ())} - needed
+        sources = tuple(each for each in plan.sources if each.name not in idle)
+        pipelines = tuple(replace(each, active=()) for each in plan.pipelines)  # the supervisor evaluates the hours
+        return replace(self, plan=replace(plan, sources=sources, pipelines=pipelines))
 
 
 class ModelFile(Record, frozen=True):

@@ -424,6 +424,20 @@ class DelegatePlan(Record, frozen=True):
     unusable: Sentence = ""
 
 
+MINUTES_A_DAY: Final = 24 * 60
+
+
+class HoursPlan(Record, frozen=True):
+    """Hours in which a pipeline is active: days (Monday is 0), and minutes since midnight, local time.
+
+    With an ``end`` before the ``start`` they end on the next day.
+    """
+
+    days: tuple[int, ...]
+    start: int = 0
+    end: int = MINUTES_A_DAY
+
+
 class PipelinePlan(Record, frozen=True):
     """One source, one model, and how results are processed. Durations in seconds.
 
@@ -454,6 +468,8 @@ class PipelinePlan(Record, frozen=True):
     motion: MotionPlan | None = None
     affinity: tuple[int, ...] = ()
     delegate: DelegatePlan | None = None
+    active: tuple[HoursPlan, ...] = ()
+    """Without any it is always active."""
 
     def of_shadow(self) -> PipelinePlan:
         """Return the same pipeline with its shadow's model, on the processor and without a shadow."""

@@ -20,7 +20,7 @@ from edge_infer.plan.records import Plan
 from edge_infer.platform.board import board_name
 from edge_infer.sandbox import privileges
 from edge_infer.supervisor.control.checks import Checks
-from edge_infer.supervisor.control.requests import ModelRequests, PendingExplainRequests, PendingPictures
+from edge_infer.supervisor.control.requests import ModelRequests, PauseRequests, PendingExplainRequests, PendingPictures
 from edge_infer.supervisor.control.server import MAX_ECHO, ControlSocket, Request, socket_path
 from edge_infer.supervisor.governor.governor import Tempo
 from edge_infer.supervisor.governor.governor_loop import GovernorLoop
@@ -59,6 +59,7 @@ class Daemon:
         self._swap = ModelRollout(self._house)
         self._reload = Reload(config, self._house, self._swap)
         self._models = ModelRequests(self._swap, self._reload.begin)
+        self._pauses = PauseRequests(self._swap)
         self._grabs = PendingPictures(self._house)
         self._whys = PendingExplainRequests(self._house)
         self._checks = Checks(config)
@@ -151,6 +152,8 @@ class Daemon:
             self._checks.begin(request)
         elif wanted == "models":
             self._models.begin(request)
+        elif wanted in ("pause", "resume"):
+            self._pauses.begin(request)
         else:
             request.answer(
                 {"error": f"edge-infer {__version__} does not know the request {plain(repr(wanted), MAX_ECHO)}"}
@@ -173,7 +176,8 @@ class Daemon:
     def _status(self) -> Status:
         report = self._house.heard.engine
         models = standing(self._swap, report) if report else {}
-        return compose(self._house, self._reload.status, models, self._since, self._fast_path.gain)
+        gain, inactive = self._fast_path.gain, self._swap.inactive
+        return compose(self._house, self._reload.status, models, self._since, fast_path=gain, inactive=inactive)
 
     def _tell_systemd(self) -> None:
         now = time.monotonic()

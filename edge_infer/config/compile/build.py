@@ -343,6 +343,7 @@ class Builder:
             interval=section.publish.interval,
             heartbeat=section.heartbeat,
             ahead=section.ahead,
+            active=section.active or (),
             priority=section.priority,
             shadow=self._shadow(steps, section, merged, models, source),
             crops=cascade,

@@ -171,9 +171,10 @@ class ProcessSupervisor:
         """
         before, plan = self._plan, order.plan
         self._plan = plan
+        order = order.for_engine()
         self._order = replace(order, alone=())  # a new engine has no model to release first
         self._forget_models(plan)
-        for reader in self._readers.change(plan.sources):
+        for reader in self._readers.change(order.plan.sources):
             self.engine.tell(AttachReader(reader.plan.name), (reader.engine_end,))
         for child in (self.publisher, self.engine) if before else (self.engine, self.publisher):
             if child.pid is None and before is None:
