@@ -67,6 +67,7 @@ def _lines(status: Status) -> list[str]:
     for name, pipeline in status.pipelines.items():
         latency = f", p95 {pipeline.latency_ms.p95:g} ms" if pipeline.latency_ms else ""
         error = f"  {pipeline.error}" if pipeline.error is not ABSENT else ""
+        error = f"  {status.inactive[name]}" if name in status.inactive else error
         saved = f", {pipeline.motion.saved:.0%} of the looks saved" if pipeline.motion is not ABSENT else ""
         lines.append(
             f"pipeline  {name}: {pipeline.fps:g} fps{latency}, {pipeline.produced} results, "

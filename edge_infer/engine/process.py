@@ -51,6 +51,7 @@ from edge_infer.ipc.messages import (
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Plan
 from edge_infer.platform.logs import set_level
+from edge_infer.platform.process_use import OwnMemory
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.readers.sources.faults import settle_all
 from edge_infer.yamlfile.error_text import suggestion
@@ -106,6 +107,7 @@ class Engine:
         self._greetings = TokenBucket(MAX_GREETINGS, GREETINGS_PER_SECOND)
         self._acks_at = 0.0  # reads no record of the publisher before then
         self._offence = ""  # of the publisher, until it is reported
+        self._own_memory = OwnMemory()
 
     def run(self) -> None:
         """Handle orders until a stop order arrives or the supervisor is gone."""
@@ -233,11 +235,17 @@ class Engine:
             for name, pipeline in self._pipelines.items()
             if name in pipelines and kept_feeds.get(pipelines[name].source) is pipeline.feed
         }
-        self._end((self._pipelines[name] for name in self._pipelines.keys() - kept.keys()), "config_changed")
+        gone, inactive = self._pipelines.keys() - kept.keys(), set(order.inactive)
+        self._end((self._pipelines[name] for name in gone - inactive), "config_changed")
+        self._end((self._pipelines[name] for name in gone & inactive), "inactive")
         self._end(self._feeds[name] for name in self._feeds.keys() - kept_feeds.keys())
         for name in (self._pipelines.keys() | self._held.keys()) - {each.name for each in plan.pipelines}:
             self._outlet.forget(name)
-        self._held = {each.name: Held(each, self._outlet) for each in plan.pipelines if each.name in order.held}
+        self._held = {
+            each.name: Held(each, self._outlet, inactive=each.name in order.inactive)
+            for each in plan.pipelines
+            if each.name not in pipelines
+        }
         feeds = {name: kept_feeds.get(name) or make_feed(source) for name, source in wanted.items()}
         fresh = {
             name: Worker(
@@ -338,6 +346,8 @@ class Engine:
             sandbox=self._sandbox,
             kept=self._outlet.kept,
             tallies=self._outlet.tallies(),
+            counts={name: pipeline.counts() for name, pipeline in self._pipelines.items()},
+            pss=self._own_memory.pss(),
         )
 
     def _close(self) -> None:

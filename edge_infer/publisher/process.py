@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from edge_infer.contract.messages import Event, Reason
+from edge_infer.contract.messages import EgressHealth, Event, Reason
 from edge_infer.contract.topics import HEALTH, STATUS, STATUS_AGAIN, Place, announced
 from edge_infer.errors import WireError, shortened
 from edge_infer.ipc.channel import Channel, ChannelClosedError
@@ -38,6 +38,7 @@ from edge_infer.plan.records import Plan
 from edge_infer.platform.durable_files import remove_irregular
 from edge_infer.platform.logs import set_level
 from edge_infer.platform.paths import publisher_folder
+from edge_infer.platform.process_use import OwnMemory
 from edge_infer.platform.rate_limits import LogThrottle, TokenBucket
 from edge_infer.publisher.allowed_texts import Vocabulary
 from edge_infer.publisher.egress import Egress
@@ -114,6 +115,7 @@ class Publisher:
         self._given: dict[MessageSeries, int] = {}  # handed to an earlier publisher
         self._open = OpenEvents(EventNotes(slate))
         self._health = HealthClock(board)
+        self._own_memory, self._began = OwnMemory(), self._clock.uptime()
         self._plan: Plan | None = None
         self._link: MqttConnection | None = None
         self._early: deque[Handover] = deque(maxlen=MOST_EARLY)
@@ -396,7 +398,7 @@ class Publisher:
             self._set_health(self._plan)
 
     def _set_health(self, plan: Plan) -> None:
-        health = self._health.compose(plan, self._outbox.account(), self._egress.rejected)
+        health = self._health.compose(plan, self._outbox.account(), self._egress_health())
         if payload := self._egress.admit(HEALTH, health, self._clock.uptime()):
             self._retained.set(HEALTH, payload)
 
@@ -414,13 +416,22 @@ class Publisher:
         if self._link:
             connected, sentence = self._link.connected, self._link.sentence
         report = PublisherReport(
-            connected, shortened(sentence), self._outbox.account(), self._egress.rejected, self._sandbox
+            connected,
+            shortened(sentence),
+            self._outbox.account(),
+            self._egress_health(),
+            self._sandbox,
+            self._began,
+            self._own_memory.pss(),
         )
         try:
             if self._control.send(report) and self._offence and self._control.send(Offence("engine", self._offence)):
                 self._offence = ""
         except ChannelClosedError:
             self._stopping = self._orphaned = True
+
+    def _egress_health(self) -> EgressHealth:
+        return EgressHealth(self._egress.rejected, self._cargo.bytes)
 
     def _hear(self, channel: Channel) -> object | None:
         """Return the next record. Handle the end of a channel and invalid records."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -81,6 +81,16 @@ def lock(
             expected = wall in _SECOND or (wall == "no_unix_sockets" and fence.unix)
             _log.log(logging.INFO if expected else logging.WARNING, "the sandbox: %s: %s", wall, text)
     return walls
+
+
+def missing(walls: Mapping[str, str]) -> list[str]:
+    """Return the rules that are not enforced although the configuration does not ask for that."""
+    wanted = {THREAD_ONLY, *selftest.exceptions()}
+    return [
+        wall
+        for wall, text in walls.items()
+        if not (text.startswith(selftest.ENFORCED) or text in wanted or wall in _SECOND)
+    ]
 
 
 def lock_thread(room: Room, fence: Fence) -> dict[str, str]:

@@ -119,6 +119,15 @@ def outside(before: Before, built: str) -> str:
     return _state(network_isolation.current() != before.network, "it is in the network of the system")
 
 
+def exceptions() -> frozenset[str]:
+    """Return the states of rules that the configuration itself makes an exception from."""
+    return frozenset(map(_exception, _UNIX_USES))
+
+
+def _exception(use: UnixUse) -> str:
+    return f"not enforced: {_UNIX_USES[use]}"
+
+
 def walls(room: Room, fence: Fence, *, network: bool = False) -> dict[str, str]:
     """Return the current state of each rule of the process: ``enforced``, or why not."""
     found = {
@@ -129,7 +138,7 @@ def walls(room: Room, fence: Fence, *, network: bool = False) -> dict[str, str]:
     }
     found.update({wall: _all_refused(calls) for wall, calls in _calls(room, fence, network=network).items()})
     if fence.unix:
-        found["no_unix_sockets"] = f"not enforced: {_UNIX_USES[fence.unix]}"
+        found["no_unix_sockets"] = _exception(fence.unix)
     return found
 
 

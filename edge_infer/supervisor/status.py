@@ -60,6 +60,8 @@ class Status(Record, frozen=True):
     governor: GovernorHealth | None = None
     fast_path: float | None = None
     feeds: Mapping[ShortText, ShortText] = field(default_factory=dict)
+    inactive: Mapping[ShortText, ShortText] = field(default_factory=dict)
+    """Pipelines that are paused or outside of their hours, with the reasons."""
 
 
 def compose(
@@ -67,7 +69,9 @@ def compose(
     config: ConfigStatus | None,
     models: Mapping[str, ModelStatus],
     since: float,
+    *,
     fast_path: float | None,
+    inactive: Mapping[str, str],
 ) -> Status:
     """Return the current status; ``since`` is the monotonic start time of the daemon, ``fast_path`` as in `Info`."""
     engine, publisher = house.heard.engine, house.heard.publisher
@@ -91,6 +95,7 @@ def compose(
         governor=house.restraint.governor,
         fast_path=fast_path,
         feeds={each.name: each.source for each in house.pipelines() if each.crops is None},
+        inactive=inactive,
     )
 
 

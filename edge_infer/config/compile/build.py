@@ -16,7 +16,7 @@ from edge_infer.config.compile.named_files import NamedFiles
 from edge_infer.config.compile.pipelines import CascadeBuilder, SceneBuilder, unfit
 from edge_infer.config.schema.broker import Tls
 from edge_infer.config.schema.cascades import Crops
-from edge_infer.config.schema.file import Config, ModelSection, Mqtt
+from edge_infer.config.schema.file import Config, Metrics, ModelSection, Mqtt
 from edge_infer.config.schema.pipelines import Nms, Pipeline, delegate_plan, motion_plan, why_not
 from edge_infer.config.schema.signal_sources import SourceSection
 from edge_infer.config.schema.sources import OtherSource
@@ -29,6 +29,7 @@ from edge_infer.plan.records import (
     CropsPlan,
     Gives,
     InputPlan,
+    MetricsPlan,
     ModelInput,
     ModelPlan,
     MotionPlan,
@@ -103,6 +104,10 @@ class Builder:
             client_id=section.client_id or f"edge-infer-{device}",
             max_rate=section.max_rate,
         )
+
+    def metrics(self, section: Metrics | None) -> MetricsPlan | None:
+        """Return the plan of the metrics file; None without the section."""
+        return None if section is None else MetricsPlan(self.files.absolute(section.file), section.every)
 
     def _tls(self, tls: Tls | None, steps: Steps) -> TlsPlan | None:
         if tls is None:
@@ -340,6 +345,7 @@ class Builder:
             interval=section.publish.interval,
             heartbeat=section.heartbeat,
             ahead=section.ahead,
+            active=section.active or (),
             priority=section.priority,
             shadow=self._shadow(steps, section, merged, models, source),
             crops=cascade,

@@ -189,6 +189,7 @@ class _Compilation:
             merged=config.rooms == "merged",
             governor=governor_plan(config.governor, config.pipelines),
             made_by=__version__,
+            metrics=self._build.metrics(config.metrics),
         )
 
     def _models(self, config: Config, state_dir: str, keep: Path | None, *, again: bool) -> dict[str, ModelPlan]:

@@ -182,9 +182,10 @@ class ProcessSupervisor:
         """
         before, plan = self._plan, order.plan
         self._plan = plan
+        order = order.for_engine()
         self._order = replace(order, alone=())  # a new engine has no model to release first
         self._forget_models(plan)
-        for reader in self._readers.change(plan.sources):
+        for reader in self._readers.change(order.plan.sources):
             self.engine.tell(AttachReader(reader.plan.name), (reader.engine_end,))
         for child in (self.publisher, self.engine) if before else (self.engine, self.publisher):
             if child.pid is None and before is None:
@@ -421,10 +422,14 @@ class ProcessSupervisor:
 
     def tested_walls(self) -> dict[str, Mapping[str, str]]:
         """Return the sandbox rules of each process, as it has tested them."""
+        return {room: report.sandbox for room, report in self.reports().items()}
+
+    def reports(self) -> dict[str, EngineReport | PublisherReport | ReaderReport]:
+        """Return the last report of each process, by the name that `status` shows."""
         heard: dict[str, EngineReport | PublisherReport | ReaderReport | None]
         heard = {"engine": self.heard.engine, "publisher": self.heard.publisher}
         heard |= {f"reader {reader.plan.name}": reader.last for reader in self._readers}
-        return {room: report.sandbox for room, report in heard.items() if report is not None}
+        return {name: report for name, report in heard.items() if report is not None}
 
     def _brief(self, child: ChildProcess) -> None:
         if self._plan is None:
