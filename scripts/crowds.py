@@ -129,9 +129,10 @@ class Author:
             if label:
                 tall, slim = (0.9, dice.uniform(0.7, 1.0)) if label == 1 else (0.35, dice.uniform(1.2, 1.6))
             way = []
-            for place, (x, y) in enumerate(stops):
-                height = self.scale(y)
-                x, y = x + away[0] * height * 0.4, min(self._floor, max(self._horizon, y + away[1] * height))
+            for place, stop in enumerate(stops):
+                height = self.scale(stop[1])
+                x = stop[0] + away[0] * height * 0.4
+                y = min(self._floor, max(self._horizon, stop[1] + away[1] * height))
                 if way:
                     size = self.scale((y + way[-1][2]) / 2) * math.sqrt(0.4)
                     moment += max(0.2, math.hypot(x - way[-1][1], (y - way[-1][2]) * 1.5) / (speed * size))
@@ -146,8 +147,8 @@ class Author:
         dice, width = self._dice, self.kind.size[0]
         start, end = self._gate(), self._gate()
         stops = [start]
-        for _ in range(dice.choice((0, 0, 1, 1, 2))):
-            stops.append((dice.uniform(0.1, 0.9) * width, self._depth(dice.random())))
+        turns = dice.choice((0, 0, 1, 1, 2))
+        stops += [(dice.uniform(0.1, 0.9) * width, self._depth(dice.random())) for _ in range(turns)]
         if math.hypot(end[0] - stops[-1][0], end[1] - stops[-1][1]) < 0.2 * width:
             end = (-0.1 * width if stops[-1][0] > width / 2 else 1.1 * width, end[1])
         return [*stops, end]
