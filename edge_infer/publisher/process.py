@@ -425,7 +425,7 @@ class Publisher:
             self._hear_out(time.monotonic() + LAST_RESULTS)
         self._take(MOST_EARLY)
         self._end_engine()
-        self._open.save(now=True)
+        self._open.save(now=self._replaced)
         if self._link is None or self._plan is None:
             return
         if not self._replaced:  # no source is "ok" once the device is offline
@@ -434,6 +434,8 @@ class Publisher:
         if not self._link.finish(deadline):
             log.warning("clean disconnect from the broker failed: %s", self._link.sentence)
         self._send_acks()
+        if not self._replaced:
+            self._open.finish()
         self._memory.save(self._plan, self._retained.clearing(), self._states.left)
         self._discovery.settle(self._plan)
         if pending := self._outbox.account().pending:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from edge_infer.publisher.state.open_events import (
     events_of,
 )
 from tests.broker import DEADLINE, Broker, Subscriber, eventually
+from tests.faults.gate import Gate
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, TS, P, mqtt_plan, plan
 
@@ -254,6 +256,55 @@ def test_when_everything_was_killed_the_next_start_ends_it_first(broker: Broker,
             room.engine.send(handover("door", appear(1, boot=OTHER)))
             eventually(lambda: len(told(heard)) == 3, "what comes after")
         assert told(heard)[1:] == [("leave", BOOT, 2 + AHEAD, "engine_failed"), ("appear", OTHER, 1, ABSENT)]
+
+
+@pytest.mark.parametrize(
+    ("away", "back"),
+    [
+        ("before the stop", "before the start"),
+        ("before the stop", "after the start"),
+        ("during the stop", "after the start"),
+        ("after the stop", "before the start"),
+    ],
+)
+def test_an_orderly_stop_ends_it_once_whatever_the_broker_does(
+    broker: Broker, tmp_path: Path, away: str, back: str
+) -> None:
+    with Gate(broker.port) as gate, Subscriber(broker.port) as heard:
+        here = plan(mqtt_plan(gate.port), state_dir=str(tmp_path))
+        with Room() as room:
+            room.start(here)
+            room.wait_connected()
+            room.say(EngineHello(BOOT))
+            room.hand_over(appear(1))
+            eventually(lambda: len(told(heard)) == 1 and (tmp_path / "publisher" / FILE).exists(), "the begin")
+            if away == "before the stop":
+                gate.close()
+            elif away == "during the stop":
+                broker.send(signal.SIGSTOP)
+            assert room.stop() == 0
+        gate.close()
+        broker.send(signal.SIGCONT)
+        with Room() as room:
+            if back == "before the start":
+                gate.open()
+            room.start(here)
+            room.tell(EngineUp(OTHER))
+            if back == "after the start":
+                room.wait_told("nothing listens")
+                gate.open()
+            room.wait_connected()
+            room.say(EngineHello(OTHER))
+            room.hand_over(appear(1, boot=OTHER))
+            eventually(lambda: ("appear", OTHER, 1, ABSENT) in told(heard), "what comes after")
+            room.wait(lambda: room.report and not room.report.outbox.pending, "everything delivered")
+            assert set(told(heard)) == {
+                ("appear", BOOT, 1, ABSENT),
+                ("leave", BOOT, 2, "stopped"),
+                ("appear", OTHER, 1, ABSENT),
+            }
+            assert room.report
+            assert room.report.outbox.lost == {}
 
 
 def test_when_both_rooms_were_killed_what_just_began_is_ended(broker: Broker, tmp_path: Path) -> None:

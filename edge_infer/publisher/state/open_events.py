@@ -59,7 +59,7 @@ class Ended(Record, frozen=True):
 class Noted(Record, frozen=True):
     """The begins of open events, the highest numbers of their boots, and ends that are not safe yet.
 
-    ``exact``: nothing has happened since. The file lists every event without a safe end as open.
+    ``exact``: nothing has happened since. Otherwise every event without a safe end is listed as open.
     """
 
     begun: Annotated[tuple[EventHandover, ...], at_most(MOST)] = ()
@@ -220,6 +220,14 @@ class OpenEvents:
         open_now.sort(key=lambda found: found.message.type != "enter")
         numbers = dict(self._last)
         return tuple(self._ended(found, reason, numbers) for found in open_now)
+
+    def finish(self) -> None:
+        """Write the file for the next process: no event of these boots follows, so its numbers and ends are exact.
+
+        Without this, the next process would end again what waits in the outbox as ended.
+        """
+        if self._folder is not None and (self._begun or self._to_file):
+            self._to_file = not self._notes.file(self._folder, self._noted(exact=True))
 
     def save(self, *, now: bool = False) -> None:
         """Note changes in memory, and in the file if that is due or ``now``."""
