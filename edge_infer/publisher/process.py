@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
+from edge_infer.contract.codec import ABSENT, replace
 from edge_infer.contract.messages import Event, Reason
 from edge_infer.contract.topics import HEALTH, STATUS, STATUS_AGAIN, Place, announced
 from edge_infer.errors import WireError, shortened
@@ -23,6 +24,7 @@ from edge_infer.ipc.messages import (
     EngineHello,
     EngineReport,
     EngineUp,
+    EventHandover,
     Handover,
     Offence,
     PublisherHello,
@@ -312,7 +314,7 @@ class Publisher:
             series = MessageSeries(begun.pipeline, begun.message.boot, "event")
             self._open.reached(series.pipeline, series.boot, self._outbox.highest(series))
         for handover in self._open.end(reason, gone):
-            self._put(handover)
+            self._put(handover, own=True)
 
     def _put_early(self, wanted: Callable[[str], bool]) -> None:
         early, self._early = self._early, deque(maxlen=MOST_EARLY)
@@ -321,9 +323,14 @@ class Publisher:
         for handover in chosen:
             self._put(handover)
 
-    def _put(self, handover: Handover) -> None:
+    def _put(self, handover: Handover, *, own: bool = False) -> None:
+        """Queue a message of the engine, or an ``own`` end of an event, which may leave out numbers."""
+        if isinstance(handover, EventHandover) and not own and handover.message.skipped is not ABSENT:
+            handover = replace(handover, message=replace(handover.message, skipped=ABSENT))  # not for the engine to say
         message = handover.message
         series = MessageSeries(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
+        if isinstance(message, Event) and message.skipped is not ABSENT:
+            self._outbox.leave_out(series, message.skipped, message.seq)
         missing = "handover" if message.boot == self._boot else "unknown"
         payload = self._egress.admit(Place(series.kind, series.pipeline), message, handover.at)
         if payload is None:

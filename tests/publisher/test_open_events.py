@@ -82,8 +82,14 @@ def test_it_is_remembered_over_a_power_cut_and_no_number_is_used_twice(tmp_path:
     before.save()  # too soon for the card
     after = OpenEvents()
     after.load(tmp_path)
-    found = ends(after.end("engine_failed", lambda _: True))
-    assert [each[:2] for each in found] == [("exit", 3 + AHEAD), ("leave", 4 + AHEAD)]
+    after.reached("door", BOOT, 2)
+    found = after.end("engine_failed", lambda _: True)
+    assert [each[:2] for each in ends(found)] == [("exit", 3 + AHEAD), ("leave", 4 + AHEAD)]
+    assert [event.skipped for _, event in events_of(found)] == [AHEAD, ABSENT]
+    after.reached("door", BOOT, 3)  # the outbox knows more
+    assert [event.skipped for _, event in events_of(after.end("engine_failed", lambda _: True))] == [AHEAD - 1, ABSENT]
+    after.note(found[0])
+    assert [event.skipped for _, event in events_of(after.end("engine_failed", lambda _: True))] == [ABSENT]
 
 
 def written(folder: Path, known: OpenEvents) -> bool:
@@ -250,12 +256,17 @@ def test_when_everything_was_killed_the_next_start_ends_it_first(broker: Broker,
             room.engine.send(handover("door", appear(1)))
             eventually(lambda: (tmp_path / "publisher" / FILE).exists() and len(told(heard)) == 1, "the begin, on disk")
         with Room() as room:
+            room.greet = False
             room.start(here)
             room.tell(EngineUp(OTHER))
             room.engine.send(EngineHello(OTHER))
             room.engine.send(handover("door", appear(1, boot=OTHER)))
             eventually(lambda: len(told(heard)) == 3, "what comes after")
-        assert told(heard)[1:] == [("leave", BOOT, 2 + AHEAD, "engine_failed"), ("appear", OTHER, 1, ABSENT)]
+            room.wait(lambda: room.report and room.report.outbox.delivered >= 2, "everything delivered")
+            assert told(heard)[1:] == [("leave", BOOT, 2 + AHEAD, "engine_failed"), ("appear", OTHER, 1, ABSENT)]
+            assert heard.on(f"{P}/door/event")[1].value["skipped"] == AHEAD
+            assert room.report
+            assert (room.report.outbox.lost, room.report.outbox.produced) == ({"unknown": 1}, 3)
 
 
 @pytest.mark.parametrize(
@@ -305,6 +316,16 @@ def test_an_orderly_stop_ends_it_once_whatever_the_broker_does(
             }
             assert room.report
             assert room.report.outbox.lost == {}
+
+
+def test_only_the_publisher_leaves_out_numbers(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as heard:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.say(EngineHello(BOOT))
+        room.hand_over(replace(appear(5), skipped=4))
+        (event,) = heard.first(1, f"{P}/door/event")
+        assert "skipped" not in event.value
+        room.wait(lambda: room.report and room.report.outbox.lost == {"handover": 4}, "a loss that is counted")
 
 
 def test_when_both_rooms_were_killed_what_just_began_is_ended(broker: Broker, tmp_path: Path) -> None:
