@@ -1,4 +1,4 @@
-"""Broker and service stop and start in every order, while an object is in view: one end for each begin, nothing lost."""
+"""Broker and service stop and start in every order, an object in view: one end for each begin, and nothing lost."""
 
 from __future__ import annotations
 
@@ -79,7 +79,11 @@ def orders(folder: Path, repeat: int, progress: Callable[[str], None]) -> Iterat
         each.chmod(0o755)  # a daemon of root becomes another user
     lines = ("persistence true", f"persistence_location {folder}/", "max_queued_messages 0")
     rounds = list(itertools.islice(itertools.cycle(itertools.product(STOPS, STARTS)), repeat))
-    with Broker(folder, *lines) as broker, Listener(broker.port) as heard, Daemon(folder, config(broker.port)) as daemon:
+    with (
+        Broker(folder, *lines) as broker,
+        Listener(broker.port) as heard,
+        Daemon(folder, config(broker.port)) as daemon,
+    ):
 
         def stop(what: str) -> None:
             if what in ("service", "both"):
