@@ -152,8 +152,11 @@ def _health(health: Health) -> str:
 
 
 def _event(event: Event) -> str:
-    words = (event.type, event.label, event.zone, event.line, event.direction, event.reason)
-    return f"event: {' '.join(word for word in words if isinstance(word, str))}"
+    words: list[object] = [event.type, event.label, event.zone, event.line, event.direction, event.reason]
+    words.append(ABSENT if event.id is ABSENT else f"#{event.id}")
+    words.append(ABSENT if event.score is ABSENT else f"{event.score:.2f}")
+    words.append(ABSENT if event.replay is ABSENT else "late")
+    return f"event: {' '.join(str(word) for word in words if word is not ABSENT)}"
 
 
 def _info(info: Info) -> str:

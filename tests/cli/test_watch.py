@@ -171,6 +171,11 @@ def test_a_strip_is_the_picture_from_left_to_right() -> None:
         ("door/state", State(1, TS, BOOT, "m@1", SHA, class_="cat"), "now: cat"),
         ("door/state", State(1, TS, BOOT, "m@1", SHA, class_=None), "now: nothing"),
         ("door/event", Event(1, TS, BOOT, 1, "enter", label="person", zone="drive"), "event: enter person drive"),
+        (
+            "door/event",
+            Event(1, TS, BOOT, 1, "leave", label="person", id=4, score=0.914, reason="stopped", replay=True),
+            "event: leave person stopped #4 0.91 late",
+        ),
         ("config", ConfigStatus("rejected", "0" * 64, TS, ("a.yaml:1: x", "y")), "rejected: a.yaml:1: x (and 1 more)"),
         (
             "health",
