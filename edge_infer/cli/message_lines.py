@@ -154,7 +154,8 @@ def _health(health: Health) -> str:
 def _event(event: Event) -> str:
     number = ABSENT if event.id is ABSENT else f"#{event.id}"
     score = ABSENT if event.score is ABSENT else f"{event.score:.2f}"
-    words = (event.type, event.label, number, score, event.zone, event.line, event.direction, event.reason)
+    late = ABSENT if event.replay is ABSENT else "late"
+    words = (event.type, event.label, number, score, event.zone, event.line, event.direction, event.reason, late)
     return f"event: {' '.join(word for word in words if isinstance(word, str))}"
 
 

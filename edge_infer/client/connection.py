@@ -337,7 +337,8 @@ class Client:
     def _take_numbered(self, device: str, pipeline: str, record: Result | Event, *, live: bool) -> None:
         self._tell(self._standings.spoken(device, record, pipeline, live=live))
         series = Series(device, pipeline, "event" if isinstance(record, Event) else "result", record.boot)
-        missing = self._ledger.take(series, record.seq, replay=record.replay is not ABSENT)
+        skipped = record.skipped if isinstance(record, Event) and record.skipped is not ABSENT else 0
+        missing = self._ledger.take(series, record.seq, replay=record.replay is not ABSENT, skipped=skipped)
         if missing is None:
             return
         if isinstance(record, Event):

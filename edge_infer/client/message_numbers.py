@@ -29,20 +29,33 @@ class NumberRanges:
         self._starts: list[int] = [0] if from_one else []
         self._ends: list[int] = [0] if from_one else []
 
-    def take(self, seq: int) -> int | None:
-        """Take a number. Return None for a duplicate, otherwise how many numbers it skips after the highest so far."""
+    def take(self, seq: int, skipped: int = 0) -> int | None:
+        """Take a number. Return None for a duplicate, otherwise how many numbers are missing after the highest so far.
+
+        The ``skipped`` numbers before it are left out on purpose.
+        """
+        missing = max(0, seq - 1 - self._ends[-1] - skipped) if self._ends else 0
+        self._leave_out(seq, skipped)
         place = bisect_right(self._starts, seq)
         if place and seq <= self._ends[place - 1]:
             return None
-        left_out = seq - self._ends[-1] - 1 if self._ends and seq > self._ends[-1] else 0
         self._insert(place, seq)
         if len(self._starts) > MOST_RANGES:
             del self._starts[1], self._ends[0]
-        return left_out
+        return missing
 
     def gaps(self) -> list[tuple[int, int]]:
         """Return the first and last number of each gap."""
         return [(end + 1, start - 1) for end, start in zip(self._ends[:-1], self._starts[1:], strict=True)]
+
+    def _leave_out(self, seq: int, skipped: int) -> None:
+        """Count the numbers before ``seq`` that are above all others as arrived, ``skipped`` of them at most."""
+        if self._ends and (count := min(skipped, seq - 1 - self._ends[-1])) > 0:
+            if seq - 1 - count > self._ends[-1]:
+                self._starts.append(seq - count)
+                self._ends.append(seq - 1)
+            else:
+                self._ends[-1] = seq - 1
 
     def _insert(self, place: int, seq: int) -> None:
         after = place < len(self._starts) and self._starts[place] == seq + 1
@@ -64,7 +77,7 @@ class ReceivedNumbers:
         self.repetitions = 0
         self._series: dict[Series, NumberRanges] = {}
 
-    def take(self, series: Series, seq: int, *, replay: bool) -> int | None:
+    def take(self, series: Series, seq: int, *, replay: bool, skipped: int = 0) -> int | None:
         """Take a number like `NumberRanges.take`.
 
         A boot that first appears live, after another of its pipeline, began with number 1.
@@ -77,7 +90,7 @@ class ReceivedNumbers:
                 del self._series[others[0]]
             elif len(self._series) > MOST_SERIES:
                 del self._series[next(iter(self._series))]
-        missing = seen.take(seq)
+        missing = seen.take(seq, skipped)
         self.repetitions += missing is None
         return missing
 

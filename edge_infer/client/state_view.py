@@ -57,9 +57,15 @@ class Standing:
         counts = self.state.counts if self.state is not None else None
         return counts if isinstance(counts, Mapping) else None
 
-    def present(self, label: str) -> bool | None:
-        """Return whether an object with this label is there; None if unknown."""
-        counts = self.counts
+    @property
+    def zones(self) -> Mapping[str, Mapping[str, int]] | None:
+        """The number of objects by zone and label; None if unknown, or if the pipeline has no zones."""
+        zones = self.state.zones if self.state is not None else None
+        return zones if isinstance(zones, Mapping) else None
+
+    def present(self, label: str, zone: str | None = None) -> bool | None:
+        """Return whether an object with this label is there, in the picture or in a zone; None if unknown."""
+        counts = self.counts if zone is None else (self.zones or {}).get(zone)
         return None if counts is None else counts.get(label, 0) > 0
 
 

@@ -334,13 +334,17 @@ CASCADE_KEYS: Final[Mapping[Task, str]] = {**STATE_KEYS, "classification": "coun
 """Outcome field of a state in a cascade, where several classes may apply at once."""
 
 
+MAX_SKIPPED: Final = 128
+"""Most numbers that one event leaves out."""
+
+
 class Event(Record, frozen=True):
     """An event: something in the scene that began, changed or ended.
 
     A ``leave`` of the same ``id`` ends an ``appear``; an ``exit`` of the same ``id`` and ``zone`` ends an ``enter``; an
     ``end`` of the same ``label`` ends a ``start``. ``since`` is when the subject of the event began. ``score`` is the
     best so far. For an anomaly it is the distance, which may be more than 1. ``reason`` is present if something other
-    than the scene ended it.
+    than the scene ended it. The ``skipped`` numbers before ``seq`` are left out on purpose: they are not lost.
     """
 
     v: Literal[1]
@@ -357,6 +361,7 @@ class Event(Record, frozen=True):
     box: FractionBox | Absent = ABSENT
     since: Timestamp | Absent = ABSENT
     reason: Reason | Absent = ABSENT
+    skipped: Annotated[int, between(1, MAX_SKIPPED)] | Absent = ABSENT
     clock: Literal["unsynced"] | Absent = ABSENT
     replay: Literal[True] | Absent = ABSENT
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
+from edge_infer.contract.codec import ABSENT, replace
 from edge_infer.contract.messages import EgressHealth, Event, Reason
 from edge_infer.contract.topics import HEALTH, STATUS, STATUS_AGAIN, Place, announced
 from edge_infer.errors import WireError, shortened
@@ -25,6 +26,7 @@ from edge_infer.ipc.messages import (
     EngineHello,
     EngineReport,
     EngineUp,
+    EventHandover,
     Handover,
     Offence,
     PublisherHello,
@@ -335,7 +337,7 @@ class Publisher:
             series = MessageSeries(begun.pipeline, begun.message.boot, "event")
             self._open.reached(series.pipeline, series.boot, self._outbox.highest(series))
         for handover in self._open.end(reason, gone):
-            self._put(handover)
+            self._put(handover, own=True)
 
     def _put_early(self, wanted: Callable[[str], bool]) -> None:
         early, self._early = self._early, deque(maxlen=MOST_EARLY)
@@ -344,9 +346,14 @@ class Publisher:
         for handover in chosen:
             self._put(handover)
 
-    def _put(self, handover: Handover) -> None:
+    def _put(self, handover: Handover, *, own: bool = False) -> None:
+        """Queue a message of the engine, or an ``own`` end of an event, which may leave out numbers."""
+        if isinstance(handover, EventHandover) and not own and handover.message.skipped is not ABSENT:
+            handover = replace(handover, message=replace(handover.message, skipped=ABSENT))  # not for the engine to say
         message = handover.message
         series = MessageSeries(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
+        if isinstance(message, Event) and message.skipped is not ABSENT:
+            self._outbox.leave_out(series, message.skipped, message.seq)
         missing = "handover" if message.boot == self._boot else "unknown"
         payload = self._egress.admit(Place(series.kind, series.pipeline), message, handover.at)
         if payload is None:
@@ -461,7 +468,7 @@ class Publisher:
             self._hear_out(time.monotonic() + LAST_RESULTS)
         self._take(MOST_EARLY)
         self._end_engine()
-        self._open.save(now=True)
+        self._open.save(now=self._replaced)
         if self._link is None or self._plan is None:
             return
         if not self._replaced:  # no source is "ok" once the device is offline
@@ -470,6 +477,8 @@ class Publisher:
         if not self._link.finish(deadline):
             log.warning("clean disconnect from the broker failed: %s", self._link.sentence)
         self._send_acks(at_once=True)
+        if not self._replaced:
+            self._open.finish()
         self._memory.save(self._plan, self._retained.clearing(), self._states.left)
         self._discovery.settle(self._plan)
         if pending := self._outbox.account().pending:

@@ -174,8 +174,8 @@ def test_a_strip_is_the_picture_from_left_to_right() -> None:
         ("door/event", Event(1, TS, BOOT, 1, "enter", label="person", zone="drive"), "event: enter person drive"),
         (
             "door/event",
-            Event(1, TS, BOOT, 2, "appear", label="face", id=7, score=0.969),
-            "event: appear face #7 0.97",
+            Event(1, TS, BOOT, 1, "leave", label="person", id=4, score=0.914, reason="stopped", replay=True),
+            "event: leave person #4 0.91 stopped late",
         ),
         ("config", ConfigStatus("rejected", "0" * 64, TS, ("a.yaml:1: x", "y")), "rejected: a.yaml:1: x (and 1 more)"),
         (

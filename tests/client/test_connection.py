@@ -65,6 +65,17 @@ def say(talker: Talker, topic: str, record: object) -> None:
     talker.say(f"{P}/{topic}", dumps(record))
 
 
+def test_numbers_that_are_left_out_on_purpose_are_no_gap(broker: Broker, talker: Talker) -> None:
+    with Client("127.0.0.1", broker.port) as client:
+        say(talker, "door/event", Event(1, TS, BOOT, 3, "appear"))
+        say(talker, "door/event", Event(1, TS, BOOT, 133, "leave", skipped=128))
+        first, second = list(until(client.updates(SECONDS), EventUpdate)) + until(client.updates(SECONDS), EventUpdate)
+        assert isinstance(first, EventUpdate)
+        assert isinstance(second, EventUpdate)
+        assert (first.missing, second.missing) == (0, 1)
+        assert client.gaps() == {Series("gate-3", "door", "event", BOOT): [(4, 4)]}
+
+
 def test_repetitions_are_dropped_and_gaps_are_told(broker: Broker, talker: Talker) -> None:
     with Client("127.0.0.1", broker.port) as client:
         for seq in (7, 8, 8, 11, 9, 7):

@@ -19,6 +19,19 @@ def test_a_number_counts_once_and_gaps_are_what_lies_between(numbers: list[int],
         assert [seq for first, last in seen.gaps() for seq in range(first, last + 1)] == sorted(missing)
 
 
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 8)), max_size=40))
+def test_what_is_left_out_on_purpose_is_no_gap(numbers: list[tuple[int, int]]) -> None:
+    seen, come = NumberRanges(from_one=True), {0}
+    for seq, skipped in numbers:
+        highest = max(come)
+        left_out = set(range(max(highest + 1, seq - skipped), seq))
+        missing = max(0, seq - highest - 1) - len(left_out)
+        assert seen.take(seq, skipped) == (None if seq in come else missing)
+        come |= {seq} | left_out
+        found = {seq for first, last in seen.gaps() for seq in range(first, last + 1)}
+        assert found == set(range(max(come))) - come
+
+
 def test_gaps_without_end_take_no_memory_without_end() -> None:
     seen = NumberRanges(from_one=True)
     for seq in range(2, 10_000, 2):

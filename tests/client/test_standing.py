@@ -55,6 +55,18 @@ def test_a_state_holds_while_the_status_is_online() -> None:
     assert (now.counts, now.present("face"), now.why_not) == (None, None, "offline")
 
 
+def test_a_zone_has_three_answers_too() -> None:
+    all_ = standings()
+    all_.status("gate-3", online=True)
+    all_.state(*DOOR, replace(state(2), zones={"drive": {"face": 1}, "gate": {}}))
+    now = all_.now(*DOOR)
+    assert now.zones == {"drive": {"face": 1}, "gate": {}}
+    answers = [now.present("face", zone) for zone in ("drive", "gate", "yard", None)]
+    assert answers == [True, False, None, True], "a zone that is not there is not known"
+    all_.status("gate-3", online=False)
+    assert all_.now(*DOOR).zones is all_.now(*DOOR).present("face", "drive") is None
+
+
 def test_a_device_that_comes_back_has_to_say_it_again() -> None:
     all_ = standings()
     all_.status("gate-3", online=True)

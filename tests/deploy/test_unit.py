@@ -53,6 +53,13 @@ def test_its_exposure_is_low(analyze: str) -> None:
     assert float(exposure[1]) <= MOST_EXPOSURE
 
 
+def test_it_stops_before_a_broker_of_the_same_box() -> None:
+    """systemd stops units in the opposite order of their start."""
+    (after,) = [line for line in UNIT.read_text().splitlines() if line.startswith("After=")]
+    assert "mosquitto.service" in after.removeprefix("After=").split()
+    assert not re.search(r"^(Wants|Requires|BindsTo)=.*mosquitto", UNIT.read_text(), re.MULTILINE)
+
+
 def test_it_says_what_the_daemon_relies_on() -> None:
     settings = dict(
         line.split("=", 1) for line in UNIT.read_text().splitlines() if "=" in line and not line.startswith("#")

@@ -7,8 +7,8 @@ For ``models`` N counts mutants, a sixteenth of which go through a running daemo
 where ``EDGE_INFER_ASSETS`` says; ``--python`` is another Python, with another runtime, to judge them with.
 For ``delivery`` N is the percentage of the full numbers (100: some fifty minutes; the lines say what was scaled); where
 it is goes to standard error.
-For ``states`` N counts rounds of five things that happen at three frame rates, and power cuts; its parts are ``false``
-and ``stale``.
+For ``states`` N counts rounds of five things that happen at three frame rates, power cuts, and stops and starts of
+broker and service; its parts are ``false``, ``stale`` and ``orders``.
 ``systemd`` makes upgrades that go wrong on a copy of this system that a real systemd runs, in namespaces of its own.
 """
 

@@ -7,7 +7,7 @@ import socket
 import threading
 from contextlib import suppress
 
-from tests.broker import free_port
+from tests.broker import eventually, free_port
 from tests.faults.witness import Conversation, Witness
 
 
@@ -40,9 +40,14 @@ class Gate:
 
     def open(self) -> None:
         """Lets in who knocks."""
-        listener = socket.create_server(("127.0.0.1", self.port))
+        listener = eventually(self._listen, "port that a closed listener has given back")
         with self._lock:
             self._listener = listener
+
+    def _listen(self) -> socket.socket | None:
+        with suppress(OSError):  # the thread still waits for the closed listener
+            return socket.create_server(("127.0.0.1", self.port))
+        return None
 
     def close(self) -> None:
         """Ends every connection; the port is closed."""

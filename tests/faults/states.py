@@ -24,6 +24,7 @@ import cv2
 from edge_infer.client import Client, StateUpdate
 from tests.broker import Broker, eventually
 from tests.faults.figure import Figure
+from tests.faults.orders import orders
 from tests.nodered.host import NodeRed
 from tests.running import MODEL, PYTHON, Daemon, alive
 
@@ -343,7 +344,7 @@ def stale_states(folder: Path, repeat: int, progress: Callable[[str], None]) -> 
             yield Figure(f"{name}: shown after the last message, s", seconds, STALE, note=f"{repeat} power cuts")
 
 
-PARTS: Final = {"false": false_states, "stale": stale_states}
+PARTS: Final = {"false": false_states, "stale": stale_states, "orders": orders}
 
 
 def main(folder: Path, repeat: int, only: str | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.faults.orders import orders
 from tests.faults.states import Account, false_states
 
 
@@ -13,6 +14,14 @@ def test_no_subscriber_takes_what_is_false_for_true(tmp_path: Path) -> None:
     assert [str(figure) for figure in figures if not figure.kept] == []
     assert figures
     assert all("0 of any length" in figure.note for figure in figures)
+
+
+def test_an_open_event_has_one_end_in_every_order(tmp_path: Path) -> None:
+    said: list[str] = []
+    figures = list(orders(tmp_path / "box", 3, said.append))
+    assert [str(figure) for figure in figures if not figure.kept] == []
+    assert len(figures) == 3
+    assert len(said) == 3
 
 
 def test_what_counts_as_false() -> None:

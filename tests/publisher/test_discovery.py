@@ -113,10 +113,35 @@ def test_a_health_that_a_broker_has_kept_from_before_shows_nobody(ago: float, cl
     assert render(health["val_tpl"], payload) == shows
 
 
-def test_what_is_shown_of_health_and_configuration() -> None:
+def with_sensors(root: Path) -> Path:
+    """The files of a board that reports its temperature, and whether its firmware slows it down."""
+    for name, text in (
+        ("class/thermal/thermal_zone0/type", "cpu-thermal"),
+        ("class/thermal/thermal_zone0/temp", "51200"),
+        ("devices/platform/soc/soc:firmware/get_throttled", "0"),
+    ):
+        (root / "sys" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "sys" / name).write_text(text)
+    return root
+
+
+def test_only_what_the_board_reports_is_announced(tmp_path: Path) -> None:
+    of_board = {"d.temperature", "d.throttled"}
+    plan = every_task(MQTT, "people")
+    assert announce(plan, DEVICE, {}, tmp_path).cmps.keys().isdisjoint(of_board)
+    assert of_board <= announce(plan, DEVICE, {}, with_sensors(tmp_path)).cmps.keys()
+
+
+def test_an_event_entity_has_the_types_that_come() -> None:
+    objects = ["appear", "leave", "enter", "exit", "loiter", "cross"]
+    types = {name: made(name)["cmps"][f"p.{name}.event"]["evt_typ"] for name in ("people", "birds", "pump")}
+    assert types == {"people": objects, "birds": ["start", "end"], "pump": ["start", "end"]}
+
+
+def test_what_is_shown_of_health_and_configuration(tmp_path: Path) -> None:
     report = engine_report()
     health = Health(1, TS, BOOT, {}, {}, *parts_of_health())
-    entities = made("people")["cmps"]
+    entities = loads(dumps(announce(every_task(MQTT, "people"), DEVICE, {}, with_sensors(tmp_path))))["cmps"]
 
     def seen(key: str, record: object = health) -> str:
         return render(entities[key]["val_tpl"], encode(record))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from edge_infer.publisher.state.open_events import (
     events_of,
 )
 from tests.broker import DEADLINE, Broker, Subscriber, eventually
+from tests.faults.gate import Gate
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, TS, P, mqtt_plan, plan
 
@@ -80,8 +82,14 @@ def test_it_is_remembered_over_a_power_cut_and_no_number_is_used_twice(tmp_path:
     before.save()  # too soon for the card
     after = OpenEvents()
     after.load(tmp_path)
-    found = ends(after.end("engine_failed", lambda _: True))
-    assert [each[:2] for each in found] == [("exit", 3 + AHEAD), ("leave", 4 + AHEAD)]
+    after.reached("door", BOOT, 2)
+    found = after.end("engine_failed", lambda _: True)
+    assert [each[:2] for each in ends(found)] == [("exit", 3 + AHEAD), ("leave", 4 + AHEAD)]
+    assert [event.skipped for _, event in events_of(found)] == [AHEAD, ABSENT]
+    after.reached("door", BOOT, 3)  # the outbox knows more
+    assert [event.skipped for _, event in events_of(after.end("engine_failed", lambda _: True))] == [AHEAD - 1, ABSENT]
+    after.note(found[0])
+    assert [event.skipped for _, event in events_of(after.end("engine_failed", lambda _: True))] == [ABSENT]
 
 
 def written(folder: Path, known: OpenEvents) -> bool:
@@ -248,12 +256,76 @@ def test_when_everything_was_killed_the_next_start_ends_it_first(broker: Broker,
             room.engine.send(handover("door", appear(1)))
             eventually(lambda: (tmp_path / "publisher" / FILE).exists() and len(told(heard)) == 1, "the begin, on disk")
         with Room() as room:
+            room.greet = False
             room.start(here)
             room.tell(EngineUp(OTHER))
             room.engine.send(EngineHello(OTHER))
             room.engine.send(handover("door", appear(1, boot=OTHER)))
             eventually(lambda: len(told(heard)) == 3, "what comes after")
-        assert told(heard)[1:] == [("leave", BOOT, 2 + AHEAD, "engine_failed"), ("appear", OTHER, 1, ABSENT)]
+            room.wait(lambda: room.report and room.report.outbox.delivered >= 2, "everything delivered")
+            assert told(heard)[1:] == [("leave", BOOT, 2 + AHEAD, "engine_failed"), ("appear", OTHER, 1, ABSENT)]
+            assert heard.on(f"{P}/door/event")[1].value["skipped"] == AHEAD
+            assert room.report
+            assert (room.report.outbox.lost, room.report.outbox.produced) == ({"unknown": 1}, 3)
+
+
+@pytest.mark.parametrize(
+    ("away", "back"),
+    [
+        ("before the stop", "before the start"),
+        ("before the stop", "after the start"),
+        ("during the stop", "after the start"),
+        ("after the stop", "before the start"),
+    ],
+)
+def test_an_orderly_stop_ends_it_once_whatever_the_broker_does(
+    broker: Broker, tmp_path: Path, away: str, back: str
+) -> None:
+    with Gate(broker.port) as gate, Subscriber(broker.port) as heard:
+        here = plan(mqtt_plan(gate.port), state_dir=str(tmp_path))
+        with Room() as room:
+            room.start(here)
+            room.wait_connected()
+            room.say(EngineHello(BOOT))
+            room.hand_over(appear(1))
+            eventually(lambda: len(told(heard)) == 1 and (tmp_path / "publisher" / FILE).exists(), "the begin")
+            if away == "before the stop":
+                gate.close()
+            elif away == "during the stop":
+                broker.send(signal.SIGSTOP)
+            assert room.stop() == 0
+        gate.close()
+        broker.send(signal.SIGCONT)
+        with Room() as room:
+            if back == "before the start":
+                gate.open()
+            room.start(here)
+            room.tell(EngineUp(OTHER))
+            if back == "after the start":
+                room.wait_told("nothing listens")
+                gate.open()
+            room.wait_connected()
+            room.say(EngineHello(OTHER))
+            room.hand_over(appear(1, boot=OTHER))
+            eventually(lambda: ("appear", OTHER, 1, ABSENT) in told(heard), "what comes after")
+            room.wait(lambda: room.report and not room.report.outbox.pending, "everything delivered")
+            assert set(told(heard)) == {
+                ("appear", BOOT, 1, ABSENT),
+                ("leave", BOOT, 2, "stopped"),
+                ("appear", OTHER, 1, ABSENT),
+            }
+            assert room.report
+            assert room.report.outbox.lost == {}
+
+
+def test_only_the_publisher_leaves_out_numbers(broker: Broker, room: Room) -> None:
+    with Subscriber(broker.port) as heard:
+        room.start(plan(mqtt_plan(broker.port)))
+        room.say(EngineHello(BOOT))
+        room.hand_over(replace(appear(5), skipped=4))
+        (event,) = heard.first(1, f"{P}/door/event")
+        assert "skipped" not in event.value
+        room.wait(lambda: room.report and room.report.outbox.lost == {"handover": 4}, "a loss that is counted")
 
 
 def test_when_both_rooms_were_killed_what_just_began_is_ended(broker: Broker, tmp_path: Path) -> None:

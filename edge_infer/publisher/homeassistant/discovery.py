@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Final
 
 from edge_infer import __version__
@@ -82,13 +83,13 @@ def object_id(topic: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", topic)
 
 
-def announce(plan: Plan, device: str, known: Mapping[str, Platform]) -> Announcement:
+def announce(plan: Plan, device: str, known: Mapping[str, Platform], root: Path = Path("/")) -> Announcement:
     """Return the announcement with as many entities as fit, the most important first.
 
-    It withdraws the ``known`` entities that are gone.
+    It withdraws the ``known`` entities that are gone. ``root`` holds the files of the kernel that show the sensors.
     """
     place = Place("discovery", device)
-    wanted = {key: replace(entity, uniq_id=f"{device}_{key}") for key, entity in entities(plan)}
+    wanted = {key: replace(entity, uniq_id=f"{device}_{key}") for key, entity in entities(plan, root)}
     gone = {key: Entity(platform) for key, platform in known.items() if key not in wanted}
     room = place.rule.limit - ROOM - 2 * len(device) - len(plan.device) - 3 * len(plan.mqtt.topic.encode())
     chosen: dict[str, Entity] = {}

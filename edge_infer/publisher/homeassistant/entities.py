@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, get_args, get_type_hints
+from pathlib import Path
+from typing import Any, Final, get_args
 
 from edge_infer.contract.announcement import Entity, Platform
-from edge_infer.contract.messages import Event, SourceState
+from edge_infer.contract.messages import EventType, SourceState
 from edge_infer.contract.topics import Place
 from edge_infer.plan.records import PipelinePlan, Plan
+from edge_infer.platform.board import firmware_flags, hottest
 from edge_infer.publisher.homeassistant import templates
 
 MOST_LABELS: Final = 12
@@ -21,16 +23,23 @@ EXPIRE_AFTER: Final = 120
 """Seconds without a new message after which Home Assistant shows no value any more. Messages repeat every 60 s at the
 latest. A health message counts as new until it is 70 s old (`jinja.RECENT`): together about the 180 s of other
 subscribers."""
+OF_CLASSES: Final[tuple[EventType, ...]] = ("start", "end")
+"""Types of the events of classes and anomalies."""
+OF_OBJECTS: Final = tuple(kind for kind in get_args(EventType) if kind not in OF_CLASSES)
+"""Types of the events of objects: all, because zones and lines of the configuration change while one is open."""
 MEASURED: Final[Mapping[str, Any]] = {"stat_cla": "measurement"}
 
 Keyed = Iterator[tuple[str, Entity]]
 
 
-def entities(plan: Plan) -> Keyed:
-    """Yield keys and entities; ``uniq_id`` is still to be filled in."""
+def entities(plan: Plan, root: Path) -> Keyed:
+    """Yield keys and entities; ``uniq_id`` is still to be filled in.
+
+    ``root`` holds the files of the kernel that show which sensors the board has.
+    """
     for pipeline in plan.pipelines:
         yield from _of_pipeline(pipeline, plan.mqtt.topic)
-    yield from _of_device(plan.mqtt.topic)
+    yield from _of_device(plan.mqtt.topic, root)
     for pipeline in plan.pipelines:
         yield from _speed(pipeline.name)
     for source in plan.sources:
@@ -59,7 +68,7 @@ def _of_pipeline(pipeline: PipelinePlan, base: str) -> Keyed:
             shown = Entity("sensor", f"{name} {value.name}", val_tpl=template, **unit, **MEASURED, **state)
             yield f"p.{name}.value.{_slug(value.name)}", shown
     if pipeline.events is not None:
-        yield f"p.{name}.event", _last_event(name, base)
+        yield f"p.{name}.event", _last_event(pipeline, base)
 
 
 def _counts(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Keyed:
@@ -112,12 +121,12 @@ def _class(pipeline: PipelinePlan, state: Mapping[str, Any]) -> Entity:
     return Entity("sensor", f"{pipeline.name} class", val_tpl=templates.CLASS, **few, **state)
 
 
-def _last_event(name: str, base: str) -> Entity:
-    types, topic = get_args(get_type_hints(Event)["type"]), Place("event", name).topic(base)
-    return Entity("event", f"{name} last event", stat_t=topic, val_tpl=templates.EVENT, evt_typ=types, qos=1)
+def _last_event(pipeline: PipelinePlan, base: str) -> Entity:
+    types, topic = OF_OBJECTS if pipeline.track else OF_CLASSES, Place("event", pipeline.name).topic(base)
+    return Entity("event", f"{pipeline.name} last event", stat_t=topic, val_tpl=templates.EVENT, evt_typ=types, qos=1)
 
 
-def _of_device(base: str) -> Keyed:
+def _of_device(base: str, root: Path) -> Keyed:
     topic = Place("config").topic(base)
     yield (
         "d.config",
@@ -126,12 +135,14 @@ def _of_device(base: str) -> Keyed:
     waiting = templates.member(".outbox.pending")
     yield "d.pending", _diagnosis("sensor", "messages waiting", waiting, **MEASURED)
     yield "d.lost", _diagnosis("sensor", "messages lost", templates.LOST, stat_cla="total_increasing")
-    degrees, celsius = templates.member(".board.temperature"), {"dev_cla": "temperature", "unit_of_meas": "°C"}
-    yield "d.temperature", _diagnosis("sensor", "temperature", degrees, **celsius, **MEASURED)
+    if hottest(root) is not None:
+        degrees, celsius = templates.member(".board.temperature"), {"dev_cla": "temperature", "unit_of_meas": "°C"}
+        yield "d.temperature", _diagnosis("sensor", "temperature", degrees, **celsius, **MEASURED)
     yield "d.cpu", _diagnosis("sensor", "processor", templates.percent(".board.cpu"), unit_of_meas="%", **MEASURED)
     yield "d.memory", _diagnosis("sensor", "memory", templates.percent(".board.memory"), unit_of_meas="%", **MEASURED)
-    throttled = templates.alarm(".board.throttled")
-    yield "d.throttled", _diagnosis("binary_sensor", "throttled", throttled, dev_cla="problem")
+    if firmware_flags(root) is not None:
+        throttled = templates.alarm(".board.throttled")
+        yield "d.throttled", _diagnosis("binary_sensor", "throttled", throttled, dev_cla="problem")
 
 
 def _speed(name: str) -> Keyed:

@@ -25,6 +25,8 @@ fewer."""
 UNKNOWN: Final = "unknown"
 """Loss reason: the engine gave out the number, and the process that knew its fate has died. It may have been
 delivered."""
+LEFT_OUT: Final = "left_out"
+"""Stored like a loss reason, but no loss: the numbers were skipped on purpose, and most of them were never used."""
 OLDER: Final = ""
 """Pipeline and boot of the total of old series."""
 
@@ -170,6 +172,15 @@ class DeliveryLedger:
         track.highest = seq
         self._changed.add(series)
         return True
+
+    def leave_out(self, series: MessageSeries, count: int, seq: int) -> None:
+        """Leave out ``count`` numbers before ``seq`` on purpose; others before it that are missing are ``unknown``."""
+        track = self._tracks.get(series) or self._begin(series)
+        if (missing := seq - 1 - track.highest) > 0:
+            track.lose(LEFT_OUT, min(count, missing))
+            track.lose(UNKNOWN, max(0, missing - count))
+            track.highest = seq - 1
+            self._changed.add(series)
 
     def stored(self, series: MessageSeries, seq: int) -> None:
         """Mark a message as stored on the disk: it is pending, and safe."""
@@ -321,7 +332,7 @@ class DeliveryLedger:
     def sums(self) -> tuple[int, int, int, int, dict[str, int]]:
         """Return produced, pending, pending bytes, delivered, and lost by reason.
 
-        Messages that the engine keeps are pending, too.
+        Messages that the engine keeps are pending, too. Numbers that were left out on purpose count nowhere.
         """
         produced = pending = size = delivered = 0
         lost: Counter[str] = Counter()
@@ -332,6 +343,7 @@ class DeliveryLedger:
             size += track.bytes
             delivered += track.delivered
             lost.update(track.lost)
+        produced -= lost.pop(LEFT_OUT, 0)
         told = {reason: min(count, MOST) for reason, count in lost.items() if count}
         return min(produced, MOST), min(pending, MOST), min(size, MOST), min(delivered, MOST), told
 

@@ -120,6 +120,9 @@ class AbstractOutbox(Protocol):
     def lose(self, series: MessageSeries, seq: int, reason: str, missing: str = "handover") -> None:
         """Count a message that was handed over and cannot be published as lost. For the engine it is then safe."""
 
+    def leave_out(self, series: MessageSeries, count: int, seq: int) -> None:
+        """Leave out ``count`` numbers before ``seq`` on purpose: it is not known whether they were used."""
+
     def highest(self, series: MessageSeries) -> int:
         """Return the highest known number of a series; 0 for none."""
 

@@ -202,6 +202,11 @@ class StoredOutbox:
         self._account.lose(series, seq, reason, missing)
         self._note_change(STORE_AFTER)
 
+    def leave_out(self, series: MessageSeries, count: int, seq: int) -> None:
+        """See `AbstractOutbox`."""
+        self._account.leave_out(series, count, seq)
+        self._note_change(STORE_AFTER)
+
     def highest(self, series: MessageSeries) -> int:
         """See `AbstractOutbox`."""
         return self._account.highest(series)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 from edge_infer.contract.codec import ABSENT, Record, at_most, decode_json, dumps, replace
-from edge_infer.contract.messages import Boot, Event, EventType, Name, Number, Reason, timestamp
+from edge_infer.contract.messages import MAX_SKIPPED, Boot, Event, EventType, Name, Number, Reason, timestamp
 from edge_infer.errors import WireError
 from edge_infer.ipc.crash_safe_note import CrashSafeNote
 from edge_infer.ipc.messages import EventHandover, Handover
@@ -59,7 +59,7 @@ class Ended(Record, frozen=True):
 class Noted(Record, frozen=True):
     """The begins of open events, the highest numbers of their boots, and ends that are not safe yet.
 
-    ``exact``: nothing has happened since. The file lists every event without a safe end as open.
+    ``exact``: nothing has happened since. Otherwise every event without a safe end is listed as open.
     """
 
     begun: Annotated[tuple[EventHandover, ...], at_most(MOST)] = ()
@@ -107,9 +107,10 @@ class EventNotes:
 
 # Open events: those that began and have not ended, remembered over the death of the engine.
 
-AHEAD: Final = 128
+AHEAD: Final = MAX_SKIPPED
 """Maximum number of event numbers of a boot between two writes of the file; then it is written, due or not. A process
-that continues from the file skips this many: subscribers would take an end with a known number for a repetition."""
+that continues from the file skips this many: subscribers would take an end with a known number for a repetition. The
+next event tells them so (``skipped``)."""
 _ENDS: Final[dict[EventType, EventType]] = {"appear": "leave", "enter": "exit", "start": "end"}
 _BEGINS: Final = {end: begin for begin, end in _ENDS.items()}
 
@@ -145,6 +146,7 @@ class OpenEvents:
         self._folder: Path | None = None
         self._begun: dict[_Key, _Begun] = {}
         self._last: dict[MessageSeries, int] = {}
+        self._certain: dict[MessageSeries, int] = {}  # the highest known number of series whose next event skips some
         self._filed: dict[MessageSeries, int] = {}
         self._to_note = self._to_file = self._run_away = False
 
@@ -155,8 +157,10 @@ class OpenEvents:
         self._folder = folder
         noted = self._notes.read(folder)
         for last in noted.last:
-            seq = last.seq if noted.exact else last.seq + AHEAD
-            self._last.setdefault(MessageSeries(last.pipeline, last.boot, "event"), seq)
+            series = MessageSeries(last.pipeline, last.boot, "event")
+            self._last.setdefault(series, last.seq if noted.exact else last.seq + AHEAD)
+            if not noted.exact:
+                self._certain.setdefault(series, last.seq)
         for handover in noted.begun:
             self._remember(handover)
         for end in noted.ended:
@@ -178,6 +182,7 @@ class OpenEvents:
         event = handover.message
         key, series = _key(handover.pipeline, event), MessageSeries(handover.pipeline, event.boot, "event")
         self._last[series] = max(event.seq, self._last.get(series, 0))
+        self._certain.pop(series, None)
         self._to_note |= bool(self._begun)
         self._run_away |= self._last[series] - self._filed.get(series, self._last[series]) >= AHEAD
         if event.type in _ENDS:
@@ -192,6 +197,8 @@ class OpenEvents:
         """Record a higher event number of a boot that is known from elsewhere."""
         series = MessageSeries(pipeline, boot, "event")
         self._last[series] = max(seq, self._last.get(series, 0))
+        if series in self._certain:
+            self._certain[series] = max(seq, self._certain[series])
 
     def settle(self, series: MessageSeries, seq: int, *, heard: bool = False) -> None:
         """Forget events whose end has a number up to this one: they are safe.
@@ -220,6 +227,14 @@ class OpenEvents:
         open_now.sort(key=lambda found: found.message.type != "enter")
         numbers = dict(self._last)
         return tuple(self._ended(found, reason, numbers) for found in open_now)
+
+    def finish(self) -> None:
+        """Write the file for the next process: no event of these boots follows, so its numbers and ends are exact.
+
+        Without this, the next process would end again what waits in the outbox as ended.
+        """
+        if self._folder is not None and (self._begun or self._to_file):
+            self._to_file = not self._notes.file(self._folder, self._noted(exact=True))
 
     def save(self, *, now: bool = False) -> None:
         """Note changes in memory, and in the file if that is due or ``now``."""
@@ -253,8 +268,13 @@ class OpenEvents:
 
     def _ended(self, begun: EventHandover, reason: Reason, numbers: dict[MessageSeries, int]) -> EventHandover:
         event, series = begun.message, MessageSeries(begun.pipeline, begun.message.boot, "event")
-        numbers[series] = numbers.get(series, event.seq) + 1
-        ended = replace(event, type=_ENDS[event.type], seq=numbers[series], reason=reason, box=ABSENT, replay=ABSENT)
+        before = numbers.get(series, event.seq)
+        numbers[series] = before + 1
+        first = series in self._certain and before == self._last.get(series)
+        ended = replace(
+            event, type=_ENDS[event.type], seq=before + 1, reason=reason, box=ABSENT, replay=ABSENT,
+            skipped=before - self._certain[series] or ABSENT if first else ABSENT,
+        )  # fmt: skip
         now, since, at = time.time(), event.since, None
         if begun.at is not None and of_this_kernel(event.boot):  # the same duration as before, whatever the clock did
             at = uptime()
