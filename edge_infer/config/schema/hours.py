@@ -88,9 +88,17 @@ _TIME_JSON: Final = {"type": "string", "pattern": f"^(?:{_TIME})$"}
 _HOURS_JSON: Final = {
     "type": "object",
     "properties": {
-        "days": {"anyOf": [_DAYS_JSON, {"type": "array", "items": _DAYS_JSON, "minItems": 1}]},
-        "from": _TIME_JSON,
-        "to": _TIME_JSON,
+        "days": {
+            "anyOf": [_DAYS_JSON, {"type": "array", "items": _DAYS_JSON, "minItems": 1}],
+            "description": "Days of the week on which the hours begin; without it every day.",
+            "examples": ["mon-fri", ["sat", "sun"]],
+        },
+        "from": {**_TIME_JSON, "description": "When they begin; without it at 00:00.", "examples": ["22:00"]},
+        "to": {
+            **_TIME_JSON,
+            "description": "When they end, on the next day if it is not later than `from`; without it at 24:00.",
+            "examples": ["06:00"],
+        },
     },
     "additionalProperties": False,
 }
