@@ -45,7 +45,8 @@ BROKEN: Final = {
 KILLED: Final = {
     "killed while it installs": "[ -d /opt/edge-infer/versions/*/source ]",
     "killed while it rehearses": "pgrep -f tmp.*config.yaml",
-    "killed while it switches": "[ -e /opt/edge-infer/unsettled ]",
+    "killed before it switches": "[ -e /etc/systemd/system/edge-infer-upgrade.service ]",
+    "killed while it switches": "[ $(settling) = activating ]",
 }
 """When an upgrade to a sound version is killed; then either version has to serve."""
 SCRIPT: Final = """
@@ -55,6 +56,7 @@ fresh() {
     rm -rf $new; mkdir $new
     cp -r @ROOT@/{deploy,edge_infer,models,systemd,pyproject.toml,README.md,LICENSE} $new
 }
+settling() { systemctl show -p ActiveState --value edge-infer-upgrade; }
 version() { readlink /opt/edge-infer/current; }
 report() { # NAME BEGIN CODE
     edge-infer status --wait --timeout 60s >>/shared/log 2>&1; serves=$?
@@ -88,7 +90,7 @@ begin=$(date +%s.%N)
 ($new/deploy/install --upgrade >>/shared/log 2>&1 & echo $! >/tmp/upgrade)
 until @STEP@ >/dev/null 2>&1 || ! kill -0 $(cat /tmp/upgrade) 2>/dev/null; do sleep 0.05; done
 kill -KILL $(cat /tmp/upgrade)
-until [ ! -e /opt/edge-infer/unsettled ]; do sleep 0.2; done
+while [ "$(settling)" = activating ]; do sleep 0.2; done
 report '@NAME@' $begin killed
 """
 
