@@ -91,7 +91,7 @@ say 'after it' systemctl is-active edge-infer
 (/tmp/broken/deploy/install --upgrade >>/shared/log 2>&1 & echo $! >/tmp/upgrade)
 until [ "$before" != "$(readlink /opt/edge-infer/current)" ]; do sleep 0.1; done
 kill -KILL $(cat /tmp/upgrade) # as the end of an SSH session might, while the new version is tried
-for _ in $(seq 1800); do [ -e /opt/edge-infer/unsettled ] || break; sleep 0.1; done
+for _ in $(seq 1800); do [ -e /etc/systemd/system/edge-infer-upgrade.service ] || break; sleep 0.1; done
 say 'and nobody there to go back' systemctl is-active edge-infer
 [ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'the old one serves: yes'
 code 'and has outcomes' edge-infer status --wait
@@ -105,7 +105,7 @@ code upgraded $install --upgrade
 [ "$before" = "$(readlink /opt/edge-infer/previous)" ] && echo 'the one before is kept: yes'
 cp /opt/edge-infer/share/edge-infer.service /opt/edge-infer/previous/share # its own names a user that is gone
 code 'rolled back' $install --rollback
-echo "nothing is left of the switch: $(ls -d /opt/edge-infer/unsettled /etc/systemd/system/edge-infer-upgrade.service \
+echo "nothing is left of the switch: $(ls -d /etc/systemd/system/edge-infer-upgrade.service \
     /etc/systemd/system/*.wants/edge-infer-upgrade.service 2>/dev/null | wc -l)"
 [ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'the one before serves: yes'
 code 'and back again' $install --rollback

@@ -174,7 +174,9 @@ class ModelRollout:
         return self._now(name)
 
     def retry(self, name: str, by: str) -> str:
-        """Retry what was refused; return the result in words. Raises `EdgeInferError`."""
+        """Retry what was refused; return the result in words. Raises `EdgeInferError`, before any change."""
+        if name in self.record.refused:
+            self._running_as(name)
         if (record := asked_again(self.record, name, by)) != self.record:
             self._ledger.keep(record)
             if name not in record.refused:
@@ -189,7 +191,6 @@ class ModelRollout:
                 raise _unknown(name, known)
             raise EdgeInferError(f"nothing of {name} was refused; edge-infer models history tells what happened")
         assert self.wanted is not None
-        self._running_as(name)  # raises before any change if no pipeline has this model
         refused, now = dict(self.record.refused), timestamp(time.time())
         news = [Happened(now, name, "retry", each.sha, each.title, by) for each in refused.pop(name)]
         self._apply(replace(self.record, refused=refused).told(*news), self.wanted, by)
