@@ -38,7 +38,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "doctor": "checks what this board offers and lacks",
     "unit": "prints the systemd drop-in for this box and configuration",
     "privacy": "audits whether raw data (pictures, sound, samples, text) leaves this device",
-    "cameras": "lists capture devices and saves one picture of a configured source",
+    "cameras": "lists capture devices, saves one picture of a configured source, or tries an address",
     "schema": "prints the JSON Schema of the configuration or of a payload, or the AsyncAPI document",
 }
 """Name and purpose of each command; its module is ``edge_infer.cli.<name>``."""

@@ -1,4 +1,4 @@
-"""``edge-infer cameras``: list capture devices and their modes, or save one picture of a configured source."""
+"""``edge-infer cameras``: list capture devices, save one picture of a configured source, or try an address."""
 
 from __future__ import annotations
 
@@ -17,12 +17,22 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grab", metavar="SOURCE", help="save one picture of this configured source")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to save it: a .png or .jpg file")
     parser.add_argument("--grid", action="store_true", help="draw a grid of fractions to read masks and zones off")
+    parser.add_argument("--probe", metavar="URL", help="try this rtsp: or http: address, and print how to configure it")
+    parser.add_argument("--username", help="with --probe: user name at the camera")
+    parser.add_argument("--password-file", metavar="FILE", help="with --probe: file with the password")
+    parser.add_argument("--transport", choices=("tcp", "udp"), help="with --probe: transport of RTSP, default tcp")
     parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.epilog = "example: edge-infer cameras --grab door -o door.png --grid"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 when done; exit code 1 without a camera, 2 for wrong arguments."""
+    """Return 0 when done; exit code 1 without a camera or a picture, 2 for wrong arguments."""
+    if args.probe is not None:
+        if args.grab or args.output or args.grid:
+            raise ConfigError("--probe tries an address; --grab, -o and --grid are about a configured source")
+        return _probe(args)
+    if args.username or args.password_file or args.transport:
+        raise ConfigError("--username, --password-file and --transport go with --probe URL")
     if args.grab is None:
         if args.output or args.grid:
             raise ConfigError("-o and --grid go with --grab SOURCE")
@@ -38,6 +48,22 @@ def run(args: argparse.Namespace) -> int:
 
     how = grab(args.config, args.grab, args.output, grid=args.grid)
     print(f"{args.output}: a picture of {args.grab}, {how}", file=sys.stderr)
+    return 0
+
+
+def _probe(args: argparse.Namespace) -> int:
+    """Print what the address sends, and its section of the configuration; return 1 if it sends no picture."""
+    from edge_infer.snapshot.probe import Address, block, described, probe
+
+    if args.transport is not None and not args.probe.startswith("rtsp"):
+        raise ConfigError("--transport is of rtsp: addresses")
+    secret = str(Path(args.password_file).absolute()) if args.password_file else None
+    address = Address(args.probe, args.username, secret, args.transport)
+    found = probe(address)
+    if found.error:
+        raise EdgeInferError(found.error)
+    print(f"it works: {described(found)}", file=sys.stderr)
+    print(block(address, snapshot=found.snapshot))
     return 0
 
 

@@ -1,0 +1,93 @@
+"""Try the address of a network camera: whether it works, what it sends, and how to configure it.
+
+A process of its own opens the address: it decodes what the network sends, so it is sandboxed as a reader.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from edge_infer.contract.codec import Record, at_most, decode_json, dumps
+from edge_infer.errors import ConfigError, EdgeInferError, WireError
+from edge_infer.platform.own_module import own_module
+from edge_infer.yamlfile.fields import url as url_kind
+
+SCHEMES: Final = ("rtsp", "rtsps", "http", "https")
+_PLAIN: Final = re.compile(r"[\w./@-](?:[\w./@?=&%~+,;!$*'()-]|:(?! ))*", re.ASCII)
+"""Texts that mean themselves in YAML without quotes."""
+
+
+class Address(Record, frozen=True):
+    """The address to try, and what is needed to open it."""
+
+    url: Annotated[str, at_most(4096)]
+    username: Annotated[str, at_most(256)] | None = None
+    password_file: Annotated[str, at_most(4096)] | None = None
+    transport: Annotated[str, at_most(8)] | None = None
+
+
+class Probed(Record, frozen=True):
+    """Outcome: ``error`` is why there is no picture; rates in pictures a second, ``first`` in seconds.
+
+    ``snapshot``: the address sends single pictures. ``told`` is the rate that the stream states.
+    """
+
+    error: Annotated[str, at_most(1 << 16)] = ""
+    codec: Annotated[str, at_most(64)] = ""
+    width: int = 0
+    height: int = 0
+    told: float | None = None
+    rate: float | None = None
+    first: float = 0.0
+    snapshot: bool = False
+
+
+def probe(address: Address) -> Probed:
+    """Open the address in a process of its own; raises `ConfigError` for a wrong address."""
+    if "@" in urlsplit(address.url).netloc:
+        raise ConfigError(
+            "--probe: a password does not belong into an address, which every user of this machine can read; give "
+            "--username and --password-file"
+        )
+    try:
+        url_kind(*SCHEMES).parse(address.url)
+    except ValueError as error:
+        raise ConfigError(f"--probe: {error}") from error
+    done = subprocess.run(
+        own_module("edge_infer.snapshot.probe_main"), input=dumps(address), stdout=subprocess.PIPE, check=False
+    )
+    try:
+        return decode_json(Probed, done.stdout)
+    except WireError as error:
+        raise EdgeInferError(f"the process that opens the address ended with {done.returncode}") from error
+
+
+def described(found: Probed) -> str:
+    """Return what the address sends, in a line."""
+    if found.snapshot:
+        rate = "single pictures"
+    elif found.rate is None:
+        rate = "rate not known"
+    else:
+        told = f" (the stream states {found.told:g})" if found.told else ""
+        rate = f"{found.rate:g} pictures a second{told}"
+    return f"{found.codec}, {found.width}x{found.height}, {rate}, first picture after {found.first:.1f} s"
+
+
+def block(address: Address, *, snapshot: bool) -> str:
+    """Return the section of the configuration for this address."""
+    lines = ["sources:", "  camera:", f"    kind: {'rtsp' if address.url.startswith('rtsp') else 'http'}"]
+    lines.append(f"    url: {_quoted(address.url)}")
+    given = ((key, getattr(address, key)) for key in ("username", "password_file", "transport"))
+    lines += [f"    {key}: {_quoted(value)}" for key, value in given if value is not None]
+    if snapshot:
+        lines.append("    snapshot: 10s")
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) and not text.endswith(":") else json.dumps(text)

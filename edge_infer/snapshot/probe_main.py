@@ -1,0 +1,117 @@
+"""The process that opens an address for `edge_infer.snapshot.probe`, sandboxed as the reader of such a source.
+
+``python -m edge_infer.snapshot.probe_main`` reads an `Address` from standard input and prints a `Probed`. If root
+starts it, it switches to another user.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from edge_infer.contract.codec import decode_json, dumps, replace
+from edge_infer.errors import EdgeInferError, SourceError
+from edge_infer.models.trials.child_main import die_with_parent, own_output
+from edge_infer.plan.records import SourcePlan
+from edge_infer.readers.environment import prepare
+from edge_infer.readers.sources import source_target
+from edge_infer.sandbox import lock, privileges
+from edge_infer.sandbox.change_user import give_up_root
+from edge_infer.sandbox.needs import reader_fence
+from edge_infer.snapshot.probe import Address, Probed
+
+if TYPE_CHECKING:
+    from edge_infer.readers.sources import Picture
+
+SECONDS: Final = 3.0
+"""How long pictures are counted."""
+FEWEST: Final = 3
+"""Pictures that a rate is computed from at least."""
+FIRST: Final = 15.0
+"""Seconds to wait for a picture."""
+CODECS: Final = {"h264": "H.264", "avc1": "H.264", "hevc": "H.265", "hev1": "H.265", "mjpg": "Motion JPEG"}
+"""Names of the codecs by the four characters with which FFmpeg calls them."""
+
+
+def main() -> int:
+    """Run the process and return its exit code."""
+    die_with_parent()
+    answers = own_output()
+    logging.basicConfig(level=logging.ERROR)
+    prepare(os.environ)
+    try:
+        address = decode_json(Address, sys.stdin.buffer.read())
+        user = give_up_root(None, keep=privileges.READ_SEARCH)
+        kind = "rtsp" if address.url.startswith("rtsp") else "http"
+        options = {"url": address.url, "password_file": address.password_file}
+        plan = SourcePlan("probe", kind, source_target(kind), live=True, network=True, options=options)
+        owners = {0} if user is not None else {0, os.geteuid()}
+        lock("reader", network=True, fence=reader_fence(plan), keep=privileges.READ_SEARCH, owners=owners)
+        found = (_rtsp if kind == "rtsp" else _http)(address)
+    except EdgeInferError as error:
+        found = Probed(str(error)[: 1 << 14])
+    answers.write(dumps(found))
+    answers.close()
+    return 0
+
+
+def _rtsp(address: Address) -> Probed:
+    import cv2
+
+    from edge_infer.readers.sources.rtsp import RtspOptions, RtspSource, open_stream
+
+    opened: list[Any] = []
+
+    def factory(url: str) -> Any:
+        opened.append(open_stream(url))
+        return opened[-1]
+
+    transport: Any = address.transport or "tcp"
+    began = time.monotonic()
+    with RtspSource(RtspOptions(address.url, address.username, address.password_file, transport), factory) as source:
+        code = int(opened[-1].get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace")
+        told = float(opened[-1].get(cv2.CAP_PROP_FPS))
+        name = CODECS.get(code.lower(), code.strip("\0 ") or "unknown codec")
+        found = _counted(source.read, began)
+        return replace(found, codec=name, told=round(told, 2) if 0 < told < 1000 else None)
+
+
+def _http(address: Address) -> Probed:
+    from edge_infer.readers.sources import Picture
+    from edge_infer.readers.sources.http import HttpOptions, HttpSource
+
+    began = time.monotonic()
+    try:
+        with HttpSource(HttpOptions(address.url, address.username, address.password_file)) as source:
+            return replace(_counted(source.read, began), codec="Motion JPEG")
+    except SourceError as error:
+        if "single pictures" not in str(error):
+            raise
+    with HttpSource(HttpOptions(address.url, address.username, address.password_file, snapshot=1.0)) as source:
+        picture = source.read()
+        assert isinstance(picture, Picture)  # every picture is wanted, and a failure raises
+        height, width = picture.pixels.shape[:2]
+        return Probed("", "JPEG", width, height, first=round(time.monotonic() - began, 2), snapshot=True)
+
+
+def _counted(read: Callable[[], Picture | Any | None], began: float) -> Probed:
+    """Read pictures for `SECONDS` from the first one on, and return their size and rate."""
+    first, count, last, shape = 0.0, 0, 0.0, (0, 0)
+    while (now := time.monotonic()) < (first + SECONDS if first else began + FIRST):
+        picture = read()
+        if picture is None or not hasattr(picture, "pixels"):
+            continue
+        now, shape = picture.monotonic, picture.pixels.shape[:2]
+        first, count, last = first or now, count + 1, now
+    if not first:
+        raise SourceError(f"it answers, but sends no picture within {FIRST:.0f} s")
+    rate = round((count - 1) / (last - first), 1) if count >= FEWEST else None
+    return Probed("", "", shape[1], shape[0], rate=rate, first=round(first - began, 2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
