@@ -128,7 +128,7 @@ class Author:
             tall, slim = dice.uniform(0.85, 1.1), dice.uniform(0.34, 0.46)
             if label:
                 tall, slim = (0.9, dice.uniform(0.7, 1.0)) if label == 1 else (0.35, dice.uniform(1.2, 1.6))
-            way = []
+            way: list[tuple[float, float, float]] = []
             for place, stop in enumerate(stops):
                 height = self.scale(stop[1])
                 x = stop[0] + away[0] * height * 0.4

@@ -1,8 +1,8 @@
 """Made-up scenes with known truth: what happens in them, what a detector would see of it, and what has to be told.
 
 A scene is one kind of happening after the other, each with objects of its own and a pause after it, so that every event
-is due at a known time. The detector's faults are put on top: noise on every box, frames that are missing, boxes where
-nothing is.
+is due at a known time. Some happenings have several objects at once, or one that comes while another is missing. The
+detector's faults are put on top: noise on every box, frames that are missing, boxes where nothing is.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ FALSE_BOXES: Final = 0.2
 """Boxes a frame where nothing is, each in one frame only."""
 PAUSE: Final = 1.5
 """Seconds between two happenings beside the time in which the objects of the first are found to have left."""
+
+APART: Final = 2.0
+"""Sizes between the place where one was seen last and the place where the next one comes."""
 
 TYPES: Final = ("appear", "leave", "enter", "exit", "loiter", "cross")
 
@@ -97,7 +100,7 @@ class Author:
         """Happenings of all kinds, in any order, until the time is over and each type of event is due so often."""
         kinds = (
             self._walk_through, self._cross_paths, self._hidden, self._stand_still, self._tremble_at_zone,
-            self._tremble_on_line, self._appear_inside,
+            self._tremble_on_line, self._appear_inside, self._relieve, self._several,
         )  # fmt: skip
         lost_and_pause = self.scene.lost + PAUSE
         while self.scene.seconds < seconds or self._rarest() < least:
@@ -139,9 +142,19 @@ class Author:
     def _walk(
         self, begin: float, feet: float, size: tuple[float, float], hide: float = 0.0, fastest: float = 240
     ) -> None:
-        start, end, speed = self._way(fastest)
-        while abs(abs(RIGHT - LEFT) / speed - ZONE_LOITER) < 1.2:  # whether it loiters has to be clear
-            start, end, speed = self._way(fastest)
+        self._go(begin, self._passing(fastest), feet, size, hide)
+
+    def _passing(self, fastest: float = 240) -> tuple[float, float, float]:
+        """From one side to the other, with a speed at which it is clear whether it loiters."""
+        way = self._way(fastest)
+        while abs(abs(RIGHT - LEFT) / way[2] - ZONE_LOITER) < 1.2:
+            way = self._way(fastest)
+        return way
+
+    def _go(
+        self, begin: float, way: tuple[float, float, float], feet: float, size: tuple[float, float], hide: float = 0.0
+    ) -> None:
+        start, end, speed = way
         over, due = self._through(begin, start, end, speed)
         hidden: tuple[tuple[float, float], ...] = ()
         if hide:
@@ -154,6 +167,31 @@ class Author:
     def _walk_through(self) -> None:
         size = self._body()
         self._walk(self.scene.seconds, self._feet(size), size)
+
+    def _relieve(self) -> None:
+        """One leaves, and before that is sure another one comes, some sizes away: at the same edge or at the other."""
+        size = self._body()
+        feet = self._feet(size)
+        self._walk(self.scene.seconds, feet, size)
+        gone = self.scene.actors[-1]
+        x, y = gone.at(gone.end - gone.begin)
+        begin = gone.end + self._random.uniform(0.1, 0.9 * self.scene.lost)
+        while True:
+            other = self._body()
+            way, feet = self._passing(), self._feet(other)
+            away = math.hypot(way[0] - x, feet - y) / math.sqrt(max(size[0] * size[1], other[0] * other[1]))
+            if away > APART:
+                break
+        self._go(begin, way, feet, other)
+
+    def _several(self) -> None:
+        """Three or four at once, one behind the other in depth, none of whom hides another one."""
+        begin, count = self.scene.seconds, self._random.choice((3, 4))
+        for place in range(count):
+            height = self._random.uniform(80, 110)
+            size = height * self._random.uniform(0.35, 0.5), height
+            feet = SIZE[1] - 10 - 150.0 * place
+            self._go(begin + self._random.uniform(0.0, 3.0), self._passing(), feet, size)
 
     def _hidden(self) -> None:
         """Slowly enough to be seen for a while on each side of every border: what nobody sees cannot be told."""

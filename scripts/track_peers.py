@@ -1,6 +1,6 @@
 """Runs other trackers over sequences; ``scripts/track`` starts it in the environments in which they are installed.
 
-usage: track_peers.py JOBS.json
+usage: track_peers.py JOBS.json [--no-lines]
 
 JOBS is a list of ``[tracker, options, sequence.npz, out.npz]``. A sequence holds ``found`` (rows of frame, xmin, ymin,
 xmax, ymax, score, class), ``frames``, ``fps`` and ``size``. The output holds ``ids``, one for each row of ``found`` (0:
@@ -97,11 +97,11 @@ def counters(size):
     ]
 
 
-def run(name, options, sequence):
+def run(name, options, sequence, *, lines):
     """Run a tracker over a sequence."""
     found, fps, size = sequence["found"], float(sequence["fps"]), sequence["size"].tolist()
     starts = np.searchsorted(found[:, 0], np.arange(int(sequence["frames"]) + 1))
-    tracker, lines = make(name, options, fps), counters(size)
+    tracker, lines = make(name, options, fps), counters(size) if lines else []
     ids, crossings, spent = np.zeros(len(found), np.int64), [], 0.0
     for frame, (start, end) in enumerate(pairwise(starts)):
         rows = found[start:end]
@@ -120,5 +120,5 @@ def run(name, options, sequence):
 
 
 for name, options, sequence, out in json.loads(Path(sys.argv[1]).read_text()):
-    ids, crossings, micros = run(name, options, np.load(sequence))
+    ids, crossings, micros = run(name, options, np.load(sequence), lines="--no-lines" not in sys.argv)
     np.savez(out, ids=ids, crossings=crossings, micros=micros)

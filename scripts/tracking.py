@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import random
 import subprocess
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -105,7 +107,7 @@ def tud(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def slower(rows: NDArray[np.float64], every: int) -> NDArray[np.float64]:
     """Return every n-th frame."""
-    kept = rows[rows[:, 0] % every == 0].copy()
+    kept: NDArray[np.float64] = rows[rows[:, 0] % every == 0].copy()
     kept[:, 0] //= every
     return kept
 
@@ -255,28 +257,28 @@ class Bench:
             for name, ids in (("edge-infer", given.back), ("edge-infer online", given.online)):
                 np.savez(self._ids(name, number), ids=ids, crossings=given.crossings, micros=given.micros)
 
-    def theirs(self, trackers: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+    def theirs(self, trackers: Sequence[tuple[str, str, dict[str, Any]]], *more: str) -> None:
         """Follow everything with other trackers: title, name and options of each."""
-        for home in (TRACKERS, SUPERVISION):
+        commands = []
+        for title, name, options in trackers:
             jobs = [
                 [name, options, str(self._sequence(number)), str(self._ids(title, number))]
-                for title, name, options in trackers
-                if PEERS[name][0] == home
                 for number in range(len(self.jobs))
             ]
-            if jobs:
-                _run(home, "track_peers.py", self._json(jobs))
+            commands.append((PEERS[name][0], "track_peers.py", self._json(title, jobs), *more))
+        _run(commands)
 
     def scores(self, titles: Sequence[str], kind: str = "motmetrics") -> dict[tuple[str, str], dict[str, float]]:
         """Return the mean figures of each row and tracker."""
-        jobs = [
-            [f"{title}|{number}", str(self._sequence(number)), str(self._ids(title, number))]
-            for title in titles
-            for number in range(len(self.jobs))
-        ]
-        out = self.folder / "scores.json"
-        _run(SCORES if kind == "motmetrics" else HOTA, "track_scores.py", kind, self._json(jobs), out)
-        found = json.loads(out.read_text())
+        home, commands = SCORES if kind == "motmetrics" else HOTA, []
+        for title in titles:
+            jobs = [
+                [f"{title}|{number}", str(self._sequence(number)), str(self._ids(title, number))]
+                for number in range(len(self.jobs))
+            ]
+            commands.append((home, "track_scores.py", kind, self._json(title, jobs), self._scores(title)))
+        _run(commands)
+        found = {key: each for title in titles for key, each in json.loads(self._scores(title).read_text()).items()}
         groups: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
         for title in titles:
             for number, job in enumerate(self.jobs):
@@ -303,10 +305,13 @@ class Bench:
             groups[job.row].append(float(np.load(self._ids(title, number))["micros"]))
         return {row: float(np.mean(each)) for row, each in groups.items()}
 
-    def _json(self, jobs: list[Any]) -> Path:
-        path = self.folder / "jobs.json"
+    def _json(self, title: str, jobs: list[Any]) -> Path:
+        path = self.folder / f"{title.replace(' ', '_')}.jobs.json"
         path.write_text(json.dumps(jobs))
         return path
+
+    def _scores(self, title: str) -> Path:
+        return self.folder / f"{title.replace(' ', '_')}.scores.json"
 
     def _sequence(self, number: int) -> Path:
         return self.folder / f"{number}.npz"
@@ -315,21 +320,29 @@ class Bench:
         return self.folder / f"{title.replace(' ', '_')}.{number}.npz"
 
 
-def _run(home: Path, script: str, *words: object) -> None:
-    subprocess.run([home / "bin" / "python", ROOT / "scripts" / script, *map(str, words)], check=True)
+def _run(commands: Sequence[tuple[object, ...]]) -> None:
+    """Run scripts (environment, script, arguments), at most ``JOBS`` at a time."""
+    with ThreadPoolExecutor(int(os.environ.get("JOBS", os.cpu_count() or 1))) as pool:
+        for _ in pool.map(_run_one, commands):
+            pass
+
+
+def _run_one(command: tuple[object, ...]) -> None:
+    home, script, *words = command
+    subprocess.run([Path(str(home), "bin", "python"), ROOT / "scripts" / str(script), *map(str, words)], check=True)
 
 
 def tune(trials: int, names: Sequence[str] = tuple(PEERS)) -> None:
     """Try settings of the other trackers on the scenes for tuning, and write the best ones."""
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), list(made_jobs(TUNING_CASES, TUNING[:1])))
-        bench.write()
-        for name in names:
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            bench = Bench(Path(folder), list(made_jobs(TUNING_CASES, TUNING[:1])))
+            bench.write()
             options = PEERS[name][1]
             dice = random.Random(f"tune {name}")
             picked = [{}, *({key: dice.choice(of) for key, of in options.items()} for _ in range(1, trials))]
             tried = [(f"{name} {number}", name, each) for number, each in enumerate(picked)]
-            bench.theirs(tried)
+            bench.theirs(tried, "--no-lines")
             scores = bench.scores([title for title, _, _ in tried])
             mean = {
                 title: float(np.mean([found["IDF1"] for (_, of), found in scores.items() if of == title]))
@@ -341,13 +354,11 @@ def tune(trials: int, names: Sequence[str] = tuple(PEERS)) -> None:
             TUNED.write_text(json.dumps(best | {name: chosen[2]}, indent=1, sort_keys=True) + "\n")
 
 
-def report(seeds: Sequence[int], perturbations: int, rows: str) -> None:
-    """Print the table."""
+def report(jobs: list[Job], names: Sequence[str]) -> None:
+    """Print the table of these sequences, with these other trackers beside this project."""
     tuned: dict[str, dict[str, Any]] = json.loads(TUNED.read_text())
-    peers = [(name, name, dict[str, Any]()) for name in PEERS]
-    peers += [(f"{name} tuned", name, options) for name, options in tuned.items() if options]
-    cases = [(kind, fps) for kind in KINDS for fps in MADE_RATES]
-    jobs = [job for job in [*tud_jobs(perturbations), *made_jobs(cases, seeds)] if rows in job.row]
+    peers = [(name, name, dict[str, Any]()) for name in names]
+    peers += [(f"{name} tuned", name, options) for name, options in tuned.items() if options and name in names]
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), jobs)
         bench.write()
@@ -382,10 +393,14 @@ def main() -> int:
     )
     parser.add_argument("--report", action="store_true", help=f"the seeds of the published table, {REPORT}")
     parser.add_argument("--perturbations", type=int, default=20, help="of the true boxes (default: %(default)s)")
+    parser.add_argument("--rates", type=float, nargs="+", default=MADE_RATES, help="of made-up scenes (default: all)")
     parser.add_argument("--rows", default="", metavar="TEXT", help="only rows with this text")
+    parser.add_argument("--others", nargs="*", default=list(PEERS), metavar="NAME", help=f"of {', '.join(PEERS)}")
     parser.add_argument("--tune", action="store_true", help="find the best settings of the other trackers first")
     args = parser.parse_args()
     if args.tune:
         tune(TRIALS)
-    report(REPORT if args.report else args.seeds, args.perturbations, args.rows)
+    cases = [(kind, fps) for kind in KINDS for fps in args.rates]
+    jobs = [*tud_jobs(args.perturbations), *made_jobs(cases, REPORT if args.report else args.seeds)]
+    report([job for job in jobs if args.rows in job.row], args.others)
     return 0

@@ -61,7 +61,7 @@ class Reasons:
 
     def ended(self, track: ObjectTrack, visit: Visit, now: Instant) -> None:
         """Record the unmet conditions of an object that has left."""
-        if not track.number:
+        if not track.confirmed:
             text = f"not confirmed: seen in {track.hits} of {track.frames} frames over {track.age:.1f} s, "
             text += f"{LEAST_HITS} frames and track.confirm of {self._confirm:g} s are needed"
             self._note(track, now, "unconfirmed", text + self._covered.words(track.box))

@@ -90,7 +90,7 @@ class Scene:
     def __call__(self, found: Detections, now: Instant) -> tuple[Followed, tuple[Happening, ...]]:
         """Process one frame; return the state of the scene and new events."""
         self._fit(found.source)
-        seen = self._tracker(found.objects, now)
+        seen = self._tracker(found.objects, now, found.source)
         tracks = [track for track in seen.tracks.values() if not track.doubtful]
         fresh = [track for track in self._tracker.tracks if track not in self._visits]
         for track in fresh + [track for track in tracks if track.begins_in_doubt]:
@@ -145,7 +145,7 @@ class Scene:
 
     def _pending(self) -> bool:
         """Return whether a visible object may count from one of the next frames on, at all or in a zone."""
-        if any(not track.number for track in self._tracker.tracks):
+        if any(not track.confirmed for track in self._tracker.tracks):
             return True
         zones = [zone.name for zone in self._plan.zones]
         return bool(zones) and any(
@@ -166,6 +166,9 @@ class Scene:
         rows += [(track, track.place, now) for track in tracks]
         for track in tracks:
             track.doubts.clear()
+            if track.jumped:  # nobody saw its way, so it crossed nothing on it
+                self._visits[track].passages.clear()
+                track.jumped = False
         places = np.array([place for _, place, _ in rows])
         looks = [(self._visits[track], when) for track, _, when in rows]
         margins = MARGIN * places[:, 2:].max(axis=1)
@@ -204,7 +207,7 @@ class Scene:
 
     def _tell(self, track: ObjectTrack, visit: Visit, now: Instant) -> list[Happening]:
         """Return new events of a visible object; its own appear event comes before all others."""
-        sure = track.number and not track.unproved and track.seen_often(LEAST_HITS + 1)
+        sure = track.confirmed and not track.unproved and track.seen_often(LEAST_HITS + 1)
         if not visit.told and not (sure and track.age >= self._least):
             return []
         news: list[Happening] = []
@@ -294,7 +297,7 @@ class Scene:
             if number is not None or item.score >= self._threshold:
                 objects.append(replace(item, number=number))
                 followed.append(track)
-        confirmed = Counter(track.label for track in self._tracker.tracks if track.number)
+        confirmed = Counter(track.label for track in self._tracker.tracks if track.confirmed)
         zones = {zone.name: Counter[str]() for zone in self._plan.zones}
         for track, visit in self._visits.items():
             for name, stay in visit.stays.items():
@@ -305,7 +308,7 @@ class Scene:
             tuple(sorted(confirmed.items())),
             tuple((name, tuple(sorted(counts.items()))) for name, counts in zones.items()),
             tuple((name, counts["left"], counts["right"]) for name, counts in self._passed.items()),
-            frozenset(track.number for track in self._tracker.tracks if track.number),
+            frozenset(track.number for track in self._tracker.tracks if track.confirmed),
             warm=self._warmup.over,
             ids=self._ids(),
             tracks=tuple(followed),
@@ -315,7 +318,7 @@ class Scene:
         """Return the ids of present objects by label."""
         found: dict[str, list[int]] = {}
         for track in self._tracker.tracks:
-            if track.number:
+            if track.confirmed:
                 found.setdefault(track.label, []).append(track.number)
         return tuple((label, tuple(sorted(numbers))) for label, numbers in sorted(found.items()))
 

@@ -29,15 +29,20 @@ def assign(cost: NDArray[np.float64]) -> Pairs:
         by_column.setdefault(column, []).append(row)
     pairs: Pairs = []
     while by_row:
-        some_rows, some_columns = _knot(next(iter(by_row)), by_row, by_column)
+        row, only = next(iter(by_row.items()))
+        if len(only) == 1 == len(by_column[only[0]]):
+            del by_row[row]
+            pairs.append((row, only[0]))
+            continue
+        some_rows, some_columns = _knot(row, by_row, by_column)
         for row in some_rows:
             del by_row[row]
-        if len(some_rows) == 1 == len(some_columns):
-            pairs.append((some_rows[0], some_columns[0]))
-        else:
-            part = cost[np.ix_(some_rows, some_columns)]
-            solved = _exact(part.tolist()) if len(some_rows) <= LARGEST else _greedy(part)
-            pairs += [(some_rows[row], some_columns[column]) for row, column in solved]
+        if len(some_rows) == 1:
+            pairs.append((row, min(some_columns, key=lambda column: float(cost[row, column]))))
+            continue
+        part = cost[np.ix_(some_rows, some_columns)]
+        solved = _exact(part.tolist()) if len(some_rows) <= LARGEST else _greedy(part)
+        pairs += [(some_rows[row], some_columns[column]) for row, column in solved]
     return pairs
 
 

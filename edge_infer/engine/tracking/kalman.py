@@ -10,6 +10,7 @@ that is hidden for a while.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -17,15 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.float64]
+Sighting = tuple[float, float, float]
+"""Moment and place of the centre."""
 
 PLACE_NOISE: Final = 0.06
 """Standard deviation of a measured centre, as a share of the width or height."""
 SIZE_NOISE: Final = 0.10
 """Standard deviation of a measured width or height, as a share of it."""
-ACCELERATION: Final = 2.0
+ACCELERATION: Final = 1.0
 """Change of speed per second, in sizes a second, such as a person stopping or starting to walk."""
 FIRST_SPEED: Final = 3.0
 """Standard deviation of the speed after the first sighting, in sizes a second."""
+LEAST_SIDE: Final = 4.0
+"""Side in pixels below which a measured box is no more exact."""
 GROWTH: Final = 0.2
 """Change of width or height per second, as a share of it."""
 STRAIGHT: Final = 4
@@ -62,7 +67,9 @@ class KalmanMotion:
 
     def take(self, rows: NDArray[np.intp] | list[int]) -> KalmanMotion:
         """Return a copy of these rows."""
-        return KalmanMotion(*(getattr(self, item.name)[rows] for item in fields(self)))
+        return KalmanMotion(
+            self.place[rows], self.speed[rows], self.variance[rows], self.shared[rows], self.drift[rows]
+        )
 
     def put(self, row: int, other: KalmanMotion, other_row: int) -> None:
         """Overwrite a row with a row of another motion."""
@@ -82,29 +89,34 @@ class KalmanMotion:
         self.shared += seconds * self.drift + push * (seconds**2 / 2)
         self.drift += push * seconds
 
-    def steady(self, row: int, path: Rows, moment: float, *, sure: bool = False) -> None:
-        """Put a row on the straight line through its path, ``[n, 3]`` as moment, x, y, if the path was straight.
+    def steady(self, row: int, path: Sequence[Sighting], moment: float, *, sure: bool = False) -> None:
+        """Put a row on the straight line through its path, if the path was straight.
 
         The filter trusts the last steps, because objects stop and turn. The whole path predicts an unseen object
         better. The uncertainty shrinks only if the caller is ``sure`` that the object went on straight.
         """
-        if len(path) < STRAIGHT or path[-1, 0] - path[0, 0] < STRAIGHT_FOR:
+        count = len(path)
+        if count < STRAIGHT or path[-1][0] - path[0][0] < STRAIGHT_FOR:
             return
-        noise = _noise(self.place[[row]])[0, :2]
-        times = path[:, 0] - path[:, 0].mean()
-        spread = float((times**2).sum())
-        middle = path[:, 1:].mean(axis=0)
-        speed = (times[:, None] * path[:, 1:]).sum(axis=0) / spread
-        off = path[:, 1:] - middle - times[:, None] * speed
-        if ((off**2).sum(axis=0) / (len(path) - 2) > CROOKED * noise).any():
-            return
-        ahead = moment - path[:, 0].mean()
-        self.place[row, :2], self.speed[row] = middle + speed * ahead, speed
-        if not sure:
-            return
-        self.drift[row] = noise / spread
-        self.shared[row] = self.drift[row] * ahead
-        self.variance[row, :2] = noise / len(path) + self.drift[row] * ahead**2
+        centre = sum(when for when, _, _ in path) / count
+        times = [when - centre for when, _, _ in path]
+        spread, ahead = sum(time * time for time in times), moment - centre
+        found = []
+        for axis in (0, 1):  # plain numbers: a path is too short for an array to be quicker
+            noise = (PLACE_NOISE * max(float(self.place[row, 2 + axis]), LEAST_SIDE)) ** 2
+            points = [sighting[1 + axis] for sighting in path]
+            middle = sum(points) / count
+            speed = sum(time * point for time, point in zip(times, points, strict=True)) / spread
+            off = sum((point - middle - time * speed) ** 2 for time, point in zip(times, points, strict=True))
+            if off / (count - 2) > CROOKED * noise:
+                return
+            found.append((middle + speed * ahead, speed, noise))
+        for axis, (place, speed, noise) in enumerate(found):
+            self.place[row, axis], self.speed[row, axis] = place, speed
+            if sure:
+                drift = noise / spread
+                self.drift[row, axis], self.shared[row, axis] = drift, drift * ahead
+                self.variance[row, axis] = noise / count + drift * ahead**2
 
     def distances(self, measured: Rows) -> tuple[Rows, Rows]:
         """Return two ``[n, m]`` arrays: squared Mahalanobis distances to m boxes, and these plus a cost of uncertainty.
@@ -161,7 +173,7 @@ def _size(place: Rows) -> Rows:
 def _noise(place: Rows) -> Rows:
     """Return the variance of a measured box."""
     noise = np.empty_like(place)
-    sides = np.maximum(place[:, 2:], 4.0)
+    sides = np.maximum(place[:, 2:], LEAST_SIDE)
     noise[:, :2] = (PLACE_NOISE * sides) ** 2
     noise[:, 2:] = (SIZE_NOISE * sides) ** 2
     return noise

@@ -18,6 +18,9 @@ GATE: Final = 20.0
 UNASSIGNED: Final = 25.0
 """Cost of leaving a track and a box unassigned: it equals the likelihood of a stray box at that place if every fifth
 frame has a stray box somewhere."""
+CROWDED: Final = 5.0
+"""Reduction of this cost for each other moving object, up to `MOST_OTHERS` of them: a newcomer is more likely there."""
+MOST_OTHERS: Final = 2
 
 
 @dataclass(slots=True)
@@ -58,9 +61,14 @@ class Matching:
                 self.pairs[free_rows[row]] = free_columns[column]
 
 
-def worth(squared: Rows, cost: Rows) -> Rows:
+def price_of_new(others: int) -> float:
+    """Return the cost of leaving a track and a box unassigned while so many ``others`` are followed and move."""
+    return UNASSIGNED - CROWDED * min(others, MOST_OTHERS)
+
+
+def worth(squared: Rows, cost: Rows, price: float) -> Rows:
     """Return the cost of pairs relative to leaving both unassigned; below 0 if a pair is the more likely."""
-    return np.where(squared < GATE, cost - UNASSIGNED, 0.0)
+    return np.where(squared < GATE, cost - price, 0.0)
 
 
 # Selection of the boxes of a frame that start a new track.

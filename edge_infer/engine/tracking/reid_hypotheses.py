@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_infer.engine.tracking.assignment import assign
 from edge_infer.engine.tracking.kalman import KalmanMotion, Rows, centred
-from edge_infer.engine.tracking.matching import GATE, UNASSIGNED, Matching, worth
+from edge_infer.engine.tracking.matching import GATE, Matching, worth
 from edge_infer.engine.tracking.track import LEAST_HITS, ObjectTrack, TrackSet
 from edge_infer.frames.frame import Instant
 from edge_infer.frames.geometry import Box
@@ -22,6 +22,12 @@ SURPRISE: Final = 6.0
 """Squared distance above which a box may belong to another object; one in five such boxes is the right one."""
 RESTART: Final = 0.8
 """Seconds unseen after which a track is no longer searched at its last place; a pause without frames counts little."""
+TURNED: Final = 3.0
+"""Cost of the assumption that an object did not go on as before."""
+SET_OFF: Final = 2.0
+"""Speed in sizes a second with which an object that stood may set off."""
+HASTE: Final = 1.5
+"""Multiple of its speed beyond which an object crossed no line on the way to where it was found again."""
 PROOFS: Final = 2
 """Further sightings needed to prove a re-identified track; one more after `PATIENCE` missed frames."""
 PATIENCE: Final = 3
@@ -43,8 +49,14 @@ class ReidHypothesis:
     unseen: float
     again: int = 0
     far: bool = False
+    jumped: bool = False
     frames: int = 0
     hits: int = 1
+
+    @property
+    def unproved(self) -> bool:
+        """Whether the track was found after more than one missed frame, or far from its prediction."""
+        return self.again > 1 or self.far
 
 
 class ReidHypotheses:
@@ -66,7 +78,7 @@ class ReidHypotheses:
     def unproved(self, track: ObjectTrack) -> bool:
         """Return whether it was found again after more than one missed frame, or far from its prediction."""
         fork = self._open.get(track)
-        return fork is not None and (fork.again > 1 or fork.far)
+        return fork is not None and fork.unproved
 
     def far(self, track: ObjectTrack) -> bool:
         """Return whether it was found far from its prediction."""
@@ -82,13 +94,17 @@ class ReidHypotheses:
         for fork in self._open.values():
             fork.motion.predict(self._pace.ahead)
 
-    def pass_over(self, track: ObjectTrack) -> None:
-        """Count this frame as missed for the earlier state of the track."""
-        fork = self._open.get(track)
-        if fork is not None:
-            fork.missed, fork.unseen = fork.missed + 1, fork.unseen + self._pace.step
+    def pass_over(self) -> None:
+        """Count this frame as missed for the earlier states, and mark the tracks that are in doubt."""
+        for track in self._crowd.tracks:
+            fork = self._open.get(track)
+            if fork is None:
+                track.doubtful = track.unproved = False
+            else:
+                track.doubtful, track.unproved = fork.far, fork.unproved
+                fork.missed, fork.unseen = fork.missed + 1, fork.unseen + self._pace.step
 
-    def restart(self, matching: Matching, same: NDArray[np.bool_]) -> None:
+    def restart(self, matching: Matching, same: NDArray[np.bool_], price: float) -> None:
         """Search tracks that are not at their prediction near their last place: they stopped, started or turned.
 
         Tracks that are unproven themselves are excluded: stray boxes would otherwise lead from one to the next.
@@ -104,18 +120,29 @@ class ReidHypotheses:
         free = matching.free(matching.sure)
         if not rows or not free:
             return
-        fresh = KalmanMotion.at(centred(np.array([tracks[row].box for row in rows])))
-        fresh.predict(np.array([[self._pace.now - tracks[row].seen.moment] for row in rows]))
-        cost = np.where(same[rows], worth(*fresh.distances(matching.measured)), 0.0)
+        fresh = KalmanMotion.at(last := centred(np.array([tracks[row].box for row in rows])))
+        fresh.drift = (pace := self._pace_of(rows)) ** 2
+        away = np.array([[self._pace.now - tracks[row].seen.moment] for row in rows])
+        fresh.predict(away)
+        cost = np.where(same[rows], worth(*fresh.distances(matching.measured), price - TURNED), 0.0)
         for place, index in assign(cost[:, free]):
             row, box = rows[place], matching.measured[[free[index]]]
             fork = self._open.setdefault(tracks[row], self._fork(row))
             fork.hits, fork.far = 0, True
+            reach = HASTE * pace[place] * away[place] + np.sqrt(last[place, 2] * last[place, 3])
+            fork.jumped = bool((np.abs(box[0, :2] - last[place, :2]) > reach).any())
             if not self._adopt(row, fork, box):
                 motion.put(row, KalmanMotion.at(box), 0)  # its last place may have been a stray box
             matching.pairs[row] = free[index]
 
-    def try_before(self, matching: Matching) -> None:
+    def _pace_of(self, rows: list[int]) -> Rows:
+        """Return the speed ``[n, 2]`` at which objects may have gone another way: their own, at least `SET_OFF`."""
+        motion = self._crowd.motion.take(rows)
+        least = SET_OFF * np.sqrt(motion.place[:, 2:].prod(axis=1))
+        pace = np.maximum(np.hypot(motion.speed[:, 0], motion.speed[:, 1]), least)
+        return np.repeat(pace[:, None], 2, axis=1)
+
+    def try_before(self, matching: Matching, price: float) -> None:
         """Match a track that is missing again right after it was found with its earlier prediction."""
         for row, track in enumerate(self._crowd.tracks):
             fork = self._open.get(track)
@@ -124,7 +151,7 @@ class ReidHypotheses:
             squared, cost = fork.motion.distances(matching.measured)
             free = [column for column in matching.free(matching.sure) if matching.classes[column] == track.class_id]
             column = min(free, key=lambda column: cost[0, column], default=-1)
-            if column >= 0 and squared[0, column] < GATE and cost[0, column] < UNASSIGNED:
+            if column >= 0 and squared[0, column] < GATE and cost[0, column] < price:
                 self._go_back(row, track, fork)
                 again = self._fork(row)
                 if self._adopt(row, again, matching.measured[[column]]):
@@ -150,9 +177,10 @@ class ReidHypotheses:
                 fork.frames, fork.hits = 0, fork.hits + 1
                 if fork.hits > PROOFS + (fork.again >= PATIENCE):  # it may be anywhere, and so may a stray box
                     del self._open[track]
+                    track.jumped = fork.jumped
                     if fork.far and not track.settled and track.hits - fork.hits < LEAST_HITS:
                         _, track.first = track.doubts[0]  # so few boxes on another way may all be stray ones
-            elif track.number and (track.missed or off > SURPRISE):
+            elif track.confirmed and (track.missed or off > SURPRISE):
                 fork = self._open[track] = self._fork(row)
                 fork.far = off == math.inf
 

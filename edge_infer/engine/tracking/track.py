@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_infer.engine.tasks.detection import Detection
-from edge_infer.engine.tracking.kalman import KalmanMotion, Rows
+from edge_infer.engine.tracking.kalman import KalmanMotion, Rows, Sighting
 from edge_infer.frames.frame import ROUNDING, Instant
 from edge_infer.frames.geometry import Box
 
@@ -33,7 +33,7 @@ SIGHTINGS: Final = 40
 
 @dataclass(slots=True, eq=False)
 class ObjectTrack:
-    """One object over time; ``number`` is its id, 0 until it is confirmed, ``box`` and ``score`` are the last seen.
+    """One object over time; ``number`` is its id, or 0 before it gets one, ``box`` and ``score`` are the last seen.
 
     ``place`` is the predicted box: centre x, centre y, width, height in pixels.
     """
@@ -47,6 +47,7 @@ class ObjectTrack:
     best: float
     place: tuple[float, float, float, float]
     number: int = 0
+    confirmed: bool = False
     frames: int = 1
     hits: int = 1
     missed: int = 0
@@ -57,6 +58,7 @@ class ObjectTrack:
     settled: bool = False  # an event has published the label; it no longer changes
     unproved: bool = False  # it was found again, which is not proven yet
     doubtful: bool = False  # it was found far from its prediction, which is not proven yet
+    jumped: bool = False  # it was found again, farther away than it moves; the scene consumes this
     doubts: list[tuple[tuple[float, float, float, float], Instant]] = field(default_factory=list)
     """Unproven sightings: place and time. The scene consumes them with its next look."""
     votes: dict[tuple[int, str], float] = field(default_factory=dict)
@@ -92,9 +94,9 @@ class ObjectTrack:
         while self.seen.moment - self.path[0][0].moment > WAY + ROUNDING:
             self.path.popleft()
 
-    def way(self) -> NDArray[np.float64]:
-        """Return moments and places of the last sightings, ``[n, 3]``."""
-        return np.array([(when.moment, x, y) for when, x, y in self.path], np.float64).reshape(-1, 3)
+    def way(self) -> list[Sighting]:
+        """Return moments and places of the last sightings."""
+        return [(when.moment, x, y) for when, x, y in self.path]
 
     def sightings(self) -> list[tuple[tuple[float, float, float, float], Instant]]:
         """Return places and times of the sightings, with the current size."""
@@ -134,11 +136,15 @@ class TrackSet:
 
     def known(self) -> list[int]:
         """Return the rows of confirmed tracks."""
-        return [row for row, track in enumerate(self.tracks) if track.number]
+        return [row for row, track in enumerate(self.tracks) if track.confirmed]
+
+    def moving(self) -> int:
+        """Return the number of confirmed tracks that do not stand still."""
+        return sum(1 for track in self.tracks if track.confirmed and not track.still)
 
     def young(self) -> list[int]:
         """Return the rows of tracks that are not confirmed yet."""
-        return [row for row, track in enumerate(self.tracks) if not track.number]
+        return [row for row, track in enumerate(self.tracks) if not track.confirmed]
 
     def add(self, objects: Sequence[Detection], columns: Sequence[int], measured: Rows, now: Instant) -> None:
         """Start a track for each box in these ``columns``."""

@@ -24,7 +24,7 @@ import numpy as np
 
 from edge_infer.engine.tasks.detection import Detection
 from edge_infer.engine.tracking.kalman import Rows, overlaps
-from edge_infer.engine.tracking.matching import Matching, births, worth
+from edge_infer.engine.tracking.matching import Matching, births, price_of_new, worth
 from edge_infer.engine.tracking.occlusions import Occlusions
 from edge_infer.engine.tracking.reid_hypotheses import ReidHypotheses
 from edge_infer.engine.tracking.track import LEAST_HITS, STILL_WITHIN, ObjectTrack, TrackSet
@@ -38,6 +38,10 @@ SAME_PLACE: Final = 0.5
 """Overlap (IoU) from which a box of another label may be the same object."""
 STILL_PATIENCE: Final = 10.0
 """Factor by which a still object may be hidden longer: a parked car behind a lorry is no new car afterwards."""
+YOUNG: Final = 2.5
+"""Usual frame intervals for which a track that is not confirmed is kept without being seen."""
+MAX_SIDE: Final = 65_535
+"""Side in pixels of a picture of unknown size."""
 MOST: Final = 500
 """Maximum tracks at once; a detector that finds more is faulty."""
 
@@ -75,10 +79,12 @@ class Tracker:
     @property
     def unsure(self) -> bool:
         """Whether a track is missing, unconfirmed, or found again without proof."""
-        return self._forks.proving or any(track.missed or not track.number for track in self.tracks)
+        return self._forks.proving or any(track.missed or not track.confirmed for track in self.tracks)
 
-    def __call__(self, objects: Sequence[Detection], now: Instant) -> TrackerResult:
-        """Process one frame."""
+    def __call__(
+        self, objects: Sequence[Detection], now: Instant, size: tuple[int, int] = (MAX_SIDE, MAX_SIDE)
+    ) -> TrackerResult:
+        """Process one frame of ``size`` (width, height) pixels."""
         matching = Matching.of(objects, self._threshold)
         matched = matching.pairs
         self._predict(now.moment)
@@ -96,9 +102,12 @@ class Tracker:
         if fresh:
             self._crowd.add(objects, fresh, matching.measured, now)
         self._update(now)
+        if not self._confirm:
+            for track in self.tracks[len(self.tracks) - len(fresh) :]:
+                track.number = self._new_number()  # provisional: it may end unconfirmed
         by_box = {column: self.tracks[row] for row, column in matched.items()}
         born = dict(zip(fresh, self.tracks[len(self.tracks) - len(fresh) :], strict=True))
-        gone = [row for row, track in enumerate(self.tracks) if self._is_gone(track, now)]
+        gone = [row for row, track in enumerate(self.tracks) if self._is_gone(track, now, size)]
         return TrackerResult(by_box, born, self._crowd.remove(gone) if gone else ())
 
     def _predict(self, moment: float) -> None:
@@ -112,7 +121,7 @@ class Tracker:
                 motion.variance[row] = np.minimum(motion.variance[row], reach)
         if self._pace.gap:
             for row, track in enumerate(self.tracks):
-                if track.number and not track.missed and track not in self._forks:
+                if track.confirmed and not track.missed and track not in self._forks:
                     motion.steady(row, track.way(), before)
         motion.predict(self._pace.ahead)
         self._forks.predict()
@@ -121,12 +130,13 @@ class Tracker:
     def _match(self, matching: Matching) -> None:
         """Assign boxes to tracks, the likeliest pairs first."""
         known, sure = self._crowd.known(), matching.sure
-        cost = worth(*self._crowd.motion.distances(matching.measured))
+        price = price_of_new(max(0, self._crowd.moving() - 1))
+        cost = worth(*self._crowd.motion.distances(matching.measured), price)
         own = np.array([track.class_id for track in self.tracks], np.int64)
         same = own[:, None] == matching.classes[None, :]
         matching.take(np.where(same, cost, 0.0), known, sure)
-        self._forks.try_before(matching)
-        self._forks.restart(matching, same)
+        self._forks.try_before(matching, price)
+        self._forks.restart(matching, same, price)
         if not same.all():
             near = overlaps(self._crowd.motion.place, matching.measured) >= SAME_PLACE
             matching.take(np.where(near, cost, 0.0), known, sure)
@@ -135,7 +145,7 @@ class Tracker:
 
     def _settle(self, matched: dict[int, int], measured: Rows) -> None:
         """Resolve occlusions whose two objects are both seen; swap their boxes if that fits better."""
-        rows = {self.tracks[row]: row for row in matched if self.tracks[row].number}
+        rows = {self.tracks[row]: row for row in matched if self.tracks[row].confirmed}
         motion = self._crowd.motion
         for meeting in self._meetings.both_seen(rows, self._pace.now - self._lost):
             one, other = rows[meeting.hidden], rows[meeting.other]
@@ -175,15 +185,14 @@ class Tracker:
                 self._meetings.begin(track, self.tracks[other], motion, self._pace.now, seen=in_sight)
 
     def _update(self, now: Instant) -> None:
+        self._forks.pass_over()
         places = self._crowd.motion.place.tolist()
         for row, (track, place) in enumerate(zip(self.tracks, places, strict=True)):
-            track.place, track.doubtful = tuple(place), self._forks.far(track)
-            track.unproved = self._forks.unproved(track)
-            self._forks.pass_over(track)
+            track.place = tuple(place)
             if track.first is not now:
                 track.frames += 1
             if track.seen is not now:
-                if not track.missed and track.number:
+                if not track.missed and track.confirmed:
                     self._crowd.motion.steady(row, track.way(), now.moment)
                 track.missed += 1
                 track.unseen += self._pace.step
@@ -191,14 +200,20 @@ class Tracker:
             if track.doubtful:
                 track.doubts.append((track.place, now))
             track.rest(now.moment)
-            if not track.number and track.seen_often(LEAST_HITS) and track.age > self._confirm - ROUNDING:
-                track.number = self._new_number()
+            if not track.confirmed and track.seen_often(LEAST_HITS) and track.age > self._confirm - ROUNDING:
+                track.confirmed, track.number = True, track.number or self._new_number()
 
-    def _is_gone(self, track: ObjectTrack, now: Instant) -> bool:
-        """Return whether a track ends; a confirmed one needs at least two missed frames, however far apart they are."""
+    def _is_gone(self, track: ObjectTrack, now: Instant, size: tuple[int, int]) -> bool:
+        """Return whether a track ends; a confirmed one needs at least two missed frames, however far apart they are.
+
+        One that is expected outside of the picture has left it, and does not wait there for a newcomer.
+        """
         if track in self._forks:  # a re-identification is being proven
             return False
-        if not track.number:
-            unseen = now.moment - track.seen.moment
-            return track.missed > 0 and unseen > min(self._confirm, self._lost) - ROUNDING
+        if not track.confirmed:
+            patience = min(max(self._confirm, YOUNG * self._pace.usual), self._lost)
+            return track.missed > 0 and now.moment - track.seen.moment > patience - ROUNDING
+        x, y, _, _ = track.place
+        if track.missed > 1 and not (0.0 <= x <= size[0] and 0.0 <= y <= size[1]):
+            return True
         return track.missed > 1 and track.unseen - ROUNDING > self._lost * (STILL_PATIENCE if track.still else 1.0)

@@ -22,7 +22,7 @@ def crowd() -> TrackSet:
 
 
 def test_rows_stay_together(crowd: TrackSet) -> None:
-    crowd.tracks[1].number = 7
+    crowd.tracks[1].confirmed = True
     assert (crowd.known(), crowd.young()) == ([1], [0, 2])
     (gone,) = crowd.remove([0])
     assert gone.place[0] == 500

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_infer.engine.tracking.kalman import KalmanMotion
-from edge_infer.engine.tracking.matching import Matching
+from edge_infer.engine.tracking.matching import UNASSIGNED, Matching
 from edge_infer.engine.tracking.reid_hypotheses import FAR_PATIENCE, PATIENCE, PROOFS, ReidHypotheses
 from edge_infer.engine.tracking.track import TrackSet
 from edge_infer.frames.frame import Instant
@@ -20,7 +20,7 @@ def crowd() -> TrackSet:
     crowd = TrackSet()
     objects = [box(100)]
     crowd.add(objects, [0], Matching.of(objects, 0.5).measured, Instant(0.0, NOW))
-    crowd.tracks[0].number, crowd.tracks[0].missed = 1, 2
+    crowd.tracks[0].confirmed, crowd.tracks[0].missed = True, 2
     return crowd
 
 
@@ -72,7 +72,7 @@ def test_what_goes_on_where_it_was_going_was_not_where_it_was_found(crowd: Track
     forks.believe({0: np.inf})
     crowd.motion.put(0, KalmanMotion.at(np.array([[500.0, 500.0, 50.0, 100.0]])), 0)
     matching = Matching.of([box(101)], 0.5)
-    forks.try_before(matching)
+    forks.try_before(matching, UNASSIGNED)
     assert matching.pairs == {0: 0}
     assert crowd.motion.place[0, 0] == 100
     assert not forks.proving

@@ -25,4 +25,4 @@ def test_what_has_an_owner_is_taken_by_nobody_else() -> None:
 
 def test_a_pair_beyond_the_gate_is_worth_nothing() -> None:
     squared = np.array([[1.0, GATE + 1.0]])
-    assert worth(squared, squared + 2.0).tolist() == [[3.0 - UNASSIGNED, 0.0]]
+    assert worth(squared, squared + 2.0, UNASSIGNED).tolist() == [[3.0 - UNASSIGNED, 0.0]]
