@@ -26,6 +26,9 @@ from edge_infer.plan.plugins import decoder_names
 from edge_infer.plan.records import Color, ModelPlan, PipelinePlan, SignalPlan, TextPlan
 from edge_infer.platform.closing import Closing
 
+MAX_THREADS: Final = 64
+"""As in the configuration: with thousands the runtime ends the process."""
+
 Taken = str | os.PathLike[str] | NDArray[Any] | Any
 """An input of a model: a file, a text, a picture (an array or a Pillow image) or samples."""
 COLORS: Final[tuple[str, ...]] = get_args(Color)
@@ -49,7 +52,7 @@ def load(
     """
     _check_choice("task", task, get_args(Task))
     _check_choice("decoder", decoder, decoder_names())
-    _check_number("threads", threads, 1)
+    _check_number("threads", threads, 1, MAX_THREADS)
     _check_number("max_payload", max_payload, MIN_PAYLOAD_BYTES)
     file = Path(path).absolute()
     given, place = None, None
@@ -183,10 +186,11 @@ def _check_choice(name: str, said: Any, known: Sequence[str]) -> None:
         raise ModelError(f"{name}={said!r} is not allowed; expected one of {', '.join(known)}")
 
 
-def _check_number(name: str, said: Any, least: int) -> None:
-    """Raise `ModelError` unless the argument is a whole number from ``least`` on."""
-    if isinstance(said, bool) or not isinstance(said, Integral) or int(said) < least:
-        raise ModelError(f"{name}={said!r} is not allowed; expected a whole number, {least} or more")
+def _check_number(name: str, said: Any, least: int, most: int | None = None) -> None:
+    """Raise `ModelError` unless the argument is a whole number from ``least`` on, up to ``most``."""
+    if isinstance(said, bool) or not isinstance(said, Integral) or not least <= int(said) <= (most or int(said)):
+        limits = f"from {least} to {most}" if most is not None else f"{least} or more"
+        raise ModelError(f"{name}={said!r} is not allowed; expected a whole number, {limits}")
 
 
 def _is_rate(rate: Any) -> bool:

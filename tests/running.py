@@ -55,11 +55,14 @@ class Daemon:
         stdin: int = subprocess.DEVNULL,
         before: tuple[str, ...] = (),
         program: tuple[str, ...] = ("-m", "edge_infer"),
+        *,
+        level: str = "debug",
     ) -> None:
         """``before`` are words of a command that becomes the daemon, as ``nsenter`` does; ``program`` is for Python."""
         self.folder = folder
         self._before = before
         self._program = program
+        self._level = level
         self._stdin = stdin
         self.config = folder / "config.yaml"
         self.config.write_text(text)
@@ -96,7 +99,7 @@ class Daemon:
                     "-c",
                     str(self.config),
                     "--log-level",
-                    "debug",
+                    self._level,
                 ],
                 stdin=self._stdin,
                 stdout=log,

@@ -166,7 +166,7 @@ def test_what_are_no_labels_is_told(labels: Any) -> None:
         ("threshold", [float("nan"), float("inf"), -0.1, 1.5, "0.5", True], "a number from 0 to 1"),
         ("task", ["detect", 3, ["detection"]], "one of .*detection"),
         ("decoder", ["blaceface", 5, ""], "one of .*blazeface"),
-        ("threads", [0, -1, "2", 1.5, True, None], "a whole number, 1 or more"),
+        ("threads", [0, -1, "2", 1.5, True, None, 65, 99999], "a whole number, from 1 to 64"),
         ("max_payload", [511, 10, 0, -5, "1K", 1024.0, True, None], "a whole number, 512 or more"),
     ],
 )

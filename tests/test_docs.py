@@ -43,7 +43,7 @@ from edge_infer.yamlfile.load import load_yaml, read_document
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEEDS_MORE = frozenset({"run", "reload", "status", "top", "watch", "cameras", "doctor"})
+NEEDS_MORE = frozenset({"run", "reload", "status", "top", "watch", "cameras", "doctor", "metrics", "pause", "resume"})
 """Commands that need a daemon, a broker or a camera."""
 
 

@@ -44,7 +44,7 @@ def make_state_dir(state_dir: Path) -> Prepare:
     return prepare
 
 
-def make_output(path: Path | None, *, folder: bool = False) -> Prepare:
+def make_output(path: Path | None, *, folder: bool = False, option: str = "--annotate") -> Prepare:
     """Return a step in which root creates the file or folder to be written and gives it to the user."""
 
     def prepare(user: Identity) -> None:
@@ -52,13 +52,13 @@ def make_output(path: Path | None, *, folder: bool = False) -> Prepare:
             return
         above = next(each for each in path.absolute().parents if each.exists())
         os.close(follow(str(above), {0}))
-        if _made(path, folder=folder):
+        if _made(path, option, folder=folder):
             os.chown(path, user.uid, user.gid, follow_symlinks=False)
 
     return prepare
 
 
-def _made(path: Path, *, folder: bool) -> bool:
+def _made(path: Path, option: str, *, folder: bool) -> bool:
     """Create a file or folder to be written; return False if it exists, and then leave it as it is."""
     if os.path.lexists(path):
         return False
@@ -69,20 +69,20 @@ def _made(path: Path, *, folder: bool) -> bool:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
     except OSError as error:
         what = "cannot be used as a folder" if folder else "cannot be made, name a file in a folder that is there"
-        raise ConfigError(f"--annotate {path}: {what}: {error.strerror or error}") from error
+        raise ConfigError(f"{option} {path}: {what}: {error.strerror or error}") from error
     return True
 
 
-def check_output(path: Path | None, user: Identity | None, *, folder: bool = False) -> None:
+def check_output(path: Path | None, user: Identity | None, *, folder: bool = False, option: str = "--annotate") -> None:
     """Create a missing file or folder: a path that is missing when a process locks itself stays out of reach.
 
     Raises `ConfigError` if it cannot be created, or if the user that root became cannot write it.
     """
-    if path is None or _made(path, folder=folder) or user is None:
+    if path is None or _made(path, option, folder=folder) or user is None:
         return
     if not os.access(path, os.W_OK, effective_ids=True):
         raise ConfigError(
-            f"--annotate {path}: cannot be written by {user.name}, whom this command of root works as; name another "
+            f"{option} {path}: cannot be written by {user.name}, whom this command of root works as; name another "
             f"place, or give it away: chown {user.uid} {path}"
         )
 

@@ -7,11 +7,15 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from edge_infer.cli.as_owner import act_as_owner_of
+from edge_infer.cli.as_service import run_as_service, service_command
+from edge_infer.cli.config_edit import part_file, read
 from edge_infer.cli.output import say
-from edge_infer.errors import EdgeInferError
+from edge_infer.contract.codec import JsonValue
+from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
 from edge_infer.supervisor.control.checks import counts
 from edge_infer.supervisor.control.peer import RefusedError
@@ -23,27 +27,43 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default: {DEFAULT_CONFIG}"
     )
+    parser.add_argument(
+        "--draft", type=Path, metavar="NEW", help="check this text (-: standard input) as if it were the file already"
+    )
+    parser.add_argument("--part", metavar="NAME", help="with --draft: the text is for conf.d/NAME.yaml")
     parser.epilog = "example: edge-infer check -c config.yaml"
 
 
 def run(args: argparse.Namespace) -> int:
     """Print every problem, one a line; return 0 without problems, else 2."""
-    silent = ""
+    if args.part is not None and args.draft is None:
+        raise ConfigError("--part goes with --draft")
+    draft = _draft(args.config.absolute(), args.draft, args.part)
+    silent, closed = "", False
     try:
-        found = _ask_the_daemon(args.config)
-    except (NotRunningError, RefusedError):
-        found = None
+        found = _ask_the_daemon(args.config, draft)
+    except (NotRunningError, RefusedError) as error:
+        found, closed = None, isinstance(error.__cause__, PermissionError)
     except EdgeInferError as error:
         found, silent = None, f"{error}; the file was read without it"
     if found is not None:
         return _print(args.config, found["problems"], found["warnings"], found["counts"], ", for the daemon that runs")
+    words = ["check", "-c", str(args.config.absolute()), *(("--draft", "-") if draft is not None else ())]
+    words += ["--part", args.part] if args.part is not None else []
+    if not silent and (command := service_command(args.config, words)) is not None:
+        return run_as_service(command, None if draft is None else draft[1])
     root = os.geteuid() == 0
     act_as_owner_of(args, hinted(args.config.absolute()))
     from edge_infer.config.compile.compile import compile_config
 
-    compiled = compile_config(args.config)
+    compiled = compile_config(args.config, draft=draft)
     plan = compiled.plan
     problems, warnings = [*map(str, compiled.problems)], [*map(str, compiled.warnings)]
+    if closed and compiled.problems and all(problem.outside for problem in compiled.problems):
+        raise EdgeInferError(
+            f"{args.config}: the text is right, but this user may neither ask the daemon nor read every file that it "
+            "names; run: sudo edge-infer check"
+        )
     if silent:
         warnings.append(silent)
     elif plan is not None and root:
@@ -51,12 +71,26 @@ def run(args: argparse.Namespace) -> int:
     return _print(args.config, problems, warnings, counts(plan) if plan is not None else None)
 
 
-def _ask_the_daemon(config: Path) -> Any:
+def _draft(config: Path, draft: Path | None, part: str | None) -> tuple[Path, bytes] | None:
+    """Return the text to check, ``-`` is the standard input, and the path of the file that it is for."""
+    if draft is None:
+        return None
+    return part_file(config, part), sys.stdin.buffer.read() if str(draft) == "-" else read(draft)
+
+
+def _ask_the_daemon(config: Path, draft: tuple[Path, bytes] | None) -> Any:
     """Return the findings of the daemon of this configuration; None if it runs another file or is another program.
 
     Raises what `ask` raises, and `EdgeInferError` while the daemon runs a check for another client.
     """
-    answer = ask(find_socket(config), {"do": "check", "config": str(config.absolute()), "program": sys.prefix})
+    request: dict[str, JsonValue] = {"do": "check", "config": str(config.absolute()), "program": sys.prefix}
+    if draft is None:
+        answer = ask(find_socket(config), request)
+    else:
+        with TemporaryFile() as file:
+            file.write(draft[1])
+            file.seek(0)
+            answer = ask(find_socket(config), {**request, "draft": str(draft[0])}, (file.fileno(),))
     if "busy" in answer:
         raise EdgeInferError(answer["busy"])
     return None if "error" in answer else answer

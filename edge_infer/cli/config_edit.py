@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_infer.errors import ConfigError, EdgeInferError
+from edge_infer.platform.config_files import FOLDER, digest_of_texts, texts_of
 from edge_infer.platform.durable_files import replacing
 from edge_infer.supervisor.control.server import ask
 
@@ -22,17 +23,34 @@ def read(config: Path) -> bytes:
         raise ConfigError(f"{config} cannot be read: {error.strerror or error}") from error
 
 
-def apply_edit(config: Path, socket: Path, data: bytes, edited: bytes, news: Sequence[str]) -> str | None:
-    """Save ``edited``, print ``news`` and let the daemon apply the file; return the beginning of the active digest.
+def part_file(config: Path, part: str | None) -> Path:
+    """Return ``conf.d/PART.yaml`` beside the configuration, or the configuration itself; raises `ConfigError`."""
+    if part is None:
+        return config
+    name = part.removesuffix(".yaml")
+    if "/" in name or name.startswith(".") or not name.isprintable() or not name:
+        raise ConfigError(f"{part!r} is not the name of a file in {FOLDER}, such as yard")
+    return config.parent / FOLDER / f"{name}.yaml"
 
-    Return None if the daemon rejects the file; then the reasons are printed and the file is restored. Raises
+
+def current_digest(config: Path) -> str:
+    """Return the digest of the configuration, with all of its files; raises `ConfigError`."""
+    try:
+        return digest_of_texts(texts_of(config))
+    except OSError as error:
+        raise ConfigError(f"{error.filename or config} cannot be read: {error.strerror or error}") from error
+
+
+def apply_edit(
+    config: Path, socket: Path, data: bytes | None, edited: bytes, news: Sequence[str], *, like: Path | None = None
+) -> str | None:
+    """Save ``edited`` in place of ``data``, print ``news`` and let the daemon apply it.
+
+    Return the beginning of the active digest, or None if the daemon rejects the text; then the reasons are printed and
+    the file is restored. Without ``data`` the file is new, and gets the owner and mode of the file ``like``. Raises
     `ConfigError`, `EdgeInferError`.
     """
-    file = config.resolve()
-    try:
-        _put(file, edited, data)
-    except OSError as error:
-        raise ConfigError(f"{config} cannot be edited: {error.strerror or error}; it is as it was") from error
+    save(config, edited, data, like)
     for line in news:
         print(line)
     try:
@@ -45,12 +63,38 @@ def apply_edit(config: Path, socket: Path, data: bytes, edited: bytes, news: Seq
         return str(answer["digest"][:8])
     tell(answer)
     try:
-        _put(file, data, edited)
+        if data is None:
+            config.unlink()
+        else:
+            _put(config.resolve(), data, edited)
     except OSError as error:
         text = f"the configuration is rejected, and {config} cannot be put back: {error.strerror or error}"
         raise ConfigError(f"{text}; edit it by hand") from error
     print("edge-infer: the configuration is rejected; the file is as it was before", file=sys.stderr)
     return None
+
+
+def save(config: Path, data: bytes, before: bytes | None, like: Path | None = None) -> None:
+    """Replace the bytes of a file, or write a new one, as `apply_edit` does; raises `ConfigError`, `EdgeInferError`."""
+    try:
+        if before is None:
+            _make(config, data, like)
+        else:
+            _put(config.resolve(), data, before)
+    except OSError as error:
+        raise ConfigError(f"{config} cannot be edited: {error.strerror or error}; it is as it was") from error
+
+
+def _make(file: Path, data: bytes, like: Path | None) -> None:
+    """Write a new file, with the owner and mode of the file ``like``; raises `OSError`, `EdgeInferError`."""
+    if os.path.lexists(file):
+        raise EdgeInferError(f"{file} was made by somebody else in this moment; it is as they left it")
+    found = None if like is None else like.stat()
+    file.parent.mkdir(mode=0o755, exist_ok=True)
+    with replacing(file, 0o644 if found is None else found.st_mode & 0o777) as fresh:
+        fresh.write(data)
+        if found is not None and (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(fresh.fileno(), found.st_uid, found.st_gid)
 
 
 def tell(answer: Mapping[str, Any]) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
 from edge_infer.cli.as_owner import act_as_owner_of
+from edge_infer.cli.as_service import run_as_service, service_command
 from edge_infer.cli.output import say
 from edge_infer.contract.codec import decode
-from edge_infer.doctor.finding import Finding, ok, warn
+from edge_infer.doctor.finding import Finding, fail, ok, warn
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
 from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
@@ -21,15 +23,19 @@ from edge_infer.yamlfile.units import rough_duration
 # Check of the daemon that runs with a configuration, from its own status.
 
 
-def daemon(config: Path) -> Finding:
-    """Check whether it runs, serves, and has restarted processes. Call this before root switches to another user."""
+def asked(config: Path) -> Status | Finding:
+    """Return the daemon's status, or why there is none. Call this before root switches to another user."""
     try:
-        status = decode(Status, ask(find_socket(config), {"do": "status"}, timeout=10.0))
+        return decode(Status, ask(find_socket(config), {"do": "status"}, timeout=10.0))
     except NotRunningError as error:
         text, _, remedy = str(error).partition("; ")
         return warn("daemon", text, remedy or "start it with: edge-infer run")
     except EdgeInferError as error:
         return warn("daemon", str(error), "see its log")
+
+
+def daemon(status: Status) -> Finding:
+    """Check whether it serves, and has restarted processes."""
     fact = f"runs for {rough_duration(status.uptime)}, {headline(status)}"
     again = [f"{name} {room.restarts} times" for name, room in status.rooms.items() if room.restarts]
     if again:
@@ -40,6 +46,26 @@ def daemon(config: Path) -> Finding:
     return ok("daemon", fact)
 
 
+def _by_the_daemon(config: Path, status: Status) -> list[Finding] | None:
+    """Return what the daemon says of its configuration and its broker: its eyes count, not those of root."""
+    try:
+        request = {"do": "check", "config": str(config), "program": sys.prefix}
+        found = ask(find_socket(config), request)
+    except EdgeInferError:
+        return None
+    if not isinstance(found, dict) or "problems" not in found:
+        return None
+    problems = found["problems"]
+    remedy = f"see all of them: edge-infer check -c {config}"
+    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+    file = fail("configuration", f"{count}, first {problems[0]}", remedy) if problems else None
+    broker = status.broker
+    return [
+        file or ok("configuration", f"{config} is valid, for the daemon that runs"),
+        ok("broker", broker.text) if broker.connected else warn("broker", broker.text, "results wait in the outbox"),
+    ]
+
+
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default: {DEFAULT_CONFIG}, if it exists")
@@ -47,7 +73,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sandbox",
         action="store_true",
-        help="show every sandbox rule of every process, as the kernel enforces it here",
+        help="show every sandbox rule of every process of the running service, with what was tried",
     )
     parser.epilog = "example: edge-infer doctor"
 
@@ -55,7 +81,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one line a finding; return 1 if a finding keeps the daemon from working, else 0."""
     config = (args.config or DEFAULT_CONFIG).absolute()
-    running = [] if args.sandbox else [daemon(config)]
+    answer = asked(config)
+    status = None if isinstance(answer, Finding) else answer
+    running = [] if args.sandbox else [answer if isinstance(answer, Finding) else daemon(answer)]
+    judged = None if args.sandbox or status is None else _by_the_daemon(config, status)
+    words = ["doctor", "-c", str(config), *(["--json"] if args.json else [])]
+    if not args.sandbox and judged is None and (command := service_command(config, words)) is not None:
+        return run_as_service(command)
+    pids = [room.pid for room in status.rooms.values() if room.pid is not None] if status else []
+    from edge_infer.doctor.refusals import refusals
+
+    logged = list(refusals(pids))  # only root may read the kernel's log
     identity = act_as_owner_of(args, hinted(config))
     from edge_infer.doctor.examination import examine
     from edge_infer.doctor.machine import user
@@ -64,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
     if args.config and not args.config.exists():
         raise ConfigError(f"{args.config} does not exist")
     failed = False
-    for finding in chain(running, user(identity), each_wall() if args.sandbox else examine(config)):
+    examined = each_wall(status) if args.sandbox else examine(config, status=status, judged=judged)
+    for finding in chain(running, user(identity), examined, logged):
         say([json.dumps(asdict(finding)) if args.json else finding])
         failed = failed or finding.level == "fail"
     return 1 if failed else 0

@@ -21,7 +21,7 @@ from edge_infer.errors import ConfigError, InputError
 from edge_infer.models.request import ModelRequest
 from edge_infer.plan.files import files_of
 from edge_infer.plan.records import ModelPlan, PipelinePlan
-from edge_infer.readers.environment import MAX_PIXELS
+from edge_infer.readers.environment import board_memory, most_pixels
 from edge_infer.sandbox import Fence
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one line of JSON an input; return 1 if a file could not be read, after all other inputs."""
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(most_pixels(board_memory())))
     user = act_as_owner_of(args, None, make_output(args.annotate, folder=True))
     if args.annotate:
         _check_folder(args.annotate)

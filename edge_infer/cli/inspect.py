@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.cli.as_owner import act_as_owner_of
+from edge_infer.cli.as_service import refused_by_service
 from edge_infer.contract.codec import encode
 from edge_infer.errors import ModelError, StartError
 from edge_infer.models.inspect.manifest_draft import draft
@@ -20,6 +21,7 @@ from edge_infer.models.packages.package import MANIFEST
 from edge_infer.models.request import ModelRequest, TensorFacts
 from edge_infer.models.resolve.resolve import open_model
 from edge_infer.models.trials.probe import examine_safely
+from edge_infer.platform.paths import DEFAULT_CONFIG
 
 WIDTH: Final = 100
 GAP: Final = "  "
@@ -39,6 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the facts about a model; return 0 if it can be used, else 1 (known facts are printed in both cases)."""
     path = args.model.absolute()
+    refusal = refused_by_service(DEFAULT_CONFIG, ["inspect", "--json", str(path)])
     act_as_owner_of(args, None)
     if args.manifest:
         return _manifest(ModelRequest(path.stem, str(path)))
@@ -56,6 +59,9 @@ def run(args: argparse.Namespace) -> int:
     if found.error:
         sys.stdout.flush()
         print(f"edge-infer: {_clean(found.error)}", file=sys.stderr)
+    elif refusal:
+        sys.stdout.flush()
+        print(f"warning: the service cannot use it: {_clean(refusal)}", file=sys.stderr)
     return 1 if found.error else 0
 
 

@@ -152,11 +152,11 @@ def _health(health: Health) -> str:
 
 
 def _event(event: Event) -> str:
-    words: list[object] = [event.type, event.label, event.zone, event.line, event.direction, event.reason]
-    words.append(ABSENT if event.id is ABSENT else f"#{event.id}")
-    words.append(ABSENT if event.score is ABSENT else f"{event.score:.2f}")
-    words.append(ABSENT if event.replay is ABSENT else "late")
-    return f"event: {' '.join(str(word) for word in words if word is not ABSENT)}"
+    number = ABSENT if event.id is ABSENT else f"#{event.id}"
+    score = ABSENT if event.score is ABSENT else f"{event.score:.2f}"
+    late = ABSENT if event.replay is ABSENT else "late"
+    words = (event.type, event.label, number, score, event.zone, event.line, event.direction, event.reason, late)
+    return f"event: {' '.join(word for word in words if isinstance(word, str))}"
 
 
 def _info(info: Info) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,10 @@ from typing import Final
 
 from edge_infer.contract.codec import ABSENT, Absent
 from edge_infer.contract.messages import SourceHealth
+from edge_infer.platform.process_use import use_of
 from edge_infer.supervisor.status import Status, held_back
 from edge_infer.yamlfile.scalars import plain
 from edge_infer.yamlfile.units import rough_duration
-
-# CPU and memory use of processes from /proc, which shows it for protected processes too (see proc_pid_stat(5)).
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +30,13 @@ class Processes:
     def __init__(self, root: Path = Path("/proc"), clock: Callable[[], float] = time.monotonic) -> None:
         self._root = root
         self._clock = clock
-        self._tick = os.sysconf("SC_CLK_TCK")
-        self._page = os.sysconf("SC_PAGE_SIZE")
         self._last: dict[int, tuple[float, float]] = {}
 
     def look(self, pids: list[int]) -> dict[int, Use]:
         """Return the current use of each process."""
         found, seen, now = {}, {}, self._clock()
         for pid in pids:
-            if (numbers := self._numbers(pid)) is None:
+            if (numbers := use_of(pid, self._root)) is None:
                 continue
             seconds, memory = numbers
             before, at = self._last.get(pid, (seconds, now))
@@ -48,14 +44,6 @@ class Processes:
             seen[pid] = seconds, now
         self._last = seen
         return found
-
-    def _numbers(self, pid: int) -> tuple[float, int] | None:
-        """Return seconds of processor time so far, and bytes in memory."""
-        try:
-            words = (self._root / str(pid) / "stat").read_text().rpartition(")")[2].split()
-            return (int(words[11]) + int(words[12])) / self._tick, int(words[21]) * self._page
-        except (OSError, ValueError, IndexError):
-            return None
 
 
 MOST: Final = 500
@@ -81,7 +69,7 @@ def panel(look: Look, before: Look | None, width: int) -> list[str]:
 def _head(look: Look, before: Look | None) -> Iterator[str]:
     status, outbox = look.status, look.status.outbox
     yield f"edge-infer {status.version}, up {rough_duration(status.uptime)}, {status.runtime or 'no engine yet'}"
-    yield f"broker  {'ok  ' if status.broker.connected else 'DOWN'}  {status.broker.text}"
+    yield f"broker  {status.broker.word:<4}  {status.broker.text}"
     if outbox is not None:
         earlier = before.status.outbox if before is not None else None
         rate = _rate(outbox.delivered, earlier.delivered if earlier else None, look, before)

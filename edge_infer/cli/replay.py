@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edge_infer.cli.arguments import argument
 from edge_infer.cli.as_owner import act_as_owner_of, check_output, make_output, shut_in
 from edge_infer.contract.codec import dumps, encode, replace
 from edge_infer.errors import ConfigError
 from edge_infer.platform.paths import DEFAULT_CONFIG, hinted
+from edge_infer.sandbox.fence import Fence
 from edge_infer.sandbox.identity import Identity
 from edge_infer.sandbox.needs import replay_fence
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from edge_infer.engine.replay.replay import Replayed
     from edge_infer.plan.records import PipelinePlan, Plan, SourcePlan
 
+MAX_RATE: Final = 1000.0
+"""Highest frames a second of a file of detections; `MAX_SIDE` is the longest side of its pictures in pixels."""
+MAX_SIDE: Final = 65_535
 SAME_TIME: Final = 1.0
 """Most seconds between two events of two configurations that count as the same event."""
 
@@ -56,30 +61,46 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--annotate", metavar="OUT.mp4", type=Path, help=film)
     both = "print the events that only one of two configurations reports"
     parser.add_argument("--compare", metavar=("A", "B"), type=Path, nargs=2, help=both)
+    boxes = "boxes in place of a model, in MOTChallenge's format; needs --fps, --size and one pipeline"
+    parser.add_argument("--detections", metavar="BOXES.txt", type=Path, help=boxes)
+    rate = "with --detections: frames a second of the file"
+    parser.add_argument("--fps", metavar="N", type=argument(_frame_rate), help=rate)
+    shape = "with --detections: width and height of the pictures in pixels"
+    parser.add_argument("--size", metavar="WxH", type=argument(_frame_size), help=shape)
+    ids = "with --detections: also write the ids, in the same format"
+    parser.add_argument("--mot", metavar="OUT.txt", type=Path, help=ids)
     parser.epilog = "example: edge-infer replay -c config.yaml --source yesterday.mp4 --annotate out.mp4"
 
 
 def run(args: argparse.Namespace) -> int:
     """Print one line of JSON a message, or the events in which two configurations differ."""
+    if args.detections is not None:
+        return _detections(args)
+    for option in ("fps", "size", "mot"):
+        if getattr(args, option) is not None:
+            raise ConfigError(f"--{option} belongs to --detections: name the file with the boxes")
     if args.compare:
         return _compare(args)
     user = act_as_owner_of(args, hinted(args.config.absolute()), make_output(args.annotate))
     plan = _plan(args.config)
     check_output(args.annotate, user)
     _shut_in(args, user, [plan])
-    from edge_infer.engine.replay.replay import KINDS
-
     chosen = list(_chosen(plan, args.pipeline, args.source))
     if args.annotate and sum(len(each.shown) for each in chosen) != 1:
         names = ", ".join(pipeline.name for each in chosen for pipeline in each.shown)
         raise ConfigError(f"--annotate draws one pipeline: choose one of {names} with --pipeline")
     for each in chosen:
         for replayed in _drawn(each, args.annotate) if args.annotate else each.run():
-            for said in replayed.said:
-                topic = f"{each.topic}/{replayed.pipeline}/{KINDS[type(said)]}"
-                line = {"topic": topic, "payload": encode(said)}
-                print(dumps(line).decode(), flush=True)
+            _print(replayed, each.topic)
     return 0
+
+
+def _print(replayed: Replayed, topic: str) -> None:
+    from edge_infer.engine.replay.replay import KINDS
+
+    for said in replayed.said:
+        line = {"topic": f"{topic}/{replayed.pipeline}/{KINDS[type(said)]}", "payload": encode(said)}
+        print(dumps(line).decode(), flush=True)
 
 
 def _plan(config: Path) -> Plan:
@@ -127,6 +148,66 @@ def _drawn(chosen: _Chosen, path: Path) -> Iterator[Replayed]:
         for replayed in chosen.run():
             film.add(replayed)
             yield replayed
+
+
+def _frame_rate(text: str) -> float:
+    rate = float(text) if text.replace(".", "", 1).isdecimal() else 0.0
+    if not 0.0 < rate <= MAX_RATE:
+        raise ValueError(f"{text} is not a number of frames a second, above 0 and at most {MAX_RATE:g}")
+    return rate
+
+
+def _frame_size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and 0 < int(width) <= MAX_SIDE and 0 < int(height) <= MAX_SIDE):
+        raise ValueError(f"{text} is not a size such as 1280x720, each side from 1 to {MAX_SIDE} pixels")
+    return int(width), int(height)
+
+
+def _detections(args: argparse.Namespace) -> int:
+    """Print one line of JSON a message of a pipeline that gets its boxes from a file."""
+    for option in ("source", "annotate", "compare"):
+        if getattr(args, option) is not None:
+            raise ConfigError(f"--{option} needs pictures: leave it out, or leave out --detections")
+    if args.fps is None or args.size is None:
+        raise ConfigError("--detections needs --fps N and --size WxH: the file does not contain them")
+    user = act_as_owner_of(args, hinted(args.config.absolute()), make_output(args.mot, option="--mot"))
+    plan = _plan(args.config)
+    check_output(args.mot, user, option="--mot")
+    written = () if args.mot is None else (str(args.mot.absolute()),)
+    shut_in(args, user, Fence(files=(str(args.detections.absolute()),), writes=written))
+    from edge_infer.config.recording import digest_of
+    from edge_infer.engine.events.followed import Followed
+    from edge_infer.engine.replay.detections import MotFile, read_boxes
+    from edge_infer.engine.replay.replay import replay_detections
+
+    pipeline = _detector(plan, args.pipeline, numbered=args.mot is not None)
+    boxes = read_boxes(args.detections, args.size, pipeline)
+    for note in boxes.notes:
+        print(note, file=sys.stderr)
+    boot = digest_of(f"{plan.digest} {args.fps} {args.size}", [args.detections])
+    mot = MotFile() if args.mot is not None else None
+    for replayed in replay_detections(pipeline, boxes, args.fps, boot):
+        _print(replayed, plan.mqtt.topic)
+        if mot is not None and isinstance(replayed.findings, Followed):
+            mot.add(replayed.frame.number, replayed.findings)
+    if mot is not None:
+        mot.write(args.mot)
+    return 0
+
+
+def _detector(plan: Plan, name: str | None, *, numbered: bool) -> PipelinePlan:
+    """Return the pipeline whose boxes come from a file."""
+    fitting = [each for each in plan.pipelines if each.model.task == "detection" and each.crops is None]
+    chosen = [each for each in fitting if name is None or each.name == name]
+    if len(chosen) != 1:
+        known = ", ".join(each.name for each in fitting) or "none"
+        raise ConfigError(
+            f"--detections needs one pipeline that detects objects in frames; --pipeline P, P of: {known}"
+        )
+    if numbered and chosen[0].track is None:
+        raise ConfigError(f"--mot writes ids: pipeline {chosen[0].name} needs track: true")
+    return chosen[0]
 
 
 def _compare(args: argparse.Namespace) -> int:

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 def _lines(status: Status) -> list[str]:
     config = status.config
     lines = [f"edge-infer {status.version}, up {rough_duration(status.uptime)}, {status.runtime or 'no engine yet'}"]
-    lines.append(f"broker    {'ok  ' if status.broker.connected else 'DOWN'}  {status.broker.text}")
+    lines.append(f"broker    {status.broker.word:<4}  {status.broker.text}")
     if status.outbox is not None:
         lost = ", ".join(f"{count} {reason}" for reason, count in status.outbox.lost.items()) or "none"
         lines.append(
@@ -67,6 +67,7 @@ def _lines(status: Status) -> list[str]:
     for name, pipeline in status.pipelines.items():
         latency = f", p95 {pipeline.latency_ms.p95:g} ms" if pipeline.latency_ms else ""
         error = f"  {pipeline.error}" if pipeline.error is not ABSENT else ""
+        error = f"  {status.inactive[name]}" if name in status.inactive else error
         saved = f", {pipeline.motion.saved:.0%} of the looks saved" if pipeline.motion is not ABSENT else ""
         lines.append(
             f"pipeline  {name}: {pipeline.fps:g} fps{latency}, {pipeline.produced} results, "

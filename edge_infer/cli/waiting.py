@@ -122,7 +122,7 @@ def _without_outcome(status: Status) -> Iterator[str]:
     for name, source in status.feeds.items():
         pipeline = status.pipelines.get(name)
         looked = pipeline is not None and (pipeline.produced > 0 or pipeline.latency_ms is not None)
-        if not looked and not _is_away(status, source):
+        if not looked and name not in status.inactive and not _is_away(status, source):
             state = status.sources[source].state if source in status.sources else "starting"
             yield f"pipeline {name} waits for a frame of {source} ({state})"
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from edge_infer.cli.message_lines import Painter
+from edge_infer.cli.output import say
+from edge_infer.client import Client as Subscriber
+from edge_infer.client import Snapshot
 from edge_infer.contract.messages import timestamp
 from edge_infer.errors import ConfigError, EdgeInferError
 from edge_infer.plan.records import MqttPlan, TlsPlan
@@ -24,6 +28,10 @@ from edge_infer.publisher.mqtt.paho_client import KEEPALIVE, equip
 GREETING: Final = 10.0
 """Seconds for a broker to answer."""
 MOST_PORT: Final = 65535
+COMPLETE: Final = 120.0
+"""Seconds that `--complete` takes at most without `--seconds`."""
+STEP: Final = 0.2
+"""Seconds between two looks whether everything has come."""
 AGAIN: Final = 1.0
 """Seconds between attempts to reconnect."""
 
@@ -39,12 +47,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", help="default: everything of the configured device, with --host edge-infer/#")
     parser.add_argument("--seconds", type=float, help="end after this time; exit code 1 if nothing was received")
     parser.add_argument("--json", action="store_true", help='print lines {"topic":…,"payload":…}')
+    parser.add_argument(
+        "--complete",
+        action="store_true",
+        help="print for each device whether all its retained messages came, and end; exit code 1 if not",
+    )
     parser.epilog = "example: edge-infer watch --host broker.lan --topic 'edge-infer/+/+/result'"
 
 
 def run(args: argparse.Namespace) -> int:
     """Return 0 if a message was received or no time is set, else 1."""
     plan = _from_arguments(args) if args.host else _from_file(args.config or DEFAULT_CONFIG)
+    if args.complete:
+        return _complete(args, plan)
     topic = args.topic or ("edge-infer/#" if args.host else f"{plan.topic}/#")
     watcher = Watcher(plan, topic, json_lines=args.json, color=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     watcher.watch(args.seconds)
@@ -52,6 +67,42 @@ def run(args: argparse.Namespace) -> int:
         print(f"nothing was received on {topic} in {args.seconds:g} s", file=sys.stderr)
         return 1
     return 0
+
+
+def _complete(args: argparse.Namespace, plan: MqttPlan) -> int:
+    """Print the snapshot of each device, of the configured one or of all; return 0 if all are complete."""
+    if args.topic:
+        raise ConfigError("--complete looks at all topics of a device; leave out --topic")
+    prefix, _, device = plan.topic.rpartition("/")
+    prefix, device = (plan.topic, "+") if args.host else (prefix, device)
+    files = (plan.tls.ca_file, plan.tls.cert_file, plan.tls.key_file) if plan.tls else (None, None, None)
+    with Subscriber(
+        plan.host, plan.port, device=device, prefix=prefix, username=plan.username, password_file=plan.password_file,
+        tls=plan.tls is not None, ca_file=files[0], cert_file=files[1], key_file=files[2],
+    ) as client:  # fmt: skip
+        end = time.monotonic() + (args.seconds if args.seconds is not None else COMPLETE)
+        while not client.settled and time.monotonic() < end:
+            for _ in client.updates(STEP):
+                pass
+        found, complete = client.snapshots(), client.complete
+    if args.json:
+        print(json.dumps({name: asdict(each) for name, each in found.items()}, separators=(",", ":")))
+    else:
+        say([_snapshot_line(name, each) for name, each in found.items()])
+    if not found:
+        print(f"nothing was received on {prefix}/{device}/#", file=sys.stderr)
+    return 0 if found and complete else 1
+
+
+def _snapshot_line(device: str, snapshot: Snapshot) -> str:
+    """Return what a subscriber has of the retained topics of a device."""
+    if snapshot.complete is None:
+        why = "info has not come" if snapshot.missing else "its version does not tell how many there are"
+        return f"{device}: {snapshot.received} topics, not known whether that is all ({why})"
+    if snapshot.complete:
+        return f"{device}: complete, {snapshot.received} topics"
+    missing = ", ".join(snapshot.missing) or "other topics than it names"
+    return f"{device}: INCOMPLETE, {snapshot.received} of {snapshot.expected} topics; missing: {missing}"
 
 
 class Watcher:

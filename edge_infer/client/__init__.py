@@ -5,6 +5,7 @@ It needs paho-mqtt and no other large package: no NumPy, no model runtime.
 
 from edge_infer.client.connection import Client
 from edge_infer.client.message_numbers import Series
+from edge_infer.client.snapshots import Snapshot
 from edge_infer.client.state_view import Standing
 from edge_infer.client.updates import (
     DeviceUpdate,
@@ -24,6 +25,7 @@ __all__ = [
     "EventUpdate",
     "ResultUpdate",
     "Series",
+    "Snapshot",
     "Standing",
     "StateUpdate",
     "StatusUpdate",

@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from paho.mqtt.client import Client as Paho
@@ -15,7 +15,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 
 from edge_infer.client.message_numbers import ReceivedNumbers, Series
 from edge_infer.client.payloads import read, split
+from edge_infer.client.snapshots import Snapshot, Snapshots
 from edge_infer.client.state_view import Standing, Standings
+from edge_infer.client.survey import Survey
 from edge_infer.client.updates import (
     DeviceUpdate,
     EventUpdate,
@@ -26,7 +28,7 @@ from edge_infer.client.updates import (
     Update,
 )
 from edge_infer.contract.codec import ABSENT
-from edge_infer.contract.messages import Event, Health, Result, State, timestamp
+from edge_infer.contract.messages import Event, Health, Info, Result, State, timestamp
 from edge_infer.contract.topics import OFFLINE, ONLINE, Place
 from edge_infer.errors import ConfigError, EdgeInferError, WireError
 from edge_infer.plan.records import MqttPlan, TlsPlan
@@ -78,6 +80,12 @@ class Client:
             raise ConfigError("keep_session needs a client_id, by which the broker knows us again")
         if port is not None and (not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535):
             raise ConfigError(f"port={port!r} is not allowed; expected a whole number from 1 to 65535")
+        if not isinstance(host, str) or not host:
+            raise ConfigError(f"host={host!r} is not allowed; expected the name or address of the broker")
+        if device != "+" and not re.fullmatch("[^+#/\0]+", device):
+            raise ConfigError(f"device={device!r} is not allowed; expected the id of one device, or + for all")
+        if not re.fullmatch("[^+#\0]+", prefix):
+            raise ConfigError(f"prefix={prefix!r} is not allowed; expected topic levels without + and #")
         if password_file and username is None:
             raise ConfigError("password_file needs a username, the user that this password belongs to")
         if key_file and not cert_file:
@@ -98,6 +106,9 @@ class Client:
         self._waiting: deque[Update] = deque()
         self._ledger = ReceivedNumbers()
         self._standings = Standings()
+        self._snapshots = Snapshots()
+        self._survey = Survey(prefix, self._snapshots, all_devices=device == "+")
+        self._surveyed: tuple[str, ...] = ()
         self._online: dict[str, tuple[bool, bool]] = {}  # the status of each device, and whether it came live
 
     def __enter__(self) -> Self:
@@ -133,6 +144,24 @@ class Client:
         """Return the present health of a device; None while it is not known."""
         return self._standings.health(device)
 
+    def snapshot(self, device: str) -> Snapshot:
+        """Return whether the client has all retained messages of a device."""
+        return self._snapshots.of(device)
+
+    def snapshots(self) -> Mapping[str, Snapshot]:
+        """Return the snapshot of each device that the client knows of."""
+        return self._snapshots.all()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the broker has handed over all retained messages that it will, since the last connection."""
+        return self._paho is not None and self._survey.done
+
+    @property
+    def complete(self) -> bool:
+        """Whether the client has all retained messages of every device; false before it is `settled`."""
+        return self.settled and all(each.complete for each in self.snapshots().values())
+
     def updates(self, seconds: float | None = None) -> Iterator[Update]:
         """Yield every update as it arrives, for this time or until `close`.
 
@@ -165,7 +194,17 @@ class Client:
         fine = self._paho.loop(left) == MQTTErrorCode.MQTT_ERR_SUCCESS
         if not fine or time.monotonic() > self._silent_at or self._refused:
             self._lost(self._refused or EdgeInferError(silent(self._plan).text if fine else "the connection is lost"))
+        elif (filters := self._survey.step()) is not None:
+            self._change_filters(self._paho, filters)
         self._tell(self._standings.aged())
+
+    def _change_filters(self, paho: Paho, filters: tuple[str, ...]) -> None:
+        """End the last step of the survey and begin the next one."""
+        if self._surveyed:
+            paho.unsubscribe(list(self._surveyed))
+        self._surveyed = filters
+        if filters:
+            paho.subscribe([(each, 1) for each in filters])
 
     def _connect(self) -> None:
         """Connect, and return once subscribed. Raises `EdgeInferError`, with the names of the arguments of `Client`."""
@@ -233,6 +272,7 @@ class Client:
             self._refused = EdgeInferError(refusal(reason.value, reason.getName(), self._plan).text)
             return
         self._standings.connected(session=flags.session_present)
+        self._snapshots.clear()
         paho.subscribe(self._filter, qos=1)
 
     def _on_subscribe(self, _paho: Paho, _data: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
@@ -240,8 +280,9 @@ class Client:
             who = f"user {self._plan.username!r}" if self._plan.username else "clients without a user name"
             text = f"the broker lets {who} not read {self._filter}: allow it in its access rules"
             self._refused = EdgeInferError(text)
-        else:
-            self._silent_at = float("inf")
+        elif self._silent_at < float("inf"):  # later ones are of the survey
+            self._silent_at, self._surveyed = float("inf"), ()
+            self._survey.begin()
 
     def _on_message(self, _paho: Paho, _data: Any, message: MQTTMessage) -> None:
         try:
@@ -253,12 +294,17 @@ class Client:
         if found is None:
             self._waiting.append(UnreadableUpdate(topic, "no topic of this version"))
             return
+        if message.retain:
+            self._survey.heard()
+            if self._surveyed and self._snapshots.has(*found):
+                return  # the subscription to everything has brought it, and every change since then
         try:
             self._take(*found, bytes(message.payload), live=not message.retain)
         except WireError as error:
             self._waiting.append(UnreadableUpdate(topic, str(error)))
 
     def _take(self, device: str, place: Place, payload: bytes, *, live: bool) -> None:
+        self._snapshots.take(device, place, empty=not payload)
         if place.kind == "status":
             self._take_status(device, payload, live=live)
         elif not payload:
@@ -271,6 +317,8 @@ class Client:
             elif isinstance(record, (Result, Event)):
                 self._take_numbered(device, place.name, record, live=live)
             else:
+                if isinstance(record, Info):
+                    self._snapshots.info(device, record)
                 if isinstance(record, Health):
                     self._tell(self._standings.spoken(device, record, live=live))
                 self._waiting.append(DeviceUpdate(device, record, place.name))
@@ -281,6 +329,7 @@ class Client:
         online = payload == ONLINE
         before = self._online.get(device)
         self._online[device] = online, live
+        self._snapshots.status(device, online=online)
         if before is None or before[0] != online or (live and not before[1]):  # not for each repetition
             self._waiting.append(StatusUpdate(device, online, retained=not live))
         self._tell(self._standings.status(device, online=online, live=live))

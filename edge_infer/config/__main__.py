@@ -1,4 +1,4 @@
-"""Child process that reads a configuration: ``python -m edge_infer.config FILE [--store STATE_DIR]``.
+"""Child process that reads a configuration: ``python -m edge_infer.config FILE [--store STATE_DIR] [--draft PATH]``.
 
 It prints one JSON object, a `Compiled`, and exits with 0 or 2. The supervisor runs it as a child. So the supervisor
 loads neither pydantic nor a YAML parser, and no file can crash it. The child locks itself before it opens the file.
@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--store", metavar="STATE_DIR", help="copy the models in use to <state_dir>/blobs; no other one is written to"
     )
+    parser.add_argument(
+        "--draft", type=Path, metavar="PATH", help="read the standard input in place of this file of the configuration"
+    )
     args = parser.parse_args(arguments)
     die_with_parent()
     go_first()
@@ -42,8 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with suppress(StartError):  # the first model that needs it retries and reports the error
             probe.begin()
         from edge_infer.config.compile.compile import compile_config
+        from edge_infer.yamlfile.load import LARGEST
 
-        compiled = compile_config(args.file, store=store, probe=probe)
+        draft = None if args.draft is None else (args.draft, sys.stdin.buffer.read(LARGEST + 1))
+        compiled = compile_config(args.file, store=store, probe=probe, draft=draft)
         output.write(dumps(compiled) + b"\n")
     return 2 if compiled.problems else 0
 

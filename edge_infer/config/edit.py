@@ -73,7 +73,7 @@ def promoted(path: Path, data: bytes, name: str, pipeline: str | None = None) ->
     before = parse_document(path, data)
     if before.problems or before.value is None:
         raise ConfigError("\n".join(map(str, before.problems)) or f"{path} is empty")
-    chosen = tuple(_chosen(before.value, name, pipeline))
+    chosen = tuple(shadowing(before.value, name, pipeline))
     if not chosen:
         where = f"pipeline {pipeline} has" if pipeline else "no pipeline has"
         raise ConfigError(f"{path}: {where} {'no ' if pipeline else ''}shadow: {{model: {name}}}")
@@ -87,7 +87,8 @@ def promoted(path: Path, data: bytes, name: str, pipeline: str | None = None) ->
     return after, chosen
 
 
-def _chosen(value: Any, name: str, pipeline: str | None) -> Iterator[str]:
+def shadowing(value: Any, name: str, pipeline: str | None = None) -> Iterator[str]:
+    """Yield the pipelines that have this model as their shadow."""
     for each, body in _mapping(_mapping(value).get("pipelines")).items():
         if _mapping(_mapping(body).get("shadow")).get("model") == name and pipeline in (None, each):
             yield each

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -64,13 +65,18 @@ def plays(source: SourcePlan) -> bool:
 
 def digest(config: str, source: SourcePlan) -> str:
     """Return twelve hexadecimal digits of a digest over a configuration's digest and a recording's bytes."""
-    found = hashlib.sha256(config.encode())
     place = str(source.options.get("file") or source.options.get("path"))
     paths = [Path(place)]
     if source.kind == "images":
         from edge_infer.readers.sources.images import find_pictures
 
         paths = find_pictures(place)
+    return digest_of(config, paths)
+
+
+def digest_of(config: str, paths: Iterable[Path]) -> str:
+    """Return the same for these files."""
+    found = hashlib.sha256(config.encode())
     for path in paths:
         try:
             with path.open("rb") as file:

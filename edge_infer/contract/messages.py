@@ -6,7 +6,8 @@ Schema. Coordinates are fractions of the source frame, x to the right, y down. P
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Annotated, Any, Final, Literal
 
@@ -63,6 +64,7 @@ Reason = Literal[
     "stopped",
     "config_changed",
     "removed",
+    "inactive",
 ]
 SourceState = Literal["starting", "ok", "lost", "frozen", "black", "ended"]
 EventType = Literal["appear", "leave", "enter", "exit", "loiter", "cross", "start", "end"]
@@ -454,9 +456,14 @@ class OutboxHealth(Record, frozen=True):
 
 
 class EgressHealth(Record, frozen=True):
-    """Messages that the publisher refused because they did not fit the closed schema."""
+    """What passed the check of outgoing messages since the publisher started.
+
+    ``rejected`` counts the messages that the publisher refused because they did not fit the closed schema. ``bytes``
+    counts the bytes that it published: payloads, and topics below the device's.
+    """
 
     rejected: Count
+    bytes: Count | Absent = ABSENT
 
 
 class BoardHealth(Record, frozen=True):
@@ -512,6 +519,23 @@ class PipelineInfo(Record, frozen=True):
     sha: ShortSha
 
 
+class RetainedTopics(Record, frozen=True):
+    """The retained topics of a device below its own, without Home Assistant's: their number, and a digest of the names.
+
+    The digest is the beginning of the SHA-256 of the sorted names, such as ``door/state``, joined by line feeds. A
+    subscriber compares both with what it has received.
+    """
+
+    count: Count
+    digest: Annotated[str, matching(r"[0-9a-f]{16}", 16)]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> RetainedTopics:
+        """Return the record of these names."""
+        ordered = sorted(names)
+        return cls(len(ordered), hashlib.sha256("\n".join(ordered).encode()).hexdigest()[:16])
+
+
 class Info(Record, frozen=True):
     """The running setup: versions, board, configuration digest, sandbox self-test, pipelines and their models.
 
@@ -530,6 +554,9 @@ class Info(Record, frozen=True):
     more: Number | Absent = ABSENT
     """Number of pipelines that did not fit."""
     fast_path: Gain | Absent = ABSENT
+    tried: Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)] | Absent = ABSENT
+    """What each process tried to find the state of a rule in ``sandbox``."""
+    topics: RetainedTopics | Absent = ABSENT
 
     def __post_init__(self) -> None:
         """Raise ValueError for a number with too many decimals."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -73,9 +73,21 @@ class Place(NamedTuple):
         """
         if self.kind == "discovery":
             return f"homeassistant/device/{self.name}/config"
+        return f"{base}/{self.name_below}"
+
+    @property
+    def name_below(self) -> str:
+        """The topic below that of the device."""
         if self.kind == "model":
-            return f"{base}/model/{self.name}"
-        return f"{base}/{self.name}/{self.kind}" if self.name else f"{base}/{self.kind}"
+            return f"model/{self.name}"
+        return f"{self.name}/{self.kind}" if self.name else self.kind
+
+
+def retained_names(pipelines: Iterable[str], models: Iterable[str]) -> set[str]:
+    """Return the names of all retained topics of a device with these pipelines and models, below its own topic."""
+    places = [Place("status"), Place("info"), Place("config"), Place("health")]
+    places += [Place("state", name) for name in pipelines] + [Place("model", name) for name in models]
+    return {place.name_below for place in places}
 
 
 STATUS: Final = Place("status")

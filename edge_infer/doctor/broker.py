@@ -12,6 +12,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import timestamp
 from edge_infer.doctor.finding import Finding, ok, warn
+from edge_infer.plan.credentials import plain_broker
 from edge_infer.plan.records import MqttPlan
 from edge_infer.publisher.mqtt.connection_failure import ConnectionFailure, address, explain, refusal
 from edge_infer.publisher.mqtt.paho_client import KEEPALIVE, hang_up, prepare
@@ -28,6 +29,9 @@ def broker(plan: MqttPlan) -> Finding:
     name, trouble = "MQTT 5", _greet(plan, MQTTProtocolVersion.MQTTv5)
     if trouble and trouble.other_version:
         name, trouble = "MQTT 3.1.1", _greet(plan, MQTTProtocolVersion.MQTTv311)
+    if trouble is None and (plain := plain_broker(plan)):
+        sent, _, remedy = plain.partition(": ")
+        return warn("broker", f"{address(plan)} accepts us ({name}), and {sent}", remedy)
     if trouble is None:
         return ok("broker", f"{address(plan)} accepts us ({name}, {'TLS' if plan.tls else 'not encrypted'})")
     fact, colon, remedy = trouble.text.rpartition(": ")

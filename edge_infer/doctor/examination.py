@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edge_infer.config.compile.compile import Connection, compile_config, connection, usual_connection
@@ -14,6 +14,7 @@ from edge_infer.doctor.walls import sandbox
 from edge_infer.errors import ConfigError
 from edge_infer.models.trials.fast_path import shipped_model
 from edge_infer.readers.devices import capture_devices
+from edge_infer.supervisor.status import Status
 
 # Check of the configuration, and the settings that other checks need even from an invalid one.
 
@@ -56,8 +57,13 @@ def _closed(place: Path) -> bool:
     return not os.access(place, os.R_OK, effective_ids=True)
 
 
-def examine(config: Path, root: Path = Path("/")) -> Iterator[Finding]:
-    """Yield each finding once it is known, quick checks first; ``root`` holds ``proc``, ``sys``, ``dev``, ``run``."""
+def examine(
+    config: Path, root: Path = Path("/"), status: Status | None = None, judged: Sequence[Finding] | None = None
+) -> Iterator[Finding]:
+    """Yield each finding once it is known, quick checks first; ``root`` holds ``proc``, ``sys``, ``dev``, ``run``.
+
+    ``status`` is what the daemon answered, if it runs, and ``judged`` its findings about its configuration and broker.
+    """
     from edge_infer.doctor.broker import broker
 
     found = settings(config)
@@ -66,9 +72,11 @@ def examine(config: Path, root: Path = Path("/")) -> Iterator[Finding]:
     yield storage(state_dir)
     yield from cameras(capture_devices(root / "dev"))
     yield accelerators(root)
-    yield from configuration(config, state_dir)
+    yield from configuration(config, state_dir) if judged is None else judged
     yield from runtime(root, shipped_model(state_dir))
-    yield from sandbox()
+    yield from sandbox(status)
+    if judged is not None:
+        return
     if found:
         yield broker(found.mqtt)
     else:

@@ -1,21 +1,29 @@
-"""Checks of the sandbox rules of each process: really locked and tested in child processes."""
+"""Checks of the sandbox rules of each process: of the running service, and of the processes that live for seconds.
+
+The processes of the service report what they have tested, and the kernel shows their filters from outside. For
+processes that do not run now, child processes lock themselves and try. They inherit the limits of this shell or
+container, which are not those of the service.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 from edge_infer.doctor.finding import Finding, ok, warn
-from edge_infer.sandbox.selftest import ENFORCED
+from edge_infer.sandbox.selftest import ENFORCED, TRIED
+from edge_infer.supervisor.status import Status
 
 _SCRIPT: Final = """
 import json, sys
 from edge_infer.sandbox import Fence, lock
 room, network = sys.argv[1], len(sys.argv) > 2
-fence = Fence(ports=(554,)) if network else Fence(anywhere=True) if room == "config" else None
+ports = (554,) if network else (1883,) if room == "publisher" else (53,) if room == "resolver" else None
+fence = Fence(anywhere=True) if room == "config" else Fence(ports=ports, datagrams=room == "resolver")
 print(json.dumps(lock(room, network=network, fence=fence)))
 """
 _ROOMS: Final = {
@@ -24,16 +32,21 @@ _ROOMS: Final = {
     "reader": ("reader",),
     "network reader": ("reader", "network"),
     "publisher": ("publisher",),
+    "resolver": ("resolver",),
     "configuration": ("config",),
 }
 """Process names for the operator, and the arguments of the script."""
+_FOR_SECONDS: Final = ("probe", "configuration")
+"""Processes that a running service starts when it needs them."""
 _PATIENCE: Final = 30.0
 _REMEDY: Final = "use a kernel with seccomp and Landlock, and no container that forbids them"
+_FILTERED: Final = "2"
+"""The value of ``Seccomp:`` in /proc for a process with a filter."""
 
 
-def sandbox() -> Iterator[Finding]:
+def sandbox(status: Status | None = None) -> Iterator[Finding]:
     """Yield one line if every rule of every process is enforced, else one for each process with missing rules."""
-    found = {room: walls(room) for room in _ROOMS}
+    found = _all(status)
     lacking = {
         room: ", ".join(f"{wall} {text}" for wall, text in held.items() if not text.startswith(ENFORCED))
         for room, held in found.items()
@@ -42,14 +55,57 @@ def sandbox() -> Iterator[Finding]:
         if text:
             yield warn("sandbox", f"{room}: {text}", _REMEDY)
     if not any(lacking.values()):
-        yield ok("sandbox", f"the kernel holds all walls of {', '.join(found)}")
+        yield ok("sandbox", f"the kernel holds all walls of {', '.join(found)} ({_where(status)})")
 
 
-def each_wall() -> Iterator[Finding]:
-    """Yield a line for each sandbox rule of each process."""
-    for room in _ROOMS:
-        for wall, text in walls(room).items():
-            yield ok(room, f"{wall}: {text}") if text.startswith(ENFORCED) else warn(room, f"{wall}: {text}", _REMEDY)
+def each_wall(status: Status | None = None) -> Iterator[Finding]:
+    """Yield a line for each sandbox rule of each process, with what was tried."""
+    yield ok("sandbox", _where(status))
+    for room, held in _all(status).items():
+        for wall, text in held.items():
+            fact = f"{wall}: {text}" + (f" (tried: {TRIED[wall]})" if wall in TRIED else "")
+            yield ok(room, fact) if text.startswith(ENFORCED) else warn(room, fact, _REMEDY)
+
+
+def _where(status: Status | None) -> str:
+    if status is None:
+        return "no daemon answers, so this was tried in processes of this shell, whose limits may not be the service's"
+    return f"reported by the running processes; {' and '.join(_FOR_SECONDS)} were tried in processes of this shell"
+
+
+def _all(status: Status | None) -> dict[str, Mapping[str, str]]:
+    """Return the rules of each process: as the running ones report them, and as tried here."""
+    if status is None:
+        return {room: walls(room) for room in _ROOMS}
+    running: dict[str, Mapping[str, str]] = {}
+    for name, room in status.rooms.items():
+        if room.walls:
+            running[name] = {**room.walls, **({} if room.pid is None else outside(room.pid))}
+    return running | {room: walls(room) for room in _FOR_SECONDS}
+
+
+def outside(pid: int, proc: Path = Path("/proc")) -> dict[str, str]:
+    """Return what the kernel shows about the threads of a process and of its children, as rules named ``seen_*``."""
+    threads, unfiltered, children = 0, 0, 0
+    todo = [pid]
+    while todo:
+        each = todo.pop()
+        for task in proc.glob(f"{each}/task/*"):
+            try:
+                fields = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines())
+                below = [int(word) for word in (task / "children").read_text().split()]
+            except (OSError, ValueError):
+                continue  # it has ended
+            threads += 1
+            unfiltered += fields.get("Seccomp") != _FILTERED or fields.get("NoNewPrivs") != "1"
+            children += len(below)
+            todo += below
+    if not threads:
+        return {"seen_from_outside": "not enforced: it could not be tried, the process is not visible to this user"}
+    if unfiltered:
+        return {"seen_from_outside": f"not enforced: {unfiltered} of {threads} threads have no filter"}
+    count = f"{threads} threads" + (f", {children} of its own processes included" if children else "")
+    return {"seen_from_outside": f"{ENFORCED}: {count} have filters and gain no privileges"}
 
 
 def walls(room: str) -> dict[str, str]:

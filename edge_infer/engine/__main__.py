@@ -17,11 +17,12 @@ from edge_infer.ipc.messages import (
     ModelFile,
     PublisherHello,
     Restrain,
+    SetLogLevel,
     Stop,
     WhyQuestion,
 )
 from edge_infer.platform.logs import configure
-from edge_infer.readers.environment import MAX_PIXELS
+from edge_infer.readers.environment import board_memory, most_pixels
 from edge_infer.sandbox import Fence, lock
 
 
@@ -37,13 +38,13 @@ def main() -> int:
     args = parser.parse_args()
     configure("engine", args.log_level)
     sandbox = lock("engine", fence=decode_json(Fence, args.fence.encode()))
-    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)  # before OpenCV is loaded
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(most_pixels(board_memory()))  # before OpenCV is loaded
     from edge_infer.engine.process import Engine
     from edge_infer.engine.threads import leave_to_models
     from edge_infer.ipc.activity_table import ActivityTable
 
     leave_to_models()
-    accepted = (ModelFile, ApplyPlan, AttachReader, Grab, WhyQuestion, Restrain, Stop)
+    accepted = (ModelFile, ApplyPlan, AttachReader, Grab, WhyQuestion, Restrain, SetLogLevel, Stop)
     control = Channel(args.control, accepted, MAX_PLAN_BYTES, files=True)
     results = Channel(args.results, (PublisherHello, Acked))
     try:

@@ -31,8 +31,14 @@ class FramePipeline:
         """
         chosen = self._choose(serving, frame)
         visible, findings = self._find(serving, frame, chosen) if chosen else self._standing(serving, frame)
+        return self.finish(serving, frame, visible, findings, still=not chosen)
+
+    def finish(
+        self, serving: Serving, frame: Captured, visible: Captured, findings: Findings, *, still: bool
+    ) -> Findings:
+        """Follow the findings of a frame, publish what is due and return the followed ones."""
         findings = self._voice.follow(serving, findings, frame)
-        outcome = serving.compose(findings, frame, time.monotonic(), still=not chosen)
+        outcome = serving.compose(findings, frame, time.monotonic(), still=still)
         seq = self._voice.publish(serving, outcome, frame)
         self._voice.cascade.saw(visible, findings, seq)
         return findings

@@ -43,12 +43,15 @@ from edge_infer.ipc.messages import (
     Offence,
     PublisherHello,
     Restrain,
+    SetLogLevel,
     Stop,
     WhyAnswer,
     WhyQuestion,
 )
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Plan
+from edge_infer.platform.logs import set_level
+from edge_infer.platform.process_use import OwnMemory
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.readers.sources.faults import settle_all
 from edge_infer.yamlfile.error_text import suggestion
@@ -64,7 +67,9 @@ PATIENCE: Final = 2.0
 """Seconds that threads may take to finish the current frame; a slower thread is abandoned and its output muted."""
 MAX_AT_ONCE: Final = 100
 REST: Final = 0.01
-"""Publisher records processed in one go, and seconds until the next ones: acknowledgements can wait."""
+"""Publisher records processed in one go, and seconds until the next ones if there are more."""
+ACKS_EVERY: Final = 0.25
+"""Seconds between two readings of the acknowledgements. They can wait, and each reading costs two thread switches."""
 MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
 MAX_GREETINGS, GREETINGS_PER_SECOND = 100, 2.0
 """Faults that a publisher may make before it counts as an attack.
@@ -100,8 +105,9 @@ class Engine:
         self._stopping = self._told_wrong = False
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         self._greetings = TokenBucket(MAX_GREETINGS, GREETINGS_PER_SECOND)
-        self._deaf_until = 0.0  # ignores the publisher until then
+        self._acks_at = 0.0  # reads no record of the publisher before then
         self._offence = ""  # of the publisher, until it is reported
+        self._own_memory = OwnMemory()
 
     def run(self) -> None:
         """Handle orders until a stop order arrives or the supervisor is gone."""
@@ -131,10 +137,10 @@ class Engine:
         now = time.monotonic()
         timeout = max(0.0, until - now) if self._plan is not None else REPORT_EVERY
         readable = [self._control.fd]
-        if now >= self._deaf_until:
+        if now >= self._acks_at:
             readable.append(self._results.fd)
         else:
-            timeout = min(timeout, self._deaf_until - now)
+            timeout = min(timeout, self._acks_at - now)
         select.select(readable, writable, [], timeout)
 
     def _handle_control(self) -> bool:
@@ -155,17 +161,21 @@ class Engine:
             elif isinstance(order, Restrain):
                 self._limits = order.governor.limits if order.governor is not None else {}
                 self._restrain()
+            elif isinstance(order, SetLogLevel):
+                set_level(order.level)
             elif isinstance(order, Stop):
                 self._stopping = True
         return changed
 
     def _handle_acks(self) -> None:
-        if time.monotonic() < self._deaf_until:
+        now = time.monotonic()
+        if now < self._acks_at:
             return
         try:
             for _ in range(MAX_AT_ONCE):
                 if (word := self._results.receive()) is None:
                     return
+                self._acks_at = now + (REST if self._outlet.crowded else ACKS_EVERY)
                 if isinstance(word, Acked):
                     self._outlet.acked(word)
                 elif isinstance(word, PublisherHello) and self._greetings.take():
@@ -173,7 +183,7 @@ class Engine:
                 else:
                     self._turn_deaf("greetings without end")
                     return
-            self._deaf_until = time.monotonic() + REST
+            self._acks_at = now + REST
         except ChannelClosedError:
             raise
         except WireError as error:  # a faulty process with network access must not harm this one
@@ -186,7 +196,7 @@ class Engine:
     def _turn_deaf(self, what: str) -> None:
         """Ignore the publisher while the supervisor kills it; its successor starts with a clean record."""
         self._offence = shortened(what)
-        self._deaf_until = time.monotonic() + DEAF
+        self._acks_at = time.monotonic() + DEAF
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         self._greetings = TokenBucket(MAX_GREETINGS, GREETINGS_PER_SECOND)
 
@@ -225,11 +235,17 @@ class Engine:
             for name, pipeline in self._pipelines.items()
             if name in pipelines and kept_feeds.get(pipelines[name].source) is pipeline.feed
         }
-        self._end((self._pipelines[name] for name in self._pipelines.keys() - kept.keys()), "config_changed")
+        gone, inactive = self._pipelines.keys() - kept.keys(), set(order.inactive)
+        self._end((self._pipelines[name] for name in gone - inactive), "config_changed")
+        self._end((self._pipelines[name] for name in gone & inactive), "inactive")
         self._end(self._feeds[name] for name in self._feeds.keys() - kept_feeds.keys())
         for name in (self._pipelines.keys() | self._held.keys()) - {each.name for each in plan.pipelines}:
             self._outlet.forget(name)
-        self._held = {each.name: Held(each, self._outlet) for each in plan.pipelines if each.name in order.held}
+        self._held = {
+            each.name: Held(each, self._outlet, inactive=each.name in order.inactive)
+            for each in plan.pipelines
+            if each.name not in pipelines
+        }
         feeds = {name: kept_feeds.get(name) or make_feed(source) for name, source in wanted.items()}
         fresh = {
             name: Worker(
@@ -330,6 +346,8 @@ class Engine:
             sandbox=self._sandbox,
             kept=self._outlet.kept,
             tallies=self._outlet.tallies(),
+            counts={name: pipeline.counts() for name, pipeline in self._pipelines.items()},
+            pss=self._own_memory.pss(),
         )
 
     def _close(self) -> None:
@@ -338,13 +356,28 @@ class Engine:
         for way in self._readers.values():
             os.close(way)
         self._readers.clear()
-        deadline = time.monotonic() + LAST_WORDS
         try:
-            while not self._outlet.flush() and (left := deadline - time.monotonic()) > 0:
-                select.select([], [self._results.fd], [], left)
+            self._leave_all(time.monotonic() + LAST_WORDS)
         except ChannelClosedError:
             log.warning("%d results not handed over: the publisher is gone", self._outlet.kept)
         settle_all(math.inf)
+
+    def _leave_all(self, deadline: float) -> None:
+        """Leave in the channel whatever no publisher has acknowledged, all of it once more.
+
+        The publisher that read it may have died, and its successor starts when this process has ended.
+        """
+        again = False
+        while (left := deadline - time.monotonic()) > 0:
+            if not self._outlet.flush():
+                select.select([], [self._results.fd], [], left)
+                continue
+            self._acks_at = 0.0
+            self._handle_acks()
+            if again or not self._outlet.kept:
+                return
+            self._outlet.again()
+            again = True
 
 
 def _runtime() -> str:

@@ -26,7 +26,7 @@ from edge_infer.engine.output.result_sender import Outward
 from edge_infer.engine.pipeline import FramePipeline
 from edge_infer.errors import EdgeInferError, ModelError, told
 from edge_infer.frames.frame import Captured
-from edge_infer.ipc.messages import Running
+from edge_infer.ipc.messages import PipelineCounts, Running
 from edge_infer.plan.records import PipelinePlan
 
 Light: TypeAlias = AbstractContextManager[None]
@@ -126,6 +126,10 @@ class Worker:
         """The decisions of the last minutes, with reasons."""
         return self._models.serving.follow.decisions
 
+    def counts(self) -> PipelineCounts:
+        """Return the frames by outcome, and their latencies."""
+        return self._watch.counts()
+
     def running(self) -> Running:
         """Return what runs here and its status."""
         return self._models.running(self.busy())
@@ -210,6 +214,8 @@ class Worker:
         else:
             self._voice.again(serving)
         self._intake.used(serving)
+        if self.feed.holds:
+            self._outlet.await_room(self._stop)
 
     def _counts(self, reason: Reason) -> bool:
         """Return whether a frame still counts: the last one of a source, or one that was only waiting for the pipeline.
@@ -289,6 +295,7 @@ class Worker:
         traceback.clear_frames(error.__traceback__)  # a tensor held there would make the next invoke fail
         self._watch.error = text
         self._watch.faults += 1
+        self._watch.failed += 1
         if (trial := self._models.serving.trial) is not None:
             trial.failed(text)
         self._say_nothing("engine_failed")
@@ -297,7 +304,7 @@ class Worker:
         self._voice.nothing(self._models.serving, reason)
 
 
-# A quarantined pipeline: its model crashed the engine, so it does not run and its state is unknown.
+# A pipeline that does not run, so that its state is unknown: its model crashed the engine, or it is inactive now.
 
 WHY: Final = "it is held back; edge-infer status says why"
 
@@ -305,8 +312,9 @@ WHY: Final = "it is held back; edge-infer status says why"
 class Held:
     """Loads no model; the caller has to call `say` regularly."""
 
-    def __init__(self, plan: PipelinePlan, outlet: Outward) -> None:
+    def __init__(self, plan: PipelinePlan, outlet: Outward, *, inactive: bool = False) -> None:
         self.plan = plan
+        self._inactive = inactive
         self._outlet = outlet
         self._voice = PipelineOutput(plan.name, outlet)
         self._serving = Serving(plan, outlet.boot, lambda: outlet.new_object(plan.name))
@@ -319,9 +327,9 @@ class Held:
 
     def say(self) -> None:
         """Publish a null state, at first and again every minute."""
-        self._voice.nothing(self._serving, "engine_failed")
+        self._voice.nothing(self._serving, "inactive" if self._inactive else "engine_failed")
 
     def health(self) -> PipelineHealth:
         """Return the entry of this pipeline in the health message."""
         health = self._watch.health(time.monotonic(), self._outlet.numbered(self.plan.name))
-        return replace(health, error=WHY)
+        return health if self._inactive else replace(health, error=WHY)

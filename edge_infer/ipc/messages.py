@@ -3,15 +3,15 @@
 engine -> publisher: `EngineHello`, `ResultHandover`, `EventHandover`, `StateSnapshot`; back: `PublisherHello`, `Acked`.
 
 engine -> supervisor: `EngineReport`, `GrabDone`, `WhyAnswer`, `Offence`; back: `ModelFile`, `ApplyPlan`,
-`AttachReader`, `Grab`, `WhyQuestion`, `Restrain`, `Stop`.
+`AttachReader`, `Grab`, `WhyQuestion`, `Restrain`, `SetLogLevel`, `Stop`.
 
 publisher -> supervisor: `PublisherReport`, `Offence`; back: `ApplyPlan`, `Announce`, `EngineUp`, `EngineReport`,
-`EngineDown`, `Restrain`, `Stop`.
+`EngineDown`, `Restrain`, `SetLogLevel`, `Stop`.
 
 reader -> engine: `FrameFormat` (with the memory), `FrameReady`, `SamplesReady`, `LineReady`, `StreamCounts`,
 `ReaderTrouble`; back: `ReaderHello`, `SlotFree`, `FramesWanted`.
 
-reader -> supervisor: `ReaderReport`.
+reader -> supervisor: `ReaderReport`; back: `SetLogLevel`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, TypeAlias
 
-from edge_infer.contract.codec import JsonValue, Record, ShortText, at_least, at_most, between, field, matching
+from edge_infer.contract.codec import JsonValue, Record, ShortText, at_least, at_most, between, field, matching, replace
 from edge_infer.contract.messages import (
     Boot,
     Count,
     Digest,
+    EgressHealth,
     Event,
     Fraction,
     GovernorHealth,
@@ -47,6 +48,8 @@ Uptime = Annotated[float, between(0, 1e10)]
 """Seconds since the kernel started (see `edge_infer.platform.clock.uptime`)."""
 Wall = Annotated[float, between(0, 253_402_300_799)]
 """Seconds since the epoch, until the end of the year 9999."""
+STARTING_UP: Final = "starting"
+"""The sentence about the broker before the publisher has tried to reach it."""
 NumberedKind = Literal["result", "event"]
 """Kind of numbered message; each kind has its own sequence for each pipeline and boot."""
 Walls = Annotated[Mapping[Annotated[str, at_most(64)], Sentence], at_most(64)]
@@ -141,7 +144,8 @@ class ApplyPlan(Record, frozen=True):
     """The configuration to apply from now on; ``order`` counts these messages.
 
     Pipelines in ``trials`` run a model on probation. Pipelines in ``alone`` release their model before they load the
-    next one. Pipelines in ``held`` do not run now.
+    next one. Pipelines in ``held`` and ``inactive`` do not run now; the sources of inactive ones are closed, unless
+    another pipeline needs them.
     """
 
     plan: Plan
@@ -149,10 +153,21 @@ class ApplyPlan(Record, frozen=True):
     trials: tuple[Name, ...] = ()
     alone: tuple[Name, ...] = ()
     held: tuple[Name, ...] = ()
+    inactive: tuple[Name, ...] = ()
 
     def running(self) -> tuple[PipelinePlan, ...]:
         """Return the pipelines that run now."""
-        return tuple(each for each in self.plan.pipelines if each.name not in self.held)
+        return tuple(each for each in self.plan.pipelines if each.name not in {*self.held, *self.inactive})
+
+    def for_engine(self) -> ApplyPlan:
+        """Return the order without what the engine must not open: the sources that only inactive pipelines need."""
+        plan = self.plan
+        asked = {each.name: {each.source, plan.root(each.source)} for each in plan.pipelines}
+        needed = {source for name, sources in asked.items() if name not in self.inactive for source in sources}
+        idle = {source for name in self.inactive for source in asked.get(name, ())} - needed
+        sources = tuple(each for each in plan.sources if each.name not in idle)
+        pipelines = tuple(replace(each, active=()) for each in plan.pipelines)  # the supervisor evaluates the hours
+        return replace(self, plan=replace(plan, sources=sources, pipelines=pipelines))
 
 
 class ModelFile(Record, frozen=True):
@@ -172,6 +187,12 @@ class Restrain(Record, frozen=True):
     """
 
     governor: GovernorHealth | None = None
+
+
+class SetLogLevel(Record, frozen=True):
+    """The level of log lines from now on."""
+
+    level: Literal["debug", "info", "warning", "error"]
 
 
 class AttachReader(Record, frozen=True):
@@ -265,6 +286,26 @@ class Running(Record, frozen=True):
     delegate: Delegated | None = None
 
 
+LATENCY_BOUNDS: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Upper bounds of the latency histogram in seconds; one more count is for anything longer."""
+
+
+class PipelineCounts(Record, frozen=True):
+    """Frames of a pipeline by outcome since ``began``, and the latencies of those that the model looked at.
+
+    ``still`` frames were skipped because nothing moved. ``latencies`` counts by `LATENCY_BOUNDS`; ``seconds`` is their
+    sum.
+    """
+
+    began: Uptime = 0.0
+    looked: Count = 0
+    still: Count = 0
+    dropped: Count = 0
+    failed: Count = 0
+    latencies: Annotated[tuple[Count, ...], at_most(len(LATENCY_BOUNDS) + 1)] = ()
+    seconds: Annotated[float, at_least(0)] = 0.0
+
+
 class EngineReport(Record, frozen=True):
     """The engine's heartbeat, once a second: proof of progress, and the data of health and status.
 
@@ -284,6 +325,10 @@ class EngineReport(Record, frozen=True):
     sandbox: Walls = field(default_factory=dict)
     kept: Count = 0
     tallies: Tallies = ()
+    counts: Annotated[Mapping[Name, PipelineCounts], at_most(MAX_NAMES)] = field(default_factory=dict)
+    pss: Count = 0
+    """Bytes of memory, 0 if unknown: the proportional set size of the process. `PublisherReport` and `ReaderReport`
+    have the same."""
 
 
 class EngineUp(Record, frozen=True):
@@ -316,8 +361,11 @@ class PublisherReport(Record, frozen=True):
     connected: bool
     broker: Sentence
     outbox: OutboxHealth
-    rejected: Count
+    egress: EgressHealth
     sandbox: Walls = field(default_factory=dict)
+    began: Uptime = 0.0
+    """The start of the process: its counts begin there."""
+    pss: Count = 0
 
 
 class ReaderHello(Record, frozen=True):
@@ -421,6 +469,7 @@ class ReaderReport(Record, frozen=True):
     frames: Count
     error: Sentence = ""
     sandbox: Walls = field(default_factory=dict)
+    pss: Count = 0
 
 
 # The shape of the shared memory of frames, and its limits.

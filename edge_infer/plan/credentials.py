@@ -2,13 +2,50 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from edge_infer.errors import EdgeInferError, SourceError, StartError
-from edge_infer.plan.records import MqttPlan
+from edge_infer.plan.records import MqttPlan, Plan
 
 LONGEST: Final = 4096
+_PLAIN_SCHEMES: Final = ("http", "rtsp")
+
+
+def plain_connections(plan: Plan) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the part of the configuration and a sentence for each secret or result that crosses a network as it is."""
+    if sent := plain_broker(plan.mqtt):
+        yield ("mqtt",), sent
+    for source in plan.sources:
+        url, host = source.options.get("url"), source.options.get("host")
+        parts = urlsplit(url) if isinstance(url, str) else None
+        if parts is not None:
+            plain, host = parts.scheme.lower() in _PLAIN_SCHEMES, parts.hostname
+        else:
+            plain = source.kind == "mqtt" and source.options.get("tls") is None
+        if plain and source.options.get("password_file") and isinstance(host, str) and not _is_this_host(host):
+            remedy = "use its encrypted address" if parts is not None else "set tls"
+            text = f"the password goes to {host} unencrypted: {remedy}, or keep it in its own network"
+            yield ("sources", source.name), text
+
+
+def plain_broker(mqtt: MqttPlan) -> str:
+    """Return what goes to the broker unencrypted, with the remedy; empty with TLS and for a broker on this host."""
+    if mqtt.tls is not None or _is_this_host(mqtt.host):
+        return ""
+    what = "the password and all results go" if mqtt.password_file else "all results go"
+    return f"{what} to {mqtt.host} unencrypted: set mqtt.tls, or keep the broker in its own network"
+
+
+def _is_this_host(host: str) -> bool:
+    name = host.rstrip(".").lower()
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def broker_password(plan: MqttPlan) -> str | None:

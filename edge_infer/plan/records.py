@@ -424,6 +424,20 @@ class DelegatePlan(Record, frozen=True):
     unusable: Sentence = ""
 
 
+MINUTES_A_DAY: Final = 24 * 60
+
+
+class HoursPlan(Record, frozen=True):
+    """Hours in which a pipeline is active: days (Monday is 0), and minutes since midnight, local time.
+
+    With an ``end`` before the ``start`` they end on the next day.
+    """
+
+    days: tuple[int, ...]
+    start: int = 0
+    end: int = MINUTES_A_DAY
+
+
 class PipelinePlan(Record, frozen=True):
     """One source, one model, and how results are processed. Durations in seconds.
 
@@ -454,6 +468,8 @@ class PipelinePlan(Record, frozen=True):
     motion: MotionPlan | None = None
     affinity: tuple[int, ...] = ()
     delegate: DelegatePlan | None = None
+    active: tuple[HoursPlan, ...] = ()
+    """Without any it is always active."""
 
     def of_shadow(self) -> PipelinePlan:
         """Return the same pipeline with its shadow's model, on the processor and without a shadow."""
@@ -488,6 +504,13 @@ class GovernorPlan(Record, frozen=True):
     shed: tuple[Name, ...] = ()
 
 
+class MetricsPlan(Record, frozen=True):
+    """The file that the metrics are written to, and the seconds between two times."""
+
+    file: FilePath
+    every: float = 15.0
+
+
 class Plan(PartlyCompared, frozen=True, eq=False):
     """A whole configuration. ``digest`` is the SHA-256 of the file's bytes.
 
@@ -508,6 +531,7 @@ class Plan(PartlyCompared, frozen=True, eq=False):
     merged: bool = False
     governor: GovernorPlan | None = None
     made_by: ShortText = ""
+    metrics: MetricsPlan | None = None
 
     def spoken_of(self) -> tuple[str, ...]:
         """Return the names of all models whose status is published."""
@@ -590,6 +614,7 @@ class Compiled(Record, frozen=True):
     - ``warnings``: facts that the operator should know and that stop nothing.
     - ``machine``: the fault is of this machine (no space, a read-only disk) and may pass by itself.
     - ``seen``: metadata of the file (`look`) before and after it was read, empty if they differ.
+    - ``lacking``: paths of named files that could not be used; with other permissions the same text may be right.
     - ``elsewhere``: the state directory that the file names, if the reading process may write only to another one;
       compilation stopped there.
     """
@@ -602,3 +627,4 @@ class Compiled(Record, frozen=True):
     machine: bool = False
     seen: tuple[int, ...] = ()
     elsewhere: Annotated[str, at_most(4096)] = ""
+    lacking: Annotated[tuple[FilePath, ...], at_most(256)] = ()

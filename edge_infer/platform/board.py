@@ -84,6 +84,17 @@ def firmware_flags(root: Path) -> int | None:
     return None
 
 
+THROTTLED_NOW: Final = 0b1111
+"""Bits 0-3 of a Raspberry Pi's firmware flags: under-voltage, frequency capped, throttled, soft temperature limit, each
+at this moment."""
+
+
+def throttled(root: Path) -> bool | None:
+    """Return whether the firmware slows the board down now; None on boards that do not report it."""
+    flags = firmware_flags(root)
+    return None if flags is None else bool(flags & THROTTLED_NOW)
+
+
 def text_of(file: Path) -> str:
     """Return the text of a file; empty if it cannot be read."""
     try:

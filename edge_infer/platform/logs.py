@@ -57,6 +57,11 @@ class _Room(logging.Filter):
         return True
 
 
+def set_level(level: str) -> None:
+    """Log this level and those above it from now on."""
+    logging.getLogger().setLevel(level.upper())
+
+
 def configure(room: str, level: str) -> None:
     """Set up logging for this process; called once, in its main function."""
     handler = logging.StreamHandler(sys.stderr)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
-from edge_infer.contract.codec import decode_json
-from edge_infer.ipc.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
 from edge_infer.platform.logs import configure
+from edge_infer.publisher.resolver import LookUp, addresses_of, start
 from edge_infer.sandbox import Fence, lock, lock_thread
 
 
@@ -24,9 +24,15 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--merged", action="store_true", help="a thread of the supervisor's process calls this")
     parser.add_argument("--log-level", default="info")
     args = parser.parse_args(words)
-    fence = decode_json(Fence, args.fence.encode())
     if not args.merged:
         configure("publisher", args.log_level)
+    look_up: LookUp = addresses_of
+    if names := json.loads(args.fence).get("names"):  # while it still may start a process, and is small
+        look_up = start(names)
+    from edge_infer.contract.codec import decode_json
+    from edge_infer.ipc.channel import MAX_PLAN_BYTES, MAX_RESULT_BYTES, Channel
+
+    fence = decode_json(Fence, args.fence.encode())
     sandbox = lock_thread("publisher", fence) if args.merged else lock("publisher", fence=fence)
     from edge_infer.ipc.crash_safe_note import CrashSafeNote
     from edge_infer.publisher.health import Board
@@ -39,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> int:
             results = stack.enter_context(closing(Channel(args.results, FROM_ENGINE, MAX_RESULT_BYTES)))
             slate = stack.enter_context(CrashSafeNote(args.slate))
             outbox = stack.enter_context(StoredOutbox())
-            publisher = Publisher(control, results, outbox, Board(), sandbox=sandbox, slate=slate)
+            publisher = Publisher(control, results, outbox, Board(), sandbox=sandbox, slate=slate, look_up=look_up)
             stack.enter_context(closing(publisher)).run()
     except Exception:  # outermost loop: the supervisor starts a new publisher
         logging.getLogger(__name__).exception("publisher stops: unexpected exception")

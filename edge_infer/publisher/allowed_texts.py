@@ -88,6 +88,7 @@ _CALLS: Final = (
     "process_madvise", "process_mrelease", "clone", "clone3", "fchmod", "fchmodat", "fchown", "fchownat",
     "utimensat", "fsetxattr", "fremovexattr", "shmget", "shmat", "semget", "msgget", "mq_open", "fcntl",
     "setsockopt", "execve", "execveat", "unshare", "setns", "sendto", "sendmsg", "sendmmsg",
+    "add_key", "personality",
 )
 _REASONS: Final = (
     "setuid programs still have their effect", "the limit of core files is not 0", "it is in the network of the system",
@@ -95,13 +96,13 @@ _REASONS: Final = (
     "the kernel lets it write to files that are not its own", "the kernel lets it read files that are not its own",
     "the kernel is older than 6.12", "the kernel is older than 6.7",
     "there is swap space, and LimitMEMLOCK=infinity is missing to keep memory out of it",
+    "it could not be tried, the process that started it was out of reach before",
     "threads were running before it", "it could not be tried, / and /proc/self/comm were closed before",
     "rooms are merged, so it holds for a thread alone", "names of hosts are looked up over them",
     "sound services are reached over them", "a program that is not ours may need them",
 )
 _EXCEPTIONS: Final = (
-    " but for CAP_DAC_READ_SEARCH", " but for reading", " for TCP", " (the process that started it is out of reach)",
-    " by seccomp alone",
+    " but for CAP_DAC_READ_SEARCH", " but for reading", " for TCP", " by seccomp alone",
 )
 # fmt: on
 

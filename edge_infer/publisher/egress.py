@@ -27,6 +27,7 @@ from edge_infer.platform.clock import of_this_kernel
 from edge_infer.platform.rate_limits import LogThrottle
 from edge_infer.publisher.allowed_texts import AllowedWords, ModelWords, PipelineWords, closed
 from edge_infer.publisher.timestamps import Clock, Dated, keep, kept, seconds
+from edge_infer.sandbox.selftest import TRIED
 
 log = logging.getLogger(__name__)
 
@@ -252,6 +253,8 @@ def _check_info(info: Info) -> None:
         raise WireError("the runtime is a name and a version")
     if closed(info.sandbox) != info.sandbox:
         raise WireError("what is said of a wall has no known form")
+    if info.tried is not ABSENT and not info.tried.items() <= TRIED.items():
+        raise WireError("what was tried of a wall is not known")
 
 
 def _told_within(status: ConfigStatus, limit: int) -> ConfigStatus:

@@ -20,14 +20,10 @@ from edge_infer.contract.messages import (
 )
 from edge_infer.ipc.messages import EngineReport
 from edge_infer.plan.records import PipelinePlan, Plan, SourcePlan
-from edge_infer.platform.board import ProcessorLoad, firmware_flags, hottest, memory_used
+from edge_infer.platform.board import ProcessorLoad, hottest, memory_used, throttled
 from edge_infer.publisher.state.unknown_states import NO_BOOT
 
 # Health of the board, read from the kernel's files.
-
-_THROTTLED_NOW: Final = 0b1111
-"""Bits 0-3 of a Raspberry Pi's firmware flags: under-voltage, frequency capped, throttled, soft temperature limit, each
-at this moment."""
 
 
 class Board:
@@ -46,12 +42,8 @@ class Board:
             cpu=self._load.since_last(),
             memory=memory_used(self._root),
             temperature=hottest(self._root),
-            throttled=self._throttled(),
+            throttled=throttled(self._root),
         )
-
-    def _throttled(self) -> bool | None:
-        flags = firmware_flags(self._root)
-        return None if flags is None else bool(flags & _THROTTLED_NOW)
 
 
 Facts = TypeVar("Facts", PipelineHealth, SourceHealth)
@@ -90,7 +82,7 @@ class HealthClock:
         self._due = self._clock() + EVERY
         return True
 
-    def compose(self, plan: Plan, outbox: OutboxHealth, rejected: int) -> Health:
+    def compose(self, plan: Plan, outbox: OutboxHealth, egress: EgressHealth) -> Health:
         """Compose the message. Without an engine it lists no pipelines and no sources."""
         report = self.report
         return Health(
@@ -100,7 +92,7 @@ class HealthClock:
             pipelines=_numbers(report.pipelines, plan.pipelines) if report else {},
             sources=_numbers(report.sources, plan.sources) if report else {},
             outbox=outbox,
-            egress=EgressHealth(rejected),
+            egress=egress,
             board=self._board.read(),
             governor=ABSENT if self._governor is None else self._governor,
         )

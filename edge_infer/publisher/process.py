@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import select
 import time
 from collections import deque
@@ -11,12 +12,13 @@ from contextlib import suppress
 from typing import Final
 
 from edge_infer.contract.codec import ABSENT, replace
-from edge_infer.contract.messages import Event, Reason
+from edge_infer.contract.messages import EgressHealth, Event, Reason
 from edge_infer.contract.topics import HEALTH, STATUS, STATUS_AGAIN, Place, announced
 from edge_infer.errors import WireError, shortened
 from edge_infer.ipc.channel import Channel, ChannelClosedError
 from edge_infer.ipc.crash_safe_note import CrashSafeNote
 from edge_infer.ipc.messages import (
+    STARTING_UP,
     Acked,
     Announce,
     ApplyPlan,
@@ -29,12 +31,15 @@ from edge_infer.ipc.messages import (
     PublisherHello,
     PublisherReport,
     Restrain,
+    SetLogLevel,
     StateSnapshot,
     Stop,
 )
 from edge_infer.plan.records import Plan
 from edge_infer.platform.durable_files import remove_irregular
+from edge_infer.platform.logs import set_level
 from edge_infer.platform.paths import publisher_folder
+from edge_infer.platform.process_use import OwnMemory
 from edge_infer.platform.rate_limits import LogThrottle, TokenBucket
 from edge_infer.publisher.allowed_texts import Vocabulary
 from edge_infer.publisher.egress import Egress
@@ -44,6 +49,7 @@ from edge_infer.publisher.mqtt.connection import MqttConnection
 from edge_infer.publisher.mqtt.connection_failure import stays
 from edge_infer.publisher.outbox.interface import AbstractOutbox, MessageSeries
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler
+from edge_infer.publisher.resolver import LookUp, addresses_of
 from edge_infer.publisher.state.open_events import EventNotes, OpenEvents, events_of
 from edge_infer.publisher.state.retained import Retained, RetainedTopicRegistry
 from edge_infer.publisher.state.unknown_states import States
@@ -51,7 +57,7 @@ from edge_infer.publisher.timestamps import Clock
 
 log = logging.getLogger(__name__)
 
-FROM_SUPERVISOR: Final = (ApplyPlan, Announce, EngineUp, EngineReport, EngineDown, Restrain, Stop)
+FROM_SUPERVISOR: Final = (ApplyPlan, Announce, EngineUp, EngineReport, EngineDown, Restrain, SetLogLevel, Stop)
 FROM_ENGINE: Final = (EngineHello, Handover, StateSnapshot)
 REPORT_EVERY: Final = 1.0
 LAST_WORDS: Final = 2.0
@@ -69,6 +75,12 @@ MAX_FAULTS, FAULTS_PER_SECOND = 50, 1.0
 """Invalid records that an engine may send, and how many a second are forgiven, before they count as an attack."""
 DEAF: Final = 1.0
 """Seconds for which a flooding engine is ignored; the supervisor kills it in that time."""
+ACKS_AFTER: Final = 64
+ACKS_WITHIN: Final = 0.1
+"""Messages, and seconds since the last acknowledgement, after which the engine gets one for all messages since then.
+
+If this process is killed before, its successor gets these messages again.
+"""
 MOVE: Final = 1.0
 """Seconds to leave the old broker after a change of broker."""
 
@@ -86,9 +98,11 @@ class Publisher:
         *,
         sandbox: Mapping[str, str] | None = None,
         slate: CrashSafeNote | None = None,
+        look_up: LookUp = addresses_of,
     ) -> None:
         self._control = control
         self._sandbox = sandbox or {}
+        self._look_up = look_up
         self._results = results
         self._outbox = outbox
         self._clock = clock or Clock()
@@ -102,6 +116,7 @@ class Publisher:
         self._given: dict[MessageSeries, int] = {}  # handed to an earlier publisher
         self._open = OpenEvents(EventNotes(slate))
         self._health = HealthClock(board)
+        self._own_memory, self._began = OwnMemory(), self._clock.uptime()
         self._plan: Plan | None = None
         self._link: MqttConnection | None = None
         self._early: deque[Handover] = deque(maxlen=MOST_EARLY)
@@ -115,6 +130,7 @@ class Publisher:
         self._faults = TokenBucket(MAX_FAULTS, FAULTS_PER_SECOND)
         self._deaf_until = 0.0  # the engine is ignored until then
         self._offence = ""  # of the engine, until it is reported
+        self._acks_due, self._acked_at = math.inf, -math.inf
 
     def run(self) -> None:
         """Work until a stop order or the death of the supervisor, then publish that the device is offline."""
@@ -125,14 +141,17 @@ class Publisher:
                 report_at = time.monotonic() + REPORT_EVERY
                 self._look_at_clock()
                 self._report()
+                self._states.again(STATUS_AGAIN)
+                self._retained.refresh("status", STATUS_AGAIN)
             ready = self._wait(report_at)
             self._outbox.step()
             if self._control.fd in ready:
                 self._handle_control()
-            self._take()
+            if self._deferred is not None or self._results.fd in ready:
+                self._take()
             self._open.save()  # note begins before anything is sent
             if self._link:
-                self._link.step()
+                self._link.step(ready)
                 if self._link.up and not was_up:
                     self._health.connected()
             self._say_health()
@@ -146,7 +165,9 @@ class Publisher:
 
     def _wait(self, until: float) -> list[int]:
         """Wait until there is something to do; return the readable descriptors."""
-        timeout = max(0.0, min(until - time.monotonic(), self._outbox.due()))
+        now = time.monotonic()
+        # Nearly always something else wakes this process before the acknowledgements are late.
+        timeout = max(0.0, min(until - now, self._outbox.due(), self._acks_due + ACKS_WITHIN / 2 - now))
         readable, writable = self._link.files() if self._link else ([], [])
         if self._link:
             timeout = min(timeout, self._link.due())
@@ -180,6 +201,8 @@ class Publisher:
                 self._engine_down(order)
             elif isinstance(order, Restrain):
                 self._health.restrained(order.governor)
+            elif isinstance(order, SetLogLevel):
+                set_level(order.level)
             elif isinstance(order, Stop):
                 self._stopping, self._replaced = True, order.replaced
 
@@ -201,7 +224,7 @@ class Publisher:
         self._memory.save(plan, self._retained.clearing(), self._states.left)
         self._discovery.apply(plan)
         if self._link is None:
-            self._link = MqttConnection(plan.mqtt, self._cargo, clock=self._clock)
+            self._link = MqttConnection(plan.mqtt, self._cargo, clock=self._clock, look_up=self._look_up)
             self._greeting_due = True
         elif self._link.plan != plan.mqtt:
             self._move(self._link, plan)
@@ -219,7 +242,7 @@ class Publisher:
         if not link.finish(time.monotonic() + MOVE) and link.plan.topic != plan.mqtt.topic:
             log.warning("%s", stays(link.plan.topic, link.plan))
         self._retained.restore(values)
-        self._link = MqttConnection(plan.mqtt, self._cargo, clock=self._clock)
+        self._link = MqttConnection(plan.mqtt, self._cargo, clock=self._clock, look_up=self._look_up)
 
     def _engine_down(self, down: EngineDown) -> None:
         """End a boot after taking the messages that its engine left in the channel.
@@ -347,18 +370,24 @@ class Publisher:
         """
         return series.kind == "result" and seq <= self._given.get(series, 0)
 
-    def _send_acks(self) -> None:
-        """Send the engine the greeting and the acknowledgements. Those that do not fit are sent the next time."""
+    def _send_acks(self, *, at_once: bool = False) -> None:
+        """Send the engine the greeting and, when they are due, the acknowledgements; later what does not fit now."""
         greets = self._greeting_due and self._boot is not None and self._outbox.ready
         if greets and self._tell_engine(PublisherHello()):
             self._greeting_due = False
-        safe = self._outbox.safe()
+        now, settled = time.monotonic(), self._outbox.settled
+        if settled and self._acks_due == math.inf:
+            self._acks_due = max(now, self._acked_at + ACKS_WITHIN)
+        if self._acks_due == math.inf or not (at_once or settled >= ACKS_AFTER or now >= self._acks_due):
+            return
+        safe, self._acks_due, self._acked_at = self._outbox.safe(), math.inf, now
         for acked in safe:
             if acked.kind == "event":
                 self._open.settle(MessageSeries(acked.pipeline, acked.boot, acked.kind), acked.seq)
         self._open.save()  # before the engine forgets them
         for acked in safe:
             if not self._tell_engine(acked):
+                self._acks_due = now + ACKS_WITHIN
                 return
             self._outbox.told(acked)
 
@@ -370,15 +399,13 @@ class Publisher:
             return False
 
     def _say_health(self) -> None:
-        self._states.again(STATUS_AGAIN)
-        self._retained.refresh("status", STATUS_AGAIN)
         if self._plan and self._health.due():
             self._memory.save(self._plan, self._retained.clearing(), self._states.left)
             self._discovery.settle(self._plan)
             self._set_health(self._plan)
 
     def _set_health(self, plan: Plan) -> None:
-        health = self._health.compose(plan, self._outbox.account(), self._egress.rejected)
+        health = self._health.compose(plan, self._outbox.account(), self._egress_health())
         if payload := self._egress.admit(HEALTH, health, self._clock.uptime()):
             self._retained.set(HEALTH, payload)
 
@@ -392,17 +419,26 @@ class Publisher:
                 self._link.clock_set()
 
     def _report(self) -> None:
-        connected, sentence = False, "no configuration yet"
+        connected, sentence = False, STARTING_UP
         if self._link:
             connected, sentence = self._link.connected, self._link.sentence
         report = PublisherReport(
-            connected, shortened(sentence), self._outbox.account(), self._egress.rejected, self._sandbox
+            connected,
+            shortened(sentence),
+            self._outbox.account(),
+            self._egress_health(),
+            self._sandbox,
+            self._began,
+            self._own_memory.pss(),
         )
         try:
             if self._control.send(report) and self._offence and self._control.send(Offence("engine", self._offence)):
                 self._offence = ""
         except ChannelClosedError:
             self._stopping = self._orphaned = True
+
+    def _egress_health(self) -> EgressHealth:
+        return EgressHealth(self._egress.rejected, self._cargo.bytes)
 
     def _hear(self, channel: Channel) -> object | None:
         """Return the next record. Handle the end of a channel and invalid records."""
@@ -440,7 +476,7 @@ class Publisher:
             self._set_health(self._plan)
         if not self._link.finish(deadline):
             log.warning("clean disconnect from the broker failed: %s", self._link.sentence)
-        self._send_acks()
+        self._send_acks(at_once=True)
         if not self._replaced:
             self._open.finish()
         self._memory.save(self._plan, self._retained.clearing(), self._states.left)

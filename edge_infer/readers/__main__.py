@@ -13,6 +13,9 @@ import signal
 import sys
 from typing import Final
 
+from edge_infer.errors import shortened
+from edge_infer.ipc.channel import Channel
+from edge_infer.ipc.messages import ReaderTrouble
 from edge_infer.ipc.reader_config import read_reader_config
 from edge_infer.platform.logs import configure
 from edge_infer.readers.environment import prepare
@@ -47,8 +50,10 @@ def main() -> int:
 
         from edge_infer.readers.process import run
     except ImportError as error:
-        log = logging.getLogger(__name__)
-        log.error("%s (is the program in a folder that only root can read? Install it below /opt)", error)  # noqa: TRY400
+        cause = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        text = f"{shortened(cause)} (is the program in a folder that only root can read? Install it below /opt)"
+        logging.getLogger(__name__).error("%s", text)  # noqa: TRY400 - a sentence is enough
+        Channel(args.frames, ()).send(ReaderTrouble(shortened(text)))  # so that `status` shows it
         return 1
     cv2.setNumThreads(1)  # the cores belong to the models
     try:

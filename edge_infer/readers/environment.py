@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import MutableMapping
 from typing import Final
 
 MAX_PIXELS: Final = 1 << 26
-"""A small file can claim to be a picture that fills the memory."""
+"""Upper limit of the pixels of a picture, however large the board's memory is."""
+_USUAL_PIXELS: Final = 1 << 24
+"""The limit where the size of the memory is unknown."""
+_BYTES_A_PIXEL: Final = 15
+"""Three channels in five slots of frame memory."""
 _SETTINGS: Final = {
     "OPENCV_LOG_LEVEL": "SILENT",  # OpenCV and FFmpeg would print the address with its password
     "OPENCV_FFMPEG_LOGLEVEL": "-8",
     "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "5",  # seconds; the default of 10 would look like a hang
-    "OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS),
     "RES_OPTIONS": "timeout:2 attempts:1",  # so that a dead name server ends as an error and not as a hang
 }
+
+
+def most_pixels(memory: int | None) -> int:
+    """Return how many pixels a picture may have: its frames take at most a quarter of the memory in bytes.
+
+    A small file can claim to be a picture that fills the memory.
+    """
+    return _USUAL_PIXELS if memory is None else min(MAX_PIXELS, memory // 4 // _BYTES_A_PIXEL)
+
+
+def board_memory() -> int | None:
+    """Return the bytes of the board's memory; None if the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return None
 
 
 def prepare(environment: MutableMapping[str, str]) -> None:
     """Set the variables in ``environment``; this does not affect libraries that are already loaded."""
     environment.update(_SETTINGS)
+    environment["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(most_pixels(board_memory()))
     environment.pop("OPENCV_FFMPEG_DEBUG", None)

@@ -17,8 +17,10 @@ from edge_infer.errors import EdgeInferError, WireError, shortened
 from edge_infer.frames.pixels import Orientation
 from edge_infer.frames.timing import Pacer
 from edge_infer.ipc.channel import Channel, ChannelClosedError
-from edge_infer.ipc.messages import ReaderReport
+from edge_infer.ipc.messages import ReaderReport, SetLogLevel
 from edge_infer.plan.records import SourcePlan
+from edge_infer.platform.logs import set_level
+from edge_infer.platform.process_use import OwnMemory
 from edge_infer.readers.frame_slots import TO_READER, SlotWriter
 from edge_infer.readers.sample_stream import ROOM_SECONDS, StreamWriter
 from edge_infer.readers.sandbox_watch import Room
@@ -61,6 +63,7 @@ class Progress:
         self.frames = 0
         self.error = ""
         self._until: float | None = None
+        self._own_memory = OwnMemory()
 
     @contextmanager
     def call(self, patience: float = 0.0) -> Iterator[None]:
@@ -75,7 +78,7 @@ class Progress:
         """Return the report of this moment."""
         until = self._until
         busy = 0.0 if until is None else max(0.0, time.monotonic() - until)
-        return ReaderReport(round(busy, 3), self.frames, self.error, self.room.walls)
+        return ReaderReport(round(busy, 3), self.frames, self.error, self.room.walls, self._own_memory.pss())
 
 
 class SourceReader:
@@ -205,7 +208,8 @@ class Reporter(threading.Thread):
 
     def _hear(self) -> None:
         try:
-            self._control.receive()
+            if (word := self._control.receive()) is not None:
+                set_level(word.level)
         except ChannelClosedError:
             os._exit(0)
         except WireError as error:
@@ -226,7 +230,7 @@ def run(plan: SourcePlan, control_fd: int, frames_fd: int, room: Room) -> int:
         if pictures
         else StreamWriter(channel, holds_writer=plan.holds_writer, stopping=stop.is_set)
     )
-    Reporter(Channel(control_fd, ()), signals, progress, writer, stop).start()
+    Reporter(Channel(control_fd, (SetLogLevel,)), signals, progress, writer, stop).start()
     try:
         SourceReader(plan, writer, progress, stop).run()
     except ChannelClosedError:

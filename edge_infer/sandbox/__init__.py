@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Final
 
 from edge_infer.sandbox import landlock, network_isolation, privileges, seccomp, selftest
 from edge_infer.sandbox.fence import Fence
-from edge_infer.sandbox.rules import Room, rules
+from edge_infer.sandbox.rules import Room, Rules, logged, rules, starts_programs
 
 __all__ = ["Fence", "Room", "lock", "lock_thread"]
 
@@ -65,19 +66,31 @@ def lock(
     if not bounded and not reads_all:  # nothing limits the files readable with a capability
         privileges.drop_all_capabilities()
     privileges.forbid_dumping()
-    refused = rules(room, fence, os.getpid(), parent=os.getppid(), network=network)
-    filtered = _built(lambda: seccomp.install(refused))
+    permitted = rules(room, fence, os.getpid(), parent=os.getppid(), network=network)
+    filtered = _built(lambda: seccomp.install(permitted))
+    filtered = selftest.only_known_calls(room, fence, filtered)
     walls = {"seccomp": filtered, **selftest.walls(room, fence, network=network), **fences}
     walls["no_signals"] = selftest.no_signals(room, fence, fences["no_signals"])
     if isolated:
         walls["network_namespace"] = selftest.outside(before, isolated)
     if pinned:
         walls["no_swap"] = pinned
+    _log_refusals(room, fence, permitted)
     for wall, text in walls.items():
         if not text.startswith(selftest.ENFORCED):
             expected = wall in _SECOND or (wall == "no_unix_sockets" and fence.unix)
             _log.log(logging.INFO if expected else logging.WARNING, "the sandbox: %s: %s", wall, text)
     return walls
+
+
+def missing(walls: Mapping[str, str]) -> list[str]:
+    """Return the rules that are not enforced although the configuration does not ask for that."""
+    wanted = {THREAD_ONLY, *selftest.exceptions()}
+    return [
+        wall
+        for wall, text in walls.items()
+        if not (text.startswith(selftest.ENFORCED) or text in wanted or wall in _SECOND)
+    ]
 
 
 def lock_thread(room: Room, fence: Fence) -> dict[str, str]:
@@ -93,11 +106,25 @@ def lock_thread(room: Room, fence: Fence) -> dict[str, str]:
     fenced = _enclosed(_rules(fence, abstract=False), thread=True)
     if fenced == selftest.ENFORCED and before.lists and selftest.look().lists:
         fenced = "not enforced: the kernel lets it read files that are not its own"
-    filtered = _built(lambda: seccomp.install(rules(room, fence, os.getpid()), thread=True))
+    permitted = rules(room, fence, os.getpid())
+    filtered = _built(lambda: seccomp.install(permitted, thread=True))
+    filtered = selftest.only_known_calls(room, fence, filtered)
     mine = {"seccomp": filtered, **selftest.walls(room, fence), "files": fenced}
     mine["no_signals"] = selftest.no_signals(room, fence, fenced)
+    _log_refusals(room, fence, permitted, thread=True)
     _log.warning("rooms are merged: the %s has the memory and the rights of the supervisor", room)
     return {wall: _worth(text, whole.get(wall, "")) for wall, text in mine.items()}
+
+
+def _log_refusals(room: Room, fence: Fence, permitted: Rules, *, thread: bool = False) -> None:
+    """Have the kernel log refused calls from now on: those of the self-test were meant.
+
+    This needs a second filter, which refuses the same calls. The kernel logs none for a program that may start others,
+    because many try calls that they can do without.
+    """
+    if not starts_programs(room, fence):
+        with suppress(OSError):  # a kernel before 4.14
+            seccomp.install(logged(room, fence, permitted), thread=thread, log=True)
 
 
 def _worth(mine: str, whole: str) -> str:

@@ -22,7 +22,8 @@ class Fence:
     ``writes`` may be read, too. ``files`` may be read unless they are folders. ``anywhere``: all files may be read,
     because an external program does so. ``ports`` are the TCP ports that may be connected to; None: any. ``unix`` is
     the purpose of Unix sockets; empty: the process makes none. ``listens``: the process wakes itself over a connection
-    on the loopback interface, as paho does, so it needs to accept one.
+    on the loopback interface, as paho does, so it needs to accept one. ``names`` are the hosts that a child of the
+    process resolves for it. ``datagrams``: it sends UDP, to resolve names itself or to receive a stream.
 
     This is no `Record`, because locking a process must need only the standard library.
     """
@@ -34,6 +35,8 @@ class Fence:
     unix: UnixUse = ""
     files: Places = ()
     listens: bool = False
+    names: tuple[str, ...] = ()
+    datagrams: bool = False
 
     def covers(self, other: Fence) -> bool:
         """Return whether a process behind this fence can reach everything that ``other`` permits."""
@@ -45,7 +48,8 @@ class Fence:
         ports = self.ports is None or (other.ports is not None and set(other.ports) <= set(self.ports))
         sockets = bool(self.unix) or not other.unix
         listens = self.listens or not other.listens
-        return reads and writes and ports and sockets and listens and (self.anywhere or not other.anywhere)
+        names = set(other.names) <= set(self.names) and (self.datagrams or not other.datagrams)
+        return reads and writes and ports and sockets and listens and names and (self.anywhere or not other.anywhere)
 
 
 def _within(path: str, places: Places) -> bool:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -17,6 +15,7 @@ from edge_infer.plan.records import MqttPlan, PipelinePlan, Plan, SourcePlan
 from edge_infer.platform.paths import publisher_folder, trials_folder
 from edge_infer.sandbox import privileges, system_paths
 from edge_infer.sandbox.fence import Fence, UnixUse
+from edge_infer.sandbox.name_look_up import need_look_up, need_unix
 
 # fmt: off
 OPENS_ITS_OPTIONS: Final = frozenset({
@@ -102,10 +101,15 @@ def config_fence(state_dir: str) -> Fence:
 
 
 def publisher_fence(plan: Plan) -> Fence:
-    """Return the publisher's fence: its folder in the state directory, broker credentials, and name resolution."""
-    folder = str(publisher_folder(plan.state_dir))
-    reads = _once([*system_paths.network(), *_files_of_broker(plan.mqtt)])
-    return Fence(reads=reads, writes=(folder,), unix="names" if need_unix(plan.mqtt.host) else "", listens=True)
+    """Return the publisher's fence: its folder in the state directory, the broker's port and credentials.
+
+    Another process resolves the broker's name. A thread of the supervisor has to do that itself.
+    """
+    folder, mqtt = str(publisher_folder(plan.state_dir)), plan.mqtt
+    fence = Fence(reads=_once([*system_paths.network(), *_files_of_broker(mqtt)]), writes=(folder,), ports=(mqtt.port,))
+    if not plan.merged:
+        return replace(fence, names=(mqtt.host,) if need_look_up(mqtt.host) else ())
+    return replace(fence, ports=None, datagrams=need_look_up(mqtt.host), unix="names" if need_unix(mqtt.host) else "")
 
 
 def reader_fence(source: SourcePlan) -> Fence:
@@ -119,9 +123,11 @@ def reader_fence(source: SourcePlan) -> Fence:
         return Fence(writes=(*system_paths.device_places(), *system_paths.temporary()), anywhere=True, unix="programs")
     if source.network:
         found = (*system_paths.network(), *_secrets_of(options))
-        by_name = need_unix(_host(options))
-        unix: UnixUse = "names" if by_name else ""
-        return Fence(reads=_once(found), ports=(_port(options),), unix=unix, listens=source.kind == "mqtt")
+        host = _host(options)
+        unix: UnixUse = "names" if need_unix(host) else ""
+        datagrams = need_look_up(host) or options.get("transport") == "udp"
+        fence = Fence(reads=_once(found), ports=(_port(options),), unix=unix, datagrams=datagrams)
+        return replace(fence, listens=source.kind == "mqtt")
     reads = list(_files(options))
     writes = [path for path in reads if _is_pipe(path)]
     device, root = options.get("device"), options.get("root")
@@ -212,50 +218,3 @@ def _is_pipe(path: str) -> bool:
 
 def _once(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for path in paths if path.startswith("/") and path != "/"))
-
-
-# Whether resolving a host name needs Unix sockets: those of Avahi, systemd-resolved, or another service.
-
-_MULTICAST: Final = ".local"
-_WITHOUT: Final = frozenset({"files", "dns", "mdns_minimal", "mdns4_minimal", "mdns6_minimal"})
-"""Modules of nsswitch.conf(5) that read files or query name servers over UDP and TCP.
-
-The ``minimal`` ones of multicast DNS query Avahi only for names below ``.local``.
-"""
-
-
-def need_unix(host: str, config: Path = Path("/etc/nsswitch.conf")) -> bool:
-    """Return whether the lookup of ``host`` may need a Unix socket.
-
-    An address needs no lookup, and ``localhost`` is in /etc/hosts. A name below ``.local`` needs a socket (Avahi). So
-    does every name if the system uses modules other than those known to work without.
-    """
-    name = host.rstrip(".").lower()
-    if name in ("", "localhost") or _is_address(name):
-        return False
-    return name.endswith(_MULTICAST) or not _modules(config) <= _WITHOUT
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _modules(config: Path) -> frozenset[str]:
-    """Return the modules of the ``hosts:`` line without actions in brackets; without a line the C library's default."""
-    text = ""
-    with suppress(OSError, UnicodeDecodeError):
-        text = config.read_text(encoding="utf-8")
-    for line in text.splitlines():
-        database, colon, rest = line.partition("#")[0].partition(":")
-        if colon and database.strip() == "hosts":
-            return frozenset(_without_actions(rest).split())
-    return frozenset({"files", "dns"})
-
-
-def _without_actions(text: str) -> str:
-    kept = [part.partition("]")[2] if place else part for place, part in enumerate(text.split("["))]
-    return " ".join(kept)

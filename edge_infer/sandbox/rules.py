@@ -1,13 +1,15 @@
-"""The system calls that each process forbids itself."""
+"""The system calls that each process may make."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from edge_infer.sandbox import allowed_calls
 from edge_infer.sandbox.fence import Fence
+from edge_infer.sandbox.syscall_numbers import every_call
 
-Room = Literal["engine", "probe", "reader", "publisher", "config"]
+Room = Literal["engine", "probe", "reader", "publisher", "resolver", "config"]
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 """Families of sockets, by number: the engine may not import ``socket``."""
@@ -29,10 +31,8 @@ _TRACING: Final = ("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_get
 _IO_URING: Final = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 _CAPTURE: Final = "V|AU"
 """Types of the requests to cameras (Video4Linux, its media controller) and microphones (ALSA's sound and control)."""
-_ABOUT_OTHERS: Final = ("kcmp", "process_madvise", "process_mrelease", "perf_event_open", "lsm_set_self_attr")
+_ABOUT_OTHERS: Final = ("kcmp", "process_madvise", "process_mrelease", "perf_event_open")
 """Calls that no process here needs, not even on itself."""
-_BY_HANDLE: Final = ("name_to_handle_at", "open_by_handle_at")
-"""Calls that open files past every folder, for a process that kept ``CAP_DAC_READ_SEARCH``."""
 _ABOUT_A_PROCESS: Final = (
     *("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr", "get_robust_list"),
     *("migrate_pages", "move_pages"),
@@ -43,8 +43,6 @@ _SIGNALS: Final = ("tkill", "pidfd_open", "pidfd_send_signal")
 """Calls that are not needed within the process; the C library signals threads with ``tgkill``."""
 _SIGNALS_TO: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 """Calls whose first argument is the process that gets the signal."""
-_SENDS_FILES: Final = ("sendmsg", "sendmmsg")
-"""Channels are written with ``write``. These calls send open files, which burden the receiver until it closes them."""
 _SOL_SOCKET: Final = 1
 _SOCKET_OPTIONS: Final = (2, 6, 7, 8, 9, 15, 20, 21, 66, 67)
 """Allowed options: address reuse, broadcasts, buffer sizes, keep-alive, time-outs. All others are refused. A filter
@@ -63,8 +61,6 @@ _CLONE_NEW: Final = 0x20000 | 0x7E000000
 """Flags of ``clone`` that make namespaces."""
 _FORKS: Final = ("fork", "vfork")
 _CLONE_THREAD: Final = 0x10000
-_WITH_FLAGS_IN_MEMORY: Final = ("clone3",)
-"""No filter can read the flags of ``clone3``. Without it, C libraries use ``clone``, with the flags in an argument."""
 _ATTRIBUTES: Final = (
     *("chmod", "fchmod", "fchmodat", "fchmodat2"),
     *("chown", "fchown", "lchown", "fchownat", "chown32", "fchown32", "lchown32"),
@@ -80,7 +76,6 @@ _SHARED: Final = (
 """Memory, semaphores and queues of System V and POSIX: without a file, and their creator can admit any process."""
 _WATCHES: Final = ("inotify_add_watch", "fanotify_init", "fanotify_mark")
 """Landlock does not limit them: a process could see the names of files in a folder that it may not read."""
-_KEYS: Final = ("add_key", "request_key", "keyctl")
 _F_SETFL: Final = 4
 _FLAGS_OF_ALL: Final = 0x400 | 0x2000
 """O_APPEND and O_ASYNC belong to an open file, not to the process. With O_APPEND, the supervisor could write only at
@@ -111,6 +106,11 @@ _ATTRIBUTES_BY_IOCTL: Final = (ord("f") << 8, ord("X") << 8)
 """Types of the requests that set attributes of files (``FS_IOC_SETFLAGS``, ``FS_IOC_FSSETXATTR``)."""
 
 
+_TRIED_IN_VAIN: Final = ("fchmod", "fchown", "fchown32", "prctl")
+"""Calls that go well without: files keep the access rights that they have, SQLite gives its files to the owner of the
+database, and threads get names. Look-ups of names try a socket of each family."""
+
+
 @dataclass(frozen=True, slots=True)
 class ArgumentCheck:
     """``call`` fails with EPERM unless its argument ``place`` is one of ``values``; with ``never``, if it is one.
@@ -131,14 +131,16 @@ class ArgumentCheck:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """``refused`` calls fail with EPERM, and so do calls that violate one of the ``conditions``.
+    """Of the ``allowed`` calls, those that violate one of the ``conditions`` fail with EPERM.
 
-    ``unknown`` calls fail with ENOSYS, as on a kernel without them.
+    ``refused`` calls fail with EPERM in any case. All others fail with ENOSYS, as on a kernel without them: C libraries
+    then use another call. No filter can read the flags of ``clone3``, which are in memory. Where they matter it is not
+    allowed, and C libraries use ``clone``, with the flags in an argument.
     """
 
-    refused: tuple[str, ...]
+    allowed: tuple[str, ...]
+    refused: tuple[str, ...] = ()
     conditions: tuple[ArgumentCheck, ...] = ()
-    unknown: tuple[str, ...] = ()
 
 
 def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool = False) -> Rules:
@@ -147,7 +149,7 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
     Channels that a process inherits stay usable: sending and receiving is not refused. ``parent`` is the process that
     must get no signal from a process that may signal others.
     """
-    refused = [*_TRACING, *_IO_URING, *_ABOUT_OTHERS, *_BY_HANDLE, *_ATTRIBUTES, *_KEYS]
+    refused = [*_TRACING, *_IO_URING, *_ABOUT_OTHERS, *_ATTRIBUTES, *allowed_calls.NEVER]
     conditions = [*_self_only(), ArgumentCheck("ioctl", 1, (*_TERMINAL, _FIOASYNC), never=True)]
     conditions.append(ArgumentCheck("ioctl", 1, _ATTRIBUTES_BY_IOCTL, never=True, mask=0xFF00))
     for call in ("fcntl", "fcntl64"):
@@ -157,32 +159,38 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
         ArgumentCheck("prctl", 0, (*_PRCTL, *(_PRCTL_OF_PROGRAMS if starts_programs(room, fence) else ())))
     )
     conditions.append(ArgumentCheck("prctl", 1, (0,), when=(0, _PR_SET_DUMPABLE)))
-    unknown: tuple[str, ...] = ()
     if not makes_processes(room, fence):
         refused += _FORKS
         conditions.append(ArgumentCheck("clone", 0, (_CLONE_THREAD,), mask=_CLONE_THREAD))
-        unknown = _WITH_FLAGS_IN_MEMORY
         refused += _PROGRAMS
     if not makes_namespaces(room, fence):
         refused += _NAMESPACES
         conditions.append(ArgumentCheck("clone", 0, (0,), mask=_CLONE_NEW))
-        unknown = _WITH_FLAGS_IN_MEMORY
     if not starts_programs(room, fence):
-        refused += _WATCHES
+        refused += (*_WATCHES, *allowed_calls.MOUNTS)
     if not shares_memory(room, fence):
         refused += _SHARED
         # Channels outlive the process: a shutdown here would close them for its successor.
         refused.append("shutdown")
+        refused += allowed_calls.LINKS
+    if not makes_files(room, fence):
+        refused += allowed_calls.MAKES_FILES
     if room in ("engine", "probe"):
-        refused += _SENDS_FILES
+        # Channels are written with `write`. Open files that others send burden the receiver until it closes them.
+        refused += allowed_calls.SENDS
     if families := families_of(room, fence, network=network):
         conditions.append(ArgumentCheck("socket", 0, families))
-        if network or room == "publisher":
+        if network or room in ("publisher", "resolver"):
             conditions += _only_tcp_and_udp(families)
+            if not fence.datagrams and not starts_programs(room, fence):
+                conditions.append(ArgumentCheck("socket", 1, (_STREAM,), mask=_KINDS))
             refused += () if fence.listens else _LISTENING
+            refused += () if binds(room, fence) else ("bind",)
         # One end of a pair of datagram sockets can send to any socket of the file system.
         conditions.append(ArgumentCheck("socketpair", 0, tuple(each for each in families if each == AF_UNIX)))
         conditions.append(_socket_options(strict=not makes_processes(room, fence)))
+        if AF_NETLINK in families:
+            conditions.append(ArgumentCheck("socket", 2, (0, _UEVENTS), when=(0, AF_NETLINK)))
     elif room == "config":
         refused += (each for each in _SOCKETS if each != "socketpair")
         # For its children. Unlike a datagram pair, such a pair can reach no other socket.
@@ -199,14 +207,46 @@ def rules(room: Room, fence: Fence, pid: int, *, parent: int = 0, network: bool 
         conditions.append(
             ArgumentCheck("ioctl", 1, tuple(ord(each) << 8 for each in _CAPTURE), never=True, mask=0xFF00)
         )
-    return Rules(tuple(refused), tuple(conditions), unknown)
+    return Rules(_allowed(room, fence), tuple(refused), tuple(conditions))
+
+
+def logged(room: Room, fence: Fence, complete: Rules) -> Rules:
+    """Return the rules of the filter whose refusals the kernel logs, for a process behind the filter ``complete``.
+
+    It allows in addition what well-meaning libraries try and do without. The process needs no further filter.
+    """
+    quiet = (*_TRIED_IN_VAIN, "clone3")
+    locks = () if makes_processes(room, fence) else allowed_calls.LOCKS_ITSELF
+    return Rules(
+        tuple(call for call in (*complete.allowed, *quiet) if call not in locks),
+        tuple(call for call in (*complete.refused, *locks) if call not in quiet),
+        tuple(each for each in complete.conditions if each.call not in (*_TRIED_IN_VAIN, "socket")),
+    )
+
+
+def _allowed(room: Room, fence: Fence) -> tuple[str, ...]:
+    """Return the calls that a process may make unless the rules refuse them."""
+    if shares_memory(room, fence):  # a program of the operator, or a library that starts some: it may need any call
+        return tuple(call for call in every_call() if call != "clone3" or makes_namespaces(room, fence))
+    allowed = [*allowed_calls.EVERY_PROCESS, *allowed_calls.LOCKS_ITSELF]
+    if room in ("reader", "publisher", "resolver", "config"):
+        allowed += (*allowed_calls.SENDS, *allowed_calls.CONNECTS)
+    if room in ("reader", "publisher"):
+        allowed += allowed_calls.LISTENS
+    if makes_files(room, fence):
+        allowed += allowed_calls.MAKES_FILES
+    if room == "publisher":
+        allowed += allowed_calls.READS_CLOCK
+    if makes_processes(room, fence):
+        allowed += allowed_calls.STARTS_PROCESSES
+    return tuple(allowed)
 
 
 def families_of(room: Room, fence: Fence, *, network: bool) -> tuple[int, ...]:
     """Return the families of sockets that a process may make."""
     if room in ("engine", "probe", "config"):
         return ()
-    internet = (AF_INET, AF_INET6) if network or room == "publisher" else ()
+    internet = (AF_INET, AF_INET6) if network or room in ("publisher", "resolver") else ()
     # libcamera finds its devices through netlink.
     return (*((AF_UNIX,) if fence.unix else ()), *((AF_NETLINK,) if starts_programs(room, fence) else ()), *internet)
 
@@ -225,6 +265,17 @@ def makes_processes(room: Room, fence: Fence) -> bool:
     Other processes may not, because a child would keep the inherited files, channels included, and outlive its parent.
     """
     return room == "config" or shares_memory(room, fence)
+
+
+def makes_files(room: Room, fence: Fence) -> bool:
+    """Return whether a process may make, rename and remove files: for its outbox, models, or pictures of a command."""
+    ours = (path for path in fence.writes if not path.startswith(("/dev/", "/sys/")))
+    return room in ("config", "publisher") or shares_memory(room, fence) or (room == "engine" and any(ours))
+
+
+def binds(room: Room, fence: Fence) -> bool:
+    """Return whether a process of the network may bind a socket: to receive datagrams, or as paho does."""
+    return room == "reader" and (fence.datagrams or fence.listens or starts_programs(room, fence))
 
 
 def makes_namespaces(room: Room, fence: Fence) -> bool:

@@ -1,7 +1,7 @@
-"""A seccomp filter: the system calls that a process forbids itself, as a BPF program, for all of its threads.
+"""A seccomp filter: the system calls that a process permits itself, as a BPF program, for all of its threads.
 
-The program is a list of refusals. It allows any other call, except calls newer than the list, which fail as on a
-kernel without them (seccomp(2), linux/filter.h, linux/seccomp.h).
+The program is a list of permissions. A call that is not on it fails as on a kernel without that call, so that libraries
+use another one (seccomp(2), linux/filter.h, linux/seccomp.h).
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from edge_infer.sandbox import kernel
 from edge_infer.sandbox.rules import ArgumentCheck, Rules
 
-_SET_MODE_FILTER, _TSYNC = 1, 1
+_SET_MODE_FILTER, _TSYNC, _LOG = 1, 1, 2
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _REFUSE, _DENY = (0x00050000 | number for number in (errno.EPERM, errno.ENOSYS))
 # The fields of struct seccomp_data. An argument has 64 bits. Its low half comes first on little-endian machines, and
@@ -24,22 +24,18 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _ALL_BITS: Final = 0xFFFFFFFF
 _LOAD, _AND, _JUMP, _RETURN = 0x20, 0x54, 0x05, 0x06
 _IF_EQUAL, _IF_AT_LEAST = 0x15, 0x35
+_MAX_JUMP: Final = 255
+"""Instructions that a conditional jump can skip."""
+_INSTRUCTION: Final = struct.Struct("=HBBI")
+_Steps = tuple[bytes, ...]
+"""Instructions. Jumps in them go forward and end inside, or at the instruction that follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One instruction; a jump goes to ``then`` if its test holds, otherwise to the next instruction."""
-
-    code: int
-    value: int
-    then: str = ""
-    label: str = ""
-
-
-def install(rules: Rules, *, thread: bool = False) -> None:
+def install(rules: Rules, *, thread: bool = False, log: bool = False) -> None:
     """Install the filter in every thread of this process, permanently; raises `OSError` if the kernel refuses.
 
-    With ``thread`` it applies only to the calling thread and its children.
+    With ``thread`` it applies only to the calling thread and its children. With ``log`` the kernel logs what this
+    filter refuses, if it is the newest one that does.
 
     ``PR_SET_NO_NEW_PRIVS`` must be set. The ``seccomp`` call with TSYNC is used because a filter set by ``prctl``
     applies to the calling thread only.
@@ -51,7 +47,7 @@ def install(rules: Rules, *, thread: bool = False) -> None:
     buffer = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))  # struct sock_fprog
     pointer = ctypes.create_string_buffer(header, len(header))
-    flags = 0 if thread else _TSYNC
+    flags = (0 if thread else _TSYNC) | (_LOG if log else 0)
     other = kernel.call(machine.numbers["seccomp"], _SET_MODE_FILTER, flags, ctypes.addressof(pointer))
     if other:
         raise OSError(errno.EBUSY, f"thread {other} has a filter of its own")
@@ -59,74 +55,71 @@ def install(rules: Rules, *, thread: bool = False) -> None:
 
 def program(rules: Rules, machine: kernel.Machine) -> bytes:
     """Return the filter in the kernel's format: an array of ``struct sock_filter``."""
-    steps = [_Step(_LOAD, _ARCHITECTURE), _Step(_IF_EQUAL, machine.audit, "known"), _Step(_RETURN, _KILL)]
-    steps.append(_Step(_LOAD, _NUMBER, label="known"))
-    if machine.x32_bit:
-        steps.append(_Step(_IF_AT_LEAST, machine.x32_bit, "kill"))
-    calls = [name for name in rules.refused if name not in _missing(machine)]
-    steps += [_Step(_IF_EQUAL, machine.numbers[name], "refuse call") for name in calls]
-    steps += [_Step(_IF_EQUAL, machine.numbers[name], "deny") for name in rules.unknown]
-    if machine.private:
-        steps.append(_Step(_IF_AT_LEAST, machine.private, "allow"))
-    steps.append(_Step(_IF_AT_LEAST, kernel.NEWEST + 1, "deny"))
-    steps.append(_Step(_JUMP, 4))  # over the shared ends: they are here because a conditional jump spans at most 255
-    steps.append(_Step(_RETURN, _REFUSE, label="refuse call"))
-    steps.append(_Step(_RETURN, _DENY, label="deny"))
-    steps.append(_Step(_RETURN, _KILL, label="kill"))
-    steps.append(_Step(_RETURN, _ALLOW, label="allow"))
-    for name, conditions in _by_call(rules.conditions).items():
-        if name not in _missing(machine):
-            steps += _conditional(name, machine.numbers[name], conditions)
-    steps.append(_Step(_RETURN, _ALLOW))
-    return _assemble(steps)
+    second = (_step(_IF_AT_LEAST, machine.x32_bit, 0, 1), _step(_RETURN, _KILL)) if machine.x32_bit else ()
+    return b"".join((
+        _step(_LOAD, _ARCHITECTURE),
+        _step(_IF_EQUAL, machine.audit, 1),
+        _step(_RETURN, _KILL),
+        _step(_LOAD, _NUMBER),
+        *second,
+        *_search(_ranges(rules, machine)),
+    ))  # fmt: skip
 
 
-def _missing(machine: kernel.Machine) -> frozenset[str]:
-    """Return the calls that this machine does not have."""
-    return kernel.NOT_EVERYWHERE - machine.numbers.keys()
-
-
-def _by_call(conditions: tuple[ArgumentCheck, ...]) -> dict[str, list[ArgumentCheck]]:
-    found: dict[str, list[ArgumentCheck]] = {}
-    for condition in conditions:
-        found.setdefault(condition.call, []).append(condition)
+def _ranges(rules: Rules, machine: kernel.Machine) -> list[tuple[int, _Steps]]:
+    """Return the decisions by number: each holds from its number to the next one's."""
+    deny = (_step(_RETURN, _DENY),)
+    decisions: dict[str, _Steps] = dict.fromkeys(rules.allowed, (_step(_RETURN, _ALLOW),))
+    for name in {each.call for each in rules.conditions} & decisions.keys():
+        decisions[name] = _conditional([each for each in rules.conditions if each.call == name])
+    decisions |= dict.fromkeys(rules.refused, (_step(_RETURN, _REFUSE),))
+    by_number = {machine.numbers[name]: steps for name, steps in decisions.items() if name in machine.numbers}
+    found: list[tuple[int, _Steps]] = [(0, deny)]
+    for number in sorted(by_number):
+        for start, steps in ((number, by_number[number]), (number + 1, by_number.get(number + 1, deny))):
+            if found[-1][0] == start:
+                found.pop()
+            if not found or found[-1][1] != steps:
+                found.append((start, steps))
     return found
 
 
-def _conditional(name: str, number: int, conditions: list[ArgumentCheck]) -> list[_Step]:
-    """Return the steps that decide about one call and skip all others."""
-    steps: list[_Step] = []
-    for place, condition in enumerate(conditions):
-        steps += _tested(condition, f"{name} {place}", f"{name} {place + 1}")
-    steps.append(_Step(_RETURN, _ALLOW, label=f"{name} {len(conditions)}"))
-    return [_Step(_IF_EQUAL, number, f"{name} 0"), _Step(_JUMP, len(steps)), *steps]
+def _search(ranges: Sequence[tuple[int, _Steps]]) -> _Steps:
+    """Return a binary search for the range of a number: the program runs at every call that its arguments decide."""
+    if len(ranges) == 1:
+        return ranges[0][1]
+    middle = len(ranges) // 2
+    below, above = _search(ranges[:middle]), _search(ranges[middle:])
+    start = ranges[middle][0]
+    if len(below) <= _MAX_JUMP:
+        return (_step(_IF_AT_LEAST, start, len(below)), *below, *above)
+    return (_step(_IF_AT_LEAST, start, 0, 1), _step(_JUMP, len(below)), *below, *above)
 
 
-def _tested(condition: ArgumentCheck, label: str, onward: str) -> list[_Step]:
-    """Return the steps that refuse a call or continue at ``onward``, which must follow immediately."""
-    steps = [_Step(_LOAD, _ARGUMENTS + 8 * condition.place, label=f"{label} tests")]
-    if condition.mask != _ALL_BITS:
-        steps.append(_Step(_AND, condition.mask))
-    target = f"{label} refuse" if condition.never else onward
-    steps += [_Step(_IF_EQUAL, value, target) for value in condition.values]
-    if condition.never:
-        steps.append(_Step(_JUMP, 1))
-    steps.append(_Step(_RETURN, _REFUSE, label=f"{label} refuse"))
-    place, value = condition.when or (condition.place, 0)
-    head = [_Step(_LOAD, _ARGUMENTS + 8 * place, label=label)]
-    if condition.when is not None:
-        head += [_Step(_IF_EQUAL, value, f"{label} tests"), _Step(_JUMP, len(steps))]
-    return [*head, *steps]
+def _conditional(conditions: Iterable[ArgumentCheck]) -> _Steps:
+    """Return the steps that decide about one call by its arguments."""
+    return (*(step for condition in conditions for step in _tested(condition)), _step(_RETURN, _ALLOW))
 
 
-_INSTRUCTION: Final = struct.Struct("=HBBI")
+def _tested(condition: ArgumentCheck) -> _Steps:
+    """Return the steps that refuse a call or continue behind them."""
+    masked = (_step(_AND, condition.mask),) if condition.mask != _ALL_BITS else ()
+    count = len(condition.values)
+    matched = (  # a match jumps over the refusal, or with `never` to it
+        _step(_IF_EQUAL, value, count - place) for place, value in enumerate(condition.values)
+    )
+    end = (_step(_JUMP, 1),) if condition.never else ()
+    steps = (
+        _step(_LOAD, _ARGUMENTS + 8 * condition.place), *masked, *matched, *end, _step(_RETURN, _REFUSE),
+    )  # fmt: skip
+    if condition.when is None:
+        return steps
+    place, value = condition.when
+    return (
+        _step(_LOAD, _ARGUMENTS + 8 * place), _step(_IF_EQUAL, value, 1), _step(_JUMP, len(steps)), *steps,
+    )  # fmt: skip
 
 
-def _assemble(steps: list[_Step]) -> bytes:
-    """Replace labels with distances; jumps only go forward, by at most 255 instructions."""
-    places = {step.label: place for place, step in enumerate(steps) if step.label}
-    parts = []
-    for place, step in enumerate(steps):
-        distance = places[step.then] - place - 1 if step.then else 0
-        parts.append(_INSTRUCTION.pack(step.code, distance, 0, step.value))
-    return b"".join(parts)
+def _step(code: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
+    """Return one instruction; a conditional one skips ``then`` or ``otherwise`` instructions."""
+    return _INSTRUCTION.pack(code, then, otherwise, value)

@@ -20,6 +20,7 @@ from edge_infer.sandbox.rules import (
     AF_INET,
     AF_UNIX,
     Room,
+    binds,
     families_of,
     makes_namespaces,
     makes_processes,
@@ -34,6 +35,33 @@ _UNIX_USES: Final[Mapping[UnixUse, str]] = {
     "sound": "sound services are reached over them",
     "programs": "a program that is not ours may need them",
 }
+TRIED: Final[Mapping[str, str]] = {
+    "seccomp": "add_key, personality",
+    "no_network": "socket, socketpair, connect, bind, listen, accept",
+    "network_namespace": "comparison of the namespace with the earlier one",
+    "ports": "connect to another port of this device",
+    "files": "list /, write /proc/self/comm",
+    "no_camera": "ioctl VIDIOC_QUERYCAP",
+    "no_microphone": "ioctl SNDRV_PCM_IOCTL_INFO",
+    "no_tracing": "ptrace, process_vm_readv, process_vm_writev, pidfd_getfd",
+    "not_dumpable": "prctl PR_GET_DUMPABLE",
+    "no_signals": "kill, tkill, tgkill, rt_sigqueueinfo, pidfd_open, F_SETOWN on the parent and others",
+    "no_calls_on_others": "prlimit64, setpriority, sched_set*, ioprio_set, kcmp and others on the parent and another",
+    "no_unix_sockets": "socket, socketpair",
+    "no_processes": "clone, clone3, execve, execveat",
+    "no_namespaces": "unshare, setns, clone3",
+    "no_other_protocols": "MPTCP, TCP Fast Open, and where they are not needed: UDP, bind, listen, accept4",
+    "no_file_attributes": "fchmod, fchmodat, fchown, fchownat, utimensat, fsetxattr, fremovexattr, ioctl",
+    "no_shared_memory": "shmget, shmat, semget, msgget, mq_open",
+    "no_io_uring": "io_uring_setup, io_uring_enter, io_uring_register",
+    "no_lasting_flags": "fcntl O_APPEND, setsockopt SO_LOCK_FILTER",
+    "not_shown": "prctl PR_SET_MM, PR_SET_DUMPABLE",
+    "no_capabilities": "capget",
+    "no_new_privileges": "prctl PR_GET_NO_NEW_PRIVS",
+    "no_core_dump": "getrlimit RLIMIT_CORE",
+    "no_swap": "swap space, limits and mlockall",
+}
+"""What the state of each rule was found with, for people."""
 _Call = tuple[str, tuple[int, ...]]
 """The name of a system call, and the arguments to try it with."""
 _NONE = 2**31 - 1  # a pid and a file descriptor that do not exist
@@ -50,6 +78,7 @@ _NO_CLASS: Final = 7 << 13
 _PR_SCHED_CORE, _F_SETOWN, _FIOSETOWN = 62, 8, 0x8901
 _F_SETFL, _SOL_SOCKET, _SO_LOCK_FILTER, _FS_IOC_SETFLAGS = 4, 1, 44, 0x40086602
 _PR_SET_DUMPABLE, _PR_SET_MM, _PR_SET_MM_MAP_SIZE = 4, 35, 15
+_READ_PERSONALITY: Final = 0xFFFFFFFF
 _MPTCP, _MSG_FASTOPEN = 262, 0x20000000
 _CLONE_SIGHAND: Final = 0x800
 """Valid only for a thread, so that the kernel makes no process with this flag alone, nor from an empty description."""
@@ -90,6 +119,15 @@ def outside(before: Before, built: str) -> str:
     return _state(network_isolation.current() != before.network, "it is in the network of the system")
 
 
+def exceptions() -> frozenset[str]:
+    """Return the states of rules that the configuration itself makes an exception from."""
+    return frozenset(map(_exception, _UNIX_USES))
+
+
+def _exception(use: UnixUse) -> str:
+    return f"not enforced: {_UNIX_USES[use]}"
+
+
 def walls(room: Room, fence: Fence, *, network: bool = False) -> dict[str, str]:
     """Return the current state of each rule of the process: ``enforced``, or why not."""
     found = {
@@ -100,8 +138,18 @@ def walls(room: Room, fence: Fence, *, network: bool = False) -> dict[str, str]:
     }
     found.update({wall: _all_refused(calls) for wall, calls in _calls(room, fence, network=network).items()})
     if fence.unix:
-        found["no_unix_sockets"] = f"not enforced: {_UNIX_USES[fence.unix]}"
+        found["no_unix_sockets"] = _exception(fence.unix)
     return found
+
+
+def only_known_calls(room: Room, fence: Fence, built: str) -> str:
+    """Return whether a call that is not on the list fails; ``built`` is the outcome of the filter's setup."""
+    if built != ENFORCED:
+        return built
+    calls: list[_Call] = [("add_key", (0, 0, 0, 0, 0))]
+    if not shares_memory(room, fence):
+        calls.append(("personality", (_READ_PERSONALITY,)))
+    return _all_refused(calls)
 
 
 def no_signals(room: Room, fence: Fence, scoped: str) -> str:
@@ -166,13 +214,15 @@ def _calls(room: Room, fence: Fence, *, network: bool) -> dict[str, Iterable[_Ca
         found["no_network"] = (("socket", (AF_INET, _SOCK_DGRAM, 0)), ("socketpair", (0, 0, 0, 0)), *rest)
     elif AF_INET not in families:
         found["no_network"] = (("socket", (AF_INET, _SOCK_DGRAM, 0)),)
-    elif network or room == "publisher":
+    elif network or room in ("publisher", "resolver"):
         found["no_other_protocols"] = (
             ("socket", (AF_INET, _SOCK_STREAM, _MPTCP)),
             ("sendto", (_NONE, 0, 0, _MSG_FASTOPEN, 0, 0)),
             ("sendmsg", (_NONE, 0, _MSG_FASTOPEN)),
             ("sendmmsg", (_NONE, 0, 0, _MSG_FASTOPEN)),
             *(() if fence.listens else (("listen", (_NONE, 0)), ("accept4", (_NONE, 0, 0, 0)))),
+            *(() if binds(room, fence) else (("bind", (_NONE, 0, 0)),)),
+            *(() if fence.datagrams or starts_programs(room, fence) else (("socket", (AF_INET, _SOCK_DGRAM, 0)),)),
         )
     if AF_UNIX not in families:
         found["no_unix_sockets"] = (
@@ -282,7 +332,7 @@ def _files(fence: Fence, before: Before) -> str:
 
 def _no_signals(before: Before) -> str:
     if not before.signals:
-        return f"{ENFORCED} (the process that started it is out of reach)"
+        return "not enforced: it could not be tried, the process that started it was out of reach before"
     return "unavailable: the kernel is older than 6.12" if _signals() else ENFORCED
 
 

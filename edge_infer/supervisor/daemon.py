@@ -13,16 +13,20 @@ from typing import Final
 
 from edge_infer import __version__
 from edge_infer.contract.codec import ABSENT, encode
-from edge_infer.contract.messages import Info, PipelineInfo, timestamp
+from edge_infer.contract.messages import ConfigStatus, Info, PipelineInfo, RetainedTopics, timestamp
+from edge_infer.contract.topics import retained_names
 from edge_infer.ipc.messages import EngineReport
 from edge_infer.plan.records import Plan
 from edge_infer.platform.board import board_name
 from edge_infer.sandbox import privileges
+from edge_infer.sandbox.selftest import TRIED
 from edge_infer.supervisor.control.checks import Checks
-from edge_infer.supervisor.control.requests import ModelRequests, PendingExplainRequests, PendingPictures
+from edge_infer.supervisor.control.log_level import LogLevel
+from edge_infer.supervisor.control.requests import ModelRequests, PauseRequests, PendingExplainRequests, PendingPictures
 from edge_infer.supervisor.control.server import MAX_ECHO, ControlSocket, Request, socket_path
 from edge_infer.supervisor.governor.governor import Tempo
 from edge_infer.supervisor.governor.governor_loop import GovernorLoop
+from edge_infer.supervisor.metrics.metrics import Metrics
 from edge_infer.supervisor.processes.orphans import Orphans
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
 from edge_infer.supervisor.redaction import outward
@@ -57,16 +61,20 @@ class Daemon:
         self._swap = ModelRollout(self._house)
         self._reload = Reload(config, self._house, self._swap)
         self._models = ModelRequests(self._swap, self._reload.begin)
+        self._pauses = PauseRequests(self._swap)
         self._grabs = PendingPictures(self._house)
         self._whys = PendingExplainRequests(self._house)
         self._checks = Checks(config)
+        self._log_level = LogLevel(self._house, log_level)
         self._governing = GovernorLoop(self._house, board, tempo or Tempo())
+        self._metrics = Metrics(self._house, self._swap, self._reload, board)
         self._figures = Figures()
         self._fast_path = FastPath()
         self._helpers = (self._reload, self._checks, self._fast_path)  # each has short-lived processes
         self._since = time.monotonic()
         self._ready = False
-        self._said_info: tuple[str, Plan, dict[str, str], float | None] | None = None
+        self._said_info: tuple[str, Plan, dict[str, str], float | None, tuple[str, ...]] | None = None
+        self._told_config: ConfigStatus | None = None
         self._status_at = self._watchdog_at = 0.0
 
     def run(self) -> int:
@@ -102,12 +110,13 @@ class Daemon:
             self._notifier.stopping()
             orderly = self._house.close()
             self._swap.close()
+            self._metrics.close()
         return 0 if orderly and not lost else 1
 
     def _turn(self, control: ControlSocket) -> None:
         files = [self._signals.fileno(), *control.files(), *self._house.files()]
         files += [file for each in self._helpers for file in each.files()]
-        due = min(self._house.next_due(), self._reload.due(), self._governing.due())
+        due = min(self._house.next_due(), self._reload.due(), self._governing.due(), self._metrics.due())
         timeout = max(0.0, min(1.0, due - time.monotonic()))
         readable = set(select.select(files, [*self._house.unsent(), *control.unsent()], [], timeout)[0])
         for death in self._house.serve():
@@ -124,7 +133,9 @@ class Daemon:
         self._grabs.go_on()
         self._whys.go_on()
         self._checks.go_on()
+        self._log_level.go_on()
         self._governing.look(self._swap.plan)
+        self._metrics.look(self._swap.plan)
         if self._swap.plan is not None:
             self._fast_path.look(Path(self._swap.plan.state_dir), calm=self._reload.calm())
         self._announce()
@@ -136,14 +147,20 @@ class Daemon:
             self._reload.begin(request)
         elif wanted == "status":
             request.answer(encode(self._status()))
+        elif wanted == "metrics":
+            request.answer({"metrics": self._metrics.text()})
         elif wanted == "grab":
             self._grabs.begin(request)
         elif wanted == "why":
             self._whys.begin(request)
         elif wanted == "check":
             self._checks.begin(request)
+        elif wanted == "log":
+            self._log_level.begin(request)
         elif wanted == "models":
             self._models.begin(request)
+        elif wanted in ("pause", "resume"):
+            self._pauses.begin(request)
         else:
             request.answer(
                 {"error": f"edge-infer {__version__} does not know the request {plain(repr(wanted), MAX_ECHO)}"}
@@ -154,23 +171,25 @@ class Daemon:
         report, plan = self._house.heard.engine, self._swap.plan
         if report is None or plan is None or report.digest != plan.digest:
             return
-        walls, gain = self._house.walls(), self._fast_path.gain
-        if self._said_info != (report.boot, plan, walls, gain):
-            self._said_info = (report.boot, plan, walls, gain)
-            self._house.announce("info", _info(report, plan, walls, gain))
-        for name, status in standing(self._swap, report).items():
+        walls, gain, models = self._house.walls(), self._fast_path.gain, standing(self._swap, report)
+        if self._said_info != (report.boot, plan, walls, gain, tuple(models)):
+            self._said_info = (report.boot, plan, walls, gain, tuple(models))
+            topics = retained_names((each.name for each in plan.pipelines), models)
+            self._house.announce("info", _info(report, plan, walls, gain, RetainedTopics.of(topics)))
+        for name, status in models.items():
             told = self._figures.settled(name, outward(status), time.monotonic())
             self._house.announce(f"model/{name}", told)
 
     def _status(self) -> Status:
         report = self._house.heard.engine
         models = standing(self._swap, report) if report else {}
-        return compose(self._house, self._reload.status, models, self._since, self._fast_path.gain)
+        gain, inactive = self._fast_path.gain, self._swap.inactive
+        return compose(self._house, self._reload.status, models, self._since, fast_path=gain, inactive=inactive)
 
     def _tell_systemd(self) -> None:
         now = time.monotonic()
-        if now >= self._status_at:
-            self._status_at = now + STATUS_EVERY
+        if now >= self._status_at or self._told_config is not self._reload.status:
+            self._status_at, self._told_config = now + STATUS_EVERY, self._reload.status
             line = headline(self._status())
             if self._ready:
                 self._notifier.status(line)
@@ -185,7 +204,7 @@ class Daemon:
             self._notifier.watchdog()
 
 
-def _info(report: EngineReport, plan: Plan, walls: dict[str, str], gain: float | None) -> Info:
+def _info(report: EngineReport, plan: Plan, walls: dict[str, str], gain: float | None, topics: RetainedTopics) -> Info:
     versions = {
         "edge-infer": __version__,
         "runtime": report.runtime,
@@ -198,4 +217,17 @@ def _info(report: EngineReport, plan: Plan, walls: dict[str, str], gain: float |
     }
     now = timestamp(time.time())
     fast_path = ABSENT if gain is None else gain
-    return Info(1, now, report.boot, versions, board_name(), plan.digest, walls, pipelines, fast_path=fast_path)
+    tried = {wall: TRIED[wall] for wall in walls if wall in TRIED}
+    return Info(
+        1,
+        now,
+        report.boot,
+        versions,
+        board_name(),
+        plan.digest,
+        walls,
+        pipelines,
+        fast_path=fast_path,
+        tried=tried,
+        topics=topics,
+    )

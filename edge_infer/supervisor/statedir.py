@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.errors import StartError
-from edge_infer.platform.paths import publisher_folder, trials_folder
+from edge_infer.platform.paths import content, publisher_folder, trials_folder
 from edge_infer.sandbox.needs import store_folder
 
 LOCK: Final = "lock"
+FORMAT_FILE: Final = "format"
+FORMAT: Final = 1
+"""Format of the files in the state directory; raise it when an earlier version would misread them."""
 _OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _DATABASE: Final = "outbox.sqlite"
 MOVED: Final = ("topics.json", "discovery.json", "open-events.json", _DATABASE, f"{_DATABASE}-wal", f"{_DATABASE}-shm")
@@ -42,12 +45,28 @@ def locked(state_dir: Path) -> Iterator[None]:
                 f"another edge-infer (pid {_holder(file)}) uses {state_dir}; stop it, "
                 "or give this one a device.state_dir of its own"
             ) from error
+        _claim_format(state_dir)
         with suppress(OSError):  # on a full disk the lock holds, but without the pid of its holder
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(file)
+
+
+def _claim_format(state_dir: Path) -> None:
+    """Note the format of the files; raises `StartError` for one of a newer version, which this one would misread."""
+    place, found = state_dir / FORMAT_FILE, 0
+    with suppress(OSError, ValueError):
+        found = int(content(place, 16))
+    if found > FORMAT:
+        raise StartError(
+            f"the state directory {state_dir} was written by a newer edge-infer (format {found}, this version knows "
+            f"{FORMAT}): run that version again, or begin with an empty state: mv {state_dir} {state_dir}.newer"
+        )
+    if found < FORMAT:
+        with suppress(OSError):  # on a full disk it is noted at the next start
+            place.write_text(f"{FORMAT}\n")
 
 
 def held(state_dir: Path) -> str:

@@ -15,16 +15,18 @@ from edge_infer.contract.messages import (
     PipelineHealth,
     SourceHealth,
 )
+from edge_infer.ipc.messages import STARTING_UP
 from edge_infer.supervisor.processes.child import ChildProcess
-from edge_infer.supervisor.processes.supervisor import LastFailure, ProcessSupervisor
+from edge_infer.supervisor.processes.supervisor import LastFailure, ProcessSupervisor, together
 
 
 class RoomStatus(Record, frozen=True):
-    """One child process; ``pid`` is null until it is restarted."""
+    """One child process; ``pid`` is null until it is restarted, ``walls`` is what it has tested of its sandbox."""
 
     pid: int | None
     restarts: int
     uptime: float
+    walls: Mapping[ShortText, ShortText] = field(default_factory=dict)
 
 
 class BrokerStatus(Record, frozen=True):
@@ -32,6 +34,11 @@ class BrokerStatus(Record, frozen=True):
 
     connected: bool
     text: ShortText
+
+    @property
+    def word(self) -> str:
+        """``ok``, ``DOWN``, or neither while nobody has tried yet."""
+        return "ok" if self.connected else "…" if self.text == STARTING_UP else "DOWN"
 
 
 class Status(Record, frozen=True):
@@ -53,6 +60,8 @@ class Status(Record, frozen=True):
     governor: GovernorHealth | None = None
     fast_path: float | None = None
     feeds: Mapping[ShortText, ShortText] = field(default_factory=dict)
+    inactive: Mapping[ShortText, ShortText] = field(default_factory=dict)
+    """Pipelines that are paused or outside of their hours, with the reasons."""
 
 
 def compose(
@@ -60,29 +69,33 @@ def compose(
     config: ConfigStatus | None,
     models: Mapping[str, ModelStatus],
     since: float,
+    *,
     fast_path: float | None,
+    inactive: Mapping[str, str],
 ) -> Status:
     """Return the current status; ``since`` is the monotonic start time of the daemon, ``fast_path`` as in `Info`."""
     engine, publisher = house.heard.engine, house.heard.publisher
     rooms = {"engine": house.engine, "publisher": house.publisher}
     rooms |= {f"reader {name}": child for name, child in house.readers().items()}
+    walls = house.tested_walls()
     return Status(
         version=__version__,
         uptime=round(time.monotonic() - since, 1),
         boot=engine.boot if engine else None,
         runtime=engine.runtime if engine else None,
-        rooms={name: _room(child) for name, child in rooms.items()},
+        rooms={name: _room(child, walls.get(name, {})) for name, child in rooms.items()},
         sources=engine.sources if engine else {},
         pipelines=engine.pipelines if engine else {},
         models=models,
-        broker=BrokerStatus(publisher.connected, publisher.broker) if publisher else BrokerStatus(False, "starting"),
+        broker=BrokerStatus(publisher.connected, publisher.broker) if publisher else BrokerStatus(False, STARTING_UP),
         outbox=publisher.outbox if publisher else None,
         config=config,
         last_error=house.heard.trouble,
-        walls=house.walls(),
+        walls=together(walls),
         governor=house.restraint.governor,
         fast_path=fast_path,
         feeds={each.name: each.source for each in house.pipelines() if each.crops is None},
+        inactive=inactive,
     )
 
 
@@ -99,12 +112,14 @@ def headline(status: Status) -> str:
     serving = sum(1 for model in status.models.values() if model.sha)
     ok = sum(1 for source in status.sources.values() if source.state in {"ok", "black"})
     config = f", configuration {status.config.state}" if status.config else ""
+    if status.config is not None and status.config.errors:
+        config += f": {status.config.errors[0]}"
     return (
         f"{serving}/{len(status.models)} models serve, {ok}/{len(status.sources)} sources ok, "
         f"broker: {status.broker.text}{config}"
     )
 
 
-def _room(child: ChildProcess) -> RoomStatus:
+def _room(child: ChildProcess, walls: Mapping[str, str]) -> RoomStatus:
     uptime = round(time.monotonic() - child.started, 1) if child.pid else 0.0
-    return RoomStatus(child.pid, max(0, child.restarts), uptime)
+    return RoomStatus(child.pid, max(0, child.restarts), uptime, walls)

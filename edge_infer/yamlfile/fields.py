@@ -42,8 +42,11 @@ class Kind:
         return dict(self.json)
 
 
-def text(expected: str, pattern: str = r"[^\x00-\x1f\x7f]+", most: int = 256) -> Kind:
-    """Return the kind of a text that matches the pattern as a whole; numbers are taken as they are written."""
+def text(expected: str, pattern: str = r"[^\x00-\x1f\x7f]+", most: int = 256, *, visible: bool = True) -> Kind:
+    """Return the kind of a text that matches the pattern as a whole; numbers are taken as they are written.
+
+    ``visible``: terminals and pages show it, so it has no characters that control them or turn the text round.
+    """
 
     def parse(value: Any) -> str:
         found = value.text if isinstance(value, Written) else value
@@ -54,6 +57,8 @@ def text(expected: str, pattern: str = r"[^\x00-\x1f\x7f]+", most: int = 256) ->
             raise ValueError(f"expected {expected} of at most {most} characters, not {len(found)}")
         if not re.fullmatch(pattern, found):
             raise ValueError(wrong(expected, value))
+        if visible and (hidden := next((letter for letter in found if not letter.isprintable()), "")):
+            raise ValueError(f"expected {expected}; the invisible U+{ord(hidden):04X} is in it: type it anew")
         return str(found)
 
     return Kind(parse, {"type": ["string", "number"], "pattern": f"^(?:{pattern})$", "maxLength": most})

@@ -6,13 +6,10 @@ It serves the configuration and manifests. PyYAML only parses: on its own it kee
 
 from __future__ import annotations
 
-import grp
 import hashlib
 import os
-import pwd
 import stat
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
@@ -20,38 +17,11 @@ from typing import Any, Final, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from edge_infer.plan.records import Problem
+from edge_infer.platform.permissions import why_unreadable
 from edge_infer.yamlfile.error_text import in_words
 from edge_infer.yamlfile.nodes import Group, Listing, Node, Scalar, YamlError, compose
 from edge_infer.yamlfile.scalars import Expanded, expand, plain, resolve
 from edge_infer.yamlfile.section import TOLD
-
-# Messages about files that this user cannot read, with the command that permits it.
-
-
-def user() -> str:
-    """Return the user that this process runs as."""
-    with suppress(KeyError):
-        return f"user {pwd.getpwuid(os.geteuid()).pw_name}"
-    return f"user {os.geteuid()}"
-
-
-def closed_folder(path: str | Path) -> Path | None:
-    """Return the folder on the way to a file that this user may not enter; None if there is none."""
-    folders = reversed(Path(path).parents)
-    return next((folder for folder in folders if not os.access(folder, os.X_OK, effective_ids=True)), None)
-
-
-def denied(path: str | Path, shown: str = "FILE") -> str:
-    """Return why a file cannot be opened, as the end of a sentence; ``shown`` replaces a secret path in the command."""
-    closed = closed_folder(path)
-    if closed is not None:
-        where = f"the folder {closed}" if shown == str(path) else "a folder that it lies in"
-        return f"cannot be read by {user()}, who may not enter {where}; keep it elsewhere, such as in /etc/edge-infer"
-    group = str(os.getegid())
-    with suppress(KeyError):
-        group = grp.getgrgid(os.getegid()).gr_name
-    return f"cannot be read by {user()}; let its group read it: chgrp {group} {shown} && chmod 640 {shown}"
-
 
 M = TypeVar("M", bound=BaseModel)
 Steps: TypeAlias = tuple[str | int, ...]
@@ -64,7 +34,8 @@ LARGEST: Final = 1 << 20
 class Document:
     """A YAML file as it was read: its digest, its values, and its problems so far.
 
-    ``value`` is None if the keys could not be read.
+    ``value`` is None if the keys could not be read. ``homes`` has the document of each entry, by the first two steps of
+    its path, that is in another file.
     """
 
     file: str
@@ -72,10 +43,12 @@ class Document:
     root: Node | None
     value: Any
     problems: tuple[Problem, ...] = ()
+    homes: Mapping[Steps, Document] = field(default_factory=dict)
 
     def problem(self, steps: Steps, text: str) -> Problem:
         """Return a problem with the value at this path."""
-        return Problem(self.file, self.line(steps), spell(steps), text)
+        home = self.homes.get(steps[:2], self)
+        return Problem(home.file, home.line(steps), spell(steps), text)
 
     def line(self, steps: Steps) -> int:
         """Return the line of a value or, if it is missing, of its closest parent."""
@@ -162,13 +135,11 @@ def _top(root: Node | None) -> Group:
 
 
 def _read(path: Path) -> bytes:
-    """Return the bytes of a regular file of at most 1 MiB; raises `YamlError`."""
+    """Return the bytes of a regular file, 1 MiB and one byte at most; raises `YamlError`."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe must not block
-    except PermissionError as error:
-        raise YamlError(1, denied(path.absolute(), str(path.absolute()))) from error
     except (OSError, ValueError) as error:
-        raise YamlError(1, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise YamlError(1, why_unreadable(path, error)) from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise YamlError(1, "is not a regular file")
@@ -179,13 +150,13 @@ def _read(path: Path) -> bytes:
         raise YamlError(1, f"cannot be read: {error.strerror}") from error
     finally:
         os.close(descriptor)
-    if len(data) > LARGEST:
-        raise YamlError(1, f"is larger than {LARGEST >> 20} MiB; this cannot be the right file")
     return data
 
 
 def _decode(data: bytes) -> str:
-    """Return the text of a complete text file; raises `YamlError`."""
+    """Return the text of a complete text file of at most 1 MiB; raises `YamlError`."""
+    if len(data) > LARGEST:
+        raise YamlError(1, f"is larger than {LARGEST >> 20} MiB; this cannot be the right file")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -22,6 +22,7 @@ from edge_infer.cli.panel import Look, Processes, Use, panel
 from edge_infer.cli.status import _lines
 from edge_infer.contract.codec import decode, replace
 from edge_infer.contract.messages import Latency, ModelStatus, OutboxHealth, PipelineHealth, SourceHealth
+from edge_infer.ipc.messages import STARTING_UP
 from edge_infer.supervisor.processes.supervisor import LastFailure
 from edge_infer.supervisor.status import BrokerStatus, RoomStatus, Status
 from edge_infer.yamlfile.units import rough_duration
@@ -198,3 +199,8 @@ def test_without_a_daemon(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert "no daemon answers" in done.stderr
+
+
+def test_a_broker_that_nobody_has_tried_yet_is_not_down() -> None:
+    words = [BrokerStatus(True, "connected").word, BrokerStatus(False, "refused").word]
+    assert [*words, BrokerStatus(False, STARTING_UP).word] == ["ok", "DOWN", "…"]

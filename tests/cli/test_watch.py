@@ -33,6 +33,7 @@ from edge_infer.contract.messages import (
     Value,
 )
 from tests.broker import Broker
+from tests.client.test_snapshots import messages
 from tests.publisher import servers
 
 TS, BOOT, SHA = "2026-11-25T08:45:12.345Z", "9f2c1a", "eac9143a"
@@ -174,7 +175,7 @@ def test_a_strip_is_the_picture_from_left_to_right() -> None:
         (
             "door/event",
             Event(1, TS, BOOT, 1, "leave", label="person", id=4, score=0.914, reason="stopped", replay=True),
-            "event: leave person stopped #4 0.91 late",
+            "event: leave person #4 0.91 stopped late",
         ),
         ("config", ConfigStatus("rejected", "0" * 64, TS, ("a.yaml:1: x", "y")), "rejected: a.yaml:1: x (and 1 more)"),
         (
@@ -203,3 +204,31 @@ def test_a_port_that_there_is_none_of_is_a_usage_error(port: str, capsys: pytest
         main(["watch", "--host", "127.0.0.1", f"--port={port}"])
     assert ended.value.code == 2
     assert f"expected a port between 1 and 65535, not '{port}'" in capsys.readouterr().err
+
+
+def test_complete_names_what_is_missing(broker: Broker) -> None:
+    for device, pipelines, kept in (("gate-3", ["door"], ["door"]), ("gate-4", ["door", "yard"], ["yard"])):
+        for topic, payload in messages(device, pipelines):
+            if "/state" not in topic or topic.split("/")[2] in kept:
+                say(broker.port, topic, payload)
+    done = watch("--host", "127.0.0.1", "--port", broker.port, "--complete", seconds=20)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines() == [
+        "gate-3: complete, 6 topics",
+        "gate-4: INCOMPLETE, 6 of 7 topics; missing: door/state",
+    ]
+    say(broker.port, "edge-infer/gate-4/door/state", dumps(State(1, TS, BOOT, "m@1", SHA, counts={})))
+    done = watch("--host", "127.0.0.1", "--port", broker.port, "--complete", "--json", seconds=20)
+    assert done.returncode == 0
+    assert {name: each["complete"] for name, each in json.loads(done.stdout).items()} == {
+        "gate-3": True,
+        "gate-4": True,
+    }
+
+
+def test_complete_needs_devices_and_no_topic(broker: Broker) -> None:
+    done = watch("--host", "127.0.0.1", "--port", broker.port, "--complete", seconds=2)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "nothing was received on edge-infer/+/#\n"
+    done = watch("--host", "127.0.0.1", "--port", broker.port, "--complete", "--topic", "x")
+    assert (done.returncode, "leave out --topic" in done.stderr) == (2, True)

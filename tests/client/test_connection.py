@@ -182,6 +182,13 @@ def test_a_session_keeps_what_comes_while_we_are_away(broker: Broker, talker: Ta
     ("arguments", "words"),
     [
         ({"port": "18861"}, r"^port='18861' is not allowed; expected a whole number from 1 to 65535$"),
+        ({"host": ""}, r"^host='' is not allowed; expected the name or address of the broker$"),
+        ({"host": 5}, r"^host=5 is not allowed"),
+        ({"device": "a/b"}, r"^device='a/b' is not allowed; expected the id of one device, or \+ for all$"),
+        ({"device": "#"}, r"^device='#' is not allowed"),
+        ({"device": ""}, r"^device='' is not allowed"),
+        ({"prefix": "#"}, r"^prefix='#' is not allowed; expected topic levels without \+ and #$"),
+        ({"prefix": ""}, r"^prefix='' is not allowed"),
         ({"port": 0}, r"^port=0 is not allowed"),
         ({"port": True}, r"^port=True is not allowed"),
         ({"port": 70000}, r"^port=70000 is not allowed"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic.fields import FieldInfo
 
 from edge_infer.config.schema.broker import Tls
-from edge_infer.config.schema.file import Config, Device, ModelSection, Mqtt, Outbox, Security
+from edge_infer.config.schema.file import Config, Device, Metrics, ModelSection, Mqtt, Outbox, Security
 from edge_infer.config.schema.governor import Governor
 from edge_infer.config.schema.pipelines import Delegate, Motion, Nms, Pipeline, Preprocess, Shadow
 from edge_infer.config.schema.scene import Events, Track, Zone
@@ -23,6 +23,7 @@ SECTIONS: dict[str, type[Section]] = {
     "mqtt.tls": Tls,
     "outbox": Outbox,
     "governor": Governor,
+    "metrics": Metrics,
     "models.NAME": ModelSection,
     "pipelines.NAME": Pipeline,
     "pipelines.NAME.delegate": Delegate,

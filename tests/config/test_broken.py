@@ -110,6 +110,8 @@ BROKEN = {
     "a wildcard in the prefix": "mqtt:\n  prefix: a/+/b #! mqtt.prefix: without +\n",
     "a dollar before the prefix": "mqtt:\n  prefix: $SYS/edge #! mqtt.prefix: leading $\n",
     "an empty level in the prefix": "mqtt:\n  prefix: /edge #! mqtt.prefix: empty levels\n",
+    "a prefix that turns the text of a terminal round": 'mqtt:\n  prefix: "a/\u202e" #! mqtt.prefix: U+202E\n',
+    "a client id with an invisible character": 'mqtt:\n  client_id: "a\u2066" #! mqtt.client_id: U+2066\n',
     "an empty prefix": 'mqtt:\n  prefix: "" #! mqtt.prefix: topic levels\n',
     "a name with a space": "device:\n  id: gate 3 #! device.id: letters, digits\n",
     "nothing as a value": "mqtt:\n  port: #! mqtt.port: leave the key out\n",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 from pathlib import Path
 
 import pytest
@@ -63,7 +65,8 @@ def test_a_warning_is_no_problem(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["check", "-c", str(path)]) == 0
     out, err = capsys.readouterr()
     assert out == ""
-    readable = "this file can be read by everybody on this machine; chmod 640 or 600 it"
+    group = grp.getgrgid(os.getegid()).gr_name
+    readable = f"this file can be read by everybody on this machine; chgrp {group} FILE && chmod 640 FILE"
     assert without_root(err) == [
         f"warning: {path}:1: mqtt.password_file: {readable}",
         f"{path}: valid (0 sources, 0 models, 0 pipelines)",

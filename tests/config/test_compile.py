@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import json
 import logging
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_infer.config.compile.build import installed_models
 from edge_infer.config.compile.compile import compile_config
 from edge_infer.config.schema.file import Config
 from edge_infer.contract.codec import decode_json, dumps, encode, replace
@@ -303,10 +305,46 @@ def test_a_secret_for_everybody_is_a_warning(make: Make, tmp_path: Path) -> None
     (tmp_path / "mqtt.pass").chmod(0o644)
     compiled = compile_config(path)
     assert compiled.plan is not None
-    (warning,) = (each for each in compiled.warnings if not each.path.startswith("sources."))
+    (warning,) = (each for each in compiled.warnings if each.path == "mqtt.password_file")
     assert str(warning) == (
-        f"{path}:5: mqtt.password_file: this file can be read by everybody on this machine; chmod 640 or 600 it"
+        f"{path}:5: mqtt.password_file: this file can be read by everybody on this machine; "
+        f"chgrp {grp.getgrgid(os.getegid()).gr_name} FILE && chmod 640 FILE"
     )
+
+
+def test_a_blank_in_a_password_and_an_old_copy_of_systemd_are_warnings(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(GOOD)
+    secret, copies = tmp_path / "mqtt.pass", tmp_path / "credentials"
+
+    def warning() -> str:
+        (found,) = (each.text for each in compile_config(path).warnings if each.path == "mqtt.password_file")
+        return found
+
+    secret.write_text("hunter2 \n")
+    assert warning() == "the password in this file begins or ends with a blank, which counts as a part of it"
+    secret.write_text("hunter2\n")
+    copies.mkdir()
+    shutil.copy(secret, copies)
+    os.utime(copies / "mqtt.pass", (0, 0))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(copies))
+    assert warning().startswith("the service still has its copy from before this file was changed (LoadCredential)")
+    assert warning().endswith("systemctl restart edge-infer makes a new one")
+
+
+def test_a_model_of_the_installed_program_keeps_its_path_through_upgrades(tmp_path: Path) -> None:
+    """``/opt/edge-infer/share`` and ``current`` are links of the installer."""
+    versions = tmp_path / "versions"
+    for name in ("one", "two"):
+        (versions / name / "share/models").mkdir(parents=True)
+        (tmp_path / "current").unlink(missing_ok=True)
+        (tmp_path / "current").symlink_to(f"versions/{name}")
+        if name == "one":
+            (tmp_path / "share").symlink_to("current/share")
+        assert installed_models(versions / name) == (str(tmp_path / "share/models"),)
+    assert installed_models(versions / "one") == (), "another version than the one that runs"
+    assert installed_models(tmp_path) == ()
 
 
 def test_what_nobody_uses_is_a_warning(make: Make) -> None:
@@ -318,7 +356,7 @@ def test_what_nobody_uses_is_a_warning(make: Make) -> None:
     assert [path.removeprefix("sources.") for path, text in told.items() if text == unused] == [
         *("yard", "user", "page", "pipe", "clip", "folder")
     ]
-    assert len(told) == 7
+    assert {path for path in told if told[path] != unused} == {"models.idle", "mqtt"}
 
 
 def test_classes_that_go_by_number_are_a_warning(make: Make, assets: Path) -> None:
@@ -573,3 +611,47 @@ def test_an_answer_that_somebody_has_planted_is_not_believed(make: Make, tmp_pat
     path.write_bytes(dumps(Tried(tuple(replace(each, labels=("the-password",)) for each in tried.plans))))
     assert labels() == ("face",)
     assert b"the-password" not in path.read_bytes()
+
+
+PLAIN = "the password and all results go to broker.lan unencrypted: set mqtt.tls, or keep the broker in its own network"
+
+
+@pytest.mark.parametrize(
+    ("mqtt", "expected"),
+    [
+        ("host: broker.lan, username: u, password_file: mqtt.pass", PLAIN),
+        ("host: broker.lan", PLAIN.replace("the password and all", "all")),
+        ("host: broker.lan, username: u, password_file: mqtt.pass, tls: true", None),
+        *(
+            (f"host: {host}, username: u, password_file: mqtt.pass", None)
+            for host in ("localhost", "127.0.0.2", "'::1'")
+        ),
+    ],
+)
+def test_what_crosses_a_network_unencrypted_is_a_warning(make: Make, tmp_path: Path, mqtt: str, expected: str) -> None:
+    path = make(f"mqtt: {{{mqtt}}}\nsources: {{s: {{kind: synthetic}}}}\n")
+    (tmp_path / "mqtt.pass").touch(0o600)
+    (tmp_path / "mqtt.pass").write_text("word")
+    told = {warning.path: warning.text for warning in compile_config(path).warnings}
+    assert told.get("mqtt") == expected
+
+
+def test_a_password_of_a_camera_that_goes_unencrypted_is_a_warning(make: Make, tmp_path: Path) -> None:
+    secret = "username: u, password_file: mqtt.pass"
+    path = make(
+        "sources:\n"
+        f"  plain: {{kind: rtsp, url: 'rtsp://cam.lan/a', {secret}}}\n"
+        f"  encrypted: {{kind: http, url: 'https://cam.lan/a', {secret}}}\n"
+        "  free: {kind: http, url: 'http://cam.lan/a'}\n"
+        f"  sensor: {{kind: mqtt, host: broker.lan, topic: a, {secret}}}\n"
+        f"  here: {{kind: rtsp, url: 'rtsp://127.0.0.1/a', {secret}}}\n"
+    )
+    (tmp_path / "mqtt.pass").touch(0o600)
+    (tmp_path / "mqtt.pass").write_text("word")
+    compiled = compile_config(path)
+    assert compiled.problems == ()
+    told = {each.path: each.text for each in compiled.warnings if "unencrypted" in each.text}
+    assert told == {
+        "sources.plain": "the password goes to cam.lan unencrypted: use its encrypted address, or keep it in its own network",  # noqa: E501
+        "sources.sensor": "the password goes to broker.lan unencrypted: set tls, or keep it in its own network",
+    }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_infer.config.compile.compile import compile_config
+from edge_infer.platform.permissions import denied
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
 USER, GROUP = 61777, 61778
@@ -66,8 +67,8 @@ def test_a_file_behind_a_folder_that_is_closed(tmp_path: Path, request: pytest.F
     request.getfixturevalue("other")
     (told,) = problems(config)
     assert told == (
-        f"{home}/clip.mp4 cannot be read by user {USER}, who may not enter the folder {home}; keep it elsewhere, such "
-        "as in /etc/edge-infer"
+        f"{home}/clip.mp4 cannot be read by user {USER}, who may not enter the folder {home}; let its group "
+        f"enter: chgrp {GROUP} {home} && chmod 750 {home}"
     )
 
 
@@ -81,3 +82,37 @@ def test_a_program_behind_a_link_into_a_folder_that_is_closed(tmp_path: Path, re
     config.write_text(f"sources: {{cam: {{kind: exec, command: [{tmp_path}/link], size: 64x48, format: gray}}}}\n")
     request.getfixturevalue("other")
     assert problems(config) == [f"{tmp_path}/link cannot be run by user {USER}, who may not enter the folder {home}"]
+
+
+def test_a_model(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    closed(tmp_path / "m.tflite", "model")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"models: {{m: {{file: {tmp_path}/m.tflite, labels: [a]}}}}\n")
+    request.getfixturevalue("other")
+    (told,) = problems(config)
+    file = tmp_path / "m.tflite"
+    assert told == (
+        f"{file} cannot be read by user {USER}; let its group read it: chgrp {GROUP} {file} && chmod 640 {file}"
+    )
+
+
+def test_nobody_is_told_to_open_a_home() -> None:
+    if os.access("/root", os.X_OK) and Path("/root").stat().st_mode & 0o001 == 0:
+        os.seteuid(USER)
+        try:
+            told = denied("/root/m.tflite", "/root/m.tflite")
+        finally:
+            os.seteuid(0)
+        assert told.endswith("who may not enter the folder /root; keep it elsewhere, such as in /etc/edge-infer")
+
+
+def test_what_the_service_keeps_to_itself_asks_for_sudo() -> None:
+    found = "/var/lib/private/edge-infer/models/x"
+    if Path("/var/lib/private").is_dir() and os.geteuid() == 0:
+        os.seteuid(USER)
+        try:
+            assert (
+                denied(found) == f"cannot be read by user {USER}: it is the service's own; run this as root, with sudo"
+            )
+        finally:
+            os.seteuid(0)

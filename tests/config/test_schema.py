@@ -42,7 +42,18 @@ def test_it_is_json_schema_with_a_title() -> None:
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"].endswith("2020-12/schema")
     assert schema["title"] == "Configuration of edge-infer"
-    sections = ["device", "security", "mqtt", "outbox", "rooms", "governor", "models", "sources", "pipelines"]
+    sections = [
+        "device",
+        "security",
+        "mqtt",
+        "outbox",
+        "rooms",
+        "governor",
+        "metrics",
+        "models",
+        "sources",
+        "pipelines",
+    ]
     assert sorted(schema["properties"]) == sorted(sections)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,7 +19,7 @@ from edge_infer.contract.codec import replace
 from edge_infer.errors import StartError
 from edge_infer.models.packages.versions import commit_version, highest_versions
 from edge_infer.models.serving_record import remember
-from edge_infer.plan.records import Compiled
+from edge_infer.plan.records import Compiled, Plan
 from edge_infer.yamlfile.load import parse_document
 
 SHIPPED = Path(__file__).parents[2] / "models" / "face-detect" / "1.0.0"
@@ -52,6 +53,12 @@ def compiled(folder: Path, security: str, model: str = "{file: models/faces}", *
 def told(folder: Path, security: str, model: str = "{file: models/faces}") -> str:
     """The problems, without the folder's name."""
     return "\n".join(map(str, compiled(folder, security, model).problems)).replace(f"{folder}/", "")
+
+
+def plan_of(folder: Path) -> Plan:
+    plan = compiled(folder, "{}", store=True).plan
+    assert plan is not None
+    return plan
 
 
 def test_without_the_section_all_is_as_it_was(folder: Path) -> None:
@@ -136,8 +143,7 @@ def versioned(folder: Path, version: str, more: str = "") -> None:
 
 
 def test_an_older_version_is_refused_unless_it_is_allowed_or_serves(folder: Path) -> None:
-    plan = compiled(folder, "{}", store=True).plan
-    assert plan is not None
+    plan = plan_of(folder)
     model = plan.models()[0]
     state = folder / "state"
     commit_version(state, replace(model, title="face-detect@1.2.0", version="1.2.0"))
@@ -155,6 +161,16 @@ def test_an_older_version_is_refused_unless_it_is_allowed_or_serves(folder: Path
     for version in ("1.2.0", "1.10"):
         versioned(folder, version)
         assert compiled(folder, "{}").problems == ()
+
+
+def test_what_no_pipeline_uses_is_no_step_back(folder: Path) -> None:
+    shutil.copytree(folder / "models" / "faces", folder / "models" / "before")
+    manifest = folder / "models" / "before" / "manifest.yaml"
+    manifest.write_text("version: 0.9.0\n" + re.sub("(?m)^version:.*\n", "", manifest.read_text()))
+    commit_version(folder / "state", replace(plan_of(folder).models()[0], title="face-detect@1.0.0", version="1.0.0"))
+    unused = "{file: models/faces}\n  before: {file: models/before}"
+    assert compiled(folder, "{}", unused).problems == ()
+    assert "face-detect 0.9.0 is older than 1.0.0" in told(folder, "{}", "{file: models/before}")
 
 
 def test_versions_that_nobody_can_read_are_no_versions(folder: Path) -> None:

@@ -91,7 +91,7 @@ def run_under_systemd(folder: Path, script: str, deadline: float = 300.0) -> str
         finally:
             machine.kill()
             machine.wait()
-            eventually(lambda: _removed(group), f"end of all processes in {group}")
+            eventually(lambda: _removed(group), f"end of all processes in {group}", 60.0)
     if not (shared / "done").exists():
         pytest.skip(f"systemd cannot be started in a namespace here: {_text(folder / 'systemd.log').strip()}")
     return _text(shared / "output")

@@ -88,6 +88,11 @@ cp {ROOT}/edge_infer/readers/process.py /tmp/broken/edge_infer/readers
 echo 'import os; "RUNTIME_DIRECTORY" in os.environ and os._exit(9)' >> /tmp/broken/edge_infer/engine/process.py
 code 'broken in the unit alone' /tmp/broken/deploy/install --upgrade
 say 'after it' systemctl is-active edge-infer
+(/tmp/broken/deploy/install --upgrade >>/shared/log 2>&1 & echo $! >/tmp/upgrade)
+until [ "$before" != "$(readlink /opt/edge-infer/current)" ]; do sleep 0.1; done
+kill -KILL $(cat /tmp/upgrade) # as the end of an SSH session might, while the new version is tried
+for _ in $(seq 1800); do [ -e /opt/edge-infer/unsettled ] || break; sleep 0.1; done
+say 'and nobody there to go back' systemctl is-active edge-infer
 [ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'the old one serves: yes'
 code 'and has outcomes' edge-infer status --wait
 code 'root checks' edge-infer check
@@ -100,6 +105,8 @@ code upgraded $install --upgrade
 [ "$before" = "$(readlink /opt/edge-infer/previous)" ] && echo 'the one before is kept: yes'
 cp /opt/edge-infer/share/edge-infer.service /opt/edge-infer/previous/share # its own names a user that is gone
 code 'rolled back' $install --rollback
+echo "nothing is left of the switch: $(ls -d /opt/edge-infer/unsettled /etc/systemd/system/edge-infer-upgrade.service \
+    /etc/systemd/system/*.wants/edge-infer-upgrade.service 2>/dev/null | wc -l)"
 [ "$before" = "$(readlink /opt/edge-infer/current)" ] && echo 'the one before serves: yes'
 code 'and back again' $install --rollback
 ls /opt/edge-infer/versions | wc -l
@@ -152,6 +159,7 @@ broken for readers: 1
 nothing was changed: yes
 broken in the unit alone: 1
 after it: active
+and nobody there to go back: active
 the old one serves: yes
 and has outcomes: 0
 root checks: 0
@@ -161,6 +169,7 @@ root audits: 0
 upgraded: 0
 the one before is kept: yes
 rolled back: 0
+nothing is left of the switch: 0
 the one before serves: yes
 and back again: 0
 2
@@ -181,6 +190,6 @@ after it: inactive
 def test_the_life_of_the_service(tmp_path: Path) -> None:
     users = passwords(tmp_path, edge="of the broker")
     with Broker(tmp_path, f"password_file {users}", "allow_anonymous true") as broker:
-        output = run_under_systemd(tmp_path, SCRIPT.replace("@PORT@", str(broker.port)), 900.0)
+        output = run_under_systemd(tmp_path, SCRIPT.replace("@PORT@", str(broker.port)), 1500.0)
     log = tmp_path / "shared/log"
     assert output == EXPECTED, output + log.read_text()

@@ -6,16 +6,25 @@ import os
 import signal
 from pathlib import Path
 
-from edge_infer.cli.doctor import daemon
+from edge_infer.cli.doctor import asked, daemon
+from edge_infer.doctor.finding import Finding
+from edge_infer.supervisor.status import Status
 from tests.broker import Broker, eventually
 from tests.readers.conftest import free_port
 from tests.running import Daemon, config
 
 
+def status(path: Path) -> Status:
+    found = asked(path)
+    assert isinstance(found, Status)
+    return found
+
+
 def test_one_that_does_not_run_is_told_with_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(config(free_port()))
-    found = daemon(path)
+    found = asked(path)
+    assert isinstance(found, Finding)
     assert (found.level, found.remedy) == ("warn", "start it with: edge-infer run")
     assert found.fact.startswith(f"no daemon answers on {tmp_path}/state/control.sock")
 
@@ -23,12 +32,12 @@ def test_one_that_does_not_run_is_told_with_the_remedy(tmp_path: Path) -> None:
 def test_one_that_runs_is_told_and_what_it_had_to_start_again(tmp_path: Path) -> None:
     with Broker(tmp_path) as broker, Daemon(tmp_path, config(broker.port)) as running:
         running.wait_serving(60.0)
-        found = daemon(running.config)
+        found = daemon(status(running.config))
         assert found.level == "ok"
         assert "1/1 models serve, 1/1 sources ok, broker: connected to 127.0.0.1" in found.fact
         before = running.pids()["engine"]
         os.kill(before, signal.SIGKILL)
         eventually(lambda: running.pids().get("engine", before) != before, "another engine", 60.0)
-        found = daemon(running.config)
+        found = daemon(status(running.config))
         assert (found.level, found.remedy) == ("warn", "its log says why each ended")
         assert "started again: engine 1 times" in found.fact

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -108,6 +109,30 @@ def test_a_publisher_that_does_not_listen_costs_the_oldest_and_no_time(
         f"{what} ({number} so far)" for number in (1, 5_000 - len(got))
     ]
     assert [r for r in seen if isinstance(r, StateSnapshot)] == [StateSnapshot("door", state(2))]
+
+
+def test_a_pipeline_whose_source_waits_waits_for_room_and_not_for_ever(
+    ends: tuple[ResultSender, Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outlet, channel = ends
+    stop = threading.Event()
+    outlet.await_room(stop)  # there is room
+    while not outlet.crowded or outlet._kept_bytes <= module.CROWDED:
+        outlet.hand_over("door", numbered("x" * 100))
+        drain(channel)
+    waiting = threading.Thread(target=outlet.await_room, args=(stop,))
+    waiting.start()
+    waiting.join(3 * module.TICK)
+    assert waiting.is_alive()
+    outlet.acked(Acked("door", BOOT, "result", outlet.numbered("door")))
+    waiting.join(15.0)
+    assert not waiting.is_alive()
+    monkeypatch.setattr(module, "ROOM_WITHIN", 0.1)
+    while outlet._kept_bytes <= module.CROWDED:
+        outlet.hand_over("door", numbered("x" * 100))
+    outlet.await_room(stop)  # no publisher takes anything: it ends all the same
+    monkeypatch.setattr(module, "ROOM_WITHIN", 3600.0)
+    outlet.await_room(stop)  # … and costs nothing from then on
 
 
 def test_a_forgotten_pipeline_is_not_spoken_of_again(ends: tuple[ResultSender, Channel]) -> None:

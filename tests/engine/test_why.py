@@ -73,6 +73,18 @@ def test_a_pipeline_without_events_says_so_once_it_has_nothing_else_to_say(plan:
     assert answer(question, {"yard": (replace(plan, events=EventsPlan()), record())}).notes == ()
 
 
+def test_a_pipeline_with_events_says_when_its_results_are_held_back() -> None:
+    now = time.time()
+    question = WhyQuestion(now + 1, now + 60, "yard")
+    plan = replace(PLAN, events=EventsPlan(), track=TrackPlan(), publish="change")
+    (said,) = answer(question, {"yard": (plan, record(now + 2))}).notes
+    assert said == (
+        "yard: these are events; a frame is in the state and in no result while publish is change, and labels and "
+        f"counts are as in the last one, or that one is less than 1 s old; heartbeat is {plan.heartbeat:g} s"
+    )
+    assert answer(question, {"yard": (replace(plan, publish="every"), record(now + 2))}).notes == ()
+
+
 def test_a_decision_of_another_day_has_its_date() -> None:
     found = record(1_700_000_000.0).between(0.0)[0].sentence()
     assert found.startswith("2023-11-1")

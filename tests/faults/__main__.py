@@ -9,6 +9,7 @@ For ``delivery`` N is the percentage of the full numbers (100: some fifty minute
 it is goes to standard error.
 For ``states`` N counts rounds of five things that happen at three frame rates, power cuts, and stops and starts of
 broker and service; its parts are ``false``, ``stale`` and ``orders``.
+``systemd`` makes upgrades that go wrong on a copy of this system that a real systemd runs, in namespaces of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults import cameras, delivery, hostile, mutated, privacy, rooms, soak, states, swap, walls
+import pytest
+
+from tests.faults import cameras, delivery, hostile, mutated, privacy, rooms, soak, states, swap, upgrades, walls
 
 
 def main() -> int:
@@ -26,7 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
     parser.add_argument(
         "what",
-        choices=["rooms", "cameras", "soak", "swap", "hostile", "models", "delivery", "privacy", "states"],
+        choices=["rooms", "cameras", "soak", "swap", "hostile", "models", "delivery", "privacy", "states", "systemd"],
     )
     parser.add_argument(
         "--repeat",
@@ -35,13 +38,16 @@ def main() -> int:
         "privacy 600, states 10",
     )
     names = [each.__name__ for each in swap.FAULTS] + [part.name for part in delivery.parts(1.0)] + [*states.PARTS]
-    parser.add_argument("--only", choices=names, help="one part of swap, delivery or states")
+    names += [*upgrades.BROKEN, *upgrades.KILLED]
+    parser.add_argument("--only", choices=names, help="one part of swap, delivery, states or systemd")
     parser.add_argument("--python", help="of models: a Python that has the packages of this one, and tflite-runtime")
     args = parser.parse_args()
     if args.what == "models":
         return mutated.main(args.repeat or 1000, args.python)
     if args.what == "states":
         return _states(args.repeat or 10, args.only)
+    if args.what == "systemd":
+        return _systemd(args.only)
     if args.what == "privacy":
         return _privacy(args.repeat or 600)
     if args.what == "swap":
@@ -70,6 +76,15 @@ def _privacy(seconds: int) -> int:
 def _states(repeat: int, only: str | None) -> int:
     with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
         return states.main(Path(folder), repeat, only)
+
+
+def _systemd(only: str | None) -> int:
+    with tempfile.TemporaryDirectory(prefix="edge-infer-faults-") as folder:
+        try:
+            return upgrades.main(Path(folder) / "machine", only)
+        except pytest.skip.Exception as why:
+            print(f"not run: {why.msg}")
+            return 1
 
 
 def _swap(repeat: int, only: str | None) -> int:

@@ -51,6 +51,7 @@ class Room:
         self.sentences: list[str] = []
         self.acked: dict[tuple[str, str, str], int] = {}
         self.words: dict[tuple[str, str, str], Acked] = {}
+        self.acks = 0
         self.greet = True
         self.program = "edge_infer.publisher"
         self.hellos = 0
@@ -109,6 +110,7 @@ class Room:
             self.sentences.append(report.broker)
         while (word := self.engine.receive()) is not None:
             if isinstance(word, Acked):
+                self.acks += 1
                 self.acked[word.pipeline, word.boot, word.kind] = word.seq
                 self.words[word.pipeline, word.boot, word.kind] = word
             else:

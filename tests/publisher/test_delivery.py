@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_infer.contract.codec import decode, encode, loads, replace
 from edge_infer.contract.messages import PAYLOADS, ConfigStatus, Health, ModelStatus, SourceHealth
 from edge_infer.ipc.messages import Announce, ApplyPlan, EngineDown, EngineHello, EngineUp, StateSnapshot, Tally
+from edge_infer.publisher.process import ACKS_AFTER, ACKS_WITHIN
 from tests.broker import Broker, Subscriber, free_port
 from tests.publisher.room import Room
 from tests.publisher.samples import BOOT, SHA, TS, P, engine_report, model_plan, mqtt_plan, plan, result, state
@@ -34,6 +35,20 @@ def test_birth_states_and_results_of_a_quiet_day(broker: Broker, room: Room) -> 
         assert subscriber.wait(f"{P}/status", lambda heard: heard.payload == b"offline")
         assert subscriber.heard[-1].topic == f"{P}/status"
         assert subscriber.on(f"{P}/door/state")[-1].value["reason"] == "stopped"
+
+
+def test_one_acknowledgement_covers_many_results(broker: Broker, room: Room) -> None:
+    room.start(plan(mqtt_plan(broker.port)))
+    room.wait_connected()
+    moment = time.monotonic()
+    for seq in range(1, 301):
+        room.hand_over(result(seq))
+    room.wait_acked(300)
+    assert room.acks <= 300 / ACKS_AFTER + (time.monotonic() - moment) / ACKS_WITHIN + 1
+    acks = room.acks
+    room.hand_over(result(301))
+    room.wait_acked(301)  # a single one is not held back for long
+    assert room.acks == acks + 1
 
 
 def test_health_follows_the_connection(broker: Broker, room: Room) -> None:

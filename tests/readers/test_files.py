@@ -93,11 +93,13 @@ def test_no_video_at_all(assets: Path, tmp_path: Path) -> None:
         count(VideoSource(VideoOptions(str(text), loop=True)))
 
 
-def test_pictures_come_in_natural_order(assets: Path, tmp_path: Path) -> None:
+def test_pictures_come_in_natural_order(assets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     for name in ("10.png", "2.png", "1.png"):
         cv2.imwrite(str(tmp_path / name), np.full((8, 8, 3), int(name[:-4]), np.uint8))
     (tmp_path / "notes.txt").write_text("not a picture")
     assert [path.name for path in find_pictures(str(tmp_path))] == ["1.png", "2.png", "10.png"]
+    assert f"{tmp_path}: left out 1 files without a suffix of pictures (.bmp .gif" in caplog.text
     assert [path.name for path in find_pictures(str(tmp_path / "1*.png"))] == ["1.png", "10.png"]
     with ImagesSource(ImagesOptions(str(tmp_path), loop=True)) as source:
         values = [int(picture.pixels[0, 0, 0]) for _ in range(7) if (picture := source.read()) is not None]

@@ -229,6 +229,12 @@ def test_a_snapshot_that_is_none_says_so() -> None:
         read_one(server.url, snapshot=1.0)
 
 
+def test_a_stream_without_a_boundary_says_what_is_missing() -> None:
+    kind = "multipart/x-mixed-replace"
+    with camera(lambda: iter([b""]), kind=kind) as server, pytest.raises(SourceError, match="without the boundary"):
+        read_one(server.url)
+
+
 def test_waiting_for_a_snapshot_is_no_hang_and_can_be_interrupted() -> None:
     with camera(lambda: iter([jpeg(1)]), kind="image/jpeg") as server:
         source = HttpSource(HttpOptions(server.url, snapshot=3600.0))

@@ -66,6 +66,18 @@ def test_a_new_engine_gets_memory_of_its_own_and_only_new_frames(tmp_path: Path)
         assert (held.pixels(slot.slot) == copy).all()
 
 
+def test_a_reader_that_cannot_load_its_own_program_says_so_to_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cv2.py").write_text("raise ImportError('a long text\\n\\nNo module named contextvars')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with rig_of(tmp_path) as rig:
+        trouble = rig.trouble()
+        until(lambda: True if not rig.alive() else None, "its end")
+    assert trouble.text.startswith("No module named contextvars (is the program in a folder that only root can read?")
+    assert "a long text" not in rig.log.read_text()
+
+
 def test_a_reader_that_dies_while_it_writes_spoils_nothing(tmp_path: Path) -> None:
     with rig_of(tmp_path, act="die", at=8) as rig:
         lent = []

@@ -129,7 +129,8 @@ def test_the_subscribers_are_told_by_every_room_together(served: tuple[Daemon, S
     assert info["files"] == "engine, publisher: enforced; reader live: enforced but for reading"
     program = "not enforced: a program that is not ours may need them"
     assert info["no_unix_sockets"] == f"engine, publisher: enforced; reader live: {program}"
-    assert {wall for wall, text in info.items() if text != "enforced"} == {"files", "no_unix_sockets"}
+    assert {wall for wall, text in info.items() if text != "enforced"} == {"files", "no_unix_sockets", "ports"}
+    assert info["ports"] == "enforced for TCP"
     assert {
         *("seccomp", "no_network", "network_namespace", "no_camera", "no_microphone", "no_signals", "no_swap"),
         "no_calls_on_others",

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_infer.plan.records import MqttPlan, Plan, SourcePlan
+from edge_infer.contract.codec import replace
+from edge_infer.plan.records import JsonValue, MqttPlan, Plan, SourcePlan
 from edge_infer.readers.sources import SOURCES
-from edge_infer.sandbox.needs import OPENS_ITS_OPTIONS, need_unix, publisher_fence, reader_fence
+from edge_infer.sandbox.name_look_up import need_unix
+from edge_infer.sandbox.needs import OPENS_ITS_OPTIONS, publisher_fence, reader_fence
 
 DEBIAN = "passwd: files\nhosts:          files dns\n"
 RASPBERRY = "# made by hand\nhosts: files mdns4_minimal [NOTFOUND=return] dns # comment\n"
@@ -73,10 +75,24 @@ def test_another_reader_has_them_for_sound_and_for_what_is_not_ours(
     assert reader_fence(SourcePlan("cam", kind, "", True, False, options)).unix == use
 
 
-@pytest.mark.parametrize(("host", "use"), [("127.0.0.1", ""), ("localhost", ""), ("homeassistant.local", "names")])
-def test_the_publisher_has_them_for_the_name_of_its_broker(tmp_path: Path, host: str, use: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "named", "use"),
+    [
+        *((host, False, "") for host in ("127.0.0.1", "::1", "localhost", "Localhost.")),
+        *((host, True, "names") for host in ("homeassistant.local",)),
+        *((host, True, "") for host in ("fe80::1%eth0",)),
+    ],
+)
+def test_the_publisher_has_none_and_another_process_resolves_the_name_of_its_broker(
+    tmp_path: Path, host: str, named: bool, use: str
+) -> None:
     mqtt = MqttPlan(host, 1883, None, "me", None, "a/b", 1, "c")
-    assert publisher_fence(Plan("0" * 64, "box", str(tmp_path), mqtt, (), ())).unix == use
+    plan = Plan("0" * 64, "box", str(tmp_path), mqtt, (), ())
+    fence = publisher_fence(plan)
+    assert (fence.unix, fence.datagrams, fence.names, fence.ports) == ("", False, (host,) if named else (), (1883,))
+    assert need_unix(host) == bool(use)
+    merged = publisher_fence(replace(plan, merged=True))  # a thread of the supervisor resolves it itself
+    assert (merged.unix, merged.datagrams, merged.names, merged.ports) == (use, named, (), None)
 
 
 def test_a_publisher_without_them_does_not_cover_one_that_needs_them() -> None:
@@ -88,6 +104,21 @@ def test_a_publisher_without_them_does_not_cover_one_that_needs_them() -> None:
         for host in ("127.0.0.1", "homeassistant.local")
     ]
     assert [fences[0].covers(fences[1]), fences[1].covers(fences[0])] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "datagrams"),
+    [
+        ("rtsp", {"url": "rtsp://192.0.2.1/a"}, False),
+        ("rtsp", {"url": "rtsp://192.0.2.1/a", "transport": "udp"}, True),
+        ("http", {"url": "http://cam.lan/a"}, True),
+        ("mqtt", {"host": "localhost"}, False),
+    ],
+)
+def test_a_reader_of_the_network_sends_datagrams_for_names_and_streams_alone(
+    kind: str, options: dict[str, JsonValue], datagrams: bool
+) -> None:
+    assert reader_fence(SourcePlan("cam", kind, "", True, True, options)).datagrams == datagrams
 
 
 def test_every_kind_of_the_program_says_what_it_opens() -> None:

@@ -309,6 +309,39 @@ def test_models_and_videos_run_in_the_locked_engine(assets: Path) -> None:
     assert run("engine", code, fence=Fence(reads=(str(assets),))).split() == ["1", "120", "200.0"]
 
 
+@pytest.mark.parametrize("room", ["engine", "probe"])
+def test_every_model_runs_and_its_libraries_miss_no_call(room: str, assets: Path) -> None:
+    """The second filter logs what is refused; here it ends the process instead, and so would a missing call."""
+    before = (
+        "from edge_infer.sandbox import seccomp\n"
+        "install = seccomp.install\n"
+        "def fatal(permitted, *, thread=False, log=False):\n"
+        "    if log:\n"
+        "        seccomp._DENY = seccomp._REFUSE = seccomp._KILL\n"
+        "    install(permitted, thread=thread)\n"
+        "seccomp.install = fatal\n"
+    )
+    code = (
+        "import contextlib, pathlib\n"
+        "import cv2, numpy as np\n"
+        "from edge_infer.engine.interpreter import Interpreter\n"
+        "from edge_infer.errors import ModelError\n"
+        f"for path in sorted(pathlib.Path({str(assets / 'models')!r}).glob('*.tflite')):\n"
+        "    try:\n"
+        "        with contextlib.closing(Interpreter(str(path), threads=2)) as model:\n"
+        "            model.invoke()\n"
+        "    except ModelError:\n"  # operators that this runtime does not know, or values that nobody has put in
+        "        pass\n"
+        "    print(path.name)\n"
+        "cv2.setNumThreads(2)\n"
+        "cv2.resize(np.zeros((720, 1280, 3), np.uint8), (224, 224), interpolation=cv2.INTER_AREA)\n"
+        "np.linalg.svd(np.eye(200))\n"
+    )
+    ran = run(room, code, before=before, fence=Fence(reads=(str(assets),))).splitlines()
+    assert ran == sorted(path.name for path in (assets / "models").glob("*.tflite"))
+    assert len(ran) > 20
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_room_opens_files_by_their_handles(room: str, tmp_path: Path) -> None:
     """That leads past every folder, for who kept ``CAP_DAC_READ_SEARCH``."""

@@ -19,8 +19,9 @@ from tests.sandbox.locked import ROOT, run
 WITHOUT = """
 from edge_infer.sandbox import privileges, seccomp
 from edge_infer.sandbox.rules import Rules
+from edge_infer.sandbox.syscall_numbers import every_call
 privileges.forbid_new_privileges()
-seccomp.install(Rules(({call!r},)))
+seccomp.install(Rules(every_call(), ({call!r},)))
 """
 """Code after which the kernel has no such call."""
 TELL = "import json\nprint(json.dumps(walls))"

@@ -54,14 +54,21 @@ attempt(lambda: kernel.call(number["setns"], -1, 0))
 REFUSED_AS_USUAL = ("ENOENT", "EACCES")
 
 
-@pytest.mark.parametrize("listens", [False, True])
-@pytest.mark.parametrize(("room", "network"), [("reader", True), ("publisher", False)])
-def test_no_other_protocol_reaches_a_port(room: str, network: bool, listens: bool) -> None:
+@pytest.mark.parametrize(
+    ("room", "network", "fence"),
+    [
+        *(("reader", True, fence) for fence in (Fence(), Fence(listens=True), Fence(datagrams=True))),
+        *(("publisher", False, fence) for fence in (Fence(), Fence(datagrams=True))),
+        ("resolver", False, Fence(datagrams=True)),
+    ],
+)
+def test_no_other_protocol_reaches_a_port(room: str, network: bool, fence: Fence) -> None:
     free = run("", PROTOCOLS).split()
     assert "EPERM" not in free
     assert free[3:] == ["ECONNREFUSED", "ECONNREFUSED", "allowed", "allowed", "allowed"]  # nobody listens there
-    found = run(room, PROTOCOLS, network=network, fence=Fence(listens=listens)).split()
-    assert found == ["EPERM"] * 5 + ["allowed"] * 2 + ["allowed" if listens else "EPERM"]
+    found = run(room, PROTOCOLS, network=network, fence=fence).split()
+    udp, listens = ("allowed" if each else "EPERM" for each in (fence.datagrams, fence.listens))
+    assert found == ["EPERM"] * 5 + ["allowed", udp, listens]
 
 
 @pytest.mark.parametrize("room", ["engine", "probe", "publisher", "reader"])
@@ -105,11 +112,11 @@ def test_who_reads_a_configuration_writes_beside_the_records_of_the_daemon(tmp_p
     code = f"""{ATTEMPT}
 import os
 for name in ("lock", "applied.json", "publisher/x", "blobs/x", "trials/x"):
-    attempt(lambda: os.mkfifo("{tmp_path}/" + name))
+    attempt(lambda: os.mkdir("{tmp_path}/" + name))
 """
     assert run("config", code, fence=fence).split() == ["EACCES"] * 3 + ["allowed"] * 2
     for name in ("blobs/x", "trials/x"):
-        (tmp_path / name).unlink()
+        (tmp_path / name).rmdir()
     assert run("", code).split() == ["allowed"] * 5
 
 

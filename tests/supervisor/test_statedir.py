@@ -11,7 +11,7 @@ import pytest
 
 from edge_infer.errors import StartError
 from edge_infer.platform.paths import default_state_dir, hinted
-from edge_infer.supervisor.statedir import locked
+from edge_infer.supervisor.statedir import FORMAT, locked
 
 HOLD = """
 import pathlib, sys
@@ -34,6 +34,19 @@ def test_a_second_daemon_is_told_who_the_first_is(tmp_path: Path) -> None:
         first.wait(10)
         with locked(tmp_path):  # a killed daemon leaves nothing behind that would bar the next
             assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_the_state_of_a_newer_version_is_refused_and_stays(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        assert (tmp_path / "format").read_text() == f"{FORMAT}\n"
+    (tmp_path / "format").write_text(f"{FORMAT + 1}\n")
+    told = rf"newer edge-infer \(format {FORMAT + 1}, this version knows {FORMAT}\).*mv {tmp_path} "
+    with pytest.raises(StartError, match=told), locked(tmp_path):
+        pass
+    assert (tmp_path / "format").read_text() == f"{FORMAT + 1}\n"
+    (tmp_path / "format").write_text("0\n")
+    with locked(tmp_path):
+        assert (tmp_path / "format").read_text() == f"{FORMAT}\n"
 
 
 def test_a_directory_that_cannot_be_made_names_the_remedy(tmp_path: Path) -> None:

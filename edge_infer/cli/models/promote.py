@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from edge_infer.cli.arguments import Actions, add_action, add_config
 from edge_infer.cli.config_edit import apply_edit, read
-from edge_infer.config.edit import promoted
+from edge_infer.config.edit import promoted, shadowing
+from edge_infer.config.parts import file_of, read_config
+from edge_infer.errors import ConfigError
 from edge_infer.supervisor.control.server import ask, find_socket
 
 
@@ -23,17 +26,30 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 if applied, 2 if rejected (file restored); exit code 1 without a daemon (file untouched)."""
     socket = find_socket(args.config)
     before = ask(socket, {"do": "status"}, timeout=30.0)
-    data = read(args.config)
-    edited, pipelines = promoted(args.config, data, args.name, args.pipeline)
+    file = _file(args.config, args.name, args.pipeline)
+    data = read(file)
+    edited, pipelines = promoted(file, data, args.name, args.pipeline)
     news = [
-        f"{args.config}: pipelines.{pipeline}: model: {args.name}, and no shadow{_known(before, pipeline)}"
+        f"{file}: pipelines.{pipeline}: model: {args.name}, and no shadow{_known(before, pipeline)}"
         for pipeline in pipelines
     ]
-    digest = apply_edit(args.config, socket, data, edited, news)
+    digest = apply_edit(file, socket, data, edited, news)
     if digest is None:
         return 2
     print(f"applied {digest}; edge-infer models wait {args.name} tells when it is through its probation")
     return 0
+
+
+def _file(config: Path, name: str, pipeline: str | None) -> Path:
+    """Return the file with the pipelines that have this shadow: one edit changes one file."""
+    if pipeline is not None:
+        return file_of(config, "pipelines", pipeline)
+    value = read_config(config).value
+    names = [*shadowing(value, name)]
+    files = {file_of(config, "pipelines", each) for each in names}
+    if len(files) > 1:
+        raise ConfigError(f"pipelines of several files have this shadow; name one: --pipeline {' or '.join(names)}")
+    return files.pop() if files else config
 
 
 def _known(status: Any, pipeline: str) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_infer.cli.arguments import Actions, add_action, add_config
-from edge_infer.cli.config_edit import apply_edit, read, tell
+from edge_infer.cli.config_edit import apply_edit, current_digest, read, tell
 from edge_infer.config.edit import using
+from edge_infer.config.parts import file_of
 from edge_infer.errors import ConfigError, ModelError
 from edge_infer.platform.paths import hinted
 from edge_infer.supervisor.control.server import ask, find_socket
@@ -27,14 +28,15 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 if applied or unchanged, 2 if rejected (the file is restored); exit code 1 without a daemon."""
     socket = find_socket(args.config)
     standing = ask(socket, {"do": "status"}, timeout=30.0)["config"]
-    data = read(args.config)
+    file = file_of(args.config, "models", args.name)
+    data = read(file)
     digest = _digest(hinted(args.config) / "models", args.package)
-    edited, before = using(args.config, data, args.name, args.package, digest)
-    news = f"{args.config}: models.{args.name}: use: {args.package}"
+    edited, before = using(file, data, args.name, args.package, digest)
+    news = f"{file}: models.{args.name}: use: {args.package}"
     if edited == data:
         print(f"{news}, as before")
-        return _applied(socket, data, standing)
-    applied = apply_edit(args.config, socket, data, edited, [f"{news} (before: {before})"])
+        return _applied(socket, args.config, standing)
+    applied = apply_edit(file, socket, data, edited, [f"{news} (before: {before})"])
     if applied is None:
         return 2
     print(f"applied {applied}; edge-infer models wait {args.name} tells when it is through its probation")
@@ -57,9 +59,9 @@ def _digest(store: Path, title: str) -> str:
         raise ConfigError(f"{title} cannot be used: {error}") from error
 
 
-def _applied(socket: Path, data: bytes, standing: Any) -> int:
+def _applied(socket: Path, config: Path, standing: Any) -> int:
     """Let the daemon apply a file that needs no edit, unless it is active; return 0, or 2 if it is rejected."""
-    if standing and standing["state"] == "applied" and standing["digest"] == hashlib.sha256(data).hexdigest():
+    if standing and standing["state"] == "applied" and standing["digest"] == current_digest(config):
         return 0
     answer = ask(socket, {"do": "reload"})
     if answer.get("state") == "applied":

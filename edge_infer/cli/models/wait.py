@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from pathlib import Path
 from typing import Final
 
 from edge_infer.cli.arguments import Actions, add_action, add_config, argument
-from edge_infer.cli.config_edit import read
+from edge_infer.cli.config_edit import current_digest
 from edge_infer.cli.waiting import Glimpse, wait
 from edge_infer.contract.codec import ABSENT, decode
 from edge_infer.contract.messages import ModelStatus
@@ -57,7 +56,7 @@ def judged(status: Status, digest: str, name: str | None) -> Glimpse:
 
 def _look(socket: Path, config: Path, name: str | None) -> Glimpse:
     status = decode(Status, ask(socket, {"do": "status"}, timeout=30.0))
-    return judged(status, hashlib.sha256(read(config)).hexdigest(), name)
+    return judged(status, current_digest(config), name)
 
 
 def _line(name: str, model: ModelStatus) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,7 @@ from edge_infer.config.compile.named_files import NamedFiles
 from edge_infer.config.compile.pipelines import CascadeBuilder, SceneBuilder, unfit
 from edge_infer.config.schema.broker import Tls
 from edge_infer.config.schema.cascades import Crops
-from edge_infer.config.schema.file import Config, ModelSection, Mqtt
+from edge_infer.config.schema.file import Config, Metrics, ModelSection, Mqtt
 from edge_infer.config.schema.pipelines import Nms, Pipeline, delegate_plan, motion_plan, why_not
 from edge_infer.config.schema.signal_sources import SourceSection
 from edge_infer.config.schema.sources import OtherSource
@@ -27,6 +29,7 @@ from edge_infer.plan.records import (
     CropsPlan,
     Gives,
     InputPlan,
+    MetricsPlan,
     ModelInput,
     ModelPlan,
     MotionPlan,
@@ -102,6 +105,10 @@ class Builder:
             max_rate=section.max_rate,
         )
 
+    def metrics(self, section: Metrics | None) -> MetricsPlan | None:
+        """Return the plan of the metrics file; None without the section."""
+        return None if section is None else MetricsPlan(self.files.absolute(section.file), section.every)
+
     def _tls(self, tls: Tls | None, steps: Steps) -> TlsPlan | None:
         if tls is None:
             return None
@@ -123,7 +130,7 @@ class Builder:
             labels=model.labels if isinstance(model.labels, tuple) else None,
             labels_file=self.files.absolute(str(model.labels)) if from_file else None,
             sha256=model.sha256.lower() if model.sha256 else None,
-            roots=(str(self.files.folder), str(Path(state_dir, "models"))),
+            roots=(str(self.files.folder), str(Path(state_dir, "models")), *installed_models()),
             policy=policy,
             private=self.files.private,
         )
@@ -338,6 +345,7 @@ class Builder:
             interval=section.publish.interval,
             heartbeat=section.heartbeat,
             ahead=section.ahead,
+            active=section.active or (),
             priority=section.priority,
             shadow=self._shadow(steps, section, merged, models, source),
             crops=cascade,
@@ -486,3 +494,14 @@ def _values_of(source: SourcePlan) -> int:
         if isinstance(said, int):
             return said
     return 0
+
+
+def installed_models(prefix: Path = Path(sys.prefix)) -> tuple[str, ...]:
+    """Return the folder of the models that came with the installed program, by the path that no upgrade changes.
+
+    ``deploy/install`` makes links of ``/opt/edge-infer/share`` and ``current``; both lead to the version that runs.
+    """
+    share = prefix.parent.parent / "share"
+    if share.is_symlink() and os.path.realpath(share) == os.path.realpath(prefix / "share"):
+        return (str(share / "models"),)
+    return ()

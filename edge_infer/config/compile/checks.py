@@ -12,6 +12,7 @@ from edge_infer.models.packages.package import find_package
 from edge_infer.models.packages.read_files import largest_here
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.serving_record import ServingRecord
+from edge_infer.plan.credentials import plain_connections
 from edge_infer.plan.records import ModelPlan, Plan, Problem, TextPlan, Unfit
 from edge_infer.yamlfile.load import Document
 
@@ -54,7 +55,9 @@ def _look(request: ModelRequest) -> tuple[str, str] | None:
 
 
 def idle(document: Document, config: Config, plan: Plan) -> Iterator[Problem]:
-    """Yield a warning for each unused model or source, for unnamed classes, and for limits that drop lines."""
+    """Yield a warning for each unused model or source, unnamed classes, limits that drop lines, and plain secrets."""
+    for steps, text in plain_connections(plan):
+        yield document.problem(steps, text)
     used = {model.name: model for model in (*plan.models(), *plan.shadows())}
     for name in config.models.keys() - used.keys():
         yield document.problem(("models", name), "no pipeline runs it or compares it")

@@ -14,6 +14,8 @@ from edge_infer.config.compile.checks import entry_of, idle, in_vain, unfit
 from edge_infer.config.compile.hardware import Equipper
 from edge_infer.config.compile.model_policy import read_policy
 from edge_infer.config.compile.named_files import NamedFiles
+from edge_infer.config.parts import SECTIONS as NAMED_SECTIONS
+from edge_infer.config.parts import read_config
 from edge_infer.config.schema.file import Config, dangling
 from edge_infer.config.schema.governor import governor_plan, unseen
 from edge_infer.contract.codec import replace
@@ -34,10 +36,10 @@ from edge_infer.plan.records import (
     SourcePlan,
     Unfit,
 )
-from edge_infer.platform.paths import look
-from edge_infer.yamlfile.load import Document, Steps, in_order, read_document, spell, validate
+from edge_infer.platform.config_files import look_at
+from edge_infer.yamlfile.load import Document, Steps, in_order, spell, validate
 
-NAMED_SECTIONS = ("models", "sources", "pipelines")
+MAX_LACKING = 256
 MOST_LIVE = 64
 """Sources with a process of their own. The supervisor keeps a few files open for each and can wait for 1024 in all."""
 
@@ -48,18 +50,19 @@ def compile_config(
     store: bool | Path = False,
     environment: Mapping[str, str] = os.environ,
     probe: Probe | None = None,
+    draft: tuple[Path, bytes] | None = None,
 ) -> Compiled:
     """Return the plan of a configuration file, or all of its problems.
 
     With ``store`` the models are copied to ``<state_dir>/blobs`` under their digests, and the plan names the copies.
     Without it nothing is written anywhere. If ``store`` is a path, it is the only writable state directory: a file that
     names another one gives no plan (`Compiled.elsewhere`). ``probe`` tries the models; its process may have started
-    already.
+    already. ``draft`` is the text of one file of the configuration, to be read in place of what is on the disk.
     """
     with probe or Probe() as child:
-        before = look(path)
-        document = read_document(path, environment)
-        seen = before if look(path) == before else ()
+        before = look_at(path)
+        document = read_config(path, environment, draft)
+        seen = before if look_at(path) == before else ()
         return replace(_compile(document, child, store=store), seen=seen)
 
 
@@ -81,7 +84,13 @@ def _compile(document: Document, probe: Probe, *, store: bool | Path) -> Compile
     odd = idle(document, sound, plan) if plan is not None else ()
     unfit, warnings = tuple(compilation.unfit), in_order([*files.warnings, *odd])
     return Compiled(
-        document.digest, None if everything else plan, everything, warnings, unfit, machine=compilation.machine
+        document.digest,
+        None if everything else plan,
+        everything,
+        warnings,
+        unfit,
+        machine=compilation.machine,
+        lacking=tuple(dict.fromkeys(files.lacking))[:MAX_LACKING],
     )
 
 
@@ -180,13 +189,15 @@ class _Compilation:
             merged=config.rooms == "merged",
             governor=governor_plan(config.governor, config.pipelines),
             made_by=__version__,
+            metrics=self._build.metrics(config.metrics),
         )
 
     def _models(self, config: Config, state_dir: str, keep: Path | None, *, again: bool) -> dict[str, ModelPlan]:
         """Return the usable models by name; with ``again``, a model whose last trial is valid is not tried again."""
-        policy = self._policy(config, state_dir)
+        policy, used = self._policy(config, state_dir), _used(config)
+        lenient = replace(policy, highest={})  # what nothing runs or compares is no step back
         requests = [
-            self._build.request(name, model, state_dir, policy)
+            self._build.request(name, model, state_dir, policy if name in used else lenient)
             for name, model in config.models.items()
             if model.use is None or not _touched([problem.path for problem in self._problems], ("device",))
         ]
@@ -199,7 +210,7 @@ class _Compilation:
         fresh = [request for request in requests if vain[request.name] is None]
         found: dict[str, ModelPlan] = {}
         try:
-            outcomes = probe_all(fresh, self._probe, keep, _used(config))
+            outcomes = probe_all(fresh, self._probe, keep, used)
         except StartError as failure:
             self._outside(("models",), str(failure))
             self.machine = True
@@ -245,6 +256,7 @@ class _Compilation:
         name, section = request.name, config.models[request.name]
         key = "use" if error.key == "file" and section.use else error.key
         steps: Steps = ("models", name, key) if key in section.model_fields_set else ("models", name)
+        self._build.files.lacking.append(str(request.file))
         text = str(error)
         if section.use and _is_missing(request.file):
             text = (
@@ -284,7 +296,7 @@ class Connection:
 
 def connection(path: Path, environment: Mapping[str, str] = os.environ) -> Connection:
     """Return the connection of a file; raises `ConfigError` if it is unreadable or ``device`` or ``mqtt`` is wrong."""
-    document = read_document(path, environment)
+    document = read_config(path, environment)
     config, problems = validate(document, Config)
     if document.value is not None:
         config = config or sound_part(document, problems)

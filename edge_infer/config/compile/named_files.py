@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from edge_infer.plan.records import Problem
+from edge_infer.platform.permissions import closed_folder, denied, for_the_group, user
 from edge_infer.readers.sources.byte_input import STDIN, is_pipe
-from edge_infer.yamlfile.load import Document, Steps, closed_folder, denied, user
+from edge_infer.yamlfile.load import Document, Steps
 
 MOST_SECRET: Final = 4096
 
@@ -31,6 +32,8 @@ class NamedFiles:
     warnings: list[Problem] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
     """Paths of passwords and private keys."""
+    lacking: list[str] = field(default_factory=list)
+    """Paths of files that could not be used."""
 
     @property
     def folder(self) -> Path:
@@ -40,7 +43,8 @@ class NamedFiles:
     @property
     def private(self) -> tuple[str, ...]:
         """Return the configuration and its secrets; no model may name one of these files."""
-        return tuple(dict.fromkeys((str(Path(self.document.file).absolute()), *self.secrets)))
+        files = (self.document.file, *(home.file for home in self.document.homes.values()))
+        return tuple(dict.fromkeys((*(str(Path(file).absolute()) for file in files), *self.secrets)))
 
     def absolute(self, path: str) -> str:
         """Return the absolute path, as processes receive it."""
@@ -75,8 +79,17 @@ class NamedFiles:
             self.wrong(steps, "this file is empty; it should hold the password")
         elif b"\n" in data.removesuffix(b"\n"):
             self.wrong(steps, "this file has several lines; it should hold the password alone")
+        elif (word := data.splitlines()[0]) != word.strip():
+            text = "the password in this file begins or ends with a blank, which counts as a part of it"
+            self.warnings.append(self.document.problem(steps, text))
+        elif self._is_outdated(found, path):
+            text = (
+                "the service still has its copy from before this file was changed (LoadCredential); "
+                "systemctl restart edge-infer makes a new one"
+            )
+            self.warnings.append(self.document.problem(steps, text))
         elif Path(found).stat().st_mode & stat.S_IROTH:
-            text = "this file can be read by everybody on this machine; chmod 640 or 600 it"
+            text = f"this file can be read by everybody on this machine; {for_the_group('FILE')}"
             self.warnings.append(self.document.problem(steps, text))
         return found
 
@@ -85,6 +98,14 @@ class NamedFiles:
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
         copy = Path(folder, Path(path).name) if folder else None
         return str(copy) if copy is not None and copy.exists() else self.absolute(path)
+
+    def _is_outdated(self, found: str, path: str) -> bool:
+        """Return whether the copy that systemd made is older than its file; False if that cannot be seen."""
+        original = Path(self.absolute(path))
+        try:
+            return found != str(original) and original.stat().st_mtime > Path(found).stat().st_mtime
+        except OSError:
+            return False
 
     def authorities(self, steps: Steps, path: str) -> str:
         """Check a file of trusted certificates; return its path."""
@@ -145,8 +166,10 @@ class NamedFiles:
             finally:
                 os.close(descriptor)
         except PermissionError:
+            self.lacking.append(path)
             self.wrong(steps, f"{shown} {denied(path, path if shown == path else 'FILE')}")
         except FileNotFoundError:
+            self.lacking.append(path)
             where = "" if shown == path else f"; relative paths begin at {self.folder}"
             self.wrong(steps, f"{shown} does not exist{where}")
         except (OSError, ValueError) as error:

@@ -17,7 +17,7 @@ from edge_infer.config.schema.broker import HOST, TLS, Tls
 from edge_infer.config.schema.cascades import wrong_parents
 from edge_infer.config.schema.governor import GOVERNOR, Governor, unknown_pipelines
 from edge_infer.config.schema.pipelines import Pipeline
-from edge_infer.config.schema.scene import LABEL_LIST, parse_labels
+from edge_infer.config.schema.scene import LABEL_LIST, on_or_off, parse_labels
 from edge_infer.config.schema.sources import AnySource
 from edge_infer.contract.messages import NAME_PATTERN, RESERVED_MODEL_NAMES, RESERVED_NAMES
 from edge_infer.plan.records import MAX_RATE
@@ -113,6 +113,21 @@ class Outbox(Section):
     """How long a message may wait; counted while the board is on."""
 
 
+class Metrics(Section):
+    """A file with metrics for Prometheus, which node_exporter's textfile collector reads."""
+
+    file: Annotated[str, text("the path of a file that ends with .prom", r"[^\x00-\x1f\x7f]+\.prom", 4096)] = (
+        "/run/edge-infer/metrics.prom"
+    )
+    """The file; its folder must exist. The collector reads files that end with `.prom` only."""
+    every: Annotated[float, duration("1s", "5m")] = 15.0
+    """How often it is written. The shipped alert rules need `30s` or less."""
+
+
+def _metrics(value: Any) -> Any:
+    return None if value is None else on_or_off(value, ", ".join(Metrics.model_fields))
+
+
 def _labels_or_file(value: Any) -> str | tuple[str, ...]:
     """Return the path of a file with one label a line, or the labels themselves."""
     if isinstance(value, str):
@@ -182,6 +197,8 @@ class Config(Section):
     """`merged`: supervisor and publisher in one process, which saves memory but removes a wall; see below."""
     governor: Annotated[Governor | None, GOVERNOR, Field(examples=[True])] = None
     """Lower frame rates before the board gets too hot or too busy; `true`, or keys."""
+    metrics: Annotated[Metrics | None, Short(_metrics, {"type": ["boolean", "null"]}), Field(examples=[True])] = None
+    """Write metrics for Prometheus into a file; `true`, or keys."""
     models: Annotated[dict[ModelName, ModelSection], NAMES] = Field(default_factory=dict)
     """Models by name."""
     sources: Annotated[dict[Name, AnySource], NAMES] = Field(default_factory=dict)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from edge_infer.config.compile.named_files import NamedFiles
 from edge_infer.config.schema.cascades import SOURCE, Crops
+from edge_infer.config.schema.hours import ACTIVE
 from edge_infer.config.schema.scene import (
     EVENTS,
     LABEL_LIST,
@@ -29,6 +30,7 @@ from edge_infer.plan.records import (
     Ahead,
     Color,
     DelegatePlan,
+    HoursPlan,
     ModelPlan,
     MotionPlan,
     OnFailure,
@@ -308,6 +310,13 @@ class Pipeline(Section):
     ahead: Ahead = "auto"
     """Whether to prepare the next frame while the model runs: `always`, `never`, or `auto`: with pictures, unless a run
     of the model takes less than 0.3 ms."""
+    active: Annotated[
+        tuple[HoursPlan, ...] | None,
+        ACTIVE,
+        Field(examples=[{"days": "mon-fri", "from": "22:00", "to": "06:00"}]),
+    ] = None
+    """Hours in which it is active, `{days: mon-fri, from: 22:00, to: 06:00}` or a list of such, in the time zone of the
+    box; without it always."""
     priority: Annotated[int, integer(-100, 100)] = 0
     """Order when pipelines need more than the cores can give: the higher number goes first."""
     preprocess: Preprocess = Preprocess()

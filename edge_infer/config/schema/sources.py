@@ -85,7 +85,7 @@ def _command(value: Any) -> tuple[str, ...]:
     expected = "a list of a program and its arguments such as [rpicam-vid, -t, 0]"
     if not isinstance(value, list) or not value:
         raise ValueError(wrong(expected, value))
-    kind, words = text("a text", r"[^\x00]*", 4096), []
+    kind, words = text("a text", r"[^\x00]*", 4096, visible=False), []
     for index, item in enumerate(value):
         try:
             words.append(kind.parse(item))

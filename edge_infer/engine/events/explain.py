@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from edge_infer.engine.events.decision_record import Decisions
+from edge_infer.engine.events.reasons import why_held
 from edge_infer.errors import shortened
 from edge_infer.ipc.messages import WhyAnswer, WhyQuestion
 from edge_infer.plan.records import PipelinePlan
@@ -38,6 +39,7 @@ def answer(question: WhyQuestion, records: Mapping[str, tuple[PipelinePlan, Deci
         for note in (
             *_notes(question, plan, decisions, _labels(plan, records)),
             *_without_events(plan, asked=question.pipeline == name, spoke=name in spoke),
+            *_beside_events(plan, asked=question.pipeline == name),
         )
     ]
     return WhyAnswer(tuple(line for _, _, line in sorted(found)[-MOST:]), tuple(notes[:MOST_NOTES]))
@@ -57,6 +59,12 @@ def _without_events(plan: PipelinePlan, *, asked: bool, spoke: bool) -> Iterator
     if task in SCORED:
         text += f", and what stays below the threshold of {plan.threshold:g} is not remembered"
     yield text
+
+
+def _beside_events(plan: PipelinePlan, *, asked: bool) -> Iterator[str]:
+    """Yield the note for a pipeline with events, of which the record has no results, if it was asked by name."""
+    if asked and plan.events is not None and (why := why_held(plan)):
+        yield f"these are events; a frame is in the state and in no result while {why}"
 
 
 def _labels(plan: PipelinePlan, records: Mapping[str, tuple[PipelinePlan, Decisions]]) -> tuple[str, ...]:

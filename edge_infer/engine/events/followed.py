@@ -8,6 +8,7 @@ from edge_infer.contract.codec import ABSENT, dumps, encode, replace
 from edge_infer.contract.messages import LineCounts, Result, State
 from edge_infer.engine.tasks import Essence, Head, fitting
 from edge_infer.engine.tasks.detection import Detections
+from edge_infer.engine.tracking.track import ObjectTrack
 
 Counts = tuple[tuple[str, int], ...]
 
@@ -28,6 +29,8 @@ class Followed:
     present: frozenset[int] = frozenset()
     warm: bool = True
     ids: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    tracks: tuple[ObjectTrack | None, ...] = ()
+    """The track of each detection, confirmed or not."""
 
     @property
     def essence(self) -> Essence:

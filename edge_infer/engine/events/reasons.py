@@ -149,15 +149,7 @@ class ResultReasons:
     def __init__(self, plan: PipelinePlan, decisions: Decisions) -> None:
         self._decisions = decisions
         self._silent = plan.events is None and plan.crops is None
-        same = f"{CHANGE.get(plan.model.task, 'labels and counts are')} as in the last one"
-        if plan.track is not None:
-            same = f"{same}, or that one is less than {TOGETHER:g} s old"
-        why: dict[Publish, str] = {
-            "change": f"publish is change, and {same}; heartbeat is {plan.heartbeat:g} s",
-            "interval": f"publish is {{interval: {plan.interval:g}s}}",
-            "off": "publish is off",
-        }
-        self._text = f"in the state, in no result: {why.get(plan.publish, '')}"
+        self._text = f"in the state, in no result: {why_held(plan)}"
 
     def __call__(self, findings: Findings, now: Instant, *, told: bool) -> None:
         """Record the findings of a frame and whether its result was published."""
@@ -166,6 +158,19 @@ class ResultReasons:
         stage, text = (TOLD, "told in a result") if told else (REPEATED, self._text)
         for label, score in islice(found_in(findings), MOST):
             self._decisions.note(now.wall, label, score, stage, text)
+
+
+def why_held(plan: PipelinePlan) -> str:
+    """Return when ``publish`` holds a result back; empty if it never does."""
+    same = f"{CHANGE.get(plan.model.task, 'labels and counts are')} as in the last one"
+    if plan.track is not None:
+        same = f"{same}, or that one is less than {TOGETHER:g} s old"
+    why: dict[Publish, str] = {
+        "change": f"publish is change, and {same}; heartbeat is {plan.heartbeat:g} s",
+        "interval": f"publish is {{interval: {plan.interval:g}s}}",
+        "off": "publish is off",
+    }
+    return why.get(plan.publish, "")
 
 
 def found_in(findings: Findings) -> Iterator[tuple[str | None, float]]:

@@ -20,7 +20,7 @@ from edge_infer.engine.events.zones import CrossingLine, ZoneArea
 from edge_infer.engine.tasks import fraction
 from edge_infer.engine.tasks.detection import Detections
 from edge_infer.engine.tracking.track import LEAST_HITS, ObjectTrack
-from edge_infer.engine.tracking.tracker import Tracker
+from edge_infer.engine.tracking.tracker import Tracker, TrackerResult
 from edge_infer.frames.frame import BELIEVED, ROUNDING, Instant
 from edge_infer.frames.geometry import Box
 from edge_infer.plan.records import Anchor, EventsPlan, PipelinePlan, TrackPlan, ZonePlan
@@ -112,7 +112,7 @@ class Scene:
             self._reasons.ended(track, self._visits[track], now)
             news += self._gone(track, self._visits.pop(track), now)
         self._warmup.frame(now, pending=self._pending())
-        return self._followed(found, seen.tracks), tuple(news)
+        return self._followed(found, seen), tuple(news)
 
     @property
     def unsettled(self) -> bool:
@@ -285,14 +285,15 @@ class Scene:
         xmin, ymin, xmax, ymax = track.box
         return fraction(xmin / width), fraction(ymin / height), fraction(xmax / width), fraction(ymax / height)
 
-    def _followed(self, found: Detections, tracks: dict[int, ObjectTrack]) -> Followed:
+    def _followed(self, found: Detections, seen: TrackerResult) -> Followed:
         """Return the state of the scene; it drops unsure boxes that belong to no confirmed track."""
-        objects = []
+        objects, followed = [], []
         for column, item in enumerate(found.objects):
-            track = tracks.get(column)
+            track = seen.tracks.get(column) or seen.born.get(column)
             number = track.number or None if track is not None and not track.doubtful else None
             if number is not None or item.score >= self._threshold:
                 objects.append(replace(item, number=number))
+                followed.append(track)
         confirmed = Counter(track.label for track in self._tracker.tracks if track.number)
         zones = {zone.name: Counter[str]() for zone in self._plan.zones}
         for track, visit in self._visits.items():
@@ -307,6 +308,7 @@ class Scene:
             frozenset(track.number for track in self._tracker.tracks if track.number),
             warm=self._warmup.over,
             ids=self._ids(),
+            tracks=tuple(followed),
         )
 
     def _ids(self) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -103,6 +103,11 @@ class Feed:
 
     # Called by pipelines.
 
+    @property
+    def holds(self) -> bool:
+        """Whether the source waits for the slowest pipeline, so that nothing is dropped."""
+        return self.lossless
+
     def attach(self) -> Cursor:
         """Return the cursor of a new pipeline; it starts with the next frame."""
         with self._lock:

@@ -46,7 +46,7 @@ class SampleStream(Feed):
         with self._lock:
             if not cursor.waiting and not self._changed.wait_for(lambda: bool(cursor.waiting), timeout):
                 return None
-            if self._holds():
+            if self.holds:
                 self._changed.notify_all()
             return cursor.waiting.popleft()
 
@@ -73,11 +73,12 @@ class SampleStream(Feed):
             for cursor in self._cursors:
                 cursor.waiting.append(self._after_overrun(cursor, item))
             self._changed.notify_all()
-            if self._holds() and not self.drawn_since:
+            if self.holds and not self.drawn_since:
                 self._wait_for_pipelines()
 
-    def _holds(self) -> bool:
-        """Return whether the source waits for the slowest pipeline, so that nothing is dropped."""
+    @property
+    def holds(self) -> bool:
+        """Whether the source waits for the slowest pipeline, so that nothing is dropped."""
         return self.lossless or self.plan.holds_writer
 
     def _wait_for_pipelines(self) -> None:
@@ -87,7 +88,7 @@ class SampleStream(Feed):
 
     def _after_overrun(self, cursor: Cursor, item: Captured) -> Captured:
         """Return the item; if the queue overruns, empty it and mark the item with a gap."""
-        if self._holds() or has_room(cursor, item):
+        if self.holds or has_room(cursor, item):
             return item
         waiting = len(cursor.waiting)
         cursor.dropped += waiting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping
 from typing import Final
@@ -11,6 +12,7 @@ import numpy as np
 from edge_infer.contract.codec import ABSENT, Absent
 from edge_infer.contract.messages import MOST, Latency, MotionHealth, PipelineHealth, Reason, SourceHealth, SourceState
 from edge_infer.errors import shortened
+from edge_infer.ipc.messages import LATENCY_BOUNDS, PipelineCounts
 
 LOST_AFTER: Final = 5.0
 LOST_INTERVALS: Final = 10
@@ -120,12 +122,14 @@ class PipelineWatch:
         self.dropped = 0
         self.held_back = 0
         self.faults = 0
+        self.failed = 0
         self.busy_since = 0.0
         self.frames = 0
         """Number of frames that became an outcome."""
         self._started = now
         self._runs: deque[tuple[float, float | None]] = deque(maxlen=2048)
         self._still = self._looks = self._saved = 0
+        self._latencies, self._seconds = [0] * (len(LATENCY_BOUNDS) + 1), 0.0
         self._gated = self._left_out = False
 
     def looked(self, looks: int, parts: int) -> None:
@@ -139,6 +143,9 @@ class PipelineWatch:
         """Record that a frame became an outcome ``milliseconds`` after its capture; skipped frames give no latency."""
         self.frames += 1
         self._runs.append((now, None if self._left_out else milliseconds))
+        if not self._left_out:
+            self._latencies[bisect_left(LATENCY_BOUNDS, milliseconds / 1000.0)] += 1
+            self._seconds += milliseconds / 1000.0
 
     def health(self, now: float, produced: int) -> PipelineHealth:
         """Return the entry of this pipeline in the health message; ``produced`` is its highest result number."""
@@ -148,6 +155,12 @@ class PipelineWatch:
         error, held_back = shortened(self.error) or ABSENT, self.held_back or ABSENT
         faults = self.faults or ABSENT
         return PipelineHealth(fps, latency, min(self.dropped, MOST), produced, error, held_back, faults, self._motion())
+
+    def counts(self) -> PipelineCounts:
+        """Return the frames by outcome, and their latencies, since the start of this pipeline."""
+        latencies = tuple(self._latencies)
+        looked, dropped, failed = (min(count, MOST) for count in (sum(latencies), self.dropped, self.failed))
+        return PipelineCounts(self._started, looked, self._still, dropped, failed, latencies, round(self._seconds, 3))
 
     def _motion(self) -> MotionHealth | Absent:
         """Return what the motion gate has saved; `ABSENT` without a gate."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ log = logging.getLogger(__name__)
 
 KEEP: Final = 1 << 20
 """Bytes of numbered messages that are kept for a publisher that may need them again."""
+CROWDED: Final = KEEP // 2
+"""Kept bytes from which on a pipeline waits, if its source waits for it."""
+ROOM_WITHIN: Final = 2.0
+"""Seconds that a pipeline waits for room; then it goes on without, until there was room again."""
+TICK: Final = 0.02
 
 
 Series: TypeAlias = tuple[str, NumberedKind]
@@ -47,6 +53,8 @@ class Outward(Protocol):
 
     def numbered(self, pipeline: str) -> int: ...
 
+    def await_room(self, stop: threading.Event) -> None: ...
+
 
 class ResultSender:
     """The engine's end of the results channel; any thread may call it.
@@ -70,6 +78,7 @@ class ResultSender:
         self._given_up = Faults()
         self._sent = 0  # how many of the kept, from the oldest, have been written to the channel
         self._greet = self._greeted = False
+        self._waits = True
         self._states: dict[str, StateSnapshot] = {}
         self._unsaid: dict[str, StateSnapshot] = {}
 
@@ -109,6 +118,14 @@ class ResultSender:
             self._states[pipeline] = self._unsaid[pipeline] = StateSnapshot(pipeline, state, at)
             self._flush()
 
+    def await_room(self, stop: threading.Event) -> None:
+        """Wait until the publisher has taken enough, so that a quick source loses nothing; not long, and not twice."""
+        until = time.monotonic() + ROOM_WITHIN
+        while (crowded := self._kept_bytes > CROWDED) and self._waits and not stop.wait(TICK):
+            self._waits = time.monotonic() < until
+        if not crowded:
+            self._waits = True
+
     def forget(self, pipeline: str) -> None:
         """Forget the state of a removed pipeline, so that it is not sent again."""
         with self._lock:
@@ -138,6 +155,11 @@ class ResultSender:
         """Send as much as there is room for; return whether nothing is left."""
         with self._lock:
             return self._flush()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the publisher is behind: acknowledgements should be read soon."""
+        return self._kept_bytes > CROWDED // 4
 
     @property
     def kept(self) -> int:

@@ -6,12 +6,15 @@ is 1970 plus that position, so the same recording and configuration produce the 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edge_infer.contract.codec import replace
 from edge_infer.contract.messages import Event, Result, State, timestamp
@@ -23,8 +26,10 @@ from edge_infer.engine.output.health import PipelineWatch
 from edge_infer.engine.output.outcome import Composer
 from edge_infer.engine.output.pipeline_output import PipelineOutput
 from edge_infer.engine.pipeline import FramePipeline
+from edge_infer.engine.replay.detections import RecordedBoxes
 from edge_infer.engine.replay.scene_picture import sentence
 from edge_infer.engine.tasks import Findings
+from edge_infer.engine.tasks.detection import Detections
 from edge_infer.frames.ffmpeg import without_chatter
 from edge_infer.frames.frame import Captured, Frame, Line, Samples
 from edge_infer.frames.pixels import Orientation
@@ -81,6 +86,9 @@ class MessageRecorder:
         """Return a new object id."""
         return self._next("object")
 
+    def await_room(self, stop: threading.Event) -> None:
+        """Return at once: whoever prints is waited for."""
+
     def numbered(self, _pipeline: str) -> int:
         """Return the highest number of a result."""
         return self._numbers["result"]
@@ -116,6 +124,20 @@ def replay(plans: Sequence[PipelinePlan], source: SourcePlan, boot: str, *, pace
                     yield from player.play(shown)
         for player in players.values():
             yield from player.end()
+
+
+def replay_detections(plan: PipelinePlan, boxes: RecordedBoxes, fps: float, boot: str) -> Iterator[Replayed]:
+    """Yield every frame of a file of detections, which take the place of the model's; limits of frames a second apply.
+
+    The pictures are not known: all frames share one that is empty and takes no memory.
+    """
+    player = _Player(plan, boot, paced=True)
+    width, height = boxes.size
+    empty = np.broadcast_to(np.uint8(0), (height, width))
+    for number, found in boxes.frames(plan):
+        at = (number - 1) / fps
+        yield from player.show(Frame(empty, "gray", at, at, number), found)
+    yield from player.end()
 
 
 class _Player:
@@ -156,10 +178,18 @@ class _Player:
             yield from self._late()
             found = [self._pipeline.step(serving, part) for part in serving.follow.asks(frame)]
             findings = self._pipeline.settle(serving, frame) or found[0]
-            visible = serving.mask(frame)  # the drawn picture is masked, too
-            said = self._recorder.take()
-            decided = tuple(each.matter() for each in serving.follow.decisions.now(frame.instant.wall))
-            self._last = Replayed(self._plan.name, visible, findings, said, decided, serving.gate.glance)
+            self._keep(serving.mask(frame), findings)  # the drawn picture is masked, too
+
+    def show(self, frame: Frame, found: Detections) -> Iterator[Replayed]:
+        """Process a frame whose detections are known; the model need not be loaded."""
+        if self._pacer.due(frame.instant.moment):
+            yield from self._late()
+            self._keep(frame, self._pipeline.finish(self._serving, frame, frame, found, still=False))
+
+    def _keep(self, visible: Captured, findings: Findings | Answers) -> None:
+        follow, said = self._serving.follow, self._recorder.take()
+        decided = tuple(each.matter() for each in follow.decisions.now(visible.instant.wall))
+        self._last = Replayed(self._plan.name, visible, findings, said, decided, self._serving.gate.glance)
 
     def end(self) -> Iterator[Replayed]:
         """Yield the last frame, with the messages that the end of the recording causes."""

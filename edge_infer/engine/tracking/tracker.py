@@ -44,9 +44,10 @@ MOST: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class TrackerResult:
-    """Outcome of a frame: ``tracks`` by position in the list of boxes, and the tracks that have ended."""
+    """Outcome of a frame: ``tracks`` by position in the list of boxes, those that begin (``born``), those that end."""
 
     tracks: dict[int, ObjectTrack]
+    born: dict[int, ObjectTrack]
     ended: tuple[ObjectTrack, ...]
 
 
@@ -96,8 +97,9 @@ class Tracker:
             self._crowd.add(objects, fresh, matching.measured, now)
         self._update(now)
         by_box = {column: self.tracks[row] for row, column in matched.items()}
+        born = dict(zip(fresh, self.tracks[len(self.tracks) - len(fresh) :], strict=True))
         gone = [row for row, track in enumerate(self.tracks) if self._is_gone(track, now)]
-        return TrackerResult(by_box, self._crowd.remove(gone) if gone else ())
+        return TrackerResult(by_box, born, self._crowd.remove(gone) if gone else ())
 
     def _predict(self, moment: float) -> None:
         before = self._pace.now

@@ -67,40 +67,56 @@ def download(
     be right.
     """
     with _opened(part) as stream:
-        fruitless, restarted, most = 0, False, stream.seek(0, os.SEEK_END)
-        while (have := stream.seek(0, os.SEEK_END)) < wanted.bytes:
-            why = _attempt(wanted, stream, progress, patience)
-            now = stream.seek(0, os.SEEK_END)
-            if now < have and not restarted:
-                restarted, most = True, now
-            if now > most:
-                fruitless, most = 0, now
-            elif fruitless == len(pauses):
-                kept = "what has come is kept, try again" if now else "nothing has come"
-                raise DownloadError(f"{wanted.url}: {why}; {kept}. {_ADVICE}")
-            else:
-                log.info("%s: %s; retrying", wanted.url, why)
-                time.sleep(pauses[fruitless])
-                fruitless += 1
+        earlier = stream.seek(0, os.SEEK_END)
+        _receive(wanted, stream, progress, patience, pauses)
+        if earlier and _measured(stream) != (wanted.bytes, wanted.sha256):
+            log.info("%s: what an earlier run kept is not its beginning; starting again", wanted.url)
+            stream.truncate(0)
+            _receive(wanted, stream, progress, patience, pauses)
         _check(wanted, stream, part)
+
+
+def _receive(
+    wanted: DownloadRequest, stream: IO[bytes], progress: Progress, patience: float, pauses: tuple[float, ...]
+) -> None:
+    """Append until the size is reached; raises `DownloadError`."""
+    fruitless, restarted, most = 0, False, stream.seek(0, os.SEEK_END)
+    while (have := stream.seek(0, os.SEEK_END)) < wanted.bytes:
+        why = _attempt(wanted, stream, progress, patience)
+        now = stream.seek(0, os.SEEK_END)
+        if now < have and not restarted:
+            restarted, most = True, now
+        if now > most:
+            fruitless, most = 0, now
+        elif fruitless == len(pauses):
+            kept = "what has come is kept, try again" if now else "nothing has come"
+            raise DownloadError(f"{wanted.url}: {why}; {kept}. {_ADVICE}")
+        else:
+            log.info("%s: %s; retrying", wanted.url, why)
+            time.sleep(pauses[fruitless])
+            fruitless += 1
 
 
 def _check(wanted: DownloadRequest, stream: IO[bytes], part: Path) -> None:
     """Check size and digest; removes the file and raises `DownloadError` if they are wrong."""
-    size = stream.seek(0)
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-        size += len(block)
-    if size == wanted.bytes and digest.hexdigest() == wanted.sha256:
+    size, digest = _measured(stream)
+    if (size, digest) == (wanted.bytes, wanted.sha256):
         return
     part.unlink(missing_ok=True)
     if size != wanted.bytes:
         raise DownloadError(f"{wanted.url} has more than the {wanted.bytes} bytes of the catalogue: it is another file")
     raise DownloadError(
-        f"{wanted.url}: what came has the SHA-256 {digest.hexdigest()}, but the catalogue wants {wanted.sha256}: it is "
+        f"{wanted.url}: what came has the SHA-256 {digest}, but the catalogue wants {wanted.sha256}: it is "
         "another file, or was changed on its way; nothing of it was kept"
     )
+
+
+def _measured(stream: IO[bytes]) -> tuple[int, str]:
+    size, digest = stream.seek(0), hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+        size += len(block)
+    return size, digest.hexdigest()
 
 
 def fetch(url: str, most: int, patience: float = PATIENCE, pauses: tuple[float, ...] = PAUSES) -> bytes:

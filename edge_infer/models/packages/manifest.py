@@ -71,6 +71,8 @@ def _beside(value: Any) -> str:
 
 
 def _labels(value: Any) -> str | tuple[str, ...]:
+    if isinstance(value, dict):
+        raise ValueError(wrong("a list of labels, or the name of a file beside the manifest", value))  # noqa: TRY004
     if not isinstance(value, list):
         return inside_folder(value)
     return tuple(_label(item) for item in value)

@@ -15,6 +15,7 @@ from edge_infer.errors import ModelError, ModelKey
 from edge_infer.models.packages.manifest import Manifest
 from edge_infer.models.packages.read_files import file_options, inside, read_whole
 from edge_infer.models.trials.file_handover import ReceivedCopies
+from edge_infer.platform.permissions import why_unreadable
 from edge_infer.sandbox.safe_open import KnownFolder, look_beneath
 from edge_infer.yamlfile.load import parse_document, validate
 from edge_infer.yamlfile.scalars import Written
@@ -137,7 +138,7 @@ def find_package(path: Path, roots: tuple[str, ...] = ()) -> Package:
     except (OSError, ValueError) as error:  # no permission for the folder, a broken disk, or a zero byte in the path
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise ModelError(f"{path} {why_unreadable(path, error)}") from error
 
 
 def handed_package(file: Path, manifest_path: Path | None, handed: ReceivedCopies) -> Package:

@@ -13,6 +13,7 @@ from edge_infer.contract.codec import JsonValue
 from edge_infer.errors import ModelError, ModelKey
 from edge_infer.plan.files import FILE_OPTION
 from edge_infer.platform import memfd
+from edge_infer.platform.permissions import why_unreadable
 from edge_infer.sandbox.safe_open import KnownFolder, open_beneath, open_followed
 
 LARGEST_MODEL: Final = 512 << 20
@@ -72,7 +73,7 @@ def _steady(
     except ModelError as error:
         raise ModelError(str(error), key=key) from error
     except (OSError, ValueError) as error:  # a zero byte in a path is a ValueError
-        raise ModelError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}", key=key) from error
+        raise ModelError(f"{path} {why_unreadable(path, error)}", key=key) from error
 
 
 def _opened(path: Path, roots: Sequence[str], folder: KnownFolder | None) -> int:

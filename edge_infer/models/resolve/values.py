@@ -41,7 +41,8 @@ def choose_threshold(request: ModelRequest, package: Package, task: Task) -> tup
     if found is None:
         return THRESHOLDS.get(task, DEFAULT_THRESHOLD), "default"
     if found < 0 or (found > 1 and task != "anomaly"):
-        raise ModelError(f"threshold {found:g} is not between 0 and 1", key="threshold")
+        place = f"{package.manifest_path}: " if why == "manifest" else ""
+        raise ModelError(f"{place}threshold {found:g} is not between 0 and 1", key="threshold")
     return found, why
 
 

@@ -6,7 +6,7 @@ import logging
 import select
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +42,7 @@ from edge_infer.publisher.mqtt.paho_client import (
 )
 from edge_infer.publisher.mqtt.reconnect import ReconnectPolicy
 from edge_infer.publisher.outbox.scheduler import OutboundScheduler, Outgoing
+from edge_infer.publisher.resolver import LookUp, ResolverEndedError, addresses_of
 from edge_infer.publisher.timestamps import Clock
 
 # Credential files of the connection: changes take effect without a restart.
@@ -125,12 +126,18 @@ class MqttConnection:
     """
 
     def __init__(
-        self, plan: MqttPlan, cargo: OutboundScheduler, patience: MqttTimeouts | None = None, clock: Clock | None = None
+        self,
+        plan: MqttPlan,
+        cargo: OutboundScheduler,
+        patience: MqttTimeouts | None = None,
+        clock: Clock | None = None,
+        look_up: LookUp = addresses_of,
     ) -> None:
         self.plan = plan
         self._cargo = cargo
         self._patience = patience or MqttTimeouts()
         self._clock = clock or Clock()
+        self._look_up = look_up
         self._manner = ConnectOptions(keepalive=self._patience.keepalive)
         self._files = SecretFiles(plan)
         self._diagnosis = ReconnectPolicy(plan, self._clock, self._patience.stable, self._patience.settled)
@@ -182,8 +189,8 @@ class MqttConnection:
             return min(1.0, self._cargo.pause() or 1.0)
         return min(1.0, max(0.0, self._retry_at - time.monotonic()))
 
-    def step(self) -> None:
-        """Do everything that is possible now."""
+    def step(self, ready: Container[int] | None = None) -> None:
+        """Do everything that is possible now. Of `files`, those in ``ready`` are readable; None: not known."""
         now = time.monotonic()
         if not self._leaving and self._files.changed():
             self._use_new_files(now)
@@ -191,9 +198,9 @@ class MqttConnection:
             self._await(self._attempt, now)
         elif self._client is None and now >= self._retry_at and not self._leaving:
             self._files.used()
-            self._attempt, self._since = Attempt(self.plan, self._manner), now
+            self._attempt, self._since = Attempt(self.plan, self._manner, self._look_up), now
         if self._client:
-            self._exchange(self._client, now)
+            self._exchange(self._client, now, ready)
 
     def clock_set(self) -> None:
         """Retry at once if the last failure may have come from the unknown time, which is now known."""
@@ -255,6 +262,8 @@ class MqttConnection:
             attempt.close()
             self._attempt = None
             self._adopt(outcome, now)
+        elif isinstance(outcome, ResolverEndedError):
+            raise outcome
         elif outcome is not None:
             self._fail(explain(outcome, self.plan, self._clock.now()))
         elif now - self._since > self._patience.dialling:
@@ -266,8 +275,8 @@ class MqttConnection:
         client.on_disconnect = self._on_disconnect
         self._client, self._ended, self._since, self._idle = client, None, now, False
 
-    def _exchange(self, client: OneWayClient, now: float) -> None:
-        self._read(client, now)
+    def _exchange(self, client: OneWayClient, now: float, ready: Container[int] | None) -> None:
+        self._read(client, now, ready)
         client.loop_misc()
         if self._up and self._ended is None:
             self._send(client, now)
@@ -282,9 +291,11 @@ class MqttConnection:
         if self._ended is not None:
             self._fail(self._ended)
 
-    def _read(self, client: OneWayClient, now: float) -> None:
+    def _read(self, client: OneWayClient, now: float, ready: Container[int] | None) -> None:
         sock = client.socket()
-        if sock is None or not select.select([sock], [], [], 0)[0]:
+        if sock is None or sock.fileno() not in (
+            select.select([sock.fileno()], [], [], 0)[0] if ready is None else ready
+        ):
             return
         if now - self._reads_since > 1.0:
             self._reads, self._reads_since = 0, now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -20,6 +21,7 @@ from edge_infer.errors import StartError
 from edge_infer.plan.credentials import broker_password
 from edge_infer.plan.records import MqttPlan, TlsPlan
 from edge_infer.publisher.mqtt.inflight_window import MOST_WINDOW
+from edge_infer.publisher.resolver import LookUp, addresses_of
 
 KEEPALIVE: Final = 30
 PLAIN: Final = "text/plain"
@@ -55,8 +57,11 @@ class OneWayClient(Client):
 
     The overridden methods are internal to paho. Without the first two a hostile broker could fill the memory: a packet
     may have 256 MiB, and messages with QoS 2 are stored. A test with a flooding broker guards them. Without the third
-    each failed handshake leaves its socket open until garbage collection; a test counts open files.
+    each failed handshake leaves its socket open until garbage collection; a test counts open files. The fourth resolves
+    the broker's name with ``look_up``, and does not bind the socket first, which the publisher may not.
     """
+
+    look_up: LookUp = staticmethod(addresses_of)
 
     def __init__(self, client_id: str, protocol: MQTTProtocolVersion) -> None:
         super().__init__(
@@ -90,6 +95,15 @@ class OneWayClient(Client):
             raise
         return wrapped
 
+    def _create_socket_connection(self) -> socket.socket:
+        failure: OSError | None = None
+        for address in self.look_up(self._host):
+            try:
+                return socket.create_connection((address, self._port), self._connect_timeout)
+            except OSError as error:
+                failure = error
+        raise failure or OSError(errno.EADDRNOTAVAIL, "its name has no address")
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectOptions:
@@ -104,13 +118,14 @@ class ConnectOptions:
     keepalive: int = KEEPALIVE
 
 
-def dial(plan: MqttPlan, manner: ConnectOptions) -> OneWayClient:
+def dial(plan: MqttPlan, manner: ConnectOptions, look_up: LookUp = addresses_of) -> OneWayClient:
     """Connect, which may take seconds, and send CONNECT with the will; the answer is still to come.
 
     Raises OSError, and `StartError` for files that cannot be used.
     """
     protocol = manner.version
     client = prepare(plan, protocol)
+    client.look_up = look_up
     properties = will = None
     if protocol == MQTTProtocolVersion.MQTTv5:
         will = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
@@ -185,9 +200,10 @@ class Attempt:
     Its file is readable once there is an outcome. It may be abandoned and keeps no process alive.
     """
 
-    def __init__(self, plan: MqttPlan, manner: ConnectOptions) -> None:
+    def __init__(self, plan: MqttPlan, manner: ConnectOptions, look_up: LookUp = addresses_of) -> None:
         self._plan = plan
         self._manner = manner
+        self._look_up = look_up
         self._lock = threading.Lock()
         self._abandoned = False
         self._client: OneWayClient | None = None
@@ -219,7 +235,7 @@ class Attempt:
     def _run(self) -> None:
         client, error = None, None
         try:
-            client = dial(self._plan, self._manner)
+            client = dial(self._plan, self._manner, self._look_up)
         except (OSError, ValueError) as fault:
             error = fault.with_traceback(None)  # its frames reference the client, which references them
         with self._lock:

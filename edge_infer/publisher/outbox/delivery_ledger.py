@@ -80,6 +80,8 @@ class DeliveryLedger:
         self._tracks: OrderedDict[MessageSeries, SeriesCounts] = OrderedDict()
         self._changed: set[MessageSeries] = set()
         self._forgotten: list[MessageSeries] = []
+        self.settled = 0
+        """How many numbers have become safe or lost since the last call of `safe`."""
 
     # Reports from the engine and the supervisor
 
@@ -159,6 +161,7 @@ class DeliveryLedger:
         """Take a number whose message cannot be kept, and count it as lost."""
         if self._reach(series, seq, missing):
             self._tracks[series].lose(reason)
+            self.settled += 1
 
     def _reach(self, series: MessageSeries, seq: int, missing: str) -> bool:
         track = self._tracks.get(series) or self._begin(series)
@@ -182,6 +185,7 @@ class DeliveryLedger:
     def stored(self, series: MessageSeries, seq: int) -> None:
         """Mark a message as stored on the disk: it is pending, and safe."""
         self._tracks[series].open.pop(seq, None)
+        self.settled += 1
 
     def delivered(self, series: MessageSeries, seq: int, size: int) -> None:
         """Count a pending message as delivered: the broker has acknowledged it."""
@@ -197,12 +201,14 @@ class DeliveryLedger:
         track.pending -= 1
         track.bytes -= size
         self._changed.add(series)
+        self.settled += 1
         return track
 
     # Acknowledgements for the engine
 
     def safe(self) -> list[Acked]:
         """Return the numbers that have become safe and that the engine does not know yet (see `told`)."""
+        self.settled = 0
         return [
             Acked(series.pipeline, series.boot, series.kind, track.safe, min(track.lost.total(), MOST))
             for series, track in self._tracks.items()

@@ -145,6 +145,10 @@ class AbstractOutbox(Protocol):
     def rewind(self) -> None:
         """Put back every unacknowledged entry in order, all marked late: the connection is gone."""
 
+    @property
+    def settled(self) -> int:
+        """How many numbers have become safe or lost since the last call of `safe`."""
+
     def safe(self) -> list[Acked]:
         """Return the messages that the engine may forget and that are not yet acknowledged to it (see `told`)."""
 

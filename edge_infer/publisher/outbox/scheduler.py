@@ -63,6 +63,8 @@ class OutboundScheduler:
         self._bucket = ByteBucket(MAX_RATE, clock)
         self._denials: dict[Place, _Denial] = {}
         self._rarely = LogThrottle(clock=clock)
+        self.bytes = 0
+        """Bytes given out so far, as the byte rate counts them."""
 
     def limit(self, rate: int) -> None:
         """Set the rate in bytes a second."""
@@ -140,7 +142,9 @@ class OutboundScheduler:
     def _given(self, message: Outgoing) -> Outgoing:
         if denial := self._denials.get(message.place):
             denial.trying = True
-        self._bucket.take(len(message.payload) + len(message.place.topic("")))
+        size = len(message.payload) + len(message.place.topic(""))
+        self._bucket.take(size)
+        self.bytes += size
         return message
 
     def _fits(self, place: Place, payload: bytes, most: int) -> bool:

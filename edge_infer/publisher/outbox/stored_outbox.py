@@ -211,6 +211,11 @@ class StoredOutbox:
         """See `AbstractOutbox`."""
         return self._account.highest(series)
 
+    @property
+    def settled(self) -> int:
+        """See `AbstractOutbox`."""
+        return self._account.settled
+
     def safe(self) -> list[Acked]:
         """See `AbstractOutbox`."""
         return self._account.safe()

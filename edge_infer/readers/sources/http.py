@@ -265,6 +265,10 @@ class HttpSource(Closing):
         self.close()
         if kind.startswith("image/"):
             raise SourceError(f"{self._shown} sends single pictures; set `snapshot: 1s` to fetch one every second")
+        if kind.startswith("multipart/"):
+            raise SourceError(
+                f"{self._shown} sends {kind} without the boundary between two pictures, so none can be read"
+            )
         raise SourceError(f"{self._shown} sends {kind}; expected a Motion JPEG stream (multipart/x-mixed-replace)")
 
     def _read_stream(self) -> Picture | Passed:
@@ -335,5 +339,7 @@ class HttpSource(Closing):
             return PASSED
         pixels = decode_picture(bytes(data))
         if pixels is None:
-            raise SourceError(f"{self._shown} sent {len(data)} bytes that are no picture")
+            raise SourceError(
+                f"{self._shown} sent {len(data)} bytes that are no picture that can be read, or far too large a one"
+            )
         return Picture(pixels, "bgr", wall, monotonic)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUFFIXES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES: Final = frozenset({".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """Suffixes of pictures in a folder; a glob accepts everything that it matches."""
 
 
@@ -127,7 +127,12 @@ def find_pictures(path: str) -> list[Path]:
     """Return the picture files of a folder, or the files that a glob matches, in natural order."""
     folder = Path(path)
     if folder.is_dir():
-        found = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES]
+        files = [file for file in folder.iterdir() if file.is_file()]
+        found = [file for file in files if file.suffix.lower() in SUFFIXES]
+        if others := len(files) - len(found):
+            log.info(
+                "%s: left out %d files without a suffix of pictures (%s)", path, others, " ".join(sorted(SUFFIXES))
+            )
     else:
         found = [Path(name) for name in glob.glob(path, recursive=True)]  # noqa: PTH207 - patterns are absolute
     return sorted((file for file in found if file.is_file()), key=natural)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -34,10 +35,13 @@ class Checks:
             request.answer({"error": f"this daemon is the program in {sys.prefix}"})
         elif self._request is not None:
             request.answer({"busy": "the configuration is being checked for somebody else; try again in a moment"})
+        elif (draft := request.body.get("draft")) is not None and (why := _no_draft(request, draft)):
+            request.answer({"error": why})
         else:
             self._request = request
             try:
-                self._compilation = Compilation(self._config, store=False)
+                at = None if draft is None else (str(draft), request.files[0])
+                self._compilation = Compilation(self._config, store=False, draft=at)
             except StartError as error:
                 self._answer(failed(self._config, str(error)))
 
@@ -79,6 +83,15 @@ class Checks:
             }
         )
         self._request = None
+
+
+def _no_draft(request: Request, draft: object) -> str:
+    """Return why a draft is not read: it makes the service open any file that its text names."""
+    if request.peer.uid not in (0, os.geteuid()):
+        return "only root and the user of the daemon may have a draft checked; run it with sudo"
+    if not isinstance(draft, str) or len(request.files) != 1:
+        return "a draft needs the path of the file that it is for, and an open file with its text"
+    return ""
 
 
 def counts(plan: Plan) -> dict[str, int]:

@@ -15,6 +15,7 @@ from edge_infer.contract.codec import ABSENT, decode, encode, replace
 from edge_infer.contract.messages import NAME_PATTERN
 from edge_infer.errors import EdgeInferError, WireError
 from edge_infer.ipc.messages import GrabDone, WhyAnswer, WhyQuestion
+from edge_infer.plan.records import Plan
 from edge_infer.supervisor.control.peer import Peer
 from edge_infer.supervisor.control.server import MAX_ECHO, Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
@@ -199,3 +200,38 @@ class ModelRequests:
             self._read()
             return f"{name}: the configuration is read again; edge-infer status tells what became of it"
         return done
+
+
+# Pause and resume pipelines by hand.
+
+MAX_PAUSE_SECONDS: Final = 10 * 365 * 86400.0
+
+
+class PauseRequests:
+    """Answers every request at once; the engine follows within a second or two."""
+
+    def __init__(self, swap: ModelRollout) -> None:
+        self._swap = swap
+
+    def begin(self, request: Request) -> None:
+        """Handle ``pause``, with a number of ``seconds`` or without an end, and ``resume``, both of a pipeline."""
+        wanted, name, seconds = (request.body.get(key) for key in ("do", "pipeline", "seconds"))
+        fits = seconds is None or (
+            isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds <= MAX_PAUSE_SECONDS
+        )
+        if not isinstance(name, str) or not fits:
+            request.answer({"error": "a pause needs a pipeline, and may have seconds between 0 and ten years"})
+        elif self._swap.plan is None:
+            request.answer({"error": "the daemon has no configuration yet; try again in a moment"})
+        else:
+            self._answer(request, self._swap.plan, str(wanted), plain(name, MAX_ECHO), seconds)
+
+    def _answer(self, request: Request, plan: Plan, wanted: str, name: str, seconds: float | None) -> None:
+        schedule, user = self._swap.schedule, request.peer.user
+        try:
+            if wanted == "pause":
+                request.answer({"done": schedule.pause(plan, name, seconds, user)})
+            else:
+                request.answer({"done": schedule.resume(plan, name, user)})
+        except EdgeInferError as error:
+            request.answer({"error": str(error)})

@@ -15,10 +15,11 @@ import struct
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from edge_infer.ipc.channel import MAX_REPORT_BYTES, Channel, ChannelClosedError, TooManyFilesError, pack
+from edge_infer.ipc.messages import SetLogLevel
 from edge_infer.platform.logs import printable
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.supervisor.processes.output import Output
@@ -123,6 +124,13 @@ class ChildProcess:
     def pid(self) -> int | None:
         """The process id while the child runs."""
         return self._body.pid if self._body else None
+
+    def set_log_level(self, level: str) -> None:
+        """Set the log level of the child as it runs, and of its successors."""
+        self.recipe = replace(self.recipe, arguments=("--log-level", level))
+        self._output.allow(verbose=level == "debug")
+        if self.pid is not None:
+            self.tell(SetLogLevel(level))  # type: ignore[arg-type]
 
     def start(self, *words: str, thread: bool = False) -> None:
         """Start the child, with further ``words``, as a process or as a ``thread`` of this one.

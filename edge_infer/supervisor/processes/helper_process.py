@@ -41,7 +41,9 @@ class HelperResult:
 class HelperProcess(Closing):
     """``python -m MODULE WORD...``; wait on `fileno`, then call `said`. Raises `OSError` if it cannot be started."""
 
-    def __init__(self, module: str, *words: str, seconds: float, name: str = "helper") -> None:
+    def __init__(
+        self, module: str, *words: str, seconds: float, name: str = "helper", stdin: int = subprocess.DEVNULL
+    ) -> None:
         """Start the process; ``name`` identifies it in the log."""
         self._output = bytearray()
         self._pieces = 0
@@ -52,7 +54,7 @@ class HelperProcess(Closing):
         try:
             self._process = subprocess.Popen(
                 own_module(module, *words),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,

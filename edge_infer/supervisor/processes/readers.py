@@ -65,6 +65,10 @@ class Readers:
             reader.child.start()
         return fresh
 
+    def set_log_level(self, level: tuple[str, ...]) -> None:
+        """Set the command-line words for the log level of readers to come; see `ChildProcess.set_log_level`."""
+        self._level = level
+
     def hear(self) -> None:
         """Receive the reports of the readers."""
         for reader in self:

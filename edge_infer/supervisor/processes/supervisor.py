@@ -41,7 +41,16 @@ from edge_infer.platform.logs import printable
 from edge_infer.platform.rate_limits import TokenBucket
 from edge_infer.sandbox.fence import Fence, Identity, identities
 from edge_infer.sandbox.needs import engine_fence, publisher_fence
-from edge_infer.supervisor.processes.child import MAX_OFFENCE, STARTING, ChildProcess, ChildSpec, death, fell, pair
+from edge_infer.supervisor.processes.child import (
+    CALM,
+    MAX_OFFENCE,
+    STARTING,
+    ChildProcess,
+    ChildSpec,
+    death,
+    fell,
+    pair,
+)
 from edge_infer.supervisor.processes.last_numbers import all_numbered, believed
 from edge_infer.supervisor.processes.model_sender import ModelSender
 from edge_infer.supervisor.processes.readers import Readers
@@ -91,9 +100,10 @@ LOOK_EVERY: Final = 5.0
 """Seconds between two checks for replaced files while the broker cannot be reached."""
 MAX_ACCUSATIONS, ACCUSATIONS_PER_SECOND = 5, 1 / 60
 """How often an accusation of flooding is accepted: a compromised process could otherwise have the others killed."""
-ENGINE_STOP, PUBLISHER_STOP = 1.6, 2.8
-PUBLISHER_START, GREETING = 4.0, 0.7
-"""Seconds at shutdown: for a publisher that is starting, and from its first report until it has greeted the engine."""
+ENGINE_STOP, PUBLISHER_STOP = 1.6, 4.0
+"""Seconds from the order to stop until the process is killed."""
+PUBLISHER_START: Final = 5.0
+"""Seconds at shutdown for a publisher that is starting."""
 
 
 class LastFailure(Record, frozen=True):
@@ -121,6 +131,7 @@ class ProcessSupervisor:
         self._boot = ""  # id of the engine that was started last
         self._tallies: tuple[Tally, ...] = ()  # the last ones that it reported
         self._deaths: deque[EngineDown] = deque(maxlen=MOST_DEATHS)
+        self._about = ""  # what the last failure is about
         self._grabs: list[GrabDone] = []
         self._whys: list[WhyAnswer] = []
         self._plan: Plan | None = None
@@ -171,9 +182,10 @@ class ProcessSupervisor:
         """
         before, plan = self._plan, order.plan
         self._plan = plan
+        order = order.for_engine()
         self._order = replace(order, alone=())  # a new engine has no model to release first
         self._forget_models(plan)
-        for reader in self._readers.change(plan.sources):
+        for reader in self._readers.change(order.plan.sources):
             self.engine.tell(AttachReader(reader.plan.name), (reader.engine_end,))
         for child in (self.publisher, self.engine) if before else (self.engine, self.publisher):
             if child.pid is None and before is None:
@@ -220,9 +232,21 @@ class ProcessSupervisor:
         done, self._grabs = self._grabs, []
         return done
 
-    def note(self, text: str) -> None:
-        """Record the last failure, for ``status``."""
-        self.heard.trouble = LastFailure(timestamp(time.time()), shortened(text))
+    def set_log_level(self, level: str) -> None:
+        """Set the log level of all children, those to come included."""
+        self._level = ("--log-level", level)
+        self._readers.set_log_level(self._level)
+        for child in self._children():
+            child.set_log_level(level)
+
+    def note(self, text: str, about: str = "") -> None:
+        """Record the last failure, for ``status``, until what it is ``about`` is `over`."""
+        self.heard.trouble, self._about = LastFailure(timestamp(time.time()), shortened(text)), about
+
+    def over(self, about: str) -> None:
+        """Forget the last failure if it is about this: it is over."""
+        if self.heard.trouble is not None and self._about == about:
+            self.heard.trouble = None
 
     def files(self) -> list[int]:
         """Return the descriptors to wait on until they are readable."""
@@ -272,6 +296,8 @@ class ProcessSupervisor:
         for child in self._children():
             if child.pid is None and time.monotonic() >= child.due and self._plan is not None:
                 self._start(child)
+            elif child.recipe.name == self._about and child.spoke and time.monotonic() - child.started > CALM:
+                self.over(self._about)
         self._look_for_others()
 
     def next_due(self) -> float:
@@ -294,11 +320,8 @@ class ProcessSupervisor:
     def close(self) -> bool:
         """Stop all children in the order of the data flow; return False if one was killed. May be called twice."""
         orderly = True
-        if self.publisher.pid is None and self._plan is not None:
-            self._start(self.publisher)  # it has just died; a publisher must send the last results and disconnect
+        self._revive_publisher()
         self._readers.end()
-        if self.engine.spoke and not self.publisher.spoke:
-            self._await_publisher()
         if not self.engine.spoke:
             self.engine.kill(signal.SIGTERM)  # it is still starting, holds no results and handles no order yet
             if not self.publisher.spoke and self.engine.heard < 0.0:
@@ -306,6 +329,9 @@ class ProcessSupervisor:
         self.engine.tell(Stop())
         orderly &= self.engine.stop(ENGINE_STOP)
         orderly &= self._readers.close()
+        self._revive_publisher()
+        if self.engine.heard > 0.0:
+            self._await_publisher()
         self.publisher.tell(Stop())
         orderly &= self.publisher.stop(PUBLISHER_STOP)
         self._plan = None
@@ -315,15 +341,22 @@ class ProcessSupervisor:
         self._results, self._slate, self._lights = (-1, -1), -1, -1
         return orderly
 
+    def _revive_publisher(self) -> None:
+        """Start the publisher if it has just died: one must send the last results and disconnect."""
+        if self._plan is not None and (self.publisher.ended() is not None or self.publisher.pid is None):
+            self._start(self.publisher)
+            died = self._boot in {down.boot for down in self._deaths}
+            if self._boot and self.engine.pid is None and not died:
+                self.publisher.tell(EngineUp(self._boot))  # it has stopped in order: its results wait in the channel
+
     def _await_publisher(self) -> None:
-        """Let a starting publisher greet the engine, which then sends again what no publisher has stored."""
-        deadline, greeted = time.monotonic() + PUBLISHER_START, False
-        while self.publisher.channel is not None and (left := deadline - time.monotonic()) > 0:  # else it has ended
+        """Let a publisher start: it takes the results that the engine left in the channel."""
+        deadline = time.monotonic() + PUBLISHER_START
+        while self.publisher.channel is not None and not self.publisher.spoke:  # without a channel it has ended
+            if (left := deadline - time.monotonic()) <= 0:
+                return
             select.select(self.publisher.files(), self.publisher.unsent(), [], min(left, 0.1))
-            self.publisher.flush()
             self.publisher.hear()
-            if self.publisher.spoke and not greeted:
-                deadline, greeted = time.monotonic() + GREETING, True
 
     def _children(self) -> list[ChildProcess]:
         return [self.engine, self.publisher, *self._readers.children().values()]
@@ -384,11 +417,19 @@ class ProcessSupervisor:
         return self._plan.pipelines if self._plan is not None else ()
 
     def walls(self) -> dict[str, str]:
-        """Return the sandbox rules that the kernel enforces, as each process has tested them."""
+        """Return the sandbox rules that the kernel enforces, by rule."""
+        return together(self.tested_walls())
+
+    def tested_walls(self) -> dict[str, Mapping[str, str]]:
+        """Return the sandbox rules of each process, as it has tested them."""
+        return {room: report.sandbox for room, report in self.reports().items()}
+
+    def reports(self) -> dict[str, EngineReport | PublisherReport | ReaderReport]:
+        """Return the last report of each process, by the name that `status` shows."""
         heard: dict[str, EngineReport | PublisherReport | ReaderReport | None]
         heard = {"engine": self.heard.engine, "publisher": self.heard.publisher}
         heard |= {f"reader {reader.plan.name}": reader.last for reader in self._readers}
-        return together({room: report.sandbox for room, report in heard.items() if report is not None})
+        return {name: report for name, report in heard.items() if report is not None}
 
     def _brief(self, child: ChildProcess) -> None:
         if self._plan is None:
@@ -430,7 +471,7 @@ class ProcessSupervisor:
             if child is self.engine and self._why is not None:
                 text, self._why = f"engine {self._why} and was killed", None
             log.error("%s; restarting it", text)
-            self.note(text)
+            self.note(text, child.recipe.name)
         if child is self.engine:
             tallies = all_numbered(self._tallies, numbers_given(self._lights))
             down = EngineDown("starting" if planned else "engine_failed", self._boot, tallies)
@@ -493,7 +534,7 @@ class ProcessSupervisor:
         text = f"{child.recipe.name} {why}"
         if child.killable:
             log.error("%s and is killed", text)
-            self.note(f"{text} and was killed")
+            self.note(f"{text} and was killed", child.recipe.name)
         else:
             log.error("%s and can only be ended with the supervisor, of whose process it is part", text)
         if child is self.engine:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import re
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -16,15 +17,18 @@ from edge_infer.errors import StartError, WireError
 from edge_infer.models.serving_record import remembered
 from edge_infer.plan.files import files_of_pipelines
 from edge_infer.plan.records import Compiled, Plan, Problem
-from edge_infer.platform.paths import content, default_device_id, hinted
+from edge_infer.platform.config_files import digest_of_texts, texts_of
+from edge_infer.platform.paths import default_device_id, hinted
 from edge_infer.supervisor.processes.child import death
-from edge_infer.supervisor.processes.helper_process import LONGEST, HelperProcess
+from edge_infer.supervisor.processes.helper_process import HelperProcess
 from edge_infer.supervisor.statedir import make_folders
 
 log = logging.getLogger(__name__)
 
 DEADLINE: Final = 120.0
 """Seconds that validating a configuration and trying each of its models may take."""
+NO_BYTES: Final = hashlib.sha256(b"").hexdigest()
+"""The digest of a configuration that cannot be read."""
 MOVED: Final = "cannot change while the daemon runs; restart it instead"
 
 
@@ -36,12 +40,23 @@ class Compilation:
     started.
     """
 
-    def __init__(self, config: Path, *, store: bool = True, state_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: Path,
+        *,
+        store: bool = True,
+        state_dir: Path | None = None,
+        draft: tuple[str, int] | None = None,
+    ) -> None:
+        """``draft``: the path of one file of the configuration, and an open file with a text to read in its place."""
         self._config = config
+        self._stdin = subprocess.DEVNULL if draft is None else draft[1]
         self._searching = store and state_dir is None
         self._words: tuple[str, ...] = (str(config),)
         if state_dir is not None:
             self._words = self._keeping(str(state_dir))
+        elif draft is not None:
+            self._words = (str(config), "--draft", draft[0])
         elif store:
             guess = str(hinted(config.absolute()))
             there = os.path.isdir(guess)  # noqa: PTH112 - any text
@@ -56,7 +71,7 @@ class Compilation:
 
     def _begun(self) -> HelperProcess:
         try:
-            return HelperProcess("edge_infer.config", *self._words, seconds=DEADLINE, name="config")
+            return HelperProcess("edge_infer.config", *self._words, seconds=DEADLINE, name="config", stdin=self._stdin)
         except OSError as error:
             raise StartError(f"no process can be started to read it: {error}") from error
 
@@ -109,11 +124,10 @@ def failed(config: Path, why: str, *, machine: bool = False) -> Compiled:
 
 
 def _digest(config: Path) -> str:
-    """Return the digest of a file's bytes, or of no bytes if it is missing or cannot be a configuration."""
-    data = b""
+    """Return the digest of a configuration, or of no bytes if it is missing or cannot be one."""
     with suppress(OSError, ValueError):
-        data = content(config, LONGEST)
-    return hashlib.sha256(data).hexdigest()
+        return digest_of_texts(texts_of(config))
+    return NO_BYTES
 
 
 def unchanged(config: Path, state_dir: Path) -> Plan | None:
@@ -124,11 +138,12 @@ def unchanged(config: Path, state_dir: Path) -> Plan | None:
     model copy is missing.
     """
     try:
-        text = content(config, LONGEST)
-    except OSError:
+        texts = texts_of(config)
+    except (OSError, ValueError):
         return None
-    plan = remembered(state_dir) if b"${" not in text else None
-    if plan is None or plan.digest != hashlib.sha256(text).hexdigest() or Path(plan.state_dir) != state_dir:
+    text = texts[config]
+    plan = remembered(state_dir) if not any(b"${" in each for each in texts.values()) else None
+    if plan is None or plan.digest != digest_of_texts(texts) or Path(plan.state_dir) != state_dir:
         return None
     named = re.search(rb"(?m)^[^#\n]*\bid:\s*[\"']?" + re.escape(plan.device.encode()) + rb"\b", text)
     here = named is not None or plan.device == default_device_id()

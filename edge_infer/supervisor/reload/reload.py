@@ -20,8 +20,8 @@ from edge_infer.plan.records import Compiled, Plan, Problem
 from edge_infer.platform.paths import hinted
 from edge_infer.supervisor.control.server import Request
 from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
-from edge_infer.supervisor.reload.compilation import MOVED, Compilation, failed, unchanged
-from edge_infer.supervisor.reload.watch import RESTLESS, ConfigWatcher
+from edge_infer.supervisor.reload.compilation import MOVED, NO_BYTES, Compilation, failed, unchanged
+from edge_infer.supervisor.reload.watch import RESTLESS, ConfigWatcher, LackingFiles, is_missing
 from edge_infer.supervisor.rollout.rollout import ModelRollout
 from edge_infer.supervisor.signals import Signals
 
@@ -54,6 +54,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 FIRST_READING: Final = 10.0
 """Maximum seconds between a start without a reading and that reading; it comes earlier once all models are loaded."""
 NEVER_STILL: Final = f"it changes all the time, for {RESTLESS:g} s or more; it is read once it stands still"
+UNREACHABLE: Final = "a folder on the way to it may not be entered any more; chmod a+x that folder"
 GONE: Final = "there is no such file any more; put it back, or a start runs what was applied last, once more"
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
@@ -68,6 +69,7 @@ class Reload:
         self._house = house
         self._swap = swap
         self._watch = ConfigWatcher(config)
+        self._lacking = LackingFiles()
         self._compilation: Compilation | None = None
         self._again = False
         self._pause = 0.0
@@ -126,6 +128,7 @@ class Reload:
         self._swap.record_rejections(compiled.unfit)
         if compiled.plan is None:
             self._reject(compiled.digest, compiled.problems)
+            self._lacking.expect(compiled.lacking)
             self._try_again(machine=compiled.machine)
             log.error("%s is REJECTED; running the last applied configuration instead", self._config)
             self.plan = plan
@@ -158,10 +161,12 @@ class Reload:
             log.info("%s has changed", self._config)
             self._read()
         elif self._watch.gone():
-            lost = failed(self._config, GONE)
-            self._decide(replace(lost, digest=self.status.digest) if self.status is not None else lost)
+            self._decide(failed(self._config, GONE if is_missing(self._config) else UNREACHABLE))
         elif self._watch.unstable():
             self._decide(failed(self._config, NEVER_STILL))
+        elif self._lacking.mended():
+            log.info("a file that %s names has changed", self._config)
+            self._read()
         elif now >= self._retry_at or (self.status is None and self._runs()):
             self._read()
 
@@ -179,8 +184,8 @@ class Reload:
         return self._watch.due() if self._compilation is None else math.inf
 
     def files(self) -> list[int]:
-        """Return the descriptors to wait on while a file is being read."""
-        return [] if self._compilation is None else [self._compilation.fileno()]
+        """Return the descriptors to wait on: for a change of the file or, while it is being read, for the outcome."""
+        return self._watch.files() if self._compilation is None else [self._compilation.fileno()]
 
     def pids(self) -> list[int]:
         """Return the process that reads the file, if there is one."""
@@ -201,7 +206,8 @@ class Reload:
             self._read()
 
     def close(self) -> None:
-        """Cancel the current reading; may be called twice."""
+        """Cancel the current reading and watch no longer; may be called twice."""
+        self._watch.close()
         if self._compilation is not None:
             self._compilation.close()
             self._compilation = None
@@ -230,6 +236,9 @@ class Reload:
 
     def _judge(self, compiled: Compiled) -> None:
         plan, machine = compiled.plan, compiled.machine
+        if compiled.digest == NO_BYTES and self.status is not None:
+            compiled = replace(compiled, digest=self.status.digest)  # it cannot be read: nothing newer is known
+        self._lacking.expect(compiled.lacking if plan is None else ())
         self._swap.record_rejections(compiled.unfit)
         if plan is None:
             self._reject(compiled.digest, compiled.problems)
@@ -260,10 +269,11 @@ class Reload:
                 raise
             if self._owed != plan:
                 log.error("%s; a restart with a broken file would use an older configuration", error)  # noqa: TRY400
-                self._house.note(str(error))
+                self._house.note(str(error), "disk")
             self._owed, self._owed_at = plan, time.monotonic() + FIRST_PAUSE
         else:
             self._owed = None
+            self._house.over("disk")
 
     def _apply(self, compiled: Compiled, plan: Plan) -> None:
         self._swap.apply(plan)
@@ -271,13 +281,14 @@ class Reload:
         for warning in compiled.warnings:
             log.warning("%s", warning)
         log.info("configuration %s is applied", plan.digest[:8])
+        self._house.over("config")
         self._say(ConfigStatus("applied", plan.digest, timestamp(time.time())))
 
     def _reject(self, digest: str, problems: tuple[Problem, ...]) -> None:
         for problem in problems:
             log.error("%s", problem)
         log.error("the configuration is rejected%s", "; the previous configuration stays active" if self.plan else "")
-        self._house.note(str(problems[0]) if problems else "the configuration is rejected")
+        self._house.note(str(problems[0]) if problems else "the configuration is rejected", "config")
         errors = tuple(shortened(str(problem)) for problem in problems[:MOST_ERRORS])
         if len(problems) > MOST_ERRORS:
             errors = (*errors[:-1], f"… and {len(problems) - MOST_ERRORS + 1} more; edge-infer check prints them all")

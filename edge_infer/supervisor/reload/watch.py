@@ -1,20 +1,24 @@
 """Detection of changes of the configuration file, however it was written, once the file is stable.
 
-The file is polled. inotify reports neither a retargeted link further up the path nor changes on a network file system,
-and a check costs some microseconds.
+inotify wakes the process for a check. It reports neither every retargeted link nor changes on a network file system, so
+there is a check each second, too, and ten a second until a file that differs from the last one read is stable.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from edge_infer.platform.config_files import FOLDER, look_at
+from edge_infer.platform.folder_events import FolderEvents, folders_of
 from edge_infer.platform.paths import Look, look
 
 EVERY: Final = 0.1
-"""Seconds between two checks."""
+"""Seconds between two checks of a file that has changed or is missing, or without inotify."""
+CALM: Final = 1.0
+"""Seconds between two checks while nothing changes."""
 STILL: Final = 0.5
 """Seconds without a change before a file is read."""
 RESTLESS: Final = 10.0
@@ -22,12 +26,55 @@ RESTLESS: Final = 10.0
 
 GONE: Final = 3.0
 """Seconds without a file after which the problem is reported; replacing a file takes less."""
+LACKING_EVERY: Final = 1.0
+"""Seconds between two checks of files that could not be used."""
 FUTILE: Final = 3
 """Consecutive readings of a file that changed meanwhile, after which the problem is reported, too."""
 
 
+class LackingFiles:
+    """Files that a rejected configuration names and that could not be used: missing ones, or closed to this user.
+
+    A permission that is put right changes no byte of the configuration, so nothing else would notice it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._looks: dict[Path, Look] = {}
+        self._seen: list[Look] = []
+        self._looked = 0.0
+
+    def expect(self, paths: Sequence[str]) -> None:
+        """Watch these files from now on, and no others."""
+        self._looks = {path: look(path) for path in map(Path, paths)}
+        self._seen = [*self._looks.values()]
+
+    def mended(self) -> bool:
+        """Return, once, whether one of them has changed and all have been stable for a while since."""
+        now = self._clock()
+        if not self._looks or now - self._looked < LACKING_EVERY:
+            return False
+        self._looked = now
+        before, self._seen = self._seen, [look(path) for path in self._looks]
+        if self._seen != before or self._seen == [*self._looks.values()]:
+            return False
+        self._looks.clear()
+        return True
+
+
+def is_missing(path: Path) -> bool:
+    """Return whether there is no such file; False if it may be behind a folder that this user may not enter."""
+    try:
+        path.stat()
+    except PermissionError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return False
+
+
 class ConfigWatcher:
-    """A path, with the state of the file when it was last read."""
+    """A path, with the state of its file and the files of ``conf.d`` when they were last read."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
@@ -40,10 +87,12 @@ class ConfigWatcher:
         self._changing: float | None = None  # since when it differs from the file that was read last
         self._told = False
         self._told_gone = False
+        self._events = FolderEvents()
+        self._events.watch(self._folders())
 
     def reading(self) -> None:
         """Mark the current file as read; call it just before a reading."""
-        found = look(self._path)
+        found = look_at(self._path)
         self._still = found == self._seen and self._clock() - self._since >= STILL
         self._read = self._seen = found
         self._changing = None
@@ -55,7 +104,7 @@ class ConfigWatcher:
         If so, `changed` returns True again when the file is stable. A missing file cannot be read better.
         """
         whole = self._still and seen == self._read
-        moved = not whole and look(self._path) not in ((), self._read)
+        moved = not whole and look_at(self._path) not in ((), self._read)
         self._futile = self._futile + 1 if moved else 0
         self._told &= moved
         return moved
@@ -66,9 +115,10 @@ class ConfigWatcher:
         A missing file is not read: either another one appears in a moment, or reading cannot help.
         """
         now = self._clock()
-        if now - self._looked < EVERY:
+        if not self._events.happened() and now < self.due():
             return False
-        self._looked, found = now, look(self._path)
+        self._events.watch(self._folders())
+        self._looked, found = now, look_at(self._path)
         if found != self._seen:
             self._seen, self._since = found, now
             self._changing = None if not found else now if self._changing is None else self._changing
@@ -91,5 +141,17 @@ class ConfigWatcher:
         return True
 
     def due(self) -> float:
-        """Return the monotonic time of the next check."""
-        return self._looked + EVERY
+        """Return the monotonic time of the next check; an event may come first."""
+        calm = self._seen and self._seen == self._read and self._events.files()
+        return self._looked + (CALM if calm else EVERY)
+
+    def files(self) -> list[int]:
+        """Return the descriptors to wait on."""
+        return self._events.files()
+
+    def close(self) -> None:
+        """Watch no longer; may be called twice."""
+        self._events.close()
+
+    def _folders(self) -> set[Path]:
+        return {*folders_of(self._path), self._path.parent / FOLDER}

@@ -42,7 +42,7 @@ def _of(plan: Plan, asked: list[PipelinePlan]) -> list[PipelinePlan]:
 
 def _status(swap: ModelRollout, wanted: ModelPlan, pipelines: list[PipelinePlan], report: EngineReport) -> ModelStatus:
     record = swap.record
-    running = [report.running.get(each.name, Running(None)) for each in pipelines]
+    running = [_running(swap, each, report) for each in pipelines]
     target = pipelines[0].model if pipelines else None
     serving = _serving(swap, pipelines, running)
     version, sha = (serving.version, serving.sha256[:8]) if serving else (None, None)
@@ -69,6 +69,12 @@ def _status(swap: ModelRollout, wanted: ModelPlan, pipelines: list[PipelinePlan]
         return ModelStatus("active", version, sha, ABSENT, previous)
     candidate = target.sha256[:8] if target else wanted.sha256[:8]
     return ModelStatus("rejected" if why else "staging", version, sha, why or ABSENT, previous, candidate)
+
+
+def _running(swap: ModelRollout, pipeline: PipelinePlan, report: EngineReport) -> Running:
+    """Return what a pipeline runs; an inactive one will run its model when it is active again."""
+    idle = Running(pipeline.model.identity) if pipeline.name in swap.inactive else Running(None)
+    return report.running.get(pipeline.name, idle)
 
 
 def _going_back(refusal: Refusal, target: ModelPlan | None, serving: ModelPlan | None) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ from edge_infer.supervisor.rollout.free_memory import suffices
 from edge_infer.supervisor.rollout.probation import judge, silence
 from edge_infer.supervisor.rollout.serving_ledger import ServingLedger
 from edge_infer.supervisor.rollout.shadows import Admission, asked_again, ending, failed, still_wanted
+from edge_infer.supervisor.schedule import PipelineSchedule
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +46,15 @@ class ModelRollout:
         """The previous plan, which still runs until the engine has switched."""
         self.wanted: Plan | None = None
         """The plan that the configuration requests."""
+        self.schedule = PipelineSchedule()
+        self.inactive: Mapping[str, str] = {}
+        """Pipelines that are outside of their hours, or paused, with the reasons."""
         self.held: Mapping[str, str] = {}
         """Pipelines that may not run now, with the reasons."""
         self.unfit: dict[str, Unfit] = {}
         """Models that the last configuration named but that could not be used."""
+        self.swaps: Counter[tuple[str, str]] = Counter()
+        """Models committed and rolled back since the start, by name and outcome."""
         self._house = house
         self._ledger = ServingLedger(house.note)
         self._admission = Admission()
@@ -72,6 +79,7 @@ class ModelRollout:
     def open(self, state_dir: Path) -> None:
         """Read the record, and count one more start for each model on probation."""
         self._ledger.open(state_dir)
+        self.schedule.open(state_dir)
         trials = {name: replace(trial, starts=trial.starts + 1) for name, trial in self.record.trials.items()}
         if trials:
             self._ledger.keep(replace(self.record, trials=trials))
@@ -124,7 +132,10 @@ class ModelRollout:
         self._end_shadows(failed(self.plan, report))
         for name in list(self.record.trials):
             self._judge(name, report)
-        if self._admission.next_one(report) or self.held != self._held(self.plan):
+        inactive = self.schedule.inactive(self.plan)
+        changed = self.held != self._held(self.plan) or self.inactive.keys() != inactive.keys()
+        self.inactive = inactive
+        if self._admission.next_one(report) or changed:
             self._again()
 
     def engine_died(self, death: EngineDeath) -> None:
@@ -155,7 +166,10 @@ class ModelRollout:
         """Roll back to the previous model; return the result in words. Raises `EdgeInferError` if there is none."""
         model = self._running_as(name)
         if name not in self.record.trials and self._before(model) is None:
-            raise EdgeInferError(f"there is no model that {name} could go back to")
+            raise EdgeInferError(
+                f"there is no model that {name} could go back to: the one before the present one is the only one kept "
+                f"for that; any package of the store serves with: edge-infer models use {name} PACKAGE@VERSION"
+            )
         self._refuse(name, "rolled_back", f"asked for by {by}", by)
         return self._now(name)
 
@@ -288,7 +302,10 @@ class ModelRollout:
     def _judge(self, name: str, report: EngineReport) -> None:
         """Commit a model on probation, roll it back, or wait."""
         waited = time.monotonic() - self._ordered
-        verdict = judge(self._of(name), self.record.trials[name].which, report, waited)
+        active = [each for each in self._of(name) if each.name not in self.inactive]
+        if not active:
+            return  # its probation goes on when a pipeline runs it again
+        verdict = judge(active, self.record.trials[name].which, report, waited)
         if verdict is None:
             return
         if verdict.what == "good":
@@ -309,7 +326,9 @@ class ModelRollout:
         record = replace(record, slots=slots, trials=trials).forgiving(model)
         self._ledger.keep(record.told(self._line(model, "committed", "daemon", why)))
         self._ledger.note_version(model)
+        self.swaps[name, "committed"] += 1
         log.info("model %s: %s (%s) is committed", name, model.title, model.sha256[:8])
+        self._house.over(f"model {name}")
         self._again()
 
     def _refuse(self, name: str, state: Refused, reason: str, by: str, *, run: bool = True) -> None:
@@ -324,7 +343,9 @@ class ModelRollout:
                 slots[pipeline] = Slot(slot.previous, None, now)
         self._ledger.keep(replace(record, slots=slots).told(self._line(model, state, by, reason)))
         log.error("model %s: %s (%s) is %s: %s", name, model.title, model.sha256[:8], state.replace("_", " "), reason)
-        self._house.note(f"model {name}: {state.replace('_', ' ')}: {reason}")
+        if by == "daemon":
+            self._house.note(f"model {name}: {state.replace('_', ' ')}: {reason}", f"model {name}")
+        self.swaps[name, state] += 1
         if run:
             self._again()
 
@@ -367,9 +388,10 @@ class ModelRollout:
         self._order += 1
         self._ordered = time.monotonic()
         trials = tuple(each.name for each in plan.pipelines if each.model.name in self.record.trials)
-        self.held = self._held(plan)
+        self.held, self.inactive = self._held(plan), self.schedule.inactive(plan)
         self._house.engine_patience = silence([each for each in plan.pipelines if each.name in trials])
-        self._house.apply(ApplyPlan(plan, self._order, trials, suffices(self.before, plan), tuple(self.held)))
+        alone, held = suffices(self.before, plan), tuple(self.held)
+        self._house.apply(ApplyPlan(plan, self._order, trials, alone, held, tuple(self.inactive)))
 
     def _held(self, plan: Plan) -> dict[str, str]:
         """Return the pipelines that may not run, with the reasons: in quarantine, or only a refused model is left."""

@@ -9,16 +9,25 @@ from typing import Any
 from edge_infer.engine.process import Engine
 from edge_infer.ipc.activity_table import ActivityTable, new_activity_table
 from edge_infer.ipc.channel import Channel
-from edge_infer.ipc.messages import ApplyPlan, EngineHello, EngineReport, ModelFile, PublisherHello, StateSnapshot, Stop
+from edge_infer.ipc.messages import (
+    Acked,
+    ApplyPlan,
+    EngineHello,
+    EngineReport,
+    ModelFile,
+    PublisherHello,
+    StateSnapshot,
+    Stop,
+)
 from edge_infer.models.request import ModelRequest
 from edge_infer.models.resolve.resolve import resolve
-from edge_infer.plan.records import CropsPlan, MqttPlan, PipelinePlan, Plan, SourcePlan
+from edge_infer.plan.records import CropsPlan, MqttPlan, PipelinePlan, Plan, Publish, SourcePlan
 from edge_infer.readers.sources import source_target
 from tests.broker import eventually
 from tests.running import MODEL
 
 
-def plan() -> Plan:
+def plan(publish: Publish = "change") -> Plan:
     model = resolve(ModelRequest("faces", str(MODEL)))
     options: dict[str, Any] = {"width": 64, "height": 64, "fps": 5.0}
     return Plan(
@@ -31,7 +40,7 @@ def plan() -> Plan:
             SourcePlan("closer", "crops", "", False, False, {}, noisy=False, parent="faces"),
         ),
         pipelines=(
-            PipelinePlan("faces", "cam", model, 0.5),
+            PipelinePlan("faces", "cam", model, 0.5, publish=publish),
             PipelinePlan("closer", "closer", model, 0.5, crops=CropsPlan("faces")),
         ),
     )
@@ -40,7 +49,7 @@ def plan() -> Plan:
 def channels(*theirs: type) -> tuple[Channel, Channel]:
     """The engine's end and ours, which takes these."""
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return Channel(left.detach(), (ModelFile, ApplyPlan, Stop, PublisherHello), files=True), Channel(
+    return Channel(left.detach(), (ModelFile, ApplyPlan, Stop, PublisherHello, Acked), files=True), Channel(
         right.detach(), theirs
     )
 

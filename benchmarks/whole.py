@@ -1,0 +1,318 @@
+"""What the whole daemon costs, all its processes, beside the script that a user would write: ratios of one run.
+
+usage: scripts/bench --daemon [--models DIR] [--seconds N] [--rounds N] [--only WORD] [--json FILE]
+
+A clip of 640 x 480 at 30, 10 and 5 frames a second and as fast as it goes; a classifier; a real broker, and
+mosquitto_sub as the subscriber, which stamps each message. Script and daemons take turns. For each: processor time a
+frame of all its processes, voluntary context switches a frame (without FFmpeg's own threads), the time from capture to
+the subscriber, and PSS (root only). Medians of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from edge_infer.bench.measure import machine
+from edge_infer.engine.interpreter import backend_name
+from tests.broker import Broker, eventually
+from tests.running import Daemon
+
+HERE: Final = Path(__file__).parent
+MODELS: Final = ("mobilenet_v2_1.0_224_quant.tflite", "mobilenet_v1_0.25_128_quant.tflite")
+RATES: Final = (30, 10, 5)
+WARM: Final = 3.0
+"""Seconds from the first result until the measurement begins."""
+PATIENCE: Final = 120.0
+TICK: Final = os.sysconf("SC_CLK_TCK")
+TEXT: Final = """\
+device: {{id: box, state_dir: state}}
+mqtt: {{host: 127.0.0.1, port: {port}}}
+models:
+  pictures: {{file: model.tflite, labels: labels.txt}}
+sources:
+  eye: {{kind: video, file: {clip}, {pace}}}
+pipelines:
+  pictures: {{source: eye, model: pictures, threads: 1, threshold: 0, top_k: 5, {options}}}
+"""
+SCRIPT: Final = "script"
+"""The way that all others are compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way of doing the work: the script, or a daemon with these options of its pipeline."""
+
+    name: str
+    options: str = ""
+    still: bool = False
+    """Whether its clip shows nothing that moves."""
+
+
+WAYS: Final = (
+    Way(SCRIPT),
+    Way("every", "publish: every"),
+    Way("change", "publish: change"),
+    Way("motion, nothing moves", "publish: change, motion: true", still=True),
+)
+
+
+@dataclass(slots=True)
+class Usage:
+    """What the processes had used at one moment: seconds of processor by process, and voluntary switches."""
+
+    seconds: dict[str, float]
+    switches: int
+
+    @classmethod
+    def of(cls, processes: dict[str, int]) -> Usage:
+        """Of these processes, by name."""
+        return cls({name: _seconds(pid) for name, pid in processes.items()}, sum(map(_switches, processes.values())))
+
+
+@dataclass(slots=True)
+class Round:
+    """What one way cost in one round: milliseconds of processor and switches a frame, latency in ms, PSS in MB."""
+
+    rate: float
+    cpu: float
+    parts: dict[str, float]
+    switches: float
+    p50: float | None = None
+    p99: float | None = None
+    pss: float | None = None
+
+
+@dataclass(slots=True)
+class Row:
+    """The rounds of a way with one model at one rate; 0: as fast as it goes."""
+
+    model: str
+    fps: int
+    way: str
+    rounds: list[Round] = field(default_factory=list)
+
+    def middle(self, of: Callable[[Round], float | None]) -> float | None:
+        """The median of one figure."""
+        values = [value for each in self.rounds if (value := of(each)) is not None]
+        return median(values) if values else None
+
+
+class Subscriber:
+    """A mosquitto_sub that writes the time, topic and payload of each message into a file."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self._path = folder / "heard"
+        self._file = self._path.open("wb")
+        command = ["mosquitto_sub", "-p", str(port), "-q", "1", "-t", "#", "-F", "%U %t %p"]
+        self._process = subprocess.Popen(command, stdout=self._file)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait()
+        self._file.close()
+
+    def heard(self, topic: str, since: float, until: float) -> list[tuple[float, dict[str, Any]]]:
+        """When what came on a topic, as seconds since the epoch and the payload."""
+        found = []
+        for line in self._path.read_bytes().splitlines():
+            stamp, name, payload = line.split(b" ", 2)
+            if name.decode() == topic and since <= float(stamp) <= until:
+                found.append((float(stamp), json.loads(payload)))
+        return found
+
+
+def main() -> int:
+    """0."""
+    parser = argparse.ArgumentParser(prog="scripts/bench --daemon")
+    parser.add_argument("--models", type=Path, default=os.environ.get("EDGE_INFER_ASSETS"), help="folder of the models")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of a round (%(default)g)")
+    parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
+    parser.add_argument("--only", default="", metavar="WORD", help="rows whose title has this word")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="what each round gave")
+    args = parser.parse_args()
+    print(f"{machine()}, {len(os.sched_getaffinity(0))} cores, {backend_name()}, Python {sys.version.split()[0]}\n")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # a daemon of root is another user
+        rows = [row for row in _rows(args.models) if args.only in _title(row)]
+        measure(rows, args.models, args.seconds, args.rounds, folder)
+    print(table(rows))
+    if args.json:
+        args.json.write_text(json.dumps([asdict(row) for row in rows]))
+    return 0
+
+
+def measure(rows: list[Row], models: Path, seconds: float, rounds: int, folder: Path) -> None:
+    """All rows in turns, so that a busy machine is busy for each of them."""
+    clips = {
+        fps: (_clip(folder, fps, still=False), _clip(folder, fps, still=True)) for fps in {r.fps or 30 for r in rows}
+    }
+    ways = {way.name: way for way in WAYS}
+    with Broker(folder) as broker:
+        subscriber = Subscriber(folder, broker.port)
+        try:
+            for turn in range(rounds):
+                for number, row in enumerate(rows):
+                    print(
+                        f"round {turn + 1} of {rounds}: {_title(row)}".ljust(79), end="\r", file=sys.stderr, flush=True
+                    )
+                    way = ways[row.way]
+                    work = folder / f"{turn}-{number}"
+                    work.mkdir()
+                    shutil.copyfile(next(models.rglob(row.model)), work / "model.tflite")
+                    (work / "model.yaml").write_text("task: classification\n")
+                    (work / "labels.txt").write_text("".join(f"class {each}\n" for each in range(1001)))
+                    clip = clips[row.fps or 30][way.still]
+                    runs = (_script if way.name == SCRIPT else _daemon)(way, clip, row.fps, work, broker.port)
+                    row.rounds.append(_round(runs, row.fps if "change" in way.options else 0, subscriber, seconds))
+        finally:
+            subscriber.close()
+    print(" " * 79, end="\r", file=sys.stderr)
+
+
+def _round(runs: AbstractContextManager[Processes], fps: float, subscriber: Subscriber, seconds: float) -> Round:
+    """``fps`` frames a second, or as many as there are results for 0."""
+    begun = time.time()
+    with runs as (topic, processes):
+        eventually(lambda: subscriber.heard(topic, begun, time.time()), "result", PATIENCE)
+        time.sleep(WARM)
+        alive = processes()
+        before, since = Usage.of(alive), time.time()
+        time.sleep(seconds)
+        after, until = Usage.of(alive), time.time()
+        pss = sum(map(_pss, alive.values())) if os.geteuid() == 0 else None
+    waits = [(stamp - _captured(payload)) * 1000 for stamp, payload in subscriber.heard(topic, since, until)]
+    count = fps * (until - since) or max(1, len(waits))
+    parts = {name: (after.seconds[name] - before.seconds[name]) * 1000 / count for name in alive}
+    hundredths = quantiles(waits, n=100, method="inclusive") if len(waits) > 1 else None
+    return Round(
+        count / (until - since),
+        sum(parts.values()),
+        parts,
+        (after.switches - before.switches) / count,
+        hundredths[49] if hundredths else None,
+        hundredths[98] if hundredths else None,
+        pss,
+    )
+
+
+Processes = tuple[str, Callable[[], dict[str, int]]]
+"""The topic of the results, and what gives the processes by name."""
+
+
+@contextmanager
+def _script(_: Way, clip: Path, fps: int, work: Path, port: int) -> Iterator[Processes]:
+    words = [work / "model.tflite", work / "labels.txt", clip, int(fps > 0), port]
+    process = subprocess.Popen([sys.executable, HERE / "script.py", *map(str, words)], stderr=subprocess.DEVNULL)
+    try:
+        yield "script/result", lambda: {"script": process.pid}
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _daemon(way: Way, clip: Path, fps: int, work: Path, port: int) -> Iterator[Processes]:
+    pace = "loop: true" if fps else "loop: true, realtime: false"
+    text = TEXT.format(port=port, clip=clip, pace=pace, options=way.options)
+    (work / "box").mkdir()
+    for name in ("model.tflite", "model.yaml", "labels.txt"):
+        shutil.move(work / name, work / "box" / name)
+    with Daemon(work / "box", text, level="info") as daemon:
+        daemon.wait_serving(PATIENCE)
+        yield "edge-infer/box/pictures/result", lambda: {"supervisor": daemon.pid, **daemon.pids()}
+
+
+def _captured(payload: dict[str, Any]) -> float:
+    stamp = payload["ts"]
+    return stamp if isinstance(stamp, float) else datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
+
+
+def _clip(folder: Path, fps: int, *, still: bool) -> Path:
+    """A clip of twenty seconds: noise that shifts, or one picture all the time."""
+    path = folder / f"{'still' if still else 'moving'}-{fps}.mp4"
+    random = np.random.default_rng(0)
+    ground = cv2.resize(random.integers(0, 256, (12, 16, 3), np.uint8), (640, 480), interpolation=cv2.INTER_NEAREST)
+    out = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (640, 480))
+    for number in range(20 * fps):
+        out.write(ground if still else np.roll(ground, 4 * number, axis=1))
+    out.release()
+    path.chmod(0o644)
+    return path
+
+
+def _seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def _switches(pid: int) -> int:
+    found = 0
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        if not lines["Name"].strip().startswith("av:"):
+            found += int(lines["voluntary_ctxt_switches"])
+    return found
+
+
+def _pss(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
+
+
+def _rows(models: Path) -> list[Row]:
+    names = [name for name in MODELS if next(models.rglob(name), None) is not None]
+    if not names:
+        sys.exit(f"there is none of {', '.join(MODELS)} below {models}; --models says where they are")
+    paced = [Row(names[-1], fps, way.name) for fps in RATES for way in WAYS]
+    return paced + [Row(name, 0, way) for name in names for way in (SCRIPT, "every")]
+
+
+def _title(row: Row) -> str:
+    return (
+        f"{row.model.removesuffix('_quant.tflite')} {f'{row.fps} fps' if row.fps else 'as fast as it goes'}, {row.way}"
+    )
+
+
+def table(rows: list[Row]) -> str:
+    """For people."""
+    head = f"{'':52s}{'fps':>7s}{'cpu ms':>8s}{'times':>7s}{'switches':>9s}{'p50 ms':>8s}{'p99 ms':>8s}{'PSS MB':>8s}"
+    lines = [head]
+    for row in rows:
+        cpu = row.middle(lambda each: each.cpu) or 0.0
+        script = next(each for each in rows if (each.model, each.fps, each.way) == (row.model, row.fps, SCRIPT))
+        times = median(a.cpu / b.cpu for a, b in zip(row.rounds, script.rounds, strict=True))
+        figures = (_cell(row.middle(lambda each, of=name: getattr(each, of)), 8) for name in ("p50", "p99", "pss"))
+        rate, switches = (row.middle(lambda each, of=name: getattr(each, of)) or 0.0 for name in ("rate", "switches"))
+        lines.append(f"{_title(row):52s}{rate:7.1f}{cpu:8.2f}{times:7.2f}{switches:9.1f}{''.join(figures)}")
+        names = sorted({name for each in row.rounds for name in each.parts})
+        if len(names) > 1:
+            parts = (f"{name} {row.middle(lambda each, of=name: each.parts.get(of)):.2f}" for name in names)
+            lines.append(f"    {', '.join(parts)}")
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, width: int) -> str:
+    return f"{'-':>{width}s}" if value is None else f"{value:{width}.2f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

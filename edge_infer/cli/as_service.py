@@ -1,0 +1,89 @@
+"""Commands of root that judge for the service: in its unit's identity and view of the files, by ``systemd-run``.
+
+While the service runs, the daemon itself answers ``check`` and ``doctor``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from edge_infer.platform.own_module import own_module
+
+UNIT: Final = "edge-infer.service"
+_KEPT: Final = (
+    *("User", "Group", "SupplementaryGroups", "DynamicUser", "StateDirectory", "StateDirectoryMode", "UMask"),
+    *("ProtectHome", "ProtectSystem", "PrivateTmp", "ProtectProc", "NoNewPrivileges", "CapabilityBoundingSet"),
+    *("Environment", "LoadCredential", "BindPaths", "BindReadOnlyPaths", "InaccessiblePaths"),
+    *("TemporaryFileSystem", "RootDirectory", "DevicePolicy", "DeviceAllow", "WorkingDirectory"),
+)
+"""Properties that decide what a process of the unit can read."""
+_EMPTY_MEANS_NONE: Final = frozenset({"CapabilityBoundingSet"})
+_FILE: Final = re.compile(r"(\S+) \(ignore_errors=(yes|no)\)")
+
+
+def service_command(config: Path, words: Sequence[str]) -> list[str] | None:
+    """Return the command that runs ``edge-infer WORD...`` as the service would; None where that makes no sense.
+
+    It makes sense for root, with a unit that runs this configuration with this installation of the program.
+    """
+    if os.geteuid() != 0 or not Path("/run/systemd/system").is_dir():
+        return None
+    try:
+        done = subprocess.run(
+            ["systemctl", "show", UNIT, f"--property=LoadState,ExecStart,EnvironmentFiles,{','.join(_KEPT)}"],
+            capture_output=True, text=True, timeout=10, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return command_from(_properties(done.stdout), config, words)
+
+
+def command_from(shown: Mapping[str, Sequence[str]], config: Path, words: Sequence[str]) -> list[str] | None:
+    """Return the command for a unit with these properties, as ``systemctl show`` prints them; see `service_command`."""
+    argv = re.search(r"argv\[\]=(.*?) ;", next(iter(shown.get("ExecStart", ())), ""))
+    started = shlex.split(argv[1]) if argv else []
+    if shown.get("LoadState") != ["loaded"] or not started or str(config.absolute()) not in started[1:]:
+        return None
+    if Path(os.path.realpath(started[0])).parent.parent != Path(os.path.realpath(sys.prefix)):
+        return None
+    properties = [
+        f"--property={name}={value}"
+        for name in _KEPT
+        for value in shown.get(name, ())
+        if value or name in _EMPTY_MEANS_NONE
+    ]
+    for line in shown.get("EnvironmentFiles", ()):
+        properties += [
+            f"--property=EnvironmentFile={'-' if ignore == 'yes' else ''}{path}" for path, ignore in _FILE.findall(line)
+        ]
+    start = ("systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--service-type=exec")
+    return [*start, *properties, "--", *own_module("edge_infer", *words)]
+
+
+def _properties(text: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition("=")
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def run_as_service(command: Sequence[str], text: bytes | None = None) -> int:
+    """Run the command, with ``text`` as its standard input; return its exit code."""
+    return subprocess.run(command, input=text if text is not None else b"", check=False).returncode
+
+
+def refused_by_service(config: Path, words: Sequence[str]) -> str:
+    """Return why the command fails as the service, its last line; empty if it does not, or makes no sense."""
+    if (command := service_command(config, words)) is None:
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    lines = done.stderr.strip().splitlines()
+    return lines[-1].removeprefix("edge-infer: ") if done.returncode and lines else ""

@@ -1,0 +1,173 @@
+"""``edge-infer edit``: edit a copy of the configuration, check it, and let the daemon apply it, as ``visudo`` does."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from edge_infer.cli.config_edit import apply_edit, part_file, read, save
+from edge_infer.cli.output import say
+from edge_infer.cli.waiting import wait_until_it_serves
+from edge_infer.errors import ConfigError, EdgeInferError
+from edge_infer.platform.own_module import own_module
+from edge_infer.platform.paths import DEFAULT_CONFIG
+from edge_infer.supervisor.control.server import NotRunningError, ask, find_socket
+from edge_infer.yamlfile.scalars import plain
+
+EDITORS: Final = ("editor", "nano", "vi")
+"""Editors to look for where the environment names none."""
+TEMPLATE: Final = b"# Models, sources and pipelines for the configuration in the folder above.\n"
+LONGEST: Final = 80
+"""Characters of a value that is shown."""
+MOST: Final = 40
+"""Changes that are shown."""
+OUTCOME_SECONDS: Final = 30.0
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("part", nargs="?", metavar="PART", help="edit conf.d/PART.yaml, which may be new")
+    parser.add_argument(
+        "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s"
+    )
+    parser.epilog = "example: sudo edge-infer edit"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Return 0 if applied, saved or unchanged; 1 if a pipeline then has no outcome; 2 if discarded."""
+    config = args.config.absolute()
+    file = part_file(config, args.part)
+    before = read(file) if file.exists() or args.part is None else None
+    _check_writable(file)
+    folder = Path(tempfile.mkdtemp(prefix="edge-infer-edit-"))
+    copy = folder / file.name
+    start = TEMPLATE if before is None else before
+    copy.write_bytes(start)
+    kept = False
+    try:
+        while True:
+            _edit(copy)
+            text = copy.read_bytes()
+            if text == start:
+                print(f"{file} is unchanged")
+                return 0
+            if _is_valid(config, args.part, copy) and (code := _apply(config, file, before, text)) is not None:
+                return code
+            if not _again():
+                print(f"edge-infer: discarded; {file} is as it was", file=sys.stderr)
+                return 2
+    except EdgeInferError as error:
+        if not copy.exists() or copy.read_bytes() == start:
+            raise
+        kept = True
+        raise type(error)(f"{error}; your text is in {copy}") from error
+    finally:
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_writable(file: Path) -> None:
+    """Raise `ConfigError` before the work, unless this user may replace the file, or make it."""
+    folder = next(each for each in file.resolve().parents if each.exists())
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        raise ConfigError(f"{file} cannot be replaced by this user; run: sudo edge-infer edit")
+
+
+def _edit(copy: Path) -> None:
+    """Run the editor until it ends; raises `ConfigError` if there is none or it fails."""
+    words = _editor()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the editor
+    try:
+        done = subprocess.run(
+            [*words, str(copy)], check=False, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        )
+    except OSError as error:
+        raise ConfigError(f"the editor {words[0]} cannot be started: {error.strerror or error}; set EDITOR") from error
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if done.returncode:
+        raise ConfigError(f"the editor {words[0]} ended with {done.returncode}; nothing was changed")
+
+
+def _editor() -> list[str]:
+    """Return the words of the command, as the environment names it, or the first editor that is installed."""
+    for name in ("SUDO_EDITOR", "VISUAL", "EDITOR"):
+        if words := shlex.split(os.environ.get(name, "")):
+            return words
+    for name in EDITORS:
+        if found := shutil.which(name):
+            return [found]
+    raise ConfigError(f"there is no editor: none of {', '.join(EDITORS)} is installed; name one with EDITOR")
+
+
+def _is_valid(config: Path, part: str | None, copy: Path) -> bool:
+    """Let `edge-infer check` judge the copy and print its problems; it may change its user, so it is a process."""
+    words = ["check", "-c", str(config), "--draft", str(copy), *(["--part", part] if part is not None else [])]
+    return subprocess.run(own_module("edge_infer", *words), check=False).returncode == 0
+
+
+def _again() -> bool:
+    """Ask whether to edit again; the end of the input means no."""
+    while True:
+        print("edit again (e) or discard (d)? [e] ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
+        if not answer or answer.strip().lower() in ("d", "discard"):
+            return False
+        if answer.strip().lower() in ("", "e", "edit"):
+            return True
+
+
+def _apply(config: Path, file: Path, before: bytes | None, text: bytes) -> int | None:
+    """Save the text and wait until it is applied; return the exit code, None if the daemon rejects it."""
+    changes = [*differences(_values(config, file, before), _values(config, file, text))]
+    more = [f"… and {len(changes) - MOST} more"] if len(changes) > MOST else []
+    try:
+        socket = find_socket(config)
+        ask(socket, {"do": "status"}, timeout=30.0)
+    except NotRunningError:
+        save(file, text, before, config)
+        say([*changes[:MOST], *more])
+        print(f"{file} is saved; no daemon runs with it, so it is applied at the next start")
+        return 0
+    digest = apply_edit(file, socket, before, text, (), like=config)
+    if digest is None:
+        return None
+    say([*changes[:MOST], *more, f"applied {digest}"])
+    return wait_until_it_serves(config, OUTCOME_SECONDS)
+
+
+def _values(config: Path, file: Path, text: bytes | None) -> Any:
+    from edge_infer.config.parts import read_config
+
+    return read_config(config, draft=None if text is None else (file, text)).value
+
+
+def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """Yield a line for each value that was added, removed or changed, such as ``pipelines.door.fps: 5 -> 10``."""
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
+        if before != after:
+            yield f"{path}: {_shown(before)} -> {_shown(after)}"
+        return
+    for key in [*before, *(key for key in after if key not in before)]:
+        place = f"{path}.{plain(str(key), 64)}".lstrip(".")
+        if key not in after:
+            yield f"{place}: removed"
+        elif key in before:
+            yield from differences(before[key], after[key], place)
+        elif isinstance(after[key], Mapping) and path == "":  # a section: name its entries
+            yield from differences({}, after[key], place)
+        else:
+            yield f"{place}: added" + ("" if isinstance(after[key], Mapping) else f": {_shown(after[key])}")
+
+
+def _shown(value: Any) -> str:
+    return plain(str(value), LONGEST)

@@ -1,0 +1,103 @@
+"""A configuration in several files: ``conf.d/*.yaml`` beside the main file adds models, sources and pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from edge_infer.errors import ConfigError
+from edge_infer.plan.records import Problem
+from edge_infer.platform.config_files import FOLDER, MAX_PARTS, digest_of, parts_of
+from edge_infer.platform.permissions import why_unreadable
+from edge_infer.yamlfile.load import Document, Steps, parse_document, read_document
+
+SECTIONS: Final = ("models", "sources", "pipelines")
+"""What a part may have: sections of named entries."""
+
+
+def read_config(
+    config: Path, environment: Mapping[str, str] | None = None, draft: tuple[Path, bytes] | None = None
+) -> Document:
+    """Read a configuration with its parts; the content never raises an error.
+
+    ``draft`` is the text of one of the files, to be read in place of what is on the disk.
+    """
+    at, text = (None, b"") if draft is None else (draft[0].absolute(), draft[1])
+
+    def read(path: Path) -> Document:
+        if path.absolute() == at:
+            return parse_document(path, text, environment)
+        return read_document(path, environment)
+
+    main = read(config)
+    try:
+        paths = list(parts_of(config))
+    except OSError as error:
+        folder = config.absolute().parent / FOLDER
+        why = why_unreadable(folder, error)
+        return replace(main, value=None, problems=(*main.problems, Problem(str(folder), 1, "", why)))
+    if (
+        at is not None
+        and at.parent == config.absolute().parent / FOLDER
+        and at not in [each.absolute() for each in paths]
+    ):
+        paths = sorted([*paths, config.parent / FOLDER / at.name])
+    if len(paths) > MAX_PARTS:
+        folder = config.parent / FOLDER
+        why = f"has {len(paths)} files; {MAX_PARTS} is the most: write several cameras into one file"
+        return replace(main, value=None, problems=(*main.problems, Problem(str(folder), 1, "", why)))
+    return merged(main, [(path.name, read(path)) for path in paths]) if paths else main
+
+
+def merged(main: Document, parts: list[tuple[str, Document]]) -> Document:
+    """Return one document with the entries of all; an entry's problems name the file that it is in."""
+    problems = [*main.problems, *(problem for _, part in parts for problem in part.problems)]
+    digest = digest_of(main.digest, [(name, part.digest) for name, part in parts])
+    if main.value is None or any(part.value is None for _, part in parts):
+        return replace(main, digest=digest, value=None, problems=tuple(problems))
+    value = dict(main.value)
+    homes: dict[Steps, Document] = {}
+    for section in SECTIONS:
+        body = value.get(section)
+        homes |= {(section, name): main for name in body} if isinstance(body, dict) else {}
+    for _, part in parts:
+        for section, body in part.value.items():
+            problems += _misplaced(main, part, section, body)
+            if section not in SECTIONS or not isinstance(body, dict) or not isinstance(value.get(section, {}), dict):
+                continue
+            for name, entry in body.items():
+                if (section, name) in homes:
+                    problems.append(_twice(homes[section, name], part, section, name))
+                else:
+                    homes[section, name] = part
+                    value[section] = {**value.get(section, {}), name: entry}
+    homes = {place: part for place, part in homes.items() if part is not main}
+    return replace(main, digest=digest, value=value, problems=tuple(problems), homes=homes)
+
+
+def _misplaced(main: Document, part: Document, section: str, body: Any) -> Iterator[Problem]:
+    if section not in SECTIONS:
+        yield part.problem((section,), f"belongs into {main.file}; a file of {FOLDER} has {', '.join(SECTIONS)} only")
+    elif not isinstance(body, dict):
+        yield part.problem((section,), "expected names with their keys below, as in the main file")
+
+
+def _twice(first: Document, part: Document, section: str, name: str) -> Problem:
+    where = f"{first.file}:{first.line((section, name))}"
+    return part.problem((section, name), f"is there twice (first in {where}); remove or rename one of them")
+
+
+def file_of(config: Path, section: str, name: str) -> Path:
+    """Return the file that has this entry; the main file if none has it. Raises `ConfigError`."""
+    try:
+        parts = parts_of(config)
+    except OSError as error:
+        raise ConfigError(f"{config.parent / FOLDER} cannot be read: {error.strerror or error}") from error
+    for path in parts:
+        value = read_document(path).value
+        body = value.get(section) if isinstance(value, dict) else None
+        if isinstance(body, dict) and name in body:
+            return path
+    return config

@@ -1,0 +1,61 @@
+"""Messages about files that this user cannot read, with the command that permits it: one rule for all of them.
+
+The daemon reads what its group may read: ``chgrp GROUP FILE && chmod 640 FILE``.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+_HOMES: Final = {Path("/home"), Path("/root"), Path("/run/user")}
+"""Folders that no service should be let into."""
+_PRIVATE: Final = Path("/var/lib/private")
+"""The folder of systemd behind which the state of a service with a dynamic user lies."""
+
+
+def user() -> str:
+    """Return the user that this process runs as."""
+    with suppress(KeyError):
+        return f"user {pwd.getpwuid(os.geteuid()).pw_name}"
+    return f"user {os.geteuid()}"
+
+
+def closed_folder(path: str | Path) -> Path | None:
+    """Return the folder on the way to a file that this user may not enter; None if there is none."""
+    folders = reversed(Path(path).parents)
+    return next((folder for folder in folders if not os.access(folder, os.X_OK, effective_ids=True)), None)
+
+
+def for_the_group(shown: str, mode: int = 0o640) -> str:
+    """Return the command that lets this process's group read a file, and nobody else."""
+    group = str(os.getegid())
+    with suppress(KeyError):
+        group = grp.getgrgid(os.getegid()).gr_name
+    return f"chgrp {group} {shown} && chmod {mode:o} {shown}"
+
+
+def denied(path: str | Path, shown: str = "FILE") -> str:
+    """Return why a file cannot be opened, as the end of a sentence; ``shown`` replaces a secret path in the command."""
+    closed = closed_folder(os.path.realpath(path)) or closed_folder(path)
+    if closed == _PRIVATE:
+        return f"cannot be read by {user()}: it is the service's own; run this as root, with sudo"
+    if closed is not None:
+        where = f"the folder {closed}" if shown == str(path) else "a folder that it lies in"
+        remedy = "keep it elsewhere, such as in /etc/edge-infer"
+        if shown == str(path) and not _HOMES & {closed, *closed.parents}:
+            remedy = f"let its group enter: {for_the_group(str(closed), 0o750)}"
+        return f"cannot be read by {user()}, who may not enter {where}; {remedy}"
+    mode = 0o750 if Path(path).is_dir() else 0o640
+    return f"cannot be read by {user()}; let its group read it: {for_the_group(shown, mode)}"
+
+
+def why_unreadable(path: Path, error: Exception) -> str:
+    """Return why a file cannot be read, as the end of a sentence."""
+    if isinstance(error, PermissionError):
+        return denied(path.absolute(), str(path.absolute()))
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -1,0 +1,50 @@
+"""Read how much processor time and memory processes use."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from edge_infer.platform.board import text_of
+
+EVERY: Final = 15.0
+"""Seconds between two readings: the kernel walks all pages of the process for each of them."""
+
+
+def use_of(pid: int, proc: Path = Path("/proc")) -> tuple[float, int] | None:
+    """Return the seconds of processor time and the resident bytes of a process; None if it has ended.
+
+    The kernel shows them for protected processes, too (see proc_pid_stat(5)).
+    """
+    words = text_of(proc / str(pid) / "stat").rpartition(")")[2].split()
+    try:
+        seconds = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        return seconds, int(words[21]) * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, IndexError):
+        return None
+
+
+class OwnMemory:
+    """Reads the proportional set size: the process's own pages, and its share of those that others use too.
+
+    Only the process itself may read it, because processes of this program are protected from each other.
+    """
+
+    def __init__(self, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> None:
+        self._file = root / "proc/self/smaps_rollup"
+        self._clock = clock
+        self._read_at = -math.inf
+        self._pss = 0
+
+    def pss(self) -> int:
+        """Return the bytes of the last reading; 0 where the kernel does not report them."""
+        now = self._clock()
+        if now - self._read_at >= EVERY:
+            self._read_at = now
+            words = next((line.split() for line in text_of(self._file).splitlines() if line.startswith("Pss:")), [])
+            self._pss = int(words[1]) * 1024 if words[1:2] and words[1].isdigit() else 0
+        return self._pss

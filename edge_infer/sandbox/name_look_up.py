@@ -1,0 +1,61 @@
+"""What looking up a host name needs: nothing, name servers, or Unix sockets of a service."""
+
+from __future__ import annotations
+
+import ipaddress
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+_MULTICAST: Final = ".local"
+_WITHOUT: Final = frozenset({"files", "dns", "mdns_minimal", "mdns4_minimal", "mdns6_minimal"})
+"""Modules of nsswitch.conf(5) that read files or query name servers over UDP and TCP.
+
+The ``minimal`` ones of multicast DNS query Avahi only for names below ``.local``.
+"""
+
+
+def need_look_up(host: str) -> bool:
+    """Return whether the system has to look up ``host``: an address is known, and ``localhost`` is in /etc/hosts.
+
+    The number of the interface in the address of a link (``fe80::1%eth0``) is looked up, too.
+    """
+    name = host.rstrip(".").lower()
+    return "%" in name or not (name in ("", "localhost") or _is_address(name))
+
+
+def need_unix(host: str, config: Path = Path("/etc/nsswitch.conf")) -> bool:
+    """Return whether the lookup of ``host`` may need a Unix socket.
+
+    An address needs no lookup, and ``localhost`` is in /etc/hosts. A name below ``.local`` needs a socket (Avahi). So
+    does every name if the system uses modules other than those known to work without.
+    """
+    name = host.rstrip(".").lower()
+    if not need_look_up(host) or "%" in name:
+        return False
+    return name.endswith(_MULTICAST) or not _modules(config) <= _WITHOUT
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _modules(config: Path) -> frozenset[str]:
+    """Return the modules of the ``hosts:`` line without actions in brackets; without a line the C library's default."""
+    text = ""
+    with suppress(OSError, UnicodeDecodeError):
+        text = config.read_text(encoding="utf-8")
+    for line in text.splitlines():
+        database, colon, rest = line.partition("#")[0].partition(":")
+        if colon and database.strip() == "hosts":
+            return frozenset(_without_actions(rest).split())
+    return frozenset({"files", "dns"})
+
+
+def _without_actions(text: str) -> str:
+    kept = [part.partition("]")[2] if place else part for place, part in enumerate(text.split("["))]
+    return " ".join(kept)

@@ -1,0 +1,51 @@
+"""The log level, changed while the daemon runs, for a time or until the next start."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import Final
+
+from edge_infer.platform.logs import LEVELS, set_level
+from edge_infer.supervisor.control.server import Request
+from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+
+log = logging.getLogger(__name__)
+
+MAX_SECONDS: Final = 7 * 86400.0
+
+
+class LogLevel:
+    """The level of all processes; it goes back to the ``usual`` one by itself."""
+
+    def __init__(self, house: ProcessSupervisor, usual: str) -> None:
+        self._house = house
+        self._usual = self._level = usual
+        self._until = math.inf
+
+    def begin(self, request: Request) -> None:
+        """Change the level, for ``seconds`` if the request names them; without a ``level``, answer the present one."""
+        level, seconds = request.body.get("level"), request.body.get("seconds")
+        if level is not None and level not in LEVELS:
+            request.answer({"error": f"a log level is one of {', '.join(LEVELS)}"})
+        elif seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= MAX_SECONDS):
+            request.answer({"error": f"a log level lasts for more than 0 and at most {MAX_SECONDS:.0f} s"})
+        else:
+            if level is not None:
+                self._until = math.inf if seconds is None else time.monotonic() + seconds
+                self._set(str(level), f", as {request.peer.user} asked")
+            left = None if math.isinf(self._until) else round(self._until - time.monotonic(), 1)
+            request.answer({"level": self._level, "usual": self._usual, "seconds": left})
+
+    def go_on(self) -> None:
+        """Return to the usual level once the time is over."""
+        if time.monotonic() >= self._until:
+            self._until = math.inf
+            self._set(self._usual, " again")
+
+    def _set(self, level: str, why: str) -> None:
+        self._level = level
+        set_level(level)
+        self._house.set_log_level(level)
+        log.warning("the log level is %s%s", level, why)

@@ -1,0 +1,213 @@
+"""Collect the metrics: what the processes report, what the kernel shows, and what the supervisor has counted.
+
+Labels come from the configuration, or are words of this program. No text that a model or a process chooses becomes one.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Final, get_args
+
+from edge_infer import __version__
+from edge_infer.contract.messages import SourceState
+from edge_infer.ipc.messages import LATENCY_BOUNDS, EngineReport, PublisherReport
+from edge_infer.plan.records import Plan
+from edge_infer.platform.board import hottest, throttled
+from edge_infer.platform.clock import MADE, synchronised
+from edge_infer.platform.process_use import OwnMemory, use_of
+from edge_infer.sandbox import missing
+from edge_infer.supervisor.metrics.counters import Counters
+from edge_infer.supervisor.metrics.text import Family
+from edge_infer.supervisor.processes.supervisor import ProcessSupervisor
+from edge_infer.supervisor.reload.reload import Reload
+from edge_infer.supervisor.rollout.model_status import standing
+from edge_infer.supervisor.rollout.rollout import ModelRollout
+
+LOSSES: Final = ("full", "old", "handover", "unknown", "corrupt", "rejected", "too_large")
+"""Reasons for lost messages. They begin at 0, so that a first loss is an increase."""
+OUTCOMES: Final = ("looked", "still", "dropped", "failed")
+SWAPS: Final = ("committed", "rolled_back")
+
+
+class Collector:
+    """Follows the counts of all processes, and composes the families of metrics on request."""
+
+    def __init__(self, house: ProcessSupervisor, swap: ModelRollout, reload: Reload, board: Path) -> None:
+        """Read temperature and throttling below ``board``."""
+        self._house = house
+        self._swap = swap
+        self._reload = reload
+        self._board = board
+        self._counters = Counters()
+        self._readers: set[str] = set()  # all that there ever were
+        self._own_memory = OwnMemory()
+        self._engine: EngineReport | None = None
+        self._publisher: PublisherReport | None = None
+
+    def follow(self) -> None:
+        """Add up what new reports count. To be called often: counts since the last call are lost with a process."""
+        engine, publisher = self._house.heard.engine, self._house.heard.publisher
+        if engine is not None and engine is not self._engine:
+            self._follow_engine(engine)
+        if publisher is not None and publisher is not self._publisher:
+            self._follow_publisher(publisher)
+        self._engine, self._publisher = engine, publisher
+
+    def _follow_engine(self, report: EngineReport) -> None:
+        plan = self._swap.plan
+        names = {each.name for each in plan.pipelines} if plan is not None else set()
+        for name in names & report.counts.keys():
+            counts = report.counts[name]
+            start = (report.boot, counts.began)
+            for outcome in OUTCOMES:
+                self._counters.follow(("frames", name, outcome), start, getattr(counts, outcome))
+            for place, count in enumerate(counts.latencies):
+                self._counters.follow(("latency", name, place), start, count)
+            self._counters.follow(("latency", name, "sum"), start, counts.seconds)
+
+    def _follow_publisher(self, report: PublisherReport) -> None:
+        """Follow the delivery account, which outlives the publisher, and the counts of this publisher."""
+        self._counters.raise_to("delivered", report.outbox.delivered)
+        for reason in LOSSES:
+            self._counters.raise_to(("lost", reason), report.outbox.lost.get(reason, 0))
+        self._counters.follow("egress", report.began, report.egress.bytes or 0)
+        self._counters.follow("rejected", report.began, report.egress.rejected)
+
+    def families(self) -> Iterator[Family]:
+        """Yield every family, those without a sample now included."""
+        plan = self._swap.plan
+        if plan is None:
+            return
+        yield from self._program(plan)
+        yield from self._pipelines(plan)
+        yield from self._models(plan)
+        yield self._sources(plan)
+        yield from self._outbox()
+        yield from self._processes()
+        yield from self._system()
+
+    def _program(self, plan: Plan) -> Iterator[Family]:
+        runtime = self._engine.runtime if self._engine is not None else ""
+        info = Family("edge_infer_build_info", "gauge", "Versions of the program, of Python and of the model runtime.")
+        info.add(1, version=__version__, python=platform.python_version(), runtime=runtime)
+        yield info
+        written = Family("edge_infer_written_timestamp_seconds", "gauge", "Time at which these metrics were composed.")
+        written.add(round(time.time(), 3))
+        yield written
+        config = Family("edge_infer_config_applied", "gauge", "1 if the last configuration file read was applied.")
+        if (status := self._reload.status) is not None:
+            config.add(int(status.state == "applied"))
+        yield config
+        clock = Family("edge_infer_clock_synchronized", "gauge", "1 if the time of the board is known.")
+        said = synchronised()
+        clock.add(int(said if said is not None else time.time() >= MADE))
+        yield clock
+        disk = Family("edge_infer_state_disk_free_ratio", "gauge", "Free share of the disk with the state directory.")
+        try:
+            found = os.statvfs(plan.state_dir)
+            disk.add(round(found.f_bavail / found.f_blocks, 4) if found.f_blocks else None)
+        except OSError:
+            pass  # the failing parts report it themselves
+        yield disk
+
+    def _pipelines(self, plan: Plan) -> Iterator[Family]:
+        frames = Family("edge_infer_pipeline_frames_total", "counter", "Frames by outcome.")
+        latency = Family(
+            "edge_infer_pipeline_latency_seconds", "histogram", "Time from the capture of a frame to its outcome."
+        )
+        limits = Family("edge_infer_governor_limit_fps", "gauge", "Frame rate to which the governor limits a pipeline.")
+        governor = self._house.restraint.governor
+        for name in (each.name for each in plan.pipelines):
+            for outcome in OUTCOMES:
+                frames.add(self._counters.value(("frames", name, outcome)), pipeline=name, outcome=outcome)
+            counts = [self._counters.value(("latency", name, place)) for place in range(len(LATENCY_BOUNDS) + 1)]
+            bounds = [*(f"{bound:g}" for bound in LATENCY_BOUNDS), "+Inf"]  # as Prometheus spells them
+            for bound, count in zip(bounds, accumulate(counts), strict=True):
+                latency.add(count, "_bucket", pipeline=name, le=bound)
+            latency.add(round(self._counters.value(("latency", name, "sum")), 3), "_sum", pipeline=name)
+            latency.add(sum(counts), "_count", pipeline=name)
+            limits.add(governor.limits.get(name) if governor is not None else None, pipeline=name)
+        yield from (frames, latency, limits)
+
+    def _models(self, plan: Plan) -> Iterator[Family]:
+        info = Family("edge_infer_model_info", "gauge", "The model that serves, by its name in the configuration.")
+        for name, status in (standing(self._swap, self._engine) if self._engine is not None else {}).items():
+            if status.sha is not None:
+                info.add(1, model=name, version=status.version or "", sha=status.sha)
+        yield info
+        swaps = Family("edge_infer_model_swaps_total", "counter", "Model changes by outcome.")
+        for name in plan.spoken_of():
+            for outcome in SWAPS:
+                swaps.add(self._swap.swaps[name, outcome], model=name, outcome=outcome)
+        yield swaps
+
+    def _sources(self, plan: Plan) -> Family:
+        family = Family("edge_infer_source_state", "gauge", "1 for the present state of a source, 0 for the others.")
+        known = self._engine.sources if self._engine is not None else {}
+        for name in (each.name for each in plan.sources):
+            if name in known:
+                for state in get_args(SourceState):
+                    family.add(int(known[name].state == state), source=name, state=state)
+        return family
+
+    def _outbox(self) -> Iterator[Family]:
+        messages = Family("edge_infer_outbox_messages", "gauge", "Messages that wait for the broker.")
+        size = Family("edge_infer_outbox_bytes", "gauge", "Bytes of the messages that wait for the broker.")
+        delivered = Family("edge_infer_results_delivered_total", "counter", "Results and events that the broker took.")
+        lost = Family("edge_infer_results_lost_total", "counter", "Results and events that were lost, by reason.")
+        broker = Family("edge_infer_broker_connected", "gauge", "1 while the broker accepts every topic.")
+        sent = Family("edge_infer_egress_bytes_total", "counter", "Bytes published.")
+        rejected = Family("edge_infer_egress_rejected_total", "counter", "Messages that did not fit the closed schema.")
+        if (report := self._publisher) is not None:
+            messages.add(report.outbox.pending)
+            size.add(report.outbox.bytes)
+            broker.add(int(report.connected))
+            delivered.add(self._counters.value("delivered"))
+            sent.add(self._counters.value("egress"))
+            rejected.add(self._counters.value("rejected"))
+            for reason in LOSSES:
+                lost.add(self._counters.value(("lost", reason)), reason=reason)
+        yield from (messages, size, delivered, lost, broker, sent, rejected)
+
+    def _processes(self) -> Iterator[Family]:
+        busy = Family("edge_infer_cpu_seconds_total", "counter", "Processor time by process.")
+        memory = Family("edge_infer_memory_pss_bytes", "gauge", "Proportional set size by process.")
+        starts = Family("edge_infer_process_restarts_total", "counter", "Restarts of processes that ended.")
+        busy.add(round(time.process_time(), 2), process="supervisor", source="")
+        memory.add(self._own_memory.pss() or None, process="supervisor", source="")
+        reports, readers = self._house.reports(), self._house.readers()
+        children = {"engine": self._house.engine, "publisher": self._house.publisher}
+        for name, child in {**children, **{f"reader {source}": each for source, each in readers.items()}}.items():
+            self._counters.follow(("restarts", name), None, max(0, child.restarts))
+            if child.pid == os.getpid():
+                continue  # merged with the supervisor
+            if child.pid is not None and (used := use_of(child.pid)) is not None:
+                self._counters.follow(("cpu", name), child.pid, used[0])
+            process, _, source = name.partition(" ")
+            busy.add(self._counters.value(("cpu", name)), process=process, source=source)
+            if name in reports and child.pid is not None:
+                memory.add(reports[name].pss or None, process=process, source=source)
+        self._readers |= {f"reader {source}" for source in readers}
+        for process, names in {**{name: {name} for name in children}, "reader": self._readers}.items():
+            starts.add(sum(self._counters.value(("restarts", name)) for name in names), process=process)
+        yield from (busy, memory, starts)
+
+    def _system(self) -> Iterator[Family]:
+        heat = Family("edge_infer_temperature_celsius", "gauge", "Temperature of the hottest part of the board.")
+        heat.add(hottest(self._board))
+        slowed = Family("edge_infer_throttled", "gauge", "1 while the firmware slows the board down.")
+        slowed.add(None if (found := throttled(self._board)) is None else int(found))
+        yield from (heat, slowed)
+        lacking: Counter[str] = Counter()
+        for name, report in self._house.reports().items():
+            lacking[name.partition(" ")[0]] += len(missing(report.sandbox))
+        rules = Family("edge_infer_sandbox_missing_rules", "gauge", "Sandbox rules that the kernel does not enforce.")
+        for process, count in lacking.items():
+            rules.add(count, process=process)
+        yield rules

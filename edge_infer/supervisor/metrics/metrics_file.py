@@ -1,0 +1,74 @@
+"""The file that node_exporter's textfile collector reads, replaced as a whole each time."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+MODE: Final = 0o644
+"""node_exporter runs as another user."""
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FRESH: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class MetricsFile:
+    """Writes beside the file and renames, so that a reader always gets a whole one.
+
+    Nothing is synced to the disk: the file is worthless after a power cut, and an SD card wears out. A link in place of
+    the file is replaced and never followed.
+    """
+
+    def __init__(self, path: Path, note: Callable[[str], None]) -> None:
+        """Report failures for ``status`` through ``note``."""
+        self.path = path
+        self._note = note
+        self._failure = ""
+
+    def write(self, text: str) -> None:
+        """Replace the file; a failure is logged when it begins, and the next call tries again."""
+        try:
+            self._replace(text.encode())
+        except OSError as error:
+            self._failed(error)
+        else:
+            if self._failure:
+                log.info("metrics: %s is written again", self.path)
+            self._failure = ""
+
+    def remove(self) -> None:
+        """Remove the file, so that nobody takes it for the state of a daemon that is gone."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+    def _replace(self, data: bytes) -> None:
+        fresh = f".{self.path.name}.new"  # no name that the collector reads
+        folder = os.open(self.path.parent, _FOLDER)
+        try:
+            with suppress(FileNotFoundError):  # one that was left by a kill
+                os.unlink(fresh, dir_fd=folder)
+            try:
+                with os.fdopen(os.open(fresh, _FRESH, MODE, dir_fd=folder), "wb", buffering=0) as file:
+                    os.fchmod(file.fileno(), MODE)  # the unit's umask hides files from other users
+                    while data:
+                        data = data[file.write(data) :]
+                os.replace(fresh, self.path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError:
+                with suppress(OSError):
+                    os.unlink(fresh, dir_fd=folder)
+                raise
+        finally:
+            os.close(folder)
+
+    def _failed(self, error: OSError) -> None:
+        failure = f"metrics: cannot write {self.path}: {error.strerror or error}"
+        if failure != self._failure:
+            self._failure = failure
+            told = f"{failure} (metrics: file: names a file in a folder that exists and that the daemon may write to)"
+            log.error(told)
+            self._note(told)

@@ -1,0 +1,117 @@
+"""What doctor says of the sandbox: of the running processes, from inside and from outside, and of the kernel's log."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_infer.cli.doctor import asked
+from edge_infer.contract.codec import replace
+from edge_infer.doctor.refusals import refusals
+from edge_infer.doctor.walls import each_wall, outside, sandbox
+from edge_infer.sandbox import kernel
+from edge_infer.sandbox.selftest import TRIED
+from edge_infer.supervisor.status import Status
+from tests.broker import Broker
+from tests.running import Daemon, config
+from tests.sandbox.locked import ROOT, run
+
+LOGGED = 'audit: type=1326 audit(1.2:3): uid=0 gid=0 pid={pid} comm="python" exe="{exe}" sig=0 arch={arch:x} '
+REFUSED = "syscall={number} compat=0 ip=0x7f code=0x50001\n"
+
+
+def test_it_reports_the_processes_of_the_service_and_not_those_of_the_shell(tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker, Daemon(tmp_path, config(broker.port)) as running:
+        running.wait_serving(60.0)
+        status = asked(running.config)
+        assert isinstance(status, Status)
+        lines = list(each_wall(status))
+        assert "reported by the running processes" in lines[0].fact
+        found = {(line.what, line.fact.partition(":")[0]): line for line in lines[1:]}
+        assert {what for what, _ in found} == {"engine", "publisher", "probe", "configuration"}
+        assert found["engine", "no_tracing"].fact == f"no_tracing: enforced (tried: {TRIED['no_tracing']})"
+        seen = found["engine", "seen_from_outside"]
+        assert seen.level == "ok"
+        assert "threads have filters and gain no privileges" in seen.fact
+        # What a process of the service says counts, whatever this shell would find.
+        told = {**status.rooms["engine"].walls, "no_tracing": "not enforced: the kernel lets through ptrace"}
+        engine = replace(status.rooms["engine"], walls=told)
+        status = replace(status, rooms={**status.rooms, "engine": engine})
+        [lacking] = sandbox(status)
+        assert (lacking.level, lacking.fact) == (
+            "warn",
+            "engine: no_tracing not enforced: the kernel lets through ptrace",
+        )
+
+
+def test_a_process_without_a_filter_is_seen_from_outside() -> None:
+    with subprocess.Popen(["sleep", "60"]) as free:
+        try:
+            assert outside(free.pid) == {"seen_from_outside": "not enforced: 1 of 1 threads have no filter"}
+        finally:
+            free.kill()
+    [text] = outside(2**22 + 1).values()
+    assert text.startswith("not enforced: it could not be tried")
+
+
+def test_without_a_daemon_it_says_that_this_shell_was_tried() -> None:
+    first = next(each_wall(None))
+    assert "no daemon answers, so this was tried in processes of this shell" in first.fact
+
+
+def test_every_rule_says_what_was_tried() -> None:
+    for room in ("engine", "publisher", "config"):
+        assert set(json.loads(run(room, "import json; print(json.dumps(walls))"))) <= set(TRIED)
+
+
+def _record(pid: int, name: str, exe: str = "") -> str:
+    machine = kernel.machine()
+    assert machine is not None
+    head = LOGGED.format(pid=pid, exe=exe or os.path.realpath(sys.executable), arch=machine.audit)
+    return head + REFUSED.format(number=machine.numbers[name])
+
+
+def test_refused_calls_are_named_from_the_kernels_log(tmp_path: Path) -> None:
+    log = tmp_path / "kmsg"
+    log.write_text(
+        "".join([_record(7, "mount"), _record(8, "ptrace"), _record(8, "ptrace"), _record(7, "bpf", "/bin/x")])
+    )
+    [found] = refusals((7,), log)
+    assert found.level == "warn"
+    assert found.fact == "the kernel logged mount by running processes and ptrace 2 times by earlier ones"
+    log.write_text("eth0: link up\n")
+    [found] = refusals((7,), log)
+    assert (found.level, found.fact) == ("ok", "the kernel's log has none")
+    [found] = refusals((7,), tmp_path / "absent")
+    assert found.level == "warn"
+    assert "dmesg" in found.remedy
+
+
+def test_the_kernel_logs_a_refused_call_and_not_those_of_the_self_test() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may read the kernel's log")
+    code = (
+        "import os\nfrom edge_infer.sandbox import kernel\nprint(os.getpid(), flush=True)\n"
+        "try:\n    kernel.call(kernel.machine().numbers['mount'], 0, 0, 0, 0, 0)\nexcept OSError: pass\n"
+    )
+    deadline = time.monotonic() + 60.0  # the kernel leaves lines out when many processes are refused something
+    while True:
+        pid = int(run("engine", code))
+        found = [line for line in _kernel_log() if f" pid={pid} " in line and "type=1326" in line]
+        if found or time.monotonic() > deadline:
+            break
+        time.sleep(1.0)
+    machine = kernel.machine()
+    assert machine is not None
+    assert len(found) == 1
+    assert f" syscall={machine.numbers['mount']} " in found[0]
+
+
+def _kernel_log() -> list[str]:
+    return subprocess.run(["dmesg"], capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()

@@ -1,0 +1,173 @@
+"""Hours and pauses: who is inactive when, and what a running daemon makes of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_infer.contract.codec import replace
+from edge_infer.errors import EdgeInferError
+from edge_infer.plan.records import CropsPlan, HoursPlan, MqttPlan, Plan
+from edge_infer.supervisor.schedule import FILE, PipelineSchedule, covers
+from tests.broker import Broker, Subscriber, eventually
+from tests.publisher.samples import plan as sample
+from tests.running import Daemon, config
+
+P = "edge-infer/box"
+NIGHTS = HoursPlan((0, 1, 2, 3, 4), 22 * 60, 6 * 60)
+DAY = HoursPlan(tuple(range(7)), 8 * 60, 18 * 60)
+MONDAY = 1796022000.0
+"""2026-11-30 07:00 UTC."""
+
+
+@pytest.fixture
+def berlin() -> Iterator[None]:
+    os.environ["TZ"] = "Europe/Berlin"
+    time.tzset()
+    yield
+    del os.environ["TZ"]
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("moment", "night", "day"),
+    [
+        ("Mon 05:59", False, False),  # of the night that begins on Sunday
+        ("Mon 21:59", False, False),
+        ("Mon 22:00", True, False),
+        ("Tue 05:59", True, False),
+        ("Tue 06:00", False, False),
+        ("Tue 08:00", False, True),
+        ("Tue 18:00", False, False),
+        ("Sat 05:59", True, False),  # of the night that begins on Friday
+        ("Sat 22:00", False, False),
+    ],
+)
+def test_hours_across_midnight_belong_to_the_day_on_which_they_begin(moment: str, night: bool, day: bool) -> None:
+    name, _, clock = moment.partition(" ")
+    days = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+    hour, minute = map(int, clock.split(":"))
+    now = time.struct_time((2026, 11, 30, hour, minute, 0, days.index(name), 1, 0))
+    assert (covers(NIGHTS, now), covers(DAY, now)) == (night, day)
+
+
+def scheduled(*hours: HoursPlan, state_dir: str = "/nowhere") -> Plan:
+    found = sample(MqttPlan("h", 1, None, None, None, "t", 1, "c"), ("door", "yard"), state_dir=state_dir)
+    door, yard = found.pipelines
+    return replace(found, pipelines=(replace(door, active=hours), yard))
+
+
+@pytest.mark.usefixtures("berlin")
+def test_a_change_of_summer_time_follows_the_clock_on_the_wall() -> None:
+    sundays = HoursPlan((6,), 2 * 60, 3 * 60)
+    autumn, spring = 1792886400.0, 1806192000.0  # 2026-10-25 00:00 UTC and 2027-03-28 00:00 UTC
+    for begin, inside in ((autumn, 120), (spring, 0)):  # two hours have this time of day in autumn, none in spring
+        minutes = 0
+        for minute in range(240):
+            moment = begin + 60 * minute
+            schedule = PipelineSchedule(wall=lambda moment=moment: moment)  # type: ignore[misc]
+            minutes += "door" not in schedule.inactive(scheduled(sundays))
+        assert minutes == inside
+
+
+def test_hours_do_not_apply_until_the_clock_is_set() -> None:
+    wall = [1000.0]
+    schedule = PipelineSchedule(wall=lambda: wall[0], local=time.gmtime, clock=lambda: wall[0])
+    assert schedule.inactive(scheduled(DAY)) == {}
+    wall[0] = MONDAY
+    assert schedule.inactive(scheduled(DAY)) == {"door": "outside of its active hours"}
+    wall[0] += 3600
+    assert schedule.inactive(scheduled(DAY)) == {}
+
+
+def test_a_cascade_rests_with_its_parent() -> None:
+    found = scheduled(DAY)
+    door, yard = found.pipelines
+    found = replace(found, pipelines=(door, replace(yard, crops=CropsPlan("door"))))
+    schedule = PipelineSchedule(wall=lambda: MONDAY, local=time.gmtime)
+    assert schedule.inactive(found) == {
+        "door": "outside of its active hours",
+        "yard": "a cascade of door, which is inactive",
+    }
+
+
+def test_pauses_outlive_a_restart_and_end(tmp_path: Path) -> None:
+    wall = [MONDAY]
+
+    def started() -> PipelineSchedule:
+        schedule = PipelineSchedule(wall=lambda: wall[0], local=time.gmtime, clock=lambda: wall[0])
+        schedule.open(tmp_path)
+        return schedule
+
+    found, schedule = scheduled(), started()
+    assert schedule.pause(found, "door", 3600.0, "ann") == "door is paused by ann until 2026-11-30T08:00:00.000Z"
+    assert schedule.pause(found, "yard", None, "ann") == "yard is paused by ann"
+    assert started().inactive(found).keys() == {"door", "yard"}
+    wall[0] += 3600
+    assert started().inactive(found) == {"yard": "paused by ann"}
+    assert started().resume(found, "yard", "ann") == "yard is active"
+    assert started().inactive(found) == {}
+    for name, error in (("yard", "yard is not paused"), ("dor", "there is no pipeline 'dor'; did you mean \"door\"?")):
+        with pytest.raises(EdgeInferError, match=error.replace("?", r"\?")):
+            started().resume(found, name, "ann")
+    (tmp_path / FILE).write_text("{")
+    assert started().inactive(found) == {}
+
+
+def test_a_pause_that_cannot_be_kept_changes_nothing(tmp_path: Path) -> None:
+    schedule = PipelineSchedule()
+    (tmp_path / "plain").write_text("")
+    schedule.open(tmp_path / "plain")
+    with pytest.raises(EdgeInferError, match="a restart would forget it, so nothing was changed"):
+        schedule.pause(scheduled(), "door", None, "ann")
+    assert schedule.inactive(scheduled()) == {}
+
+
+def test_a_paused_pipeline_says_so_and_its_camera_is_closed(box: Path, broker: Broker, subscriber: Subscriber) -> None:
+    text = config(broker.port, "{kind: exec, command: [sleep, 1000], size: 64x64, format: rgb24}")
+    yard = "  yard: {source: film, model: faces, publish: every, fps: 10}\n"
+    film = "  film: {kind: synthetic, size: 64x64, seed: 1, fps: 10}\n"
+    text = text.replace("pipelines:\n", f"{film}pipelines:\n") + yard
+    with Daemon(box, text) as daemon:
+        subscriber.wait(f"{P}/yard/result", deadline=60)
+        eventually(lambda: "reader cam" in daemon.pids(), "reader of the camera", 30)
+        reader = daemon.pids()["reader cam"]
+        done = daemon.command("pause", "faces", "--for", "1h")
+        assert (done.returncode, done.stdout.startswith("faces is paused by ")) == (0, True), done.stderr
+        state = subscriber.wait(f"{P}/faces/state", lambda heard: heard.value.get("reason") == "inactive", 30)
+        assert state.value["counts"] is None
+        eventually(lambda: "reader cam" not in daemon.status()["rooms"], "end of the reader", 30)
+        assert not Path(f"/proc/{reader}").exists()
+        status = daemon.status()
+        assert status["models"]["faces"]["state"] == "active"
+        assert status["inactive"].keys() == {"faces"}
+        assert "paused by" in daemon.command("status").stdout
+        before = len(subscriber.on(f"{P}/yard/result"))
+        eventually(lambda: len(subscriber.on(f"{P}/yard/result")) > before, "results of the other pipeline")
+        done = daemon.command("resume", "faces")
+        assert (done.returncode, done.stdout) == (0, "faces is active\n")
+        eventually(lambda: "reader cam" in daemon.pids(), "reader of the camera", 30)
+        assert daemon.status()["rooms"]["engine"]["restarts"] == 0
+        done = daemon.command("resume", "faces")
+        assert (done.returncode, done.stderr) == (1, "edge-infer: faces is not paused\n")
+
+
+def test_a_pipeline_outside_of_its_hours_starts_when_they_begin(
+    box: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    text = config(broker.port, "{kind: synthetic, size: 64x64, seed: 1, fps: 10}")
+    day = time.strftime("%a", time.localtime(time.time() + 3 * 86400)).lower()
+    resting = text.replace("every, fps: 10}", f"every, fps: 10, active: {{days: {day}}}}}")
+    with Daemon(box, resting) as daemon:
+        subscriber.wait(f"{P}/faces/state", lambda heard: heard.value.get("reason") == "inactive", 60)
+        assert daemon.status()["inactive"] == {"faces": "outside of its active hours"}
+        assert daemon.command("status", "--wait", "--timeout", "20s").returncode == 0
+        assert subscriber.on(f"{P}/faces/result") == []
+        daemon.config.write_text(text)
+        assert daemon.reload()["state"] == "applied"
+        subscriber.wait(f"{P}/faces/result", deadline=30)
+        assert daemon.status()["inactive"] == {}
