@@ -26,7 +26,6 @@ from edge_infer.ipc.messages import (
     EngineHello,
     EngineReport,
     EngineUp,
-    EventHandover,
     Handover,
     Offence,
     PublisherHello,
@@ -347,13 +346,14 @@ class Publisher:
             self._put(handover)
 
     def _put(self, handover: Handover, *, own: bool = False) -> None:
-        """Queue a message of the engine, or an ``own`` end of an event, which may leave out numbers."""
-        if isinstance(handover, EventHandover) and not own and handover.message.skipped is not ABSENT:
-            handover = replace(handover, message=replace(handover.message, skipped=ABSENT))  # not for the engine to say
+        """Queue a message. Only an ``own`` one may leave out numbers: the engine does not know which were used."""
         message = handover.message
         series = MessageSeries(handover.pipeline, message.boot, "event" if isinstance(message, Event) else "result")
         if isinstance(message, Event) and message.skipped is not ABSENT:
-            self._outbox.leave_out(series, message.skipped, message.seq)
+            if own:
+                self._outbox.leave_out(series, message.skipped, message.seq)
+            else:
+                message = replace(message, skipped=ABSENT)
         missing = "handover" if message.boot == self._boot else "unknown"
         payload = self._egress.admit(Place(series.kind, series.pipeline), message, handover.at)
         if payload is None:
