@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
-from edge_infer.contract.codec import ABSENT, Record, at_most, decode_json, dumps, replace
+from edge_infer.contract.codec import ABSENT, Absent, Record, at_most, decode_json, dumps, replace
+from edge_infer.contract.messages import MOST as MAX_NUMBER
 from edge_infer.contract.messages import Boot, Event, EventType, Name, Number, Reason, timestamp
 from edge_infer.errors import WireError
 from edge_infer.ipc.crash_safe_note import CrashSafeNote
@@ -19,7 +20,7 @@ from edge_infer.platform.clock import of_this_kernel, uptime
 from edge_infer.platform.rate_limits import ByteBucket
 from edge_infer.publisher.json_file import JsonFile
 from edge_infer.publisher.outbox.interface import MessageSeries
-from edge_infer.publisher.timestamps import seconds
+from edge_infer.publisher.timestamps import date, seconds
 
 # Notes of open events: in memory that survives the processes, and at intervals in a file on the card.
 
@@ -155,7 +156,7 @@ class OpenEvents:
         self._folder = folder
         noted = self._notes.read(folder)
         for last in noted.last:
-            seq = last.seq if noted.exact else last.seq + AHEAD
+            seq = last.seq if noted.exact else min(last.seq + AHEAD, MAX_NUMBER)
             self._last.setdefault(MessageSeries(last.pipeline, last.boot, "event"), seq)
         for handover in noted.begun:
             self._remember(handover)
@@ -163,6 +164,9 @@ class OpenEvents:
             self._remember(end.begun, end.seq)
 
     def _remember(self, handover: EventHandover, ended: int = 0) -> None:
+        """Take over a note. One that is no begin has no end either, so it is dropped."""
+        if handover.message.type not in _ENDS:
+            return
         begun = _Begun(handover, dumps(handover), ended, heard=True)
         self._begun.setdefault(_key(handover.pipeline, handover.message), begun)
         self._last.setdefault(begun.series, handover.message.seq)
@@ -210,16 +214,25 @@ class OpenEvents:
     def end(self, reason: Reason, gone: Callable[[str], bool]) -> tuple[EventHandover, ...]:
         """Return ends for all open events of boots that are ``gone``, zones before the objects in them.
 
-        The caller has to note them.
+        The caller has to note them. An event of a boot that has used up its numbers gets no end and is forgotten.
         """
         open_now = [
-            begun.handover
-            for begun in self._begun.values()
+            (key, begun)
+            for key, begun in self._begun.items()
             if gone(begun.series.boot) and (begun.heard or not begun.ended)
         ]
-        open_now.sort(key=lambda found: found.message.type != "enter")
-        numbers = dict(self._last)
-        return tuple(self._ended(found, reason, numbers) for found in open_now)
+        open_now.sort(key=lambda found: found[1].handover.message.type != "enter")
+        numbers, ends = dict(self._last), []
+        for key, begun in open_now:
+            seq = numbers.get(begun.series, begun.handover.message.seq) + 1
+            if seq > MAX_NUMBER:
+                log.warning("%s: engine %s used up its numbers: an event stays open", key[0], begun.series.boot)
+                del self._begun[key]
+                self._to_note = self._to_file = True
+                continue
+            numbers[begun.series] = seq
+            ends.append(_ended(begun.handover, reason, seq))
+        return tuple(ends)
 
     def save(self, *, now: bool = False) -> None:
         """Note changes in memory, and in the file if that is due or ``now``."""
@@ -251,16 +264,30 @@ class OpenEvents:
         """Whether no later boot of this pipeline is known."""
         return [known for known in self._last if known.pipeline == series.pipeline][-1] == series
 
-    def _ended(self, begun: EventHandover, reason: Reason, numbers: dict[MessageSeries, int]) -> EventHandover:
-        event, series = begun.message, MessageSeries(begun.pipeline, begun.message.boot, "event")
-        numbers[series] = numbers.get(series, event.seq) + 1
-        ended = replace(event, type=_ENDS[event.type], seq=numbers[series], reason=reason, box=ABSENT, replay=ABSENT)
-        now, since, at = time.time(), event.since, None
-        if begun.at is not None and of_this_kernel(event.boot):  # the same duration as before, whatever the clock did
-            at = uptime()
-            lasted = at - begun.at + (0.0 if since is ABSENT else seconds(event.ts) - seconds(since))
-            since = timestamp(max(0.0, now - lasted))
-        return EventHandover(begun.pipeline, replace(ended, ts=timestamp(now), since=since), at)
+
+def _ended(begun: EventHandover, reason: Reason, seq: int) -> EventHandover:
+    event, now = begun.message, time.time()
+    at = uptime() if begun.at is not None and of_this_kernel(event.boot) else None
+    since = _since(begun, now, at)
+    ended = replace(event, type=_ENDS[event.type], seq=seq, reason=reason, box=ABSENT, replay=ABSENT)
+    return EventHandover(begun.pipeline, replace(ended, ts=timestamp(now), since=since), at)
+
+
+def _since(begun: EventHandover, now: float, at: float | None) -> str | Absent:
+    """Return when the subject of an event began that ends ``now``, at uptime ``at``.
+
+    With ``at``, it has the same duration as before, whatever the clock did. ABSENT for a date that cannot be true: the
+    clock was ahead, or the engine or the notes are faulty.
+    """
+    event = begun.message
+    since = event.since
+    try:
+        lasted = 0.0 if since is ABSENT else seconds(event.ts) - seconds(since)
+        if at is not None and begun.at is not None:
+            since = date(max(0.0, now - (at - begun.at) - lasted))
+    except WireError:
+        return ABSENT
+    return ABSENT if since is ABSENT or since > timestamp(now) else since
 
 
 def events_of(handovers: Iterable[EventHandover]) -> Iterable[tuple[str, Event]]:
